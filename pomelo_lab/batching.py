@@ -1,0 +1,99 @@
+"""The only place that knows about memory (forwards at once, back-off) and about random streams."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+class Streams:
+    """Random numbers that belong to (seed, image id, purpose), never to a batch, a device rank or the global RNG.
+
+    A draw for an image is the same whatever its neighbours, its place in the batch, or the other draws made before.
+
+    Args: seed: the job's seed.
+    Shapes: every draw returns [B,*shape] for B image ids.
+    Random: one fresh generator per image and purpose; a purpose must be used once per image ("ddim.step.7").
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def generator(self, image_id: str, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """A generator on `device`, seeded from (seed, image id, purpose)."""
+        text = f"{self.seed}\0{image_id}\0{purpose}".encode()
+        value = int.from_bytes(hashlib.sha256(text).digest()[:8], "little", signed=True)
+        return torch.Generator(device).manual_seed(value)
+
+    def uniform(self, image_ids: Sequence[str], purpose: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """U[0,1) float32 [B,*shape]."""
+        return self._draw(torch.rand, image_ids, purpose, shape, device)
+
+    def normal(self, image_ids: Sequence[str], purpose: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """N(0,1) float32 [B,*shape]."""
+        return self._draw(torch.randn, image_ids, purpose, shape, device)
+
+    def permutation(self, image_ids: Sequence[str], purpose: str, repeats: int, n: int) -> Tensor:
+        """`repeats` independent random orders of 0..n-1 per image: int64 [B,repeats,n]."""
+        return self.uniform(image_ids, purpose, repeats, n).argsort(dim=-1)
+
+    def _draw(self, sample: Callable, image_ids: Sequence[str], purpose: str, shape: tuple[int, ...], device) -> Tensor:
+        out = torch.empty(len(image_ids), *shape, device=device)
+        for row, image_id in zip(out, image_ids, strict=True):
+            sample(shape, generator=self.generator(image_id, purpose, device), out=row)
+        return out
+
+
+class Forwards:
+    """Runs a function over a long leading axis, `batch_size` rows at a time, and halves that when memory runs out.
+
+    The rows of a result depend on their own inputs only, so the numbers do not change with the batch size beyond the
+    kernels' rounding.
+
+    Args: batch_size: rows ("forwards") at once.
+    Cost: one call of the function per micro-batch; nothing is copied but the results.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+        self.batch_size = batch_size
+
+    def rows(self, function: Callable[[int, int], Tensor], n: int) -> Tensor:
+        """Concatenate function(start, stop) over [0, n); for inputs that are made when they are needed.
+
+        Raises: torch.OutOfMemoryError when a single row does not fit.
+        """
+        parts: list[Tensor] = []
+        start = 0
+        while start < n:
+            stop = min(start + self.batch_size, n)
+            try:
+                parts.append(function(start, stop))
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or stop - start <= 1:
+                    raise
+                self.batch_size = math.ceil((stop - start) / 2)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                log.warning("out of memory at %d forwards: continuing with batch_size=%d", stop - start, self.batch_size)
+                continue
+            start = stop
+        return torch.cat(parts)
+
+    def __call__(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Concatenate function(rows[start:stop])."""
+        return self.rows(lambda start, stop: function(rows[start:stop]), len(rows))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    text = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in text or "can't allocate memory" in text

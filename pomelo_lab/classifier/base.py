@@ -1,0 +1,189 @@
+"""Classifiers, and the two views of them that explainers and metrics get."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pomelo_lab.batching import Forwards
+from pomelo_lab.config.signature import Component
+from pomelo_lab.types import Perturbations
+
+
+class Classifier(Component, ABC):
+    """Something that answers class probabilities for images in [0,1]; its own scaling lives inside.
+
+    access: what may be asked of it: "black_box" (probability only) or "white_box" (logits, features, layers too).
+    """
+
+    access: ClassVar[str] = "black_box"
+    num_classes: int
+
+    @abstractmethod
+    def probability(self, images: Tensor) -> Tensor:
+        """[M,C,H,W] in [0,1] -> [M,K]; no batching here, the views do that."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """A short text that changes when the answers change: architecture and weights, never a path."""
+
+    def to(self, device: torch.device | str) -> Classifier:
+        """Move to a device; classifiers that live elsewhere (a service) may ignore it."""
+        return self
+
+
+class NetworkClassifier(Classifier):
+    """A torch network as classifier: logits, penultimate features, named layers. Subclasses provide `network`.
+
+    Shapes: images [M,C,H,W] in [0,1] -> logit [M,K], feature [M,D].
+    """
+
+    access = "white_box"
+    network: nn.Module
+    output: str = "softmax"  # or "sigmoid" for independent attributes
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """The network's own input scaling; a differentiable function of images in [0,1]."""
+        return images
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Module:
+        """The last linear layer; its input is the penultimate feature."""
+
+    def logit(self, images: Tensor) -> Tensor:
+        return self.network(self.normalized(images))
+
+    def probability(self, images: Tensor) -> Tensor:
+        logits = self.logit(images)
+        return logits.softmax(-1) if self.output == "softmax" else logits.sigmoid()
+
+    def feature(self, images: Tensor) -> Tensor:
+        """The input of the last linear layer, flattened: [M,D]."""
+        with captured_input(self.head) as caught:
+            self.logit(images)
+        return caught[0].flatten(1)
+
+    def layers(self) -> dict[str, nn.Module]:
+        """Every named module of the network."""
+        return dict(self.network.named_modules())
+
+    def layer(self, name: str) -> nn.Module:
+        """One named module. Raises ValueError listing near names."""
+        from pomelo_lab.config.signature import did_you_mean
+
+        known = self.layers()
+        if name not in known:
+            raise ValueError(f"layer {name!r} does not exist in {type(self).__name__}{did_you_mean(name, known)}; known: {', '.join(list(known)[1:])}")
+        return known[name]
+
+    def to(self, device: torch.device | str) -> Classifier:
+        self.network.to(device)
+        return self
+
+
+@contextmanager
+def captured_input(module: nn.Module):
+    """A list that receives the first input of every forward of `module` inside the block."""
+    caught: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    try:
+        yield caught
+    finally:
+        handle.remove()
+
+
+class BlackBox:
+    """What a black-box explainer or metric receives: probabilities, counted, in micro-batches, without gradients.
+
+    queries: images answered so far.
+    Cost: one forward per image; at most `forwards.batch_size` at once.
+    """
+
+    def __init__(self, classifier: Classifier, forwards: Forwards, device: torch.device | str = "cpu") -> None:
+        self._probability = classifier.probability
+        self._forwards = forwards
+        self.device = torch.device(device)
+        self.num_classes = classifier.num_classes
+        self.queries = 0
+
+    def probability(self, images: Tensor) -> Tensor:
+        """[..., C,H,W] float in [0,1] or uint8 -> float32 [..., K].
+
+        Raises: ValueError when `images` carry a gradient: a black box cannot be differentiated.
+        """
+        flat = images.reshape(-1, *images.shape[-3:])
+        return self.probability_of(lambda start, stop: flat[start:stop], len(flat)).reshape(*images.shape[:-3], -1)
+
+    def probability_of(self, make: Callable[[int, int], Tensor], n: int) -> Tensor:
+        """[n,K] for images that are made when they are needed: make(start, stop) -> [stop-start,C,H,W]."""
+
+        def answer(start: int, stop: int) -> Tensor:
+            images = make(start, stop)
+            if images.requires_grad:
+                raise ValueError("a black-box classifier cannot be differentiated: the explainer needs access='white_box'")
+            images = Perturbations.dequantize(images) if images.dtype == torch.uint8 else images
+            return self._probability(images.to(self.device)).detach().float()
+
+        with torch.inference_mode(False), torch.no_grad():
+            found = self._forwards.rows(answer, n)
+        self.queries += n
+        return found
+
+
+class WhiteBox(BlackBox):
+    """What a white-box explainer receives: a black box that also gives logits, features and layers, with gradients.
+
+    `logit` and `differentiable_probability` do not batch and do not cut the graph; their images are counted too.
+    """
+
+    def __init__(self, classifier: NetworkClassifier, forwards: Forwards, device: torch.device | str = "cpu") -> None:
+        super().__init__(classifier, forwards, device)
+        self._classifier = classifier
+        self.forwards = forwards
+
+    @property
+    def network(self) -> nn.Module:
+        return self._classifier.network
+
+    def logit(self, images: Tensor) -> Tensor:
+        """[M,C,H,W] -> [M,K], differentiable."""
+        self.queries += len(images)
+        return self._classifier.logit(images)
+
+    def differentiable_probability(self, images: Tensor) -> Tensor:
+        """[M,C,H,W] -> [M,K], differentiable."""
+        self.queries += len(images)
+        return self._classifier.probability(images)
+
+    def feature(self, images: Tensor) -> Tensor:
+        """Penultimate features [M,D], in micro-batches, without gradients; uint8 images are scaled to [0,1]."""
+
+        def features(part: Tensor) -> Tensor:
+            part = Perturbations.dequantize(part) if part.dtype == torch.uint8 else part
+            return self._classifier.feature(part.to(self.device)).float()
+
+        self.queries += len(images)
+        with torch.no_grad():
+            return self._forwards(features, images)
+
+    def layer(self, name: str) -> nn.Module:
+        return self._classifier.layer(name)
+
+
+def view(classifier: Classifier, access: str, batch_size: int, device: Any = "cpu") -> BlackBox:
+    """The view that `access` ("black_box" or "white_box") grants.
+
+    Raises: ValueError when white-box access is asked of a black box.
+    """
+    forwards = Forwards(batch_size)
+    if access == "black_box":
+        return BlackBox(classifier, forwards, device)
+    if not isinstance(classifier, NetworkClassifier):
+        raise ValueError(f"classifier {type(classifier).__name__} is a black box: it has no logits, features or gradients")
+    return WhiteBox(classifier, forwards, device)

@@ -1,0 +1,119 @@
+"""Your own function as a black box."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.classifier.base import Classifier
+from pomelo_lab.config.fingerprint import digest, file_digest
+from pomelo_lab.config.hints import Count
+from pomelo_lab.config.signature import did_you_mean
+
+
+@dataclass(kw_only=True)
+class CallableClassifier(Classifier):
+    """Any function from images to class probabilities: a service, another framework, a pipeline.
+
+    Args:
+        function: "package.module:function", or "path/to/file.py:function".
+        num_classes: columns of the answer; None = the job fills in the number of classes of the data set.
+        images: what the function receives. tensor = float32 [M,C,H,W] in [0,1]; numpy = the same as array [M,H,W,C]; numpy_uint8 = uint8
+            array [M,H,W,C] in 0..255, as `lime` users have it.
+        version: raise it when the answers change: stored results are addressed by it (and by the code when `function` names a file).
+    Shapes: the function answers [M,num_classes], a tensor, an array or lists; rows should sum to 1.
+    Raises: ValueError when the function cannot be found, or answers another shape; a warning, once, when rows do not sum to 1.
+    """
+
+    function: str
+    num_classes: Count | None = None
+    images: Literal["tensor", "numpy", "numpy_uint8"] = "tensor"
+    version: str = "1"
+    _call: Callable[[Any], Any] = field(init=False, repr=False, compare=False)
+    _warned: bool = field(init=False, repr=False, compare=False, default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_classes is None:
+            raise ValueError("classifier.num_classes is missing: the job fills it from the data set, Python users pass it")
+        self._call = found_function(self.function)
+
+    def probability(self, images: Tensor) -> Tensor:
+        answer = self._call(self._given(images))
+        try:
+            answer = torch.as_tensor(answer, device=images.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"classifier.function {self.function} must answer an array, got {type(answer).__name__} ({error})") from None
+        if tuple(answer.shape) != (len(images), self.num_classes):
+            raise ValueError(
+                f"classifier.function {self.function} must answer [{len(images)}, {self.num_classes}] for {len(images)} images "
+                f"and {self.num_classes} classes, got {list(answer.shape)}"
+            )
+        answer = answer.to(torch.float32)
+        off = (answer.sum(-1) - 1).abs().max() if len(answer) else answer.new_zeros(())
+        if not self._warned and not off <= 1e-3:
+            self._warned = True
+            warnings.warn(f"classifier.function {self.function}: rows sum to 1 within {off:.2g} only; are these probabilities?", stacklevel=2)
+        return answer
+
+    def digest(self) -> str:
+        place, name = split_path(self.function)
+        code = file_digest(place) if place.endswith(".py") else place
+        return digest({"function": [code, name], "version": self.version, "num_classes": self.num_classes, "images": self.images})
+
+    def _given(self, images: Tensor) -> Any:
+        if self.images == "tensor":
+            return images
+        rows = images.detach().permute(0, 2, 3, 1).cpu()
+        return (rows.mul(255).round().clamp(0, 255).to(torch.uint8) if self.images == "numpy_uint8" else rows).contiguous().numpy()
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """"package.module:function" -> ("package.module", "function")."""
+    place, _, name = path.rpartition(":")
+    if not place or not name:
+        raise ValueError(f"classifier.function must be package.module:function or file.py:function, got {path!r}")
+    return place, name
+
+
+def found_function(path: str) -> Callable[[Any], Any]:
+    """Import the function. Raises ValueError naming `classifier.function` and what is missing."""
+    place, name = split_path(path)
+    module = from_file(place) if place.endswith(".py") else from_package(place)
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"classifier.function: {place} has no {name!r}{did_you_mean(part, dir(found))}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ValueError(f"classifier.function {path} is a {type(found).__name__}, not a function")
+    return found
+
+
+def from_package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(f"classifier.function: cannot import {name}: {error} (is its folder on PYTHONPATH?)") from error
+
+
+def from_file(place: str) -> ModuleType:
+    file = Path(place).expanduser().resolve()
+    if not file.is_file():
+        raise ValueError(f"classifier.function: there is no file {file}")
+    spec = importlib.util.spec_from_file_location(f"_pomelo_function_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"classifier.function: {file} failed when it was loaded: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,63 @@
+"""A plain convolutional network: another architecture than the residual one, for oracles that must be independent of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor, nn
+
+from pomelo_lab.classifier.network import TrainableClassifier, standardized
+from pomelo_lab.classifier.residual import unit
+from pomelo_lab.config.hints import Count, Natural, Positive, WeightsPath
+
+
+@dataclass(kw_only=True)
+class PlainClassifier(TrainableClassifier):
+    """Convolution, batch norm, ReLU and max pooling, repeated; then a hidden layer, in the manner of VGG.
+
+    Source: Simonyan & Zisserman (2015), configuration A. Departures: few and narrow layers, batch norm, one hidden layer, no dropout.
+    Args:
+        channels: of the images.
+        width: channels of the first stage; the second has twice as many, the later ones four times.
+        depth: stages, each of which halves the image; 4 leave 4x4 of a 64x64 image.
+        hidden: units of the hidden layer, the penultimate feature.
+        mean, std: input scaling (image - mean) / std, the same for all channels.
+    """
+
+    num_classes: Count | None = None
+    channels: Count = 3
+    width: Count = 24
+    depth: Count = 4
+    hidden: Count = 128
+    mean: float = 0.5
+    std: Positive = 0.25
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    weights: WeightsPath = None
+    init_seed: Natural = 0
+    network: nn.Module = field(init=False, repr=False, compare=False)
+
+    def make_network(self) -> nn.Module:
+        parts: list[tuple[str, nn.Module]] = []
+        before = self.channels
+        for stage in range(self.depth):
+            after = self.width * min(2**stage, 4)
+            pool = nn.MaxPool2d(2, ceil_mode=True)
+            parts.append((f"stage{stage + 1}", nn.Sequential(OrderedDict([*unit(before, after).named_children(), ("pool", pool)]))))
+            before = after
+        parts += [
+            ("pool", nn.AdaptiveAvgPool2d(4)),
+            ("flatten", nn.Flatten()),
+            ("hidden", nn.Linear(before * 16, self.hidden)),
+            ("relu", nn.ReLU()),
+            ("head", nn.Linear(self.hidden, self.num_classes)),
+        ]
+        return nn.Sequential(OrderedDict(parts))
+
+    def normalized(self, images: Tensor) -> Tensor:
+        return standardized(images, self.mean, self.std)
+
+    @property
+    def head(self) -> nn.Module:
+        return self.network.head

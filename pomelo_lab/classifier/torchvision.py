@@ -1,0 +1,125 @@
+"""Any classification architecture of torchvision, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pomelo_lab.classifier.network import TrainableClassifier, standardized
+from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.config.hints import Count, Natural, WeightsPath
+from pomelo_lab.config.signature import did_you_mean
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(kw_only=True)
+class TorchvisionClassifier(TrainableClassifier):
+    """resnet18, resnet50, vgg16, densenet121, ...: torchvision's networks with as many outputs as there are classes.
+
+    Nothing is downloaded. torchvision's ImageNet files fit with num_classes 1000. ReLUs do not work in place, as attribution hooks need;
+    the numbers are torchvision's.
+
+    Source: torchvision.models. Departures: the last linear layer (or 1x1 convolution) is replaced when num_classes is not 1000.
+    Args:
+        architecture: name in torchvision.models.list_models(module=torchvision.models).
+        normalization: imagenet = torchvision's channel means and deviations; none = images as they are, in [0,1].
+        stem: imagenet = unchanged (POMELO runs it so on 64x64 images); small = 3x3 first convolution with stride 1 and no max pooling, for
+            images of about 32 pixels (ResNets only).
+    """
+
+    num_classes: Count | None = None
+    architecture: str = "resnet18"
+    normalization: Literal["imagenet", "none"] = "imagenet"
+    stem: Literal["imagenet", "small"] = "imagenet"
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    weights: WeightsPath = None
+    init_seed: Natural = 0
+    network: nn.Module = field(init=False, repr=False, compare=False)
+
+    ignored = ("AuxLogits", "aux1", "aux2")  # side heads of Inception and GoogLeNet, used in training only
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Unknown architecture, or a stem that the architecture does not have; found before weights load."""
+        name, known = given.get("architecture", "resnet18"), architectures()
+        if name not in known:
+            yield f"architecture {name!r} is unknown to torchvision{did_you_mean(name, known)}; it has {', '.join(known)}"
+        elif given.get("stem") == "small" and not is_resnet(name):
+            yield f"stem=small is for ResNets only, got architecture={name}"
+
+    def __post_init__(self) -> None:
+        problems = list(self.config_problems({"architecture": self.architecture, "stem": self.stem}))
+        if problems:
+            raise ValueError("; ".join(f"classifier.{text}" for text in problems))
+        super().__post_init__()
+
+    def make_network(self) -> nn.Module:
+        ensure()
+        from torchvision.models import get_model
+
+        side_heads = {"aux_logits": False} if self.architecture in ("googlenet", "inception_v3") else {}
+        extra = {"init_weights": True} if side_heads else {}
+        network = get_model(self.architecture, weights=None, **side_heads, **extra)
+        if hasattr(network, "transform_input"):
+            network.transform_input = False  # scaling is done here, and only here
+        name, head = last_layer(network)
+        if getattr(head, "out_features", getattr(head, "out_channels", None)) != self.num_classes:
+            replace_module(network, name, resized_head(head, self.num_classes))
+        if self.stem == "small":
+            network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, padding=1, bias=False)
+            network.maxpool = nn.Identity()
+        for module in network.modules():
+            if getattr(module, "inplace", False):
+                module.inplace = False
+        return network
+
+    def normalized(self, images: Tensor) -> Tensor:
+        if self.normalization == "none":
+            return images
+        mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        return standardized(images, mean, std)
+
+    @property
+    def head(self) -> nn.Module:
+        return last_layer(self.network)[1]
+
+
+def architectures() -> list[str]:
+    """Names of torchvision's classification networks."""
+    ensure()
+    from torchvision import models
+
+    return models.list_models(module=models)
+
+
+def is_resnet(name: str) -> bool:
+    """Whether an architecture has the stem of a ResNet."""
+    return name.startswith(("resnet", "resnext", "wide_resnet"))
+
+
+def last_layer(network: nn.Module) -> tuple[str, nn.Module]:
+    """Name and module of the last linear layer; of the last convolution where there is none (SqueezeNet)."""
+    for kind in (nn.Linear, nn.Conv2d):
+        found = [(name, module) for name, module in network.named_modules() if isinstance(module, kind)]
+        if found:
+            return found[-1]
+    raise ValueError(f"{type(network).__name__} has neither a linear layer nor a convolution")
+
+
+def resized_head(head: nn.Module, n: int) -> nn.Module:
+    """A new layer like `head` with n outputs."""
+    bias = head.bias is not None
+    if isinstance(head, nn.Linear):
+        return nn.Linear(head.in_features, n, bias)
+    return nn.Conv2d(head.in_channels, n, head.kernel_size, head.stride, head.padding, bias=bias)
+
+
+def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where `name` points."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, module)

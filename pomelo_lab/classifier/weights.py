@@ -1,0 +1,149 @@
+"""Weights files of classifiers: saved whole or not at all, refused with a clear text when they do not fit, found by what they were trained for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pomelo_lab.config.fingerprint import canonical, digest, file_digest
+
+log = logging.getLogger(__name__)
+
+ZOO = Path(__file__).resolve().parents[1] / "zoo"
+FILE, CARD = "weights.safetensors", "card.json"
+
+
+def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
+    """Digest of what weights are for: the component without its weights, and the data set without its split."""
+    return digest({"component": canonical(component_node, drop=("weights",)), "dataset": canonical(dataset_node, drop=("split",))})
+
+
+def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
+    """The file that `weights: auto` stands for: shipped in the zoo, else trained earlier below `outputs`, else None.
+
+    Raises: ValueError when several trainings (other recipes or seeds) fit: the user then names one.
+    """
+    wanted = trains(component_node, dataset_node)
+    for path, card in cards(ZOO, "*.json"):
+        if card.get("trains") == wanted:
+            return path
+    found = [path for path, card in cards(Path(outputs) / "weights", f"*/{CARD}") if card.get("trains") == wanted]
+    if len(found) > 1:
+        listed = "".join(f"\n  weights={path}" for path in found)
+        raise ValueError(f"classifier.weights=auto is ambiguous, {len(found)} trainings fit; name one:{listed}")
+    return found[0] if found else None
+
+
+def has_weights(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> bool:
+    """Whether a component can be built without training first."""
+    return component_node.get("weights") != "auto" or resolve(component_node, dataset_node, outputs) is not None
+
+
+def cards(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every weights file of a folder that is whole, with its card, by name."""
+    for place in sorted(folder.glob(pattern)):
+        path = place.with_name(FILE) if place.name == CARD else place.with_suffix(".safetensors")
+        card = json.loads(place.read_text())
+        if not path.exists() or file_digest(path) != card.get("digest"):
+            log.warning("%s does not match its card %s: not used", path, place)
+            continue
+        yield path, card
+
+
+def save(network: nn.Module, path: str | Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a safetensors file and then its card (weights.safetensors + card.json, or x.safetensors + x.json), each all or nothing.
+
+    Returns: the card with the `digest` of the file. The card comes last, so where there is a card the file is whole.
+    """
+    from safetensors.torch import save as to_bytes
+
+    path = Path(path)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write(path, to_bytes(state))
+    card = {**card, "digest": file_digest(path), "bytes": path.stat().st_size}
+    place = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
+    write(place, (json.dumps(card, indent=2) + "\n").encode())
+    return card
+
+
+def write(path: Path, data: bytes) -> None:
+    """All or nothing: temporary name, sync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_state(path: str | Path, key: str = "classifier.weights") -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a .pt/.pth/.ckpt state dict read with weights_only=True.
+
+    A `state_dict` or `model` entry around the tensors and a `module.` prefix (DataParallel) are taken off.
+    Raises: ValueError naming `key` and the path when it is missing or is no such file.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{key}: there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{key}: {path} cannot be read as a safetensors file or a plain state dict: {first}") from None
+    for wrapper in ("state_dict", "model"):
+        state = state[wrapper] if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{key}: {path} holds no state dict (a mapping of names to tensors)")
+    prefix = "module."
+    return {name.removeprefix(prefix): value for name, value in state.items()}
+
+
+def load(network: nn.Module, path: str | Path, what: str, key: str = "classifier.weights", ignore: tuple[str, ...] = ()) -> None:
+    """Fill a network from a file, completely or not at all.
+
+    Args:
+        what: the architecture in words, for the message.
+        ignore: first parts of names in the file that the network leaves out on purpose.
+    Raises: ValueError naming `key`, the path, and the first names that are missing, unknown or of another shape.
+    """
+    state = {name: value for name, value in read_state(path, key).items() if name.partition(".")[0] not in ignore}
+    expected = network.state_dict()
+    wrong = [f"{n} is {list(state[n].shape)}, expected {list(t.shape)}" for n, t in expected.items() if n in state and state[n].shape != t.shape]
+    optional = {n for n in expected if n.endswith("num_batches_tracked")}
+    missing = [n for n in expected if n not in state and n not in optional]
+    unknown = [n for n in state if n not in expected]
+    problems = [
+        f"{label}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for label, names in (("other shape", wrong), ("missing", missing), ("unknown", unknown))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"{key}: {path} does not fit {what}; " + "; ".join(problems))
+    network.load_state_dict(state, strict=False)
+
+
+def state_digest(network: nn.Module) -> str:
+    """16 hex characters of the sha256 of all parameters and buffers, the same on every device and for every file format."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if name.endswith("num_batches_tracked"):
+            continue
+        found.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,129 @@
+"""All that is wrong with a composed config, found before weights load, in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pomelo_lab.config.signature import did_you_mean, locate, node_problems
+
+
+class ConfigError(CompactHydraException):
+    """A config that cannot run. Its text lists every problem: key, value, what was expected."""
+
+
+ROLES = {
+    "dataset": "pomelo_lab.dataset.base.Dataset",
+    "classifier": "pomelo_lab.classifier.base.Classifier",
+    "segmenter": "pomelo_lab.segmenter.base.Segmenter",
+    "sampler": "pomelo_lab.sampler.base.Sampler",
+    "explainer": "pomelo_lab.explainer.base.Explainer",
+}
+OPTIONAL = ("sampler", "segmenter", "generator")
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as a plain mapping. Raises ConfigError naming an interpolation that leads nowhere."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config: {error}") from None
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config of a run. Raises ConfigError with every problem in one message."""
+    config = resolved(cfg)
+    found = problems(config)
+    if found:
+        head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
+        raise ConfigError(f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in found))
+    return config
+
+
+def problems(config: Mapping[str, Any]) -> list[str]:
+    """Every problem of a resolved run config, most basic first."""
+    found = top_level_problems(config)
+    classes: dict[str, Any] = {}
+    for role in ROLES:
+        if config.get(role):
+            classes[role] = target_class(config[role])
+    supplied = tuple(c for c in classes.values() if c is not None)
+    for role, base in ROLES.items():
+        node = config.get(role)
+        if node:
+            found += node_problems(node, role, locate(base), supplied)
+        elif role not in OPTIONAL:
+            found.append(f"{role} is missing: choose one with {role}=<name>")
+    metric = locate("pomelo_lab.metric.base.Metric")
+    for name, node in (config.get("metrics") or {}).items():
+        if node is not None:
+            found += node_problems(node, f"metrics.{name}", metric, supplied)
+    return found or compatibility_problems(config, classes)
+
+
+def target_class(node: Any) -> Any:
+    """The class of a node, or None when it cannot be imported (reported by the signature check)."""
+    try:
+        return locate(node["_target_"])
+    except (ImportError, KeyError, TypeError):
+        return None
+
+
+def top_level_problems(config: Mapping[str, Any]) -> list[str]:
+    """Ranges of the top-level numbers."""
+    rules = {"n_images": 1, "batch_size": 1, "devices": 1, "keep_gb": 0}
+    found = [f"{key} must be >= {low}, got {config[key]!r}" for key, low in rules.items() if config[key] is not None and config[key] < low]
+    if config["seed"] < 0:
+        found.append(f"seed must be >= 0, got {config['seed']}")
+    device = str(config["device"])
+    if device != "auto" and not device.startswith(("cpu", "cuda", "mps", "xpu")):
+        found.append(f"device must be auto, cpu, cuda, cuda:<index>, mps or xpu, got {device!r}")
+    return found
+
+
+def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]) -> list[str]:
+    """Choices that are right by themselves and wrong together."""
+    dataset, explainer, classifier = classes["dataset"], classes["explainer"], classes["classifier"]
+    names = {role: config[role]["_target_"].rpartition(".")[2] for role in classes}
+    offers = dataset.features(config["dataset"])
+    found: list[str] = []
+
+    def require(key: str, asked: frozenset[str], name: str) -> None:
+        for feature in sorted(asked & {"masks", "attributes", "factors", "boxes"}):
+            if feature not in offers:
+                found.append(f"{key}: {name} needs {feature}, dataset {names['dataset']} has none")
+        if asked & {"white_box"} and classifier.access != "white_box":
+            found.append(f"{key}: {name} needs features or gradients, classifier {names['classifier']} is a black box")
+        if "perturbations" in asked and not config.get("sampler"):
+            found.append(f"{key}: {name} needs perturbations, sampler is none: choose one with sampler=<name>")
+        if "segments" in asked and not config.get("segmenter"):
+            found.append(f"{key}: {name} needs segments, segmenter is none: choose one with segmenter=<name>")
+
+    require("explainer", explainer.uses | ({"white_box"} if explainer.access == "white_box" else set()), names["explainer"])
+    if "sampler" in classes and "perturbations" in explainer.uses and classes["sampler"].uses_segments and not config.get("segmenter"):
+        found.append(f"sampler: {names['sampler']} drops segments, segmenter is none: choose one with segmenter=<name>")
+    explains = names["explainer"] != "NoExplainer"
+    for name, node in (config.get("metrics") or {}).items():
+        if node is None:
+            continue
+        metric = locate(node["_target_"])
+        require(f"metrics.{name}", metric.needs, metric.__name__)
+        if {"explanation", "explanations"} & metric.needs and not explains:
+            found.append(f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with ~metrics.{name}")
+        if "perturbations" in metric.needs and "perturbations" not in explainer.uses:
+            found.append(
+                f"metrics.{name}: {metric.__name__} scores perturbations, {names['explainer']} uses none; "
+                f"drop it with ~metrics.{name} or choose explainer=none or explainer=lime"
+            )
+    size, channels = config["dataset"].get("size_px"), config["dataset"].get("channels", 3)
+    if size and config.get("segmenter"):
+        found += classes["segmenter"].shape_problems(config["segmenter"], (channels, size, size))
+    target, class_names = config["target"], getattr(dataset, "class_names", ())
+    known = ["predicted", "label", *(class_names if isinstance(class_names, tuple) else ())]
+    if isinstance(target, str) and target not in known and isinstance(class_names, tuple):
+        found.append(f"target must be one of {', '.join(known)} or a class index, got {target!r}{did_you_mean(target, known)}")
+    return found

@@ -1,0 +1,63 @@
+"""How commands find their conf folder, and what they say when Hydra refuses an override."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+_beside = Path(__file__).resolve().parents[2] / "conf"  # a source checkout
+_inside = Path(__file__).resolve().parents[1] / "conf"  # an installed wheel
+CONF = str(_beside if (_beside / "run.yaml").exists() else _inside)
+
+
+def command(main: Callable[[], None], config_name: str = "run") -> None:
+    """Run a Hydra main; when it refuses an override, add the nearest known keys and choices."""
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code:
+            for line in suggestions(sys.argv[1:], config_name):
+                print(line, file=sys.stderr)
+        raise
+
+
+def suggestions(arguments: list[str], config_name: str = "run") -> list[str]:
+    """"did you mean" for override keys that no config has, and for group choices without a file."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from pomelo_lab.config.signature import did_you_mean
+
+    overrides = [a.lstrip("+~") for a in arguments if "=" in a and not a.startswith("-")]
+    groups = {str(p.relative_to(CONF)) for p in Path(CONF).rglob("*") if p.is_dir()}
+    choices = {g: [p.stem for p in Path(CONF, g).glob("*.yaml")] for g in groups}
+    found, chosen = [], []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key in groups:
+            unknown = [v for v in value.split(",") if v not in choices[key] and not v.startswith("glob(")]
+            found += [f"{key}={v} does not exist{did_you_mean(v, choices[key])}; there are: {', '.join(sorted(choices[key]))}" for v in unknown]
+            chosen += [] if unknown else [f"{key}={value.split(',')[0]}"]
+    if found:
+        return found
+    try:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(CONF, version_base="1.3"):
+            config = compose(config_name, overrides=chosen)
+        for text in overrides:
+            key = text.partition("=")[0]
+            if "@" in key or "/" in key or key.startswith("hydra."):
+                continue
+            parent, _, leaf = key.rpartition(".")
+            node = OmegaConf.select(config, parent) if parent else config
+            while parent and node is None:
+                parent, _, leaf = parent.rpartition(".")
+                node = OmegaConf.select(config, parent) if parent else config
+            known = list(node) if OmegaConf.is_dict(node) else []
+            if leaf not in known:
+                found.append(f"{key} does not exist{did_you_mean(leaf, known)}; {parent or 'the top level'} has: {', '.join(map(str, known))}")
+    except Exception as error:  # the suggestion is a courtesy: Hydra's own message stands above it
+        print(f"(no suggestion: {type(error).__name__})", file=sys.stderr)
+    return found

@@ -1,0 +1,98 @@
+"""What determines a result, and nothing else: the canonical form of a config and its digest."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.config.signature import hints, is_local, is_weights, locate, parameters
+
+
+def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
+    """The science of a config node as plain JSON values.
+
+    Defaults of the signature are filled in and numbers take the type of their hint, so that leaving out `sigma`, writing
+    `sigma: 5` and writing `sigma: 5.0` are one thing. Where files lie is dropped; weights become the digest of their file.
+
+    Args:
+        node: a resolved `_target_` node, or any plain value.
+        drop: argument names to leave out at the top level.
+    """
+    if isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
+        target = locate(node["_target_"])
+        known = hints(target)
+        out: dict[str, Any] = {"_target_": node["_target_"]}
+        if getattr(target, "revision", 1) != 1:
+            out["revision"] = target.revision
+        values = {n: p.default for n, p in parameters(target).items() if p.default is not inspect.Parameter.empty}
+        values |= {n: v for n, v in node.items() if not n.startswith("_")}
+        for name in sorted(values):
+            hint = known.get(name, Any)
+            if name in drop or is_local(hint):
+                continue
+            value = values[name]
+            if is_weights(hint) and isinstance(value, str) and Path(value).exists():
+                value = file_digest(value)
+            out[name] = canonical(coerced(value, hint))
+        return out
+    if isinstance(node, Mapping):
+        return {str(name): canonical(node[name]) for name in sorted(node)}
+    if isinstance(node, (list, tuple)):
+        return [canonical(item) for item in node]
+    return node
+
+
+def coerced(value: Any, hint: Any) -> Any:
+    """Whole numbers given for a float argument become floats, inside unions and lists too."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int) and takes_float(hint):
+        return float(value)
+    if isinstance(value, (list, tuple)) and typing.get_args(hint):
+        return [coerced(item, hint) for item in value]
+    return value
+
+
+def takes_float(hint: Any) -> bool:
+    """Whether a hint holds a float and no int."""
+    leaves = set(leaf_types(hint))
+    return float in leaves and int not in leaves
+
+
+def leaf_types(hint: Any) -> Iterator[type]:
+    """The plain types inside a hint: `Annotated[float, Range(1)] | None` -> float, NoneType."""
+    if inspect.isclass(hint):
+        yield hint
+    for one in typing.get_args(hint):
+        yield from leaf_types(one)
+
+
+def digest(value: Any) -> str:
+    """16 hex characters of the sha256 of a canonical value; safe in file names and as a W&B id."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: str | Path) -> str:
+    """16 hex characters of the sha256 of a file's bytes (or of all files of a folder, by name); remembered until it changes."""
+    path = Path(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stamp = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+    return _file_digest(stamp, str(path))
+
+
+@functools.lru_cache(maxsize=64)
+def _file_digest(stamp: tuple[tuple[str, int, int], ...], root: str) -> str:
+    found = hashlib.sha256()
+    for name, _, _ in stamp:
+        found.update(str(Path(name).relative_to(root)).encode() + b"\0" if name != root else b"")
+        with open(name, "rb") as file:
+            while chunk := file.read(1 << 20):
+                found.update(chunk)
+    return found.hexdigest()[:16]

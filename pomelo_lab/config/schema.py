@@ -1,0 +1,48 @@
+"""Types of the top-level keys of conf/run.yaml and conf/train.yaml, so that Hydra refuses `batch_size=abc` and `batchsize=3`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class CommonSchema:
+    """Keys that every command has; the yaml holds the values and says what they mean."""
+
+    dataset: Any = MISSING
+    classifier: Any = MISSING
+    generator: Any = None
+    tracking: Any = None
+    paths: Any = MISSING
+    seed: int = MISSING
+    device: str = MISSING
+    devices: int = MISSING
+    force: bool = MISSING
+    experiment: Any = None
+
+
+@dataclass
+class RunSchema(CommonSchema):
+    """Keys of `pomelo_lab.run`."""
+
+    segmenter: Any = MISSING
+    sampler: Any = MISSING
+    explainer: Any = MISSING
+    metrics: Any = MISSING
+    scale: Any = MISSING
+    n_images: int = MISSING
+    target: Any = MISSING
+    batch_size: int = MISSING
+    keep_gb: float = MISSING
+    dry_run: bool = MISSING
+    paper_table: str | None = None
+
+
+def register() -> None:
+    """Make the schemas known to Hydra under the names that the yaml files list first."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="run_schema", node=RunSchema)

@@ -1,0 +1,271 @@
+"""The constructor signature as the schema of a component: unknown, missing, wrong type, out of range, "did you mean"."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from pomelo_lab.config.hints import Local, Range, Weights
+
+MISSING = "???"
+
+
+class Component:
+    """Base of everything a config names: a plain keyword-only dataclass whose constructor is its configuration.
+
+    Values are checked on construction by the rules that the config check uses, so Python users get the same messages.
+
+    Raises: ValueError naming the argument, its value and what was expected.
+    """
+
+    revision: ClassVar[int] = 1  # raise it when the numbers a component gives change: stored results then no longer match
+
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in parameters(type(self)) if hasattr(self, name)}
+        found = list(value_problems(type(self), values, role_of(type(self))))
+        if found:
+            raise ValueError("; ".join(found))
+
+
+def role_of(target: type) -> str:
+    """The folder of a component, or of the class it extends, is its role: `pomelo_lab.sampler.blur` -> `sampler`."""
+    for base in target.__mro__:
+        parts = base.__module__.split(".")
+        if parts[0] == "pomelo_lab" and len(parts) > 2 and parts[1] != "config":
+            return parts[1]
+    return target.__name__
+
+
+def locate(path: str) -> Any:
+    """Import `package.module.Name`. Raises ImportError with the part that is missing and near names."""
+    module_name, _, name = path.rpartition(".")
+    if not module_name:
+        raise ImportError(f"{path!r} is not an importable path: expected package.module.Name")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{path!r}: no module named {error.name!r}") from None
+    if not hasattr(module, name):
+        raise ImportError(f"{path!r}: module {module_name} has no {name!r}{did_you_mean(name, dir(module))}")
+    return getattr(module, name)
+
+
+@functools.cache
+def parameters(target: Any) -> dict[str, inspect.Parameter]:
+    """Named constructor parameters of a class (or arguments of a function), without self and catch-alls."""
+    signature = inspect.signature(target)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {n: p for n, p in signature.parameters.items() if p.kind in named}
+
+
+@functools.cache
+def hints(target: Any) -> dict[str, Any]:
+    """Resolved type hints of the constructor (or function), with their `Annotated` rules.
+
+    A dataclass inherits fields from other modules: its own hints are resolved class by class, where they were written.
+    A hint that only a type checker can resolve counts as Any.
+    """
+    if inspect.isclass(target) and dataclasses.is_dataclass(target):
+        found: dict[str, Any] = {}
+        for base in reversed(target.__mro__):
+            scope = vars(sys.modules[base.__module__])
+            for name, hint in vars(base).get("__annotations__", {}).items():
+                found[name] = evaluated(hint, scope)
+    else:
+        function = target if inspect.isfunction(target) else target.__init__
+        found = {name: evaluated(hint, function.__globals__) for name, hint in getattr(function, "__annotations__", {}).items()}
+    return {name: hint for name, hint in found.items() if name in parameters(target)}
+
+
+def evaluated(hint: Any, scope: dict[str, Any]) -> Any:
+    """A hint as an object, whether it was written as one or as text."""
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, scope)  # noqa: S307 (the annotation of an imported class, as typing.get_type_hints evaluates it)
+    except NameError:
+        return Any
+
+
+def rules(hint: Any, kind: type) -> Iterator[Any]:
+    """The `Annotated` rules of one kind anywhere in a hint (`Annotated[int, Range(1)] | None` included)."""
+    for extra in getattr(hint, "__metadata__", ()):
+        if isinstance(extra, kind):
+            yield extra
+    for inner in typing.get_args(hint):
+        yield from rules(inner, kind)
+
+
+def is_local(hint: Any) -> bool:
+    """True for arguments that say where something lies, not what it is."""
+    return any(True for _ in rules(hint, Local))
+
+
+def is_weights(hint: Any) -> bool:
+    """True for arguments that hold a path to weights."""
+    return any(True for _ in rules(hint, Weights))
+
+
+def injected_role(hint: Any) -> type[Component] | None:
+    """The component class that a parameter asks for (`filler: Filler`), or None for plain values."""
+    candidates = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+    for candidate in candidates:
+        if inspect.isclass(candidate) and issubclass(candidate, Component):
+            return candidate
+    return None
+
+
+def node_problems(node: Mapping[str, Any], key: str, expected: type | None = None, injectable: tuple[type, ...] = ()) -> list[str]:
+    """All that is wrong with one `_target_` node, children included; an empty list when it can be built.
+
+    Args:
+        node: plain mapping (interpolations resolved).
+        key: where it stands in the config, for the messages.
+        expected: base class that the node must be of.
+        injectable: classes the job supplies by itself, so that a missing argument of that role is no error.
+    """
+    path = node.get("_target_")
+    if not isinstance(path, str):
+        return [f"{key}._target_ is missing: expected the path of a class, e.g. pomelo_lab.sampler.blur.BlurSampler"]
+    try:
+        target = locate(path)
+    except ImportError as error:
+        return [f"{key}._target_: {error}"]
+    found: list[str] = []
+    if expected is not None and not (inspect.isclass(target) and issubclass(target, expected)):
+        return [f"{key} must be a {expected.__name__}, got {path.rpartition('.')[2]}{why_not(expected)}"]
+    given = {name: value for name, value in node.items() if not name.startswith("_") or name in parameters(target)}
+    known = parameters(target)
+    catch_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+    for name in given:
+        if name not in known and not catch_all:
+            found.append(f"{key}.{name} is unknown to {target.__name__}{did_you_mean(name, known)}; it takes {', '.join(known) or 'nothing'}")
+    for name, parameter in known.items():
+        if parameter.default is not inspect.Parameter.empty or node.get("_partial_"):
+            continue
+        role = injected_role(hints(target).get(name))
+        if role is not None and name not in given:
+            supplier = next((c for c in injectable if c is not None and (issubclass(c, role) or same_role(c, role))), None)
+            if supplier is None:
+                found.append(f"{key}.{name} is missing: expected a {role.__name__}")
+            elif not issubclass(supplier, role):
+                found.append(f"{key}.{name} needs a {role.__name__}, the job has {supplier.__name__}{why_not(role)}")
+        elif name not in given or given[name] == MISSING:
+            found.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
+    found += value_problems(target, {n: v for n, v in given.items() if n in known and v != MISSING}, key, injectable)
+    if not found and hasattr(target, "config_problems"):
+        found += [f"{key}.{text}" for text in target.config_problems(given)]
+    return found
+
+
+def same_role(supplier: type, wanted: type) -> bool:
+    """Whether two component classes live in the same role folder."""
+    return role_of(supplier) == role_of(wanted)
+
+
+def why_not(expected: type) -> str:
+    """The base class may say in one clause what it asks for (`Filler.requirement`)."""
+    requirement = getattr(expected, "requirement", "")
+    return f" ({requirement})" if requirement else ""
+
+
+def value_problems(target: Any, values: Mapping[str, Any], key: str, injectable: tuple[type, ...] = ()) -> Iterator[str]:
+    """Problems of given argument values against the hints of `target`."""
+    known = hints(target)
+    for name, value in values.items():
+        if name in known:
+            yield from type_problems(value, known[name], f"{key}.{name}", injectable)
+
+
+def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] = ()) -> list[str]:
+    """Problems of one value against one hint; values of unknown hints pass."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        found = type_problems(value, args[0], key, injectable)
+        if found and args[0] in (int, float):
+            return [f"{key} must be {describe(hint)}, got {value!r}"]
+        if not found:
+            broken = (extra.problem(value) for extra in args[1:] if isinstance(extra, Range) and isinstance(value, (int, float)))
+            found = [f"{key} must be {rule}, got {value!r}" for rule in broken if rule]
+        return found
+    if origin in (typing.Union, types.UnionType):
+        if any(not type_problems(value, choice, key, injectable) for choice in args):
+            return []
+        ranged = [p for choice in args for p in type_problems(value, choice, key, injectable) if "must be " in p and "expected" not in p]
+        return ranged[:1] or [f"{key} must be {describe(hint)}, got {value!r}"]
+    if origin is typing.Literal:
+        close = did_you_mean(str(value), [str(a) for a in args])
+        return [] if value in args and isinstance(value, type(args[args.index(value)])) else [
+            f"{key} must be {describe(hint)}, got {value!r}{close}"
+        ]
+    if isinstance(value, Mapping) and "_target_" in value:
+        base = hint if inspect.isclass(hint) and issubclass(hint, Component) else None
+        if base is None and inspect.isclass(hint):
+            return [f"{key} must be {describe(hint)}, got a component"]
+        return node_problems(value, key, base, injectable)
+    if origin in (dict, Mapping) or (inspect.isclass(origin) and issubclass(origin, Mapping)):
+        if not isinstance(value, Mapping):
+            return [f"{key} must be a mapping, got {value!r}"]
+        inner = args[1] if len(args) == 2 else Any
+        return [p for name, item in value.items() for p in type_problems(item, inner, f"{key}.{name}", injectable)]
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return [f"{key} must be a list, got {value!r}"]
+        inner = args[0] if args else Any
+        return [p for i, item in enumerate(value) for p in type_problems(item, inner, f"{key}[{i}]", injectable)]
+    if hint is Any or hint is None or not (inspect.isclass(hint) or hint is type(None)):
+        return [] if hint is not None or value is None else [f"{key} must be null, got {value!r}"]
+    if hint is float:
+        accepted = isinstance(value, (int, float)) and not isinstance(value, bool)
+    elif hint is int:
+        accepted = isinstance(value, int) and not isinstance(value, bool)
+    elif issubclass(hint, Component):
+        accepted = isinstance(value, hint)
+    elif hint in (str, bool, list, dict, type(None)):
+        accepted = isinstance(value, hint)
+    else:
+        accepted = True
+    return [] if accepted else [f"{key} must be {describe(hint)}, got {shown(value)}{why_not(hint)}"]
+
+
+def shown(value: Any) -> str:
+    """A value in a message: components by class name, the rest by repr."""
+    return type(value).__name__ if isinstance(value, Component) else repr(value)
+
+
+def describe(hint: Any) -> str:
+    """A hint in words: "an integer >= 1", "one of 'a', 'b'", "a Filler"."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        bounds = [
+            f"{sign} {bound:g}"
+            for extra in args[1:]
+            if isinstance(extra, Range)
+            for bound, sign in ((extra.low, ">="), (extra.above, ">"), (extra.high, "<="), (extra.below, "<"))
+            if bound is not None
+        ]
+        return " ".join([describe(args[0]), " and ".join(bounds)]).strip()
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe(a) for a in args)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(repr(a) for a in args)
+    names = {int: "an integer", float: "a number", str: "a text", bool: "true or false", type(None): "null", Any: "a value"}
+    if hint in names:
+        return names[hint]
+    if inspect.isclass(origin):
+        return f"a {origin.__name__} of {describe(args[0])}" if args else f"a {origin.__name__}"
+    return f"a {getattr(hint, '__name__', hint)}"
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    """", did you mean X?" when something close is known, else nothing."""
+    close = difflib.get_close_matches(name, [k for k in known if not str(k).startswith("__")], n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""

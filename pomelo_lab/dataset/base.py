@@ -1,0 +1,62 @@
+"""What every data set answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+
+from pomelo_lab.config.signature import Component
+from pomelo_lab.types import Batch
+
+Split = Literal["train", "val", "test"]
+
+
+class Dataset(Component, ABC):
+    """Labelled images with random access. Subclasses are keyword-only dataclasses with a `split` field.
+
+    Shapes: every image of a data set has the same [C,H,W], values in [0,1].
+    Random: none outside the constructor's seed; image i of a split is the same pixels however it is drawn.
+    """
+
+    split: Split
+    provides: ClassVar[frozenset[str]] = frozenset({"label"})  # of: label, masks, attributes, factors, boxes
+    class_names: tuple[str, ...]
+    attribute_names: tuple[str, ...] = ()
+    part_names: tuple[str, ...] = ()
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The images at `indices` of this split, in that order."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """A short text that changes when the pixels or labels change (never a path)."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def at(self, split: Split) -> Dataset:
+        """The same data set at another split."""
+        return self if split == self.split else replace(self, split=split)
+
+    def order(self) -> torch.Tensor:
+        """A fixed shuffle of all indices: the first n of it are "n randomly selected images", nested for growing n."""
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
+
+    @classmethod
+    def features(cls, given: dict) -> frozenset[str]:
+        """What a data set built with these arguments provides; decided before any file is read."""
+        return cls.provides

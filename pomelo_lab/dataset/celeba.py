@@ -1,0 +1,227 @@
+"""CelebA in its own frame, and CelebA-HQ with the part masks of CelebAMask-HQ."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count, LocalPath, OptionalPath
+from pomelo_lab.config.signature import MISSING, did_you_mean
+from pomelo_lab.dataset.base import Dataset, Split
+from pomelo_lab.dataset.celeba_files import (
+    ATTRIBUTES,
+    CELEBA_LAYOUT,
+    CELEBA_SOURCE,
+    HQ_LAYOUT,
+    HQ_SOURCE,
+    MASK_FOLDERS,
+    PART_OF_FILE,
+    PARTITION,
+    places,
+    read_attributes,
+    read_mapping,
+    read_partition,
+)
+from pomelo_lab.dataset.image_file import checked, first_existing, missing_file, read_image, read_mask, to_unit
+from pomelo_lab.types import Batch
+
+HAIR = {"blond": "Blond_Hair", "black": "Black_Hair", "gray": "Gray_Hair", "brown": "Brown_Hair", "bald": "Bald"}
+HAIR_TASKS = frozenset({"hair", *HAIR.values(), "Bangs", "Receding_Hairline", "Straight_Hair", "Wavy_Hair"})
+PARTS = ("hair", "skin", "eyes", "brows", "mouth", "nose", "glasses", "neck", "clothes", "background", "hat", "earrings")
+N_SIZED = 1000  # images whose byte counts enter the digest
+
+
+@dataclass(kw_only=True)
+class CelebA(Dataset):
+    """Celebrity faces with 40 attributes; the task is hair colour in five classes, or any one attribute.
+
+    Hair colour follows POMELO: images with none or several of the five attributes are dropped as ambiguous.
+    Masks exist only in the HQ frame, which is another crop of the same photographs; CelebA's partition holds there too.
+    Parts are exclusive (painted in CelebAMask-HQ's own order; ears count as skin, necklace as neck). For tasks about hair
+    the mask "label" is the annotated hair as it stands.
+
+    Source: Liu et al., "Deep learning face attributes in the wild" (2015); Karras et al. (2018) for CelebA-HQ; Lee et al.,
+        "MaskGAN" (2020) for the masks. Departures: none known.
+    Args:
+        root: the CelebA folder (in the HQ frame only its two lists are read); not part of fingerprints, `digest` is.
+        task: "hair", or an attribute name: classes ("not_X", "X").
+        size_px: side of the image, resized with antialiasing.
+        crop_px: centre crop of an aligned image before the resize, in its pixels; None = 178, its whole width.
+        frame: "aligned" = img_align_celeba, "hq" = CelebA-HQ-img.
+        masks_root: the CelebAMask-HQ folder, for frame "hq" only.
+        masked_only: provide masks, and drop images whose hair mask is missing or empty at size_px.
+    Cost:      masked_only decodes each hair mask once, on the first len() or batch() (about 2 ms each).
+    Raises:    FileNotFoundError (path, layout, source) or ValueError naming the argument or the file and line.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"label", "attributes"})
+
+    root: LocalPath
+    split: Split = "val"
+    task: str = "hair"
+    size_px: Count = 64
+    crop_px: Count | None = None
+    frame: Literal["aligned", "hq"] = "aligned"
+    masks_root: OptionalPath = None
+    masked_only: bool = False
+
+    attribute_names = ATTRIBUTES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for problem in self.config_problems(vars(self)):
+            raise ValueError(f"dataset.{problem}")
+        self.provides = self.features(vars(self))
+        self.part_names = PARTS if self.masked_only else ()
+        lists = places(Path(self.root), ("", "celeba", "Anno", "Eval", "celeba/Anno", "celeba/Eval"))
+        attribute_list, partition_list = (
+            first_existing(what, [p / f"{stem}.{end}" for p in lists for end in ("txt", "csv")], CELEBA_LAYOUT, CELEBA_SOURCE)
+            for what, stem in (("the attribute list of CelebA", "list_attr_celeba"), ("the partition of CelebA", "list_eval_partition"))
+        )
+        self._images, names, originals = self._listed(read_partition(partition_list))
+        row_of, table = read_attributes(attribute_list)
+        unknown = next((name for name in originals if name not in row_of), None)
+        if unknown is not None:
+            raise ValueError(f"{attribute_list} has no row for {unknown}, which {partition_list.name} lists")
+        values = torch.from_numpy(table[[row_of[name] for name in originals]])
+        label, kept = labels(values, self.task)
+        self._attribute, self._label = values[kept], label[kept]
+        self._names = [names[i] for i in kept.nonzero().flatten().tolist()]
+        if not self._names:
+            raise ValueError(f"{partition_list}: no image of split {self.split!r} has an unambiguous label for task {self.task!r}")
+
+    @classmethod
+    def features(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        return cls.provides | ({"masks"} if given.get("masked_only") else set())
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
+        found = []
+        task, hq = given.get("task", "hair"), given.get("frame", "aligned") == "hq"
+        if task != "hair" and task not in ATTRIBUTES:
+            found.append(f"task must be 'hair' or one of CelebA's 40 attributes, got {task!r}{did_you_mean(task, ('hair', *ATTRIBUTES))}")
+        if hq and given.get("masks_root") in (None, MISSING):
+            found.append("masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder")
+        if hq and given.get("crop_px") is not None:
+            found.append(f"crop_px must be null with frame 'hq' (its images are square already), got {given['crop_px']}")
+        for name in ("masks_root", "masked_only"):
+            if not hq and given.get(name):
+                found.append(f"{name} needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit the aligned images")
+        return found
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(HAIR) if self.task == "hair" else (f"not_{self.task}", self.task)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 3, self.size_px, self.size_px
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        rows = checked(indices, len(self))
+        inner = self._kept[torch.tensor(rows, dtype=torch.long)]
+        names = [self._names[i] for i in inner.tolist()]
+        image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
+        for row, name in enumerate(names):
+            image[row] = read_image(self._images / f"{name}.jpg", self.size_px, self.crop_px)[0]
+        return Batch(
+            image=to_unit(image),
+            label=self._label[inner],
+            image_id=tuple(f"celeba-{self.frame}-{name}" for name in names),
+            index=torch.tensor(rows, dtype=torch.long),
+            masks=self._masks(names) if self.masked_only else {},
+            attributes=self._attribute[inner],
+        )
+
+    def digest(self) -> str:
+        """From names, labels and attributes of this split and the byte counts of up to 1000 evenly spaced images (all hair masks)."""
+        total = hashlib.sha256("\0".join(self._names).encode())
+        total.update(self._label.numpy().tobytes() + np.packbits(self._attribute.numpy()).tobytes())
+        for name in self._names[:: -(-len(self._names) // N_SIZED)]:
+            total.update(f"{byte_count(self._images / f'{name}.jpg')}\n".encode())
+        if self.masked_only:
+            for name in self._names:
+                total.update(f"{byte_count(mask_file(self._masks_folder, name, 'hair'))}\n".encode())
+        return total.hexdigest()[:16]
+
+    def _listed(self, partition: Mapping[str, int]) -> tuple[Path, list[str], list[str]]:
+        """The folder of images, the stems of this split in order, and the CelebA file name of each."""
+        wanted = PARTITION[self.split]
+        if self.frame == "aligned":
+            folders = [p / "img_align_celeba" for p in places(Path(self.root), ("img_align_celeba", "", "celeba", "Img", "celeba/Img"))]
+            folder = first_existing("the images of CelebA", folders, CELEBA_LAYOUT, CELEBA_SOURCE)
+            originals = sorted(name for name, part in partition.items() if part == wanted)
+            return folder, [name.rpartition(".")[0] for name in originals], originals
+
+        def of_hq(what: str, name: str) -> Path:
+            tops = places(Path(str(self.masks_root)), ("", "CelebAMask-HQ"))
+            return first_existing(what, [top / name for top in tops], HQ_LAYOUT, HQ_SOURCE)
+
+        mapping = of_hq("the CelebA-HQ mapping", "CelebA-HQ-to-CelebA-mapping.txt")
+        folder = of_hq("the images of CelebA-HQ", "CelebA-HQ-img")
+        if self.masked_only:
+            self._masks_folder = of_hq("the masks of CelebAMask-HQ", "CelebAMask-HQ-mask-anno")
+        found = [(number, name) for number, name in sorted(read_mapping(mapping).items()) if partition.get(name) == wanted]
+        return folder, [str(number) for number, _ in found], [name for _, name in found]
+
+    @functools.cached_property
+    def _kept(self) -> Tensor:
+        """Positions (in the list of unambiguous images) that are part of the data set."""
+        if not self.masked_only:
+            return torch.arange(len(self._names))
+        kept = torch.tensor(with_hair(self._masks_folder, tuple(self._names), self.size_px), dtype=torch.bool).nonzero().flatten()
+        if not len(kept):
+            example = mask_file(self._masks_folder, self._names[0], "hair")
+            raise missing_file(f"a non-empty hair mask of any image of split {self.split!r}", example, HQ_LAYOUT, HQ_SOURCE)
+        return kept
+
+    def _masks(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Part name -> bool [B,H,W]; exclusive parts, and "label" for tasks about hair."""
+        part = torch.full((len(names), self.size_px, self.size_px), PARTS.index("background"), dtype=torch.uint8)
+        hair = torch.zeros(part.shape, dtype=torch.bool)
+        for row, name in enumerate(names):
+            for of_file, of_part in PART_OF_FILE.items():  # later files paint over earlier ones
+                path = mask_file(self._masks_folder, name, of_file)
+                if path.exists():  # what cannot be seen has no file
+                    mask = read_mask(path, self.size_px)
+                    part[row][mask] = PARTS.index(of_part)
+                    if of_file == "hair":
+                        hair[row] = mask
+        masks = {name: part == number for number, name in enumerate(PARTS)}
+        return {**masks, "label": hair} if self.task in HAIR_TASKS else masks
+
+
+def labels(attributes: Tensor, task: str) -> tuple[Tensor, Tensor]:
+    """bool [n,40] -> class int64 [n] and which images to keep bool [n]; exactly one hair attribute, or any value of one attribute."""
+    if task != "hair":
+        return attributes[:, ATTRIBUTES.index(task)].long(), torch.ones(len(attributes), dtype=torch.bool)
+    of_hair = attributes[:, [ATTRIBUTES.index(name) for name in HAIR.values()]]
+    return of_hair.long().argmax(1), of_hair.sum(1) == 1
+
+
+def mask_file(folder: Path, name: str, part: str) -> Path:
+    """CelebAMask-HQ keeps 2000 images per folder and five digits in the name: 3/06012_hair.png."""
+    return folder / str(int(name) // (30000 // MASK_FOLDERS)) / f"{int(name):05d}_{part}.png"
+
+
+def byte_count(path: Path) -> int:
+    """Size of a file, -1 when there is none."""
+    return path.stat().st_size if path.exists() else -1
+
+
+@functools.lru_cache(maxsize=8)
+def with_hair(folder: Path, names: tuple[str, ...], size_px: int) -> tuple[bool, ...]:
+    """Whether each image has a hair mask that is not empty at size_px."""
+    files = (mask_file(folder, name, "hair") for name in names)
+    return tuple(path.exists() and bool(read_mask(path, size_px).any()) for path in files)

@@ -1,0 +1,240 @@
+"""Any folder of images: a subfolder per class, optional masks and attributes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, ClassVar, get_args
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count, LocalPath, Natural, Range
+from pomelo_lab.dataset.base import Dataset, Split
+from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, missing_file, read_image, read_mask, to_unit
+from pomelo_lab.types import Batch
+
+LAYOUT = """\
+<root>/<class>/<image>.png                (split by a hash of the path), or
+<root>/<train|val|test>/<class>/<image>.png
+<root>/<masks>/<part>/<path of the image below root>.png    (optional, non-zero = inside)
+<root>/<attributes>.csv                   (optional: file name, then 0/1 or -1/1 per attribute)"""
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(kw_only=True)
+class ImageFolder(Dataset):
+    """Images in class folders, cut to the centred square and resized; with masks and attributes where files give them.
+
+    Class folders are sorted by name. Where root has a folder train, val or test, those are the splits and share one list of
+    classes; otherwise each image is assigned by a hash of (seed, path below root), so that adding images moves no other.
+    A part without a mask file is absent from that image. A part called "label" is what belongs to the class
+    (the region that reasonability metrics compare with).
+
+    Source: own; the layout of ImageNet and of torchvision's ImageFolder.
+    Args:
+        root: the folder; not part of fingerprints, `digest` is.
+        size_px: side of the image; the shorter side of the file is resized to it, the longer one cropped.
+        val_fraction, test_fraction: of the images, where root has no split folders.
+        seed: of that split.
+        masks: name of the folder of masks below root; None means no masks.
+        attributes: name of the csv file below root; rows name a file by its path below root, or by its name alone when unique.
+    Raises: FileNotFoundError or ValueError naming the file or folder, for each way in which the layout can be broken.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"label"})
+
+    root: LocalPath
+    split: Split = "test"
+    size_px: Count = 224
+    val_fraction: Annotated[float, Range(low=0, below=1)] = 0.15
+    test_fraction: Annotated[float, Range(low=0, below=1)] = 0.15
+    seed: Natural = 0
+    masks: str | None = None
+    attributes: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for problem in self.config_problems(vars(self)):
+            raise ValueError(f"dataset.{problem}")
+        self._folder = Path(self.root)
+        if not self._folder.is_dir():
+            raise missing_file("the folder dataset.root", self._folder, LAYOUT)
+        self.provides = self.features(vars(self))
+        self._has_split_folders = any((self._folder / name).is_dir() for name in SPLITS)
+        self._class_names = self._classes()
+        self._files = self._listed(self.split)  # paths below root, sorted; [n] class numbers
+        self._label = torch.tensor([self.class_names.index(self._class_of(file)) for file in self._files], dtype=torch.long)
+        if not self._files:
+            raise ValueError(f"split {self.split!r} of {self._folder} holds no images; split={self._shares()}")
+        self.part_names = self._parts()
+        self.attribute_names, self._attribute = self._read_attributes()
+
+    @classmethod
+    def features(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset({"label"} | {name for name in ("masks", "attributes") if given.get(name)})
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
+        total = given.get("val_fraction", cls.val_fraction) + given.get("test_fraction", cls.test_fraction)
+        return [f"val_fraction + test_fraction must be < 1, got {total:g}"] if total >= 1 else []
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._class_names
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 3, self.size_px, self.size_px
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        rows = checked(indices, len(self))
+        image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
+        masks = {part: torch.zeros(len(rows), *self.shape[1:], dtype=torch.bool) for part in self.part_names}
+        for i, row in enumerate(rows):
+            image[i], box, of_size = read_image(self._folder / self._files[row], self.size_px)
+            for part, mask in masks.items():
+                path = self._mask_path(part, self._files[row])
+                if path.exists():
+                    mask[i] = read_mask(path, self.size_px, box, of_size)
+        return Batch(
+            image=to_unit(image),
+            label=self._label[rows],
+            image_id=tuple(self._files[row] for row in rows),
+            index=torch.tensor(rows, dtype=torch.long),
+            masks=masks,
+            attributes=None if self._attribute is None else self._attribute[rows],
+        )
+
+    def digest(self) -> str:
+        """From the sorted paths below root and sizes in bytes of this split's images and masks, the class names and the csv."""
+        total = hashlib.sha256("\0".join(self.class_names).encode())
+        for file in self._files:
+            total.update(f"{file}\0{(self._folder / file).stat().st_size}\n".encode())
+            for part in self.part_names:
+                path = self._mask_path(part, file)
+                if path.exists():
+                    total.update(f"{part}\0{path.stat().st_size}\n".encode())
+        if self.attributes:
+            total.update((self._folder / self.attributes).read_bytes())
+        return total.hexdigest()[:16]
+
+    def _classes(self) -> tuple[str, ...]:
+        tops = [self._folder / name for name in SPLITS if (self._folder / name).is_dir()] if self._has_split_folders else [self._folder]
+        if self._has_split_folders and not (self._folder / self.split).is_dir():
+            raise ValueError(f"split {self.split!r}: {self._folder} has split folders, but only {', '.join(top.name for top in tops)}")
+        skipped = () if self._has_split_folders or not self.masks else (PurePosixPath(self.masks).parts[0],)
+        folders = [entry.name for top in tops for entry in top.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        found = set(folders).difference(skipped)
+        if not found:
+            raise ValueError(f"{tops[0]} holds no class folders; expected layout:\n{LAYOUT}")
+        return tuple(sorted(found))
+
+    def _class_of(self, file: str) -> str:
+        return file.split("/")[1 if self._has_split_folders else 0]
+
+    def _listed(self, split: Split) -> list[str]:
+        """Sorted paths below root of one split."""
+        top = self._folder / split if self._has_split_folders else self._folder
+        files: list[str] = []
+        for name in self.class_names:
+            if not (top / name).is_dir():
+                continue  # a class may be absent from one split
+            of_class = sorted(images_below(top / name, self._folder))
+            if not of_class:
+                raise ValueError(f"class folder {top / name} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); remove it or fill it")
+            files += of_class
+        return files if self._has_split_folders else [file for file in files if self._split_of(file) == split]
+
+    def _split_of(self, file: str) -> Split:
+        place = int.from_bytes(hashlib.sha256(f"{self.seed}:{file}".encode()).digest()[:8], "big") / 2**64
+        return "val" if place < self.val_fraction else "test" if place < self.val_fraction + self.test_fraction else "train"
+
+    def _shares(self) -> str:
+        if self._has_split_folders:
+            return "train, val or test have folders of their own here"
+        return f"val_fraction={self.val_fraction:g}, test_fraction={self.test_fraction:g} of few images may leave one empty"
+
+    def _mask_path(self, part: str, file: str) -> Path:
+        return self._folder / str(self.masks) / part / PurePosixPath(file).with_suffix(".png")
+
+    def _parts(self) -> tuple[str, ...]:
+        if not self.masks:
+            return ()
+        folder = self._folder / self.masks
+        if not folder.is_dir():
+            raise missing_file("the folder dataset.masks", folder, LAYOUT)
+        parts = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+        if not parts:
+            raise ValueError(f"{folder} holds no folder per part; expected layout:\n{LAYOUT}")
+        for part in parts:
+            if not any(self._mask_path(part, file).exists() for file in self._files):
+                example = self._mask_path(part, self._files[0])
+                raise ValueError(f"{folder / part} holds no mask of any image of split {self.split!r}; expected for instance {example}")
+        return parts
+
+    def _read_attributes(self) -> tuple[tuple[str, ...], Tensor | None]:
+        if not self.attributes:
+            return (), None
+        path = self._folder / self.attributes
+        if not path.is_file():
+            raise missing_file("the file dataset.attributes", path, LAYOUT)
+        known = [file for split in SPLITS if not self._has_split_folders or (self._folder / split).is_dir() for file in self._listed(split)]
+        by_name: dict[str, list[str]] = {}
+        for file in known:
+            by_name.setdefault(PurePosixPath(file).name, []).append(file)
+        names, rows = read_csv(path)
+        values: dict[str, list[bool]] = {}
+        for line, name, row in rows:
+            matches = [name] if name in by_name.get(PurePosixPath(name).name, ()) else by_name.get(name, [])
+            if len(matches) != 1:
+                state = f"is the name of {len(matches)} images, write the path below root" if matches else "is no image of this folder"
+                raise ValueError(f"{path} line {line}: {name!r} {state}")
+            values[matches[0]] = row
+        for file in self._files:
+            if file not in values:
+                raise ValueError(f"{path} has no row for the image {file!r}")
+        return names, torch.tensor([values[file] for file in self._files], dtype=torch.bool)
+
+
+def images_below(folder: Path, root: Path) -> Iterator[str]:
+    """Paths below root, with "/", of the image files anywhere in a folder."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                yield Path(here, name).relative_to(root).as_posix()
+
+
+def read_csv(path: Path) -> tuple[tuple[str, ...], list[tuple[int, str, list[bool]]]]:
+    """A table of file names and 0/1 or -1/1 values: attribute names, then (line, file name, values) per row.
+
+    Raises: ValueError naming the file and line that cannot be read.
+    """
+    meaning = {"0": False, "-1": False, "1": True}
+    rows: list[tuple[int, str, list[bool]]] = []
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            if len(header) < 2:
+                raise ValueError(f"{path} line 1: expected a header of a file column and attribute names, got {','.join(header)!r}")
+            for cells in reader:
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    raise ValueError(f"{path} line {reader.line_num}: {len(cells)} cells, the header has {len(header)}")
+                wrong = next((cell for cell in cells[1:] if cell.strip() not in meaning), None)
+                if wrong is not None:
+                    raise ValueError(f"{path} line {reader.line_num}: attribute values must be 0/1 or -1/1, got {wrong!r}")
+                rows.append((reader.line_num, cells[0].strip(), [meaning[cell.strip()] for cell in cells[1:]]))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read as a csv file: {error}") from None
+    return tuple(name.strip() for name in header[1:]), rows

@@ -1,0 +1,156 @@
+"""Portraits: rendered faces whose every cause is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count, Natural, Range
+from pomelo_lab.config.signature import did_you_mean
+from pomelo_lab.dataset.base import Dataset, Split
+from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, HAIR_COLORS, CausalModel, mark_cause, uniforms
+from pomelo_lab.dataset.portraits_render import PARTS, render
+from pomelo_lab.types import Batch
+
+NO_MARK = {"attribute": None, "rate": 0.5}
+
+
+@dataclass(kw_only=True)
+class Portraits(Dataset):
+    """Procedural faces with a structural causal model, exact masks and re-rendering; the label is the hair colour.
+
+    Source: ours; the dependencies follow CelebA's (gray hair with age, lipstick with earrings), see portraits_causes.
+    Args:
+        split: train, val and test draw disjoint noise.
+        size_px: height and width; the same person at any resolution.
+        seed: another seed is another population from the same causal model.
+        n_train, n_val, n_test: images per split (a shorter split is a prefix of a longer one).
+        spurious: {attribute, rate}: a coloured mark in the lower left corner, present with probability `rate` where the
+            attribute (or class) holds and 1 - rate elsewhere; attribute null = no marks.
+    Shapes: image [B,3,size_px,size_px] on the 8-bit grid k/255; masks: the disjoint `part_names`, and "label", the exact
+        region that hair colour decides (never empty; for bald people where hair would be).
+    Cost:   about 900 images/s at 64x64 on two cores with masks, 1200 without (measured).
+    Random: counter-based in (seed, split, index, cause): an image is the same bits alone, in any batch, in any order.
+    """
+
+    split: Split = "val"
+    size_px: Annotated[int, Range(low=16)] = 64
+    seed: Natural = 0
+    n_train: Count = 20000
+    n_val: Count = 4000
+    n_test: Count = 4000
+    spurious: dict[str, Any] = field(default_factory=lambda: dict(NO_MARK))
+
+    provides: ClassVar[frozenset[str]] = frozenset({"label", "masks", "attributes", "factors", "boxes"})
+    class_names: ClassVar[tuple[str, ...]] = HAIR_COLORS
+    attribute_names: ClassVar[tuple[str, ...]] = tuple(ATTRIBUTES)
+    part_names: ClassVar[tuple[str, ...]] = PARTS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = self.config_problems({"spurious": self.spurious})
+        if problems:
+            raise ValueError("; ".join(f"dataset.{text}" for text in problems))
+        self.spurious = {**NO_MARK, **self.spurious}
+        self.model = CausalModel((*CAUSES, mark_cause(self.spurious["attribute"], float(self.spurious["rate"]))))
+
+    @classmethod
+    def config_problems(cls, given: dict) -> list[str]:
+        """What is wrong with `spurious`, in words."""
+        spurious = given.get("spurious") or {}
+        unknown = [key for key in spurious if key not in NO_MARK]
+        found = [f"spurious.{key} is unknown{did_you_mean(str(key), NO_MARK)}; it takes attribute, rate" for key in unknown]
+        names = (*ATTRIBUTES, *HAIR_COLORS)
+        attribute, rate = spurious.get("attribute"), spurious.get("rate", 0.5)
+        if attribute is not None and attribute not in names:
+            near = did_you_mean(str(attribute), names)
+            found.append(f"spurious.attribute must be null or one of {', '.join(names)}, got {attribute!r}{near}")
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+            found.append(f"spurious.rate must be a number in [0, 1], got {rate!r}")
+        return found
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 3, self.size_px, self.size_px
+
+    def __len__(self) -> int:
+        return {"train": self.n_train, "val": self.n_val, "test": self.n_test}[self.split]
+
+    def digest(self) -> str:
+        return f"portraits-r{self.revision}"
+
+    def factors(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """All causes of the people at `indices`: name -> [B], and `noise` [B,F], the uniforms that they were drawn from."""
+        index = torch.as_tensor(list(indices), dtype=torch.long)
+        if len(index) and not (0 <= int(index.min()) and int(index.max()) < len(self)):
+            raise IndexError(f"indices of the {self.split} split must lie in [0, {len(self)}), got {int(index.min())}..{int(index.max())}")
+        return self.model.draw(uniforms(self.seed, self.split, index, self.model.causes))
+
+    def render(self, factors: Mapping[str, Tensor], with_masks: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """Image float32 [B,3,H,W] and masks (bool [B,H,W] by name; empty without masks) of people given by their causes."""
+        return render(factors, self.size_px, with_masks)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        factors = self.factors(indices)
+        image, masks = self.render(factors)
+        name = f"portraits-{self.split}" + (f"-s{self.seed}" if self.seed else "")
+        return Batch(
+            image=image,
+            label=factors["hair_color"],
+            image_id=tuple(f"{name}-{int(i):08d}" for i in indices),
+            index=torch.as_tensor(list(indices), dtype=torch.long),
+            masks=masks,
+            attributes=self.model.attributes(factors),
+            factors=factors,
+        )
+
+    def intervene(self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False) -> dict[str, Tensor]:
+        """The same people with some causes set (state name, number or [B]); see CausalModel.intervene."""
+        return self.model.intervene(factors, changes, propagate)
+
+    def resample(self, factors: Mapping[str, Tensor], names: Sequence[str], u: Tensor) -> dict[str, Tensor]:
+        """N versions of each person with the named causes redrawn from u [B,N,len(names)]; see CausalModel.resample."""
+        return self.model.resample(factors, names, u)
+
+    def causal_mask(self, batch: Batch, factor: str, n: int = 8) -> Tensor:
+        """bool [B,H,W]: pixels that change when `factor` alone takes any other value.
+
+        Args:
+            factor: name of a cause; exact for categorical ones.
+            n: values tried of a continuous cause, spread over its range.
+        Cost: one rendering without masks per value.
+        """
+        self.model.check([factor])
+        changed = torch.zeros_like(batch.image[:, 0], dtype=torch.bool)
+        for value in self.model.causes[factor].values(n):
+            image, _ = self.render(self.model.intervene(batch.factors, {factor: value}), with_masks=False)
+            changed |= (image != batch.image).any(1)
+        return changed
+
+    def group(self, *groups: str) -> tuple[str, ...]:
+        """Names of the causes in some groups: person, style (identity), expression, pose, scene (nuisance)."""
+        known = {cause.group for cause in self.model.causes.values()}
+        for group in groups:
+            if group not in known:
+                raise ValueError(f"unknown group {group!r}{did_you_mean(group, known)}; known: {', '.join(sorted(known))}")
+        return tuple(name for name, cause in self.model.causes.items() if cause.group in groups)
+
+    def attribute_correlation(self) -> Tensor:
+        """The true correlation of the attributes, float64 [A,A]: exact, by enumeration of the causal model."""
+        return self.model.attribute_correlation()
+
+    @staticmethod
+    def part_box(mask: Tensor) -> Tensor:
+        """Tight boxes int64 [B,4] = (x0, y0, x1, y1), ends exclusive, of masks bool [B,H,W]; zeros where a mask is empty."""
+        columns, rows = mask.any(1), mask.any(2)
+
+        def ends(line: Tensor) -> tuple[Tensor, Tensor]:
+            size = line.shape[1]
+            return line.byte().argmax(1), size - line.flip(1).byte().argmax(1)
+
+        (x0, x1), (y0, y1) = ends(columns), ends(rows)
+        return torch.stack([x0, y0, x1, y1], 1) * mask.flatten(1).any(1)[:, None]

@@ -1,0 +1,63 @@
+"""Where a job runs: one device, or its images sharded over several with Lightning Fabric."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.multiprocessing
+
+
+def pick_device(name: str) -> torch.device:
+    """"auto" is the first accelerator, else the CPU. Raises ValueError naming `device` when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ValueError(f"device={name}: no such GPU here, {torch.cuda.device_count()} visible; use device=cpu or device=auto")
+    return device
+
+
+def launch(config: Mapping[str, Any], work: Callable[[Mapping[str, Any], str, int, int], None]) -> None:
+    """Call work(config, device, rank, world) once per device.
+
+    One device runs in this process. Several run in processes of their own, started by Fabric; they share nothing but the
+    artefact store, so the numbers are those of one device.
+    """
+    n, device = config["devices"], pick_device(config["device"])
+    if n == 1:
+        return work(config, str(device), 0, 1)
+    if device.type == "cuda" and n > torch.cuda.device_count():
+        raise ValueError(f"devices={n}: only {torch.cuda.device_count()} GPUs are visible")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.start_processes(_rank, (n, port, device.type, config, work), nprocs=n, start_method="spawn")
+
+
+def _rank(rank: int, n: int, port: int, accelerator: str, config: Mapping[str, Any], work: Callable[..., None]) -> None:
+    """One process of several. Fabric finds the ranks in the environment, as under torchrun."""
+    os.environ |= {
+        "LOCAL_RANK": str(rank),
+        "NODE_RANK": "0",
+        "WORLD_SIZE": str(n),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    from pomelo_lab.classifier.torchvision_ops import ensure
+
+    ensure()
+    from lightning.fabric import Fabric
+
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    if accelerator == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // n))
+    fabric = Fabric(accelerator=accelerator, devices=n, strategy="ddp")
+    fabric.launch()
+    work(config, str(fabric.device), fabric.global_rank, fabric.world_size)
+    fabric.barrier()
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,46 @@
+"""What every explainer answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.signature import Component
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+class Explainer(Component, ABC):
+    """Explains why the classifier gives each image its target class.
+
+    access:  "black_box" or "white_box": which view of the classifier it receives; a black box cannot be differentiated.
+    uses:    what it looks at, of: "segments", "perturbations", "masks". It receives nothing else.
+    signed:  whether negative attributions mean "speaks against".
+    n_samples (if "perturbations" in uses): perturbations of each image that the job draws for it.
+    """
+
+    access: ClassVar[str] = "black_box"
+    uses: ClassVar[frozenset[str]] = frozenset()
+    signed: ClassVar[bool] = True
+
+    @abstractmethod
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: BlackBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+    ) -> Explanation:
+        """One explanation per image; independent of the other images of the batch.
+
+        Shapes: batch of B images, target int64 [B] -> Explanation with attribution [B,H,W] and/or counterfactual [B,C,H,W].
+        """
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        """Classifier queries per image of `shape` beyond those on perturbations, for the plan of a dry run."""
+        return 0

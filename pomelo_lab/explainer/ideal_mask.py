@@ -1,0 +1,45 @@
+"""The exact mask of what causes the label: the limit of every attribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class IdealMaskExplainer(Explainer):
+    """1 on the pixels that the label is about, 0 elsewhere: what an explainer of a perfect classifier would answer.
+
+    Source: own; the row "limit". It looks at neither the classifier nor the target.
+    Args: part: name of the data set's mask; "label" is the region that the label decides (portraits: where another hair colour
+        would change a pixel).
+    Cost: no queries.
+    Random: none.
+    Raises: ValueError when the data have no such mask, naming those that they have.
+    """
+
+    uses: ClassVar[frozenset[str]] = frozenset({"masks"})
+    signed: ClassVar[bool] = False
+
+    part: str = "label"
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: BlackBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+    ) -> Explanation:
+        if self.part not in batch.masks:
+            known = ", ".join(batch.masks) or "it has none"
+            raise ValueError(f"explainer.part must be a mask of the data set ({known}), got {self.part!r}")
+        return Explanation(target=target, attribution=batch.masks[self.part].to(batch.image))

@@ -1,0 +1,38 @@
+"""No explanation: perturbations are drawn so that metrics can score the sampler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.hints import Count
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class NoExplainer(Explainer):
+    """Explains nothing: for jobs that score samplers (paper 000, Table 1).
+
+    Args: n_samples: perturbations drawn of each image.
+    Raises: ValueError from `explain`, which no job calls.
+    """
+
+    uses: ClassVar[frozenset[str]] = frozenset({"perturbations"})
+
+    n_samples: Count = 20
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: BlackBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+    ) -> Explanation:
+        raise ValueError("explainer=none explains nothing: a metric that needs explanations asks for another explainer")

@@ -1,0 +1,55 @@
+"""Random attributions: the control every explainer has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.sampler.base import spread
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class RandomExplainer(Explainer):
+    """An independent U[0,1) attribution for each segment or pixel.
+
+    Source: paper 000, Table 2, row "random". Departures: none.
+    Args: level: "segment" (one value per segment) or "pixel".
+    Shapes: extra "coefficient" [B,S] (0 beyond an image's own segments) and "n_segments" [B], at level "segment".
+    Cost: no queries.
+    Random: one draw per image ("random_attribution"), of its own segment count: independent of its neighbours.
+    Raises: ValueError when level is "segment" and there are no segments.
+    """
+
+    uses: ClassVar[frozenset[str]] = frozenset({"segments"})
+    signed: ClassVar[bool] = False
+
+    level: Literal["segment", "pixel"] = "segment"
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: BlackBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+    ) -> Explanation:
+        device = batch.image.device
+        if self.level == "pixel":
+            drawn = streams.uniform(batch.image_id, "random_attribution", *batch.image.shape[2:])
+            return Explanation(target=target, attribution=drawn.to(device))
+        if segments is None:
+            raise ValueError("explainer=random with explainer.level=segment needs segments, got None")
+        coefficient = torch.zeros(len(batch), segments.largest)
+        for row, image_id, count in zip(coefficient, batch.image_id, segments.count.tolist(), strict=True):
+            row[:count] = streams.uniform([image_id], "random_attribution", count)[0]
+        coefficient = coefficient.to(device)
+        attribution = spread(coefficient[:, None], segments.label)[:, 0]
+        return Explanation(target=target, attribution=attribution, extra={"coefficient": coefficient, "n_segments": segments.count})

@@ -1,0 +1,463 @@
+"""One point of a grid: its components, built when they are needed, and its artefacts, pulled when they are needed.
+
+Every stage is one method that returns the artefact of a group of images from the store, or makes it from the artefacts
+before it. Nothing is computed that a stored artefact already holds, and what a fingerprint contains is written down
+here, once, per stage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox, Classifier, view
+from pomelo_lab.config.build import build
+from pomelo_lab.config.fingerprint import canonical, digest
+from pomelo_lab.config.signature import hints, injected_role, locate, parameters, role_of
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.results.store import GROUP, Shard, Store
+from pomelo_lab.sampler.base import Sampler
+from pomelo_lab.segmenter.base import Segmenter
+from pomelo_lab.types import Batch, Case, Explanation, Perturbations, Segments
+
+_components: dict[str, Any] = {}  # classifiers, data sets and generators live as long as the process: jobs of a grid share them
+
+
+def release_components() -> None:
+    """Forget the components that jobs of this process share (models and data sets)."""
+    _components.clear()
+
+
+class Job:
+    """The stages of one configuration over its images.
+
+    Args:
+        config: resolved plain mapping with the top-level keys of conf/run.yaml.
+        store: where artefacts live.
+        device: where networks run.
+    """
+
+    def __init__(self, config: Mapping[str, Any], store: Store, device: torch.device | str = "cpu") -> None:
+        self.config = config
+        self.store = store
+        self.device = torch.device(device)
+        self.streams = Streams(config["seed"])
+        self._memo: dict[tuple[str, str, int], Any] = {}
+        self._siblings: dict[str, Job] = {}
+
+    # --- components -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return self._shared("dataset")
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        from pomelo_lab.train import ensure_weights
+
+        node = ensure_weights(self.config["classifier"], self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
+        return self._shared("classifier", node, num_classes=self.dataset.num_classes).to(self.device)
+
+    @cached_property
+    def generator(self) -> Any:
+        return self._shared("generator").to(self.device) if self.config.get("generator") else None
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        return build(self.config["segmenter"])
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        return build(self.config["sampler"], **self._supplied("sampler"))
+
+    @cached_property
+    def explainer(self) -> Explainer | None:
+        return build(self.config["explainer"], **self._supplied("explainer"))
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        return {name: build(node, **self._supplied_to(node)) for name, node in self.config["metrics"].items() if node}
+
+    def _shared(self, role: str, node: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
+        node = self.config[role] if node is None else node
+        key = digest({"node": node, "supplied": supplied, "device": str(self.device)})
+        if key not in _components:
+            _components[key] = build(node, **supplied)
+        return _components[key]
+
+    def _supplied(self, role: str) -> dict[str, Any]:
+        return self._supplied_to(self.config[role])
+
+    def _supplied_to(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        return {role: getattr(self, role) for role in self._injected(node)}
+
+    def _injected(self, node: Mapping[str, Any]) -> list[str]:
+        """Roles of the job that a component asks for in its constructor and its yaml leaves out."""
+        target = locate(node["_target_"])
+        asked = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in node)
+        return sorted({role_of(role) for role in asked if role is not None} & set(self.config))
+
+    # --- what determines what -------------------------------------------------------------------------------------
+
+    def _science(self, role: str) -> Any:
+        """Canonical form of a component with everything the job injects into it."""
+        node = self.config[role]
+        return self._science_of(node) if node else None
+
+    def _science_of(self, node: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
+        return {**canonical(node, drop), **{f"job.{role}": getattr(self, f"{role}_science") for role in self._injected(node)}}
+
+    @cached_property
+    def dataset_science(self) -> dict[str, Any]:
+        return {**canonical(self.config["dataset"]), "digest": self.dataset.digest()}
+
+    @cached_property
+    def classifier_science(self) -> dict[str, Any]:
+        return {"digest": self.classifier.digest()}
+
+    @cached_property
+    def generator_science(self) -> dict[str, Any] | None:
+        return {"digest": self.generator.digest()} if self.generator is not None else None
+
+    @cached_property
+    def segmenter_science(self) -> Any:
+        return self._science("segmenter")
+
+    @cached_property
+    def sampler_science(self) -> dict[str, Any]:
+        return self._science("sampler")
+
+    @cached_property
+    def perturbation_science(self) -> dict[str, Any]:
+        found = {"dataset": self.dataset_science, "sampler": self.sampler_science, "n": self.n_perturbations, "seed": self.config["seed"]}
+        return {**found, "segmenter": self.segmenter_science} if self.sampler.uses_segments else found
+
+    @cached_property
+    def prediction_science(self) -> dict[str, Any]:
+        return {"perturbation": digest(self.perturbation_science), "classifier": self.classifier_science}
+
+    @cached_property
+    def clean_science(self) -> dict[str, Any]:
+        return {"dataset": self.dataset_science, "classifier": self.classifier_science}
+
+    @cached_property
+    def explanation_science(self) -> dict[str, Any]:
+        found = {
+            "dataset": self.dataset_science,
+            "classifier": self.classifier_science,
+            "explainer": self._science("explainer"),
+            "target": self.config["target"],
+            "seed": self.config["seed"],
+        }
+        if "segments" in self.explainer.uses:
+            found["segmenter"] = self.segmenter_science
+        if "perturbations" in self.explainer.uses:
+            found["perturbation"] = digest(self.perturbation_science)
+        return found
+
+    def reference_science(self, name: str) -> dict[str, Any]:
+        training = {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
+        return {
+            "metric": self._science_of(self.config["metrics"][name], ("n_images",)),
+            "dataset": training,
+            "classifier": self.classifier_science,
+        }
+
+    def metric_science(self, name: str) -> dict[str, Any]:
+        """A score is determined by its metric and by what the metric looks at."""
+        metric = self.metrics[name]
+        found = {"metric": self._science_of(self.config["metrics"][name], ("n_images",)), "dataset": self.dataset_science}
+        if {"classifier", "white_box"} & metric.needs:
+            found |= {"classifier": self.classifier_science, "target": self.config["target"]}
+        if "segments" in metric.needs:
+            found["segmenter"] = self.segmenter_science
+        if "perturbations" in metric.needs:
+            found["perturbation"] = digest(self.perturbation_science)
+        if "explanation" in metric.needs:
+            found["explanation"] = digest(self.explanation_science)
+        if "explanations" in metric.needs:
+            found["explanations"] = [digest(s.explanation_science) for s in self.siblings(metric)]
+        if not {"perturbations", "explanation", "explanations"} & metric.needs or metric.random:
+            found["seed"] = self.config["seed"]
+        if overrides_fit(metric):
+            found["reference"] = digest(self.reference_science(name))
+        return found
+
+    @cached_property
+    def science(self) -> dict[str, Any]:
+        """What determines the whole job: the scores asked for, over its images."""
+        return {
+            "n_images": self.n_images,
+            "metrics": {name: [digest(self.metric_science(name)), metric.n_images] for name, metric in self.metrics.items()},
+            "explanation": digest(self.explanation_science) if self.explains else None,
+            "perturbation": digest(self.perturbation_science) if self.perturbs else None,
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return digest(self.science)
+
+    # --- images and groups ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def n_images(self) -> int:
+        return min(self.config["n_images"], len(self.dataset))
+
+    @property
+    def n_groups(self) -> int:
+        return -(-self.n_images // GROUP)
+
+    def group_size(self, group: int, n_images: int | None = None) -> int:
+        """Images of a group among the first n_images of the job."""
+        return max(0, min(GROUP, min(n_images or self.n_images, self.n_images) - group * GROUP))
+
+    @property
+    def explains(self) -> bool:
+        """Whether the job makes explanations; explainer=none scores samplers."""
+        return self.explainer is not None and type(self.explainer).__name__ != "NoExplainer"
+
+    @property
+    def perturbs(self) -> bool:
+        return "perturbations" in self.explainer.uses
+
+    @property
+    def n_perturbations(self) -> int:
+        return self.explainer.n_samples if self.perturbs else 0
+
+    def refresh(self) -> None:
+        """Remove the job's own explanations and scores, so that they are computed anew (`force=true`).
+
+        Perturbations, references and predictions that other jobs share are kept: they are determined by their
+        fingerprints all the same.
+        """
+        if self.explains:
+            self.store.drop("explanation", digest(self.explanation_science))
+        for name in self.metrics:
+            self.store.drop("metric", digest(self.metric_science(name)))
+
+    def forget(self) -> None:
+        """Drop what is held in memory for the group at hand."""
+        self._memo.clear()
+        for sibling in self._siblings.values():
+            sibling.forget()
+
+    # --- stages ---------------------------------------------------------------------------------------------------
+
+    def batch(self, group: int) -> Batch:
+        return self._once("batch", "", group, lambda: self.dataset.batch(self._indices(group)).to(self.device))
+
+    def _indices(self, group: int) -> list[int]:
+        start = group * GROUP
+        return self.dataset.order()[start : start + self.group_size(group)].tolist()
+
+    def segments(self, group: int) -> Segments:
+        return self._once("segments", "", group, lambda: self.segmenter.segment(self.batch(group).image))
+
+    def clean(self, group: int) -> Tensor:
+        """Class probabilities [B,K] of the unperturbed images."""
+        shard = self._artefact("clean", self.clean_science, group, lambda box: {"probability": box.probability(self.batch(group).image)})
+        return shard.tensors["probability"].to(self.device)
+
+    def target(self, group: int) -> Tensor:
+        """The explained class of each image, by the target rule."""
+        rule = self.config["target"]
+        if rule == "predicted":
+            return self.clean(group).argmax(-1)
+        label = self.batch(group).label
+        return label if rule == "label" else torch.full_like(label, self._class_index(rule))
+
+    def _class_index(self, rule: str | int) -> int:
+        names = list(self.dataset.class_names)
+        if rule in names:
+            return names.index(rule)
+        if isinstance(rule, int) and 0 <= rule < len(names):
+            return rule
+        raise ValueError(f"target must be predicted, label, one of {', '.join(names)} or an index below {len(names)}, got {rule!r}")
+
+    def perturbations(self, group: int, probability: bool = False) -> Perturbations:
+        """The perturbed images, with the classifier's probabilities when asked."""
+
+        def make(_: BlackBox) -> dict[str, Tensor]:
+            segments = self.segments(group) if self.sampler.uses_segments else None
+            made = self.sampler.perturb(self.batch(group), segments, self.n_perturbations, self.streams)
+            return {"image": made.image, **({"keep_mask": made.keep_mask} if made.keep_mask is not None else {})}
+
+        def prepare() -> None:
+            self.batch(group)
+            if self.sampler.uses_segments:
+                self.segments(group)
+
+        evaluations = self.sampler.evaluations(self.n_perturbations) * self.group_size(group)
+        shard = self._artefact(
+            "perturbation", self.perturbation_science, group, make, prepare, keep=self.keeps_perturbations, evaluations=evaluations
+        )
+        found = Perturbations(**{name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
+        if not probability:
+            return found
+        answered = self._artefact(
+            "prediction", self.prediction_science, group, lambda box: {"probability": box.probability(found.image)}
+        )
+        return Perturbations(found.image, found.keep_mask, answered.tensors["probability"].to(self.device))
+
+    def explanation(self, group: int) -> Explanation:
+        def prepare() -> dict[str, Any]:
+            uses = self.explainer.uses
+            return {
+                "batch": self.batch(group),
+                "target": self.target(group),
+                "segments": self.segments(group) if "segments" in uses else None,
+                "perturbations": self.perturbations(group, probability=True) if "perturbations" in uses else None,
+            }
+
+        def make(box: BlackBox) -> dict[str, Tensor]:
+            return tensors_of(self.explainer.explain(classifier=box, streams=self.streams, **prepare()))
+
+        shard = self._artefact("explanation", self.explanation_science, group, make, prepare, access=self.explainer.access)
+        return explanation_of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
+
+    def reference(self, name: str) -> Mapping[str, Tensor]:
+        """Training-set statistics of a metric; stored once for all jobs that share them."""
+        metric = self.metrics[name]
+        if not overrides_fit(metric):
+            return {}
+        training = self.dataset.at("train")
+        access = "white_box" if "white_box" in metric.needs else "black_box"
+        shard = self._artefact(
+            "reference", self.reference_science(name), 0, lambda box: metric.fit(training, box, self.streams), access=access, images=False
+        )
+        return {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}
+
+    def score(self, name: str, group: int) -> Shard | None:
+        """One metric on one group of images; None when the metric's own image limit ends before the group."""
+        metric = self.metrics[name]
+        size = self.group_size(group, metric.n_images)
+        if not size:
+            return None
+
+        def case(box: BlackBox | None) -> Case:
+            needs = metric.needs
+            with_probability = bool({"classifier"} & needs)
+            whole = {
+                "batch": self.batch(group),
+                "target": self.target(group),
+                "segments": self.segments(group) if "segments" in needs else None,
+                "perturbations": self.perturbations(group, with_probability) if "perturbations" in needs else None,
+                "explanation": self.explanation(group) if "explanation" in needs else None,
+            }
+            several = tuple(s.explanation(group) for s in self.siblings(metric)) if "explanations" in needs else ()
+            rows = slice(0, size)
+            return Case(
+                **{key: value[rows] if isinstance(value, Tensor) else value and value.select(rows) for key, value in whole.items()},
+                explanations=tuple(one.select(rows) for one in several),
+                classifier=box,
+                reference=self.reference(name),
+                streams=self.streams,
+            )
+
+        access = "white_box" if "white_box" in metric.needs else "black_box"
+        return self._artefact(
+            "metric", self.metric_science(name), group, lambda box: metric.score(case(box)), lambda: case(None), access=access, size=size
+        )
+
+    def siblings(self, metric: Metric) -> list[Job]:
+        """The jobs whose explanations of the same images a metric compares: this one with other config values."""
+        found = []
+        for changes in metric.overrides():
+            key = digest(changes)
+            if key not in self._siblings:
+                self._siblings[key] = Job(override(self.config, changes), self.store, self.device)
+            found.append(self._siblings[key])
+        return found
+
+    @property
+    def perturbation_bytes(self) -> int:
+        """Size of the job's perturbations on disk: one byte per value."""
+        channels, height, width = self.dataset.shape
+        return self.n_images * self.n_perturbations * channels * height * width
+
+    @property
+    def keeps_perturbations(self) -> bool:
+        """Perturbations are kept when all of the job's fit under `keep_gb`; otherwise they are made again when needed."""
+        return self.perturbation_bytes <= self.config["keep_gb"] * 1e9
+
+    # --- shared mechanism -----------------------------------------------------------------------------------------
+
+    def _once(self, kind: str, fingerprint: str, group: int, make: Any) -> Any:
+        key = (kind, fingerprint, group)
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    def _artefact(
+        self,
+        kind: str,
+        science: Mapping[str, Any],
+        group: int,
+        make: Any,
+        prepare: Any = lambda: None,
+        access: str = "black_box",
+        keep: bool = True,
+        evaluations: int = 0,
+        size: int | None = None,
+        images: bool = True,
+    ) -> Shard:
+        """Memory, else disk, else make: with seconds, classifier queries and generator evaluations recorded."""
+        fingerprint = digest(science)
+        size = self.group_size(group) if size is None else size
+
+        def timed() -> Shard:
+            box = view(self.classifier, access, self.config["batch_size"], self.device) if kind != "perturbation" else None
+            start = time.perf_counter()
+            with torch.inference_mode(False):
+                tensors = make(box)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            meta = {"seconds": time.perf_counter() - start, "queries": box.queries if box else 0, "evaluations": evaluations}
+            ids = list(self.batch(group).image_id[:size]) if images else []
+            return Shard({name: tensor.detach().cpu() for name, tensor in tensors.items()}, {"image_id": ids, **meta})
+
+        def get() -> Shard:
+            shard, made = self.store.get_or_make(kind, fingerprint, group, size if images else 0, timed, prepare, keep)
+            if made and keep and group == 0:
+                self.store.describe(kind, fingerprint, science)
+            return shard
+
+        return self._once(kind, f"{fingerprint}-{size}", group, get)
+
+
+def tensors_of(explanation: Explanation) -> dict[str, Tensor]:
+    """An explanation as named tensors: its fields, and its extras under "extra."."""
+    named = {f.name: getattr(explanation, f.name) for f in fields(explanation) if f.name != "extra"}
+    named |= {f"extra.{name}": tensor for name, tensor in explanation.extra.items()}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def explanation_of(tensors: Mapping[str, Tensor]) -> Explanation:
+    """The inverse of `tensors_of`."""
+    extra = {name.removeprefix("extra."): tensor for name, tensor in tensors.items() if name.startswith("extra.")}
+    return Explanation(**{name: tensor for name, tensor in tensors.items() if not name.startswith("extra.")}, extra=extra)
+
+
+def overrides_fit(metric: Metric) -> bool:
+    """Whether a metric refers to training statistics."""
+    return type(metric).fit is not Metric.fit
+
+
+def override(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a nested mapping with dotted keys changed. Raises KeyError when a key does not exist."""
+    out = dict(config)
+    for key, value in changes.items():
+        head, _, rest = key.partition(".")
+        if head not in out:
+            raise KeyError(f"override {key!r}: {head!r} does not exist among {', '.join(out)}")
+        out[head] = override(out[head], {rest: value}) if rest else value
+    return out

@@ -1,0 +1,83 @@
+"""What every metric answers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.hints import Count
+from pomelo_lab.config.signature import Component
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.types import Case
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One number for a set of images: mean (or set statistic), spread over images, images counted, NaN left out."""
+
+    mean: float
+    std: float | None
+    n: int
+    n_nan: int = 0
+
+
+@dataclass(kw_only=True)
+class Metric(Component, ABC):
+    """Scores explanations or perturbations; a value per image, or a set statistic by explicit accumulation.
+
+    Per image: `score` returns {"value": [B]} (and further tensors for figures, e.g. "curve" [B,T]).
+    Set statistic: `score` returns what has to be accumulated, image axis first, without "value"; `summarize` gets it for
+    all images at once. Either way the engine stores what `score` returned, group of images by group of images.
+
+    direction: "higher" or "lower" is better, or None where the metric describes and does not judge.
+    unit:      of the value, e.g. "bits", "" for a ratio.
+    symbol:    column head in tables (LaTeX allowed).
+    needs:     what the case must hold, of: "perturbations", "explanation", "segments", "masks", "attributes", "factors",
+               "classifier" (black-box view), "white_box" (features and gradients), "explanations".
+    random:    whether `score` draws from the case's streams, so that the score depends on the seed.
+    Args:
+        n_images: score only the first so many images of the job; None = all.
+    """
+
+    direction: ClassVar[Literal["higher", "lower"] | None]
+    unit: ClassVar[str] = ""
+    symbol: ClassVar[str] = ""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    random: ClassVar[bool] = False
+
+    n_images: Count | None = None
+
+    @abstractmethod
+    def score(self, case: Case) -> dict[str, Tensor]:
+        """Tensors with the image axis first; "value" is the per-image score. NaN = undefined for that image."""
+
+    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+        """Statistics of the training split that scores refer to; computed once, stored, given back as case.reference."""
+        return {}
+
+    def overrides(self) -> list[dict[str, Any]]:
+        """Config changes whose explanations of the same images this metric compares (needs "explanations")."""
+        return []
+
+    def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
+        """All images' scores to one number. NaN and infinities are counted, never averaged."""
+        return mean_summary(rows["value"])
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        """Classifier queries per image, for the plan of a dry run."""
+        return 0
+
+
+def mean_summary(value: Tensor) -> Summary:
+    """Mean and standard deviation (n - 1) of the finite values."""
+    finite = value.double()[value.isfinite()]
+    n = len(finite)
+    mean = float(finite.mean()) if n else math.nan
+    return Summary(mean=mean, std=float(finite.std()) if n > 1 else None, n=n, n_nan=len(value) - n)

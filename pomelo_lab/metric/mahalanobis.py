@@ -1,0 +1,97 @@
+"""Distribution alignment: how far perturbed images lie from the training images, in the classifier's own features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox, WhiteBox
+from pomelo_lab.config.hints import Count, Fraction
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class Mahalanobis(Metric):
+    """Squared Mahalanobis distance of perturbed images to the nearest class, in penultimate features: D_M.
+
+    Source: paper 000, section 3.1, after Lee et al. (2018), section 2.1, https://arxiv.org/abs/1807.03888:
+        min over classes c of (f - mu_c)^T Sigma^-1 (f - mu_c), no square root (the paper's magnitudes, 413 in 512
+        dimensions, are squared distances). Departures: no input pre-processing and no ensemble over layers (the paper names
+        one layer); a pseudo-inverse, as features of dead units have no variance: a change along such a direction is not seen.
+    Args:
+        n_reference: training images fitted on, the first so many of the data set's fixed shuffle.
+        n_per_image: the first so many perturbations of each image are scored; their mean is the image's value.
+        covariance: "tied" pools the classes (Lee et al.); "class" fits one covariance per class.
+        shrinkage: share of the covariance replaced by its mean variance times the identity.
+    Cost: n_reference features once, n_per_image features per image. Classes without training images are left out.
+    """
+
+    direction = "lower"
+    symbol = "D_M"
+    needs = frozenset({"white_box", "perturbations"})
+
+    n_reference: Count = 30_000
+    n_per_image: Count = 20
+    covariance: Literal["tied", "class"] = "tied"
+    shrinkage: Fraction = 0.0
+
+    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+        feature, label = training_features(training, classifier, self.n_reference)
+        return fit_gaussians(feature, label, self.covariance == "tied", self.shrinkage)
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        images = case.perturbations.image[:, : self.n_per_image]
+        feature = case.classifier.feature(images.flatten(0, 1))
+        distance = squared_distance(feature, case.reference["mean"], case.reference["whitener"])
+        return {"value": distance.amin(1).view(images.shape[:2]).mean(1)}
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return min(self.n_per_image, n_perturbations)
+
+
+def training_features(training: Dataset, classifier: WhiteBox, n: int) -> tuple[Tensor, Tensor]:
+    """Penultimate features [n,D] and labels [n] of the first n images of the training order, read 256 images at a time."""
+    found = []
+    for indices in training.order()[:n].split(256):
+        batch = training.batch(indices.tolist())
+        found.append((classifier.feature(batch.image), batch.label.to(classifier.device)))
+    features, labels = zip(*found, strict=True)
+    return torch.cat(features), torch.cat(labels)
+
+
+def fit_gaussians(feature: Tensor, label: Tensor, tied: bool = True, shrinkage: float = 0.0) -> dict[str, Tensor]:
+    """Class means and the maps that make each covariance the identity, in float64; images with label -1 are left out.
+
+    Shapes: feature [n,D], label [n] -> mean [K,D], whitener [1 or K, D,D] with whitener whitener^T = Sigma^-1.
+    Raises: ValueError when no image has a label.
+    """
+    known = label >= 0
+    if not known.any():
+        raise ValueError("metric Mahalanobis needs labelled training images: none of the reference images has a label")
+    feature = feature[known].double()
+    classes, row, count = label[known].unique(return_inverse=True, return_counts=True)
+    mean = feature.new_zeros(len(classes), feature.shape[1]).index_add_(0, row, feature) / count[:, None]
+    centred = feature - mean[row]
+    groups = [centred] if tied else [centred[row == k] for k in range(len(classes))]  # sizes differ: no single tensor holds them
+    covariance = torch.stack([group.T @ group / len(group) for group in groups])
+    average = covariance.diagonal(dim1=1, dim2=2).mean(1)
+    covariance = (1 - shrinkage) * covariance + shrinkage * average[:, None, None] * torch.eye(covariance.shape[1]).to(covariance)
+    variance, axes = torch.linalg.eigh(covariance)
+    # directions without variance get weight 0: the pseudo-inverse, with its usual cut-off
+    cut = variance.amax(1, keepdim=True) * variance.shape[1] * torch.finfo(torch.float64).eps
+    scale = torch.where(variance > cut, variance.clamp_min(torch.finfo(torch.float64).tiny).rsqrt(), 0)
+    return {"mean": mean, "whitener": axes * scale[:, None]}
+
+
+def squared_distance(feature: Tensor, mean: Tensor, whitener: Tensor) -> Tensor:
+    """Squared Mahalanobis distances to each class: [M,D], [K,D], [1 or K,D,D] -> float64 [M,K]."""
+    feature = feature.double() @ whitener  # [1 or K, M, D]
+    centre = (mean if len(whitener) == 1 else mean[:, None]) @ whitener  # [1, K, D] or [K, 1, D]
+    distance = torch.cdist(feature, centre, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return distance[0] if len(whitener) == 1 else distance[..., 0].T

@@ -1,0 +1,114 @@
+"""Distribution alignment as a set statistic: can perturbed images be told from training images?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.hints import Count, Natural, NonNegative
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.metric.base import Metric, Summary
+from pomelo_lab.metric.mahalanobis import training_features
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class Silhouette(Metric):
+    """Silhouette of two clusters, perturbed and training images, in a 2-D UMAP of the classifier's penultimate features.
+
+    Source: paper 000, section 3.1 and Fig. 4; Rousseeuw (1987). 0 = indistinguishable, 1 = separated: lower magnitude is
+        better, the table's arrow contradicts its text (black-out, the most separated, has the largest). Unstated and chosen:
+        the two labels, UMAP's default n_neighbors and min_dist, one joint embedding, as many perturbed as training points.
+    Args:
+        n_per_image: perturbations of each image kept as candidates, chosen at random.
+        n_points: points of each kind in the embedding; fewer when fewer exist, then of both kinds.
+        space: "umap" embeds first; "feature" scores the raw features.
+        n_neighbors: of UMAP; at most the number of points - 1.
+        min_dist: of UMAP.
+        embedding_seed: of the choice of points and of UMAP.
+    Shapes: score gives "feature" float32 [B,n_per_image,D]. NaN with fewer than 3 points; non-finite features are left out.
+    Cost: n_per_image features per image; UMAP takes about 20 s to import and a few to run.
+    Random: one permutation per image ("silhouette").
+    """
+
+    direction = "lower"
+    symbol = "Sil."
+    needs = frozenset({"white_box", "perturbations"})
+    random = True
+
+    n_per_image: Count = 5
+    n_points: Count = 500
+    space: Literal["umap", "feature"] = "umap"
+    n_neighbors: Count = 15
+    min_dist: NonNegative = 0.1
+    embedding_seed: Natural = 0
+
+    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+        return {"feature": training_features(training, classifier, self.n_points)[0]}
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        images = case.perturbations.image
+        chosen = case.streams.permutation(case.batch.image_id, "silhouette", 1, images.shape[1])[:, 0, : self.n_per_image]
+        rows = torch.arange(len(images), device=images.device)[:, None]
+        picked = images[rows, chosen.to(images.device)]
+        return {"feature": case.classifier.feature(picked.flatten(0, 1)).view(*picked.shape[:2], -1)}
+
+    def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
+        perturbed, training = self.embedding(rows, reference)
+        n_nan = int((~rows["feature"].isfinite().flatten(1).all(1)).sum())
+        return Summary(mean=silhouette(perturbed, training), std=None, n=len(rows["feature"]) - n_nan, n_nan=n_nan)
+
+    def embedding(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The points that are scored (and drawn in Fig. 4)."""
+        return embedding(rows, reference, self.n_points, self.space, self.n_neighbors, self.min_dist, self.embedding_seed)
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return min(self.n_per_image, n_perturbations)
+
+
+def embedding(
+    rows: Mapping[str, Tensor],
+    reference: Mapping[str, Tensor],
+    n_points: int = 500,
+    space: str = "umap",
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Perturbed and training points in the scored space: two tensors [m,2] (or [m,D] for space="feature").
+
+    Args: rows: what `Silhouette.score` returned; reference: what `Silhouette.fit` returned.
+    m is n_points or the smaller number available; n_neighbors is capped at 2 m - 1; fewer than 3 points are not embedded.
+    """
+    clouds = [rows["feature"].flatten(0, 1).cpu(), reference["feature"].cpu()]
+    clouds = [cloud[cloud.isfinite().all(1)] for cloud in clouds]
+    m = min(n_points, *map(len, clouds))
+    generator = torch.Generator().manual_seed(seed)
+    picked = [cloud[torch.randperm(len(cloud), generator=generator)[:m]] for cloud in clouds]
+    if space == "feature" or 2 * m < 3:
+        return picked[0], picked[1]
+    import umap  # 20 s: only when an embedding is wanted
+
+    n_neighbors = min(n_neighbors, 2 * m - 1)
+    # a spectral start needs more points than neighbours and coordinates; a random one always exists
+    start = "spectral" if 2 * m > 16 else "random"
+    model = umap.UMAP(n_neighbors=n_neighbors, min_dist=min_dist, n_components=2, random_state=seed, n_jobs=1, init=start)
+    points = torch.from_numpy(model.fit_transform(torch.cat(picked).numpy()))
+    return points[:m], points[m:]
+
+
+def silhouette(perturbed: Tensor, training: Tensor) -> float:
+    """Mean silhouette coefficient of two labelled clouds; NaN with fewer than 3 points or an empty cloud."""
+    if len(perturbed) + len(training) < 3 or not len(perturbed) or not len(training):
+        return math.nan
+    from sklearn.metrics import silhouette_score
+
+    label = [0] * len(perturbed) + [1] * len(training)
+    return float(silhouette_score(torch.cat([perturbed, training]).numpy(), label))

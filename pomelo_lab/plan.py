@@ -1,0 +1,74 @@
+"""What a job would do: images, network evaluations, classifier queries, bytes on disk. Runs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pomelo_lab.job import Job, overrides_fit
+
+IMAGE_BYTES = 4  # explanations and scores are float32
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of the plan; totals over all images of the job."""
+
+    name: str
+    images: int
+    evaluations: int = 0
+    queries: int = 0
+    bytes: int = 0
+    note: str = ""
+
+
+def steps(job: Job) -> list[Step]:
+    """The stages of a job with their costs as the components state them; stored artefacts are not subtracted."""
+    n, shape = job.n_images, job.dataset.shape
+    channels, height, width = shape
+    found = [Step("clean images", n, queries=n, bytes=n * job.dataset.num_classes * IMAGE_BYTES)]
+    if job.perturbs:
+        made = n * job.n_perturbations
+        kept = job.keeps_perturbations
+        note = "" if kept else f"not kept: over keep_gb={job.config['keep_gb']:g}"
+        size = job.perturbation_bytes if kept else 0
+        found.append(Step("perturbations", n, n * job.sampler.evaluations(job.n_perturbations), 0, size, note))
+        asks = job.explains or any("classifier" in m.needs for m in job.metrics.values())
+        if asks:
+            found.append(Step("predictions", n, 0, made, made * job.dataset.num_classes * IMAGE_BYTES))
+    if job.explains:
+        found.append(Step("explanations", n, 0, n * job.explainer.queries(shape), n * height * width * IMAGE_BYTES))
+    for name, metric in job.metrics.items():
+        images = min(n, metric.n_images or n)
+        note = "fits training statistics once" if overrides_fit(metric) else ""
+        if repeats := len(metric.overrides()):
+            note = f"compares {repeats} explanations of each image"
+        found.append(Step(f"metric {name}", images, 0, images * metric.queries(shape, job.n_perturbations), images * IMAGE_BYTES, note))
+    return found
+
+
+def print_plan(job: Job) -> None:
+    """The plan as a table on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    choices = job.config.get("choices") or {}
+    title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
+    table = Table(title=f"plan: {title}", title_justify="left")
+    table.add_column("stage")
+    for head in ("images", "network evaluations", "classifier queries", "on disk"):
+        table.add_column(head, justify="right")
+    table.add_column("")
+    plan = steps(job)
+    plan.append(Step("total", job.n_images, *(sum(getattr(s, k) for s in plan) for k in ("evaluations", "queries", "bytes"))))
+    for step in plan:
+        table.add_row(step.name, f"{step.images:,}", f"{step.evaluations:,}", f"{step.queries:,}", readable(step.bytes), step.note)
+    Console(width=120).print(table)
+
+
+def readable(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,49 @@
+"""What figures over the number of segments share: points of each method, full-input samplers left, segment-wise ones right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+PANELS = (("full-input and neural samplers", ("neural", "limit", "yours")), ("segment-wise samplers", ("naive",)))
+
+
+def panels(figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[float, float] | None], ylabel: str) -> None:
+    """Two panels on one logarithmic axis: mean with its interval over segmenter.n_segments; controls are in both.
+
+    Args: value: a cell's (mean, half width of its interval), None to leave it out.
+    """
+    groups = style.seed_means(cells)
+    axes = figure.subplots(1, 2, sharey=True, sharex=True)
+    ticks = sorted({n_segments(c) for c in cells})
+    for axis, (title, members) in zip(axes, PANELS, strict=True):
+        for look, group in groups:
+            if look.group not in (*members, "control"):
+                continue
+            points: dict[int, list[tuple[float, float]]] = {}
+            for cell in group:
+                if (found := value(cell)) is not None:
+                    points.setdefault(n_segments(cell), []).append(found)
+            xs = sorted(points)
+            mean = [sum(m for m, _ in points[x]) / len(points[x]) for x in xs]
+            half = [max(h for _, h in points[x]) for x in xs]
+            axis.errorbar(xs, mean, half, color=look.colour, ls=look.line, elinewidth=1, capsize=2, **dot(look))
+        axis.set(title=title, xlabel="segments asked for", xticks=ticks, yscale="log")
+        axis.margins(x=0.08)
+    axes[0].set_ylabel(ylabel)
+    marks = [style.handle(look, **dot(look)) for look, _ in groups]
+    style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+
+
+def dot(look: style.Look) -> dict[str, Any]:
+    """The marker of a method."""
+    cross = look.marker == "x"
+    return {"marker": look.marker, "ms": 10 if look.marker == "*" else 6, "mec": look.colour if cross else "white", "mew": 1.5 if cross else 0.7}
+
+
+def n_segments(cell: Cell) -> int:
+    """What the segmenter was asked for."""
+    return int(cell.config["segmenter"]["n_segments"])

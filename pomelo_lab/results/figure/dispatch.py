@@ -1,0 +1,26 @@
+"""From a published entry to its figure: `figure: projection` is the module `pomelo_lab.results.figure.projection`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.published import Published
+
+
+def draw_figure(published: Published, cells: Sequence[Cell], folder: Path) -> Path | None:
+    """Draw an entry's figure from the finished cells, in the order of its rows; yours come last.
+
+    Returns: the PNG (a PDF lies beside it), or None when nothing is finished.
+    """
+    from pomelo_lab.results.table import matches
+
+    done = [c for c in cells if c.state == "done"]
+    ordered = [c for row in published.rows for c in done if matches(c, row)]
+    ordered += [c for c in done if not any(c is o for o in ordered)]
+    if not ordered or not published.figure:
+        return None
+    module = importlib.import_module(f"pomelo_lab.results.figure.{published.figure}")
+    return module.draw(ordered, folder / f"{published.figure}.png", **published.figure_options)

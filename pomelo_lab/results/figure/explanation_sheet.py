@@ -1,0 +1,42 @@
+"""Attributions over their images, a column per method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+
+def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
+    """Red speaks for the explained class, blue against it, each map scaled by its own largest magnitude.
+
+    Args: n_images: rows, the first images of the job.
+    """
+    from pomelo_lab.results.overlay import overlay
+
+    columns = []
+    for look, group in style.seed_means(cells):
+        job = group[0].job
+        found = job.explanation(0)
+        if found.attribution is not None:
+            batch = job.batch(0)
+            columns.append((look, overlay(batch.image[:n_images], found.attribution[:n_images])))
+            picture, target, names = batch.image[:n_images], found.target[:n_images].tolist(), job.dataset.class_names
+        job.forget()
+    n = len(picture)
+    inch = 0.95
+    with style.canvas(path, 0.7 + inch * (len(columns) + 1), 0.35 + inch * 1.03 * n) as figure:
+        axes = figure.subplots(n, len(columns) + 1, squeeze=False)
+        for i, line in enumerate(axes):
+            shown = picture[i].expand(3, -1, -1) if len(picture[i]) == 1 else picture[i]
+            style.bare(line[0]).imshow(shown.permute(1, 2, 0).numpy(), interpolation="nearest")
+            line[0].set_ylabel(names[target[i]], rotation=0, ha="right", va="center", labelpad=6)
+            for (_, overlaid), axis in zip(columns, line[1:], strict=True):
+                style.bare(axis).imshow(overlaid[i].permute(1, 2, 0).numpy(), interpolation="nearest")
+        heads = [("Image", "#333333"), *((look.label.replace(" ", "\n"), look.colour) for look, _ in columns)]
+        for axis, (title, colour) in zip(axes[0], heads, strict=True):
+            axis.set_title(title, color=colour, fontsize=8.5)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    return path

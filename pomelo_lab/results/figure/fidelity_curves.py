@@ -1,0 +1,39 @@
+"""Deletion and insertion games over the base images (paper 000, Fig. 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+GAMES = ("deletion", "insertion")
+BETTER = {"deletion": "lower is better ↓", "insertion": "higher is better ↑"}
+
+
+def draw(cells: Sequence[Cell], path: Path) -> Path:
+    """A column per base image; the sampler that fills as the game does is thick and dashed, as in the paper."""
+    groups = style.seed_means(cells)
+    metrics = dict.fromkeys(name for _, group in groups for name in group[0].job.metrics)
+    bases = list(dict.fromkeys(name.partition("_")[2] for name in metrics if name.partition("_")[0] in GAMES))
+    with style.canvas(path, 1.2 + 2.15 * len(bases), 4.9) as figure:
+        axes = figure.subplots(2, len(bases), sharex=True, sharey="row", squeeze=False)
+        for game, line in zip(GAMES, axes, strict=True):
+            for base, axis in zip(bases, line, strict=True):
+                for look, group in groups:
+                    rows = style.stored(group[0], f"{game}_{base}")
+                    if not rows:
+                        continue
+                    own = style.key(group[0]) == base
+                    weight = {"lw": 2.8, "ls": (0, (3, 1.2)), "zorder": 4} if own else {"lw": 1.3, "ls": look.line, "zorder": 3}
+                    axis.plot(100 * rows["fraction"][0], rows["curve"].nanmean(0), color=look.colour, **weight)
+                axis.set(xlim=(0, None))
+            line[0].set_ylabel(f"{game}\nprobability of the class\n{BETTER[game]}")
+        for base, axis in zip(bases, axes[0], strict=True):
+            axis.set_title(f"{style.LOOKS[base].label if base in style.LOOKS else base} base")
+        figure.supxlabel("flipped pixels, %", fontsize=9)
+        own = style.handle(style.Look("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
+        marks = [*(style.handle(look) for look, _ in groups), own]
+        style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+    return path

@@ -1,0 +1,53 @@
+"""Classes that win on the perturbed images, beside those of the training images (paper 000, Fig. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+ORDER = ("neural", "limit", "yours", "training", "reference", "control", "naive")
+
+
+def draw(cells: Sequence[Cell], path: Path) -> Path:
+    """A bar per sampler; the training labels stand between full-input and segment-wise samplers."""
+    bars, names = [], ()
+    for look, group in style.seed_means(cells):
+        rows = style.stored(group[0], "label_distribution")
+        if not rows:
+            continue
+        job = group[0].job
+        share = rows["distribution"]
+        bars.append((look.group, look.label, share[share.isfinite().all(1)].mean(0).tolist()))
+        training, names = job.reference("label_distribution")["distribution"].tolist(), job.dataset.class_names
+    bars.append(("training", "Training labels", training))
+    bars.sort(key=lambda bar: ORDER.index(bar[0]))  # stable: within a group the order of the table
+    palette = {n: style.CLASSES.get(n, style.CLASS_SPARE[i % len(style.CLASS_SPARE)]) for i, n in enumerate(names)}
+    place, y, last = [], 0.0, bars[0][0]
+    for group, _, _ in bars:
+        y += 1.0 + 0.35 * (group != last)
+        last = group
+        place.append(-y)
+    with style.canvas(path, 7.2, 0.75 + 0.36 * (place[0] - place[-1] + 1)) as figure:
+        axis = figure.subplots()
+        left = [0.0] * len(bars)
+        for k, name in enumerate(names):
+            share = [bar[2][k] for bar in bars]
+            axis.barh(place, share, left=left, height=0.82, color=palette[name], label=name, edgecolor="white", lw=0.8)
+            for at, start, width in zip(place, left, share, strict=True):
+                if width >= 0.045:
+                    dark = sum(int(palette[name][i : i + 2], 16) for i in (1, 3, 5)) < 380
+                    colour = "white" if dark else "#222222"
+                    axis.text(start + width / 2, at, f"{100 * width:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
+            left = [a + b for a, b in zip(left, share, strict=True)]
+        axis.set(yticks=place, yticklabels=[bar[1] for bar in bars], xlim=(0, 1), xlabel="share of perturbed images by winning class, %")
+        axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
+        for text, bar in zip(axis.get_yticklabels(), bars, strict=True):
+            text.set_fontweight("bold" if bar[0] == "training" else "normal")
+        axis.grid(False)
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 10), handlelength=1, handleheight=1)
+    return path

@@ -1,0 +1,50 @@
+"""Perturbed images, a row per sampler (paper 000, Figs. 1 and 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+GAP_PX = 4  # white pixels between pictures
+
+
+def draw(cells: Sequence[Cell], path: Path, n_images: int = 2, n_shown: int = 5) -> Path:
+    """Each image once, then n_shown of its perturbations by every sampler.
+
+    Args: n_images: blocks side by side; n_shown: perturbations per image (the unperturbed first one is skipped).
+    """
+    rows = []
+    for look, group in style.seed_means(cells):
+        job = group[0].job
+        rows.append((look, job.batch(0).image[:n_images], job.perturbations(0).image[:n_images]))
+        job.forget()
+    n_images = min(len(image) for _, image, _ in rows)
+    n_shown = min(n_shown, *(max(1, p.shape[1] - 1) for _, _, p in rows))
+    inch = 0.78
+    with style.canvas(path, 1.3 + inch * n_images * (n_shown + 1.25), 0.3 + inch * 1.07 * len(rows)) as figure:
+        ratios = [r for _ in range(n_images) for r in (1, n_shown)]
+        axes = figure.subplots(len(rows), 2 * n_images, squeeze=False, width_ratios=ratios)
+        for (look, image, perturbed), line in zip(rows, axes, strict=True):
+            for i in range(n_images):
+                left, right = style.bare(line[2 * i]), style.bare(line[2 * i + 1])
+                left.imshow(strip(image[i : i + 1]), interpolation="nearest")
+                chosen = perturbed[i, -min(n_shown, len(perturbed[i])) :] if len(perturbed[i]) <= n_shown else perturbed[i, 1 : n_shown + 1]
+                right.imshow(strip(chosen.float() / 255), interpolation="nearest")
+            line[0].set_ylabel(look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8)
+        for i in range(n_images):
+            axes[0, 2 * i].set_title("image", fontsize=8.5, fontweight="normal")
+            axes[0, 2 * i + 1].set_title("perturbed", fontsize=8.5, fontweight="normal")
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.015, wspace=0.01, hspace=0.01)
+    return path
+
+
+def strip(images):
+    """[n,C,H,W] side by side with white gaps: [H,W',3] for imshow."""
+    import torch
+
+    images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+    padded = torch.nn.functional.pad(images, (0, GAP_PX, 0, 0), value=1.0)
+    return torch.cat(list(padded), 2)[:, :, :-GAP_PX].permute(1, 2, 0).clamp(0, 1).numpy()

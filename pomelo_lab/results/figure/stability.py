@@ -1,0 +1,23 @@
+"""Stability of explanations over the number of segments (paper 000, Fig. 9)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.figure.across import panels
+from pomelo_lab.results.preset import Cell
+
+
+def draw(cells: Sequence[Cell], path: Path) -> Path:
+    """Mean distance of repeated explanations to their mean, with its 95 % interval over images; random maps in both panels."""
+
+    def value(cell: Cell) -> tuple[float, float] | None:
+        found = cell.summary.get("stability")
+        return (found["mean"], 1.96 * (found["std"] or 0) / math.sqrt(found["n"])) if found and found["mean"] is not None else None
+
+    with style.canvas(path, 7.6, 3.9) as figure:
+        panels(figure, cells, value, "distance to the mean explanation\n(stable ↓)")
+    return path

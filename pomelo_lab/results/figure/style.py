@@ -1,0 +1,144 @@
+"""One look for all figures: a colour and a name per method, full-input and segment-wise samplers told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pomelo_lab.results.preset import Cell
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn. group: "neural", "naive", "limit", "control" or "reference"."""
+
+    label: str
+    colour: str
+    group: str = "naive"
+    line: Any = "-"
+    marker: str = "o"
+
+
+DASHED, DOTTED = (0, (5, 2)), (0, (1, 1.5))
+LOOKS = {
+    "flow": Look("Flow", "#0072B2", "neural", marker="D"),
+    "ddim": Look("Diffusion", "#56B4E9", "neural", marker="D"),
+    "inpaint": Look("In-painting", "#009E73", "neural", marker="D"),
+    "black": Look("Black-out", "#1A1A1A"),
+    "gray": Look("Gray-out", "#8C8C8C"),
+    "mean": Look("Mean", "#E69F00"),
+    "blur": Look("Blur", "#D55E00"),
+    "noise": Look("Noise-out", "#CC79A7"),
+    "ideal": Look("Ideal sampler", "#6A3D9A", "limit", DASHED, "*"),
+    "ideal_mask": Look("Ideal mask", "#B15FC9", "limit", DASHED, "*"),
+    "random": Look("Random", "#A08C5B", "control", DOTTED, "x"),
+    "reference_val": Look("Validation images", "#4F6D7A", "reference", DOTTED, "s"),
+    "reference_texture": Look("Texture images", "#7A9E4F", "reference", DOTTED, "s"),
+    "reference_noise": Look("Gaussian noise", "#A65D57", "reference", DOTTED, "s"),
+}
+SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
+CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
+CLASS_SPARE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#882255", "#117733", "#DDCC77")
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.8,
+    "pdf.fonttype": 42,
+}
+
+
+def key(cell: Cell) -> str:
+    """What names a method: its sampler, or its explainer when that perturbs nothing (random, ideal_mask)."""
+    sampler, explainer = cell.choices.get("sampler"), cell.choices.get("explainer", "")
+    return explainer if sampler in (None, "none") else sampler
+
+
+def look(cell: Cell, seen: Sequence[str] = ()) -> Look:
+    """The look of a cell's method; methods unknown here get a spare colour that does not depend on the other cells."""
+    name = key(cell)
+    return LOOKS.get(name) or Look(name, SPARE[sum(map(ord, name)) % len(SPARE)], "yours", "-", "^")
+
+
+@contextmanager
+def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
+    """A matplotlib figure in the house look, written as PNG (path) and PDF beside it when the block ends."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=170)
+        figure.savefig(path.with_suffix(".pdf"))
+
+
+def legend(figure: Any, handles: Sequence[Any], rows: int = 1, **options: Any) -> None:
+    """One legend for all panels, below them."""
+    columns = -(-len(handles) // rows)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.6, **options)
+
+
+def handle(one: Look, **options: Any) -> Any:
+    """A legend entry of a method."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **{"color": one.colour, "ls": one.line, "label": one.label, **options})
+
+
+def stored(cell: Cell, metric: str) -> dict[str, Tensor]:
+    """What a metric stored for all images of a finished cell; {} when the job does not have it."""
+    import torch
+
+    job = cell.job
+    if metric not in job.metrics:
+        return {}
+    shards = [s for g in range(job.n_groups) if (s := job.score(metric, g)) is not None]
+    job.forget()
+    return {name: torch.cat([s.tensors[name] for s in shards]) for name in (shards[0].tensors if shards else ())}
+
+
+def seed_means(cells: Sequence[Cell]) -> list[tuple[Look, list[Cell]]]:
+    """Cells grouped by method in order of appearance: repeats over seeds are drawn as one."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(key(cell), []).append(cell)
+    return [(look(group[0]), group) for group in found.values()]
+
+
+def panel(axes: Any, **settings: Any) -> Any:
+    """Set titles and limits in one call, and give the axes back."""
+    axes.set(**settings)
+    return axes
+
+
+def bare(axes: Any) -> Any:
+    """Axes that only hold a picture."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return axes

@@ -1,0 +1,40 @@
+"""Diversity against locality (paper 000, Fig. 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+AXES = (("l2", "entropy_hard"), ("ssim", "entropy_soft"))
+NAMES = {"l2": "L2 distance", "ssim": "SSIM"}
+NAMES |= {"entropy_hard": "entropy of winning classes, bits", "entropy_soft": "entropy of probabilities, bits"}
+
+
+def draw(cells: Sequence[Cell], path: Path) -> Path:
+    """Mean of each sampler with its 95 % interval over images; better is up and to the right in both panels (L2 runs backwards)."""
+    groups = style.seed_means(cells)
+    with style.canvas(path, 8.4, 4.1) as figure:
+        for axis, (local, diverse) in zip(figure.subplots(1, 2), AXES, strict=True):
+            for look, group in groups:
+                found = [[c.summary[m] for m in (local, diverse)] for c in group if local in c.summary and diverse in c.summary]
+                if not found:
+                    continue
+                x, y = (sum(f[i]["mean"] for f in found) / len(found) for i in (0, 1))
+                error = [1.96 * (found[0][i]["std"] or 0) / math.sqrt(max(1, found[0][i]["n"])) for i in (0, 1)]
+                size = 11 if look.marker == "*" else 7
+                edge = {"mec": "white", "mew": 0.7, "elinewidth": 1}
+                axis.errorbar(x, y, error[1], error[0], fmt=look.marker, ms=size, color=look.colour, **edge)
+            axis.set(xlabel=f"{NAMES[local]}  (locality →)", ylabel=f"{NAMES[diverse]}  (diversity →)")
+            axis.margins(0.12)
+            if local == "l2":
+                axis.invert_xaxis()
+            arrow = {"arrowstyle": "-|>", "color": "#BBBBBB", "lw": 2.2, "mutation_scale": 16}
+            axis.annotate("", (0.98, 0.98), (0.86, 0.86), xycoords="axes fraction", arrowprops=arrow)
+            axis.annotate("better", (0.855, 0.855), xycoords="axes fraction", color="#AAAAAA", ha="right", va="top", fontsize=8.5)
+        marks = [style.handle(k, ls="", marker=k.marker, ms=9 if k.marker == "*" else 6, mec="white", mew=0.5) for k, _ in groups]
+        style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+    return path

@@ -1,0 +1,26 @@
+"""Attributions drawn over their images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def scaled(attribution: Tensor) -> Tensor:
+    """Each map divided by its largest magnitude: [B,H,W] -> [-1,1]; a zero map stays zero."""
+    peak = attribution.flatten(1).abs().amax(1)[:, None, None]
+    return torch.where(peak > 0, attribution / peak.clamp_min(torch.finfo(attribution.dtype).tiny), 0.0)
+
+
+def overlay(image: Tensor, attribution: Tensor, strength: float = 0.65) -> Tensor:
+    """Red speaks for the target, blue against it, over a gray version of the image.
+
+    Shapes: image [B,C,H,W] in [0,1], attribution [B,H,W] -> [B,3,H,W] in [0,1].
+    """
+    from matplotlib import colormaps
+
+    values = scaled(attribution)
+    colour = torch.from_numpy(colormaps["RdBu_r"]((values.numpy() + 1) / 2)[..., :3]).float().permute(0, 3, 1, 2)
+    gray = image.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    weight = strength * values.abs()[:, None].sqrt()
+    return (gray * (1 - weight) + colour * weight).clamp(0, 1)

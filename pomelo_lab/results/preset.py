@@ -1,0 +1,117 @@
+"""The cells of a preset: each point of its grid, and the score folder that belongs to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.config.entry import CONF
+from pomelo_lab.results.score import read_json
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job of a preset.
+
+    choices: group -> chosen name ("sampler" -> "black"); point: the swept overrides of this cell; config: resolved.
+    """
+
+    choices: dict[str, str]
+    point: dict[str, str]
+    config: dict[str, Any]
+
+    @cached_property
+    def job(self) -> Any:
+        from pomelo_lab.job import Job
+        from pomelo_lab.results.store import Store
+
+        return Job(self.config, Store(self.config["paths"]["outputs"]))
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The score folder, or None when the classifier has no weights yet (then nothing can be done)."""
+        from pomelo_lab.classifier.weights import has_weights
+
+        if not has_weights(self.config["classifier"], self.config["dataset"], self.config["paths"]["outputs"]):
+            return None
+        return self.job.store.folder("score", self.job.fingerprint)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return read_json(self.folder / "status.json") if self.folder else {}
+
+    @property
+    def state(self) -> str:
+        """"done", "running", "failed" or "missing"."""
+        return self.status.get("state", "missing")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Metric -> {mean, std, n, ...} of a finished cell, else {}."""
+        return read_json(self.folder / "summary.json") if self.state == "done" else {}
+
+    def scores(self) -> dict[str, list[Any]]:
+        """Columns of scores.parquet of a finished cell, else {}."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.folder / "scores.parquet").to_pydict() if self.state == "done" else {}
+
+
+def cells(experiment: str, overrides: Sequence[str] = ()) -> list[Cell]:
+    """Every job that `python -m pomelo_lab.run -m experiment=<experiment> <overrides>` runs, in its order.
+
+    Raises: ConfigError for a preset or override that does not exist.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from pomelo_lab.config.check import checked
+    from pomelo_lab.config.schema import register
+
+    register()
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    found = []
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            base = compose("run", overrides=[f"experiment={experiment}", *no_sweeps(overrides)], return_hydra_config=True)
+            swept = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
+            for parsed in OverridesParser.create().parse_overrides(list(overrides)):
+                key = parsed.get_key_element()
+                if parsed.is_sweep_override():
+                    swept[key] = ",".join(parsed.sweep_string_iterator())
+                else:
+                    swept.pop(key, None)
+            axes = [[(key, value) for value in sweep_values(f"{key}={text}")] for key, text in swept.items()]
+            for point in itertools.product(*axes):
+                here = [f"{key}={value}" for key, value in point]
+                config = compose("run", overrides=[f"experiment={experiment}", *no_sweeps(overrides), *here], return_hydra_config=True)
+                names = {g: n for g, n in config.hydra.runtime.choices.items() if "/" not in g and "@" not in g and n}
+                plain = {key: config[key] for key in config if key != "hydra"}
+                found.append(Cell(names, dict(point), {**checked(type(config)(plain)), "choices": names}))
+    finally:
+        GlobalHydra.instance().clear()
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+    return found
+
+
+def sweep_values(override: str) -> list[str]:
+    """The values of one sweep: "sampler=black,gray" -> ["black", "gray"]."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_override(override)
+    return list(parsed.sweep_string_iterator()) if parsed.is_sweep_override() else [parsed.get_value_element_as_str()]
+
+
+def no_sweeps(overrides: Sequence[str]) -> list[str]:
+    """The overrides that are not sweeps."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [text for text, one in zip(overrides, parsed, strict=True) if not one.is_sweep_override()]

@@ -1,0 +1,148 @@
+"""Published tables and figures: their rows, columns, numbers and claims, read from `published/*.yaml`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).with_name("published")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measured quantity.
+
+    metric: key in the suite; "seconds_per_1000" is the cost of perturbing. arrow: as printed, "up", "down" or None.
+    magnitude: 0 is best, signs do not matter. note: where the printed arrow or formula cannot be what was meant.
+    """
+
+    metric: str
+    symbol: str
+    latex: str = ""
+    group: str = ""
+    arrow: str | None = None
+    digits: int = 3
+    magnitude: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method.
+
+    match: what selects its jobs: group -> choice, or a dotted config key -> value. group: "neural", "naive", "control",
+    "limit" (the ideal components) or "reference" (not a method, never the best). values: metric -> (mean, std or None), as printed.
+    """
+
+    key: str
+    label: str
+    match: Mapping[str, Any]
+    group: str = ""
+    values: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, in our words, and the orderings that would make it true (grammar: `pomelo_lab.results.claim`)."""
+
+    says: str
+    section: str
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A table or figure of a paper. Its id is the name of the experiment preset that reproduces it.
+
+    across: config key whose values split each row in several, `row@value` (Fig. 9: segmenter.n_segments).
+    figure: module of `pomelo_lab.results.figure` that draws it. figure_options: keyword arguments of its `draw`.
+    partial: shows some columns of another table, so that other scored metrics are not added.
+    """
+
+    id: str
+    title: str
+    source: str
+    columns: tuple[Column, ...] = ()
+    rows: tuple[Row, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    across: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    figure: str | None = None
+    figure_options: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    partial: bool = False
+
+    def column(self, metric: str) -> Column | None:
+        return next((c for c in self.columns if c.metric == metric), None)
+
+    def row(self, key: str) -> Row | None:
+        return next((r for r in self.rows if r.key == key), None)
+
+    @property
+    def printed(self) -> tuple[str, ...]:
+        """Keys of the paper's own methods: what "others" in a claim ranges over."""
+        return tuple(r.key for r in self.rows if r.group in ("neural", "naive"))
+
+
+def published(table: str) -> Published:
+    """One table. Raises KeyError naming the tables that exist."""
+    known = everything()
+    if table not in known:
+        from pomelo_lab.config.signature import did_you_mean
+
+        raise KeyError(f"no published table {table!r}{did_you_mean(table, known)}; there are: {', '.join(known)}")
+    return known[table]
+
+
+@functools.cache
+def everything() -> dict[str, Published]:
+    """Every published table by id, in the order of the files."""
+    import yaml
+
+    found: dict[str, Published] = {}
+    for path in sorted(FOLDER.glob("*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        for one in content["tables"]:
+            base = found.get(one.get("like", ""))
+            found[one["id"]] = parsed(one, content["paper"], base)
+    return found
+
+
+def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -> Published:
+    """One yaml entry; `like: <id>` takes rows and columns from another table, `columns: [key]` and `rows: [key]` choose among them."""
+    known_columns = {c.metric: c for c in base.columns} if base else {}
+    known_rows = {r.key: r for r in base.rows} if base else {}
+    columns = tuple(known_columns[c] if isinstance(c, str) else Column(**c) for c in node.get("columns", known_columns))
+    rows = tuple(known_rows[r] if isinstance(r, str) else row_of(r) for r in node.get("rows", known_rows))
+    claims = tuple(claim_of(c) for c in node.get("claims", ()))
+    across = {key: tuple(values) for key, values in node.get("across", {}).items()}
+    for key, values in across.items():
+        rows = tuple(
+            replace(r, key=f"{r.key}@{v}", label=f"{r.label}, {v}", match={**r.match, key: v}, values={}) for r in rows for v in values
+        )
+    return Published(
+        id=node["id"],
+        title=node["title"],
+        source=f"{paper}, {node['source']}",
+        columns=columns,
+        rows=rows,
+        claims=claims,
+        across=across,
+        figure=node.get("figure"),
+        figure_options=node.get("figure_options", {}),
+        notes=tuple(node.get("notes", ())),
+        partial="like" in node,
+    )
+
+
+def row_of(node: Mapping[str, Any]) -> Row:
+    values = {k: (float(v[0]), float(v[1])) if isinstance(v, list) else (float(v), None) for k, v in node.get("values", {}).items()}
+    return Row(**{**node, "values": values})
+
+
+def claim_of(node: Mapping[str, Any]) -> Claim:
+    test = node["test"]
+    return Claim(says=node["says"], section=str(node["section"]), test=(test,) if isinstance(test, str) else tuple(test))

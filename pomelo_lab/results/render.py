@@ -1,0 +1,235 @@
+"""A table on the terminal, in Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.results.claim import FAILS, FEW, HOLDS, LEVEL, MISSING, RESAMPLES
+from pomelo_lab.results.published import Column, Row
+from pomelo_lab.results.store import write_text
+from pomelo_lab.results.table import Entry, Table
+
+ARROW = {"higher": "↑", "lower": "↓", None: ""}
+LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
+MARK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
+STATE = {"missing": "missing", "not built": "–", "not scored": "–", "undefined": "undefined", "failed": "failed"}
+STATE |= {"running": "running", "interrupted": "interrupted"}
+
+
+def number(entry: Entry, column: Column, images: int = 0) -> str:
+    """mean ± std, and n where it differs from the row's."""
+    if entry.state != "done":
+        return STATE[entry.state]
+    text = f"{entry.mean:.{column.digits}f}" + (f" ± {entry.std:.{column.digits}f}" if entry.std is not None else "")
+    return text + (f" ({entry.n})" if entry.n and entry.n != images else "")
+
+
+def printed(entry: Entry, column: Column) -> str:
+    """The paper's number, as it was printed."""
+    if entry.printed is None:
+        return ""
+    mean, std = entry.printed
+    return f"{mean:.{column.digits}f}" + (f" ± {std:.{column.digits}f}" if std is not None else "")
+
+
+def images(table: Table, row: Row) -> int:
+    """The number of images that most of a row rests on."""
+    return max((table.entry(row, c).n for c in table.columns), default=0)
+
+
+def title(table: Table) -> str:
+    extra = [o for o in table.overrides if not o.startswith(("scale=", "paths."))]
+    return " · ".join([f"{table.published.id}: {table.published.title}", table.published.source, f"scale={table.scale}", *extra])
+
+
+def jobs(table: Table) -> str:
+    """"7 of 9 jobs done, 1 failed, 1 missing"."""
+    total, rest = sum(table.states.values()), {k: v for k, v in table.states.items() if k != "done"}
+    text = f"{table.states.get('done', 0)} of {total} jobs done" + "".join(f", {v} {k}" for k, v in sorted(rest.items()))
+    return text + (f"; continue: {table.command}" if rest else "")
+
+
+def terminal(table: Table, console: Any) -> None:
+    """Ours above, the paper's below in gray; then notes and verdicts."""
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    console.print()
+    console.print(Text(title(table), style="bold"), soft_wrap=True)
+    if table.columns:
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, collapse_padding=True)
+        grid.add_column("\nmethod", no_wrap=True)
+        grid.add_column("\nimages", justify="right", style="bright_black")
+        last = None
+        for c in table.columns:
+            head = c.group if c.group != last else ""
+            last = c.group
+            name = f"{c.symbol} {ARROW[table.directions[c.metric]]}".rstrip()
+            grid.add_column(Text.assemble((f"{head}\n", "bright_black"), name), justify="right")
+        for _, rows in groupby(table.rows, key=lambda r: r.group):
+            for r in rows:
+                grid.add_row(*terminal_row(table, r))
+            grid.add_section()
+        console.print(grid)
+        best = " bold: best of the methods;" if any(e.best for e in table.entries.values()) else ""
+        legend = f"ours: mean ± std over images (n where it differs from the row's);{best} second line: the paper's"
+        console.print(Text(legend, style="bright_black"))
+    for note in table.notes():
+        console.print(Text(f"  {note}", style="bright_black"))
+    if table.verdicts:
+        claims(table, console)
+    console.print(jobs(table), highlight=False, soft_wrap=True, style="" if table.complete else "yellow")
+
+
+def terminal_row(table: Table, row: Row) -> list[Any]:
+    """The cells of a row: label, images, then our number over the paper's."""
+    from rich.text import Text
+
+    shown = [table.entry(row, c) for c in table.columns]
+    paper = any(e.printed for e in shown)
+    empty = all(e.state in ("missing", "not built") for e in shown)
+    values = []
+    for entry, column in zip(shown, table.columns, strict=True):
+        plain = "red" if entry.state in ("failed", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"
+        text = Text(number(entry, column, images(table, row)), style="bold green" if entry.best else plain)
+        values.append(text.append("\n" + printed(entry, column), style="not bold bright_black") if paper else text)
+    label = Text(row.label, style="bright_black" if empty else "")
+    label = label.append("\n  paper", style="bright_black") if paper else label
+    return [label, str(images(table, row) or ""), *values]
+
+
+def claims(table: Table, console: Any) -> None:
+    """One line per claim: verdict, what was said, what decided, and whether the paper's own numbers agree."""
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, collapse_padding=True)
+    for head in ("verdict", "§", "claim of the paper, and what decided", "its own table"):
+        grid.add_column(head, no_wrap=head != "claim of the paper, and what decided")
+    for verdict, own in zip(table.verdicts, table.own, strict=True):
+        symbol, style = MARK[verdict.verdict]
+        text = Text(verdict.claim.says)
+        text.append("\n" + verdict.summary, style="bright_black")
+        point = " (point)" if verdict.point else ""
+        own_text = Text(own, style="red" if own == "disagrees" else "bright_black")
+        head = Text(f"{symbol} {verdict.verdict}{point}", style=style)
+        grid.add_row(head, Text(verdict.claim.section, style="bright_black"), text, own_text)
+    console.print()
+    console.print(grid)
+    console.print(
+        f"[bright_black]holds: at least {LEVEL:.0%} of {RESAMPLES:,} paired resamples of the images agree, for every pair; "
+        "fails: at most 5 % agree, for some pair; (point): two numbers compared, no interval[/]",
+        highlight=False,
+    )
+
+
+def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
+    """No cell at the asked scale: what there is instead, and the command."""
+    head = f"{table.published.id}: nothing done at scale={table.scale} ({jobs(table).partition(';')[0]})"
+    console.print(head, highlight=False, soft_wrap=True)
+    for scale, done, total in others:
+        rest = [o for o in table.overrides if not o.startswith("scale=")]
+        shown = " ".join(["python scripts/table.py", table.published.id, f"scale={scale}", *rest])
+        console.print(f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, soft_wrap=True)
+    console.print(f"  compute it: {table.command}", highlight=False, soft_wrap=True)
+
+
+def write(table: Table, folder: Path) -> None:
+    """table.md, table.csv, table.tex and claims.json."""
+    write_text(folder / "table.md", markdown(table))
+    write_text(folder / "table.csv", comma_separated(table))
+    write_text(folder / "table.tex", latex(table))
+    write_text(folder / "claims.json", json.dumps(claims_json(table), indent=1))
+
+
+def markdown(table: Table) -> str:
+    """Ours and, in parentheses, the paper's."""
+    out = [f"# {title(table)}", ""]
+    if table.columns:
+        heads = [f"{c.symbol} {ARROW[table.directions[c.metric]]}".strip() for c in table.columns]
+        out += ["| " + " | ".join(["method", "images", *heads]) + " |", "| --- | --: |" + " --: |" * len(heads)]
+        for r in table.rows:
+            values = []
+            for c in table.columns:
+                e = table.entry(r, c)
+                text = number(e, c, images(table, r))
+                text = f"**{text}**" if e.best else text
+                values.append(text + (f"<br>[{printed(e, c)}]" if e.printed else ""))
+            out.append("| " + " | ".join([r.label, str(images(table, r) or ""), *values]) + " |")
+        out += ["", "Mean ± std over images (n where it differs from the row's); in brackets the paper's; bold: best of the methods."]
+    out += ["", *(f"- {note}" for note in table.notes())]
+    if table.verdicts:
+        out += ["", "| verdict | section | claim | decided by | the paper's own table |", "| --- | --- | --- | --- | --- |"]
+        for verdict, own in zip(table.verdicts, table.own, strict=True):
+            name = verdict.verdict + (" (point)" if verdict.point else "")
+            out.append(f"| {name} | {verdict.claim.section} | {verdict.claim.says} | `{verdict.summary}` | {own} |")
+    return "\n".join([*out, "", jobs(table), ""])
+
+
+def comma_separated(table: Table) -> str:
+    """Tidy: one line per entry."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    heads = "row label metric direction state mean std n n_nan repeats std_repeats best published_mean published_std"
+    writer.writerow(heads.split())
+    for r in table.rows:
+        for c in table.columns:
+            e = table.entry(r, c)
+            ours = (e.mean, e.std, e.n or "", e.n_nan or "", e.repeats or "", e.std_repeats, "yes" if e.best else "")
+            writer.writerow([r.key, r.label, c.metric, table.directions[c.metric] or "", e.state, *ours, *(e.printed or ("", ""))])
+    return text.getvalue()
+
+
+def latex(table: Table) -> str:
+    """A booktabs table; needs \\usepackage{amsmath,booktabs,xcolor}."""
+
+    def plus_minus(text: str) -> str:
+        return "$" + text.replace("±", r"\pm") + "$" if any(ch.isdigit() for ch in text) else text.replace("–", "--")
+
+    def bold(text: str) -> str:
+        return rf"$\boldsymbol{{{text[1:-1]}}}$" if text.startswith("$") else rf"\textbf{{{text}}}"
+
+    columns = table.columns
+    out = [f"% {title(table)}", r"% \usepackage{amsmath,booktabs,xcolor}"]
+    out += [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
+    heads = [(c.latex or escaped(c.symbol)) + LATEX_ARROW[table.directions[c.metric]] for c in columns]
+    out.append(" & ".join(["Method", *heads]) + r" \\")
+    for _, rows in groupby(table.rows, key=lambda r: r.group):
+        out.append(r"\midrule")
+        for r in rows:
+            shown = [table.entry(r, c) for c in columns]
+            ours = [plus_minus(number(e, c, images(table, r))) for e, c in zip(shown, columns, strict=True)]
+            ours = [bold(text) if e.best else text for e, text in zip(shown, ours, strict=True)]
+            out.append(" & ".join([escaped(r.label), *ours]) + r" \\")
+            if any(e.printed for e in shown):
+                paper = [plus_minus(printed(e, c)) for e, c in zip(shown, columns, strict=True)]
+                gray = [rf"\textcolor{{gray}}{{{text}}}" if text else "" for text in ["\\quad paper", *paper]]
+                out.append(" & ".join(gray) + r" \\")
+    return "\n".join([*out, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def escaped(text: str) -> str:
+    """Plain text for LaTeX."""
+    return "".join("\\" + ch if ch in "_%&#$" else ch for ch in text)
+
+
+def claims_json(table: Table) -> list[dict[str, Any]]:
+    """Every claim with every pair, for scripts."""
+    out = []
+    for verdict, own in zip(table.verdicts, table.own, strict=True):
+        pairs = [
+            {"pair": str(p.pair), "verdict": p.verdict, "support": p.support, "n": p.n, "dropped": p.n_dropped, "point": p.point}
+            | {"left": p.left, "right": p.right}
+            for p in verdict.pairs
+        ]
+        claim = verdict.claim
+        head = {"says": claim.says, "section": claim.section, "test": list(claim.test), "verdict": verdict.verdict, "point": verdict.point}
+        out.append({**head, "published_numbers": own, "decided_by": verdict.summary, "pairs": pairs})
+    return out

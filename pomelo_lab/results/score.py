@@ -1,0 +1,193 @@
+"""The score folder of a job: what outside scripts read."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.metric.base import Summary
+from pomelo_lab.results.store import Store, write_bytes, write_text
+
+if TYPE_CHECKING:
+    from pomelo_lab.job import Job
+
+PACKAGES = ("torch", "numpy", "scikit-image", "umap-learn", "diffusers", "captum", "hydra-core")
+
+
+class Scores:
+    """Fills and reads `<outputs>/score/<fingerprint>/`.
+
+    config.yaml (resolved), status.json (state, versions, costs per stage), scores.parquet (a row per image, a column per
+    per-image metric), summary.json ({metric: {mean, std, n, ...}}, set statistics included).
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.folder = job.store.folder("score", job.fingerprint)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return read_json(self.folder / "status.json")
+
+    @property
+    def done(self) -> bool:
+        return self.status.get("state") == "done" and all((self.folder / f).exists() for f in ("scores.parquet", "summary.json"))
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Claim the folder, write config and state, and say "failed" with the traceback when the block raises."""
+        from omegaconf import OmegaConf
+
+        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(self.job.config))))
+        started = time.time()
+        self._write_status("running", started)
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self._write_status("failed", started, error="".join(traceback.format_exception(error)))
+            except OSError:
+                pass  # a full disk: the error itself is what the user sees
+            raise
+        self._write_status("done", started, stages=self.stages())
+
+    def _write_status(self, state: str, started: float, **more: Any) -> None:
+        status = {
+            "state": state,
+            "fingerprint": self.job.fingerprint,
+            "started": started,
+            "seconds": time.time() - started,
+            "device": str(self.job.device),
+            "versions": versions(),
+            "peak_memory_mb": peak_memory_mb(self.job.device),
+            **more,
+        }
+        write_text(self.folder / "status.json", json.dumps(status, indent=1))
+
+    def stages(self) -> dict[str, dict[str, float]]:
+        """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on."""
+        job, found = self.job, {}
+        kinds = {"clean": job.clean_science}
+        if job.perturbs:
+            kinds |= {"perturbation": job.perturbation_science, "prediction": job.prediction_science}
+        if job.explains:
+            kinds["explanation"] = job.explanation_science
+        from pomelo_lab.config.fingerprint import digest
+
+        for kind, science in kinds.items():
+            found[kind] = total(job.store, kind, digest(science), job)
+        for name in job.metrics:
+            found[f"metric.{name}"] = total(job.store, "metric", digest(job.metric_science(name)), job)
+        return {kind: costs for kind, costs in found.items() if costs}
+
+    def rows(self) -> dict[str, dict[str, Tensor]]:
+        """Per metric, what its `score` returned, all images in order."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for name in self.job.metrics:
+            shards = [s for g in range(self.job.n_groups) if (s := self.job.score(name, g)) is not None]
+            found[name] = {key: torch.cat([s.tensors[key] for s in shards]) for key in (shards[0].tensors if shards else ())}
+            self.job.forget()
+        return found
+
+    def gather(self) -> dict[str, Summary]:
+        """Rows and summaries of all images, written to the folder."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        job = self.job
+        rows = self.rows()
+        ids: list[str] = []
+        label, target = [], []
+        for group in range(job.n_groups):
+            batch = job.batch(group)
+            ids += batch.image_id
+            label += batch.label.tolist()
+            target += job.target(group).tolist()
+            job.forget()
+        columns: dict[str, Any] = {"image_id": ids, "label": label, "target": target}
+        for name, tensors in rows.items():
+            if "value" in tensors:
+                values = tensors["value"].double().tolist()
+                columns[name] = values + [None] * (len(ids) - len(values))
+        summaries = {name: job.metrics[name].summarize(tensors, job.reference(name)) for name, tensors in rows.items() if tensors}
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns), buffer)
+        write_bytes(self.folder / "scores.parquet", buffer.getvalue().to_pybytes())
+        write_text(self.folder / "summary.json", json.dumps({n: summary_row(s, job.metrics[n]) for n, s in summaries.items()}, indent=1))
+        for name, summary in summaries.items():
+            if summary.n_nan:
+                print(f"{name}: {summary.n_nan} of {summary.n + summary.n_nan} images have no finite value and are left out", file=sys.stderr)
+        return summaries
+
+
+def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
+    """Every group of images of this rank through all stages and metrics of the job."""
+    from pomelo_lab.job import Job
+    from pomelo_lab.results.progress import progress
+
+    job = Job(config, Store(config["paths"]["outputs"]), device)
+    if config["force"]:
+        job.refresh()
+    with progress(rank == 0) as bar:
+        for group in bar.groups(range(rank, job.n_groups, world), job):
+            if job.explains:
+                job.explanation(group)
+            for name in job.metrics:
+                bar.say(name)
+                job.score(name, group)
+            job.forget()
+
+
+def total(store: Store, kind: str, fingerprint: str, job: Job) -> dict[str, float]:
+    """Sum of the recorded costs over a job's shards of one artefact."""
+    metas = [store.meta(kind, fingerprint, group, job.group_size(group)) for group in range(job.n_groups)]
+    metas = [m for m in metas if m]
+    images = sum(len(m["image_id"]) for m in metas)
+    return {key: sum(m[key] for m in metas) for key in ("seconds", "queries", "evaluations")} | {"images": images} if metas else {}
+
+
+def summary_row(summary: Summary, metric: Any) -> dict[str, Any]:
+    """A summary as JSON: NaN becomes null."""
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(summary).items()}
+    return {**clean, "direction": metric.direction, "unit": metric.unit}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers can depend on."""
+    import pomelo_lab
+
+    found = {"python": platform.python_version(), "pomelo_lab": pomelo_lab.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak of the accelerator's allocator, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file, or {} when it is missing or was cut short."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}

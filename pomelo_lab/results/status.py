@@ -1,0 +1,97 @@
+"""Which jobs of a preset are done, running, failed or missing, and the command that continues."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pomelo_lab.results.preset import Cell
+
+STYLE = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "missing": "bright_black"}
+
+
+def state(cell: Cell) -> str:
+    """As recorded; "interrupted" when it says running and nobody holds the folder's lock."""
+    if cell.state != "running":
+        return cell.state
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(cell.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return "running"
+    lock.release()
+    return "interrupted"
+
+
+def detail(cell: Cell) -> str:
+    """The failure in one line, or what a finished job cost."""
+    status = cell.status
+    if error := status.get("error"):
+        lines = [line for line in error.strip().splitlines() if line and not line.startswith((" ", "\t"))]
+        return lines[-1] if lines else error
+    if cell.state == "done":
+        from pomelo_lab.results.score import Scores
+
+        images = Scores(cell.job).job.n_images
+        return f"{images} images, {status['seconds']:.0f} s, {cell.folder}"
+    return ""
+
+
+def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) -> bool:
+    """Print one line per job. Returns whether all are done."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pomelo_lab.results.preset import cells
+
+    console = console or Console(width=None if sys.stdout.isatty() else 150)
+    found = cells(experiment, overrides)
+    states = [state(cell) for cell in found]
+    grid = Table(box=None, padding=(0, 1), show_header=False)
+    for cell, now in zip(found, states, strict=True):
+        name = " ".join(f"{key}={value}" for key, value in cell.point.items()) or experiment
+        grid.add_row(Text(now, style=STYLE.get(now, "")), name, Text(detail(cell), overflow="fold"))
+    console.print(grid)
+    counts = ", ".join(f"{states.count(s)} {s}" for s in STYLE if s in states)
+    console.print(f"{experiment}: {counts}", highlight=False)
+    if missing := [c for c, s in zip(found, states, strict=True) if s != "done"]:
+        command = " ".join(["python -m pomelo_lab.run -m", f"experiment={experiment}", *overrides])
+        console.print(f"continue (finished jobs are skipped): {command}", highlight=False, soft_wrap=True)
+        one = " ".join(["python -m pomelo_lab.run", f"experiment={experiment}", *overrides_of(missing[0], overrides)])
+        console.print(f"one alone:  {one}", highlight=False, soft_wrap=True)
+    return not missing
+
+
+def overrides_of(cell: Cell, overrides: Sequence[str]) -> list[str]:
+    """The overrides that select one cell."""
+    from pomelo_lab.results.preset import no_sweeps
+
+    return [*no_sweeps(overrides), *(f"{key}={value}" for key, value in cell.point.items())]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python scripts/status.py <experiment> [overrides]`."""
+    from pathlib import Path
+
+    from hydra.errors import HydraException
+
+    from pomelo_lab.config.entry import CONF
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
+        names = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
+        print(f"usage: python scripts/status.py <experiment> [overrides]\nexperiments: {', '.join(names)}", file=sys.stderr)
+        return 2
+    try:
+        return 0 if show(arguments[0], arguments[1:]) else 1
+    except HydraException as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

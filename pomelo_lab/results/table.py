@@ -1,0 +1,368 @@
+"""A published table with our numbers in it: rows x columns of entries, and the verdicts on the paper's claims."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.results.claim import Sample, Verdict, judge
+from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.published import Column, Published, Row, published
+from pomelo_lab.results.status import state
+
+COST = "seconds_per_1000"
+METHODS = ("neural", "naive", "extra", "yours")  # groups among which the best is set in bold
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of ours beside the printed one.
+
+    state: "done"; "undefined" (no finite value); "not scored" (the job leaves this metric out); "missing", "running",
+        "interrupted", "failed"; "not built" (the row's component or the metric does not exist in this version).
+    repeats: finished jobs behind it (seeds of a grid); std is over images, std_repeats over the repeats' means.
+    """
+
+    state: str
+    mean: float | None = None
+    std: float | None = None
+    n: int = 0
+    n_nan: int = 0
+    repeats: int = 0
+    std_repeats: float | None = None
+    printed: tuple[float, float | None] | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that the renderings show."""
+
+    published: Published
+    scale: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    directions: Mapping[str, str | None]
+    entries: Mapping[tuple[str, str], Entry]
+    verdicts: tuple[Verdict, ...]
+    own: tuple[str, ...]  # verdict of each claim on the paper's own printed numbers: "agrees", "disagrees" or ""
+    states: Mapping[str, int]  # jobs by state
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """What computes the missing cells."""
+        return " ".join(["python -m pomelo_lab.run -m", f"experiment={self.published.id}", *self.overrides])
+
+    def entry(self, row: Row, column: Column) -> Entry:
+        return self.entries[row.key, column.metric]
+
+    @property
+    def complete(self) -> bool:
+        return set(self.states) <= {"done"}
+
+    def notes(self) -> list[str]:
+        """What a reader has to know beside the numbers."""
+        out = [f"{c.symbol}: {c.note}" for c in self.columns if c.note]
+        out += [f"{r.label}: {r.note}" for r in self.rows if r.note]
+        if unbuilt := [r.label for r in self.rows if self.columns and self.row_state(r) == "not built"]:
+            out.append(f"–: {', '.join(unbuilt)} do not exist in this version")
+        for c in self.columns:
+            nan = {r.label: self.entry(r, c).n_nan for r in self.rows if self.entry(r, c).n_nan}
+            if nan:
+                out.append(f"{c.symbol}: no finite value, left out: " + ", ".join(f"{k} {v} images" for k, v in nan.items()))
+        return out + list(self.published.notes)
+
+    def row_state(self, row: Row) -> str:
+        found = {self.entry(row, c).state for c in self.columns}
+        return found.pop() if len(found) == 1 else "mixed"
+
+
+def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()) -> Table:
+    """The table from whatever its cells hold on disk; cells that match no published row become rows of their own."""
+    taken = {id(c): r for r in table.rows for c in cells if matches(c, r)}
+    extra = extra_rows([c for c in cells if id(c) not in taken])
+    rows = (*table.rows, *extra)
+    now = {id(c): state(c) for c in cells}
+    by_row = {r.key: [c for c in cells if matches(c, r)] for r in rows}
+    done = {key: [c for c in found if now[id(c)] == "done"] for key, found in by_row.items()}
+    columns = (*table.columns, *extra_columns(table, [c for found in done.values() for c in found]))
+    samples: dict[tuple[str, str], Sample | None] = {}
+
+    def values(row: str, metric: str) -> Sample | None:
+        if (row, metric) not in samples:
+            samples[row, metric] = sample(done.get(row, []), metric, table.column(metric))
+        return samples[row, metric]
+
+    directions = {c.metric: direction(c, cells) for c in columns}
+    entries = {}
+    for r in rows:
+        for c in columns:
+            entries[r.key, c.metric] = entry(r, c, [now[id(x)] for x in by_row[r.key]], done[r.key], values)
+    for c in columns:
+        mark_best(entries, [r.key for r in rows if r.group in METHODS], c, directions[c.metric])
+    scale = str((cells[0].config.get("scale") or {}).get("name", "")) if cells else ""
+    return Table(
+        published=table,
+        scale=scale,
+        columns=columns,
+        rows=rows,
+        directions=directions,
+        entries=entries,
+        verdicts=tuple(judge(claim, table, values) for claim in table.claims),
+        own=tuple(own_verdict(claim, table) for claim in table.claims),
+        states={one: list(now.values()).count(one) for one in dict.fromkeys(now.values())},
+        overrides=tuple(overrides),
+    )
+
+
+def matches(cell: Cell, row: Row) -> bool:
+    """Whether a job belongs to a row."""
+    return all(str(choice_or_value(cell, key)) == str(wanted) for key, wanted in row.match.items())
+
+
+def choice_or_value(cell: Cell, key: str) -> Any:
+    """A group's choice, or the value of a dotted config key."""
+    if key in cell.choices:
+        return cell.choices[key]
+    node: Any = cell.config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def extra_rows(cells: Sequence[Cell]) -> list[Row]:
+    """A row for each distinct point of the grid that the paper does not have (your own sampler, another segmentation)."""
+    found: dict[str, Row] = {}
+    for cell in cells:
+        point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed"} or {"sampler": cell.choices.get("sampler")}
+        label = ", ".join(str(v) if k in cell.choices else f"{k.rpartition('.')[2]}={v}" for k, v in point.items())
+        found[label] = Row(key=label, label=label, match=point, group="yours")
+    return list(found.values())
+
+
+def extra_columns(table: Published, done: Sequence[Cell]) -> list[Column]:
+    """A column for each scored metric that the paper's table does not have."""
+    known = {c.metric.partition("[")[0] for c in table.columns}
+    names = dict.fromkeys(name for cell in done for name in cell.summary)
+    if not table.columns or table.partial:
+        return []
+    return [Column(metric=name, symbol=name, group="also") for name in names if name not in known]
+
+
+def direction(column: Column, cells: Iterable[Cell]) -> str | None:
+    """"higher", "lower" or None, from the metric's class; from the printed arrow where no job has the metric."""
+    from pomelo_lab.config.signature import locate
+
+    name = column.metric.partition("[")[0]
+    for cell in cells:
+        if found := cell.summary.get(name):
+            return found["direction"]
+    for cell in cells:
+        if node := (cell.config.get("metrics") or {}).get(name):
+            return locate(node["_target_"]).direction
+    return {"up": "higher", "down": "lower"}.get(column.arrow or "")
+
+
+def sample(done: Sequence[Cell], metric: str, column: Column | None = None) -> Sample | None:
+    """The scores behind an entry: per image where they exist (mean over repeats), else one number. None when nothing is stored."""
+    found = [s for cell in done if (s := cell_sample(cell, metric)) is not None]
+    if not found:
+        return None
+    sign = abs if column is not None and column.magnitude else float
+    points = [s.point for s in found if s.point is not None]
+    if points:
+        return Sample({}, point=sign(sum(points) / len(points)))
+    shared = [i for i in found[0].value if all(i in s.value for s in found)]
+    return Sample({i: sign(sum(s.value[i] for s in found) / len(found)) for i in shared}, n_nan=max(s.n_nan for s in found))
+
+
+def cell_sample(cell: Cell, metric: str) -> Sample | None:
+    """One job's scores of a metric."""
+    if metric == COST:
+        cost = seconds_per_1000(cell)
+        return None if cost is None else Sample({}, point=cost)
+    name, _, part = metric.partition("[")
+    if part:
+        return part_sample(cell, name, part.rstrip("]"))
+    scores = cell.scores()
+    if metric in scores:
+        value = {i: v for i, v in zip(scores["image_id"], scores[metric], strict=True) if v is not None}
+        return Sample(value, n_nan=sum(not math.isfinite(v) for v in value.values()))
+    mean = cell.summary.get(metric, {}).get("mean")
+    return None if mean is None else Sample({}, point=mean)
+
+
+def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
+    """One class's entry of a metric that gives a distribution per image; None when the data set has no such class."""
+    from pomelo_lab.results.score import Scores
+
+    names = list(cell.job.dataset.class_names)
+    if name not in cell.summary or part not in names:
+        return None
+    share = Scores(cell.job).rows()[name]["distribution"][:, names.index(part)].tolist()
+    return Sample(dict(zip(cell.scores()["image_id"], share, strict=False)))
+
+
+def seconds_per_1000(cell: Cell) -> float | None:
+    """Wall time of a job's sampler for 1,000 perturbed images, from the costs recorded when they were made."""
+    cost = cell.status.get("stages", {}).get("perturbation")
+    n = (cell.config.get("explainer") or {}).get("n_samples")
+    return 1000 * cost["seconds"] / (cost["images"] * n) if cost and n and cost["images"] else None
+
+
+def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell], values: Any) -> Entry:
+    """One entry of the table. states: of all jobs of the row; done: its finished ones."""
+    printed = row.values.get(column.metric)
+    if not done:
+        worst = next((s for s in ("failed", "interrupted", "running") if s in states), "missing")
+        return Entry("not built" if not states and not_built(row) else worst, printed=printed)
+    found = values(row.key, column.metric)
+    if found is None:
+        summary = any(column.metric in c.summary for c in done)
+        return Entry("undefined" if summary else "not built" if filler_missing(column) else "not scored", printed=printed)
+    parts = [s for c in done if (s := cell_sample(c, column.metric)) is not None]
+    summaries = [c.summary.get(column.metric, {}) for c in done]
+    finite = [v for v in found.value.values() if math.isfinite(v)]
+    if found.point is None and not finite:
+        return Entry("undefined", n_nan=found.n_nan, repeats=len(parts), printed=printed)
+    return Entry(
+        state="done",
+        mean=found.point if found.point is not None else sum(finite) / len(finite),
+        std=std(finite) if found.point is None else None,
+        n=len(finite) if found.point is None else max((s.get("n") or 0 for s in summaries), default=0),
+        n_nan=found.n_nan or max((s.get("n_nan") or 0 for s in summaries), default=0),
+        repeats=len(parts),
+        std_repeats=std([p.point if p.point is not None else mean_of(p) for p in parts]) if len(parts) > 1 else None,
+        printed=printed,
+    )
+
+
+def mean_of(found: Sample) -> float:
+    finite = [v for v in found.value.values() if math.isfinite(v)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def std(values: Sequence[float]) -> float | None:
+    """Standard deviation with n - 1, None below two values."""
+    if len(values) < 2:
+        return None
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def not_built(row: Row) -> bool:
+    """Whether one of the row's choices has no yaml in conf/."""
+    from pomelo_lab.config.entry import CONF
+
+    return any(Path(CONF, group).is_dir() and not Path(CONF, group, f"{choice}.yaml").exists() for group, choice in row.match.items())
+
+
+def filler_missing(column: Column) -> bool:
+    """Whether a game's base image comes from a sampler that does not exist yet."""
+    from pomelo_lab.config.entry import CONF
+
+    found = re.fullmatch(r"(?:deletion|insertion)_(\w+)", column.metric)
+    return bool(found) and not Path(CONF, "sampler", f"{found[1]}.yaml").exists()
+
+
+def mark_best(entries: dict[tuple[str, str], Entry], rows: Sequence[str], column: Column, better: str | None) -> None:
+    """Set the best mean of a column in bold; equal means share it."""
+    from dataclasses import replace
+
+    found = {r: entries[r, column.metric].mean for r in rows if entries[r, column.metric].state == "done"}
+    if better is None or len(found) < 2:
+        return
+    best = max(found.values()) if better == "higher" else min(found.values())
+    for r, mean in found.items():
+        if mean == best:
+            entries[r, column.metric] = replace(entries[r, column.metric], best=True)
+
+
+def own_verdict(claim: Any, table: Published) -> str:
+    """Whether the paper's own printed means agree with its claim; "" when it printed none of them."""
+
+    def printed(row: str, metric: str) -> Sample | None:
+        found = table.row(row)
+        return Sample({}, point=found.values[metric][0]) if found is not None and metric in found.values else None
+
+    judged = judge(claim, table, printed).judged
+    return "" if not judged else "agrees" if all(p.verdict == "holds" for p in judged) else "disagrees"
+
+
+def show(table: str, overrides: Sequence[str] = (), figures: bool = True, console: Any = None) -> Path | None:
+    """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
+
+    Returns: the folder of the written table; None when no cell is done (then it says what is, and the command).
+    """
+    from rich.console import Console
+
+    from pomelo_lab.results import render
+    from pomelo_lab.results.preset import cells
+
+    console = console or Console(width=None if sys.stdout.isatty() else 150)
+    found = cells(table, overrides)
+    one = published(table)
+    made = build(one, found, overrides)
+    if not made.states.get("done"):
+        render.nothing_done(made, other_scales(table, overrides), console)
+        return None
+    render.terminal(made, console)
+    outputs = Path(found[0].config["paths"]["outputs"])
+    folder = outputs / "tables" / table / folder_name(made.scale, overrides)
+    render.write(made, folder)
+    console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False)
+    if one.figure and figures:
+        from pomelo_lab.results.figure.dispatch import draw_figure
+
+        path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides))
+        console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
+    return folder
+
+
+def folder_name(scale: str, overrides: Sequence[str]) -> str:
+    """The scale, and what else differs from the preset: results of other questions are never overwritten."""
+    silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
+    rest = sorted(o for o in overrides if not o.lstrip("+").startswith(silent))
+    return ",".join([scale, *(re.sub(r"[^\w.=,-]+", "_", o) for o in rest)])[:120]
+
+
+def other_scales(table: str, overrides: Sequence[str]) -> list[tuple[str, int, int]]:
+    """(scale, jobs done, jobs) of the other scales where something is done."""
+    from pomelo_lab.config.entry import CONF
+    from pomelo_lab.results.preset import cells
+
+    out = []
+    for scale in sorted(p.stem for p in Path(CONF, "scale").glob("*.yaml")):
+        found = cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"])
+        if done := sum(c.state == "done" for c in found):
+            out.append((scale, done, len(found)))
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python scripts/table.py <id> [overrides]`."""
+    from hydra.errors import HydraException
+
+    from pomelo_lab.results.published import everything
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
+        print("usage: python scripts/table.py <id> [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
+        for one in everything().values():
+            print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
+        return 2
+    try:
+        return 0 if show(arguments[0], arguments[1:]) else 1
+    except (KeyError, HydraException) as error:
+        print(error.args[0] if error.args else error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Explain a classifier and score the explanations: one job, or a grid with `-m`.
+
+`python -m pomelo_lab.run --help` lists the keys, `experiment=<paper>_<table>` reproduces a table, `dry_run=true` plans.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from pomelo_lab.config.check import ConfigError, checked
+from pomelo_lab.config.entry import CONF, command
+from pomelo_lab.config.schema import register
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="run")
+def main(cfg: DictConfig) -> None:
+    """The Hydra entry point of one job."""
+    config = checked(cfg)
+    from hydra.core.hydra_config import HydraConfig
+
+    choices = {role: name for role, name in HydraConfig.get().runtime.choices.items() if "/" not in role and "@" not in role}
+    try:
+        run({**config, "choices": choices})
+    except (ValueError, OSError) as error:  # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
+        raise ConfigError(f"{error}") from error
+
+
+def run(config: dict[str, Any]) -> Path | None:
+    """One checked job from its config to its score folder; also for use without Hydra.
+
+    Returns: the score folder, or None for a dry run.
+    """
+    from pomelo_lab import tracking
+    from pomelo_lab.devices import launch, pick_device
+    from pomelo_lab.job import Job
+    from pomelo_lab.plan import print_plan
+    from pomelo_lab.results.score import Scores, work
+    from pomelo_lab.results.store import Store
+
+    # 1. components and fingerprints; nothing is computed yet (a classifier without weights is trained here)
+    store = Store(config["paths"]["outputs"])
+    job = Job(config, store, pick_device(config["device"]))
+    # 2. a dry run ends here
+    if config["dry_run"]:
+        return print_plan(job)
+    scores = Scores(job)
+    with store.lock(scores.folder / ".lock"):
+        # 3. finished work is skipped
+        if scores.done and not config["force"]:
+            print(f"already done: force=true computes it again\nresults: {scores.folder}")
+            return scores.folder
+        with scores.recorded(), tracking.session(config, scores) as tracker:
+            # 4. perturb, explain and score, group by group, on one device or several
+            launch(config, work)
+            # 5. gather: rows, set statistics, summary; then tracking
+            summaries = scores.gather()
+            tracker.log(scores, summaries)
+    print(f"results: {scores.folder}")
+    return scores.folder
+
+
+def cli() -> None:
+    """The installed command `pomelo-lab`."""
+    command(main)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

@@ -1,0 +1,23 @@
+"""Black removal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.sampler.base import BaseImageFiller
+from pomelo_lab.types import Segments
+
+
+@dataclass(kw_only=True)
+class BlackSampler(BaseImageFiller):
+    """Removed pixels become 0 in [0,1] (not 0 of a network's normalised input, which is gray).
+
+    Source: paper 000, section 4.1 ("black"). Departures: none.
+    """
+
+    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+        return torch.zeros_like(image)

@@ -1,0 +1,30 @@
+"""Removal by the mean colour of each segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.sampler.base import BaseImageFiller, segment_sum, spread
+from pomelo_lab.types import Segments
+
+
+@dataclass(kw_only=True)
+class MeanSampler(BaseImageFiller):
+    """Removed pixels get the mean colour of their segment: the lime package's default (hide_color=None).
+
+    Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime; paper 000, section 4.1 ("mean").
+        Departures: means are rounded when stored (lime truncates uint8 images and does not round float images).
+    Raises: ValueError without segments: there is nothing to average over.
+    """
+
+    fill_uses_segments = True
+
+    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+        if segments is None:
+            raise ValueError("sampler=mean fills each segment with its mean colour: it needs segments, got None")
+        sums = segment_sum(image.double(), segments.label, segments.largest)
+        sizes = segment_sum(image.new_ones(len(image), 1, *image.shape[2:]).double(), segments.label, segments.largest)
+        return spread(sums / sizes.clamp_min(1), segments.label).to(image.dtype)

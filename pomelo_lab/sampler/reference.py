@@ -1,0 +1,50 @@
+"""Images of a data set in place of perturbations: the rows "val" and "noise" of a sampler table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.sampler.base import Sampler
+from pomelo_lab.types import Batch, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class ReferenceSampler(Sampler):
+    """Draws whole images of a data set, whatever the image: what a sampler's scores look like without any perturbing.
+
+    Source: paper 000, Table 1, rows "validation set" and "noise". Departures: none known.
+    Args: source: where images come from; left out of the config it is the job's own data set (whose images can be drawn too,
+        the explained one included).
+    Shapes: images of another size are resized (bilinear, antialiased); 1 channel becomes 3 by copying, 3 become 1 by the mean.
+    Random: n indices with replacement per image ("reference").
+    Raises: ValueError when the source is empty or has another number of channels that cannot be converted.
+    """
+
+    source: Dataset
+
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+        size = len(self.source)
+        if size < 1:
+            raise ValueError("sampler.source must have images, got an empty data set")
+        index = (streams.uniform(batch.image_id, "reference", n).double() * size).long().clamp_max(size - 1)
+        image = batch.image.new_empty(len(batch), n, *batch.image.shape[1:], dtype=torch.uint8)
+        for row, chosen in zip(image, index.tolist(), strict=True):  # one image at a time: n float images are in memory, not B x n
+            row.copy_(Perturbations.quantize(fitted(self.source.batch(chosen).image, batch.image.shape[1:])))
+        return Perturbations(image=image)
+
+
+def fitted(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """[M,c,h,w] -> [M,C,H,W]."""
+    channels, height, width = shape
+    if image.shape[1] != channels:
+        if {image.shape[1], channels} != {1, 3}:
+            raise ValueError(f"sampler.source must have {channels} channels as the data set, or 1 or 3, got {image.shape[1]}")
+        image = image.mean(1, keepdim=True) if channels == 1 else image.expand(-1, channels, -1, -1)
+    if image.shape[-2:] == (height, width):
+        return image
+    return torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)

@@ -1,0 +1,36 @@
+"""What every segmenter answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.signature import Component
+from pomelo_lab.types import Segments
+
+
+class Segmenter(Component, ABC):
+    """Partitions images into segments 0..count-1; the actual count is recorded, since algorithms give fewer than asked.
+
+    Shapes: in image [B,C,H,W] in [0,1] -> Segments with label [B,H,W], count [B].
+    Random: none; the same image always gets the same segments.
+    """
+
+    @abstractmethod
+    def labels(self, image: Tensor) -> Tensor:
+        """[B,C,H,W] -> int64 [B,H,W]; any labels, `segment` renumbers them from 0 without gaps."""
+
+    @classmethod
+    def shape_problems(cls, given: Mapping[str, Any], shape: tuple[int, int, int]) -> list[str]:
+        """What is wrong with these arguments for images of a shape (C,H,W); asked before anything is loaded."""
+        return []
+
+    def segment(self, image: Tensor) -> Segments:
+        """Segments of each image."""
+        label = self.labels(image)
+        dense = torch.stack([torch.unique(one, return_inverse=True)[1] for one in label])
+        return Segments(label=dense, count=dense.flatten(1).amax(1) + 1)

@@ -1,0 +1,57 @@
+"""SLIC super-pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count, NonNegative, Positive
+from pomelo_lab.segmenter.base import Segmenter
+
+
+@dataclass(kw_only=True)
+class SlicSegmenter(Segmenter):
+    """k-means clusters in (colour, place): compact super-pixels that follow edges.
+
+    Source: Achanta et al. (2012), https://doi.org/10.1109/TPAMI.2012.120, as `skimage.segmentation.slic` in Lab colour;
+        the settings of paper 000 (65 segments, compactness 10). Departures: none.
+    Args:
+        n_segments: how many to ask for; SLIC gives about as many, `Segments.count` says how many.
+        compactness: weight of place against colour; larger gives squarer segments.
+        sigma: width in pixels of the Gaussian smoothing before clustering; 0 = none.
+    Cost: one image after the other on the CPU, about 3 ms for 64x64.
+    Raises: ValueError when there are fewer pixels than segments asked for.
+    """
+
+    n_segments: Count = 65
+    compactness: Positive = 10.0
+    sigma: NonNegative = 0.0
+
+    @classmethod
+    def shape_problems(cls, given: Mapping[str, Any], shape: Sequence[int]) -> list[str]:
+        """What is wrong with these arguments for images of `shape` (C,H,W), as texts that name the config key."""
+        return too_many_segments(given.get("n_segments", cls.n_segments), shape)
+
+    def labels(self, image: Tensor) -> Tensor:
+        if problems := too_many_segments(self.n_segments, image.shape[-3:]):
+            raise ValueError("; ".join(problems))
+        from skimage.segmentation import slic
+
+        channels_last = image.permute(0, 2, 3, 1).double().cpu().numpy()
+        found = [
+            slic(one, n_segments=self.n_segments, compactness=self.compactness, sigma=self.sigma, start_label=0, channel_axis=-1)
+            for one in channels_last
+        ]
+        return torch.stack([torch.from_numpy(one).long() for one in found]).to(image.device)
+
+
+def too_many_segments(n_segments: Any, shape: Sequence[int]) -> list[str]:
+    """The problem of asking an image of `shape` (C,H,W) for more segments than it has pixels, if there is one."""
+    height, width = shape[-2:]
+    if not isinstance(n_segments, int) or n_segments <= height * width:
+        return []
+    return [f"segmenter.n_segments must be <= {height * width} ({height}x{width} pixels), got {n_segments}"]

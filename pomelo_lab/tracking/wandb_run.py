@@ -1,0 +1,127 @@
+"""Weights & Biases: offline by default, one run per job, its id the job's fingerprint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pomelo_lab.tracking import NoTracker
+
+if TYPE_CHECKING:
+    from pomelo_lab.metric.base import Summary
+    from pomelo_lab.results.score import Scores
+
+log = logging.getLogger(__name__)
+
+FLAT = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metrics", "scale")
+INIT_TIMEOUT_S = 60.0
+
+
+@contextmanager
+def wandb_session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
+    """A W&B run around the block; `finish(1)` when it raises. An unreachable server is a warning, not an error."""
+    run = start(config, scores)
+    if run is None:
+        yield NoTracker()
+        return
+    code = 1
+    try:
+        yield WandbTracker(run, config["tracking"]["n_overlays"])
+        code = 0
+    finally:
+        guarded("finish", lambda: run.finish(exit_code=code))
+
+
+def start(config: Mapping[str, Any], scores: Scores) -> Any:
+    """wandb.init with names that filter well: group = table, job type = explainer, id = fingerprint."""
+    import wandb
+
+    options, choices = config["tracking"], config.get("choices") or {}
+    folder = scores.job.store.root / "wandb"
+    folder.mkdir(parents=True, exist_ok=True)
+    swept = "WANDB_SWEEP_ID" in os.environ  # a sweep agent gives the run its id
+    if options["mode"] == "offline" and not swept:
+        remove_stale(folder, scores.job.fingerprint)
+    flat = {role: choices[role] for role in FLAT if role in choices}
+    parts = [*(flat.get(r) for r in ("explainer", "sampler", "classifier", "dataset")), f"s{config['seed']}"]
+    return guarded(
+        "init",
+        lambda: wandb.init(
+            project=options["project"],
+            entity=options["entity"],
+            mode=options["mode"],
+            dir=str(scores.job.store.root),
+            id=None if swept else scores.job.fingerprint,
+            resume=None if swept or options["mode"] == "offline" else "allow",
+            name="/".join(p for p in parts if p),
+            group=config["paper_table"],
+            job_type=flat.get("explainer"),
+            tags=[t for t in (config["paper_table"], flat.get("scale")) if t],
+            config={**{k: v for k, v in config.items() if k not in ("paths", "choices", *flat)}, **{f"{k}_config": config[k] for k in flat}, **flat},
+            reinit="finish_previous",
+            settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, console="off", silent=True),
+        ),
+    )
+
+
+def remove_stale(folder: Path, fingerprint: str) -> None:
+    """An interrupted job leaves an offline folder with the same id; only the newest may be synced."""
+    for old in folder.glob(f"offline-run-*-{fingerprint}"):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def guarded(what: str, call: Any) -> Any:
+    """Tracking never costs a result: whatever it raises becomes a warning."""
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 (any failure of the tracker, network or disk)
+        log.warning("W&B %s failed (%s: %s): the results are on disk all the same", what, type(error).__name__, error)
+        return None
+
+
+class WandbTracker:
+    """Logs a finished job: summary metrics, a row per image, attribution overlays."""
+
+    def __init__(self, run: Any, n_overlays: int) -> None:
+        self.run, self.n_overlays = run, n_overlays
+
+    def log(self, scores: Scores, summaries: Mapping[str, Summary]) -> None:
+        guarded("log", lambda: self._log(scores, summaries))
+
+    def _log(self, scores: Scores, summaries: Mapping[str, Summary]) -> None:
+        import pyarrow.parquet as pq
+        import wandb
+
+        for name, summary in summaries.items():
+            self.run.summary[name] = summary.mean
+            self.run.summary[f"{name}_std"] = summary.std
+            self.run.summary[f"{name}_n"] = summary.n
+        for stage, costs in scores.stages().items():
+            self.run.summary.update({f"cost/{stage}/{key}": value for key, value in costs.items()})
+        self.run.summary["results"] = str(scores.folder)
+        table = pq.read_table(scores.folder / "scores.parquet")
+        rows = table.to_pylist()
+        logged: dict[str, Any] = {"scores": wandb.Table(columns=table.column_names, data=[list(r.values()) for r in rows])}
+        if scores.job.explains and self.n_overlays:
+            logged["attribution"] = [wandb.Image(image, caption=caption) for image, caption in self._overlays(scores)]
+        self.run.log(logged)
+
+    def _overlays(self, scores: Scores) -> list[tuple[Any, str]]:
+        from pomelo_lab.results.overlay import overlay
+
+        job = scores.job
+        batch, explanation = job.batch(0), job.explanation(0)
+        n = min(self.n_overlays, len(batch))
+        if explanation.attribution is None:
+            return []
+        pictures = overlay(batch.image[:n].cpu(), explanation.attribution[:n].cpu())
+        names = job.dataset.class_names
+        return [
+            (picture.permute(1, 2, 0).numpy(), f"{batch.image_id[i]}: {names[int(explanation.target[i])]}")
+            for i, picture in enumerate(pictures)
+        ]

@@ -1,0 +1,1 @@
+"""How anything trainable is trained: recipe, images in order, Lightning module, loop. Used by pomelo_lab.train."""

@@ -1,0 +1,68 @@
+"""How long, with what, how fast: the part of a training that is no property of the component."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pomelo_lab.config.hints import Count, Fraction, Local, Natural, NonNegative, Positive, Range
+from pomelo_lab.config.signature import Component
+
+
+@dataclass(kw_only=True)
+class Recipe(Component):
+    """Length, optimiser, schedule and augmentation of a training.
+
+    Args:
+        epochs: passes over the training images.
+        min_steps: more passes if there are fewer steps than this, for small data sets.
+        batch_size: images per step; an incomplete last batch of an epoch is left out.
+        lr: peak learning rate.
+        weight_decay: decoupled for adamw, L2 for the others.
+        schedule: constant, or cosine to zero at the end.
+        warmup: first fraction of all steps, over which the rate rises from 4 % of `lr`.
+        label_smoothing: towards the uniform distribution (classes) or one half (attributes).
+        clip_norm: largest norm of the gradient; None = no limit.
+        flip: probability of a horizontal flip.
+        shift_px: random shift by up to that many pixels, the border repeated.
+        brightness: random offset of all pixels by up to that much, image units.
+        n_train, n_val: images of the training and validation split, the first of a fixed random order; None = all.
+        precision: of the arithmetic, Lightning's name for it.
+        cache_gb: the images are held in memory as 8 bits if they fit into this, else read again every epoch.
+        n_workers: processes that read images.
+        checkpoint_s: seconds between checkpoints, the most work that a kill loses.
+    """
+
+    epochs: Count = 8
+    min_steps: Natural = 600
+    batch_size: Count = 128
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: Positive = 2e-3
+    weight_decay: NonNegative = 0.01
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: Fraction = 0.2
+    label_smoothing: Fraction = 0.0
+    clip_norm: Positive | None = None
+    flip: Fraction = 0.0
+    shift_px: Natural = 2
+    brightness: Fraction = 0.05
+    n_train: Count | None = None
+    n_val: Count | None = 2000
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    cache_gb: Annotated[float, Range(low=0), Local()] = 4.0
+    n_workers: Annotated[int, Range(low=0), Local()] = 0
+    checkpoint_s: Annotated[float, Range(low=0), Local()] = 30.0
+
+    def passes(self, steps_per_epoch: int) -> int:
+        """Passes over the training images that the recipe comes to."""
+        return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
+
+    def lr_factor(self, step: int, steps: int) -> float:
+        """Learning rate of a step as a fraction of `lr`; a pure function, so that a resumed training needs no memory of it."""
+        rise = self.warmup * steps
+        if step < rise:
+            return 0.04 + 0.96 * step / rise
+        if self.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise))))

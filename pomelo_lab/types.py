@@ -1,0 +1,156 @@
+"""The values that flow between stages. All are frozen; all shapes are stated here.
+
+Sizes: B images, N perturbations of each, S segments, C channels (K classes), H x W pixels. Images lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T", bound="PerImage")
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """Base of values whose tensors (and tuples, and dicts of tensors) have the image axis in front."""
+
+    def _map(self: T, tensors, tuples=lambda t: t) -> T:
+        def change(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return tensors(value)
+            if isinstance(value, Mapping):
+                return {name: change(item) for name, item in value.items()}
+            return tuples(value) if isinstance(value, tuple) else value
+
+        return replace(self, **{f.name: change(getattr(self, f.name)) for f in fields(self)})
+
+    def to(self: T, device: torch.device | str) -> T:
+        """The same values with every tensor on `device`."""
+        return self._map(lambda t: t.to(device))
+
+    def select(self: T, index: slice | Sequence[int]) -> T:
+        """Some of the images, in the order asked for."""
+        rows = range(len(self))[index] if isinstance(index, slice) else list(index)
+        chosen = torch.as_tensor(list(rows), dtype=torch.long)
+        return self._map(lambda t: t[chosen.to(t.device)], lambda t: tuple(t[i] for i in rows))
+
+    def __len__(self) -> int:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, (Tensor, tuple)):
+                return len(value)
+        return 0
+
+
+@dataclass(frozen=True)
+class Batch(PerImage):
+    """Images with what a data set knows about them; what it does not know is None or empty.
+
+    image:      float32 [B,C,H,W] in [0,1]
+    label:      int64 [B], -1 = unknown
+    image_id:   B stable names; random streams and result rows are keyed by them
+    index:      int64 [B], position in the data set
+    masks:      part name -> bool [B,H,W]
+    attributes: bool [B,A] in the order of Dataset.attribute_names, or None
+    factors:    name of a known cause -> [B,...] (portraits only), or None
+    """
+
+    image: Tensor
+    label: Tensor
+    image_id: tuple[str, ...]
+    index: Tensor
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    attributes: Tensor | None = None
+    factors: Mapping[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Segments(PerImage):
+    """A partition of each image.
+
+    label: int64 [B,H,W], values 0..count-1
+    count: int64 [B], segments of each image
+    """
+
+    label: Tensor
+    count: Tensor
+
+    @property
+    def largest(self) -> int:
+        """S: the largest count in the batch, the width of padded per-segment tensors."""
+        return int(self.count.max())
+
+
+@dataclass(frozen=True)
+class Perturbations(PerImage):
+    """N perturbed versions of each image, in storage precision: 8 bits per value, as image files have.
+
+    Quantising once, where they are made, is what lets a result not depend on whether perturbations were just
+    made or read back. Kept pixels of an 8-bit image survive unchanged.
+
+    image:       uint8 [B,N,C,H,W]
+    keep_mask:   bool [B,N,S], segments kept (padding is kept); None when no segments were dropped (full-input samplers)
+    probability: float32 [B,N,K] of the explained classifier, or None when not asked yet
+    """
+
+    image: Tensor
+    keep_mask: Tensor | None = None
+    probability: Tensor | None = None
+
+    @staticmethod
+    def quantize(image: Tensor) -> Tensor:
+        """float [0,1] -> uint8, rounding to nearest; values outside are clamped."""
+        return image.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+    @staticmethod
+    def dequantize(image: Tensor) -> Tensor:
+        """uint8 -> float32 in [0,1]."""
+        return image.to(torch.float32).div_(255)
+
+    @property
+    def n(self) -> int:
+        """Perturbations per image."""
+        return self.image.shape[1]
+
+
+@dataclass(frozen=True)
+class Explanation(PerImage):
+    """What an explainer says about each image.
+
+    target:         int64 [B], the explained class
+    attribution:    float32 [B,H,W], larger = speaks more for the target; or None
+    counterfactual: float32 [B,C,H,W] in [0,1]; or None
+    extra:          named tensors [B,...] (segment coefficients, fit scores)
+    """
+
+    target: Tensor
+    attribution: Tensor | None = None
+    counterfactual: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a metric may look at for one group of images. Only what its `needs` names is filled.
+
+    classifier:   a view of the explained classifier (see pomelo_lab.classifier.base)
+    explanations: one explanation of the same images per entry of Metric.overrides()
+    reference:    what Metric.fit returned
+    training:     the training split of the data set
+    streams:      random streams (pomelo_lab.batching.Streams)
+    """
+
+    batch: Batch
+    target: Tensor | None = None
+    segments: Segments | None = None
+    perturbations: Perturbations | None = None
+    explanation: Explanation | None = None
+    explanations: tuple[Explanation, ...] = ()
+    classifier: Any = None
+    reference: Mapping[str, Tensor] = field(default_factory=dict)
+    streams: Any = None

@@ -1,0 +1,8 @@
+"""Upload finished offline W&B runs: python scripts/sync.py [outputs folder]."""
+
+import sys
+from pathlib import Path
+
+from pomelo_lab.tracking.sync import sync
+
+sys.exit(min(sync(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs")), 1))

@@ -1,0 +1,49 @@
+"""Every preset composes at scale=smoke, passes the config check, and is a grid of distinct, resolvable points."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pomelo_lab.config.entry import CONF
+from pomelo_lab.results.preset import cells
+
+PRESETS = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_composes_and_every_point_passes_the_check(preset):
+    found = cells(preset, ["scale=smoke"])
+    params = yaml.safe_load(Path(CONF, "experiment", f"{preset}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    wanted = 1
+    for text in params.values():
+        wanted *= len(str(text).split(","))
+    assert len(found) == wanted > 1
+    assert len({tuple(sorted(c.point.items())) for c in found}) == wanted
+    assert all(c.config["scale"]["name"] == "smoke" and c.config["paper_table"] == preset for c in found)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_first_line_is_the_command(preset):
+    lines = Path(CONF, "experiment", f"{preset}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_" and lines[1] == f"# python -m pomelo_lab.run -m experiment={preset}"
+
+
+def test_row_chooses_sampler_and_explainer_together_and_the_command_line_wins():
+    (cell,) = cells("pomelo_table2", ["row=ideal_mask"])
+    assert cell.choices["explainer"] == "ideal_mask" and not cell.config["sampler"] and cell.config["metrics"]["stability"] is None
+    (cell,) = cells("pomelo_table2", ["row=lime_blur", "sampler=noise"])
+    assert cell.choices["sampler"] == "noise"
+
+
+def test_base_images_are_chosen_in_the_suites():
+    (cell,) = cells("pomelo_fig8", ["row=lime_blur", "sampler@metrics.deletion_black.filler=gray"])
+    fillers = {name: node["filler"]["_target_"].rpartition(".")[2] for name, node in cell.config["metrics"].items() if node}
+    assert fillers["deletion_black"] == "GraySampler" and fillers["insertion_black"] == "BlackSampler"
+
+
+@pytest.mark.parametrize("table, figure", [("pomelo_table1", f"pomelo_fig{k}") for k in (4, 5, 6)] + [("pomelo_table2", f"pomelo_fig{k}") for k in (7, 13)])
+def test_figures_share_the_jobs_of_their_table(table, figure):
+    """Only `paper_table` differs, and no fingerprint looks at it."""
+    plain = [[{k: v for k, v in c.config.items() if k not in ("paper_table", "choices", "experiment")} for c in cells(p)] for p in (table, figure)]
+    assert plain[0] == plain[1]

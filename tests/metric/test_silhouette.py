@@ -1,0 +1,83 @@
+import math
+
+import pytest
+import torch
+from sklearn.metrics import silhouette_score
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import view
+from pomelo_lab.metric.silhouette import Silhouette, embedding
+from pomelo_lab.types import Case, Perturbations
+from tests.tiny import TinyDataset, TinyLinear, batch_of, tiny_image
+
+
+def clouds(shift, n=120, dim=6):
+    generator = torch.Generator().manual_seed(0)
+    return (
+        {"feature": torch.randn(n // 2, 2, dim, generator=generator) + shift},
+        {"feature": torch.randn(n, dim, generator=generator)},
+    )
+
+
+def test_feature_space_equals_sklearn():
+    rows, reference = clouds(0.7)
+    points = torch.cat([rows["feature"].flatten(0, 1), reference["feature"]]).numpy()
+    found = Silhouette(space="feature").summarize(rows, reference)
+    assert found.mean == pytest.approx(silhouette_score(points, [0] * 120 + [1] * 120), abs=1e-6)
+    assert (found.std, found.n, found.n_nan) == (None, 60, 0)
+
+
+def test_separated_sets_score_high_and_equal_sets_score_zero():
+    assert Silhouette(space="feature").summarize(*clouds(50.0)).mean > 0.9
+    assert abs(Silhouette(space="feature").summarize(*clouds(0.0)).mean) < 0.02
+
+
+def test_few_or_broken_points():
+    rows, reference = clouds(0.0)
+    assert math.isnan(Silhouette(space="feature").summarize({"feature": rows["feature"][:1, :1]}, reference).mean)
+    assert not math.isnan(Silhouette(space="feature").summarize({"feature": rows["feature"][:1]}, reference).mean)
+    broken = rows["feature"].clone()
+    broken[3, 0, 0] = math.nan
+    found = Silhouette(space="feature").summarize({"feature": broken}, reference)
+    assert (found.n, found.n_nan) == (59, 1) and math.isfinite(found.mean)
+
+
+def test_points_are_as_many_of_each_kind_and_the_same_every_time():
+    rows, reference = clouds(0.0)
+    first = embedding(rows, reference, n_points=50, space="feature")
+    again = embedding(rows, reference, n_points=50, space="feature")
+    assert first[0].shape == first[1].shape == (50, 6)
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    fewer = embedding({"feature": rows["feature"][:5]}, reference, space="feature")
+    assert fewer[0].shape == fewer[1].shape == (10, 6)
+
+
+def test_score_gathers_features_of_perturbations_chosen_by_image():
+    box = view(TinyLinear.random(2, (3, 4, 4)), "white_box", 7)
+    image = (tiny_image(5 * 12, (3, 4, 4)) * 255).to(torch.uint8).view(5, 12, 3, 4, 4)
+    case = Case(batch=batch_of(tiny_image(5, (3, 4, 4))), perturbations=Perturbations(image=image), classifier=box, streams=Streams(3))
+    metric = Silhouette(n_per_image=4)
+    found = metric.score(case)["feature"]
+    assert found.shape == (5, 4, 48) and "value" not in metric.score(case)
+    one = {name: getattr(case, name).select([3]) for name in ("batch", "perturbations")}
+    alone = metric.score(Case(**one, classifier=box, streams=Streams(3)))
+    assert torch.equal(alone["feature"][0], found[3])
+    pixels = image[3].flatten(1).float() / 255
+    assert all((pixels == row).all(1).any() for row in found[3])
+    training = TinyDataset(image=tiny_image(40, (3, 4, 4)), label=torch.zeros(40, dtype=torch.long))
+    assert metric.fit(training, box, Streams(0))["feature"].shape == (40, 48)
+
+
+@pytest.mark.slow
+def test_umap_space():
+    rows, reference = clouds(20.0)
+    metric = Silhouette()
+    found = metric.summarize(rows, reference)
+    perturbed, training = metric.embedding(rows, reference)
+    assert perturbed.shape == training.shape == (120, 2)
+    points = torch.cat([perturbed, training]).numpy()
+    assert found.mean == pytest.approx(silhouette_score(points, [0] * 120 + [1] * 120), abs=1e-9) and found.mean > 0.5
+    assert abs(metric.summarize(*clouds(0.0)).mean) < 0.1
+    few = {"feature": rows["feature"][:2]}  # 4 + 4 points: fewer than n_neighbors + 1
+    assert math.isfinite(metric.summarize(few, reference).mean)
+    assert math.isfinite(metric.summarize({"feature": rows["feature"][:1]}, reference).mean)

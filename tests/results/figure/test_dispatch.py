@@ -1,0 +1,40 @@
+"""Every figure draws from fabricated artefacts, with unknown methods and missing pieces among them."""
+
+from pathlib import Path
+
+import pytest
+
+from pomelo_lab.results.figure import dispatch
+from pomelo_lab.results.published import Published, Row, everything
+from tests.results.fake import FakeCell, FakeJob
+
+MODULES = sorted(p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "across"))
+METRICS = ("silhouette", "label_distribution", "iou", "emr", "emp", "deletion_black", "insertion_black", "deletion_blur", "insertion_blur")
+VALUES = {"l2": [1.0, 2.0], "ssim": [0.5, 0.6], "entropy_hard": [1.0, 1.5], "entropy_soft": [2.0, 2.2], "stability": [0.1, 0.2], "silhouette": 0.2}
+
+
+def cells():
+    found = []
+    for k, (sampler, explainer) in enumerate((("black", "lime"), ("blur", "lime"), ("ideal", "lime"), ("median", "lime"), ("none", "random"))):
+        for n in (30, 70):
+            config = {"segmenter": {"n_segments": n}, "explainer": {"n_samples": 100}}
+            status = {"device": "cpu", "stages": {"perturbation": {"seconds": 1.0 + k + n / 100, "images": 10}}} if explainer == "lime" else {}
+            choices = {"sampler": sampler, "explainer": explainer}
+            found.append(FakeCell(choices, VALUES, config=config, status=status, job=FakeJob(METRICS, k)))
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_figure_is_drawn_as_png_and_pdf(module, tmp_path):
+    table = Published("t", "", "", rows=(Row("blur", "Blur", {"sampler": "blur"}),), figure=module)
+    path = dispatch.draw_figure(table, cells(), tmp_path)
+    assert path == tmp_path / f"{module}.png" and path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 5_000
+    assert path.with_suffix(".pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_every_published_figure_has_a_module():
+    assert {t.figure for t in everything().values() if t.figure} <= set(MODULES)
+
+
+def test_nothing_finished_draws_nothing(tmp_path):
+    assert dispatch.draw_figure(Published("t", "", "", figure="cost"), [FakeCell({}, state="missing")], tmp_path) is None

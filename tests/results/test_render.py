@@ -1,0 +1,32 @@
+from rich.console import Console
+
+from pomelo_lab.results import render
+from pomelo_lab.results.table import build
+from tests.results.test_table import TABLE, cells
+
+
+def shown(table, width=140):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))
+    render.terminal(table, console)
+    return console.export_text()
+
+
+def test_terminal_shows_both_numbers_states_and_verdicts():
+    text = shown(build(TABLE, cells(), ["scale=smoke"]))
+    for part in ("705.5 ± 3.6", "717.2", "failed", "D_M ↓", "✓ holds", "· missing rows", "without flow", "4 of 5 jobs done, 1 failed", "agrees"):
+        assert part in text, part
+    assert max(map(len, text.splitlines()[2:-1])) <= 140
+
+
+def test_nothing_done_names_other_scales_and_the_command():
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))
+    render.nothing_done(build(TABLE, []), [("quick", 3, 9)], console)
+    text = console.export_text()
+    assert "scale=quick has 3 of 9 jobs" in text and "python -m pomelo_lab.run -m experiment=fake_table" in text
+
+
+def test_latex_escapes_and_balances():
+    text = render.latex(build(TABLE, cells()))
+    assert r"E\_hard" in text and text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    n = text.splitlines()[4].count("&")
+    assert all(line.count("&") == n for line in text.splitlines() if line.endswith(r"\\"))

@@ -1,0 +1,25 @@
+from filelock import FileLock
+
+from pomelo_lab.results import status
+from tests.results.fake import FakeCell
+
+
+def test_running_without_a_lock_holder_is_interrupted(tmp_path):
+    cell = FakeCell({"sampler": "black"}, state="running", folder=tmp_path)
+    assert status.state(cell) == "interrupted"
+    lock = FileLock(tmp_path / ".lock")
+    with lock:
+        assert status.state(cell) == "running"
+
+
+def test_failure_is_told_by_its_last_line():
+    error = "Traceback (most recent call last):\n  File x, line 1\n    boom()\nValueError: sampler.sigma_px must be > 0, got -1\n"
+    assert status.detail(FakeCell({}, state="failed", status={"error": error})) == "ValueError: sampler.sigma_px must be > 0, got -1"
+
+
+def test_show_lists_every_job_and_the_command(monkeypatch, capsys):
+    found = [FakeCell({}, state="missing", point={"sampler": "black"}), FakeCell({}, state="failed", point={"sampler": "gray"})]
+    monkeypatch.setattr("pomelo_lab.results.preset.cells", lambda *a: found)
+    assert not status.show("pomelo_table1", ["scale=smoke"])
+    text = capsys.readouterr().out
+    assert "1 failed, 1 missing" in text and "-m experiment=pomelo_table1 scale=smoke" in text and "sampler=black" in text

@@ -1,0 +1,101 @@
+"""Artefacts: whole or absent, checked when read, made once."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import time
+
+import pytest
+import torch
+
+from pomelo_lab.results import store as module
+from pomelo_lab.results.store import Shard, Store
+
+
+def shard(n=4):
+    return Shard({"value": torch.arange(float(n))}, {"image_id": [f"i{k}" for k in range(n)], "seconds": 1.5})
+
+
+def test_a_shard_comes_back_as_it_was(tmp_path):
+    store = Store(tmp_path)
+    made, new = store.get_or_make("metric", "f", 0, 4, shard)
+    again, old = store.get_or_make("metric", "f", 0, 4, lambda: pytest.fail("made twice"))
+    assert new and not old
+    assert torch.equal(again.tensors["value"], made.tensors["value"]) and again.meta == made.meta
+    assert store.meta("metric", "f", 0, 4)["seconds"] == 1.5
+
+
+def test_a_fuller_group_serves_a_smaller_job(tmp_path):
+    store = Store(tmp_path)
+    store.get_or_make("metric", "f", 0, 4, shard)
+    found = store.read("metric", "f", 0, 2)
+    assert found.tensors["value"].tolist() == [0, 1] and found.meta["image_id"] == ["i0", "i1"]
+    assert store.read("metric", "f", 0, 5) is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_shard_is_made_again(tmp_path, damage):
+    store = Store(tmp_path)
+    store.get_or_make("metric", "f", 0, 4, shard)
+    path = store.path("metric", "f", 0, 4)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes({"flip": bytes(data), "cut": bytes(data[:-3]), "empty": b""}[damage])
+    found, made = store.get_or_make("metric", "f", 0, 4, shard)
+    assert made and torch.equal(found.tensors["value"], torch.arange(4.0))
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="cannot write .*No space left on device.*run the same command again"):
+        Store(tmp_path).get_or_make("metric", "f", 0, 4, shard)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith(".lock")] == []
+
+
+def test_large_artefacts_are_not_kept_but_their_cost_is(tmp_path):
+    store = Store(tmp_path)
+    for _ in range(2):
+        assert store.get_or_make("perturbation", "f", 0, 4, shard, keep=False)[1]
+    assert store.read("perturbation", "f", 0, 4) is None
+    assert store.meta("perturbation", "f", 0, 4)["seconds"] == 1.5
+
+
+def _slow(root, log):
+    def make():
+        with open(log, "a") as file:
+            file.write("made\n")
+        time.sleep(0.3)
+        return shard()
+
+    Store(root).get_or_make("metric", "f", 0, 4, make)
+
+
+def test_processes_side_by_side_make_a_shard_once(tmp_path):
+    log = tmp_path / "log"
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_slow, args=(tmp_path, log)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert log.read_text() == "made\n"
+
+
+def _dies(root):
+    Store(root).get_or_make("metric", "f", 0, 4, lambda: os._exit(9))
+
+
+def test_a_dead_holder_releases_its_lock(tmp_path):
+    worker = multiprocessing.get_context("fork").Process(target=_dies, args=(tmp_path,))
+    worker.start()
+    worker.join()
+    assert Store(tmp_path).get_or_make("metric", "f", 0, 4, shard)[1]
+
+
+def test_group_size_is_part_of_the_layout():
+    assert module.GROUP == 16  # changing it orphans every stored artefact: then raise the package's major version

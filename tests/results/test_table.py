@@ -1,0 +1,101 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from pomelo_lab.results import render
+from pomelo_lab.results.published import Claim, Column, Published, Row
+from pomelo_lab.results.table import build, folder_name, seconds_per_1000
+from tests.results.fake import FakeCell
+
+GOLDEN = Path(__file__).with_name("golden")
+TABLE = Published(
+    id="fake_table",
+    title="Samplers",
+    source="A paper, Table 1",
+    columns=(
+        Column("mahalanobis", "D_M", "$D_M$", "DA", "down", 1),
+        Column("silhouette", "Sil.", group="DA", arrow="up", magnitude=True, note="printed the wrong way round"),
+        Column("entropy_hard", "E_hard", group="D", arrow="up", digits=2),
+    ),
+    rows=(
+        Row("flow", "Flow", {"sampler": "a_sampler_of_the_next_issue"}, "neural", {"mahalanobis": (398.32, None), "entropy_hard": (1.07, 0.43)}),
+        Row("black", "Black-out", {"sampler": "black"}, "naive", {"mahalanobis": (717.17, None), "entropy_hard": (0.44, 0.32)}),
+        Row("gray", "Gray-out", {"sampler": "gray"}, "naive", {"mahalanobis": (611.63, None)}),
+        Row("blur", "Blur", {"sampler": "blur"}, "naive"),
+        Row("reference_val", "Validation", {"sampler": "reference_val"}, "reference"),
+    ),
+    claims=(
+        Claim("black-out lies furthest out", "4.2", ("mahalanobis: gray < black",)),
+        Claim("the flow is nearest", "4.2", ("mahalanobis: flow < others",)),
+        Claim("gray-out separates more", "4.2", ("silhouette: black < gray",)),
+    ),
+)
+
+
+def cell(sampler, state="done", **values):
+    return FakeCell({"sampler": sampler, "explainer": "none"}, values, state, {"sampler": sampler})
+
+
+def cells():
+    nan = [1.0, math.nan, *[0.5] * 10]
+    return [
+        cell("black", mahalanobis=[700.0 + k for k in range(12)], silhouette=-0.4, entropy_hard=nan, extra=[0.25] * 12),
+        cell("gray", mahalanobis=[300.0 + k for k in range(12)], silhouette=0.1, entropy_hard=[1.25] * 12),
+        cell("blur", state="failed"),
+        cell("reference_val", mahalanobis=[30.0] * 12, silhouette=0.01, entropy_hard=[2.0] * 12),
+        cell("median", mahalanobis=[500.0] * 12, silhouette=0.3, entropy_hard=[1.0] * 4),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["md", "csv", "tex"])
+def test_golden_files(kind, tmp_path):
+    """Renderings of stored rows, to the letter; POMELO_GOLDEN=1 writes them anew."""
+    import os
+
+    render.write(build(TABLE, cells(), ["scale=smoke"]), tmp_path)
+    found, kept = (tmp_path / f"table.{kind}").read_text(), GOLDEN / f"table.{kind}"
+    if os.environ.get("POMELO_GOLDEN"):
+        kept.write_text(found)
+    assert found == kept.read_text()
+
+
+def test_entries():
+    table = build(TABLE, cells())
+    entry = {key: e for key, e in table.entries.items()}
+    assert entry["flow", "mahalanobis"].state == "not built" and entry["flow", "mahalanobis"].printed == (398.32, None)
+    assert entry["blur", "mahalanobis"].state == "failed"
+    assert entry["black", "silhouette"].mean == 0.4  # magnitude
+    assert (entry["black", "entropy_hard"].n, entry["black", "entropy_hard"].n_nan) == (11, 1)
+    assert entry["gray", "mahalanobis"].best and not entry["reference_val", "mahalanobis"].best
+    assert entry["gray", "extra"].state == "not scored" and entry["black", "extra"].mean == 0.25
+    assert table.rows[-1].label == "median" and entry["median", "entropy_hard"].n == 4
+    assert [v.verdict for v in table.verdicts] == ["holds", "missing rows", "fails"]
+    assert table.own == ("agrees", "agrees", "")
+    assert table.states == {"done": 4, "failed": 1} and not table.complete
+
+
+def test_directions_come_from_the_metric_not_from_the_print():
+    assert build(TABLE, cells()).directions == {"mahalanobis": "lower", "silhouette": "lower", "entropy_hard": "higher", "extra": "higher"}
+
+
+def test_repeats_over_seeds_are_averaged_per_image():
+    found = build(TABLE, [cell("black", mahalanobis=[1.0, 3.0]), cell("black", mahalanobis=[3.0, 5.0])]).entries["black", "mahalanobis"]
+    assert (found.mean, found.n, found.repeats) == (3.0, 2, 2)
+    assert found.std == pytest.approx(math.sqrt(2)) and found.std_repeats == pytest.approx(math.sqrt(2))
+
+
+def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
+    cost = {"stages": {"perturbation": {"seconds": 4.0, "images": 10}}}
+    one = FakeCell({"sampler": "black"}, config={"segmenter": {"n_segments": 30}, "explainer": {"n_samples": 200}}, status=cost)
+    assert seconds_per_1000(one) == 2.0
+    row = Row("black@30", "Black", {"sampler": "black", "segmenter.n_segments": 30}, "naive")
+    other = Row("black@70", "Black", {"sampler": "black", "segmenter.n_segments": 70}, "naive")
+    table = build(Published("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])
+    assert table.entries["black@30", "seconds_per_1000"].mean == 2.0
+    assert table.entries["black@70", "seconds_per_1000"].state == "missing"
+
+
+def test_folders_keep_other_questions_apart():
+    assert folder_name("quick", ["scale=quick", "paths.outputs=/x", "force=true"]) == "quick"
+    assert folder_name("quick", ["dataset=digits", "seed=0,1"]) == "quick,dataset=digits,seed=0,1"

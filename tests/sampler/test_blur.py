@@ -1,0 +1,20 @@
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.sampler.blur import BlurSampler, blur_matrix
+from tests.tiny import tiny_image
+
+
+@pytest.mark.parametrize(("size", "sigma"), [((64, 48), 5.0), ((8, 8), 5.0), ((16, 1), 2.0), ((20, 20), 0.3)])
+def test_agrees_with_scipy_mirror(size, sigma):
+    image = tiny_image(2, (3, *size)).double()
+    ours = BlurSampler(sigma_px=sigma).base(image, Streams(0), ("a", "b"), None)
+    theirs = gaussian_filter(image.numpy(), sigma=(0, 0, sigma, sigma), mode="mirror", truncate=4.0)
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
+
+
+def test_rows_sum_to_one_so_a_flat_image_stays():
+    torch.testing.assert_close(blur_matrix(64, 5.0).sum(1), torch.ones(64, dtype=torch.float64))

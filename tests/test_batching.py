@@ -1,0 +1,68 @@
+"""Random streams belong to images; micro-batches change nothing; memory running out is survived."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pomelo_lab.batching import Forwards, Streams
+
+
+def test_a_draw_does_not_depend_on_neighbours_or_order():
+    streams = Streams(7)
+    together = streams.normal(["a", "b", "c"], "noise", 3, 4)
+    assert torch.equal(streams.normal(["c"], "noise", 3, 4)[0], together[2])
+    assert torch.equal(streams.normal(["c", "a"], "noise", 3, 4), together[[2, 0]])
+
+
+def test_seeds_images_and_purposes_are_independent():
+    draws = [Streams(s).uniform([i], p, 64) for s in (0, 1) for i in ("a", "b") for p in ("x", "y")]
+    correlation = torch.corrcoef(torch.cat(draws)).fill_diagonal_(0)
+    assert correlation.abs().max() < 0.5
+
+
+def test_the_global_generator_is_neither_read_nor_moved():
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    Streams(0).permutation(["a"], "order", 3, 10)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_permutations_are_permutations():
+    found = Streams(0).permutation(["a", "b"], "order", 3, 10)
+    assert torch.equal(found.sort(-1).values, torch.arange(10).expand(2, 3, 10))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_micro_batches_change_nothing(batch_size):
+    rows = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Forwards(batch_size)(lambda x: x * 2, rows), rows * 2)
+
+
+def test_memory_running_out_halves_the_batch_and_keeps_the_numbers():
+    sizes = []
+
+    def hungry(x):
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(x))
+        return x + 1
+
+    rows = torch.arange(20.0)
+    forwards = Forwards(16)
+    assert torch.equal(forwards(hungry, rows), rows + 1)
+    assert forwards.batch_size == 2 and max(sizes) == 2
+
+
+def test_a_single_row_that_does_not_fit_and_other_errors_are_raised():
+    def fails(_):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Forwards(4)(fails, torch.zeros(4))
+
+    def broken(_):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        Forwards(4)(broken, torch.zeros(4))

@@ -1,0 +1,151 @@
+"""Jobs: fingerprints hold what matters, equal prefixes are computed once, results do not depend on how they were computed."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.job import Job, override
+from pomelo_lab.results import store as store_module
+from pomelo_lab.results.store import Store
+from pomelo_lab.run import run
+from tests.running import all_scores, config, scores
+
+
+def job(tmp_path, *overrides):
+    return Job(config(tmp_path, *overrides), Store(tmp_path))
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize(
+    "change", ["batch_size=3", "device=cpu", "tracking=wandb_offline", "keep_gb=0", "paper_table=x", "explainer.kernel_width=0.250"]
+)
+def test_what_does_not_matter_is_not_in_the_fingerprint(tmp_path, change):
+    assert job(tmp_path, change).fingerprint == job(tmp_path / "elsewhere").fingerprint
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=1", "sampler=black", "explainer.alpha=2", "n_images=3", "target=label", "segmenter.n_segments=9", "classifier.width=8"]
+)
+def test_what_matters_is(tmp_path, change):
+    assert job(tmp_path, change).fingerprint != job(tmp_path).fingerprint
+
+
+def test_perturbations_are_shared_between_what_comes_after_them(tmp_path):
+    base = digest(job(tmp_path).perturbation_science)
+    for same in ("explainer.alpha=2", "classifier.width=8", "metrics=none", "n_images=2", "target=label"):
+        assert digest(job(tmp_path, same).perturbation_science) == base
+    for other in ("segmenter.n_segments=9", "seed=1", "sampler.rate=0.4", "explainer.n_samples=9"):
+        assert digest(job(tmp_path, other).perturbation_science) != base
+
+
+def test_another_segmentation_does_not_resample_a_full_input_sampler(tmp_path):
+    found = {digest(job(tmp_path, "sampler=reference_texture", f"segmenter.n_segments={n}").perturbation_science) for n in (4, 9)}
+    assert len(found) == 1
+
+
+def test_a_new_metric_recomputes_nothing_else(tmp_path):
+    run(config(tmp_path, "metrics=none"))
+    before = files(tmp_path)
+    run(config(tmp_path))
+    after = files(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert {name.split("/")[0] for name in set(after) - set(before)} == {"metric"}
+
+
+def test_finished_work_is_skipped_unless_forced(tmp_path, capsys):
+    folder = run(config(tmp_path))
+    before, first = files(tmp_path), scores(folder)
+    assert run(config(tmp_path)) == folder and files(tmp_path) == before
+    assert "already done" in capsys.readouterr().out
+    run(config(tmp_path, "force=true"))
+    assert files(tmp_path) != before and scores(folder) == first
+
+
+def test_an_interrupted_job_continues_with_the_same_numbers(tmp_path, monkeypatch):
+    whole = scores(run(config(tmp_path / "whole", "n_images=20")))
+    written = 0
+    genuine = store_module.write_shard
+
+    def dies(path, shard):
+        nonlocal written
+        written += 1
+        if written > 5:
+            raise KeyboardInterrupt
+        genuine(path, shard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "write_shard", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(tmp_path / "cut", "n_images=20"))
+    before = files(tmp_path / "cut")
+    assert scores(run(config(tmp_path / "cut", "n_images=20"))) == whole
+    assert {name: files(tmp_path / "cut")[name] for name in before} == before
+
+
+def test_growing_a_job_keeps_its_full_groups_and_its_numbers(tmp_path):
+    small = scores(run(config(tmp_path, "n_images=16")))
+    before = files(tmp_path)
+    large = scores(run(config(tmp_path, "n_images=20")))
+    assert {name: files(tmp_path)[name] for name in before} == before
+    assert {key: column[:16] for key, column in large.items()} == small
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_scores_do_not_depend_on_the_batch_size(tmp_path, batch_size):
+    few, many = (scores(run(config(tmp_path / str(n), f"batch_size={n}"))) for n in (batch_size, 64))
+    for name, column in few.items():
+        if name.startswith(("deletion", "insertion")):
+            assert column == pytest.approx(many[name], abs=1e-6)
+
+
+def test_kept_and_remade_perturbations_give_the_same_scores(tmp_path):
+    kept, remade = run(config(tmp_path / "a")), run(config(tmp_path / "b", "keep_gb=0"))
+    assert not list((tmp_path / "b" / "perturbation").glob("*/*.safetensors"))
+    assert scores(kept) == scores(remade)
+
+
+def test_a_damaged_shard_is_found_and_made_again(tmp_path):
+    folder = run(config(tmp_path))
+    first = scores(folder)
+    [shard] = (tmp_path / "explanation").glob("*/*.safetensors")
+    data = bytearray(shard.read_bytes())
+    data[-2] ^= 255
+    shard.write_bytes(data)
+    shutil.rmtree(folder)
+    for path in (tmp_path / "metric").glob("*/*.safetensors"):
+        path.unlink()
+    assert scores(run(config(tmp_path))) == first
+
+
+def test_a_failed_job_says_so_and_why(tmp_path):
+    broken = override(config(tmp_path), {"target": 77})
+    with pytest.raises(ValueError, match="target must be predicted, label, one of .* or an index below 10, got 77"):
+        run(broken)
+    [status] = (tmp_path / "score").glob("*/status.json")
+    assert '"failed"' in status.read_text() and "index below 10" in status.read_text()
+
+
+def test_explanations_of_images_do_not_depend_on_their_neighbours(tmp_path):
+    whole = job(tmp_path / "a", "segmenter=slic", "segmenter.n_segments=9", "n_images=6").explanation(0).attribution
+    fewer = job(tmp_path / "b", "segmenter=slic", "segmenter.n_segments=9", "n_images=2").explanation(0).attribution
+    assert torch.allclose(whole[:2], fewer, atol=1e-6)
+
+
+def test_images_sharded_over_processes_give_the_same_scores(tmp_path):
+    one = run(config(tmp_path / "one", "n_images=36", "metrics=none"))
+    two = run(config(tmp_path / "two", "n_images=36", "metrics=none", "devices=2", "device=cpu"))
+    assert one.name == two.name and scores(one) == scores(two)
+    shards = [sorted(p.name for p in (tmp_path / n / "explanation").glob("*/*.safetensors")) for n in ("one", "two")]
+    assert shards[0] == shards[1] and len(shards[0]) == 3
+
+
+def test_all_scores_reads_what_runs_write(tmp_path):
+    folder = run(config(tmp_path, "metrics=none"))
+    assert list(all_scores(tmp_path)) == [folder.name]
