@@ -72,7 +72,8 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
     if config["seed"] < 0:
         found.append(f"seed must be >= 0, got {config['seed']}")
     if found:
-        raise ConfigError(f"the config has {len(found)} problem{'s' if len(found) > 1 else ''}:\n" + "\n".join(f"  - {text}" for text in found))
+        head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
+        raise ConfigError(f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in found))
     return config
 
 
@@ -120,7 +121,7 @@ def train_component(
             return path
         for old in (card, last) if force else (card,):
             old.unlink(missing_ok=True)
-        run_training(node, dataset_node, recipe_node, path, {"name": name, **science, "component": dict(node), "dataset": dict(dataset_node)}, device)
+        run_training(node, dataset_node, recipe_node, path, {"name": name, **science}, device)
         last.unlink(missing_ok=True)
     finally:
         lock.release()
@@ -128,7 +129,12 @@ def train_component(
 
 
 def run_training(
-    node: Mapping[str, Any], dataset_node: Mapping[str, Any], recipe_node: Mapping[str, Any], path: Path, about: Mapping[str, Any], device: str
+    node: Mapping[str, Any],
+    dataset_node: Mapping[str, Any],
+    recipe_node: Mapping[str, Any],
+    path: Path,
+    about: Mapping[str, Any],
+    device: str,
 ) -> dict[str, Any]:
     """Build, fit, save; returns the card."""
     from pomelo_lab.classifier.weights import save
@@ -149,6 +155,8 @@ def run_training(
     module = fit(component.training_module(recipe, training).fed(feed, held_out, seed), path.parent, place)
     card = {
         **about,
+        "component": dict(node),
+        "dataset": dict(dataset_node),
         "recipe": dict(recipe_node),
         "dataset_digest": training.digest(),
         "n_train": feed.n,

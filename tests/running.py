@@ -37,7 +37,9 @@ def config(outputs: Path, *overrides: str) -> dict[str, Any]:
 
 def command(outputs: Path, *overrides: str, tiny: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
     """`python -m pomelo_lab.run` as a user types it."""
-    arguments = [*(TINY if tiny else ()), f"paths.outputs={outputs}", *overrides]
+    first = next((i for i, text in enumerate(overrides) if "=" in text and not text.startswith("-")), len(overrides))
+    flags, rest = overrides[:first], overrides[first:]  # Hydra wants its flags before the overrides
+    arguments = [*flags, *(TINY if tiny else ()), f"paths.outputs={outputs}", *rest]
     return subprocess.run(
         [sys.executable, "-m", "pomelo_lab.run", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options
     )

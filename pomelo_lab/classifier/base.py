@@ -79,7 +79,8 @@ class NetworkClassifier(Classifier):
 
         known = self.layers()
         if name not in known:
-            raise ValueError(f"layer {name!r} does not exist in {type(self).__name__}{did_you_mean(name, known)}; known: {', '.join(list(known)[1:])}")
+            near, names = did_you_mean(name, known), ", ".join(list(known)[1:])
+            raise ValueError(f"layer {name!r} does not exist in {type(self).__name__}{near}; known: {names}")
         return known[name]
 
     def to(self, device: torch.device | str) -> Classifier:

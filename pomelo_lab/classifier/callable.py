@@ -62,7 +62,8 @@ class CallableClassifier(Classifier):
         off = (answer.sum(-1) - 1).abs().max() if len(answer) else answer.new_zeros(())
         if not self._warned and not off <= 1e-3:
             self._warned = True
-            warnings.warn(f"classifier.function {self.function}: rows sum to 1 within {off:.2g} only; are these probabilities?", stacklevel=2)
+            text = f"classifier.function {self.function}: rows sum to 1 within {off:.2g} only; are these probabilities?"
+            warnings.warn(text, stacklevel=2)
         return answer
 
     def digest(self) -> str:

@@ -41,18 +41,26 @@ class TrainableClassifier(NetworkClassifier):
         if self.num_classes is None:
             raise ValueError("classifier.num_classes is missing: the job fills it from the data set, Python users pass it")
         if self.weights == "auto":
-            raise ValueError("classifier.weights=auto stands in a config only; in Python use pomelo_lab.train.ensure_weights, a path or None")
+            raise ValueError("classifier.weights=auto is for configs: in Python use pomelo_lab.train.ensure_weights, a path or None")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.init_seed)
             self.network = self.make_network()
         if self.weights is not None:
-            shown = ", ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.init and f.name not in ("weights", "init_seed"))
-            load(self.network, self.weights, f"{type(self).__name__}({shown})", ignore=self.ignored)
-        self.network.eval().requires_grad_(False)
+            load(self.network, self.weights, self.described(), ignore=self.ignored)
+        self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def described(self) -> str:
+        """Class and arguments, without weights, for messages."""
+        shown = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.init and f.name not in ("weights", "init_seed")]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @abstractmethod
     def make_network(self) -> nn.Module:
         """A freshly initialised network; called once, with torch's seed set."""
+
+    def logit(self, images: Tensor) -> Tensor:
+        # channels-last kernels answer 1.2 to 2 times as many images per second on a CPU, and are the native ones of tensor cores
+        return self.network(self.normalized(images.contiguous(memory_format=torch.channels_last)))
 
     def digest(self) -> str:
         node = {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from types import MethodType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class TorchvisionClassifier(TrainableClassifier):
     """resnet18, resnet50, vgg16, densenet121, ...: torchvision's networks with as many outputs as there are classes.
 
-    Nothing is downloaded. torchvision's ImageNet files fit with num_classes 1000. ReLUs do not work in place, as attribution hooks need;
-    the numbers are torchvision's.
+    Nothing is downloaded. torchvision's ImageNet files fit with num_classes 1000. ReLUs do not work in place and those of ResNet blocks run
+    once each, as attribution hooks (DeepLIFT, guided backpropagation) need; the numbers and the names in weights files are torchvision's.
 
     Source: torchvision.models. Departures: the last linear layer (or 1x1 convolution) is replaced when num_classes is not 1000.
     Args:
@@ -76,6 +77,7 @@ class TorchvisionClassifier(TrainableClassifier):
         for module in network.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False
+        separate_relus(network)
         return network
 
     def normalized(self, images: Tensor) -> Tensor:
@@ -87,6 +89,30 @@ class TorchvisionClassifier(TrainableClassifier):
     @property
     def head(self) -> nn.Module:
         return last_layer(self.network)[1]
+
+
+def separate_relus(network: nn.Module) -> None:
+    """ResNet blocks use one ReLU module two or three times: give every inner use a module of its own (`relu1`, `relu2`)."""
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    for block in list(network.modules()):
+        if isinstance(block, (BasicBlock, Bottleneck)):
+            block.relu1 = nn.ReLU()
+            if isinstance(block, Bottleneck):
+                block.relu2 = nn.ReLU()
+            block.forward = MethodType(bottleneck_forward if isinstance(block, Bottleneck) else basic_forward, block)
+
+
+def basic_forward(block: nn.Module, x: Tensor) -> Tensor:
+    """torchvision's BasicBlock.forward with separate ReLUs."""
+    inner = block.bn2(block.conv2(block.relu1(block.bn1(block.conv1(x)))))
+    return block.relu(inner + (x if block.downsample is None else block.downsample(x)))
+
+
+def bottleneck_forward(block: nn.Module, x: Tensor) -> Tensor:
+    """torchvision's Bottleneck.forward with separate ReLUs."""
+    inner = block.relu2(block.bn2(block.conv2(block.relu1(block.bn1(block.conv1(x))))))
+    return block.relu(block.bn3(block.conv3(inner)) + (x if block.downsample is None else block.downsample(x)))
 
 
 def architectures() -> list[str]:

@@ -1,4 +1,4 @@
-"""Weights files of classifiers: saved whole or not at all, refused with a clear text when they do not fit, found by what they were trained for."""
+"""Weights files: saved whole or not at all, refused with a clear text when they do not fit, found by what they were trained for."""
 
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def load(network: nn.Module, path: str | Path, what: str, key: str = "classifier
     """
     state = {name: value for name, value in read_state(path, key).items() if name.partition(".")[0] not in ignore}
     expected = network.state_dict()
-    wrong = [f"{n} is {list(state[n].shape)}, expected {list(t.shape)}" for n, t in expected.items() if n in state and state[n].shape != t.shape]
+    differs = [n for n, tensor in expected.items() if n in state and state[n].shape != tensor.shape]
+    wrong = [f"{n} is {list(state[n].shape)}, expected {list(expected[n].shape)}" for n in differs]
     optional = {n for n in expected if n.endswith("num_batches_tracked")}
     missing = [n for n in expected if n not in state and n not in optional]
     unknown = [n for n in state if n not in expected]

@@ -95,7 +95,8 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
     def require(key: str, asked: frozenset[str], name: str) -> None:
         for feature in sorted(asked & {"masks", "attributes", "factors", "boxes"}):
             if feature not in offers:
-                found.append(f"{key}: {name} needs {feature}, dataset {names['dataset']} has none")
+                drop = f"; drop it with ~{key}" if "." in key else ""
+                found.append(f"{key}: {name} needs {feature}, dataset {names['dataset']} has none{drop}")
         if asked & {"white_box"} and classifier.access != "white_box":
             found.append(f"{key}: {name} needs features or gradients, classifier {names['classifier']} is a black box")
         if "perturbations" in asked and not config.get("sampler"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-_beside = Path(__file__).resolve().parents[2] / "conf"  # a source checkout
-_inside = Path(__file__).resolve().parents[1] / "conf"  # an installed wheel
-CONF = str(_beside if (_beside / "run.yaml").exists() else _inside)
+_checkout = Path(__file__).resolve().parents[2]
+_is_checkout = (_checkout / "conf" / "run.yaml").exists()
+CONF = str(_checkout / "conf" if _is_checkout else Path(__file__).resolve().parents[1] / "conf")  # an installed wheel has it inside
+
+# paths.root of conf/paths: the checkout, wherever a command is started; for an installed wheel the folder it is started in
+os.environ.setdefault("POMELO_ROOT", str(_checkout if _is_checkout else Path.cwd()))
 
 
 def command(main: Callable[[], None], config_name: str = "run") -> None:

@@ -15,13 +15,10 @@ class CommonSchema:
     dataset: Any = MISSING
     classifier: Any = MISSING
     generator: Any = None
-    tracking: Any = None
     paths: Any = MISSING
     seed: int = MISSING
     device: str = MISSING
-    devices: int = MISSING
     force: bool = MISSING
-    experiment: Any = None
 
 
 @dataclass
@@ -33,6 +30,9 @@ class RunSchema(CommonSchema):
     explainer: Any = MISSING
     metrics: Any = MISSING
     scale: Any = MISSING
+    tracking: Any = None
+    experiment: Any = None
+    devices: int = MISSING
     n_images: int = MISSING
     target: Any = MISSING
     batch_size: int = MISSING

@@ -60,7 +60,7 @@ class Published:
 
     across: config key whose values split each row in several, `row@value` (Fig. 9: segmenter.n_segments).
     figure: module of `pomelo_lab.results.figure` that draws it. figure_options: keyword arguments of its `draw`.
-    partial: shows some columns of another table, so that other scored metrics are not added.
+    partial: shows some columns of another table, so that other scored metrics are not added. hidden: rows of that table left out.
     """
 
     id: str
@@ -74,6 +74,7 @@ class Published:
     figure_options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     partial: bool = False
+    hidden: tuple[Row, ...] = ()
 
     def column(self, metric: str) -> Column | None:
         return next((c for c in self.columns if c.metric == metric), None)
@@ -135,6 +136,7 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
         figure_options=node.get("figure_options", {}),
         notes=tuple(node.get("notes", ())),
         partial="like" in node,
+        hidden=tuple(row for key, row in known_rows.items() if "rows" in node and key not in node["rows"]),
     )
 
 

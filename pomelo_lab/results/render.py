@@ -12,7 +12,7 @@ from typing import Any
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, LEVEL, MISSING, RESAMPLES
 from pomelo_lab.results.published import Column, Row
 from pomelo_lab.results.store import write_text
-from pomelo_lab.results.table import Entry, Table
+from pomelo_lab.results.table import Entry, Table, questions
 
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
@@ -21,20 +21,26 @@ STATE = {"missing": "missing", "not built": "–", "not scored": "–", "undefin
 STATE |= {"running": "running", "interrupted": "interrupted"}
 
 
-def number(entry: Entry, column: Column, images: int = 0) -> str:
-    """mean ± std, and n where it differs from the row's."""
+def number(entry: Entry, column: Column, images: int = 0, compact: bool = False) -> str:
+    """mean ± std (without, when compact), and n where it differs from the row's."""
     if entry.state != "done":
         return STATE[entry.state]
-    text = f"{entry.mean:.{column.digits}f}" + (f" ± {entry.std:.{column.digits}f}" if entry.std is not None else "")
+    text = f"{entry.mean:.{column.digits}f}" + (f" ± {entry.std:.{column.digits}f}" if entry.std is not None and not compact else "")
     return text + (f" ({entry.n})" if entry.n and entry.n != images else "")
 
 
-def printed(entry: Entry, column: Column) -> str:
+def printed(entry: Entry, column: Column, compact: bool = False) -> str:
     """The paper's number, as it was printed."""
     if entry.printed is None:
         return ""
     mean, std = entry.printed
-    return f"{mean:.{column.digits}f}" + (f" ± {std:.{column.digits}f}" if std is not None else "")
+    text = f"{mean:.{max(column.digits, decimals(mean))}f}"
+    return text + (f" ± {std:.{max(2, decimals(std))}f}" if std is not None and not compact else "")
+
+
+def decimals(value: float) -> int:
+    """Decimals that a printed number has."""
+    return len(repr(value).partition(".")[2])
 
 
 def images(table: Table, row: Row) -> int:
@@ -43,8 +49,8 @@ def images(table: Table, row: Row) -> int:
 
 
 def title(table: Table) -> str:
-    extra = [o for o in table.overrides if not o.startswith(("scale=", "paths."))]
-    return " · ".join([f"{table.published.id}: {table.published.title}", table.published.source, f"scale={table.scale}", *extra])
+    head = [f"{table.published.id}: {table.published.title}", table.published.source, f"scale={table.scale}"]
+    return " · ".join([*head, *questions(table.overrides)])
 
 
 def jobs(table: Table) -> str:
@@ -56,29 +62,17 @@ def jobs(table: Table) -> str:
 
 def terminal(table: Table, console: Any) -> None:
     """Ours above, the paper's below in gray; then notes and verdicts."""
-    from rich import box
-    from rich.table import Table as Grid
     from rich.text import Text
 
     console.print()
     console.print(Text(title(table), style="bold"), soft_wrap=True)
     if table.columns:
-        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, collapse_padding=True)
-        grid.add_column("\nmethod", no_wrap=True)
-        grid.add_column("\nimages", justify="right", style="bright_black")
-        last = None
-        for c in table.columns:
-            head = c.group if c.group != last else ""
-            last = c.group
-            name = f"{c.symbol} {ARROW[table.directions[c.metric]]}".rstrip()
-            grid.add_column(Text.assemble((f"{head}\n", "bright_black"), name), justify="right")
-        for _, rows in groupby(table.rows, key=lambda r: r.group):
-            for r in rows:
-                grid.add_row(*terminal_row(table, r))
-            grid.add_section()
-        console.print(grid)
+        grid = terminal_grid(table, compact=False)
+        compact = console.measure(grid, options=console.options.update(max_width=1000)).maximum > console.width
+        console.print(terminal_grid(table, compact=True) if compact else grid)
         best = " bold: best of the methods;" if any(e.best for e in table.entries.values()) else ""
-        legend = f"ours: mean ± std over images (n where it differs from the row's);{best} second line: the paper's"
+        what = "mean over images, ± std in the files" if compact else "mean ± std over images"
+        legend = f"ours: {what} (n where it differs from the row's);{best} second line: the paper's"
         console.print(Text(legend, style="bright_black"))
     for note in table.notes():
         console.print(Text(f"  {note}", style="bright_black"))
@@ -87,7 +81,29 @@ def terminal(table: Table, console: Any) -> None:
     console.print(jobs(table), highlight=False, soft_wrap=True, style="" if table.complete else "yellow")
 
 
-def terminal_row(table: Table, row: Row) -> list[Any]:
+def terminal_grid(table: Table, compact: bool) -> Any:
+    """The table for a terminal; compact leaves the standard deviations out."""
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, collapse_padding=True)
+    grid.add_column("\nmethod", no_wrap=True)
+    grid.add_column("\nimages", justify="right", style="bright_black", no_wrap=True)
+    last = None
+    for c in table.columns:
+        head = c.group if c.group != last else ""
+        last = c.group
+        name = f"{c.symbol} {ARROW[table.directions[c.metric]]}".rstrip()
+        grid.add_column(Text.assemble((f"{head}\n", "bright_black"), name), justify="right", no_wrap=True)
+    for _, rows in groupby(table.rows, key=lambda r: r.group):
+        for r in rows:
+            grid.add_row(*terminal_row(table, r, compact))
+        grid.add_section()
+    return grid
+
+
+def terminal_row(table: Table, row: Row, compact: bool) -> list[Any]:
     """The cells of a row: label, images, then our number over the paper's."""
     from rich.text import Text
 
@@ -97,8 +113,8 @@ def terminal_row(table: Table, row: Row) -> list[Any]:
     values = []
     for entry, column in zip(shown, table.columns, strict=True):
         plain = "red" if entry.state in ("failed", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"
-        text = Text(number(entry, column, images(table, row)), style="bold green" if entry.best else plain)
-        values.append(text.append("\n" + printed(entry, column), style="not bold bright_black") if paper else text)
+        text = Text(number(entry, column, images(table, row), compact), style="bold green" if entry.best else plain)
+        values.append(text.append("\n" + printed(entry, column, compact), style="not bold bright_black") if paper else text)
     label = Text(row.label, style="bright_black" if empty else "")
     label = label.append("\n  paper", style="bright_black") if paper else label
     return [label, str(images(table, row) or ""), *values]

@@ -48,7 +48,7 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
 
     from pomelo_lab.results.preset import cells
 
-    console = console or Console(width=None if sys.stdout.isatty() else 150)
+    console = console or Console(width=None if sys.stdout.isatty() else 160)
     found = cells(experiment, overrides)
     states = [state(cell) for cell in found]
     grid = Table(box=None, padding=(0, 1), show_header=False)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.results.claim import Sample, Verdict, judge
+from pomelo_lab.results.evidence import cell_sample, mean_of, sample, std
 from pomelo_lab.results.preset import Cell
 from pomelo_lab.results.published import Column, Published, Row, published
 from pomelo_lab.results.status import state
 
-COST = "seconds_per_1000"
 METHODS = ("neural", "naive", "extra", "yours")  # groups among which the best is set in bold
 
 
@@ -69,9 +69,10 @@ class Table:
     def notes(self) -> list[str]:
         """What a reader has to know beside the numbers."""
         out = [f"{c.symbol}: {c.note}" for c in self.columns if c.note]
-        out += [f"{r.label}: {r.note}" for r in self.rows if r.note]
-        if unbuilt := [r.label for r in self.rows if self.columns and self.row_state(r) == "not built"]:
-            out.append(f"–: {', '.join(unbuilt)} do not exist in this version")
+        names = {r.key: r.label.rpartition(", ")[0] if "@" in r.key else r.label for r in self.rows}
+        out += dict.fromkeys(f"{names[r.key]}: {r.note}" for r in self.rows if r.note)
+        if unbuilt := dict.fromkeys(names[r.key] for r in self.rows if self.columns and self.row_state(r) == "not built"):
+            out.append(f"not in this version (–): {', '.join(unbuilt)}")
         for c in self.columns:
             nan = {r.label: self.entry(r, c).n_nan for r in self.rows if self.entry(r, c).n_nan}
             if nan:
@@ -85,8 +86,7 @@ class Table:
 
 def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()) -> Table:
     """The table from whatever its cells hold on disk; cells that match no published row become rows of their own."""
-    taken = {id(c): r for r in table.rows for c in cells if matches(c, r)}
-    extra = extra_rows([c for c in cells if id(c) not in taken])
+    extra = extra_rows([c for c in cells if not any(matches(c, r) for r in (*table.rows, *table.hidden))])
     rows = (*table.rows, *extra)
     now = {id(c): state(c) for c in cells}
     by_row = {r.key: [c for c in cells if matches(c, r)] for r in rows}
@@ -169,53 +169,6 @@ def direction(column: Column, cells: Iterable[Cell]) -> str | None:
     return {"up": "higher", "down": "lower"}.get(column.arrow or "")
 
 
-def sample(done: Sequence[Cell], metric: str, column: Column | None = None) -> Sample | None:
-    """The scores behind an entry: per image where they exist (mean over repeats), else one number. None when nothing is stored."""
-    found = [s for cell in done if (s := cell_sample(cell, metric)) is not None]
-    if not found:
-        return None
-    sign = abs if column is not None and column.magnitude else float
-    points = [s.point for s in found if s.point is not None]
-    if points:
-        return Sample({}, point=sign(sum(points) / len(points)))
-    shared = [i for i in found[0].value if all(i in s.value for s in found)]
-    return Sample({i: sign(sum(s.value[i] for s in found) / len(found)) for i in shared}, n_nan=max(s.n_nan for s in found))
-
-
-def cell_sample(cell: Cell, metric: str) -> Sample | None:
-    """One job's scores of a metric."""
-    if metric == COST:
-        cost = seconds_per_1000(cell)
-        return None if cost is None else Sample({}, point=cost)
-    name, _, part = metric.partition("[")
-    if part:
-        return part_sample(cell, name, part.rstrip("]"))
-    scores = cell.scores()
-    if metric in scores:
-        value = {i: v for i, v in zip(scores["image_id"], scores[metric], strict=True) if v is not None}
-        return Sample(value, n_nan=sum(not math.isfinite(v) for v in value.values()))
-    mean = cell.summary.get(metric, {}).get("mean")
-    return None if mean is None else Sample({}, point=mean)
-
-
-def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
-    """One class's entry of a metric that gives a distribution per image; None when the data set has no such class."""
-    from pomelo_lab.results.score import Scores
-
-    names = list(cell.job.dataset.class_names)
-    if name not in cell.summary or part not in names:
-        return None
-    share = Scores(cell.job).rows()[name]["distribution"][:, names.index(part)].tolist()
-    return Sample(dict(zip(cell.scores()["image_id"], share, strict=False)))
-
-
-def seconds_per_1000(cell: Cell) -> float | None:
-    """Wall time of a job's sampler for 1,000 perturbed images, from the costs recorded when they were made."""
-    cost = cell.status.get("stages", {}).get("perturbation")
-    n = (cell.config.get("explainer") or {}).get("n_samples")
-    return 1000 * cost["seconds"] / (cost["images"] * n) if cost and n and cost["images"] else None
-
-
 def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell], values: Any) -> Entry:
     """One entry of the table. states: of all jobs of the row; done: its finished ones."""
     printed = row.values.get(column.metric)
@@ -241,19 +194,6 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
         std_repeats=std([p.point if p.point is not None else mean_of(p) for p in parts]) if len(parts) > 1 else None,
         printed=printed,
     )
-
-
-def mean_of(found: Sample) -> float:
-    finite = [v for v in found.value.values() if math.isfinite(v)]
-    return sum(finite) / len(finite) if finite else math.nan
-
-
-def std(values: Sequence[float]) -> float | None:
-    """Standard deviation with n - 1, None below two values."""
-    if len(values) < 2:
-        return None
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
 def not_built(row: Row) -> bool:
@@ -305,9 +245,9 @@ def show(table: str, overrides: Sequence[str] = (), figures: bool = True, consol
     from pomelo_lab.results import render
     from pomelo_lab.results.preset import cells
 
-    console = console or Console(width=None if sys.stdout.isatty() else 150)
-    found = cells(table, overrides)
+    console = console or Console(width=None if sys.stdout.isatty() else 160)
     one = published(table)
+    found = cells(table, overrides)
     made = build(one, found, overrides)
     if not made.states.get("done"):
         render.nothing_done(made, other_scales(table, overrides), console)
@@ -325,10 +265,15 @@ def show(table: str, overrides: Sequence[str] = (), figures: bool = True, consol
     return folder
 
 
+def questions(overrides: Sequence[str]) -> list[str]:
+    """The overrides that change what is asked, not where, on what or at which scale it is computed."""
+    silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
+    return [o for o in overrides if not o.lstrip("+").startswith(silent)]
+
+
 def folder_name(scale: str, overrides: Sequence[str]) -> str:
     """The scale, and what else differs from the preset: results of other questions are never overwritten."""
-    silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
-    rest = sorted(o for o in overrides if not o.lstrip("+").startswith(silent))
+    rest = sorted(questions(overrides))
     return ",".join([scale, *(re.sub(r"[^\w.=,-]+", "_", o) for o in rest)])[:120]
 
 

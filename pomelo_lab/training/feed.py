@@ -34,7 +34,14 @@ class Feed:
     """
 
     def __init__(
-        self, dataset: Dataset, batch_size: int, seed: int = 0, n: int | None = None, shuffle: bool = True, cache_gb: float = 4.0, n_workers: int = 0
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int = 0,
+        n: int | None = None,
+        shuffle: bool = True,
+        cache_gb: float = 4.0,
+        n_workers: int = 0,
     ) -> None:
         self.dataset, self.seed, self.shuffle, self.n_workers = dataset, seed, shuffle, n_workers
         self.places = dataset.order()[:n] if n is not None else torch.arange(len(dataset))
@@ -82,8 +89,9 @@ class Feed:
             if time.monotonic() - said > 10:
                 said = time.monotonic()
                 log.info("reading %s images: %d of %d", self.dataset.split, min(self.n, len(parts) * size), self.n)
-        if time.monotonic() - start > 5:
-            log.info("read %d %s images in %.0f s (%.2f GB in memory)", self.n, self.dataset.split, time.monotonic() - start, self.gigabytes)
+        took = time.monotonic() - start
+        if took > 5:
+            log.info("read %d %s images in %.0f s (%.2f GB in memory)", self.n, self.dataset.split, took, self.gigabytes)
         attributes = torch.cat([p.attributes for p in parts]) if parts[0].attributes is not None else None
         return Batch(
             image=torch.cat([p.image for p in parts]),

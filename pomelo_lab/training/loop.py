@@ -53,7 +53,7 @@ def fit(module: Training, folder: Path, device: torch.device) -> Training:
         trainer.validate(module, verbose=False)
     network.cpu().eval().requires_grad_(False)
     if not all(bool(t.isfinite().all()) for t in network.state_dict().values()):
-        raise FloatingPointError(f"training diverged, weights are not finite: lower recipe.lr ({module.recipe.lr:g}) or set recipe.clip_norm")
+        raise FloatingPointError(f"training diverged, weights are not finite: lower recipe.lr={module.recipe.lr:g} or set recipe.clip_norm")
     return module
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,10 +16,16 @@ from pomelo_lab.training.feed import Feed
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.types import Batch, Perturbations
 
-ensure()
-import lightning.pytorch as lightning  # noqa: E402
 
-log = logging.getLogger(__name__)
+def imported_lightning() -> ModuleType:
+    """Lightning, which takes seconds to import and fails where torchvision is broken; this file is imported when a training starts."""
+    ensure()
+    import lightning.pytorch
+
+    return lightning.pytorch
+
+
+lightning = imported_lightning()
 
 
 class Training(lightning.LightningModule):

@@ -8,7 +8,8 @@ def config(overrides, dry_run=False):
 
 
 def test_split_finds_presets_by_name_list_and_glob():
-    assert split(["experiment=pomelo_table1", "scale=smoke", "sampler=black,gray"]) == (["pomelo_table1"], ["scale=smoke", "sampler=black,gray"])
+    rest = ["scale=smoke", "sampler=black,gray"]
+    assert split(["experiment=pomelo_table1", *rest]) == (["pomelo_table1"], rest)
     assert split(["experiment=pomelo_table1,pomelo_fig4"])[0] == ["pomelo_table1", "pomelo_fig4"]
     assert "pomelo_table2" in split(["experiment=glob(pomelo_table*)"])[0]
     assert split(["seed=1,2"]) == ([], ["seed=1,2"])

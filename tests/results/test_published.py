@@ -7,8 +7,9 @@ import yaml
 
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.results.claim import pairs
+from pomelo_lab.results.evidence import COST
 from pomelo_lab.results.published import everything, published
-from pomelo_lab.results.table import COST, filler_missing, not_built, own_verdict
+from pomelo_lab.results.table import filler_missing, not_built, own_verdict
 
 TABLES = list(everything().values())
 PRESETS = {p.stem: yaml.safe_load(p.read_text()) for p in Path(CONF, "experiment").glob("*.yaml")}

@@ -13,9 +13,15 @@ def shown(table, width=140):
 
 def test_terminal_shows_both_numbers_states_and_verdicts():
     text = shown(build(TABLE, cells(), ["scale=smoke"]))
-    for part in ("705.5 ± 3.6", "717.2", "failed", "D_M ↓", "✓ holds", "· missing rows", "without flow", "4 of 5 jobs done, 1 failed", "agrees"):
+    verdicts = ("✓ holds", "✗ fails (point)", "· missing rows", "without flow", "agrees")
+    for part in ("705.5 ± 3.6", "717.17", "failed", "D_M ↓", *verdicts, "4 of 5 jobs done, 1 failed"):
         assert part in text, part
     assert max(map(len, text.splitlines()[2:-1])) <= 140
+
+
+def test_narrow_terminals_leave_the_deviations_to_the_files():
+    text = shown(build(TABLE, cells()), width=60)
+    assert "705.5 " in text and "± 3.6" not in text and "± std in the files" in text
 
 
 def test_nothing_done_names_other_scales_and_the_command():

@@ -5,7 +5,7 @@ import pytest
 
 from pomelo_lab.results import render
 from pomelo_lab.results.published import Claim, Column, Published, Row
-from pomelo_lab.results.table import build, folder_name, seconds_per_1000
+from pomelo_lab.results.table import build, folder_name
 from tests.results.fake import FakeCell
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -19,7 +19,7 @@ TABLE = Published(
         Column("entropy_hard", "E_hard", group="D", arrow="up", digits=2),
     ),
     rows=(
-        Row("flow", "Flow", {"sampler": "a_sampler_of_the_next_issue"}, "neural", {"mahalanobis": (398.32, None), "entropy_hard": (1.07, 0.43)}),
+        Row("flow", "Flow", {"sampler": "of_the_next_issue"}, "neural", {"mahalanobis": (398.32, None), "entropy_hard": (1.07, 0.43)}),
         Row("black", "Black-out", {"sampler": "black"}, "naive", {"mahalanobis": (717.17, None), "entropy_hard": (0.44, 0.32)}),
         Row("gray", "Gray-out", {"sampler": "gray"}, "naive", {"mahalanobis": (611.63, None)}),
         Row("blur", "Blur", {"sampler": "blur"}, "naive"),
@@ -88,7 +88,6 @@ def test_repeats_over_seeds_are_averaged_per_image():
 def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
     cost = {"stages": {"perturbation": {"seconds": 4.0, "images": 10}}}
     one = FakeCell({"sampler": "black"}, config={"segmenter": {"n_segments": 30}, "explainer": {"n_samples": 200}}, status=cost)
-    assert seconds_per_1000(one) == 2.0
     row = Row("black@30", "Black", {"sampler": "black", "segmenter.n_segments": 30}, "naive")
     other = Row("black@70", "Black", {"sampler": "black", "segmenter.n_segments": 70}, "naive")
     table = build(Published("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])

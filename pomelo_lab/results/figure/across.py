@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,7 +31,11 @@ def panels(figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[flo
             xs = sorted(points)
             mean = [sum(m for m, _ in points[x]) / len(points[x]) for x in xs]
             half = [max(h for _, h in points[x]) for x in xs]
-            axis.errorbar(xs, mean, half, color=look.colour, ls=look.line, elinewidth=1, capsize=2, **dot(look))
+            ratio = [h / m if m > 0 else 0.0 for m, h in zip(mean, half, strict=True)]  # the axis is logarithmic: m exp(+-h/m)
+            low, high = ([m * abs(math.exp(sign * r) - 1) for m, r in zip(mean, ratio, strict=True)] for sign in (-1, 1))
+            line = axis.errorbar(xs, mean, [low, high], color=look.colour, ls=look.line, elinewidth=1, capsize=2, **dot(look))
+            for bar in line.lines[2]:
+                bar.set(linestyle="-", alpha=0.6)
         axis.set(title=title, xlabel="segments asked for", xticks=ticks, yscale="log")
         axis.margins(x=0.08)
     axes[0].set_ylabel(ylabel)
@@ -41,7 +46,8 @@ def panels(figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[flo
 def dot(look: style.Look) -> dict[str, Any]:
     """The marker of a method."""
     cross = look.marker == "x"
-    return {"marker": look.marker, "ms": 10 if look.marker == "*" else 6, "mec": look.colour if cross else "white", "mew": 1.5 if cross else 0.7}
+    edge = {"mec": look.colour, "mew": 1.5} if cross else {"mec": "white", "mew": 0.7}
+    return {"marker": look.marker, "ms": 10 if look.marker == "*" else 6, **edge}
 
 
 def n_segments(cell: Cell) -> int:

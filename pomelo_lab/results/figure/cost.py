@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pomelo_lab.results.evidence import seconds_per_1000
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.figure.across import panels
 from pomelo_lab.results.preset import Cell
@@ -12,8 +13,6 @@ from pomelo_lab.results.preset import Cell
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
     """Wall time as recorded when the perturbations were made; the devices are named in the title."""
-    from pomelo_lab.results.table import seconds_per_1000
-
     devices = sorted({str(c.status.get("device", "?")) for c in cells})
 
     def value(cell: Cell) -> tuple[float, float] | None:

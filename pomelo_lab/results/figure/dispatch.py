@@ -19,7 +19,7 @@ def draw_figure(published: Published, cells: Sequence[Cell], folder: Path) -> Pa
 
     done = [c for c in cells if c.state == "done"]
     ordered = [c for row in published.rows for c in done if matches(c, row)]
-    ordered += [c for c in done if not any(c is o for o in ordered)]
+    ordered += [c for c in done if not any(matches(c, row) for row in (*published.rows, *published.hidden))]
     if not ordered or not published.figure:
         return None
     module = importlib.import_module(f"pomelo_lab.results.figure.{published.figure}")

@@ -35,8 +35,8 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
             line[0].set_ylabel(names[target[i]], rotation=0, ha="right", va="center", labelpad=6)
             for (_, overlaid), axis in zip(columns, line[1:], strict=True):
                 style.bare(axis).imshow(overlaid[i].permute(1, 2, 0).numpy(), interpolation="nearest")
-        heads = [("Image", "#333333"), *((look.label.replace(" ", "\n"), look.colour) for look, _ in columns)]
+        heads = [("Image", "#333333"), *((look.label, look.colour) for look, _ in columns)]
         for axis, (title, colour) in zip(axes[0], heads, strict=True):
-            axis.set_title(title, color=colour, fontsize=8.5)
+            axis.set_title(title, color=colour, fontsize=8)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path

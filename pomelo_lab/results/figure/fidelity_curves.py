@@ -30,9 +30,9 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                     axis.plot(100 * rows["fraction"][0], rows["curve"].nanmean(0), color=look.colour, **weight)
                 axis.set(xlim=(0, None))
             line[0].set_ylabel(f"{game}\nprobability of the class\n{BETTER[game]}")
-        for base, axis in zip(bases, axes[0], strict=True):
-            axis.set_title(f"{style.LOOKS[base].label if base in style.LOOKS else base} base")
-        figure.supxlabel("flipped pixels, %", fontsize=9)
+        for base, top, bottom in zip(bases, *axes, strict=True):
+            top.set_title(f"removed: {style.LOOKS[base].label if base in style.LOOKS else base}")
+            bottom.set_xlabel("flipped pixels, %")
         own = style.handle(style.Look("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
         marks = [*(style.handle(look) for look, _ in groups), own]
         style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)

@@ -49,5 +49,6 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
         axis.grid(False)
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 10), handlelength=1, handleheight=1)
+        square = {"handlelength": 1, "handleheight": 1}
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 10), **square)
     return path

@@ -24,9 +24,13 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 2, n_shown: int = 5)
     n_images = min(len(image) for _, image, _ in rows)
     n_shown = min(n_shown, *(max(1, p.shape[1] - 1) for _, _, p in rows))
     inch = 0.78
-    with style.canvas(path, 1.3 + inch * n_images * (n_shown + 1.25), 0.3 + inch * 1.07 * len(rows)) as figure:
-        ratios = [r for _ in range(n_images) for r in (1, n_shown)]
-        axes = figure.subplots(len(rows), 2 * n_images, squeeze=False, width_ratios=ratios)
+    share = 1 + GAP_PX / rows[0][1].shape[-1]
+    with style.canvas(path, 1.3 + inch * n_images * (n_shown + 1.3) * share, 0.3 + inch * 1.06 * len(rows)) as figure:
+        ratios = [r for _ in range(n_images) for r in (1, n_shown * share - share + 1, 0.08)][:-1]
+        every = figure.subplots(len(rows), len(ratios), squeeze=False, width_ratios=ratios)
+        for blank in every[:, 2::3].flatten():
+            blank.set_visible(False)
+        axes = every[:, [k for k in range(len(ratios)) if k % 3 != 2]]
         for (look, image, perturbed), line in zip(rows, axes, strict=True):
             for i in range(n_images):
                 left, right = style.bare(line[2 * i]), style.bare(line[2 * i + 1])

@@ -9,10 +9,10 @@ from pomelo_lab.results.figure import style
 from pomelo_lab.results.preset import Cell
 
 
-def draw(cells: Sequence[Cell], path: Path, columns: int = 4) -> Path:
+def draw(cells: Sequence[Cell], path: Path, columns: int = 5) -> Path:
     """The very points whose silhouette the table reports: each panel is an embedding of its own.
 
-    Args: columns: panels side by side.
+    Args: columns: panels side by side, at most.
     """
     panels = []
     for look, group in style.seed_means(cells):
@@ -21,15 +21,15 @@ def draw(cells: Sequence[Cell], path: Path, columns: int = 4) -> Path:
             job = group[0].job
             points = job.metrics["silhouette"].embedding(rows, job.reference("silhouette"))
             panels.append((look, *points, group[0].summary.get("silhouette", {}).get("mean")))
-    columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
+    columns = -(-len(panels) // lines)  # as even as can be
     with style.canvas(path, 2.2 * columns, 2.15 * lines + 0.45) as figure:
         axes = figure.subplots(lines, columns, squeeze=False).flatten()
         for axis, (look, perturbed, training, value) in zip(axes, panels, strict=False):
             size = 9 if len(training) > 200 else 16
-            axis.scatter(*training[:, :2].T, s=size, c="#B9BEC4", alpha=0.55, lw=0, rasterized=True)
+            axis.scatter(*training[:, :2].T, s=size, facecolors="none", edgecolors="#9AA3AD", lw=0.7, rasterized=True)
             axis.scatter(*perturbed[:, :2].T, s=size, c=look.colour, alpha=0.7, lw=0, rasterized=True)
-            score = "" if value is None else f"   {value:.3f}"
+            score = "" if value is None else f"   {value:.3f}".replace("-", "−")
             axis.set_title(f"{look.label}{score}", color=look.colour, loc="left", fontsize=9)
             axis.set(xticks=[], yticks=[], box_aspect=1)
             axis.grid(False)
@@ -38,7 +38,7 @@ def draw(cells: Sequence[Cell], path: Path, columns: int = 4) -> Path:
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         dot = {"marker": "o", "ls": "", "ms": 5, "alpha": 0.9}
-        training = style.handle(style.Look("training images", "#B9BEC4"), **dot)
+        training = style.handle(style.Look("training images", "#9AA3AD"), **dot, mfc="none")
         perturbed = style.handle(style.Look("perturbed images (number: silhouette, 0 = indistinguishable)", "#555555"), **dot)
         style.legend(figure, [training, perturbed])
     return path

@@ -83,10 +83,13 @@ def look(cell: Cell, seen: Sequence[str] = ()) -> Look:
 @contextmanager
 def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
     """A matplotlib figure in the house look, written as PNG (path) and PDF beside it when the block ends."""
+    import logging
+
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph that it embeds
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)

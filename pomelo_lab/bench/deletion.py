@@ -1,0 +1,128 @@
+"""The deletion curve here and in Quantus (PixelFlipping): the same images, attribution, base value, steps and classifier.
+
+Quantus flips single values, so images have one channel here and the classifier sees it three times. It asks the classifier once per
+step, with one row per image: its batch is the number of images, ours is tuned.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.bench.row import Row, inside, ratio, total, typical
+from pomelo_lab.bench.setting import JUDGED, Setting
+from pomelo_lab.bench.timer import Inside, Timed
+from pomelo_lab.classifier.base import Classifier, NetworkClassifier, view
+from pomelo_lab.metric.fidelity import Deletion
+from pomelo_lab.sampler.gray import GraySampler
+from pomelo_lab.types import Batch, Case, Explanation
+
+BASE = 0.5
+
+
+def compare(
+    setting: Setting, cases: Sequence[tuple[int, int]] = ((1, 128), (32, 32)), batch_sizes: Sequence[int] = (128, 512)
+) -> list[Row]:
+    """Total time, share of the classifier in it, and whether the curves agree, for (images, steps)."""
+    rows = []
+    for name, classifier in setting.classifiers.items():
+        for n_images, n_steps in cases:
+            timer = Inside()
+            batch, attribution = gray_portraits(setting, n_images)
+            ours = deletion(batch, attribution, n_steps, classifier, timer, setting.seed)
+            theirs = quantus(batch, attribution, n_steps, classifier, timer)
+            best = timer.fastest(ours, batch_sizes)
+            timer.run(theirs)
+            runs = timer.paired({"ours": partial(ours, best), "quantus": theirs}, setting.repeats)
+            here, there = runs["ours"], runs["quantus"]
+            work = f"{name}, {n_images} {'image' if n_images == 1 else 'images'} x {n_steps} steps"
+            times, batches = f"{typical(there, total)} and {typical(here, total)}", f"batches of {n_images} and {best}"
+            share = ratio("", (there, inside), (there, total), "%")
+            promised = 0.9 if name == JUDGED else None
+            difference = float((here[-1].result[:, 1:] - there[-1].result).abs().max())  # Quantus has no point before the first step
+            rows += [
+                ratio(f"total time, Quantus / ours, {work}", (there, total), (here, total), note=f"{times}; {batches}"),
+                ratio(f"our share in the classifier, {work}", (here, inside), (here, total), "%", at_least=promised,
+                      note=f"Quantus {share.cells()[1]}"),
+                Row(f"same curve? {work}", (difference,), "difference", at_most=1e-4, note="largest difference of a probability"),
+            ]  # fmt: skip
+    return rows
+
+
+def gray_portraits(setting: Setting, n: int) -> tuple[Batch, Tensor]:
+    """Portraits with one channel, and an attribution without ties: [B,1,H,W], [B,H,W]."""
+    batch = setting.dataset.batch(range(n))
+    image = batch.image.mean(1, keepdim=True)
+    order = Streams(setting.seed).permutation(batch.image_id, "bench", 1, image[0].numel())
+    named = Batch(image=image, label=batch.label, image_id=batch.image_id, index=batch.index)
+    return named, order.view(n, *image.shape[2:]).float() / image[0].numel()
+
+
+def deletion(batch: Batch, attribution: Tensor, n_steps: int, classifier: Classifier, timer: Inside, seed: int) -> Callable[[int], Tensor]:
+    timed = Timed(OneChannel(classifier), timer)
+    metric = Deletion(filler=GraySampler(value=BASE), step_px=attribution[0].numel() // n_steps, bound=1.0)
+    target = batch.label.clone()
+
+    def work(batch_size: int) -> Tensor:
+        case = Case(
+            batch=batch, target=target, explanation=Explanation(target=target, attribution=attribution),
+            classifier=view(timed, "black_box", batch_size), streams=Streams(seed),
+        )  # fmt: skip
+        return metric.score(case)["curve"]
+
+    return work
+
+
+def quantus(batch: Batch, attribution: Tensor, n_steps: int, classifier: NetworkClassifier, timer: Inside) -> Callable[[], Tensor]:
+    from quantus.metrics.faithfulness.pixel_flipping import PixelFlipping
+
+    model = Logits(OneChannel(classifier), timer).eval()
+    metric = PixelFlipping(
+        features_in_step=attribution[0].numel() // n_steps, abs=False, normalise=False, perturb_baseline=BASE, disable_warnings=True,
+        display_progressbar=False,
+    )  # fmt: skip
+    image, label, given = batch.image.numpy(), batch.label.numpy(), attribution[:, None].numpy()
+
+    def work() -> Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = metric(
+                model=model, x_batch=image, y_batch=label, a_batch=given, softmax=True, device="cpu", channel_first=True, batch_size=len(image)
+            )  # fmt: skip
+        return torch.tensor(found)
+
+    return work
+
+
+class OneChannel(Classifier):
+    """A classifier of images with three channels, asked about images with one."""
+
+    def __init__(self, classifier: NetworkClassifier) -> None:
+        self.num_classes = classifier.num_classes
+        self.classifier = classifier
+
+    def probability(self, images: Tensor) -> Tensor:
+        return self.logit(images).softmax(-1)
+
+    def logit(self, images: Tensor) -> Tensor:
+        return self.classifier.logit(images.expand(-1, 3, -1, -1))
+
+    def digest(self) -> str:
+        return self.classifier.digest()
+
+
+class Logits(nn.Module):
+    """What Quantus takes: a torch module that answers logits; its forwards are timed."""
+
+    def __init__(self, classifier: OneChannel, timer: Inside) -> None:
+        super().__init__()
+        self.network = classifier.classifier.network
+        self.answer = timer(classifier.logit)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.answer(images)

@@ -1,0 +1,127 @@
+"""LIME here, in the lime package, and in captum: the same image, segments, masks, removal, kernel, ridge and classifier.
+
+Segmenting is done beforehand for all. Each package runs at the classifier batch size that suits it best, and in its cheapest way: lime
+gets an 8-bit image and skips its feature selection; for lime, turning arrays into tensors counts as the classifier's time; captum
+gets finished masks and a similarity function of two operations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.bench.row import Row, inside, outside, ratio, total, typical
+from pomelo_lab.bench.setting import JUDGED, Setting
+from pomelo_lab.bench.timer import Inside, Timed
+from pomelo_lab.classifier.base import Classifier, view
+from pomelo_lab.explainer.lime import LimeExplainer
+from pomelo_lab.sampler.gray import GraySampler
+from pomelo_lab.types import Perturbations
+
+TARGET = 1  # the explained class
+Work = Callable[[int], Tensor]  # batch size -> coefficients float64 [S]
+
+
+def compare(setting: Setting, n_samples: int = 800, batch_sizes: Sequence[int] = (100, 200, 800)) -> list[Row]:
+    """Total time, time outside the classifier, and whether the coefficients agree."""
+    rows = []
+    for name, classifier in setting.classifiers.items():
+        timer = Inside()
+        works = {p.__name__: p(setting, classifier, timer, n_samples) for p in (ours, lime, captum)}
+        best = {p: timer.fastest(work, batch_sizes) for p, work in works.items()}
+        runs = timer.paired({p: partial(work, best[p]) for p, work in works.items()}, setting.repeats)
+        here = runs["ours"]
+        for package in ("lime", "captum"):
+            theirs, versus = runs[package], f"{package} / ours, {name}"
+            promised = 10.0 if package == "lime" else None
+            batches = f"batches of {best[package]} and {best['ours']}"
+            rows += [
+                ratio(f"total time, {versus}", (theirs, total), (here, total), note=f"{both(theirs, here, total)}; {batches}"),
+                ratio(f"outside the classifier, {versus}", (theirs, outside), (here, outside), at_least=promised, note=both(theirs, here, outside)),
+            ]  # fmt: skip
+            difference = float((theirs[-1].result - here[-1].result).abs().max())
+            largest = float(here[-1].result.abs().max())
+            rows.append(Row(f"same coefficients? {versus}", (difference / largest,), "difference", at_most=1e-2, note=SAME.format(largest)))
+        limit = 0.05 if name == JUDGED else None
+        note = f"{typical(here, outside)} of {typical(here, total)}"
+        rows.append(ratio(f"our overhead on the classifier's time, {name}", (here, outside), (here, inside), "%", at_most=limit, note=note))
+    return rows
+
+
+SAME = "largest difference over the largest coefficient, {:.1e}"
+
+
+def both(theirs, here, part) -> str:
+    return f"{typical(theirs, part)} and {typical(here, part)}"
+
+
+def ours(setting: Setting, classifier: Classifier, timer: Inside, n_samples: int) -> Work:
+    timed, sampler, explainer = Timed(classifier, timer), GraySampler(design="lime"), LimeExplainer(n_samples=n_samples)
+    batch, segments, target = setting.batch, setting.segments, torch.tensor([TARGET])
+
+    def work(batch_size: int) -> Tensor:
+        streams = Streams(setting.seed)
+        perturbations = sampler.perturb(batch, segments, n_samples, streams)
+        found = explainer.explain(batch, target, view(timed, "black_box", batch_size), streams, segments, perturbations)
+        return found.extra["coefficient"][0].double()
+
+    return work
+
+
+def lime(setting: Setting, classifier: Classifier, timer: Inside, n_samples: int) -> Work:
+    from lime.lime_image import LimeImageExplainer
+
+    image = Perturbations.quantize(setting.batch.image)[0].permute(1, 2, 0).contiguous().numpy()
+    label = setting.segments.label[0].numpy()
+
+    @timer
+    def answer(images):
+        with torch.no_grad():
+            return classifier.probability(Perturbations.dequantize(torch.from_numpy(images).permute(0, 3, 1, 2))).numpy()
+
+    def work(batch_size: int) -> Tensor:
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            found = LimeImageExplainer(random_state=setting.seed, feature_selection="none").explain_instance(
+                image, answer, labels=(TARGET,), top_labels=None, hide_color=128, num_samples=n_samples, batch_size=batch_size,
+                segmentation_fn=lambda _: label, random_seed=1,
+            )  # fmt: skip
+        coefficient = torch.zeros(setting.segments.largest, dtype=torch.float64)
+        index, value = zip(*found.local_exp[TARGET], strict=True)
+        coefficient[torch.tensor([int(i) for i in index])] = torch.tensor([float(v) for v in value], dtype=torch.float64)
+        return coefficient
+
+    return work
+
+
+def captum(setting: Setting, classifier: Classifier, timer: Inside, n_samples: int) -> Work:
+    from captum._utils.models.linear_model import SkLearnRidge
+    from captum.attr import Lime
+
+    batch, segments = setting.batch, setting.segments
+    keep = GraySampler(design="lime").keep_mask(batch, segments, n_samples, Streams(setting.seed))[0].long()
+    width = LimeExplainer().kernel_width
+
+    def rows(original, **_):
+        for row in keep:
+            yield row[None]
+
+    def similarity(original, perturbed, interpretable, **_):
+        distance = 1 - math.sqrt(int(interpretable.sum()) / interpretable.numel())
+        return math.exp(-(distance**2) / (2 * width**2))
+
+    def work(batch_size: int) -> Tensor:
+        explainer = Lime(timer(classifier.probability), SkLearnRidge(alpha=1.0), similarity, rows)
+        found = explainer.attribute(
+            batch.image, baselines=128 / 255, target=TARGET, feature_mask=segments.label[:, None], n_samples=n_samples,
+            perturbations_per_eval=batch_size, return_input_shape=False,
+        )  # fmt: skip
+        return found.detach().double().flatten()
+
+    return work

@@ -1,0 +1,25 @@
+"""How many portraits are rendered per second."""
+
+from __future__ import annotations
+
+from pomelo_lab.bench.row import Row
+from pomelo_lab.bench.setting import Setting
+from pomelo_lab.bench.timer import Inside
+
+
+def compare(setting: Setting, n_images: int = 256) -> list[Row]:
+    """With all masks, as `batch` gives them, and images alone."""
+    data, indices = setting.dataset, range(n_images)
+    works = {
+        "with masks": lambda: data.batch(indices),
+        "without masks": lambda: data.render(data.factors(indices), with_masks=False),
+    }
+    for work in works.values():
+        work()
+    runs = Inside().paired(works, setting.repeats)
+    size = f"{setting.size_px}x{setting.size_px}"
+    return [
+        Row(f"portraits {name}", tuple(n_images / r.total.wall for r in found), "images/s", tuple(n_images / r.total.cpu for r in found),
+            note=f"{n_images} of {size} at once")
+        for name, found in runs.items()
+    ]  # fmt: skip

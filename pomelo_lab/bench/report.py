@@ -1,0 +1,109 @@
+"""Runs the comparisons and prints and writes what they found."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from pomelo_lab import bench as package
+from pomelo_lab.bench.row import Row
+from pomelo_lab.bench.setting import Setting
+from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.results.store import write_text
+
+HEAD = ("", "median", "min - max", "by CPU time", "target", "met", "theirs and ours")
+COMPARED = ("torch", "lime", "captum", "quantus", "scikit-learn", "numpy")
+
+
+def comparisons() -> dict[str, ModuleType]:
+    """File name -> module, for every file of this folder that has `compare`."""
+    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+    found = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
+    return {name: module for name, module in found.items() if hasattr(module, "compare")}
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on; a load above zero at the start means that other programs were running."""
+    return {
+        "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1), "processor": processor(),
+        "python": platform.python_version(), **{name: installed(name) for name in COMPARED},
+    }  # fmt: skip
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def show(found: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> None:
+    """One table for all comparisons."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    table = Table(*HEAD, box=None, padding=(0, 1), header_style="bold")
+    for name, rows in found.items():
+        table.add_row(f"[bold]{name}[/bold]")
+        for row in rows:
+            table.add_row(*row.cells(), style={True: "green", False: "bold red", None: ""}[row.met])
+    console.print(table)
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
+
+
+def markdown(found: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> str:
+    lines = ["# Bench", "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
+    for name, rows in found.items():
+        lines += [f"## {name}", "", *(f"| {' | '.join(cells)} |" for cells in (HEAD, ["---"] * len(HEAD), *(r.cells() for r in rows))), ""]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python scripts/bench.py [comparison ...] [repeats=5] [paths.outputs=DIR]`: 0 even where a target is missed, as times vary."""
+    ensure()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = {"repeats": "5", "paths.outputs": "outputs", **dict(a.split("=", 1) for a in arguments if "=" in a)}
+    known, asked = comparisons(), [a for a in arguments if "=" not in a]
+    if set(asked) - set(known) or set(options) - {"repeats", "paths.outputs"} or not options["repeats"].isdigit():
+        print(f"usage: python scripts/bench.py [comparison ...] [repeats=5] [paths.outputs=DIR]\ncomparisons: {', '.join(known)}", file=sys.stderr)
+        return 2
+    facts, start = machine(), time.perf_counter()
+    setting, found = Setting(repeats=max(1, int(options["repeats"]))), {}
+    for name in asked or known:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        try:
+            found[name] = known[name].compare(setting)
+        except ModuleNotFoundError as error:
+            print(f"{name}: left out, {error.name} is not installed (make install)", file=sys.stderr)
+    facts |= {"seconds": round(time.perf_counter() - start)}
+    show(found, facts)
+    folder = Path(options["paths.outputs"], "bench")
+    write_text(folder / "bench.md", markdown(found, facts))
+    record = {"machine": facts, "rows": {name: [row.record() for row in rows] for name, rows in found.items()}}
+    write_text(folder / "bench.json", json.dumps(record, indent=1))
+    missed = [f"{name}: {row.what}" for name, rows in found.items() for row in rows if row.met is False]
+    print("\n".join(["targets missed:", *missed]) if missed else "all targets met")
+    print(f"results: {folder}")
+    return 0

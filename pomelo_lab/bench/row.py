@@ -1,0 +1,101 @@
+"""A line of the bench table: one number per repeat, with the target that its median should meet."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pomelo_lab.bench.timer import Run, Seconds
+
+Unit = Literal["x", "%", "images/s", "difference"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured.
+
+    values:   per repeat; shares and overheads as fractions
+    cpu:      the same by processor time, where that makes sense
+    at_least, at_most: the target of the median; None = nothing is promised
+    note:     times in seconds and settings, in words
+    """
+
+    what: str
+    values: tuple[float, ...]
+    unit: Unit
+    cpu: tuple[float, ...] = ()
+    at_least: float | None = None
+    at_most: float | None = None
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median meets the target; None without one."""
+        if self.at_least is None and self.at_most is None:
+            return None
+        return (self.at_least is None or self.median >= self.at_least) and (self.at_most is None or self.median <= self.at_most)
+
+    def cells(self) -> tuple[str, ...]:
+        """what, median, min-max, median by processor time, target, met, note."""
+        low, high = shown(min(self.values), self.unit), shown(max(self.values), self.unit)
+        limits = [("≥", self.at_least), ("≤", self.at_most)]
+        return (
+            self.what,
+            shown(self.median, self.unit),
+            f"{low} - {high}" if len(self.values) > 1 else "",
+            shown(statistics.median(self.cpu), self.unit) if self.cpu else "",
+            " ".join(f"{sign} {shown(limit, self.unit)}" for sign, limit in limits if limit is not None),
+            {True: "yes", False: "NO", None: ""}[self.met],
+            self.note,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "median": self.median, "met": self.met}
+
+
+def shown(value: float, unit: Unit) -> str:
+    """A value with its unit, to about three digits."""
+    if unit == "%":
+        return f"{100 * value:.3g} %"
+    if unit == "difference":
+        return f"{value:.1e}"
+    text = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{text}x" if unit == "x" else f"{text}/s"
+
+
+def ratio(
+    what: str,
+    over: tuple[Iterable[Run], Callable[[Run], Seconds]],
+    under: tuple[Iterable[Run], Callable[[Run], Seconds]],
+    unit: Unit = "x",
+    **options: Any,
+) -> Row:
+    """Repeat by repeat, one part of some runs over one part of others."""
+    pairs = [(over[1](a), under[1](b)) for a, b in zip(over[0], under[0], strict=True)]
+    wall = tuple(a.wall / max(b.wall, 1e-9) for a, b in pairs)
+    return Row(what, wall, unit, cpu=tuple(a.cpu / max(b.cpu, 1e-9) for a, b in pairs), **options)
+
+
+def total(run: Run) -> Seconds:
+    return run.total
+
+
+def inside(run: Run) -> Seconds:
+    return run.inside
+
+
+def outside(run: Run) -> Seconds:
+    return run.outside
+
+
+def typical(runs: Iterable[Run], part: Callable[[Run], Seconds]) -> str:
+    """Median wall time as text."""
+    seconds = statistics.median(part(run).wall for run in runs)
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"

@@ -1,0 +1,62 @@
+"""torchvision's architectures behind our interface."""
+
+import pytest
+import torch
+from torch import nn
+
+from pomelo_lab.classifier.torchvision import TorchvisionClassifier
+from pomelo_lab.config.signature import node_problems
+
+NODE = {"_target_": "pomelo_lab.classifier.torchvision.TorchvisionClassifier"}
+
+
+@pytest.mark.parametrize(("name", "width"), [("resnet18", 512), ("mobilenet_v3_small", 1024)])
+def test_head_is_replaced_and_feature_is_its_input(name, width):
+    classifier = TorchvisionClassifier(architecture=name, num_classes=5)
+    x = torch.rand(2, 3, 64, 64)
+    assert classifier.head.out_features == 5
+    assert classifier.feature(x).shape == (2, width)
+    torch.testing.assert_close(classifier.head(classifier.feature(x)), classifier.logit(x))
+
+
+def test_a_convolution_is_the_head_where_there_is_no_linear_layer():
+    classifier = TorchvisionClassifier(architecture="squeezenet1_1", num_classes=4)
+    assert isinstance(classifier.head, nn.Conv2d) and classifier.logit(torch.rand(1, 3, 64, 64)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_numbers_are_torchvisions(tmp_path, name):
+    from torchvision.models import get_model
+
+    theirs = get_model(name, weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    ours = TorchvisionClassifier(architecture=name, num_classes=1000, weights=str(tmp_path / "theirs.pth"))
+    x = torch.rand(2, 3, 64, 64)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = theirs((x - mean[:, None, None]) / std[:, None, None])
+    torch.testing.assert_close(ours.logit(x), expected, atol=1e-4, rtol=1e-4)
+    assert not any(getattr(m, "inplace", False) for m in ours.network.modules())
+
+
+def test_every_relu_of_a_resnet_runs_once():
+    classifier = TorchvisionClassifier(num_classes=2)
+    calls = []
+    relus = [m for m in classifier.network.modules() if isinstance(m, nn.ReLU)]
+    for relu in relus:
+        relu.register_forward_hook(lambda module, *_: calls.append(id(module)))
+    classifier.logit(torch.rand(1, 3, 64, 64))
+    assert len(calls) == len(set(calls)) == 17
+
+
+def test_small_stem_keeps_the_resolution():
+    network = TorchvisionClassifier(num_classes=2, stem="small").network
+    assert network.conv1.stride == (1, 1) and isinstance(network.maxpool, nn.Identity)
+
+
+def test_mistakes_are_found_in_the_config():
+    assert "did you mean 'resnet18'" in node_problems({**NODE, "architecture": "resnet81"}, "classifier")[0]
+    assert node_problems({**NODE, "architecture": "vgg16", "stem": "small"}, "classifier") == [
+        "classifier.stem=small is for ResNets only, got architecture=vgg16"
+    ]
+    with pytest.raises(ValueError, match="classifier.architecture 'resnet81' is unknown"):
+        TorchvisionClassifier(architecture="resnet81", num_classes=2)

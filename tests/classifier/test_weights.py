@@ -1,0 +1,88 @@
+"""Weights files: round trip, refusal, and finding the one that fits."""
+
+import json
+
+import pytest
+import torch
+
+from pomelo_lab.classifier import weights
+from pomelo_lab.classifier.residual import ResidualClassifier
+
+NODE = {"_target_": "pomelo_lab.classifier.residual.ResidualClassifier", "width": 4, "weights": "auto"}
+DATA = {"_target_": "pomelo_lab.dataset.digits.Digits", "size_px": 16, "split": "test"}
+
+
+def small(**changes):
+    return ResidualClassifier(**{"num_classes": 3, "width": 4, **changes})
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "wrapped.pt"])
+def test_round_trip(tmp_path, name):
+    source, path = small(init_seed=7), tmp_path / name
+    state = source.network.state_dict()
+    if path.suffix == ".safetensors":
+        card = weights.save(source.network, path, {"steps": 1})
+        assert json.loads(path.with_suffix(".json").read_text()) == card
+    else:
+        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3} if "wrapped" in name else state, path)
+    loaded, x = small(weights=str(path)), torch.rand(2, 3, 32, 32)
+    assert torch.equal(loaded.logit(x), source.logit(x))
+    assert loaded.digest() == source.digest() != small().digest()
+
+
+def test_another_architecture_is_refused_with_the_first_names_that_differ(tmp_path):
+    path = tmp_path / "w.safetensors"
+    weights.save(small().network, path, {})
+    with pytest.raises(ValueError) as error:
+        small(num_classes=5, depth=2, weights=str(path))
+    text = str(error.value)
+    assert text.startswith(f"classifier.weights: {path} does not fit ResidualClassifier(num_classes=5")
+    assert "head.weight is [3, 16], expected [5, 16]" in text and "missing: stage1.1.conv1.weight" in text
+
+
+def test_a_file_that_is_missing_or_no_weights_is_named(tmp_path):
+    with pytest.raises(ValueError, match="classifier.weights: there is no file"):
+        small(weights=str(tmp_path / "none.safetensors"))
+    (tmp_path / "bad.pth").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="classifier.weights: .*bad.pth cannot be read"):
+        small(weights=str(tmp_path / "bad.pth"))
+
+
+def test_pickled_code_is_not_run(tmp_path):
+    torch.save(small().network, tmp_path / "whole.pt")
+    with pytest.raises(ValueError, match="cannot be read as a safetensors file or a plain state dict"):
+        small(weights=str(tmp_path / "whole.pt"))
+
+
+def test_nothing_is_left_of_a_write_that_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
+        weights.write(tmp_path / "w.safetensors", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_finds_what_was_trained_for_the_same_thing(tmp_path):
+    assert weights.resolve(NODE, DATA, tmp_path) is None
+    path = tmp_path / "weights" / "residual_digits-1" / weights.FILE
+    weights.save(small().network, path, {"trains": weights.trains(NODE, DATA)})
+    assert weights.resolve(NODE, {**DATA, "split": "val"}, tmp_path) == path
+    assert weights.resolve({**NODE, "weights": None}, DATA, tmp_path) == path
+    assert weights.resolve({**NODE, "width": 8}, DATA, tmp_path) is None
+    assert weights.resolve(NODE, {**DATA, "size_px": 32}, tmp_path) is None
+    weights.save(small().network, tmp_path / "weights" / "residual_digits-2" / weights.FILE, {"trains": weights.trains(NODE, DATA)})
+    with pytest.raises(ValueError, match="2 trainings fit; name one"):
+        weights.resolve(NODE, DATA, tmp_path)
+
+
+def test_a_damaged_file_is_not_used(tmp_path):
+    path = tmp_path / "weights" / "residual_digits-1" / weights.FILE
+    weights.save(small().network, path, {"trains": weights.trains(NODE, DATA)})
+    path.write_bytes(path.read_bytes()[:-4])
+    assert weights.resolve(NODE, DATA, tmp_path) is None
+
+
+def test_the_zoo_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "ZOO", tmp_path / "zoo")
+    for path in (tmp_path / "zoo" / "digits_residual.safetensors", tmp_path / "weights" / "residual_digits-1" / weights.FILE):
+        weights.save(small().network, path, {"trains": weights.trains(NODE, DATA)})
+    assert weights.resolve(NODE, DATA, tmp_path) == tmp_path / "zoo" / "digits_residual.safetensors"

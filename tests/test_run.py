@@ -1,0 +1,153 @@
+"""The command line: grids, resume after SIGKILL, and bad input answered with one clear message."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from tests.dataset.fixtures import make_image_folder, truncate
+from tests.running import ROOT, TINY, all_scores, command
+
+GRID = ("-m", "sampler=black,gray", "seed=0,1")
+
+
+def test_a_grid_gives_a_score_folder_per_job_and_repeated_does_no_work(tmp_path):
+    first = command(tmp_path, *GRID)
+    assert first.returncode == 0, first.stderr
+    found = all_scores(tmp_path)
+    assert len(found) == 4 and first.stdout.strip().splitlines()[-1].startswith("results: ")
+    for folder in (tmp_path / "score").iterdir():
+        assert json.loads((folder / "status.json").read_text())["state"] == "done"
+        assert {p.name for p in folder.iterdir()} >= {"config.yaml", "status.json", "scores.parquet", "summary.json"}
+    again = command(tmp_path, *GRID)
+    assert again.stdout.count("already done") == 4 and all_scores(tmp_path) == found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [4.0, 5.5, 7.0])
+def test_a_killed_grid_continues_with_the_same_numbers(tmp_path, seconds):
+    big = (*GRID, "n_images=48", "explainer.n_samples=64")
+    assert command(tmp_path / "whole", *big).returncode == 0
+    arguments = [sys.executable, "-m", "pomelo_lab.run", "-m", *TINY, f"paths.outputs={tmp_path / 'cut'}", *big[1:]]
+    job = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert command(tmp_path / "cut", *big).returncode == 0
+    assert all_scores(tmp_path / "cut") == all_scores(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["explaner.n_samples=3"], ["Could not override 'explaner.n_samples'", "did you mean 'explainer'?"]),
+        (["explainer.n_smaples=3"], ["did you mean 'n_samples'?"]),
+        (["sampler=blak"], ["Could not find 'sampler/blak'", "did you mean 'black'?"]),
+        (["batch_size=abc"], ["batch_size", "abc"]),
+        (["batchsize=3"], ["did you mean 'batch_size'?"]),
+        (
+            ["explainer.n_samples=abc", "+sampler.sgima=2", "seed=-1"],
+            ["3 problems", "explainer.n_samples must be an integer >= 1, got 'abc'", "sampler.sgima is unknown", "seed must be >= 0, got -1"],
+        ),
+        (["metrics=explanation"], ["metrics.iou: IoU needs masks, dataset Digits has none"]),
+        (
+            ["sampler@metrics.deletion_gray.filler=reference_noise"],
+            ["metrics.deletion_gray.filler must be a Filler, got ReferenceSampler (a sampler that can fill what a mask removed"],
+        ),
+        (["segmenter.n_segments=5000"], ["segmenter.n_segments must be <= 256 (16x16 pixels), got 5000"]),
+        (["target=17.5"], ["target must be"]),
+        (["explainer=none"], ["scores explanations, explainer is none"]),
+        (["sampler=none"], ["needs perturbations, sampler is none"]),
+        (["device=cuda:7"], ["device=cuda:7: no such GPU here"]),
+        (["dataset=image_folder"], ["dataset.root is missing"]),
+        (["dataset=image_folder", "+dataset.root=/nowhere/x", "~dataset.size_px"], ["/nowhere/x"]),
+        (["classifier.weights=/nowhere.safetensors"], ["classifier.weights: there is no file /nowhere.safetensors"]),
+    ],
+    ids=lambda v: "+".join(v)[:40] if isinstance(v, list) else None,
+)
+def test_bad_input_is_answered_by_a_clear_message(tmp_path, overrides, expected):
+    tiny = tuple(t for t in TINY if not (t.startswith("dataset") and any(o.startswith("dataset=") for o in overrides)))
+    found = command(tmp_path, *tiny, *[o.replace("+dataset.root", "dataset.root") for o in overrides if o[0] != "~"], tiny=False)
+    assert found.returncode in (1, 2)
+    for text in expected:
+        assert text in found.stderr + found.stdout
+    assert "Traceback" not in found.stderr
+    assert not (tmp_path / "score").exists() or not list((tmp_path / "score").glob("*/scores.parquet"))
+
+
+def folder_run(tmp_path, *more):
+    """The tiny job on an image folder."""
+    tiny = [t for t in TINY if not t.startswith("dataset")]
+    data = ["dataset=image_folder", f"dataset.root={tmp_path / 'data'}", "dataset.size_px=16"]
+    return command(tmp_path / "out", *tiny, *data, *more, tiny=False)
+
+
+def test_a_truncated_image_is_named(tmp_path):
+    make_image_folder(tmp_path / "data", {"cat": 6, "dog": 6}, size=(40, 30))
+    assert folder_run(tmp_path, "dataset.split=train").returncode == 0
+    [victim, *_] = sorted((tmp_path / "data" / "cat").glob("*.png"))
+    for path in (tmp_path / "data").rglob("*.png"):
+        truncate(path)
+    found = folder_run(tmp_path, "dataset.split=train", "seed=1")
+    assert found.returncode == 1 and ".png" in found.stderr and "Traceback" not in found.stderr and victim.exists()
+
+
+def test_an_empty_folder_and_a_class_without_images_are_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    assert str(tmp_path / "data") in folder_run(tmp_path).stderr
+    make_image_folder(tmp_path / "data", {"cat": 3}, size=(40, 30))
+    (tmp_path / "data" / "dog").mkdir()
+    found = folder_run(tmp_path)
+    assert found.returncode == 1 and "dog" in found.stderr
+
+
+def test_a_weights_file_of_another_architecture_is_refused(tmp_path):
+    from safetensors.torch import save_file
+    from torch import zeros
+
+    save_file({"conv.weight": zeros(3)}, tmp_path / "other.safetensors")
+    found = command(tmp_path / "out", f"classifier.weights={tmp_path / 'other.safetensors'}")
+    assert found.returncode == 1 and "classifier.weights" in found.stderr and "does not fit" in found.stderr
+
+
+def test_a_plan_and_help_run_nothing(tmp_path):
+    plan = command(tmp_path, "dry_run=true")
+    assert plan.returncode == 0 and "classifier queries" in plan.stdout and not (tmp_path / "score").exists()
+    shown = command(tmp_path, "--help")
+    assert shown.returncode == 0 and "sampler:" in shown.stdout
+
+
+def test_a_users_own_component_runs_from_outside(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from pomelo_lab.sampler.base import BaseImageFiller\n\n\n"
+        "@dataclass(kw_only=True)\nclass RedSampler(BaseImageFiller):\n"
+        '    """Red."""\n\n'
+        "    red: float = 1.0\n\n"
+        "    def base(self, image, streams, image_ids, segments):\n"
+        "        return image.new_tensor([self.red, 0, 0])[:, None, None].expand_as(image)\n"
+    )
+    conf = tmp_path / "conf" / "sampler"
+    conf.mkdir(parents=True)
+    (conf / "red.yaml").write_text("_target_: mine.RedSampler\nred: 0.9\n")
+    import os
+
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    found = command(tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", env=environment)
+    assert found.returncode == 0, found.stderr
+    wrong = command(tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", "+sampler.rad=1", env=environment)
+    assert wrong.returncode == 1 and "sampler.rad is unknown to RedSampler, did you mean 'red'?" in wrong.stderr
+
+
+def test_masks_of_a_folder_are_read(tmp_path):
+    make_image_folder(tmp_path / "data", {"cat": 6, "dog": 6}, size=(40, 30), masks=("body",))
+    assert Image.open(next((tmp_path / "data").rglob("*.png"))).size == (40, 30)
+    metric = ["metrics=explanation", "~metrics.iou", "metrics.emr.part=body", "metrics.emp.part=body"]
+    found = folder_run(tmp_path, "dataset.split=train", "dataset.masks=masks", *metric)
+    assert found.returncode == 0, found.stderr

@@ -1,0 +1,140 @@
+"""Training: the same numbers after a kill, done once, found again, and wrong configs refused before anything is read."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pomelo_lab.classifier.weights import resolve
+from pomelo_lab.config.build import build
+from pomelo_lab.train import ensure_weights, train_component
+
+ROOT = Path(__file__).resolve().parents[1]
+NODE = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier", "width": 4, "depth": 2, "hidden": 8, "weights": "auto"}
+DATA = {"_target_": "pomelo_lab.dataset.digits.Digits", "split": "test", "size_px": 16}
+RECIPE = {
+    "_target_": "pomelo_lab.training.recipe.Recipe", "epochs": 2, "min_steps": 0, "batch_size": 64,
+    "n_train": 256, "n_val": 128, "flip": 0.5, "shift_px": 1,
+}  # fmt: skip
+
+
+def trained(outputs, recipe=RECIPE, **options):
+    return train_component(NODE, DATA, recipe, outputs, device="cpu", **options)
+
+
+def state(path):
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("outputs")
+    return outputs, trained(outputs)
+
+
+def test_card_says_what_was_done(finished):
+    outputs, path = finished
+    card = json.loads((path.parent / "card.json").read_text())
+    assert path.parent.parent == outputs / "weights" and path.parent.name.startswith("plain_digits-")
+    assert card["steps"] == 8 and card["seed"] == 0 and card["n_train"] == 256
+    assert 0 <= card["scores"]["accuracy"] <= 1 and card["scores"]["n"] == 128 and len(card["scores"]["accuracy_per_class"]) == 10
+    assert card["component"] == NODE and card["dataset"] == DATA and card["recipe"] == RECIPE
+    assert {"digest", "trains", "dataset_digest", "versions", "created", "seconds"} <= set(card)
+    assert sorted(p.name for p in path.parent.iterdir() if p.name != ".lock") == ["card.json", "weights.safetensors"]
+
+
+def test_finished_training_is_skipped_unless_forced(finished):
+    outputs, path = finished
+    before = path.stat().st_mtime_ns
+    assert trained(outputs) == path and path.stat().st_mtime_ns == before
+    first = state(path)
+    assert trained(outputs, force=True) == path and path.stat().st_mtime_ns > before
+    assert all(torch.equal(first[name], tensor) for name, tensor in state(path).items())
+
+
+def test_another_seed_is_another_training(finished):
+    outputs, path = finished
+    other = trained(outputs / "other", seed=1)
+    assert other.parent.name != path.parent.name
+    assert not torch.equal(state(other)["head.weight"], state(path)["head.weight"])
+
+
+def test_auto_becomes_the_trained_file(finished):
+    outputs, path = finished
+    assert resolve(NODE, DATA, outputs) == path
+    node = ensure_weights(NODE, DATA, outputs, "cpu")
+    assert node["weights"] == str(path)
+    classifier = build(node, num_classes=10)
+    assert not any(p.requires_grad for p in classifier.network.parameters())
+    assert ensure_weights({**NODE, "weights": None}, DATA, outputs)["weights"] is None
+
+
+def test_global_rng_is_left_alone(tmp_path):
+    before = torch.random.get_rng_state()
+    trained(tmp_path, {**RECIPE, "epochs": 1})
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from tests.test_train import NODE, DATA, RECIPE
+from pomelo_lab.train import train_component
+recipe = {**RECIPE, "epochs": 12, "n_train": None, "checkpoint_s": float(sys.argv[2]), "cache_gb": float(sys.argv[3])}
+print(train_component(NODE, DATA, recipe, sys.argv[1], device="cpu"))
+"""
+
+
+def start(outputs, checkpoint_s, cache_gb):
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(outputs), str(checkpoint_s), str(cache_gb)], cwd=ROOT, env={**os.environ})
+
+
+def test_killed_and_resumed_equals_undisturbed_bit_for_bit(tmp_path):
+    whole = start(tmp_path / "whole", 1000, 1)
+    killed = start(tmp_path / "killed", 0.01, 0)
+    limit = time.monotonic() + 120
+    while not list((tmp_path / "killed").rglob("last.ckpt")) and killed.poll() is None and time.monotonic() < limit:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    (last,) = (tmp_path / "killed").rglob("last.ckpt")
+    at = torch.load(last, weights_only=True)["global_step"]
+    assert not list(last.parent.glob("card.json")) and at > 0
+    assert start(tmp_path / "killed", 1000, 1).wait() == 0 and whole.wait() == 0
+    files = [next((tmp_path / name).rglob("weights.safetensors")) for name in ("whole", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not last.exists()
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "pomelo_lab.train", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_command_ends_with_the_folder(tmp_path):
+    overrides = ["classifier.width=4", "dataset=digits", "dataset.size_px=16", "recipe=smoke", f"paths.outputs={tmp_path}", "device=cpu"]
+    done = command(*overrides)
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.splitlines()[-1].removeprefix("results: "))
+    assert (folder / "weights.safetensors").exists() and folder.parent == tmp_path / "weights"
+
+
+def test_every_mistake_in_one_message(tmp_path):
+    done = command("dataset=digits", "classifier=oracle", "recipe.lr=-1", "recipe.optimizer=adamm", f"paths.outputs={tmp_path}")
+    assert done.returncode == 1
+    assert "recipe.lr must be > 0, got -1" in done.stderr and "did you mean 'adam'" in done.stderr
+    assert command("dataset=digits", "classifier=oracle", f"paths.outputs={tmp_path}").stderr.count("dataset Digits has none") == 1
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_callable_cannot_be_trained(tmp_path):
+    done = command("dataset=digits", "classifier=callable", "classifier.function=a.b:c", f"paths.outputs={tmp_path}")
+    assert "CallableClassifier cannot be trained" in done.stderr

@@ -1,0 +1,110 @@
+"""Offline W&B: a run per job, ids from fingerprints, failures finished as failed, and never a lost result."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pomelo_lab import tracking
+from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.tracking import wandb_run
+from tests.running import all_scores, command
+
+
+class FakeRun:
+    def __init__(self, **options):
+        self.options, self.summary, self.logged, self.exit_code = options, {}, [], None
+
+    def log(self, values):
+        self.logged.append(values)
+
+    def finish(self, exit_code=0):
+        self.exit_code = exit_code
+
+
+class FakeScores:
+    def __init__(self, root):
+        store = type("Store", (), {"root": root})
+        self.job = type("Job", (), {"store": store, "fingerprint": digest({"a": 1}), "explains": False})
+
+
+CONFIG = {
+    "tracking": {"mode": "offline", "project": "p", "entity": None, "n_overlays": 0},
+    "choices": {"dataset": "digits", "explainer": "lime", "sampler": "gray", "scale": "smoke"},
+    "dataset": {"size_px": 16},
+    "explainer": {},
+    "sampler": {},
+    "scale": {},
+    "seed": 3,
+    "paper_table": "pomelo_table2",
+    "paths": {"outputs": "x"},
+}
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    import wandb
+
+    made = []
+
+    def init(**options):
+        made.append(FakeRun(**options))
+        return made[-1]
+
+    monkeypatch.setattr(wandb, "init", init)
+    return made
+
+
+def test_a_failed_job_is_finished_as_failed_and_the_next_gets_its_own_run(tmp_path, runs):
+    with pytest.raises(RuntimeError), tracking.session(CONFIG, FakeScores(tmp_path)):
+        raise RuntimeError("broken")
+    with tracking.session(CONFIG, FakeScores(tmp_path)):
+        pass
+    assert [run.exit_code for run in runs] == [1, 0]
+
+
+def test_names_groups_and_filter_columns(tmp_path, runs):
+    with tracking.session(CONFIG, FakeScores(tmp_path)):
+        pass
+    options = runs[0].options
+    assert options["id"] == FakeScores(tmp_path).job.fingerprint and options["group"] == "pomelo_table2"
+    assert options["name"] == "lime/gray/digits/s3" and options["job_type"] == "lime" and "smoke" in options["tags"]
+    assert options["config"]["sampler"] == "gray" and options["config"]["dataset_config"] == {"size_px": 16}
+
+
+def test_under_a_sweep_agent_the_id_is_left_to_it(tmp_path, runs, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s")
+    with tracking.session(CONFIG, FakeScores(tmp_path)):
+        pass
+    assert runs[0].options["id"] is None
+
+
+def test_an_unreachable_server_is_a_warning(tmp_path, monkeypatch, caplog):
+    import wandb
+
+    def unreachable(**_):
+        raise wandb.errors.CommError("no network")
+
+    monkeypatch.setattr(wandb, "init", unreachable)
+    with tracking.session(CONFIG, FakeScores(tmp_path)) as tracker:
+        tracker.log(None, {})
+    assert "the results are on disk all the same" in caplog.text
+
+
+def test_an_interrupted_run_of_the_same_job_is_replaced(tmp_path):
+    old = tmp_path / "offline-run-20260101_000000-abcd"
+    other = tmp_path / "offline-run-20260101_000000-ffff"
+    old.mkdir()
+    other.mkdir()
+    wandb_run.remove_stale(tmp_path, "abcd")
+    assert not old.exists() and other.exists()
+
+
+def test_each_job_of_a_grid_gets_its_own_offline_run(tmp_path):
+    found = command(tmp_path, "-m", "seed=0,1", "tracking=wandb_offline", "metrics=none")
+    assert found.returncode == 0, found.stderr
+    ids = {p.name.rpartition("-")[2] for p in (tmp_path / "wandb").glob("offline-run-*")}
+    assert ids == set(all_scores(tmp_path)) and len(ids) == 2
+    for status in (tmp_path / "score").glob("*/status.json"):
+        assert json.loads(status.read_text())["state"] == "done"
