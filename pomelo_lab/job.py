@@ -244,6 +244,11 @@ class Job:
         for name in self.metrics:
             self.store.drop("metric", digest(self.metric_science(name)))
 
+    @property
+    def batch_size(self) -> int:
+        """Forwards at once: small batches stay in a CPU's cache, large ones fill an accelerator."""
+        return self.config["batch_size"] or (64 if self.device.type == "cpu" else 1024)
+
     def forget(self) -> None:
         """Drop what is held in memory for the group at hand."""
         self._memo.clear()
@@ -415,7 +420,7 @@ class Job:
         size = self.group_size(group) if size is None else size
 
         def timed() -> Shard:
-            box = view(self.classifier, access, self.config["batch_size"], self.device) if kind != "perturbation" else None
+            box = view(self.classifier, access, self.batch_size, self.device) if kind != "perturbation" else None
             start = time.perf_counter()
             with torch.inference_mode(False):
                 tensors = make(box)

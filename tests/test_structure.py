@@ -48,7 +48,7 @@ def test_a_stage_imports_only_from_stages_to_its_left(path):
 def test_only_tracking_imports_wandb_and_heavy_imports_are_local(path):
     top = {n.name for s in ast.parse(path.read_text()).body if isinstance(s, ast.Import) for n in s.names}
     top |= {s.module for s in ast.parse(path.read_text()).body if isinstance(s, ast.ImportFrom) and s.module}
-    heavy = {"wandb", "lightning", "torchmetrics", "diffusers", "umap", "skimage", "sklearn", "matplotlib", "captum", "torchvision", "pandas"}
+    heavy = {"wandb", "lightning", "torchmetrics", "diffusers", "umap", "skimage", "sklearn", "matplotlib", "captum", "torchvision"}
     assert not {m for m in top if m.split(".")[0] in heavy}
     if "tracking" not in path.parts:
         assert not {m for m in imports(path) if m.split(".")[0] == "wandb"}

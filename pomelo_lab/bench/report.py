@@ -21,7 +21,7 @@ from pomelo_lab import bench as package
 from pomelo_lab.bench.row import Row
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.classifier.torchvision_ops import ensure
-from pomelo_lab.results.store import write_text
+from pomelo_lab.files import write_text
 
 HEAD = ("", "median", "min - max", "by CPU time", "target", "met", "theirs and ours")
 COMPARED = ("torch", "lime", "captum", "quantus", "scikit-learn", "numpy")
@@ -38,7 +38,8 @@ def machine() -> dict[str, Any]:
     """What the numbers depend on; a load above zero at the start means that other programs were running."""
     return {
         "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1), "processor": processor(),
-        "python": platform.python_version(), **{name: installed(name) for name in COMPARED},
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"), "python": platform.python_version(),
+        **{name: installed(name) for name in COMPARED},
     }  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = {"repeats": "5", "paths.outputs": "outputs", **dict(a.split("=", 1) for a in arguments if "=" in a)}
     known, asked = comparisons(), [a for a in arguments if "=" not in a]
     if set(asked) - set(known) or set(options) - {"repeats", "paths.outputs"} or not options["repeats"].isdigit():
-        print(f"usage: python scripts/bench.py [comparison ...] [repeats=5] [paths.outputs=DIR]\ncomparisons: {', '.join(known)}", file=sys.stderr)
+        usage = "usage: python scripts/bench.py [comparison ...] [repeats=5] [paths.outputs=DIR]"
+        print(f"{usage}\ncomparisons: {', '.join(known)}", file=sys.stderr)
         return 2
     facts, start = machine(), time.perf_counter()
     setting, found = Setting(repeats=max(1, int(options["repeats"]))), {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest, file_digest
+from pomelo_lab.files import write_bytes, write_text
 
 log = logging.getLogger(__name__)
 
@@ -67,25 +67,11 @@ def save(network: nn.Module, path: str | Path, card: Mapping[str, Any]) -> dict[
 
     path = Path(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write(path, to_bytes(state))
+    write_bytes(path, to_bytes(state))
     card = {**card, "digest": file_digest(path), "bytes": path.stat().st_size}
     place = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
-    write(place, (json.dumps(card, indent=2) + "\n").encode())
+    write_text(place, json.dumps(card, indent=2) + "\n")
     return card
-
-
-def write(path: Path, data: bytes) -> None:
-    """All or nothing: temporary name, sync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_state(path: str | Path, key: str = "classifier.weights") -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -30,7 +31,7 @@ def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
         out: dict[str, Any] = {"_target_": node["_target_"]}
         if getattr(target, "revision", 1) != 1:
             out["revision"] = target.revision
-        values = {n: p.default for n, p in parameters(target).items() if p.default is not inspect.Parameter.empty}
+        values = defaults(target)
         values |= {n: v for n, v in node.items() if not n.startswith("_")}
         for name in sorted(values):
             hint = known.get(name, Any)
@@ -46,6 +47,15 @@ def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
     if isinstance(node, (list, tuple)):
         return [canonical(item) for item in node]
     return node
+
+
+def defaults(target: Any) -> dict[str, Any]:
+    """Default argument values; a dataclass default factory is called."""
+    found = {n: p.default for n, p in parameters(target).items() if p.default is not inspect.Parameter.empty}
+    for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
+        if field.name in found and field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found
 
 
 def coerced(value: Any, hint: Any) -> Any:

@@ -35,7 +35,7 @@ class RunSchema(CommonSchema):
     devices: int = MISSING
     n_images: int = MISSING
     target: Any = MISSING
-    batch_size: int = MISSING
+    batch_size: int | None = None
     keep_gb: float = MISSING
     dry_run: bool = MISSING
     paper_table: str | None = None

@@ -40,6 +40,14 @@ class Dataset(Component, ABC):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The images at `indices` of this split, in that order."""
 
+    def unmasked(self, indices: Sequence[int]) -> Batch:
+        """`batch` for readers that need no masks; data sets where masks cost time leave them out."""
+        return self.batch(indices)
+
+    def labels(self, indices: Sequence[int]) -> torch.Tensor:
+        """The labels alone, int64 [B]; data sets that know them without the images do not make those."""
+        return self.unmasked(indices).label
+
     @abstractmethod
     def digest(self) -> str:
         """A short text that changes when the pixels or labels change (never a path)."""

@@ -95,8 +95,17 @@ class Portraits(Dataset):
         return render(factors, self.size_px, with_masks)
 
     def batch(self, indices: Sequence[int]) -> Batch:
+        return self._batch(indices, with_masks=True)
+
+    def unmasked(self, indices: Sequence[int]) -> Batch:
+        return self._batch(indices, with_masks=False)
+
+    def labels(self, indices: Sequence[int]) -> Tensor:
+        return self.factors(indices)["hair_color"]
+
+    def _batch(self, indices: Sequence[int], with_masks: bool) -> Batch:
         factors = self.factors(indices)
-        image, masks = self.render(factors)
+        image, masks = self.render(factors, with_masks)
         name = f"portraits-{self.split}" + (f"-s{self.seed}" if self.seed else "")
         return Batch(
             image=image,

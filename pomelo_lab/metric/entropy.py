@@ -108,7 +108,7 @@ class LabelDistribution(Metric):
         self.unit = UNITS.get(self.base, f"log {self.base}")
 
     def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
-        label = torch.cat([training.batch(part.tolist()).label for part in training.order()[: self.n_reference].split(256)])
+        label = training.labels(training.order()[: self.n_reference].tolist())
         return {"distribution": torch.bincount(label[label >= 0], minlength=training.num_classes).double() / (label >= 0).sum()}
 
     def score(self, case: Case) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ def training_features(training: Dataset, classifier: WhiteBox, n: int) -> tuple[
     """Penultimate features [n,D] and labels [n] of the first n images of the training order, read 256 images at a time."""
     found = []
     for indices in training.order()[:n].split(256):
-        batch = training.batch(indices.tolist())
+        batch = training.unmasked(indices.tolist())
         found.append((classifier.feature(batch.image), batch.label.to(classifier.device)))
     features, labels = zip(*found, strict=True)
     return torch.cat(features), torch.cat(labels)

@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.files import write_text
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, LEVEL, MISSING, RESAMPLES
 from pomelo_lab.results.published import Column, Row
-from pomelo_lab.results.store import write_text
 from pomelo_lab.results.table import Entry, Table, questions
 
 ARROW = {"higher": "↑", "lower": "↓", None: ""}

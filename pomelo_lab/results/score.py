@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pomelo_lab.files import write_bytes, write_text
 from pomelo_lab.metric.base import Summary
-from pomelo_lab.results.store import Store, write_bytes, write_text
+from pomelo_lab.results.store import Store
 
 if TYPE_CHECKING:
     from pomelo_lab.job import Job

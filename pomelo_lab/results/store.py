@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from pomelo_lab.files import write_bytes, write_text
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Store:
         """A lock file that is free again when its holder dies."""
         from filelock import FileLock
 
-        make_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path)
 
     def describe(self, kind: str, fingerprint: str, science: Mapping[str, Any]) -> None:
@@ -180,30 +180,3 @@ def content_digest(tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> st
         found.update(tensor.contiguous().view(-1).numpy().data if tensor.numel() else b"")
     found.update(json.dumps(dict(meta), sort_keys=True).encode())
     return found.hexdigest()
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """All or nothing: temporary name, sync, rename. Raises OSError naming the file when the disk is full."""
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"cannot write {path} ({len(data) / 1e6:.1f} MB): {error.strerror}. Finished shards are kept: "
-            "free some space or set paths.outputs, and run the same command again",
-        ) from None
-
-
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
-
-
-def make_folder(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ class ReferenceSampler(Sampler):
         index = (streams.uniform(batch.image_id, "reference", n).double() * size).long().clamp_max(size - 1)
         image = batch.image.new_empty(len(batch), n, *batch.image.shape[1:], dtype=torch.uint8)
         for row, chosen in zip(image, index.tolist(), strict=True):  # one image at a time: n float images are in memory, not B x n
-            row.copy_(Perturbations.quantize(fitted(self.source.batch(chosen).image, batch.image.shape[1:])))
+            row.copy_(Perturbations.quantize(fitted(self.source.unmasked(chosen).image, batch.image.shape[1:])))
         return Perturbations(image=image)
 
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pomelo_lab.results.store import Store, write_text
+from pomelo_lab.files import write_text
+from pomelo_lab.results.store import Store
 
 DONE = "synced.txt"
 

@@ -109,7 +109,7 @@ class Rows:
         self.dataset = dataset
 
     def __getitem__(self, indices: list[int]) -> Batch:
-        batch = self.dataset.batch(indices)
+        batch = self.dataset.unmasked(indices)
         return replace(batch, image=Perturbations.quantize(batch.image), masks={}, factors=None)
 
 
