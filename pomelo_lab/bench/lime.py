@@ -1,8 +1,8 @@
 """LIME here, in the lime package, and in captum: the same image, segments, masks, removal, kernel, ridge and classifier.
 
-Segmenting is done beforehand for all. Each package runs at the classifier batch size that suits it best, and in its cheapest way: lime
-gets an 8-bit image and skips its feature selection; for lime, turning arrays into tensors counts as the classifier's time; captum
-gets finished masks and a similarity function of two operations.
+The classifier's time is that of `Classifier.probability`, given floats, for all. Segmenting is done beforehand. Each package runs at the
+batch size that suits it best, and in its cheapest way: lime gets an 8-bit image and skips its feature selection; captum gets finished
+masks and a similarity function of two operations.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +35,7 @@ def compare(setting: Setting, n_samples: int = 800, batch_sizes: Sequence[int] =
     rows = []
     for name, classifier in setting.classifiers.items():
         timer = Inside()
-        works = {p.__name__: p(setting, classifier, timer, n_samples) for p in (ours, lime, captum)}
+        works = {p.__name__: p(setting, Timed(classifier, timer), n_samples) for p in (ours, lime, captum)}
         best = {p: timer.fastest(work, batch_sizes) for p, work in works.items()}
         runs = timer.paired({p: partial(work, best[p]) for p, work in works.items()}, setting.repeats)
         here = runs["ours"]
@@ -61,27 +62,26 @@ def both(theirs: list[Run], here: list[Run], part: Callable[[Run], Seconds]) -> 
     return f"{typical(theirs, part)} and {typical(here, part)}"
 
 
-def ours(setting: Setting, classifier: Classifier, timer: Inside, n_samples: int) -> Work:
-    timed, sampler, explainer = Timed(classifier, timer), GraySampler(design="lime"), LimeExplainer(n_samples=n_samples)
+def ours(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
+    sampler, explainer = GraySampler(design="lime"), LimeExplainer(n_samples=n_samples)
     batch, segments, target = setting.batch, setting.segments, torch.tensor([TARGET])
 
     def work(batch_size: int) -> Tensor:
         streams = Streams(setting.seed)
         perturbations = sampler.perturb(batch, segments, n_samples, streams)
-        found = explainer.explain(batch, target, view(timed, "black_box", batch_size), streams, segments, perturbations)
+        found = explainer.explain(batch, target, view(classifier, "black_box", batch_size), streams, segments, perturbations)
         return found.extra["coefficient"][0].double()
 
     return work
 
 
-def lime(setting: Setting, classifier: Classifier, timer: Inside, n_samples: int) -> Work:
+def lime(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
     from lime.lime_image import LimeImageExplainer
 
     image = Perturbations.quantize(setting.batch.image)[0].permute(1, 2, 0).contiguous().numpy()
     label = setting.segments.label[0].numpy()
 
-    @timer
-    def answer(images):
+    def answer(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return classifier.probability(Perturbations.dequantize(torch.from_numpy(images).permute(0, 3, 1, 2))).numpy()
 
@@ -99,7 +99,7 @@ def lime(setting: Setting, classifier: Classifier, timer: Inside, n_samples: int
     return work
 
 
-def captum(setting: Setting, classifier: Classifier, timer: Inside, n_samples: int) -> Work:
+def captum(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
 
@@ -116,7 +116,7 @@ def captum(setting: Setting, classifier: Classifier, timer: Inside, n_samples: i
         return math.exp(-(distance**2) / (2 * width**2))
 
     def work(batch_size: int) -> Tensor:
-        explainer = Lime(timer(classifier.probability), SkLearnRidge(alpha=1.0), similarity, rows)
+        explainer = Lime(classifier.probability, SkLearnRidge(alpha=1.0), similarity, rows)
         found = explainer.attribute(
             batch.image, baselines=128 / 255, target=TARGET, feature_mask=segments.label[:, None], n_samples=n_samples,
             perturbations_per_eval=batch_size, return_input_shape=False,

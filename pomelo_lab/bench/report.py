@@ -24,6 +24,7 @@ from pomelo_lab.classifier.torchvision_ops import ensure
 from pomelo_lab.files import write_text
 
 HEAD = ("", "median", "min - max", "by CPU time", "target", "met", "theirs and ours")
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # how threads wait: see pomelo_lab/__init__.py
 COMPARED = ("torch", "lime", "captum", "quantus", "scikit-learn", "numpy")
 
 
@@ -38,7 +39,7 @@ def machine() -> dict[str, Any]:
     """What the numbers depend on; a load above zero at the start means that other programs were running."""
     return {
         "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1), "processor": processor(),
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"), "python": platform.python_version(),
+        **{key: os.environ.get(key, "default") for key in WAITING}, "python": platform.python_version(),
         **{name: installed(name) for name in COMPARED},
     }  # fmt: skip
 
