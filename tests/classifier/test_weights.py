@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from pomelo_lab import files
 from pomelo_lab.classifier import weights
 from pomelo_lab.classifier.residual import ResidualClassifier
 
@@ -55,9 +56,9 @@ def test_pickled_code_is_not_run(tmp_path):
 
 
 def test_nothing_is_left_of_a_write_that_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
     with pytest.raises(OSError, match="no space"):
-        weights.write(tmp_path / "w.safetensors", b"x")
+        weights.save(small().network, tmp_path / "w.safetensors", {})
     assert list(tmp_path.iterdir()) == []
 
 
