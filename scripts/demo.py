@@ -6,33 +6,32 @@ import subprocess
 import sys
 import time
 
-COMMANDS = (
-    ("pomelo_lab.run", "-m", "experiment=pomelo_table1"),
-    ("pomelo_lab.run", "-m", "experiment=pomelo_table2"),
-)
-FIGURES = ("pomelo_fig1", "pomelo_fig4", "pomelo_fig5", "pomelo_fig6", "pomelo_fig7", "pomelo_fig13")  # drawn from the same jobs
-
+from pomelo_lab.results.table import show
 
 N_IMAGES = "n_images=32"  # of scale=quick; the bootstrap says where that is too few
+GRIDS = ("pomelo_table1", "pomelo_table2", "pomelo_fig1")
+FIGURES = ("pomelo_fig4", "pomelo_fig5", "pomelo_fig6", "pomelo_fig7", "pomelo_fig13")  # drawn from the same jobs
 
 
 def main(overrides: list[str]) -> int:
     """Run all; returns the first non-zero exit code."""
     start = time.monotonic()
     overrides = [N_IMAGES, *overrides]
-    for module, *arguments in COMMANDS:
-        say(f"python -m {module} {' '.join([*arguments, *overrides])}")
-        if code := subprocess.run([sys.executable, "-m", module, *arguments, *overrides], check=False).returncode:
+    for preset in GRIDS:
+        arguments = ["-m", "pomelo_lab.run", "-m", f"experiment={preset}", *overrides]
+        say(f"python {' '.join(arguments)}")
+        if code := subprocess.run([sys.executable, *arguments], check=False).returncode:
             return code
-    for figure in FIGURES:
-        say(f"python scripts/table.py {figure}")
-        if code := subprocess.run([sys.executable, "scripts/table.py", figure, *overrides], check=False).returncode:
-            return code
-    say(f"done in {time.monotonic() - start:.0f} s")
+    for preset in FIGURES:
+        say(f"python scripts/table.py {preset} {' '.join(overrides)}")
+        if show(preset, overrides) is None:
+            return 1
+    say(f"done in {time.monotonic() - start:.0f} s; tables and figures: outputs/tables, outputs/figures")
     return 0
 
 
 def say(text: str) -> None:
+    """A line as a shell shows it."""
     print(f"\n$ {text}", flush=True)
 
 
