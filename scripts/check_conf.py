@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import yaml
 from hydra import compose, initialize_config_dir
 
 from pomelo_lab.config.check import ConfigError, checked
@@ -12,15 +13,12 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.schema import register
 
 ROLES = ("dataset", "classifier", "segmenter", "sampler", "explainer", "metrics", "scale", "tracking")
-ROOTS = ("dataset.root=data", "dataset.masks_root=data")  # roots that real data sets leave to the user
 
 
 def check(overrides: list[str]) -> str | None:
     """None, or why a composed config cannot run."""
     try:
-        config = compose("run", overrides=overrides)
-        config.dataset.update({k.partition(".")[2]: v for k, v in (r.split("=") for r in ROOTS) if k.partition(".")[2] in config.dataset})
-        checked(config)
+        checked(compose("run", overrides=overrides))
     except ConfigError as error:
         return str(error)
     return None
@@ -51,7 +49,9 @@ def choice(role: str, name: str) -> list[str]:
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
     }
-    return [f"{role}={name}", *suits.get((role, name), suits.get((role, "*"), []))]
+    content = yaml.safe_load(Path(CONF, role, f"{name}.yaml").read_text()) or {}
+    left_to_the_user = [key for key, value in content.items() if value == "???"]
+    return [f"{role}={name}", *suits.get((role, name), suits.get((role, "*"), [])), *(f"{role}.{key}=data" for key in left_to_the_user)]
 
 
 if __name__ == "__main__":

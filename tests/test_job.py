@@ -138,6 +138,32 @@ def test_explanations_of_images_do_not_depend_on_their_neighbours(tmp_path):
     assert torch.allclose(whole[:2], fewer, atol=1e-6)
 
 
+def test_explanations_do_not_depend_on_batch_size_or_order():
+    from pomelo_lab.batching import Streams
+    from pomelo_lab.classifier.base import view
+    from pomelo_lab.classifier.residual import ResidualClassifier
+    from pomelo_lab.classifier.weights import ZOO
+    from pomelo_lab.dataset.portraits import Portraits
+    from pomelo_lab.explainer.lime import LimeExplainer
+    from pomelo_lab.sampler.blur import BlurSampler
+    from pomelo_lab.segmenter.slic import SlicSegmenter
+
+    dataset = Portraits()
+    classifier = ResidualClassifier(num_classes=dataset.num_classes, weights=str(ZOO / "portraits_residual.safetensors"))
+
+    def explained(indices, batch_size):
+        batch, streams, box = dataset.batch(indices), Streams(0), view(classifier, "black_box", batch_size)
+        segments = SlicSegmenter(n_segments=35).segment(batch.image)
+        perturbed = BlurSampler().perturb(batch, segments, 64, streams)
+        explainer, target = LimeExplainer(n_samples=64), box.probability(batch.image).argmax(1)
+        return explainer.explain(batch, target, box, streams, segments, perturbed).attribution
+
+    whole = explained(range(6), 64)
+    for batch_size in (1, 7):
+        assert torch.allclose(explained(range(6), batch_size), whole, atol=1e-6)
+    assert torch.allclose(explained(range(5, -1, -1), 7).flip(0), whole, atol=1e-6)
+
+
 def test_images_sharded_over_processes_give_the_same_scores(tmp_path):
     one = run(config(tmp_path / "one", "n_images=36", "metrics=none"))
     two = run(config(tmp_path / "two", "n_images=36", "metrics=none", "devices=2", "device=cpu"))
