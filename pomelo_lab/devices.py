@@ -25,7 +25,7 @@ def pick_device(name: str) -> torch.device:
 def launch(config: Mapping[str, Any], work: Callable[[Mapping[str, Any], str, int, int], None]) -> None:
     """Call work(config, device, rank, world) once per device.
 
-    One device runs in this process. Several run in processes of their own, started by Fabric; they share nothing but the
+    One device runs in this process. Several run in processes of their own, whose ranks Fabric sets up; they share nothing but the
     artefact store, so the numbers are those of one device.
     """
     n, device = config["devices"], pick_device(config["device"])

@@ -141,7 +141,6 @@ class Case:
     classifier:   a view of the explained classifier (see pomelo_lab.classifier.base)
     explanations: one explanation of the same images per entry of Metric.overrides()
     reference:    what Metric.fit returned
-    training:     the training split of the data set
     streams:      random streams (pomelo_lab.batching.Streams)
     """
 
