@@ -29,6 +29,7 @@ class TrainSchema(CommonSchema):
     """Keys of `pomelo_lab.train`."""
 
     recipe: Any = MISSING
+    devices: int = MISSING
 
 
 ConfigStore.instance().store(name="train_schema", node=TrainSchema)
@@ -40,7 +41,14 @@ def main(cfg: DictConfig) -> None:
     config = checked(cfg)
     role = trained_role(config)
     path = train_component(
-        config[role], config["dataset"], config["recipe"], config["paths"]["outputs"], config["seed"], config["device"], config["force"]
+        config[role],
+        config["dataset"],
+        config["recipe"],
+        outputs=config["paths"]["outputs"],
+        seed=config["seed"],
+        device=config["device"],
+        force=config["force"],
+        devices=config["devices"],
     )
     print(f"use it with {role}.weights={path}\nresults: {path.parent}")
 
@@ -69,6 +77,8 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
         dataset = locate(config["dataset"]["_target_"])
         if config[role].get("output") == "sigmoid" and "attributes" not in dataset.features(config["dataset"]):
             found.append(f"{role}.output=sigmoid learns attributes, dataset {dataset.__name__} has none")
+    if config["devices"] < 1:
+        found.append(f"devices must be >= 1, got {config['devices']}")
     if config["seed"] < 0:
         found.append(f"seed must be >= 0, got {config['seed']}")
     if found:
@@ -85,6 +95,7 @@ def train_component(
     seed: int = 0,
     device: str = "auto",
     force: bool = False,
+    devices: int = 1,
 ) -> Path:
     """Train what a node describes; also for use without Hydra. Needs a component with `weights` and `training_module(recipe, dataset)`.
 
@@ -93,18 +104,19 @@ def train_component(
 
     Args:
         node, dataset_node: resolved config nodes; the split of the data set does not matter, its train and val splits are used.
-        recipe_node: None = the constructor defaults of Recipe, which are conf/recipe/default.yaml.
+        recipe_node: None = the component's own, conf/recipe/<its `recipe`>.yaml.
         seed: of image order and augmentation; initial weights have the component's own `init_seed`.
         force: train again what is finished.
+        devices: processes that train together, each on its share of every batch (Lightning's ddp); not part of the fingerprint.
     Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors, with card.json beside it.
     """
     from filelock import FileLock
 
-    from pomelo_lab.classifier.weights import CARD, FILE, trains
     from pomelo_lab.config.fingerprint import canonical, digest
-    from pomelo_lab.training.recipe import Recipe
+    from pomelo_lab.devices import launch
+    from pomelo_lab.weights import CARD, FILE, trains
 
-    recipe_node = recipe_node or {"_target_": f"{Recipe.__module__}.Recipe"}
+    recipe_node = recipe_node or own_recipe(node)
     science = {"trains": trains(node, dataset_node), "recipe": canonical(recipe_node), "seed": seed}
     name = f"{short_name(node)}_{short_name(dataset_node)}"
     folder = Path(outputs) / "weights" / f"{name}-{digest(science)}"
@@ -121,64 +133,79 @@ def train_component(
             return path
         for old in (card, last) if force else (card,):
             old.unlink(missing_ok=True)
-        run_training(node, dataset_node, recipe_node, path, {"name": name, **science}, device)
+        about = {"name": name, **science}
+        task = {"node": node, "dataset": dataset_node, "recipe": recipe_node, "path": str(path), "about": about}
+        launch({"devices": devices, "device": device, "task": task}, run_training)
         last.unlink(missing_ok=True)
     finally:
         lock.release()
     return path
 
 
-def run_training(
-    node: Mapping[str, Any],
-    dataset_node: Mapping[str, Any],
-    recipe_node: Mapping[str, Any],
-    path: Path,
-    about: Mapping[str, Any],
-    device: str,
-) -> dict[str, Any]:
-    """Build, fit, save; returns the card."""
-    from pomelo_lab.classifier.weights import save
+def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
+    """Build, fit, save: one process of `world`."""
     from pomelo_lab.config.build import build
     from pomelo_lab.devices import pick_device
+    from pomelo_lab.weights import save
 
-    start, place, seed = time.monotonic(), pick_device(device), about["seed"]
-    dataset, recipe = build(dataset_node), build(recipe_node)
+    task, start, place = config["task"], time.monotonic(), pick_device(device)
+    node, about, path = task["node"], task["about"], Path(task["path"])
+    dataset, recipe = build(task["dataset"]), build(task["recipe"])
     training, validation = dataset.at("train"), dataset.at("val")
-    component = build({**node, "weights": None}, dataset=training, num_classes=num_outputs(node, training))
-    log.info("training %s on %s, into %s", about["name"], place, path.parent)
+    plain = {"weights": None, **({"precision": "float32", "compile": False} if "precision" in node else {})}
+    component = build({**node, **plain}, **fitted(node, training))
+    if rank == 0:
+        log.info("training %s on %s, into %s", about["name"], place if world == 1 else f"{world} x {place.type}", path.parent)
     from pomelo_lab.training.feed import Feed  # Lightning takes seconds to import: only now
     from pomelo_lab.training.loop import fit
 
     memory = {"cache_gb": recipe.cache_gb, "n_workers": recipe.n_workers}
-    feed = Feed(training, recipe.batch_size, seed, recipe.n_train, **memory)
-    held_out = Feed(validation, max(recipe.batch_size, 256), seed, recipe.n_val, shuffle=False, **memory)
-    module = fit(component.training_module(recipe, training).fed(feed, held_out, seed), path.parent, place)
+    feed = Feed(training, recipe.batch_size, about["seed"], recipe.n_train, **memory)
+    held_out = Feed(validation, max(recipe.batch_size, 256), about["seed"], recipe.n_val, shuffle=False, **memory)
+    learner = component.training_module(recipe, training).fed(feed, held_out, about["seed"])
+    module = fit(learner, path.parent, place, world, component.stored)
+    if rank:
+        return
     card = {
         **about,
         "component": dict(node),
-        "dataset": dict(dataset_node),
-        "recipe": dict(recipe_node),
+        "dataset": dict(task["dataset"]),
+        "recipe": dict(task["recipe"]),
         "dataset_digest": training.digest(),
         "n_train": feed.n,
         "steps": module.total_steps,
         "scores": module.report,
         "parameters": sum(p.numel() for p in module.network.parameters()),
-        "device": str(place),
+        "device": place.type if world == 1 else f"{world} x {place.type}",
         "seconds": round(time.monotonic() - start, 1),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions(),
     }
-    return save(module.network, path, card)
+    save(module.network, path, card, component.stored)
+
+
+def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe that a component names as its own. Raises ValueError when conf/recipe has no such file."""
+    import yaml
+
+    from pomelo_lab.config.fingerprint import defaults
+    from pomelo_lab.config.signature import did_you_mean, locate
+
+    name = node.get("recipe") or defaults(locate(node["_target_"]))["recipe"]
+    path = Path(CONF, "recipe", f"{name}.yaml")
+    if not path.exists():
+        raise ValueError(f"recipe {name!r} does not exist in {path.parent}{did_you_mean(name, [p.stem for p in path.parent.glob('*.yaml')])}")
+    return yaml.safe_load(path.read_text())
 
 
 def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path, device: str = "auto") -> dict[str, Any]:
-    """A classifier node that can be built: `weights: auto` becomes a path, trained with the default recipe if there is none yet.
+    """A classifier or generator node that can be built: `weights: auto` becomes a path, trained with its own recipe if there is none yet.
 
-    `num_classes: null` becomes the number of attributes for sigmoid outputs (for softmax the job supplies the classes).
+    What the node leaves to the data set (outputs of sigmoid classifiers, shape of generated images) is filled in.
     Raises: ValueError when several earlier trainings fit.
     """
-    from pomelo_lab.classifier.weights import resolve
     from pomelo_lab.config.build import build
+    from pomelo_lab.weights import resolve
 
     found = dict(node)
     if node.get("weights") == "auto":
@@ -187,9 +214,19 @@ def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], out
             log.warning("no weights for %s on %s yet: training them now, once", short_name(node), short_name(dataset_node))
             path = train_component(node, dataset_node, None, outputs, device=device)
         found["weights"] = str(path)
-    if node.get("output") == "sigmoid" and node.get("num_classes") is None:
-        found["num_classes"] = num_outputs(node, build(dataset_node))
+    open_keys = [key for key in ("channels", "size_px") if node.get(key, 0) is None]
+    if open_keys or (node.get("output") == "sigmoid" and node.get("num_classes") is None):
+        known = fitted(node, build(dataset_node))
+        found |= {key: known[key] for key in [*open_keys, *(["num_classes"] if node.get("output") == "sigmoid" else [])]}
     return found
+
+
+def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
+    """What a data set determines of a network: its outputs, and the shape of its images."""
+    channels, height, width = dataset.shape
+    if "size_px" in node and height != width:
+        raise ValueError(f"generator: images must be square, dataset {type(dataset).__name__} has {height}x{width} pixels")
+    return {"dataset": dataset, "num_classes": num_outputs(node, dataset), "channels": channels, "size_px": height}
 
 
 def num_outputs(node: Mapping[str, Any], dataset: Any) -> int:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from pomelo_lab.classifier.weights import CARD, ZOO
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.train import checked, train_component, trained_role
+from pomelo_lab.weights import CARD, ZOO
 
 RECIPES = {
     "portraits_residual": ["dataset=portraits", "classifier=residual"],
     "portraits_oracle": ["dataset=portraits", "classifier=oracle"],
+    "portraits_glow": ["dataset=portraits", "generator=glow_small"],
+    "portraits_ddpm": ["dataset=portraits", "generator=ddpm_small"],
 }
 LIMIT_MB = 25.0
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pomelo_lab.classifier.weights import resolve
 from pomelo_lab.config.build import build
 from pomelo_lab.train import ensure_weights, train_component
+from pomelo_lab.weights import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 NODE = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier", "width": 4, "depth": 2, "hidden": 8, "weights": "auto"}
@@ -48,7 +48,7 @@ def test_card_says_what_was_done(finished):
     assert 0 <= card["scores"]["accuracy"] <= 1 and card["scores"]["n"] == 128 and len(card["scores"]["accuracy_per_class"]) == 10
     assert card["component"] == NODE and card["dataset"] == DATA and card["recipe"] == RECIPE
     assert {"digest", "trains", "dataset_digest", "versions", "created", "seconds"} <= set(card)
-    assert sorted(p.name for p in path.parent.iterdir() if p.name != ".lock") == ["card.json", "weights.safetensors"]
+    assert sorted(p.name for p in path.parent.iterdir() if p.name != ".lock") == ["card.json", "log.jsonl", "weights.safetensors"]
 
 
 def test_finished_training_is_skipped_unless_forced(finished):
@@ -138,3 +138,37 @@ def test_every_mistake_in_one_message(tmp_path):
 def test_a_callable_cannot_be_trained(tmp_path):
     done = command("dataset=digits", "classifier=callable", "classifier.function=a.b:c", f"paths.outputs={tmp_path}")
     assert "CallableClassifier cannot be trained" in done.stderr
+
+
+def test_several_processes_learn_what_one_does(tmp_path):
+    """All draws of a step are made for the whole batch, and each process takes its share of it."""
+    node = {"_target_": "pomelo_lab.generator.ddpm.DDPM", "unshuffle": 1, "widths": [8, 8], "norm_groups": 4, "head_dim": 4, "channels": None}
+    recipe = {**RECIPE, "epochs": 1, "optimizer": "sgd", "lr": 0.01, "ema": 0.5}
+    one, two = (train_component({**node, "size_px": None}, DATA, recipe, tmp_path / str(n), device="cpu", devices=n) for n in (1, 2))
+    assert one.parent.name == two.parent.name
+    single, shared = state(one), state(two)
+    assert all(torch.allclose(single[name].float(), tensor.float(), atol=2e-3) for name, tensor in shared.items())  # kept in 16 bits
+    assert json.loads((two.parent / "card.json").read_text())["device"] == "2 x cpu"
+
+
+def test_celeba_trains_generators_and_perturbs(tmp_path):
+    """The commands of the paper's experiments, on a folder in the official layout with tiny networks."""
+    from tests.dataset.fixtures import CELEBA_ROWS, make_celeba
+
+    rows = CELEBA_ROWS | {f"{k:06d}.jpg": (0, ("Blond_Hair",)) for k in range(11, 19)}
+    root = make_celeba(tmp_path / "celeba", rows)
+    common = [f"dataset.root={root}", "dataset=celeba", "dataset.size_px=16", f"paths.outputs={tmp_path / 'out'}"]
+    short = ["recipe.min_steps=2", "recipe.batch_size=4", "recipe.n_workers=0"]
+    tiny = {
+        "glow_paper": ["generator.n_flows=1", "generator.n_blocks=2", "generator.hidden=4"],
+        "ddpm_paper": ["generator.widths=[8,8]", "generator.attention=[1]", "generator.norm_groups=4", "generator.head_dim=4"],
+    }
+    for generator, small in tiny.items():
+        run = [sys.executable, "-m", "pomelo_lab.train", f"generator={generator}", *common, *small, *short]
+        done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0 and "use it with generator.weights=" in done.stdout, done.stderr
+        sampler = {"glow_paper": "flow", "ddpm_paper": "ddim"}[generator]
+        job = [f"sampler={sampler}", "networks=paper", "classifier.weights=null", "metrics=none", "explainer=lime", "scale=smoke", "tracking=none"]
+        run = [sys.executable, "-m", "pomelo_lab.run", *job, *common, *small, "segmenter.n_segments=4"]
+        done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0 and "training them now" not in done.stderr, done.stderr

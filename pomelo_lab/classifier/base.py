@@ -56,8 +56,9 @@ class NetworkClassifier(Classifier):
     def head(self) -> nn.Module:
         """The last linear layer; its input is the penultimate feature."""
 
-    def logit(self, images: Tensor) -> Tensor:
-        return self.network(self.normalized(images))
+    def logit(self, images: Tensor, eager: bool = False) -> Tensor:
+        """[M,C,H,W] -> [M,K]; eager = past a compiled graph, for hooks."""
+        return (self.network.forward if eager else self.network)(self.normalized(images))
 
     def probability(self, images: Tensor) -> Tensor:
         logits = self.logit(images)
@@ -66,8 +67,8 @@ class NetworkClassifier(Classifier):
     def feature(self, images: Tensor) -> Tensor:
         """The input of the last linear layer, flattened: [M,D]."""
         with captured_input(self.head) as caught:
-            self.logit(images)
-        return caught[0].flatten(1)
+            self.logit(images, eager=True)
+        return caught[0].flatten(1).float()
 
     def layers(self) -> dict[str, nn.Module]:
         """Every named module of the network."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.network import TrainableClassifier, standardized
 from pomelo_lab.classifier.residual import unit
-from pomelo_lab.config.hints import Count, Natural, Positive, WeightsPath
+from pomelo_lab.config.hints import Count, Positive
 
 
 @dataclass(kw_only=True)
@@ -26,17 +25,12 @@ class PlainClassifier(TrainableClassifier):
         mean, std: input scaling (image - mean) / std, the same for all channels.
     """
 
-    num_classes: Count | None = None
     channels: Count = 3
     width: Count = 24
     depth: Count = 4
     hidden: Count = 128
     mean: float = 0.5
     std: Positive = 0.25
-    output: Literal["softmax", "sigmoid"] = "softmax"
-    weights: WeightsPath = None
-    init_seed: Natural = 0
-    network: nn.Module = field(init=False, repr=False, compare=False)
 
     def make_network(self) -> nn.Module:
         parts: list[tuple[str, nn.Module]] = []

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.network import TrainableClassifier, standardized
-from pomelo_lab.config.hints import Count, Natural, Positive, WeightsPath
+from pomelo_lab.config.hints import Count, Positive
 
 
 @dataclass(kw_only=True)
@@ -26,16 +25,11 @@ class ResidualClassifier(TrainableClassifier):
     Cost: 310 thousand weights at width 32 and depth 1; feature maps of 16x16, 8x8 and 4x4 for a 64x64 image.
     """
 
-    num_classes: Count | None = None
     channels: Count = 3
     width: Count = 32
     depth: Count = 1
     mean: float = 0.5
     std: Positive = 0.25
-    output: Literal["softmax", "sigmoid"] = "softmax"
-    weights: WeightsPath = None
-    init_seed: Natural = 0
-    network: nn.Module = field(init=False, repr=False, compare=False)
 
     def make_network(self) -> nn.Module:
         parts: list[tuple[str, nn.Module]] = [("stem", unit(self.channels, self.width, kernel=7, stride=4))]

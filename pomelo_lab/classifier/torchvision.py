@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any, Literal
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from pomelo_lab.classifier.network import TrainableClassifier, standardized
 from pomelo_lab.classifier.torchvision_ops import ensure
-from pomelo_lab.config.hints import Count, Natural, WeightsPath
 from pomelo_lab.config.signature import did_you_mean
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,14 +32,9 @@ class TorchvisionClassifier(TrainableClassifier):
             images of about 32 pixels (ResNets only).
     """
 
-    num_classes: Count | None = None
     architecture: str = "resnet18"
     normalization: Literal["imagenet", "none"] = "imagenet"
     stem: Literal["imagenet", "small"] = "imagenet"
-    output: Literal["softmax", "sigmoid"] = "softmax"
-    weights: WeightsPath = None
-    init_seed: Natural = 0
-    network: nn.Module = field(init=False, repr=False, compare=False)
 
     ignored = ("AuxLogits", "aux1", "aux2")  # side heads of Inception and GoogLeNet, used in training only
 

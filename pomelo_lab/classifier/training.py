@@ -25,12 +25,16 @@ class ClassifierTraining(Training):
         self.classifier = classifier
         self.names = dataset.class_names if classifier.output == "softmax" else dataset.attribute_names
 
-    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        logits, smooth = self.classifier.logit(augmented(batch.image, self.recipe, rng)), self.recipe.label_smoothing
+    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        answer = {"label": batch.label} if self.classifier.output == "softmax" else {"attributes": batch.attributes}
+        return {"image": augmented(batch.image, self.recipe, rng), **answer}
+
+    def loss(self, given: Mapping[str, Tensor]) -> Tensor:
+        logits, smooth = self.classifier.logit(given["image"]), self.recipe.label_smoothing
         if self.classifier.output == "softmax":
-            known = (batch.label >= 0).sum().clamp(min=1)
-            return F.cross_entropy(logits, batch.label, ignore_index=-1, label_smoothing=smooth, reduction="sum") / known
-        wanted = batch.attributes.to(logits.dtype)
+            known = (given["label"] >= 0).sum().clamp(min=1)
+            return F.cross_entropy(logits, given["label"], ignore_index=-1, label_smoothing=smooth, reduction="sum") / known
+        wanted = given["attributes"].to(logits.dtype)
         return F.binary_cross_entropy_with_logits(logits, wanted * (1 - smooth) + 0.5 * smooth)
 
     def score(self, batch: Batch) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,10 +33,10 @@ class Cell:
 
     @cached_property
     def folder(self) -> Path | None:
-        """The score folder, or None when the classifier has no weights yet (then nothing can be done)."""
-        from pomelo_lab.classifier.weights import has_weights
+        """The score folder, or None when a network has no weights yet (then nothing can be done)."""
+        from pomelo_lab.weights import has_weights
 
-        if not has_weights(self.config["classifier"], self.config["dataset"], self.config["paths"]["outputs"]):
+        if not all(has_weights(node, self.config["dataset"], self.config["paths"]["outputs"]) for node in networks(self.config)):
             return None
         return self.job.store.folder("score", self.job.fingerprint)
 
@@ -99,6 +99,15 @@ def cells(experiment: str, overrides: Sequence[str] = ()) -> list[Cell]:
         if before is not None:
             GlobalHydra.instance().initialize(before)
     return found
+
+
+def networks(node: Any) -> Iterator[dict[str, Any]]:
+    """Every node with `weights` inside a config."""
+    if isinstance(node, dict):
+        if "weights" in node:
+            yield node
+        for value in node.values():
+            yield from networks(value)
 
 
 def sweep_values(override: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -14,16 +15,21 @@ from typing import Any
 
 import torch
 
+from pomelo_lab.files import write_bytes, write_text
 from pomelo_lab.training.module import Training, lightning
+from pomelo_lab.types import Perturbations
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "last.ckpt"
+CHECKPOINT, LOG = "last.ckpt", "log.jsonl"
 
 
-def fit(module: Training, folder: Path, device: torch.device) -> Training:
+def fit(module: Training, folder: Path, device: torch.device, world: int = 1, stored: torch.dtype = torch.float32) -> Training:
     """Train to the end, from `folder`/last.ckpt where there is one; afterwards module.report holds the validation scores.
 
+    Args:
+        world: processes that train together, this being one of them (see pomelo_lab.devices.launch).
+        stored: precision in which the weights will be kept.
     Random: torch's global generators are put back as they were.
     Raises: FloatingPointError when the weights are no longer finite.
     """
@@ -33,16 +39,18 @@ def fit(module: Training, folder: Path, device: torch.device) -> Training:
     with torch.random.fork_rng(devices=devices), quiet():
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
-            devices=[device.index or 0] if device.type == "cuda" else 1,
+            devices=world if world > 1 else [device.index or 0] if device.type == "cuda" else 1,
+            strategy="ddp" if world > 1 else "auto",
+            sync_batchnorm=world > 1 and device.type == "cuda",
             max_steps=module.total_steps,
             max_epochs=-1,
             precision=module.recipe.precision,
             gradient_clip_val=module.recipe.clip_norm,
-            callbacks=[Checkpoints(last, module.recipe.checkpoint_s), Epochs()],
+            callbacks=[Checkpoints(last, module.recipe.checkpoint_s), Progress(folder)],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=sys.stderr.isatty(),
+            enable_progress_bar=sys.stderr.isatty() and int(os.environ.get("LOCAL_RANK", 0)) == 0,
             num_sanity_val_steps=0,
             check_val_every_n_epoch=max(1, module.epochs // 20),
             use_distributed_sampler=False,
@@ -50,6 +58,7 @@ def fit(module: Training, folder: Path, device: torch.device) -> Training:
         if last.exists():
             log.info("resuming from %s", last)
         trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        module.finish(stored)
         trainer.validate(module, verbose=False)
     network.cpu().eval().requires_grad_(False)
     if not all(bool(t.isfinite().all()) for t in network.state_dict().values()):
@@ -64,7 +73,7 @@ class Checkpoints(lightning.Callback):
         self.path, self.every_s, self.saved = path, every_s, time.monotonic()
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if time.monotonic() - self.saved >= self.every_s:
+        if trainer.strategy.broadcast(time.monotonic() - self.saved >= self.every_s):  # all processes, or none
             self.save(trainer)
 
     def on_train_end(self, trainer: Any, *_: Any) -> None:
@@ -73,26 +82,59 @@ class Checkpoints(lightning.Callback):
     def save(self, trainer: Any) -> None:
         temporary = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        if trainer.is_global_zero:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
         self.saved = time.monotonic()
 
 
-class Epochs(lightning.Callback):
-    """One line of log per epoch, for terminals without a progress bar and for log files."""
+class Progress(lightning.Callback):
+    """After each validation: a line of log, a row of log.jsonl and, where there is something to see, samples/<step>.png."""
 
-    def on_fit_start(self, *_: Any) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_fit_start(self, trainer: Any, *_: Any) -> None:
         self.start = time.monotonic()
 
-    def on_validation_end(self, trainer: Any, module: Training) -> None:
-        if trainer.state.fn != "fit":
+    def on_train_start(self, trainer: Any, *_: Any) -> None:
+        if not trainer.is_global_zero:
             return
-        per_epoch = module.training_feed.steps_per_epoch
+        path = self.folder / LOG  # rows that a killed training wrote after its last checkpoint will be written again
+        rows = path.read_text().splitlines() if path.exists() else []
+        write_text(path, "".join(f"{row}\n" for row in rows if json.loads(row)["step"] <= trainer.global_step))
+
+    def on_validation_end(self, trainer: Any, module: Training) -> None:
+        if trainer.state.fn != "fit" or not trainer.is_global_zero:
+            return
         name, value = next(iter(module.report.items()))
-        done, epochs = trainer.global_step / per_epoch, module.epochs
+        step, seconds = trainer.global_step, time.monotonic() - self.start
         loss = float(trainer.callback_metrics.get("loss", float("nan")))
-        log.info("epoch %g/%d  loss %.4f  validation %s %.4f  %.0f s", done, epochs, loss, name, value, time.monotonic() - self.start)
+        epoch = step / module.training_feed.steps_per_epoch
+        log.info("epoch %g/%d  loss %.4f  validation %s %.4f  %.0f s", epoch, module.epochs, loss, name, value, seconds)
+        with open(self.folder / LOG, "a") as file:
+            file.write(json.dumps({"step": step, "loss": loss, f"val_{name}": value, "seconds": round(seconds, 1)}) + "\n")
+        with torch.no_grad():
+            images = module.sheet(16)
+        if images is not None:
+            save_sheet(images, self.folder / "samples" / f"{step:07d}.png")
+
+
+def save_sheet(images: torch.Tensor, path: Path, columns: int = 8) -> None:
+    """Pictures [n,C,H,W] in [0,1] side by side, as a png."""
+    import io
+
+    from PIL import Image
+
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    tiles = images.new_ones(rows * columns, 3, height, width)
+    tiles[:n] = images.expand(n, 3, height, width)
+    sheet = tiles.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(Perturbations.quantize(sheet).cpu().numpy()).save(buffer, "png")
+    write_bytes(path, buffer.getvalue())
 
 
 @contextlib.contextmanager

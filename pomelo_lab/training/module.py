@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -29,24 +31,34 @@ lightning = imported_lightning()
 
 
 class Training(lightning.LightningModule):
-    """How one kind of component learns: subclasses write `loss`, `score` and `summary`.
+    """How one kind of component learns: subclasses write `drawn`, `loss`, `score` and `summary`.
 
     Images and random numbers of a step follow from (seed, step), never from what ran before, so an interrupted training resumes with the
     same numbers. Lightning's loaders hold step numbers only; the images come from the feeds.
 
-    Random: `rng` and torch's global generators, seeded anew for every step.
+    On several devices each learns from its share of a step's images, and all hold the same weights.
+
+    Random: `rng` and, for dropout, torch's global generators, seeded anew for every step.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
+        self.average = copy.deepcopy(network).requires_grad_(False).eval() if recipe.ema else None
         self.report: dict[str, Any] = {}
         self._scores: list[dict[str, Tensor]] = []
 
     @abstractmethod
-    def loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        """Scalar training loss of images [B,C,H,W] in [0,1]."""
+    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """What `loss` looks at, all of it with the image axis first: images [B,C,H,W] in [0,1] as augmented, labels, noise.
+
+        Random: all that a step draws is drawn here, from `rng` on the CPU, for the whole batch, whichever share a device then takes.
+        """
+
+    @abstractmethod
+    def loss(self, given: Mapping[str, Tensor]) -> Tensor:
+        """Scalar training loss, a mean over images, of what `drawn` returned or of a share of it."""
 
     @abstractmethod
     def score(self, batch: Batch) -> dict[str, Tensor]:
@@ -55,6 +67,13 @@ class Training(lightning.LightningModule):
     @abstractmethod
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         """Plain values for the card, from the values of all validation images; the first one is shown after each epoch."""
+
+    def begin(self, given: Mapping[str, Tensor]) -> None:
+        """Set what depends on data before the first step, from all images of it; nothing for most."""
+
+    def sheet(self, n: int) -> Tensor | None:
+        """n pictures [n,C,H,W] in [0,1] to look at while it trains; None = nothing to see."""
+        return None
 
     def fed(self, training: Feed, validation: Feed, seed: int) -> Training:
         """Set the images and the seed; called by the loop before the fit."""
@@ -79,13 +98,49 @@ class Training(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.lr_factor(step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        if self.global_step == 0:
+            with torch.no_grad():
+                self.begin(self._drawn(0))
+            if self.average is not None:
+                self.average.load_state_dict(self.network.state_dict())
+
     def training_step(self, _: Any, __: int) -> Tensor:
-        step = self.global_step
-        rng = Streams(self.seed).generator("", f"training step {step}")
-        torch.manual_seed(rng.initial_seed())
-        loss = self.loss(self._given(self.training_feed, step), rng)
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        loss = self.loss({name: tensor[rank::world] for name, tensor in self._drawn(self.global_step).items()})
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
+
+    def optimizer_step(self, *given: Any, **named: Any) -> None:
+        super().optimizer_step(*given, **named)
+        if self.average is not None:  # here, since on_train_batch_end comes after the callback that writes checkpoints
+            decay = self.recipe.ema_decay(self.global_step)
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+                for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                    kept.copy_(new)
+
+    def swap_average(self) -> None:
+        """Exchange the weights with their running average, where there is one; twice = as before."""
+        if self.average is None:
+            return
+        for one, other in zip(self.network.parameters(), self.average.parameters(), strict=True):
+            one.data, other.data = other.data, one.data
+
+    def finish(self, stored: torch.dtype) -> None:
+        """At the end the running average becomes the weights, rounded as they will be stored, so that what is validated is what is kept."""
+        if self.average is not None:
+            self.network.load_state_dict(self.average.state_dict())
+            self.average = None
+        with torch.no_grad():
+            for tensor in self.network.parameters():
+                tensor.copy_(tensor.to(stored))
+
+    def on_validation_start(self) -> None:
+        self.swap_average()
+
+    def on_validation_end(self) -> None:
+        self.swap_average()
 
     def validation_step(self, _: Any, index: int) -> None:
         self._scores.append({name: value.detach().cpu() for name, value in self.score(self._given(self.validation_feed, index)).items()})
@@ -96,6 +151,11 @@ class Training(lightning.LightningModule):
         self.report = self.summary(scores)
         name, value = next(iter(self.report.items()))
         self.log(f"val_{name}", value, prog_bar=True)
+
+    def _drawn(self, step: int) -> dict[str, Tensor]:
+        rng = Streams(self.seed).generator("", f"training step {step}")
+        torch.manual_seed(rng.initial_seed())
+        return self.drawn(self._given(self.training_feed, step), rng)
 
     def _given(self, feed: Feed, step: int) -> Batch:
         batch = feed.batch(step).to(self.device)

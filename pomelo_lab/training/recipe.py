@@ -24,6 +24,8 @@ class Recipe(Component):
         warmup: first fraction of all steps, over which the rate rises from 4 % of `lr`.
         label_smoothing: towards the uniform distribution (classes) or one half (attributes).
         clip_norm: largest norm of the gradient; None = no limit.
+        ema: decay per step of a running average of the weights, which is what is validated and kept; 0 = the weights themselves.
+            The first steps average over a tenth of the steps so far.
         flip: probability of a horizontal flip.
         shift_px: random shift by up to that many pixels, the border repeated.
         brightness: random offset of all pixels by up to that much, image units.
@@ -44,6 +46,7 @@ class Recipe(Component):
     warmup: Fraction = 0.2
     label_smoothing: Fraction = 0.0
     clip_norm: Positive | None = None
+    ema: Annotated[float, Range(low=0, below=1)] = 0.0
     flip: Fraction = 0.0
     shift_px: Natural = 2
     brightness: Fraction = 0.05
@@ -57,6 +60,10 @@ class Recipe(Component):
     def passes(self, steps_per_epoch: int) -> int:
         """Passes over the training images that the recipe comes to."""
         return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
+
+    def ema_decay(self, step: int) -> float:
+        """Weight of the old average after a step."""
+        return min(self.ema, (1 + step) / (10 + step))
 
     def lr_factor(self, step: int, steps: int) -> float:
         """Learning rate of a step as a fraction of `lr`; a pure function, so that a resumed training needs no memory of it."""

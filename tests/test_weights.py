@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from pomelo_lab import files
-from pomelo_lab.classifier import weights
+from pomelo_lab import files, weights
 from pomelo_lab.classifier.residual import ResidualClassifier
 
 NODE = {"_target_": "pomelo_lab.classifier.residual.ResidualClassifier", "width": 4, "weights": "auto"}
@@ -65,19 +64,19 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path, monkeypatch):
 def test_auto_finds_what_was_trained_for_the_same_thing(tmp_path):
     assert weights.resolve(NODE, DATA, tmp_path) is None
     path = tmp_path / "weights" / "residual_digits-1" / weights.FILE
-    weights.save(small().network, path, {"trains": weights.trains(NODE, DATA)})
+    weights.save(small().network, path, {"component": NODE, "dataset": DATA})
     assert weights.resolve(NODE, {**DATA, "split": "val"}, tmp_path) == path
     assert weights.resolve({**NODE, "weights": None}, DATA, tmp_path) == path
     assert weights.resolve({**NODE, "width": 8}, DATA, tmp_path) is None
     assert weights.resolve(NODE, {**DATA, "size_px": 32}, tmp_path) is None
-    weights.save(small().network, tmp_path / "weights" / "residual_digits-2" / weights.FILE, {"trains": weights.trains(NODE, DATA)})
+    weights.save(small().network, tmp_path / "weights" / "residual_digits-2" / weights.FILE, {"component": NODE, "dataset": DATA})
     with pytest.raises(ValueError, match="2 trainings fit; name one"):
         weights.resolve(NODE, DATA, tmp_path)
 
 
 def test_a_damaged_file_is_not_used(tmp_path):
     path = tmp_path / "weights" / "residual_digits-1" / weights.FILE
-    weights.save(small().network, path, {"trains": weights.trains(NODE, DATA)})
+    weights.save(small().network, path, {"component": NODE, "dataset": DATA})
     path.write_bytes(path.read_bytes()[:-4])
     assert weights.resolve(NODE, DATA, tmp_path) is None
 
@@ -85,5 +84,5 @@ def test_a_damaged_file_is_not_used(tmp_path):
 def test_the_zoo_comes_first(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "ZOO", tmp_path / "zoo")
     for path in (tmp_path / "zoo" / "digits_residual.safetensors", tmp_path / "weights" / "residual_digits-1" / weights.FILE):
-        weights.save(small().network, path, {"trains": weights.trains(NODE, DATA)})
+        weights.save(small().network, path, {"component": NODE, "dataset": DATA})
     assert weights.resolve(NODE, DATA, tmp_path) == tmp_path / "zoo" / "digits_residual.safetensors"

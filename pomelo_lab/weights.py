@@ -13,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest, file_digest
+from pomelo_lab.config.signature import locate, role_of
 from pomelo_lab.files import write_bytes, write_text
 
 log = logging.getLogger(__name__)
 
-ZOO = Path(__file__).resolve().parents[1] / "zoo"
+ZOO = Path(__file__).resolve().parent / "zoo"
 FILE, CARD = "weights.safetensors", "card.json"
 
 
 def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
-    """Digest of what weights are for: the component without its weights, and the data set without its split."""
-    return digest({"component": canonical(component_node, drop=("weights",)), "dataset": canonical(dataset_node, drop=("split",))})
+    """Digest of what weights are for: the component without its weights and arithmetic, and the data set as its training sees it."""
+    component = canonical(component_node, drop=("weights", "precision", "channels", "size_px"))  # the shape follows from the data
+    return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test"))})
 
 
 def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
@@ -33,13 +35,25 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     """
     wanted = trains(component_node, dataset_node)
     for path, card in cards(ZOO, "*.json"):
-        if card.get("trains") == wanted:
+        if trained_for(card) == wanted:
             return path
-    found = [path for path, card in cards(Path(outputs) / "weights", f"*/{CARD}") if card.get("trains") == wanted]
+    found = [path for path, card in cards(Path(outputs) / "weights", f"*/{CARD}") if trained_for(card) == wanted]
     if len(found) > 1:
         listed = "".join(f"\n  weights={path}" for path in found)
-        raise ValueError(f"classifier.weights=auto is ambiguous, {len(found)} trainings fit; name one:{listed}")
+        role = role_of(locate(component_node["_target_"]))
+        raise ValueError(f"{role}.weights=auto is ambiguous, {len(found)} trainings fit; name one:{listed}")
     return found[0] if found else None
+
+
+def trained_for(card: Mapping[str, Any]) -> str | None:
+    """What a card's weights are for, read with today's signatures: arguments that came later count at their defaults.
+
+    None when the component or the data set no longer exists.
+    """
+    try:
+        return trains(card["component"], card["dataset"])
+    except (ImportError, KeyError):
+        return None
 
 
 def has_weights(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> bool:
@@ -58,15 +72,17 @@ def cards(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield path, card
 
 
-def save(network: nn.Module, path: str | Path, card: Mapping[str, Any]) -> dict[str, Any]:
+def save(network: nn.Module, path: str | Path, card: Mapping[str, Any], stored: torch.dtype = torch.float32) -> dict[str, Any]:
     """Write a safetensors file and then its card (weights.safetensors + card.json, or x.safetensors + x.json), each all or nothing.
 
+    Args: stored: precision of the parameters in the file.
     Returns: the card with the `digest` of the file. The card comes last, so where there is a card the file is whole.
     """
     from safetensors.torch import save as to_bytes
 
     path = Path(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = {name: tensor.to(stored) if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
     write_bytes(path, to_bytes(state))
     card = {**card, "digest": file_digest(path), "bytes": path.stat().st_size}
     place = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
