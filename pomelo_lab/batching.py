@@ -51,6 +51,27 @@ class Streams:
         return out
 
 
+class Draws:
+    """Sequential random numbers for many rows, each an (image, perturbation) pair: call j gives every row its own j-th draw.
+
+    However the rows are batched, and whatever the number of perturbations, a row sees the same numbers.
+
+    Args: image_ids, places: the image of each row and its place among that image's perturbations.
+    Cost: about 0.1 ms per row and draw of 12,288 normals, on one core; drawn on the CPU, so that every device sees the same.
+    """
+
+    def __init__(self, streams: Streams, purpose: str, image_ids: Sequence[str], places: Sequence[int], device: torch.device | str = "cpu"):
+        self.generators = [streams.generator(i, f"{purpose}.{k}") for i, k in zip(image_ids, places, strict=True)]
+        self.device = device
+
+    def normal(self, *shape: int) -> Tensor:
+        """N(0,1) float32 [rows,*shape]."""
+        out = torch.empty(len(self.generators), *shape)
+        for row, generator in zip(out, self.generators, strict=True):
+            torch.randn(shape, generator=generator, out=row)
+        return out.to(self.device)
+
+
 class Forwards:
     """Runs a function over a long leading axis, `batch_size` rows at a time, and halves that when memory runs out.
 

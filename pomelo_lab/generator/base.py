@@ -1,0 +1,91 @@
+"""Generators: trained networks that make images, for samplers and explainers to use."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Draws, Forwards, Streams
+from pomelo_lab.config.hints import Count, Local
+from pomelo_lab.network import TrainableNetwork
+from pomelo_lab.types import Perturbations
+
+
+@dataclass(kw_only=True)
+class Generator(TrainableNetwork):
+    """A generative network over images of one shape; its own scaling lives inside.
+
+    Args:
+        channels, size_px: of the images; None = the job fills in those of the data set.
+        batch_size: images evaluated at once; None = the job's, in Python 64.
+    """
+
+    stored = torch.float16
+
+    channels: Count | None = None
+    size_px: Count | None = None
+    batch_size: Annotated[Count | None, Local()] = None
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "size_px"):
+            if getattr(self, name) is None:
+                raise ValueError(f"generator.{name} is missing: the job fills it from the data set, Python users pass it")
+        super().__post_init__()
+        self.forwards = Forwards(self.batch_size or 64)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return self.channels, self.size_px, self.size_px
+
+    @abstractmethod
+    def generate(self, noise: Tensor) -> Tensor:
+        """New images from standard normals, both [M,C,H,W]; images in [0,1]."""
+
+    evaluations_per_image: ClassVar[int] = 1  # of `generate`
+
+    @abstractmethod
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """n new images [n,C,H,W] in [0,1]."""
+
+    def check_images(self, images: Tensor) -> None:
+        """Raises ValueError when images [...,C,H,W] are not of the shape that the network was made for."""
+        if tuple(images.shape[-3:]) != self.shape:
+            raise ValueError(f"generator: made for images of {'x'.join(map(str, self.shape))}, got {'x'.join(map(str, images.shape[-3:]))}")
+
+    @torch.no_grad()
+    def perturbed(
+        self,
+        images: Tensor,
+        image_ids: Sequence[str],
+        n: int,
+        streams: Streams,
+        purpose: str,
+        make: Callable[[Tensor, Tensor, Draws], Tensor],
+        chosen: Tensor | None = None,
+    ) -> Tensor:
+        """n versions of each image, made from flattened rows in micro-batches, stored in 8 bits.
+
+        Args:
+            make: (image [M], place [M], draws) -> images [M,C,H,W] in [0,1] for M rows, given as indices of image and perturbation.
+            chosen: bool [B,n], the versions to make; the others are the images themselves. None = all.
+        Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
+        Random: `draws` per (image id, place), whatever the micro-batch.
+        """
+        out = Perturbations.quantize(images)[:, None].repeat(1, n, 1, 1, 1)
+        rows = torch.ones(len(images), n, dtype=torch.bool) if chosen is None else chosen.cpu()
+        image, place = rows.nonzero(as_tuple=True)
+
+        def part(start: int, stop: int) -> Tensor:
+            i, k = image[start:stop], place[start:stop]
+            draws = Draws(streams, purpose, [image_ids[j] for j in i.tolist()], k.tolist(), images.device)
+            return Perturbations.quantize(make(i.to(images.device), k.to(images.device), draws))
+
+        if len(image):
+            out[image.to(out.device), place.to(out.device)] = self.forwards.rows(part, len(image))
+        return out

@@ -1,0 +1,54 @@
+"""Training of diffusion models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.training.augment import augmented
+from pomelo_lab.training.module import Training
+from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.types import Batch
+
+
+class DDPMTraining(Training):
+    """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho 2022)."""
+
+    def __init__(self, generator: DDPM, recipe: Recipe) -> None:
+        super().__init__(generator.network, recipe)
+        self.generator = generator
+
+    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        images = augmented(batch.image, self.recipe, rng)
+        t = torch.randint(self.generator.n_timesteps, (len(images),), generator=rng)
+        noise = torch.randn(images.shape, generator=rng)
+        return {"images": images, "t": t.to(images.device), "noise": noise.to(images.device)}
+
+    def loss(self, given: Mapping[str, Tensor]) -> Tensor:
+        return self.error(**given).mean()
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        streams = Streams(0)
+        noise = streams.normal(batch.image_id, "validation noise", *batch.image.shape[1:]).to(batch.image.device)
+        t = (streams.uniform(batch.image_id, "validation timestep")[:] * self.generator.n_timesteps).long().to(batch.image.device)
+        return {"loss": self.error(batch.image, t, noise)}
+
+    def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
+        return {"loss": scores["loss"].double().mean().item(), "n": len(scores["loss"])}
+
+    def sheet(self, n: int) -> Tensor:
+        return self.generator.sample(n, torch.Generator().manual_seed(0), n_steps=20)
+
+    def error(self, images: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error per image [B]."""
+        x0 = self.generator.scaled(images)
+        level = self.generator.levels.to(x0.device)[t].float()[:, None, None, None]
+        x = level.sqrt() * x0 + (1 - level).sqrt() * noise
+        kind = self.generator.prediction
+        wanted = {"epsilon": noise, "sample": x0, "v_prediction": level.sqrt() * noise - (1 - level).sqrt() * x0}[kind]
+        return (self.generator.output(x, t) - wanted).square().mean((1, 2, 3))

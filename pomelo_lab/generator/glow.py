@@ -1,0 +1,324 @@
+"""Glow, a normalizing flow: images and latents of the same size, mapped exactly in both directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pomelo_lab.config.hints import Count, Local, Range
+from pomelo_lab.generator.base import Generator
+
+if TYPE_CHECKING:
+    from pomelo_lab.training.module import Training
+    from pomelo_lab.training.recipe import Recipe
+
+
+@dataclass(kw_only=True)
+class Glow(Generator):
+    """A multi-scale flow of actnorm, invertible 1x1 convolution and coupling layers.
+
+    Source: Kingma & Dhariwal (2018); hyper-parameters and preprocessing of the CelebA flow of Dombrowski et al. that paper 000 uses. Departures:
+        images are taken at the centre of their quantisation bin, so that encoding and decoding returns them (`centered`).
+    Args:
+        n_flows: flow steps per block.
+        n_blocks: blocks; each halves the resolution, all but the last split half of the channels off.
+        hidden: channels inside the coupling networks.
+        coupling: additive (the published flow), or affine, which fits better and can overflow when it decodes latents far from any image.
+        n_bits: of the colours that are modelled; fewer bits throw away the finest shades.
+        centered: encode the centre of a bin; False encodes its lower edge, as the published code does, and darkens by half a bin.
+        margin: colours are squeezed to [margin, 1-margin] before the logit.
+        latent: eps = whitened with the learned conditional prior, standard normal; raw = the split channels themselves.
+        precision: of the coupling networks only, the flow itself stays float32. Images come back within 1e-5 at float32, about half an 8-bit step
+            at bfloat16 (measured; its coarse steps do not cancel exactly), where latents agree with float32 to about 0.15.
+    Shapes: images [M,C,H,W] in [0,1] <-> latents [M, C*H*W].
+    Cost: one evaluation per image, encoded or decoded.
+    """
+
+    n_flows: Count = 6
+    n_blocks: Count = 4
+    hidden: Count = 64
+    coupling: Literal["additive", "affine"] = "additive"
+    n_bits: Annotated[int, Range(low=1, high=8)] = 8
+    centered: bool = True
+    margin: Annotated[float, Range(low=0, below=0.5)] = 0.05
+    latent: Literal["eps", "raw"] = "eps"
+
+    recipe: Annotated[str, Local()] = "glow_small"
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Images that cannot be halved once per block."""
+        side, fold = given.get("size_px"), 2 ** given.get("n_blocks", 4)
+        if side and side % fold:
+            yield f"size_px must be a multiple of {fold} (2 to the power of n_blocks), got {side}"
+
+    def __post_init__(self) -> None:
+        if found := list(self.config_problems(vars(self))):
+            raise ValueError("; ".join(f"generator.{text}" for text in found))
+        super().__post_init__()
+        self.network.freeze()
+
+    def make_network(self) -> nn.Module:
+        return GlowNetwork(self.channels, self.n_flows, self.n_blocks, self.hidden, self.coupling == "affine")
+
+    def cast(self) -> None:
+        for module in self.network.modules():
+            if isinstance(module, Coupling):
+                module.net.to(self.dtype)
+
+    # --- colours --------------------------------------------------------------------------------------------------
+
+    @property
+    def n_bins(self) -> int:
+        return 2**self.n_bits
+
+    def scaled(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Images in [0,1] -> what the flow models, and the log-determinant [M] of the change from bins of width 1 to it.
+
+        Args: noise: uniform in [0,1), the place inside the bin (dequantisation); None = its centre, or its lower edge.
+        """
+        place = (0.5 if self.centered else 0.0) if noise is None else noise
+        bins = (images * (255 / 2 ** (8 - self.n_bits)) + 1e-4).floor()  # 1e-4: k/255 times 255 may fall just below k
+        y = self.margin + (1 - 2 * self.margin) * (bins + place) / self.n_bins
+        slope = (1 - 2 * self.margin) / self.n_bins / (y * (1 - y))
+        return y.logit(), slope.log().flatten(1).sum(1)
+
+    def unscaled(self, x: Tensor) -> Tensor:
+        """What the flow models -> images in [0,1], clamped."""
+        y = (x.sigmoid() - self.margin) / (1 - 2 * self.margin)
+        if not self.centered:
+            return y.clamp(0, 1)
+        width = 2 ** (8 - self.n_bits)
+        return (((y * self.n_bins - 0.5) * width + (width - 1) / 2) / 255).clamp(0, 1)
+
+    # --- both directions ------------------------------------------------------------------------------------------
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[M,C,H,W] -> latents [M,D]."""
+        latents = self.network(self.scaled(images)[0])[0 if self.latent == "eps" else 1]
+        return torch.cat([part.flatten(1) for part in latents], 1)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latents [M,D] -> images [M,C,H,W] in [0,1]."""
+        sizes = self.latent_shapes
+        parts = latent.split([math.prod(size) for size in sizes], 1)
+        parts = [part.unflatten(1, size) for part, size in zip(parts, sizes, strict=True)]
+        return self.unscaled(self.network(parts, reverse=True, whitened=self.latent == "eps"))
+
+    def log_density(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """log p [M] of images in units of bins: nats of the quantised image, a lower bound when `noise` is uniform."""
+        x, change = self.scaled(images, noise)
+        eps, _, spread = self.network(x)
+        normal = sum((-0.5 * (part.square() + math.log(2 * math.pi))).flatten(1).sum(1) for part in eps)
+        return normal + spread + change
+
+    @property
+    def latent_shapes(self) -> list[tuple[int, int, int]]:
+        """Channels and sides of the latents that each block gives, finest first."""
+        found, channels, side = [], self.channels, self.size_px
+        for block in range(self.n_blocks):
+            channels, side = channels * 4, side // 2
+            if block < self.n_blocks - 1:
+                channels //= 2
+            found.append((channels, side, side))
+        return found
+
+    def generate(self, noise: Tensor) -> Tensor:
+        if self.latent != "eps":
+            raise ValueError("generator.latent=raw has no standard normal to sample from: use generator.latent=eps")
+        return self.decode(noise.flatten(1))
+
+    def sample(self, n: int, rng: torch.Generator, temperature: float = 1.0, batch_size: int = 64) -> Tensor:
+        """n new images. Args: temperature: deviation of the latents; below 1 = more typical images (latent=eps only)."""
+        noise = temperature * torch.randn(n, *self.shape, generator=rng)
+        return torch.cat([self.generate(part.to(self.device)) for part in noise.split(batch_size)])
+
+    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
+        from pomelo_lab.generator.glow_training import GlowTraining
+
+        self.network.thaw()
+        return GlowTraining(self, recipe)
+
+
+class GlowNetwork(nn.Module):
+    """Blocks of flow steps: x [M,C,H,W] -> latents (whitened and raw, one per block) and log-determinants [M], or back."""
+
+    def __init__(self, channels: int, n_flows: int, n_blocks: int, hidden: int, affine: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        for block in range(n_blocks):
+            channels *= 4
+            self.blocks.append(Block(channels, n_flows, hidden, affine, split=block < n_blocks - 1))
+            channels //= 2
+
+    def forward(self, x: Any, reverse: bool = False, whitened: bool = True) -> Any:
+        if reverse:
+            latents, out = x, None
+            for block, latent in zip(reversed(self.blocks), reversed(latents), strict=True):
+                out = block.reverse(out, latent, whitened)
+            return out
+        eps, raw, total = [], [], 0.0
+        for block in self.blocks:
+            x, whitened_part, raw_part, spread = block(x)
+            eps.append(whitened_part)
+            raw.append(raw_part)
+            total = total + spread
+        return eps, raw, total
+
+    def freeze(self) -> None:
+        """Keep the matrices of the 1x1 convolutions and their inverses, for many encodings and decodings with the same weights."""
+        for module in self.modules():
+            if isinstance(module, Mix):
+                module.freeze()
+
+    def thaw(self) -> None:
+        """Compute them anew at every call, for training."""
+        for module in self.modules():
+            if isinstance(module, Mix):
+                module.kept = module.kept_inverse = None
+
+
+class Block(nn.Module):
+    """Squeeze, flow steps, and a Gaussian prior for the half that leaves here, conditional on the half that goes on."""
+
+    def __init__(self, channels: int, n_flows: int, hidden: int, affine: bool, split: bool) -> None:
+        super().__init__()
+        self.split = split
+        self.flows = nn.ModuleList(nn.ModuleList([ActNorm(channels), Mix(channels), Coupling(channels, hidden, affine)]) for _ in range(n_flows))
+        leaves = channels // 2 if split else channels
+        self.prior = ZeroConv(channels - leaves if split else channels, 2 * leaves)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, total = F.pixel_unshuffle(x, 2), 0.0
+        for flow in self.flows:
+            for layer in flow:
+                x, spread = layer(x)
+                total = total + spread
+        x, z = x.chunk(2, 1) if self.split else (torch.zeros_like(x), x)
+        mean, log_sd = self.prior(x).chunk(2, 1)
+        return x, (z - mean) * (-log_sd).exp(), z, total - log_sd.flatten(1).sum(1)
+
+    def reverse(self, x: Tensor | None, latent: Tensor, whitened: bool) -> Tensor:
+        if whitened:
+            mean, log_sd = self.prior(torch.zeros_like(latent) if x is None else x).chunk(2, 1)
+            latent = mean + latent * log_sd.exp()
+        out = latent if x is None else torch.cat([x, latent], 1)
+        for flow in reversed(self.flows):
+            for layer in reversed(flow):
+                out = layer.reverse(out)
+        return F.pixel_shuffle(out, 2)
+
+
+class ActNorm(nn.Module):
+    """Scale and shift per channel, set by the first training batch to zero mean and unit deviation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.log_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.register_buffer("ready", torch.tensor(0, dtype=torch.uint8))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training and not self.ready:
+            with torch.no_grad():
+                self.loc.copy_(-x.mean((0, 2, 3), keepdim=True))
+                self.log_scale.copy_(-(x.std((0, 2, 3), keepdim=True) + 1e-6).log())
+                self.ready.fill_(1)
+        return self.log_scale.exp() * (x + self.loc), (self.log_scale.sum() * x.shape[2] * x.shape[3]).expand(len(x))
+
+    def reverse(self, x: Tensor) -> Tensor:
+        return x * (-self.log_scale).exp() - self.loc
+
+
+class Mix(nn.Module):
+    """Invertible 1x1 convolution, its matrix as permutation times lower times upper triangle."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(channels, channels)).Q
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        diagonal = upper.diagonal()
+        self.register_buffer("permutation", permutation.contiguous())
+        self.register_buffer("sign", diagonal.sign())
+        self.lower = nn.Parameter(lower.tril(-1))
+        self.upper = nn.Parameter(upper.triu(1))
+        self.log_diagonal = nn.Parameter(diagonal.abs().log())
+        self.register_buffer("kept", None, persistent=False)
+        self.register_buffer("kept_inverse", None, persistent=False)
+
+    def matrix(self) -> Tensor:
+        one = torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
+        diagonal = torch.diag(self.sign.to(one) * self.log_diagonal.exp())
+        return self.permutation.to(one) @ (self.lower.tril(-1) + one) @ (self.upper.triu(1) + diagonal)
+
+    def inverse(self) -> Tensor:
+        return torch.linalg.inv(self.matrix().double()).to(self.lower.dtype)
+
+    def freeze(self) -> None:
+        self.kept, self.kept_inverse = self.matrix().detach(), self.inverse().detach()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        matrix = self.matrix() if self.kept is None else self.kept
+        return F.conv2d(x, matrix[:, :, None, None]), (self.log_diagonal.sum() * x.shape[2] * x.shape[3]).expand(len(x))
+
+    def reverse(self, x: Tensor) -> Tensor:
+        matrix = self.inverse() if self.kept_inverse is None else self.kept_inverse
+        return F.conv2d(x, matrix[:, :, None, None])
+
+
+class Coupling(nn.Module):
+    """The second half of the channels is shifted (and scaled) by a network of the first."""
+
+    def __init__(self, channels: int, hidden: int, affine: bool) -> None:
+        super().__init__()
+        self.affine = affine
+        self.net = nn.Sequential(
+            nn.Conv2d(channels // 2, hidden, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.ReLU(),
+            ZeroConv(hidden, channels if affine else channels // 2),
+        )
+        for layer in (self.net[0], self.net[2]):
+            nn.init.normal_(layer.weight, 0, 0.05)
+            nn.init.zeros_(layer.bias)
+
+    def change(self, a: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(log scale, shift) for the second half."""
+        out = self.net(a.to(self.net[0].weight.dtype)).float()
+        if not self.affine:
+            return None, out
+        log_scale, shift = out.chunk(2, 1)
+        return F.logsigmoid(log_scale + 2), shift
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = x.chunk(2, 1)
+        log_scale, shift = self.change(a)
+        if log_scale is None:
+            return torch.cat([a, b + shift], 1), x.new_zeros(len(x))
+        return torch.cat([a, (b + shift) * log_scale.exp()], 1), log_scale.flatten(1).sum(1)
+
+    def reverse(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, 1)
+        log_scale, shift = self.change(a)
+        return torch.cat([a, (b if log_scale is None else b * (-log_scale).exp()) - shift], 1)
+
+
+class ZeroConv(nn.Module):
+    """3x3 convolution that starts at zero, with a learned gain per channel; ones around the border tell it where the image ends."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, 3)
+        self.gain = nn.Parameter(torch.zeros(1, after, 1, 1))
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (1, 1, 1, 1), value=1.0)) * (3 * self.gain).exp()

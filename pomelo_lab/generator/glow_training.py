@@ -1,0 +1,49 @@
+"""Training of flows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.generator.glow import Glow
+from pomelo_lab.training.augment import augmented
+from pomelo_lab.training.module import Training
+from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.types import Batch
+
+
+class GlowTraining(Training):
+    """Negative log-likelihood in bits per value, with uniform dequantisation (Kingma & Dhariwal 2018, eq. 2)."""
+
+    def __init__(self, generator: Glow, recipe: Recipe) -> None:
+        super().__init__(generator.network, recipe)
+        self.generator = generator
+
+    def begin(self, given: Mapping[str, Tensor]) -> None:
+        self.loss(given)  # every actnorm sets itself; on several devices, all to the same values
+
+    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        images = augmented(batch.image, self.recipe, rng)
+        return {"images": images, "noise": torch.rand(images.shape, generator=rng).to(images.device)}
+
+    def loss(self, given: Mapping[str, Tensor]) -> Tensor:
+        return self.bits(**given).mean()
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        noise = Streams(0).uniform(batch.image_id, "dequantisation", *batch.image.shape[1:]).to(batch.image.device)
+        return {"bits": self.bits(batch.image, noise)}
+
+    def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
+        return {"bits_per_value": scores["bits"].double().mean().item(), "n": len(scores["bits"])}
+
+    def sheet(self, n: int) -> Tensor:
+        return self.generator.sample(n, torch.Generator().manual_seed(0), temperature=0.8)
+
+    def bits(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Per image [B]; the lower the better, n_bits = knows nothing."""
+        return -self.generator.log_density(images, noise) / (math.log(2) * math.prod(self.generator.shape))

@@ -1,0 +1,114 @@
+"""Training of diffusion models: the loss by hand, averaged weights, and the same numbers after an interruption."""
+
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.training.recipe import Recipe
+from tests.generator import toy
+from tests.tiny import batch_of, tiny_image
+
+TINY = {"channels": 1, "size_px": 8, "unshuffle": 2, "widths": [8, 8], "norm_groups": 4, "head_dim": 4, "n_timesteps": 100}
+PREDICTIONS = ["epsilon", "v_prediction", "sample"]
+
+
+def tiny(**changes):
+    return DDPM(**{**TINY, **changes})
+
+
+def wanted(generator, images, t, noise):
+    """(noisy images, what the network should say), image by image."""
+    xs, targets = [], []
+    for x0, step, eps in zip(images * 2 - 1, t.tolist(), noise, strict=True):
+        signal, sigma = math.sqrt(float(generator.levels[step])), math.sqrt(1 - float(generator.levels[step]))
+        xs.append(signal * x0 + sigma * eps)
+        targets.append({"epsilon": eps, "sample": x0, "v_prediction": signal * eps - sigma * x0}[generator.prediction])
+    return torch.stack(xs), torch.stack(targets)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_loss_by_hand(prediction, monkeypatch):
+    generator = tiny(prediction=prediction)
+    module, given = generator.training_module(Recipe(**toy.RECIPE), None), batch_of(tiny_image(5, (1, 8, 8)))
+    rng = torch.Generator().manual_seed(4)
+    torch.rand(4, 5, generator=rng)  # augmentation draws these first
+    t, noise = torch.randint(100, (5,), generator=rng), torch.randn(5, 1, 8, 8, generator=rng)
+    x, target = wanted(generator, given.image, t, noise)
+    torch.testing.assert_close(
+        module.loss(module.drawn(given, torch.Generator().manual_seed(4))), (generator.output(x, t) - target).square().mean(), rtol=1e-4, atol=1e-5
+    )
+    monkeypatch.setattr(DDPM, "output", lambda self, x, t: torch.zeros_like(x))
+    torch.testing.assert_close(module.error(given.image, t, noise), target.square().mean((1, 2, 3)))
+
+
+def test_scores_belong_to_images_not_to_batches():
+    module, given = toy.module_of(tiny()), batch_of(tiny_image(4, (1, 8, 8)))
+    whole = module.score(given)["loss"]
+    parts = torch.cat([module.score(given.select(index))["loss"] for index in ([3, 1], [0], [2])])
+    torch.testing.assert_close(parts[[2, 1, 3, 0]], whole)
+    assert module.summary({"loss": whole}) == {"loss": pytest.approx(float(whole.mean())), "n": 4}
+
+
+def test_thirty_steps_lower_the_validation_loss(tmp_path):
+    generator = tiny()
+    untrained = toy.module_of(generator)
+    before = untrained.summary(untrained.score(untrained._given(untrained.validation_feed, 0)))["loss"]
+    module = toy.fitted(generator, tmp_path, epochs=8, lr=1e-2)
+    assert module.total_steps == 32 and module.report["loss"] < 0.8 * before
+    assert not module.network.training and not any(p.requires_grad for p in module.network.parameters())
+
+
+def test_log_and_samples_of_every_validation(tmp_path):
+    module = toy.fitted(tiny(), tmp_path, ema=0.9)
+    rows = toy.rows(tmp_path)
+    assert [row["step"] for row in rows] == [4, 8, 12, 16] and all(set(row) == {"step", "loss", "val_loss"} for row in rows)
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"{row['step']:07d}.png" for row in rows]
+    with Image.open(tmp_path / "samples" / "0000016.png") as picture:
+        assert picture.size == (8 * 8, 2 * 8) and picture.mode == "RGB"
+    # what was validated last is what is kept: the running average
+    assert rows[-1]["val_loss"] == pytest.approx(module.report["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("ema", [0.15, 0.9])
+def test_running_average_by_hand(ema, tmp_path):
+    """Decay min(ema, (1 + step) / (10 + step)): at 0.15 the limit holds from step 1 on, at 0.9 never within 8 steps."""
+    average, after, module = toy.averaged(tiny(), tmp_path, epochs=2, ema=ema)
+    assert len(after) == 8
+    for step, weights in enumerate(after):
+        decay = min(ema, (1 + step) / (10 + step))
+        average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
+    assert module.average is None
+    for found, expected, last in zip(module.network.parameters(), average, after[-1], strict=True):
+        torch.testing.assert_close(found.detach(), expected, atol=1e-6, rtol=1e-5)
+        assert not torch.equal(found, last)
+
+
+def test_without_average_the_last_weights_are_kept(tmp_path):
+    _, after, module = toy.averaged(tiny(), tmp_path, epochs=1, ema=0.0)
+    assert all(torch.equal(found, last) for found, last in zip(module.network.parameters(), after[-1], strict=True))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, toy.fitted(tiny(), folder, ema=0.9).network.state_dict()
+
+
+@pytest.mark.parametrize(("saved", "killed"), [(6, 9), (8, 8)])
+def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
+    """A checkpoint in the middle of an epoch, the kill after a row of the log that is written again; and both at the end of an epoch."""
+    folder, expected = whole
+    assert toy.interrupted(monkeypatch, tiny(), tmp_path, saved, killed, ema=0.9) == "killed"
+    found = toy.fitted(tiny(), tmp_path, ema=0.9).network.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert toy.rows(tmp_path) == toy.rows(folder)
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == sorted(p.name for p in (folder / "samples").iterdir())
+
+
+def test_global_rng_is_left_alone(tmp_path):
+    before = torch.random.get_rng_state()
+    toy.fitted(tiny(dropout=0.1), tmp_path, epochs=1)
+    assert torch.equal(torch.random.get_rng_state(), before)

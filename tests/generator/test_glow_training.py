@@ -1,0 +1,124 @@
+"""Training of flows: bits by hand, actnorm's first batch, averaged weights, and the same numbers after an interruption."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.generator.glow import ActNorm, Glow, Mix
+from pomelo_lab.training.recipe import Recipe
+from tests.generator import toy
+from tests.tiny import batch_of, tiny_image
+
+TINY = {"channels": 1, "size_px": 8, "n_flows": 2, "n_blocks": 2, "hidden": 8}
+
+
+def tiny(**changes):
+    return Glow(**{**TINY, **changes})
+
+
+def norms(network):
+    return [m for m in network.modules() if isinstance(m, ActNorm)]
+
+
+def test_loss_by_hand():
+    """An untrained additive flow only rotates: independent normal logits, the noise places colours inside their bins."""
+    module = tiny(coupling="additive").training_module(Recipe(**toy.RECIPE), None)
+    given, rng = batch_of(tiny_image(5, (1, 8, 8))), torch.Generator().manual_seed(4)
+    torch.rand(4, 5, generator=rng)  # augmentation draws these first
+    noise = torch.rand(5, 1, 8, 8, generator=rng)
+    y = 0.05 + 0.9 * ((given.image * 255).round() + noise) / 256
+    nats = -0.5 * y.logit() ** 2 - 0.5 * math.log(2 * math.pi) + (0.9 / 256 / (y * (1 - y))).log()
+    bits = -nats.mean((1, 2, 3)) / math.log(2)
+    torch.testing.assert_close(module.bits(given.image, noise), bits, rtol=1e-4, atol=0)
+    torch.testing.assert_close(module.loss(module.drawn(given, torch.Generator().manual_seed(4))), bits.mean(), rtol=1e-4, atol=0)
+
+
+def test_scores_belong_to_images_not_to_batches():
+    module, given = toy.module_of(tiny()), batch_of(tiny_image(4, (1, 8, 8)))
+    whole = module.score(given)["bits"]
+    parts = torch.cat([module.score(given.select(index))["bits"] for index in ([3, 1], [0], [2])])
+    torch.testing.assert_close(parts[[2, 1, 3, 0]], whole)
+    assert module.summary({"bits": whole}) == {"bits_per_value": pytest.approx(float(whole.mean())), "n": 4}
+
+
+def test_the_matrices_are_thawed_for_training():
+    generator = tiny()
+    mix = next(m for m in generator.network.modules() if isinstance(m, Mix))
+    assert mix.kept is not None
+    module = generator.training_module(Recipe(ema=0.9), None)
+    mixes = [m for network in (generator.network, module.average) for m in network.modules() if isinstance(m, Mix)]
+    assert len(mixes) == 8 and all(m.kept is None and m.kept_inverse is None for m in mixes)
+
+
+def test_training_lowers_the_bits_and_keeps_the_flow_invertible(tmp_path):
+    """8 bits for noise, fewer for two flat images."""
+    generator = tiny()
+    module = toy.fitted(generator, tmp_path, epochs=8, lr=1e-2, clip_norm=50.0)
+    found = [row["val_bits_per_value"] for row in toy.rows(tmp_path)]
+    assert module.report["bits_per_value"] < 5 < found[0] < 8 and module.report["n"] == 32
+    images = toy.two_values().image[:2]
+    torch.testing.assert_close(generator.decode(generator.encode(images)), images, atol=1e-4, rtol=0)
+    generator.network.freeze()
+    torch.testing.assert_close(generator.decode(generator.encode(images)), images, atol=1e-4, rtol=0)
+
+
+def test_actnorm_knows_the_first_batch_before_the_first_step(tmp_path):
+    generator, seen = tiny(), []
+
+    def watch(module):
+        step = module.training_step
+
+        def training_step(*given):
+            seen.append([(norm.ready.item(), norm.loc.detach().clone()) for norm in norms(module.network)])
+            return step(*given)
+
+        module.training_step = training_step
+
+    module = toy.fitted(generator, tmp_path, watch, epochs=1, ema=0.9)
+    assert len(seen) == 4 and all(ready for step in seen for ready, _ in step) and all(norm.ready for norm in norms(module.network))
+    images, rng = module._given(module.training_feed, 0).image, Streams(3).generator("", "training step 0")
+    torch.rand(4, len(images), generator=rng)
+    x, _ = generator.scaled(images, torch.rand(images.shape, generator=rng))
+    torch.testing.assert_close(seen[0][0][1], -F.pixel_unshuffle(x, 2).mean((0, 2, 3), keepdim=True))
+
+
+def test_log_and_samples_of_every_validation(tmp_path):
+    module = toy.fitted(tiny(), tmp_path, ema=0.9)
+    rows = toy.rows(tmp_path)
+    assert [row["step"] for row in rows] == [4, 8, 12, 16] and all(set(row) == {"step", "loss", "val_bits_per_value"} for row in rows)
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"{row['step']:07d}.png" for row in rows]
+    with Image.open(tmp_path / "samples" / "0000016.png") as picture:
+        assert picture.size == (8 * 8, 2 * 8)
+    assert rows[-1]["val_bits_per_value"] == pytest.approx(module.report["bits_per_value"], rel=1e-5)
+
+
+@pytest.mark.parametrize("ema", [0.15, 0.9])
+def test_running_average_by_hand(ema, tmp_path):
+    average, after, module = toy.averaged(tiny(), tmp_path, epochs=2, ema=ema)
+    for step, weights in enumerate(after):
+        decay = min(ema, (1 + step) / (10 + step))
+        average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
+    assert len(after) == 8 and module.average is None
+    for found, expected in zip(module.network.parameters(), average, strict=True):
+        torch.testing.assert_close(found.detach(), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, toy.fitted(tiny(), folder, ema=0.9).network.state_dict()
+
+
+@pytest.mark.parametrize(("saved", "killed"), [(1, 1), (6, 9), (8, 8)])
+def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
+    """After actnorm's first batch; in the middle of an epoch, killed after a row of the log that is written again; at the end of an epoch."""
+    folder, expected = whole
+    assert toy.interrupted(monkeypatch, tiny(), tmp_path, saved, killed, ema=0.9) == "killed"
+    found = toy.fitted(tiny(), tmp_path, ema=0.9).network.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert toy.rows(tmp_path) == toy.rows(folder)
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == sorted(p.name for p in (folder / "samples").iterdir())
