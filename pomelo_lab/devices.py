@@ -40,7 +40,7 @@ def launch(config: Mapping[str, Any], work: Callable[[Mapping[str, Any], str, in
 
 
 def _rank(rank: int, n: int, port: int, accelerator: str, config: Mapping[str, Any], work: Callable[..., None]) -> None:
-    """One process of several. Fabric finds the ranks in the environment, as under torchrun."""
+    """One process of several. Fabric and Lightning's Trainer find the ranks in the environment, as under torchrun."""
     os.environ |= {
         "LOCAL_RANK": str(rank),
         "NODE_RANK": "0",

@@ -19,11 +19,13 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox, Classifier, view
 from pomelo_lab.config.build import build
-from pomelo_lab.config.fingerprint import canonical, digest
+from pomelo_lab.config.fingerprint import canonical, digest, file_digest
 from pomelo_lab.config.signature import hints, injected_role, locate, parameters, role_of
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.generator.base import Generator
 from pomelo_lab.metric.base import Metric
+from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.results.store import GROUP, Shard, Store
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.segmenter.base import Segmenter
@@ -62,14 +64,35 @@ class Job:
 
     @cached_property
     def classifier(self) -> Classifier:
-        from pomelo_lab.train import ensure_weights
-
-        node = ensure_weights(self.config["classifier"], self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
+        node = self._with_weights(self.config["classifier"])
         return self._shared("classifier", node, num_classes=self.dataset.num_classes).to(self.device)
 
     @cached_property
-    def generator(self) -> Any:
-        return self._shared("generator").to(self.device) if self.config.get("generator") else None
+    def generator(self) -> Generator | None:
+        if not self.config.get("generator"):
+            return None
+        return self._with_networks(self._with_weights(self.config["generator"]))
+
+    def _with_weights(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        from pomelo_lab.train import ensure_weights
+
+        return ensure_weights(node, self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
+
+    def _node(self, role: str) -> Any:
+        return self._with_weights_inside(self.config[role])
+
+    def _with_weights_inside(self, node: Any) -> Any:
+        """A node whose own networks (the generator of a metric's filler) know their weights."""
+        if not isinstance(node, Mapping):
+            return node
+        inner = {name: self._with_weights_inside(value) for name, value in node.items()}
+        return self._with_weights(inner) if is_network(node) else inner
+
+    def _with_networks(self, node: Any) -> Any:
+        """The same with those networks built, shared by all that name them."""
+        if is_network(node):
+            return self._shared("network", node, batch_size=self.batch_size).to(self.device)
+        return {name: self._with_networks(value) for name, value in node.items()} if isinstance(node, Mapping) else node
 
     @cached_property
     def segmenter(self) -> Segmenter:
@@ -77,19 +100,24 @@ class Job:
 
     @cached_property
     def sampler(self) -> Sampler:
-        return build(self.config["sampler"], **self._supplied("sampler"))
+        return build(self._with_networks(self._node("sampler")), **self._supplied("sampler"))
 
     @cached_property
     def explainer(self) -> Explainer | None:
-        return build(self.config["explainer"], **self._supplied("explainer"))
+        return build(self._with_networks(self._node("explainer")), **self._supplied("explainer"))
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        return {name: build(node, **self._supplied_to(node)) for name, node in self.config["metrics"].items() if node}
+        return {name: build(self._with_networks(node), **self._supplied_to(node)) for name, node in self._metric_nodes.items()}
+
+    @cached_property
+    def _metric_nodes(self) -> dict[str, Any]:
+        return {name: self._with_weights_inside(node) for name, node in self.config["metrics"].items() if node}
 
     def _shared(self, role: str, node: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
         node = self.config[role] if node is None else node
-        key = digest({"node": node, "supplied": supplied, "device": str(self.device)})
+        weights = file_digest(node["weights"]) if node.get("weights") else None  # a file may be overwritten while the process lives
+        key = digest({"node": node, "weights": weights, "supplied": supplied, "device": str(self.device)})
         if key not in _components:
             _components[key] = build(node, **supplied)
         return _components[key]
@@ -110,7 +138,7 @@ class Job:
 
     def _science(self, role: str) -> Any:
         """Canonical form of a component with everything the job injects into it."""
-        node = self.config[role]
+        node = self._node(role)
         return self._science_of(node) if node else None
 
     def _science_of(self, node: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -167,7 +195,7 @@ class Job:
     def reference_science(self, name: str) -> dict[str, Any]:
         training = {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
         return {
-            "metric": self._science_of(self.config["metrics"][name], ("n_images",)),
+            "metric": self._science_of(self._metric_nodes[name], ("n_images",)),
             "dataset": training,
             "classifier": self.classifier_science,
         }
@@ -175,7 +203,7 @@ class Job:
     def metric_science(self, name: str) -> dict[str, Any]:
         """A score is determined by its metric and by what the metric looks at."""
         metric = self.metrics[name]
-        found = {"metric": self._science_of(self.config["metrics"][name], ("n_images",)), "dataset": self.dataset_science}
+        found = {"metric": self._science_of(self._metric_nodes[name], ("n_images",)), "dataset": self.dataset_science}
         if {"classifier", "white_box"} & metric.needs:
             found |= {"classifier": self.classifier_science, "target": self.config["target"]}
         if "segments" in metric.needs:
@@ -370,7 +398,14 @@ class Job:
 
         access = "white_box" if "white_box" in metric.needs else "black_box"
         return self._artefact(
-            "metric", self.metric_science(name), group, lambda box: metric.score(case(box)), lambda: case(None), access=access, size=size
+            "metric",
+            self.metric_science(name),
+            group,
+            lambda box: metric.score(case(box)),
+            lambda: case(None),
+            access=access,
+            evaluations=metric.evaluations(self.dataset.shape) * size,
+            size=size,
         )
 
     def siblings(self, metric: Metric) -> list[Job]:
@@ -437,6 +472,12 @@ class Job:
             return shard
 
         return self._once(kind, f"{fingerprint}-{size}", group, get)
+
+
+def is_network(node: Any) -> bool:
+    """Whether a config node describes a trained network."""
+    target = locate(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
+    return isinstance(target, type) and issubclass(target, TrainableNetwork)
 
 
 def tensors_of(explanation: Explanation) -> dict[str, Tensor]:

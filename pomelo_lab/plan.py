@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pomelo_lab.job import Job, overrides_fit
+from pomelo_lab.results.store import Store
 
 IMAGE_BYTES = 4  # explanations and scores are float32
 
@@ -42,15 +45,32 @@ def steps(job: Job) -> list[Step]:
         note = "fits training statistics once" if overrides_fit(metric) else ""
         if repeats := len(metric.overrides()):
             note = f"compares {repeats} explanations of each image"
-        found.append(Step(f"metric {name}", images, 0, images * metric.queries(shape, job.n_perturbations), images * IMAGE_BYTES, note))
+        queries, evaluations = metric.queries(shape, job.n_perturbations), metric.evaluations(shape)
+        found.append(Step(f"metric {name}", images, images * evaluations, images * queries, images * IMAGE_BYTES, note))
     return found
 
 
-def print_plan(job: Job) -> None:
+def untrained(node: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
+    """A config that can be built without training: networks that have no weights yet stay untrained, their names go to `missing`."""
+    from pomelo_lab.train import short_name
+    from pomelo_lab.weights import has_weights
+
+    if not isinstance(node, Mapping):
+        return node
+    found = {key: untrained(value, dataset, outputs, missing) for key, value in node.items()}
+    if "_target_" in node and not has_weights(node, dataset, outputs):
+        missing.append(short_name(node))
+        found["weights"] = None
+    return found
+
+
+def print_plan(config: Mapping[str, Any], store: Store) -> None:
     """The plan as a table on the terminal."""
     from rich.console import Console
     from rich.table import Table
 
+    missing: list[str] = []
+    job = Job(untrained(config, config["dataset"], config["paths"]["outputs"], missing), store)
     choices = job.config.get("choices") or {}
     title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
     table = Table(title=f"plan: {title}", title_justify="left")
@@ -58,7 +78,7 @@ def print_plan(job: Job) -> None:
     for head in ("images", "network evaluations", "classifier queries", "on disk"):
         table.add_column(head, justify="right")
     table.add_column("")
-    plan = steps(job)
+    plan = [Step(f"train {name}", 0, note="no weights yet") for name in dict.fromkeys(missing)] + steps(job)
     plan.append(Step("total", job.n_images, *(sum(getattr(s, k) for s in plan) for k in ("evaluations", "queries", "bytes"))))
     for step in plan:
         table.add_row(step.name, f"{step.images:,}", f"{step.evaluations:,}", f"{step.queries:,}", readable(step.bytes), step.note)

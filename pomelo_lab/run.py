@@ -44,12 +44,12 @@ def run(config: dict[str, Any]) -> Path | None:
     from pomelo_lab.results.score import Scores, work
     from pomelo_lab.results.store import Store
 
-    # 1. components and fingerprints; nothing is computed yet (a classifier without weights is trained here)
     store = Store(config["paths"]["outputs"])
-    job = Job(config, store, pick_device(config["device"]))
-    # 2. a dry run ends here
+    # 1. a dry run ends here
     if config["dry_run"]:
-        return print_plan(job)
+        return print_plan(config, store)
+    # 2. components and fingerprints; nothing is computed yet, but networks without weights are trained
+    job = Job(config, store, pick_device(config["device"]))
     scores = Scores(job)
     with store.lock(scores.folder / ".lock"):
         # 3. finished work is skipped

@@ -12,7 +12,7 @@ from pomelo_lab.config.check import ConfigError, checked
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.schema import register
 
-ROLES = ("dataset", "classifier", "segmenter", "sampler", "explainer", "metrics", "scale", "tracking")
+ROLES = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metrics", "scale", "tracking")
 
 
 def check(overrides: list[str]) -> str | None:
@@ -46,6 +46,7 @@ def choice(role: str, name: str) -> list[str]:
         ("metrics", "sampler"): ["explainer=none"],
         ("explainer", "none"): ["metrics=sampler"],
         ("sampler", "none"): ["explainer=random", "metrics=none"],
+        ("metrics", "inpaint"): ["sampler=ddim"],
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
     }

@@ -19,8 +19,9 @@ TOY = {
     "deletion": {"cases": ((1, 4), (2, 4)), "batch_sizes": (4,)},
     "portraits": {"n_images": 2},
     "sampler": {"n": 6, "batch_size": 4},
+    "generative": {"n": 3, "n_flow": 3, "n_steps": 2, "n_single": 2, "batch_sizes": (2, 4), "segments": (2, 6)},
 }
-PACKAGES = {"lime": ("lime", "captum", "sklearn"), "deletion": ("quantus",)}
+PACKAGES = {"generative": ("diffusers",), "lime": ("lime", "captum", "sklearn"), "deletion": ("quantus",)}
 
 
 @pytest.fixture(scope="module")

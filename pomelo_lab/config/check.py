@@ -20,6 +20,7 @@ ROLES = {
     "dataset": "pomelo_lab.dataset.base.Dataset",
     "classifier": "pomelo_lab.classifier.base.Classifier",
     "segmenter": "pomelo_lab.segmenter.base.Segmenter",
+    "generator": "pomelo_lab.generator.base.Generator",
     "sampler": "pomelo_lab.sampler.base.Sampler",
     "explainer": "pomelo_lab.explainer.base.Explainer",
 }

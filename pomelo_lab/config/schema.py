@@ -30,6 +30,7 @@ class RunSchema(CommonSchema):
     explainer: Any = MISSING
     metrics: Any = MISSING
     scale: Any = MISSING
+    networks: Any = None
     tracking: Any = None
     experiment: Any = None
     devices: int = MISSING

@@ -74,6 +74,10 @@ class Metric(Component, ABC):
         """Classifier queries per image, for the plan of a dry run."""
         return 0
 
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        """Generator network evaluations per image (0 for metrics without a network)."""
+        return 0
+
 
 def mean_summary(value: Tensor) -> Summary:
     """Mean and standard deviation (n - 1) of the finite values."""

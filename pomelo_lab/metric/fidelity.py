@@ -129,6 +129,14 @@ class Flipping(Metric):
         return 1 + self.n_orders * (n_steps - 1) if self.filler.context == "image" else self.n_orders * n_steps
 
 
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        n_masks = self.n_orders * len(step_grid(shape[1] * shape[2], self.step_px, self.bound)[0])
+        if self.filler.context == "image":
+            return 0
+        blocks = [min(MASKS_AT_ONCE, n_masks - at) for at in range(0, n_masks, MASKS_AT_ONCE)]
+        return sum(self.filler.fill_evaluations(block) for block in blocks)
+
+
 @dataclass(kw_only=True)
 class Deletion(Flipping):
     """Deletion game: the image loses its most important pixels first; a lower curve is better.

@@ -64,6 +64,13 @@ class Filler(Sampler, ABC):
         Differentiable in `keep` where the fill itself does not depend on it. An all-ones mask returns the image exactly.
         """
 
+    def fill_evaluations(self, n: int) -> int:
+        """Generator network evaluations to fill n masks of one image in one call (masks that keep all may cost less)."""
+        return 0
+
+    def evaluations(self, n: int) -> int:
+        return self.fill_evaluations(n - (self.keep_first and n > 0))
+
     def keep_mask(self, batch: Batch, segments: Segments, n: int, streams: Streams) -> Tensor:
         """The random design: bool [B,n,S], True = kept; the padding of images with fewer segments is kept.
 
@@ -138,3 +145,8 @@ def segment_sum(pixels: Tensor, label: Tensor, n_segments: int) -> Tensor:
     flat = pixels.flatten(2)
     index = label.flatten(1)[:, None].expand(-1, flat.shape[1], -1)
     return flat.new_zeros(*flat.shape[:2], n_segments).scatter_add_(2, index, flat)
+
+
+def all_but_first(n_images: int, n: int) -> Tensor:
+    """bool [B,n], False at perturbation 0."""
+    return (torch.arange(n) > 0).expand(n_images, n)

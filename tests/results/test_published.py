@@ -45,6 +45,7 @@ def test_every_row_is_in_the_grid_of_its_preset_or_not_built_yet(table):
         text = Path(CONF, "row", f"{name}.yaml").read_text()
         overrides = [d for d in yaml.safe_load(text)["defaults"] if isinstance(d, dict)]
         points.append({k.removeprefix("override /"): v for d in overrides for k, v in d.items()})
+    points = points or [{}]
     for row in table.rows:
         match = {k: v for k, v in row.match.items() if "." not in k}
         found = any(all(p.get(k) == v for k, v in match.items()) for p in points)

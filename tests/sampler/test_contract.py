@@ -25,9 +25,9 @@ N = 6
 def node_of(path: Path) -> dict:
     """A sampler's yaml as a plain node, with `/dataset@source: name` filled in as Hydra does."""
     loaded = OmegaConf.load(path)
-    node = {}
-    for entry in loaded.pop("defaults", []):
-        if entry != "_self_":
+    node, chosen = {}, loaded.pop("defaults", None)
+    for entry in OmegaConf.to_container(chosen) if chosen else []:
+        if entry != "_self_" and not next(iter(entry)).startswith("override "):
             ((key, name),) = entry.items()
             group, _, where = key.lstrip("/").partition("@")
             node[where] = OmegaConf.load(CONF / group / f"{name}.yaml")

@@ -28,7 +28,8 @@ DASHED, DOTTED = (0, (5, 2)), (0, (1, 1.5))
 LOOKS = {
     "flow": Look("Flow", "#0072B2", "neural", marker="D"),
     "ddim": Look("Diffusion", "#56B4E9", "neural", marker="D"),
-    "inpaint": Look("In-painting", "#009E73", "neural", marker="D"),
+    "ddim_fast": Look("Diffusion, few steps", "#88C9B0", "neural", marker="D"),
+    "inpaint_ddim": Look("In-painting", "#009E73", "neural", marker="D"),
     "black": Look("Black-out", "#1A1A1A"),
     "gray": Look("Gray-out", "#8C8C8C"),
     "mean": Look("Mean", "#E69F00"),

@@ -10,7 +10,8 @@ from tests.results.fake import FakeCell, FakeJob
 
 MODULES = sorted(p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "across"))
 METRICS = ("silhouette", "label_distribution", "iou", "emr", "emp", "deletion_black", "insertion_black", "deletion_blur", "insertion_blur")
-VALUES = {"l2": [1.0, 2.0], "ssim": [0.5, 0.6], "entropy_hard": [1.0, 1.5], "entropy_soft": [2.0, 2.2], "stability": [0.1, 0.2]}
+VALUES = {"l2": [1.0, 2.0], "ssim": [0.5, 0.6], "entropy_hard": [1.0, 1.5], "entropy_soft": [2.0, 2.2], "stability": [0.1, 0.2],
+          "mahalanobis": [9.0, 8.0], "mark_mass": [0.1, 0.3], "mark_effect": [0.5, 0.6]}  # fmt: skip
 METHODS = (("black", "lime"), ("blur", "lime"), ("ideal", "lime"), ("median", "lime"), ("none", "random"))
 
 
@@ -18,7 +19,8 @@ def cells():
     found = []
     for k, (sampler, explainer) in enumerate(METHODS):
         for n in (30, 70):
-            config = {"segmenter": {"n_segments": n}, "explainer": {"n_samples": 100}}
+            config = {"segmenter": {"n_segments": n}, "explainer": {"n_samples": 100}, "sampler": {"n_steps": n, "eta": 0.4}}
+            config |= {"dataset": {"spurious": {"rate": n / 100}}}
             stages = {"perturbation": {"seconds": 1.0 + k + n / 100, "images": 10}} if explainer == "lime" else {}
             status = {"device": "cpu", "stages": stages}
             choices = {"sampler": sampler, "explainer": explainer}

@@ -1,0 +1,154 @@
+"""Neural samplers beside their networks' own forwards, and DDIM beside the same work done image by image with diffusers' schedulers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Draws, Forwards, Streams
+from pomelo_lab.bench.row import Row, ratio, total, typical
+from pomelo_lab.bench.setting import Setting
+from pomelo_lab.bench.timer import Inside
+from pomelo_lab.generator.base import Generator
+from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.generator.glow import Glow
+from pomelo_lab.sampler.base import Sampler
+from pomelo_lab.sampler.black import BlackSampler
+from pomelo_lab.sampler.ddim import DDIMSampler
+from pomelo_lab.sampler.flow import FlowSampler
+from pomelo_lab.sampler.inpaint_ddim import InpaintDDIMSampler
+from pomelo_lab.segmenter.slic import SlicSegmenter
+from pomelo_lab.types import Perturbations
+
+SMALL = {"unshuffle": 2, "widths": [32, 64, 96], "attention": [2]}  # conf/generator/ddpm_small.yaml; weights do not matter for time
+
+
+def compare(
+    setting: Setting,
+    n: int = 128,
+    n_flow: int = 1000,
+    n_steps: int = 5,
+    n_single: int = 16,
+    batch_sizes: Sequence[int] = (16, 32, 64, 128),
+    segments: tuple[int, int] = (10, 70),
+) -> list[Row]:
+    """Overheads, the gain over a stock loop, and what segments cost naive samplers."""
+    shape = {"channels": 3, "size_px": setting.size_px}
+    ddpm, glow = DDPM(**shape, **SMALL, prediction="epsilon", schedule="linear"), Glow(**shape)
+    works: list[tuple[str, Sampler, Generator, int, Callable[[Tensor], Tensor]]] = [
+        ("flow", FlowSampler(generator=glow), glow, n_flow, lambda rows: glow.network([*latents(glow, rows)], reverse=True)),
+        ("ddim", DDIMSampler(generator=ddpm, n_steps=n_steps), ddpm, n, lambda rows: ddpm.output(rows, 500)),
+        ("inpaint_ddim", InpaintDDIMSampler(generator=ddpm, n_steps=n_steps), ddpm, n, lambda rows: ddpm.output(rows, 500)),
+    ]
+    rows = []
+    for name, sampler, generator, size, forward in works:
+        rows.append(beside_forwards(setting, name, sampler, generator, size, forward, batch_sizes))
+    return [*rows, *beside_diffusers(setting, ddpm, n_single, n_steps), over_segments(setting, segments)]
+
+
+def latents(glow: Glow, rows: Tensor) -> list[Tensor]:
+    """Rows of pixels as latents of the shapes that decoding takes."""
+    sizes = glow.latent_shapes
+    return [
+        part.unflatten(1, size) for part, size in zip(rows.flatten(1).split([math.prod(s) for s in sizes], 1), sizes, strict=True)
+    ]
+
+
+@torch.no_grad()
+def beside_forwards(
+    setting: Setting,
+    name: str,
+    sampler: Sampler,
+    generator: Generator,
+    n: int,
+    forward: Callable[[Tensor], Tensor],
+    batch_sizes: Sequence[int],
+) -> Row:
+    """The time of n perturbations over that of as many bare network evaluations, both at the network's best batch size."""
+    timer, evaluations = Inside(), sampler.evaluations(n)
+    rows = torch.randn(max(batch_sizes), *generator.shape)
+
+    def bare(batch_size: int, count: int = evaluations) -> None:
+        Forwards(batch_size).rows(lambda start, stop: forward(rows[: stop - start])[:, :1, :1, 0], count)
+
+    bare(batch_sizes[0], batch_sizes[0])
+    best = timer.fastest(partial(bare, count=2 * max(batch_sizes)), batch_sizes)
+    generator.forwards = Forwards(best)
+    perturb = partial(sampler.perturb, setting.batch, setting.segments, n, Streams(setting.seed))
+    runs = timer.paired({"perturb": perturb, "bare": partial(bare, best)}, setting.repeats)
+    return ratio(
+        f"{n} perturbations, {name} / bare network",
+        (runs["perturb"], total),
+        (runs["bare"], total),
+        at_most=1.10,
+        note=f"{typical(runs['perturb'], total)} and {typical(runs['bare'], total)}; {evaluations} evaluations in batches of {best}",
+    )
+
+
+@torch.no_grad()
+def beside_diffusers(setting: Setting, ddpm: DDPM, n: int, n_steps: int) -> list[Row]:
+    """Ours over one perturbation after another with DDIMInverseScheduler and DDIMScheduler; the same network, noise and images."""
+    timer, ours = Inside(), DDIMSampler(generator=ddpm, n_steps=n_steps, spacing="leading", keep_first=False)
+    ddpm.forwards = Forwards(64)
+    streams = Streams(setting.seed)
+    runs = timer.paired(
+        {"ours": lambda: ours.perturb(setting.batch, None, n, streams).image[0], "stock": lambda: stock(ours, setting, n, streams)},
+        setting.repeats,
+    )
+    here, there = runs["ours"], runs["stock"]
+    difference = (here[-1].result.int() - there[-1].result.int()).abs().float()
+    work = f"{n} perturbations of {n_steps} steps"
+    return [
+        ratio(f"ddim, image by image with diffusers / ours, {work}", (there, total), (here, total),
+              note=f"{typical(there, total)} and {typical(here, total)}"),
+        Row("same ddim images? largest difference", (float(difference.max()) / 255,), "difference", at_most=1 / 255,
+            note="8-bit images: one step is 3.9e-03"),
+    ]  # fmt: skip
+
+
+def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> Tensor:
+    """uint8 [n,C,H,W] as a short script with diffusers would make them."""
+    from diffusers import DDIMInverseScheduler, DDIMScheduler
+
+    ddpm, image = sampler.generator, setting.batch.image
+    config = {
+        "num_train_timesteps": ddpm.n_timesteps, "trained_betas": ddpm.betas.float().numpy(), "clip_sample": False,
+        "set_alpha_to_one": True, "timestep_spacing": sampler.spacing, "prediction_type": ddpm.predicts,
+    }  # fmt: skip
+    inverse, forward = DDIMInverseScheduler(**config), DDIMScheduler(**config)
+    inverse.set_timesteps(sampler.n_steps)
+    forward.set_timesteps(sampler.n_steps)
+    found, noisy = [], ddpm.scaled(image)
+    for t in inverse.timesteps:
+        noisy = inverse.step(ddpm.output(noisy, t), t, noisy).prev_sample
+    for k in range(n):
+        x = noisy
+        draws = Draws(streams, "ddim", setting.batch.image_id, [k])
+        for t in forward.timesteps:
+            noise = draws.normal(*x.shape[1:])
+            x = forward.step(ddpm.output(x, t), t, x, eta=sampler.eta, variance_noise=noise).prev_sample
+        found.append(Perturbations.quantize(ddpm.unscaled(x)))
+    return torch.cat(found)
+
+
+def over_segments(setting: Setting, counts: tuple[int, int]) -> Row:
+    """What a naive sampler's time does between few and many segments."""
+    timer, sampler = Inside(), BlackSampler()
+    works = {
+        str(count): partial(sampler.perturb, setting.batch, SlicSegmenter(n_segments=count).segment(setting.batch.image), 1000, Streams(0))
+        for count in counts
+    }
+    for work in works.values():
+        work()
+    few, many = (timer.paired(works, setting.repeats)[str(count)] for count in counts)
+    return ratio(
+        f"1000 perturbations, black, {counts[1]} / {counts[0]} segments",
+        (many, total),
+        (few, total),
+        at_most=1.25,
+        note=f"{typical(many, total)} and {typical(few, total)}",
+    )

@@ -1,0 +1,82 @@
+"""One known cause of the picture: how much the classifier depends on it, and how much of an explanation lies on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.dataset.portraits import Portraits
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class FactorMetric(Metric):
+    """What the two measures of a cause share.
+
+    Args:
+        dataset: portraits; left out of the config it is the job's data set.
+        factor: name of a cause, such as mark, glasses or hair_color.
+    Raises: ValueError for unknown causes.
+    """
+
+    dataset: Portraits
+    factor: str = "mark"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.dataset.model.check([self.factor])
+
+    def changed(self, case: Case) -> list[Tensor]:
+        """The same pictures with the factor at each of its values: [B,3,H,W] each, equal to the picture where it has that value."""
+        model = self.dataset.model
+        values = model.causes[self.factor].values(8)
+        return [self.dataset.render(model.intervene(case.batch.factors, {self.factor: v}), with_masks=False)[0] for v in values]
+
+
+@dataclass(kw_only=True)
+class FactorEffect(FactorMetric):
+    """How much the target's probability depends on one cause: its largest change when that cause alone takes another value.
+
+    Source: own; the controlled direct effect, known because the picture is rendered again. Says nothing about any explanation.
+    Cost: one query per value of the cause.
+    """
+
+    direction = None
+    symbol = "effect"
+    needs = frozenset({"classifier", "factors"})
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        images = torch.stack([case.batch.image, *self.changed(case)], 1)
+        answers = case.classifier.probability(images)  # [B,1+V,K]
+        target = case.target.to(answers.device)[:, None, None].expand(-1, answers.shape[1], 1)
+        answers = answers.gather(2, target)[..., 0].double()
+        return {"value": (answers[:, 1:] - answers[:, :1]).abs().amax(1)}
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return 1 + len(self.dataset.model.causes[self.factor].values(8))
+
+
+@dataclass(kw_only=True)
+class FactorMass(FactorMetric):
+    """Share of an attribution's absolute mass on the pixels that one cause decides.
+
+    Source: own; relevance mass (Arras et al. 2022) on a causal mask: the pixels that change when the cause alone does. Where there is no
+        mark, these are the pixels where one would be. A map of independent values scores the mask's share of the area.
+    An attribution that is zero everywhere, or not finite, gives NaN.
+    """
+
+    direction = "higher"
+    symbol = "mass"
+    needs = frozenset({"explanation", "factors"})
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        if case.explanation.attribution is None:
+            raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
+        mass = case.explanation.attribution.double().abs()
+        mask = torch.stack([(image.to(case.batch.image) != case.batch.image).any(1) for image in self.changed(case)]).any(0)
+        share = (mass * mask).flatten(1).sum(1) / mass.flatten(1).sum(1)
+        return {"value": share.where(share.isfinite(), math.nan)}

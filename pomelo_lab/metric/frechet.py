@@ -1,0 +1,66 @@
+"""Frechet distance between sets of images, in the features of an independent network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, view
+from pomelo_lab.config.hints import Count
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.metric.base import Metric, Summary
+from pomelo_lab.metric.mahalanobis import training_features
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class FrechetDistance(Metric):
+    """Squared Frechet distance of Gaussians fitted to perturbed and to held-out images, in penultimate features of an oracle: fd_oracle.
+
+    Source: Heusel et al. (2017), eq. 6, with another network: never to be compared with a published FID.
+    Args:
+        oracle: the network whose features are used; not the explained classifier.
+        n_reference: images of the test split.
+        n_per_image: the first so many perturbations of each image; perturbation 0, often the image itself, is left out.
+    Cost: n_reference features once, n_per_image features per image. A set statistic; biased upwards for few images.
+    """
+
+    direction = "lower"
+    symbol = "FD_oracle"
+    needs = frozenset({"perturbations"})
+
+    oracle: NetworkClassifier
+    n_reference: Count = 2000
+    n_per_image: Count = 8
+
+    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+        return moments(training_features(training.at("test"), self.view(classifier.device), self.n_reference)[0])
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        images = case.perturbations.image[:, 1 : 1 + self.n_per_image]
+        feature = self.view(images.device).feature(images.flatten(0, 1))
+        return {"feature": feature.unflatten(0, images.shape[:2])}
+
+    def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
+        found = moments(rows["feature"].flatten(0, 1))
+        return Summary(mean=distance(found, reference), std=None, n=len(rows["feature"]))
+
+    def view(self, device: Any) -> Any:
+        return view(self.oracle, "white_box", 256, device)
+
+
+def moments(feature: Tensor) -> dict[str, Tensor]:
+    """Mean [D] and covariance [D,D] of features [n,D], in float64."""
+    feature = feature.double()
+    return {"mean": feature.mean(0), "covariance": feature.T.cov()}
+
+
+def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))."""
+    root = torch.linalg.eigvals(a["covariance"] @ b["covariance"].to(a["covariance"])).real.clamp_min(0).sqrt().sum()
+    apart = (a["mean"] - b["mean"].to(a["mean"])).square().sum()
+    return max(0.0, float(apart + a["covariance"].trace() + b["covariance"].trace().to(apart) - 2 * root))

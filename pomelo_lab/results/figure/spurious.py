@@ -1,0 +1,40 @@
+"""How much of an explanation lies on a spurious mark, beside how much the classifier uses it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.figure.across import dot
+from pomelo_lab.results.preset import Cell
+
+METRICS = (("mark_effect", "what the classifier uses:\nchange of its answer without the mark"), ("mark_mass", "share of the attribution on the mark"))
+
+
+def draw(cells: Sequence[Cell], path: Path) -> Path:
+    """Mean and 95 % interval over images, against the rate at which mark and class go together."""
+    with style.canvas(path, 7.6, 3.9) as figure:
+        axes = figure.subplots(1, 2)
+        groups = style.seed_means(cells)
+        for axis, (metric, label) in zip(axes, METRICS, strict=True):
+            for look, group in groups if metric == "mark_mass" else groups[:1]:  # the effect does not depend on the explanation
+                points = sorted((rate(c), *interval(c.summary[metric])) for c in group if c.summary.get(metric, {}).get("mean") is not None)
+                if points:
+                    x, mean, half = zip(*points, strict=True)
+                    shown = {"color": look.colour, "ls": look.line, **dot(look)} if metric == "mark_mass" else {"color": "black", "marker": "o"}
+                    axis.errorbar(x, mean, half, elinewidth=1, capsize=2, **shown)
+            axis.set(xlabel="rate at which the mark goes with the class", ylabel=label, xticks=sorted({rate(c) for c in cells}))
+            axis.set_ylim(bottom=0)
+        style.legend(figure, [style.handle(look, **dot(look)) for look, _ in groups], rows=2)
+    return path
+
+
+def rate(cell: Cell) -> float:
+    return float(cell.config["dataset"]["spurious"]["rate"])
+
+
+def interval(found: dict) -> tuple[float, float]:
+    """Mean, half width."""
+    return found["mean"], 1.96 * (found["std"] or 0) / math.sqrt(found["n"])

@@ -1,0 +1,53 @@
+"""Perturbation in the latent space of a normalizing flow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Draws, Streams
+from pomelo_lab.config.hints import NonNegative
+from pomelo_lab.generator.glow import Glow
+from pomelo_lab.sampler.base import Sampler, all_but_first
+from pomelo_lab.types import Batch, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class FlowSampler(Sampler):
+    """Each latent dimension moves towards a random latent by a random share: z' = (1 - lambda) z + lambda z*.
+
+    Source: paper 000, section 2.4 ("flow") and Table 3. Departures: none; the paper does not say whether lambda is drawn per dimension, its
+        formula does; neither clips it.
+    Args:
+        generator: the flow; left out of the config it is the job's generator.
+        mu, sigma: lambda ~ N(mu, sigma) per dimension.
+        temperature: deviation of z*; with latent=eps, 1 = the flow's own distribution.
+        keep_first: perturbation 0 is the image itself.
+    Cost: one encoding per image, one decoding per perturbation.
+    Random: two normals per perturbation and dimension, per (image id, perturbation).
+    """
+
+    generator: Glow
+    mu: float = 0.5
+    sigma: NonNegative = 0.3
+    temperature: NonNegative = 1.0
+    keep_first: bool = True
+
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+        self.generator.check_images(batch.image)
+        with torch.no_grad():
+            latent = self.generator.forwards(self.generator.encode, batch.image)
+        size = math.prod(self.generator.shape)
+
+        def make(image: Tensor, place: Tensor, draws: Draws) -> Tensor:
+            share = self.mu + self.sigma * draws.normal(size)
+            return self.generator.decode(torch.lerp(latent[image], self.temperature * draws.normal(size), share))
+
+        chosen = all_but_first(len(batch), n) if self.keep_first else None
+        return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "flow", make, chosen))
+
+    def evaluations(self, n: int) -> int:
+        return 1 + n - (self.keep_first and n > 0)

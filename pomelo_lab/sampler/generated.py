@@ -1,0 +1,35 @@
+"""New images of a generator in place of perturbations: the reference of what it has learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pomelo_lab.batching import Draws, Streams
+from pomelo_lab.generator.base import Generator
+from pomelo_lab.sampler.base import Sampler
+from pomelo_lab.types import Batch, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class GeneratedSampler(Sampler):
+    """Unconditional samples, whatever the image: what a generator's images score by themselves.
+
+    Source: own; a reference row beside the validation images.
+    Args: generator: left out of the config it is the job's generator.
+    Cost: one generation per image drawn: one evaluation of a flow, 50 of a diffusion model.
+    Random: one normal per value, per (image id, place).
+    """
+
+    generator: Generator
+
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+        def make(image: Tensor, place: Tensor, draws: Draws) -> Tensor:
+            return self.generator.generate(draws.normal(*self.generator.shape))
+
+        self.generator.check_images(batch.image)
+        return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "generated", make))
+
+    def evaluations(self, n: int) -> int:
+        return n * self.generator.evaluations_per_image

@@ -1,0 +1,122 @@
+"""Removed segments filled by a diffusion model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pomelo_lab.batching import Draws, Streams
+from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative
+from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.generator.diffusion import Spacing, encode, inpaint, noised, resampled_places
+from pomelo_lab.sampler.base import Filler, spread
+from pomelo_lab.types import Batch, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class InpaintDDIMSampler(Filler):
+    """In-painting: denoise from noise, and merge with the equally noisy original at every step.
+
+    Source: paper 000, section 2.4 ("in-painting"), Fig. 3 and Table 3; Lugmayr et al. (2022) for resampling. Departures: none; the paper does not
+        state the deviation of the mask's blur, and its recursion index is read as the previous, noisier step.
+    Args:
+        generator: the diffusion model; left out of the config it is the job's generator.
+        rate: share of segments dropped (the paper: 0.75).
+        n_steps: denoising steps.
+        eta: share of DDPM's noise in each step.
+        known: noisy original by deterministic inversion ("inverted", the paper) or by adding noise ("q_sample", RePaint). The
+            inversion looks at the whole image: a fill then depends on what was removed, with q_sample only on what was kept.
+        sigma_px: of the Gaussian blur of the mask, whose soft edges mix original and fill; 0 = hard edges.
+        jump_length, n_resample: RePaint's resampling; n_resample 1 = none.
+        fixed_point: iterations per inversion step.
+        spacing: of the timesteps.
+    Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W], on the 8-bit grid.
+    Cost: evaluations: n_steps * (1 + fixed_point) per image ("inverted"), and n_steps * about n_resample per fill; masks that keep all cost none.
+    Random: normals per (image id, place of the mask in the call).
+    """
+
+    context = "mask"
+
+    generator: DDPM
+    rate: Fraction = 0.75
+    n_steps: Count = 50
+    eta: NonNegative = 0.8
+    known: Literal["inverted", "q_sample"] = "inverted"
+    sigma_px: NonNegative = 1.0
+    jump_length: Count = 1
+    n_resample: Count = 1
+    fixed_point: Natural = 0
+    spacing: Spacing = "trailing"
+
+    def fill(self, image: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Tensor:
+        return Perturbations.dequantize(self.stored(image, keep, streams, image_ids))
+
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+        if segments is None:
+            raise ValueError(f"{type(self).__name__}.perturb drops segments: it needs segments, got None")
+        keep = self.keep_mask(batch, segments, n, streams)
+        filled = self.stored(batch.image, spread(keep, segments.label).to(batch.image.dtype), streams, batch.image_id)
+        return Perturbations(image=filled, keep_mask=keep)
+
+    def stored(self, images: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...]) -> Tensor:
+        """[B,C,H,W], [B,N,H,W] -> uint8 [B,N,C,H,W]."""
+        self.generator.check_images(images)
+        along, shape = self.generator.path(self.n_steps, self.spacing), images.shape[1:]
+        removes = (keep < 1).flatten(2).any(2)
+        asked = removes.any(1)
+        row = asked.cumsum(0) - 1  # of an image among those with something to fill
+        places = self.noisy(images[asked]) if asked.any() else None
+
+        def make(image: Tensor, place: Tensor, draws: Draws) -> Tensor:
+            def known(k: int) -> Tensor:
+                if places is not None:
+                    return places[k][row[image]]
+                clean = self.generator.scaled(images[image])
+                return noised(clean, along.levels[k], draws.normal(*shape)) if k else clean
+
+            soft = self.blurred(keep[image, place][:, None])
+            start = draws.normal(*shape)
+            jumps = (self.jump_length, self.n_resample)
+            found = inpaint(self.generator.denoise, start, along, known, soft, self.eta, lambda: draws.normal(*shape), *jumps)
+            return self.generator.unscaled(found)
+
+        return self.generator.perturbed(images, image_ids, keep.shape[1], streams, "inpaint", make, removes)
+
+    @torch.no_grad()
+    def noisy(self, images: Tensor) -> list[Tensor] | None:
+        """The originals at every place of the path, [B,C,H,W] each; None when they are drawn instead."""
+        if self.known == "q_sample":
+            return None
+        along = self.generator.path(self.n_steps, self.spacing)
+
+        def inverted(part: Tensor) -> Tensor:
+            return torch.stack(encode(self.generator.denoise, self.generator.scaled(part), along, fixed_point=self.fixed_point), 1)
+
+        return list(self.generator.forwards(inverted, images).unbind(1))
+
+    def blurred(self, keep: Tensor) -> Tensor:
+        """Soft edges: [M,1,H,W] -> the same; what is kept everywhere stays exactly so."""
+        if self.sigma_px == 0:
+            return keep
+        kernel = self.kernel.to(keep)
+        reach = len(kernel) // 2
+        gone = F.pad(1 - keep, (reach,) * 4, mode="replicate")
+        return 1 - F.conv2d(F.conv2d(gone, kernel[None, None, None]), kernel[None, None, :, None])
+
+    @cached_property
+    def kernel(self) -> Tensor:
+        reach = max(1, round(4 * self.sigma_px))
+        place = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        weight = torch.exp(-0.5 * (place / self.sigma_px) ** 2)
+        return weight / weight.sum()
+
+    def fill_evaluations(self, n: int) -> int:
+        once = self.n_steps * (1 + self.fixed_point) if self.known == "inverted" and n else 0
+        places = resampled_places(self.n_steps, self.jump_length, self.n_resample)
+        down = sum(after < before for before, after in zip(places, places[1:], strict=False))
+        return once + n * down
