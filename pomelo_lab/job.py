@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -116,7 +117,8 @@ class Job:
 
     def _shared(self, role: str, node: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
         node = self.config[role] if node is None else node
-        weights = file_digest(node["weights"]) if node.get("weights") else None  # a file may be overwritten while the process lives
+        place = node.get("weights")  # a file may be overwritten while the process lives
+        weights = file_digest(place) if place and Path(place).exists() else None
         key = digest({"node": node, "weights": weights, "supplied": supplied, "device": str(self.device)})
         if key not in _components:
             _components[key] = build(node, **supplied)

@@ -181,9 +181,9 @@ class DDPM(Generator):
     def predicts(self) -> Prediction:
         return self._scheduler.get("prediction_type", self.prediction)
 
-    def path(self, n_steps: int, spacing: Spacing = "trailing") -> Path:
-        """A respaced chain of n_steps."""
-        return path(self.levels, n_steps, spacing)
+    def path(self, n_steps: int, spacing: Spacing = "trailing", depth: float = 1.0) -> Path:
+        """A respaced chain of n_steps over the first share `depth` of the timesteps."""
+        return path(self.levels[: max(1, round(depth * len(self.levels)))], n_steps, spacing)
 
     # --- network --------------------------------------------------------------------------------------------------
 

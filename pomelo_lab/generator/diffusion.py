@@ -206,8 +206,8 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def solver(name: str, beta: Tensor, n: int, prediction: Prediction = "epsilon") -> Any:
-    """A fresh few-step scheduler of diffusers over n trailing steps of a schedule; stateful: one per batch of images."""
+def solver(name: str, beta: Tensor, n: int, prediction: Prediction = "epsilon", spacing: Spacing = "trailing") -> Any:
+    """A fresh few-step scheduler of diffusers over n steps of a schedule; stateful: one per batch of images."""
     import diffusers
 
     kind, extra = SOLVERS[name]
@@ -215,7 +215,7 @@ def solver(name: str, beta: Tensor, n: int, prediction: Prediction = "epsilon") 
         num_train_timesteps=len(beta),
         trained_betas=beta.float().numpy(),
         prediction_type=prediction,
-        timestep_spacing="trailing",
+        timestep_spacing=spacing,
         **extra,
     )
     scheduler.set_timesteps(n)

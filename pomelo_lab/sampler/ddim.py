@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Draws, Streams
-from pomelo_lab.config.hints import Count, Natural, NonNegative
+from pomelo_lab.config.hints import Count, Natural, NonNegative, Range
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Path, Spacing, decode, encode, path, solver
 from pomelo_lab.sampler.base import Sampler, all_but_first
@@ -29,7 +29,9 @@ class DDIMSampler(Sampler):
         eta: share of DDPM's noise in each step; 0 = reconstruction.
         n_encode: inversion steps; None = n_steps, on the same timesteps. They are shared by all perturbations of an image.
         fixed_point: iterations per inversion step that make it exact (0 = the paper's plain inversion).
-        solver: ddim, or a few-step scheduler of diffusers (dpm++, sde-dpm++, unipc, deis), which knows no eta.
+        solver: ddim, or a few-step scheduler of diffusers (dpm++, sde-dpm++, unipc, deis), which knows neither eta nor clip.
+        depth: share of the schedule that is inverted; 1 = to pure noise. A cosine schedule ends at a level of 2e-9, where float32 keeps nothing of
+            the image: at 0.98 (level 1e-3) the round trip of the shipped network is many times more exact.
         spacing: of the timesteps.
         clip: clamp the clean estimate while denoising.
         keep_first: perturbation 0 is the image itself.
@@ -44,6 +46,7 @@ class DDIMSampler(Sampler):
     n_encode: Count | None = None
     fixed_point: Natural = 0
     solver: Literal["ddim", "dpm++", "sde-dpm++", "unipc", "deis"] = "ddim"
+    depth: Annotated[float, Range(above=0, high=1)] = 1.0
     spacing: Spacing = "trailing"
     clip: bool = False
     keep_first: bool = True
@@ -53,8 +56,8 @@ class DDIMSampler(Sampler):
         """A start beyond the path, more noise than DDPM has, a solver asked for what it cannot do."""
         if given.get("start", 0) >= given.get("n_steps", 50):
             yield f"start must be below n_steps={given.get('n_steps', 50)}, got {given['start']}"
-        if given.get("solver", "ddim") != "ddim" and (given.get("start", 0) or given.get("spacing", "trailing") != "trailing"):
-            yield f"solver={given['solver']} starts at the noisy end of trailing timesteps: set start=0 and spacing=trailing"
+        if given.get("solver", "ddim") != "ddim" and given.get("start", 0):
+            yield f"solver={given['solver']} starts at the noisy end: set start=0, got {given['start']}"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,12 +84,12 @@ class DDIMSampler(Sampler):
         """From there to images in [-1,1]."""
         if self.solver != "ddim":
             return self.solved(x, draws)
-        along, shape = self.generator.path(self.n_steps, self.spacing), x.shape[1:]
+        along, shape = self.generator.path(self.n_steps, self.spacing, self.depth), x.shape[1:]
         return decode(self.generator.denoise, x, along, self.n_steps - self.start, self.eta, lambda _: draws.normal(*shape), self.clip)
 
     def solved(self, x: Tensor, draws: Draws) -> Tensor:
         """The same with a few-step scheduler of diffusers."""
-        scheduler = solver(self.solver, self.generator.betas, self.n_steps, self.generator.predicts)
+        scheduler = self.scheduler
         noise = {"variance_noise": None} if self.solver.startswith("sde") else {}
         for t in scheduler.timesteps.tolist():
             noise = {name: draws.normal(*x.shape[1:]) for name in noise}
@@ -94,14 +97,23 @@ class DDIMSampler(Sampler):
         return x
 
     @property
+    def scheduler(self) -> Any:
+        """A fresh few-step scheduler: it remembers its last steps."""
+        betas = self.generator.betas
+        return solver(self.solver, betas[: round(self.depth * len(betas))], self.n_steps, self.generator.predicts, self.spacing)
+
+    @property
     def encoding_path(self) -> Path:
-        """From the image to the place where denoising starts."""
-        along = self.generator.path(self.n_steps, self.spacing)
+        """From the image to the timestep where denoising starts."""
+        along = self.generator.path(self.n_steps, self.spacing, self.depth)
         stop = self.n_steps - self.start
-        if self.n_encode is None:
+        if self.solver == "ddim" and self.n_encode is None:
             return Path(along.timesteps[:stop], along.levels[: stop + 1])
-        return path(self.generator.levels[: along.timesteps[stop - 1] + 1], self.n_encode, "trailing")
+        top = along.timesteps[stop - 1] if self.solver == "ddim" else int(self.scheduler.timesteps[0])
+        n = self.n_encode or self.n_steps
+        n = min(n, top + 1) if n <= len(self.generator.levels) else n  # a late start has fewer timesteps before it
+        return path(self.generator.levels[: top + 1], n, "trailing")
 
     def evaluations(self, n: int) -> int:
-        once = (self.n_encode or self.n_steps - self.start) * (1 + self.fixed_point)
+        once = self.encoding_path.n * (1 + self.fixed_point)
         return once + (n - (self.keep_first and n > 0)) * (self.n_steps - self.start)

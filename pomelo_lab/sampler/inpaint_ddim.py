@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.batching import Draws, Streams
-from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative
+from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Range
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Spacing, encode, inpaint, noised, resampled_places
 from pomelo_lab.sampler.base import Filler, spread
@@ -34,6 +34,7 @@ class InpaintDDIMSampler(Filler):
         sigma_px: of the Gaussian blur of the mask, whose soft edges mix original and fill; 0 = hard edges.
         jump_length, n_resample: RePaint's resampling; n_resample 1 = none.
         fixed_point: iterations per inversion step.
+        depth: share of the schedule that is used, see DDIMSampler.
         spacing: of the timesteps.
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W], on the 8-bit grid.
     Cost: evaluations: n_steps * (1 + fixed_point) per image ("inverted"), and n_steps * about n_resample per fill; masks that keep all cost none.
@@ -51,6 +52,7 @@ class InpaintDDIMSampler(Filler):
     jump_length: Count = 1
     n_resample: Count = 1
     fixed_point: Natural = 0
+    depth: Annotated[float, Range(above=0, high=1)] = 1.0
     spacing: Spacing = "trailing"
 
     def fill(self, image: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Tensor:
@@ -66,7 +68,7 @@ class InpaintDDIMSampler(Filler):
     def stored(self, images: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...]) -> Tensor:
         """[B,C,H,W], [B,N,H,W] -> uint8 [B,N,C,H,W]."""
         self.generator.check_images(images)
-        along, shape = self.generator.path(self.n_steps, self.spacing), images.shape[1:]
+        along, shape = self.generator.path(self.n_steps, self.spacing, self.depth), images.shape[1:]
         removes = (keep < 1).flatten(2).any(2)
         asked = removes.any(1)
         row = asked.cumsum(0) - 1  # of an image among those with something to fill
@@ -92,7 +94,7 @@ class InpaintDDIMSampler(Filler):
         """The originals at every place of the path, [B,C,H,W] each; None when they are drawn instead."""
         if self.known == "q_sample":
             return None
-        along = self.generator.path(self.n_steps, self.spacing)
+        along = self.generator.path(self.n_steps, self.spacing, self.depth)
 
         def inverted(part: Tensor) -> Tensor:
             return torch.stack(encode(self.generator.denoise, self.generator.scaled(part), along, fixed_point=self.fixed_point), 1)

@@ -214,8 +214,8 @@ def problems(**given):
 @pytest.mark.parametrize(("wrong", "text"), [
     ({"start": 50}, "sampler.start must be below n_steps=50, got 50"),
     ({"n_steps": 4, "start": 5}, "sampler.start must be below n_steps=4, got 5"),
-    ({"solver": "unipc", "start": 1}, "sampler.solver=unipc starts at the noisy end of trailing timesteps: set start=0 and spacing=trailing"),
-    ({"solver": "deis", "spacing": "leading"}, "sampler.solver=deis starts at the noisy end of trailing timesteps"),
+    ({"solver": "unipc", "start": 1}, "sampler.solver=unipc starts at the noisy end: set start=0, got 1"),
+    ({"depth": 0.0}, "sampler.depth must be > 0, got 0.0"),
     ({"solver": "dpm"}, "sampler.solver must be one of 'ddim', 'dpm\\+\\+'"),
     ({"eta": -0.1}, "sampler.eta must be >= 0, got -0.1"),
     ({"n_steps": 0}, "sampler.n_steps must be >= 1, got 0"),
@@ -248,3 +248,13 @@ def test_more_steps_than_the_generator_has_are_refused():
     for wrong in ({"n_steps": 11}, {"n_steps": 4, "n_encode": 11}):
         with pytest.raises(ValueError, match=r"must be in 1\.\.10, the generator's n_timesteps, got 11"):
             perturbed(generator=tiny_ddpm(n_timesteps=10), **wrong)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm++"])
+def test_depth_ends_the_path_at_a_share_of_the_schedule(solver):
+    sampler = DDIMSampler(generator=tiny_ddpm(), n_steps=10, n_encode=50, depth=0.98, solver=solver)
+    assert sampler.encoding_path.n == 50 and sampler.encoding_path.timesteps[-1] == 979
+    if solver == "ddim":
+        assert sampler.generator.path(10, depth=0.98).timesteps == tuple(range(97, 980, 98))
+    else:
+        assert int(sampler.scheduler.timesteps[0]) == 979
