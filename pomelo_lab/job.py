@@ -1,4 +1,4 @@
-"""One point of a grid: its components, built when they are needed, and its artefacts, pulled when they are needed.
+"""One point of a grid: its artefacts, pulled when they are needed.
 
 Every stage is one method that returns the artefact of a group of images from the store, or makes it from the artefacts
 before it. Nothing is computed that a stored artefact already holds, and what a fingerprint contains is written down
@@ -11,36 +11,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import BlackBox, Classifier, view
-from pomelo_lab.config.build import build
-from pomelo_lab.config.fingerprint import canonical, digest, file_digest
-from pomelo_lab.config.signature import hints, injected_role, locate, parameters, role_of
-from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.generator.base import Generator
+from pomelo_lab.classifier.base import BlackBox, view
+from pomelo_lab.components import Components
+from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.results.store import GROUP, Shard, Store
-from pomelo_lab.sampler.base import Sampler
-from pomelo_lab.segmenter.base import Segmenter
 from pomelo_lab.types import Batch, Case, Explanation, Perturbations, Segments
 
-_components: dict[str, Any] = {}  # classifiers, data sets and generators live as long as the process: jobs of a grid share them
 
-
-def release_components() -> None:
-    """Forget the components that jobs of this process share (models and data sets)."""
-    _components.clear()
-
-
-class Job:
+class Job(Components):
     """The stages of one configuration over its images.
 
     Args:
@@ -50,101 +35,21 @@ class Job:
     """
 
     def __init__(self, config: Mapping[str, Any], store: Store, device: torch.device | str = "cpu") -> None:
-        self.config = config
+        super().__init__(config, device)
         self.store = store
-        self.device = torch.device(device)
         self.streams = Streams(config["seed"])
         self._memo: dict[tuple[str, str, int], Any] = {}
         self._siblings: dict[str, Job] = {}
-
-    # --- components -----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        return self._shared("dataset")
-
-    @cached_property
-    def classifier(self) -> Classifier:
-        node = self._with_weights(self.config["classifier"])
-        return self._shared("classifier", node, num_classes=self.dataset.num_classes).to(self.device)
-
-    @cached_property
-    def generator(self) -> Generator | None:
-        if not self.config.get("generator"):
-            return None
-        return self._with_networks(self._with_weights(self.config["generator"]))
-
-    def _with_weights(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        from pomelo_lab.train import ensure_weights
-
-        return ensure_weights(node, self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
-
-    def _node(self, role: str) -> Any:
-        return self._with_weights_inside(self.config[role])
-
-    def _with_weights_inside(self, node: Any) -> Any:
-        """A node whose own networks (the generator of a metric's filler) know their weights."""
-        if not isinstance(node, Mapping):
-            return node
-        inner = {name: self._with_weights_inside(value) for name, value in node.items()}
-        return self._with_weights(inner) if is_network(node) else inner
-
-    def _with_networks(self, node: Any) -> Any:
-        """The same with those networks built, shared by all that name them."""
-        if is_network(node):
-            return self._shared("network", node, batch_size=self.batch_size).to(self.device)
-        return {name: self._with_networks(value) for name, value in node.items()} if isinstance(node, Mapping) else node
-
-    @cached_property
-    def segmenter(self) -> Segmenter:
-        return build(self.config["segmenter"])
-
-    @cached_property
-    def sampler(self) -> Sampler:
-        return build(self._with_networks(self._node("sampler")), **self._supplied("sampler"))
-
-    @cached_property
-    def explainer(self) -> Explainer | None:
-        return build(self._with_networks(self._node("explainer")), **self._supplied("explainer"))
-
-    @cached_property
-    def metrics(self) -> dict[str, Metric]:
-        return {name: build(self._with_networks(node), **self._supplied_to(node)) for name, node in self._metric_nodes.items()}
-
-    @cached_property
-    def _metric_nodes(self) -> dict[str, Any]:
-        return {name: self._with_weights_inside(node) for name, node in self.config["metrics"].items() if node}
-
-    def _shared(self, role: str, node: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
-        node = self.config[role] if node is None else node
-        place = node.get("weights")  # a file may be overwritten while the process lives
-        weights = file_digest(place) if place and Path(place).exists() else None
-        key = digest({"node": node, "weights": weights, "supplied": supplied, "device": str(self.device)})
-        if key not in _components:
-            _components[key] = build(node, **supplied)
-        return _components[key]
-
-    def _supplied(self, role: str) -> dict[str, Any]:
-        return self._supplied_to(self.config[role])
-
-    def _supplied_to(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        return {role: getattr(self, role) for role in self._injected(node)}
-
-    def _injected(self, node: Mapping[str, Any]) -> list[str]:
-        """Roles of the job that a component asks for in its constructor and its yaml leaves out."""
-        target = locate(node["_target_"])
-        asked = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in node)
-        return sorted({role_of(role) for role in asked if role is not None} & set(self.config))
 
     # --- what determines what -------------------------------------------------------------------------------------
 
     def _science(self, role: str) -> Any:
         """Canonical form of a component with everything the job injects into it."""
-        node = self._node(role)
+        node = self.node(role)
         return self._science_of(node) if node else None
 
     def _science_of(self, node: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
-        return {**canonical(node, drop), **{f"job.{role}": getattr(self, f"{role}_science") for role in self._injected(node)}}
+        return {**canonical(node, drop), **{f"job.{role}": getattr(self, f"{role}_science") for role in self.injected(node)}}
 
     @cached_property
     def dataset_science(self) -> dict[str, Any]:
@@ -197,7 +102,7 @@ class Job:
     def reference_science(self, name: str) -> dict[str, Any]:
         training = {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
         return {
-            "metric": self._science_of(self._metric_nodes[name], ("n_images",)),
+            "metric": self._science_of(self.metric_nodes[name], ("n_images",)),
             "dataset": training,
             "classifier": self.classifier_science,
         }
@@ -205,7 +110,7 @@ class Job:
     def metric_science(self, name: str) -> dict[str, Any]:
         """A score is determined by its metric and by what the metric looks at."""
         metric = self.metrics[name]
-        found = {"metric": self._science_of(self._metric_nodes[name], ("n_images",)), "dataset": self.dataset_science}
+        found = {"metric": self._science_of(self.metric_nodes[name], ("n_images",)), "dataset": self.dataset_science}
         if {"classifier", "white_box"} & metric.needs:
             found |= {"classifier": self.classifier_science, "target": self.config["target"]}
         if "segments" in metric.needs:
@@ -273,11 +178,6 @@ class Job:
             self.store.drop("explanation", digest(self.explanation_science))
         for name in self.metrics:
             self.store.drop("metric", digest(self.metric_science(name)))
-
-    @property
-    def batch_size(self) -> int:
-        """Forwards at once: small batches stay in a CPU's cache, large ones fill an accelerator."""
-        return self.config["batch_size"] or (64 if self.device.type == "cpu" else 1024)
 
     def forget(self) -> None:
         """Drop what is held in memory for the group at hand."""
@@ -474,12 +374,6 @@ class Job:
             return shard
 
         return self._once(kind, f"{fingerprint}-{size}", group, get)
-
-
-def is_network(node: Any) -> bool:
-    """Whether a config node describes a trained network."""
-    target = locate(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
-    return isinstance(target, type) and issubclass(target, TrainableNetwork)
 
 
 def tensors_of(explanation: Explanation) -> dict[str, Tensor]:

@@ -142,7 +142,8 @@ def test_a_callable_cannot_be_trained(tmp_path):
 
 def test_several_processes_learn_what_one_does(tmp_path):
     """All draws of a step are made for the whole batch, and each process takes its share of it."""
-    node = {"_target_": "pomelo_lab.generator.ddpm.DDPM", "unshuffle": 1, "widths": [8, 8], "norm_groups": 4, "head_dim": 4, "channels": None}
+    shape = {"unshuffle": 1, "widths": [8], "attention": [], "norm_groups": 4, "head_dim": 4, "channels": None}
+    node = {"_target_": "pomelo_lab.generator.ddpm.DDPM", **shape}
     recipe = {**RECIPE, "epochs": 1, "optimizer": "sgd", "lr": 0.01, "ema": 0.5}
     one, two = (train_component({**node, "size_px": None}, DATA, recipe, tmp_path / str(n), device="cpu", devices=n) for n in (1, 2))
     assert one.parent.name == two.parent.name

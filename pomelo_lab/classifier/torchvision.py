@@ -41,17 +41,11 @@ class TorchvisionClassifier(TrainableClassifier):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Unknown architecture, or a stem that the architecture does not have; found before weights load."""
-        name, known = given.get("architecture", "resnet18"), architectures()
+        name, known = given["architecture"], architectures()
         if name not in known:
             yield f"architecture {name!r} is unknown to torchvision{did_you_mean(name, known)}; it has {', '.join(known)}"
-        elif given.get("stem") == "small" and not is_resnet(name):
+        elif given["stem"] == "small" and not is_resnet(name):
             yield f"stem=small is for ResNets only, got architecture={name}"
-
-    def __post_init__(self) -> None:
-        problems = list(self.config_problems({"architecture": self.architecture, "stem": self.stem}))
-        if problems:
-            raise ValueError("; ".join(f"classifier.{text}" for text in problems))
-        super().__post_init__()
 
     def make_network(self) -> nn.Module:
         ensure()

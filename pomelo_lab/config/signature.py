@@ -10,7 +10,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pomelo_lab.config.hints import Local, Range, Weights
@@ -29,10 +29,18 @@ class Component:
     revision: ClassVar[int] = 1  # raise it when the numbers a component gives change: stored results then no longer match
 
     def __post_init__(self) -> None:
-        values = {name: getattr(self, name) for name in parameters(type(self)) if hasattr(self, name)}
-        found = list(value_problems(type(self), values, role_of(type(self))))
+        values, role = {name: getattr(self, name) for name in parameters(type(self)) if hasattr(self, name)}, role_of(type(self))
+        found = list(value_problems(type(self), values, role)) or [f"{role}.{text}" for text in self.config_problems(values)]
         if found:
             raise ValueError("; ".join(found))
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterable[str]:
+        """What is wrong with values that are right one by one, in words that follow the component's key and a dot.
+
+        Args: given: every argument, defaults included, but for those that the job supplies.
+        """
+        return ()
 
 
 def role_of(target: type) -> str:
@@ -162,7 +170,18 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
             found.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
     found += value_problems(target, {n: v for n, v in given.items() if n in known and v != MISSING}, key, injectable)
     if not found and hasattr(target, "config_problems"):
-        found += [f"{key}.{text}" for text in target.config_problems(given)]
+        found += [f"{key}.{text}" for text in target.config_problems({**defaults(target), **given})]
+    return found
+
+
+def defaults(target: type) -> dict[str, Any]:
+    """The values that the constructor of a dataclass gives to arguments left out."""
+    found = {}
+    for one in dataclasses.fields(target):
+        if one.default is not dataclasses.MISSING:
+            found[one.name] = one.default
+        elif one.default_factory is not dataclasses.MISSING:
+            found[one.name] = one.default_factory()
     return found
 
 

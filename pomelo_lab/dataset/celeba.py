@@ -77,8 +77,6 @@ class CelebA(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for problem in self.config_problems(vars(self)):
-            raise ValueError(f"dataset.{problem}")
         self.provides = self.features(vars(self))
         self.part_names = PARTS if self.masked_only else ()
         lists = places(Path(self.root), ("", "celeba", "Anno", "Eval", "celeba/Anno", "celeba/Eval"))
@@ -105,15 +103,15 @@ class CelebA(Dataset):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
         found = []
-        task, hq = given.get("task", "hair"), given.get("frame", "aligned") == "hq"
+        task, hq = given["task"], given["frame"] == "hq"
         if task != "hair" and task not in ATTRIBUTES:
             found.append(f"task must be 'hair' or one of CelebA's 40 attributes, got {task!r}{did_you_mean(task, ('hair', *ATTRIBUTES))}")
-        if hq and given.get("masks_root") in (None, MISSING):
+        if hq and given["masks_root"] in (None, MISSING):
             found.append("masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder")
-        if hq and given.get("crop_px") is not None:
+        if hq and given["crop_px"] is not None:
             found.append(f"crop_px must be null with frame 'hq' (its images are square already), got {given['crop_px']}")
         for name in ("masks_root", "masked_only"):
-            if not hq and given.get(name):
+            if not hq and given[name]:
                 found.append(f"{name} needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit the aligned images")
         return found
 

@@ -59,8 +59,6 @@ class ImageFolder(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for problem in self.config_problems(vars(self)):
-            raise ValueError(f"dataset.{problem}")
         self._folder = Path(self.root)
         if not self._folder.is_dir():
             raise missing_file("the folder dataset.root", self._folder, LAYOUT)
@@ -80,7 +78,7 @@ class ImageFolder(Dataset):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
-        total = given.get("val_fraction", cls.val_fraction) + given.get("test_fraction", cls.test_fraction)
+        total = given["val_fraction"] + given["test_fraction"]
         return [f"val_fraction + test_fraction must be < 1, got {total:g}"] if total >= 1 else []
 
     @property

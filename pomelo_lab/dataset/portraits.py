@@ -66,16 +66,13 @@ class Portraits(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = self.config_problems({"spurious": self.spurious})
-        if problems:
-            raise ValueError("; ".join(f"dataset.{text}" for text in problems))
         self.spurious = {**NO_MARK, **self.spurious}
         self.model = CausalModel((*CAUSES, mark_cause(self.spurious["attribute"], float(self.spurious["rate"]))))
 
     @classmethod
     def config_problems(cls, given: dict) -> list[str]:
         """What is wrong with `spurious`, in words."""
-        spurious = given.get("spurious") or {}
+        spurious = given["spurious"] or {}
         unknown = [key for key in spurious if key not in NO_MARK]
         found = [f"spurious.{key} is unknown{did_you_mean(str(key), NO_MARK)}; it takes attribute, rate" for key in unknown]
         names = (*ATTRIBUTES, *HAIR_COLORS)

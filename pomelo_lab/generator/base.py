@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,15 +43,20 @@ class Generator(TrainableNetwork):
         """(C, H, W) of the images."""
         return self.channels, self.size_px, self.size_px
 
+    evaluations_per_image: ClassVar[int] = 1  # of `generate` with its defaults
+
     @abstractmethod
-    def generate(self, noise: Tensor) -> Tensor:
+    def generate(self, noise: Tensor, **how: Any) -> Tensor:
         """New images from standard normals, both [M,C,H,W]; images in [0,1]."""
 
-    evaluations_per_image: ClassVar[int] = 1  # of `generate`
+    def sample(self, n: int, rng: torch.Generator, temperature: float = 1.0, **how: Any) -> Tensor:
+        """n new images [n,C,H,W] in [0,1].
 
-    @abstractmethod
-    def sample(self, n: int, rng: torch.Generator) -> Tensor:
-        """n new images [n,C,H,W] in [0,1]."""
+        Args: temperature: deviation of the noise; below 1 = more typical images of a flow. how: options of `generate`.
+        Random: all numbers from `rng`, on the CPU, so that they are the same on every device.
+        """
+        noise = temperature * torch.randn(n, *self.shape, generator=rng)
+        return self.forwards(lambda part: self.generate(part.to(self.device), **how), noise)
 
     def check_images(self, images: Tensor) -> None:
         """Raises ValueError when images [...,C,H,W] are not of the shape that the network was made for."""

@@ -54,13 +54,11 @@ class Glow(Generator):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Images that cannot be halved once per block."""
-        side, fold = given.get("size_px"), 2 ** given.get("n_blocks", 4)
+        side, fold = given["size_px"], 2 ** given["n_blocks"]
         if side and side % fold:
             yield f"size_px must be a multiple of {fold} (2 to the power of n_blocks), got {side}"
 
     def __post_init__(self) -> None:
-        if found := list(self.config_problems(vars(self))):
-            raise ValueError("; ".join(f"generator.{text}" for text in found))
         super().__post_init__()
         self.network.freeze()
 
@@ -133,11 +131,6 @@ class Glow(Generator):
         if self.latent != "eps":
             raise ValueError("generator.latent=raw has no standard normal to sample from: use generator.latent=eps")
         return self.decode(noise.flatten(1))
-
-    def sample(self, n: int, rng: torch.Generator, temperature: float = 1.0, batch_size: int = 64) -> Tensor:
-        """n new images. Args: temperature: deviation of the latents; below 1 = more typical images (latent=eps only)."""
-        noise = temperature * torch.randn(n, *self.shape, generator=rng)
-        return torch.cat([self.generate(part.to(self.device)) for part in noise.split(batch_size)])
 
     def training_module(self, recipe: Recipe, dataset: Any) -> Training:
         from pomelo_lab.generator.glow_training import GlowTraining

@@ -42,17 +42,12 @@ class IdealSampler(Sampler):
     p_change: Fraction = 0.5
     keep_first: bool = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if problems := self.config_problems({"factors": self.factors}):
-            raise ValueError("; ".join(f"sampler.{text}" for text in problems))
-
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
         """Unknown names in `factors`."""
         groups = tuple(dict.fromkeys(cause.group for cause in CAUSES))
         known = (*groups, *(cause.name for cause in CAUSES), "mark")
-        unknown = [name for name in given.get("factors") or () if name not in known]
+        unknown = [name for name in given["factors"] if name not in known]
         return [
             f"factors: {name!r} is no cause of portraits{did_you_mean(str(name), known)}; expected a group ({', '.join(groups)}) or a cause"
             for name in unknown

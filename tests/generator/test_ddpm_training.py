@@ -11,7 +11,7 @@ from pomelo_lab.training.recipe import Recipe
 from tests.generator import toy
 from tests.tiny import batch_of, tiny_image
 
-TINY = {"channels": 1, "size_px": 8, "unshuffle": 2, "widths": [8, 8], "norm_groups": 4, "head_dim": 4, "n_timesteps": 100}
+TINY = {"channels": 1, "size_px": 8, "unshuffle": 2, "widths": [8, 8], "attention": [1], "norm_groups": 4, "head_dim": 4, "n_timesteps": 100}
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 
 

@@ -240,8 +240,8 @@ def test_mixing_starts_as_a_rotation():
 
 
 def test_samples_decode_the_drawn_normals():
-    generator = shaken(tiny())
-    found = generator.sample(5, torch.Generator().manual_seed(0), temperature=0.7, batch_size=2)
+    generator = shaken(tiny(batch_size=2))
+    found = generator.sample(5, torch.Generator().manual_seed(0), temperature=0.7)
     torch.testing.assert_close(found, generator.decode(0.7 * normal(5, 768)), atol=1e-5, rtol=0)
     assert found.shape == (5, 3, 16, 16)
 

@@ -1,0 +1,126 @@
+"""The live objects of one configuration: built when they are needed, shared by all jobs of the process that name the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pomelo_lab.classifier.base import Classifier
+from pomelo_lab.config.build import build
+from pomelo_lab.config.fingerprint import digest, file_digest
+from pomelo_lab.config.signature import hints, injected_role, locate, parameters, role_of
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.generator.base import Generator
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.network import TrainableNetwork
+from pomelo_lab.sampler.base import Sampler
+from pomelo_lab.segmenter.base import Segmenter
+
+_alive: dict[str, Any] = {}  # classifiers, data sets and generators live as long as the process: jobs of a grid share them
+
+
+class Components:
+    """The components that a configuration names.
+
+    Args:
+        config: resolved plain mapping with the top-level keys of conf/run.yaml.
+        device: where networks run.
+    Cost: the first use of a network without weights trains it.
+    """
+
+    def __init__(self, config: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        self.config = config
+        self.device = torch.device(device)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return self._shared("dataset")
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        node = self._with_weights(self.config["classifier"])
+        return self._shared("classifier", node, num_classes=self.dataset.num_classes).to(self.device)
+
+    @cached_property
+    def generator(self) -> Generator | None:
+        if not self.config.get("generator"):
+            return None
+        return self._with_networks(self._with_weights(self.config["generator"]))
+
+    def _with_weights(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        from pomelo_lab.train import ensure_weights
+
+        return ensure_weights(node, self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
+
+    def node(self, role: str) -> Any:
+        return self._with_weights_inside(self.config[role])
+
+    def _with_weights_inside(self, node: Any) -> Any:
+        """A node whose own networks (the generator of a metric's filler) know their weights."""
+        if not isinstance(node, Mapping):
+            return node
+        inner = {name: self._with_weights_inside(value) for name, value in node.items()}
+        return self._with_weights(inner) if is_network(node) else inner
+
+    def _with_networks(self, node: Any) -> Any:
+        """The same with those networks built, shared by all that name them."""
+        if is_network(node):
+            return self._shared("network", node, batch_size=self.batch_size).to(self.device)
+        return {name: self._with_networks(value) for name, value in node.items()} if isinstance(node, Mapping) else node
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        return build(self.config["segmenter"])
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        return build(self._with_networks(self.node("sampler")), **self._supplied("sampler"))
+
+    @cached_property
+    def explainer(self) -> Explainer | None:
+        return build(self._with_networks(self.node("explainer")), **self._supplied("explainer"))
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        return {name: build(self._with_networks(node), **self._supplied_to(node)) for name, node in self.metric_nodes.items()}
+
+    @cached_property
+    def metric_nodes(self) -> dict[str, Any]:
+        return {name: self._with_weights_inside(node) for name, node in self.config["metrics"].items() if node}
+
+    def _shared(self, role: str, node: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
+        node = self.config[role] if node is None else node
+        place = node.get("weights")  # a file may be overwritten while the process lives
+        weights = file_digest(place) if place and Path(place).exists() else None
+        key = digest({"node": node, "weights": weights, "supplied": supplied, "device": str(self.device)})
+        if key not in _alive:
+            _alive[key] = build(node, **supplied)
+        return _alive[key]
+
+    def _supplied(self, role: str) -> dict[str, Any]:
+        return self._supplied_to(self.config[role])
+
+    def _supplied_to(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        return {role: getattr(self, role) for role in self.injected(node)}
+
+    def injected(self, node: Mapping[str, Any]) -> list[str]:
+        """Roles of the job that a component asks for in its constructor and its yaml leaves out."""
+        target = locate(node["_target_"])
+        asked = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in node)
+        return sorted({role_of(role) for role in asked if role is not None} & set(self.config))
+
+    @property
+    def batch_size(self) -> int:
+        """Forwards at once: small batches stay in a CPU's cache, large ones fill an accelerator."""
+        return self.config["batch_size"] or (64 if self.device.type == "cpu" else 1024)
+
+
+def is_network(node: Any) -> bool:
+    """Whether a config node describes a trained network."""
+    target = locate(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
+    return isinstance(target, type) and issubclass(target, TrainableNetwork)
