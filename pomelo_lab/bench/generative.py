@@ -24,8 +24,6 @@ from pomelo_lab.sampler.inpaint_ddim import InpaintDDIMSampler
 from pomelo_lab.segmenter.slic import SlicSegmenter
 from pomelo_lab.types import Perturbations
 
-SMALL = {"unshuffle": 2, "widths": [32, 64, 96], "attention": [2]}  # conf/generator/ddpm_small.yaml; weights do not matter for time
-
 
 def compare(
     setting: Setting,
@@ -38,7 +36,7 @@ def compare(
 ) -> list[Row]:
     """Overheads, the gain over a stock loop, and what segments cost naive samplers."""
     shape = {"channels": 3, "size_px": setting.size_px}
-    ddpm, glow = DDPM(**shape, **SMALL, prediction="epsilon", schedule="linear"), Glow(**shape)
+    ddpm, glow = DDPM(**shape, prediction="epsilon", schedule="linear"), Glow(**shape)
     works: list[tuple[str, Sampler, Generator, int, Callable[[Tensor], Tensor]]] = [
         ("flow", FlowSampler(generator=glow), glow, n_flow, lambda rows: glow.network([*latents(glow, rows)], reverse=True)),
         ("ddim", DDIMSampler(generator=ddpm, n_steps=n_steps), ddpm, n, lambda rows: ddpm.output(rows, 500)),

@@ -54,7 +54,7 @@ def path(level: Tensor, n: int, spacing: Spacing = "trailing") -> Path:
     """
     total = len(level)
     if not 1 <= n <= total:
-        raise ValueError(f"n_steps must be in 1..{total}, the generator's n_timesteps, got {n}")
+        raise ValueError(f"n_steps must be in 1..{total}, the timesteps of the chain, got {n}")
     if spacing == "trailing":
         chosen = [round(total * k / n) - 1 for k in range(1, n + 1)]
     elif spacing == "leading":

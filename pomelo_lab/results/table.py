@@ -24,7 +24,7 @@ class Entry:
     """One number of ours beside the printed one.
 
     state: "done"; "undefined" (no finite value); "not scored" (the job leaves this metric out); "missing", "running",
-        "interrupted", "failed"; "not built" (the row's component or the metric does not exist in this version).
+        "interrupted", "failed"; "not built" (the row's component does not exist in this version).
     repeats: finished jobs behind it (seeds of a grid); std is over images, std_repeats over the repeats' means.
     """
 
@@ -178,7 +178,7 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
     found = values(row.key, column.metric)
     if found is None:
         summary = any(column.metric in c.summary for c in done)
-        return Entry("undefined" if summary else "not built" if filler_missing(column) else "not scored", printed=printed)
+        return Entry("undefined" if summary else "not scored", printed=printed)
     parts = [s for c in done if (s := cell_sample(c, column.metric)) is not None]
     summaries = [c.summary.get(column.metric, {}) for c in done]
     finite = [v for v in found.value.values() if math.isfinite(v)]
@@ -201,14 +201,6 @@ def not_built(row: Row) -> bool:
     from pomelo_lab.config.entry import CONF
 
     return any(Path(CONF, group).is_dir() and not Path(CONF, group, f"{choice}.yaml").exists() for group, choice in row.match.items())
-
-
-def filler_missing(column: Column) -> bool:
-    """Whether a game's base image comes from a sampler that does not exist yet."""
-    from pomelo_lab.config.entry import CONF
-
-    found = re.fullmatch(r"(?:deletion|insertion)_(\w+)", column.metric)
-    return bool(found) and not Path(CONF, "sampler", f"{found[1]}.yaml").exists()
 
 
 def mark_best(entries: dict[tuple[str, str], Entry], rows: Sequence[str], column: Column, better: str | None) -> None:

@@ -21,7 +21,8 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 class DDIMSampler(Sampler):
     """Deterministic DDIM inversion of each image, then stochastic denoising of every perturbation from there.
 
-    Source: paper 000, section 2.4 ("diffusion") and Table 3; Song et al. (2021). Departures: options beyond the paper, off at its values.
+    Source: paper 000, section 2.4 ("diffusion") and Table 3; Song et al. (2021). Departures: none by default; n_encode, fixed_point, solver,
+        depth, spacing and clip are options beyond the paper.
     Args:
         generator: the diffusion model; left out of the config it is the job's generator.
         n_steps: n, denoising steps of the whole path from noise to image.
