@@ -133,18 +133,18 @@ def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> T
     return torch.cat(found)
 
 
-def over_segments(setting: Setting, counts: tuple[int, int]) -> Row:
-    """What a naive sampler's time does between few and many segments."""
+def over_segments(setting: Setting, counts: tuple[int, int], n: int = 10_000) -> Row:
+    """What a naive sampler's time does between few and many segments; so many perturbations that the clock sees them."""
     timer, sampler = Inside(), BlackSampler()
     works = {
-        str(count): partial(sampler.perturb, setting.batch, SlicSegmenter(n_segments=count).segment(setting.batch.image), 1000, Streams(0))
+        str(count): partial(sampler.perturb, setting.batch, SlicSegmenter(n_segments=count).segment(setting.batch.image), n, Streams(0))
         for count in counts
     }
     for work in works.values():
         work()
     few, many = (timer.paired(works, setting.repeats)[str(count)] for count in counts)
     return ratio(
-        f"1000 perturbations, black, {counts[1]} / {counts[0]} segments",
+        f"{n} perturbations, black, {counts[1]} / {counts[0]} segments",
         (many, total),
         (few, total),
         at_most=1.25,

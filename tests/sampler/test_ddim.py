@@ -246,7 +246,7 @@ def test_images_of_another_shape_are_refused():
 
 def test_more_steps_than_the_generator_has_are_refused():
     for wrong in ({"n_steps": 11}, {"n_steps": 4, "n_encode": 11}):
-        with pytest.raises(ValueError, match=r"must be in 1\.\.10, the generator's n_timesteps, got 11"):
+        with pytest.raises(ValueError, match=r"must be in 1\.\.10, the timesteps of the chain, got 11"):
             perturbed(generator=tiny_ddpm(n_timesteps=10), **wrong)
 
 

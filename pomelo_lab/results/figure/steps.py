@@ -31,8 +31,7 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
             axis.set(xlabel="denoising steps", ylabel=label, xscale="log", xticks=sorted({setting(c, "n_steps") for c in cells}))
             axis.set_xticks(axis.get_xticks(), [f"{t:g}" for t in axis.get_xticks()])
             axis.minorticks_off()
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 1.08), ncols=len(labels))
+        style.legend(figure, figure.axes[0].get_legend_handles_labels()[0])
     return path
 
 

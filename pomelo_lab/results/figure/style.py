@@ -38,6 +38,8 @@ LOOKS = {
     "ideal": Look("Ideal sampler", "#6A3D9A", "limit", DASHED, "*"),
     "ideal_mask": Look("Ideal mask", "#B15FC9", "limit", DASHED, "*"),
     "random": Look("Random", "#A08C5B", "control", DOTTED, "x"),
+    "generated_glow": Look("Glow samples", "#005A8C", "reference", DOTTED, "s"),
+    "generated_ddpm": Look("DDPM samples", "#3A8FBF", "reference", DOTTED, "s"),
     "reference_val": Look("Validation images", "#4F6D7A", "reference", DOTTED, "s"),
     "reference_texture": Look("Texture images", "#7A9E4F", "reference", DOTTED, "s"),
     "reference_noise": Look("Gaussian noise", "#A65D57", "reference", DOTTED, "s"),
