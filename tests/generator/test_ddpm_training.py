@@ -93,19 +93,13 @@ def test_without_average_the_last_weights_are_kept(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, toy.fitted(tiny(), folder, ema=0.9).network.state_dict()
+    return toy.undisturbed(tiny, tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize(("saved", "killed"), [(6, 9), (8, 8)])
 def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
     """A checkpoint in the middle of an epoch, the kill after a row of the log that is written again; and both at the end of an epoch."""
-    folder, expected = whole
-    assert toy.interrupted(monkeypatch, tiny(), tmp_path, saved, killed, ema=0.9) == "killed"
-    found = toy.fitted(tiny(), tmp_path, ema=0.9).network.state_dict()
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
-    assert toy.rows(tmp_path) == toy.rows(folder)
-    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == sorted(p.name for p in (folder / "samples").iterdir())
+    toy.assert_resumed(monkeypatch, tiny, tmp_path, whole, saved, killed)
 
 
 def test_global_rng_is_left_alone(tmp_path):
