@@ -188,8 +188,7 @@ def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe that a component names as its own. Raises ValueError when conf/recipe has no such file."""
     import yaml
 
-    from pomelo_lab.config.fingerprint import defaults
-    from pomelo_lab.config.signature import did_you_mean, locate
+    from pomelo_lab.config.signature import defaults, did_you_mean, locate
 
     name = node.get("recipe") or defaults(locate(node["_target_"]))["recipe"]
     path = Path(CONF, "recipe", f"{name}.yaml")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import inspect
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.config.signature import hints, is_local, is_weights, locate, parameters
+from pomelo_lab.config.signature import defaults, hints, is_local, is_weights, locate
 
 
 def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
@@ -47,15 +46,6 @@ def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
     if isinstance(node, (list, tuple)):
         return [canonical(item) for item in node]
     return node
-
-
-def defaults(target: Any) -> dict[str, Any]:
-    """Default argument values; a dataclass default factory is called."""
-    found = {n: p.default for n, p in parameters(target).items() if p.default is not inspect.Parameter.empty}
-    for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
-        if field.name in found and field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
-    return found
 
 
 def coerced(value: Any, hint: Any) -> Any:

@@ -74,6 +74,15 @@ def parameters(target: Any) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in signature.parameters.items() if p.kind in named}
 
 
+def defaults(target: Any) -> dict[str, Any]:
+    """Default argument values; a dataclass default factory is called."""
+    found = {n: p.default for n, p in parameters(target).items() if p.default is not inspect.Parameter.empty}
+    for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
+        if field.name in found and field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found
+
+
 @functools.cache
 def hints(target: Any) -> dict[str, Any]:
     """Resolved type hints of the constructor (or function), with their `Annotated` rules.
@@ -171,17 +180,6 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
     found += value_problems(target, {n: v for n, v in given.items() if n in known and v != MISSING}, key, injectable)
     if not found and hasattr(target, "config_problems"):
         found += [f"{key}.{text}" for text in target.config_problems({**defaults(target), **given})]
-    return found
-
-
-def defaults(target: type) -> dict[str, Any]:
-    """The values that the constructor of a dataclass gives to arguments left out."""
-    found = {}
-    for one in dataclasses.fields(target):
-        if one.default is not dataclasses.MISSING:
-            found[one.name] = one.default
-        elif one.default_factory is not dataclasses.MISSING:
-            found[one.name] = one.default_factory()
     return found
 
 

@@ -42,7 +42,7 @@ class FactorEffect(FactorMetric):
     """How much the target's probability depends on one cause: its largest change when that cause alone takes another value.
 
     Source: own; the controlled direct effect, known because the picture is rendered again. Says nothing about any explanation.
-    Cost: one query per value of the cause.
+    Cost: one query per value of the cause, and one for the picture as it is.
     """
 
     direction = None
