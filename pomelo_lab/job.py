@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -123,7 +122,7 @@ class Job(Components):
             found["explanations"] = [digest(s.explanation_science) for s in self.siblings(metric)]
         if not {"perturbations", "explanation", "explanations"} & metric.needs or metric.random:
             found["seed"] = self.config["seed"]
-        if overrides_fit(metric):
+        if metric.fits:
             found["reference"] = digest(self.reference_science(name))
         return found
 
@@ -254,15 +253,15 @@ class Job(Components):
             }
 
         def make(box: BlackBox) -> dict[str, Tensor]:
-            return tensors_of(self.explainer.explain(classifier=box, streams=self.streams, **prepare()))
+            return self.explainer.explain(classifier=box, streams=self.streams, **prepare()).tensors()
 
         shard = self._artefact("explanation", self.explanation_science, group, make, prepare, access=self.explainer.access)
-        return explanation_of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
+        return Explanation.of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
 
     def reference(self, name: str) -> Mapping[str, Tensor]:
         """Training-set statistics of a metric; stored once for all jobs that share them."""
         metric = self.metrics[name]
-        if not overrides_fit(metric):
+        if not metric.fits:
             return {}
         training = self.dataset.at("train")
         access = "white_box" if "white_box" in metric.needs else "black_box"
@@ -374,24 +373,6 @@ class Job(Components):
             return shard
 
         return self._once(kind, f"{fingerprint}-{size}", group, get)
-
-
-def tensors_of(explanation: Explanation) -> dict[str, Tensor]:
-    """An explanation as named tensors: its fields, and its extras under "extra."."""
-    named = {f.name: getattr(explanation, f.name) for f in fields(explanation) if f.name != "extra"}
-    named |= {f"extra.{name}": tensor for name, tensor in explanation.extra.items()}
-    return {name: tensor for name, tensor in named.items() if tensor is not None}
-
-
-def explanation_of(tensors: Mapping[str, Tensor]) -> Explanation:
-    """The inverse of `tensors_of`."""
-    extra = {name.removeprefix("extra."): tensor for name, tensor in tensors.items() if name.startswith("extra.")}
-    return Explanation(**{name: tensor for name, tensor in tensors.items() if not name.startswith("extra.")}, extra=extra)
-
-
-def overrides_fit(metric: Metric) -> bool:
-    """Whether a metric refers to training statistics."""
-    return type(metric).fit is not Metric.fit
 
 
 def override(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

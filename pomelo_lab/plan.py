@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pomelo_lab.job import Job, overrides_fit
+from pomelo_lab.job import Job
 from pomelo_lab.results.store import Store
 
 IMAGE_BYTES = 4  # explanations and scores are float32
@@ -42,7 +42,7 @@ def steps(job: Job) -> list[Step]:
         found.append(Step("explanations", n, 0, n * job.explainer.queries(shape), n * height * width * IMAGE_BYTES))
     for name, metric in job.metrics.items():
         images = min(n, metric.n_images or n)
-        note = "fits training statistics once" if overrides_fit(metric) else ""
+        note = "fits training statistics once" if metric.fits else ""
         if repeats := len(metric.overrides()):
             note = f"compares {repeats} explanations of each image"
         queries, evaluations = metric.queries(shape, job.n_perturbations), metric.evaluations(shape)

@@ -133,6 +133,18 @@ class Explanation(PerImage):
     counterfactual: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields as named tensors, for files: extras under "extra."."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        named |= {f"extra.{name}": tensor for name, tensor in self.extra.items()}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Explanation:
+        """The inverse of `tensors`."""
+        extra = {name.removeprefix("extra."): tensor for name, tensor in tensors.items() if name.startswith("extra.")}
+        return cls(**{name: tensor for name, tensor in tensors.items() if not name.startswith("extra.")}, extra=extra)
+
 
 @dataclass(frozen=True)
 class Case:

@@ -62,6 +62,11 @@ class Metric(Component, ABC):
         """Statistics of the training split that scores refer to; computed once, stored, given back as case.reference."""
         return {}
 
+    @property
+    def fits(self) -> bool:
+        """Whether it refers to training statistics."""
+        return type(self).fit is not Metric.fit
+
     def overrides(self) -> list[dict[str, Any]]:
         """Config changes whose explanations of the same images this metric compares (needs "explanations")."""
         return []
