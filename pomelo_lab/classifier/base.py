@@ -122,15 +122,22 @@ class BlackBox:
         flat = images.reshape(-1, *images.shape[-3:])
         return self.probability_of(lambda start, stop: flat[start:stop], len(flat)).reshape(*images.shape[:-3], -1)
 
-    def probability_of(self, make: Callable[[int, int], Tensor], n: int) -> Tensor:
-        """[n,K] for images that are made when they are needed: make(start, stop) -> [stop-start,C,H,W]."""
+    def probability_of(self, make: Callable[[int, int], Tensor], n: int, target: Tensor | None = None) -> Tensor:
+        """Probabilities for images that are made when they are needed.
+
+        Args:
+            make: (start, stop) -> [stop-start,C,H,W].
+            target: int64 [n], the one class asked for each image; None = all.
+        Shapes: -> [n,K], or [n] with a target.
+        """
 
         def answer(start: int, stop: int) -> Tensor:
             images = make(start, stop)
             if images.requires_grad:
                 raise ValueError("a black-box classifier cannot be differentiated: the explainer needs access='white_box'")
             images = Perturbations.dequantize(images) if images.dtype == torch.uint8 else images
-            return self._probability(images.to(self.device)).detach().float()
+            found = self._probability(images.to(self.device)).detach().float()
+            return found if target is None else found.gather(1, target[start:stop, None].to(found.device))[:, 0]
 
         with torch.inference_mode(False), torch.no_grad():
             found = self._forwards.rows(answer, n)

@@ -71,26 +71,45 @@ class Generator(TrainableNetwork):
         n: int,
         streams: Streams,
         purpose: str,
-        make: Callable[[Tensor, Tensor, Draws], Tensor],
+        make: Callable[[Tensor, Draws], Tensor],
         chosen: Tensor | None = None,
     ) -> Tensor:
-        """n versions of each image, made from flattened rows in micro-batches, stored in 8 bits.
+        """n versions of each image.
 
         Args:
-            make: (image [M], place [M], draws) -> images [M,C,H,W] in [0,1] for M rows, given as indices of image and perturbation.
+            make: (image [M], draws) -> images [M,C,H,W] in [0,1] for M rows, given as indices of the image.
             chosen: bool [B,n], the versions to make; the others are the images themselves. None = all.
         Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
-        Random: `draws` per (image id, place), whatever the micro-batch.
+        Random: as `versions`.
         """
         out = Perturbations.quantize(images)[:, None].repeat(1, n, 1, 1, 1)
         rows = torch.ones(len(images), n, dtype=torch.bool) if chosen is None else chosen.cpu()
-        image, place = rows.nonzero(as_tuple=True)
+        image, place = (index.to(images.device) for index in rows.nonzero(as_tuple=True))
+        if len(image):
+            out[image, place] = self.versions(image_ids, image, place, streams, purpose, lambda rows, draws: make(image[rows], draws))
+        return out
+
+    @torch.no_grad()
+    def versions(
+        self,
+        image_ids: Sequence[str],
+        image: Tensor,
+        place: Tensor,
+        streams: Streams,
+        purpose: str,
+        make: Callable[[slice, Draws], Tensor],
+    ) -> Tensor:
+        """Versions of images, given as rows (image, place), made in micro-batches and stored in 8 bits.
+
+        Args:
+            image, place: int64 [M], the image of each row and its number among the versions of that image.
+            make: (rows, draws) -> images [.,C,H,W] in [0,1] of a slice of the rows.
+        Shapes: -> uint8 [M,C,H,W], M > 0.
+        Random: `draws` per (image id, place), whatever the micro-batch.
+        """
 
         def part(start: int, stop: int) -> Tensor:
-            i, k = image[start:stop], place[start:stop]
-            draws = Draws(streams, purpose, [image_ids[j] for j in i.tolist()], k.tolist(), images.device)
-            return Perturbations.quantize(make(i.to(images.device), k.to(images.device), draws))
+            ids = [image_ids[j] for j in image[start:stop].tolist()]
+            return Perturbations.quantize(make(slice(start, stop), Draws(streams, purpose, ids, place[start:stop].tolist(), image.device)))
 
-        if len(image):
-            out[image.to(out.device), place.to(out.device)] = self.forwards.rows(part, len(image))
-        return out
+        return self.forwards.rows(part, len(image))

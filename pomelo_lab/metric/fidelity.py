@@ -12,12 +12,8 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.sampler.base import Filler
+from pomelo_lab.sampler.base import Filler, every
 from pomelo_lab.types import Case
-
-ANSWERS_AT_ONCE = 2**24  # probabilities held before the target's is picked: 64 MiB
-MASKS_AT_ONCE = 128  # masks per fill and image; fixed, as a filler's noise may depend on the place in its call
-FILL_VALUES_AT_ONCE = 2**26  # image values per fill, over images: 256 MiB
 
 
 @dataclass(kw_only=True)
@@ -84,45 +80,40 @@ class Flipping(Metric):
         """Target probabilities [B,O,T]; step images are composed when they are needed, equal ones once."""
         image, (n_orders, n_steps) = case.batch.image, (rank.shape[1], len(count))
         streams = Branch(case.streams.seed, "fidelity")
-        nothing = torch.zeros_like(image[:, :1])
-        base = self.filler.fill(image, nothing, streams, case.batch.image_id, case.segments)[:, 0]
+        row, place = every(len(image), 1, image.device)
+        base = self.filler.filling(image, streams, case.batch.image_id, case.segments)(row, torch.zeros_like(image[:, 0]), place)
         flipped, rest = (image, base) if self.inserts else (base, image)
         needed = ~settled[:, None].expand(-1, n_orders, -1)
         needed = needed | (torch.arange(n_orders, device=image.device) == 0)[:, None]
         todo = needed.flatten().nonzero()[:, 0]
         ranks = rank.flatten(0, 1)
 
-        def compose(index: Tensor) -> Tensor:
+        def compose(start: int, stop: int) -> Tensor:
+            index = todo[start:stop]
             order = index.div(n_steps, rounding_mode="floor")
             row = order.div(n_orders, rounding_mode="floor")
             flips = ranks[order] < count[index % n_steps][:, None, None]
             return torch.where(flips[:, None], flipped[row], rest[row])
 
         answers = torch.zeros(needed.numel(), device=image.device)
-        for part in todo.split(max(1, ANSWERS_AT_ONCE // case.classifier.num_classes)):
-            found = case.classifier.probability_of(lambda start, stop, part=part: compose(part[start:stop]), len(part))
-            target = case.target[part.div(n_orders * n_steps, rounding_mode="floor")]
-            answers[part] = found.gather(1, target.to(found.device)[:, None])[:, 0].to(answers)
+        row = todo.div(n_orders * n_steps, rounding_mode="floor")
+        answers[todo] = case.classifier.probability_of(compose, len(todo), case.target[row]).to(answers)
         answers = answers.view(len(image), n_orders, n_steps)
         return torch.where(settled[:, None], answers[:, :1], answers)
 
     def answers_by_mask(self, case: Case, rank: Tensor, count: Tensor) -> Tensor:
         """Target probabilities [B,O,T] when the fill depends on the mask: every step of every order is filled."""
-        image, n_steps = case.batch.image, len(count)
-        answers = torch.zeros(len(image), rank.shape[1] * n_steps, device=image.device)
-        rows_at_once = max(1, FILL_VALUES_AT_ONCE // (MASKS_AT_ONCE * image[0].numel()))
-        for part, index in enumerate(torch.arange(answers.shape[1], device=image.device).split(MASKS_AT_ONCE)):
-            streams = Branch(case.streams.seed, f"fidelity.{part}")
-            for start in range(0, len(image), rows_at_once):
-                rows = slice(start, start + rows_at_once)
-                flips = rank[rows][:, index.div(n_steps, rounding_mode="floor")] < count[index % n_steps][:, None, None]
-                keep = flips if self.inserts else ~flips
-                segments = None if case.segments is None else case.segments.select(rows)
-                filled = self.filler.fill(image[rows], keep.to(image.dtype), streams, case.batch.image_id[rows], segments)
-                found = case.classifier.probability(filled)
-                target = case.target[rows].to(found.device)[:, None, None].expand(-1, len(index), 1)
-                answers[rows, index] = found.gather(2, target)[..., 0].to(answers)
-        return answers.view(len(image), -1, n_steps)
+        (n_images, n_orders), n_steps = rank.shape[:2], len(count)
+        filling = self.filler.filling(case.batch.image, Branch(case.streams.seed, "fidelity"), case.batch.image_id, case.segments)
+        row, place = every(n_images, n_orders * n_steps, rank.device)
+
+        def compose(start: int, stop: int) -> Tensor:
+            image, index = row[start:stop], place[start:stop]
+            flips = rank[image, index.div(n_steps, rounding_mode="floor")] < count[index % n_steps][:, None, None]
+            keep = flips if self.inserts else ~flips
+            return filling(image, keep.to(case.batch.image), index)
+
+        return case.classifier.probability_of(compose, len(row), case.target[row]).to(rank.device).view(n_images, n_orders, n_steps)
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         n_steps = len(step_grid(shape[1] * shape[2], self.step_px, self.bound)[0])
@@ -131,10 +122,7 @@ class Flipping(Metric):
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         n_masks = self.n_orders * len(step_grid(shape[1] * shape[2], self.step_px, self.bound)[0])
-        if self.filler.context == "image":
-            return 0
-        blocks = [min(MASKS_AT_ONCE, n_masks - at) for at in range(0, n_masks, MASKS_AT_ONCE)]
-        return sum(self.filler.fill_evaluations(block) for block in blocks)
+        return 0 if self.filler.context == "image" else self.filler.fill_evaluations(n_masks)
 
 
 @dataclass(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -36,6 +37,32 @@ class Sampler(Component, ABC):
         return 0
 
 
+VALUES_AT_ONCE = 2**26  # image values filled before they are stored in 8 bits: 256 MiB
+
+Replacement = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Filling:
+    """A filler at work on some images, for any number of masks in any order.
+
+    Args:
+        image: [B,C,H,W].
+        replacement: (row int64 [M], keep [M,H,W], place int64 [M]) -> [M,C,H,W]: what is put where a mask removed, `row` being the image and `place`
+            counting the masks of one image. Random numbers belong to (image id, place), so it does not matter how the M are batched.
+        merges: whether the replacement already holds what was kept.
+    """
+
+    image: Tensor
+    replacement: Replacement
+    merges: bool = False
+
+    def __call__(self, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+        """The filled images [M,C,H,W]; differentiable in `keep` where the replacement does not depend on it."""
+        found = self.replacement(row, keep, place)
+        return found if self.merges else torch.lerp(found, self.image[row], keep[:, None])
+
+
 @dataclass(kw_only=True)
 class Filler(Sampler, ABC):
     """A sampler that fills what a keep mask removed; perturbing drops random segments and fills them.
@@ -57,12 +84,17 @@ class Filler(Sampler, ABC):
     design: Literal["bernoulli", "lime"] = "bernoulli"
 
     @abstractmethod
+    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+        """The filler made ready for images [B,C,H,W]; what all masks of an image share is computed here, once."""
+
     def fill(self, image: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Tensor:
         """The image with removed pixels replaced.
 
         Shapes: image [B,C,H,W], keep [B,N,H,W] in [0,1] (1 = kept; soft masks blend) -> [B,N,C,H,W].
-        Differentiable in `keep` where the fill itself does not depend on it. An all-ones mask returns the image exactly.
+        An all-ones mask returns the image exactly.
         """
+        row, place = every(len(image), keep.shape[1], image.device)
+        return self.filling(image, streams, image_ids, segments)(row, keep.flatten(0, 1), place).unflatten(0, keep.shape[:2])
 
     def fill_evaluations(self, n: int) -> int:
         """Generator network evaluations to fill n masks of one image in one call (masks that keep all may cost less)."""
@@ -98,9 +130,16 @@ class Filler(Sampler, ABC):
         if segments is None:
             raise ValueError(f"{type(self).__name__}.perturb drops segments: it needs segments, got None")
         keep = self.keep_mask(batch, segments, n, streams)
-        pixels = spread(keep, segments.label)
-        filled = self.fill(batch.image, pixels.to(batch.image.dtype), streams, batch.image_id, segments)
-        return Perturbations(image=Perturbations.quantize(filled), keep_mask=keep)
+        pixels = spread(keep, segments.label).flatten(0, 1)
+        filling = self.filling(batch.image, streams, batch.image_id, segments)
+
+        def stored(rows: tuple[Tensor, Tensor]) -> Tensor:
+            row, place = rows
+            return Perturbations.quantize(filling(row, pixels[row * n + place].to(batch.image.dtype), place))
+
+        at_once = max(1, VALUES_AT_ONCE // batch.image[0].numel())
+        parts = zip(*(index.split(at_once) for index in every(len(batch), n, batch.image.device)), strict=True)
+        return Perturbations(image=torch.cat([stored(part) for part in parts]).unflatten(0, (len(batch), n)), keep_mask=keep)
 
 
 @dataclass(kw_only=True)
@@ -111,8 +150,9 @@ class BaseImageFiller(Filler, ABC):
     def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
         """The fully replaced image: [B,C,H,W] -> [B,C,H,W]."""
 
-    def fill(self, image: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Tensor:
-        return blend(image, self.base(image, streams, image_ids, segments)[:, None], keep)
+    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+        base = self.base(image, streams, image_ids, segments)
+        return Filling(image, lambda row, keep, place: base[row])
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
         """As `Filler.perturb`, bit for bit, but choosing between two stored images instead of blending floats.
@@ -128,9 +168,10 @@ class BaseImageFiller(Filler, ABC):
         return Perturbations(image=torch.bitwise_and(difference, kept_bits).bitwise_xor_(base), keep_mask=keep)
 
 
-def blend(image: Tensor, replacement: Tensor, keep: Tensor) -> Tensor:
-    """image where keep is 1, replacement where it is 0: [B,C,H,W], [B,1 or N,C,H,W], [B,N,H,W] -> [B,N,C,H,W]."""
-    return torch.lerp(replacement, image[:, None], keep[:, :, None])
+def every(n_images: int, n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """(row, place) of n masks of each image, image by image: int64 [n_images*n]."""
+    row, place = torch.meshgrid(torch.arange(n_images, device=device), torch.arange(n, device=device), indexing="ij")
+    return row.flatten(), place.flatten()
 
 
 def spread(values: Tensor, label: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class DDIMSampler(Sampler):
         with torch.no_grad():
             noisy = self.generator.forwards(self.inverted, batch.image)
 
-        def make(image: Tensor, place: Tensor, draws: Draws) -> Tensor:
+        def make(image: Tensor, draws: Draws) -> Tensor:
             return self.generator.unscaled(self.denoised(noisy[image], draws))
 
         chosen = all_but_first(len(batch), n) if self.keep_first else None

@@ -42,7 +42,7 @@ class FlowSampler(Sampler):
             latent = self.generator.forwards(self.generator.encode, batch.image)
         size = math.prod(self.generator.shape)
 
-        def make(image: Tensor, place: Tensor, draws: Draws) -> Tensor:
+        def make(image: Tensor, draws: Draws) -> Tensor:
             share = self.mu + self.sigma * draws.normal(size)
             return self.generator.decode(torch.lerp(latent[image], self.temperature * draws.normal(size), share))
 

@@ -25,7 +25,7 @@ class GeneratedSampler(Sampler):
     generator: Generator
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
-        def make(image: Tensor, place: Tensor, draws: Draws) -> Tensor:
+        def make(image: Tensor, draws: Draws) -> Tensor:
             return self.generator.generate(draws.normal(*self.generator.shape))
 
         self.generator.check_images(batch.image)

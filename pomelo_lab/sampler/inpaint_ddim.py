@@ -14,8 +14,8 @@ from pomelo_lab.batching import Draws, Streams
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Range
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Spacing, encode, inpaint, noised, resampled_places
-from pomelo_lab.sampler.base import Filler, spread
-from pomelo_lab.types import Batch, Perturbations, Segments
+from pomelo_lab.sampler.base import Filler, Filling
+from pomelo_lab.types import Perturbations, Segments
 
 
 @dataclass(kw_only=True)
@@ -55,51 +55,49 @@ class InpaintDDIMSampler(Filler):
     depth: Annotated[float, Range(above=0, high=1)] = 1.0
     spacing: Spacing = "trailing"
 
-    def fill(self, image: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Tensor:
-        return Perturbations.dequantize(self.stored(image, keep, streams, image_ids))
+    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+        self.generator.check_images(image)
+        along, shape = self.generator.path(self.n_steps, self.spacing, self.depth), image.shape[1:]
+        places = image.new_zeros(along.n + 1, *image.shape)  # the noisy originals, inverted when a mask first removes something
+        inverted = torch.zeros(len(image), dtype=torch.bool, device=image.device)
 
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
-        if segments is None:
-            raise ValueError(f"{type(self).__name__}.perturb drops segments: it needs segments, got None")
-        keep = self.keep_mask(batch, segments, n, streams)
-        filled = self.stored(batch.image, spread(keep, segments.label).to(batch.image.dtype), streams, batch.image_id)
-        return Perturbations(image=filled, keep_mask=keep)
+        def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+            found, keep = Perturbations.quantize(image)[row], keep.detach()
+            removes = (keep < 1).flatten(1).any(1).nonzero()[:, 0]
+            if not len(removes):
+                return Perturbations.dequantize(found)
+            asked, soft = row[removes], self.blurred(keep[removes][:, None])
+            new = asked.unique()
+            new = new[~inverted[new]]
+            if self.known == "inverted" and len(new):
+                places[:, new], inverted[new] = self.noisy(image[new]), True
 
-    def stored(self, images: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...]) -> Tensor:
-        """[B,C,H,W], [B,N,H,W] -> uint8 [B,N,C,H,W]."""
-        self.generator.check_images(images)
-        along, shape = self.generator.path(self.n_steps, self.spacing, self.depth), images.shape[1:]
-        removes = (keep < 1).flatten(2).any(2)
-        asked = removes.any(1)
-        row = asked.cumsum(0) - 1  # of an image among those with something to fill
-        places = self.noisy(images[asked]) if asked.any() else None
+            def make(rows: slice, draws: Draws) -> Tensor:
+                def known(k: int) -> Tensor:
+                    if self.known == "inverted":
+                        return places[k, asked[rows]]
+                    clean = self.generator.scaled(image[asked[rows]])
+                    return noised(clean, along.levels[k], draws.normal(*shape)) if k else clean
 
-        def make(image: Tensor, place: Tensor, draws: Draws) -> Tensor:
-            def known(k: int) -> Tensor:
-                if places is not None:
-                    return places[k][row[image]]
-                clean = self.generator.scaled(images[image])
-                return noised(clean, along.levels[k], draws.normal(*shape)) if k else clean
+                start = draws.normal(*shape)
+                jumps = (self.jump_length, self.n_resample)
+                made = inpaint(self.generator.denoise, start, along, known, soft[rows], self.eta, lambda: draws.normal(*shape), *jumps)
+                return self.generator.unscaled(made)
 
-            soft = self.blurred(keep[image, place][:, None])
-            start = draws.normal(*shape)
-            jumps = (self.jump_length, self.n_resample)
-            found = inpaint(self.generator.denoise, start, along, known, soft, self.eta, lambda: draws.normal(*shape), *jumps)
-            return self.generator.unscaled(found)
+            found[removes] = self.generator.versions(image_ids, asked, place[removes], streams, "inpaint", make)
+            return Perturbations.dequantize(found)
 
-        return self.generator.perturbed(images, image_ids, keep.shape[1], streams, "inpaint", make, removes)
+        return Filling(image, replacement, merges=True)
 
     @torch.no_grad()
-    def noisy(self, images: Tensor) -> list[Tensor] | None:
-        """The originals at every place of the path, [B,C,H,W] each; None when they are drawn instead."""
-        if self.known == "q_sample":
-            return None
+    def noisy(self, images: Tensor) -> Tensor:
+        """The originals at every place of the path, by inversion: [n_steps+1,B,C,H,W]."""
         along = self.generator.path(self.n_steps, self.spacing, self.depth)
 
         def inverted(part: Tensor) -> Tensor:
             return torch.stack(encode(self.generator.denoise, self.generator.scaled(part), along, fixed_point=self.fixed_point), 1)
 
-        return list(self.generator.forwards(inverted, images).unbind(1))
+        return self.generator.forwards(inverted, images).transpose(0, 1)
 
     def blurred(self, keep: Tensor) -> Tensor:
         """Soft edges: [M,1,H,W] -> the same; what is kept everywhere stays exactly so."""

@@ -7,10 +7,9 @@ import torch
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
-from pomelo_lab.metric import fidelity
 from pomelo_lab.metric.base import mean_summary
 from pomelo_lab.metric.fidelity import Deletion, Insertion, flip_ranks, step_grid
-from pomelo_lab.sampler.base import BaseImageFiller, Filler, blend
+from pomelo_lab.sampler.base import BaseImageFiller, Filler, Filling
 from pomelo_lab.sampler.mean import MeanSampler
 from pomelo_lab.types import Case, Explanation, Segments
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
@@ -32,8 +31,8 @@ class BlackByMask(Filler):
 
     context: ClassVar[str] = "mask"
 
-    def fill(self, image, keep, streams, image_ids, segments=None):
-        return blend(image, torch.zeros_like(image)[:, None], keep)
+    def filling(self, image, streams, image_ids, segments=None):
+        return Filling(image, lambda row, keep, place: torch.zeros_like(image)[row])
 
 
 @dataclass(kw_only=True)
@@ -42,8 +41,12 @@ class NoiseByMask(Filler):
 
     context: ClassVar[str] = "mask"
 
-    def fill(self, image, keep, streams, image_ids, segments=None):
-        return blend(image, streams.uniform(image_ids, "noise", keep.shape[1], *image.shape[1:]), keep)
+    def filling(self, image, streams, image_ids, segments=None):
+        def noise(row, keep, place):
+            ids = [f"{image_ids[i]}.{k}" for i, k in zip(row.tolist(), place.tolist(), strict=True)]
+            return streams.uniform(ids, "noise", *image.shape[1:])
+
+        return Filling(image, noise)
 
 
 def case_of(attribution, image=None, batch_size=64, classifier=None, seed=0):
@@ -140,7 +143,7 @@ def test_insertion_mirrors_deletion():
 
 
 @pytest.mark.parametrize("cls", [Deletion, Insertion])
-def test_batch_size_and_neighbours_do_not_matter(cls, monkeypatch):
+def test_batch_size_and_neighbours_do_not_matter(cls):
     attribution = tied(4)
     metric = cls(filler=ConstantFiller(value=0.5))
     whole = metric.score(case_of(attribution, batch_size=64))
@@ -150,8 +153,6 @@ def test_batch_size_and_neighbours_do_not_matter(cls, monkeypatch):
     one = {name: getattr(case, name).select([2]) for name in ("batch", "explanation")}
     alone = metric.score(Case(**one, target=case.target[[2]], classifier=case.classifier, streams=case.streams))
     assert torch.allclose(alone["curve"][0], whole["curve"][2], atol=1e-7, rtol=0)
-    monkeypatch.setattr(fidelity, "ANSWERS_AT_ONCE", 50)
-    assert torch.allclose(metric.score(case_of(attribution))["value"], whole["value"], atol=1e-7, rtol=0)
 
 
 def test_equal_steps_are_asked_once():
@@ -172,20 +173,16 @@ def test_tie_orders_are_shared_between_methods_and_follow_the_seed():
 
 
 @pytest.mark.parametrize("cls", [Deletion, Insertion])
-def test_fillers_that_look_at_the_mask(cls, monkeypatch):
+def test_fillers_that_look_at_the_mask(cls):
     case = case_of(tied())
     options = {"step_px": 5, "n_orders": 4}
     by_base, by_mask = (cls(filler=filler, **options) for filler in (ConstantFiller(), BlackByMask()))
     assert torch.allclose(by_base.score(case)["curve"], by_mask.score(case)["curve"], atol=1e-7, rtol=0)
     assert by_mask.queries((3, 6, 6), 0) == 4 * 5
-    # noise differs from step to step, and does not depend on batch size or on how many images are filled at once
+    # noise differs from step to step, and does not depend on how many images are filled at once
     noisy = cls(filler=NoiseByMask(), **options)
     expected = noisy.score(case)["curve"]
-    monkeypatch.setattr(fidelity, "FILL_VALUES_AT_ONCE", 1)
-    assert torch.equal(noisy.score(case)["curve"], expected)
     assert torch.allclose(noisy.score(case_of(tied(), batch_size=7))["curve"], expected, atol=1e-7, rtol=0)
-    monkeypatch.setattr(fidelity, "MASKS_AT_ONCE", 7)
-    assert torch.allclose(by_mask.score(case)["curve"], by_base.score(case)["curve"], atol=1e-7, rtol=0)
 
 
 def test_the_bound_is_exact():

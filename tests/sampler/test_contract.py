@@ -106,6 +106,16 @@ def test_all_kept_is_the_image_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", FILLERS)
+def test_a_filling_does_not_care_how_its_masks_are_batched(name):
+    segments, keep = uneven_segments(), (torch.rand(3, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    whole = FILLERS[name].fill(BATCH.image, keep, Streams(0), BATCH.image_id, segments)
+    filling = FILLERS[name].filling(BATCH.image, Streams(0), BATCH.image_id, segments)
+    for row, place in ([[2, 0, 2, 1, 1], [3, 1, 0, 0, 2]], [[0], [3]]):
+        asked = torch.tensor(row), torch.tensor(place)
+        torch.testing.assert_close(filling(asked[0], keep[asked], asked[1]), whole[asked], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", FILLERS)
 def test_fill_is_differentiable_in_the_mask_and_blends(name):
     sampler, segments = FILLERS[name], uneven_segments()
     if sampler.context != "image":
