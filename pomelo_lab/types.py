@@ -56,6 +56,8 @@ class Batch(PerImage):
     image_id:   B stable names; random streams and result rows are keyed by them
     index:      int64 [B], position in the data set
     masks:      part name -> bool [B,H,W]
+    boxes:      part name -> float32 [B,M,4], annotated boxes (left, top, right, bottom) in pixels, right and bottom beyond the last pixel;
+                rows of NaN fill up where an image has fewer than M. Ask `box`, which falls back on the mask
     attributes: bool [B,A] in the order of Dataset.attribute_names, or None
     factors:    name of a known cause -> [B,...] (portraits only), or None
     """
@@ -67,6 +69,31 @@ class Batch(PerImage):
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     attributes: Tensor | None = None
     factors: Mapping[str, Tensor] | None = None
+    boxes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def box(self, part: str = "label") -> Tensor:
+        """Boxes of a part, [B,M,4]: the annotated ones, else the smallest around its mask (NaN where that is empty).
+
+        Raises: ValueError when the images have neither.
+        """
+        if part in self.boxes:
+            return self.boxes[part]
+        if part not in self.masks:
+            raise ValueError(f"no boxes and no mask of {part!r}; there are {', '.join({*self.boxes, *self.masks}) or 'none'}")
+        return tight_box(self.masks[part])[:, None]
+
+
+def tight_box(mask: Tensor) -> Tensor:
+    """The smallest box around the True pixels: bool [...,H,W] -> float32 [...,4] (left, top, right, bottom), NaN for an empty mask."""
+    edges = []
+    for axis in (-2, -1):  # columns that hold something, then rows
+        holds = mask.any(axis)
+        size = holds.shape[-1]
+        place = torch.arange(size, device=mask.device)
+        edges.append((torch.where(holds, place, size).amin(-1), torch.where(holds, place, -1).amax(-1) + 1))
+    (left, right), (top, bottom) = edges
+    found = torch.stack([left, top, right, bottom], -1).float()
+    return found.masked_fill(~mask.flatten(-2).any(-1)[..., None], torch.nan)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
     dataset, explainer, classifier = classes["dataset"], classes["explainer"], classes["classifier"]
     names = {role: config[role]["_target_"].rpartition(".")[2] for role in classes}
     offers = dataset.features(config["dataset"])
+    offers |= {"boxes"} if "masks" in offers else set()
     found: list[str] = []
 
     def require(key: str, asked: frozenset[str], name: str) -> None:

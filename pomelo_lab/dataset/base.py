@@ -23,7 +23,7 @@ class Dataset(Component, ABC):
     """
 
     split: Split
-    provides: ClassVar[frozenset[str]] = frozenset({"label"})  # of: label, masks, attributes, factors, boxes
+    provides: ClassVar[frozenset[str]] = frozenset({"label"})  # of: label, masks (boxes follow from them), boxes, attributes, factors
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...] = ()
     part_names: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ class Portraits(Dataset):
     n_test: Count = 4000
     spurious: dict[str, Any] = field(default_factory=lambda: dict(NO_MARK))
 
-    provides: ClassVar[frozenset[str]] = frozenset({"label", "masks", "attributes", "factors", "boxes"})
+    provides: ClassVar[frozenset[str]] = frozenset({"label", "masks", "attributes", "factors"})
     class_names: ClassVar[tuple[str, ...]] = HAIR_COLORS
     attribute_names: ClassVar[tuple[str, ...]] = tuple(ATTRIBUTES)
     part_names: ClassVar[tuple[str, ...]] = PARTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -20,12 +20,16 @@ from pomelo_lab.types import Case
 
 @dataclass(frozen=True)
 class Summary:
-    """One number for a set of images: mean (or set statistic), spread over images, images counted, NaN left out."""
+    """One number for a set of images: mean (or set statistic), spread over images, images counted, NaN left out.
+
+    details: further numbers that say how it came about (a chosen threshold).
+    """
 
     mean: float
     std: float | None
     n: int
     n_nan: int = 0
+    details: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -71,9 +75,13 @@ class Metric(Component, ABC):
         """Config changes whose explanations of the same images this metric compares (needs "explanations")."""
         return []
 
+    def values(self, rows: Mapping[str, Tensor]) -> Tensor | None:
+        """Per-image scores [b], b <= B: of the first images where the others serve to choose a threshold. None = a set statistic."""
+        return rows.get("value")
+
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         """All images' scores to one number. NaN and infinities are counted, never averaged."""
-        return mean_summary(rows["value"])
+        return mean_summary(self.values(rows))
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         """Classifier queries per image, for the plan of a dry run."""

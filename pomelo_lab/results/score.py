@@ -120,8 +120,9 @@ class Scores:
             job.forget()
         columns: dict[str, Any] = {"image_id": ids, "label": label, "target": target}
         for name, tensors in rows.items():
-            if "value" in tensors:
-                values = tensors["value"].double().tolist()
+            found = job.metrics[name].values(tensors)
+            if found is not None:
+                values = found.double().tolist()
                 columns[name] = values + [None] * (len(ids) - len(values))
         summaries = {name: job.metrics[name].summarize(tensors, job.reference(name)) for name, tensors in rows.items() if tensors}
         buffer = pa.BufferOutputStream()
