@@ -19,6 +19,7 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox, view
 from pomelo_lab.components import Components
 from pomelo_lab.config.fingerprint import canonical, digest
+from pomelo_lab.generator.base import Tally
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.results.store import GROUP, Shard, Store
 from pomelo_lab.types import Batch, Case, Explanation, Perturbations, Segments
@@ -230,10 +231,7 @@ class Job(Components):
             if self.sampler.uses_segments:
                 self.segments(group)
 
-        evaluations = self.sampler.evaluations(self.n_perturbations) * self.group_size(group)
-        shard = self._artefact(
-            "perturbation", self.perturbation_science, group, make, prepare, keep=self.keeps_perturbations, evaluations=evaluations
-        )
+        shard = self._artefact("perturbation", self.perturbation_science, group, make, prepare, keep=self.keeps_perturbations)
         found = Perturbations(**{name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
         if not probability:
             return found
@@ -305,7 +303,6 @@ class Job(Components):
             lambda box: metric.score(case(box)),
             lambda: case(None),
             access=access,
-            evaluations=metric.evaluations(self.dataset.shape) * size,
             size=size,
         )
 
@@ -347,7 +344,6 @@ class Job(Components):
         prepare: Any = lambda: None,
         access: str = "black_box",
         keep: bool = True,
-        evaluations: int = 0,
         size: int | None = None,
         images: bool = True,
     ) -> Shard:
@@ -357,12 +353,12 @@ class Job(Components):
 
         def timed() -> Shard:
             box = view(self.classifier, access, self.batch_size, self.device) if kind != "perturbation" else None
-            start = time.perf_counter()
+            start, evaluated = time.perf_counter(), Tally.n
             with torch.inference_mode(False):
                 tensors = make(box)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
-            meta = {"seconds": time.perf_counter() - start, "queries": box.queries if box else 0, "evaluations": evaluations}
+            meta = {"seconds": time.perf_counter() - start, "queries": box.queries if box else 0, "evaluations": Tally.n - evaluated}
             ids = list(self.batch(group).image_id[:size]) if images else []
             return Shard({name: tensor.detach().cpu() for name, tensor in tensors.items()}, {"image_id": ids, **meta})
 

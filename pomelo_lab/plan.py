@@ -39,7 +39,8 @@ def steps(job: Job) -> list[Step]:
         if asks:
             found.append(Step("predictions", n, 0, made, made * job.dataset.num_classes * IMAGE_BYTES))
     if job.explains:
-        found.append(Step("explanations", n, 0, n * job.explainer.queries(shape), n * height * width * IMAGE_BYTES))
+        evaluations, queries = job.explainer.evaluations(shape), job.explainer.queries(shape)
+        found.append(Step("explanations", n, n * evaluations, n * queries, n * height * width * IMAGE_BYTES))
     for name, metric in job.metrics.items():
         images = min(n, metric.n_images or n)
         note = "fits training statistics once" if metric.fits else ""

@@ -170,6 +170,14 @@ class WhiteBox(BlackBox):
         self.queries += len(images)
         return self._classifier.probability(images)
 
+    def log_odds(self, images: Tensor, target: Tensor) -> Tensor:
+        """log p - log(1 - p) of each image's class, exact where p rounds to 0 or 1: [M,C,H,W], int64 [M] -> [M], differentiable."""
+        logit = self.logit(images)
+        chosen = logit.gather(1, target[:, None])[:, 0]
+        if self._classifier.output == "sigmoid":
+            return chosen
+        return chosen - logit.scatter(1, target[:, None], -torch.inf).logsumexp(1)
+
     def feature(self, images: Tensor) -> Tensor:
         """Penultimate features [M,D], in micro-batches, without gradients; uint8 images are scaled to [0,1]."""
 

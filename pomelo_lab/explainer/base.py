@@ -44,3 +44,7 @@ class Explainer(Component, ABC):
     def queries(self, shape: tuple[int, int, int]) -> int:
         """Classifier queries per image of `shape` beyond those on perturbations, for the plan of a dry run."""
         return 0
+
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        """Generator network evaluations per image, at most, for the plan (0 for explainers without a network)."""
+        return 0

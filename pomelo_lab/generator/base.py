@@ -16,6 +16,18 @@ from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.types import Perturbations
 
 
+class Tally:
+    """Images that the generators of this process have evaluated so far."""
+
+    n = 0
+
+    @classmethod
+    def add(cls, _: Any, inputs: tuple[Any, ...]) -> None:
+        """A forward pre-hook; the first input, or the first of its parts, has the images in front."""
+        first = inputs[0]
+        cls.n += len(first if isinstance(first, Tensor) else first[0])
+
+
 @dataclass(kw_only=True)
 class Generator(TrainableNetwork):
     """A generative network over images of one shape; its own scaling lives inside.
@@ -36,27 +48,13 @@ class Generator(TrainableNetwork):
             if getattr(self, name) is None:
                 raise ValueError(f"generator.{name} is missing: the job fills it from the data set, Python users pass it")
         super().__post_init__()
+        self.network.register_forward_pre_hook(Tally.add)
         self.forwards = Forwards(self.batch_size or 64)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images."""
         return self.channels, self.size_px, self.size_px
-
-    evaluations_per_image: ClassVar[int] = 1  # of `generate` with its defaults
-
-    @abstractmethod
-    def generate(self, noise: Tensor, **how: Any) -> Tensor:
-        """New images from standard normals, both [M,C,H,W]; images in [0,1]."""
-
-    def sample(self, n: int, rng: torch.Generator, temperature: float = 1.0, **how: Any) -> Tensor:
-        """n new images [n,C,H,W] in [0,1].
-
-        Args: temperature: deviation of the noise; below 1 = more typical images of a flow. how: options of `generate`.
-        Random: all numbers from `rng`, on the CPU, so that they are the same on every device.
-        """
-        noise = temperature * torch.randn(n, *self.shape, generator=rng)
-        return self.forwards(lambda part: self.generate(part.to(self.device), **how), noise)
 
     def check_images(self, images: Tensor) -> None:
         """Raises ValueError when images [...,C,H,W] are not of the shape that the network was made for."""
@@ -113,3 +111,23 @@ class Generator(TrainableNetwork):
             return Perturbations.quantize(make(slice(start, stop), Draws(streams, purpose, ids, place[start:stop].tolist(), image.device)))
 
         return self.forwards.rows(part, len(image))
+
+
+@dataclass(kw_only=True)
+class ImageModel(Generator):
+    """A generator that makes new images from noise."""
+
+    evaluations_per_image: ClassVar[int] = 1  # of `generate` with its defaults
+
+    @abstractmethod
+    def generate(self, noise: Tensor, **how: Any) -> Tensor:
+        """New images from standard normals, both [M,C,H,W]; images in [0,1]."""
+
+    def sample(self, n: int, rng: torch.Generator, temperature: float = 1.0, **how: Any) -> Tensor:
+        """n new images [n,C,H,W] in [0,1].
+
+        Args: temperature: deviation of the noise; below 1 = more typical images of a flow. how: options of `generate`.
+        Random: all numbers from `rng`, on the CPU, so that they are the same on every device.
+        """
+        noise = temperature * torch.randn(n, *self.shape, generator=rng)
+        return self.forwards(lambda part: self.generate(part.to(self.device), **how), noise)

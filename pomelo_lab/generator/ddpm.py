@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pomelo_lab.classifier.torchvision_ops import ensure
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.hints import Count, Fraction, Local
-from pomelo_lab.generator.base import Generator
+from pomelo_lab.generator.base import ImageModel
 from pomelo_lab.generator.diffusion import Path, Prediction, Spacing, betas, decode, path, split
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class DDPM(Generator):
+class DDPM(ImageModel):
     """A diffusion model of images: diffusers' UNet2DModel, trained to remove noise.
 
     Source: Ho et al. (2020); v-prediction Salimans & Ho (2022); cosine schedule Nichol & Dhariwal (2021). Departures: `unshuffle` folds blocks of

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pomelo_lab.config.hints import Count, Local, Range
-from pomelo_lab.generator.base import Generator
+from pomelo_lab.generator.base import ImageModel
 
 if TYPE_CHECKING:
     from pomelo_lab.training.module import Training
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Glow(Generator):
+class Glow(ImageModel):
     """A multi-scale flow of actnorm, invertible 1x1 convolution and coupling layers.
 
     Source: Kingma & Dhariwal (2018); hyper-parameters and preprocessing of the CelebA flow of Dombrowski et al. that paper 000 uses. Departures:

@@ -58,9 +58,12 @@ class Filling:
     merges: bool = False
 
     def __call__(self, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
-        """The filled images [M,C,H,W]; differentiable in `keep` where the replacement does not depend on it."""
-        found = self.replacement(row, keep, place)
-        return found if self.merges else torch.lerp(found, self.image[row], keep[:, None])
+        """The filled images [M,C,H,W]."""
+        return self.replacement(row, keep, place) if self.merges else self.blended(row, keep, place)
+
+    def blended(self, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+        """Image and replacement mixed by `keep`, and differentiable in it: the replacement counts as given."""
+        return torch.lerp(self.replacement(row, keep.detach(), place), self.image[row], keep[:, None])
 
 
 @dataclass(kw_only=True)

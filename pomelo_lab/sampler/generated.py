@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pomelo_lab.batching import Draws, Streams
-from pomelo_lab.generator.base import Generator
+from pomelo_lab.generator.base import ImageModel
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.types import Batch, Perturbations, Segments
 
@@ -22,7 +22,7 @@ class GeneratedSampler(Sampler):
     Random: one normal per value, per (image id, place).
     """
 
-    generator: Generator
+    generator: ImageModel
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
         def make(image: Tensor, draws: Draws) -> Tensor:

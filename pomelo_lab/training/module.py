@@ -91,7 +91,7 @@ class Training(lightning.LightningModule):
         return range(self.validation_feed.steps_per_epoch)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        recipe, weights = self.recipe, [p for p in self.network.parameters() if p.requires_grad]
+        recipe, weights = self.recipe, [p for p in self.parameters() if p.requires_grad]  # a critic's too; the average has no gradients
         kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
         extra = {"momentum": 0.9, "nesterov": True} if recipe.optimizer == "sgd" else {}
         optimizer = kinds[recipe.optimizer](weights, lr=recipe.lr, weight_decay=recipe.weight_decay, **extra)

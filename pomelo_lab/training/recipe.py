@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from pomelo_lab.config.hints import Count, Fraction, Local, Natural, NonNegative, Positive, Range
 from pomelo_lab.config.signature import Component
@@ -73,3 +74,32 @@ class Recipe(Component):
         if self.schedule == "constant":
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise))))
+
+
+@dataclass(kw_only=True)
+class InpaintingRecipe(Recipe):
+    """The recipe of an in-painter.
+
+    Args:
+        holes: relative shares of the kinds of holes: freeform, box, superpixel, cell (pomelo_lab.training.holes).
+        hole_weight: of the error inside the hole against the error outside.
+        adversarial: weight of the critic's verdict; 0 = no critic.
+        critic_width: channels of the critic's first layer.
+    """
+
+    holes: dict[str, float] = field(default_factory=lambda: {"freeform": 1.0, "box": 1.0, "superpixel": 1.0, "cell": 1.0})
+    hole_weight: Positive = 4.0
+    adversarial: NonNegative = 0.05
+    critic_width: Count = 24
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Kinds of holes that do not exist, shares that are negative or all zero."""
+        kinds = ("freeform", "box", "superpixel", "cell")
+        for kind, share in given["holes"].items():
+            if kind not in kinds:
+                yield f"holes.{kind} is unknown; it takes {', '.join(kinds)}"
+            if share < 0:
+                yield f"holes.{kind} must be >= 0, got {share}"
+        if not sum(given["holes"].values()) > 0:
+            yield f"holes needs a positive share, got {dict(given['holes'])}"

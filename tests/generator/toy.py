@@ -4,9 +4,10 @@ import json
 
 import torch
 
+from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.training import loop
 from pomelo_lab.training.feed import Feed
-from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.training.recipe import InpaintingRecipe, Recipe
 from tests.tiny import TinyDataset
 
 RECIPE = {"epochs": 4, "min_steps": 0, "batch_size": 8, "lr": 3e-3, "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant", "shift_px": 0,
@@ -21,7 +22,8 @@ def two_values(n=32, shape=(1, 8, 8)):
 
 def module_of(generator, **options):
     """A training of four steps an epoch, ready to be fitted."""
-    recipe, data = Recipe(**{**RECIPE, **options}), two_values(shape=generator.shape)
+    kind = InpaintingRecipe if isinstance(generator, Inpainter) else Recipe
+    recipe, data = kind(**{**RECIPE, **options}), two_values(shape=generator.shape)
     feeds = Feed(data, recipe.batch_size, 3), Feed(data, 16, 3, shuffle=False)
     return generator.training_module(recipe, data).fed(*feeds, 3)
 

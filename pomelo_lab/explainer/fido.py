@@ -1,0 +1,116 @@
+"""FIDO: which pixels can be dropped, learned as probabilities under a generative filler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Forwards, Streams
+from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
+from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
+from pomelo_lab.sampler.base import Filling, every
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class FidoExplainer(RemovalExplainer):
+    """Drop probabilities per cell, optimised on samples of relaxed Bernoulli masks; FIDO-CA with an in-painting filler.
+
+    Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of paper 001, section A1. Written from the formulas.
+        Departures: the penalty, a sum over pixels, is scaled to an image of `reference_px` squared, so that it means the same at every resolution.
+    Args:
+        objective: "ssr", the smallest region that keeps the class (paper 001's FIDO-CA), or "sdr", the smallest whose loss destroys it.
+        mask_px: cells along each side; enlarged bilinearly to pixels.
+        n_steps: of Adam, whose rate falls linearly from lr to 0.
+        n_samples: masks per image and step.
+        penalty: per pixel that is kept (ssr) or dropped (sdr).
+        n_warmup: steps over which the penalty rises from 0.
+        temperature: of the relaxation.
+        tv: weight of the squared differences between neighbouring pixels' drop probabilities.
+        noise: "pixel" (every pixel its own, the published code) or "cell" (every cell, then enlarged).
+    Shapes: attribution [B,H,W] in [-0.5,0.5]: keep probability - 0.5 (ssr) or drop probability - 0.5 (sdr); extra "drop" [B,mask_px,mask_px].
+    Cost: n_steps * n_samples forwards, backwards and fills per image.
+    Random: one uniform per pixel (or cell), sample and step ("fido"), and the filler's.
+    """
+
+    access: ClassVar[str] = "white_box"
+
+    objective: Literal["ssr", "sdr"] = "ssr"
+    mask_px: Count = 56
+    n_steps: Count = 300
+    n_samples: Count = 8
+    lr: Positive = 0.05
+    penalty: NonNegative = 1e-3
+    reference_px: Count = 224
+    n_warmup: Natural = 30
+    temperature: Positive = 0.1
+    tv: NonNegative = 0.0
+    noise: Literal["pixel", "cell"] = "pixel"
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: WhiteBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+    ) -> Explanation:
+        def part(start: int, stop: int) -> Tensor:
+            rows = slice(start, stop)
+            some = batch.select(rows)
+            filling = self.sampler.filling(some.image, streams, some.image_id, segments and segments.select(rows))
+            return self.optimized(some, target[rows], classifier, streams, filling)
+
+        images_at_once = Forwards(max(1, classifier.forwards.batch_size // self.n_samples))
+        drop = images_at_once.rows(part, len(batch))
+        sign = -1 if self.objective == "ssr" else 1
+        attribution = sign * (enlarged(drop, batch.image.shape[-2:], "bilinear") - 0.5)
+        return Explanation(target=target, attribution=attribution, extra={"drop": drop})
+
+    @torch.enable_grad()
+    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling) -> Tensor:
+        """Drop probabilities [B,k,k]; Adam works value by value, so that no image sees another."""
+        image, n = batch.image, self.n_samples
+        row, place = every(len(batch), n, image.device)
+        logit = torch.zeros(len(batch), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
+        optimizer = torch.optim.Adam([logit], lr=self.lr)
+        for step in range(self.n_steps):
+            optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.n_steps)
+            drop = enlarged(logit.sigmoid(), image.shape[-2:], "bilinear")
+            keep = self.sampled(drop, logit, batch.image_id, streams, step)
+            seen = filling.blended(row, keep.flatten(0, 1), place + n * step)
+            odds = classifier.log_odds(seen, target[row]).view(len(batch), n).mean(1)
+            weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
+            loss = self.loss(odds, drop, weight)
+            (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
+            optimizer.step()
+        return logit.detach().sigmoid()
+
+    def loss(self, odds: Tensor, drop: Tensor, weight: float) -> Tensor:
+        """What is minimised, per image: log-odds of the target [B] and drop probabilities of pixels [B,H,W] -> [B]."""
+        scale = self.reference_px**2 / drop[0].numel()
+        keeps = self.objective == "ssr"
+        total = (-odds if keeps else odds) + weight * scale * ((1 - drop) if keeps else drop).sum((1, 2))
+        if self.tv:
+            total = total + self.tv * (drop.diff(dim=1).square().sum((1, 2)) + drop.diff(dim=2).square().sum((1, 2)))
+        return total
+
+    def sampled(self, drop: Tensor, logit: Tensor, image_ids: tuple[str, ...], streams: Streams, step: int) -> Tensor:
+        """Relaxed keep masks [B,n,H,W], near 0 or 1; above 0.5 with probability 1 - drop."""
+        odds = logit if self.noise == "cell" else drop.logit(1e-6)
+        u = streams.uniform(image_ids, f"fido.{step}", self.n_samples, *odds.shape[1:]).to(odds).clamp(1e-6, 1 - 1e-6)
+        keep = torch.sigmoid((u.logit() - odds[:, None]) / self.temperature)
+        if self.noise == "cell":
+            keep = enlarged(keep.flatten(0, 1), drop.shape[1:], "bilinear").unflatten(0, keep.shape[:2])
+        return keep
+
+    def fills(self, shape: tuple[int, int, int]) -> int:
+        return self.n_steps * self.n_samples
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        return self.fills(shape)

@@ -1,0 +1,143 @@
+"""Meaningful perturbation: the smallest smooth mask whose removal destroys the target's probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
+from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
+from pomelo_lab.sampler.base import Filling
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+RADII = torch.arange(0, 171, 5) / 224  # of the circular start, as fractions of the side
+SUPPRESSED = 1e-2  # share of the probability that may be left inside the first circle
+
+
+@dataclass(kw_only=True)
+class MeaningfulPerturbationExplainer(RemovalExplainer):
+    """MP: gradient descent on a coarse keep mask, so that what it removes is small, smooth and takes the target's probability away.
+
+    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3; paper 001, eq. 3, and its code: l1 * sum |1 - m| + tv * sum |grad m|^3 +
+        p(target), Adam with steps of 0.1, m clamped to [0,1] after each. Departures: the jittered image is its own shifted copy with the border
+        repeated (the code cuts it from a slightly larger one); the images of a batch are optimised side by side.
+    Args:
+        mask_px: cells of the mask along each side.
+        n_steps: of the descent.
+        lr: of Adam.
+        l1: weight of what is removed, summed over cells.
+        tv, tv_power: weight and power of the differences between neighbouring cells, summed.
+        jitter: each step looks at the image shifted by 0..jitter-1 pixels, down and right; 0 or 1 = none.
+        upsample: how cells become pixels (the code: nearest).
+        init: "uniform" noise, or "circular": the smallest disc around the centre that leaves 1 % of what can be taken away.
+    Shapes: attribution [B,H,W] is 1 - m, enlarged; extra "mask" [B,mask_px,mask_px], and "probability" [B] of the image without it.
+    Cost: n_steps forwards, backwards and fills per image (35 more to find a circle), then one of each; no more images at once than fit.
+    Random: start and jitter per image ("mp"), and the filler's.
+    """
+
+    access: ClassVar[str] = "white_box"
+    signed: ClassVar[bool] = False
+
+    mask_px: Count = 28
+    n_steps: Natural = 300
+    lr: Positive = 0.1
+    l1: NonNegative = 1e-4
+    tv: NonNegative = 1e-2
+    tv_power: Positive = 3.0
+    jitter: Natural = 4
+    upsample: Literal["nearest", "bilinear"] = "nearest"
+    init: Literal["uniform", "circular"] = "uniform"
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: WhiteBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+    ) -> Explanation:
+        shape = batch.image.shape[-2:]
+
+        def part(start: int, stop: int) -> Tensor:
+            rows = slice(start, stop)
+            some = batch.select(rows)
+            filling = self.sampler.filling(some.image, streams, some.image_id, segments and segments.select(rows))
+            return self.optimized(some, target[rows], classifier, streams, filling)
+
+        mask = classifier.forwards.rows(part, len(batch))
+        filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
+        every_row, last = torch.arange(len(batch), device=mask.device), torch.full_like(target, self.n_steps)
+        keep = enlarged(mask, shape, self.upsample)
+
+        def without(start: int, stop: int) -> Tensor:
+            return filling(every_row[start:stop], keep[start:stop], last[start:stop])
+
+        left = classifier.probability_of(without, len(batch), target)
+        return Explanation(target=target, attribution=1 - keep, extra={"mask": mask, "probability": left})
+
+    @torch.enable_grad()
+    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling) -> Tensor:
+        """Keep masks [B,k,k]; Adam works value by value, so that no image sees another."""
+        image = batch.image
+        row = torch.arange(len(batch), device=image.device)
+        shift = (streams.uniform(batch.image_id, "mp.jitter", max(1, self.n_steps), 2) * max(1, self.jitter)).long().to(image.device)
+        mask = self.start(batch, target, classifier, streams, filling).requires_grad_(True)
+        optimizer = torch.optim.Adam([mask], lr=self.lr)
+        for step in range(self.n_steps):
+            seen = filling.blended(row, enlarged(mask, image.shape[-2:], self.upsample), torch.full_like(row, step))
+            answer = classifier.differentiable_probability(shifted(seen, shift[:, step]))
+            loss = self.penalty(mask) + answer.gather(1, target[:, None])[:, 0]
+            (mask.grad,) = torch.autograd.grad(loss.sum(), mask)
+            optimizer.step()
+            with torch.no_grad():
+                mask.clamp_(0, 1)
+        return mask.detach()
+
+    def penalty(self, mask: Tensor) -> Tensor:
+        """The terms of the loss that look at the mask alone: [B,k,k] -> [B]."""
+        differences = (mask.diff(dim=1).abs() ** self.tv_power).sum((1, 2)) + (mask.diff(dim=2).abs() ** self.tv_power).sum((1, 2))
+        return self.l1 * (1 - mask).abs().sum((1, 2)) + self.tv * differences
+
+    @torch.no_grad()
+    def start(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling) -> Tensor:
+        """The first keep mask [B,k,k]."""
+        if self.init == "uniform":
+            return streams.uniform(batch.image_id, "mp.start", self.mask_px, self.mask_px).to(batch.image)
+        axis = (torch.arange(self.mask_px, device=batch.image.device) + 0.5) / self.mask_px - 0.5
+        away = (axis[:, None] ** 2 + axis**2).sqrt()
+        row = torch.arange(len(batch), device=batch.image.device)
+        ring = 1 / self.mask_px  # soft edge of one cell
+        masks = torch.stack([((away - radius) / ring + 0.5).clamp(0, 1) if radius else torch.ones_like(away) for radius in RADII.tolist()])
+        masks = torch.cat([masks, torch.zeros_like(masks[:1])])  # the last one removes all
+        answers = []
+        for place, mask in enumerate(masks):
+            keep = enlarged(mask[None], batch.image.shape[-2:], self.upsample).expand(len(batch), -1, -1)
+            filled = filling(row, keep, torch.full_like(row, self.n_steps + 1 + place))
+            answers.append(classifier.probability_of(lambda start, stop, filled=filled: filled[start:stop], len(row), target))
+        answer = torch.stack(answers, 1)
+        relative = (answer - answer[:, -1:]) / (answer[:, :1] - answer[:, -1:]).clamp_min(1e-12)
+        first = (relative < SUPPRESSED).to(torch.uint8).argmax(1)  # the last always is
+        return masks[first]
+
+    def fills(self, shape: tuple[int, int, int]) -> int:
+        return self.n_steps + 1 + (len(RADII) + 1 if self.init == "circular" else 0)
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        return self.fills(shape)
+
+
+def shifted(images: Tensor, by: Tensor) -> Tensor:
+    """Images [B,C,H,W] moved up and left by whole pixels [B,2], the border repeated."""
+    if not by.any():
+        return images
+    height, width = images.shape[-2:]
+    rows, columns = (
+        (torch.arange(size, device=images.device) + by[:, axis, None]).clamp_max(size - 1) for axis, size in enumerate((height, width))
+    )
+    return images.gather(2, rows[:, None, :, None].expand_as(images)).gather(3, columns[:, None, None, :].expand_as(images))

@@ -1,0 +1,57 @@
+"""What explainers share that remove pixels by masks of their own making."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.sampler.base import Filler
+
+
+@dataclass(kw_only=True)
+class RemovalExplainer(Explainer, ABC):
+    """An explainer that chooses what to remove; the job's filler says what stands there instead.
+
+    Args: sampler: the filler; left out of the config it is the job's sampler.
+    """
+
+    sampler: Filler
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampler.fill_uses_segments:
+            self.uses = self.uses | {"segments"}
+
+    @abstractmethod
+    def fills(self, shape: tuple[int, int, int]) -> int:
+        """Masks filled per image of `shape`, at most."""
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        return 1 + self.fills(shape)
+
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        return self.sampler.fill_evaluations(self.fills(shape))
+
+
+def cell_index(size: int, n_cells: int) -> Tensor:
+    """The cell of each pixel along one axis when n_cells share `size` pixels, as nearest up-sampling has it: int64 [size]."""
+    return (torch.arange(size) * n_cells).div(size, rounding_mode="floor")
+
+
+def enlarged(mask: Tensor, shape: tuple[int, int], how: str) -> Tensor:
+    """[B,k,k] -> [B,H,W], "nearest" (every pixel its cell) or "bilinear"; differentiable."""
+    if how == "nearest":
+        rows, columns = (cell_index(size, n).to(mask.device) for size, n in zip(shape, mask.shape[-2:], strict=True))
+        return mask[:, rows][:, :, columns]
+    return F.interpolate(mask[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
+
+
+def cell_sums(values: Tensor, n_cells: int) -> Tensor:
+    """Sums over the pixels of each cell of an n_cells x n_cells grid: [B,H,W] -> [B,n_cells,n_cells]."""
+    rows, columns = (F.one_hot(cell_index(size, n_cells), n_cells).to(values) for size in values.shape[-2:])
+    return rows.mT @ values @ columns

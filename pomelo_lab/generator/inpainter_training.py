@@ -1,0 +1,74 @@
+"""Training of in-painters: reconstruction, against a critic that learns beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.generator.inpainter import Inpainter
+from pomelo_lab.generator.inpainter_network import Critic
+from pomelo_lab.training.augment import augmented
+from pomelo_lab.training.holes import holes
+from pomelo_lab.training.module import Training
+from pomelo_lab.training.recipe import InpaintingRecipe, Recipe
+from pomelo_lab.types import Batch
+
+
+class InpainterTraining(Training):
+    """L1 of both stages plus the hinge loss of a critic (Yu et al. 2019, section 3.3).
+
+    Departures: network and critic take their step at the same time from one backward pass (the critic's gradients stop at the image, the
+    network's at the critic), instead of in turn.
+    """
+
+    def __init__(self, generator: Inpainter, recipe: Recipe) -> None:
+        if not isinstance(recipe, InpaintingRecipe):
+            raise ValueError(f"recipe must be an InpaintingRecipe for generator=inpainter (recipe=inpainter_small), got {type(recipe).__name__}")
+        super().__init__(generator.network, recipe)
+        self.generator = generator
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.init_seed)
+            self.critic = Critic(generator.channels, recipe.critic_width) if recipe.adversarial else None
+        self.shown: Tensor | None = None
+
+    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        images = augmented(batch.image, self.recipe, rng)
+        return {"images": images, "hole": holes(images, self.recipe.holes, rng)}
+
+    def loss(self, given: Mapping[str, Tensor]) -> Tensor:
+        x, hole = given["images"] * 2 - 1, given["hole"][:, None].to(given["images"])
+        coarse, fine = (found.float() for found in self.network.stages(x, hole))
+        weight = torch.where(hole > 0, self.recipe.hole_weight, 1.0)
+        total = sum((weight * (found - x).abs()).mean() for found in (coarse, fine))
+        if self.critic is None:
+            return total
+        filled = torch.where(hole > 0, fine, x)
+        with torch.autocast(x.device.type, enabled=False):
+            self.critic.requires_grad_(False)
+            fooled = -self.critic(filled, hole).mean()
+            self.critic.requires_grad_(True)
+            real, fake = self.critic(torch.cat([x, filled.detach()]), torch.cat([hole, hole])).chunk(2)
+        return total + self.recipe.adversarial * fooled + F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        rng = Streams(0).generator(batch.image_id[0], "validation holes")
+        hole = holes(batch.image, self.recipe.holes, rng)
+        found = self.generator.inpaint(batch.image, 1 - hole.float())
+        if self.shown is None or len(self.shown) != 2 * len(found):
+            clean = batch.image.where(~hole[:, None], 0.5)
+            self.shown = torch.stack([clean, batch.image.where(~hole[:, None], found)], 1).flatten(0, 1)
+        away = (found - batch.image).abs().mean(1).masked_fill(~hole, 0)
+        return {"l1": away.flatten(1).sum(1) / hole.flatten(1).sum(1)}
+
+    def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
+        return {"l1_in_holes": scores["l1"].double().mean().item(), "n": len(scores["l1"])}
+
+    def sheet(self, n: int) -> Tensor | None:
+        """Pairs: an image with its hole in gray, and filled."""
+        shown, self.shown = self.shown, None
+        return None if shown is None else shown[:n]

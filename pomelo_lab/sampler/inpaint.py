@@ -1,0 +1,35 @@
+"""Removed segments filled by a feed-forward in-painter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.generator.inpainter import Inpainter
+from pomelo_lab.sampler.base import Filler, Filling
+from pomelo_lab.types import Segments
+
+
+@dataclass(kw_only=True)
+class InpaintSampler(Filler):
+    """Removed pixels come from a learned in-painter that sees what is kept.
+
+    Source: paper 001, sections 3.1 and 3.3 (DeepFill): f = G(m, x), put where m removed. Departures: the hole is where the mask keeps less than
+        half; the published code draws that line once for a whole batch.
+    Args: generator: the in-painter; left out of the config it is the job's generator.
+    Cost: one evaluation per fill.
+    Random: none besides the segments dropped.
+    """
+
+    context: ClassVar[str] = "mask"
+
+    generator: Inpainter
+
+    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+        return Filling(image, lambda row, keep, place: self.generator.filled(image, row, keep))
+
+    def fill_evaluations(self, n: int) -> int:
+        return n

@@ -1,0 +1,96 @@
+"""Random holes for training in-painters; drawn on the CPU, so that every device sees the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+N_STROKES, N_TURNS = 4, 5  # most strokes of a free-form hole, and turns of each
+N_BOXES = 3
+GRID = 28  # finest cells
+
+
+def holes(images: Tensor, share: Mapping[str, float], rng: torch.Generator) -> Tensor:
+    """A hole per image, of kinds drawn with the given (relative) shares: bool [B,H,W], True = to fill.
+
+    Kinds: freeform (strokes of a brush), box (one to three rectangles), superpixel (random regions of similar colour, as LIME drops),
+        cell (random squares of a grid, as optimised masks have). None of them is ever empty.
+    Random: all numbers from `rng`; the same number of draws whatever the shares.
+    """
+    n, _, height, width = images.shape
+    kinds = {"freeform": freeform, "box": boxes, "superpixel": superpixels, "cell": cells}
+    drawn = torch.stack([make(images.cpu(), rng) for make in kinds.values()], 1)
+    weight = torch.tensor([float(share.get(kind, 0.0)) for kind in kinds])
+    chosen = torch.multinomial(weight, n, replacement=True, generator=rng)
+    found = drawn[torch.arange(n), chosen]
+    found[~found.flatten(1).any(1), height // 2, width // 2] = True
+    return found.to(images.device)
+
+
+def grid(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Centres of the pixels as fractions: [H,1], [1,W]."""
+    return (torch.arange(height)[:, None] + 0.5) / height, (torch.arange(width)[None] + 0.5) / width
+
+
+def freeform(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Strokes: chains of straight pieces with round ends, up to a quarter of the side wide (Yu et al. 2019, algorithm 1)."""
+    n, _, height, width = images.shape
+    y, x = grid(height, width)
+    start = torch.rand(n, N_STROKES, 1, 2, generator=rng)
+    angle = 2 * torch.pi * torch.rand(n, N_STROKES, 1, generator=rng)
+    turn = (torch.rand(n, N_STROKES, N_TURNS, generator=rng) - 0.5) * 2.5
+    length = 0.1 + 0.25 * torch.rand(n, N_STROKES, N_TURNS, generator=rng)
+    heading = angle + turn.cumsum(2)
+    corners = torch.cat([start, start + (torch.stack([heading.sin(), heading.cos()], -1) * length[..., None]).cumsum(2)], 2)
+    radius = 0.03 + 0.1 * torch.rand(n, N_STROKES, generator=rng)
+    used = torch.arange(N_STROKES) <= torch.randint(N_STROKES, (n, 1), generator=rng)
+    found = torch.zeros(n, height, width, dtype=torch.bool)
+    for piece in range(N_TURNS):  # a distance map for all strokes of all images at once
+        (ay, ax), (by, bx) = (corners[:, :, piece + i].unbind(-1) for i in (0, 1))
+        dy, dx = (by - ay)[..., None, None], (bx - ax)[..., None, None]
+        py, px = y - ay[..., None, None], x - ax[..., None, None]
+        along = ((py * dy + px * dx) / (dy**2 + dx**2)).clamp(0, 1)
+        near = (py - along * dy) ** 2 + (px - along * dx) ** 2 < (radius**2)[..., None, None]
+        found |= (near & used[..., None, None]).any(1)
+    return found
+
+
+def boxes(images: Tensor, rng: torch.Generator) -> Tensor:
+    """One to three rectangles with sides of 15 to 65 % of the image's."""
+    n, _, height, width = images.shape
+    y, x = grid(height, width)
+    side = 0.15 + 0.5 * torch.rand(n, N_BOXES, 2, generator=rng)
+    corner = torch.rand(n, N_BOXES, 2, generator=rng) * (1 - side)
+    used = torch.arange(N_BOXES) <= torch.randint(N_BOXES, (n, 1), generator=rng)
+    (top, left), (bottom, right) = corner[..., None, None].unbind(2), (corner + side)[..., None, None].unbind(2)
+    return ((y >= top) & (y < bottom) & (x >= left) & (x < right) & used[..., None, None]).any(1)
+
+
+def superpixels(images: Tensor, rng: torch.Generator) -> Tensor:
+    """A random share (10 to 90 %) of 16 to 64 regions: one assignment step of SLIC from jittered seeds (Achanta et al. 2012)."""
+    n, _, height, width = images.shape
+    y, x = grid(height, width)
+    side = torch.randint(4, 9, (n, 1, 1), generator=rng)
+    place = (torch.arange(8)[None, :, None] + torch.rand(n, 8, 8, generator=rng)) / side, (
+        torch.arange(8)[None, None] + torch.rand(n, 8, 8, generator=rng)
+    ) / side
+    exists = ((torch.arange(8)[:, None] < side) & (torch.arange(8)[None] < side)).flatten(1)
+    sy, sx = (one.flatten(1).clamp(0, 1 - 1e-4) for one in place)
+    color = images[torch.arange(n)[:, None], :, (sy * height).long(), (sx * width).long()]  # [n,64,C]
+    away = torch.cdist(images.flatten(2).transpose(1, 2).float(), color.float()).square()  # [n,H*W,64]
+    pixel_y, pixel_x = (one.expand(height, width).flatten()[None, :, None] for one in (y, x))
+    apart = (pixel_y - sy[:, None]) ** 2 + (pixel_x - sx[:, None]) ** 2
+    label = (away + 4 * apart).masked_fill(~exists[:, None], torch.inf).argmin(2)
+    dropped = torch.rand(n, 64, generator=rng) < 0.1 + 0.8 * torch.rand(n, 1, generator=rng)
+    return dropped.gather(1, label).view(n, height, width)
+
+
+def cells(images: Tensor, rng: torch.Generator) -> Tensor:
+    """A random share (5 to 95 %) of the squares of a grid of 4 to 28 per side."""
+    n, _, height, width = images.shape
+    per_side = torch.randint(4, GRID + 1, (n, 1), generator=rng)
+    dropped = torch.rand(n, GRID, GRID, generator=rng) < 0.05 + 0.9 * torch.rand(n, 1, 1, generator=rng)
+    row, column = ((torch.arange(size) * per_side).div(size, rounding_mode="floor") for size in (height, width))
+    return dropped[torch.arange(n)[:, None, None], row[:, :, None], column[:, None]]

@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from pomelo_lab.explainer.mp2 import MP2Explainer
+from tests.explainer.removing import ByMask, black, explained, same_alone_and_in_any_batch
+from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_batch
+
+
+def mp2(filler=None, **options):
+    return MP2Explainer(sampler=filler or black(), **{"mask_px": 4, "block_cells": 1, **options})
+
+
+def logistic(n=1, seed=0, scale=1.0):
+    """p = sigmoid(sum w x), one weight per 2x2 cell; the image is white: removing a cell to black loses 12 w."""
+    cell = torch.rand(4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale - 0.2
+    weight = cell.repeat_interleave(2, 0).repeat_interleave(2, 1).expand(1, 3, 8, 8)
+    return cell, TinyLinear(weight=weight.contiguous(), output="sigmoid"), batch_of(torch.ones(n, 3, 8, 8))
+
+
+ZERO = torch.zeros(1, dtype=torch.long)
+
+
+@pytest.mark.parametrize("filler", [ConstantFiller(value=0.3), ByMask()])
+def test_it_picks_in_the_known_order_and_stops_at_chance(filler):
+    cell, classifier, batch = logistic()
+    value = 0.3 if isinstance(filler, ConstantFiller) else filler.value
+    found, _ = explained(mp2(filler, chance=0.5, n_per_step=1), batch, ZERO, classifier)
+    logit, expected = float(12 * cell.sum()), []
+    for index in cell.flatten().argsort(descending=True).tolist():
+        if torch.sigmoid(torch.tensor(logit)) <= 0.5:
+            break
+        expected.append(index)
+        logit -= 12 * (1 - value) * float(cell.flatten()[index])
+    order = found.extra["order"][0].flatten()
+    picked = int(found.extra["n_removed"])
+    assert picked == len(expected) and [int((order == place).nonzero()) for place in range(picked)] == expected
+    assert found.extra["at_chance"] == 0 and found.extra["unreached"] == (logit > 0)
+    heat = found.attribution[0, ::2, ::2].flatten()
+    assert heat[expected].tolist() == pytest.approx([1 - (i + 1) / (picked + 1) for i in range(picked)])
+    assert (heat > 0).sum() == picked
+
+
+def test_two_at_a_time_and_binary_heat():
+    cell, classifier, batch = logistic()
+    found, box = explained(mp2(chance=0.5, heat="binary"), batch, ZERO, classifier)
+    single, alone = explained(mp2(chance=0.5, n_per_step=1), batch, ZERO, classifier)
+    removed, before = int(found.extra["n_removed"]), int(single.extra["n_removed"])
+    assert removed == before + before % 2 and set(found.attribution.unique().tolist()) <= {0.0, 1.0}
+    assert box.queries == 1 + removed // 2 and alone.queries == 1 + before
+
+
+def test_norms_ignore_the_sign():
+    cell, classifier, batch = logistic()
+    found, _ = explained(mp2(chance=1e-9, n_per_step=1, rank="norm"), batch, ZERO, classifier)
+    order = found.extra["order"][0].flatten()
+    assert order.argsort().tolist() == cell.flatten().abs().argsort(descending=True).tolist()
+
+
+def test_at_chance_from_the_start_and_never():
+    _, classifier, batch = logistic()
+    start, box = explained(mp2(chance=0.9999999), batch, ZERO, TinyLinear(weight=0 * classifier.weight, output="sigmoid"))
+    assert not start.attribution.any() and start.extra["at_chance"] == 1 and start.extra["unreached"] == 0 and box.queries == 1
+    never, _ = explained(mp2(ConstantFiller(value=1.0), chance=0.5), batch, ZERO, classifier)
+    assert never.extra["unreached"] == 1 and never.extra["n_removed"] == 16 and never.attribution.min() > 0
+    odd, _ = explained(mp2(ConstantFiller(value=1.0), chance=0.5, n_per_step=3), batch, ZERO, classifier)
+    assert odd.extra["order"].flatten().sort().values.tolist() == list(range(16))
+
+
+def test_chance_is_one_over_the_classes():
+    found, _ = explained(mp2(n_per_step=1))
+    assert ((found.extra["probability"] <= 1 / 3) | (found.extra["unreached"] == 1)).all()
+
+
+def test_the_literal_reading_sees_nothing_in_kept_cells():
+    """A filler that returns kept pixels as they are gives all gradients zero: the order is then that of the cells."""
+    _, classifier, batch = logistic()
+    found, _ = explained(mp2(ByMask(), chance=0.5, n_per_step=1, probe="current"), batch, ZERO, classifier)
+    order = found.extra["order"][0].flatten()
+    assert order[: int(found.extra["n_removed"])].tolist() == list(range(int(found.extra["n_removed"])))
+
+
+@pytest.mark.parametrize("make", [lambda: mp2(chance=0.2), lambda: mp2(ByMask(), chance=0.2), lambda: mp2(ByMask(), chance=0.2, probe_every=3)])
+def test_neighbours_and_batch_size_do_not_matter(make):
+    same_alone_and_in_any_batch(make)
+
+
+def test_costs():
+    explainer = mp2(ByMask(), chance=1e-9)
+    _, box = explained(explainer, tiny_batch(3))
+    assert box.queries == 3 * explainer.queries((3, 8, 8)) and explainer.fills((3, 8, 8)) == 1 + 8 + 5 * 8
+    assert mp2(ByMask(), probe_every=4).fills((3, 8, 8)) == 1 + 8 + 5 * 2
