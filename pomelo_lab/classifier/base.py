@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -69,6 +69,17 @@ class NetworkClassifier(Classifier):
         with captured_input(self.head) as caught:
             self.logit(images, eager=True)
         return caught[0].flatten(1).float()
+
+    def activations(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
+        """Outputs of named layers, in the order asked for: [M,D,h,w] each for a convolution."""
+        caught: dict[str, Tensor] = {}
+        handles = [self.layer(n).register_forward_hook(lambda _, __, output, name=n: caught.__setitem__(name, output)) for n in layers]
+        try:
+            self.logit(images, eager=True)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [caught[name].float() for name in layers]
 
     def layers(self) -> dict[str, nn.Module]:
         """Every named module of the network."""

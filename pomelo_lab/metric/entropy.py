@@ -88,7 +88,8 @@ class LabelDistribution(Metric):
     """Which classes win on the perturbations, over all images: the sampler's bias. Describes, does not judge.
 
     Source: paper 000, section 4.3, "Analysis of the label distributions", Fig. 6, compared with the training labels.
-        Departures: all perturbations in place of a random subset of them.
+        Departures: all perturbations in place of a random subset of them. Also paper 001, section 5.2 and Fig. 8: the summary's
+        details hold the share of the three most frequent classes.
     Args:
         n_reference: training images whose labels are the reference distribution, the first of the fixed shuffle.
         base: of the logarithm of the summary, the entropy of the mean distribution.
@@ -117,8 +118,10 @@ class LabelDistribution(Metric):
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         defined = rows["distribution"].isfinite().all(1)
         n = int(defined.sum())
-        mean = float(entropy(rows["distribution"][defined].mean(0), self.base)) if n else math.nan
-        return Summary(mean=mean, std=None, n=n, n_nan=len(defined) - n)
+        share = rows["distribution"][defined].mean(0)
+        mean = float(entropy(share, self.base)) if n else math.nan
+        details = {"top3": float(share.topk(min(3, len(share))).values.sum())}
+        return Summary(mean=mean, std=None, n=n, n_nan=len(defined) - n, details=details)
 
 
 def probabilities(case: Case) -> Tensor:

@@ -1,0 +1,38 @@
+"""Explanations that say nothing, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.metric.base import Metric, Summary
+from pomelo_lab.types import Case
+
+FLAGS = ("at_chance", "unreached")
+
+
+@dataclass(kw_only=True)
+class Degenerate(Metric):
+    """1 where an attribution is constant or not finite, else 0: a map that orders nothing.
+
+    Source: own. The summary also counts the images that an explainer flags itself: "at_chance" (nothing to remove: the target is at chance from
+        the start) and "unreached" (all is removed, and the target still above chance), see MP2.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "Degenerate"
+    needs = frozenset({"explanation"})
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        flat = case.explanation.attribution.flatten(1)
+        constant = ~flat.isfinite().all(1) | (flat.amax(1) == flat.amin(1))
+        flags = {name: case.explanation.extra[name] for name in FLAGS if name in case.explanation.extra}
+        return {"value": constant.double(), **flags}
+
+    def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
+        counts = {name: float(rows[name].sum()) for name in FLAGS if name in rows}
+        return replace(super().summarize(rows, reference), details={"constant": float(torch.as_tensor(rows["value"]).sum()), **counts})

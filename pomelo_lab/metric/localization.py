@@ -1,0 +1,40 @@
+"""Localisation: whether the strongest part of an attribution is where the object is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Range
+from pomelo_lab.metric.threshold import Thresholded, overlap
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class Localization(Thresholded):
+    """Share of images whose derived box overlaps the object's by less than half: 1 or 0 per image.
+
+    Source: paper 001, section 4.3; Zhou et al. (2016). Departures: none; of several annotated boxes the best one counts.
+    Args:
+        part: whose boxes; label = what the label is about.
+        iou: smallest overlap that counts as found.
+    Shapes: score also gives "iou" [B,n_alphas]. NaN for images without a box, and for maps that are not finite.
+    Cost: no queries.
+    """
+
+    symbol = "Loc. error"
+    needs = frozenset({"explanation", "boxes"})
+
+    part: str = "label"
+    iou: Annotated[float, Range(above=0, high=1)] = 0.5
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        truth = case.batch.box(self.part)[:, None].to(case.explanation.attribution.device)  # [B,1,M,4]
+        found = overlap(self.boxes(case.explanation.attribution)[:, :, None], truth)
+        known = truth.isfinite().all(-1).expand(found.shape)
+        best = found.masked_fill(~known, -torch.inf).amax(2)  # NaN maps stay NaN
+        best = best.masked_fill(~known.any(2), torch.nan)
+        return {"candidates": (best < self.iou).double().masked_fill(best.isnan(), torch.nan), "iou": best}

@@ -1,0 +1,86 @@
+"""What a filler does to the answer where the object is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.fidelity import Branch
+from pomelo_lab.sampler.base import Filler, every
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class OutsideChange(Metric):
+    """Mean change of the target's probability while a sliding patch is filled that nowhere touches the object's boxes.
+
+    Source: paper 001, section 5.1 (53 of 224 pixels; 0.09 in gray, 0.04 in-painted). Departures: none.
+    Args:
+        sampler: the filler; left out of the config it is the job's sampler.
+        patch_px, stride_px: side of the patch, and between patches.
+        part: whose boxes; label = what the label is about.
+        signed: mean of p(image) - p(filled) instead of its absolute value.
+    Shapes: score gives "value" [B] (NaN where every patch touches the object, or there is no box), and for figures "answer" [B,P], the probability at
+        every place, "outside" [B,P], and "clean" [B].
+    Cost: one query and one fill per place of the patch.
+    Random: the filler's, from a stream of its own.
+    """
+
+    direction = "lower"
+    symbol = "Outside change"
+    needs = frozenset({"boxes", "classifier", "segments"})
+    random = True
+
+    sampler: Filler
+    patch_px: Count = 53
+    stride_px: Count = 3
+    part: str = "label"
+    signed: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sampler.fill_uses_segments:
+            self.needs = self.needs - {"segments"}
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        image, n = case.batch.image, len(case.batch)
+        top, left = (axis.to(image.device) for axis in self.corners(tuple(image.shape[1:])))
+        patch = torch.stack([left, top, left + self.patch_px, top + self.patch_px], -1)  # [P,4]
+        truth = case.batch.box(self.part).to(image.device)[:, None]  # [B,1,M,4]
+        apart = (patch[:, None, 2:] <= truth[..., :2]).any(-1) | (patch[:, None, :2] >= truth[..., 2:]).any(-1)
+        known = truth.isfinite().all(-1)
+        outside = (apart | ~known).all(2) & known.any(2)
+        filling = self.sampler.filling(image, Branch(case.streams.seed, "outside"), case.batch.image_id, case.segments)
+        row, place = every(n, len(patch), image.device)
+        y, x = (torch.arange(size, device=image.device) for size in image.shape[2:])
+
+        def compose(start: int, stop: int) -> Tensor:
+            at = patch[place[start:stop]]
+            inside_y = (y >= at[:, 1:2]) & (y < at[:, 3:4])
+            inside_x = (x >= at[:, 0:1]) & (x < at[:, 2:3])
+            keep = ~(inside_y[:, :, None] & inside_x[:, None])
+            return filling(row[start:stop], keep.to(image), place[start:stop])
+
+        answer = case.classifier.probability_of(compose, len(row), case.target[row]).view(n, -1).double()
+        clean = case.classifier.probability_of(lambda start, stop: image[start:stop], n, case.target).double()
+        change = clean[:, None] - answer
+        change = (change if self.signed else change.abs()).masked_fill(~outside, 0)
+        return {"value": change.sum(1) / outside.sum(1), "answer": answer.float(), "outside": outside, "clean": clean.float()}  # 0 / 0 is NaN
+
+    def corners(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """(top, left) of every place of the patch, row by row: int64 [P] each."""
+        if self.patch_px > min(shape[1:]):
+            raise ValueError(f"metric OutsideChange: patch_px must be <= {min(shape[1:])}, the side of the images, got {self.patch_px}")
+        starts = [torch.arange(0, size - self.patch_px + 1, self.stride_px) for size in shape[1:]]
+        top, left = torch.meshgrid(*starts, indexing="ij")
+        return top.flatten(), left.flatten()
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return 1 + len(self.corners(shape)[0])
+
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        return self.sampler.fill_evaluations(len(self.corners(shape)[0]))

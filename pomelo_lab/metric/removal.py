@@ -1,0 +1,189 @@
+"""How thoroughly a filler removes an object: what is still recognised, and how alike the images still are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.classifier.base import NetworkClassifier, view
+from pomelo_lab.config.hints import Local, OptionalPath
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.fidelity import Branch
+from pomelo_lab.sampler.base import Filler
+from pomelo_lab.types import Case
+
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. (2003), finest scale first
+WINDOW = 11
+
+
+@dataclass(kw_only=True)
+class Removal(Metric, ABC):
+    """The mask of a part is filled; the filled image is compared with the image.
+
+    Source: paper 001, section 4.2 and Table 1. Departures: none; an empty mask gives NaN.
+    Args:
+        sampler: the filler; left out of the config it is the job's sampler, and sampler=none scores the image itself.
+        part: what is removed; label = what the label is about.
+    Cost: one fill per image.
+    Random: the filler's, from a stream of its own.
+    """
+
+    needs = frozenset({"masks", "segments"})
+    random = True
+
+    sampler: Filler | None = None
+    part: str = "label"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampler is None or not self.sampler.fill_uses_segments:
+            self.needs = self.needs - {"segments"}
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        image, mask = case.batch.image, case.batch.masks.get(self.part)
+        if mask is None:
+            raise ValueError(f"metric {type(self).__name__}: part must be one of {', '.join(case.batch.masks)}, got {self.part!r}")
+        filled = image
+        if self.sampler is not None:
+            keep = (~mask).to(image)[:, None]
+            filled = self.sampler.fill(image, keep, Branch(case.streams.seed, "removal"), case.batch.image_id, case.segments)[:, 0]
+        value = self.compared(image, filled, case).double()
+        return {"value": value.masked_fill(~mask.flatten(1).any(1).to(value.device), torch.nan)}
+
+    @abstractmethod
+    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+        """[B,C,H,W] twice -> [B]."""
+
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        return 0 if self.sampler is None else self.sampler.fill_evaluations(1)
+
+
+@dataclass(kw_only=True)
+class RemovalAccuracy(Removal):
+    """Whether the object's label is still the most probable one: 1 or 0.
+
+    Args: judge: another network than the explained one, as the paper has; None = the explained classifier.
+    Cost: one query per image.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "Accuracy"
+    needs = frozenset({"masks", "segments", "classifier"})
+
+    judge: NetworkClassifier | None = None
+
+    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+        box = case.classifier if self.judge is None else view(self.judge, "black_box", 256, image.device)
+        return (box.probability(filled).argmax(1) == case.batch.label.to(box.device)).to(image.device)
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return int(self.judge is None)
+
+
+@dataclass(kw_only=True)
+class RemovalMSSSIM(Removal):
+    """Multi-scale structural similarity, by torchmetrics; lower = more was removed.
+
+    Source: Wang et al. (2003). Departures: images of less than 176 pixels do not have five scales under a window of 11: they get as many as fit,
+        with the weights of the finest ones, scaled to the same sum.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "MS-SSIM"
+
+    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+        from pomelo_lab.classifier.torchvision_ops import ensure
+
+        ensure()
+        from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
+
+        return ms_ssim(filled, image, data_range=1.0, betas=scale_weights(min(image.shape[2:])), reduction="none")
+
+
+@dataclass(kw_only=True)
+class RemovalLPIPS(Removal):
+    """Learned perceptual distance, by torchmetrics; higher = more was removed.
+
+    Source: Zhang et al. (2018), https://arxiv.org/abs/1801.03924; its linear heads come with torchmetrics. Departures: none.
+    Args:
+        weights: state dict of torchvision's backbone (alexnet-owt-7be5be79.pth, vgg16-397923af.pth or squeezenet1_1-b8a52dc0.pth); nothing is
+            downloaded.
+        net: that backbone.
+    Raises: ValueError naming the key when the file is missing or is another network's.
+    """
+
+    direction: ClassVar = "higher"
+    symbol = "LPIPS"
+
+    weights: Annotated[OptionalPath, Local()] = None
+    net: Literal["alex", "vgg", "squeeze"] = "alex"
+
+    @cached_property
+    def network(self) -> Any:
+        from pathlib import Path
+
+        from pomelo_lab.classifier.torchvision_ops import ensure
+
+        key = "metric RemovalLPIPS: weights"
+        if self.weights is None or not Path(self.weights).expanduser().is_file():
+            raise ValueError(f"{key} must be a file with the {self.net} backbone of torchvision, got {self.weights}; without one use lpips_oracle")
+        ensure()
+        from torchmetrics.functional.image.lpips import _LPIPS  # the public classes download the backbone
+
+        network = _LPIPS(net=self.net, pnet_rand=True)
+        given = torch.load(Path(self.weights).expanduser(), map_location="cpu", weights_only=True)
+        wanted = network.net.state_dict()
+        found = {name: given.get(f"features.{name.split('.', 1)[1]}") for name in wanted}  # slice2.3.weight is layer 3 of the features
+        if wrong := [name for name, value in found.items() if value is None or value.shape != wanted[name].shape]:
+            raise ValueError(f"{key}: {self.weights} does not fit the {self.net} backbone of torchvision, first at {wrong[0]}")
+        network.net.load_state_dict(found)
+        return network
+
+    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+        with torch.no_grad():
+            return self.network.to(image.device)(filled, image, normalize=True).flatten()
+
+
+@dataclass(kw_only=True)
+class RemovalLPIPSOracle(Removal):
+    """The same distance in layers of our own oracle, all channels weighted equally; never to be compared with a published LPIPS.
+
+    Source: Zhang et al. (2018), eq. 1, with unit weights.
+    Args:
+        oracle: the network whose features are used; not the explained classifier.
+        layers: names of its modules, their outputs summed up.
+    """
+
+    direction: ClassVar = "higher"
+    symbol = "LPIPS_oracle"
+
+    oracle: NetworkClassifier
+    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
+
+    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+        self.oracle.to(image.device)
+        with torch.no_grad():
+            ours, theirs = (self.oracle.activations(one, self.layers) for one in (image, filled))
+        apart = [(normalized(a) - normalized(b)).square().sum(1).mean((1, 2)) for a, b in zip(ours, theirs, strict=True)]
+        return torch.stack(apart).sum(0)
+
+
+def normalized(feature: Tensor) -> Tensor:
+    """Unit length across channels at every place: [B,D,h,w]."""
+    return feature / (torch.linalg.vector_norm(feature, dim=1, keepdim=True) + 1e-10)
+
+
+def scale_weights(side: int) -> tuple[float, ...]:
+    """The weights of as many scales as an image of that side has under a window of 11 pixels. Raises ValueError when it has none."""
+    n = 0
+    while n < len(MS_SSIM_WEIGHTS) and side // 2**n >= WINDOW and side > (WINDOW - 1) * 2**n:
+        n += 1
+    if n == 0:
+        raise ValueError(f"metric RemovalMSSSIM needs images of {WINDOW} pixels or more, got {side}: set dataset.size_px")
+    larger = sum(MS_SSIM_WEIGHTS) / sum(MS_SSIM_WEIGHTS[:n])
+    return tuple(weight * larger for weight in MS_SSIM_WEIGHTS[:n])

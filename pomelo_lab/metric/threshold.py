@@ -1,0 +1,106 @@
+"""Boxes around the strongest part of an attribution, and thresholds chosen on held-out images."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count, Fraction, Range
+from pomelo_lab.metric.base import Metric, Summary, mean_summary
+from pomelo_lab.types import tight_box
+
+
+@dataclass(kw_only=True)
+class Thresholded(Metric, ABC):
+    """A lower-is-better score of the box around all pixels of at least alpha times the map's maximum.
+
+    Which alpha counts is chosen on held-out images: the last share of the job's, of which the others know nothing.
+
+    Source: paper 001, section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out beside 2,000 scored images); Fong & Vedaldi (2017). Departures: none;
+        pixels equal to the threshold are in, which the paper does not say.
+    Args:
+        n_alphas: candidates 0, 1/n, ..., (n-1)/n.
+        alpha: one given threshold instead.
+        held_out: share of the images that choose.
+        region: "all" pixels above the threshold share one box, or the "largest" connected (4-neighbour) group of them.
+    Shapes: score gives "candidates" [B,n_alphas], the score at every alpha.
+    """
+
+    direction: ClassVar = "lower"
+
+    n_alphas: Count = 20
+    alpha: Annotated[float, Range(low=0, high=1)] | None = None
+    held_out: Fraction = 1 / 3
+    region: Literal["all", "largest"] = "all"
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """No way to know alpha."""
+        if given["alpha"] is None and given["held_out"] == 0:
+            yield "held_out must be > 0 unless alpha is given, got 0"
+
+    @property
+    def alphas(self) -> list[float]:
+        return [self.alpha] if self.alpha is not None else [i / self.n_alphas for i in range(self.n_alphas)]
+
+    def boxes(self, attribution: Tensor) -> Tensor:
+        """The box at every alpha: [B,H,W] -> [B,A,4]. A map without a positive value marks the whole image; NaN maps give NaN."""
+        _, height, width = attribution.shape
+        top = attribution.amax((1, 2))
+        level = top[:, None] * torch.tensor(self.alphas, device=top.device, dtype=top.dtype)
+        above = attribution[:, None] >= level[..., None, None]
+        if self.region == "largest":
+            above = torch.stack([largest_group(mask) for mask in above.flatten(0, 1)]).view_as(above)
+        found = tight_box(above)
+        whole = found.new_tensor([0, 0, width, height])
+        found = torch.where((top > 0)[:, None, None], found, whole)
+        return found.masked_fill(~attribution.isfinite().flatten(1).all(1)[:, None, None], torch.nan)
+
+    def n_scored(self, n: int) -> int:
+        """Images whose score counts; the others choose alpha."""
+        return n if self.alpha is not None else n - max(1, round(self.held_out * n))
+
+    def chosen(self, candidates: Tensor) -> int:
+        """The index of alpha: the lowest mean over the held-out images, the smallest alpha of equals."""
+        if self.alpha is not None:
+            return 0
+        held = candidates[self.n_scored(len(candidates)) :].double()
+        held = held[held.isfinite().all(1)]
+        return int(held.mean(0).argmin()) if len(held) else 0
+
+    def values(self, rows: Mapping[str, Tensor]) -> Tensor:
+        candidates = rows["candidates"]
+        return candidates[: self.n_scored(len(candidates)), self.chosen(candidates)]
+
+    def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
+        candidates = rows["candidates"]
+        found = mean_summary(self.values(rows))
+        details = {"alpha": self.alphas[self.chosen(candidates)], "held_out": float(len(candidates) - self.n_scored(len(candidates)))}
+        return Summary(found.mean, found.std, found.n, found.n_nan, details)
+
+
+def largest_group(mask: Tensor) -> Tensor:
+    """The largest connected group of True pixels, the first of equals: bool [H,W] -> the same."""
+    from scipy import ndimage
+
+    label, n = ndimage.label(mask.cpu().numpy())
+    if n < 2:
+        return mask
+    sizes = torch.bincount(torch.from_numpy(label).flatten().long(), minlength=n + 1)[1:]
+    return torch.from_numpy(label == int(sizes.argmax()) + 1).to(mask.device)
+
+
+def area(box: Tensor) -> Tensor:
+    """[...,4] -> [...], in pixels; a box without extent has 0."""
+    return (box[..., 2:] - box[..., :2]).clamp_min(0).prod(-1)
+
+
+def overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of boxes that broadcast: [...,4], [...,4] -> [...]."""
+    both = area(torch.cat([torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])], -1))
+    return both / (area(a) + area(b) - both)
