@@ -162,7 +162,9 @@ class Job(Components):
 
     @property
     def perturbs(self) -> bool:
-        return "perturbations" in self.explainer.uses
+        """Whether anything looks at perturbations."""
+        asked = self.explains or any("perturbations" in metric.needs for metric in self.metrics.values())
+        return asked and "perturbations" in self.explainer.uses
 
     @property
     def n_perturbations(self) -> int:

@@ -106,10 +106,11 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
         if "segments" in asked and not config.get("segmenter"):
             found.append(f"{key}: {name} needs segments, segmenter is none: choose one with segmenter=<name>")
 
-    require("explainer", explainer.uses | ({"white_box"} if explainer.access == "white_box" else set()), names["explainer"])
+    explains = names["explainer"] != "NoExplainer"  # without, only metrics look at perturbations
+    if explains:
+        require("explainer", explainer.uses | ({"white_box"} if explainer.access == "white_box" else set()), names["explainer"])
     if "sampler" in classes and "perturbations" in explainer.uses and classes["sampler"].uses_segments and not config.get("segmenter"):
         found.append(f"sampler: {names['sampler']} drops segments, segmenter is none: choose one with segmenter=<name>")
-    explains = names["explainer"] != "NoExplainer"
     for name, node in (config.get("metrics") or {}).items():
         if node is None:
             continue
