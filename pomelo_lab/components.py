@@ -78,7 +78,9 @@ class Components:
         return build(self.config["segmenter"])
 
     @cached_property
-    def sampler(self) -> Sampler:
+    def sampler(self) -> Sampler | None:
+        if not self.config.get("sampler"):
+            return None
         return build(self._with_networks(self.node("sampler")), **self._supplied("sampler"))
 
     @cached_property

@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.config.hints import Local, OptionalPath
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.fidelity import Branch
 from pomelo_lab.sampler.base import Filler
-from pomelo_lab.types import Case
+from pomelo_lab.types import Batch, Case, Segments
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. (2003), finest scale first
 WINDOW = 11
@@ -45,15 +46,18 @@ class Removal(Metric, ABC):
             self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        image, mask = case.batch.image, case.batch.masks.get(self.part)
-        if mask is None:
-            raise ValueError(f"metric {type(self).__name__}: part must be one of {', '.join(case.batch.masks)}, got {self.part!r}")
-        filled = image
-        if self.sampler is not None:
-            keep = (~mask).to(image)[:, None]
-            filled = self.sampler.fill(image, keep, Branch(case.streams.seed, "removal"), case.batch.image_id, case.segments)[:, 0]
-        value = self.compared(image, filled, case).double()
-        return {"value": value.masked_fill(~mask.flatten(1).any(1).to(value.device), torch.nan)}
+        filled = self.filled(case.batch, case.streams, case.segments)
+        value = self.compared(case.batch.image, filled, case).double()
+        return {"value": value.masked_fill(~case.batch.masks[self.part].flatten(1).any(1).to(value.device), torch.nan)}
+
+    def filled(self, batch: Batch, streams: Streams, segments: Segments | None) -> Tensor:
+        """The images without the part, [B,C,H,W]."""
+        if self.part not in batch.masks:
+            raise ValueError(f"metric {type(self).__name__}: part must be one of {', '.join(batch.masks)}, got {self.part!r}")
+        if self.sampler is None:
+            return batch.image
+        keep = (~batch.masks[self.part]).to(batch.image)[:, None]
+        return self.sampler.fill(batch.image, keep, Branch(streams.seed, "removal"), batch.image_id, segments)[:, 0]
 
     @abstractmethod
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:

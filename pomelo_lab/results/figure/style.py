@@ -43,6 +43,19 @@ LOOKS = {
     "reference_val": Look("Validation images", "#4F6D7A", "reference", DOTTED, "s"),
     "reference_texture": Look("Texture images", "#7A9E4F", "reference", DOTTED, "s"),
     "reference_noise": Look("Gaussian noise", "#A65D57", "reference", DOTTED, "s"),
+    "none": Look("Real", "#333333", "reference"),
+    "mean_dataset": Look("Mean colour", "#8C8C8C"),
+    "inpaint": Look("In-painter", "#117733", "neural", marker="D"),
+    "whole_image": Look("Whole image", "#C9C9C9", "control", DOTTED, "x"),
+    "sliding_patch/mean_dataset": Look("SP", "#E6B84C"),
+    "sliding_patch/inpaint": Look("SP-G", "#A87900", "neural", marker="D"),
+    "lime/mean_dataset": Look("LIME", "#6FBF8B"),
+    "lime/inpaint": Look("LIME-G", "#117733", "neural", marker="D"),
+    "meaningful_perturbation/blur": Look("MP", "#9AA5B1"),
+    "mp2/blur": Look("MP2", "#E58A7B"),
+    "mp2/inpaint": Look("MP2-G", "#B03A2E", "neural", marker="D"),
+    "fido/inpaint": Look("FIDO-CA", "#332288", "neural", marker="D"),
+    "rise/black": Look("RISE", "#88CCEE"),
 }
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
 CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
@@ -72,9 +85,12 @@ RC = {
 
 
 def key(cell: Cell) -> str:
-    """What names a method: its sampler, or its explainer when that perturbs nothing (random, ideal_mask)."""
-    sampler, explainer = cell.choices.get("sampler"), cell.choices.get("explainer", "")
-    return explainer if sampler in (None, "none") else sampler
+    """What names a method: its sampler where explainers do not differ, explainer and sampler where they do, its explainer when that fills nothing."""
+    sampler, explainer = cell.choices.get("sampler") or "none", cell.choices.get("explainer", "none")
+    if sampler == "none":
+        return explainer
+    pair = f"{explainer}/{sampler}"
+    return sampler if explainer in ("none", "lime") and pair not in LOOKS else pair
 
 
 def look(cell: Cell, seen: Sequence[str] = ()) -> Look:

@@ -1,0 +1,173 @@
+"""Image files resized by their shorter side and cut to the centre, as torchvision's evaluation transform does; boxes follow."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count, LocalPath
+from pomelo_lab.dataset.base import Dataset, Split
+from pomelo_lab.dataset.celeba import N_SIZED, byte_count
+from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, open_image, to_unit
+from pomelo_lab.types import Batch
+
+
+class Crop(NamedTuple):
+    """Where the pixels of a file go: it is resized to `width` x `height`, then the square of size_px at (left, top) is kept."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+    size_px: int
+
+    @classmethod
+    def of(cls, width: int, height: int, resize_px: int, size_px: int) -> Crop:
+        """The crop of a file of `width` x `height` pixels, with the roundings of torchvision's Resize and CenterCrop."""
+        longer = int(resize_px * max(width, height) / min(width, height))
+        to = (resize_px, longer) if width <= height else (longer, resize_px)
+        left, top = (round((edge - size_px) / 2) for edge in to)
+        return cls(*to, left, top, size_px)
+
+    def boxes(self, fractions: Tensor) -> Tensor:
+        """Boxes in fractions of the file [M,4] -> pixels of the cut image [<=M,4], clipped; those with nothing left are dropped."""
+        scale = torch.tensor([self.width, self.height, self.width, self.height], dtype=torch.float32)
+        shift = torch.tensor([self.left, self.top, self.left, self.top], dtype=torch.float32)
+        place = (fractions.reshape(-1, 4) * scale - shift).clamp(0, self.size_px)
+        return place[(place[:, 2:] > place[:, :2]).all(1)]
+
+
+def read_cropped(path: Path, resize_px: int, size_px: int) -> tuple[Tensor, Crop, tuple[int, int]]:
+    """Decode, resize (PIL's bilinear, antialiased) and cut. Returns: uint8 [3,size_px,size_px], the crop, the file's (width, height)."""
+    from PIL.Image import Resampling
+
+    image = open_image(path)
+    crop = Crop.of(*image.size, resize_px, size_px)
+    resized = image.resize((crop.width, crop.height), Resampling.BILINEAR)
+    cut = resized.crop((crop.left, crop.top, crop.left + size_px, crop.top + size_px))
+    return torch.from_numpy(np.array(cut)).permute(2, 0, 1).contiguous(), crop, image.size
+
+
+class Listing(NamedTuple):
+    """The images of a split: path below `folder` -> class number."""
+
+    folder: Path
+    label: dict[str, int]
+    class_names: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class CroppedFiles(Dataset):
+    """Labelled image files of a large public data set whose test labels are secret.
+
+    "train" holds the official training images; "val" and "test" are two disjoint halves of the official validation images, so that
+    what is chosen on one never touches the other. A hash of the image's name decides: no other file or setting moves an image.
+
+    Args:
+        root: the folder; not part of fingerprints, `digest` is.
+        resize_px: the shorter side of a file is resized to it, with antialiasing.
+        size_px: side of the square that is cut from its centre.
+    Raises: FileNotFoundError (path, layout, source) or ValueError naming the argument or the file and line.
+    """
+
+    root: LocalPath
+    split: Split = "test"
+    resize_px: Count = 256
+    size_px: Count = 224
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.provides = self.features(vars(self))
+        self._folder, label_of, self._class_names = self._listed()
+        self._files = sorted(label_of, key=self._image_id)  # the same order in every layout
+        self._label = torch.tensor([label_of[file] for file in self._files], dtype=torch.long)
+        if not self._files:
+            raise ValueError(f"split {self.split!r} of {self._folder} holds no images")
+
+    @abstractmethod
+    def _listed(self) -> Listing:
+        """The files of this split."""
+
+    @abstractmethod
+    def _image_id(self, file: str) -> str:
+        """A unique name of a file that does not depend on the layout it lies in."""
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
+        resize, size = given["resize_px"], given["size_px"]
+        return [f"size_px must be <= resize_px, got {size} and {resize}: the crop lies inside the resized image"] if size > resize else []
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._class_names
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 3, self.size_px, self.size_px
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        return self._read(checked(indices, len(self)))[0]
+
+    def labels(self, indices: Sequence[int]) -> Tensor:
+        return self._label[checked(indices, len(self))]
+
+    def digest(self) -> str:
+        """From the image ids and labels of this split and the byte counts of up to 1000 evenly spaced files."""
+        total = hashlib.sha256("\0".join(map(self._image_id, self._files)).encode())
+        total.update(self._label.numpy().tobytes())
+        for row in self._sized():
+            total.update(f"{byte_count(self._folder / self._files[row])}\n".encode())
+        return total.hexdigest()[:16]
+
+    def _sized(self) -> range:
+        """Rows whose files the digest looks at."""
+        return range(0, len(self), -(-len(self) // N_SIZED))
+
+    def _read(self, rows: Sequence[int]) -> tuple[Batch, list[Crop], list[tuple[int, int]]]:
+        """The images; where they were cut, and the (width, height) of their files."""
+        image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
+        crops, sizes = [], []
+        for i, row in enumerate(rows):
+            image[i], crop, size = read_cropped(self._folder / self._files[row], self.resize_px, self.size_px)
+            crops.append(crop)
+            sizes.append(size)
+        batch = Batch(
+            image=to_unit(image),
+            label=self._label[rows],
+            image_id=tuple(self._image_id(self._files[row]) for row in rows),
+            index=torch.tensor(rows, dtype=torch.long),
+        )
+        return batch, crops, sizes
+
+
+def half(image_id: str) -> Split:
+    """"val" or "test", for an official validation image."""
+    return "val" if hashlib.sha256(image_id.encode()).digest()[0] < 128 else "test"
+
+
+def stem(file: str) -> str:
+    """The name of a file without folder and suffix; pathlib's is too slow for a million."""
+    return file.rpartition("/")[2].rpartition(".")[0]
+
+
+def images_in(folder: Path) -> list[str]:
+    """Sorted paths below a folder, with "/", of the image files anywhere in it; hidden ones are left out."""
+    found = []
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = os.path.relpath(here, folder).replace(os.sep, "/")
+        lead = "" if below == "." else f"{below}/"
+        found += [lead + name for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+    return sorted(found)

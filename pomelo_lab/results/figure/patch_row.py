@@ -1,0 +1,68 @@
+"""A patch that slides over an image: what the classifier sees and says (paper 001, Fig. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+SHOWN = 5
+
+
+def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change", image: int = 0) -> Path:
+    """One row of patches through the middle of the object: pictures of five places per filler above, the target's probability at every place below.
+
+    Args: image: which of the job's.
+    """
+    curves, pictures, box = [], [], None
+    for look, group in style.seed_means(cells):
+        job = group[0].job
+        rows = style.stored(group[0], metric)
+        if not rows:
+            continue
+        measured, batch = job.metrics[metric], job.batch(0).select([image])
+        top, left = measured.corners(job.dataset.shape)
+        box = batch.box(measured.part)[0, 0]
+        middle = (box[1] + box[3] - measured.patch_px) / 2
+        line = (top == top[(top - middle).abs().argmin()]).nonzero()[:, 0]
+        curves.append((look, left[line], rows["answer"][image, line], float(rows["clean"][image])))
+        shown = line[torch.linspace(0, len(line) - 1, min(SHOWN, len(line))).round().long()]
+        pictures.append((look, filled(job, measured, batch, top[shown], left[shown]), left[shown]))
+        job.forget()
+    n = len(pictures[0][2])
+    with style.canvas(path, 6.4, 1.15 * len(pictures) + 2.4) as figure:
+        grid = figure.add_gridspec(len(pictures) + 1, n, height_ratios=[1.0] * len(pictures) + [1.9])
+        for r, (look, images, starts) in enumerate(pictures):
+            for c in range(n):
+                axis = style.bare(figure.add_subplot(grid[r, c]))
+                axis.imshow(images[c].expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
+                if r == 0:
+                    axis.set_title(f"left = {int(starts[c])}", fontsize=8, fontweight="normal")
+                if c == 0:
+                    axis.set_ylabel(look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8)
+        axis = figure.add_subplot(grid[len(pictures), :])
+        if box is not None and box.isfinite().all():
+            reach = curves[0][1]
+            inside = (reach + measured.patch_px > box[0]) & (reach < box[2])
+            axis.axvspan(float(reach[inside].min()), float(reach[inside].max()), color="#F3EBDD", label="patch touches the box")
+        for look, place, answer, _ in curves:
+            axis.plot(place, answer, color=look.colour, marker=look.marker, ms=3.5, label=look.label)
+        axis.axhline(curves[0][3], color="#888888", lw=0.9, ls=":", label="image")
+        axis.set(xlabel="left edge of the patch, pixels", ylabel="probability of the class", ylim=(-0.03, 1.03))
+        axis.legend(loc="lower left", ncols=2)
+    return path
+
+
+def filled(job, measured, batch, top: Tensor, left: Tensor) -> Tensor:
+    """The image with the patch filled at each place: [n,C,H,W]."""
+    height, width = batch.image.shape[2:]
+    y, x = torch.arange(height), torch.arange(width)
+    inside_y = (y >= top[:, None]) & (y < top[:, None] + measured.patch_px)
+    inside_x = (x >= left[:, None]) & (x < left[:, None] + measured.patch_px)
+    keep = ~(inside_y[:, :, None] & inside_x[:, None])
+    return measured.sampler.fill(batch.image, keep[None].to(batch.image), job.streams, batch.image_id, None)[0]

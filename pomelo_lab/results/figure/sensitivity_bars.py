@@ -1,0 +1,33 @@
+"""How alike explanations are under other hyper-parameters or seeds, as bars (paper 001, Fig. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+METRICS = {"sensitivity_ssim": "SSIM", "sensitivity_hog": "correlation of HOG", "sensitivity_spearman": "rank correlation"}
+
+
+def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
+    """Mean and standard deviation over images, a panel per similarity; methods whose explainer looks at segments once per number of them."""
+    bars: dict[str, tuple[style.Look, Cell]] = {}
+    for cell in cells:
+        look = style.look(cell)
+        n_segments = (cell.config.get("segmenter") or {}).get("n_segments")
+        label = f"{look.label} ({n_segments})" if cell.choices.get("explainer") == "lime" and n_segments else look.label
+        bars.setdefault(label, (look, cell))  # jobs that do not look at segments are the same at every number of them
+    with style.canvas(path, 9.0, 3.1) as figure:
+        for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+            for place, (look, cell) in enumerate(bars.values()):
+                found = cell.summary.get(metric)
+                if found and found["mean"] is not None:
+                    whisker = {"yerr": found["std"] or 0, "ecolor": "#555555", "capsize": 2, "error_kw": {"lw": 0.9}}
+                    axis.bar(place, found["mean"], color=look.colour, width=0.8, **whisker)
+            axis.axhline(0, color="#555555", lw=0.8)
+            axis.set_xticks(range(len(bars)), list(bars), rotation=55, ha="right", fontsize=8)
+            axis.set(title=METRICS.get(metric, metric), ylim=(None, 1.0), ylabel="similarity (robust ↑)")
+            axis.grid(visible=False, axis="x")
+    return path
