@@ -1,0 +1,93 @@
+"""Removing explainers: many images side by side against one after another, and SP-G against the networks' own forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.bench.row import Row, ratio, total, typical
+from pomelo_lab.bench.setting import Setting
+from pomelo_lab.bench.timer import Inside
+from pomelo_lab.classifier.base import Classifier, view
+from pomelo_lab.classifier.plain import PlainClassifier
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.explainer.fido import FidoExplainer
+from pomelo_lab.explainer.meaningful_perturbation import MeaningfulPerturbationExplainer
+from pomelo_lab.explainer.mp2 import MP2Explainer
+from pomelo_lab.explainer.sliding_patch import SlidingPatchExplainer
+from pomelo_lab.generator.inpainter import Inpainter
+from pomelo_lab.sampler.blur import BlurSampler
+from pomelo_lab.sampler.inpaint import InpaintSampler
+from pomelo_lab.types import Batch
+
+SIDE_PX = 16  # of the images that are optimised side by side: a network so small that a single image cannot fill a core
+
+
+def compare(setting: Setting, n_images: int = 16, n_steps: int = 20, stride_px: int = 3, patch_px: int = 9) -> list[Row]:
+    """Whether batching pays where a single image leaves the machine idle, and whether anything but networks costs time."""
+    return [*side_by_side(setting, n_images, n_steps), sliding_patch(setting, stride_px, patch_px)]
+
+
+def side_by_side(setting: Setting, n_images: int, n_steps: int) -> list[Row]:
+    """The time of n images together over n times one, with a small classifier; the same maps within 1e-5."""
+    classifier = PlainClassifier(num_classes=5, width=8, depth=2)
+    batch = type(setting.dataset)(size_px=SIDE_PX).batch(range(n_images))
+    blur = BlurSampler(sigma_px=2.0)
+    explainers: dict[str, Explainer] = {
+        "MP": MeaningfulPerturbationExplainer(sampler=blur, mask_px=8, n_steps=n_steps),
+        "MP2": MP2Explainer(sampler=blur, mask_px=8, n_per_step=max(1, 64 // n_steps), chance=1e-6),
+        "FIDO": FidoExplainer(sampler=blur, mask_px=8, n_steps=n_steps, n_samples=1),
+    }
+    rows = []
+    for name, explainer in explainers.items():
+        together = partial(maps, explainer, batch, classifier)
+        alone = partial(one_by_one, explainer, batch, classifier)
+        together(), alone()
+        runs = Inside().paired({"together": together, "alone": alone}, setting.repeats)
+        here, there = runs["together"], runs["alone"]
+        difference = float((here[-1].result - there[-1].result).abs().max())
+        rows += [
+            ratio(f"{name}, {n_images} images together / one by one", (here, total), (there, total), at_most=1 / 3,
+                  note=f"{typical(here, total)} and {typical(there, total)}"),
+            Row(f"same maps? {name}", (difference,), "difference", at_most=1e-5),
+        ]  # fmt: skip
+    return rows
+
+
+def maps(explainer: Explainer, batch: Batch, classifier: Classifier) -> Tensor:
+    target = torch.zeros(len(batch), dtype=torch.long)
+    return explainer.explain(batch, target, view(classifier, explainer.access, 256), Streams(0)).attribution
+
+
+def one_by_one(explainer: Explainer, batch: Batch, classifier: Classifier) -> Tensor:
+    return torch.cat([maps(explainer, batch.select([i]), classifier) for i in range(len(batch))])
+
+
+def sliding_patch(setting: Setting, stride_px: int, patch_px: int, batch_size: int = 64) -> Row:
+    """SP-G over as many bare forwards of in-painter and classifier in batches of the same size."""
+    generator = Inpainter(channels=3, size_px=setting.size_px, batch_size=batch_size)
+    classifier = list(setting.classifiers.values())[-1]  # the cheapest
+    explainer = SlidingPatchExplainer(sampler=InpaintSampler(generator=generator), patch_px=patch_px, stride_px=stride_px)
+    images, n = torch.rand(batch_size, *generator.shape), explainer.fills(generator.shape)
+    keep = torch.ones(batch_size, *generator.shape[1:])
+
+    @torch.no_grad()
+    def bare() -> None:
+        for start in range(0, n, batch_size):
+            rows = slice(0, min(batch_size, n - start))
+            classifier.probability(generator.inpaint(images[rows], keep[rows]))
+
+    whole: Callable[[], Tensor] = partial(maps, explainer, setting.batch, classifier)
+    whole(), bare()
+    runs = Inside().paired({"whole": whole, "bare": bare}, setting.repeats)
+    return ratio(
+        f"SP-G, {n} patches / bare in-painter and classifier",
+        (runs["whole"], total),
+        (runs["bare"], total),
+        at_most=1.15,
+        note=f"{typical(runs['whole'], total)} and {typical(runs['bare'], total)}; batches of {batch_size}",
+    )
