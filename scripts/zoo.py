@@ -20,6 +20,7 @@ RECIPES = {
     "portraits_oracle": ["dataset=portraits", "classifier=oracle"],
     "portraits_glow": ["dataset=portraits", "generator=glow_small"],
     "portraits_ddpm": ["dataset=portraits", "generator=ddpm_small"],
+    "portraits_inpainter": ["dataset=portraits", "generator=inpainter_small"],
 }
 LIMIT_MB = 25.0
 
