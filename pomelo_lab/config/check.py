@@ -28,11 +28,12 @@ OPTIONAL = ("sampler", "segmenter", "generator")
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config as a plain mapping. Raises ConfigError naming an interpolation that leads nowhere."""
+    """The config as a plain mapping; a group taken out by `~group` is None. Raises ConfigError naming an interpolation that leads nowhere."""
     try:
-        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+        found = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
         raise ConfigError(f"config: {error}") from None
+    return {key: None if key in ROLES and value == "???" else value for key, value in found.items()}
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:
@@ -123,6 +124,15 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
                 f"metrics.{name}: {metric.__name__} scores perturbations, {names['explainer']} uses none; "
                 f"drop it with ~metrics.{name} or choose explainer=none or explainer=lime"
             )
+    if not config.get("segmenter"):
+        owners = {"explainer": config["explainer"], **{f"metrics.{name}": node for name, node in (config.get("metrics") or {}).items() if node}}
+        inner = {f"{owner}.{option}": value for owner, node in owners.items() for option, value in node.items()}
+        if "sampler" in getattr(explainer, "__dataclass_fields__", ()) and "sampler" not in config["explainer"]:
+            inner["sampler"] = config.get("sampler")
+        for key, node in inner.items():
+            filler = locate(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
+            if getattr(filler, "fill_uses_segments", False):
+                found.append(f"{key}: {filler.__name__} fills segment by segment, segmenter is none: choose one with segmenter=<name>")
     size, channels = config["dataset"].get("size_px"), config["dataset"].get("channels", 3)
     if size and config.get("segmenter"):
         found += classes["segmenter"].shape_problems(config["segmenter"], (channels, size, size))

@@ -21,7 +21,8 @@ class FidoExplainer(RemovalExplainer):
     """Drop probabilities per cell, optimised on samples of relaxed Bernoulli masks; FIDO-CA with an in-painting filler.
 
     Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of paper 001, section A1. Written from the formulas.
-        Departures: the penalty, a sum over pixels, is scaled to an image of `reference_px` squared, so that it means the same at every resolution.
+        Departures: the penalty, a sum over pixels, is scaled to an image of `reference_px` squared, so that it means the same at every resolution;
+        the published code shifts its maps by half, so that undecided pixels are 0 and a threshold at a share of the maximum never reaches them.
     Args:
         objective: "ssr", the smallest region that keeps the class (paper 001's FIDO-CA), or "sdr", the smallest whose loss destroys it.
         mask_px: cells along each side; enlarged bilinearly to pixels.
@@ -32,7 +33,7 @@ class FidoExplainer(RemovalExplainer):
         temperature: of the relaxation.
         tv: weight of the squared differences between neighbouring pixels' drop probabilities.
         noise: "pixel" (every pixel its own, the published code) or "cell" (every cell, then enlarged).
-    Shapes: attribution [B,H,W] in [-0.5,0.5]: keep probability - 0.5 (ssr) or drop probability - 0.5 (sdr); extra "drop" [B,mask_px,mask_px].
+    Shapes: attribution [B,H,W] in [0,1], 0.5 = undecided: the probability of being kept (ssr) or dropped (sdr); extra "drop" [B,mask_px,mask_px].
     Cost: n_steps * n_samples forwards, backwards and fills per image.
     Random: one uniform per pixel (or cell), sample and step ("fido"), and the filler's.
     """
@@ -68,9 +69,8 @@ class FidoExplainer(RemovalExplainer):
 
         images_at_once = Forwards(max(1, classifier.forwards.batch_size // self.n_samples))
         drop = images_at_once.rows(part, len(batch))
-        sign = -1 if self.objective == "ssr" else 1
-        attribution = sign * (enlarged(drop, batch.image.shape[-2:], "bilinear") - 0.5)
-        return Explanation(target=target, attribution=attribution, extra={"drop": drop})
+        found = enlarged(drop, batch.image.shape[-2:], "bilinear")
+        return Explanation(target=target, attribution=1 - found if self.objective == "ssr" else found, extra={"drop": drop})
 
     @torch.enable_grad()
     def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling) -> Tensor:

@@ -6,7 +6,10 @@ import torch
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.lime import LimeExplainer
+from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.sampler.black import BlackSampler
+from pomelo_lab.sampler.gray import GraySampler
+from pomelo_lab.sampler.inpaint import InpaintSampler
 from pomelo_lab.segmenter.grid import GridSegmenter
 from pomelo_lab.types import Perturbations, Segments
 from tests.tiny import TinyLinear, tiny_batch
@@ -49,6 +52,23 @@ def test_independent_of_batch_size_and_neighbours(representation, more):
         count = int(segments.count[i])
         torch.testing.assert_close(alone.extra["coefficient"][0, :count], together.extra["coefficient"][i, :count], atol=1e-6, rtol=0)
         assert (together.extra["coefficient"][i, count:] == 0).all() and together.extra["n_segments"][i] == count
+
+
+def test_with_an_in_painter_that_returns_gray_it_is_gray_lime():
+    """LIME-G differs from LIME in the filler alone (paper 001, section 3.2)."""
+
+    class GrayInpainter(Inpainter):
+        def inpaint(self, image, keep):
+            return torch.full_like(image, 0.5)
+
+    batch, segments, _, classifier = setting()
+    inpaint = InpaintSampler(generator=GrayInpainter(channels=3, size_px=12, width=8, dilations=[1]))
+    found, expected = (
+        explain(LimeExplainer(n_samples=N), batch, segments, sampler.perturb(batch, segments, N, Streams(0)), classifier)[0]
+        for sampler in (inpaint, GraySampler())
+    )
+    torch.testing.assert_close(found.attribution, expected.attribution, atol=1e-6, rtol=0)
+    assert found.attribution.abs().max() > 0.01
 
 
 def test_known_probabilities_save_the_queries():
