@@ -7,7 +7,12 @@ from torch import Tensor
 
 
 def scaled(attribution: Tensor) -> Tensor:
-    """Each map divided by its largest magnitude: [B,H,W] -> [-1,1]; a zero map stays zero."""
+    """Each map divided by its largest magnitude: [B,H,W] -> [-1,1]; a zero map stays zero.
+
+    A map that is positive everywhere and not constant (RISE) is shifted to start at 0: only its differences say something.
+    """
+    low, high = attribution.flatten(1).aminmax(dim=1)
+    attribution = attribution - torch.where(low < high, low.clamp_min(0), 0.0)[:, None, None]
     peak = attribution.flatten(1).abs().amax(1)[:, None, None]
     return torch.where(peak > 0, attribution / peak.clamp_min(torch.finfo(attribution.dtype).tiny), 0.0)
 

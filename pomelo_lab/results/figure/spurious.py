@@ -25,7 +25,9 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                     x, mean, half = zip(*points, strict=True)
                     shown = {"color": look.colour, "ls": look.line, **dot(look)} if metric == "mark_mass" else {"color": "black", "marker": "o"}
                     axis.errorbar(x, mean, half, elinewidth=1, capsize=2, **shown)
-            axis.set(xlabel="rate at which the mark goes with the class", ylabel=label, xticks=sorted({rate(c) for c in cells}))
+            rates = sorted({rate(c) for c in cells})
+            axis.set_xticks(rates, [f"{r:g}" for r in rates])
+            axis.set(xlabel="rate at which the mark goes with the class", ylabel=label)
             axis.set_ylim(bottom=0)
         style.legend(figure, [style.handle(look, **dot(look)) for look, _ in groups], rows=2)
     return path

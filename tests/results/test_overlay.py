@@ -1,0 +1,15 @@
+import torch
+
+from pomelo_lab.results.overlay import overlay, scaled
+
+
+def test_maps_are_shown_on_their_own_scale():
+    signed, floor, constant = torch.tensor([[-2.0, 0.0, 1.0]]), torch.tensor([[3.0, 4.0, 5.0]]), torch.full((1, 3), 2.0)
+    found = scaled(torch.stack([signed, floor, constant, torch.zeros(1, 3), -floor]))
+    expected = [[-1, 0, 0.5], [0, 0.5, 1], [1, 1, 1], [0, 0, 0], [-0.6, -0.8, -1]]
+    torch.testing.assert_close(found[:, 0], torch.tensor(expected))
+
+
+def test_red_speaks_for_and_blue_against():
+    shown = overlay(torch.full((1, 3, 1, 3), 0.5), torch.tensor([[[1.0, 0.0, -1.0]]]))[0, :, 0]
+    assert shown[0, 0] > shown[2, 0] and shown[2, 2] > shown[0, 2] and torch.equal(shown[:, 1], torch.full((3,), 0.5))
