@@ -52,7 +52,7 @@ def suggestions(arguments: list[str], config_name: str = "run") -> list[str]:
             config = compose(config_name, overrides=chosen)
         for text in overrides:
             key = text.partition("=")[0]
-            if "@" in key or "/" in key or key.startswith("hydra."):
+            if key in groups or "@" in key or "/" in key or key.startswith("hydra."):
                 continue
             parent, _, leaf = key.rpartition(".")
             node = OmegaConf.select(config, parent) if parent else config
