@@ -39,6 +39,7 @@ class FidoExplainer(RemovalExplainer):
     """
 
     access: ClassVar[str] = "white_box"
+    revision: ClassVar[int] = 2  # 1 shifted its maps by half
 
     objective: Literal["ssr", "sdr"] = "ssr"
     mask_px: Count = 56

@@ -14,22 +14,26 @@ from pomelo_lab.results.preset import Cell
 SHOWN = 5
 
 
-def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change", image: int = 0) -> Path:
-    """One row of patches through the middle of the object: pictures of five places per filler above, the target's probability at every place below.
+def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> Path:
+    """One row of patches: pictures of five places per filler above, the target's probability at every place below.
 
-    Args: image: which of the job's.
+    Shown are the image and the height at which a patch of the first filler takes away most: where fillers differ can be seen there.
     """
-    curves, pictures, box = [], [], None
+    curves, pictures, box, image, height = [], [], None, None, None
     for look, group in style.seed_means(cells):
         job = group[0].job
         rows = style.stored(group[0], metric)
         if not rows:
             continue
-        measured, batch = job.metrics[metric], job.batch(0).select([image])
+        measured, batch = job.metrics[metric], job.batch(0)
         top, left = measured.corners(job.dataset.shape)
+        if image is None:
+            lost = (rows["clean"][:, None] - rows["answer"])[: len(batch)].nan_to_num(-1.0)
+            image, place = divmod(int(lost.argmax()), len(top))
+            height = top[place]
+        batch = batch.select([image])
         box = batch.box(measured.part)[0, 0]
-        middle = (box[1] + box[3] - measured.patch_px) / 2
-        line = (top == top[(top - middle).abs().argmin()]).nonzero()[:, 0]
+        line = (top == height).nonzero()[:, 0]
         curves.append((look, left[line], rows["answer"][image, line], float(rows["clean"][image])))
         shown = line[torch.linspace(0, len(line) - 1, min(SHOWN, len(line))).round().long()]
         pictures.append((look, filled(job, measured, batch, top[shown], left[shown]), left[shown]))
@@ -54,7 +58,7 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change", imag
             axis.plot(place, answer, color=look.colour, marker=look.marker, ms=3.5, label=look.label)
         axis.axhline(curves[0][3], color="#888888", lw=0.9, ls=":", label="image")
         axis.set(xlabel="left edge of the patch, pixels", ylabel="probability of the class", ylim=(-0.03, 1.03))
-        axis.legend(loc="lower left", ncols=2)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=4)
     return path
 
 
