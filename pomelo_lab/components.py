@@ -111,10 +111,11 @@ class Components:
         return {role: getattr(self, role) for role in self.injected(node)}
 
     def injected(self, node: Mapping[str, Any]) -> list[str]:
-        """Roles of the job that a component asks for in its constructor and its yaml leaves out."""
+        """Roles of the job that a component, or one inside it, asks for in its constructor and its yaml leaves out."""
         target = locate(node["_target_"])
         asked = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in node)
-        return sorted({role_of(role) for role in asked if role is not None} & set(self.config))
+        inner = (self.injected(value) for value in node.values() if isinstance(value, Mapping) and "_target_" in value)
+        return sorted(({role_of(role) for role in asked if role is not None} & set(self.config)).union(*inner))
 
     @property
     def batch_size(self) -> int:
