@@ -46,6 +46,7 @@ def choice(role: str, name: str) -> list[str]:
         ("metrics", "sampler"): ["explainer=none"],
         ("explainer", "none"): ["metrics=sampler"],
         ("sampler", "none"): ["explainer=random", "metrics=none"],
+        ("segmenter", "none"): ["explainer=mp2", "metrics=none"],
         ("metrics", "inpaint"): ["sampler=ddim"],
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
