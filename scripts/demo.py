@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from pomelo_lab.results.table import show
+from pomelo_lab.results.show import show
 
 SCALE = "scale=demo"
 GRIDS = ("pomelo_table1", "pomelo_table2", "pomelo_fig1")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout that is not installed
 
-from pomelo_lab.results.table import main  # noqa: E402
+from pomelo_lab.results.show import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,7 +24,7 @@ class PrintTable(Callback):
                 return
             for preset in presets:
                 if is_table(preset):
-                    from pomelo_lab.results.table import show
+                    from pomelo_lab.results.show import show
 
                     show(preset, rest)
         except Exception as error:

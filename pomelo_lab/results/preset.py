@@ -124,3 +124,9 @@ def no_sweeps(overrides: Sequence[str]) -> list[str]:
 
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return [text for text, one in zip(overrides, parsed, strict=True) if not one.is_sweep_override()]
+
+
+def questions(overrides: Sequence[str]) -> list[str]:
+    """The overrides that change what is asked, not where, on what or at which scale it is computed."""
+    silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
+    return [o for o in overrides if not o.lstrip("+").startswith(silent)]

@@ -11,8 +11,9 @@ from typing import Any
 
 from pomelo_lab.files import write_text
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, LEVEL, MISSING, RESAMPLES
+from pomelo_lab.results.preset import questions
 from pomelo_lab.results.published import Column, Row
-from pomelo_lab.results.table import Entry, Table, questions
+from pomelo_lab.results.table import Entry, Table
 
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}

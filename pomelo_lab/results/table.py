@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 from pomelo_lab.results.claim import Sample, Verdict, judge
 from pomelo_lab.results.evidence import cell_sample, mean_of, sample, std
 from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.published import Column, Published, Row, published
+from pomelo_lab.results.published import Column, Published, Row
 from pomelo_lab.results.status import state
 
 METHODS = ("neural", "naive", "extra", "yours")  # groups among which the best is set in bold
@@ -225,81 +223,3 @@ def own_verdict(claim: Any, table: Published) -> str:
 
     judged = judge(claim, table, printed).judged
     return "" if not judged else "agrees" if all(p.verdict == "holds" for p in judged) else "disagrees"
-
-
-def show(table: str, overrides: Sequence[str] = (), figures: bool = True, console: Any = None) -> Path | None:
-    """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
-
-    Returns: the folder of the written table; None when no cell is done (then it says what is, and the command).
-    """
-    from rich.console import Console
-
-    from pomelo_lab.results import render
-    from pomelo_lab.results.preset import cells
-
-    console = console or Console(width=None if sys.stdout.isatty() else 160)
-    one = published(table)
-    found = cells(table, overrides)
-    made = build(one, found, overrides)
-    if not made.states.get("done"):
-        render.nothing_done(made, other_scales(table, overrides), console)
-        return None
-    render.terminal(made, console)
-    outputs = Path(found[0].config["paths"]["outputs"])
-    folder = outputs / "tables" / table / folder_name(made.scale, overrides)
-    render.write(made, folder)
-    console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False)
-    if one.figure and figures:
-        from pomelo_lab.results.figure.dispatch import draw_figure
-
-        path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides))
-        console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
-    return folder
-
-
-def questions(overrides: Sequence[str]) -> list[str]:
-    """The overrides that change what is asked, not where, on what or at which scale it is computed."""
-    silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
-    return [o for o in overrides if not o.lstrip("+").startswith(silent)]
-
-
-def folder_name(scale: str, overrides: Sequence[str]) -> str:
-    """The scale, and what else differs from the preset: results of other questions are never overwritten."""
-    rest = sorted(questions(overrides))
-    return ",".join([scale, *(re.sub(r"[^\w.=,-]+", "_", o) for o in rest)])[:120]
-
-
-def other_scales(table: str, overrides: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(scale, jobs done, jobs) of the other scales where something is done."""
-    from pomelo_lab.config.entry import CONF
-    from pomelo_lab.results.preset import cells
-
-    out = []
-    for scale in sorted(p.stem for p in Path(CONF, "scale").glob("*.yaml")):
-        found = cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"])
-        if done := sum(c.state == "done" for c in found):
-            out.append((scale, done, len(found)))
-    return out
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/table.py <id> [overrides]`."""
-    from hydra.errors import HydraException
-
-    from pomelo_lab.results.published import everything
-
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
-        print("usage: python scripts/table.py <id> [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
-        for one in everything().values():
-            print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
-        return 2
-    try:
-        return 0 if show(arguments[0], arguments[1:]) else 1
-    except (KeyError, HydraException) as error:
-        print(error.args[0] if error.args else error, file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,14 +20,14 @@ def test_failure_is_told_and_not_raised(monkeypatch, capsys):
     def broken(*_):
         raise RuntimeError("no disk")
 
-    monkeypatch.setattr("pomelo_lab.results.table.show", broken)
+    monkeypatch.setattr("pomelo_lab.results.show.show", broken)
     PrintTable().on_multirun_end(config(["experiment=pomelo_table1"]))
     assert "no table: RuntimeError: no disk" in capsys.readouterr().err
 
 
 def test_table_is_shown_with_the_command_lines_overrides(monkeypatch):
     asked = []
-    monkeypatch.setattr("pomelo_lab.results.table.show", lambda *a: asked.append(a))
+    monkeypatch.setattr("pomelo_lab.results.show.show", lambda *a: asked.append(a))
     PrintTable().on_multirun_end(config(["experiment=pomelo_table1", "scale=smoke"]))
     PrintTable().on_multirun_end(config(["experiment=pomelo_table1"], dry_run=True))
     PrintTable().on_multirun_end(config(["seed=1,2"]))

@@ -5,7 +5,7 @@ import pytest
 
 from pomelo_lab.results import render
 from pomelo_lab.results.published import Claim, Column, Published, Row
-from pomelo_lab.results.table import build, folder_name
+from pomelo_lab.results.table import build
 from tests.results.fake import FakeCell
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -93,8 +93,3 @@ def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
     table = build(Published("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])
     assert table.entries["black@30", "seconds_per_1000"].mean == 2.0
     assert table.entries["black@70", "seconds_per_1000"].state == "missing"
-
-
-def test_folders_keep_other_questions_apart():
-    assert folder_name("quick", ["scale=quick", "paths.outputs=/x", "force=true"]) == "quick"
-    assert folder_name("quick", ["dataset=digits", "seed=0,1"]) == "quick,dataset=digits,seed=0,1"

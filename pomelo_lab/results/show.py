@@ -1,0 +1,81 @@
+"""From stored scores to a table on the screen, its files and its figure."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.results import render
+from pomelo_lab.results.figure.dispatch import draw_figure
+from pomelo_lab.results.preset import cells, questions
+from pomelo_lab.results.published import published
+from pomelo_lab.results.table import build
+
+
+def show(table: str, overrides: Sequence[str] = (), figures: bool = True, console: Any = None) -> Path | None:
+    """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
+
+    Returns: the folder of the written table; None when no cell is done (then it says what is, and the command).
+    """
+    from rich.console import Console
+
+    console = console or Console(width=None if sys.stdout.isatty() else 160)
+    one = published(table)
+    found = cells(table, overrides)
+    made = build(one, found, overrides)
+    if not made.states.get("done"):
+        render.nothing_done(made, other_scales(table, overrides), console)
+        return None
+    render.terminal(made, console)
+    outputs = Path(found[0].config["paths"]["outputs"])
+    folder = outputs / "tables" / table / folder_name(made.scale, overrides)
+    render.write(made, folder)
+    console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False)
+    if one.figure and figures:
+        path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides))
+        console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
+    return folder
+
+
+def folder_name(scale: str, overrides: Sequence[str]) -> str:
+    """The scale, and what else differs from the preset: results of other questions are never overwritten."""
+    rest = sorted(questions(overrides))
+    return ",".join([scale, *(re.sub(r"[^\w.=,-]+", "_", o) for o in rest)])[:120]
+
+
+def other_scales(table: str, overrides: Sequence[str]) -> list[tuple[str, int, int]]:
+    """(scale, jobs done, jobs) of the other scales where something is done."""
+    from pomelo_lab.config.entry import CONF
+
+    out = []
+    for scale in sorted(p.stem for p in Path(CONF, "scale").glob("*.yaml")):
+        found = cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"])
+        if done := sum(c.state == "done" for c in found):
+            out.append((scale, done, len(found)))
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python scripts/table.py <id> [overrides]`."""
+    from hydra.errors import HydraException
+
+    from pomelo_lab.results.published import everything
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
+        print("usage: python scripts/table.py <id> [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
+        for one in everything().values():
+            print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
+        return 2
+    try:
+        return 0 if show(arguments[0], arguments[1:]) else 1
+    except (KeyError, HydraException) as error:
+        print(error.args[0] if error.args else error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
