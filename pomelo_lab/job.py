@@ -99,6 +99,12 @@ class Job(Components):
             found["perturbation"] = digest(self.perturbation_science)
         return found
 
+    @cached_property
+    def made_explanation_science(self) -> dict[str, Any]:
+        """What determines the stored explanation: all but what only says how it is presented."""
+        found, presents = self.explanation_science, tuple(self.explainer.presents)
+        return {**found, "explainer": self._science_of(self.node("explainer"), presents)} if presents else found
+
     def reference_science(self, name: str) -> dict[str, Any]:
         training = {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
         return {
@@ -177,7 +183,7 @@ class Job(Components):
         fingerprints all the same.
         """
         if self.explains:
-            self.store.drop("explanation", digest(self.explanation_science))
+            self.store.drop("explanation", digest(self.made_explanation_science))
         for name in self.metrics:
             self.store.drop("metric", digest(self.metric_science(name)))
 
@@ -255,8 +261,8 @@ class Job(Components):
         def make(box: BlackBox) -> dict[str, Tensor]:
             return self.explainer.explain(classifier=box, streams=self.streams, **prepare()).tensors()
 
-        shard = self._artefact("explanation", self.explanation_science, group, make, prepare, access=self.explainer.access)
-        return Explanation.of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
+        shard = self._artefact("explanation", self.made_explanation_science, group, make, prepare, access=self.explainer.access)
+        return self.explainer.shown(Explanation.of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()}))
 
     def reference(self, name: str) -> Mapping[str, Tensor]:
         """Training-set statistics of a metric; stored once for all jobs that share them."""

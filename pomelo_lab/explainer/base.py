@@ -19,12 +19,14 @@ class Explainer(Component, ABC):
     access:  "black_box" or "white_box": which view of the classifier it receives; a black box cannot be differentiated.
     uses:    what it looks at, of: "segments", "perturbations", "masks". It receives nothing else.
     signed:  whether negative attributions mean "speaks against".
+    presents: arguments that only choose what `shown` makes of a stored explanation; explanations that differ in nothing else are computed once.
     n_samples (if "perturbations" in uses): perturbations of each image that the job draws for it.
     """
 
     access: ClassVar[str] = "black_box"
     uses: ClassVar[frozenset[str]] = frozenset()
     signed: ClassVar[bool] = True
+    presents: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def explain(
@@ -40,6 +42,10 @@ class Explainer(Component, ABC):
 
         Shapes: batch of B images, target int64 [B] -> Explanation with attribution [B,H,W] and/or counterfactual [B,C,H,W].
         """
+
+    def shown(self, explanation: Explanation) -> Explanation:
+        """What a job reports of a stored explanation."""
+        return explanation
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         """Classifier queries per image of `shape` beyond those on perturbations, for the plan of a dry run."""

@@ -85,7 +85,7 @@ class Scores:
         if job.perturbs:
             kinds |= {"perturbation": job.perturbation_science, "prediction": job.prediction_science}
         if job.explains:
-            kinds["explanation"] = job.explanation_science
+            kinds["explanation"] = job.made_explanation_science
         from pomelo_lab.config.fingerprint import digest
 
         for kind, science in kinds.items():

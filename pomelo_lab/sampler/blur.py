@@ -31,9 +31,9 @@ class BlurSampler(BaseImageFiller):
         return rows @ image @ columns.mT
 
 
-def blur_matrix(n: int, sigma_px: float) -> Tensor:
-    """The 1-D blur of n pixels as a matrix: float64 [n,n], rows sum to 1."""
-    radius = max(int(4 * sigma_px + 0.5), 1)
+def blur_matrix(n: int, sigma_px: float, cut: float = 4.0) -> Tensor:
+    """The 1-D blur of n pixels as a matrix: float64 [n,n], rows sum to 1; the Gaussian ends at `cut` deviations."""
+    radius = max(int(cut * sigma_px + 0.5), 1)
     offset = torch.arange(-radius, radius + 1)
     weight = torch.exp(-0.5 * (offset.double() / sigma_px) ** 2)
     period = max(2 * (n - 1), 1)

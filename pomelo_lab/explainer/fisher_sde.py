@@ -1,0 +1,216 @@
+"""Attribution by the information that may be destroyed: noise as much as the prediction bears, counted in nats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive, Range
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.generator.sde import VE, VP, cumulative_information, information_at
+from pomelo_lab.sampler.blur import blur_matrix
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+Time = Annotated[float, Range(above=0, below=1)]
+
+
+@dataclass(kw_only=True)
+class FisherSDEExplainer(Explainer):
+    """Every pixel is diffused to a time of its own; times grow while the target stays predicted; what a pixel still tells is its attribution.
+
+    Source: paper 002, sections 3.2 to 3.4 (no public code). Minimises cross-entropy - weight * mean t over per-pixel times, then integrates the
+        Fisher divergence, that is the squared error of the denoiser's noise estimate, over log SNR. Departures, where the paper is silent or cannot be
+        meant: the penalty is a mean over pixels (a sum would drown the cross-entropy); noise levels are shared by all pixels when the error is
+        measured (the network knows no other), and the curve is read at each pixel's time; the integral runs over log SNR, over t it diverges.
+    Args:
+        generator: the denoiser; left out of the config it is the job's generator.
+        process: vp = variance preserving, beta from beta_min to beta_max; ve = variance exploding, deviation from sigma_min to sigma_max.
+        reading: what the map shows, all from the same times. "retained": information kept, relative to t = 1; "eq49": minus the information lost
+            from t_min on, the equation as printed; "one_minus_t": the times alone.
+        weight: of the mean time.
+        n_steps, lr: of Adam on the times' logits.
+        n_draws: noisy versions of the image per step.
+        init: logit of all times at the start (-5: t = 0.007).
+        t_min: least time; the equation as printed diverges at 0.
+        cell_px: pixels along the side of the cells that share a time; 1 = none share.
+        sigma_px: deviation of a Gaussian over the times; 0 = none.
+        per_channel: times per channel instead of per pixel; maps are sums over channels then (of times: the mean).
+        n_levels, n_curve_draws: noise levels and draws of the information curve; levels of one image share their draws.
+        clamp: clamp noisy images to [0,1] before they are classified.
+    Shapes: extra, per image: "eq49", "time" [B,H,W]; "curve" [B,n_levels], information of the whole image from noise to clean, "log_snr"
+        [B,n_levels]; [B]: "cross_entropy" of the last step, "mean_time", "information" (nats at the found times), "noise_probability" (of the target
+        on pure noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing need be kept, the map is flat and says nothing).
+    Cost: n_steps * n_draws forwards and backwards, and n_levels * n_curve_draws evaluations of the denoiser, per image.
+    Random: noise per image ("fisher").
+    """
+
+    access: ClassVar[str] = "white_box"
+    signed: ClassVar[bool] = False
+    presents = frozenset({"reading"})
+
+    generator: DDPM
+    process: Literal["vp", "ve"] = "vp"
+    beta_min: Positive = 0.1
+    beta_max: Positive = 20.0
+    sigma_min: Positive = 0.01
+    sigma_max: Positive = 50.0
+    reading: Literal["retained", "eq49", "one_minus_t"] = "retained"
+    weight: Positive = 1.0
+    n_steps: Natural = 100
+    lr: Positive = 0.1
+    n_draws: Count = 10
+    init: float = -5.0
+    t_min: Time = 1e-3
+    cell_px: Count = 1
+    sigma_px: NonNegative = 0.0
+    per_channel: bool = False
+    n_levels: Annotated[int, Range(low=2)] = 64
+    n_curve_draws: Count = 4
+    clamp: bool = False
+
+    @property
+    def sde(self) -> VP | VE:
+        """The process."""
+        return VP(self.beta_min, self.beta_max) if self.process == "vp" else VE(self.sigma_min, self.sigma_max)
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: WhiteBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+    ) -> Explanation:
+        self.generator.check_images(batch.image)
+        times, entropy = self.times(batch, target, classifier, streams)
+        log_snr, error = self.curve(batch, streams)
+        log_snr, error = log_snr.to(times.device), error.to(times.device)
+        shown = times.double().expand(-1, batch.image.shape[1], -1, -1)  # [B,C,H,W]
+        kept = information_at(self.sde.log_snr(shown), log_snr, error)
+        whole = information_at(self.sde.log_snr(torch.full_like(shown, self.t_min)), log_snr, error)
+        retained = kept.sum(1).float()
+        maps = {"eq49": (kept - whole).sum(1), "time": times.mean(1)}
+        on_noise = self.on_noise(batch, classifier, streams)
+        numbers = {
+            "curve": cumulative_information(log_snr, error.sum((1, 2, 3))),
+            "log_snr": log_snr.expand(len(batch), -1),
+            "cross_entropy": entropy,
+            "mean_time": times.mean((1, 2, 3)),
+            "information": retained.sum((1, 2)),
+            "noise_probability": on_noise.gather(1, target[:, None])[:, 0],
+            "noise_class": (on_noise.argmax(1) == target).float(),
+        }
+        extra = {name: value.float() for name, value in (maps | numbers).items()}
+        return Explanation(target=target, attribution=retained, extra=extra)
+
+    def shown(self, explanation: Explanation) -> Explanation:
+        if self.reading == "retained":
+            return explanation
+        found = explanation.extra["eq49"] if self.reading == "eq49" else 1 - explanation.extra["time"]
+        return replace(explanation, attribution=found)
+
+    # --- times ----------------------------------------------------------------------------------------------------
+
+    def times(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor]:
+        """(times [B,1 or C,H,W], cross-entropy of the last step [B]); Adam works value by value, so that no image sees another."""
+        image = batch.image
+        at_once = max(1, classifier.forwards.batch_size // self.n_draws)
+
+        def some(start: int, stop: int) -> Tensor:
+            found = []
+            for rows in torch.arange(start, stop).split(at_once):
+                index = rows.tolist()
+                time, entropy = self.optimized(batch.select(index), target[index], classifier, streams)
+                found.append(torch.cat([time.flatten(1), entropy[:, None]], 1))
+            return torch.cat(found)
+
+        found = classifier.forwards.rows(some, len(batch))
+        return found[:, :-1].view(len(batch), -1, *image.shape[2:]), found[:, -1]
+
+    @torch.enable_grad()
+    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor]:
+        image = batch.image
+        n, channels, height, width = image.shape
+        cells = -(-height // self.cell_px), -(-width // self.cell_px)
+        logit = image.new_full((n, channels if self.per_channel else 1, *cells), self.init).requires_grad_(True)
+        optimizer = torch.optim.Adam([logit], lr=self.lr)
+        entropy = image.new_full((n,), torch.nan)
+        for step in range(self.n_steps):
+            time = self.spread(logit, (height, width))
+            noise = streams.normal(batch.image_id, f"fisher.time.{step}", self.n_draws, channels, height, width).to(image)
+            answer = classifier.log_odds(self.noisy(image, time, noise).flatten(0, 1), target.repeat_interleave(self.n_draws))
+            entropy = F.softplus(-answer).view(n, -1).mean(1)  # -log p
+            loss = entropy - self.weight * time.mean((1, 2, 3))
+            (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
+            optimizer.step()
+        return self.spread(logit.detach(), (height, width)), entropy.detach()
+
+    def spread(self, logit: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Logits of cells [B,c,h,w] -> times of pixels [B,c,H,W] in [t_min,1]."""
+        time = self.t_min + (1 - self.t_min) * logit.sigmoid()
+        if self.cell_px > 1:
+            time = time.repeat_interleave(self.cell_px, 2).repeat_interleave(self.cell_px, 3)[..., : shape[0], : shape[1]]
+        if self.sigma_px:
+            down, across = (blur_matrix(n, self.sigma_px).to(time) for n in shape)
+            time = down @ time @ across.mT
+        return time
+
+    def noisy(self, image: Tensor, time: Tensor, noise: Tensor) -> Tensor:
+        """Noisy images in [0,1]'s scale: image [B,C,H,W], time [B,1 or C,H,W], noise [B,n,C,H,W] -> [B,n,C,H,W]."""
+        mixed = self.sde.signal(time) * DDPM.scaled(image)
+        mixed = (mixed[:, None] + self.sde.noise(time)[:, None] * noise + 1) / 2
+        return mixed.clamp(0, 1) if self.clamp else mixed
+
+    @torch.no_grad()
+    def on_noise(self, batch: Batch, classifier: WhiteBox, streams: Streams) -> Tensor:
+        """Mean probabilities [B,K] where every pixel is at t = 1."""
+        noise = streams.normal(batch.image_id, "fisher.time.0", self.n_draws, *batch.image.shape[1:]).to(batch.image)
+        seen = self.noisy(batch.image, torch.ones_like(batch.image), noise)
+        return classifier.probability(seen).mean(1)
+
+    # --- information ----------------------------------------------------------------------------------------------
+
+    def nodes(self) -> Tensor:
+        """Timesteps of the denoiser at which the error is measured, from noisy to clean: about even in log SNR between the process's ends."""
+        level = self.generator.levels
+        known = (level / (1 - level)).log()
+        ends = self.sde.log_snr(torch.tensor([1.0, self.t_min], dtype=torch.float64)).clamp(known.min(), known.max())
+        wanted = torch.linspace(float(ends[0]), float(ends[1]), self.n_levels, dtype=torch.float64)
+        return (known[None] - wanted[:, None]).abs().argmin(1).unique_consecutive()
+
+    @torch.no_grad()
+    def curve(self, batch: Batch, streams: Streams) -> tuple[Tensor, Tensor]:
+        """(log SNR [K] rising, squared error of the noise estimate [B,C,H,W,K] float64), K <= n_levels.
+
+        Nodes lie at the denoiser's own levels, so that none is asked at a level between its timesteps.
+        """
+        node = self.nodes()
+        level = self.generator.levels[node]
+        clean = DDPM.scaled(batch.image)
+        noise = streams.normal(batch.image_id, "fisher.curve", self.n_curve_draws, *batch.image.shape[1:]).to(clean)
+        error = clean.new_zeros(*clean.shape, len(node), dtype=torch.float64)
+        for k, (t, alpha) in enumerate(zip(node.tolist(), level.tolist(), strict=True)):
+            for draw in noise.unbind(1):
+                seen = math.sqrt(alpha) * clean + math.sqrt(1 - alpha) * draw
+
+                def part(start: int, stop: int, seen: Tensor = seen, draw: Tensor = draw, t: int = t) -> Tensor:
+                    return (self.generator.denoise(seen[start:stop], t)[1] - draw[start:stop]).square()
+
+                error[..., k] += self.generator.forwards.rows(part, len(clean)).double() / self.n_curve_draws
+        return (level / (1 - level)).log(), error
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        return (self.n_steps + 1) * self.n_draws
+
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        return self.n_levels * self.n_curve_draws
+

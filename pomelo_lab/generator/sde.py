@@ -1,0 +1,90 @@
+"""Continuous diffusion processes, and the information that a noisy image keeps of the clean one.
+
+Both processes mix an image x0 with unit noise e: x_t = signal(t) x0 + noise(t) e, t from 0 (nearly clean) to 1. All that decides how much is still
+known of x0 is the logarithm of the signal-to-noise ratio, log_snr(t) = 2 log(signal / noise), which falls with t.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VP:
+    """Variance preserving: dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, with beta rising linearly.
+
+    Source: Song et al. (2021), https://arxiv.org/abs/2011.13456, appendix C; paper 002, section 3.3.
+    Args: beta_min, beta_max: beta at t = 0 and 1.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def log_level(self, t: Tensor) -> Tensor:
+        """log alpha-bar."""
+        return -(self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t.square())
+
+    def signal(self, t: Tensor) -> Tensor:
+        return (0.5 * self.log_level(t)).exp()
+
+    def noise(self, t: Tensor) -> Tensor:
+        return (-torch.expm1(self.log_level(t))).sqrt()
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        level = self.log_level(t)
+        return level - (-torch.expm1(level)).log()
+
+
+@dataclass(frozen=True)
+class VE:
+    """Variance exploding: the image stays as it is under noise of deviation sigma_min (sigma_max / sigma_min)^t.
+
+    Source: Song et al. (2021), appendix C; paper 002, section 3.3 ("depends on the data set": sigma_max about the largest distance of two images).
+    Args: sigma_min, sigma_max: deviations at t = 0 and 1, of images in [-1,1].
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def signal(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def noise(self, t: Tensor) -> Tensor:
+        return self.sigma_min * (t * math.log(self.sigma_max / self.sigma_min)).exp()
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        return -2 * self.noise(t).log()
+
+
+def cumulative_information(log_snr: Tensor, error: Tensor) -> Tensor:
+    """Information in nats between the noisiest node of a grid and each node: half the integral of the noise's estimation error over log SNR.
+
+    Source: I(X_t; X_0) = 1/2 int e dL (Guo, Shamai & Verdu 2005; paper 002, eq. 46 with beta / (1 - alpha-bar) dt = -dL), e being the mean
+    squared error of the best estimate of the noise. The integrand lies in [0,1] and is smooth, so the trapezoidal rule does; over t it diverges.
+
+    Shapes: log_snr [K] rising, error [...,K] -> [...,K], 0 at the first node.
+    """
+    area = 0.5 * (error[..., 1:] + error[..., :-1]) * (log_snr[1:] - log_snr[:-1])
+    return 0.5 * torch.cat([torch.zeros_like(error[..., :1]), area.cumsum(-1)], -1)
+
+
+def information_at(at: Tensor, log_snr: Tensor, error: Tensor) -> Tensor:
+    """The same at any log SNR: error linear between the nodes; beyond them nothing is added.
+
+    Shapes: at [...], log_snr [K] rising, error [...,K] -> [...].
+    """
+    whole = cumulative_information(log_snr, error)
+    at = at.clamp(log_snr[0], log_snr[-1])
+    left = (torch.searchsorted(log_snr, at.contiguous(), right=True) - 1).clamp(0, len(log_snr) - 2)
+    start, width = log_snr[left], log_snr[left + 1] - log_snr[left]
+
+    def node(values: Tensor, which: Tensor) -> Tensor:
+        return values.gather(-1, which[..., None])[..., 0]
+
+    low, high = node(error, left), node(error, left + 1)
+    share = (at - start) / width
+    return node(whole, left) + 0.5 * (at - start) * (low + 0.5 * share * (high - low))

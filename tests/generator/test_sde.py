@@ -1,0 +1,50 @@
+import math
+
+import pytest
+import torch
+
+from pomelo_lab.generator.sde import VE, VP, cumulative_information, information_at
+
+TIMES = torch.tensor([0.01, 0.1, 0.3, 0.6], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("variance", [0.25, 1.0])
+@pytest.mark.parametrize("process", [VP(), VE()], ids=lambda p: type(p).__name__)
+def test_information_of_gaussian_data_is_that_of_the_gaussian_channel(process, variance):
+    """With the exact score of N(m, v): I = 1/2 ln(1 + SNR v)."""
+    at = process.log_snr(TIMES)
+    node = torch.linspace(-15, float(at.max()), 257, dtype=torch.float64)
+    error = variance * node.exp() / (1 + variance * node.exp())
+    tail = 0.5 * math.log1p(variance * math.exp(-15))
+    found = information_at(at, node, error.expand(4, -1)) + tail
+    torch.testing.assert_close(found, 0.5 * torch.log1p(variance * at.exp()), atol=1e-4, rtol=0)
+
+
+def test_the_four_times_of_a_quarter_variance():
+    found = 0.5 * torch.log1p(0.25 * VP().log_snr(TIMES).exp())
+    torch.testing.assert_close(found, torch.tensor([2.4189, 0.5753, 0.0760, 0.00335], dtype=torch.float64), atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize("process", [VP(), VE()], ids=lambda p: type(p).__name__)
+def test_signal_to_noise_is_that_of_the_mixture(process):
+    t = torch.linspace(0.001, 1, 50, dtype=torch.float64)
+    torch.testing.assert_close(process.log_snr(t), 2 * (process.signal(t) / process.noise(t)).log())
+    assert (process.log_snr(t).diff() < 0).all()
+    if isinstance(process, VP):
+        torch.testing.assert_close(process.signal(t) ** 2 + process.noise(t) ** 2, torch.ones_like(t))
+
+
+def test_alpha_bar_is_the_integral_of_beta():
+    """The discrete chain of 1,000 steps with beta(t) / 1000 each tends to the same level."""
+    process, step = VP(beta_min=0.1, beta_max=20.0), (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    level = (1 - (0.1 + 19.9 * step) / 1000).log().cumsum(0)
+    torch.testing.assert_close(process.log_level(torch.ones(1, dtype=torch.float64))[0], level[-1], atol=0.1, rtol=0)
+
+
+def test_information_between_nodes_follows_the_line_between_errors():
+    node, error = torch.tensor([-2.0, 0.0, 3.0]), torch.tensor([[0.0, 0.4, 1.0]])
+    torch.testing.assert_close(cumulative_information(node, error), torch.tensor([[0.0, 0.2, 1.25]]))
+    exact = 0.2 + 0.5 * (0.4 + 0.5) / 2 * 0.5  # half the trapezoid from 0 to 0.5
+    torch.testing.assert_close(information_at(torch.tensor([0.5]), node, error), torch.tensor([exact]))
+    torch.testing.assert_close(information_at(torch.tensor([-9.0]), node, error), torch.zeros(1))
+    torch.testing.assert_close(information_at(torch.tensor([9.0]), node, error), torch.tensor([1.25]))
