@@ -105,11 +105,21 @@ class Job(Components):
         found, presents = self.explanation_science, tuple(self.explainer.presents)
         return {**found, "explainer": self._science_of(self.node("explainer"), presents)} if presents else found
 
+    @cached_property
+    def fit_science(self) -> dict[str, Any]:
+        """What determines the statistics that an explainer measures on training images."""
+        node = canonical(self.node("explainer"))
+        named = {"_target_": node["_target_"], **{key: node[key] for key in sorted(self.explainer.fitted)}}
+        return {"explainer": named, "dataset": self.training_science, "classifier": self.classifier_science}
+
+    @cached_property
+    def training_science(self) -> dict[str, Any]:
+        return {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
+
     def reference_science(self, name: str) -> dict[str, Any]:
-        training = {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
         return {
             "metric": self._science_of(self.metric_nodes[name], ("n_images",)),
-            "dataset": training,
+            "dataset": self.training_science,
             "classifier": self.classifier_science,
         }
 
@@ -256,6 +266,7 @@ class Job(Components):
                 "target": self.target(group),
                 "segments": self.segments(group) if "segments" in uses else None,
                 "perturbations": self.perturbations(group, probability=True) if "perturbations" in uses else None,
+                **self.fitted(),
             }
 
         def make(box: BlackBox) -> dict[str, Tensor]:
@@ -263,6 +274,14 @@ class Job(Components):
 
         shard = self._artefact("explanation", self.made_explanation_science, group, make, prepare, access=self.explainer.access)
         return self.explainer.shown(Explanation.of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()}))
+
+    def fitted(self) -> dict[str, Any]:
+        """The explainer's statistics as an argument of `explain`; nothing for explainers without."""
+        if not self.explainer.fitted:
+            return {}
+        training, access = self.dataset.at("train"), self.explainer.access
+        shard = self._artefact("reference", self.fit_science, 0, lambda box: self.explainer.fit(training, box), access=access, images=False)
+        return {"reference": {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}}
 
     def reference(self, name: str) -> Mapping[str, Tensor]:
         """Training-set statistics of a metric; stored once for all jobs that share them."""

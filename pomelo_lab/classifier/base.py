@@ -46,6 +46,7 @@ class NetworkClassifier(Classifier):
     access = "white_box"
     network: nn.Module
     output: str = "softmax"  # or "sigmoid" for independent attributes
+    middle: str | None = None  # the layer where bottlenecks go that name none; maps of about an eighth to a quarter of the image's side
 
     def normalized(self, images: Tensor) -> Tensor:
         """The network's own input scaling; a differentiable function of images in [0,1]."""
@@ -94,6 +95,12 @@ class NetworkClassifier(Classifier):
             near, names = did_you_mean(name, known), ", ".join(list(known)[1:])
             raise ValueError(f"layer {name!r} does not exist in {type(self).__name__}{near}; known: {names}")
         return known[name]
+
+    def bottleneck(self, name: str | None) -> nn.Module:
+        """The named layer, or the middle one. Raises ValueError when there is none."""
+        if (name or self.middle) is None:
+            raise ValueError(f"explainer.layer must name a layer: {type(self).__name__} has no customary one; known: {', '.join(self.layers())[2:]}")
+        return self.layer(name or self.middle)
 
     def to(self, device: torch.device | str) -> Classifier:
         self.network.to(device)
@@ -202,6 +209,10 @@ class WhiteBox(BlackBox):
 
     def layer(self, name: str) -> nn.Module:
         return self._classifier.layer(name)
+
+    def bottleneck(self, name: str | None) -> nn.Module:
+        """The named layer, or the classifier's customary one."""
+        return self._classifier.bottleneck(name)
 
 
 def view(classifier: Classifier, access: str, batch_size: int, device: Any = "cpu") -> BlackBox:

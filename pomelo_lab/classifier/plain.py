@@ -32,6 +32,8 @@ class PlainClassifier(TrainableClassifier):
     mean: float = 0.5
     std: Positive = 0.25
 
+    middle = "stage2"
+
     def make_network(self) -> nn.Module:
         parts: list[tuple[str, nn.Module]] = []
         before = self.channels

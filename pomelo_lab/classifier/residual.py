@@ -31,6 +31,8 @@ class ResidualClassifier(TrainableClassifier):
     mean: float = 0.5
     std: Positive = 0.25
 
+    middle = "stage1"
+
     def make_network(self) -> nn.Module:
         parts: list[tuple[str, nn.Module]] = [("stem", unit(self.channels, self.width, kernel=7, stride=4))]
         before = self.width

@@ -75,6 +75,11 @@ class TorchvisionClassifier(TrainableClassifier):
         return standardized(images, mean, std)
 
     @property
+    def middle(self) -> str | None:
+        """VGG-16: conv4_1 before its ReLU (Schulz et al. 2020); ResNets: their second stage (IBA's code)."""
+        return {"vgg16": "features.17"}.get(self.architecture, "layer2" if is_resnet(self.architecture) else None)
+
+    @property
     def head(self) -> nn.Module:
         return last_layer(self.network)[1]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.signature import Component
+from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -20,6 +21,7 @@ class Explainer(Component, ABC):
     uses:    what it looks at, of: "segments", "perturbations", "masks". It receives nothing else.
     signed:  whether negative attributions mean "speaks against".
     presents: arguments that only choose what `shown` makes of a stored explanation; explanations that differ in nothing else are computed once.
+    fitted:  arguments that decide what `fit` measures on training images; none = it needs no such statistics.
     n_samples (if "perturbations" in uses): perturbations of each image that the job draws for it.
     """
 
@@ -27,6 +29,7 @@ class Explainer(Component, ABC):
     uses: ClassVar[frozenset[str]] = frozenset()
     signed: ClassVar[bool] = True
     presents: ClassVar[frozenset[str]] = frozenset()
+    fitted: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def explain(
@@ -37,11 +40,17 @@ class Explainer(Component, ABC):
         streams: Streams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
+        **fit: Any,
     ) -> Explanation:
         """One explanation per image; independent of the other images of the batch.
 
+        Args: fit: `reference`, what `fit` returned, for explainers that have statistics.
         Shapes: batch of B images, target int64 [B] -> Explanation with attribution [B,H,W] and/or counterfactual [B,C,H,W].
         """
+
+    def fit(self, training: Dataset, classifier: BlackBox) -> dict[str, Tensor]:
+        """Statistics of training images; stored once for all jobs that need the same."""
+        return {}
 
     def shown(self, explanation: Explanation) -> Explanation:
         """What a job reports of a stored explanation."""

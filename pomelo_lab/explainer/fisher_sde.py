@@ -27,8 +27,8 @@ class FisherSDEExplainer(Explainer):
     """Every pixel is diffused to a time of its own; times grow while the target stays predicted; what a pixel still tells is its attribution.
 
     Source: paper 002, sections 3.2 to 3.4 (no public code). Minimises cross-entropy - weight * mean t over per-pixel times, then integrates the
-        Fisher divergence, that is the squared error of the denoiser's noise estimate, over log SNR. Departures, where the paper is silent or cannot be
-        meant: the penalty is a mean over pixels (a sum would drown the cross-entropy); noise levels are shared by all pixels when the error is
+        Fisher divergence, that is the squared error of the denoiser's noise estimate, over log SNR. Departures, where the paper is silent or
+        cannot be meant: the penalty is a mean over pixels (a sum would drown the cross-entropy); noise levels are shared by all pixels when the error is
         measured (the network knows no other), and the curve is read at each pixel's time; the integral runs over log SNR, over t it diverges.
     Args:
         generator: the denoiser; left out of the config it is the job's generator.
@@ -47,7 +47,7 @@ class FisherSDEExplainer(Explainer):
         clamp: clamp noisy images to [0,1] before they are classified.
     Shapes: extra, per image: "eq49", "time" [B,H,W]; "curve" [B,n_levels], information of the whole image from noise to clean, "log_snr"
         [B,n_levels]; [B]: "cross_entropy" of the last step, "mean_time", "information" (nats at the found times), "noise_probability" (of the target
-        on pure noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing need be kept, the map is flat and says nothing).
+        on pure noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing need be kept, the map is flat).
     Cost: n_steps * n_draws forwards and backwards, and n_levels * n_curve_draws evaluations of the denoiser, per image.
     Random: noise per image ("fisher").
     """
