@@ -28,8 +28,8 @@ class FisherSDEExplainer(Explainer):
 
     Source: paper 002, sections 3.2 to 3.4 (no public code). Minimises cross-entropy - weight * mean t over per-pixel times, then integrates the
         Fisher divergence, that is the squared error of the denoiser's noise estimate, over log SNR. Departures, where the paper is silent or
-        cannot be meant: the penalty is a mean over pixels (a sum would drown the cross-entropy); noise levels are shared by all pixels when the error is
-        measured (the network knows no other), and the curve is read at each pixel's time; the integral runs over log SNR, over t it diverges.
+        cannot be meant: the penalty is a mean over pixels (a sum would drown the cross-entropy); noise levels are shared by all pixels when the
+        error is measured (the network has no other); the curve is read at each pixel's time; the integral is over log SNR (over t it diverges).
     Args:
         generator: the denoiser; left out of the config it is the job's generator.
         process: vp = variance preserving, beta from beta_min to beta_max; ve = variance exploding, deviation from sigma_min to sigma_max.
