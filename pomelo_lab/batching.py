@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,27 +88,30 @@ class Forwards:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         self.batch_size = batch_size
 
-    def rows(self, function: Callable[[int, int], Tensor], n: int) -> Tensor:
+    def rows(self, function: Callable[[int, int], Any], n: int, copies: int = 1) -> Any:
         """Concatenate function(start, stop) over [0, n); for inputs that are made when they are needed.
 
+        Args:
+            function: returns a tensor, or a tuple of tensors, with stop - start rows each.
+            copies: forwards that the function makes at once for each of its rows.
         Raises: torch.OutOfMemoryError when a single row does not fit.
         """
-        parts: list[Tensor] = []
+        parts: list[Any] = []
         start = 0
         while start < n:
-            stop = min(start + self.batch_size, n)
+            stop = min(start + max(1, self.batch_size // copies), n)
             try:
                 parts.append(function(start, stop))
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or stop - start <= 1:
                     raise
-                self.batch_size = math.ceil((stop - start) / 2)
+                self.batch_size = math.ceil((stop - start) / 2) * copies
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-                log.warning("out of memory at %d forwards: continuing with batch_size=%d", stop - start, self.batch_size)
+                log.warning("out of memory at %d forwards: continuing with batch_size=%d", (stop - start) * copies, self.batch_size)
                 continue
             start = stop
-        return torch.cat(parts)
+        return tuple(torch.cat(some) for some in zip(*parts, strict=True)) if isinstance(parts[0], tuple) else torch.cat(parts)
 
     def __call__(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """Concatenate function(rows[start:stop])."""

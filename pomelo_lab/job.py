@@ -1,31 +1,33 @@
 """One point of a grid: its artefacts, pulled when they are needed.
 
 Every stage is one method that returns the artefact of a group of images from the store, or makes it from the artefacts
-before it. Nothing is computed that a stored artefact already holds, and what a fingerprint contains is written down
-here, once, per stage.
+before it. Nothing is computed that a stored artefact already holds.
 """
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox, view
-from pomelo_lab.components import Components
-from pomelo_lab.config.fingerprint import canonical, digest
+from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.explainer.base import Made
 from pomelo_lab.generator.base import Tally
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.results.store import GROUP, Shard, Store
+from pomelo_lab.science import Sciences
 from pomelo_lab.types import Batch, Case, Explanation, Perturbations, Segments
 
 
-class Job(Components):
+class Job(Sciences):
     """The stages of one configuration over its images.
 
     Args:
@@ -40,128 +42,9 @@ class Job(Components):
         self.streams = Streams(config["seed"])
         self._memo: dict[tuple[str, str, int], Any] = {}
         self._siblings: dict[str, Job] = {}
-
-    # --- what determines what -------------------------------------------------------------------------------------
-
-    def _science(self, role: str) -> Any:
-        """Canonical form of a component with everything the job injects into it."""
-        node = self.node(role)
-        return self._science_of(node) if node else None
-
-    def _science_of(self, node: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
-        return {**canonical(node, drop), **{f"job.{role}": getattr(self, f"{role}_science") for role in self.injected(node)}}
-
-    @cached_property
-    def dataset_science(self) -> dict[str, Any]:
-        return {**canonical(self.config["dataset"]), "digest": self.dataset.digest()}
-
-    @cached_property
-    def classifier_science(self) -> dict[str, Any]:
-        return {"digest": self.classifier.digest()}
-
-    @cached_property
-    def generator_science(self) -> dict[str, Any] | None:
-        return {"digest": self.generator.digest()} if self.generator is not None else None
-
-    @cached_property
-    def segmenter_science(self) -> Any:
-        return self._science("segmenter")
-
-    @cached_property
-    def sampler_science(self) -> dict[str, Any]:
-        return self._science("sampler")
-
-    @cached_property
-    def perturbation_science(self) -> dict[str, Any]:
-        found = {"dataset": self.dataset_science, "sampler": self.sampler_science, "n": self.n_perturbations, "seed": self.config["seed"]}
-        return {**found, "segmenter": self.segmenter_science} if self.sampler.uses_segments else found
-
-    @cached_property
-    def prediction_science(self) -> dict[str, Any]:
-        return {"perturbation": digest(self.perturbation_science), "classifier": self.classifier_science}
-
-    @cached_property
-    def clean_science(self) -> dict[str, Any]:
-        return {"dataset": self.dataset_science, "classifier": self.classifier_science}
-
-    @cached_property
-    def explanation_science(self) -> dict[str, Any]:
-        found = {
-            "dataset": self.dataset_science,
-            "classifier": self.classifier_science,
-            "explainer": self._science("explainer"),
-            "target": self.config["target"],
-            "seed": self.config["seed"],
-        }
-        if "segments" in self.explainer.uses:
-            found["segmenter"] = self.segmenter_science
-        if "perturbations" in self.explainer.uses:
-            found["perturbation"] = digest(self.perturbation_science)
-        return found
-
-    @cached_property
-    def made_explanation_science(self) -> dict[str, Any]:
-        """What determines the stored explanation: all but what only says how it is presented."""
-        found, presents = self.explanation_science, tuple(self.explainer.presents)
-        return {**found, "explainer": self._science_of(self.node("explainer"), presents)} if presents else found
-
-    @cached_property
-    def fit_science(self) -> dict[str, Any]:
-        """What determines the statistics that an explainer measures on training images."""
-        node = canonical(self.node("explainer"))
-        named = {"_target_": node["_target_"], **{key: node[key] for key in sorted(self.explainer.fitted)}}
-        return {"explainer": named, "dataset": self.training_science, "classifier": self.classifier_science}
-
-    @cached_property
-    def training_science(self) -> dict[str, Any]:
-        return {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
-
-    def reference_science(self, name: str) -> dict[str, Any]:
-        return {
-            "metric": self._science_of(self.metric_nodes[name], ("n_images",)),
-            "dataset": self.training_science,
-            "classifier": self.classifier_science,
-        }
-
-    def metric_science(self, name: str) -> dict[str, Any]:
-        """A score is determined by its metric and by what the metric looks at."""
-        metric = self.metrics[name]
-        found = {"metric": self._science_of(self.metric_nodes[name], ("n_images",)), "dataset": self.dataset_science}
-        if {"classifier", "white_box"} & metric.needs:
-            found |= {"classifier": self.classifier_science, "target": self.config["target"]}
-        if "segments" in metric.needs:
-            found["segmenter"] = self.segmenter_science
-        if "perturbations" in metric.needs:
-            found["perturbation"] = digest(self.perturbation_science)
-        if "explanation" in metric.needs:
-            found["explanation"] = digest(self.explanation_science)
-        if "explanations" in metric.needs:
-            found["explanations"] = [digest(s.explanation_science) for s in self.siblings(metric)]
-        if not {"perturbations", "explanation", "explanations"} & metric.needs or metric.random:
-            found["seed"] = self.config["seed"]
-        if metric.fits:
-            found["reference"] = digest(self.reference_science(name))
-        return found
-
-    @cached_property
-    def science(self) -> dict[str, Any]:
-        """What determines the whole job: the scores asked for, over its images."""
-        return {
-            "n_images": self.n_images,
-            "metrics": {name: [digest(self.metric_science(name)), metric.n_images] for name, metric in self.metrics.items()},
-            "explanation": digest(self.explanation_science) if self.explains else None,
-            "perturbation": digest(self.perturbation_science) if self.perturbs else None,
-        }
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return digest(self.science)
+        self._refits: dict[str, Mapping[str, Tensor]] = {}  # statistics of changed classifiers, for metrics that explain anew
 
     # --- images and groups ----------------------------------------------------------------------------------------
-
-    @cached_property
-    def n_images(self) -> int:
-        return min(self.config["n_images"], len(self.dataset))
 
     @property
     def n_groups(self) -> int:
@@ -170,21 +53,6 @@ class Job(Components):
     def group_size(self, group: int, n_images: int | None = None) -> int:
         """Images of a group among the first n_images of the job."""
         return max(0, min(GROUP, min(n_images or self.n_images, self.n_images) - group * GROUP))
-
-    @property
-    def explains(self) -> bool:
-        """Whether the job makes explanations; explainer=none scores samplers."""
-        return self.explainer is not None and type(self.explainer).__name__ != "NoExplainer"
-
-    @property
-    def perturbs(self) -> bool:
-        """Whether anything looks at perturbations."""
-        asked = self.explains or any("perturbations" in metric.needs for metric in self.metrics.values())
-        return asked and "perturbations" in self.explainer.uses
-
-    @property
-    def n_perturbations(self) -> int:
-        return self.explainer.n_samples if self.perturbs else 0
 
     def refresh(self) -> None:
         """Remove the job's own explanations and scores, so that they are computed anew (`force=true`).
@@ -280,8 +148,14 @@ class Job(Components):
         if not self.explainer.fitted:
             return {}
         training, access = self.dataset.at("train"), self.explainer.access
-        shard = self._artefact("reference", self.fit_science, 0, lambda box: self.explainer.fit(training, box), access=access, images=False)
+        shard = self._artefact(
+            "reference", self.fit_science, 0, lambda box: self.explainer.fit(training, box, self.kept), access=access, images=False
+        )
         return {"reference": {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}}
+
+    def kept(self, arguments: frozenset[str], part: int, make: Made) -> Mapping[str, Tensor]:
+        """A part of the explainer's statistics, stored by itself."""
+        return self._artefact("part", self.part_science(arguments), part, lambda _: make(), images=False).tensors
 
     def reference(self, name: str) -> Mapping[str, Tensor]:
         """Training-set statistics of a metric; stored once for all jobs that share them."""
@@ -320,6 +194,7 @@ class Job(Components):
                 classifier=box,
                 reference=self.reference(name),
                 streams=self.streams,
+                anew=partial(self.anew, group, rows, box) if box and "anew" in needs else None,
             )
 
         access = "white_box" if "white_box" in metric.needs else "black_box"
@@ -332,6 +207,40 @@ class Job(Components):
             access=access,
             size=size,
         )
+
+    def anew(
+        self, group: int, rows: slice, asked: BlackBox, images: Tensor | None = None, change: Callable[[nn.Module], None] | None = None
+    ) -> Explanation:
+        """The explanations of some images of a group once more, not stored: for other images, or for a classifier that was changed.
+
+        Args:
+            asked: the metric's view, which counts the queries.
+            images: [B,C,H,W] instead of the group's; change: alters a copy of the classifier's network.
+        Random: the same numbers as the stored explanations.
+        """
+        uses, classifier, fit = self.explainer.uses, self.classifier, self.fitted()
+        if change is not None:
+            classifier = copy.deepcopy(classifier)
+            change(classifier.network)
+        box = view(classifier, self.explainer.access, self.batch_size, self.device)
+        if change is not None and fit:
+            key = classifier.digest()
+            if key not in self._refits:
+                self._refits[key] = self.explainer.fit(self.dataset.at("train"), box, self.kept)
+            fit = {"reference": self._refits[key]}
+        batch, target = self.batch(group).select(rows), self.target(group)[rows]
+        segments = self.segments(group).select(rows) if "segments" in uses or ("perturbations" in uses and self.sampler.uses_segments) else None
+        perturbations = self.perturbations(group).select(rows) if "perturbations" in uses and images is None else None
+        if images is not None:
+            batch = replace(batch, image=images)
+            segments = self.segmenter.segment(images) if segments is not None else None
+            perturbations = self.sampler.perturb(batch, segments, self.n_perturbations, self.streams) if "perturbations" in uses else None
+        if perturbations is not None:
+            perturbations = replace(perturbations, probability=box.probability(perturbations.image))
+        segments = segments if "segments" in uses else None
+        found = self.explainer.explain(batch, target, box, self.streams, segments, perturbations, **fit)
+        asked.queries += box.queries
+        return self.explainer.shown(found)
 
     def siblings(self, metric: Metric) -> list[Job]:
         """The jobs whose explanations of the same images a metric compares: this one with other config values."""

@@ -204,9 +204,11 @@ def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], out
     Raises: ValueError when several earlier trainings fit.
     """
     from pomelo_lab.config.build import build
-    from pomelo_lab.weights import resolve
+    from pomelo_lab.weights import SHIPPED, resolve, shipped
 
     found = dict(node)
+    if str(node.get("weights")).startswith(SHIPPED):
+        found["weights"] = str(shipped(node["weights"]))
     if node.get("weights") == "auto":
         path = resolve(node, dataset_node, outputs)
         if path is None:

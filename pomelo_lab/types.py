@@ -181,6 +181,8 @@ class Case:
     explanations: one explanation of the same images per entry of Metric.overrides()
     reference:    what Metric.fit returned
     streams:      random streams (pomelo_lab.batching.Streams)
+    anew:         (images=None, change=None) -> Explanation of the same targets, for other images [B,C,H,W] with the same random numbers, or for a
+                  copy of the classifier whose network `change` has altered
     """
 
     batch: Batch
@@ -192,3 +194,4 @@ class Case:
     classifier: Any = None
     reference: Mapping[str, Tensor] = field(default_factory=dict)
     streams: Any = None
+    anew: Any = None

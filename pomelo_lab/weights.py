@@ -19,13 +19,15 @@ from pomelo_lab.files import write_bytes, write_text
 log = logging.getLogger(__name__)
 
 ZOO = Path(__file__).resolve().parent / "zoo"
+SHIPPED = "zoo:"  # in front of the name of a shipped file
 FILE, CARD = "weights.safetensors", "card.json"
 
 
 def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
     """Digest of what weights are for: the component without its weights and arithmetic, and the data set as its training sees it."""
     component = canonical(component_node, drop=("weights", "precision", "channels", "size_px"))  # the shape follows from the data
-    return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test"))})
+    unseen = () if component.get("output") == "softmax" else ("label",)  # generators and attribute networks do not look at labels
+    return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))})
 
 
 def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
@@ -43,6 +45,18 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
         role = role_of(locate(component_node["_target_"]))
         raise ValueError(f"{role}.weights=auto is ambiguous, {len(found)} trainings fit; name one:{listed}")
     return found[0] if found else None
+
+
+def shipped(text: str) -> Path:
+    """The file that `zoo:<name>` stands for. Raises ValueError naming those that exist."""
+    name = text.removeprefix(SHIPPED)
+    path = ZOO / f"{name}.safetensors"
+    if not path.is_file():
+        from pomelo_lab.config.signature import did_you_mean
+
+        known = sorted(p.stem for p in ZOO.glob("*.safetensors"))
+        raise ValueError(f"weights={text}: nothing of that name is shipped{did_you_mean(name, known)}; there are {', '.join(known)}")
+    return path
 
 
 def trained_for(card: Mapping[str, Any]) -> str | None:

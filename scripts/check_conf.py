@@ -48,6 +48,7 @@ def choice(role: str, name: str) -> list[str]:
         ("sampler", "none"): ["explainer=random", "metrics=none"],
         ("segmenter", "none"): ["explainer=mp2", "metrics=none"],
         ("metrics", "inpaint"): ["sampler=ddim"],
+        ("metrics", "s3"): ["metrics.s3.weights=data"],
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
     }

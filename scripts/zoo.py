@@ -18,8 +18,13 @@ from pomelo_lab.weights import CARD, ZOO
 RECIPES = {
     "portraits_residual": ["dataset=portraits", "classifier=residual"],
     "portraits_oracle": ["dataset=portraits", "classifier=oracle"],
+    "portraits_smile": ["dataset=portraits", "dataset.label=Smiling", "classifier=residual"],
+    "portraits_young": ["dataset=portraits", "dataset.label=Young", "classifier=residual"],
+    "portraits_identity": ["dataset=portraits_identities", "classifier=identity", "recipe=identity"],
+    "portraits_perceptual": ["dataset=portraits", "classifier=perceptual"],
     "portraits_glow": ["dataset=portraits", "generator=glow_small"],
     "portraits_ddpm": ["dataset=portraits", "generator=ddpm_small"],
+    "portraits_diffusion_autoencoder": ["dataset=portraits", "generator=diffusion_autoencoder_small"],
     "portraits_inpainter": ["dataset=portraits", "generator=inpainter_small"],
 }
 LIMIT_MB = 25.0

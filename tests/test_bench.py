@@ -19,6 +19,7 @@ TOY = {
     "deletion": {"cases": ((1, 4), (2, 4)), "batch_sizes": (4,)},
     "portraits": {"n_images": 2},
     "removal": {"n_images": 2, "n_steps": 2, "stride_px": 4},
+    "attribution": {"n_images": 2, "n_steps": 2},
     "sampler": {"n": 6, "batch_size": 4},
     "generative": {"n": 3, "n_flow": 3, "n_steps": 2, "n_single": 2, "batch_sizes": (2, 4), "segments": (2, 6)},
 }

@@ -66,6 +66,6 @@ def components():
 
 @pytest.mark.parametrize(("folder", "path"), list(components()), ids=lambda v: getattr(v, "stem", v))
 def test_every_component_has_a_yaml_and_a_test(folder, path):
-    targets = [p.read_text() for p in (ROOT / "conf" / folder).glob("*.yaml")]
+    targets = [p.read_text() for p in (ROOT / "conf" / folder).rglob("*.yaml")]  # a part of components stands in their shared/
     assert any(f"pomelo_lab.{folder}.{path.stem}." in text for text in targets), f"no conf/{folder}/*.yaml names {path.stem}"
     assert (ROOT / "tests" / folder / f"test_{path.stem}.py").exists()

@@ -8,11 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
 from pomelo_lab.bench.row import Row, ratio, total, typical
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.bench.timer import Inside
-from pomelo_lab.classifier.base import Classifier, view
+from pomelo_lab.bench.together import beside, maps
 from pomelo_lab.classifier.plain import PlainClassifier
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.explainer.fido import FidoExplainer
@@ -22,7 +21,6 @@ from pomelo_lab.explainer.sliding_patch import SlidingPatchExplainer
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.sampler.blur import BlurSampler
 from pomelo_lab.sampler.inpaint import InpaintSampler
-from pomelo_lab.types import Batch
 
 SIDE_PX = 16  # of the images that are optimised side by side: a network so small that a single image cannot fill a core
 
@@ -42,29 +40,7 @@ def side_by_side(setting: Setting, n_images: int, n_steps: int) -> list[Row]:
         "MP2": MP2Explainer(sampler=blur, mask_px=8, n_per_step=max(1, 64 // n_steps), chance=1e-6),
         "FIDO": FidoExplainer(sampler=blur, mask_px=8, n_steps=n_steps, n_samples=1),
     }
-    rows = []
-    for name, explainer in explainers.items():
-        together = partial(maps, explainer, batch, classifier)
-        alone = partial(one_by_one, explainer, batch, classifier)
-        together(), alone()
-        runs = Inside().paired({"together": together, "alone": alone}, setting.repeats)
-        here, there = runs["together"], runs["alone"]
-        difference = float((here[-1].result - there[-1].result).abs().max())
-        rows += [
-            ratio(f"{name}, {n_images} images together / one by one", (here, total), (there, total), at_most=1 / 3,
-                  note=f"{typical(here, total)} and {typical(there, total)}"),
-            Row(f"same maps? {name}", (difference,), "difference", at_most=1e-5),
-        ]  # fmt: skip
-    return rows
-
-
-def maps(explainer: Explainer, batch: Batch, classifier: Classifier) -> Tensor:
-    target = torch.zeros(len(batch), dtype=torch.long)
-    return explainer.explain(batch, target, view(classifier, explainer.access, 256), Streams(0)).attribution
-
-
-def one_by_one(explainer: Explainer, batch: Batch, classifier: Classifier) -> Tensor:
-    return torch.cat([maps(explainer, batch.select([i]), classifier) for i in range(len(batch))])
+    return beside(setting, explainers, batch, classifier, at_most=1 / 3)
 
 
 def sliding_patch(setting: Setting, stride_px: int, patch_px: int, batch_size: int = 64) -> Row:

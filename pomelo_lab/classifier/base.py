@@ -88,13 +88,8 @@ class NetworkClassifier(Classifier):
 
     def layer(self, name: str) -> nn.Module:
         """One named module. Raises ValueError listing near names."""
-        from pomelo_lab.config.signature import did_you_mean
-
-        known = self.layers()
-        if name not in known:
-            near, names = did_you_mean(name, known), ", ".join(list(known)[1:])
-            raise ValueError(f"layer {name!r} does not exist in {type(self).__name__}{near}; known: {names}")
-        return known[name]
+        self.layers()  # past a compiled graph
+        return named_layer(self.network, name)
 
     def bottleneck(self, name: str | None) -> nn.Module:
         """The named layer, or the middle one. Raises ValueError when there is none."""
@@ -107,6 +102,17 @@ class NetworkClassifier(Classifier):
         return self
 
 
+def named_layer(network: nn.Module, name: str) -> nn.Module:
+    """One named module of a network. Raises ValueError listing near names."""
+    from pomelo_lab.config.signature import did_you_mean
+
+    known = dict(network.named_modules())
+    if name not in known:
+        near, names = did_you_mean(name, known), ", ".join(list(known)[1:])
+        raise ValueError(f"layer {name!r} does not exist in {type(network).__name__}{near}; known: {names}")
+    return known[name]
+
+
 @contextmanager
 def captured_input(module: nn.Module):
     """A list that receives the first input of every forward of `module` inside the block."""
@@ -116,6 +122,25 @@ def captured_input(module: nn.Module):
         yield caught
     finally:
         handle.remove()
+
+
+class Answering(nn.Module):
+    """A function of images as a module that contains the network behind it."""
+
+    def __init__(self, network: nn.Module, answer: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.answer = network, answer
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.answer(images)
+
+
+class Reached(Exception):
+    """Raised by a hook where a forward need not go on."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
 
 
 class BlackBox:
@@ -209,6 +234,36 @@ class WhiteBox(BlackBox):
 
     def layer(self, name: str) -> nn.Module:
         return self._classifier.layer(name)
+
+    def activation(self, images: Tensor, layer: nn.Module) -> Tensor:
+        """What one layer makes of images [M,C,H,W], float32 and differentiable; the network is not run beyond it."""
+
+        def stop(_: nn.Module, __: Any, output: Tensor) -> None:
+            raise Reached(output)
+
+        self.queries += len(images)
+        handle = layer.register_forward_hook(stop)
+        try:
+            self._classifier.logit(images, eager=True)
+        except Reached as reached:
+            return reached.output.float()
+        finally:
+            handle.remove()
+        raise ValueError(f"layer {type(layer).__name__} takes no part in the answers of {type(self._classifier).__name__}")
+
+    def module(self, answer: str = "logit") -> nn.Module:
+        """The classifier as a torch module from images in [0,1] to logits or probabilities, for libraries that set hooks."""
+        self._classifier.layers()  # hooks want the uncompiled network
+        return Answering(self.network, self.logit if answer == "logit" else self.differentiable_probability)
+
+    @contextmanager
+    def replaced(self, layer: nn.Module, output: Tensor):
+        """Inside the block the layer answers `output`, whatever it is asked; one row per image."""
+        handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype))
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def bottleneck(self, name: str | None) -> nn.Module:
         """The named layer, or the classifier's customary one."""

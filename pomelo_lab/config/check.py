@@ -136,8 +136,8 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
     size, channels = config["dataset"].get("size_px"), config["dataset"].get("channels", 3)
     if size and config.get("segmenter"):
         found += classes["segmenter"].shape_problems(config["segmenter"], (channels, size, size))
-    target, class_names = config["target"], getattr(dataset, "class_names", ())
-    known = ["predicted", "label", *(class_names if isinstance(class_names, tuple) else ())]
-    if isinstance(target, str) and target not in known and isinstance(class_names, tuple):
+    target, class_names = config["target"], dataset.classes(config["dataset"])
+    known = ["predicted", "label", *(class_names or ())]
+    if isinstance(target, str) and target not in known and class_names is not None:
         found.append(f"target must be one of {', '.join(known)} or a class index, got {target!r}{did_you_mean(target, known)}")
     return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.config.signature import defaults, hints, is_local, is_weights, locate
+from pomelo_lab.config.signature import defaults, hints, is_later, is_local, is_weights, locate
 
 
 def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
@@ -34,9 +34,9 @@ def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
         values |= {n: v for n, v in node.items() if not n.startswith("_")}
         for name in sorted(values):
             hint = known.get(name, Any)
-            if name in drop or is_local(hint):
-                continue
             value = values[name]
+            if name in drop or is_local(hint) or (is_later(hint) and value == defaults(target)[name]):
+                continue
             if is_weights(hint) and isinstance(value, str) and Path(value).exists():
                 value = file_digest(value)
             out[name] = canonical(coerced(value, hint))

@@ -39,6 +39,11 @@ class Local:
 
 
 @dataclass(frozen=True)
+class Later:
+    """Marks an argument that a component got after results of it were stored: at its default it is left out of fingerprints, so that they stay."""
+
+
+@dataclass(frozen=True)
 class Weights:
     """Marks a weights path: fingerprints hold the digest of the file, not its path."""
 

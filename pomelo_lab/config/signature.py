@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from pomelo_lab.config.hints import Local, Range, Weights
+from pomelo_lab.config.hints import Later, Local, Range, Weights
 
 MISSING = "???"
 
@@ -124,6 +124,11 @@ def rules(hint: Any, kind: type) -> Iterator[Any]:
 def is_local(hint: Any) -> bool:
     """True for arguments that say where something lies, not what it is."""
     return any(True for _ in rules(hint, Local))
+
+
+def is_later(hint: Any) -> bool:
+    """True for arguments that results stored earlier did not know."""
+    return any(True for _ in rules(hint, Later))
 
 
 def is_weights(hint: Any) -> bool:

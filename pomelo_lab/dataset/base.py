@@ -52,6 +52,11 @@ class Dataset(Component, ABC):
     def digest(self) -> str:
         """A short text that changes when the pixels or labels change (never a path)."""
 
+    @classmethod
+    def classes(cls, given: dict) -> tuple[str, ...] | None:
+        """Class names of a data set built with these arguments, where they are known before any file is read."""
+        return cls.class_names if isinstance(getattr(cls, "class_names", None), tuple) else None
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)

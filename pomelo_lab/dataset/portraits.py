@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Count, Natural, Range
+from pomelo_lab.config.hints import Count, Later, Natural, Range
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, HAIR_COLORS, CausalModel, mark_cause, uniforms
@@ -20,6 +20,7 @@ from pomelo_lab.dataset.portraits_render import PARTS, render
 from pomelo_lab.types import Batch
 
 SMALLEST_PART, LARGEST_PART = 8, 128  # images that one thread renders at once
+HAIR = "hair_color"
 NO_MARK = {"attribute": None, "rate": 0.5}
 
 
@@ -43,10 +44,12 @@ class Portraits(Dataset):
         size_px: height and width; the same person at any resolution.
         seed: another seed is another population from the same causal model.
         n_train, n_val, n_test: images per split (a shorter split is a prefix of a longer one).
+        label: what the label is: hair_color (five classes), or an attribute such as Smiling or Young (absent, present).
         spurious: {attribute, rate}: a coloured mark in the lower left corner, present with probability `rate` where the
             attribute (or class) holds and 1 - rate elsewhere; attribute null = no marks.
     Shapes: image [B,3,size_px,size_px] on the 8-bit grid k/255; masks: the disjoint `part_names`, and "label", the exact
-        region that hair colour decides (never empty; for bald people where hair would be).
+        region that the label's causes decide: pixels that change with them (eight values of a continuous one are tried; never
+        empty; for bald people where hair would be).
     Cost:   500 to 750 images/s at 64x64 on two cores, by the hundred; `make bench` measures it.
     Random: counter-based in (seed, split, index, cause): an image is the same bits alone, in any batch, in any order.
     """
@@ -57,32 +60,41 @@ class Portraits(Dataset):
     n_train: Count = 20000
     n_val: Count = 4000
     n_test: Count = 4000
+    label: Annotated[str, Later()] = HAIR
     spurious: dict[str, Any] = field(default_factory=lambda: dict(NO_MARK))
 
     provides: ClassVar[frozenset[str]] = frozenset({"label", "masks", "attributes", "factors"})
-    class_names: ClassVar[tuple[str, ...]] = HAIR_COLORS
+    class_names: ClassVar[tuple[str, ...]] = HAIR_COLORS  # of the default label
     attribute_names: ClassVar[tuple[str, ...]] = tuple(ATTRIBUTES)
     part_names: ClassVar[tuple[str, ...]] = PARTS
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.class_names = self.classes({"label": self.label})
         self.spurious = {**NO_MARK, **self.spurious}
         self.model = CausalModel((*CAUSES, mark_cause(self.spurious["attribute"], float(self.spurious["rate"]))))
 
     @classmethod
-    def config_problems(cls, given: dict) -> list[str]:
-        """What is wrong with `spurious`, in words."""
+    def config_problems(cls, given: dict) -> Iterator[str]:
+        """What is wrong with `label` and `spurious`, in words."""
         spurious = given["spurious"] or {}
+        if given["label"] not in (HAIR, *ATTRIBUTES):
+            known = f"{HAIR} or an attribute ({', '.join(ATTRIBUTES)})"
+            yield f"label must be {known}, got {given['label']!r}{did_you_mean(str(given['label']), (HAIR, *ATTRIBUTES))}"
         unknown = [key for key in spurious if key not in NO_MARK]
-        found = [f"spurious.{key} is unknown{did_you_mean(str(key), NO_MARK)}; it takes attribute, rate" for key in unknown]
+        yield from (f"spurious.{key} is unknown{did_you_mean(str(key), NO_MARK)}; it takes attribute, rate" for key in unknown)
         names = (*ATTRIBUTES, *HAIR_COLORS)
         attribute, rate = spurious.get("attribute"), spurious.get("rate", 0.5)
         if attribute is not None and attribute not in names:
             near = did_you_mean(str(attribute), names)
-            found.append(f"spurious.attribute must be null or one of {', '.join(names)}, got {attribute!r}{near}")
+            yield f"spurious.attribute must be null or one of {', '.join(names)}, got {attribute!r}{near}"
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
-            found.append(f"spurious.rate must be a number in [0, 1], got {rate!r}")
-        return found
+            yield f"spurious.rate must be a number in [0, 1], got {rate!r}"
+
+    @classmethod
+    def classes(cls, given: dict) -> tuple[str, ...]:
+        label = given.get("label", HAIR)
+        return HAIR_COLORS if label == HAIR else (f"not {label}", label)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -119,15 +131,25 @@ class Portraits(Dataset):
         return self._batch(indices, with_masks=False)
 
     def labels(self, indices: Sequence[int]) -> Tensor:
-        return self.factors(indices)["hair_color"]
+        return self.labelled(self.factors(indices))
+
+    def labelled(self, factors: Mapping[str, Tensor]) -> Tensor:
+        """Labels [B] of people given by their causes."""
+        if self.label == HAIR:
+            return factors[HAIR]
+        return self.model.attributes(factors)[:, self.attribute_names.index(self.label)].long()
 
     def _batch(self, indices: Sequence[int], with_masks: bool) -> Batch:
+        if not len(indices):
+            return self._batch([0], with_masks).select(slice(0, 0))
         factors = self.factors(indices)
         image, masks = self.render(factors, with_masks)
         name = f"portraits-{self.split}" + (f"-s{self.seed}" if self.seed else "")
+        if masks and self.label != HAIR:
+            masks["label"] = self.decided(factors, image, ATTRIBUTES[self.label])
         return Batch(
             image=image,
-            label=factors["hair_color"],
+            label=self.labelled(factors),
             image_id=tuple(f"{name}-{int(i):08d}" for i in indices),
             index=torch.as_tensor(list(indices), dtype=torch.long),
             masks=masks,
@@ -152,10 +174,14 @@ class Portraits(Dataset):
         Cost: one rendering without masks per value.
         """
         self.model.check([factor])
-        changed = torch.zeros_like(batch.image[:, 0], dtype=torch.bool)
-        for value in self.model.causes[factor].values(n):
-            image, _ = self.render(self.model.intervene(batch.factors, {factor: value}), with_masks=False)
-            changed |= (image != batch.image).any(1)
+        return self.decided(batch.factors, batch.image, [factor], n)
+
+    def decided(self, factors: Mapping[str, Tensor], image: Tensor, names: Iterable[str], n: int = 8) -> Tensor:
+        """bool [B,H,W]: pixels of the image that change when one of the causes takes another value."""
+        changed = torch.zeros_like(image[:, 0], dtype=torch.bool)
+        for name in names:
+            for value in self.model.causes[name].values(n):
+                changed |= (self.render(self.model.intervene(factors, {name: value}), with_masks=False)[0] != image).any(1)
         return changed
 
     def group(self, *groups: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -12,6 +13,14 @@ from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.signature import Component
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+Made = Callable[[], dict[str, Tensor]]
+Keep = Callable[[frozenset[str], int, Made], Mapping[str, Tensor]]
+
+
+def make_again(arguments: frozenset[str], part: int, make: Made) -> Mapping[str, Tensor]:
+    """A `Keep` that stores nothing."""
+    return make()
 
 
 class Explainer(Component, ABC):
@@ -48,8 +57,12 @@ class Explainer(Component, ABC):
         Shapes: batch of B images, target int64 [B] -> Explanation with attribution [B,H,W] and/or counterfactual [B,C,H,W].
         """
 
-    def fit(self, training: Dataset, classifier: BlackBox) -> dict[str, Tensor]:
-        """Statistics of training images; stored once for all jobs that need the same."""
+    def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
+        """Statistics of training images; stored once for all jobs, and all explainers that inherit this method, that need the same.
+
+        Args: keep: (arguments, part, make) -> make(), or what it gave before: stored parts of a long computation that depend on the training images
+            and the named arguments alone, not on the classifier.
+        """
         return {}
 
     def shown(self, explanation: Explanation) -> Explanation:

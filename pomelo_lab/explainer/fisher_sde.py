@@ -122,19 +122,11 @@ class FisherSDEExplainer(Explainer):
 
     def times(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor]:
         """(times [B,1 or C,H,W], cross-entropy of the last step [B]); Adam works value by value, so that no image sees another."""
-        image = batch.image
-        at_once = max(1, classifier.forwards.batch_size // self.n_draws)
 
-        def some(start: int, stop: int) -> Tensor:
-            found = []
-            for rows in torch.arange(start, stop).split(at_once):
-                index = rows.tolist()
-                time, entropy = self.optimized(batch.select(index), target[index], classifier, streams)
-                found.append(torch.cat([time.flatten(1), entropy[:, None]], 1))
-            return torch.cat(found)
+        def some(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, streams)
 
-        found = classifier.forwards.rows(some, len(batch))
-        return found[:, :-1].view(len(batch), -1, *image.shape[2:]), found[:, -1]
+        return classifier.forwards.rows(some, len(batch), self.n_draws)
 
     @torch.enable_grad()
     def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor]:

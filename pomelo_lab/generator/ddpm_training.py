@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.generator.diffusion_model import DiffusionModel
 from pomelo_lab.training.augment import augmented
 from pomelo_lab.training.module import Training
 from pomelo_lab.training.recipe import Recipe
@@ -19,7 +19,7 @@ from pomelo_lab.types import Batch
 class DDPMTraining(Training):
     """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho 2022)."""
 
-    def __init__(self, generator: DDPM, recipe: Recipe) -> None:
+    def __init__(self, generator: DiffusionModel, recipe: Recipe) -> None:
         super().__init__(generator.network, recipe)
         self.generator = generator
 
@@ -33,22 +33,30 @@ class DDPMTraining(Training):
         return self.error(**given).mean()
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        streams = Streams(0)
-        noise = streams.normal(batch.image_id, "validation noise", *batch.image.shape[1:]).to(batch.image.device)
-        t = (streams.uniform(batch.image_id, "validation timestep")[:] * self.generator.n_timesteps).long().to(batch.image.device)
-        return {"loss": self.error(batch.image, t, noise)}
+        return {"loss": self.error(batch.image, *self.held_out(batch))}
+
+    def held_out(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Timesteps [B] and noise [B,C,H,W] of validation, the same for an image at every validation."""
+        streams, place = Streams(0), batch.image.device
+        t = (streams.uniform(batch.image_id, "validation timestep")[:] * self.generator.n_timesteps).long()
+        return t.to(place), streams.normal(batch.image_id, "validation noise", *batch.image.shape[1:]).to(place)
 
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         return {"loss": scores["loss"].double().mean().item(), "n": len(scores["loss"])}
 
     def sheet(self, n: int) -> Tensor:
-        return self.generator.sample(n, torch.Generator().manual_seed(0), n_steps=20)
+        return self.generator.sheet(self.validation_feed.batch(0).image[:n].to(self.device))
 
-    def error(self, images: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error per image [B]."""
+    def condition(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What else the network is told of clean images."""
+        return ()
+
+    def error(self, images: Tensor, t: Tensor, noise: Tensor, condition: tuple[Tensor, ...] | None = None) -> Tensor:
+        """Mean squared error per image [B]; condition None = the images' own."""
+        condition = self.condition(images) if condition is None else condition
         x0 = self.generator.scaled(images)
         level = self.generator.levels.to(x0.device)[t].float()[:, None, None, None]
         x = level.sqrt() * x0 + (1 - level).sqrt() * noise
         kind = self.generator.prediction
         wanted = {"epsilon": noise, "sample": x0, "v_prediction": level.sqrt() * noise - (1 - level).sqrt() * x0}[kind]
-        return (self.generator.output(x, t) - wanted).square().mean((1, 2, 3))
+        return (self.generator.output(x, t, *condition) - wanted).square().mean((1, 2, 3))

@@ -141,6 +141,23 @@ def encode(denoise: Denoiser, x0: Tensor, along: Path, stop: int | None = None, 
     return found
 
 
+def encode_as_published(denoise: Denoiser, x0: Tensor, along: Path) -> Tensor:
+    """The noise of images as the diffusion autoencoder's code finds it, [M,C,H,W]; along a path with leading spacing.
+
+    The network is asked at x[k] with the timestep that x[k] is taken to have: the clean image that of the first place. The clean estimate is clamped
+    to [-1,1] and eps derived anew; the last step goes to pure noise. Not an inverse of `decode`: `encode` is.
+
+    Cost: one evaluation per step.
+    """
+    x = x0
+    for k in range(1, along.n + 1):
+        level, after = along.levels[k], along.levels[k + 1] if k < along.n else 0.0
+        clean = denoise(x, along.timesteps[k - 1])[0].clamp(-1, 1)
+        eps = (x - math.sqrt(level) * clean) / math.sqrt(1 - level)
+        x = math.sqrt(after) * clean + math.sqrt(1 - after) * eps
+    return x
+
+
 def posterior(x: Tensor, x0: Tensor, start: float, end: float) -> tuple[Tensor, float]:
     """Mean and variance of q(x_end | x_start, x0), the DDPM posterior between two levels (Ho et al. 2020, eq. 7)."""
     beta = 1 - start / end

@@ -44,7 +44,7 @@ class Metric(Component, ABC):
     unit:      of the value, e.g. "bits", "" for a ratio.
     symbol:    column head in tables (LaTeX allowed).
     needs:     what the case must hold, of: "perturbations", "explanation", "segments", "masks", "attributes", "factors",
-               "classifier" (black-box view), "white_box" (features and gradients), "explanations".
+               "classifier" (black-box view), "white_box" (features and gradients), "explanations", "anew" (the explainer once more).
     random:    whether `score` draws from the case's streams, so that the score depends on the seed.
     Args:
         n_images: score only the first so many images of the job; None = all.

@@ -80,3 +80,31 @@ class FactorMass(FactorMetric):
         mask = torch.stack([(image.to(case.batch.image) != case.batch.image).any(1) for image in self.changed(case)]).any(0)
         share = (mass * mask).flatten(1).sum(1) / mass.flatten(1).sum(1)
         return {"value": share.where(share.isfinite(), math.nan)}
+
+
+@dataclass(kw_only=True)
+class FactorChange(FactorMetric):
+    """How far a counterfactual goes towards the picture with one cause changed and all others as they are: 0 = not at all, 1 = all the way.
+
+    Source: own; the projection of the counterfactual's change on the change that the cause would make, of several other values the largest. Whatever
+        else the counterfactual does elsewhere does not count.
+    Shapes: "value" [B]. A cause that no longer shows (its change is empty) gives NaN.
+    Cost: as many renderings as the cause has values.
+    """
+
+    direction = None
+    symbol = "change of the cause"
+    needs = frozenset({"explanation", "factors"})
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        if case.explanation.counterfactual is None:
+            raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
+        image = case.batch.image.double()
+        change = (case.explanation.counterfactual.to(image) - image).flatten(1)
+        shares = []
+        for other in self.changed(case):
+            wanted = (other.to(image) - image).flatten(1)
+            size = wanted.square().sum(1)
+            shares.append(torch.where(size > 0, (change * wanted).sum(1) / size, -math.inf))
+        best = torch.stack(shares).amax(0)
+        return {"value": best.where(best.isfinite(), math.nan)}

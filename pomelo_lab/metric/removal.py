@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import NetworkClassifier, view
+from pomelo_lab.classifier.layer_distance import layer_distance
 from pomelo_lab.config.hints import Local, OptionalPath
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.fidelity import Branch
@@ -170,16 +171,7 @@ class RemovalLPIPSOracle(Removal):
     layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
 
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
-        self.oracle.to(image.device)
-        with torch.no_grad():
-            ours, theirs = (self.oracle.activations(one, self.layers) for one in (image, filled))
-        apart = [(normalized(a) - normalized(b)).square().sum(1).mean((1, 2)) for a, b in zip(ours, theirs, strict=True)]
-        return torch.stack(apart).sum(0)
-
-
-def normalized(feature: Tensor) -> Tensor:
-    """Unit length across channels at every place: [B,D,h,w]."""
-    return feature / (torch.linalg.vector_norm(feature, dim=1, keepdim=True) + 1e-10)
+        return layer_distance(self.oracle, self.layers, image, filled)
 
 
 def scale_weights(side: int) -> tuple[float, ...]:

@@ -42,14 +42,17 @@ def cell_sample(cell: Cell, metric: str) -> Sample | None:
 
 
 def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
-    """One class's entry of a metric that gives a distribution per image; None when the data set has no such class."""
+    """One entry of what a metric gives per image: a class of its distribution, or a place (0, -1) of its curve; None when there is no such entry."""
     from pomelo_lab.results.score import Scores
 
     names = list(cell.job.dataset.class_names)
-    if name not in cell.summary or part not in names:
+    place = int(part) if part.lstrip("-").isdigit() else None
+    if name not in cell.summary or (place is None and part not in names):
         return None
-    share = Scores(cell.job).rows()[name]["distribution"][:, names.index(part)].tolist()
-    return Sample(dict(zip(cell.scores()["image_id"], share, strict=False)))
+    rows = Scores(cell.job).rows()[name]
+    values = rows["distribution"][:, names.index(part)] if place is None else rows["curve"][:, place]
+    found = dict(zip(cell.scores()["image_id"], values.tolist(), strict=False))
+    return Sample(found, n_nan=sum(not math.isfinite(v) for v in found.values()))
 
 
 def seconds_per_1000(cell: Cell) -> float | None:

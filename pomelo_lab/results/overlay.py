@@ -6,25 +6,26 @@ import torch
 from torch import Tensor
 
 
-def scaled(attribution: Tensor) -> Tensor:
-    """Each map divided by its largest magnitude: [B,H,W] -> [-1,1]; a zero map stays zero.
+def scaled(attribution: Tensor, clip: float = 1.0) -> Tensor:
+    """Each map divided by its largest magnitude, or that quantile of its magnitudes: [B,H,W] -> [-1,1]; a zero map stays zero.
 
     A map that is positive everywhere and not constant (RISE) is shifted to start at 0: only its differences say something.
     """
     low, high = attribution.flatten(1).aminmax(dim=1)
     attribution = attribution - torch.where(low < high, low.clamp_min(0), 0.0)[:, None, None]
-    peak = attribution.flatten(1).abs().amax(1)[:, None, None]
-    return torch.where(peak > 0, attribution / peak.clamp_min(torch.finfo(attribution.dtype).tiny), 0.0)
+    peak = attribution.flatten(1).abs().quantile(clip, dim=1) if clip < 1 else attribution.flatten(1).abs().amax(1)
+    peak = torch.where(peak > 0, peak, attribution.flatten(1).abs().amax(1))[:, None, None]  # a map that is mostly zero
+    return torch.where(peak > 0, attribution / peak.clamp_min(torch.finfo(attribution.dtype).tiny), 0.0).clamp(-1, 1)
 
 
-def overlay(image: Tensor, attribution: Tensor, strength: float = 0.65) -> Tensor:
+def overlay(image: Tensor, attribution: Tensor, strength: float = 0.65, clip: float = 1.0) -> Tensor:
     """Red speaks for the target, blue against it, over a gray version of the image.
 
     Shapes: image [B,C,H,W] in [0,1], attribution [B,H,W] -> [B,3,H,W] in [0,1].
     """
     from matplotlib import colormaps
 
-    values = scaled(attribution)
+    values = scaled(attribution, clip)
     colour = torch.from_numpy(colormaps["RdBu_r"]((values.numpy() + 1) / 2)[..., :3]).float().permute(0, 3, 1, 2)
     gray = image.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     weight = strength * values.abs()[:, None].sqrt()

@@ -34,7 +34,8 @@ class Row:
     """One method.
 
     match: what selects its jobs: group -> choice, or a dotted config key -> value. group: "neural", "naive", "control",
-    "limit" (the ideal components) or "reference" (not a method, never the best). values: metric -> (mean, std or None), as printed.
+    "limit" (the ideal components) or "reference" (not a method, never the best). values: metric -> (mean, std or None), as printed;
+    `metric@value` in tables that run across a config key.
     """
 
     key: str
@@ -122,7 +123,7 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
     across = {key: tuple(values) for key, values in node.get("across", {}).items()}
     for key, values in across.items():
         rows = tuple(
-            replace(r, key=f"{r.key}@{v}", label=f"{r.label}, {v}", match={**r.match, key: v}, values={}) for r in rows for v in values
+            replace(r, key=f"{r.key}@{v}", label=f"{r.label}, {v}", match={**r.match, key: v}, values=printed_at(r, v)) for r in rows for v in values
         )
     return Published(
         id=node["id"],
@@ -138,6 +139,11 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
         partial="like" in node,
         hidden=tuple(row for key, row in known_rows.items() if "rows" in node and key not in node["rows"]),
     )
+
+
+def printed_at(row: Row, value: Any) -> dict[str, tuple[float, float | None]]:
+    """A row's numbers for one value of the key that a table runs across, given as `metric@value`."""
+    return {name.removesuffix(f"@{value}"): number for name, number in row.values.items() if name.endswith(f"@{value}")}
 
 
 def row_of(node: Mapping[str, Any]) -> Row:

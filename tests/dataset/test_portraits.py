@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pomelo_lab.config.fingerprint import canonical
 from pomelo_lab.config.signature import node_problems
 from pomelo_lab.dataset.portraits import Portraits
+from pomelo_lab.dataset.portraits_causes import HAIR_COLORS
 
 YAML = Path(__file__).parents[2] / "conf/dataset/portraits.yaml"
 
@@ -142,3 +144,29 @@ def test_part_box():
     mask = torch.zeros(2, 10, 12, dtype=torch.bool)
     mask[0, 3:7, 2:5] = True
     assert Portraits.part_box(mask).tolist() == [[2, 3, 5, 7], [0, 0, 0, 0]]
+
+
+# --- other labels -------------------------------------------------------------------------------------------------
+
+
+def test_an_attribute_as_the_label():
+    one, hair = Portraits(label="Smiling", n_val=40), Portraits(n_val=40)
+    batch, other = one.batch(range(40)), hair.batch(range(40))
+    assert one.class_names == ("not Smiling", "Smiling") and hair.class_names == HAIR_COLORS and one.num_classes == 2
+    assert torch.equal(batch.image, other.image) and batch.image_id == other.image_id
+    place = one.attribute_names.index("Smiling")
+    assert torch.equal(batch.label, batch.attributes[:, place].long()) and torch.equal(one.labels(range(40)), batch.label)
+    assert torch.equal(batch.masks["label"], one.causal_mask(batch, "smile")) and not torch.equal(batch.masks["label"], other.masks["label"])
+    assert batch.masks["label"].flatten(1).any(1).all()
+
+
+def test_the_label_is_in_fingerprints_only_where_it_is_not_hair():
+    """Results stored before there was a choice stay what they are."""
+    node = {"_target_": "pomelo_lab.dataset.portraits.Portraits"}
+    assert "label" not in canonical(node) and canonical({**node, "label": "hair_color"}) == canonical(node)
+    assert canonical({**node, "label": "Young"})["label"] == "Young"
+
+
+def test_unknown_labels_and_targets_are_named():
+    with pytest.raises(ValueError, match="label must be hair_color or an attribute.*got 'Smilin'.*did you mean.*Smiling"):
+        Portraits(label="Smilin")

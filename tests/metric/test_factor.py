@@ -4,7 +4,7 @@ import torch
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import Classifier, view
 from pomelo_lab.dataset.portraits import Portraits
-from pomelo_lab.metric.factor import FactorEffect, FactorMass
+from pomelo_lab.metric.factor import FactorChange, FactorEffect, FactorMass
 from pomelo_lab.types import Case, Explanation
 
 FACES = Portraits(size_px=32, spurious={"attribute": "blond", "rate": 0.8})
@@ -73,3 +73,21 @@ def test_a_classifier_that_does_not_look_there_does_not_depend_on_the_mark():
 def test_unknown_factor():
     with pytest.raises(ValueError, match="mark"):
         FactorMass(dataset=FACES, factor="marc")
+
+
+def test_change_of_the_cause_is_the_share_of_its_own_change():
+    """The mark switched, half of it, none of it, and something else altogether."""
+    case, model = case_of(), FACES.model
+    image, factors = case.batch.image, case.batch.factors
+    on, off = (FACES.render(model.intervene(factors, {"mark": v}), with_masks=False)[0] for v in model.causes["mark"].values(8))
+    switched = torch.where(((on - image).abs().flatten(1).sum(1) > 0)[:, None, None, None], on, off)
+    bald = FACES.render(model.intervene(factors, {"hair_color": "gray"}), with_masks=False)[0]
+    metric = FactorChange(dataset=FACES)
+    for made, wanted in ((switched, 1.0), ((switched + image) / 2, 0.5), (image, 0.0), (2 * image - switched, -1.0), (bald, 0.0)):
+        one = Case(batch=case.batch, target=TARGET, explanation=Explanation(target=TARGET, counterfactual=made), streams=Streams(0))
+        assert metric.score(one)["value"].tolist() == pytest.approx([wanted] * 6, abs=1e-6)
+
+
+def test_change_needs_a_counterfactual():
+    with pytest.raises(ValueError, match="needs counterfactuals"):
+        FactorChange(dataset=FACES).score(case_of(torch.ones(6, 32, 32)))

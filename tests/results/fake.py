@@ -53,6 +53,7 @@ class FakeJob:
     n_groups, n_images = 1, 12
 
     def __init__(self, metrics: Sequence[str], seed: int = 0, n: int = 12) -> None:
+        self.seed = seed
         self.random = torch.Generator().manual_seed(seed)
         self.metrics = {name: self for name in metrics}
         self.dataset = self
@@ -85,6 +86,11 @@ class FakeJob:
         return Perturbations(Perturbations.quantize(self.uniform(self.n, 8, 3, 16, 16)))
 
     def explanation(self, group: int) -> Explanation:
-        return Explanation(torch.zeros(self.n, dtype=torch.long), self.uniform(self.n, 16, 16) - 0.5)
+        """One method in two also has counterfactuals, as attributions and counterfactuals stand in one table."""
+        target, attribution = torch.zeros(self.n, dtype=torch.long), self.uniform(self.n, 16, 16) - 0.5
+        if self.seed % 2:
+            return Explanation(target, attribution)
+        extra = {"flipped": self.uniform(self.n) > 0.5, "score": self.uniform(self.n, 6) - 0.5}
+        return Explanation(target, attribution, self.uniform(self.n, 3, 16, 16), extra)
 
     def forget(self) -> None: ...

@@ -10,6 +10,16 @@ def test_maps_are_shown_on_their_own_scale():
     torch.testing.assert_close(found[:, 0], torch.tensor(expected))
 
 
+def test_lone_peaks_may_be_clipped():
+    spiky = torch.ones(1, 10, 10)
+    spiky[0, 0, 0], spiky[0, 5] = 100.0, 2.0
+    found = scaled(spiky - 1, clip=0.95)
+    assert float(found[0, 0, 0]) == 1 and float(found[0, 5, 5]) == 1 and float(found[0, 9, 9]) == 0
+    lone = torch.zeros(1, 10, 10)
+    lone[0, 0, 0] = 3.0
+    assert torch.equal(scaled(lone, clip=0.95), scaled(lone))
+
+
 def test_red_speaks_for_and_blue_against():
     shown = overlay(torch.full((1, 3, 1, 3), 0.5), torch.tensor([[[1.0, 0.0, -1.0]]]))[0, :, 0]
     assert shown[0, 0] > shown[2, 0] and shown[2, 2] > shown[0, 2] and torch.equal(shown[:, 1], torch.full((3,), 0.5))

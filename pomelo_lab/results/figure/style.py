@@ -56,6 +56,40 @@ LOOKS = {
     "mp2/inpaint": Look("MP2-G", "#B03A2E", "neural", marker="D"),
     "fido/inpaint": Look("FIDO-CA", "#332288", "neural", marker="D"),
     "rise/black": Look("RISE", "#88CCEE"),
+    "iba": Look("IBA", "#E69F00"),
+    "input_iba": Look("InputIBA", "#D55E00"),
+    "integrated_gradients": Look("Integrated Gradients", "#56B4E9"),
+    "guided_backprop": Look("Guided-BP", "#1A1A1A"),
+    "deep_lift": Look("DeepLIFT", "#8C8C8C"),
+    "hsic": Look("HSIC", "#009E73"),
+    "fisher": Look("Fisher/SDE", "#CC3377", "neural", marker="D"),
+    "fisher_smooth": Look("Fisher/SDE, smooth", "#882255", "neural", marker="D"),
+    "fisher_cells": Look("Fisher/SDE, 4x4", "#AA4499", "neural", marker="D"),
+    "fisher_eq49": Look("eq. 49", "#6A3D9A", "neural", marker="D"),
+    "dime": Look("DiME", "#0072B2", "neural", marker="D"),
+    "dime_full": Look("DiME", "#0072B2", "neural", marker="D"),
+    "dime_ddim": Look("DiME, three steps", "#56B4E9", "neural", marker="D"),
+    "dime_tweedie": Look("DiME, own estimate", "#009E73", "neural", marker="D"),
+    "dime_mask": Look("DiME, masked", "#117733", "neural", marker="D"),
+    "dime_direct": Look("Direct", "#E69F00"),
+    "dime_naive": Look("Naive", "#D55E00"),
+    "dime_early": Look("Early stopping", "#CC79A7"),
+    "gcd": Look("GCD, class score alone", "#CC79A7", "neural", marker="D"),
+    "gcd_lambda": Look("GCD", "#882255", "neural", marker="D"),
+    "gcd_h1": Look("1st h-direction", "#0072B2", "neural", marker="D"),
+    "gcd_h2": Look("2nd h-direction", "#56B4E9", "neural", marker="D"),
+    "gcd_h3": Look("3rd h-direction", "#009E73", "neural", marker="D"),
+    "gcd_h_others": Look("Others combined", "#117733", "neural", marker="D"),
+    "gcd_h_all": Look("All h-directions", "#117733", "neural", marker="D"),
+    "ace_l1": Look("ACE l1", "#E69F00"),
+    "ace_l2": Look("ACE l2", "#D55E00"),
+    "flow_counterfactual": Look("Flow ascent", "#A08C5B"),
+    "bb_lig": Look("BB-LIG", "#882255", "neural", marker="D"),
+    "lig": Look("LIG", "#0072B2", "neural", marker="D"),
+    "bb_ig": Look("BB-IG", "#1A1A1A"),
+    "dime_unconditional": Look("Unconditional", "#A08C5B", "control", DOTTED, "x"),
+    "ideal_counterfactual": Look("Re-rendered", "#6A3D9A", "limit", DASHED, "*"),
+    "fisher_times": Look("1 - t", "#B15FC9", "neural", marker="D"),
 }
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
 CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
@@ -86,6 +120,8 @@ RC = {
 
 def key(cell: Cell) -> str:
     """What names a method: its sampler where explainers do not differ, explainer and sampler where they do, its explainer when that fills nothing."""
+    if (row := cell.choices.get("row")) in LOOKS:
+        return row
     sampler, explainer = cell.choices.get("sampler") or "none", cell.choices.get("explainer", "none")
     if sampler == "none":
         return explainer

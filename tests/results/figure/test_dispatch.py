@@ -19,13 +19,14 @@ METHODS = (("black", "lime"), ("blur", "lime"), ("ideal", "lime"), ("median", "l
 
 def cells():
     found = []
-    for k, (sampler, explainer) in enumerate(METHODS):
+    for k, (sampler, name) in enumerate(METHODS):
         for n in (30, 70):
-            config = {"segmenter": {"n_segments": n}, "explainer": {"n_samples": 100}, "sampler": {"n_steps": n, "eta": 0.4}}
+            explainer = {"n_samples": 100, "direction": "hg"[k % 2], "index": [[0, 1, 2], [0]][k % 2]}
+            config = {"segmenter": {"n_segments": n}, "explainer": explainer, "sampler": {"n_steps": n, "eta": 0.4}}
             config |= {"dataset": {"spurious": {"rate": n / 100}}}
-            stages = {"perturbation": {"seconds": 1.0 + k + n / 100, "images": 10}} if explainer == "lime" else {}
+            stages = {"perturbation": {"seconds": 1.0 + k + n / 100, "images": 10}} if name == "lime" else {}
             status = {"device": "cpu", "stages": stages}
-            choices = {"sampler": sampler, "explainer": explainer}
+            choices = {"sampler": sampler, "explainer": name}
             found.append(FakeCell(choices, VALUES, config=config, status=status, job=FakeJob(METRICS, k)))
     return found
 

@@ -1,0 +1,125 @@
+"""Information bottlenecks: noise in place of what a layer says, and the bits that still pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.sampler.blur import blur_matrix
+from pomelo_lab.types import Batch
+
+SMALLEST = 1e-12  # share of noise, so that its logarithm exists
+READ_AT_ONCE = 256
+
+
+@dataclass
+class Moments:
+    """Mean, spread and activity of every value of a layer, merged batch by batch (Chan et al. 1979), float64."""
+
+    n: int = 0
+    mean: Tensor | float = 0.0
+    square: Tensor | float = 0.0
+    non_zero: Tensor | float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Values [M,...]."""
+        values = values.double()
+        m, mean = len(values), values.mean(0)
+        away, total = mean - self.mean, self.n + len(values)
+        self.square = self.square + (values - mean).square().sum(0) + away.square() * self.n * m / total
+        self.mean = self.mean + away * m / total
+        self.non_zero = self.non_zero + (values != 0).sum(0)
+        self.n = total
+
+    def tensors(self, active_share: float) -> dict[str, Tensor]:
+        """mean, std (n - 1) and active: float32 [...], 1.0 where more than that share of the values is not zero."""
+        std = (self.square / max(1, self.n - 1)).sqrt()
+        return {"mean": self.mean.float(), "std": std.float(), "active": (self.non_zero > active_share * self.n).float()}
+
+
+def layer_statistics(training: Dataset, classifier: WhiteBox, layer: nn.Module, n_images: int, active_share: float) -> dict[str, Tensor]:
+    """Moments of a layer's output over the first images of the training split.
+
+    Raises: ValueError when the layer gives no map [M,C,h,w].
+    """
+    moments, order = Moments(), training.order()[:n_images].tolist()
+    for start in range(0, len(order), READ_AT_ONCE):
+        images = training.batch(order[start : start + READ_AT_ONCE]).image.to(classifier.device)
+        with torch.no_grad():
+            values = classifier.forwards(lambda part: classifier.activation(part, layer), images)
+        if values.ndim != 4:
+            raise ValueError(f"explainer.layer must give maps [M,C,h,w], {type(layer).__name__} gives {list(values.shape)}")
+        moments.add(values)
+    return moments.tensors(active_share)
+
+
+def passes(logit: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """(lambda, 1 - lambda), the shares of signal and noise, from logits [...,h,w]; each blurred over `sigma` cells (cut at two), 0 = not."""
+    signal, noise = logit.sigmoid(), (-logit).sigmoid()  # both, since 1 - sigmoid rounds to 0
+    if not sigma:
+        return signal, noise
+    down, across = (blur_matrix(n, sigma, cut=2.0).to(logit) for n in logit.shape[-2:])
+    return down @ signal @ across.mT, down @ noise @ across.mT
+
+
+def capacity(signal: Tensor, noise: Tensor, standard: Tensor) -> Tensor:
+    """KL(N(signal r, noise^2) || N(0, 1)) in nats, of standardised values r: what is known about them beyond their distribution."""
+    return -(1 + 2 * noise.clamp_min(SMALLEST).log() - (signal * standard).square() - noise.square()) / 2
+
+
+@dataclass(frozen=True)
+class FeatureBottleneck:
+    """Noise at one layer, as much of it at every value as the prediction bears.
+
+    Source: Schulz et al. (2020), https://arxiv.org/abs/2001.00396, per-sample bottleneck and its code. Departures: the capacity is read after the
+        last step (the code keeps the one before it); images are optimised side by side, and each step's loss is a mean over draws of one image.
+    Args: see IBAExplainer.
+    """
+
+    beta: float
+    n_steps: int
+    lr: float
+    n_draws: int
+    init: float
+    sigma: float
+    min_std: float
+
+    @torch.enable_grad()
+    def capacity(
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, layer: nn.Module, reference: dict[str, Tensor], streams: Streams, purpose: str
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(capacity in nats [B,C,h,w], values of the layer [B,C,h,w], cross-entropy of the last step [B])."""
+        with torch.no_grad():
+            value = classifier.activation(batch.image, layer)
+        mean, active = reference["mean"], reference["active"]
+        std = reference["std"].clamp_min(self.min_std)
+        standard = (value - mean) / std
+        logit = torch.full_like(value, self.init).requires_grad_(True)
+        optimizer = torch.optim.Adam([logit], lr=self.lr)
+        images, wanted = batch.image.repeat_interleave(self.n_draws, 0), target.repeat_interleave(self.n_draws)
+        entropy = value.new_full((len(batch),), math.nan)
+        for step in range(self.n_steps):
+            signal, noise = passes(logit, self.sigma)
+            draw = streams.normal(batch.image_id, f"{purpose}.{step}", self.n_draws, *value.shape[1:]).to(value)
+            mixed = ((signal * value + noise * mean)[:, None] + (noise * std)[:, None] * draw) * active
+            with classifier.replaced(layer, mixed.flatten(0, 1)):
+                entropy = F.softplus(-classifier.log_odds(images, wanted)).view(len(batch), -1).mean(1)  # -log p
+            loss = entropy + self.beta * (capacity(signal, noise, standard) * active).flatten(1).mean(1)
+            (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
+            optimizer.step()
+        with torch.no_grad():
+            found = capacity(*passes(logit, self.sigma), standard) * active
+        return found, value, entropy.detach()
+
+
+def bits(capacity: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Bits per pixel [B,H,W] of capacities in nats [B,C,h,w]; their sum is about that of the capacities."""
+    cells = capacity.sum(1, keepdim=True) / math.log(2) * (capacity.shape[2] * capacity.shape[3]) / (shape[0] * shape[1])
+    return F.interpolate(cells, shape, mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,81 @@
+"""Quasi-random masks over the cells of a grid, and what explainers by such masks share."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.hints import Count
+from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
+from pomelo_lab.sampler.base import every
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class DesignExplainer(RemovalExplainer):
+    """Asks the classifier about a fixed design of grid masks and turns the answers into one index per cell.
+
+    Args:
+        n_cells: cells along each side of the grid.
+        n_designs: size of the design.
+    """
+
+    signed: ClassVar[bool] = False
+    purpose: ClassVar[str]
+
+    n_cells: Count = 8
+    n_designs: Count = 500
+
+    @abstractmethod
+    def masks(self, image_ids: Sequence[str], streams: Streams) -> Tensor:
+        """Keep masks in [0,1]: [B,N,n_cells**2]."""
+
+    @abstractmethod
+    def indices(self, masks: Tensor, answer: Tensor) -> Tensor:
+        """The index of every cell: float64 masks [B,N,d] and answers [B,N] -> [B,d]."""
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: BlackBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+    ) -> Explanation:
+        image, shape, side = batch.image, batch.image.shape[-2:], self.n_cells
+        if side > min(shape):
+            raise ValueError(f"explainer.n_cells must be <= {min(shape)}, the side of the images, got {side}")
+        masks = self.masks(batch.image_id, streams).to(image)
+        row, place = every(len(image), masks.shape[1], image.device)
+        filling = self.sampler.filling(image, streams, batch.image_id, segments)
+        cells = masks.view(-1, side, side)
+
+        def seen(start: int, stop: int) -> Tensor:
+            return filling(row[start:stop], enlarged(cells[start:stop], shape, "nearest"), place[start:stop])
+
+        answer = classifier.probability_of(seen, len(row), target[row]).view(len(image), -1)
+        found = self.indices(masks.double(), answer.to(masks.device).double()).float()
+        maps = F.interpolate(found.view(-1, 1, side, side), shape, mode="bicubic", align_corners=False)[:, 0]
+        return Explanation(target=target, attribution=maps, extra={"cells": found})
+
+    def sobol_points(self, image_ids: Sequence[str], streams: Streams, n: int, d: int) -> Tensor:
+        """n points of a scrambled Sobol sequence in [0,1)^d per image: float32 [B,n,d]."""
+        from scipy.stats import qmc
+
+        found = torch.empty(len(image_ids), n, d)
+        for row, image_id in zip(found, image_ids, strict=True):
+            seed = streams.generator(image_id, self.purpose).initial_seed() % 2**63
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="The balance properties")  # n need not be a power of two here
+                row.copy_(torch.from_numpy(qmc.Sobol(d, scramble=True, rng=seed).random(n)))
+        return found

@@ -1,0 +1,80 @@
+"""IBA: attribution by an information bottleneck at a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.base import Explainer, Keep, make_again
+from pomelo_lab.explainer.bottleneck import FeatureBottleneck, bits, layer_statistics
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+@dataclass(kw_only=True)
+class IBAExplainer(Explainer):
+    """Bits that a layer must pass on about each place for the target to stay predicted, when noise takes the place of the rest.
+
+    Source: Schulz et al. (2020), https://arxiv.org/abs/2001.00396, and its code (VGG-16: features.17; 10,000 images for the statistics). Departures:
+        see FeatureBottleneck.
+    Args:
+        layer: where the bottleneck goes; None = the classifier's customary layer.
+        beta: weight of the mean capacity beside the cross-entropy.
+        n_steps, lr: of Adam on the logits of what passes.
+        n_draws: noise draws per step.
+        init: logit at the start (5: 99.3 % passes).
+        sigma_cells: deviation of the Gaussian over what passes, in cells of the layer; 0 = none.
+        min_std: least deviation of a value.
+        n_fit: training images for the statistics.
+        active_share: values that are zero on more than the rest of the images carry nothing.
+    Shapes: attribution [B,H,W] in bits per pixel; extra, per image [B]: "information" (bits) and "cross_entropy".
+    Cost: n_steps * n_draws forwards and backwards per image; n_fit forwards once per layer and classifier.
+    Random: noise per image ("iba").
+    """
+
+    access: ClassVar[str] = "white_box"
+    signed: ClassVar[bool] = False
+    fitted = frozenset({"layer", "n_fit", "active_share"})
+
+    layer: str | None = None
+    beta: NonNegative = 10.0
+    n_steps: Natural = 10
+    lr: Positive = 1.0
+    n_draws: Count = 10
+    init: float = 5.0
+    sigma_cells: NonNegative = 1.0
+    min_std: Positive = 0.01
+    n_fit: Count = 10000
+    active_share: Fraction = 0.01
+
+    def fit(self, training: Dataset, classifier: WhiteBox, keep: Keep = make_again) -> dict[str, Tensor]:
+        return layer_statistics(training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share)
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: WhiteBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+        reference: dict[str, Tensor] | None = None,
+    ) -> Explanation:
+        layer = classifier.bottleneck(self.layer)
+        of = FeatureBottleneck(self.beta, self.n_steps, self.lr, self.n_draws, self.init, self.sigma_cells, self.min_std)
+
+        def some(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            rows = slice(start, stop)
+            found, _, entropy = of.capacity(batch.select(rows), target[rows], classifier, layer, reference, streams, "iba")
+            return bits(found, batch.image.shape[2:]), entropy
+
+        maps, entropy = classifier.forwards.rows(some, len(batch), self.n_draws)
+        return Explanation(target=target, attribution=maps, extra={"information": maps.sum((1, 2)), "cross_entropy": entropy})
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        return self.n_steps * self.n_draws + 1

@@ -1,0 +1,289 @@
+"""InputIBA: the information bottleneck carried from a layer to the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.base import Explainer, Keep, make_again
+from pomelo_lab.explainer.bottleneck import READ_AT_ONCE, SMALLEST, FeatureBottleneck, bits, layer_statistics, passes
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+NOISE_STD, NOISE_MEAN = (0.0, 5.0), (-2.0, 2.0)  # ranges of the noise groups that stand for "no information" at the layer
+
+
+@dataclass(kw_only=True)
+class InputIBAExplainer(Explainer):
+    """How much of every pixel passes a bottleneck at the input that knows what a bottleneck at a layer let pass.
+
+    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code. Three stages per image: a feature bottleneck; a WGAN whose
+        generator, a masked noisy image seen through the lower layers, imitates the layer behind that bottleneck; an input bottleneck whose
+        information is counted beyond what the generator's mask lets pass. Departures: pixels are standardised by the training images' mean and
+        deviation per channel (there ImageNet's); the networks of a batch's images are trained side by side, as grouped convolutions.
+    Args:
+        layer: of the feature bottleneck; None = the classifier's customary layer.
+        feature_beta, n_feature_steps: of the feature bottleneck, which is not blurred.
+        n_real, n_groups: values of the layer made as examples, and the noise settings among them.
+        n_epochs, gan_batch, n_critic, clip: of the WGAN: passes over the examples, examples per step, critic steps per generator step (the count
+            starts anew in each pass), bound of the critic's weights.
+        lr_critic, lr_mask, lr_mean, lr_std: of RMSprop.
+        beta, n_steps: of the input bottleneck.
+        sigma_px: deviation of the Gaussian over what passes at the input; 0 = none.
+        lr, n_draws, init, min_std, n_fit, active_share: of both bottlenecks, as in IBAExplainer.
+    Shapes: attribution [B,H,W] is the mean over channels of the share that passes before it is blurred, in [0,1], as there; extra, per image:
+        "generated" [B,H,W], the generator's mask, "feature_bits" [B,H,W], [B] "cross_entropy" and "information" (bits beyond the generator's).
+    Cost: n_feature_steps * n_draws + n_steps * n_draws forwards and backwards, and for each of n_epochs * n_real examples a forward of the lower
+        layers and a critic step.
+    Random: per image ("input_iba.*").
+    """
+
+    access: ClassVar[str] = "white_box"
+    signed: ClassVar[bool] = False
+    fitted = frozenset({"layer", "n_fit", "active_share"})
+
+    layer: str | None = None
+    feature_beta: NonNegative = 20.0
+    n_feature_steps: Natural = 10
+    n_real: Count = 200
+    n_groups: Count = 10
+    n_epochs: Natural = 20
+    gan_batch: Count = 32
+    n_critic: Count = 5
+    clip: Positive = 0.01
+    lr_critic: Positive = 5e-5
+    lr_mask: Positive = 3e-3
+    lr_mean: Positive = 0.1
+    lr_std: Positive = 0.05
+    beta: NonNegative = 20.0
+    n_steps: Natural = 60
+    sigma_px: NonNegative = 1.0
+    lr: Positive = 1.0
+    n_draws: Count = 10
+    init: float = 5.0
+    min_std: Positive = 0.01
+    n_fit: Count = 1000
+    active_share: Fraction = 0.01
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Groups of unequal size."""
+        if given["n_real"] % given["n_groups"]:
+            yield f"n_real must be a multiple of n_groups={given['n_groups']}, got {given['n_real']}"
+
+    def fit(self, training: Dataset, classifier: WhiteBox, keep: Keep = make_again) -> dict[str, Tensor]:
+        found = layer_statistics(training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share)
+        order = training.order()[: self.n_fit].tolist()
+        totals = torch.zeros(2, training.shape[0], dtype=torch.float64)
+        for start in range(0, len(order), READ_AT_ONCE):
+            images = training.batch(order[start : start + READ_AT_ONCE]).image.double()
+            totals += torch.stack([images.mean((2, 3)).sum(0), images.square().mean((2, 3)).sum(0)])
+        mean, square = totals / len(order)
+        return {**found, "pixel_mean": mean.float(), "pixel_std": (square - mean.square()).sqrt().float()}
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: WhiteBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+        reference: dict[str, Tensor] | None = None,
+    ) -> Explanation:
+        def some(start: int, stop: int) -> tuple[Tensor, ...]:
+            return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, reference, streams)
+
+        maps, generated, feature, entropy, information = classifier.forwards.rows(some, len(batch), max(self.n_draws, self.gan_batch))
+        extra = {"generated": generated, "feature_bits": feature, "cross_entropy": entropy, "information": information}
+        return Explanation(target=target, attribution=maps, extra=extra)
+
+    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, reference: dict[str, Tensor], streams: Streams) -> tuple[Tensor, ...]:
+        layer = classifier.bottleneck(self.layer)
+        of = FeatureBottleneck(self.feature_beta, self.n_feature_steps, self.lr, self.n_draws, self.init, 0.0, self.min_std)
+        kept, value, _ = of.capacity(batch, target, classifier, layer, reference, streams, "input_iba.feature")
+        feature = bits(kept, batch.image.shape[2:])
+        scale = Scale(reference["pixel_mean"], reference["pixel_std"])
+        generator = self.generator(batch, classifier, layer, scale, kept, value, feature, streams)
+        logit, entropy, information = self.input_bottleneck(batch, target, classifier, scale, generator, streams)
+        return logit.sigmoid().mean(1), generator.mask.sigmoid().mean(1), feature, entropy, information
+
+    # --- what the generator lets pass -----------------------------------------------------------------------------
+
+    @torch.enable_grad()
+    def generator(
+        self, batch: Batch, classifier: WhiteBox, layer: nn.Module, scale: Scale, kept: Tensor, value: Tensor, feature: Tensor, streams: Streams
+    ) -> MaskedNoise:
+        """A generator per image, trained against a critic per image."""
+        ids, shape = batch.image_id, batch.image.shape[1:]
+        generator = MaskedNoise(batch.image, scale, feature)
+        critics = Critics(ids, value.shape[1:], streams).to(value.device)
+        steps = [
+            torch.optim.RMSprop([generator.mask], lr=self.lr_mask),
+            torch.optim.RMSprop([generator.mean], lr=self.lr_mean),
+            torch.optim.RMSprop([generator.std], lr=self.lr_std),
+        ]
+        critic_step = torch.optim.RMSprop(critics.parameters(), lr=self.lr_critic)
+        real = self.examples(ids, kept, value, streams)
+        order = streams.permutation(ids, "input_iba.order", max(1, self.n_epochs), self.n_real).to(value.device)
+        every_row = torch.arange(len(batch), device=value.device)[:, None]
+
+        def fake(purpose: str, n: int) -> Tensor:
+            made = generator(streams.normal(ids, purpose, n, *shape).to(batch.image))
+            return classifier.activation(made.flatten(0, 1), layer).unflatten(0, (len(batch), n))
+
+        for epoch in range(self.n_epochs):
+            for place, chosen in enumerate(order[:, epoch].split(self.gan_batch, 1)):
+                n = chosen.shape[1]
+                with torch.no_grad():
+                    made = fake(f"input_iba.critic.{epoch}.{place}", n)
+                loss = critics(made).mean(1) - critics(real[every_row, chosen]).mean(1)
+                critic_step.zero_grad()
+                loss.sum().backward()
+                critic_step.step()
+                critics.clip(self.clip)
+                if place % self.n_critic:
+                    continue
+                loss = -critics(fake(f"input_iba.generator.{epoch}.{place}", n)).mean(1)
+                for step in steps:
+                    step.zero_grad()
+                loss.sum().backward(inputs=[generator.mask, generator.mean, generator.std])
+                for step in steps:
+                    step.step()
+        return generator.detached()
+
+    def examples(self, ids: tuple[str, ...], kept: Tensor, value: Tensor, streams: Streams) -> Tensor:
+        """Values of the layer with noise where the bottleneck let nothing pass: [B,n_real,C,h,w]."""
+        spread = streams.uniform(ids, "input_iba.groups", 2, self.n_groups).repeat_interleave(self.n_real // self.n_groups, 2)
+        std, mean = (low + (high - low) * spread[:, i] for i, (low, high) in enumerate((NOISE_STD, NOISE_MEAN)))
+        noise = streams.normal(ids, "input_iba.real", self.n_real, *value.shape[1:])
+        noise = noise.mul_(std[..., None, None, None]).add_(mean[..., None, None, None]).to(value)
+        return (kept * value)[:, None] + (1 - kept)[:, None] * noise  # capacities are weights as they are, above one too, as in the code
+
+    # --- the input bottleneck -------------------------------------------------------------------------------------
+
+    @torch.enable_grad()
+    def input_bottleneck(
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, scale: Scale, generator: MaskedNoise, streams: Streams
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(logits of what passes [B,C,H,W], cross-entropy [B], bits beyond the generator's [B])."""
+        x = scale.standard(batch.image)
+        logit = torch.full_like(x, self.init).requires_grad_(True)
+        optimizer = torch.optim.Adam([logit], lr=self.lr)
+        wanted = target.repeat_interleave(self.n_draws)
+        entropy = x.new_full((len(x),), math.nan)
+        for step in range(self.n_steps):
+            signal, noise = passes(logit, self.sigma_px)
+            draw = streams.normal(batch.image_id, f"input_iba.input.{step}", self.n_draws, *x.shape[1:]).to(x)
+            seen = scale.image((signal * x)[:, None] + noise[:, None] * draw)
+            entropy = F.softplus(-classifier.log_odds(seen.flatten(0, 1), wanted)).view(len(x), -1).mean(1)  # -log p
+            loss = entropy + self.beta * generator.information(x, signal, noise).flatten(1).mean(1)
+            (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
+            optimizer.step()
+        with torch.no_grad():
+            information = generator.information(x, *passes(logit, self.sigma_px)).flatten(1).sum(1) / math.log(2)
+        return logit.detach(), entropy.detach(), information
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        gan = self.n_epochs * (self.n_real + -(-self.n_real // (self.gan_batch * self.n_critic)) * self.gan_batch)
+        return 1 + (self.n_feature_steps + self.n_steps) * self.n_draws + gan
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Between images in [0,1] and pixels of mean 0 and deviation 1 per channel."""
+
+    mean: Tensor  # [C]
+    std: Tensor
+
+    def standard(self, images: Tensor) -> Tensor:
+        return (images - self.mean.to(images)[:, None, None]) / self.std.to(images)[:, None, None]
+
+    def image(self, x: Tensor) -> Tensor:
+        return x * self.std.to(x)[:, None, None] + self.mean.to(x)[:, None, None]
+
+
+class MaskedNoise:
+    """Images of which a mask lets a share pass, the rest being noise of a learned mean and deviation per channel.
+
+    Args: start [B,H,W]: bits of the feature bottleneck, taken as the mask's logits, as in the code.
+    """
+
+    def __init__(self, images: Tensor, scale: Scale, start: Tensor) -> None:
+        self.x, self.scale = scale.standard(images), scale
+        self.mask = start[:, None].repeat(1, images.shape[1], 1, 1).requires_grad_(True)
+        self.mean = images.new_zeros(*images.shape[:2], 1, 1).requires_grad_(True)
+        self.std = images.new_ones(*images.shape[:2], 1, 1).requires_grad_(True)
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """Standard normals [B,n,C,H,W] -> images of the same shape, around [0,1]."""
+        keep = self.mask.sigmoid()[:, None]
+        return self.scale.image(keep * self.x[:, None] + (1 - keep) * (self.std[:, None] * noise + self.mean[:, None]))
+
+    def detached(self) -> MaskedNoise:
+        self.mask, self.mean, self.std = (one.detach() for one in (self.mask, self.mean, self.std))
+        return self
+
+    def information(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+        """KL(N(signal x, noise^2) || N(m signal x + (1 - m signal) mean, (1 - m signal)^2 std^2)) in nats [B,C,H,W], m the mask."""
+        kept = self.mask.sigmoid() * signal
+        left = ((-self.mask).sigmoid() + self.mask.sigmoid() * noise).clamp_min(SMALLEST)  # 1 - m signal
+        noise, other = noise.clamp_min(SMALLEST), (left * self.std.abs()).clamp_min(SMALLEST)
+        away = signal * x - (kept * x + left * self.mean)
+        return (other / noise).log() + ((noise / other).square() + (away / other).square() - 1) / 2
+
+
+class Critics(nn.Module):
+    """A critic per image, side by side: convolutions 4x4 stride 2 to twice and four times the channels and 3x3 back, each with batch norm and a leaky
+    ReLU, then linear layers to 512, 256 and one value.
+
+    Random: weights per image, torch's default ranges.
+    """
+
+    def __init__(self, ids: tuple[str, ...], shape: tuple[int, int, int], streams: Streams) -> None:
+        super().__init__()
+        channels, height, width = shape
+        if min(height, width) < 4:
+            raise ValueError(f"explainer.layer must give maps of 4x4 cells or more, this one gives {height}x{width}: name an earlier layer")
+        self.n = len(ids)
+        chain = [(channels, 2 * channels, 4), (2 * channels, 4 * channels, 4), (4 * channels, channels, 3)]
+        self.kernels, self.biases, self.gains, self.shifts = (nn.ParameterList() for _ in range(4))
+        for i, (before, after, side) in enumerate(chain):
+            bound = (before * side**2) ** -0.5
+            drawn = streams.uniform(ids, f"input_iba.conv.{i}", after * before * side**2 + after) * 2 * bound - bound
+            self.kernels.append(drawn[:, :-after].reshape(-1, before, side, side))
+            self.biases.append(drawn[:, -after:].flatten())
+            self.gains.append(torch.ones(self.n * after))
+            self.shifts.append(torch.zeros(self.n * after))
+        sizes = [channels * (height // 4) * (width // 4), 512, 256, 1]
+        self.weights, self.offsets = nn.ParameterList(), nn.ParameterList()
+        for i, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            drawn = (streams.uniform(ids, f"input_iba.linear.{i}", before + 1, after) * 2 - 1) * before**-0.5
+            self.weights.append(drawn[:, :-1].contiguous())
+            self.offsets.append(drawn[:, -1:].contiguous())
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B,n,C,h,w] -> [B,n]."""
+        x = values.transpose(0, 1).flatten(1, 2)  # [n,B*C,h,w]: one group per image
+        for kernel, bias, gain, shift in zip(self.kernels, self.biases, self.gains, self.shifts, strict=True):
+            stride = 2 if kernel.shape[-1] == 4 else 1
+            x = F.conv2d(x, kernel, bias, stride=stride, padding=1, groups=self.n)
+            x = F.leaky_relu(F.batch_norm(x, None, None, gain, shift, training=True), 0.2)
+        x = x.unflatten(1, (self.n, -1)).transpose(0, 1).flatten(2)  # [B,n,D]
+        for i, (weight, offset) in enumerate(zip(self.weights, self.offsets, strict=True)):
+            x = torch.baddbmm(offset, x if i == 0 else F.leaky_relu(x, 0.2), weight)
+        return x[..., 0]
+
+    def clip(self, bound: float) -> None:
+        with torch.no_grad():
+            for one in self.parameters():
+                one.clamp_(-bound, bound)

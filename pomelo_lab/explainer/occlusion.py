@@ -1,0 +1,50 @@
+"""Occlusion by a sliding window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.config.hints import Count
+from pomelo_lab.explainer.gradient import BaselineExplainer
+from pomelo_lab.types import Batch
+
+
+@dataclass(kw_only=True)
+class OcclusionExplainer(BaselineExplainer):
+    """The answer lost when a window is replaced, averaged over the windows that cover a pixel.
+
+    Source: Zeiler & Fergus (2014), https://arxiv.org/abs/1311.2901; captum. Departures: none. `sliding_patch` is paper 001's, one value per position.
+    Args:
+        window_px: side of the window.
+        stride_px: between positions, at most window_px.
+    Cost: a forward per position and image.
+    """
+
+    answer: Literal["logit", "probability"] = "probability"
+    window_px: Count = 9
+    stride_px: Count = 3
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Pixels that no window covers."""
+        if given["stride_px"] > given["window_px"]:
+            yield f"stride_px must be <= window_px={given['window_px']}, got {given['stride_px']}"
+
+    @torch.no_grad()
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+        from captum.attr import Occlusion
+
+        channels, window, stride = batch.image.shape[1], min(self.window_px, *batch.image.shape[2:]), self.stride_px
+        sizes = {"sliding_window_shapes": (channels, window, window), "strides": (channels, stride, stride)}
+        found = Occlusion(module).attribute(batch.image, baselines=more["baseline"], target=target, **sizes)
+        return found / channels  # a window takes all channels: each has the whole loss
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        positions = [1 + max(0, -(-(size - self.window_px) // self.stride_px)) for size in shape[1:]]
+        return positions[0] * positions[1] + 3

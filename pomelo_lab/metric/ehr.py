@@ -1,0 +1,80 @@
+"""EHR: the effective heat ratio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Fraction, Range
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.export import Export, exported
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class EffectiveHeatRatio(Metric):
+    """Heat inside the region of interest, over quantiles of the heat that are looked at.
+
+    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; paper 002, section 4.3. Of the pixels with a heat of at least
+        `floor`, those above quantile q are selected; the ratio is the sum of their heat in the region (weighted), or their number there, over the
+        number selected; its area over q is the score. Weighted, it is not a share: a map all in the region at heat 0.5 scores 0.5. Departures:
+        maps are first divided by their maximum, negative heat being none (the code expects [0,1] or 8 bits and does not say who sees to it).
+    Args:
+        part: mask of the data set; label = what the label is about.
+        weighted: sum heat instead of counting pixels.
+        n_quantiles: 0, ..., 1.
+        floor: least heat.
+        scale: "max" divides maps by their maximum; "none" takes them as they are.
+        export: "uint8" scores the map as the baseline script of that code saved it; with scale=none.
+        largest_area: images whose region is a larger share of the image do not count (there 0.33).
+        least_probability: nor those whose target is less probable (there 0.6).
+    Shapes: score gives "value" [B] and "ratio" [B,n_quantiles]. NaN for empty regions, for images that do not count, and for maps that are not
+        finite; 0 for maps without heat.
+    Cost: no queries; one where least_probability > 0.
+    """
+
+    direction: ClassVar = "higher"
+    symbol = "EHR"
+    needs = frozenset({"explanation", "masks"})
+
+    part: str = "label"
+    weighted: bool = True
+    n_quantiles: Annotated[int, Range(low=2)] = 11
+    floor: Fraction = 0.1
+    scale: Literal["max", "none"] = "max"
+    export: Export = "none"
+    largest_area: Annotated[float, Range(above=0, high=1)] = 1.0
+    least_probability: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.least_probability:
+            self.needs = self.needs | {"classifier"}
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        maps = exported(case.explanation.attribution, self.export, case.batch.image.shape[1]).double()
+        mask = case.batch.masks[self.part].to(maps.device)
+        counted = mask.flatten(1).any(1) & (mask.double().mean((1, 2)) <= self.largest_area) & maps.isfinite().flatten(1).all(1)
+        if self.least_probability:
+            sure = case.classifier.probability(case.batch.image).gather(1, case.target[:, None].to(case.classifier.device))[:, 0]
+            counted &= sure.to(counted.device) >= self.least_probability
+        ratio = torch.stack([self.ratios(one, region) for one, region in zip(maps.nan_to_num(), mask, strict=True)])
+        ratio = ratio.masked_fill(~counted[:, None], torch.nan)
+        return {"value": torch.trapezoid(ratio, dx=1 / (self.n_quantiles - 1), dim=1), "ratio": ratio}
+
+    def ratios(self, heat: Tensor, region: Tensor) -> Tensor:
+        """One map [H,W] and its region: [n_quantiles]."""
+        if self.scale == "max":
+            heat = heat.clamp_min(0) / heat.amax().clamp_min(torch.finfo(heat.dtype).tiny)
+        heat = heat.where(heat >= self.floor, 0).flatten()
+        hot = heat[heat > 0]
+        if not len(hot):
+            return heat.new_zeros(self.n_quantiles)
+        share = torch.linspace(0, 1, self.n_quantiles, dtype=heat.dtype, device=heat.device)
+        threshold = hot.quantile(share).clamp_max(0.99 * hot.amax())
+        selected = heat >= threshold[:, None]
+        inside = selected & region.flatten()
+        return (heat * inside if self.weighted else inside.double()).sum(1) / selected.sum(1)

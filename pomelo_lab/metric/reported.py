@@ -1,0 +1,39 @@
+"""What explainers report about their own work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class Reported(Metric):
+    """A number per image from the explanation's extras, as it is; NaN for explainers that do not give it.
+
+    Args: name: of the extra, e.g. "cross_entropy", "information", "mean_time", "noise_class".
+    Shapes: score gives "value" [B]. Raises: ValueError when the extra is no single number per image.
+    Cost: no queries.
+    """
+
+    direction: ClassVar = None
+    needs = frozenset({"explanation"})
+
+    name: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.symbol = self.name
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        value = case.explanation.extra.get(self.name)
+        if value is None:
+            return {"value": torch.full((len(case.batch),), torch.nan)}
+        if value.ndim != 1:
+            raise ValueError(f"metric Reported: {self.name} must be one number per image, got {list(value.shape[1:])} of them")
+        return {"value": value}

@@ -1,0 +1,87 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.saliency import SaliencyExplainer
+from pomelo_lab.metric.sanity_check import SanityCheck
+from pomelo_lab.types import Case, Explanation
+from tests.explainer.gradients import rectified
+from tests.explainer.removing import TARGET
+from tests.tiny import tiny_batch
+
+
+def case_of(explain, classifier=None):
+    classifier = classifier or rectified()
+    seen = []
+
+    def anew(change=None):
+        changed = copy.deepcopy(classifier)
+        change(changed.network)
+        seen.append(changed)
+        return Explanation(target=TARGET, attribution=explain(changed))
+
+    found = Explanation(target=TARGET, attribution=explain(classifier))
+    return Case(batch=tiny_batch(3), explanation=found, classifier=view(classifier, "white_box", 64), anew=anew), seen
+
+
+def saliency(classifier):
+    return SaliencyExplainer().explain(tiny_batch(3), TARGET, view(classifier, "white_box", 64), Streams(0)).attribution
+
+
+def differing(classifier, other):
+    return {name for name, one in classifier.network.named_parameters() if not torch.equal(one, dict(other.network.named_parameters())[name])}
+
+
+def test_layers_are_randomised_from_the_output_down_and_stay_so():
+    classifier = rectified()
+    case, seen = case_of(saliency, classifier)
+    found = SanityCheck().score(case)
+    assert found["ssim"].shape == found["spearman"].shape == (3, 3)
+    assert [differing(classifier, one) for one in seen] == [
+        {"6.weight", "6.bias"},
+        {"6.weight", "6.bias", "3.weight", "3.bias"},
+        {"6.weight", "6.bias", "3.weight", "3.bias", "0.weight", "0.bias"},
+    ]
+    assert torch.equal(seen[0].network[6].weight, seen[2].network[6].weight)
+    assert torch.equal(found["value"], found["ssim"].mean(1))
+    assert torch.equal(SanityCheck(similarity="spearman").score(case)["value"], found["spearman"].mean(1))
+
+
+def test_an_explainer_that_ignores_the_network_is_found_out():
+    maps = torch.rand(3, 8, 8)
+    case, _ = case_of(lambda classifier: maps)
+    found = SanityCheck().score(case)
+    assert torch.allclose(found["ssim"], torch.ones(3, 3).double()) and torch.allclose(found["spearman"], torch.ones(3, 3).double())
+    case, _ = case_of(lambda classifier: maps * float(classifier.network[6].weight.sum()).__abs__())
+    assert torch.allclose(SanityCheck().score(case)["value"], torch.ones(3).double())  # scale does not count
+    assert float(SanityCheck().score(case_of(saliency)[0])["value"].max()) < 0.9
+
+
+def test_constant_maps_are_undefined():
+    case, _ = case_of(lambda classifier: torch.ones(3, 8, 8))
+    assert SanityCheck().score(case)["value"].isnan().all()
+
+
+def test_named_layers_and_names_that_do_not_exist():
+    case, seen = case_of(saliency)
+    assert SanityCheck(layers=["3", "0"]).score(case)["ssim"].shape == (3, 2)
+    assert differing(rectified(), seen[0]) == {"3.weight", "3.bias"}
+    with pytest.raises(ValueError, match="layer '33' does not exist.*did you mean"):
+        SanityCheck(layers=["33"]).score(case)
+
+
+def test_schemes():
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.Linear(400, 400))
+    network[1].running_mean.fill_(3.0)
+    SanityCheck(scheme="inputiba").randomise(network, ["0", "1", "2"])
+    bound = (6 / (27 + 64 * 9)) ** 0.5
+    assert 0.95 * bound < float(network[0].weight.abs().max()) <= bound and not network[0].bias.any()
+    assert float(network[2].weight.std()) == pytest.approx(0.05, rel=0.02) and not network[2].bias.any()
+    assert float(network[1].running_mean[0]) == 3
+    before = torch.get_rng_state()
+    SanityCheck().randomise(network, ["1"])
+    assert float(network[1].running_mean[0]) == 0 and torch.equal(torch.get_rng_state(), before)
