@@ -1,0 +1,112 @@
+"""What explainers share that answer with another image, of another class."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox, NetworkClassifier
+from pomelo_lab.config.hints import Natural
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.generator.diffusion import Path, posterior
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to: images [B,C,H,W] that need not lie in [0,1], flipped, goal probability and tries [B]; more named tensors [B,...] if it
+    has them, and an attribution [B,H,W] of its own."""
+
+    image: Tensor
+    flipped: Tensor
+    probability: Tensor
+    tries: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    attribution: Tensor | None = None
+
+
+@dataclass(kw_only=True)
+class CounterfactualExplainer(Explainer, ABC):
+    """An explainer whose answer is the image as it would have to be for another class.
+
+    Args: goal: the class to reach; None = the most probable one beside the target (of two classes: the other).
+    Shapes: counterfactual [B,C,H,W] in [0,1]; attribution [B,H,W], the mean absolute change of a pixel unless said otherwise; extra [B]: "goal",
+        "flipped" (1.0 where the classifier gives the goal to the image as the method left it, before it was clamped), "goal_probability" of that
+        image, and "tries".
+    """
+
+    goal: Natural | None = None
+
+    def explain(
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: BlackBox,
+        streams: Streams,
+        segments: Segments | None = None,
+        perturbations: Perturbations | None = None,
+        **fit: Any,
+    ) -> Explanation:
+        goal = self.goals(batch.image, target, classifier, **fit)
+        found = self.sought(batch, target, goal, classifier, streams, **fit)
+        counterfactual = found.image.clamp(0, 1)
+        numbers = {"goal": goal, "flipped": found.flipped, "goal_probability": found.probability, "tries": found.tries, **found.extra}
+        return Explanation(
+            target=target,
+            attribution=(counterfactual - batch.image).abs().mean(1) if found.attribution is None else found.attribution,
+            counterfactual=counterfactual,
+            extra={name: value.float() for name, value in numbers.items()},
+        )
+
+    @abstractmethod
+    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: Streams, **fit: Any) -> Found:
+        """Images of the goals' classes; targets and goals int64 [B]."""
+
+    def goals(self, images: Tensor, target: Tensor, classifier: BlackBox, **fit: Any) -> Tensor:
+        """The class to reach, int64 [B]. Raises ValueError when it is the target's or does not exist."""
+        if self.goal is None:
+            return classifier.probability(images).scatter(1, target[:, None], -1.0).argmax(1)
+        if self.goal >= classifier.num_classes:
+            raise ValueError(f"explainer.goal must be below {classifier.num_classes}, the number of classes, got {self.goal}")
+        return torch.full_like(target, self.goal)
+
+
+@dataclass(frozen=True)
+class Ancestral:
+    """Steps of a respaced DDPM with fixed variances, those of the posterior; the last one's is that of the step before, as guided diffusion has it.
+
+    Diffusers clamps the last variance to 0. That does not matter for sampling, where no noise is added there, but for guidance, whose gradient is
+    multiplied by it.
+    """
+
+    along: Path
+
+    def variance(self, k: int) -> float:
+        """Of the step that leaves place k."""
+        k = max(k, min(2, self.along.n))
+        start, end = self.along.levels[k], self.along.levels[k - 1]
+        return (1 - start / end) * (1 - end) / (1 - start)
+
+    def mean(self, x: Tensor, x0: Tensor, k: int) -> Tensor:
+        """Of the posterior at place k - 1 given x at place k and its clean estimate."""
+        return posterior(x, x0, self.along.levels[k], self.along.levels[k - 1])[0]
+
+    def sampled(self, clean: Callable[[Tensor, int], Tensor], x: Tensor, k: int, noise: Callable[[int], Tensor]) -> Tensor:
+        """Down from place k to a clean image: k evaluations; noise(j) for the step that leaves place j, none for the last."""
+        for place in range(k, 0, -1):
+            x = self.mean(x, clean(x, place), place)
+            if place > 1:
+                x = x + self.variance(place) ** 0.5 * noise(place)
+        return x
+
+
+def perceptual_distance(network: NetworkClassifier, layers: list[str], one: Tensor, other: Tensor) -> Tensor:
+    """Mean squared difference of some layers' outputs, summed over the layers [M]; images are clamped to [0,1] first."""
+    pairs = zip(network.activations(one.clamp(0, 1), layers), network.activations(other.clamp(0, 1), layers), strict=True)
+    return sum((a - b).square().flatten(1).mean(1) for a, b in pairs)

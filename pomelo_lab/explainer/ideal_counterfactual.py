@@ -1,0 +1,64 @@
+"""The limit of what a counterfactual can be: the same person, rendered with the one cause changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.dataset.portraits import HAIR, Portraits
+from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CLASS_ATTRIBUTES, HAIR_COLORS
+from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, Found
+from pomelo_lab.types import Batch
+
+
+@dataclass(kw_only=True)
+class IdealCounterfactualExplainer(CounterfactualExplainer):
+    """Renders the face again with its label's cause at the goal, and nothing else changed.
+
+    Source: ours; possible for portraits alone. A continuous cause is mirrored at the edge between its states, so that a broad smile becomes a serious
+        mouth and a slight one a soft one; of several states that the goal allows it takes the first.
+    Args: dataset: portraits; left out of the config it is the job's data set.
+    Cost: one rendering and one query per image.
+    """
+
+    access: ClassVar[str] = "black_box"
+
+    dataset: Portraits
+
+    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: Streams) -> Found:
+        image, _ = self.dataset.render(self.changed({name: value.cpu() for name, value in batch.factors.items()}, goal.cpu()), with_masks=False)
+        image = image.to(batch.image)
+        answer = classifier.probability(image)
+        flipped = (answer.argmax(1) == goal).float()
+        return Found(image, flipped, answer.gather(1, goal[:, None])[:, 0], torch.ones_like(flipped))
+
+    def changed(self, factors: dict[str, Tensor], goal: Tensor) -> dict[str, Tensor]:
+        """Causes of the same people with the label's at the goal [B]."""
+        out, model = dict(factors), self.dataset.model
+        if self.dataset.label == HAIR:
+            for k, name in enumerate(HAIR_COLORS):
+                wanted = ATTRIBUTES[CLASS_ATTRIBUTES[name]]["hair_color"][0]
+                out[HAIR] = torch.where(goal == k, model.causes[HAIR].states.index(wanted), out[HAIR])
+            return out
+        for name, allowed in ATTRIBUTES[self.dataset.label].items():
+            cause, state = model.causes[name], model.state(name, factors)
+            holds = torch.tensor([one in allowed for one in cause.states])
+            turn = holds[state] != (goal == 1)
+            if cause.continuous:
+                edge = next(cause.edges[i + 1] for i in range(len(holds) - 1) if holds[i] != holds[i + 1])
+                low, high = cause.edges[0], cause.edges[-1]
+                share = torch.where(factors[name] < edge, (edge - factors[name]) / (edge - low), (factors[name] - edge) / (high - edge))
+                other = torch.where(factors[name] < edge, edge + share * (high - edge), edge - share * (edge - low))
+                other = torch.where(factors[name] < edge, other.clamp_min(edge), other.clamp_max(edge - 1e-4))
+            else:
+                other = torch.where(goal == 1, int(holds.int().argmax()), int((~holds).int().argmax())).to(factors[name].dtype)
+            out[name] = torch.where(turn, other, factors[name])
+        return out
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        return 2

@@ -1,0 +1,135 @@
+"""The proxy of paper 003: a small network that imitates scores of rendered codes, so that they can be differentiated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pomelo_lab.config.hints import Count, Fraction, NonNegative, Positive
+from pomelo_lab.config.signature import Component
+
+
+@dataclass(kw_only=True)
+class Proxy(Component):
+    """A perceptron from displacements of a code to the class scores and the distance of what they render.
+
+    Source: paper 003, section 4, and its code (four linear layers, 512-256-128-64; the paper speaks of five), trained until the validation loss
+        exceeds the mean of its last `patience` values; the weights of its best epoch are kept (there the last).
+    Args:
+        widths: outputs of the hidden layers; n of them make n + 1 linear layers.
+        activation: sigmoid (the paper) or silu.
+        lr, weight_decay, batch, n_epochs: of AdamW; n_epochs at most.
+        patience: epochs of the mean.
+        weights: of the mean squared errors of the class scores and of the distance.
+        standardize: inputs are divided by their deviation, and scores and distance brought to mean 0 and deviation 1, while the proxy learns; what
+            it answers is in the given units. False (the code): as they are, with a sigmoid on the distance, which must then lie in (0,1).
+        val_share: of the examples that tell when to stop.
+        seed: of the initial weights and of the order.
+    Cost: seconds; no forwards of the classifier or the generator.
+    """
+
+    widths: list[int] = field(default_factory=lambda: [256, 128, 64])
+    activation: Literal["sigmoid", "silu"] = "sigmoid"
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 0.01
+    batch: Count = 128
+    n_epochs: Count = 1024
+    patience: Count = 5
+    weights: list[float] = field(default_factory=lambda: [1.0, 3.0])
+    standardize: bool = True
+    val_share: Fraction = 0.125
+    seed: int = 0
+
+    def fitted(self, shift: Tensor, score: Tensor, distance: Tensor) -> tuple[Surrogate, Tensor]:
+        """The trained network, and the share of the validation examples' variance that it explains [K+1] (scores, then distance).
+
+        Shapes: displacements [N,D], scores [N,K], distances [N].
+        Raises: ValueError for fewer than two examples on either side.
+        """
+        n_val = round(self.val_share * len(shift))
+        if min(n_val, len(shift) - n_val) < 2:
+            raise ValueError(f"proxy: val_share={self.val_share} of {len(shift)} examples leaves fewer than two to learn from or to check on")
+        rng = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(shift), generator=rng)
+        rows, held = order[n_val:], order[:n_val]
+        wanted = torch.cat([score, distance[:, None]], 1).float()
+        model = Surrogate(shift.shape[1], self.widths, wanted.shape[1], self.activation, not self.standardize, rng)
+        if self.standardize:
+            model.calibrate(shift[rows].std().clamp_min(1e-12), wanted[rows].mean(0), wanted[rows].std(0).clamp_min(1e-12))
+        scale = model.spread
+        factor = torch.tensor([self.weights[0]] * score.shape[1] + [self.weights[1] * score.shape[1]])  # MSE over all scores + that of the distance
+
+        def loss(some: Tensor) -> Tensor:
+            return (((model(shift[some]) - wanted[some]) / scale).square().mean(0) * factor).sum() / score.shape[1]
+
+        optimizer = torch.optim.AdamW(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        history, best, kept = [], math.inf, model.state_dict()
+        with torch.enable_grad():
+            for _ in range(self.n_epochs):
+                for some in rows[torch.randperm(len(rows), generator=rng)].split(self.batch):
+                    optimizer.zero_grad()
+                    loss(some).backward()
+                    optimizer.step()
+                with torch.no_grad():
+                    history.append(float(loss(held)))
+                if history[-1] < best:
+                    best, kept = history[-1], {name: value.clone() for name, value in model.state_dict().items()}
+                if len(history) > self.patience and history[-1] > sum(history[-1 - self.patience : -1]) / self.patience:
+                    break
+        model.load_state_dict(kept)
+        with torch.no_grad():
+            left = (model(shift[held]) - wanted[held]).square().mean(0)
+        return model, 1 - left / wanted[held].var(0, correction=0).clamp_min(1e-12)
+
+
+class Surrogate(nn.Module):
+    """The network: displacements [N,D] -> scores and distance [N,K+1], in their own units."""
+
+    def __init__(self, n_inputs: int, widths: list[int], n_outputs: int, activation: str, squash: bool, rng: torch.Generator) -> None:
+        super().__init__()
+        sizes = [n_inputs, *widths, n_outputs]
+        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        for layer in self.layers:  # as nn.Linear does it, but from its own generator
+            bound = 1 / math.sqrt(layer.in_features)
+            nn.init.uniform_(layer.weight, -bound, bound, generator=rng)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=rng)
+        self.activation = {"sigmoid": torch.sigmoid, "silu": F.silu}[activation]
+        self.squash = squash
+        self.register_buffer("reach", torch.ones(()))
+        self.register_buffer("centre", torch.zeros(n_outputs))
+        self.register_buffer("spread", torch.ones(n_outputs))
+
+    def calibrate(self, reach: Tensor, centre: Tensor, spread: Tensor) -> None:
+        """Units of inputs and outputs."""
+        self.reach.copy_(reach), self.centre.copy_(centre), self.spread.copy_(spread)
+
+    def forward(self, shift: Tensor) -> Tensor:
+        x = shift / self.reach
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        x = self.layers[-1](x)
+        if self.squash:
+            x = torch.cat([x[:, :-1], x[:, -1:].sigmoid()], 1)
+        return x * self.spread + self.centre
+
+
+@torch.enable_grad()
+def gradient(loss: nn.Module, n: int) -> Tensor:
+    """Unit gradient [n] of loss([1,n]) -> scalar at the centre: a g-direction (eq. 3)."""
+    at = torch.zeros(1, n, requires_grad=True)
+    (found,) = torch.autograd.grad(loss(at), at)
+    return F.normalize(found[0], dim=0)
+
+
+@torch.enable_grad()
+def curvature(loss: nn.Module, n: int, keep: int) -> tuple[Tensor, Tensor]:
+    """(eigenvalues [keep], unit eigenvectors [keep,n]) of the Hessian at the centre, largest magnitudes first: h-directions (eq. 4)."""
+    hessian = torch.autograd.functional.hessian(lambda at: loss(at[None]), torch.zeros(n)).double()
+    values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
+    order = values.abs().argsort(descending=True, stable=True)[:keep]
+    return values[order].float(), vectors.T[order].float()

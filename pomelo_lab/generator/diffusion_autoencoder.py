@@ -1,0 +1,121 @@
+"""The diffusion autoencoder: images as a semantic code and the noise that the code leaves unexplained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.config.hints import Count, Local
+from pomelo_lab.generator.diffusion import Denoiser, decode, encode, encode_as_published, split
+from pomelo_lab.generator.diffusion_model import DiffusionModel
+
+if TYPE_CHECKING:
+    from pomelo_lab.training.module import Training
+    from pomelo_lab.training.recipe import Recipe
+
+DEPTH = 0.98  # share of the schedule that is inverted: at its very end a cosine schedule's steps cannot be
+
+
+@dataclass(kw_only=True)
+class DiffusionAutoencoder(DiffusionModel):
+    """A semantic encoder and a U-Net conditioned on its code, trained together to remove noise.
+
+    Source: Preechakul et al. (2022), https://arxiv.org/abs/2111.15640 (diffusion autoencoders), as used by paper 003. Departures: `unshuffle`, and in
+        the small presets v-prediction on a cosine schedule.
+    Args:
+        code: entries of the semantic code.
+        encoder_widths: channels of the encoder's levels; the original has one level more than the U-Net.
+        encoder_attention: its levels with self-attention, 0 = the finest.
+        conditioning: adagn = the code scales the group norms of every residual block after the time has scaled and shifted them (the original);
+            additive = the code is added to the time embedding.
+        The others as in DiffusionModel.
+    Shapes: images [M,C,H,W] in [0,1] -> codes [M,code]; with them noise [M,C,H,W] -> images.
+    Cost: one evaluation of the encoder per image, one of the U-Net per image and step.
+    """
+
+    code: Count = 64
+    encoder_widths: list[int] = field(default_factory=lambda: [32, 64, 96, 96])
+    encoder_attention: list[int] = field(default_factory=lambda: [2])
+    conditioning: Literal["adagn", "additive"] = "adagn"
+
+    recipe: Annotated[str, Local()] = "diffusion_autoencoder_small"
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Those of the U-Net, and the same for the encoder."""
+        yield from super().config_problems(given)
+        widths, groups = given["encoder_widths"], given["norm_groups"]
+        for width in widths:
+            if width % groups:
+                yield f"encoder_widths must be multiples of norm_groups={groups}, got {width}"
+        for level in given["encoder_attention"]:
+            if not 0 <= level < len(widths):
+                yield f"encoder_attention names levels 0..{len(widths) - 1}, got {level}"
+        side, fold = given["size_px"], given["unshuffle"] * 2 ** (len(widths) - 1)
+        if side and side % fold:
+            yield f"size_px must be a multiple of {fold} (unshuffle and {len(widths)} levels of the encoder), got {side}"
+
+    def make_network(self) -> nn.Module:
+        ensure()
+        from pomelo_lab.generator.diffusion_autoencoder_network import AutoencodingUNet, SemanticEncoder
+
+        encoder = SemanticEncoder(
+            self.channels * self.unshuffle**2,
+            self.encoder_widths,
+            self.layers_per_block,
+            self.encoder_attention,
+            self.head_dim,
+            self.norm_groups,
+            self.dropout,
+            self.code,
+        )
+        more = {"resnet_time_scale_shift": "scale_shift"} if self.conditioning == "adagn" else {}
+        return AutoencodingUNet(encoder, self.unet_model(**more), self.code, self.conditioning)
+
+    # --- code and noise -------------------------------------------------------------------------------------------
+
+    def encoded(self, images: Tensor) -> Tensor:
+        """Semantic codes [M,code] of images [M,C,H,W] in [0,1]; differentiable, no batching here."""
+        x = self.scaled(images).to(self.dtype)
+        return self.network.code(F.pixel_unshuffle(x, self.fold) if self.fold > 1 else x).float()
+
+    def denoiser(self, code: Tensor) -> Denoiser:
+        """The denoiser of rows with these codes [M,code]."""
+
+        def denoise(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+            return split(self.output(x, t, code), x, float(self.levels[t]), self.predicts)
+
+        return denoise
+
+    def noise_of(self, images: Tensor, code: Tensor, n_steps: int, fixed_point: int = 2, published: bool = False) -> Tensor:
+        """What the codes [M,code] leave unexplained of images [M,C,H,W] in [0,1]: the noise that `render` turns back into them.
+
+        Args: published: as the original's code does it, with leading timesteps and clamping; its inverse is only near.
+        Cost: n_steps * (1 + fixed_point) evaluations per image; published: n_steps.
+        """
+        x, denoise = self.scaled(images), self.denoiser(code)
+        if published:
+            return encode_as_published(denoise, x, self.path(n_steps, "leading"))
+        return encode(denoise, x, self.path(n_steps, depth=DEPTH), fixed_point=fixed_point)[-1]
+
+    def render(self, code: Tensor, noise: Tensor, n_steps: int, published: bool = False) -> Tensor:
+        """Images [M,C,H,W] in [0,1] from codes and noise; differentiable, no batching here. Cost: n_steps evaluations per image."""
+        along = self.path(n_steps, "leading") if published else self.path(n_steps, depth=DEPTH)
+        return self.unscaled(decode(self.denoiser(code), noise, along, clip=published))
+
+    def sheet(self, images: Tensor) -> Tensor:
+        """The first half of the images above what their codes make of one common noise."""
+        shown = images[: len(images) // 2]
+        noise = torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0)).to(images.device).expand(shown.shape)
+        return torch.cat([shown, self.render(self.encoded(shown), noise, min(20, self.n_timesteps))])
+
+    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
+        from pomelo_lab.generator.diffusion_autoencoder_training import DiffusionAutoencoderTraining
+
+        return DiffusionAutoencoderTraining(self, recipe)

@@ -1,0 +1,175 @@
+"""How counterfactuals are judged: whom a score counts, whether the class was reached, and how far away."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.metric.base import Metric, Summary, mean_summary
+from pomelo_lab.types import Case, Perturbations
+
+Population = Literal["all", "successes", "correct", "correct_successes"]
+
+
+@dataclass(kw_only=True)
+class CounterfactualMetric(Metric, ABC):
+    """A score of counterfactuals, as they come out of an image file: in 8 bits.
+
+    Args:
+        population: whom it counts: all images; "successes", whose class the explainer says it reached; "correct", whose label the classifier had
+            right; or both. The number of images in a summary is theirs.
+    Shapes: score gives "counted" [B] beside its values; images that do not count have NaN, and that is not an undefined score.
+    """
+
+    needs = frozenset({"explanation", "classifier"})
+
+    population: Population = "all"
+
+    @abstractmethod
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        """Scores of counterfactuals [B,C,H,W] on the 8-bit grid, whoever counts."""
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        if case.explanation.counterfactual is None:
+            raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
+        image = Perturbations.dequantize(Perturbations.quantize(case.explanation.counterfactual))
+        counted = self.counted(case)
+        found = self.measured(case, image)
+        if "value" in found:
+            found["value"] = found["value"].double().masked_fill(~counted.to(found["value"].device), torch.nan)
+        return {**found, "counted": counted.float()}
+
+    def counted(self, case: Case) -> Tensor:
+        """bool [B]."""
+        found = torch.ones(len(case.batch), dtype=torch.bool, device=case.batch.image.device)
+        if self.population in ("successes", "correct_successes"):
+            found &= case.explanation.extra["flipped"].to(found.device) > 0.5
+        if self.population in ("correct", "correct_successes"):
+            found &= (case.classifier.probability(case.batch.image).argmax(1) == case.batch.label.to(case.classifier.device)).to(found.device)
+        return found
+
+    def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
+        return mean_summary(rows["value"][rows["counted"] > 0.5])
+
+    @property
+    def asks_label(self) -> int:
+        return int(self.population.startswith("correct"))
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return self.asks_label
+
+
+@dataclass(kw_only=True)
+class FlipRate(CounterfactualMetric):
+    """Whether the classifier gives the counterfactual the class that was aimed at.
+
+    Source: paper 004, section 4 ("flip ratio"); paper 003. Departures: asked for the 8-bit image; `of=float` takes the explainer's word, which the
+        reference code does: it asks before the image is clamped.
+    Args: of: image or float.
+    Cost: a query per image.
+    """
+
+    direction: ClassVar = "higher"
+    symbol = "FR"
+
+    of: Literal["image", "float"] = "image"
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        if self.of == "float":
+            return {"value": case.explanation.extra["flipped"]}
+        goal = case.explanation.extra["goal"].long()
+        return {"value": (case.classifier.probability(counterfactual).argmax(1).to(goal.device) == goal).double()}
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return int(self.of == "image") + self.asks_label
+
+
+@dataclass(kw_only=True)
+class BKL(CounterfactualMetric):
+    """1 - p(goal) of the counterfactual.
+
+    Source: Jeanneret et al.'s code (bounded remapping of the KL divergence, Samangouei et al. 2018). Departures: none.
+    Cost: a query per image.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "BKL"
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        goal = case.explanation.extra["goal"].long().to(case.classifier.device)
+        return {"value": 1 - case.classifier.probability(counterfactual).gather(1, goal[:, None])[:, 0].double()}
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return 1 + self.asks_label
+
+
+@dataclass(kw_only=True)
+class L1(CounterfactualMetric):
+    """Mean absolute difference between image and counterfactual, over pixels and channels.
+
+    Source: paper 004's code. Departures: none.
+    Cost: no queries.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "L1"
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        return {"value": (counterfactual - case.batch.image).double().abs().mean((1, 2, 3))}
+
+
+@dataclass(kw_only=True)
+class COUT(CounterfactualMetric):
+    """How soon the goal takes over when the pixels of the counterfactual replace those of the image, the most changed first; in [-1,1].
+
+    Source: Khorram & Fuxin (2022), https://arxiv.org/abs/2203.15064; the code of ACE (Jeanneret et al. 2023). Area under p(goal) minus that under
+        p(target) over the replaced share. Departures: a counterfactual equal to its image scores p(goal) - p(target) (there NaN).
+    Args:
+        n_steps: about so many steps: each replaces H * W // n_steps pixels.
+        exact: False counts the last step as a full one, as the code does, which stretches the axis beyond 1.
+    Shapes: score also gives "goal" and "target" [B,T], the probabilities.
+    Cost: 1 + ceil(H * W / step) queries per image.
+    """
+
+    direction: ClassVar = "higher"
+    symbol = "COUT"
+
+    population: Population = "correct"
+    n_steps: int = 50
+    exact: bool = True
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        image, n_px = case.batch.image, case.batch.image[0, 0].numel()
+        order = (counterfactual - image).abs().sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
+        rank = torch.empty_like(order).scatter_(1, order, torch.arange(n_px, device=order.device).expand_as(order)).view(-1, *image.shape[2:])
+        changed = self.changed(n_px).to(rank.device)
+        n, steps = len(image), len(changed)
+
+        def composed(start: int, stop: int) -> Tensor:
+            place = torch.arange(start, stop, device=image.device)
+            row = place // steps
+            taken = rank[row] < changed[place % steps][:, None, None]
+            return torch.where(taken[:, None], counterfactual[row], image[row])
+
+        answer = case.classifier.probability_of(composed, n * steps).view(n, steps, -1).double()
+        curves = {}
+        for name, of in (("goal", case.explanation.extra["goal"].long()), ("target", case.target)):
+            curves[name] = answer.gather(2, of.to(answer.device)[:, None, None].expand(-1, steps, 1))[..., 0]
+        axis = changed.to(answer) / n_px if self.exact else torch.arange(steps).to(answer) * self.step(n_px) / n_px
+        area = {name: torch.trapezoid(curve, axis, dim=1) for name, curve in curves.items()}
+        return {"value": area["goal"] - area["target"], **{name: curve.float() for name, curve in curves.items()}}
+
+    def step(self, n_px: int) -> int:
+        return max(1, n_px // self.n_steps)
+
+    def changed(self, n_px: int) -> Tensor:
+        """Pixels replaced where the classifier is asked: int64 [T]."""
+        step = self.step(n_px)
+        return (torch.arange(-(-n_px // step) + 1) * step).clamp_max(n_px)
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return len(self.changed(shape[1] * shape[2])) + self.asks_label

@@ -1,0 +1,95 @@
+"""Whether the person, or whatever a network recognises, is still the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, view
+from pomelo_lab.config.hints import Count, Range
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class FeatureSimilarity(CounterfactualMetric):
+    """Mean cosine between the features of image and counterfactual.
+
+    Source: FS and S3 of Jeanneret et al. (2023), which differ in the network: VGGFace2's ResNet-50 on successes, SimSiam's encoder on images that
+        were classified correctly. Departures: the network; under another name therefore.
+    Args: network: whose penultimate features are compared; not the explained classifier.
+    Cost: two forwards of the network per image.
+    """
+
+    direction: ClassVar = "higher"
+    symbol = "FS"
+
+    network: NetworkClassifier
+    population: Population = "successes"
+
+    def cosine(self, one: Tensor, other: Tensor) -> Tensor:
+        box = view(self.network, "white_box", 256, one.device)
+        return F.cosine_similarity(box.feature(one).double(), box.feature(other).double(), dim=1)
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        return {"value": self.cosine(case.batch.image, counterfactual)}
+
+
+@dataclass(kw_only=True)
+class FVA(FeatureSimilarity):
+    """Face verification accuracy: whether a network that knows people takes both for the same.
+
+    Source: paper 004, section 4 (VGGFace2's ResNet-50, cosine above 0.5). Departures: the network, and with it the threshold: None = where it errs as
+        often on pairs of one person as on pairs of two, on portraits whose person is known.
+    Args:
+        threshold: cosine from which on two images show one person.
+        n_pairs: pairs of either kind that calibrate it.
+    Shapes: score also gives "cosine" [B].
+    """
+
+    symbol = "FVA"
+
+    threshold: Annotated[float, Range(low=-1, high=1)] | None = None
+    n_pairs: Count = 1000
+
+    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+        if self.threshold is not None:
+            return {"threshold": torch.tensor(self.threshold), "equal_error": torch.tensor(torch.nan)}
+        same, other = people_pairs(training, self.n_pairs)
+        first = same[: self.n_pairs].to(classifier.device)
+        genuine, impostor = (self.cosine(first, images.to(classifier.device)) for images in (same[self.n_pairs :], other))
+        threshold, error = equal_error(genuine, impostor)
+        return {"threshold": torch.tensor(threshold), "equal_error": torch.tensor(error)}
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        cosine = self.cosine(case.batch.image, counterfactual)
+        return {"value": (cosine > case.reference["threshold"].to(cosine)).double(), "cosine": cosine.float()}
+
+
+def people_pairs(dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
+    """(n people and the same n in other pictures [2n,C,H,W], n others), none of them in the training set of the identity network.
+
+    Raises: ValueError for data sets that do not know who is portrayed.
+    """
+    from pomelo_lab.dataset.portraits import Portraits
+    from pomelo_lab.dataset.portraits_identities import PortraitsIdentities
+
+    if not isinstance(dataset, Portraits):
+        raise ValueError(f"metric FVA: threshold must be given for dataset {type(dataset).__name__}, whose people are not known")
+    people = PortraitsIdentities(split="val", size_px=dataset.size_px, seed=dataset.seed + 1, n_people=n, n_val=3 * n)
+    return people.unmasked(range(2 * n)).image, people.unmasked([2 * n + (i + 1) % n for i in range(n)]).image
+
+
+def equal_error(genuine: Tensor, impostor: Tensor) -> tuple[float, float]:
+    """(threshold, error) where as many genuine scores lie below it as impostors' above."""
+    levels = torch.cat([genuine, impostor]).sort().values
+    missed = (genuine[:, None] < levels).double().mean(0)
+    let_in = (impostor[:, None] >= levels).double().mean(0)
+    best = int((missed - let_in).abs().argmin())
+    return float(levels[best]), float((missed[best] + let_in[best]) / 2)

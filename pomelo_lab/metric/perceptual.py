@@ -1,0 +1,87 @@
+"""Perceptual distance: to the image, and between the counterfactuals of several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.classifier.base import NetworkClassifier
+from pomelo_lab.classifier.layer_distance import layer_distance
+from pomelo_lab.metric.base import Metric, Summary, mean_summary
+from pomelo_lab.metric.counterfactual import CounterfactualMetric
+from pomelo_lab.types import Case, Perturbations
+
+
+@dataclass(kw_only=True)
+class CounterfactualLPIPS(CounterfactualMetric):
+    """Perceptual distance between image and counterfactual in layers of our own oracle; never to be compared with a published LPIPS.
+
+    Source: Zhang et al. (2018), eq. 1, with unit weights.
+    Args:
+        oracle: the network whose features are used; not the explained classifier.
+        layers: names of its modules, their outputs summed up.
+    Cost: two forwards of the oracle per image.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "LPIPS_oracle"
+
+    oracle: NetworkClassifier
+    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        return {"value": layer_distance(self.oracle, self.layers, case.batch.image, counterfactual)}
+
+
+@dataclass(kw_only=True)
+class Diversity(Metric):
+    """sigma_L: mean perceptual distance between the counterfactuals of an image under several seeds.
+
+    Source: paper 004, section 4.4 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code averages over the
+        n (n - 1) / 2 pairs, 1.5 times as much for five runs; the equation speaks of all counterfactuals, the code drops images that do not reach
+        the class in every run. Departures: the distance, see CounterfactualLPIPS.
+    Args:
+        seeds: of the runs.
+        normalizer: "pairs" (the code) or "paper" (the equation).
+        population: "all", or "successes" in every run.
+    Cost: an explanation per seed.
+    """
+
+    direction: ClassVar = "higher"
+    symbol = "sigma_L"
+    needs = frozenset({"explanations"})
+
+    oracle: NetworkClassifier
+    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    normalizer: Literal["pairs", "paper"] = "pairs"
+    population: Literal["all", "successes"] = "all"
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Nothing to compare."""
+        if len(given["seeds"]) < 2:
+            yield f"seeds must hold two or more, got {given['seeds']}"
+
+    def overrides(self) -> list[dict[str, Any]]:
+        return [{"seed": seed} for seed in self.seeds]
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        if any(one.counterfactual is None for one in case.explanations):
+            raise ValueError("metric Diversity needs counterfactuals, and the explainer gives none")
+        images = [Perturbations.dequantize(Perturbations.quantize(one.counterfactual)) for one in case.explanations]
+        pairs = torch.stack([layer_distance(self.oracle, self.layers, a, b) for a, b in combinations(images, 2)], 1).double()
+        n = len(images)
+        counted = torch.ones(len(pairs), device=pairs.device)
+        if self.population == "successes":
+            counted = torch.stack([one.extra["flipped"] for one in case.explanations]).amin(0).to(pairs.device)
+        value = pairs.sum(1) / (n * (n - 1) / 2 if self.normalizer == "pairs" else n * (n + 1) / 2)
+        return {"value": value.masked_fill(counted < 0.5, torch.nan), "pairs": pairs, "counted": counted}
+
+    def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
+        return mean_summary(rows["value"][rows["counted"] > 0.5])

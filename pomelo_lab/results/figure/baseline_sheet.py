@@ -1,0 +1,43 @@
+"""Images, their baselines, what changed, and which of it mattered (paper 003, Fig. 5)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+
+def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 0.995) -> Path:
+    """The baseline and the change are the first method's; maps: red speaks for the class, each scaled by the `clip` quantile of its magnitudes.
+
+    Args: n_images: rows, the first images of each job.
+    """
+    from pomelo_lab.results.overlay import overlay
+
+    pictures, names = [], None
+    for look, group in style.seed_means(cells):
+        job = group[0].job
+        found, image = job.explanation(0), job.batch(0).image[:n_images]
+        if not pictures and found.counterfactual is not None:
+            change = (0.5 + (found.counterfactual[:n_images] - image) / 2).clamp(0, 1)
+            pictures = [("Image", "#333333", image), ("Baseline", "#333333", found.counterfactual[:n_images]), ("Difference", "#333333", change)]
+            names = [job.dataset.class_names[t] for t in found.target[:n_images].tolist()]
+        if pictures and found.attribution is not None:
+            pictures.append((look.label, look.colour, overlay(image, found.attribution[:n_images], clip=clip)))
+        job.forget()
+    if not pictures:
+        raise ValueError("baseline_sheet: none of the finished jobs has counterfactuals to show")
+    inch, n = 0.95, len(names)
+    with style.canvas(path, 0.7 + inch * len(pictures), 0.5 + inch * 1.03 * n) as figure:
+        axes = figure.subplots(n, len(pictures), squeeze=False)
+        for column, (title, colour, images) in enumerate(pictures):
+            axes[0][column].set_title(textwrap.fill(title, 11, break_long_words=False), color=colour, fontsize=8)
+            for i in range(n):
+                style.bare(axes[i][column]).imshow(images[i].permute(1, 2, 0).numpy(), interpolation="nearest")
+        for i in range(n):
+            axes[i][0].set_ylabel(textwrap.fill(names[i], 8), fontsize=7)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    return path

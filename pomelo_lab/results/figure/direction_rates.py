@@ -1,0 +1,47 @@
+"""How many images each h-direction flips, beside the g-direction (paper 003, Fig. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+def draw(cells: Sequence[Cell], path: Path) -> Path:
+    """A direction flips an image when some place along it is of the goal's class; a line per explained label, dashed where its g-direction is."""
+    labels = list(dict.fromkeys(str(c.config["dataset"].get("label", "")) for c in cells))
+    with style.canvas(path, 5.6, 3.6) as figure:
+        axis = figure.subplots()
+        for cell in cells:
+            found = rates(cell)
+            if found is None:
+                continue
+            label, colour = (name := str(cell.config["dataset"].get("label", ""))), COLOURS[labels.index(name) % len(COLOURS)]
+            if cell.config["explainer"]["direction"] == "g":
+                axis.axhline(float(found[0]), color=colour, ls="--", lw=1.2)
+            else:
+                axis.plot(range(1, len(found) + 1), found.tolist(), color=colour, marker="o", ms=5, label=label)
+        axis.set(xlabel="h-direction, by eigenvalue (dashed: g-direction)", ylabel="flip rate", ylim=(0, 1.03))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        handles = axis.get_legend_handles_labels()[0]
+        if handles:
+            style.legend(figure, handles)
+    return path
+
+
+def rates(cell: Cell) -> torch.Tensor | None:
+    """Share of a job's images that each of its directions flips; None for explainers without directions."""
+    job, parts = cell.job, []
+    for group in range(job.n_groups):
+        score = job.explanation(group).extra.get("score")
+        if score is None:
+            return None
+        parts.append((score.unflatten(1, (len(cell.config["explainer"]["index"]), -1)) > 0).any(2))
+        job.forget()
+    return torch.cat(parts).float().mean(0)

@@ -1,0 +1,316 @@
+"""ACE against plain loops on the same noise: gradient, attack, mask, refinement; what is kept, refused, independent and counted."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.ace import ACEExplainer
+from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.generator.diffusion import betas
+from tests.tiny import TinyLinear, tiny_batch
+
+TINY = {"channels": 3, "size_px": 8, "unshuffle": 1, "widths": [8, 8], "attention": [], "head_dim": 4, "norm_groups": 4, "n_timesteps": 100}
+SHAPE, N_STEPS, TAU = (3, 8, 8), 20, 4
+
+
+class Exact(DDPM):
+    """A denoiser in double precision: no sign of a gradient depends on how its images are batched."""
+
+    def applied(self, images, *others, eager=False):
+        return self.network(images.double(), *others).sample
+
+
+def shaken(kind=DDPM):
+    """A denoiser whose weights, those that start at zero too, are random."""
+    made = kind(**TINY, prediction="epsilon", schedule="linear")
+    rng = torch.Generator().manual_seed(1)
+    for parameter in made.network.parameters():
+        parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+    return made
+
+
+GENERATOR, EXACT = shaken(), shaken(Exact)
+EXACT.network.double()
+
+
+def binary(scale=0.05):
+    return TinyLinear.random(2, SHAPE, seed=5, scale=scale, dtype=torch.float64)
+
+
+def ace(**options):
+    given = {"generator": EXACT, "n_attack": 6, "step": 4.0, "n_steps": N_STEPS, "tau": TAU, "dilation_px": 3, "lambda_l1": 0.01}
+    return ACEExplainer(**{**given, **options})
+
+
+def explained(explainer, n=3, classifier=None, batch=None, batch_size=64, seed=0):
+    batch = tiny_batch(n) if batch is None else batch
+    box = view(classifier or binary(), "white_box", batch_size)
+    target = box.probability(batch.image).argmax(1)
+    return explainer.explain(batch, target, box, Streams(seed)), batch, target, box
+
+
+def normal(name, purpose):
+    return Streams(0).normal([name], f"ace.{purpose}", *SHAPE)
+
+
+class Chain:
+    """Guided diffusion's arithmetic of a respaced chain, without shared helpers; index i = 0 is the last step."""
+
+    def __init__(self):
+        self.steps = [round(i * 99 / (N_STEPS - 1)) for i in range(N_STEPS)]  # space_timesteps(100, 20)
+        self.bar = torch.cumprod(1 - betas("linear", 100), 0)[self.steps].double()
+        before = torch.cat([torch.ones(1).double(), self.bar[:-1]])
+        beta = 1 - self.bar / before
+        self.variance = beta * (1 - before) / (1 - self.bar)
+        self.one, self.two = beta * before.sqrt() / (1 - self.bar), (1 - before) * (1 - beta).sqrt() / (1 - self.bar)
+
+    def noised(self, x, i, noise):
+        return self.bar[i].sqrt() * x + (1 - self.bar[i]).sqrt() * noise
+
+    def mean(self, z, i):
+        eps = EXACT.network(z.double(), torch.tensor([self.steps[i]])).sample
+        x0 = ((z - (1 - self.bar[i]).sqrt() * eps) / self.bar[i].sqrt()).clamp(-1, 1)
+        return self.one[i] * x0 + self.two[i] * z
+
+
+CHAIN = Chain()
+
+
+def through(image, name, iteration):
+    """An image [1,C,H,W] in [0,1], denoised."""
+    z = CHAIN.noised(2 * image - 1, TAU - 1, normal(name, f"{iteration}.start"))
+    for i in reversed(range(TAU)):
+        z = CHAIN.mean(z, i)
+        if i:
+            z = z + CHAIN.variance[i].sqrt() * normal(name, f"{iteration}.{i + 1}")
+    return (z + 1) / 2
+
+
+def plain_gradient(at, image, name, iteration, goal, classifier, l1=0.01, l2=0.0):
+    """Cross-entropy through the chain, and the distances apart from it, as the code has them."""
+    at = at.detach().clone().requires_grad_(True)
+    loss = torch.nn.functional.cross_entropy(classifier.logit(through(at, name, iteration)), goal[None])
+    slope = torch.autograd.grad(loss, at)[0]
+    other = at.detach().clone().requires_grad_(True)
+    distance = l1 * (image - other).abs().sum() + l2 * torch.linalg.norm((image - other).reshape(-1))
+    return slope + torch.autograd.grad(distance, other)[0]
+
+
+def plain_attack(batch, goal, classifier, n=6, step=4.0, eps=255.0, sign=1.0):
+    made = []
+    for row, name in enumerate(batch.image_id):
+        image = batch.image[row : row + 1]
+        at = image.clone()
+        for i in range(n):
+            at = at - sign * plain_gradient(at, image, name, i, goal[row], classifier).sign() * step / 255
+            at = torch.max(torch.min(image + eps / 255, at), image - eps / 255).clamp(0, 1)
+        made.append(at)
+    return torch.cat(made)
+
+
+def plain_keep(image, attacked, threshold, side):
+    """One pixel after the other."""
+    changed = (image - attacked).abs().sum(1)
+    keep = torch.ones_like(changed, dtype=torch.bool)
+    reach = side // 2
+    for b, one in enumerate(changed):
+        for y in range(8):
+            for x in range(8):
+                near = one[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+                keep[b, y, x] = near.max() / one.max() < threshold
+    return keep[:, None]
+
+
+def plain_refined(batch, attacked, keep):
+    made = []
+    for row, name in enumerate(batch.image_id):
+        x, free = 2 * batch.image[row : row + 1] - 1, (~keep[row : row + 1]).float()
+        z = CHAIN.noised(2 * attacked[row : row + 1] - 1, TAU - 1, normal(name, "refine.start"))
+        for i in reversed(range(TAU)):
+            z = z * free + (1 - free) * CHAIN.noised(x, i, normal(name, f"refine.{i + 1}.known"))
+            with torch.no_grad():
+                z = CHAIN.mean(z, i)
+            if i:
+                z = z + CHAIN.variance[i].sqrt() * normal(name, f"refine.{i + 1}")
+        z = z * free + (1 - free) * x
+        made.append(((z + 1) / 2).clamp(0, 1))
+    return torch.cat(made)
+
+
+def setting(n=3):
+    batch, box = tiny_batch(n), view(binary(), "white_box", 64)
+    return batch, 1 - box.probability(batch.image).argmax(1), box
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.0), (0.01, 0.0), (0.0, 0.02), (0.01, 0.02)])
+def test_one_gradient_of_the_attack(weights):
+    batch, goal, box = setting()
+    at = (batch.image + 0.03 * torch.randn(batch.image.shape, generator=torch.Generator().manual_seed(3))).clamp(0, 1)
+    explainer = ace(lambda_l1=weights[0], lambda_l2=weights[1])
+    noise = explainer.noise(batch, Streams(0))
+    slope, odds = explainer.gradient(at, batch.image, goal, box, lambda name: noise(f"0.{name}"))
+    for row, name in enumerate(batch.image_id):
+        expected = plain_gradient(at[row : row + 1], batch.image[row : row + 1], name, 0, goal[row], binary(), *weights)
+        torch.testing.assert_close(slope[row : row + 1], expected, atol=1e-7, rtol=1e-4)
+        assert float(expected.abs().max()) > 1e-3  # or the tolerance would say nothing
+        logit = binary().logit(through(at[row : row + 1], name, 0))[0]
+        torch.testing.assert_close(odds[row].double(), (logit[goal[row]] - logit[1 - goal[row]]).double(), atol=1e-5, rtol=0)
+
+
+def test_a_float32_denoiser_has_the_same_gradient():
+    batch, goal, box = setting()
+    slopes = []
+    for generator in (GENERATOR, EXACT):
+        explainer = ace(generator=generator)
+        slopes.append(explainer.gradient(batch.image, batch.image, goal, box, explainer.noise(batch, Streams(0)))[0])
+    torch.testing.assert_close(*slopes, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("eps", [255.0, 9.0])
+def test_attack(eps):
+    batch, goal, box = setting()
+    found, tries = ace(eps=eps).attacked(batch, goal, box, Streams(0))
+    torch.testing.assert_close(found, plain_attack(batch, goal, binary(), eps=eps), atol=1e-5, rtol=0)
+    assert tries.tolist() == [6, 6, 6] and float((found - batch.image).abs().max()) <= eps / 255 + 1e-6
+    assert float((plain_attack(batch, goal, binary(), eps=eps, sign=-1.0) - found).abs().max()) > 0.03  # a wrong sign would show
+    assert bool((box.log_odds(found, goal) > box.log_odds(batch.image, goal) + 0.05).all())
+
+
+@pytest.mark.parametrize(("threshold", "side"), [(0.15, 3), (0.5, 1), (0.6, 5), (0.0, 3), (1.0, 3)])
+def test_mask(threshold, side):
+    image = tiny_batch(3).image
+    rng = torch.Generator().manual_seed(4)
+    attacked = image + torch.rand(image.shape, generator=rng) * (torch.rand(3, 1, 8, 8, generator=rng) < 0.1)
+    found = ace(threshold=threshold, dilation_px=side).kept(image, attacked)
+    assert torch.equal(found, plain_keep(image, attacked, threshold, side))
+    assert 0 < int(found.sum()) < found.numel() or threshold in (0.0, 1.0)
+
+
+def test_refinement():
+    batch, goal, box = setting()
+    attacked = plain_attack(batch, goal, binary())
+    keep = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(6)) < 0.5
+    explainer = ace()
+    found = explainer.refined(batch.image, attacked, keep, explainer.noise(batch, Streams(0)))
+    torch.testing.assert_close(found, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0)
+    kept = keep.expand_as(found)
+    assert torch.equal(found[kept], batch.image[kept])
+    other = explainer.refined(batch.image, attacked, torch.zeros_like(keep), explainer.noise(batch, Streams(0)))
+    assert float((other - found)[~kept].abs().max()) > 1e-3  # what is known tells the rest
+
+
+def test_the_whole_method():
+    explainer = ace(threshold=0.6, dilation_px=1)
+    found, batch, target, box = explained(explainer)
+    goal = 1 - target
+    attacked = plain_attack(batch, goal, binary())
+    keep = plain_keep(batch.image, attacked, 0.6, 1)
+    torch.testing.assert_close(found.counterfactual, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0)
+    assert torch.equal(found.extra["free"], (~keep).float().mean((1, 2, 3))) and 0 < float(found.extra["free"].min()) < 1
+    kept = keep.expand_as(batch.image)
+    assert torch.equal(found.counterfactual[kept], batch.image[kept])
+    assert float(found.attribution[keep[:, 0]].abs().max()) == 0
+    answer = box.probability(found.counterfactual)
+    assert torch.equal(found.extra["goal_probability"], answer.gather(1, goal[:, None])[:, 0])
+    assert found.extra["flipped"].tolist() == (answer.argmax(1) == goal).float().tolist()
+
+
+def test_images_reach_the_other_class():
+    """Without its attack the method leaves them where they were."""
+    strong, still = (explained(ace(n_attack=n, step=8.0, lambda_l1=0.0, threshold=0.0))[0] for n in (12, 0))
+    assert strong.extra["flipped"].tolist() == [1.0] * 3 and still.extra["flipped"].tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("weights", [{"lambda_l1": 1e4}, {"lambda_l2": 1e4}])
+def test_distances_hold_the_image(weights):
+    """Every second step goes back: the class gradient rules only where the distance has none, at the image itself."""
+    batch = replace(tiny_batch(3), image=0.3 + 0.4 * tiny_batch(3).image)
+    _, goal, box = setting()
+    one, two = (ace(n_attack=n, **weights).attacked(batch, goal, box, Streams(0))[0] for n in (1, 2))
+    assert float((one - batch.image).abs().max()) == pytest.approx(4 / 255, abs=1e-6)
+    torch.testing.assert_close(two, batch.image, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{"n_attack": 0}, {"lambda_l1": 0.0}, {"lambda_l2": 1.0}, {"threshold": 0.0}])
+def test_an_unchanged_image_stays(options):
+    """Whether nothing attacks or the classifier has no gradient."""
+    found, batch, *_ = explained(ace(**options), classifier=binary(0.0))
+    assert torch.equal(found.counterfactual, batch.image)
+    assert found.extra["free"].tolist() == [0, 0, 0] and not found.extra["flipped"].any()
+    assert all(value.isfinite().all() for value in found.extra.values())
+
+
+def test_attacks_end_when_they_are_sure():
+    batch, goal, box = setting()
+    options = {"n_attack": 20, "lambda_l1": 0.0}
+    found, tries = ace(sure=0.6, **options).attacked(batch, goal, box, Streams(0))
+    assert (tries < 20).all() and len(set(tries.tolist())) > 1
+    for row, n in enumerate(tries.int().tolist()):
+        alone, _ = ace(**{**options, "n_attack": n}).attacked(batch.select([row]), goal[[row]], box, Streams(0))
+        torch.testing.assert_close(alone[0], found[row], atol=1e-6, rtol=0)
+        with torch.no_grad():
+            assert float(box.log_odds(through(alone, batch.image_id[row], n), goal[[row]]).sigmoid()) > 0.6
+    explainer = ace(sure=0.6, **options)
+    torch.testing.assert_close(explained(explainer)[0].extra["tries"], tries)
+
+
+def test_alone_and_in_any_batch_and_order():
+    whole, batch, *_ = explained(ace(sure=0.55), n=4)
+    for size in (1, 9):
+        small, *_ = explained(ace(sure=0.55), n=4, batch_size=size)
+        torch.testing.assert_close(small.counterfactual, whole.counterfactual, atol=1e-5, rtol=0)
+    order = [2, 0, 3, 1]
+    turned, *_ = explained(ace(sure=0.55), batch=batch.select(order))
+    torch.testing.assert_close(turned.counterfactual, whole.counterfactual[order], atol=1e-5, rtol=0)
+    for i in range(4):
+        alone, *_ = explained(ace(sure=0.55), batch=batch.select([i]))
+        torch.testing.assert_close(alone.counterfactual[0], whole.counterfactual[i], atol=1e-5, rtol=0)
+    other, *_ = explained(ace(sure=0.55), n=4, seed=1)
+    assert not torch.equal(other.counterfactual, whole.counterfactual)
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_costs_are_those_of_the_plan(checkpoint):
+    explainer = ace(generator=GENERATOR, checkpoint=checkpoint)
+    before = Tally.n
+    _, _, _, box = explained(explainer, n=2)
+    assert (Tally.n - before) / 2 == explainer.evaluations(SHAPE) == (6 * (2 if checkpoint else 1) + 1) * TAU
+    assert box.queries == 2 * (1 + explainer.queries(SHAPE))  # one more for the target
+    assert ACEExplainer(generator=GENERATOR).evaluations(SHAPE) == 50 * 5 + 5
+
+
+def test_checkpoints_change_no_number():
+    one, two = (explained(ace(checkpoint=c))[0] for c in (False, True))
+    torch.testing.assert_close(one.counterfactual, two.counterfactual, atol=1e-6, rtol=0)
+
+
+def test_images_at_once():
+    """Each remembers tau evaluations, or one."""
+    sizes = []
+    handle = GENERATOR.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    try:
+        for checkpoint in (False, True):
+            explained(ace(generator=GENERATOR, n_attack=1, checkpoint=checkpoint), n=8, batch_size=8)
+    finally:
+        handle.remove()
+    assert set(sizes[: 8 * TAU // 2]) == {2} and sizes[-1] == 8
+
+
+def test_goals_and_messages():
+    classifier = TinyLinear.random(3, SHAPE, scale=0.05, dtype=torch.float64)
+    found, batch, target, box = explained(ace(n_attack=1), classifier=classifier)
+    assert torch.equal(found.extra["goal"].long(), box.probability(batch.image).argsort(1, descending=True)[:, 1])
+    with pytest.raises(ValueError, match="explainer.goal must be below 3, the number of classes, got 3"):
+        explained(ace(goal=3), classifier=classifier)
+    with pytest.raises(ValueError, match="explainer.tau must be at most n_steps=20, got 21"):
+        ace(tau=21)
+    with pytest.raises(ValueError, match="explainer.dilation_px must be odd, got 4"):
+        ace(dilation_px=4)
+    with pytest.raises(ValueError, match="explainer.threshold must be <= 1, got 1.5"):
+        ace(threshold=1.5)
+    with pytest.raises(ValueError, match="n_steps must be in 1..100, the timesteps of the chain, got 101"):
+        explained(ace(n_steps=101))

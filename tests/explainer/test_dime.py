@@ -1,0 +1,215 @@
+"""DiME against a plain implementation of its loop on the same noise, its costs, its variants and what stays independent."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.counterfactual import Ancestral
+from pomelo_lab.explainer.dime import DiMEExplainer
+from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.generator.diffusion import betas, path
+from tests.explainer.gradients import TinyNetwork
+from tests.tiny import TinyLinear, tiny_batch
+
+TINY = {"channels": 3, "size_px": 8, "unshuffle": 1, "widths": [8, 8], "attention": [], "head_dim": 4, "norm_groups": 4, "n_timesteps": 100}
+
+
+def shaken():
+    """A denoiser whose weights, those that start at zero too, are random."""
+    made = DDPM(**TINY, prediction="epsilon", schedule="linear")
+    rng = torch.Generator().manual_seed(1)
+    for parameter in made.network.parameters():
+        parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+    return made
+
+
+GENERATOR = shaken()
+
+
+def features(seed=2):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return TinyNetwork(made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(256, 2)))
+
+
+def binary(scale=0.05):
+    return TinyLinear.random(2, (3, 8, 8), seed=5, scale=scale, dtype=torch.float64)
+
+
+def dime(**options):
+    given = {"generator": GENERATOR, "perceptual": features(), "layers": ["1"], "n_steps": 20, "tau": 6, "lambda_c": [8.0], **options}
+    return DiMEExplainer(**given)
+
+
+def explained(explainer, n=3, classifier=None, batch=None, batch_size=64, seed=0):
+    batch = tiny_batch(n) if batch is None else batch
+    box = view(classifier or binary(), "white_box", batch_size)
+    target = box.probability(batch.image).argmax(1)
+    return explainer.explain(batch, target, box, Streams(seed)), batch, target, box
+
+
+def plain(batch, goal, classifier, perceptual, scale, tau=6, lambda_p=30.0, lambda_l1=0.05, floor=True, layers=2):
+    """One try as the reference code has it: guided diffusion's posterior on its own schedule, a loop per image, no shared helpers."""
+    beta = betas("linear", 100)
+    steps = [round(i * 99 / 19) for i in range(20)]  # space_timesteps(100, 20)
+    bar = torch.cumprod(1 - beta, 0)[steps].double()
+    before = torch.cat([torch.ones(1).double(), bar[:-1]])
+    new_beta = 1 - bar / before
+    variance = new_beta * (1 - before) / (1 - bar)
+    if floor:
+        variance[0] = variance[1]
+    one, two = new_beta * before.sqrt() / (1 - bar), (1 - before) * (1 - new_beta).sqrt() / (1 - bar)
+    made = []
+    for row, name in enumerate(batch.image_id):
+        streams, x = Streams(0), 2 * batch.image[row : row + 1] - 1
+
+        def normal(purpose, streams=streams, name=name):
+            return streams.normal([name], purpose, 3, 8, 8)
+
+        def model(z, i):
+            with torch.no_grad():
+                eps = GENERATOR.network(z.float(), torch.tensor([steps[i]])).sample
+            x0 = ((z - (1 - bar[i]).sqrt() * eps) / bar[i].sqrt()).clamp(-1, 1)
+            return one[i] * x0 + two[i] * z, variance[i]
+
+        z = bar[tau].sqrt() * x + (1 - bar[tau]).sqrt() * normal("dime.start")
+        clean = x
+        for i in reversed(range(tau)):
+            mean, var = model(z, i)
+            at = clean.detach().float().requires_grad_(True)
+            logits = classifier.logit((at + 1) / 2)[0]
+            odds = logits[goal[row]] - logits[1 - goal[row]]
+            net = perceptual.network[:layers]
+            distance = (net(((at + 1) / 2).clamp(0, 1).double()) - net(((x + 1) / 2).double())).square().mean()
+            g = torch.autograd.grad(-scale * odds + lambda_p * distance, at)[0] / bar[i].sqrt()
+            g = g + lambda_l1 * torch.sign(z - x)
+            z = mean - var * g
+            if i:
+                z = z + var.sqrt() * normal(f"dime.0.{i + 1}")
+                clean = z
+                for j in reversed(range(i)):
+                    mean, inner = model(clean, j)
+                    clean = mean + (inner.sqrt() * normal(f"dime.0.{i + 1}.{j + 1}") if j else 0)
+        made.append((z + 1) / 2)
+    return torch.cat(made)
+
+
+def test_the_loop_of_the_reference_code():
+    classifier, perceptual = binary(), features()
+    box = view(classifier, "white_box", 64)
+    batch = tiny_batch(3)
+    goal = 1 - box.probability(batch.image).argmax(1)
+    along = GENERATOR.path(20, "linspace")
+    found = dime().guided(batch, goal, box, Streams(0), along, 8.0, 0)
+    expected = plain(batch, goal, classifier, perceptual, 8.0)
+    torch.testing.assert_close(found.double(), expected.double(), atol=1e-5, rtol=0)
+    assert float((plain(batch, goal, classifier, perceptual, 8.0, floor=False) - expected).abs().max()) > 1e-5  # the variance at t = 0 matters
+    assert float((plain(batch, 1 - goal, classifier, perceptual, 8.0) - expected).abs().max()) > 1e-3  # so does the sign of the class term
+
+
+@pytest.mark.parametrize(
+    ("options", "n"),
+    [
+        ({}, 21),
+        ({"inner": "tweedie"}, 6),
+        ({"inner": "ddim", "inner_steps": 2}, 6 + 1 + 2 * 4),
+        ({"variant": "direct"}, 6),
+        ({"variant": "naive"}, 6),
+        ({"variant": "unconditional"}, 6),
+        ({"tau": 4}, 10),
+    ],
+)
+def test_evaluations_of_the_denoiser(options, n):
+    """tau (tau + 1) / 2 for the paper's: 1,830 at 60."""
+    before, explainer = Tally.n, dime(**options)
+    explained(explainer, n=2)
+    assert (Tally.n - before) / 2 == n == explainer.evaluations((3, 8, 8))
+    assert DiMEExplainer(generator=GENERATOR, lambda_c=[8.0]).evaluations((3, 8, 8)) == 1830
+
+
+def test_variances_are_those_of_diffusers_but_for_the_last():
+    from diffusers import DDPMScheduler
+
+    beta = betas("linear", 100)
+    along = path(torch.cumprod(1 - beta, 0), 20, "linspace")
+    scheduler = DDPMScheduler(100, trained_betas=beta.float().numpy(), variance_type="fixed_small", clip_sample=False)
+    scheduler.set_timesteps(timesteps=list(reversed(along.timesteps)))
+    chain = Ancestral(along)
+    for k in range(2, 21):
+        assert chain.variance(k) == pytest.approx(float(scheduler._get_variance(along.timesteps[k - 1])), rel=2e-4)
+    assert chain.variance(1) == chain.variance(2)
+
+
+def test_scales_are_tried_until_the_goal_is_reached_and_only_then():
+    found, batch, _, box = explained(dime(lambda_c=[0.0, 500.0], lambda_p=0.0, lambda_l1=0.0), n=4)
+    answer = box.probability(found.counterfactual)
+    assert found.extra["flipped"].tolist() == (answer.argmax(1) == found.extra["goal"].long()).float().tolist()
+    assert 2.0 in found.extra["tries"].tolist() and found.extra["flipped"].all()
+    first, *_ = explained(dime(lambda_c=[0.0], lambda_p=0.0, lambda_l1=0.0), n=4)
+    early = found.extra["tries"] == 1
+    assert torch.equal(found.counterfactual[early], first.counterfactual[early])
+    failed, *_ = explained(dime(lambda_c=[0.0, 0.0]), n=4)
+    again = failed.extra["flipped"] == 0
+    assert (failed.extra["tries"][again] == 2).all()
+
+
+def test_variants():
+    made = {v: explained(dime(variant=v))[0].counterfactual for v in ("dime", "direct", "naive", "unconditional")}
+    values = list(made.values())
+    assert all(float((a - b).abs().max()) > 1e-4 for i, a in enumerate(values) for b in values[:i])
+    lazy = binary(0.0)  # never fooled: early stopping never stops
+    same = [explained(dime(variant=v), classifier=lazy)[0].counterfactual for v in ("dime", "early_stop")]
+    assert torch.equal(*same)
+    assert explained(dime(variant="unconditional"))[0].extra["tries"].tolist() == [1, 1, 1]
+
+
+def test_naive_takes_its_gradient_at_the_image_alone():
+    """A linear classifier has one log-odds gradient everywhere: naive is dime without distances then."""
+    linear = explained(dime(lambda_p=0.0, lambda_l1=0.0))[0].counterfactual
+    torch.testing.assert_close(explained(dime(variant="naive"))[0].counterfactual, linear, atol=1e-5, rtol=0)
+
+
+def test_a_mask_leaves_the_rest_to_the_image():
+    found, batch, *_ = explained(dime(mask=0.25, lambda_c=[200.0]))
+    changed = (found.counterfactual - batch.image).abs().amax(1) > 1e-5
+    assert (changed.flatten(1).sum(1) <= 16).all() and changed.any()
+
+
+def test_losses():
+    logit, probability = (explained(dime(class_loss=c))[0].counterfactual for c in ("logit", "log_probability"))
+    assert not torch.equal(logit, probability)
+    sure = binary(scale=50.0)  # probabilities of 0 and 1: the logit still pushes
+    found, *_ = explained(dime(class_loss="log_probability"), classifier=sure)
+    assert found.counterfactual.isfinite().all()
+
+
+def test_alone_and_in_any_batch():
+    whole, batch, target, _ = explained(dime(lambda_c=[0.0, 50.0]))
+    for size in (1, 2):
+        small, *_ = explained(dime(lambda_c=[0.0, 50.0]), batch_size=size)
+        torch.testing.assert_close(small.counterfactual, whole.counterfactual, atol=1e-5, rtol=0)
+    for i in range(3):
+        alone, *_ = explained(dime(lambda_c=[0.0, 50.0]), batch=batch.select([i]))
+        torch.testing.assert_close(alone.counterfactual[0], whole.counterfactual[i], atol=1e-5, rtol=0)
+    other, *_ = explained(dime(lambda_c=[0.0, 50.0]), seed=1)
+    assert not torch.equal(other.counterfactual, whole.counterfactual)
+
+
+def test_goals_and_messages():
+    classifier = TinyLinear.random(3, (3, 8, 8), scale=0.05, dtype=torch.float64)
+    found, batch, target, box = explained(dime(), classifier=classifier)
+    order = box.probability(batch.image).argsort(1, descending=True)
+    assert torch.equal(found.extra["goal"].long(), order[:, 1]) and torch.equal(found.target, order[:, 0])
+    assert explained(dime(goal=2), classifier=classifier)[0].extra["goal"].tolist() == [2, 2, 2]
+    with pytest.raises(ValueError, match="goal must be below 3"):
+        explained(dime(goal=3), classifier=classifier)
+    with pytest.raises(ValueError, match="tau must be below n_steps=20, got 20"):
+        dime(tau=20)
+    with pytest.raises(ValueError, match="lambda_c must hold one scale or more"):
+        dime(lambda_c=[])
+    assert not math.isnan(float(found.extra["goal_probability"].sum()))

@@ -1,0 +1,249 @@
+"""Global directions: the search on linear generators, the line search by its rules, what is shared, resumed and refused; black boxes throughout."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import view
+from pomelo_lab.config.signature import node_problems
+from pomelo_lab.explainer.directions import log_odds
+from pomelo_lab.explainer.gcd import GCDExplainer
+from pomelo_lab.explainer.proxy import Proxy
+from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
+from tests.explainer.gradients import TinyNetwork
+from tests.generator.test_diffusion_autoencoder import TINY
+from tests.tiny import TinyLinear, tiny_batch
+
+SHAPE, CODE = (3, 8, 8), 5
+BASIS = 0.05 * torch.randn(CODE, math.prod(SHAPE), generator=torch.Generator().manual_seed(4))
+
+
+class LinearAutoencoder(DiffusionAutoencoder):
+    """G(z) = noise + W z: the code is the projection on W, the noise what is left."""
+
+    def encoded(self, images):
+        return images.flatten(1) @ torch.linalg.pinv(BASIS)
+
+    def noise_of(self, images, code, n_steps, fixed_point=2, published=False):
+        return images - (code @ BASIS).reshape(images.shape)
+
+    def render(self, code, noise, n_steps, published=False):
+        return (noise + (code @ BASIS).reshape(noise.shape)).clamp(0, 1)
+
+
+def linear(seed=5, scale=0.3):
+    return TinyLinear.random(2, SHAPE, seed=seed, scale=scale, dtype=torch.float64)
+
+
+
+def features():
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return TinyNetwork(made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(256, 2)))
+
+
+GENERATOR = LinearAutoencoder(**{**TINY, "channels": 3, "code": CODE})
+COMMON = {"generator": GENERATOR, "perceptual": features(), "layers": ["1"], "n_renders": 1500, "chunk": 256, "radius": 1.0, "n_h": 3,
+          "proxy": Proxy(widths=[32], lr=1e-2), "n_invert": 4, "n_render": 4, "reach": 6.0, "n_alphas": 24}  # fmt: skip
+
+
+def gcd(**options):
+    return GCDExplainer(**{**COMMON, **options})
+
+
+def images_of(n):
+    """Away from 0 and 1, where clamping would bend a linear generator."""
+    batch = tiny_batch(n)
+    return replace(batch, image=0.3 + 0.4 * batch.image)
+
+
+class Faces:
+    """Twelve images as a training set."""
+
+    shape = SHAPE
+
+    def __len__(self):
+        return 12
+
+    def order(self):
+        return torch.arange(12)
+
+    def unmasked(self, rows):
+        return images_of(12).select(rows)
+
+
+def fit(explainer, classifier=None, **more):
+    return explainer.fit(Faces(), view(classifier or linear(), "black_box", 64), **more)
+
+
+def explained(explainer, reference, n=6, classifier=None, batch_size=64, batch=None):
+    batch = images_of(n) if batch is None else batch
+    box = view(classifier or linear(), "black_box", batch_size)
+    target = box.probability(batch.image).argmax(1)
+    return explainer.explain(batch, target, box, Streams(0), reference=reference), target, box, batch
+
+
+def known_direction(classifier, own):
+    """Gradient of the source class's log-odds through a linear generator: W (w_own - w_other)."""
+    weight = classifier.weight.float().reshape(2, -1)
+    return nn.functional.normalize(BASIS @ (weight[own] - weight[1 - own]), dim=0)
+
+
+@pytest.mark.parametrize("sampling", ["uniform_radius", "uniform_ball"])
+def test_linear_generator_and_classifier(sampling):
+    """g is parallel to W'w, all images flip, on the shorter side, and the score falls along the line."""
+    explainer = gcd(sampling=sampling, loss_weights=[1.0, 0.0])
+    reference = fit(explainer)
+    own = int(reference["class"])
+    assert float(nn.functional.cosine_similarity(reference["g"][0], known_direction(linear(), own), dim=0)) > 0.99
+    assert float(reference["explained"][0]) > 0.95
+    found, target, _, batch = explained(explainer, reference)
+    assert found.extra["flipped"].tolist() == [1.0] * 6
+    moved = found.counterfactual - batch.image
+    along = (moved.flatten(1) @ (linear().weight[own] - linear().weight[1 - own]).float().flatten()).sign()
+    assert along.tolist() == torch.where(target == own, -1.0, 1.0).tolist()
+    score = found.extra["score"]
+    assert bool((score.diff(dim=1) > -1e-4).all())  # alphas run towards the goal
+
+
+def test_displacements_by_their_laws():
+    explainer = gcd(chunk=4000, radius=2.0)
+    shift = explainer.displacements(0, 8)
+    from scipy.stats import kstest
+
+    assert kstest((shift.norm(dim=1) / 2).numpy(), "uniform").pvalue > 0.01
+    unit = nn.functional.normalize(shift, dim=1)
+    assert float(unit.mean(0).norm()) < 0.05 and float((unit.T @ unit / 4000 - torch.eye(8) / 8).abs().max()) < 0.02
+    ball = gcd(chunk=4000, radius=2.0, sampling="uniform_ball").displacements(0, 8)
+    assert kstest(((ball.norm(dim=1) / 2) ** 8).numpy(), "uniform").pvalue > 0.01
+    assert not torch.equal(shift, explainer.displacements(1, 8)) and not torch.equal(shift, gcd(chunk=4000, radius=2.0, seed=1).displacements(0, 8))
+
+
+def test_rules():
+    explainer = gcd()
+    loss = torch.tensor([[3.0, 1.0, 2.0, 0.5], [4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
+    reached = torch.tensor([[True, True, False, False], [False, False, False, False], [False, True, True, False]])
+    length = torch.tensor([2.0, 1.0, 0.5, 1.5])
+    assert explainer.chosen(loss, reached, length).tolist() == [3, 3, 0]
+    assert gcd(rule="first_flip").chosen(loss, reached, length).tolist() == [1, 3, 2]
+    assert gcd(rule="best_flip").chosen(loss, reached, length).tolist() == [1, 3, 1]
+
+
+def test_alphas():
+    assert gcd(n_alphas=4, reach=2.0).alphas().tolist() == [-2.0, -1.0, 1.0, 2.0]
+    assert gcd(n_alphas=4, reach=2.0, both_sides=False).alphas().tolist() == [0.5, 1.0, 1.5, 2.0]
+
+
+def test_order_by_flips():
+    """Shares of the images after the source that change class somewhere along each direction, by hand; the best one first."""
+    plain_order, ranked = fit(gcd()), fit(gcd(order="flips", n_rank=5))
+    explainer, box, batch = gcd(), view(linear(), "black_box", 64), images_of(12).select(list(range(1, 6)))
+    code, noise = explainer.encoded(batch.image)
+    was, rates = box.probability(batch.image).argmax(1), []
+    for line in plain_order["h_class"]:
+        flips = 0
+        for i in range(5):
+            made = [explainer.drawn(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0] for a in explainer.alphas()]
+            flips += bool((box.probability(torch.stack(made)).argmax(1) != was[i]).any())
+        rates.append(flips / 5)
+    assert ranked["rate"].tolist() == pytest.approx(sorted(rates, reverse=True))
+    best = ranked["h_class"][0]
+    assert any(torch.equal(best, line) for line, rate in zip(plain_order["h_class"], rates, strict=True) if rate == max(rates))
+    torch.testing.assert_close(ranked["g"], plain_order["g"])
+
+
+def test_several_directions_give_the_best_of_each():
+    reference = fit(gcd())
+    alone = [explained(gcd(direction="h", index=[i]), reference)[0] for i in range(3)]
+    together = explained(gcd(direction="h", index=[0, 1, 2]), reference)[0]
+    loss = torch.stack([(-0.05 * e.extra["score"] + e.extra["distance"]).min(1).values for e in alone])
+    assert together.extra["used"].tolist() == loss.argmin(0).float().tolist()
+    for row, which in enumerate(loss.argmin(0).tolist()):
+        torch.testing.assert_close(together.counterfactual[row], alone[which].counterfactual[row])
+
+
+def test_results_do_not_depend_on_the_batch():
+    reference = fit(gcd())
+    whole, *_ = explained(gcd(), reference)
+    one, *_ = explained(gcd(), reference, batch_size=1, batch=images_of(6).select([4]))
+    torch.testing.assert_close(one.counterfactual[0], whole.counterfactual[4], atol=1e-5, rtol=0)
+    assert one.extra["alpha"][0] == whole.extra["alpha"][4]
+
+
+def test_a_search_continues_and_grows():
+    """Chunks are kept by what determines them: a second search renders nothing, a larger one only what is new, another classifier nothing."""
+    kept, made = {}, []
+
+    def keep(arguments, part, make):
+        key = (arguments, part)
+        if key not in kept:
+            made.append(part)
+            kept[key] = make()
+        return kept[key]
+
+    first = fit(gcd(n_renders=300), keep=keep)
+    assert len(made) == 3  # the source's code, and two chunks
+    again = fit(gcd(n_renders=300), keep=keep)
+    assert len(made) == 3 and torch.equal(first["g"], again["g"])
+    fit(gcd(n_renders=700), keep=keep)
+    assert len(made) == 4
+    fit(gcd(n_renders=700), classifier=linear(6), keep=keep)
+    assert len(made) == 4
+    torch.testing.assert_close(fit(gcd(n_renders=700))["g"], fit(gcd(n_renders=700), keep=keep)["g"])
+
+
+def test_goals_other_than_the_source_s_class():
+    reference = {**fit(gcd()), "class": torch.tensor(0)}
+    three = TinyLinear.random(3, SHAPE, seed=5, scale=0.05, dtype=torch.float64)
+    images = tiny_batch(3).image
+    target = torch.tensor([0, 1, 2])
+    goal = gcd().goals(images, target, view(three, "black_box", 8), reference=reference)
+    assert goal[1:].tolist() == [0, 0] and goal[0] != 0
+    with pytest.raises(ValueError, match=r"explainer\.goal must be 0"):
+        gcd(goal=1).goals(images, target, view(three, "black_box", 8), reference=reference)
+
+
+def test_log_odds_stay_finite():
+    found = log_odds(torch.tensor([0.0, 0.25, 1.0]))
+    assert found[0] < -16 and found[2] > 16 and math.isclose(float(found[1]), math.log(1 / 3), rel_tol=1e-6)
+    assert bool(found.isfinite().all())
+
+
+def test_plan_counts_what_is_done():
+    explainer = gcd(fixed_point=2, n_invert=4, n_render=4, n_alphas=6, index=[0, 1])
+    assert explainer.evaluations(SHAPE) == 4 * 3 + 2 * 6 * 4 and explainer.queries(SHAPE) == 13
+    reference = fit(explainer)
+    *_, box, _ = explained(explainer, reference, n=2)
+    assert box.queries == 2 * (1 + explainer.queries(SHAPE))  # one more for the target
+
+
+def test_the_real_autoencoder_runs_through():
+    real = DiffusionAutoencoder(**{**TINY, "channels": 3, "code": CODE})
+    explainer = gcd(generator=real, n_renders=40, chunk=16)
+    reference = fit(explainer)
+    assert reference["reconstruction"].shape == SHAPE and bool(reference["g"].isfinite().all())
+    found, *_ = explained(explainer, reference, n=2)
+    assert found.counterfactual.shape == (2, *SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"index": [2]}, "index must name directions 0..1"), ({"direction": "h", "index": [3]}, "directions 0..2"), ({"index": []}, "index"),
+     ({"n_render": 5}, "n_render must be n_invert=4"), ({"g_weights": [[1.0]]}, "pairs"), ({"n_alphas": 5}, "n_alphas must be even")],
+)  # fmt: skip
+def test_refused(changes, named):
+    with pytest.raises(ValueError, match=named.split("=")[0]):
+        gcd(**changes)
+
+
+def test_a_source_beyond_the_data():
+    with pytest.raises(ValueError, match=r"explainer\.source must be below 12"):
+        fit(gcd(source=12))
+
+
+def test_yaml_is_complete():
+    assert node_problems({"_target_": "pomelo_lab.explainer.gcd.GCDExplainer", "rule": "nearest"}, "explainer")

@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import view
+from pomelo_lab.dataset.portraits import Portraits
+from pomelo_lab.explainer.ideal_counterfactual import IdealCounterfactualExplainer
+from tests.tiny import TinyLinear
+
+N = 24
+
+
+def explained(label, goal=None):
+    data = Portraits(label=label, size_px=32, n_val=N)
+    batch = data.batch(range(N))
+    box = view(TinyLinear.random(data.num_classes, (3, 32, 32), scale=0.02), "black_box", 64)
+    found = IdealCounterfactualExplainer(dataset=data, goal=goal).explain(batch, batch.label, box, Streams(0))
+    return data, batch, found
+
+
+@pytest.mark.parametrize("label", ["Smiling", "Young", "Eyeglasses", "Wearing_Necktie"])
+def test_the_attribute_turns_and_no_other_cause_does(label):
+    data, batch, found = explained(label)
+    explainer = IdealCounterfactualExplainer(dataset=data)
+    changed = explainer.changed(batch.factors, 1 - batch.label)
+    assert torch.equal(data.labelled(changed), 1 - batch.label)
+    assert sum(not torch.equal(changed[name], batch.factors[name]) for name in data.model.causes) == 1
+    assert torch.equal(explainer.changed(batch.factors, batch.label)["noise"], batch.factors["noise"])
+    same = explainer.changed(batch.factors, batch.label)
+    assert all(torch.equal(same[name], batch.factors[name]) for name in data.model.causes)
+
+
+def test_pictures_change_where_the_label_is_decided():
+    data, batch, found = explained("Smiling")
+    goal = found.extra["goal"].long()
+    turned = goal != batch.label
+    changed = (found.counterfactual != batch.image).any(1)
+    inside = (changed & batch.masks["label"])[turned].sum() / changed[turned].sum()  # the mask tries eight smiles
+    assert turned.any() and float(inside) > 0.9 and changed[turned].flatten(1).any(1).all()
+    assert torch.equal(found.extra["goal_probability"] > 0.5, found.extra["flipped"] > 0)
+
+
+def test_hair_of_another_colour():
+    data, batch, found = explained("hair_color", goal=3)
+    expected, _ = data.render(data.intervene(batch.factors, {"hair_color": "brown"}), with_masks=False)
+    assert torch.equal(found.counterfactual, expected)

@@ -1,0 +1,92 @@
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from pomelo_lab.dataset.portraits import Portraits
+from pomelo_lab.metric.attribute_change import MNAC, CorrelationDifference, FactorError, correlations
+from tests.metric.counterfactuals import case_of
+from tests.tiny import TinyLinear
+
+NAMES = ("Smiling", "Young", "Male")
+DATA = SimpleNamespace(attribute_names=NAMES)
+
+
+def oracle():
+    """Attribute k is the brightness of channel k."""
+    weight = torch.zeros(3, 3, 8, 8, dtype=torch.float64)
+    for k in range(3):
+        weight[k, k] = 1.0
+    return TinyLinear(weight=weight, bias=torch.full((3,), -32.0, dtype=torch.float64), output="sigmoid")
+
+
+def painted(rows):
+    """Images whose attributes are these."""
+    return torch.tensor(rows).float()[:, :, None, None].expand(-1, 3, 8, 8).clone()
+
+
+def metric(kind, **options):
+    made = object.__new__(kind)
+    defaults = {"n_images": None, "population": "successes", "dataset": DATA, "oracle": oracle(), "attribute": "Smiling", "n_resamples": 200}
+    vars(made).update({**defaults, **options})
+    return made
+
+
+BEFORE = [[0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 0]]
+AFTER = [[1, 1, 1], [0, 1, 0], [1, 1, 0], [1, 1, 1]]
+
+
+def test_attributes_that_change():
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=torch.tensor([1.0, 1, 1, 0]))
+    assert metric(MNAC).score(case)["value"][:3].tolist() == [2, 1, 2] and metric(MNAC).score(case)["value"][3].isnan()
+
+
+def test_correlation_difference_by_numpy():
+    rng = np.random.default_rng(0)
+    before, after = (rng.integers(0, 2, (60, 3)).tolist() for _ in range(2))
+    case = case_of(image=painted(before), counterfactual=painted(after))
+    truth = torch.tensor([1.0, 0.3, -0.2], dtype=torch.float64)
+    found = metric(CorrelationDifference).summarize(metric(CorrelationDifference).score(case), {"correlation": truth})
+    expected = np.abs(np.corrcoef((np.array(after) - np.array(before)).T)[0] - truth.numpy()).sum()
+    assert found.mean == pytest.approx(expected, abs=1e-12) and found.n == 60
+    assert found.details["low"] < found.mean < found.details["high"] and found.details["never_changed"] == 0
+
+
+def test_attributes_that_never_change_correlate_with_nothing():
+    change = torch.tensor([[[1.0, 0, 1], [-1.0, 0, -1], [1.0, 0, 0]]])
+    found = correlations(change, 0)[0]
+    assert found[1] == 0 and found[0] == pytest.approx(1) and found[2] == pytest.approx(float(np.corrcoef([1, -1, 1], [1, -1, 0])[0, 1]))
+    case = case_of(image=painted(BEFORE), counterfactual=painted(BEFORE))
+    found = metric(CorrelationDifference).summarize(metric(CorrelationDifference).score(case), {"correlation": torch.tensor([1.0, 0.3, -0.2])})
+    assert found.mean == pytest.approx(1.5) and found.details["never_changed"] == 3
+    none = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=torch.zeros(4))
+    found = metric(CorrelationDifference).summarize(metric(CorrelationDifference).score(none), {"correlation": torch.ones(3)})
+    assert math.isnan(found.mean) and found.n == 0
+
+
+def test_changes_of_random_pairs_correlate_as_the_data_does():
+    """Paper 004, eq. 9: with a perfect oracle and pairs of independent images, the correlation of changes is that of the labels."""
+    data = Portraits(n_val=4000)
+    labels = data.model.attributes(data.factors(range(4000))).double()
+    change = labels[:2000] - labels[2000:]
+    truth = data.attribute_correlation()
+    for name in ("Male", "Young", "Smiling"):
+        place = data.attribute_names.index(name)
+        assert float((correlations(change[None], place)[0] - truth[place]).abs().max()) < 3.5 / math.sqrt(2000)
+
+
+def test_the_truth_is_the_causal_model_s():
+    data = Portraits()
+    made = metric(CorrelationDifference, dataset=data, attribute="Young")
+    place = data.attribute_names.index("Young")
+    assert torch.equal(made.fit(data, None, None)["correlation"], data.attribute_correlation()[place])
+
+
+def test_exactly_the_right_attributes():
+    truth = torch.tensor(BEFORE, dtype=torch.bool)
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), attributes=truth)
+    assert metric(FactorError).score(case)["value"].tolist() == [1, 0, 1, 3]
+    with pytest.raises(ValueError, match="attribute must be one of Smiling, Young, Male, got 'Old'"):
+        metric(FactorError, attribute="Old").score(case)

@@ -1,0 +1,57 @@
+import math
+
+import pytest
+import torch
+
+from pomelo_lab.metric.counterfactual_frechet import CounterfactualFrechet, frechet
+from tests.metric.counterfactuals import case_of
+from tests.tiny import TinyLinear
+
+
+def rows(n=200, d=6, shift=0.0, scale=1.0, counted=None):
+    generator = torch.Generator().manual_seed(0)
+    original = torch.randn(n, d, generator=generator)
+    made = shift + scale * torch.randn(n, d, generator=generator)
+    return {"original": original, "made": made, "counted": torch.ones(n) if counted is None else counted}
+
+
+def metric(**options):
+    return CounterfactualFrechet(oracle=TinyLinear.random(2, (3, 8, 8)), **options)
+
+
+def test_two_gaussians():
+    """|m1 - m2|^2 + sum (s1 - s2)^2 for spherical Gaussians."""
+    found = rows(20000, 4, shift=0.5, scale=2.0)
+    assert frechet(found["original"], found["made"]) == pytest.approx(4 * 0.25 + 4 * 1.0, rel=0.03)
+    assert frechet(found["made"], found["made"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_torchmetrics_arithmetic():
+    from torchmetrics.image.fid import _compute_fid
+
+    found = rows()
+    a, b = found["original"].double(), found["made"].double() * 1.5
+    expected = _compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov())
+    assert frechet(a, b) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_successes_equal_numbers_and_splits(caplog):
+    counted = (torch.arange(200) % 2 == 0).float()
+    some = rows(counted=counted)
+    assert metric().summarize(some, {}).mean == pytest.approx(frechet(some["original"], some["made"][::2]))
+    plus = metric(n_equal=50).summarize(some, {})
+    assert plus.n == 50 and plus.mean == pytest.approx(frechet(some["original"], some["made"][::2][:50]))
+    assert math.isnan(metric(n_equal=101).summarize(some, {}).mean) and metric(n_equal=3).symbol == "FD+_oracle"
+    halves = metric(n_splits=4).summarize(some, {})
+    assert halves.std > 0 and halves.mean > metric().summarize(some, {}).mean
+    assert "rank-deficient" not in caplog.text
+    few = rows(5)
+    assert metric().summarize(few, {}).details["rank_deficient"] == 1 and "rank-deficient" in caplog.text
+    assert math.isnan(metric().summarize(rows(counted=torch.zeros(200)), {}).mean)
+
+
+def test_features_of_image_and_counterfactual():
+    case = case_of()
+    found = metric().score(case)
+    torch.testing.assert_close(found["original"], case.batch.image.flatten(1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found["made"], case.explanation.counterfactual.flatten(1), atol=1e-6, rtol=0)

@@ -1,0 +1,92 @@
+"""Jobs of explainers that measure statistics of training images, and explanations that are made anew."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pomelo_lab.classifier.base import view
+from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.explainer.directions import DirectionExplainer
+from pomelo_lab.explainer.iba import IBAExplainer
+from pomelo_lab.run import run
+from tests.running import all_scores, config
+from tests.test_job import job
+
+
+def iba(tmp_path, *overrides):
+    return job(tmp_path, "explainer=iba", "sampler=none", "metrics=none", "explainer.n_fit=32", *overrides)
+
+
+def test_statistics_of_an_explainer_are_measured_once_and_shared(tmp_path, monkeypatch):
+    calls, fit = [], IBAExplainer.fit
+    monkeypatch.setattr(IBAExplainer, "fit", lambda self, training, box, keep: calls.append(len(training)) or fit(self, training, box, keep))
+    first = iba(tmp_path)
+    found = first.explanation(0).attribution
+    again = iba(tmp_path, "explainer.beta=5")  # what does not decide the statistics
+    assert not torch.equal(again.explanation(0).attribution, found) and len(calls) == 1
+    assert digest(again.fit_science) == digest(first.fit_science)
+    for other in ("explainer.n_fit=16", "explainer.layer=stage3", "classifier.width=8", "dataset.size_px=32"):
+        assert digest(iba(tmp_path, other).fit_science) != digest(first.fit_science)
+    assert torch.equal(iba(tmp_path).explanation(0).attribution, found) and len(calls) == 1
+
+
+ANEW = [("explainer=iba", "sampler=none", "explainer.n_fit=32"), ("explainer=lime",), ("explainer=rise", "sampler=black")]
+
+
+@pytest.mark.parametrize("overrides", ANEW)
+def test_explaining_anew_gives_what_is_stored_and_counts_queries(tmp_path, overrides):
+    made = job(tmp_path, *overrides, "metrics=none")
+    stored, size = made.explanation(0), made.group_size(0)
+    box = view(made.classifier, "white_box", 8)
+    again = made.anew(0, slice(0, size), box)
+    assert torch.allclose(again.attribution, stored.attribution, atol=1e-5) and box.queries > 0
+    same_images = made.anew(0, slice(1, size), box, images=made.batch(0).image[1:])
+    assert torch.allclose(same_images.attribution, stored.attribution[1:], atol=1e-5)
+
+    def forget(network):
+        for parameter in network.parameters():
+            parameter.zero_()
+
+    before = made.classifier.digest()
+    assert not torch.allclose(made.anew(0, slice(0, size), box, change=forget).attribution, stored.attribution, atol=1e-5)
+    assert made.classifier.digest() == before
+
+
+def test_metrics_that_explain_anew_run_in_a_job(tmp_path):
+    run(config(tmp_path, "explainer=saliency", "sampler=none", "metrics=[sanity,robustness]", "metrics.max_sensitivity.n_neighbours=2"))
+    (found,) = all_scores(tmp_path).values()
+    assert all(v is not None and v == v for name in ("sanity_check", "max_sensitivity") for v in found[name])
+    assert all(v is None or v != v for v in found["completeness"])
+
+
+DIRECTIONS = ("sampler=none", "metrics=none", "networks=tiny", "generator.weights=null", "explainer.perceptual.weights=null", "explainer.chunk=8",
+              "explainer.n_renders=24", "dataset=portraits", "dataset.size_px=32", "dataset.label=Smiling")  # fmt: skip
+
+
+def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, monkeypatch):
+    drawn, draw = [], DirectionExplainer.drawn
+    monkeypatch.setattr(DirectionExplainer, "drawn", lambda self, *rows: drawn.append(1) or draw(self, *rows))
+    left = [2]
+
+    def killed(self, *rows):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return draw(self, *rows)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DirectionExplainer, "drawn", killed)
+        job(tmp_path, "explainer=gcd", *DIRECTIONS).fitted()
+    first = job(tmp_path, "explainer=gcd", *DIRECTIONS).fitted()["reference"]
+    assert len(drawn) == 2  # the last of three chunks, and the source's reconstruction
+    whole = job(tmp_path / "elsewhere", "explainer=gcd", *DIRECTIONS).fitted()["reference"]
+    assert all(torch.equal(first[name], whole[name]) for name in whole)
+    drawn.clear()
+    shared = job(tmp_path, "explainer=bb_lig", *DIRECTIONS)
+    assert digest(shared.fit_science) == digest(job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.rule=first_flip").fit_science)
+    shared.fitted()
+    assert not drawn
+    job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.proxy.widths=[8]").fitted()
+    job(tmp_path, "explainer=gcd", *DIRECTIONS, "classifier.width=8").fitted()
+    assert len(drawn) == 2  # their reconstructions: no render is made again
