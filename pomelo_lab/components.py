@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from pomelo_lab.classifier.base import Classifier
 from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
-from pomelo_lab.config.signature import hints, injected_role, locate, parameters, role_of
+from pomelo_lab.config.signature import did_you_mean, hints, injected_role, locate, parameters, role_of
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.generator.base import Generator
@@ -54,8 +54,13 @@ class Components:
 
     def _with_weights(self, node: Mapping[str, Any]) -> dict[str, Any]:
         from pomelo_lab.train import ensure_weights
+        from pomelo_lab.weights import whole
 
-        return ensure_weights(node, self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
+        found = ensure_weights(whole(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
+        if node.get("column") is None:
+            return found
+        column = position(node["column"], self.dataset.attribute_names)
+        return {**node, "weights": found["weights"], "column": column, "n_outputs": found["num_classes"]}
 
     def node(self, role: str) -> Any:
         return self._with_weights_inside(self.config[role])
@@ -121,6 +126,16 @@ class Components:
     def batch_size(self) -> int:
         """Forwards at once: small batches stay in a CPU's cache, large ones fill an accelerator."""
         return self.config["batch_size"] or (64 if self.device.type == "cpu" else 1024)
+
+
+def position(column: int | str, attributes: Sequence[str]) -> int:
+    """The output that an attribute's name stands for. Raises ValueError with near names."""
+    if not isinstance(column, str):
+        return column
+    if column not in attributes:
+        known, near = ", ".join(attributes) or "it has none", did_you_mean(column, attributes)
+        raise ValueError(f"classifier.column must be a position or an attribute of the data set ({known}), got {column!r}{near}")
+    return attributes.index(column)
 
 
 def is_network(node: Any) -> bool:

@@ -98,6 +98,7 @@ def train_component(
     devices: int = 1,
 ) -> Path:
     """Train what a node describes; also for use without Hydra. Needs a component with `weights` and `training_module(recipe, dataset)`.
+    Of a classifier of one output (`column`) the network of all outputs is trained.
 
     Two processes that ask for the same training do it once: the second waits for the first and uses its weights. A process that dies
     leaves a checkpoint, and the next one continues with the numbers an undisturbed training would have had.
@@ -114,8 +115,9 @@ def train_component(
 
     from pomelo_lab.config.fingerprint import canonical, digest
     from pomelo_lab.devices import launch
-    from pomelo_lab.weights import CARD, FILE, trains
+    from pomelo_lab.weights import CARD, FILE, trains, whole
 
+    node = whole(node)
     recipe_node = recipe_node or own_recipe(node)
     science = {"trains": trains(node, dataset_node), "recipe": canonical(recipe_node), "seed": seed}
     name = f"{short_name(node)}_{short_name(dataset_node)}"

@@ -25,9 +25,18 @@ FILE, CARD = "weights.safetensors", "card.json"
 
 def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
     """Digest of what weights are for: the component without its weights and arithmetic, and the data set as its training sees it."""
-    component = canonical(component_node, drop=("weights", "precision", "channels", "size_px"))  # the shape follows from the data
-    unseen = () if component.get("output") == "softmax" else ("label",)  # generators and attribute networks do not look at labels
+    component = canonical(whole(component_node), drop=("weights", "precision", "channels", "size_px"))  # the shape follows from the data
+    labelled = component.get("output") == "softmax"  # generators and attribute networks do not look at labels
+    unseen = () if labelled else locate(dataset_node["_target_"]).label_arguments(dataset_node)
     return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))})
+
+
+def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is trained for a component: where one output of a multi-label network is explained (`column`), the network of all outputs."""
+    if component_node.get("column") is None:
+        return component_node
+    rest = {name: value for name, value in component_node.items() if name not in ("column", "n_outputs")}
+    return {**rest, "output": "sigmoid", "num_classes": component_node.get("n_outputs")}
 
 
 def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:

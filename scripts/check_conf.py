@@ -48,7 +48,12 @@ def choice(role: str, name: str) -> list[str]:
         ("sampler", "none"): ["explainer=random", "metrics=none"],
         ("segmenter", "none"): ["explainer=mp2", "metrics=none"],
         ("metrics", "inpaint"): ["sampler=ddim"],
+        ("experiment", "gcd_table2"): ["dataset.root=data"],
         ("metrics", "s3"): ["metrics.s3.weights=data"],
+        ("metrics", "lpips"): ["metrics.lpips.weights=data"],
+        ("metrics", "fid_plus"): ["metrics.fid_plus.weights=data"],
+        ("metrics", "diversity_lpips"): ["metrics.sigma_l.weights=data"],
+        ("metrics", "published"): [f"metrics.{name}.weights=data" for name in ("fid", "sfid", "fva", "fs", "lpips")],
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
     }

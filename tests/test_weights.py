@@ -86,3 +86,16 @@ def test_the_zoo_comes_first(tmp_path, monkeypatch):
     for path in (tmp_path / "zoo" / "digits_residual.safetensors", tmp_path / "weights" / "residual_digits-1" / weights.FILE):
         weights.save(small().network, path, {"component": NODE, "dataset": DATA})
     assert weights.resolve(NODE, DATA, tmp_path) == tmp_path / "zoo" / "digits_residual.safetensors"
+
+
+def test_networks_without_labels_are_shared_between_labels_that_choose_no_images():
+    generator = {"_target_": "pomelo_lab.generator.ddpm.DDPM"}
+    celeba, chexpert = ({"_target_": f"pomelo_lab.dataset.{name}", "root": "x"} for name in ("celeba.CelebA", "chexpert.CheXpert"))
+
+    def same(node, one, other):
+        return weights.trains(generator, {**node, **one}) == weights.trains(generator, {**node, **other})
+
+    assert same(celeba, {"label": "Smiling"}, {"label": "Young"}) and not same(celeba, {"label": "Smiling"}, {"label": "hair_color"})
+    assert same(chexpert, {"label": "Edema"}, {"label": "Fracture"})
+    assert not same({**chexpert, "uncertain": "drop"}, {"label": "Edema"}, {"label": "Fracture"})
+    assert weights.trains(NODE, {**celeba, "label": "Smiling"}) != weights.trains({**NODE, "output": "sigmoid"}, {**celeba, "label": "Smiling"})

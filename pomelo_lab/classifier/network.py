@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.base import NetworkClassifier
-from pomelo_lab.config.hints import Count
+from pomelo_lab.config.hints import Count, Later, Natural
 from pomelo_lab.network import TrainableNetwork
 
 if TYPE_CHECKING:
@@ -21,20 +23,57 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
     """A network of ours or of a model zoo that is filled from a weights file. Subclasses are keyword-only dataclasses.
 
     Args:
-        num_classes: outputs; None = the job fills in the number of classes (softmax) or attributes (sigmoid) of the data set.
+        num_classes: classes of the answer; None = the job fills in the number of classes (softmax) or attributes (sigmoid) of the data set.
         output: softmax = one of the classes; sigmoid = independent attributes.
+        column: of a network with independent outputs only this one is explained, as a classifier of two classes, absent and present: the
+            logits are (-l/2, l/2), so p(present) = sigmoid(l). In a config also the name of one of the data set's attributes, where the outputs
+            are those (column=${dataset.label} follows the label). None = all outputs.
+        n_outputs: outputs of the network that `column` counts in; None = the job fills in the number of attributes of the data set.
     """
 
     num_classes: Count | None = None
     output: Literal["softmax", "sigmoid"] = "softmax"
+    column: Annotated[Natural | str | None, Later()] = None
+    n_outputs: Annotated[Count | None, Later()] = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.column, str):
+            raise ValueError(f"classifier.column={self.column} is for configs, which know the data set's attributes: in Python pass a position")
+        if self.column is not None and self.n_outputs is None:
+            raise ValueError("classifier.n_outputs is missing: the job fills it from the data set's attributes, Python users pass it")
+        if self.num_classes is None and self.column is not None:
+            self.num_classes = 2
         if self.num_classes is None:
             raise ValueError("classifier.num_classes is missing: the job fills it from the data set, Python users pass it")
         super().__post_init__()
 
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """What does not go with one explained output of several, or is said of it without one."""
+        column, n_outputs = given["column"], given["n_outputs"]
+        if column is None:
+            if n_outputs is not None:
+                yield f"n_outputs goes with column, got {n_outputs} without one: num_classes says how many outputs there are"
+            return
+        if given["num_classes"] not in (None, 2):
+            got = given["num_classes"]
+            yield f"num_classes must be null or 2 with column (absent, present), got {got}; n_outputs says how many outputs there are"
+        if given["output"] != "softmax":
+            yield f"output must be softmax with column (absent or present), got {given['output']!r}"
+        if n_outputs is not None and not isinstance(column, str) and column >= n_outputs:
+            yield f"column must be below n_outputs, {n_outputs}, got {column}"
+
+    @property
+    def n_logits(self) -> int:
+        """Outputs of the network, before one of them is chosen."""
+        return self.num_classes if self.column is None else self.n_outputs
+
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
-        return self.applied(self.normalized(images), eager=eager)
+        found = self.applied(self.normalized(images), eager=eager)
+        if self.column is None:
+            return found
+        chosen = found[:, self.column]
+        return torch.stack([-chosen / 2, chosen / 2], 1)  # not (0, l): the logit of "absent" has a gradient too
 
     def layers(self) -> dict[str, nn.Module]:
         self.network._compiled_call_impl = None  # a compiled graph does not see hooks that are set later
@@ -43,6 +82,8 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
     def training_module(self, recipe: Recipe, dataset: Any) -> Training:
         from pomelo_lab.classifier.training import ClassifierTraining
 
+        if self.column is not None:
+            raise ValueError("classifier.column chooses among the outputs of a trained network: train it whole, with output=sigmoid and no column")
         return ClassifierTraining(self, recipe, dataset)
 
 

@@ -47,7 +47,7 @@ class PlainClassifier(TrainableClassifier):
             ("flatten", nn.Flatten()),
             ("hidden", nn.Linear(before * 16, self.hidden)),
             ("relu", nn.ReLU()),
-            ("head", nn.Linear(self.hidden, self.num_classes)),
+            ("head", nn.Linear(self.hidden, self.n_logits)),
         ]
         return nn.Sequential(OrderedDict(parts))
 

@@ -42,7 +42,7 @@ class ResidualClassifier(TrainableClassifier):
             blocks = [Block(before if i == 0 else after, after, stride) for i, stride in enumerate(strides)]
             parts.append((f"stage{stage + 1}", nn.Sequential(*blocks)))
             before = after
-        parts += [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("head", nn.Linear(before, self.num_classes))]
+        parts += [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("head", nn.Linear(before, self.n_logits))]
         return nn.Sequential(OrderedDict(parts))
 
     def normalized(self, images: Tensor) -> Tensor:

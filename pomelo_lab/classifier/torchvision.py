@@ -24,16 +24,18 @@ class TorchvisionClassifier(TrainableClassifier):
     Nothing is downloaded. torchvision's ImageNet files fit with num_classes 1000. ReLUs do not work in place and those of ResNet blocks run
     once each, as attribution hooks (DeepLIFT, guided backpropagation) need; the numbers and the names in weights files are torchvision's.
 
-    Source: torchvision.models. Departures: the last linear layer (or 1x1 convolution) is replaced when num_classes is not 1000.
+    Source: torchvision.models. Departures: the last linear layer (or 1x1 convolution) is replaced unless there are 1000 outputs;
+        gray images [M,1,H,W] are repeated to three channels.
     Args:
         architecture: name in torchvision.models.list_models(module=torchvision.models).
-        normalization: imagenet = torchvision's channel means and deviations; none = images as they are, in [0,1].
+        normalization: imagenet = torchvision's channel means and deviations; half = mean and deviation 0.5, images in [-1,1]; none = images as
+            they are, in [0,1].
         stem: imagenet = unchanged (POMELO runs it so on 64x64 images); small = 3x3 first convolution with stride 1 and no max pooling, for
             images of about 32 pixels (ResNets only).
     """
 
     architecture: str = "resnet18"
-    normalization: Literal["imagenet", "none"] = "imagenet"
+    normalization: Literal["imagenet", "half", "none"] = "imagenet"
     stem: Literal["imagenet", "small"] = "imagenet"
 
     ignored = ("AuxLogits", "aux1", "aux2")  # side heads of Inception and GoogLeNet, used in training only
@@ -41,6 +43,7 @@ class TorchvisionClassifier(TrainableClassifier):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Unknown architecture, or a stem that the architecture does not have; found before weights load."""
+        yield from super().config_problems(given)
         name, known = given["architecture"], architectures()
         if name not in known:
             yield f"architecture {name!r} is unknown to torchvision{did_you_mean(name, known)}; it has {', '.join(known)}"
@@ -57,8 +60,8 @@ class TorchvisionClassifier(TrainableClassifier):
         if hasattr(network, "transform_input"):
             network.transform_input = False  # scaling is done here, and only here
         name, head = last_layer(network)
-        if getattr(head, "out_features", getattr(head, "out_channels", None)) != self.num_classes:
-            replace_module(network, name, resized_head(head, self.num_classes))
+        if getattr(head, "out_features", getattr(head, "out_channels", None)) != self.n_logits:
+            replace_module(network, name, resized_head(head, self.n_logits))
         if self.stem == "small":
             network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, padding=1, bias=False)
             network.maxpool = nn.Identity()
@@ -69,8 +72,12 @@ class TorchvisionClassifier(TrainableClassifier):
         return network
 
     def normalized(self, images: Tensor) -> Tensor:
+        if images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
         if self.normalization == "none":
             return images
+        if self.normalization == "half":
+            return standardized(images, 0.5, 0.5)
         mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
         return standardized(images, mean, std)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pomelo_lab.config.signature import did_you_mean, locate, node_problems
+from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems
 
 
 class ConfigError(CompactHydraException):
@@ -117,6 +117,7 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
             continue
         metric = locate(node["_target_"])
         require(f"metrics.{name}", metric.needs, metric.__name__)
+        found += [f"metrics.{name}.{text}; drop it with ~metrics.{name}" for text in metric.dataset_problems({**defaults(metric), **node}, dataset)]
         if {"explanation", "explanations"} & metric.needs and not explains:
             found.append(f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with ~metrics.{name}")
         if "perturbations" in metric.needs and "perturbations" not in explainer.uses:
@@ -136,8 +137,40 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
     size, channels = config["dataset"].get("size_px"), config["dataset"].get("channels", 3)
     if size and config.get("segmenter"):
         found += classes["segmenter"].shape_problems(config["segmenter"], (channels, size, size))
+    if config["classifier"].get("column") is not None:
+        found += column_problems(config["classifier"], config["dataset"], dataset, offers)
     target, class_names = config["target"], dataset.classes(config["dataset"])
     known = ["predicted", "label", *(class_names or ())]
     if isinstance(target, str) and target not in known and class_names is not None:
         found.append(f"target must be one of {', '.join(known)} or a class index, got {target!r}{did_you_mean(target, known)}")
     return found
+
+
+def column_problems(classifier: Mapping[str, Any], node: Mapping[str, Any], dataset: Any, offers: frozenset[str]) -> Iterator[str]:
+    """Where one explained output of a multi-label network and the labels of the data set are about different things."""
+    column, n_outputs, label = classifier["column"], classifier.get("n_outputs"), node.get("label")
+    classes, attributes, name = dataset.classes(node), dataset.attribute_names, dataset.__name__
+    if classes is not None and len(classes) != 2:
+        yield f"classifier.column answers two classes, absent and present, dataset {name} has {len(classes)}: choose dataset.label=<attribute>"
+    if n_outputs is None and "attributes" not in offers:
+        yield f"classifier.n_outputs is missing: dataset {name} has no attributes that the outputs could be"
+    if not isinstance(attributes, tuple) or not attributes:
+        return  # known when files are read
+    explained = None  # where the outputs are the attributes
+    if isinstance(column, str):
+        if column not in attributes:
+            yield f"classifier.column must be a position or an attribute of {name}, got {column!r}{did_you_mean(column, attributes)}"
+        elif n_outputs not in (None, len(attributes)):
+            yield f"classifier.column must be a position, got {column!r}: the {n_outputs} outputs are not the {len(attributes)} attributes of {name}"
+        else:
+            explained = column
+    elif n_outputs is None:
+        if column >= len(attributes):
+            yield f"classifier.column must be below {len(attributes)}, the attributes of {name}, got {column}"
+        else:
+            explained = attributes[column]
+    if explained and label in attributes and explained != label:
+        yield (
+            f"classifier.column={column} explains {explained}, dataset.label is {label}: take classifier.column={label}; "
+            "where the outputs are others than the attributes, say n_outputs"
+        )

@@ -57,6 +57,11 @@ class Dataset(Component, ABC):
         """Class names of a data set built with these arguments, where they are known before any file is read."""
         return cls.class_names if isinstance(getattr(cls, "class_names", None), tuple) else None
 
+    @classmethod
+    def label_arguments(cls, given: dict) -> tuple[str, ...]:
+        """Arguments that decide the labels and neither which images there are nor their attributes: training without labels does not see them."""
+        return ("label",)
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)

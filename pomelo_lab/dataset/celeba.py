@@ -34,29 +34,30 @@ from pomelo_lab.dataset.image_file import checked, first_existing, missing_file,
 from pomelo_lab.types import Batch
 
 HAIR = {"blond": "Blond_Hair", "black": "Black_Hair", "gray": "Gray_Hair", "brown": "Brown_Hair", "bald": "Bald"}
-HAIR_TASKS = frozenset({"hair", *HAIR.values(), "Bangs", "Receding_Hairline", "Straight_Hair", "Wavy_Hair"})
+HAIR_COLOR = "hair_color"
+HAIR_LABELS = frozenset({HAIR_COLOR, *HAIR.values(), "Bangs", "Receding_Hairline", "Straight_Hair", "Wavy_Hair"})
 PARTS = ("hair", "skin", "eyes", "brows", "mouth", "nose", "glasses", "neck", "clothes", "background", "hat", "earrings")
 N_SIZED = 1000  # images whose byte counts enter the digest
 
 
 @dataclass(kw_only=True)
 class CelebA(Dataset):
-    """Celebrity faces with 40 attributes; the task is hair colour in five classes, or any one attribute.
+    """Celebrity faces with 40 attributes; the label is the hair colour in five classes, or any one attribute.
 
     Hair colour follows POMELO: images with none or several of the five attributes are dropped as ambiguous.
     Masks exist only in the HQ frame, which is another crop of the same photographs; CelebA's partition holds there too.
-    Parts are exclusive (painted in CelebAMask-HQ's own order; ears count as skin, necklace as neck). For tasks about hair
+    Parts are exclusive (painted in CelebAMask-HQ's own order; ears count as skin, necklace as neck). For labels about hair
     the mask "label" is the annotated hair as it stands.
 
     Source: Liu et al., "Deep learning face attributes in the wild" (2015); Karras et al. (2018) for CelebA-HQ; Lee et al.,
         "MaskGAN" (2020) for the masks. Departures: none known.
     Args:
         root: the CelebA folder (in the HQ frame only its two lists are read); not part of fingerprints, `digest` is.
-        task: "hair", or an attribute name: classes ("not_X", "X").
+        label: what the label is: hair_color (five classes), or an attribute such as Smiling or Young (absent, present).
         size_px: side of the image, resized with antialiasing.
         crop_px: centre crop of an aligned image before the resize, in its pixels; None = 178, its whole width.
         frame: "aligned" = img_align_celeba, "hq" = CelebA-HQ-img.
-        masks_root: the CelebAMask-HQ folder, for frame "hq" only.
+        masks_root: the CelebAMask-HQ folder, for frame "hq" only; its masks may be absent without masked_only.
         masked_only: provide masks, and drop images whose hair mask is missing or empty at size_px.
     Cost:      masked_only decodes each hair mask once, on the first len() or batch() (about 2 ms each).
     Raises:    FileNotFoundError (path, layout, source) or ValueError naming the argument or the file and line.
@@ -66,7 +67,7 @@ class CelebA(Dataset):
 
     root: LocalPath
     split: Split = "val"
-    task: str = "hair"
+    label: str = HAIR_COLOR
     size_px: Count = 64
     crop_px: Count | None = None
     frame: Literal["aligned", "hq"] = "aligned"
@@ -90,11 +91,11 @@ class CelebA(Dataset):
         if unknown is not None:
             raise ValueError(f"{attribute_list} has no row for {unknown}, which {partition_list.name} lists")
         values = torch.from_numpy(table[[row_of[name] for name in originals]])
-        label, kept = labels(values, self.task)
+        label, kept = labels(values, self.label)
         self._attribute, self._label = values[kept], label[kept]
         self._names = [names[i] for i in kept.nonzero().flatten().tolist()]
         if not self._names:
-            raise ValueError(f"{partition_list}: no image of split {self.split!r} has an unambiguous label for task {self.task!r}")
+            raise ValueError(f"{partition_list}: no image of split {self.split!r} has an unambiguous {self.label}")
 
     @classmethod
     def features(cls, given: Mapping[str, Any]) -> frozenset[str]:
@@ -103,9 +104,10 @@ class CelebA(Dataset):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
         found = []
-        task, hq = given["task"], given["frame"] == "hq"
-        if task != "hair" and task not in ATTRIBUTES:
-            found.append(f"task must be 'hair' or one of CelebA's 40 attributes, got {task!r}{did_you_mean(task, ('hair', *ATTRIBUTES))}")
+        label, hq = given["label"], given["frame"] == "hq"
+        if label not in (HAIR_COLOR, *ATTRIBUTES):
+            near = did_you_mean(label, (HAIR_COLOR, *ATTRIBUTES))
+            found.append(f"label must be {HAIR_COLOR} or one of CelebA's 40 attributes, got {label!r}{near}")
         if hq and given["masks_root"] in (None, MISSING):
             found.append("masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder")
         if hq and given["crop_px"] is not None:
@@ -115,9 +117,18 @@ class CelebA(Dataset):
                 found.append(f"{name} needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit the aligned images")
         return found
 
+    @classmethod
+    def classes(cls, given: Mapping[str, Any]) -> tuple[str, ...]:
+        label = given.get("label", HAIR_COLOR)
+        return tuple(HAIR) if label == HAIR_COLOR else (f"not {label}", label)
+
+    @classmethod
+    def label_arguments(cls, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return () if given.get("label", HAIR_COLOR) == HAIR_COLOR else ("label",)  # hair colour chooses images too
+
     @property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(HAIR) if self.task == "hair" else (f"not_{self.task}", self.task)
+        return self.classes({"label": self.label})
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -188,7 +199,7 @@ class CelebA(Dataset):
         return kept
 
     def _masks(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """Part name -> bool [B,H,W]; exclusive parts, and "label" for tasks about hair."""
+        """Part name -> bool [B,H,W]; exclusive parts, and "label" for labels about hair."""
         part = torch.full((len(names), self.size_px, self.size_px), PARTS.index("background"), dtype=torch.uint8)
         hair = torch.zeros(part.shape, dtype=torch.bool)
         for row, name in enumerate(names):
@@ -200,13 +211,13 @@ class CelebA(Dataset):
                     if of_file == "hair":
                         hair[row] = mask
         masks = {name: part == number for number, name in enumerate(PARTS)}
-        return {**masks, "label": hair} if self.task in HAIR_TASKS else masks
+        return {**masks, "label": hair} if self.label in HAIR_LABELS else masks
 
 
-def labels(attributes: Tensor, task: str) -> tuple[Tensor, Tensor]:
+def labels(attributes: Tensor, label: str) -> tuple[Tensor, Tensor]:
     """bool [n,40] -> class int64 [n] and which images to keep bool [n]; exactly one hair attribute, or any value of one attribute."""
-    if task != "hair":
-        return attributes[:, ATTRIBUTES.index(task)].long(), torch.ones(len(attributes), dtype=torch.bool)
+    if label != HAIR_COLOR:
+        return attributes[:, ATTRIBUTES.index(label)].long(), torch.ones(len(attributes), dtype=torch.bool)
     of_hair = attributes[:, [ATTRIBUTES.index(name) for name in HAIR.values()]]
     return of_hair.long().argmax(1), of_hair.sum(1) == 1
 

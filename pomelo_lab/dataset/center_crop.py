@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -46,15 +46,19 @@ class Crop(NamedTuple):
         return place[(place[:, 2:] > place[:, :2]).all(1)]
 
 
-def read_cropped(path: Path, resize_px: int, size_px: int) -> tuple[Tensor, Crop, tuple[int, int]]:
-    """Decode, resize (PIL's bilinear, antialiased) and cut. Returns: uint8 [3,size_px,size_px], the crop, the file's (width, height)."""
+def read_cropped(path: Path, resize_px: int, size_px: int, mode: str = "RGB") -> tuple[Tensor, Crop, tuple[int, int]]:
+    """Decode as RGB or gray (mode L), resize (PIL's bilinear, antialiased) and cut.
+
+    Returns: uint8 [3,size_px,size_px] (gray: [1,...]), the crop, the file's (width, height).
+    """
     from PIL.Image import Resampling
 
-    image = open_image(path)
+    image = open_image(path, mode)
     crop = Crop.of(*image.size, resize_px, size_px)
     resized = image.resize((crop.width, crop.height), Resampling.BILINEAR)
     cut = resized.crop((crop.left, crop.top, crop.left + size_px, crop.top + size_px))
-    return torch.from_numpy(np.array(cut)).permute(2, 0, 1).contiguous(), crop, image.size
+    values = torch.from_numpy(np.array(cut)).reshape(size_px, size_px, -1)
+    return values.permute(2, 0, 1).contiguous(), crop, image.size
 
 
 class Listing(NamedTuple):
@@ -78,6 +82,8 @@ class CroppedFiles(Dataset):
         size_px: side of the square that is cut from its centre.
     Raises: FileNotFoundError (path, layout, source) or ValueError naming the argument or the file and line.
     """
+
+    mode: ClassVar[str] = "RGB"  # that files are read in; L = gray
 
     root: LocalPath
     split: Split = "test"
@@ -103,7 +109,7 @@ class CroppedFiles(Dataset):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
-        resize, size = given["resize_px"], given["size_px"]
+        resize, size = given["resize_px"] or given["size_px"], given["size_px"]
         return [f"size_px must be <= resize_px, got {size} and {resize}: the crop lies inside the resized image"] if size > resize else []
 
     @property
@@ -140,7 +146,7 @@ class CroppedFiles(Dataset):
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         crops, sizes = [], []
         for i, row in enumerate(rows):
-            image[i], crop, size = read_cropped(self._folder / self._files[row], self.resize_px, self.size_px)
+            image[i], crop, size = read_cropped(self._folder / self._files[row], self.resize_px or self.size_px, self.size_px, self.mode)
             crops.append(crop)
             sizes.append(size)
         batch = Batch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -57,6 +57,14 @@ class Metric(Component, ABC):
     random: ClassVar[bool] = False
 
     n_images: Count | None = None
+
+    @classmethod
+    def dataset_problems(cls, given: Mapping[str, Any], dataset: type[Dataset]) -> Iterable[str]:
+        """What is wrong with arguments on the job's kind of data set, in words that follow the metric's key and a dot.
+
+        Args: given: every argument, defaults included, components as their config nodes.
+        """
+        return ()
 
     @abstractmethod
     def score(self, case: Case) -> dict[str, Tensor]:

@@ -23,8 +23,10 @@ class CounterfactualMetric(Metric, ABC):
         population: whom it counts: all images; "successes", whose class the explainer says it reached; "correct", whose label the classifier had
             right; or both. The number of images in a summary is theirs.
     Shapes: score gives "counted" [B] beside its values; images that do not count have NaN, and that is not an undefined score.
+    matched: whether it may also be asked for the images that several methods reached (results/matched.py).
     """
 
+    matched: ClassVar[bool] = True
     needs = frozenset({"explanation", "classifier"})
 
     population: Population = "all"
@@ -75,6 +77,7 @@ class FlipRate(CounterfactualMetric):
 
     direction: ClassVar = "higher"
     symbol = "FR"
+    matched = False  # a share of all images
 
     of: Literal["image", "float"] = "image"
 

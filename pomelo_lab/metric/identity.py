@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,39 +20,76 @@ from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)
-class FeatureSimilarity(CounterfactualMetric):
-    """Mean cosine between the features of image and counterfactual.
-
-    Source: FS and S3 of Jeanneret et al. (2023), which differ in the network: VGGFace2's ResNet-50 on successes, SimSiam's encoder on images that
-        were classified correctly. Departures: the network; under another name therefore.
-    Args: network: whose penultimate features are compared; not the explained classifier.
-    Cost: two forwards of the network per image.
-    """
+class Likeness(CounterfactualMetric, ABC):
+    """Mean cosine between the features of image and counterfactual."""
 
     direction: ClassVar = "higher"
-    symbol = "FS"
 
-    network: NetworkClassifier
     population: Population = "successes"
 
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """[B,C,H,W] -> [B,D]."""
+
     def cosine(self, one: Tensor, other: Tensor) -> Tensor:
-        box = view(self.network, "white_box", 256, one.device)
-        return F.cosine_similarity(box.feature(one).double(), box.feature(other).double(), dim=1)
+        return F.cosine_similarity(self.features(one).double(), self.features(other).double(), dim=1)
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         return {"value": self.cosine(case.batch.image, counterfactual)}
 
 
 @dataclass(kw_only=True)
-class FVA(FeatureSimilarity):
+class Verification(Likeness, ABC):
+    """Whether the cosine says that both are one person.
+
+    Shapes: score also gives "cosine" [B].
+    """
+
+    @abstractmethod
+    def level(self, case: Case) -> float:
+        """The cosine above which they are."""
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        cosine = self.cosine(case.batch.image, counterfactual)
+        return {"value": (cosine > self.level(case)).double(), "cosine": cosine.float()}
+
+
+@dataclass(kw_only=True)
+class FeatureSimilarity(Likeness):
+    """Mean cosine in features of a network of our own.
+
+    Source: FS and S3 of Jeanneret et al. (2023), which differ in the network: VGGFace2's ResNet-50 on successes, SimSiam's encoder on images that
+        were classified correctly. Departures: the network; under another name therefore (FS itself: FaceSimilarity).
+    Args: network: whose penultimate features are compared; not the explained classifier. The shipped identity network knows people of portraits:
+        on other data it is refused, and one trained there takes its place.
+    Cost: two forwards of the network per image.
+    """
+
+    symbol = "FS"
+
+    network: NetworkClassifier
+
+    @classmethod
+    def dataset_problems(cls, given: Mapping[str, Any], dataset: type[Dataset]) -> Iterator[str]:
+        """People that the network never saw."""
+        weights = given["network"].get("weights") if isinstance(given.get("network"), Mapping) else None
+        if str(weights).startswith("zoo:portraits") and not knows_people(dataset):
+            yield f"network.weights must be of a network trained for dataset {dataset.__name__}, got {weights}"
+
+    def features(self, images: Tensor) -> Tensor:
+        return view(self.network, "white_box", 256, images.device).feature(images)
+
+
+@dataclass(kw_only=True)
+class FVA(Verification, FeatureSimilarity):
     """Face verification accuracy: whether a network that knows people takes both for the same.
 
-    Source: paper 004, section 4 (VGGFace2's ResNet-50, cosine above 0.5). Departures: the network, and with it the threshold: None = where it errs as
-        often on pairs of one person as on pairs of two, on portraits whose person is known.
+    Source: paper 004, section 4 (VGGFace2's ResNet-50, cosine above 0.5: FaceVerification). Departures: the network, and with it the threshold:
+        None = where it errs as often on pairs of one person as on pairs of two, on portraits whose person is known; data sets that do not know their
+        people need a number.
     Args:
         threshold: cosine from which on two images show one person.
         n_pairs: pairs of either kind that calibrate it.
-    Shapes: score also gives "cosine" [B].
     """
 
     symbol = "FVA"
@@ -58,18 +97,33 @@ class FVA(FeatureSimilarity):
     threshold: Annotated[float, Range(low=-1, high=1)] | None = None
     n_pairs: Count = 1000
 
+    @classmethod
+    def dataset_problems(cls, given: Mapping[str, Any], dataset: type[Dataset]) -> Iterator[str]:
+        """Nobody to calibrate the threshold with."""
+        yield from super().dataset_problems(given, dataset)
+        if given["threshold"] is None and not knows_people(dataset):
+            yield f"threshold must be given for dataset {dataset.__name__}, whose people are not known"
+
+    @property
+    def fits(self) -> bool:
+        return self.threshold is None
+
     def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
-        if self.threshold is not None:
-            return {"threshold": torch.tensor(self.threshold), "equal_error": torch.tensor(torch.nan)}
         same, other = people_pairs(training, self.n_pairs)
         first = same[: self.n_pairs].to(classifier.device)
         genuine, impostor = (self.cosine(first, images.to(classifier.device)) for images in (same[self.n_pairs :], other))
         threshold, error = equal_error(genuine, impostor)
         return {"threshold": torch.tensor(threshold), "equal_error": torch.tensor(error)}
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        cosine = self.cosine(case.batch.image, counterfactual)
-        return {"value": (cosine > case.reference["threshold"].to(cosine)).double(), "cosine": cosine.float()}
+    def level(self, case: Case) -> float:
+        return float(case.reference["threshold"]) if self.threshold is None else self.threshold
+
+
+def knows_people(dataset: type[Dataset]) -> bool:
+    """Whether a data set tells who is portrayed."""
+    from pomelo_lab.dataset.portraits import Portraits
+
+    return issubclass(dataset, Portraits)
 
 
 def people_pairs(dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
@@ -77,10 +131,9 @@ def people_pairs(dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
 
     Raises: ValueError for data sets that do not know who is portrayed.
     """
-    from pomelo_lab.dataset.portraits import Portraits
     from pomelo_lab.dataset.portraits_identities import PortraitsIdentities
 
-    if not isinstance(dataset, Portraits):
+    if not knows_people(type(dataset)):
         raise ValueError(f"metric FVA: threshold must be given for dataset {type(dataset).__name__}, whose people are not known")
     people = PortraitsIdentities(split="val", size_px=dataset.size_px, seed=dataset.seed + 1, n_people=n, n_val=3 * n)
     return people.unmasked(range(2 * n)).image, people.unmasked([2 * n + (i + 1) % n for i in range(n)]).image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -14,6 +15,7 @@ from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.classifier.layer_distance import layer_distance
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric
+from pomelo_lab.metric.lpips import LPIPSDistance
 from pomelo_lab.types import Case, Perturbations
 
 
@@ -39,12 +41,27 @@ class CounterfactualLPIPS(CounterfactualMetric):
 
 
 @dataclass(kw_only=True)
-class Diversity(Metric):
-    """sigma_L: mean perceptual distance between the counterfactuals of an image under several seeds.
+class LPIPS(LPIPSDistance, CounterfactualMetric):
+    """Published perceptual distance between image and counterfactual.
+
+    Source: see LPIPSDistance; VGG as in paper 003's loss. Departures: none.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "LPIPS"
+    instead = "metrics=counterfactual (lpips_oracle)"
+
+    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        return {"value": self.distance(case.batch.image, counterfactual)}
+
+
+@dataclass(kw_only=True)
+class SeedDiversity(Metric, ABC):
+    """Mean perceptual distance between the counterfactuals of an image under several seeds.
 
     Source: paper 004, section 4.4 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code averages over the
         n (n - 1) / 2 pairs, 1.5 times as much for five runs; the equation speaks of all counterfactuals, the code drops images that do not reach
-        the class in every run. Departures: the distance, see CounterfactualLPIPS.
+        the class in every run.
     Args:
         seeds: of the runs.
         normalizer: "pairs" (the code) or "paper" (the equation).
@@ -53,11 +70,8 @@ class Diversity(Metric):
     """
 
     direction: ClassVar = "higher"
-    symbol = "sigma_L"
     needs = frozenset({"explanations"})
 
-    oracle: NetworkClassifier
-    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     normalizer: Literal["pairs", "paper"] = "pairs"
     population: Literal["all", "successes"] = "all"
@@ -65,17 +79,22 @@ class Diversity(Metric):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Nothing to compare."""
+        yield from super().config_problems(given)
         if len(given["seeds"]) < 2:
             yield f"seeds must hold two or more, got {given['seeds']}"
+
+    @abstractmethod
+    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+        """[B,C,H,W] twice -> [B]."""
 
     def overrides(self) -> list[dict[str, Any]]:
         return [{"seed": seed} for seed in self.seeds]
 
     def score(self, case: Case) -> dict[str, Tensor]:
         if any(one.counterfactual is None for one in case.explanations):
-            raise ValueError("metric Diversity needs counterfactuals, and the explainer gives none")
+            raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
         images = [Perturbations.dequantize(Perturbations.quantize(one.counterfactual)) for one in case.explanations]
-        pairs = torch.stack([layer_distance(self.oracle, self.layers, a, b) for a, b in combinations(images, 2)], 1).double()
+        pairs = torch.stack([self.distance(a, b) for a, b in combinations(images, 2)], 1).double()
         n = len(images)
         counted = torch.ones(len(pairs), device=pairs.device)
         if self.population == "successes":
@@ -85,3 +104,33 @@ class Diversity(Metric):
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
         return mean_summary(rows["value"][rows["counted"] > 0.5])
+
+
+@dataclass(kw_only=True)
+class Diversity(SeedDiversity):
+    """The diversity in layers of our own oracle: sigma_l_oracle, never to be compared with a published sigma_L.
+
+    Source: see SeedDiversity. Departures: the distance, see CounterfactualLPIPS.
+    Args:
+        oracle: the network whose features are used; not the explained classifier.
+        layers: names of its modules, their outputs summed up.
+    """
+
+    symbol = "sigma_L_oracle"
+
+    oracle: NetworkClassifier
+    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
+
+    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+        return layer_distance(self.oracle, self.layers, one, other)
+
+
+@dataclass(kw_only=True)
+class SigmaL(LPIPSDistance, SeedDiversity):
+    """sigma_L: the diversity by the published distance, on VGG as in the paper.
+
+    Source: see SeedDiversity and LPIPSDistance. Departures: none.
+    """
+
+    symbol = "sigma_L"
+    instead = "metrics=diversity (sigma_l_oracle)"

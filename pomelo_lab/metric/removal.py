@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +12,9 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.classifier.layer_distance import layer_distance
-from pomelo_lab.config.hints import Local, OptionalPath
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.fidelity import Branch
+from pomelo_lab.metric.lpips import LPIPSDistance
 from pomelo_lab.sampler.base import Filler
 from pomelo_lab.types import Batch, Case, Segments
 
@@ -111,47 +110,20 @@ class RemovalMSSSIM(Removal):
 
 
 @dataclass(kw_only=True)
-class RemovalLPIPS(Removal):
-    """Learned perceptual distance, by torchmetrics; higher = more was removed.
+class RemovalLPIPS(LPIPSDistance, Removal):
+    """Learned perceptual distance; higher = more was removed.
 
-    Source: Zhang et al. (2018), https://arxiv.org/abs/1801.03924; its linear heads come with torchmetrics. Departures: none.
-    Args:
-        weights: state dict of torchvision's backbone (alexnet-owt-7be5be79.pth, vgg16-397923af.pth or squeezenet1_1-b8a52dc0.pth); nothing is
-            downloaded.
-        net: that backbone.
-    Raises: ValueError naming the key when the file is missing or is another network's.
+    Source: see LPIPSDistance. Departures: none.
     """
 
     direction: ClassVar = "higher"
     symbol = "LPIPS"
+    instead = "metrics=removal (lpips_oracle)"
 
-    weights: Annotated[OptionalPath, Local()] = None
     net: Literal["alex", "vgg", "squeeze"] = "alex"
 
-    @cached_property
-    def network(self) -> Any:
-        from pathlib import Path
-
-        from pomelo_lab.classifier.torchvision_ops import ensure
-
-        key = "metric RemovalLPIPS: weights"
-        if self.weights is None or not Path(self.weights).expanduser().is_file():
-            raise ValueError(f"{key} must be a file with the {self.net} backbone of torchvision, got {self.weights}; without one use lpips_oracle")
-        ensure()
-        from torchmetrics.functional.image.lpips import _LPIPS  # the public classes download the backbone
-
-        network = _LPIPS(net=self.net, pnet_rand=True)
-        given = torch.load(Path(self.weights).expanduser(), map_location="cpu", weights_only=True)
-        wanted = network.net.state_dict()
-        found = {name: given.get(f"features.{name.split('.', 1)[1]}") for name in wanted}  # slice2.3.weight is layer 3 of the features
-        if wrong := [name for name, value in found.items() if value is None or value.shape != wanted[name].shape]:
-            raise ValueError(f"{key}: {self.weights} does not fit the {self.net} backbone of torchvision, first at {wrong[0]}")
-        network.net.load_state_dict(found)
-        return network
-
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
-        with torch.no_grad():
-            return self.network.to(image.device)(filled, image, normalize=True).flatten()
+        return self.distance(filled, image)
 
 
 @dataclass(kw_only=True)

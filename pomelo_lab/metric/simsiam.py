@@ -3,66 +3,46 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Forwards
 from pomelo_lab.classifier.torchvision import IMAGENET_MEAN, IMAGENET_STD
 from pomelo_lab.classifier.torchvision_ops import ensure
-from pomelo_lab.config.hints import WeightsPath
-from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
-from pomelo_lab.metric.identity import FeatureSimilarity
-from pomelo_lab.types import Case
+from pomelo_lab.metric.counterfactual import Population
+from pomelo_lab.metric.identity import FeatureSimilarity, Likeness
+from pomelo_lab.metric.published import PublishedNetwork
 from pomelo_lab.weights import load
 
 
 @dataclass(kw_only=True)
-class S3(CounterfactualMetric):
+class S3(PublishedNetwork, Likeness):
     """Mean cosine between SimSiam's projections of image and counterfactual, whether the class was reached or not.
 
     Source: Jeanneret et al. (2023) and its code: the projector's output of SimSiam's ResNet-50 (Chen & He 2021, https://arxiv.org/abs/2011.10566),
         images of their own size, scaled as for ImageNet. Departures: none.
     Args: weights: SimSiam's checkpoint of the pre-training (checkpoint_0099.pth.tar, 100 epochs at batch 256: encoder with its projector; a
-        classification checkpoint has none); nothing is downloaded.
-    Shapes: projections [B,2048].
+        classification checkpoint has none).
+    Shapes: features [B,2048].
     Cost: two forwards of a ResNet-50 per image.
-    Raises: ValueError naming the key when no file is given, and with the first names that differ when it is another network's.
     """
 
-    direction: ClassVar = "higher"
+    file = "SimSiam's ResNet-50 checkpoint (checkpoint_0099.pth.tar)"
+    instead = "metrics=s3_oracle"
     symbol = "S3"
 
     population: Population = "correct"
-    weights: WeightsPath = None
-    network: nn.Module = field(init=False, repr=False, compare=False)
 
-    @classmethod
-    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """No file: no other network may bear the name."""
-        if given["weights"] is None:
-            yield "weights must be SimSiam's ResNet-50 checkpoint (checkpoint_0099.pth.tar), got None; without one use metrics=s3_oracle"
+    def untrained(self) -> nn.Module:
+        return encoder()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        with torch.random.fork_rng(devices=[]):
-            self.network = encoder()
-        load(self.network, self.weights, "SimSiam's ResNet-50 with its projector", "metric S3: weights", ignore=("predictor",))
-        self.network.eval().requires_grad_(False)
+    def fill(self, key: str) -> None:
+        load(self.network, self.weights, "SimSiam's ResNet-50 with its projector", key, ignore=("predictor",))
 
-    @torch.no_grad()
-    def projected(self, images: Tensor) -> Tensor:
-        """[B,C,H,W] in [0,1] -> [B,2048]."""
-        self.network.to(images.device)
+    def scaled(self, images: Tensor) -> Tensor:
         mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        return Forwards(64)(lambda part: self.network((part - mean) / std), images)
-
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        return {"value": F.cosine_similarity(self.projected(case.batch.image), self.projected(counterfactual), dim=1)}
+        return (images - mean) / std
 
 
 @dataclass(kw_only=True)

@@ -60,3 +60,22 @@ def test_mistakes_are_found_in_the_config():
     ]
     with pytest.raises(ValueError, match="classifier.architecture 'resnet81' is unknown"):
         TorchvisionClassifier(architecture="resnet81", num_classes=2)
+
+
+@pytest.mark.parametrize(("normalization", "mean", "std"), [("half", [0.5] * 3, [0.5] * 3), ("none", [0.0] * 3, [1.0] * 3)])
+def test_densenet_by_a_weights_file_with_another_scaling(tmp_path, normalization, mean, std):
+    from torchvision.models import get_model
+
+    theirs = get_model("densenet121", weights=None, num_classes=40).eval()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    given = {"architecture": "densenet121", "weights": str(tmp_path / "theirs.pth"), "normalization": normalization}
+    ours, x = TorchvisionClassifier(column=31, n_outputs=40, **given), torch.rand(2, 3, 64, 64)
+    expected = theirs((x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])[:, 31].sigmoid()
+    torch.testing.assert_close(ours.probability(x)[:, 1], expected, atol=1e-5, rtol=1e-4)
+    assert ours.head.out_features == 40 and ours.feature(x).shape == (2, 1024)
+
+
+@pytest.mark.parametrize("normalization", ["imagenet", "half", "none"])
+def test_a_gray_image_is_repeated_to_three_channels(normalization):
+    classifier, gray = TorchvisionClassifier(num_classes=2, normalization=normalization), torch.rand(2, 1, 64, 64)
+    assert torch.equal(classifier.logit(gray), classifier.logit(gray.expand(-1, 3, -1, -1)))

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pomelo_lab.dataset.celeba_files import ATTRIBUTES
+from pomelo_lab.dataset.chexpert import OBSERVATIONS
 
 # file name -> (partition 0 train, 1 val, 2 test; attributes that are present)
 CELEBA_ROWS: dict[str, tuple[int, tuple[str, ...]]] = {
@@ -26,6 +27,19 @@ CELEBA_ROWS: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 # CelebA-HQ number -> CelebA file name (not in the same order, as in the real mapping)
 HQ_ROWS = {0: "000008.jpg", 1: "000003.jpg", 2: "000006.jpg", 3: "000009.jpg", 4: "000005.jpg", 2001: "000007.jpg", 2002: "000001.jpg"}
+
+# path below CheXpert's folder -> observations that reports state, 1.0, 0.0 or -1.0; the others are blank
+CHEXPERT_ROWS: dict[str, dict[str, str]] = {
+    "train/patient00001/study1/view1_frontal.jpg": {"No Finding": "1.0", "Support Devices": "1.0"},
+    "train/patient00002/study1/view1_frontal.jpg": {"Pleural Effusion": "1.0", "Edema": "-1.0"},
+    "train/patient00002/study1/view2_lateral.jpg": {"Pleural Effusion": "1.0", "Edema": "-1.0"},
+    "train/patient00002/study2/view1_frontal.jpg": {"Pleural Effusion": "-1.0", "Edema": "1.0"},
+    "train/patient00003/study1/view1_frontal.jpg": {"Pleural Effusion": "0.0"},
+    "valid/patient64541/study1/view1_frontal.jpg": {"Cardiomegaly": "1.0", "Pleural Effusion": "0.0"},
+    "valid/patient64542/study1/view1_frontal.jpg": {"Pleural Effusion": "1.0"},
+    "valid/patient64542/study1/view2_lateral.jpg": {"Pleural Effusion": "1.0"},
+    "test/patient64741/study1/view1_frontal.jpg": {"Pleural Effusion": "1.0"},
+}
 
 
 def picture(seed: int, width: int, height: int, channels: int = 3) -> Image.Image:
@@ -88,6 +102,30 @@ def make_celebamask_hq(root: Path, rows: Mapping[int, str] = HQ_ROWS, no_hair: S
         for part, mask in parts.items():
             Image.fromarray(np.repeat(mask[..., None], 3, axis=2)).save(folder / f"{number:05d}_{part}.png")
     (root / "CelebA-HQ-to-CelebA-mapping.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def make_chexpert(
+    root: Path, release: str = "CheXpert-v1.0-small", rows: Mapping[str, Mapping[str, str]] = CHEXPERT_ROWS, size: tuple[int, int] = (80, 64)
+) -> Path:
+    """CheXpert's folder: gray images and a list per split; the list of test has neither the release in its paths nor the views."""
+    folder = root / release
+    for number, (file, _) in enumerate(rows.items()):
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(number, *size, channels=1).save(path, quality=95)
+    for split, name in (("train", "train.csv"), ("valid", "valid.csv"), ("test", "test_labels.csv")):
+        of_split = {file: stated for file, stated in rows.items() if file.startswith(f"{split}/")}
+        header, table = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *OBSERVATIONS], []
+        for file, stated in of_split.items():
+            frontal = file.endswith("frontal.jpg")
+            about = ["Female", "68", "Frontal" if frontal else "Lateral", "AP" if frontal else ""]
+            table.append([f"{release}/{file}", *about, *(stated.get(observation, "") for observation in OBSERVATIONS)])
+        if split == "test":
+            header = ["Path", *OBSERVATIONS]
+            table = [[file, *(stated.get(observation, "0.0") for observation in OBSERVATIONS)] for file, stated in of_split.items()]
+        with open(folder / name, "w", newline="") as file:
+            csv.writer(file).writerows([header, *table])
     return root
 
 

@@ -29,12 +29,12 @@ def hq(root, masks_root, **given) -> CelebA:
     return CelebA(**{"root": str(root), "frame": "hq", "masks_root": str(masks_root), "masked_only": True, **given})
 
 
-@pytest.mark.parametrize("given", [{}, {"split": "train", "task": "Male"}, {"size_px": 16, "crop_px": 100}])
+@pytest.mark.parametrize("given", [{}, {"split": "train", "label": "Male"}, {"size_px": 16, "crop_px": 100}])
 def test_contract_of_the_aligned_frame(root, given):
     check_contract(CelebA(root=str(root), **given), CelebA(root=str(root), **given))
 
 
-@pytest.mark.parametrize("given", [{}, {"masked_only": False}, {"task": "Smiling", "size_px": 32}])
+@pytest.mark.parametrize("given", [{}, {"masked_only": False}, {"label": "Smiling", "size_px": 32}])
 def test_contract_of_the_hq_frame(root, masks_root, given):
     check_contract(hq(root, masks_root, **given), hq(root, masks_root, **given))
 
@@ -53,9 +53,9 @@ def test_hair_colour_by_the_official_partition_without_ambiguous_images(root):
         assert {name[-6:]: data.class_names[k] for name, k in zip(batch.image_id, batch.label.tolist(), strict=True)} == rows
 
 
-def test_a_binary_task_keeps_every_image(root):
-    data = CelebA(root=str(root), task="Smiling")
-    assert data.class_names == ("not_Smiling", "Smiling")
+def test_an_attribute_as_label_keeps_every_image(root):
+    data = CelebA(root=str(root), label="Smiling")
+    assert data.class_names == CelebA.classes({"label": "Smiling"}) == ("not Smiling", "Smiling")
     assert data.batch(range(len(data))).label.tolist() == [1, 0, 1, 0, 0, 1]  # 3 to 8
 
 
@@ -64,7 +64,7 @@ def test_labels_of_all_hair_combinations():
     columns = [ATTRIBUTES.index(name) for name in ("Blond_Hair", "Black_Hair", "Gray_Hair", "Brown_Hair", "Bald")]
     for code in range(32):
         table[code, columns] = torch.tensor([bool(code >> bit & 1) for bit in range(5)])
-    label, kept = labels(table, "hair")
+    label, kept = labels(table, "hair_color")
     assert kept.nonzero().flatten().tolist() == [1, 2, 4, 8, 16] and label[kept].tolist() == [0, 1, 2, 3, 4]
 
 
@@ -135,9 +135,9 @@ def test_images_without_hair_are_dropped_only_when_masks_are_asked_for(tmp_path,
     assert len(without) == 4 and not without.batch([0]).masks and without.part_names == ()
 
 
-def test_only_tasks_about_hair_have_the_label_mask(root, masks_root):
-    assert "label" in hq(root, masks_root, task="Blond_Hair").batch([0]).masks
-    assert "label" not in hq(root, masks_root, task="Smiling").batch([0]).masks
+def test_only_labels_about_hair_have_the_label_mask(root, masks_root):
+    assert "label" in hq(root, masks_root, label="Blond_Hair").batch([0]).masks
+    assert "label" not in hq(root, masks_root, label="Smiling").batch([0]).masks
 
 
 def test_official_mask_folders(tmp_path):
@@ -168,7 +168,7 @@ def test_digest_ignores_the_place_and_sees_labels_and_files(tmp_path, root, mask
     Image.new("RGB", (178, 218)).save(root / "img_align_celeba/000003.jpg")
     masked = hq(root, masks_root).digest()
     Image.new("RGB", (64, 64)).save(masks_root / "CelebAMask-HQ-mask-anno/0/00001_hair.png")
-    others = [CelebA(root=str(root)), CelebA(root=str(root), task="Male"), CelebA(root=str(root), split="test")]
+    others = [CelebA(root=str(root)), CelebA(root=str(root), label="Male"), CelebA(root=str(root), split="test")]
     others += [hq(root, masks_root), hq(root, masks_root, masked_only=False)]
     digests = [first, relabelled, masked, *(data.digest() for data in others)]
     assert len(set(digests)) == len(digests)
@@ -186,7 +186,7 @@ def test_features_follow_the_arguments():
         ({"masked_only": True}, r"dataset\.masked_only needs frame: hq"),
         ({"frame": "hq"}, r"dataset\.masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder"),
         ({"frame": "hq", "masks_root": "x", "crop_px": 178}, r"dataset\.crop_px must be null with frame 'hq'"),
-        ({"task": "Smilling"}, r"dataset\.task must be 'hair' or one of .*did you mean 'Smiling'"),
+        ({"label": "Smilling"}, r"dataset\.label must be hair_color or one of .*did you mean 'Smiling'"),
         ({"frame": "HQ"}, r"dataset\.frame must be one of 'aligned', 'hq', got 'HQ'"),
     ],
 )
@@ -253,5 +253,15 @@ def test_lists_that_do_not_fit_together_are_named(root):
 
 def test_a_split_without_usable_images_is_an_error(tmp_path):
     root = make_celeba(tmp_path, {"000001.jpg": (1, ("Bald",)), "000002.jpg": (2, ())})
-    with pytest.raises(ValueError, match="no image of split 'test' has an unambiguous label"):
+    with pytest.raises(ValueError, match="no image of split 'test' has an unambiguous hair_color"):
         CelebA(root=str(root), split="test")
+
+
+def test_hq_without_masks_needs_no_mask_file(root, masks_root):
+    shutil.rmtree(masks_root / "CelebAMask-HQ-mask-anno")
+    data = hq(root, masks_root, masked_only=False, label="Smiling")
+    assert data.batch(range(len(data))).label.tolist() == [1, 1, 0, 1, 0]  # HQ 0, 1, 4 smile; 2 and 2001 do not
+
+
+def test_training_without_labels_sees_the_label_only_where_it_chooses_images():
+    assert CelebA.label_arguments({}) == () and CelebA.label_arguments({"label": "Young"}) == ("label",)

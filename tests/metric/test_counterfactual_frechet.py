@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pomelo_lab.metric.counterfactual_frechet import CounterfactualFrechet, frechet
+from pomelo_lab.metric.frechet import distance, moments
 from tests.metric.counterfactuals import case_of
 from tests.tiny import TinyLinear
 
@@ -35,13 +36,22 @@ def test_torchmetrics_arithmetic():
     assert frechet(a, b) == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_fewer_images_than_features():
+    """The same value by a smaller decomposition."""
+    found = rows(12, 40, shift=0.3, scale=2.0)
+    one, other = found["original"][:9], found["made"]
+    assert frechet(one, other) == pytest.approx(distance(moments(one), moments(other)), rel=1e-5)
+    assert frechet(other, other) == pytest.approx(0, abs=1e-9)
+
+
 def test_successes_equal_numbers_and_splits(caplog):
     counted = (torch.arange(200) % 2 == 0).float()
     some = rows(counted=counted)
     assert metric().summarize(some, {}).mean == pytest.approx(frechet(some["original"], some["made"][::2]))
     plus = metric(n_equal=50).summarize(some, {})
     assert plus.n == 50 and plus.mean == pytest.approx(frechet(some["original"], some["made"][::2][:50]))
-    assert math.isnan(metric(n_equal=101).summarize(some, {}).mean) and metric(n_equal=3).symbol == "FD+_oracle"
+    assert math.isnan(metric(n_equal=101).summarize(some, {}).mean)
+    assert [metric(**options).symbol for options in ({}, {"n_equal": 3}, {"n_splits": 2})] == ["FD_oracle", "FD+_oracle", "sFD_oracle"]
     halves = metric(n_splits=4).summarize(some, {})
     assert halves.std > 0 and halves.mean > metric().summarize(some, {}).mean
     assert "rank-deficient" not in caplog.text

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from pomelo_lab.config.check import ConfigError
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.metric.identity import FVA, FeatureSimilarity, equal_error, people_pairs
 from tests.metric.counterfactuals import case_of
+from tests.running import config
 from tests.tiny import TinyDataset, TinyLinear
 
 
@@ -25,7 +27,23 @@ def test_verification_at_a_threshold():
     case = case_of(reference={"threshold": torch.tensor(0.75)})
     found = FVA(network=network()).score(case)
     assert torch.equal(found["value"], (found["cosine"] > 0.75).double())
-    assert FVA(network=network(), threshold=0.5).fit(None, None, None)["threshold"] == 0.5
+    given = FVA(network=network(), threshold=0.75)
+    assert torch.equal(given.score(case_of())["value"], found["value"])  # without a reference
+    assert not given.fits and FVA(network=network()).fits
+
+
+def test_people_that_nobody_knows_are_found_before_anything_runs(tmp_path):
+    """On data of other people: a threshold that cannot be calibrated, and the identity network of the portraits."""
+    celeba = ("dataset=celeba", "dataset.root=nowhere", "sampler=none", "explainer=dime", "metrics=counterfactual")
+    with pytest.raises(ConfigError) as caught:
+        config(tmp_path, *celeba)
+    text = str(caught.value)
+    assert "metrics.fva_oracle.threshold must be given for dataset CelebA, whose people are not known; drop it with ~metrics.fva_oracle" in text
+    for key in ("fva_oracle", "fs_oracle"):
+        assert f"metrics.{key}.network.weights must be of a network trained for dataset CelebA, got zoo:portraits_identity" in text
+    own = [f"metrics.{key}.network.weights=own.safetensors" for key in ("fva_oracle", "fs_oracle")]
+    assert config(tmp_path, *celeba, *own, "metrics.fva_oracle.threshold=0.4")
+    assert config(tmp_path, "dataset=portraits", "sampler=none", "explainer=dime", "metrics=counterfactual")
 
 
 def test_equal_error():

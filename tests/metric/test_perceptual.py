@@ -15,12 +15,12 @@ def test_an_image_is_no_distance_from_itself():
     assert float(score["value"].max()) < 1e-12
 
 
-def several(n=3, flipped=None):
+def several(n=3, flipped=None, shape=(3, 8, 8)):
     target = torch.zeros(4, dtype=torch.long)
     extra = [{"flipped": torch.ones(4)} for _ in range(n)]
     if flipped is not None:
         extra[1] = {"flipped": flipped}
-    found = tuple(Explanation(target=target, counterfactual=tiny_image(4, seed=k), extra=extra[k]) for k in range(n))
+    found = tuple(Explanation(target=target, counterfactual=tiny_image(4, shape, seed=k), extra=extra[k]) for k in range(n))
     return Case(batch=None, explanations=found)
 
 
@@ -33,5 +33,6 @@ def test_diversity_and_its_two_normalisers():
     torch.testing.assert_close(pairs.float(), expected, atol=1e-6, rtol=0)
     some = Diversity(**options, population="successes").score(several(flipped=torch.tensor([1.0, 0, 1, 0])))
     assert some["value"].isnan().tolist() == [False, True, False, True] and Diversity(**options).overrides() == [{"seed": s} for s in (0, 1, 2)]
+    assert Diversity(**options).symbol == "sigma_L_oracle"
     with pytest.raises(ValueError, match="seeds must hold two or more"):
         Diversity(**{**options, "seeds": [0]})

@@ -1,0 +1,79 @@
+"""Metrics that score with a published network, filled from a file that the user has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pomelo_lab.batching import Forwards
+from pomelo_lab.config.hints import WeightsPath
+from pomelo_lab.config.signature import Component
+from pomelo_lab.weights import load
+
+
+@dataclass(kw_only=True)
+class PublishedNetwork(Component, ABC):
+    """The part of a metric that knows a published network. Without its file there is no such metric: no other network may bear the name.
+
+    file:    what file that is, for messages.
+    instead: what to use without one.
+    pickled: what to do when the published file is a pickle; "" where it is none.
+    Args: weights: that file, a .safetensors file or a state dict that is read without unpickling; nothing is downloaded.
+    Raises: ValueError naming the key when no file is given, and with the first names that differ when it is another network's.
+    """
+
+    file: ClassVar[str]
+    instead: ClassVar[str]
+    pickled: ClassVar[str] = ""
+
+    weights: WeightsPath = None
+    network: nn.Module = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def described(cls, given: Mapping[str, Any]) -> str:
+        """The file in words."""
+        return cls.file
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """No file, or one that is never read."""
+        yield from super().config_problems(given)
+        if given["weights"] is None:
+            yield f"weights must be {cls.described(given)}, got None; without one use {cls.instead}"
+        elif cls.pickled and str(given["weights"]).endswith(".pkl"):
+            yield f"weights must be a .safetensors or .pth state dict, got {given['weights']}: {cls.pickled}"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        with torch.random.fork_rng(devices=[]):
+            self.network = self.untrained()
+        self.fill(f"metric {type(self).__name__}: weights")
+        self.network.eval().requires_grad_(False)
+
+    @abstractmethod
+    def untrained(self) -> nn.Module:
+        """The network with the file's names, [B,3,H,W] -> what is compared."""
+
+    def fill(self, key: str) -> None:
+        """Read the weights. Raises ValueError naming `key`."""
+        load(self.network, self.weights, self.file, key)
+
+    def scaled(self, images: Tensor) -> Tensor:
+        """[B,3,H,W] in [0,1] as the network wants it."""
+        return images
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """[B,C,H,W] in [0,1] -> [B,D]."""
+        self.network.to(images.device)
+        return Forwards(64)(lambda part: self.network(self.scaled(colour(part))), images)
+
+
+def colour(images: Tensor) -> Tensor:
+    """Gray images in three equal channels, as image files are read for these networks: [B,C,H,W] -> [B,3,H,W]."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

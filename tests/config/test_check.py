@@ -1,0 +1,44 @@
+"""Choices that are right by themselves and wrong together."""
+
+import pytest
+
+from pomelo_lab.config.check import ConfigError
+from tests.running import config
+
+PORTRAITS = ("dataset=portraits", "dataset.label=Smiling", "metrics=none")
+
+
+def problems(tmp_path, *overrides) -> str:
+    """What the config check says, or nothing."""
+    try:
+        config(tmp_path, *overrides)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("column", ["Smiling", "${dataset.label}", "3 classifier.n_outputs=7"])
+def test_one_output_goes_with_the_label(tmp_path, column):
+    assert problems(tmp_path, *PORTRAITS, *f"classifier.column={column}".split()) == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["classifier.column=Young"], "column=Young explains Young, dataset.label is Smiling: take classifier.column=Smiling"),
+        (["classifier.column=0"], "dataset.label is Smiling: take classifier.column=Smiling; where the outputs are others"),
+        (["classifier.column=Smilling"], "column must be a position or an attribute of Portraits, got 'Smilling', did you mean 'Smiling'?"),
+        (["classifier.column=99"], "classifier.column must be below"),
+        (["classifier.column=Smiling", "classifier.n_outputs=3"], "column must be a position, got 'Smiling': the 3 outputs are not the"),
+        (["classifier.column=Smiling", "dataset.label=hair_color"], "answers two classes, absent and present, dataset Portraits has 5: choose"),
+    ],
+)
+def test_one_output_and_another_label_are_refused(tmp_path, overrides, expected):
+    found = problems(tmp_path, *PORTRAITS, *overrides)
+    assert expected in found and "1 problem" in found
+
+
+def test_without_attributes_the_user_says_how_many_outputs_there_are(tmp_path):
+    folder = ("dataset=image_folder", "dataset.root=x", "metrics=none", "classifier.column=0")
+    assert "classifier.n_outputs is missing: dataset ImageFolder has no attributes" in problems(tmp_path, *folder)
+    assert problems(tmp_path, *folder, "classifier.n_outputs=3") == ""

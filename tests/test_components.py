@@ -1,0 +1,40 @@
+"""What a job fills into its classifier."""
+
+import pytest
+import torch
+
+from pomelo_lab.components import Components
+from pomelo_lab.weights import FILE, save, trains, whole
+from tests.running import config
+
+LABEL = ("dataset=portraits", "dataset.size_px=16", "classifier=plain", "classifier.width=4", "metrics=none")
+
+
+def parts(tmp_path, *overrides) -> Components:
+    return Components(config(tmp_path, *LABEL, "dataset.label=Smiling", *overrides))
+
+
+def test_one_output_is_counted_in_the_attributes_of_the_data_set(tmp_path):
+    found = parts(tmp_path, "classifier.column=${dataset.label}")
+    names = found.dataset.attribute_names
+    assert found.classifier.column == names.index("Smiling") and found.classifier.n_outputs == len(names)
+    assert found.classifier.num_classes == found.dataset.num_classes == 2
+    same = parts(tmp_path, f"classifier.column={names.index('Smiling')}").classifier
+    assert same.digest() == found.classifier.digest() != parts(tmp_path).classifier.digest()
+
+
+def test_outputs_that_are_no_attributes_are_counted_by_the_user(tmp_path):
+    classifier = parts(tmp_path, "classifier.column=2", "classifier.n_outputs=3").classifier
+    assert classifier.network.head.out_features == 3 and classifier.probability(torch.rand(2, 3, 16, 16)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("label", ["Smiling", "Young"])
+def test_outputs_share_the_training_of_the_whole_network(tmp_path, label):
+    multi = parts(tmp_path, "classifier.output=sigmoid", "classifier.init_seed=5")
+    node, dataset = {**multi.config["classifier"], "weights": "auto"}, multi.config["dataset"]
+    save(multi.classifier.network, tmp_path / "weights" / "plain_portraits-1" / FILE, {"component": node, "dataset": dataset})
+    one = parts(tmp_path, f"dataset.label={label}", f"classifier.column={label}", "classifier.init_seed=5", "classifier.weights=auto")
+    images = torch.rand(2, 3, 16, 16)
+    expected = multi.classifier.probability(images)[:, one.dataset.attribute_names.index(label)]
+    torch.testing.assert_close(one.classifier.probability(images)[:, 1], expected)
+    assert trains(one.config["classifier"], dataset) == trains(node, dataset) == trains(whole(node), dataset)
