@@ -16,7 +16,8 @@ class Column:
     """One measured quantity.
 
     metric: key in the suite; "seconds_per_1000" is the cost of perturbing. arrow: as printed, "up", "down" or None.
-    magnitude: 0 is best, signs do not matter. note: where the printed arrow or formula cannot be what was meant.
+    magnitude: 0 is best, signs do not matter. note: where the printed arrow or formula cannot be what was meant. optional: shown where a job
+    scored it (metrics of published networks, which need their files).
     """
 
     metric: str
@@ -27,6 +28,7 @@ class Column:
     digits: int = 3
     magnitude: bool = False
     note: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)

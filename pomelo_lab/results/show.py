@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pomelo_lab.results import render
 from pomelo_lab.results.figure.dispatch import draw_figure
-from pomelo_lab.results.preset import cells, questions
+from pomelo_lab.results.matched import MatchedCell, matched
+from pomelo_lab.results.preset import Cell, cells, questions
 from pomelo_lab.results.published import published
-from pomelo_lab.results.table import build
+from pomelo_lab.results.table import METHODS, build, matches
 
 
-def show(table: str, overrides: Sequence[str] = (), figures: bool = True, console: Any = None) -> Path | None:
+def show(table: str, overrides: Sequence[str] = (), figures: bool = True, console: Any = None, common: bool = False) -> Path | None:
     """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
 
+    Args: common: score counterfactuals on the images that all methods reached.
     Returns: the folder of the written table; None when no cell is done (then it says what is, and the command).
     """
     from rich.console import Console
@@ -25,13 +28,17 @@ def show(table: str, overrides: Sequence[str] = (), figures: bool = True, consol
     console = console or Console(width=None if sys.stdout.isatty() else 160)
     one = published(table)
     found = cells(table, overrides)
+    if common:
+        methods = [c for c in found if any(matches(c, row) for row in one.rows if row.group in METHODS)]
+        found = matched(found, methods)
+        one = replace(one, figure=None, notes=(*one.notes, *narrowed(found)))
     made = build(one, found, overrides)
     if not made.states.get("done"):
         render.nothing_done(made, other_scales(table, overrides), console)
         return None
     render.terminal(made, console)
     outputs = Path(found[0].config["paths"]["outputs"])
-    folder = outputs / "tables" / table / folder_name(made.scale, overrides)
+    folder = outputs / "tables" / table / (folder_name(made.scale, overrides) + (",matched" if common else ""))
     render.write(made, folder)
     console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False)
     if one.figure and figures:
@@ -44,6 +51,12 @@ def folder_name(scale: str, overrides: Sequence[str]) -> str:
     """The scale, and what else differs from the preset: results of other questions are never overwritten."""
     rest = sorted(questions(overrides))
     return ",".join([scale, *(re.sub(r"[^\w.=,-]+", "_", o) for o in rest)])[:120]
+
+
+def narrowed(found: Sequence[Cell]) -> list[str]:
+    """How many images were left, in words."""
+    sizes = sorted({len(c.common) for c in found if isinstance(c, MatchedCell)})
+    return [f"matched: scores of counterfactuals count the images that all methods reached ({' or '.join(map(str, sizes))})"] if sizes else []
 
 
 def other_scales(table: str, overrides: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -59,19 +72,21 @@ def other_scales(table: str, overrides: Sequence[str]) -> list[tuple[str, int, i
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/table.py <id> [overrides]`."""
+    """`python scripts/table.py <id> [--matched] [overrides]`."""
     from hydra.errors import HydraException
 
     from pomelo_lab.results.published import everything
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    common = "--matched" in arguments
+    arguments = [a for a in arguments if a != "--matched"]
     if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
-        print("usage: python scripts/table.py <id> [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
+        print("usage: python scripts/table.py <id> [--matched] [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
         for one in everything().values():
             print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
         return 2
     try:
-        return 0 if show(arguments[0], arguments[1:]) else 1
+        return 0 if show(arguments[0], arguments[1:], common=common) else 1
     except (KeyError, HydraException) as error:
         print(error.args[0] if error.args else error, file=sys.stderr)
         return 2

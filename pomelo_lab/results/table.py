@@ -89,7 +89,9 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
     now = {id(c): state(c) for c in cells}
     by_row = {r.key: [c for c in cells if matches(c, r)] for r in rows}
     done = {key: [c for c in found if now[id(c)] == "done"] for key, found in by_row.items()}
-    columns = (*table.columns, *extra_columns(table, [c for found in done.values() for c in found]))
+    finished = [c for found in done.values() for c in found]
+    shown = [c for c in table.columns if not c.optional or any(c.metric in cell.summary for cell in finished)]
+    columns = (*shown, *extra_columns(table, finished))
     samples: dict[tuple[str, str], Sample | None] = {}
 
     def values(row: str, metric: str) -> Sample | None:

@@ -59,6 +59,8 @@ class FakeJob:
         self.dataset = self
         self.n = n
         self.class_names = ("blond", "black", "gray", "brown", "bald")
+        self.attribute, self.attribute_names = "Smiling", ("Young", "Smiling", "Bald")
+        self.config = {"seed": seed}
 
     def uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(*shape, generator=self.random)
@@ -66,6 +68,8 @@ class FakeJob:
     def score(self, name: str, group: int) -> Shard:
         if name == "label_distribution":
             return Shard({"distribution": self.uniform(self.n, 5).softmax(1).double()})
+        if name == "cd":
+            return Shard({"change": (self.uniform(self.n, 3) * 3).floor() - 1, "counted": torch.ones(self.n)})
         if name == "silhouette":
             return Shard({"feature": self.uniform(self.n, 3, 4)})
         points = 101 if name in ("iou", "emr", "emp") else 9
@@ -73,7 +77,13 @@ class FakeJob:
         return Shard({"value": curve.mean(1), "curve": curve, "fraction": torch.linspace(0, 0.5, points).expand(self.n, -1)})
 
     def reference(self, name: str) -> dict[str, torch.Tensor]:
-        return {"distribution": self.uniform(5).softmax(0)}
+        return {"distribution": self.uniform(5).softmax(0), "correlation": torch.tensor([0.5, 1.0, -0.2])}
+
+    def place(self, attribute: str) -> int:
+        return self.attribute_names.index(attribute)
+
+    def siblings(self, metric: Any) -> list[FakeJob]:
+        return [self, self]
 
     def embedding(self, rows: Any, reference: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return self.uniform(30, 2), self.uniform(30, 2) + 0.5

@@ -36,7 +36,7 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 0.9
         for column, (title, colour, images) in enumerate(pictures):
             axes[0][column].set_title(textwrap.fill(title, 11, break_long_words=False), color=colour, fontsize=8)
             for i in range(n):
-                style.bare(axes[i][column]).imshow(images[i].permute(1, 2, 0).numpy(), interpolation="nearest")
+                style.picture(axes[i][column], images[i])
         for i in range(n):
             axes[i][0].set_ylabel(textwrap.fill(names[i], 8), fontsize=7)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)

@@ -34,7 +34,7 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
         at = 0
         for image, target, methods in blocks.values():
             for i in range(n):
-                style.bare(axes[i][at]).imshow(image[i].permute(1, 2, 0).numpy(), interpolation="nearest")
+                style.picture(axes[i][at], image[i])
                 axes[i][at].set_ylabel(textwrap.fill(target[i], 8), fontsize=7)
             axes[0][at].set_title("Image", fontsize=8)
             for k, (look, found) in enumerate(methods):
@@ -42,13 +42,8 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
                 made.set_title(textwrap.fill(look.label, 12, break_long_words=False), color=look.colour, fontsize=8)
                 change.set_title("change", color=look.colour, fontsize=8)
                 for i in range(n):
-                    first, second = axes[i][at + 1 + 2 * k], axes[i][at + 2 + 2 * k]
-                    style.bare(first).imshow(found.counterfactual[i].permute(1, 2, 0).numpy(), interpolation="nearest")
-                    difference = (0.5 + (found.counterfactual[i] - image[i]) / 2).clamp(0, 1)
-                    style.bare(second).imshow(difference.permute(1, 2, 0).numpy(), interpolation="nearest")
-                    if not found.extra["flipped"][i]:
-                        for side in first.spines.values():
-                            side.set(visible=True, color="#CC0000", linewidth=1.5)
+                    style.picture(axes[i][at + 1 + 2 * k], found.counterfactual[i], framed=not found.extra["flipped"][i])
+                    style.picture(axes[i][at + 2 + 2 * k], (0.5 + (found.counterfactual[i] - image[i]) / 2).clamp(0, 1))
             at += 1 + 2 * len(methods)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path

@@ -33,11 +33,10 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0
     with style.canvas(path, 0.7 + inch * (len(columns) + 1), 0.5 + inch * 1.03 * n) as figure:
         axes = figure.subplots(n, len(columns) + 1, squeeze=False)
         for i, line in enumerate(axes):
-            shown = picture[i].expand(3, -1, -1) if len(picture[i]) == 1 else picture[i]
-            style.bare(line[0]).imshow(shown.permute(1, 2, 0).numpy(), interpolation="nearest")
+            style.picture(line[0], picture[i])
             line[0].set_ylabel(names[target[i]], rotation=0, ha="right", va="center", labelpad=6)
             for (_, overlaid), axis in zip(columns, line[1:], strict=True):
-                style.bare(axis).imshow(overlaid[i].permute(1, 2, 0).numpy(), interpolation="nearest")
+                style.picture(axis, overlaid[i])
         heads = [("Image", "#333333"), *((look.label, look.colour) for look, _ in columns)]
         for axis, (title, colour) in zip(axes[0], heads, strict=True):
             axis.set_title(textwrap.fill(title, 11, break_long_words=False), color=colour, fontsize=8)

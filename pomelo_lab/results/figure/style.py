@@ -200,3 +200,12 @@ def bare(axes: Any) -> Any:
     for side in axes.spines.values():
         side.set_visible(False)
     return axes
+
+
+def picture(axes: Any, image: Tensor, framed: bool = False) -> Any:
+    """An image [1 or 3,H,W] in [0,1] without axes; framed in red, where a counterfactual does not reach its class."""
+    bare(axes).imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    if framed:
+        for side in axes.spines.values():
+            side.set(visible=True, color="#CC0000", linewidth=1.5)
+    return axes

@@ -1,0 +1,60 @@
+"""Which attributes change together with the explained one, beside how they go together in the data (paper 004, Fig. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.metric.attribute_change import correlations
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+Bar = tuple[Tensor, Tensor, Tensor]  # of every attribute [A]: the correlation, and the ends of its interval
+
+
+def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: int = 9, n_resamples: int = 1000) -> Path:
+    """Bars for the data and for each method, of the attributes that correlate most with the explained one in the data; whiskers: 95 % of resamples.
+
+    Args:
+        metric: name of the correlation difference in the suite, whose stored changes are counted.
+        n_resamples: of the images, by which the whiskers are found.
+    """
+    bars, names, truth, query = [], None, None, 0
+    for cell in cells:
+        rows, job = style.stored(cell, metric), cell.job
+        if not rows:
+            continue
+        of = job.metrics[metric]
+        if names is None:
+            names, truth, query = list(of.dataset.attribute_names), job.reference(metric)["correlation"].double().cpu(), of.place(of.attribute)
+        if (change := rows["change"][rows["counted"] > 0.5].double()).shape[0] > 1:
+            bars.append((style.look(cell), resampled(change, query, n_resamples)))
+    if names is None:
+        raise ValueError(f"correlation_bars: none of the finished jobs has scores of {metric}")
+    others = [a for a in truth.abs().argsort(descending=True).tolist() if a != query][:n_attributes]
+    with style.canvas(path, 1.6 + 0.72 * len(others), 3.3) as figure:
+        axis = figure.subplots()
+        width = 0.8 / (1 + len(bars))
+        places = torch.arange(len(others)) - 0.4 + width / 2
+        axis.bar(places, truth[others], width=width, color="#333333", label="in the data")
+        for k, (look, (found, low, high)) in enumerate(bars, start=1):
+            whisker = torch.stack([found - low, high - found])[:, others].clamp_min(0)
+            error = {"yerr": whisker.numpy(), "ecolor": "#555555", "capsize": 1.5, "error_kw": {"lw": 0.8}}
+            axis.bar(places + k * width, found[others], width=width, color=look.colour, label=look.label, **error)
+        axis.axhline(0, color="#555555", lw=0.8)
+        axis.set_xticks(range(len(others)), [names[a].replace("_", " ") for a in others], rotation=40, ha="right", fontsize=8)
+        axis.set(ylabel=f"correlation with\n{names[query].replace('_', ' ')}", ylim=(-1, 1))
+        axis.grid(visible=False, axis="x")
+        style.legend(figure, axis.get_legend_handles_labels()[0])
+    return path
+
+
+def resampled(change: Tensor, query: int, n: int) -> Bar:
+    """Correlations of changes [B,A] with the query's, and the interval that holds 95 % of n resamples of the images."""
+    rows = torch.randint(len(change), (n, len(change)), generator=torch.Generator().manual_seed(0))
+    found = torch.cat([correlations(change[some], query) for some in rows.split(100)])
+    low, high = found.quantile(torch.tensor([0.025, 0.975], dtype=found.dtype), dim=0)
+    return correlations(change[None], query)[0], low, high

@@ -1,0 +1,53 @@
+"""Where the counterfactuals of a method differ from their images, on average over images (paper 003, Fig. 4 left)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+
+def draw(cells: Sequence[Cell], path: Path) -> Path:
+    """A map per method, a row per explained label, all on one scale: mean absolute change of a pixel over the images that reached the class."""
+    found: dict[tuple[str, str], tuple[style.Look, Tensor, int]] = {}
+    for cell in cells:
+        label, (change, n) = str(cell.config["dataset"].get("label", "")), mean_change(cell)
+        if n:
+            found.setdefault((label, style.key(cell)), (style.look(cell), change, n))
+    if not found:
+        raise ValueError("mean_change: none of the finished jobs has counterfactuals that reached their class")
+    labels, methods = (list(dict.fromkeys(name[place] for name in found)) for place in (0, 1))
+    top = max(float(change.max()) for _, change, _ in found.values())
+    inch = 1.35
+    with style.canvas(path, 0.9 + inch * len(methods), 0.4 + inch * 1.12 * len(labels)) as figure:
+        axes = figure.subplots(len(labels), len(methods), squeeze=False)
+        for i, label in enumerate(labels):
+            for k, method in enumerate(methods):
+                style.bare(axes[i][k])
+                if (label, method) in found:
+                    look, change, n = found[label, method]
+                    shown = axes[i][k].imshow(change.numpy(), vmin=0, vmax=top, cmap="magma", interpolation="nearest")
+                    axes[i][k].set_title(textwrap.fill(look.label, 18, break_long_words=False), color=look.colour, fontsize=8)
+                    axes[i][k].set_xlabel(f"{n} images", fontsize=7)
+            axes[i][0].set_ylabel(label.replace("_", " "), fontsize=8)
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="mean absolute change")
+    return path
+
+
+def mean_change(cell: Cell) -> tuple[Tensor, int]:
+    """Mean over a job's successes of the absolute change [H,W], mean over channels; and how many there are."""
+    job, total, n = cell.job, torch.zeros(()), 0
+    for group in range(job.n_groups):
+        found, image = job.explanation(group), job.batch(group).image
+        if found.counterfactual is not None:
+            flipped = (found.extra["flipped"] > 0.5).cpu()
+            total = total + (found.counterfactual - image).abs().mean(1).cpu()[flipped].sum(0)
+            n += int(flipped.sum())
+        job.forget()
+    return total / max(n, 1), n

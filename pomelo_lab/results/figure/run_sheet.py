@@ -1,0 +1,61 @@
+"""Counterfactuals of the same images from several runs side by side (paper 004, Fig. 3: seeds; paper 003, Fig. 2: source images)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+from pomelo_lab.types import Explanation
+
+
+def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str = "seed", n_images: int = 4) -> Path:
+    """A block of columns per method and label, a column per run; a red frame = the class was not reached.
+
+    Args:
+        metric: one that compares the explanations of several runs of a job: those runs are shown. None = the runs are jobs of the preset.
+        by: config key, dotted, that tells the runs apart.
+        n_images: rows, the first images of each job.
+    """
+    blocks: dict[tuple[str, str], list[tuple[style.Look, str, Explanation]]] = {}
+    images, targets = {}, {}
+    for cell in cells:
+        label, job = str(cell.config["dataset"].get("label", "")), cell.job
+        for run, found in runs(cell, metric, by):
+            if found.counterfactual is not None:
+                images[label] = job.batch(0).image[:n_images]
+                targets[label] = [job.dataset.class_names[t] for t in found.target[:n_images].tolist()]
+                blocks.setdefault((label, style.key(cell)), []).append((style.look(cell), run, found))
+        job.forget()
+    if not blocks:
+        raise ValueError("run_sheet: none of the finished jobs has counterfactuals to show")
+    n, inch = min(map(len, targets.values())), 0.95
+    width = len(images) + sum(map(len, blocks.values()))
+    with style.canvas(path, 0.7 + inch * width, 0.5 + inch * 1.03 * n) as figure:
+        axes, at = figure.subplots(n, width, squeeze=False), 0
+        for label, image in images.items():
+            axes[0][at].set_title("Image", fontsize=8)
+            for i in range(n):
+                style.picture(axes[i][at], image[i])
+                axes[i][at].set_ylabel(textwrap.fill(targets[label][i], 8), fontsize=7)
+            at += 1
+            for (of, _), columns in blocks.items():
+                for look, run, found in columns if of == label else ():
+                    axes[0][at].set_title(textwrap.fill(f"{look.label}, {run}", 14, break_long_words=False), color=look.colour, fontsize=7.5)
+                    for i in range(n):
+                        style.picture(axes[i][at], found.counterfactual[i], framed=not found.extra["flipped"][i])
+                    at += 1
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    return path
+
+
+def runs(cell: Cell, metric: str | None, by: str) -> Iterator[tuple[str, Explanation]]:
+    """What tells a run apart, and its explanations of the first group of images."""
+    job = cell.job
+    for one in job.siblings(job.metrics[metric]) if metric in job.metrics else [job]:
+        node = one.config
+        for part in by.split("."):
+            node = node.get(part, {})
+        yield f"{by.rpartition('.')[2]} {node}", one.explanation(0)

@@ -1,0 +1,80 @@
+"""Scores of several methods on the images whose class all of them reached: a method that reaches few is else judged on its easy ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.results.preset import Cell
+
+
+@dataclass(frozen=True)
+class MatchedCell(Cell):
+    """A finished cell whose counterfactual metrics count some images only; what its other metrics say stays. common: ids of those images."""
+
+    common: frozenset[str] = frozenset()
+
+    @cached_property
+    def counted(self) -> Tensor:
+        """bool [B]."""
+        return torch.tensor([name in self.common for name in super().scores()["image_id"]])
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        from pomelo_lab.results.score import Scores, summary_row
+
+        found, rows = dict(super().summary), Scores(self.job).rows()
+        for name in self.narrowed(found):
+            metric = self.job.metrics[name]
+            kept = self.counted[: len(rows[name]["counted"])]
+            tensors = {**rows[name], "counted": rows[name]["counted"] * kept}
+            found[name] = summary_row(metric.summarize(tensors, self.job.reference(name)), metric)
+        return found
+
+    def scores(self) -> dict[str, list[Any]]:
+        found = super().scores()
+        for name in self.narrowed(found):
+            found[name] = [value if kept else None for value, kept in zip(found[name], self.counted.tolist(), strict=True)]
+        return found
+
+    def narrowed(self, names: Iterable[str]) -> list[str]:
+        """Those of some metrics that are narrowed down."""
+        return [name for name in names if name in self.job.metrics and getattr(self.job.metrics[name], "matched", False)]
+
+
+def matched(cells: Sequence[Cell], among: Sequence[Cell]) -> list[Cell]:
+    """The cells, each with the images that every finished one `among` them of the same data set reached.
+
+    Repeats and sweeps count as methods of their own. Cells without counterfactuals among them do not narrow anything down.
+    """
+    common: dict[str, frozenset[str]] = {}
+    for cell in among:
+        if cell.state == "done" and (found := reached(cell)) is not None:
+            key = digest(cell.config["dataset"])
+            common[key] = common[key] & found if key in common else found
+    return [
+        MatchedCell(cell.choices, cell.point, cell.config, common[key])
+        if cell.state == "done" and (key := digest(cell.config["dataset"])) in common
+        else cell
+        for cell in cells
+    ]
+
+
+def reached(cell: Cell) -> frozenset[str] | None:
+    """Ids of the images that a finished job's explainer brought to their goals; None for explainers without goals."""
+    job, found = cell.job, []
+    if not job.explains:
+        return None
+    for group in range(job.n_groups):
+        flipped = job.explanation(group).extra.get("flipped")
+        if flipped is None:
+            return None
+        found += [name for name, yes in zip(job.batch(group).image_id, (flipped > 0.5).tolist(), strict=True) if yes]
+        job.forget()
+    return frozenset(found)
