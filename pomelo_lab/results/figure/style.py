@@ -76,6 +76,7 @@ LOOKS = {
     "dime_early": Look("Early stopping", "#CC79A7"),
     "gcd": Look("GCD, class score alone", "#CC79A7", "neural", marker="D"),
     "gcd_lambda": Look("GCD", "#882255", "neural", marker="D"),
+    "gcd_first": Look("GCD, first flip", "#AA4499", "neural", marker="D"),
     "gcd_h1": Look("1st h-direction", "#0072B2", "neural", marker="D"),
     "gcd_h2": Look("2nd h-direction", "#56B4E9", "neural", marker="D"),
     "gcd_h3": Look("3rd h-direction", "#009E73", "neural", marker="D"),

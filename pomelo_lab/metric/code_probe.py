@@ -1,0 +1,76 @@
+"""What the semantic code of an autoencoder tells of a classifier's answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.hints import Count
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
+from pomelo_lab.metric.base import Metric, Summary, mean_summary
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class CodeProbe(Metric):
+    """Share of the images whose class a linear probe reads off their semantic code: what is not in the code, no direction in it can change.
+
+    Source: own; linear probes as in Preechakul et al. (2022), section 5.2, there for attributes.
+    Args:
+        generator: the autoencoder; left out of the config it is the job's generator.
+        n_reference: training images that the probe learns from, the first so many of the data set's fixed shuffle.
+        strength: inverse weight of the L2 penalty, for codes of mean 0 and deviation 1.
+    Shapes: "value" [B]. The summary's details name "chance", the share of the largest class among the training images.
+    Cost: an encoder forward and a query per training and per scored image.
+    """
+
+    direction = "higher"
+    symbol = "told by the code"
+    needs = frozenset({"classifier"})
+
+    generator: DiffusionAutoencoder
+    n_reference: Count = 5000
+    strength: float = 1.0
+
+    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+        from sklearn.linear_model import LogisticRegression
+
+        rows = training.order()[: self.n_reference].tolist()
+        parts = [training.unmasked(rows[start : start + 256]).image.to(classifier.device) for start in range(0, len(rows), 256)]
+        code = torch.cat([self.codes(images) for images in parts])
+        answer = torch.cat([classifier.probability(images).argmax(1).cpu() for images in parts])
+        mean, deviation = code.mean(0), code.std(0).clamp_min(1e-12)
+        chance = answer.bincount().max() / len(answer)
+        weight, bias = torch.zeros(classifier.num_classes, code.shape[1]).double(), torch.full((classifier.num_classes,), -torch.inf).double()
+        known = answer.unique()
+        if len(known) == 1:
+            bias[known] = 0.0
+        else:
+            probe = LogisticRegression(C=self.strength, max_iter=5000).fit(((code - mean) / deviation).numpy(), answer.numpy())
+            w, b = torch.from_numpy(probe.coef_), torch.from_numpy(probe.intercept_)
+            if len(known) == 2:  # one row says how far the second class is ahead
+                w, b = torch.cat([torch.zeros_like(w), w]), torch.cat([torch.zeros_like(b), b])
+            weight[known], bias[known] = w, b
+        return {"weight": weight / deviation, "bias": bias - (weight / deviation) @ mean, "chance": chance.float()}
+
+    @torch.no_grad()
+    def codes(self, images: Tensor) -> Tensor:
+        """float64 [B,D] on the CPU."""
+        return self.generator.to(images.device).encoded(images).double().cpu()
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        told = self.codes(case.batch.image) @ case.reference["weight"].cpu().T + case.reference["bias"].cpu()
+        answer = case.classifier.probability(case.batch.image).argmax(1).cpu()
+        return {"value": (told.argmax(1) == answer).double()}
+
+    def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
+        found = mean_summary(rows["value"])
+        return Summary(found.mean, found.std, found.n, found.n_nan, details={"chance": float(reference["chance"])})
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return 1
