@@ -18,8 +18,9 @@ class PrintTable(Callback):
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         try:
-            overrides = list(config.hydra.overrides.task)
-            presets, rest = split(overrides)
+            from omegaconf import OmegaConf
+
+            presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # column=${dataset.label} is each job's own
             if config.dry_run:
                 return
             for preset in presets:

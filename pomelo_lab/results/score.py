@@ -122,7 +122,8 @@ class Scores:
         for name, tensors in rows.items():
             found = job.metrics[name].values(tensors)
             if found is not None:
-                values = found.double().tolist()
+                counted = tensors.get("counted", torch.ones(len(found)))[: len(found)] > 0.5
+                values = [value if kept else None for value, kept in zip(found.double().tolist(), counted.tolist(), strict=True)]
                 columns[name] = values + [None] * (len(ids) - len(values))
         summaries = {name: job.metrics[name].summarize(tensors, job.reference(name)) for name, tensors in rows.items() if tensors}
         buffer = pa.BufferOutputStream()

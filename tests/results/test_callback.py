@@ -4,7 +4,7 @@ from pomelo_lab.results.callback import PrintTable, is_table, split
 
 
 def config(overrides, dry_run=False):
-    return OmegaConf.create({"dry_run": dry_run, "hydra": {"overrides": {"task": overrides}}})
+    return OmegaConf.create({"dry_run": dry_run, "seed": 3, "hydra": {"overrides": {"task": overrides}}})
 
 
 def test_split_finds_presets_by_name_list_and_glob():
@@ -28,7 +28,7 @@ def test_failure_is_told_and_not_raised(monkeypatch, capsys):
 def test_table_is_shown_with_the_command_lines_overrides(monkeypatch):
     asked = []
     monkeypatch.setattr("pomelo_lab.results.show.show", lambda *a: asked.append(a))
-    PrintTable().on_multirun_end(config(["experiment=pomelo_table1", "scale=smoke"]))
+    PrintTable().on_multirun_end(config(["experiment=pomelo_table1", "scale=smoke", "classifier.init_seed=${seed}"]))
     PrintTable().on_multirun_end(config(["experiment=pomelo_table1"], dry_run=True))
     PrintTable().on_multirun_end(config(["seed=1,2"]))
-    assert asked == [("pomelo_table1", ["scale=smoke"])]
+    assert asked == [("pomelo_table1", ["scale=smoke", "classifier.init_seed=${seed}"])]

@@ -50,6 +50,8 @@ def test_one_method_alone_keeps_its_successes(outputs):
     dime, _ = found(outputs)
     (cell,) = matched([dime], [dime])
     before, after = dime.summary["mnac"], cell.summary["mnac"]
+    ids, scored = dime.scores()["image_id"], dime.scores()["mnac"]
+    assert {name for name, value in zip(ids, scored, strict=True) if value is not None} == reached(dime)  # who does not count has no score, not a NaN
     assert before["n"] == after["n"] == len(reached(dime)) and (before["mean"] == after["mean"] or math.isnan(before["mean"] or math.nan))
 
 
