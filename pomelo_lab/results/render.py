@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,9 @@ def terminal(table: Table, console: Any) -> None:
     console.print()
     console.print(Text(title(table), style="bold"), soft_wrap=True)
     if table.columns:
-        grid = terminal_grid(table, compact=False)
-        compact = console.measure(grid, options=console.options.update(max_width=1000)).maximum > console.width
-        console.print(terminal_grid(table, compact=True) if compact else grid)
+        compact = too_wide(terminal_grid(table, table.columns), console)
+        for columns in blocks(table, console) if compact else [table.columns]:
+            console.print(terminal_grid(table, columns, compact))
         best = " bold: best of the methods;" if any(e.best for e in table.entries.values()) else ""
         what = "mean over images, ± std in the files" if compact else "mean ± std over images"
         legend = f"ours: {what} (n where it differs from the row's);{best} second line: the paper's"
@@ -82,8 +83,24 @@ def terminal(table: Table, console: Any) -> None:
     console.print(jobs(table), highlight=False, soft_wrap=True, style="" if table.complete else "yellow")
 
 
-def terminal_grid(table: Table, compact: bool) -> Any:
-    """The table for a terminal; compact leaves the standard deviations out."""
+def too_wide(grid: Any, console: Any) -> bool:
+    """Whether a grid would be cut off."""
+    return console.measure(grid, options=console.options.update(max_width=1000)).maximum > console.width
+
+
+def blocks(table: Table, console: Any) -> Iterator[Sequence[Column]]:
+    """The columns in as many blocks as a terminal has to show below each other; each holds one column or more."""
+    start = 0
+    while start < len(table.columns):
+        stop = len(table.columns)
+        while stop > start + 1 and too_wide(terminal_grid(table, table.columns[start:stop], compact=True), console):
+            stop -= 1
+        yield table.columns[start:stop]
+        start = stop
+
+
+def terminal_grid(table: Table, columns: Sequence[Column], compact: bool = False) -> Any:
+    """Some columns of the table for a terminal; compact leaves the standard deviations out."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
@@ -92,27 +109,27 @@ def terminal_grid(table: Table, compact: bool) -> Any:
     grid.add_column("\nmethod", no_wrap=True)
     grid.add_column("\nimages", justify="right", style="bright_black", no_wrap=True)
     last = None
-    for c in table.columns:
+    for c in columns:
         head = c.group if c.group != last else ""
         last = c.group
         name = f"{c.symbol} {ARROW[table.directions[c.metric]]}".rstrip()
         grid.add_column(Text.assemble((f"{head}\n", "bright_black"), name), justify="right", no_wrap=True)
     for _, rows in groupby(table.rows, key=lambda r: r.group):
         for r in rows:
-            grid.add_row(*terminal_row(table, r, compact))
+            grid.add_row(*terminal_row(table, r, columns, compact))
         grid.add_section()
     return grid
 
 
-def terminal_row(table: Table, row: Row, compact: bool) -> list[Any]:
+def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: bool) -> list[Any]:
     """The cells of a row: label, images, then our number over the paper's."""
     from rich.text import Text
 
-    shown = [table.entry(row, c) for c in table.columns]
+    shown = [table.entry(row, c) for c in columns]
     paper = any(e.printed for e in shown)
     empty = all(e.state in ("missing", "not built") for e in shown)
     values = []
-    for entry, column in zip(shown, table.columns, strict=True):
+    for entry, column in zip(shown, columns, strict=True):
         plain = "red" if entry.state in ("failed", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"
         text = Text(number(entry, column, images(table, row), compact), style="bold green" if entry.best else plain)
         values.append(text.append("\n" + printed(entry, column, compact), style="not bold bright_black") if paper else text)

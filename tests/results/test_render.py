@@ -24,6 +24,15 @@ def test_narrow_terminals_leave_the_deviations_to_the_files():
     assert "705.5 " in text and "± 3.6" not in text and "± std in the files" in text
 
 
+def test_columns_that_do_not_fit_stand_below():
+    made = build(TABLE, cells())
+    wide, narrow = (text.split("ours:")[0] for text in (shown(made), shown(made, width=48)))
+    assert "…" not in narrow and max(map(len, narrow.splitlines()[2:])) <= 48
+    heads = [c.symbol for c in made.columns]
+    assert len(heads) > 2 and all(wide.count(f"{h} ") == narrow.count(f"{h} ") for h in heads)
+    assert narrow.count(" method ") > 1 == wide.count(" method ")
+
+
 def test_nothing_done_names_other_scales_and_the_command():
     console = Console(width=140, record=True, file=open("/dev/null", "w"))
     render.nothing_done(build(TABLE, []), [("quick", 3, 9)], console)

@@ -46,7 +46,8 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: in
             axis.bar(places + k * width, found[others], width=width, color=look.colour, label=look.label, **error)
         axis.axhline(0, color="#555555", lw=0.8)
         axis.set_xticks(range(len(others)), [names[a].replace("_", " ") for a in others], rotation=40, ha="right", fontsize=8)
-        axis.set(ylabel=f"correlation with\n{names[query].replace('_', ' ')}", ylim=(-1, 1))
+        top = max(float(values[others].abs().max()) for values in (truth, *(end for _, bar in bars for end in bar)))
+        axis.set(ylabel=f"correlation with\n{names[query].replace('_', ' ')}", ylim=(-1.1 * top, 1.1 * top))
         axis.grid(visible=False, axis="x")
         style.legend(figure, axis.get_legend_handles_labels()[0])
     return path
