@@ -68,8 +68,8 @@ class Metric(Component, ABC):
 
     @abstractmethod
     def score(self, case: Case) -> dict[str, Tensor]:
-        """Tensors with the image axis first; "value" is the per-image score. NaN = undefined for that image; where there is "counted" [B], images with
-        0 are not of the population that is scored."""
+        """Tensors with the image axis first; "value" is the per-image score. NaN = undefined for that image; where there is "counted" [B], images
+        with 0 are not of the population that is scored."""
 
     def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
         """Statistics of the training split that scores refer to; computed once, stored, given back as case.reference."""
