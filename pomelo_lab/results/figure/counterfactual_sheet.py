@@ -5,9 +5,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.preset import Cell
+from pomelo_lab.types import Explanation
+
+WIDEST = 17  # pictures beside each other; labels that need more stand below each other
 
 
 def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
@@ -28,25 +34,32 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
     blocks = {}
     for look, of, image, found, target in columns:
         blocks.setdefault(of, (image, target, []))[2].append((look, found))
-    width = sum(1 + 2 * len(methods) for _, _, methods in blocks.values())
-    with style.canvas(path, 0.7 + inch * width, 0.5 + inch * 1.03 * n) as figure:
-        axes = figure.subplots(n, width, squeeze=False)
-        at = 0
-        for image, target, methods in blocks.values():
-            for i in range(n):
-                style.picture(axes[i][at], image[i])
-                axes[i][at].set_ylabel(textwrap.fill(target[i], 8), fontsize=7)
-            axes[0][at].set_title("Image", fontsize=8)
-            for k, (look, found) in enumerate(methods):
-                made, change = axes[0][at + 1 + 2 * k], axes[0][at + 2 + 2 * k]
-                made.set_title(textwrap.fill(look.label, 12, break_long_words=False), color=look.colour, fontsize=8)
-                change.set_title("change", color=look.colour, fontsize=8)
-                for i in range(n):
-                    style.picture(axes[i][at + 1 + 2 * k], found.counterfactual[i], framed=not found.extra["flipped"][i])
-                    style.picture(axes[i][at + 2 + 2 * k], (0.5 + (found.counterfactual[i] - image[i]) / 2).clamp(0, 1))
-            at += 1 + 2 * len(methods)
+    widths = [1 + 2 * len(methods) for _, _, methods in blocks.values()]
+    stacked = sum(widths) > WIDEST
+    width, height = (max(widths), n * len(blocks)) if stacked else (sum(widths), n)
+    with style.canvas(path, 0.7 + inch * width, 0.5 + inch * 1.03 * height + 0.25 * stacked * (len(blocks) - 1)) as figure:
+        axes = figure.subplots(height, width, squeeze=False)
+        for axis in axes.flat:
+            style.bare(axis)
+        for place, (image, target, methods) in enumerate(blocks.values()):
+            top, left = (n * place, 0) if stacked else (0, sum(widths[:place]))
+            draw_block(axes[top : top + n, left:], image, target, methods)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path
+
+
+def draw_block(axes: Any, image: Tensor, target: Sequence[str], methods: Sequence[tuple[style.Look, Explanation]]) -> None:
+    """The images of one label, and a pair of columns per method: axes [n,>=1+2*methods]."""
+    axes[0][0].set_title("Image", fontsize=8)
+    for k, (look, _) in enumerate(methods):
+        axes[0][1 + 2 * k].set_title(textwrap.fill(look.label, 12, break_long_words=False), color=look.colour, fontsize=8)
+        axes[0][2 + 2 * k].set_title("change", color=look.colour, fontsize=8)
+    for i in range(len(axes)):
+        style.picture(axes[i][0], image[i])
+        axes[i][0].set_ylabel(textwrap.fill(target[i], 8), fontsize=7)
+        for k, (_, found) in enumerate(methods):
+            style.picture(axes[i][1 + 2 * k], found.counterfactual[i], framed=not found.extra["flipped"][i])
+            style.picture(axes[i][2 + 2 * k], (0.5 + (found.counterfactual[i] - image[i]) / 2).clamp(0, 1))
 
 
 def label(cell: Cell) -> str:
