@@ -34,6 +34,7 @@ def test_every_table_has_its_preset_and_every_metric_a_suite(table):
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.id)
 def test_claims_parse(table):
+    assert "others" not in {row.key.partition("@")[0] for row in table.rows}, "a word of the claims' grammar"
     for claim in table.claims:
         assert claim.says and claim.section and all(pairs(text, table) for text in claim.test)
 
