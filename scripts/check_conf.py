@@ -49,6 +49,7 @@ def choice(role: str, name: str) -> list[str]:
         ("segmenter", "none"): ["explainer=mp2", "metrics=none"],
         ("metrics", "inpaint"): ["sampler=ddim"],
         ("experiment", "gcd_table2"): ["dataset.root=data"],
+        ("metrics", "code"): ["explainer=gcd", "sampler=none"],
         ("metrics", "s3"): ["metrics.s3.weights=data"],
         ("metrics", "lpips"): ["metrics.lpips.weights=data"],
         ("metrics", "fid_plus"): ["metrics.fid_plus.weights=data"],
