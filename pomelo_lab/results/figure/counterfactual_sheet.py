@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
         job = cell.job
         found, batch, names = job.explanation(0), job.batch(0), job.dataset.class_names
         if found.counterfactual is not None:
-            columns.append((style.look(cell), label(cell), batch.image[:n_images], found, [names[t] for t in found.target.tolist()]))
+            columns.append((style.look(cell), cell.config["dataset"], batch.image[:n_images], found, [names[t] for t in found.target.tolist()]))
         job.forget()
     if not columns:
         raise ValueError("counterfactual_sheet: none of the finished jobs has counterfactuals to show")
     n, inch = min(n_images, len(columns[0][2])), 0.95
-    blocks = {}
-    for look, of, image, found, target in columns:
-        blocks.setdefault(of, (image, target, []))[2].append((look, found))
+    blocks, heads = {}, told_apart([node for _, node, *_ in columns])
+    for head, (look, _, image, found, target) in zip(heads, columns, strict=True):  # a block per data set: its images are its own
+        blocks.setdefault(head, (image, target, []))[2].append((look, found))
     widths = [1 + 2 * len(methods) for _, _, methods in blocks.values()]
     stacked = sum(widths) > WIDEST
     width, height = (max(widths), n * len(blocks)) if stacked else (sum(widths), n)
@@ -41,16 +41,16 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
         axes = figure.subplots(height, width, squeeze=False)
         for axis in axes.flat:
             style.bare(axis)
-        for place, (image, target, methods) in enumerate(blocks.values()):
+        for place, (head, (image, target, methods)) in enumerate(blocks.items()):
             top, left = (n * place, 0) if stacked else (0, sum(widths[:place]))
-            draw_block(axes[top : top + n, left:], image, target, methods)
+            draw_block(axes[top : top + n, left:], head, image, target, methods)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path
 
 
-def draw_block(axes: Any, image: Tensor, target: Sequence[str], methods: Sequence[tuple[style.Look, Explanation]]) -> None:
-    """The images of one label, and a pair of columns per method: axes [n,>=1+2*methods]."""
-    axes[0][0].set_title("Image", fontsize=8)
+def draw_block(axes: Any, head: str, image: Tensor, target: Sequence[str], methods: Sequence[tuple[style.Look, Explanation]]) -> None:
+    """The images of one data set, and a pair of columns per method: axes [n,>=1+2*methods]."""
+    axes[0][0].set_title(head, fontsize=8)
     for k, (look, _) in enumerate(methods):
         axes[0][1 + 2 * k].set_title(textwrap.fill(look.label, 12, break_long_words=False), color=look.colour, fontsize=8)
         axes[0][2 + 2 * k].set_title("change", color=look.colour, fontsize=8)
@@ -62,6 +62,17 @@ def draw_block(axes: Any, image: Tensor, target: Sequence[str], methods: Sequenc
             style.picture(axes[i][2 + 2 * k], (0.5 + (found.counterfactual[i] - image[i]) / 2).clamp(0, 1))
 
 
-def label(cell: Cell) -> str:
-    """What separates the blocks of a sheet: the explained label."""
-    return str(cell.config["dataset"].get("label", ""))
+def told_apart(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A head for the images of each data set: "Image", and the values in which they differ."""
+    flat = [dict(leaves(node)) for node in nodes]
+    keys = [key for key in dict.fromkeys(k for one in flat for k in one) if len({str(one.get(key)) for one in flat}) > 1]
+    return ["\n".join(["Image", *(f"{key.rpartition('.')[2]} {one.get(key)}" for key in keys)]) for one in flat]
+
+
+def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
