@@ -25,9 +25,13 @@ class DDPMTraining(Training):
 
     def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         images = augmented(batch.image, self.recipe, rng)
-        t = torch.randint(self.generator.n_timesteps, (len(images),), generator=rng)
+        t = self.timesteps(len(images), rng)
         noise = torch.randn(images.shape, generator=rng)
         return {"images": images, "t": t.to(images.device), "noise": noise.to(images.device)}
+
+    def timesteps(self, n: int, rng: torch.Generator) -> Tensor:
+        """int64 [n], on the CPU."""
+        return torch.randint(self.generator.n_timesteps, (n,), generator=rng)
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
         return self.error(**given).mean()

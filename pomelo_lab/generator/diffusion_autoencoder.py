@@ -32,6 +32,8 @@ class DiffusionAutoencoder(DiffusionModel):
         code: entries of the semantic code.
         encoder_widths: channels of the encoder's levels; the original has one level more than the U-Net.
         encoder_attention: its levels with self-attention, 0 = the finest.
+        encoder_head: what makes a vector of the encoder's last map: pool = global average pooling (the original), flatten = a linear map of every
+            place, for small images whose details would drown in the average.
         conditioning: adagn = the code scales the group norms of every residual block after the time has scaled and shifted them (the original);
             additive = the code is added to the time embedding.
         The others as in DiffusionModel.
@@ -39,9 +41,10 @@ class DiffusionAutoencoder(DiffusionModel):
     Cost: one evaluation of the encoder per image, one of the U-Net per image and step.
     """
 
-    code: Count = 64
-    encoder_widths: list[int] = field(default_factory=lambda: [32, 64, 96, 96])
+    code: Count = 128
+    encoder_widths: list[int] = field(default_factory=lambda: [32, 64, 128, 128])
     encoder_attention: list[int] = field(default_factory=lambda: [2])
+    encoder_head: Literal["pool", "flatten"] = "flatten"
     conditioning: Literal["adagn", "additive"] = "adagn"
 
     recipe: Annotated[str, Local()] = "diffusion_autoencoder_small"
@@ -74,6 +77,7 @@ class DiffusionAutoencoder(DiffusionModel):
             self.norm_groups,
             self.dropout,
             self.code,
+            self.size_px // self.unshuffle // 2 ** (len(self.encoder_widths) - 1) if self.encoder_head == "flatten" else None,
         )
         more = {"resnet_time_scale_shift": "scale_shift"} if self.conditioning == "adagn" else {}
         return AutoencodingUNet(encoder, self.unet_model(**more), self.code, self.conditioning)

@@ -28,11 +28,12 @@ class EncoderBlock(nn.Module):
 
 
 class SemanticEncoder(nn.Module):
-    """Images [B,C,H,W] to codes [B,D]: half a U-Net without time, then global average pooling.
+    """Images [B,C,H,W] to codes [B,D]: half a U-Net without time, then global average pooling, or all places of the last map side by side.
 
     Args:
         widths: channels of the levels, each at half the resolution of the one before.
         attention: levels whose blocks are followed by self-attention; the middle always is.
+        side: of the last map, to flatten it; None = pooling.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SemanticEncoder(nn.Module):
         groups: int,
         dropout: float,
         code: int,
+        side: int | None = None,
     ) -> None:
         super().__init__()
         from diffusers.models.attention_processor import Attention
@@ -64,10 +66,12 @@ class SemanticEncoder(nn.Module):
         layers += [EncoderBlock(width, width, groups, dropout), attend(width), EncoderBlock(width, width, groups, dropout)]
         self.body = nn.Sequential(*layers)
         self.norm = nn.GroupNorm(groups, width)
-        self.head = nn.Linear(width, code)
+        self.flat = side is not None
+        self.head = nn.Linear(width * side**2 if side else width, code)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.silu(self.norm(self.body(x))).mean((2, 3)))
+        h = F.silu(self.norm(self.body(x)))
+        return self.head(h.flatten(1) if self.flat else h.mean((2, 3)))
 
 
 class AdaGNBlock(nn.Module):

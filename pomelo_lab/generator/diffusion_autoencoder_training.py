@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pomelo_lab.generator.ddpm_training import DDPMTraining
+from pomelo_lab.training.recipe import AutoencoderRecipe
 from pomelo_lab.types import Batch
 
 log = logging.getLogger(__name__)
@@ -18,11 +20,20 @@ LITTLE = 0.05  # share of the loss that the code of another image has to add for
 class DiffusionAutoencoderTraining(DDPMTraining):
     """The loss of a diffusion model that is told the code of the clean image; nothing else pushes information into the code.
 
+    An AutoencoderRecipe can draw more of the noisiest timesteps, where an image shows nothing but what its code says.
     Validated with the code of another image as well: autoencoders whose U-Net ignores the code look perfect by their loss alone.
     """
 
     def condition(self, images: Tensor) -> tuple[Tensor, ...]:
         return (self.generator.encoded(images),)
+
+    def timesteps(self, n: int, rng: torch.Generator) -> Tensor:
+        t, recipe, last = super().timesteps(n, rng), self.recipe, self.generator.n_timesteps
+        if not isinstance(recipe, AutoencoderRecipe) or not recipe.noisy:
+            return t
+        first = last - max(1, round(recipe.noisiest * last))
+        noisy = torch.randint(first, last, (n,), generator=rng)
+        return torch.where(torch.rand(n, generator=rng) < recipe.noisy, noisy, t)
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
         t, noise = self.held_out(batch)

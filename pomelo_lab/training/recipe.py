@@ -77,6 +77,19 @@ class Recipe(Component):
 
 
 @dataclass(kw_only=True)
+class AutoencoderRecipe(Recipe):
+    """The recipe of a diffusion autoencoder.
+
+    Args:
+        noisy: share of the images whose timestep is drawn among the noisiest only; 0 = all timesteps alike, the original.
+        noisiest: those timesteps, as a share of the schedule's end.
+    """
+
+    noisy: Fraction = 0.0
+    noisiest: Annotated[float, Range(above=0, high=1)] = 0.3
+
+
+@dataclass(kw_only=True)
 class InpaintingRecipe(Recipe):
     """The recipe of an in-painter.
 

@@ -8,7 +8,7 @@ from pomelo_lab.config.signature import node_problems
 from pomelo_lab.generator.diffusion import decode
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
 from pomelo_lab.generator.diffusion_autoencoder_network import AdaGNBlock
-from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.training.recipe import AutoencoderRecipe, Recipe
 from tests.generator import toy
 from tests.generator.test_ddpm import draw, shaken
 from tests.tiny import batch_of, tiny_image
@@ -66,6 +66,32 @@ def test_codes_are_those_of_each_image_alone():
     assert float((codes[0] - codes[1]).abs().max()) > 1e-4
     images.requires_grad_()
     assert torch.autograd.grad(generator.encoded(images).sum(), images)[0].abs().sum() > 0
+
+
+def test_a_pooled_head_forgets_places_and_a_flat_one_knows_them():
+    pooled, flat = (tiny(encoder_head=head).network.encoder for head in ("pool", "flatten"))
+    assert flat.head.in_features == pooled.head.in_features  # the last map has one place here
+    flat, x = tiny(encoder_head="flatten", encoder_widths=[8, 16]).network.encoder, draw(shape=(4, 4, 4))
+    h = F.silu(flat.norm(flat.body(x)))
+    torch.testing.assert_close(flat(x), h.flatten(1) @ flat.head.weight.T + flat.head.bias)
+    pooled = tiny(encoder_head="pool", encoder_widths=[8, 16]).network.encoder
+    h = F.silu(pooled.norm(pooled.body(x)))
+    torch.testing.assert_close(pooled(x), h.mean((2, 3)) @ pooled.head.weight.T + pooled.head.bias)
+    assert flat.head.in_features == 4 * pooled.head.in_features
+
+
+def test_timesteps_of_a_training():
+    """A share `noisy` from the last `noisiest` of the schedule, the rest from all of it; without, the same numbers as any diffusion model's."""
+    rng = lambda: torch.Generator().manual_seed(0)  # noqa: E731
+    generator, n = tiny(), 20_000
+    plain, all_alike, more = (
+        generator.training_module(recipe, None).timesteps(n, rng())
+        for recipe in (Recipe(**toy.RECIPE), AutoencoderRecipe(**toy.RECIPE), AutoencoderRecipe(**toy.RECIPE, noisy=0.5, noisiest=0.2))
+    )
+    assert torch.equal(plain, all_alike) and torch.equal(plain, torch.randint(100, (n,), generator=rng()))
+    assert more.min() >= 0 and more.max() == 99 and float((more >= 80).double().mean()) == pytest.approx(0.5 + 0.5 * 0.2, abs=0.01)
+    late = more[more >= 80].bincount(minlength=100)[80:]
+    assert int(late.min()) > 0.8 * n * 0.6 / 20
 
 
 def test_loss_is_told_the_code_of_the_clean_image():
