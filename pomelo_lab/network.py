@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest
-from pomelo_lab.config.hints import Local, Natural, WeightsPath
+from pomelo_lab.config.hints import Later, Local, Natural, WeightsPath
 from pomelo_lab.config.signature import Component, role_of
 from pomelo_lab.weights import load, state_digest
 
@@ -33,6 +33,8 @@ class TrainableNetwork(Component, ABC):
         compile: let torch compile the graph, a minute or two on a CPU at first use; numbers agree with the uncompiled network to 1e-4 of the
             largest output. Reading layers through hooks goes back to the uncompiled network.
         recipe: conf/recipe/<name>.yaml, how it is trained on first use.
+        trained_on: keys of the job's data set that have another value there, as {spurious: {rate: 0.5}} for the judge of a classifier whose data
+            are biased. Nothing else looks at it.
     Random: none after construction; parameters are frozen and the network is in evaluation mode.
     Raises: ValueError when the file does not fit, naming `<role>.weights`, the path and the first names that differ.
     """
@@ -42,6 +44,7 @@ class TrainableNetwork(Component, ABC):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: Annotated[bool, Local()] = False
     recipe: Annotated[str, Local()] = "default"
+    trained_on: Annotated[dict[str, Any], Later()] = field(default_factory=dict)
     network: nn.Module = field(init=False, repr=False, compare=False)
 
     stored: ClassVar[torch.dtype] = torch.float32  # of trained weights in files; half of it halves what is shipped

@@ -206,9 +206,9 @@ def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], out
     Raises: ValueError when several earlier trainings fit.
     """
     from pomelo_lab.config.build import build
-    from pomelo_lab.weights import SHIPPED, resolve, shipped
+    from pomelo_lab.weights import SHIPPED, resolve, shipped, training_data
 
-    found = dict(node)
+    found, dataset_node = dict(node), training_data(node, dataset_node)
     if str(node.get("weights")).startswith(SHIPPED):
         found["weights"] = str(shipped(node["weights"]))
     if node.get("weights") == "auto":

@@ -25,10 +25,22 @@ FILE, CARD = "weights.safetensors", "card.json"
 
 def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
     """Digest of what weights are for: the component without its weights and arithmetic, and the data set as its training sees it."""
-    component = canonical(whole(component_node), drop=("weights", "precision", "channels", "size_px"))  # the shape follows from the data
+    dataset_node = training_data(component_node, dataset_node)
+    drop = ("weights", "precision", "channels", "size_px", "trained_on")  # the shape follows from the data
+    component = canonical(whole(component_node), drop)
     labelled = component.get("output") == "softmax"  # generators and attribute networks do not look at labels
     unseen = () if labelled else locate(dataset_node["_target_"]).label_arguments(dataset_node)
     return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))})
+
+
+def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> dict[str, Any]:
+    """The data set that a component learns from: the job's, with what the component's `trained_on` changes of it."""
+
+    def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+        inner = {name: merged(old[name], value) for name, value in new.items() if isinstance(value, Mapping) and isinstance(old.get(name), Mapping)}
+        return {**old, **new, **inner}
+
+    return merged(dataset_node, component_node.get("trained_on") or {})
 
 
 def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:

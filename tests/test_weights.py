@@ -74,6 +74,16 @@ def test_auto_finds_what_was_trained_for_the_same_thing(tmp_path):
         weights.resolve(NODE, DATA, tmp_path)
 
 
+def test_trained_on_changes_the_data_and_nothing_else(tmp_path):
+    biased = {**DATA, "size_px": 16, "spurious": {"attribute": "Smiling", "rate": 0.95}}
+    judge = {**NODE, "trained_on": {"spurious": {"rate": 0.5}}}
+    assert weights.training_data(judge, biased) == {**biased, "spurious": {"attribute": "Smiling", "rate": 0.5}}
+    assert weights.training_data(NODE, biased) == biased and biased["spurious"]["rate"] == 0.95
+    portraits = {"_target_": "pomelo_lab.dataset.portraits.Portraits", "spurious": {"attribute": "Smiling", "rate": 0.95}}
+    fair = {**portraits, "spurious": {"attribute": "Smiling", "rate": 0.5}}
+    assert weights.trains(judge, portraits) == weights.trains(NODE, fair) == weights.trains(judge, fair) != weights.trains(NODE, portraits)
+
+
 def test_a_damaged_file_is_not_used(tmp_path):
     path = tmp_path / "weights" / "residual_digits-1" / weights.FILE
     weights.save(small().network, path, {"component": NODE, "dataset": DATA})

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems
+from pomelo_lab.weights import training_data
 
 
 class ConfigError(CompactHydraException):
@@ -64,7 +65,18 @@ def problems(config: Mapping[str, Any]) -> list[str]:
     for name, node in (config.get("metrics") or {}).items():
         if node is not None:
             found += node_problems(node, f"metrics.{name}", metric, supplied)
+    found = found or [text for role in (*ROLES, "metrics") for text in training_problems(config.get(role), role, config["dataset"])]
     return found or compatibility_problems(config, classes)
+
+
+def training_problems(node: Any, key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the data sets that networks below a node say they are trained on."""
+    if not isinstance(node, Mapping):
+        return
+    if node.get("trained_on"):
+        yield from node_problems(training_data(node, dataset), f"{key}.trained_on", locate(ROLES["dataset"]))
+    for name, inner in node.items():
+        yield from training_problems(inner, f"{key}.{name}", dataset)
 
 
 def target_class(node: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 from pomelo_lab.config.hints import Count, Later, Natural, Range
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.dataset.base import Dataset, Split
-from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, HAIR_COLORS, CausalModel, mark_cause, uniforms
+from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, HAIR_COLORS, MARK, CausalModel, mark_cause, uniforms
 from pomelo_lab.dataset.portraits_render import PARTS, render
 from pomelo_lab.types import Batch
 
@@ -46,7 +46,7 @@ class Portraits(Dataset):
         n_train, n_val, n_test: images per split (a shorter split is a prefix of a longer one).
         label: what the label is: hair_color (five classes), or an attribute such as Smiling or Young (absent, present).
         spurious: {attribute, rate}: a coloured mark in the lower left corner, present with probability `rate` where the
-            attribute (or class) holds and 1 - rate elsewhere; attribute null = no marks.
+            attribute (or class) holds and 1 - rate elsewhere; attribute null = no marks. Where there are marks, Mark is the last attribute.
     Shapes: image [B,3,size_px,size_px] on the 8-bit grid k/255; masks: the disjoint `part_names`, and "label", the exact
         region that the label's causes decide: pixels that change with them (eight values of a continuous one are tried; never
         empty; for bald people where hair would be).
@@ -72,7 +72,9 @@ class Portraits(Dataset):
         super().__post_init__()
         self.class_names = self.classes({"label": self.label})
         self.spurious = {**NO_MARK, **self.spurious}
-        self.model = CausalModel((*CAUSES, mark_cause(self.spurious["attribute"], float(self.spurious["rate"]))))
+        marks = MARK if self.spurious["attribute"] else {}
+        self.model = CausalModel((*CAUSES, mark_cause(self.spurious["attribute"], float(self.spurious["rate"]))), {**ATTRIBUTES, **marks})
+        self.attribute_names = tuple(self.model.events)
 
     @classmethod
     def config_problems(cls, given: dict) -> Iterator[str]:

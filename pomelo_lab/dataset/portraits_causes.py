@@ -159,6 +159,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Mouth_Slightly_Open": {"mouth_open": ("open",)},
     "Narrow_Eyes": {"eye_open": ("narrow",)},
 }
+MARK = {"Mark": {"mark": ("present",)}}  # an attribute where marks are planted
 CLASS_ATTRIBUTES = dict(zip(HAIR_COLORS, ("Blond_Hair", "Black_Hair", "Gray_Hair", "Brown_Hair", "Bald"), strict=True))
 
 
@@ -196,11 +197,13 @@ def uniforms(seed: int, stream: str, index: Tensor, names: Iterable[str]) -> Ten
 class CausalModel:
     """Draws, intervenes on and enumerates a list of causes (parents stand before their children).
 
+    Args: events: attribute -> the states that it asks for, all of them.
     Shapes: factors are a dict name -> [B] (int64 state, or float32 value of a continuous cause), plus `noise` [B,F].
     Random: none; every draw is a function of the uniforms handed in.
     """
 
-    def __init__(self, causes: Sequence[Cause]) -> None:
+    def __init__(self, causes: Sequence[Cause], events: Mapping[str, Mapping[str, Sequence[str]]] = ATTRIBUTES) -> None:
+        self.events = events
         self.causes = {cause.name: cause for cause in causes}
         self.position = {cause.name: i for i, cause in enumerate(causes)}
         self._tables = {cause.name: self._table(cause) for cause in causes}
@@ -305,9 +308,9 @@ class CausalModel:
         return out
 
     def attributes(self, factors: Mapping[str, Tensor]) -> Tensor:
-        """bool [B,A] in the order of ATTRIBUTES."""
+        """bool [B,A] in the order of `events`."""
         columns = []
-        for wanted in ATTRIBUTES.values():
+        for wanted in self.events.values():
             holds = [torch.stack([self.state(n, factors) == self.causes[n].states.index(s) for s in states]).any(0)
                      for n, states in wanted.items()]
             columns.append(torch.stack(holds).all(0))
@@ -339,7 +342,7 @@ class CausalModel:
 
     def attribute_correlation(self) -> Tensor:
         """Exact correlation of the binary attributes, float64 [A,A]."""
-        events = list(ATTRIBUTES.values())
+        events = list(self.events.values())
         p = torch.tensor([self.probability(event) for event in events], dtype=torch.float64)
         both = torch.zeros(len(events), len(events), dtype=torch.float64)
         for i, j in itertools.combinations_with_replacement(range(len(events)), 2):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from abc import ABC
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, view
-from pomelo_lab.config.hints import Count
+from pomelo_lab.config.hints import Count, Later
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.metric.base import Summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
@@ -28,11 +29,22 @@ class AttributeMetric(CounterfactualMetric, ABC):
     Args:
         dataset: the job's; it names the oracle's outputs.
         oracle: attribute network; not the explained classifier.
+        among: the attributes that count; None = all.
     """
 
     dataset: Dataset
     oracle: NetworkClassifier
+    among: Annotated[list[str] | None, Later()] = None
     population: Population = "successes"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.counts  # unknown names are refused at once
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Places of the attributes that count."""
+        return [self.place(name) for name in (self.dataset.attribute_names if self.among is None else self.among)]
 
     def seen(self, images: Tensor) -> Tensor:
         """bool [B,A]."""
@@ -58,7 +70,7 @@ class MNAC(AttributeMetric):
     symbol = "MNAC"
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        return {"value": (self.seen(case.batch.image) != self.seen(counterfactual)).sum(1)}
+        return {"value": (self.seen(case.batch.image) != self.seen(counterfactual))[:, self.counts].sum(1)}
 
 
 @dataclass(kw_only=True)
@@ -101,14 +113,17 @@ class CorrelationDifference(AttributeMetric):
         change = rows["change"][rows["counted"] > 0.5].double()
         n, query = len(change), self.place(self.attribute)
         if n < 2:
-            return Summary(mean=float("nan"), std=None, n=n, details={"never_changed": float(change.shape[1])})
+            return Summary(mean=float("nan"), std=None, n=n, details={"never_changed": float(len(self.counts))})
         truth = reference["correlation"].double().cpu()
-        found = float((correlations(change[None], query)[0] - truth).abs().sum())
+
+        def apart(changes: Tensor) -> Tensor:
+            return (correlations(changes, query) - truth)[:, self.counts].abs().sum(1)
+
         drawn = torch.randint(n, (self.n_resamples, n), generator=torch.Generator().manual_seed(0))
-        spread = torch.cat([(correlations(change[some], query) - truth).abs().sum(1) for some in drawn.split(100)])
+        spread = torch.cat([apart(change[some]) for some in drawn.split(100)])
         low, high = spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-        never = float((change == 0).all(0).sum())
-        return Summary(mean=found, std=None, n=n, details={"low": low, "high": high, "never_changed": never})
+        never = float((change == 0).all(0)[self.counts].sum())
+        return Summary(mean=float(apart(change[None])), std=None, n=n, details={"low": low, "high": high, "never_changed": never})
 
 
 def correlations(change: Tensor, query: int) -> Tensor:
@@ -139,4 +154,4 @@ class FactorError(AttributeMetric):
         place = self.place(self.attribute)
         wanted[:, place] = ~wanted[:, place]
         wrong = self.seen(counterfactual).to(wanted.device) != wanted
-        return {"value": wrong.sum(1), "wrong": wrong.float()}
+        return {"value": wrong[:, self.counts].sum(1), "wrong": wrong.float()}

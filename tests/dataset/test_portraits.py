@@ -111,6 +111,16 @@ def test_spurious_rate_and_pixels(data, batch):
     assert Portraits(spurious={"attribute": "bald"}).spurious == {"attribute": "bald", "rate": 0.5}
 
 
+def test_a_planted_mark_is_the_last_attribute():
+    plain, marked = Portraits(size_px=16), Portraits(size_px=16, spurious={"attribute": "Smiling", "rate": 0.9})
+    assert marked.attribute_names == (*plain.attribute_names, "Mark") and "Mark" not in plain.attribute_names
+    batch, smiles = marked.unmasked(range(500)), marked.attribute_names.index("Smiling")
+    assert torch.equal(batch.attributes[:, -1], batch.factors["mark"] == 1)
+    assert torch.equal(batch.attributes[:, :-1], plain.unmasked(range(500)).attributes)
+    found = torch.corrcoef(batch.attributes.double().T)[smiles, -1]
+    assert float(found) == pytest.approx(float(marked.attribute_correlation()[smiles, -1]), abs=0.05) and float(found) > 0.7
+
+
 @pytest.mark.parametrize(
     ("spurious", "text"),
     [({"attribute": "Smilling"}, r"dataset\.spurious\.attribute must be .* got 'Smilling', did you mean 'Smiling'"),

@@ -54,6 +54,19 @@ def test_correlation_difference_by_numpy():
     assert found.details["low"] < found.mean < found.details["high"] and found.details["never_changed"] == 0
 
 
+def test_only_the_attributes_that_are_asked_for_count():
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), attributes=torch.tensor(BEFORE).bool())
+    assert metric(MNAC, among=["Young", "Male"], population="all").score(case)["value"].tolist() == [1, 0, 1, 2]
+    assert metric(FactorError, among=["Male"], population="all").score(case)["value"].tolist() == [0, 0, 1, 1]
+    truth = torch.tensor([1.0, 0.3, -0.2], dtype=torch.float64)
+    score = metric(CorrelationDifference, population="all").score(case)
+    parts = [metric(CorrelationDifference, among=[name]).summarize(score, {"correlation": truth}).mean for name in NAMES]
+    assert sum(parts) == pytest.approx(metric(CorrelationDifference).summarize(score, {"correlation": truth}).mean, abs=1e-12)
+    assert len(set(parts)) == 3
+    with pytest.raises(ValueError, match="attribute must be one of Smiling, Young, Male, got 'Old'"):
+        metric(MNAC, among=["Old"]).counts  # noqa: B018
+
+
 def test_attributes_that_never_change_correlate_with_nothing():
     change = torch.tensor([[[1.0, 0, 1], [-1.0, 0, -1], [1.0, 0, 0]]])
     found = correlations(change, 0)[0]
