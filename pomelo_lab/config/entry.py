@@ -62,6 +62,6 @@ def suggestions(arguments: list[str], config_name: str = "run") -> list[str]:
             known = list(node) if OmegaConf.is_dict(node) else []
             if leaf not in known:
                 found.append(f"{key} does not exist{did_you_mean(leaf, known)}; {parent or 'the top level'} has: {', '.join(map(str, known))}")
-    except Exception as error:  # the suggestion is a courtesy: Hydra's own message stands above it
-        print(f"(no suggestion: {type(error).__name__})", file=sys.stderr)
+    except Exception:  # the suggestion is a courtesy: Hydra's own message stands above it
+        return found
     return found
