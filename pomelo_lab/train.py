@@ -115,9 +115,9 @@ def train_component(
 
     from pomelo_lab.config.fingerprint import canonical, digest
     from pomelo_lab.devices import launch
-    from pomelo_lab.weights import CARD, FILE, trains, whole
+    from pomelo_lab.weights import CARD, FILE, training_data, trains, whole
 
-    node = whole(node)
+    node, dataset_node = whole(node), training_data(node, dataset_node)
     recipe_node = recipe_node or own_recipe(node)
     science = {"trains": trains(node, dataset_node), "recipe": canonical(recipe_node), "seed": seed}
     name = f"{short_name(node)}_{short_name(dataset_node)}"

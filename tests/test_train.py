@@ -77,6 +77,17 @@ def test_auto_becomes_the_trained_file(finished):
     assert ensure_weights({**NODE, "weights": None}, DATA, outputs)["weights"] is None
 
 
+def test_a_network_learns_from_the_data_that_it_names(tmp_path):
+    """As if they were the job's: the same file, found for either way of saying so."""
+    quick = {**RECIPE, "epochs": 1, "n_train": 64, "n_val": 64}
+    small, large = {**DATA, "size_px": 16}, {**DATA, "size_px": 24}
+    named = {**NODE, "trained_on": {"size_px": 16}}
+    path = train_component(named, large, quick, tmp_path, device="cpu")
+    assert json.loads((path.parent / "card.json").read_text())["dataset"]["size_px"] == 16
+    assert train_component(NODE, small, quick, tmp_path, device="cpu") == path == resolve(NODE, small, tmp_path) == resolve(named, large, tmp_path)
+    assert resolve(NODE, large, tmp_path) is None
+
+
 def test_global_rng_is_left_alone(tmp_path):
     before = torch.random.get_rng_state()
     trained(tmp_path, {**RECIPE, "epochs": 1})

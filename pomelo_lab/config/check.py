@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems
-from pomelo_lab.weights import training_data
 
 
 class ConfigError(CompactHydraException):
@@ -74,6 +73,8 @@ def training_problems(node: Any, key: str, dataset: Mapping[str, Any]) -> Iterat
     if not isinstance(node, Mapping):
         return
     if node.get("trained_on"):
+        from pomelo_lab.weights import training_data  # imports torch
+
         yield from node_problems(training_data(node, dataset), f"{key}.trained_on", locate(ROLES["dataset"]))
     for name, inner in node.items():
         yield from training_problems(inner, f"{key}.{name}", dataset)

@@ -169,8 +169,7 @@ def mark_cause(attribute: str | None, rate: float) -> Cause:
     if attribute is None:
         return choice("mark", "scene", states, (1.0, 0.0))
     wanted = ATTRIBUTES[CLASS_ATTRIBUTES.get(attribute, attribute)]
-    domains = {c.name: c.states for c in CAUSES}
-    rates = {}
+    domains, rates = {c.name: c.states for c in CAUSES}, {}
     for key in itertools.product(*(domains[parent] for parent in wanted)):
         p_mark = rate if all(state in allowed for state, allowed in zip(key, wanted.values(), strict=True)) else 1 - rate
         rates[key] = (1 - p_mark, p_mark)

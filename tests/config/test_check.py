@@ -42,3 +42,11 @@ def test_without_attributes_the_user_says_how_many_outputs_there_are(tmp_path):
     folder = ("dataset=image_folder", "dataset.root=x", "metrics=none", "classifier.column=0")
     assert "classifier.n_outputs is missing: dataset ImageFolder has no attributes" in problems(tmp_path, *folder)
     assert problems(tmp_path, *folder, "classifier.n_outputs=3") == ""
+
+
+def test_data_that_a_judge_is_trained_on(tmp_path):
+    marks = ("explainer=random", "sampler=none", "dataset=portraits", "dataset.label=Smiling", "metrics=mark", "dataset.spurious.attribute=Smiling")
+    node = "metrics.cd_mark.oracle.trained_on"
+    assert problems(tmp_path, *marks) == ""
+    assert f"{node}.spurious.rate must be a number in [0, 1], got 1.5" in problems(tmp_path, *marks, f"{node}.spurious.rate=1.5")
+    assert f"{node}.size_pix" in problems(tmp_path, *marks, f"+{node}.size_pix=64")
