@@ -149,13 +149,23 @@ class Job(Sciences):
             return {}
         training, access = self.dataset.at("train"), self.explainer.access
         shard = self._artefact(
-            "reference", self.fit_science, 0, lambda box: self.explainer.fit(training, box, self.kept), access=access, images=False
+            "reference",
+            self.fit_science,
+            0,
+            lambda box: self.explainer.fit(training, box, self.kept),
+            lambda: self.explainer.prepare(training, self.kept),
+            access=access,
+            images=False,
         )
         return {"reference": {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}}
 
-    def kept(self, arguments: frozenset[str], part: int, make: Made) -> Mapping[str, Tensor]:
-        """A part of the explainer's statistics, stored by itself."""
-        return self._artefact("part", self.part_science(arguments), part, lambda _: make(), images=False).tensors
+    def kept(self, arguments: frozenset[str], part: int, make: Made, wait: bool = True) -> Mapping[str, Tensor] | None:
+        """A part of the explainer's statistics, stored by itself; None when it is not waited for and another process is making it.
+
+        Not held in memory: all parts of a search at the paper's size have gigabytes.
+        """
+        shard = self._artefact("part", self.part_science(arguments), part, lambda _: make(), images=False, hold=False, wait=wait)
+        return shard and shard.tensors
 
     def reference(self, name: str) -> Mapping[str, Tensor]:
         """Training-set statistics of a metric; stored once for all jobs that share them."""
@@ -282,8 +292,13 @@ class Job(Sciences):
         keep: bool = True,
         size: int | None = None,
         images: bool = True,
-    ) -> Shard:
-        """Memory, else disk, else make: with seconds, classifier queries and generator evaluations recorded."""
+        hold: bool = True,
+        wait: bool = True,
+    ) -> Shard | None:
+        """Memory, else disk, else make: with seconds, classifier queries and generator evaluations recorded.
+
+        Args: hold: in memory, until the next group; wait: False gives None while another process makes it.
+        """
         fingerprint = digest(science)
         size = self.group_size(group) if size is None else size
 
@@ -298,13 +313,13 @@ class Job(Sciences):
             ids = list(self.batch(group).image_id[:size]) if images else []
             return Shard({name: tensor.detach().cpu() for name, tensor in tensors.items()}, {"image_id": ids, **meta})
 
-        def get() -> Shard:
-            shard, made = self.store.get_or_make(kind, fingerprint, group, size if images else 0, timed, prepare, keep)
+        def get() -> Shard | None:
+            shard, made = self.store.get_or_make(kind, fingerprint, group, size if images else 0, timed, prepare, keep, wait)
             if made and keep and group == 0:
                 self.store.describe(kind, fingerprint, science)
             return shard
 
-        return self._once(kind, f"{fingerprint}-{size}", group, get)
+        return self._once(kind, f"{fingerprint}-{size}", group, get) if hold else get()
 
 
 def override(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

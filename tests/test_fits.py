@@ -64,6 +64,28 @@ DIRECTIONS = ("sampler=none", "metrics=none", "networks=tiny", "generator.weight
               "explainer.n_renders=24", "dataset=portraits", "dataset.size_px=32", "dataset.label=Smiling")  # fmt: skip
 
 
+def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
+    """A chunk that another process is at is passed over, and fetched when nothing else is left."""
+    explainer, drawn, fit = job(tmp_path, "explainer=gcd", *DIRECTIONS), [], DirectionExplainer.fit
+    displace = DirectionExplainer.displacements
+    monkeypatch.setattr(DirectionExplainer, "displacements", lambda self, k, n: drawn.append(k) or displace(self, k, n))
+    folder = digest(explainer.part_science(explainer.explainer.rendered))
+    held = explainer.store.lock(explainer.store.path("part", folder, 1, 0).with_name(".00001-00.lock")).acquire()
+    seen = []
+
+    def freed(self, *arguments):
+        seen.extend(drawn)
+        held.lock.release()
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(DirectionExplainer, "fit", freed)
+    shared = explainer.fitted()["reference"]
+    assert seen == [0, 2]
+    monkeypatch.setattr(DirectionExplainer, "fit", fit)
+    alone = job(tmp_path / "alone", "explainer=gcd", *DIRECTIONS).fitted()["reference"]
+    assert all(torch.equal(shared[name], alone[name]) for name in alone)
+
+
 def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, monkeypatch):
     drawn, draw = [], DirectionExplainer.drawn
     monkeypatch.setattr(DirectionExplainer, "drawn", lambda self, *rows: drawn.append(1) or draw(self, *rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -15,10 +15,16 @@ from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 Made = Callable[[], dict[str, Tensor]]
-Keep = Callable[[frozenset[str], int, Made], Mapping[str, Tensor]]
 
 
-def make_again(arguments: frozenset[str], part: int, make: Made) -> Mapping[str, Tensor]:
+class Keep(Protocol):
+    """Stored parts of a long computation that depend on the training images and the named arguments alone, not on the classifier."""
+
+    def __call__(self, arguments: frozenset[str], part: int, make: Made, wait: bool = True) -> Mapping[str, Tensor] | None:
+        """make(), or what it gave before; None when wait=False and another process is making it."""
+
+
+def make_again(arguments: frozenset[str], part: int, make: Made, wait: bool = True) -> Mapping[str, Tensor]:
     """A `Keep` that stores nothing."""
     return make()
 
@@ -60,10 +66,13 @@ class Explainer(Component, ABC):
     def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
         """Statistics of training images; stored once for all jobs, and all explainers that inherit this method, that need the same.
 
-        Args: keep: (arguments, part, make) -> make(), or what it gave before: stored parts of a long computation that depend on the training images
-            and the named arguments alone, not on the classifier.
+        Args: keep: gives the parts that are stored by themselves.
         """
         return {}
+
+    def prepare(self, training: Dataset, keep: Keep) -> None:
+        """Make the parts that `fit` will ask for. Every process that needs the statistics does so before one of them measures: with wait=False, so
+        that they share the work instead of waiting for each other."""
 
     def shown(self, explanation: Explanation) -> Explanation:
         """What a job reports of a stored explanation."""

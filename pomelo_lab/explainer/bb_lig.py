@@ -98,7 +98,7 @@ class BBLIGExplainer(DirectionExplainer):
         return (images[:, 0] - images[:, -1]) * mean
 
     def queries(self, shape: tuple[int, int, int]) -> int:
-        return 1 + self.n_path if self.variant == "bb_ig" else 1 + self.n_alphas + self.n_path * (2 if self.variant == "lig" else 1)
+        return 1 + self.n_path if self.variant == "bb_ig" else 1 + len(self.alphas()) + self.n_path * (2 if self.variant == "lig" else 1)
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         return 0 if self.variant == "bb_ig" else super().evaluations(shape) + self.n_path * self.n_render

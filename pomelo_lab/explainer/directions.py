@@ -60,11 +60,12 @@ class DirectionExplainer(CounterfactualExplainer, ABC):
         hessian: class = of the class score alone (the code), loss = of the weighted sum (eq. 4).
         order: what index counts h-directions by: eigenvalue = the largest magnitude first; flips = the largest share of n_rank training images that
             they flip (Table 4; there of the images that are then scored).
-        n_alphas, reach: how many places of the line search, and the last one's distance.
-        both_sides: whether the line goes both ways, half of the places each; h-directions have no sign.
+        n_alphas, reach: how many places of the line search on a side, and the last one's distance.
+        both_sides: whether the line goes both ways (the published transfer); None = along h-directions, which have no sign, but not along
+            g-directions, which point to the goal.
     Cost: of the search, once per source, data set and classifier: n_renders * n_render evaluations and n_renders queries, and by order=flips those of
         n_rank images explained along each h-direction; per explained image
-        n_invert * (1 + fixed_point) evaluations, and as many renders and queries as directions * n_alphas.
+        n_invert * (1 + fixed_point) evaluations, and as many renders and queries as directions have places.
     Random: codes per (seed, source).
     """
 
@@ -101,9 +102,9 @@ class DirectionExplainer(CounterfactualExplainer, ABC):
     hessian: Literal["class", "loss"] = "class"
     order: Literal["eigenvalue", "flips"] = "eigenvalue"
     n_rank: Count = 128
-    n_alphas: Count = 128
+    n_alphas: Count = 64
     reach: Positive = 3.0
-    both_sides: bool = True
+    both_sides: bool | None = None
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -118,8 +119,6 @@ class DirectionExplainer(CounterfactualExplainer, ABC):
                 yield f"g_weights and loss_weights must be pairs (class score, distance), got {pair}"
         if not given["published_grid"] and given["n_invert"] != given["n_render"]:
             yield f"n_render must be n_invert={given['n_invert']} unless published_grid=true: else nothing is inverted, got {given['n_render']}"
-        if given["both_sides"] and given["n_alphas"] % 2:
-            yield f"n_alphas must be even when both_sides=true, got {given['n_alphas']}"
 
     # --- the search -----------------------------------------------------------------------------------------------
 
@@ -130,26 +129,14 @@ class DirectionExplainer(CounterfactualExplainer, ABC):
 
         Directions point to where the score of the source's class grows and the loss with it.
         """
-        row = training.order()[self.source : self.source + 1].tolist()
-        if not row:
-            raise ValueError(f"explainer.source must be below {len(training)}, the number of training images, got {self.source}")
-        image = training.unmasked(row).image.to(classifier.device)
-        self.generator.check_images(image)
-        of_source = self.rendered - {"sampling", "radius", "chunk", "seed"}
-        start = keep(of_source, 0, lambda: dict(zip(("code", "noise"), self.encoded(image), strict=True)))
-        code, noise = start["code"].to(image), start["noise"].to(image)
+        image, code, noise = self.start(training, keep)
         shifts, scores, distances = [], [], []
-        n_chunks, began = -(-self.n_renders // self.chunk), time.monotonic()
-        for k in range(n_chunks):
+        for k, images in enumerate(self.renders(code, noise, keep)):
             shift = self.displacements(k, code.shape[1])[: self.n_renders - k * self.chunk]
-            # a chunk is stored whole, so that a search with more renders continues this one
-            images = keep(self.rendered, k, lambda k=k: {"image": self.drawn(code, noise, self.displacements(k, code.shape[1]))})["image"]
             images = images[: len(shift)].to(image.device)
             scores.append(log_odds(classifier.probability(images)).cpu())
             distances.append(self.distance(image, images).cpu())
             shifts.append(shift)
-            left = (time.monotonic() - began) / (k + 1) * (n_chunks - k - 1)
-            log.info("directions: %d of %d renders, %.0f s left", min(self.n_renders, (k + 1) * self.chunk), self.n_renders, left)
         shift, score, distance = torch.cat(shifts), torch.cat(scores), torch.cat(distances)
         own = int(classifier.probability(image).argmax())
         proxy, explained = self.proxy.fitted(shift, score, distance)
@@ -159,6 +146,36 @@ class DirectionExplainer(CounterfactualExplainer, ABC):
         again = self.drawn(code, noise, torch.zeros(1, code.shape[1]))[0]
         share = (score.argmax(1) != own).float().mean()
         return {**found, "class": torch.tensor(own), "explained": explained, "left": share, "source": image[0].cpu(), "reconstruction": again.cpu()}
+
+    def prepare(self, training: Dataset, keep: Keep) -> None:
+        """The renders around the source, each chunk by one of the processes that need them."""
+        _, code, noise = self.start(training, keep)
+        for _ in self.renders(code, noise, keep, wait=False):
+            pass
+
+    def start(self, training: Dataset, keep: Keep) -> tuple[Tensor, Tensor, Tensor]:
+        """The source [1,C,H,W], its code [1,D] and noise [1,C,H,W]."""
+        row = training.order()[self.source : self.source + 1].tolist()
+        if not row:
+            raise ValueError(f"explainer.source must be below {len(training)}, the number of training images, got {self.source}")
+        image = training.unmasked(row).image.to(self.generator.device)
+        self.generator.check_images(image)
+        of_source = self.rendered - {"sampling", "radius", "chunk", "seed"}
+        found = keep(of_source, 0, lambda: dict(zip(("code", "noise"), self.encoded(image), strict=True)))
+        return image, found["code"].to(image), found["noise"].to(image)
+
+    def renders(self, code: Tensor, noise: Tensor, keep: Keep, wait: bool = True) -> Iterator[Tensor | None]:
+        """Chunk after chunk of what displaced codes render, uint8 [chunk,C,H,W]; None for one that another process is at and that is not waited for.
+
+        A chunk is stored whole, so that a search with more renders continues this one.
+        """
+        n_chunks, began = -(-self.n_renders // self.chunk), time.monotonic()
+        for k in range(n_chunks):
+            found = keep(self.rendered, k, lambda k=k: {"image": self.drawn(code, noise, self.displacements(k, code.shape[1]))}, wait)
+            yield found and found["image"]
+            left = (time.monotonic() - began) / (k + 1) * (n_chunks - k - 1)
+            done = min(self.n_renders, (k + 1) * self.chunk)
+            log.info("directions: %d of %d %s, %.0f s left", done, self.n_renders, "asked about" if wait else "rendered", left)
 
     def directions(self, proxy: Surrogate, own: int, n: int) -> dict[str, Tensor]:
         """g- and h-directions of a proxy whose output `own` is the score of the source's class and whose last is the distance."""
@@ -174,7 +191,7 @@ class DirectionExplainer(CounterfactualExplainer, ABC):
     def ranked(self, found: Mapping[str, Tensor], own: int, training: Dataset, classifier: BlackBox) -> dict[str, Tensor]:
         """The h-directions of `hessian` by the share of training images, those after the source, that change their class somewhere along them."""
         rows = training.order()[self.source + 1 : self.source + 1 + self.n_rank].tolist()
-        images, alphas, name = training.unmasked(rows).image.to(classifier.device), self.alphas(), f"h_{self.hessian}"
+        images, alphas, name = training.unmasked(rows).image.to(classifier.device), self.alphas("h"), f"h_{self.hessian}"
         was, (code, noise) = classifier.probability(images).argmax(1), self.encoded(images)
         rates = torch.zeros(len(found[name]))
         for i, line in enumerate(found[name]):
@@ -245,19 +262,18 @@ class DirectionExplainer(CounterfactualExplainer, ABC):
         sign = torch.where(goal == int(reference["class"]), 1.0, -1.0)
         return sign[:, None, None] * found
 
-    def alphas(self) -> Tensor:
-        """Places of the line search [n_alphas], without 0."""
-        if not self.both_sides:
-            return self.reach * torch.arange(1, self.n_alphas + 1) / self.n_alphas
-        half = self.reach * torch.arange(1, self.n_alphas // 2 + 1) / (self.n_alphas // 2)
-        return torch.cat([-half.flip(0), half])
+    def alphas(self, direction: Literal["g", "h"] | None = None) -> Tensor:
+        """Places of the line search along directions of a kind (None = the explainer's), without 0: [n_alphas], or twice as many on both sides."""
+        ahead = self.reach * torch.arange(1, self.n_alphas + 1) / self.n_alphas
+        both = (direction or self.direction) == "h" if self.both_sides is None else self.both_sides
+        return torch.cat([-ahead.flip(0), ahead]) if both else ahead
 
     def loss(self, score: Tensor, distance: Tensor) -> Tensor:
         """Eq. 1: weighted log-odds against the goal, and distance; both as they come."""
         return self.loss_weights[0] * -score + self.loss_weights[1] * distance
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.n_invert * (1 if self.published_grid else 1 + self.fixed_point) + len(self.index) * self.n_alphas * self.n_render
+        return self.n_invert * (1 if self.published_grid else 1 + self.fixed_point) + len(self.index) * len(self.alphas()) * self.n_render
 
     def queries(self, shape: tuple[int, int, int]) -> int:
-        return 1 + len(self.index) * self.n_alphas
+        return 1 + len(self.index) * len(self.alphas())

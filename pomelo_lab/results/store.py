@@ -70,14 +70,18 @@ class Store:
         make: Callable[[], Shard],
         prepare: Callable[[], Any] = lambda: None,
         keep: bool = True,
-    ) -> tuple[Shard, bool]:
+        wait: bool = True,
+    ) -> tuple[Shard | None, bool]:
         """The shard, and whether it was made now.
 
         Args:
             make: computes it; called under the shard's lock, at most once among all processes.
             prepare: makes what `make` needs, before the lock is taken, so that no two locks are ever held at once.
             keep: False computes without writing (large artefacts over the limit).
+            wait: False gives (None, False) while another process makes it.
         """
+        from filelock import Timeout
+
         if (found := self.read(kind, fingerprint, group, n)) is not None:
             return found, False
         prepare()
@@ -86,7 +90,11 @@ class Store:
             write_shard(self.path(f"{kind}-cost", fingerprint, group, n), Shard({}, shard.meta))
             return shard, True
         path = self.path(kind, fingerprint, group, n)
-        with self.lock(path.with_name(f".{path.stem}.lock")):
+        try:
+            held = self.lock(path.with_name(f".{path.stem}.lock")).acquire(blocking=wait)
+        except Timeout:
+            return None, False
+        with held:
             if (found := self.read(kind, fingerprint, group, n)) is not None:
                 return found, False
             shard = make()

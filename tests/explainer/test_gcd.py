@@ -48,7 +48,7 @@ def features():
 
 GENERATOR = LinearAutoencoder(**{**TINY, "channels": 3, "code": CODE})
 COMMON = {"generator": GENERATOR, "perceptual": features(), "layers": ["1"], "n_renders": 1500, "chunk": 256, "radius": 1.0, "n_h": 3,
-          "proxy": Proxy(widths=[32], lr=1e-2), "n_invert": 4, "n_render": 4, "reach": 6.0, "n_alphas": 24}  # fmt: skip
+          "proxy": Proxy(widths=[32], lr=1e-2), "n_invert": 4, "n_render": 4, "reach": 6.0, "n_alphas": 12}  # fmt: skip
 
 
 def gcd(**options):
@@ -134,8 +134,11 @@ def test_rules():
 
 
 def test_alphas():
-    assert gcd(n_alphas=4, reach=2.0).alphas().tolist() == [-2.0, -1.0, 1.0, 2.0]
-    assert gcd(n_alphas=4, reach=2.0, both_sides=False).alphas().tolist() == [0.5, 1.0, 1.5, 2.0]
+    """On both sides only where a direction has no sign, unless told otherwise; h-directions are ranked by their own places, whoever walks."""
+    ahead, both = [1.0, 2.0], [-2.0, -1.0, 1.0, 2.0]
+    for direction, sides, wanted in [("g", None, ahead), ("h", None, both), ("g", True, both), ("h", False, ahead)]:
+        assert gcd(n_alphas=2, reach=2.0, direction=direction, both_sides=sides).alphas().tolist() == wanted
+    assert gcd(n_alphas=2, reach=2.0).alphas("h").tolist() == both
 
 
 def test_order_by_flips():
@@ -147,7 +150,7 @@ def test_order_by_flips():
     for line in plain_order["h_class"]:
         flips = 0
         for i in range(5):
-            made = [explainer.drawn(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0] for a in explainer.alphas()]
+            made = [explainer.drawn(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0] for a in explainer.alphas("h")]
             flips += bool((box.probability(torch.stack(made)).argmax(1) != was[i]).any())
         rates.append(flips / 5)
     assert ranked["rate"].tolist() == pytest.approx(sorted(rates, reverse=True))
@@ -178,7 +181,7 @@ def test_a_search_continues_and_grows():
     """Chunks are kept by what determines them: a second search renders nothing, a larger one only what is new, another classifier nothing."""
     kept, made = {}, []
 
-    def keep(arguments, part, make):
+    def keep(arguments, part, make, wait=True):
         key = (arguments, part)
         if key not in kept:
             made.append(part)
@@ -194,6 +197,27 @@ def test_a_search_continues_and_grows():
     fit(gcd(n_renders=700), classifier=linear(6), keep=keep)
     assert len(made) == 4
     torch.testing.assert_close(fit(gcd(n_renders=700))["g"], fit(gcd(n_renders=700), keep=keep)["g"])
+
+
+def test_a_search_is_shared():
+    """What another process is at is passed over before the search, and waited for in it; nothing is rendered twice, the directions are the same."""
+    kept, waited = {}, []
+
+    def keep(arguments, part, make, wait=True):
+        busy = arguments == gcd().rendered and part in (0, 2) and (arguments, part) not in kept
+        if busy and not wait:
+            return None
+        waited.extend([part] if busy else [])
+        if (arguments, part) not in kept:
+            kept[arguments, part] = make()
+        return kept[arguments, part]
+
+    explainer = gcd(n_renders=700)
+    explainer.prepare(Faces(), keep)
+    assert sorted(part for arguments, part in kept if arguments == explainer.rendered) == [1] and not waited
+    shared = fit(explainer, keep=keep)
+    assert waited == [0, 2]
+    torch.testing.assert_close(shared["g"], fit(explainer)["g"])
 
 
 def test_goals_other_than_the_source_s_class():
@@ -215,6 +239,7 @@ def test_log_odds_stay_finite():
 
 def test_plan_counts_what_is_done():
     explainer = gcd(fixed_point=2, n_invert=4, n_render=4, n_alphas=6, index=[0, 1])
+    assert gcd(fixed_point=2, n_alphas=6, both_sides=True).evaluations(SHAPE) == 4 * 3 + 2 * 6 * 4
     assert explainer.evaluations(SHAPE) == 4 * 3 + 2 * 6 * 4 and explainer.queries(SHAPE) == 13
     reference = fit(explainer)
     *_, box, _ = explained(explainer, reference, n=2)
@@ -233,7 +258,7 @@ def test_the_real_autoencoder_runs_through():
 @pytest.mark.parametrize(
     ("changes", "named"),
     [({"index": [2]}, "index must name directions 0..1"), ({"direction": "h", "index": [3]}, "directions 0..2"), ({"index": []}, "index"),
-     ({"n_render": 5}, "n_render must be n_invert=4"), ({"g_weights": [[1.0]]}, "pairs"), ({"n_alphas": 5}, "n_alphas must be even")],
+     ({"n_render": 5}, "n_render must be n_invert=4"), ({"g_weights": [[1.0]]}, "pairs")],
 )  # fmt: skip
 def test_refused(changes, named):
     with pytest.raises(ValueError, match=named.split("=")[0]):

@@ -86,6 +86,21 @@ def test_processes_side_by_side_make_a_shard_once(tmp_path):
     assert log.read_text() == "made\n"
 
 
+def test_who_does_not_wait_passes_over_what_another_makes(tmp_path):
+    """Nothing is made twice, the lock is free afterwards, and what lies there is given to everybody."""
+    store, refuse = Store(tmp_path), lambda: pytest.fail("made although another process is at it")
+
+    def make():
+        assert Store(tmp_path).get_or_make("part", "f", 0, 4, refuse, wait=False) == (None, False)
+        return shard()
+
+    assert store.get_or_make("part", "f", 0, 4, make, wait=False)[1]
+    found, made = store.get_or_make("part", "f", 0, 4, refuse, wait=False)
+    assert not made and torch.equal(found.tensors["value"], shard().tensors["value"])
+    store.drop("part", "f")
+    assert store.get_or_make("part", "f", 0, 4, shard)[1]
+
+
 def _dies(root):
     Store(root).get_or_make("metric", "f", 0, 4, lambda: os._exit(9))
 
