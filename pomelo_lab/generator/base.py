@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -116,8 +116,6 @@ class Generator(TrainableNetwork):
 @dataclass(kw_only=True)
 class ImageModel(Generator):
     """A generator that makes new images from noise."""
-
-    evaluations_per_image: ClassVar[int] = 1  # of `generate` with its defaults
 
     @abstractmethod
     def generate(self, noise: Tensor, **how: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path as File
@@ -119,11 +119,12 @@ class DDPM(DiffusionModel, ImageModel):
         """(x0, eps) for x [M,C,H,W] in [-1,1] plus noise, at one timestep."""
         return split(self.output(x, t), x, float(self.levels[t]), self.predicts)
 
-    evaluations_per_image = 50
+    def generate(self, noise: Tensor, n_steps: int = 50, eta: float = 0.0, normal: Callable[[], Tensor] | None = None) -> Tensor:
+        """New images from noise [M,C,H,W] in n_steps of DDIM, at most T.
 
-    def generate(self, noise: Tensor, n_steps: int = evaluations_per_image) -> Tensor:
-        """New images by deterministic DDIM from noise [M,C,H,W]."""
-        return self.unscaled(decode(self.denoise, noise, self.path(min(n_steps, len(self.levels)))))
+        Args: eta: share of DDPM's noise in each step; normal: gives it afresh, [M,C,H,W]; needed when eta > 0.
+        """
+        return self.unscaled(decode(self.denoise, noise, self.path(min(n_steps, len(self.levels))), eta=eta, noise=lambda _: normal()))
 
     def sheet(self, images: Tensor) -> Tensor:
         return self.sample(len(images), torch.Generator().manual_seed(0), n_steps=20)

@@ -18,7 +18,7 @@ class GeneratedSampler(Sampler):
 
     Source: own; a reference row beside the validation images.
     Args: generator: left out of the config it is the job's generator.
-    Cost: one generation per image drawn: one evaluation of a flow, 50 of a diffusion model.
+    Cost: one evaluation of a flow per image drawn.
     Random: one normal per value, per (image id, place).
     """
 
@@ -26,10 +26,14 @@ class GeneratedSampler(Sampler):
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
         def make(image: Tensor, draws: Draws) -> Tensor:
-            return self.generator.generate(draws.normal(*self.generator.shape))
+            return self.new(draws)
 
         self.generator.check_images(batch.image)
         return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "generated", make))
 
+    def new(self, draws: Draws) -> Tensor:
+        """An image [M,C,H,W] in [0,1] for each row."""
+        return self.generator.generate(draws.normal(*self.generator.shape))
+
     def evaluations(self, n: int) -> int:
-        return n * self.generator.evaluations_per_image
+        return n

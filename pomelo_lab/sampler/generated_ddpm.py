@@ -1,0 +1,37 @@
+"""New images of a diffusion model in place of perturbations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pomelo_lab.batching import Draws
+from pomelo_lab.config.hints import Count, NonNegative
+from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.sampler.generated import GeneratedSampler
+
+
+@dataclass(kw_only=True)
+class GeneratedDDPMSampler(GeneratedSampler):
+    """Unconditional samples of a diffusion model, whatever the image.
+
+    Source: Ho et al. (2020), algorithm 2, respaced as by Song et al. (2021); a reference row beside the validation images.
+    Args:
+        generator: left out of the config it is the job's generator.
+        n_steps: steps from noise to image; at most T.
+        eta: share of DDPM's noise in each step: 1 = ancestral, 0 = deterministic.
+    Cost: n_steps evaluations per image drawn.
+    Random: one normal per value and noisy step, per (image id, place).
+    """
+
+    generator: DDPM
+    n_steps: Count = 100
+    eta: NonNegative = 1.0
+
+    def new(self, draws: Draws) -> Tensor:
+        shape = self.generator.shape
+        return self.generator.generate(draws.normal(*shape), self.n_steps, self.eta, lambda: draws.normal(*shape))
+
+    def evaluations(self, n: int) -> int:
+        return n * min(self.n_steps, self.generator.n_timesteps)
