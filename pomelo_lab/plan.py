@@ -38,6 +38,9 @@ def steps(job: Job) -> list[Step]:
         asks = job.explains or any("classifier" in m.needs for m in job.metrics.values())
         if asks:
             found.append(Step("predictions", n, 0, made, made * job.dataset.num_classes * IMAGE_BYTES))
+    if job.explains and job.explainer.fitted:
+        costs = job.explainer.fit_costs(len(job.dataset.at("train")))
+        found.append(Step("statistics", 0, *costs, note="once for all jobs that share them"))
     if job.explains:
         evaluations, queries = job.explainer.evaluations(shape), job.explainer.queries(shape)
         found.append(Step("explanations", n, n * evaluations, n * queries, n * height * width * IMAGE_BYTES))

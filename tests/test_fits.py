@@ -9,6 +9,7 @@ from pomelo_lab.classifier.base import view
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.explainer.directions import DirectionExplainer
 from pomelo_lab.explainer.iba import IBAExplainer
+from pomelo_lab.plan import steps
 from pomelo_lab.run import run
 from tests.running import all_scores, config
 from tests.test_job import job
@@ -29,6 +30,12 @@ def test_statistics_of_an_explainer_are_measured_once_and_shared(tmp_path, monke
     for other in ("explainer.n_fit=16", "explainer.layer=stage3", "classifier.width=8", "dataset.size_px=32"):
         assert digest(iba(tmp_path, other).fit_science) != digest(first.fit_science)
     assert torch.equal(iba(tmp_path).explanation(0).attribution, found) and len(calls) == 1
+
+
+def test_a_plan_names_the_statistics_of_training_images(tmp_path):
+    found = steps(job(tmp_path, "explainer=iba", "sampler=none", "metrics=none", "explainer.n_fit=32"))
+    assert [(s.name, s.queries) for s in found if s.name == "statistics"] == [("statistics", 32)]
+    assert not any(s.name == "statistics" for s in steps(job(tmp_path, "explainer=saliency", "sampler=none", "metrics=none")))
 
 
 ANEW = [("explainer=iba", "sampler=none", "explainer.n_fit=32"), ("explainer=lime",), ("explainer=rise", "sampler=black")]

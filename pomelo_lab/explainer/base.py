@@ -82,6 +82,10 @@ class Explainer(Component, ABC):
         """Classifier queries per image of `shape` beyond those on perturbations, for the plan of a dry run."""
         return 0
 
+    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
+        """Generator evaluations, classifier queries and bytes of parts of `fit` and `prepare` on so many training images, for the plan."""
+        return 0, 0, 0
+
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         """Generator network evaluations per image, at most, for the plan (0 for explainers without a network)."""
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from abc import ABC
 from collections.abc import Iterator, Mapping
@@ -272,8 +273,21 @@ class DirectionExplainer(CounterfactualExplainer, ABC):
         """Eq. 1: weighted log-odds against the goal, and distance; both as they come."""
         return self.loss_weights[0] * -score + self.loss_weights[1] * distance
 
+    @property
+    def inversion(self) -> int:
+        """Evaluations that find the noise of an image."""
+        return self.n_invert * (1 if self.published_grid else 1 + self.fixed_point)
+
+    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
+        """The source, whole chunks around it, its reconstruction; by order=flips the walks of the ranking images along each h-direction."""
+        n_ranked = min(self.n_rank, n_training - self.source - 1) if self.order == "flips" else 0
+        n_walked = self.n_h * len(self.alphas("h"))
+        n_around = -(-self.n_renders // self.chunk) * self.chunk
+        evaluations = (1 + n_ranked) * self.inversion + (n_around + 1 + n_ranked * n_walked) * self.n_render
+        return evaluations, 1 + self.n_renders + n_ranked * (1 + n_walked), n_around * math.prod(self.generator.shape)
+
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.n_invert * (1 if self.published_grid else 1 + self.fixed_point) + len(self.index) * len(self.alphas()) * self.n_render
+        return self.inversion + len(self.index) * len(self.alphas()) * self.n_render
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         return 1 + len(self.index) * len(self.alphas())

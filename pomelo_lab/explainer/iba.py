@@ -76,5 +76,8 @@ class IBAExplainer(Explainer):
         maps, entropy = classifier.forwards.rows(some, len(batch), self.n_draws)
         return Explanation(target=target, attribution=maps, extra={"information": maps.sum((1, 2)), "cross_entropy": entropy})
 
+    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
+        return 0, min(self.n_fit, n_training), 0
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         return self.n_steps * self.n_draws + 1

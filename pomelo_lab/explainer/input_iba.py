@@ -193,6 +193,9 @@ class InputIBAExplainer(Explainer):
             information = generator.information(x, *passes(logit, self.sigma_px)).flatten(1).sum(1) / math.log(2)
         return logit.detach(), entropy.detach(), information
 
+    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
+        return 0, min(self.n_fit, n_training), 0
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         gan = self.n_epochs * (self.n_real + -(-self.n_real // (self.gan_batch * self.n_critic)) * self.gan_batch)
         return 1 + (self.n_feature_steps + self.n_steps) * self.n_draws + gan

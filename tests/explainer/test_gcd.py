@@ -13,6 +13,7 @@ from pomelo_lab.config.signature import node_problems
 from pomelo_lab.explainer.directions import log_odds
 from pomelo_lab.explainer.gcd import GCDExplainer
 from pomelo_lab.explainer.proxy import Proxy
+from pomelo_lab.generator.base import Tally
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
 from tests.explainer.gradients import TinyNetwork
 from tests.generator.test_diffusion_autoencoder import TINY
@@ -253,6 +254,24 @@ def test_the_real_autoencoder_runs_through():
     assert reference["reconstruction"].shape == SHAPE and bool(reference["g"].isfinite().all())
     found, *_ = explained(explainer, reference, n=2)
     assert found.counterfactual.shape == (2, *SHAPE)
+
+
+SEARCHES = [{}, {"published_grid": True, "n_render": 3}, {"order": "flips", "n_rank": 3, "fixed_point": 1}, {"order": "flips"}]
+
+
+@pytest.mark.parametrize("options", SEARCHES)
+def test_the_plan_counts_the_search(options):
+    real = DiffusionAutoencoder(**{**TINY, "channels": 3, "code": CODE})
+    explainer = gcd(generator=real, **{"n_renders": 40, "chunk": 16, "n_alphas": 2, "source": 1, **options})
+    box, before, stored = view(linear(), "black_box", 64), Tally.n, []
+
+    def keep(arguments, part, make, wait=True):
+        found = make()
+        stored.extend(value.nbytes for value in found.values() if value.dtype == torch.uint8)
+        return found
+
+    explainer.fit(Faces(), box, keep)
+    assert explainer.fit_costs(len(Faces())) == (Tally.n - before, box.queries, sum(stored))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ def test_moments_merged_batch_by_batch():
 
 def test_statistics_of_a_layer_and_a_layer_without_maps():
     classifier, data = rectified(), training()
-    reference = iba(layer="1", n_fit=25).fit(data, view(classifier, "white_box", 7))
+    box = view(classifier, "white_box", 7)
+    reference = iba(layer="1", n_fit=25).fit(data, box)
+    assert iba(layer="1", n_fit=25).fit_costs(40) == (0, box.queries, 0) and iba(n_fit=50).fit_costs(40)[1] == 40
     values = classifier.network[:2](data.image[data.order()[:25]].double())
     torch.testing.assert_close(reference["mean"].double(), values.mean(0), atol=1e-5, rtol=0)
     torch.testing.assert_close(reference["std"].double(), values.std(0), atol=1e-5, rtol=0)

@@ -106,7 +106,9 @@ def test_map_is_the_share_that_passes():
 
 
 def test_pixels_are_scaled_by_the_training_images():
-    reference = input_iba(n_fit=30).fit(training(), view(rectified(), "white_box", 64))
+    box = view(rectified(), "white_box", 64)
+    reference = input_iba(n_fit=30).fit(training(), box)
+    assert input_iba(n_fit=30).fit_costs(40) == (0, box.queries, 0)
     images = training().image[training().order()[:30]]
     torch.testing.assert_close(reference["pixel_mean"], images.mean((0, 2, 3)))
     torch.testing.assert_close(reference["pixel_std"], images.std((0, 2, 3), correction=0))
