@@ -25,7 +25,7 @@ class GCDExplainer(DirectionExplainer):
         best_flip = the least loss among places of the goal's class, argmin where there is none.
         The others as in DirectionExplainer.
     Shapes: extra, per image: "alpha" [B], "used" [B] (which of the directions), and of every place "score" (log-odds of the goal) and "distance",
-        [B,n * n_alphas]; "tries" is the number of renders.
+        [B,n * places]; "tries" is the number of renders.
     """
 
     rule: Literal["argmin", "first_flip", "best_flip"] = "argmin"

@@ -54,7 +54,7 @@ class DDIMSampler(Sampler):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """A start beyond the path, more noise than DDPM has, a solver asked for what it cannot do."""
+        """A start beyond the path, a solver asked for what it cannot do."""
         if given["start"] >= given["n_steps"]:
             yield f"start must be below n_steps={given['n_steps']}, got {given['start']}"
         if given["solver"] != "ddim" and given["start"]:

@@ -34,4 +34,4 @@ class GeneratedDDPMSampler(GeneratedSampler):
         return self.generator.generate(draws.normal(*shape), self.n_steps, self.eta, lambda: draws.normal(*shape))
 
     def evaluations(self, n: int) -> int:
-        return n * min(self.n_steps, self.generator.n_timesteps)
+        return n * min(self.n_steps, len(self.generator.levels))

@@ -31,6 +31,7 @@ def test_more_steps_than_the_model_has_are_all_of_them():
     short = GeneratedDDPMSampler(generator=gaussian_ddpm(n_timesteps=20))
     assert short.evaluations(3) == 60
     whole = GeneratedDDPMSampler(generator=gaussian_ddpm(n_timesteps=20), n_steps=20)
+    assert whole.evaluations(3) == 60 and GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=7).evaluations(3) == 21
     assert torch.equal(*(s.perturb(gaussian_batch(1), None, 3, Streams(0)).image for s in (short, whole)))
 
 
