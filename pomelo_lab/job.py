@@ -148,14 +148,21 @@ class Job(Sciences):
         if not self.explainer.fitted:
             return {}
         training, access = self.dataset.at("train"), self.explainer.access
+        parts: list[tuple[str, int]] = []
+
+        def keep(arguments: frozenset[str], part: int, make: Made, wait: bool = True) -> Mapping[str, Tensor] | None:
+            parts.append((digest(self.part_science(arguments)), part))
+            return self.kept(arguments, part, make, wait)
+
         shard = self._artefact(
             "reference",
             self.fit_science,
             0,
-            lambda box: self.explainer.fit(training, box, self.kept),
+            lambda box: self.explainer.fit(training, box, keep),
             lambda: self.explainer.prepare(training, self.kept),
             access=access,
             images=False,
+            also=lambda: {"parts": parts},
         )
         return {"reference": {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}}
 
@@ -294,10 +301,11 @@ class Job(Sciences):
         images: bool = True,
         hold: bool = True,
         wait: bool = True,
+        also: Callable[[], Mapping[str, Any]] = dict,
     ) -> Shard | None:
         """Memory, else disk, else make: with seconds, classifier queries and generator evaluations recorded.
 
-        Args: hold: in memory, until the next group; wait: False gives None while another process makes it.
+        Args: hold: in memory, until the next group; wait: False gives None while another process makes it; also: what else is recorded.
         """
         fingerprint = digest(science)
         size = self.group_size(group) if size is None else size
@@ -311,7 +319,7 @@ class Job(Sciences):
                 torch.cuda.synchronize(self.device)
             meta = {"seconds": time.perf_counter() - start, "queries": box.queries if box else 0, "evaluations": Tally.n - evaluated}
             ids = list(self.batch(group).image_id[:size]) if images else []
-            return Shard({name: tensor.detach().cpu() for name, tensor in tensors.items()}, {"image_id": ids, **meta})
+            return Shard({name: tensor.detach().cpu() for name, tensor in tensors.items()}, {"image_id": ids, **meta, **also()})
 
         def get() -> Shard | None:
             shard, made = self.store.get_or_make(kind, fingerprint, group, size if images else 0, timed, prepare, keep, wait)

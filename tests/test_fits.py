@@ -10,6 +10,7 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.explainer.directions import DirectionExplainer
 from pomelo_lab.explainer.iba import IBAExplainer
 from pomelo_lab.plan import steps
+from pomelo_lab.results.score import Scores
 from pomelo_lab.run import run
 from tests.running import all_scores, config
 from tests.test_job import job
@@ -91,6 +92,25 @@ def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
     monkeypatch.setattr(DirectionExplainer, "fit", fit)
     alone = job(tmp_path / "alone", "explainer=gcd", *DIRECTIONS).fitted()["reference"]
     assert all(torch.equal(shared[name], alone[name]) for name in alone)
+
+
+def test_a_status_counts_the_search_that_a_job_rests_on(tmp_path):
+    """As the plan does: of the parts of a longer search only those that this one asks for, whoever made them."""
+    longer = job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.n_renders=40")
+    short = job(tmp_path, "explainer=bb_lig", *DIRECTIONS)
+    assert "statistics" not in Scores(longer).stages()
+    for one in (longer, short):
+        one.fitted()
+        (planned,) = (s for s in steps(one) if s.name == "statistics")
+        found = Scores(one).stages()["statistics"]
+        assert (found["evaluations"], found["queries"]) == (planned.evaluations, planned.queries) and found["seconds"] > 0
+
+
+def test_a_status_counts_what_metrics_measure_on_training_images(tmp_path):
+    asks = job(tmp_path, "explainer=none", "sampler=black", "metrics=sampler")
+    assert "statistics.mahalanobis" not in Scores(asks).stages()
+    asks.reference("mahalanobis")
+    assert Scores(asks).stages()["statistics.mahalanobis"]["seconds"] > 0
 
 
 def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,7 +79,7 @@ class Scores:
         write_text(self.folder / "status.json", json.dumps(status, indent=1))
 
     def stages(self) -> dict[str, dict[str, float]]:
-        """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on."""
+        """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on, whoever made them."""
         job, found = self.job, {}
         kinds = {"clean": job.clean_science}
         if job.perturbs:
@@ -90,8 +90,12 @@ class Scores:
 
         for kind, science in kinds.items():
             found[kind] = total(job.store, kind, digest(science), job)
-        for name in job.metrics:
+        if job.explains and job.explainer.fitted:
+            found["statistics"] = once(job.store, digest(job.fit_science))
+        for name, metric in job.metrics.items():
             found[f"metric.{name}"] = total(job.store, "metric", digest(job.metric_science(name)), job)
+            if metric.fits:
+                found[f"statistics.{name}"] = once(job.store, digest(job.reference_science(name)))
         return {kind: costs for kind, costs in found.items() if costs}
 
     def rows(self) -> dict[str, dict[str, Tensor]]:
@@ -159,7 +163,18 @@ def total(store: Store, kind: str, fingerprint: str, job: Job) -> dict[str, floa
     metas = [store.meta(kind, fingerprint, group, job.group_size(group)) for group in range(job.n_groups)]
     metas = [m for m in metas if m]
     images = sum(len(m["image_id"]) for m in metas)
-    return {key: sum(m[key] for m in metas) for key in ("seconds", "queries", "evaluations")} | {"images": images} if metas else {}
+    return summed(metas) | {"images": images} if metas else {}
+
+
+def once(store: Store, fingerprint: str) -> dict[str, float]:
+    """The recorded costs of statistics of training images, which all jobs that need them share, with their parts."""
+    whole = store.meta("reference", fingerprint, 0, 0)
+    parts = [store.meta("part", of, part, 0) for of, part in whole.get("parts", ())]
+    return summed([whole, *(p for p in parts if p)]) if whole else {}
+
+
+def summed(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {key: sum(m[key] for m in metas) for key in ("seconds", "queries", "evaluations")}
 
 
 def summary_row(summary: Summary, metric: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Draws, Streams
-from pomelo_lab.config.hints import Count, Natural, NonNegative, Range
+from pomelo_lab.config.hints import Count, Fraction, Natural, Range
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Path, Spacing, decode, encode, path, solver
 from pomelo_lab.sampler.base import Sampler, all_but_first
@@ -43,7 +43,7 @@ class DDIMSampler(Sampler):
     generator: DDPM
     n_steps: Count = 50
     start: Natural = 0
-    eta: NonNegative = 0.4
+    eta: Fraction = 0.4
     n_encode: Count | None = None
     fixed_point: Natural = 0
     solver: Literal["ddim", "dpm++", "sde-dpm++", "unipc", "deis"] = "ddim"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pomelo_lab.batching import Draws
-from pomelo_lab.config.hints import Count, NonNegative
+from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.sampler.generated import GeneratedSampler
 
@@ -27,7 +27,7 @@ class GeneratedDDPMSampler(GeneratedSampler):
 
     generator: DDPM
     n_steps: Count = 100
-    eta: NonNegative = 1.0
+    eta: Fraction = 1.0
 
     def new(self, draws: Draws) -> Tensor:
         shape = self.generator.shape

@@ -46,7 +46,7 @@ class InpaintDDIMSampler(Filler):
     generator: DDPM
     rate: Fraction = 0.75
     n_steps: Count = 50
-    eta: NonNegative = 0.8
+    eta: Fraction = 0.8
     known: Literal["inverted", "q_sample"] = "inverted"
     sigma_px: NonNegative = 1.0
     jump_length: Count = 1

@@ -218,6 +218,7 @@ def problems(**given):
     ({"depth": 0.0}, "sampler.depth must be > 0, got 0.0"),
     ({"solver": "dpm"}, "sampler.solver must be one of 'ddim', 'dpm\\+\\+'"),
     ({"eta": -0.1}, "sampler.eta must be >= 0, got -0.1"),
+    ({"eta": 1.1}, "sampler.eta must be <= 1, got 1.1"),
     ({"n_steps": 0}, "sampler.n_steps must be >= 1, got 0"),
     ({"n_encode": 0}, "sampler.n_encode must be >= 1, got 0"),
 ])  # fmt: skip

@@ -283,6 +283,7 @@ def test_as_sampler_of_lime():
     ({"n_resample": 0}, "sampler.n_resample must be >= 1, got 0"),
     ({"jump_length": 0}, "sampler.jump_length must be >= 1, got 0"),
     ({"sigma_px": -1}, "sampler.sigma_px must be >= 0, got -1"),
+    ({"eta": 1.1}, "sampler.eta must be <= 1, got 1.1"),
     ({"known": "noised"}, "sampler.known must be one of 'inverted', 'q_sample', got 'noised'"),
 ])  # fmt: skip
 def test_wrong_arguments(wrong, text):

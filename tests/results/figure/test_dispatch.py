@@ -1,5 +1,6 @@
 """Every figure draws from fabricated artefacts, with unknown methods and missing pieces among them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def cells():
     for k, (sampler, name) in enumerate(METHODS):
         for n in (30, 70):
             explainer = {"n_samples": 100, "direction": "hg"[k % 2], "index": [[0, 1, 2], [0]][k % 2]}
-            config = {"segmenter": {"n_segments": n}, "explainer": explainer, "sampler": {"n_steps": n, "eta": 0.4}}
+            config = {"segmenter": {"n_segments": n}, "explainer": explainer, "sampler": {"n_steps": n, "eta": 0.4, "depth": n / 100}}
             config |= {"dataset": {"spurious": {"rate": n / 100}}}
             stages = {"perturbation": {"seconds": 1.0 + k + n / 100, "images": 10}} if name == "lime" else {}
             status = {"device": "cpu", "stages": stages}
@@ -37,6 +38,12 @@ def test_figure_is_drawn_as_png_and_pdf(module, tmp_path):
     path = dispatch.draw_figure(table, cells(), tmp_path)
     assert path == tmp_path / f"{module}.png" and path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 5_000
     assert path.with_suffix(".pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_the_options_of_published_figures_are_their_modules_own(tmp_path):
+    for table in everything().values():
+        if table.figure_options and table.figure not in LIVE:
+            assert dispatch.draw_figure(replace(table, rows=()), cells(), tmp_path / table.id).stat().st_size > 5_000
 
 
 def test_every_published_figure_has_a_module():
