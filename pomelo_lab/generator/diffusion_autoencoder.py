@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.torchvision_ops import ensure
@@ -87,7 +86,7 @@ class DiffusionAutoencoder(DiffusionModel):
     def encoded(self, images: Tensor) -> Tensor:
         """Semantic codes [M,code] of images [M,C,H,W] in [0,1]; differentiable, no batching here."""
         x = self.scaled(images).to(self.dtype)
-        return self.network.code(F.pixel_unshuffle(x, self.fold) if self.fold > 1 else x).float()
+        return self.network.code(self.folded(x)).float()
 
     def denoiser(self, code: Tensor) -> Denoiser:
         """The denoiser of rows with these codes [M,code]."""

@@ -13,13 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.torchvision_ops import ensure
-from pomelo_lab.config.hints import Count, Fraction, Local
+from pomelo_lab.config.hints import Count, Fraction, Later, Local
 from pomelo_lab.generator.base import Generator
 from pomelo_lab.generator.diffusion import Path, Prediction, Spacing, betas, path
 
 if TYPE_CHECKING:
     from pomelo_lab.training.module import Training
     from pomelo_lab.training.recipe import Recipe
+
+HAAR = [[0.5, 0.5, 0.5, 0.5], [0.5, -0.5, 0.5, -0.5], [0.5, 0.5, -0.5, -0.5], [0.5, -0.5, -0.5, 0.5]]  # mean; left - right; upper - lower; diagonal
 
 
 @dataclass(kw_only=True)
@@ -29,6 +31,8 @@ class DiffusionModel(Generator):
     Args:
         unshuffle: side of the blocks of pixels that are folded into channels in front of the network and unfolded behind it, so that 64x64
             images cost a network of 32x32; 1 = none.
+        folding: what the channels of a block are: its pixels, or their Haar wavelets (mean, differences): the same space turned, in which a smooth
+            block has one large channel and three near zero. Needs unshuffle=2.
         widths: channels of the levels, halving the resolution from one to the next.
         layers_per_block: residual blocks per level.
         attention: levels with self-attention, 0 = the finest.
@@ -44,6 +48,7 @@ class DiffusionModel(Generator):
     """
 
     unshuffle: Count = 2
+    folding: Annotated[Literal["pixels", "haar"], Later()] = "pixels"
     widths: list[int] = field(default_factory=lambda: [32, 64, 96])
     layers_per_block: Count = 1
     attention: list[int] = field(default_factory=lambda: [2])
@@ -71,6 +76,8 @@ class DiffusionModel(Generator):
         for level in {*(a for a in given["attention"] if 0 <= a < len(widths)), len(widths) - 1}:  # the middle always attends
             if head > widths[level]:
                 yield f"head_dim must be <= {widths[level]}, the width of level {level}, got {head}"
+        if given["folding"] == "haar" and given["unshuffle"] != 2:
+            yield f"folding=haar needs unshuffle=2, got {given['unshuffle']}"
         side, fold = given["size_px"], given["unshuffle"] * 2 ** (len(widths) - 1)
         if side and side % fold:
             yield f"size_px must be a multiple of {fold} (unshuffle and {len(widths)} levels), got {side}"
@@ -135,12 +142,25 @@ class DiffusionModel(Generator):
         """Side of the blocks that the network sees as channels."""
         return self.unshuffle
 
+    def folded(self, x: Tensor) -> Tensor:
+        """Images [M,C,H,W] as the network sees them, [M,C*fold^2,H/fold,W/fold]."""
+        return self._turned(F.pixel_unshuffle(x, self.fold)) if self.fold > 1 else x
+
+    def unfolded(self, y: Tensor) -> Tensor:
+        """The inverse of `folded`."""
+        return F.pixel_shuffle(self._turned(y), self.fold) if self.fold > 1 else y
+
+    def _turned(self, y: Tensor) -> Tensor:
+        """Pixels of a block <-> their Haar wavelets: the matrix is its own inverse, and noise stays white."""
+        if self.folding == "pixels":
+            return y
+        return torch.einsum("ij,bcjhw->bcihw", y.new_tensor(HAAR), y.unflatten(1, (-1, 4))).flatten(1, 2)
+
     def output(self, x: Tensor, t: Tensor | int, *condition: Tensor) -> Tensor:
         """What the network predicts for x [M,C,H,W] at timestep(s) t under its conditions."""
         t = torch.as_tensor(t, device=x.device).expand(len(x))
-        found = self.applied(F.pixel_unshuffle(x, self.fold) if self.fold > 1 else x, t, *condition)
-        found = found[:, : x.shape[1] * self.fold**2]  # learned variances of a foreign network are left out
-        return F.pixel_shuffle(found, self.fold) if self.fold > 1 else found
+        found = self.applied(self.folded(x), t, *condition)
+        return self.unfolded(found[:, : x.shape[1] * self.fold**2])  # learned variances of a foreign network are left out
 
     @abstractmethod
     def sheet(self, images: Tensor) -> Tensor:

@@ -49,6 +49,19 @@ def test_blocks_of_pixels_become_channels_and_pixels_again():
     torch.testing.assert_close(whole.output(x, 7), whole.network(x, torch.tensor([7, 7])).sample)
 
 
+def test_wavelets_of_blocks_are_the_same_space_turned():
+    generator, x = tiny(folding="haar"), draw()
+    y = generator.folded(x)
+    blocks = F.pixel_unshuffle(x, 2).view(2, 3, 4, 8, 8)
+    mean, sideways, down, diagonal = y.view(2, 3, 4, 8, 8).unbind(2)
+    torch.testing.assert_close(mean, 2 * blocks.mean(2))
+    torch.testing.assert_close(sideways, (x[..., ::2] - x[..., 1::2]).unflatten(2, (-1, 2)).mean(3))
+    torch.testing.assert_close(down, (x[..., ::2, :] - x[..., 1::2, :]).unflatten(3, (-1, 2)).mean(4))
+    assert bool((generator.folded(torch.ones(1, 3, 16, 16)).view(1, 3, 4, 8, 8)[:, :, 1:] == 0).all()) and diagonal.abs().max() > 0
+    torch.testing.assert_close(generator.unfolded(y), x)
+    torch.testing.assert_close(y.square().sum(), x.square().sum())  # white noise stays white
+
+
 def test_one_timestep_or_one_each():
     generator, x = tiny(), draw()
     torch.testing.assert_close(generator.output(x, torch.tensor([5, 5])), generator.output(x, 5))
@@ -193,6 +206,7 @@ def test_a_folder_s_digest_follows_its_scheduler_and_its_network_s_settings(pipe
     ({"widths": [16, 20]}, "generator.widths must be multiples of norm_groups=8, got 20"),
     ({"norm_groups": 6}, "generator.widths must be multiples of norm_groups=6, got 16"),
     ({"attention": [2]}, r"generator.attention names levels 0\.\.1, got 2"),
+    ({"folding": "haar", "unshuffle": 1}, "generator.folding=haar needs unshuffle=2, got 1"),
     ({"size_px": 18}, r"generator.size_px must be a multiple of 4 \(unshuffle and 2 levels\), got 18"),
     ({"n_timesteps": 0}, "generator.n_timesteps must be >= 1"),
     ({"schedule": "quadratic"}, "generator.schedule"),
