@@ -5,7 +5,7 @@ TORCH  ?= torch==2.13.0 torchvision==0.28.0
 RUN     = $(VENV)/bin/python
 READY   = $(VENV)/.installed
 
-.PHONY: help install demo test test-all lint check-conf table status figures bench zoo sync clean
+.PHONY: help install demo test test-all lint check-conf table status bench zoo sync clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14

@@ -14,7 +14,10 @@ FIGURES = ("pomelo_fig4", "pomelo_fig5", "pomelo_fig6", "pomelo_fig7", "pomelo_f
 
 
 def main(overrides: list[str]) -> int:
-    """Run all; returns the first non-zero exit code."""
+    """Run all; returns the first non-zero exit code, 2 for options that do not exist."""
+    if any(o.startswith("-") for o in overrides):
+        print("usage: python scripts/demo.py [overrides, e.g. paths.outputs=DIR]", file=sys.stderr)
+        return 2
     start = time.monotonic()
     overrides = [SCALE, *overrides]
     for preset in GRIDS:

@@ -5,4 +5,6 @@ from pathlib import Path
 
 from pomelo_lab.tracking.sync import sync
 
+if any(a.startswith("-") for a in sys.argv[1:]):
+    sys.exit("usage: python scripts/sync.py [outputs folder]")
 sys.exit(min(sync(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs")), 1))

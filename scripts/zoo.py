@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     """Train and ship; returns 1 when an asked name does not exist or the zoo outgrows its limit."""
     asked, overrides = [a for a in arguments if "=" not in a], [a for a in arguments if "=" in a]
     if unknown := set(asked) - set(RECIPES):
-        print(f"no recipe for {', '.join(unknown)}; there are: {', '.join(RECIPES)}", file=sys.stderr)
+        print(f"no recipe for {', '.join(unknown)}; there are: {', '.join(RECIPES)} (none = all), and overrides of the training", file=sys.stderr)
         return 1
     for name in asked or RECIPES:
         with initialize_config_dir(CONF, version_base="1.3"):

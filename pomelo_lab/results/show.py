@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     common = "--matched" in arguments
     arguments = [a for a in arguments if a != "--matched"]
-    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
+    if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
         print("usage: python scripts/table.py <id> [--matched] [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
         for one in everything().values():
             print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pomelo_lab.config.entry import CONF
 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
+    if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
         names = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
         print(f"usage: python scripts/status.py <experiment> [overrides]\nexperiments: {', '.join(names)}", file=sys.stderr)
         return 2

@@ -1,5 +1,11 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 from filelock import FileLock
 
+from pomelo_lab.config.entry import CONF
 from pomelo_lab.results import status
 from tests.results.fake import FakeCell
 
@@ -23,3 +29,10 @@ def test_show_lists_every_job_and_the_command(monkeypatch, capsys):
     assert not status.show("pomelo_table1", ["scale=smoke"])
     text = capsys.readouterr().out
     assert "1 failed, 1 missing" in text and "-m experiment=pomelo_table1 scale=smoke" in text and "sampler=black" in text
+
+
+@pytest.mark.parametrize("command", ["status", "table", "demo", "sync"])
+def test_options_that_do_not_exist_show_the_usage(command):
+    arguments = ["pomelo_table1", "--nothing"] if command in ("status", "table") else ["--nothing"]
+    done = subprocess.run([sys.executable, f"scripts/{command}.py", *arguments], cwd=Path(CONF).parent, capture_output=True, text=True, check=False)
+    assert done.returncode and not done.stdout and done.stderr.startswith(f"usage: python scripts/{command}.py")
