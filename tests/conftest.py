@@ -12,6 +12,7 @@ ensure()  # before anything imports lightning or torchmetrics
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where the tests' networks run")
+    parser.addoption("--seed", type=int, default=0, help="of the networks that tests build without a seed of their own")
 
 
 @pytest.fixture
@@ -20,8 +21,9 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture(autouse=True)
-def _untouched_global_rng():
-    """No component may draw from torch's global generator."""
+def _own_global_rng(request: pytest.FixtureRequest):
+    """Each test begins with torch's generator in the same state, alone or after others, and leaves none of its own."""
     before = torch.random.get_rng_state()
+    torch.manual_seed(request.config.getoption("--seed"))
     yield
     torch.random.set_rng_state(before)

@@ -86,12 +86,13 @@ def test_attention_copies_from_the_known_place_that_looks_alike():
 
 def test_the_critic_is_lipschitz_by_layer():
     critic = Critic(3, 8)
-    for _ in range(50):
-        critic(images(), 1 - half()[:, None])  # power iterations
+    with torch.no_grad():
+        for _ in range(500):  # power iterations: where the two largest singular values are close, 50 are not enough
+            critic(images(), 1 - half()[:, None])
     critic.eval()
     for layer in critic.layers:
         if isinstance(layer, torch.nn.Conv2d):
-            assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1.0, abs=0.02)
+            assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_wrong_arguments_are_named():
