@@ -115,6 +115,10 @@ class DDPM(DiffusionModel, ImageModel):
     def fold(self) -> int:
         return 1 if self.folder else self.unshuffle
 
+    @property
+    def data_deviation(self) -> list[float] | None:
+        return None if self.folder else self.sigma_data
+
     def denoise(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """(x0, eps) for x [M,C,H,W] in [-1,1] plus noise, at one timestep."""
         return split(self.output(x, t), x, float(self.levels[t]), self.predicts)

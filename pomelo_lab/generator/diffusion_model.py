@@ -33,6 +33,9 @@ class DiffusionModel(Generator):
             images cost a network of 32x32; 1 = none.
         folding: what the channels of a block are: its pixels, or their Haar wavelets (mean, differences): the same space turned, in which a smooth
             block has one large channel and three near zero. Needs unshuffle=2.
+        sigma_data: deviation of the images in [-1,1], one number or one per channel of a block: the input is scaled to unit variance, and the
+            network predicts, in units of its deviation, what the best linear estimate leaves of v (Karras et al. 2022, table 1, here by channel);
+            [1.0] = plain v-prediction = None.
         widths: channels of the levels, halving the resolution from one to the next.
         layers_per_block: residual blocks per level.
         attention: levels with self-attention, 0 = the finest.
@@ -49,6 +52,7 @@ class DiffusionModel(Generator):
 
     unshuffle: Count = 2
     folding: Annotated[Literal["pixels", "haar"], Later()] = "pixels"
+    sigma_data: Annotated[list[float] | None, Later()] = None
     widths: list[int] = field(default_factory=lambda: [32, 64, 96])
     layers_per_block: Count = 1
     attention: list[int] = field(default_factory=lambda: [2])
@@ -78,6 +82,13 @@ class DiffusionModel(Generator):
                 yield f"head_dim must be <= {widths[level]}, the width of level {level}, got {head}"
         if given["folding"] == "haar" and given["unshuffle"] != 2:
             yield f"folding=haar needs unshuffle=2, got {given['unshuffle']}"
+        if (sigma := given["sigma_data"]) is not None:
+            if len(sigma) not in (1, n := given["unshuffle"] ** 2):
+                yield f"sigma_data must be null, one number or unshuffle^2={n}, got {len(sigma)}"
+            if any(s <= 0 for s in sigma):
+                yield f"sigma_data must be > 0, got {sigma}"
+            if given["prediction"] != "v_prediction":
+                yield f"sigma_data needs prediction=v_prediction, got {given['prediction']}"
         side, fold = given["size_px"], given["unshuffle"] * 2 ** (len(widths) - 1)
         if side and side % fold:
             yield f"size_px must be a multiple of {fold} (unshuffle and {len(widths)} levels), got {side}"
@@ -142,6 +153,11 @@ class DiffusionModel(Generator):
         """Side of the blocks that the network sees as channels."""
         return self.unshuffle
 
+    @property
+    def data_deviation(self) -> list[float] | None:
+        """`sigma_data` of the network that answers."""
+        return self.sigma_data
+
     def folded(self, x: Tensor) -> Tensor:
         """Images [M,C,H,W] as the network sees them, [M,C*fold^2,H/fold,W/fold]."""
         return self._turned(F.pixel_unshuffle(x, self.fold)) if self.fold > 1 else x
@@ -159,8 +175,16 @@ class DiffusionModel(Generator):
     def output(self, x: Tensor, t: Tensor | int, *condition: Tensor) -> Tensor:
         """What the network predicts for x [M,C,H,W] at timestep(s) t under its conditions."""
         t = torch.as_tensor(t, device=x.device).expand(len(x))
-        found = self.applied(self.folded(x), t, *condition)
-        return self.unfolded(found[:, : x.shape[1] * self.fold**2])  # learned variances of a foreign network are left out
+        y = self.folded(x)
+        if self.data_deviation is None:
+            found = self.applied(y, t, *condition)[:, : y.shape[1]]  # learned variances of a foreign network are left out
+        else:
+            a = self.levels[t.cpu()].float().to(x.device)[:, None, None, None]
+            s = y.new_tensor(self.data_deviation)
+            s = s.repeat(y.shape[1] // len(s))[:, None, None]
+            deviation = (a * s**2 + 1 - a).sqrt()  # of what the network is given
+            found = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
+        return self.unfolded(found)
 
     @abstractmethod
     def sheet(self, images: Tensor) -> Tensor:
