@@ -36,6 +36,7 @@ class DiffusionModel(Generator):
         sigma_data: deviation of the images in [-1,1], one number or one per channel of a block: the input is scaled to unit variance, and the
             network predicts, in units of its deviation, what the best linear estimate leaves of v (Karras et al. 2022, table 1, here by channel);
             [1.0] = plain v-prediction = None.
+            The loss is measured in those units too, so that fine details count as much as colours.
         widths: channels of the levels, halving the resolution from one to the next.
         layers_per_block: residual blocks per level.
         attention: levels with self-attention, 0 = the finest.
@@ -177,14 +178,25 @@ class DiffusionModel(Generator):
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         y = self.folded(x)
         if self.data_deviation is None:
-            found = self.applied(y, t, *condition)[:, : y.shape[1]]  # learned variances of a foreign network are left out
-        else:
-            a = self.levels[t.cpu()].float().to(x.device)[:, None, None, None]
-            s = y.new_tensor(self.data_deviation)
-            s = s.repeat(y.shape[1] // len(s))[:, None, None]
-            deviation = (a * s**2 + 1 - a).sqrt()  # of what the network is given
-            found = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
+            return self.unfolded(self.applied(y, t, *condition)[:, : y.shape[1]])  # learned variances of a foreign network are left out
+        a, s, deviation = self._linear(t, y)
+        found = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
         return self.unfolded(found)
+
+    def relative(self, error: Tensor, t: Tensor) -> Tensor:
+        """An error of `output` [M,C,H,W] at timesteps t [M] in the network's own units and channels: what it is trained on."""
+        y = self.folded(error)
+        if self.data_deviation is None:
+            return y
+        _, s, deviation = self._linear(t, y)
+        return y * deviation / s
+
+    def _linear(self, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(alpha-bar [M,1,1,1], deviation of the data [C,1,1], of the noisy data [M,C,1,1]) for folded y [M,C,H,W] at timesteps t [M]."""
+        a = self.levels[t.cpu()].float().to(y.device)[:, None, None, None]
+        s = y.new_tensor(self.data_deviation)
+        s = s.repeat(y.shape[1] // len(s))[:, None, None]
+        return a, s, (a * s**2 + 1 - a).sqrt()
 
     @abstractmethod
     def sheet(self, images: Tensor) -> Tensor:

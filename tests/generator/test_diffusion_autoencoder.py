@@ -101,7 +101,7 @@ def test_loss_is_told_the_code_of_the_clean_image():
     level = generator.levels[t].float()[:, None, None, None]
     x = level.sqrt() * (given.image * 2 - 1) + (1 - level).sqrt() * noise
     code = generator.encoded(given.image)
-    torch.testing.assert_close(module.error(given.image, t, noise), (generator.output(x, t, code) - noise).square().mean((1, 2, 3)))
+    torch.testing.assert_close(module.relative_error(given.image, t, noise), (generator.output(x, t, code) - noise).square().mean((1, 2, 3)))
     scores = module.score(given)
     assert set(scores) == {"loss", "loss_other_code"} and not torch.allclose(*scores.values())
 
