@@ -19,8 +19,8 @@ from pomelo_lab.types import Batch
 class DDPMTraining(Training):
     """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho 2022).
 
-    With `generator.sigma_data` it is the loss of Karras et al. (2022), in units of what a linear estimate leaves; validation reports the plain one
-    as `error`, which compares networks.
+    With `generator.sigma_data` it is the loss of Karras et al. (2022), in units of what a linear estimate leaves; the card of the weights holds the
+    plain one too, as `error`, which compares networks.
     """
 
     def __init__(self, generator: DiffusionModel, recipe: Recipe) -> None:
