@@ -193,7 +193,7 @@ class DiffusionModel(Generator):
 
     def _linear(self, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(alpha-bar [M,1,1,1], deviation of the data [C,1,1], of the noisy data [M,C,1,1]) for folded y [M,C,H,W] at timesteps t [M]."""
-        a = self.levels[t.cpu()].float().to(y.device)[:, None, None, None]
+        a = self.levels.to(y.device)[t].float()[:, None, None, None]  # no wait for the device: t may lie there
         s = y.new_tensor(self.data_deviation)
         s = s.repeat(y.shape[1] // len(s))[:, None, None]
         return a, s, (a * s**2 + 1 - a).sqrt()
