@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.classifier.torchvision_ops import ensure
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.generator.base import ImageModel
 from pomelo_lab.generator.diffusion import Prediction, decode, split
-from pomelo_lab.generator.diffusion_model import DiffusionModel
+from pomelo_lab.generator.diffusion_model import DiffusionModel, unet_class
 
 
 @dataclass(kw_only=True)
@@ -39,10 +38,7 @@ class DDPM(DiffusionModel, ImageModel):
     def make_network(self) -> nn.Module:
         if self.folder is None:
             return self.unet_model()
-        ensure()
-        from diffusers import UNet2DModel
-
-        return UNet2DModel.from_config(json.loads((self.unet_folder / "config.json").read_text()))
+        return unet_class().from_config(json.loads((self.unet_folder / "config.json").read_text()))
 
     # --- local diffusers folders ----------------------------------------------------------------------------------
 

@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 HAAR = [[0.5, 0.5, 0.5, 0.5], [0.5, -0.5, 0.5, -0.5], [0.5, 0.5, -0.5, -0.5], [0.5, -0.5, -0.5, 0.5]]  # mean; left - right; upper - lower; diagonal
 
 
+def unet_class() -> type[nn.Module]:
+    """diffusers' UNet2DModel, imported when it is needed, its attention kept from a faulty kernel.
+
+    cuDNN's attention, the default on H100, gives NaN gradients for 64 tokens more than a multiple of 128 (the 8x8 of our small networks) once all
+    scores of a query lie below -88: its padding overflows (pytorch issue 196678). The other kernels are as fast here.
+    """
+    ensure()
+    from diffusers import UNet2DModel
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return UNet2DModel
+
+
 @dataclass(kw_only=True)
 class DiffusionModel(Generator):
     """A U-Net that removes noise of known levels.
@@ -96,9 +109,6 @@ class DiffusionModel(Generator):
 
     def unet_model(self, **more: Any) -> nn.Module:
         """A new UNet2DModel of this shape."""
-        ensure()
-        from diffusers import UNet2DModel
-
         n, channels = len(self.widths), self.channels * self.unshuffle**2
         arguments = {
             "sample_size": self.size_px // self.unshuffle,
@@ -112,7 +122,7 @@ class DiffusionModel(Generator):
             "norm_num_groups": self.norm_groups,
             "dropout": self.dropout,
         }
-        return UNet2DModel(**(arguments | more | self.unet))
+        return unet_class()(**(arguments | more | self.unet))
 
     def cast(self) -> None:
         nn.Module.to(self.network, self.dtype)  # diffusers' own `to` warns of parts to keep in float32, of which there are none

@@ -102,6 +102,28 @@ def test_one_timestep_or_one_each():
     torch.testing.assert_close(generator.output(x, torch.tensor([5, 800]))[1:], generator.output(x[1:], 800))
 
 
+def test_attention_is_kept_from_the_kernel_with_nan_gradients(unet, tmp_path):
+    unet.save_pretrained(tmp_path)
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        for make in (tiny, lambda: foreign(tmp_path)):
+            torch.backends.cuda.enable_cudnn_sdp(True)
+            make()
+            assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gradients_through_attention_are_finite_where_all_scores_are_low():
+    """64 tokens, every score of a query near -120: what cuDNN's kernel fails on."""
+    tiny()
+    q, k, v = (draw(seed=seed, shape=(2, 64, 16)).cuda().bfloat16() * 0.1 for seed in range(3))
+    q[..., 0], k[..., 0] = 1.0, -120 * math.sqrt(16)
+    inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
+    assert all(bool(g.isfinite().all()) for g in torch.autograd.grad(F.scaled_dot_product_attention(*inputs).sum(), inputs))
+
+
 def test_arguments_reach_the_network_and_unet_takes_precedence():
     generator = tiny(widths=[16, 32], attention=[0], layers_per_block=2, unet={"act_fn": "relu", "layers_per_block": 1})
     config = generator.network.config
