@@ -19,8 +19,7 @@ from pomelo_lab.types import Batch
 class DDPMTraining(Training):
     """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho 2022).
 
-    With `generator.sigma_data` it is the loss of Karras et al. (2022), in units of what a linear estimate leaves; the card of the weights holds the
-    plain one too, as `error`, which compares networks.
+    Also with `generator.sigma_data`: in the units of what a linear estimate leaves (Karras et al. 2022) the shipped network came out worse.
     """
 
     def __init__(self, generator: DiffusionModel, recipe: Recipe) -> None:
@@ -38,12 +37,10 @@ class DDPMTraining(Training):
         return torch.randint(self.generator.n_timesteps, (n,), generator=rng)
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
-        return self.relative_error(**given).mean()
+        return self.error(**given).mean()
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        t, noise = self.held_out(batch)
-        difference = self.difference(batch.image, t, noise)
-        return {"loss": self.generator.relative(difference, t).square().mean((1, 2, 3)), "error": difference.square().mean((1, 2, 3))}
+        return {"loss": self.error(batch.image, *self.held_out(batch))}
 
     def held_out(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Timesteps [B] and noise [B,C,H,W] of validation, the same for an image at every validation."""
@@ -52,7 +49,7 @@ class DDPMTraining(Training):
         return t.to(place), streams.normal(batch.image_id, "validation noise", *batch.image.shape[1:]).to(place)
 
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
-        return {name: values.double().mean().item() for name, values in scores.items()} | {"n": len(scores["loss"])}
+        return {"loss": scores["loss"].double().mean().item(), "n": len(scores["loss"])}
 
     def sheet(self, n: int) -> Tensor:
         return self.generator.sheet(self.validation_feed.batch(0).image[:n].to(self.device))
@@ -61,16 +58,12 @@ class DDPMTraining(Training):
         """What else the network is told of clean images."""
         return ()
 
-    def relative_error(self, images: Tensor, t: Tensor, noise: Tensor, condition: tuple[Tensor, ...] | None = None) -> Tensor:
-        """Mean squared error per image [B] in the network's own units; condition None = the images' own."""
-        return self.generator.relative(self.difference(images, t, noise, condition), t).square().mean((1, 2, 3))
-
-    def difference(self, images: Tensor, t: Tensor, noise: Tensor, condition: tuple[Tensor, ...] | None = None) -> Tensor:
-        """What is predicted less what should be, [B,C,H,W]."""
+    def error(self, images: Tensor, t: Tensor, noise: Tensor, condition: tuple[Tensor, ...] | None = None) -> Tensor:
+        """Mean squared error per image [B]; condition None = the images' own."""
         condition = self.condition(images) if condition is None else condition
         x0 = self.generator.scaled(images)
         level = self.generator.levels.to(x0.device)[t].float()[:, None, None, None]
         x = level.sqrt() * x0 + (1 - level).sqrt() * noise
         kind = self.generator.prediction
         wanted = {"epsilon": noise, "sample": x0, "v_prediction": level.sqrt() * noise - (1 - level).sqrt() * x0}[kind]
-        return self.generator.output(x, t, *condition) - wanted
+        return (self.generator.output(x, t, *condition) - wanted).square().mean((1, 2, 3))

@@ -38,7 +38,7 @@ class DiffusionAutoencoderTraining(DDPMTraining):
     def score(self, batch: Batch) -> dict[str, Tensor]:
         t, noise = self.held_out(batch)
         other = self.condition(batch.image.roll(1, 0))
-        return {"loss": self.relative_error(batch.image, t, noise), "loss_other_code": self.relative_error(batch.image, t, noise, other)}
+        return {"loss": self.error(batch.image, t, noise), "loss_other_code": self.error(batch.image, t, noise, other)}
 
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         own, other = (scores[name].double().mean().item() for name in ("loss", "loss_other_code"))

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pomelo_lab.training.module import Training
     from pomelo_lab.training.recipe import Recipe
 
-HAAR = [[0.5, 0.5, 0.5, 0.5], [0.5, -0.5, 0.5, -0.5], [0.5, 0.5, -0.5, -0.5], [0.5, -0.5, -0.5, 0.5]]  # mean; left - right; upper - lower; diagonal
-
 
 def unet_class() -> type[nn.Module]:
     """diffusers' UNet2DModel, imported when it is needed, its attention kept from a faulty kernel.
@@ -49,7 +47,6 @@ class DiffusionModel(Generator):
         sigma_data: deviation of the images in [-1,1], one number or one per channel of a block: the input is scaled to unit variance, and the
             network predicts, in units of its deviation, what the best linear estimate leaves of v (Karras et al. 2022, table 1, here by channel);
             [1.0] = plain v-prediction = None.
-            The loss is measured in those units too, so that fine details count as much as colours.
         widths: channels of the levels, halving the resolution from one to the next.
         layers_per_block: residual blocks per level.
         attention: levels with self-attention, 0 = the finest.
@@ -178,10 +175,14 @@ class DiffusionModel(Generator):
         return F.pixel_shuffle(self._turned(y), self.fold) if self.fold > 1 else y
 
     def _turned(self, y: Tensor) -> Tensor:
-        """Pixels of a block <-> their Haar wavelets: the matrix is its own inverse, and noise stays white."""
+        """Pixels of a block <-> their Haar wavelets (mean; left - right; upper - lower; diagonal): its own inverse, and noise stays white.
+
+        Sums, not a product of matrices, which autocast would round to half precision.
+        """
         if self.folding == "pixels":
             return y
-        return torch.einsum("ij,bcjhw->bcihw", y.new_tensor(HAAR), y.unflatten(1, (-1, 4))).flatten(1, 2)
+        a, b, c, d = y.unflatten(1, (-1, 4)).unbind(2)
+        return torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], 2).flatten(1, 2) / 2
 
     def output(self, x: Tensor, t: Tensor | int, *condition: Tensor) -> Tensor:
         """What the network predicts for x [M,C,H,W] at timestep(s) t under its conditions."""
@@ -189,24 +190,12 @@ class DiffusionModel(Generator):
         y = self.folded(x)
         if self.data_deviation is None:
             return self.unfolded(self.applied(y, t, *condition)[:, : y.shape[1]])  # learned variances of a foreign network are left out
-        a, s, deviation = self._linear(t, y)
-        found = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
-        return self.unfolded(found)
-
-    def relative(self, error: Tensor, t: Tensor) -> Tensor:
-        """An error of `output` [M,C,H,W] at timesteps t [M] in the network's own units and channels: what it is trained on."""
-        y = self.folded(error)
-        if self.data_deviation is None:
-            return y
-        _, s, deviation = self._linear(t, y)
-        return y * deviation / s
-
-    def _linear(self, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(alpha-bar [M,1,1,1], deviation of the data [C,1,1], of the noisy data [M,C,1,1]) for folded y [M,C,H,W] at timesteps t [M]."""
         a = self.levels.to(y.device)[t].float()[:, None, None, None]  # no wait for the device: t may lie there
         s = y.new_tensor(self.data_deviation)
         s = s.repeat(y.shape[1] // len(s))[:, None, None]
-        return a, s, (a * s**2 + 1 - a).sqrt()
+        deviation = (a * s**2 + 1 - a).sqrt()  # of what the network is given
+        found = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
+        return self.unfolded(found)
 
     @abstractmethod
     def sheet(self, images: Tensor) -> Tensor:

@@ -60,6 +60,8 @@ def test_wavelets_of_blocks_are_the_same_space_turned():
     assert bool((generator.folded(torch.ones(1, 3, 16, 16)).view(1, 3, 4, 8, 8)[:, :, 1:] == 0).all()) and diagonal.abs().max() > 0
     torch.testing.assert_close(generator.unfolded(y), x)
     torch.testing.assert_close(y.square().sum(), x.square().sum())  # white noise stays white
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(generator.folded(x), y)
 
 
 @pytest.mark.parametrize("t", [3, 400, 960])
@@ -335,11 +337,12 @@ def test_samples_follow_from_their_own_noise():
 # --- arithmetic ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("changes", [{}, {"folding": "haar", "sigma_data": [0.8, 0.13, 0.14, 0.07]}])
 @pytest.mark.parametrize(("precision", "limit"), [("bfloat16", 0.02), ("float16", 0.005)])
-def test_lower_precision_is_as_close_as_documented(precision, limit):
+def test_lower_precision_is_as_close_as_documented(precision, limit, changes):
     """Of the largest output; random weights measured 1.0 to 1.9 % and 0.10 to 0.26 %. Trained ones reach 7 and 1.4 % at the noisiest timesteps."""
     for seed in range(4):
-        ours, low, x = shaken(tiny(), seed), shaken(tiny(), seed), draw(seed=seed)
+        ours, low, x = shaken(tiny(**changes), seed), shaken(tiny(**changes), seed), draw(seed=seed)
         low.precision = precision
         low.cast()
         assert all(p.dtype == getattr(torch, precision) for p in low.network.parameters())

@@ -48,6 +48,19 @@ def test_blocks_that_change_the_resolution():
     assert generator.output(x, 3, torch.zeros(2, 5)).shape == x.shape
 
 
+def test_beyond_a_linear_estimate_of_the_image_the_code_still_counts():
+    x, code, t = draw(shape=(1, 8, 8)), draw(shape=(5,)), torch.tensor([7, 80])
+    plain = shaken(tiny())
+    torch.testing.assert_close(shaken(tiny(sigma_data=[1.0])).output(x, t, code), plain.output(x, t, code))
+    generator = shaken(tiny(sigma_data=[0.4], folding="haar"))
+    a = generator.levels[t].float()[:, None, None, None]
+    deviation = (a * 0.4**2 + 1 - a).sqrt()
+    linear = (a * (1 - a)).sqrt() * (1 - 0.4**2) / deviation**2 * x
+    answer = generator.unfolded(generator.applied(generator.folded(x) / deviation, t, code))
+    torch.testing.assert_close(generator.output(x, t, code), linear + 0.4 / deviation * answer)
+    assert float((generator.output(x, t, code.roll(1, 0)) - generator.output(x, t, code)).abs().max()) > 1e-4
+
+
 @pytest.mark.parametrize("conditioning", CONDITIONING)
 def test_the_code_and_the_time_reach_the_network(conditioning):
     generator = shaken(tiny(conditioning=conditioning))
@@ -101,7 +114,7 @@ def test_loss_is_told_the_code_of_the_clean_image():
     level = generator.levels[t].float()[:, None, None, None]
     x = level.sqrt() * (given.image * 2 - 1) + (1 - level).sqrt() * noise
     code = generator.encoded(given.image)
-    torch.testing.assert_close(module.relative_error(given.image, t, noise), (generator.output(x, t, code) - noise).square().mean((1, 2, 3)))
+    torch.testing.assert_close(module.error(given.image, t, noise), (generator.output(x, t, code) - noise).square().mean((1, 2, 3)))
     scores = module.score(given)
     assert set(scores) == {"loss", "loss_other_code"} and not torch.allclose(*scores.values())
 
