@@ -31,7 +31,7 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
         world: processes that train together, this being one of them (see pomelo_lab.devices.launch).
         stored: precision in which the weights will be kept.
     Random: torch's global generators are put back as they were.
-    Raises: FloatingPointError when the weights are no longer finite.
+    Raises: FloatingPointError as soon as a checkpoint would hold weights that are not finite; the one before stays.
     """
     last = folder / CHECKPOINT
     network = module.network.requires_grad_(True).train()
@@ -61,13 +61,21 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
         module.finish(stored)
         trainer.validate(module, verbose=False)
     network.cpu().eval().requires_grad_(False)
-    if not all(bool(t.isfinite().all()) for t in network.state_dict().values()):
-        raise FloatingPointError(f"training diverged, weights are not finite: lower recipe.lr={module.recipe.lr:g} or set recipe.clip_norm")
+    assert_finite(module, module.total_steps)
     return module
 
 
+def assert_finite(module: Training, step: int) -> None:
+    """Raises FloatingPointError naming the step and what to change when weights (a critic's too) are NaN or infinite."""
+    broken = [name for name, tensor in module.state_dict().items() if not bool(tensor.isfinite().all())]
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        remedy = f"lower recipe.lr={module.recipe.lr:g} or set recipe.clip_norm"
+        raise FloatingPointError(f"training diverged, weights are not finite at step {step} ({broken[0]}{more}): {remedy}")
+
+
 class Checkpoints(lightning.Callback):
-    """Writes last.ckpt every so many seconds, all or nothing: temporary name, sync, rename."""
+    """Writes last.ckpt every so many seconds, all or nothing: temporary name, sync, rename. Weights that are not finite end the training instead."""
 
     def __init__(self, path: Path, every_s: float) -> None:
         self.path, self.every_s, self.saved = path, every_s, time.monotonic()
@@ -80,6 +88,7 @@ class Checkpoints(lightning.Callback):
         self.save(trainer)
 
     def save(self, trainer: Any) -> None:
+        assert_finite(trainer.lightning_module, trainer.global_step)
         temporary = self.path.with_suffix(".tmp")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from pomelo_lab.generator.ddpm import DDPM
+from pomelo_lab.training import loop
 from pomelo_lab.training.recipe import Recipe
 from tests.generator import toy
 from tests.tiny import batch_of, tiny_image
@@ -113,6 +114,17 @@ def whole(tmp_path_factory):
 def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
     """A checkpoint in the middle of an epoch, the kill after a row of the log that is written again; and both at the end of an epoch."""
     toy.assert_resumed(monkeypatch, tiny, tmp_path, whole, saved, killed)
+
+
+def test_weights_that_are_not_finite_end_a_training_and_the_checkpoint_before_stays(tmp_path):
+    def watch(module):
+        loss = module.loss
+        module.loss = lambda given: loss(given) * (float("nan") if module.global_step == 6 else 1)
+
+    with pytest.raises(FloatingPointError, match=r"not finite at step 7 \(network.conv_in.weight and \d+ more\): lower recipe.lr=0.003"):
+        toy.fitted(tiny(), tmp_path, watch, checkpoint_s=0.0)
+    held = torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)
+    assert held["global_step"] == 6 and all(bool(tensor.isfinite().all()) for tensor in held["state_dict"].values())
 
 
 def test_global_rng_is_left_alone(tmp_path):
