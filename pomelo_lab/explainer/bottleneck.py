@@ -94,8 +94,8 @@ class FeatureBottleneck:
     @torch.enable_grad()
     def capacity(
         self, batch: Batch, target: Tensor, classifier: WhiteBox, layer: nn.Module, reference: dict[str, Tensor], streams: Streams, purpose: str
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(capacity in nats [B,C,h,w], values of the layer [B,C,h,w], cross-entropy of the last step [B])."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(capacity in nats [B,C,h,w], values of the layer [B,C,h,w], cross-entropy of the last step [B], loss of every step [B,T])."""
         with torch.no_grad():
             value = classifier.activation(batch.image, layer)
         mean, active = reference["mean"], reference["active"]
@@ -104,7 +104,7 @@ class FeatureBottleneck:
         logit = torch.full_like(value, self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
         images, wanted = batch.image.repeat_interleave(self.n_draws, 0), target.repeat_interleave(self.n_draws)
-        entropy = value.new_full((len(batch),), math.nan)
+        entropy, losses = value.new_full((len(batch),), math.nan), value.new_zeros(len(batch), self.n_steps)
         for step in range(self.n_steps):
             signal, noise = passes(logit, self.sigma)
             draw = streams.normal(batch.image_id, f"{purpose}.{step}", self.n_draws, *value.shape[1:]).to(value)
@@ -112,11 +112,12 @@ class FeatureBottleneck:
             with classifier.replaced(layer, mixed.flatten(0, 1)):
                 entropy = F.softplus(-classifier.log_odds(images, wanted)).view(len(batch), -1).mean(1)  # -log p
             loss = entropy + self.beta * (capacity(signal, noise, standard) * active).flatten(1).mean(1)
+            losses[:, step] = loss.detach()
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
         with torch.no_grad():
             found = capacity(*passes(logit, self.sigma), standard) * active
-        return found, value, entropy.detach()
+        return found, value, entropy.detach(), losses
 
 
 def bits(capacity: Tensor, shape: tuple[int, int]) -> Tensor:

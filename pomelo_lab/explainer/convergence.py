@@ -17,6 +17,11 @@ def record(losses: list[Tensor]) -> dict[str, Tensor]:
     return {"loss": loss, "moving": still_moving(loss)}
 
 
+def recorded(loss: Tensor) -> dict[str, Tensor]:
+    """`record` of losses [B,T] that are together already; nothing for a run of fewer than two steps, which can neither move nor rest."""
+    return record(list(loss.unbind(-1))) if loss.shape[-1] > 1 else {}
+
+
 def still_moving(loss: Tensor) -> Tensor:
     """The share of the whole change of the loss that falls into the last tenth of the steps.
 

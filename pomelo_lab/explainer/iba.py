@@ -13,6 +13,7 @@ from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Posit
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer, Keep, make_again
 from pomelo_lab.explainer.bottleneck import FeatureBottleneck, bits, layer_statistics
+from pomelo_lab.explainer.convergence import recorded
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -32,7 +33,8 @@ class IBAExplainer(Explainer):
         min_std: least deviation of a value.
         n_fit: training images for the statistics.
         active_share: values that are zero on more than the rest of the images carry nothing.
-    Shapes: attribution [B,H,W] in bits per pixel; extra, per image [B]: "information" (bits) and "cross_entropy".
+    Shapes: attribution [B,H,W] in bits per pixel; extra, per image [B]: "information" (bits) and "cross_entropy";
+        the convergence record.
     Cost: n_steps * n_draws forwards and backwards per image; n_fit forwards once per layer and classifier.
     Random: noise per image ("iba").
     """
@@ -68,13 +70,14 @@ class IBAExplainer(Explainer):
         layer = classifier.bottleneck(self.layer)
         of = FeatureBottleneck(self.beta, self.n_steps, self.lr, self.n_draws, self.init, self.sigma_cells, self.min_std)
 
-        def some(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        def part(start: int, stop: int) -> tuple[Tensor, ...]:
             rows = slice(start, stop)
-            found, _, entropy = of.capacity(batch.select(rows), target[rows], classifier, layer, reference, streams, "iba")
-            return bits(found, batch.image.shape[2:]), entropy
+            kept, _, entropy, losses = of.capacity(batch.select(rows), target[rows], classifier, layer, reference, streams, "iba")
+            return bits(kept, batch.image.shape[2:]), entropy, losses
 
-        maps, entropy = classifier.forwards.rows(some, len(batch), self.n_draws)
-        return Explanation(target=target, attribution=maps, extra={"information": maps.sum((1, 2)), "cross_entropy": entropy})
+        maps, entropy, losses = classifier.forwards.rows(part, len(batch), self.n_draws)
+        extra = {"information": maps.sum((1, 2)), "cross_entropy": entropy, **recorded(losses)}
+        return Explanation(target=target, attribution=maps, extra=extra)
 
     def fit_costs(self, n_training: int) -> tuple[int, int, int]:
         return 0, min(self.n_fit, n_training), 0

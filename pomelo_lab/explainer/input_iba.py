@@ -17,6 +17,7 @@ from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Posit
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer, Keep, make_again
 from pomelo_lab.explainer.bottleneck import READ_AT_ONCE, SMALLEST, FeatureBottleneck, bits, layer_statistics, passes
+from pomelo_lab.explainer.convergence import recorded
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 NOISE_STD, NOISE_MEAN = (0.0, 5.0), (-2.0, 2.0)  # ranges of the noise groups that stand for "no information" at the layer
@@ -28,8 +29,9 @@ class InputIBAExplainer(Explainer):
 
     Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code. Three stages per image: a feature bottleneck; a WGAN whose
         generator, a masked noisy image seen through the lower layers, imitates the layer behind that bottleneck; an input bottleneck whose
-        information is counted beyond what the generator's mask lets pass. Departures: pixels are standardised by the training images' mean and
-        deviation per channel (there ImageNet's); the networks of a batch's images are trained side by side, as grouped convolutions.
+        information is counted beyond what the generator's mask lets pass. Noise has mean 0 and deviation 1 there: the code hands the mask on, not
+        the generator's learned mean and deviation. Departures: pixels are standardised by the training images' mean and deviation per channel
+        (there ImageNet's); the networks of a batch's images are trained side by side, as grouped convolutions.
     Args:
         layer: of the feature bottleneck; None = the classifier's customary layer.
         feature_beta, n_feature_steps: of the feature bottleneck, which is not blurred.
@@ -41,7 +43,8 @@ class InputIBAExplainer(Explainer):
         sigma_px: deviation of the Gaussian over what passes at the input; 0 = none.
         lr, n_draws, init, min_std, n_fit, active_share: of both bottlenecks, as in IBAExplainer.
     Shapes: attribution [B,H,W] is the mean over channels of the share that passes before it is blurred, in [0,1], as there; extra, per image:
-        "generated" [B,H,W], the generator's mask, "feature_bits" [B,H,W], [B] "cross_entropy" and "information" (bits beyond the generator's).
+        "generated" [B,H,W], the generator's mask, "feature_bits" [B,H,W], [B] "cross_entropy" and "information" (bits beyond the generator's); the
+        convergence record of the input bottleneck, and "feature_loss", "feature_moving", that of the feature bottleneck.
     Cost: n_feature_steps * n_draws + n_steps * n_draws forwards and backwards, and for each of n_epochs * n_real examples a forward of the lower
         layers and a critic step.
     Random: per image ("input_iba.*").
@@ -103,19 +106,20 @@ class InputIBAExplainer(Explainer):
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
             return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, reference, streams)
 
-        maps, generated, feature, entropy, information = classifier.forwards.rows(some, len(batch), max(self.n_draws, self.gan_batch))
+        maps, generated, feature, entropy, information, losses, before = classifier.forwards.rows(some, len(batch), max(self.n_draws, self.gan_batch))
         extra = {"generated": generated, "feature_bits": feature, "cross_entropy": entropy, "information": information}
+        extra |= recorded(losses) | {f"feature_{name}": value for name, value in recorded(before).items()}
         return Explanation(target=target, attribution=maps, extra=extra)
 
     def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, reference: dict[str, Tensor], streams: Streams) -> tuple[Tensor, ...]:
         layer = classifier.bottleneck(self.layer)
         of = FeatureBottleneck(self.feature_beta, self.n_feature_steps, self.lr, self.n_draws, self.init, 0.0, self.min_std)
-        kept, value, _ = of.capacity(batch, target, classifier, layer, reference, streams, "input_iba.feature")
+        kept, value, _, before = of.capacity(batch, target, classifier, layer, reference, streams, "input_iba.feature")
         feature = bits(kept, batch.image.shape[2:])
         scale = Scale(reference["pixel_mean"], reference["pixel_std"])
         generator = self.generator(batch, classifier, layer, scale, kept, value, feature, streams)
-        logit, entropy, information = self.input_bottleneck(batch, target, classifier, scale, generator, streams)
-        return logit.sigmoid().mean(1), generator.mask.sigmoid().mean(1), feature, entropy, information
+        logit, entropy, information, losses = self.input_bottleneck(batch, target, classifier, scale, generator, streams)
+        return logit.sigmoid().mean(1), generator.mask.sigmoid().mean(1), feature, entropy, information, losses, before
 
     # --- what the generator lets pass -----------------------------------------------------------------------------
 
@@ -174,24 +178,25 @@ class InputIBAExplainer(Explainer):
     @torch.enable_grad()
     def input_bottleneck(
         self, batch: Batch, target: Tensor, classifier: WhiteBox, scale: Scale, generator: MaskedNoise, streams: Streams
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(logits of what passes [B,C,H,W], cross-entropy [B], bits beyond the generator's [B])."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(logits of what passes [B,C,H,W], cross-entropy [B], bits beyond the generator's [B], loss of every step [B,T])."""
         x = scale.standard(batch.image)
         logit = torch.full_like(x, self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
         wanted = target.repeat_interleave(self.n_draws)
-        entropy = x.new_full((len(x),), math.nan)
+        entropy, losses = x.new_full((len(x),), math.nan), x.new_zeros(len(x), self.n_steps)
         for step in range(self.n_steps):
             signal, noise = passes(logit, self.sigma_px)
             draw = streams.normal(batch.image_id, f"input_iba.input.{step}", self.n_draws, *x.shape[1:]).to(x)
             seen = scale.image((signal * x)[:, None] + noise[:, None] * draw)
             entropy = F.softplus(-classifier.log_odds(seen.flatten(0, 1), wanted)).view(len(x), -1).mean(1)  # -log p
             loss = entropy + self.beta * generator.information(x, signal, noise).flatten(1).mean(1)
+            losses[:, step] = loss.detach()
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
         with torch.no_grad():
             information = generator.information(x, *passes(logit, self.sigma_px)).flatten(1).sum(1) / math.log(2)
-        return logit.detach(), entropy.detach(), information
+        return logit.detach(), entropy.detach(), information, losses
 
     def fit_costs(self, n_training: int) -> tuple[int, int, int]:
         return 0, min(self.n_fit, n_training), 0
@@ -237,12 +242,11 @@ class MaskedNoise:
         return self
 
     def information(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
-        """KL(N(signal x, noise^2) || N(m signal x + (1 - m signal) mean, (1 - m signal)^2 std^2)) in nats [B,C,H,W], m the mask."""
-        kept = self.mask.sigmoid() * signal
-        left = ((-self.mask).sigmoid() + self.mask.sigmoid() * noise).clamp_min(SMALLEST)  # 1 - m signal
-        noise, other = noise.clamp_min(SMALLEST), (left * self.std.abs()).clamp_min(SMALLEST)
-        away = signal * x - (kept * x + left * self.mean)
-        return (other / noise).log() + ((noise / other).square() + (away / other).square() - 1) / 2
+        """KL(N(signal x, noise^2) || N(m signal x, (1 - m signal)^2)) in nats [B,C,H,W], m the mask; 0 where nothing passes."""
+        mask = self.mask.sigmoid()
+        left = ((-self.mask).sigmoid() + mask * noise).clamp_min(SMALLEST)  # 1 - m signal
+        noise, away = noise.clamp_min(SMALLEST), (1 - mask) * signal * x
+        return (left / noise).log() + ((noise / left).square() + (away / left).square() - 1) / 2
 
 
 class Critics(nn.Module):

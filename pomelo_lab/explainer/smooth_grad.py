@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ class SmoothGradExplainer(GradientExplainer):
     """The mean gradient over noisy copies of the image.
 
     Source: Smilkov et al. (2017), https://arxiv.org/abs/1706.03825. Departures: none; written out, since captum's NoiseTunnel draws
-        for a whole batch.
+        for a whole batch. Maps are magnitudes, which that paper advises where the sign of a gradient says nothing about the class.
     Args:
         n_draws: noisy copies.
         sigma: deviation of the noise, image units.
@@ -26,6 +26,7 @@ class SmoothGradExplainer(GradientExplainer):
     Random: noise per image ("smooth_grad").
     """
 
+    channels: Literal["sum", "sum_abs", "max_abs"] = "sum_abs"
     n_draws: Count = 50
     sigma: Positive = 0.15
 

@@ -93,7 +93,7 @@ def test_optimised_step_by_step_as_written():
     streams, lower, upper = Streams(0), classifier.network[:1], classifier.network[1:]
     value = lower(batch.image[:1].double())
     std = reference["std"].clamp_min(0.01)
-    logit = torch.full_like(value, 1.0).requires_grad_(True)
+    logit, losses = torch.full_like(value, 1.0).requires_grad_(True), []
     adam = torch.optim.Adam([logit], lr=1.0)
     for step in range(2):
         signal, noise = passes(logit, 1.0)
@@ -102,6 +102,7 @@ def test_optimised_step_by_step_as_written():
         entropy = torch.nn.functional.cross_entropy(upper(mixed), TARGET[:1].expand(3))
         known = kl_divergence(Normal(signal * (value - reference["mean"]) / std, noise), Normal(torch.zeros_like(value), 1.0))
         loss = entropy + 4.0 * (known * reference["active"]).mean()
+        losses.append(loss.item())
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -110,6 +111,7 @@ def test_optimised_step_by_step_as_written():
     expected = bits(known * reference["active"], (8, 8))
     torch.testing.assert_close(found.attribution[:1].double(), expected, atol=1e-4, rtol=1e-4)
     assert float(found.extra["cross_entropy"][0]) == pytest.approx(entropy.item(), abs=1e-5)
+    assert found.extra["loss"][0].tolist() == pytest.approx(losses, rel=1e-4) and found.extra["moving"].tolist() == [1, 1, 1]  # two steps
 
 
 def test_what_does_not_matter_loses_its_information():

@@ -7,6 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.input_iba import Critics, InputIBAExplainer, MaskedNoise, Scale
 from tests.explainer.gradients import rectified
 from tests.explainer.removing import TARGET
@@ -28,14 +29,17 @@ def explained(explainer, batch=None, target=TARGET, batch_size=64):
 
 
 def test_information_is_the_divergence_of_the_two_normals():
+    """Noise of mean 0 and deviation 1 on both sides, whatever the generator has learned: its mask alone goes over, as in the code."""
     x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
     generator = MaskedNoise(x.float(), SCALE, torch.randn(2, 8, 8))
     mask, mean, std = torch.randn_like(x), torch.randn(2, 3, 1, 1).double(), torch.rand(2, 3, 1, 1).double() + 0.5
     generator.mask, generator.mean, generator.std = mask, mean, std
     signal = torch.rand_like(x)
     share = mask.sigmoid() * signal
-    expected = kl_divergence(Normal(signal * x, 1 - signal), Normal(share * x + (1 - share) * mean, (1 - share) * std))
+    expected = kl_divergence(Normal(signal * x, 1 - signal), Normal(share * x, 1 - share))
     torch.testing.assert_close(generator.information(x, signal, 1 - signal), expected, atol=1e-6, rtol=0)
+    nothing = generator.information(x, torch.zeros_like(x), torch.ones_like(x))
+    torch.testing.assert_close(nothing, torch.zeros_like(nothing), atol=1e-12, rtol=0)
     certain = generator.information(x, torch.ones_like(x), torch.zeros_like(x))
     assert certain.isfinite().all()
 
@@ -97,8 +101,18 @@ def test_examples_keep_what_passed_and_have_noise_elsewhere():
     assert not torch.equal(found[0], found[1])
 
 
+def test_both_optimisers_say_whether_they_arrived():
+    """The first loss, where 99.3 % passes, is the cross-entropy plus beta times the information; the optimiser lowers it."""
+    extra = explained(input_iba(n_steps=20)).extra
+    assert extra["loss"].shape == (3, 20) and extra["feature_loss"].shape == (3, 10)
+    assert (extra["loss"][:, -1] < extra["loss"][:, 0]).all() and (extra["feature_loss"][:, -1] < extra["feature_loss"][:, 0]).all()
+    torch.testing.assert_close(extra["moving"], still_moving(extra["loss"]))
+    torch.testing.assert_close(extra["feature_moving"], still_moving(extra["feature_loss"]))
+
+
 def test_map_is_the_share_that_passes():
     found = explained(input_iba(n_steps=0))
+    assert "moving" not in found.extra
     assert torch.allclose(found.attribution, torch.tensor(5.0).sigmoid().expand(3, 8, 8))
     found = explained(input_iba())
     assert float(found.attribution.min()) >= 0 and float(found.attribution.max()) <= 1 and float(found.attribution.std()) > 0
