@@ -170,10 +170,15 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
     for name in given:
         if name not in known and not catch_all:
             found.append(f"{key}.{name} is unknown to {target.__name__}{did_you_mean(name, known)}; it takes {', '.join(known) or 'nothing'}")
+    supplied: dict[str, Any] = {}
     for name, parameter in known.items():
-        if parameter.default is not inspect.Parameter.empty or node.get("_partial_"):
+        if node.get("_partial_"):
             continue
         role = injected_role(hints(target).get(name))
+        if parameter.default is not inspect.Parameter.empty:
+            if role is not None and name not in given:
+                supplied |= {name: c for c in injectable if c is not None and issubclass(c, role)}
+            continue
         if role is not None and name not in given:
             supplier = next((c for c in injectable if c is not None and (issubclass(c, role) or same_role(c, role))), None)
             if supplier is None:
@@ -184,7 +189,7 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
             found.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
     found += value_problems(target, {n: v for n, v in given.items() if n in known and v != MISSING}, key, injectable)
     if not found and hasattr(target, "config_problems"):
-        found += [f"{key}.{text}" for text in target.config_problems({**defaults(target), **given})]
+        found += [f"{key}.{text}" for text in target.config_problems({**defaults(target), **supplied, **given})]
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive, Range
 from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.explainer.convergence import record
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.sde import VE, VP, cumulative_information, information_at
 from pomelo_lab.sampler.blur import blur_matrix
@@ -26,17 +28,19 @@ Time = Annotated[float, Range(above=0, below=1)]
 class FisherSDEExplainer(Explainer):
     """Every pixel is diffused to a time of its own; times grow while the target stays predicted; what a pixel still tells is its attribution.
 
-    Source: paper 002, sections 3.2 to 3.4 (no public code). Minimises cross-entropy - weight * mean t over per-pixel times, then integrates the
-        Fisher divergence, that is the squared error of the denoiser's noise estimate, over log SNR. Departures, where the paper is silent or
-        cannot be meant: the penalty is a mean over pixels (a sum would drown the cross-entropy); noise levels are shared by all pixels when the
-        error is measured (the network has no other); the curve is read at each pixel's time; the integral is over log SNR (over t it diverges).
+    Source: "Fisher Divergence for Attribution through Stochastic Differential Equations", eq. 32-50 (sections 3.2.4 to 3.2.6; no public code).
+        Minimises cross-entropy - weight * mean t over per-pixel times, then integrates the Fisher divergence, that is the squared error of the
+        denoiser's noise estimate, over log SNR. Departures, where the paper is silent or cannot be meant: the penalty is a mean over pixels (a
+        sum would drown the cross-entropy); noise levels are shared by all pixels when the error is measured (the network has no other); the
+        curve is read at each pixel's time; the integral is over log SNR (over t it diverges).
     Args:
-        generator: the denoiser; left out of the config it is the job's generator.
+        generator: the denoiser; left out of the config it is the job's generator. None: only reading=one_minus_t, which asks no denoiser.
         process: vp = variance preserving, beta from beta_min to beta_max; ve = variance exploding, deviation from sigma_min to sigma_max.
         reading: what the map shows, all from the same times. "retained": information kept, relative to t = 1; "eq49": minus the information lost
             from t_min on, the equation as printed; "one_minus_t": the times alone.
-        weight: of the mean time.
+        weight: of the mean time; the paper's eq. 33 has none, which is 1.
         n_steps, lr: of Adam on the times' logits.
+        decay: of lr over the steps: "none", or "cosine" down to 0.
         n_draws: noisy versions of the image per step.
         init: logit of all times at the start (-5: t = 0.007).
         t_min: least time; the equation as printed diverges at 0.
@@ -45,18 +49,21 @@ class FisherSDEExplainer(Explainer):
         per_channel: times per channel instead of per pixel; maps are sums over channels then (of times: the mean).
         n_levels, n_curve_draws: noise levels and draws of the information curve; levels of one image share their draws.
         clamp: clamp noisy images to [0,1] before they are classified.
-    Shapes: extra, per image: "eq49", "time" [B,H,W]; "curve" [B,n_levels], information of the whole image from noise to clean, "log_snr"
-        [B,n_levels]; [B]: "cross_entropy" of the last step, "mean_time", "information" (nats at the found times), "noise_probability" (of the target
-        on pure noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing need be kept, the map is flat).
-    Cost: n_steps * n_draws forwards and backwards, and n_levels * n_curve_draws evaluations of the denoiser, per image.
+    Shapes: extra, per image: "time" [B,H,W]; [B]: "cross_entropy" of the last step, "mean_time", "noise_probability" (of the target on pure
+        noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing need be kept, the map is flat); "loss",
+        "mean_times" [B,n_steps] and "moving" [B]: the objective and its mean time before each step (their weighted sum is the cross-entropy), and
+        whether it was still changing (pomelo_lab.explainer.convergence). With a denoiser also "eq49" [B,H,W]; "curve" [B,n_levels], information
+        of the whole image from noise to clean, "log_snr" [B,n_levels]; "information" [B], nats at the optimised times.
+    Cost: n_steps * n_draws forwards and backwards, and n_levels * n_curve_draws evaluations of the denoiser, if there is one, per image.
     Random: noise per image ("fisher").
+    Raises: ValueError for readings that need a denoiser without one.
     """
 
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
     presents = frozenset({"reading"})
 
-    generator: DDPM
+    generator: DDPM | None = None
     process: Literal["vp", "ve"] = "vp"
     beta_min: Positive = 0.1
     beta_max: Positive = 20.0
@@ -66,6 +73,7 @@ class FisherSDEExplainer(Explainer):
     weight: Positive = 1.0
     n_steps: Natural = 100
     lr: Positive = 0.1
+    decay: Literal["none", "cosine"] = "none"
     n_draws: Count = 10
     init: float = -5.0
     t_min: Time = 1e-3
@@ -75,6 +83,15 @@ class FisherSDEExplainer(Explainer):
     n_levels: Annotated[int, Range(low=2)] = 64
     n_curve_draws: Count = 4
     clamp: bool = False
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Readings in nats without a denoiser."""
+        if given["generator"] is None and given["reading"] != "one_minus_t":
+            yield (
+                f"generator is missing: expected a DDPM, whose errors reading={given['reading']} integrates "
+                "(explainer=fisher_times reads 1 - t and needs none)"
+            )
 
     @property
     def sde(self) -> VP | VE:
@@ -90,61 +107,69 @@ class FisherSDEExplainer(Explainer):
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:
-        self.generator.check_images(batch.image)
-        times, entropy = self.times(batch, target, classifier, streams)
-        log_snr, error = self.curve(batch, streams)
-        log_snr, error = log_snr.to(times.device), error.to(times.device)
-        shown = times.double().expand(-1, batch.image.shape[1], -1, -1)  # [B,C,H,W]
-        kept = information_at(self.sde.log_snr(shown), log_snr, error)
-        whole = information_at(self.sde.log_snr(torch.full_like(shown, self.t_min)), log_snr, error)
-        retained = kept.sum(1).float()
-        maps = {"eq49": (kept - whole).sum(1), "time": times.mean(1)}
+        if self.generator is not None:
+            self.generator.check_images(batch.image)
+        optimised = self.times(batch, target, classifier, streams)
+        time = optimised.pop("time")
         on_noise = self.on_noise(batch, classifier, streams)
+        maps = {"time": time.mean(1)}
         numbers = {
-            "curve": cumulative_information(log_snr, error.sum((1, 2, 3))),
-            "log_snr": log_snr.expand(len(batch), -1),
-            "cross_entropy": entropy,
-            "mean_time": times.mean((1, 2, 3)),
-            "information": retained.sum((1, 2)),
+            **optimised,
+            "mean_time": time.mean((1, 2, 3)),
             "noise_probability": on_noise.gather(1, target[:, None])[:, 0],
             "noise_class": (on_noise.argmax(1) == target).float(),
         }
+        if self.generator is None:
+            attribution = 1 - maps["time"].float()
+        else:
+            attribution, information = self.information(batch, time, streams)
+            numbers |= information
         extra = {name: value.float() for name, value in (maps | numbers).items()}
-        return Explanation(target=target, attribution=retained, extra=extra)
+        return Explanation(target=target, attribution=attribution, extra=extra)
 
     def shown(self, explanation: Explanation) -> Explanation:
         if self.reading == "retained":
             return explanation
-        found = explanation.extra["eq49"] if self.reading == "eq49" else 1 - explanation.extra["time"]
-        return replace(explanation, attribution=found)
+        return replace(explanation, attribution=explanation.extra["eq49"] if self.reading == "eq49" else 1 - explanation.extra["time"])
 
     # --- times ----------------------------------------------------------------------------------------------------
 
-    def times(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor]:
-        """(times [B,1 or C,H,W], cross-entropy of the last step [B]); Adam works value by value, so that no image sees another."""
+    def times(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> dict[str, Tensor]:
+        """The optimised times and the record of their optimisation; Adam works value by value, so that no image sees another."""
 
-        def some(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        def part(start: int, stop: int) -> tuple[Tensor, ...]:
             return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, streams)
 
-        return classifier.forwards.rows(some, len(batch), self.n_draws)
+        time, loss, mean_times, entropy = classifier.forwards.rows(part, len(batch), self.n_draws)
+        history = record(list(loss.unbind(1))) if self.n_steps > 1 else {}
+        return {"time": time, "cross_entropy": entropy, "mean_times": mean_times, **history}
 
     @torch.enable_grad()
-    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor]:
+    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, ...]:
+        """Times [B,1 or C,H,W]; loss and mean time before each step [B,n_steps]; cross-entropy of the last step [B]."""
         image = batch.image
         n, channels, height, width = image.shape
         cells = -(-height // self.cell_px), -(-width // self.cell_px)
         logit = image.new_full((n, channels if self.per_channel else 1, *cells), self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
         entropy = image.new_full((n,), torch.nan)
+        losses, mean_times = image.new_zeros(n, self.n_steps), image.new_zeros(n, self.n_steps)
         for step in range(self.n_steps):
+            optimizer.param_groups[0]["lr"] = self.lr_at(step)
             time = self.spread(logit, (height, width))
             noise = streams.normal(batch.image_id, f"fisher.time.{step}", self.n_draws, channels, height, width).to(image)
             answer = classifier.log_odds(self.noisy(image, time, noise).flatten(0, 1), target.repeat_interleave(self.n_draws))
             entropy = F.softplus(-answer).view(n, -1).mean(1)  # -log p
-            loss = entropy - self.weight * time.mean((1, 2, 3))
+            mean_time = time.mean((1, 2, 3))
+            loss = entropy - self.weight * mean_time
+            losses[:, step], mean_times[:, step] = loss.detach(), mean_time.detach()
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
-        return self.spread(logit.detach(), (height, width)), entropy.detach()
+        return self.spread(logit.detach(), (height, width)), losses, mean_times, entropy.detach()
+
+    def lr_at(self, step: int) -> float:
+        """Adam's step size before a step."""
+        return self.lr if self.decay == "none" else self.lr * (1 + math.cos(math.pi * step / self.n_steps)) / 2
 
     def spread(self, logit: Tensor, shape: tuple[int, int]) -> Tensor:
         """Logits of cells [B,c,h,w] -> times of pixels [B,c,H,W] in [t_min,1]."""
@@ -170,6 +195,20 @@ class FisherSDEExplainer(Explainer):
         return classifier.probability(seen).mean(1)
 
     # --- information ----------------------------------------------------------------------------------------------
+
+    def information(self, batch: Batch, time: Tensor, streams: Streams) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is retained at times [B,1 or C,H,W], in nats [B,H,W], and the extras that say how."""
+        log_snr, error = (found.to(time.device) for found in self.curve(batch, streams))
+        shown = time.double().expand(-1, batch.image.shape[1], -1, -1)  # [B,C,H,W]
+        kept = information_at(self.sde.log_snr(shown), log_snr, error)
+        whole = information_at(self.sde.log_snr(torch.full_like(shown, self.t_min)), log_snr, error)
+        retained = kept.sum(1).float()
+        return retained, {
+            "eq49": (kept - whole).sum(1),
+            "curve": cumulative_information(log_snr, error.sum((1, 2, 3))),
+            "log_snr": log_snr.expand(len(batch), -1),
+            "information": retained.sum((1, 2)),
+        }
 
     def nodes(self) -> Tensor:
         """Timesteps of the denoiser at which the error is measured, from noisy to clean: about even in log SNR between the process's ends."""
@@ -204,5 +243,5 @@ class FisherSDEExplainer(Explainer):
         return (self.n_steps + 1) * self.n_draws
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.n_levels * self.n_curve_draws
+        return self.n_levels * self.n_curve_draws if self.generator is not None else 0
 

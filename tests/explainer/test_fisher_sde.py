@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.fisher_sde import FisherSDEExplainer
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import split
@@ -119,6 +120,44 @@ def test_an_image_of_the_class_of_pure_noise_is_named():
 def test_other_settings_run(options):
     found, _ = explained(explainer(**options))
     assert found.attribution.shape == (3, 8, 8) and found.attribution.isfinite().all()
+
+
+def test_the_record_of_the_optimiser_is_the_objective_that_it_descends():
+    found, _ = explained(explainer(n_steps=30, lr=0.5, weight=2.0))
+    loss, times = found.extra["loss"], found.extra["mean_times"]
+    assert loss.shape == times.shape == (3, 30) and (loss[:, -1] < loss[:, 0]).all()
+    torch.testing.assert_close((loss + 2.0 * times)[:, -1], found.extra["cross_entropy"])  # loss = cross-entropy - weight * mean time
+    torch.testing.assert_close(times[:, 0], torch.full((3,), 1e-3 + 0.999 * torch.tensor(-5.0).sigmoid().item()))
+    torch.testing.assert_close(found.extra["moving"], still_moving(loss))
+
+
+def test_times_that_matter_to_nobody_arrive_and_their_record_says_so():
+    """A classifier that is sure whatever it sees: the optimum is t = 1 everywhere, where nothing is retained."""
+    classifier = TinyLinear(weight=torch.zeros(2, 3, 8, 8), bias=torch.tensor([20.0, -20.0]))
+    target = torch.zeros(3, dtype=torch.long)
+    short, long = (explained(explainer(n_steps=n, lr=0.1), target=target, classifier=classifier)[0].extra for n in (50, 600))
+    assert (short["moving"] > 0.02).all() and (long["moving"] < 0.02).all()
+    assert (short["mean_time"] < 0.9).all() and (long["mean_time"] > 0.99).all()
+
+
+def test_a_step_size_that_falls_to_zero_ends_at_rest():
+    one = explainer(lr=0.5, decay="cosine", n_steps=40)
+    assert one.lr_at(0) == 0.5 and one.lr_at(20) == pytest.approx(0.25) and one.lr_at(39) < 1e-3
+    assert explainer(lr=0.5).lr_at(39) == 0.5
+
+
+def test_one_minus_t_asks_no_denoiser_and_gives_the_map_of_the_whole_method():
+    alone, _ = explained(FisherSDEExplainer(reading="one_minus_t", n_steps=6, n_draws=3))
+    whole, _ = explained(explainer(n_steps=6, n_draws=3))
+    torch.testing.assert_close(alone.attribution, 1 - whole.extra["time"])
+    torch.testing.assert_close(alone.attribution, explainer(reading="one_minus_t").shown(whole).attribution)
+    assert FisherSDEExplainer(reading="one_minus_t").evaluations((3, 8, 8)) == 0 and "information" not in alone.extra
+
+
+@pytest.mark.parametrize("reading", ["retained", "eq49"])
+def test_readings_in_nats_need_a_denoiser(reading):
+    with pytest.raises(ValueError, match=f"explainer.generator is missing: expected a DDPM, whose errors reading={reading} integrates"):
+        FisherSDEExplainer(reading=reading)
 
 
 def test_a_denoiser_of_another_resolution_is_refused():

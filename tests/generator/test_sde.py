@@ -34,6 +34,26 @@ def test_signal_to_noise_is_that_of_the_mixture(process):
         torch.testing.assert_close(process.signal(t) ** 2 + process.noise(t) ** 2, torch.ones_like(t))
 
 
+@pytest.mark.parametrize("process", [VP(), VE()], ids=lambda p: type(p).__name__)
+def test_two_gaussians_approach_each_other_by_half_their_fisher_divergence(process):
+    """Theorem 3.1: d KL(p_t || q_t) / dt = -g(t)^2 / 2 * E_p |grad log p_t - grad log q_t|^2, for p = N(0.5, 0.3) and q = N(-0.2, 1.4)."""
+    t = TIMES.clone().requires_grad_(True)
+    signal, noise = process.signal(t), process.noise(t)
+    mean = 0.5 * signal, -0.2 * signal
+    variance = 0.3 * signal**2 + noise**2, 1.4 * signal**2 + noise**2
+    divergence = 0.5 * (variance[0] / variance[1] + (mean[0] - mean[1]) ** 2 / variance[1] - 1 + (variance[1] / variance[0]).log())
+
+    def slope(value):
+        return torch.autograd.grad(value.sum(), t, retain_graph=True)[0]
+
+    drift = slope((signal + 0 * t).log()) if isinstance(process, VP) else torch.zeros_like(t)
+    diffusion = slope(noise**2) - 2 * drift * noise**2  # g(t)^2: what noise gains beyond the drift
+    scores = (1 / variance[1] - 1 / variance[0]) ** 2 * variance[0] + ((mean[0] - mean[1]) / variance[1]) ** 2  # E_p of the squared difference
+    torch.testing.assert_close(slope(divergence), -0.5 * diffusion * scores)
+    if isinstance(process, VP):
+        torch.testing.assert_close(diffusion, 0.1 + 19.9 * TIMES)  # beta(t), eq. 39
+
+
 def test_alpha_bar_is_the_integral_of_beta():
     """The discrete chain of 1,000 steps with beta(t) / 1000 each tends to the same level."""
     process, step = VP(beta_min=0.1, beta_max=20.0), (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
