@@ -53,6 +53,14 @@ class NetworkClassifier(Classifier):
         return images
 
     @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the parts that the sanity check randomises one after another, from the output down.
+
+        Default: the network's top-level parts with weights; of networks of few such parts, the parts of their sequences.
+        """
+        return stages(self.network)
+
+    @property
     @abstractmethod
     def head(self) -> nn.Module:
         """The last linear layer; its input is the penultimate feature."""
@@ -100,6 +108,21 @@ class NetworkClassifier(Classifier):
     def to(self, device: torch.device | str) -> Classifier:
         self.network.to(device)
         return self
+
+
+def stages(network: nn.Module, at_least: int = 4) -> tuple[str, ...]:
+    """The parts of a network that have weights, from the last to the first: its children, and for fewer than `at_least` of them (VGG, DenseNet:
+    `features` and `classifier`) the children of those that are sequences."""
+    parts = weighted(network)
+    if len(parts) < at_least:
+        opened = [[f"{name}.{inner}" for inner in weighted(part)] if isinstance(part, nn.Sequential) else [] for name, part in parts.items()]
+        return tuple(reversed([name for part, inner in zip(parts, opened, strict=True) for name in inner or [part]]))
+    return tuple(reversed(parts))
+
+
+def weighted(network: nn.Module) -> dict[str, nn.Module]:
+    """The children that hold weights, by name."""
+    return {name: part for name, part in network.named_children() if any(True for _ in part.parameters())}
 
 
 def named_layer(network: nn.Module, name: str) -> nn.Module:
@@ -202,6 +225,11 @@ class WhiteBox(BlackBox):
     @property
     def network(self) -> nn.Module:
         return self._classifier.network
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The classifier's parts from the output down."""
+        return self._classifier.stages
 
     def logit(self, images: Tensor) -> Tensor:
         """[M,C,H,W] -> [M,K], differentiable."""

@@ -14,6 +14,7 @@ from pomelo_lab.classifier.network import TrainableClassifier, standardized
 from pomelo_lab.classifier.torchvision_ops import ensure
 from pomelo_lab.config.signature import did_you_mean
 
+VGG16_STAGES = ("classifier.6", "classifier.0", "features.28", "features.24", "features.21", "features.17", "features.12", "features.7")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -85,6 +86,11 @@ class TorchvisionClassifier(TrainableClassifier):
     def middle(self) -> str | None:
         """VGG-16: conv4_1 before its ReLU (Schulz et al. 2020); ResNets: their second stage (IBA's code)."""
         return {"vgg16": "features.17"}.get(self.architecture, "layer2" if is_resnet(self.architecture) else None)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """VGG-16: the eight layers of InputIBA's code, which are not all of its weights."""
+        return VGG16_STAGES if self.architecture == "vgg16" else super().stages
 
     @property
     def head(self) -> nn.Module:

@@ -18,16 +18,18 @@ from pomelo_lab.types import Case
 class EffectiveHeatRatio(Metric):
     """Heat inside the region of interest, over quantiles of the heat that are looked at.
 
-    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; paper 002, section 4.3. Of the pixels with a heat of at least
-        `floor`, those above quantile q are selected; the ratio is the sum of their heat in the region (weighted), or their number there, over the
-        number selected; its area over q is the score. Weighted, it is not a share: a map all in the region at heat 0.5 scores 0.5. Departures:
-        maps are first divided by their maximum, negative heat being none (the code expects [0,1] or 8 bits and does not say who sees to it).
+    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; "Fisher Divergence for Attribution", section 4.3. Of the pixels
+        with a heat of at least `floor`, those above quantile q are selected; the ratio is the sum of their heat in the region (weighted), or
+        their number there, over the number selected; its area over q is the score. Weighted, it is not a share: a map all in the region at heat
+        0.5 scores 0.5. Departures: maps are scaled first (the code expects [0,1] or 8 bits and does not say who sees to it).
     Args:
         part: mask of the data set; label = what the label is about.
         weighted: sum heat instead of counting pixels.
         n_quantiles: 0, ..., 1.
         floor: least heat.
-        scale: "max" divides maps by their maximum; "none" takes them as they are.
+        scale: "max" divides maps by their maximum, negative heat being none; "quantile" by their 99 % quantile, heat above it being 1, so that
+            single peaks do not make the rest cold; "minmax" puts the least value at 0 and the largest at 1, as an export to an image does, so that
+            maps without positive values count too; "none" takes maps as they are.
         export: "uint8" scores the map as the baseline script of that code saved it; with scale=none.
         largest_area: images whose region is a larger share of the image do not count (there 0.33).
         least_probability: nor those whose target is less probable (there 0.6).
@@ -44,7 +46,7 @@ class EffectiveHeatRatio(Metric):
     weighted: bool = True
     n_quantiles: Annotated[int, Range(low=2)] = 11
     floor: Fraction = 0.1
-    scale: Literal["max", "none"] = "max"
+    scale: Literal["max", "quantile", "minmax", "none"] = "max"
     export: Export = "none"
     largest_area: Annotated[float, Range(above=0, high=1)] = 1.0
     least_probability: Fraction = 0.0
@@ -65,10 +67,18 @@ class EffectiveHeatRatio(Metric):
         ratio = ratio.masked_fill(~counted[:, None], torch.nan)
         return {"value": torch.trapezoid(ratio, dx=1 / (self.n_quantiles - 1), dim=1), "ratio": ratio}
 
+    def scaled(self, heat: Tensor) -> Tensor:
+        """One map [H,W] in [0,1], or as it is."""
+        if self.scale == "none":
+            return heat
+        heat = heat - heat.amin() if self.scale == "minmax" else heat.clamp_min(0)
+        top = heat.quantile(0.99) if self.scale == "quantile" else heat.amax()
+        top = top if top > 0 else heat.amax()  # fewer hot pixels than 1 %
+        return (heat / top.clamp_min(torch.finfo(heat.dtype).tiny)).clamp_max(1)
+
     def ratios(self, heat: Tensor, region: Tensor) -> Tensor:
         """One map [H,W] and its region: [n_quantiles]."""
-        if self.scale == "max":
-            heat = heat.clamp_min(0) / heat.amax().clamp_min(torch.finfo(heat.dtype).tiny)
+        heat = self.scaled(heat)
         heat = heat.where(heat >= self.floor, 0).flatten()
         hot = heat[heat > 0]
         if not len(hot):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import named_layer
+from pomelo_lab.classifier.base import NetworkClassifier, WhiteBox, named_layer
 from pomelo_lab.config.hints import Natural, Range
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.sensitivity import spearman, unit
@@ -21,19 +21,21 @@ from pomelo_lab.types import Case
 class SanityCheck(Metric):
     """Similarity of an image's map to the one after the network's layers were randomised, from the output down; low = the map depends on them.
 
-    Source: Adebayo et al. (2018), https://arxiv.org/abs/1810.03292; paper 002, section 4.1 and Fig. 1; the InputIBA code. The class explained stays
-        the one of the intact network; statistics that an explainer measures are measured anew (the code keeps those of the intact network).
-        Departures: maps are scaled to [0,1] first, image by image, so that scale does not count (the code compares them as 8-bit images).
+    Source: Adebayo et al. (2018), https://arxiv.org/abs/1810.03292; "Fisher Divergence for Attribution", section 4.1 and Fig. 1; the InputIBA code.
+        The class explained stays the one of the intact network; statistics that an explainer measures are measured anew (the code keeps those of
+        the intact network). Departures: maps are scaled to [0,1] first, image by image, so that scale does not count (the code compares them as
+        8-bit images); the null: what the similarity is where nothing is shared, two dark maps with a few bright pixels have an SSIM near 1.
     Args:
-        layers: names, each randomised with all inside it, in this order and cumulatively; None = the network's top-level parts with weights, from
-            the last to the first.
+        layers: names, each randomised with all inside it, in this order and cumulatively; None = the classifier's `stages`.
         scheme: "reset", every module's own initialisation, or "inputiba": convolutions Xavier-uniform, linear layers N(0, 0.05), biases 0,
             norms kept.
         similarity: what the value is the mean of, over stages: "ssim" or "spearman".
         absolute: compare magnitudes.
         window_px: of the SSIM, odd.
         seed: of the random weights.
-    Shapes: score gives "value" [B], and "ssim" and "spearman" [B,L], one of them once more as "curve"; NaN where a map is constant or not finite.
+    Shapes: score gives "value" [B], and "ssim" and "spearman" [B,L], one of them once more as "curve"; "null_ssim" and "null_spearman" [B], the same
+        similarities of the intact map to that of another image (the one before it in its stored group, of the first the second; NaN where an
+        image is alone); "above_ssim" and "above_spearman" [B,L], the curves minus their null. NaN where a map is constant or not finite.
     Cost: an explanation per layer and image.
     """
 
@@ -54,23 +56,42 @@ class SanityCheck(Metric):
             self.symbol = "Sanity rank corr."
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        names = self.chosen(case.classifier.network)
-        before, found = self.compared(case.explanation.attribution), {"ssim": [], "spearman": []}
+        names, before = self.chosen(case.classifier), self.compared(case.explanation.attribution)
+        stages = []
         for stage in range(1, len(names) + 1):
-            after = self.compared(case.anew(change=lambda network, stage=stage: self.randomise(network, names[:stage])).attribution)
-            defined = varied(before) & varied(after)
-            for name, alike in (("ssim", self.ssim), ("spearman", rank_correlation)):
-                one = alike(unit(before.where(varied(before)[:, None, None], 0)), unit(after.where(varied(after)[:, None, None], 0)))
-                found[name].append(one.masked_fill(~defined, torch.nan))
-        curves = {name: torch.stack(stages, 1) for name, stages in found.items()}
-        return {"value": curves[self.similarity].mean(1), "curve": curves[self.similarity].clone(), **curves}
+            after = case.anew(change=lambda network, stage=stage: self.randomise(network, names[:stage])).attribution
+            stages.append(self.similarities(before, self.compared(after)))
+        curves = {name: torch.stack([stage[name] for stage in stages], 1) for name in ("ssim", "spearman")}
+        null = self.null(before)
+        return {
+            "value": curves[self.similarity].mean(1),
+            "curve": curves[self.similarity].clone(),
+            **curves,
+            **{f"null_{name}": value for name, value in null.items()},
+            **{f"above_{name}": curves[name] - null[name][:, None] for name in null},
+        }
 
-    def chosen(self, network: nn.Module) -> list[str]:
+    def similarities(self, maps: Tensor, others: Tensor) -> dict[str, Tensor]:
+        """Both similarities of each pair of maps [B,H,W]: [B] each, NaN where one of the two is constant or not finite."""
+        defined = varied(maps) & varied(others)
+        first, second = (unit(m.where(varied(m)[:, None, None], 0)) for m in (maps, others))
+        measures = {"ssim": self.ssim, "spearman": rank_correlation}
+        return {name: alike(first, second).masked_fill(~defined, torch.nan) for name, alike in measures.items()}
+
+    def null(self, maps: Tensor) -> dict[str, Tensor]:
+        """The similarities of each map to that of another image, which depends on no image that comes later in the group (but for the first)."""
+        if len(maps) < 2:
+            return {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in ("ssim", "spearman")}
+        other = torch.arange(len(maps)) - 1
+        other[0] = 1
+        return self.similarities(maps, maps[other])
+
+    def chosen(self, classifier: WhiteBox | NetworkClassifier) -> list[str]:
         """The layers, in the order in which they are randomised. Raises ValueError for unknown ones."""
         if self.layers is None:
-            return [name for name, part in reversed(list(network.named_children())) if any(True for _ in part.parameters())]
+            return list(classifier.stages)
         for name in self.layers:
-            named_layer(network, name)
+            named_layer(classifier.network, name)
         return list(self.layers)
 
     def randomise(self, network: nn.Module, names: Sequence[str]) -> None:

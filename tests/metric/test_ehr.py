@@ -70,6 +70,28 @@ def test_scaled_maps_do_not_depend_on_their_scale_and_the_input_is_not_touched()
     assert torch.allclose(ehr(maps), ehr(maps.clamp_min(0)))
 
 
+def test_a_map_without_positive_values_counts_as_an_export_to_an_image_shows_it():
+    """Eq. 49 is minus what was lost: negative everywhere, least where most was lost."""
+    lost = -1.0 - torch.rand(1, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    blind = float(ehr(lost, scale="minmax"))
+    lost[0, 40:60, 30:50] = -0.1
+    assert float(ehr(lost)) == 0
+    assert float(ehr(lost, scale="minmax")) == pytest.approx(float(ehr(lost + 7, scale="minmax")), abs=1e-6)  # a shift is none
+    assert float(ehr(lost, scale="minmax")) > 3 * blind
+    plain = ramp()[None]
+    torch.testing.assert_close(ehr(plain, scale="minmax"), ehr(plain))  # least value 0: nothing changes
+
+
+def test_a_single_peak_does_not_make_the_rest_of_the_map_cold():
+    maps = 0.5 * roi().float()
+    maps[0, 5, 5] = 50.0
+    assert float(ehr(maps)) == 0
+    assert float(ehr(maps, scale="quantile")) == pytest.approx(400 / 401, abs=1e-6)
+    one = torch.zeros(1, SIDE, SIDE)
+    one[0, 50, 40] = 3.0
+    assert float(ehr(one, scale="quantile")) == pytest.approx(1.0, abs=1e-6)  # fewer hot pixels than 1 %
+
+
 def test_no_heat_is_zero_and_what_does_not_count_is_nan():
     maps = torch.zeros(3, SIDE, SIDE)
     maps[1, 0, 0], maps[2] = torch.nan, -1.0

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch import nn
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.classifier.torchvision import TorchvisionClassifier
 from pomelo_lab.explainer.saliency import SaliencyExplainer
 from pomelo_lab.metric.sanity_check import SanityCheck
 from pomelo_lab.types import Case, Explanation
@@ -59,6 +61,40 @@ def test_an_explainer_that_ignores_the_network_is_found_out():
     case, _ = case_of(lambda classifier: maps * float(classifier.network[6].weight.sum()).__abs__())
     assert torch.allclose(SanityCheck().score(case)["value"], torch.ones(3).double())  # scale does not count
     assert float(SanityCheck().score(case_of(saliency)[0])["value"].max()) < 0.9
+
+
+def test_the_null_is_the_similarity_of_two_images_and_sparse_maps_reach_it_without_sharing_anything():
+    """One lit pixel each, none the same: SSIM is high for any two of these maps; the curve minus the null says that nothing is left."""
+    maps = torch.zeros(3, 24, 24)
+    maps[torch.arange(3), torch.tensor([3, 11, 20]), torch.tensor([5, 17, 9])] = 1.0
+    moved = torch.zeros(3, 24, 24)
+    moved[torch.arange(3), torch.tensor([15, 4, 11]), torch.tensor([20, 4, 2])] = 1.0
+    case, _ = case_of(lambda classifier: moved)
+    case = replace(case, explanation=Explanation(target=TARGET, attribution=maps))
+    found = SanityCheck().score(case)
+    assert (found["ssim"] > 0.8).all() and (found["null_ssim"] > 0.8).all()
+    assert (found["above_ssim"].abs() < 0.05).all() and (found["above_spearman"].abs() < 0.02).all()
+    blind, _ = case_of(lambda classifier: maps)
+    assert (SanityCheck().score(blind)["above_ssim"] > 0.05).all()
+
+
+def test_the_null_of_an_image_does_not_change_with_those_that_follow():
+    maps = torch.rand(4, 16, 16)
+    whole = SanityCheck().null(maps)
+    for n in (2, 3):
+        torch.testing.assert_close(SanityCheck().null(maps[:n])["ssim"], whole["ssim"][:n])
+    assert SanityCheck().null(maps[:1])["ssim"].isnan().all()
+
+
+def test_networks_of_few_parts_are_randomised_layer_by_layer():
+    def count(name):
+        classifier = TorchvisionClassifier(architecture=name, num_classes=3, weights=None)
+        return SanityCheck().chosen(classifier)
+
+    assert count("vgg16") == ["classifier.6", "classifier.0", *(f"features.{i}" for i in (28, 24, 21, 17, 12, 7))]
+    dense = count("densenet121")
+    assert dense[0] == "classifier" and dense[-1] == "features.conv0" and len(dense) == 11
+    assert count("resnet18") == ["fc", "layer4", "layer3", "layer2", "layer1", "bn1", "conv1"]
 
 
 def test_constant_maps_are_undefined():

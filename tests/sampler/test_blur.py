@@ -16,5 +16,15 @@ def test_agrees_with_scipy_mirror(size, sigma):
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
 
 
+def test_a_given_radius_ends_the_gaussian_as_torchvision_s_kernel_does():
+    """Sigma 15 in 29 taps, the insertion game of InputIBA's tutorial."""
+    from torchvision.transforms.functional import gaussian_blur
+
+    image = tiny_image(2, (3, 40, 48)).double()
+    ours = BlurSampler(sigma_px=15.0, radius_px=14).base(image, Streams(0), ("a", "b"), None)
+    torch.testing.assert_close(ours, gaussian_blur(image, 29, 15.0), atol=1e-9, rtol=0)
+    assert not torch.allclose(ours, BlurSampler(sigma_px=15.0).base(image, Streams(0), ("a", "b"), None), atol=1e-3)
+
+
 def test_rows_sum_to_one_so_a_flat_image_stays():
     torch.testing.assert_close(blur_matrix(64, 5.0).sum(1), torch.ones(64, dtype=torch.float64))

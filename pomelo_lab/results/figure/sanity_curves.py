@@ -1,4 +1,4 @@
-"""Similarity of maps to those of ever more randomised networks (paper 002, Fig. 1)."""
+"""Similarity of maps to those of ever more randomised networks (Fisher divergence for attribution, Fig. 1)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from pomelo_lab.results.preset import Cell
 
 
 def draw(cells: Sequence[Cell], path: Path, metric: str = "sanity_check") -> Path:
-    """Mean curves over images, from the intact network (1) on; SSIM left, rank correlation right."""
+    """Mean curves over images, from the intact network (1) on; SSIM left, rank correlation right.
+
+    Dotted in a method's colour: its null, the similarity of the intact maps of two images.
+    """
     groups = style.seed_means(cells)
     with style.canvas(path, 8.4, 4.0) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         names: list[str] = []
+        lowest = 0.0
         for look, group in groups:
             rows = style.stored(group[0], metric)
             if not rows:
                 continue
             job = group[0].job
-            names = job.metrics[metric].chosen(job.classifier.network)
+            names = job.metrics[metric].chosen(job.classifier)
             for axis, kind in ((left, "ssim"), (right, "spearman")):
+                null = float(rows[f"null_{kind}"].double().nanmean())
+                axis.axhline(null, color=look.colour, ls=":", lw=0.9, alpha=0.7, zorder=1)
                 curve = [1.0, *rows[kind].double().nanmean(0).tolist()]
+                lowest = min(lowest, null, *curve)
                 marker = {"marker": look.marker, "ms": 4.5, "zorder": 2 if look.group == "naive" else 3}
                 axis.plot(range(len(curve)), curve, color=look.colour, ls=look.line, **marker)
         for axis, title in ((left, "structural similarity"), (right, "rank correlation")):
-            axis.set(title=title, xlabel="randomised down to", ylim=(None, 1.03))
+            axis.set(title=title, xlabel="randomised down to", ylim=(min(0.0, lowest) - 0.03, 1.03))
             axis.set_xticks(range(len(names) + 1), ["intact", *names], rotation=30, ha="right")
         left.set_ylabel("similarity to the intact map (sensitive \u2193)")
         style.legend(figure, [style.handle(look) for look, _ in groups], rows=2)
