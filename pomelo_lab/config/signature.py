@@ -176,8 +176,9 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
             continue
         role = injected_role(hints(target).get(name))
         if parameter.default is not inspect.Parameter.empty:
-            if role is not None and name not in given:
-                supplied |= {name: c for c in injectable if c is not None and issubclass(c, role)}
+            match = next((c for c in injectable if c is not None and role is not None and issubclass(c, role)), None)
+            if match is not None and name not in given:
+                supplied[name] = match
             continue
         if role is not None and name not in given:
             supplier = next((c for c in injectable if c is not None and (issubclass(c, role) or same_role(c, role))), None)

@@ -23,8 +23,8 @@ BLOCK = 80  # steps after which the InputIBA code reads its scores
 class DAUC(Metric):
     """Mean target probability while the most important pixels come first, minus that while they go first; in [-1,1].
 
-    Source: "Fisher Divergence for Attribution", section 4.2; Petsiuk et al. (2018); Zhang et al. (2021) and its code. Departures: the class is the job's target. Of equal
-        pixels the last in reading order goes first, as in RISE's code.
+    Source: "Fisher Divergence for Attribution", section 4.2; Petsiuk et al. (2018); Zhang et al. (2021) and its code. Departures: the class is the
+        job's target. Of equal pixels the last in reading order goes first, as in RISE's code.
     Args:
         deletion, insertion: fillers: what deleted pixels become, and the image that insertion starts from.
         step_px: pixels per step.
