@@ -125,6 +125,14 @@ class CorrelationDifference(AttributeMetric):
         never = float((change == 0).all(0)[self.counts].sum())
         return Summary(mean=float(apart(change[None])), std=None, n=n, details={"low": low, "high": high, "never_changed": never})
 
+    def resampled(self, rows: dict[str, Tensor], reference: dict[str, Tensor], weights: Tensor) -> Tensor:
+        """Weighted correlations; images that do not count have no weight, so that methods with other successes are compared on one resample."""
+        weights = weights * (rows["counted"] > 0.5)
+        truth = reference["correlation"].double().cpu()
+        found = weighted_correlations(rows["change"].double(), weights, self.place(self.attribute))
+        apart = (found - truth)[:, self.counts].abs().sum(1)
+        return apart.masked_fill(weights.gt(0).sum(1) < 2, torch.nan)
+
 
 def correlations(change: Tensor, query: int) -> Tensor:
     """Pearson correlation of every column with one of them, 0 where one is constant: [R,n,A] -> [R,A]."""
@@ -132,6 +140,16 @@ def correlations(change: Tensor, query: int) -> Tensor:
     size = centred.square().sum(1).sqrt()
     both = (centred * centred[..., query : query + 1]).sum(1)
     return torch.where(size * size[:, query, None] > 0, both / (size * size[:, query, None]).clamp_min(1e-300), 0.0)
+
+
+def weighted_correlations(change: Tensor, weights: Tensor, query: int) -> Tensor:
+    """`correlations` of images that count as often as they weigh: [n,A], [R,n] -> [R,A]."""
+    share = weights / weights.sum(1, keepdim=True).clamp_min(1e-300)
+    mean, both = share @ change, share @ (change * change[:, query : query + 1])
+    variance = (share @ change.square() - mean.square()).clamp_min(0)
+    variance = torch.where(variance > 1e-12, variance, 0.0)  # constant but for rounding
+    size = variance.sqrt() * variance[:, query, None].sqrt()
+    return torch.where(size > 0, (both - mean * mean[:, query, None]) / size.clamp_min(1e-300), 0.0)
 
 
 @dataclass(kw_only=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
@@ -22,7 +23,8 @@ from pomelo_lab.types import Case
 class Summary:
     """One number for a set of images: mean (or set statistic), spread over images, images counted, NaN left out.
 
-    details: further numbers that say how it came about (a chosen threshold).
+    details: further numbers that say how it came about (a chosen threshold). repeats: a set statistic under other random choices (seeds of an
+    embedding), whose mean it is.
     """
 
     mean: float
@@ -30,6 +32,7 @@ class Summary:
     n: int
     n_nan: int = 0
     details: Mapping[str, float] = field(default_factory=dict)
+    repeats: tuple[float, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -90,7 +93,24 @@ class Metric(Component, ABC):
 
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         """All images' scores to one number. NaN and infinities are counted, never averaged."""
-        return mean_summary(self.values(rows))
+        value = self.values(rows)
+        found = mean_summary(value[rows["counted"][: len(value)] > 0.5] if "counted" in rows else value)
+        return replace(found, details={"applies": 0.0}) if "applies" in rows else found
+
+    def groups(self, n: int) -> tuple[int, ...]:
+        """Sizes of the consecutive groups of n images that a bootstrap resamples each by itself: (scored, held-out)."""
+        return (n,)
+
+    def usable(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """bool [B]: images that `resampled` can weigh."""
+        return next(iter(rows.values())).new_ones(len(next(iter(rows.values()))), dtype=torch.bool)
+
+    def resampled(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], weights: Tensor) -> Tensor | None:
+        """The summary's mean for resampled images, where it is no plain mean of values and cheap enough; None otherwise.
+
+        Shapes: weights float64 [R,B], summing to 1 in each group -> [R].
+        """
+        return None
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         """Classifier queries per image, for the plan of a dry run."""
@@ -99,6 +119,11 @@ class Metric(Component, ABC):
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         """Generator network evaluations per image (0 for metrics without a network)."""
         return 0
+
+
+def not_applicable(n: int) -> dict[str, Tensor]:
+    """What `score` returns for n images of an explainer that a metric has nothing to say about: none of them counts, and none is undefined."""
+    return {"value": torch.full((n,), torch.nan), "counted": torch.zeros(n), "applies": torch.zeros(n)}
 
 
 def mean_summary(value: Tensor) -> Summary:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.base import Metric, not_applicable
 from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)
 class Completeness(Metric):
-    """|sum of attributions - (answer for the image - answer for the baseline)|; NaN for methods that do not claim it.
+    """|sum of attributions - (answer for the image - answer for the baseline)|; it does not apply to methods that do not claim it.
 
     Source: Sundararajan et al. (2017), axiom 3. Departures: none.
     Args: relative: divide by the magnitude of the difference of the answers.
@@ -22,6 +21,7 @@ class Completeness(Metric):
     Cost: no queries.
     """
 
+    revision = 2  # "does not apply" is no undefined score
     direction: ClassVar = "lower"
     symbol = "Completeness error"
     needs = frozenset({"explanation"})
@@ -31,6 +31,6 @@ class Completeness(Metric):
     def score(self, case: Case) -> dict[str, Tensor]:
         extra = case.explanation.extra
         if not {"total", "difference"} <= set(extra):
-            return {"value": torch.full((len(case.batch),), torch.nan)}
+            return not_applicable(len(case.batch))
         error = (extra["total"] - extra["difference"]).double().abs()
         return {"value": error / extra["difference"].double().abs() if self.relative else error}

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.base import Metric, not_applicable
 from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)
 class Reported(Metric):
-    """A number per image from the explanation's extras, as it is; NaN for explainers that do not give it.
+    """A number per image from the explanation's extras, as it is; it does not apply to explainers that do not give it.
 
     Args: name: of the extra, e.g. "cross_entropy", "information", "mean_time", "noise_class".
     Shapes: score gives "value" [B]. Raises: ValueError when the extra is no single number per image.
     Cost: no queries.
     """
 
+    revision = 2  # "does not apply" is no undefined score
     direction: ClassVar = None
     needs = frozenset({"explanation"})
 
@@ -33,7 +33,7 @@ class Reported(Metric):
     def score(self, case: Case) -> dict[str, Tensor]:
         value = case.explanation.extra.get(self.name)
         if value is None:
-            return {"value": torch.full((len(case.batch),), torch.nan)}
+            return not_applicable(len(case.batch))
         if value.ndim != 1:
             raise ValueError(f"metric Reported: {self.name} must be one number per image, got {list(value.shape[1:])} of them")
         return {"value": value}

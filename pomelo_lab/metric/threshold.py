@@ -77,6 +77,19 @@ class Thresholded(Metric, ABC):
         candidates = rows["candidates"]
         return candidates[: self.n_scored(len(candidates)), self.chosen(candidates)]
 
+    def groups(self, n: int) -> tuple[int, ...]:
+        return (self.n_scored(n), n - self.n_scored(n))
+
+    def usable(self, rows: Mapping[str, Tensor]) -> Tensor:
+        return rows["candidates"].isfinite().all(1)
+
+    def resampled(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], weights: Tensor) -> Tensor:
+        """Each resample of the held-out images chooses its alpha, at which the same resample of the others is scored."""
+        candidates, n = rows["candidates"].double().nan_to_num(0, 0, 0), self.n_scored(len(rows["candidates"]))
+        scored = weights[:, :n] @ candidates[:n]  # [R,A]
+        held = weights[:, n:] @ candidates[n:] if n < len(candidates) else torch.zeros_like(scored)
+        return scored.gather(1, held.argmin(1, keepdim=True)).squeeze(1)
+
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         candidates = rows["candidates"]
         found = mean_summary(self.values(rows))

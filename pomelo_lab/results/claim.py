@@ -1,79 +1,78 @@
-"""Claims of a paper, judged on stored scores by a paired bootstrap over images.
-
-Grammar of a test: `metric: side OP side [OP side ...] [within share]`, OP one of < > ~, a side a comma-separated list of terms,
-a term `[number *] row` or a number. `metric[part]` picks one entry of a vector-valued metric. `row@value` is one point of a
-table that runs across a config key; without @ the comparison is made at every value. `others` is every method of the paper that
-the test does not name.
-"""
+"""Claims of a paper, judged on stored scores by a paired bootstrap over images. The grammar: `pomelo_lab.results.grammar`."""
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from pomelo_lab.results.grammar import Pair, pairs
 from pomelo_lab.results.published import Claim, Published
 
 RESAMPLES = 2_000
 SEED = 20_261
 LEVEL = 0.95  # share of resamples that decides
 MIN_IMAGES = 10  # below, even an unanimous bootstrap says little
+MIN_REPEATS = 5  # of a set statistic; below, its mean is one number
 HOLDS, FAILS, FEW, MISSING = "holds", "fails", "too few images", "missing rows"
+IMAGES, REPEATS, POINT = "images", "repeats", "point"  # what was resampled, the strongest evidence first
 
 Values = Callable[[str, str], "Sample | None"]
 
 
 @dataclass(frozen=True)
+class Resampled:
+    """A statistic that each resample of the images computes anew: thresholds chosen on held-out images, correlations.
+
+    images: ids in the order of the weights. usable: bool [B], which of them have finite scores. sizes: of the consecutive groups of images that
+    are resampled each by itself (scored and held-out ones). statistic: weights [R,B], which sum to 1 in each group -> [R].
+    """
+
+    images: tuple[str, ...]
+    usable: np.ndarray
+    sizes: tuple[int, ...]
+    statistic: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Sample:
-    """Scores of one row: a value per image, or (set statistics) one point. n_nan: non-finite values left out."""
+    """Scores of one row: a value per image, or (set statistics) one point. n_nan: non-finite values left out.
+
+    repeats: the point under other random choices (seeds of an embedding, of a grid), whose mean it is. resampled: how it follows from the images.
+    """
 
     value: dict[str, float]
     point: float | None = None
     n_nan: int = 0
-
-
-@dataclass(frozen=True)
-class Term:
-    """`factor * row`, or a constant when row is None."""
-
-    row: str | None
-    factor: float = 1.0
-
-    def __str__(self) -> str:
-        return f"{self.factor:g}" if self.row is None else self.row if self.factor == 1 else f"{self.factor:g} * {self.row}"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One elementary comparison."""
-
-    metric: str
-    left: Term
-    op: str
-    right: Term
-    within: float = 0.0
-
-    def __str__(self) -> str:
-        tail = f" within {100 * self.within:g} %" if self.op == "~" else ""
-        return f"{self.metric}: {self.left} {self.op} {self.right}{tail}"
+    repeats: tuple[float, ...] = ()
+    resampled: Resampled | None = None
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A pair with its verdict. support: share of resamples that agree; None for missing rows (named in `absent`) and points."""
+    """A pair with its verdict.
+
+    support: share of resamples that agree; None for missing rows (named in `absent`) and points. by: what was resampled, "images", "repeats" of a
+    set statistic, or nothing ("point"). n: images, or repeats. n_held: held-out images on which each resample chose its threshold.
+    """
 
     pair: Pair
     verdict: str
     support: float | None = None
     n: int = 0
     n_dropped: int = 0
-    point: bool = False
+    by: str = IMAGES
     left: float | None = None
     right: float | None = None
     absent: tuple[str, ...] = ()
+    n_held: int = 0
+
+    @property
+    def point(self) -> bool:
+        return self.by == POINT
 
     @property
     def detail(self) -> str:
@@ -82,8 +81,11 @@ class Judged:
         values = f" ({self.left:.4g}, {self.right:.4g})"
         if self.point:
             return f"{self.pair}{values} (point)"
+        if self.by == REPEATS:
+            return f"{self.pair}{values}: {100 * self.support:.1f} % of resamples of {self.n} repeats"
         dropped = f", {self.n_dropped} without a finite value left out" if self.n_dropped else ""
-        return f"{self.pair}{values}: {100 * self.support:.1f} % of resamples, n={self.n}{dropped}"
+        held = f", thresholds chosen anew on {self.n_held} held-out images" if self.n_held else ""
+        return f"{self.pair}{values}: {100 * self.support:.1f} % of resamples, n={self.n}{dropped}{held}"
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,19 @@ class Verdict:
     @property
     def verdict(self) -> str:
         """One opposite pair refutes a claim whatever is missing; all pairs are needed to uphold it."""
-        found = {p.verdict for p in self.pairs}
-        return next(v for v in (FAILS, MISSING, FEW, HOLDS) if v in found)
+        present = {p.verdict for p in self.pairs}
+        return next(v for v in (FAILS, MISSING, FEW, HOLDS) if v in present)
+
+    @property
+    def by(self) -> str:
+        """The evidence: a claim holds by the weakest of its pairs, and fails by the strongest one that fails."""
+        ranks = [(IMAGES, REPEATS, POINT).index(p.by) for p in self.pairs if p.verdict == self.verdict]
+        return (IMAGES, REPEATS, POINT)[min(ranks) if self.verdict == FAILS else max(ranks)]
+
+    @property
+    def word(self) -> str:
+        """The verdict for people and files: "holds (point)" where single numbers were compared, "holds (repeats)" where no images were resampled."""
+        return self.verdict if self.by == IMAGES or self.verdict in (FEW, MISSING) else f"{self.verdict} ({self.by})"
 
     @property
     def point(self) -> bool:
@@ -109,8 +122,8 @@ class Verdict:
 
     @property
     def deciding(self) -> Judged:
-        """The pair that decided: the least supported one among those with the claim's verdict."""
-        mine = [p for p in self.pairs if p.verdict == self.verdict]
+        """The pair that decided: the least supported one among those with the claim's verdict and evidence."""
+        mine = [p for p in self.pairs if p.verdict == self.verdict and p.by == self.by]
         return min(mine, key=lambda p: -1.0 if p.support is None else p.support)
 
     @property
@@ -131,92 +144,94 @@ def judge(claim: Claim, table: Published, values: Values) -> Verdict:
 
 
 def judge_pair(pair: Pair, values: Values) -> Judged:
-    """Paired bootstrap over the images that both rows have; a comparison of two numbers for set statistics.
+    """Paired bootstrap over the images that all rows have; for set statistics over their repeats, or a comparison of two numbers.
 
-    holds when at least 95 % of 2,000 resamples of the images agree with the claim, fails when at most 5 % do (equality agrees with
-    neither < nor >), else too few images; so does a sample of fewer than 10 images.
+    holds when at least 95 % of 2,000 resamples agree with the claim, fails when at most 5 % do (equality agrees with neither < nor >), else too few
+    images; so does a sample of fewer than 10 images. A set statistic with fewer than 5 repeats is one number.
     """
-    samples = [values(t.row, pair.metric) if t.row is not None else None for t in (pair.left, pair.right)]
-    absent = tuple(t.row for s, t in zip(samples, (pair.left, pair.right), strict=True) if s is None and t.row is not None)
+    samples = {row: values(row, pair.metric) for row in pair.rows}
+    absent = tuple(row for row, sample in samples.items() if sample is None)
     if absent:
         return Judged(pair, MISSING, absent=absent)
-    present = [s for s in samples if s is not None]
-    if any(s.point is not None for s in present):
-        left, right = (
-            t.factor if s is None else t.factor * (s.point if s.point is not None else np.nanmean(list(s.value.values())))
-            for s, t in zip(samples, (pair.left, pair.right), strict=True)
-        )
+    if all(s.resampled is not None for s in samples.values()) and len({s.resampled.images for s in samples.values()}) == 1:
+        return by_statistic(pair, samples)
+    if any(s.point is not None for s in samples.values()):
+        if all(len(s.repeats) >= MIN_REPEATS for s in samples.values()):
+            return by_repeats(pair, samples)
+        left, right = (side.of(lambda row: centre(samples[row])) for side in (pair.left, pair.right))
         agrees = bool(agreement(np.array([left]), np.array([right]), pair)[0])
-        return Judged(pair, HOLDS if agrees else FAILS, point=True, left=float(left), right=float(right))
+        return Judged(pair, HOLDS if agrees else FAILS, by=POINT, left=float(left), right=float(right))
+    return by_images(pair, samples)
+
+
+def by_images(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
+    """Means over resampled images."""
+    present = list(samples.values())
     shared = [i for i in present[0].value if all(i in s.value for s in present)]
-    columns = [
-        np.full(len(shared), t.factor) if s is None else t.factor * np.array([s.value[i] for i in shared], dtype=float)
-        for s, t in zip(samples, (pair.left, pair.right), strict=True)
-    ]
-    finite = np.isfinite(columns[0]) & np.isfinite(columns[1])
-    left, right = (c[finite] for c in columns)
+    columns = {row: np.array([s.value[i] for i in shared], dtype=float) for row, s in samples.items()}
+    finite = np.isfinite(np.stack(list(columns.values()))).all(0)
     n, dropped = int(finite.sum()), max([int((~finite).sum()), *(s.n_nan for s in present)])
-    if n == 0:  # no image has both scores
-        return Judged(pair, MISSING, n_dropped=dropped, absent=tuple(t.row for t in (pair.left, pair.right) if t.row))
+    if n == 0:  # no image has all scores
+        return Judged(pair, MISSING, n_dropped=dropped, absent=pair.rows)
     weights = resamples(n)
-    support = float(agreement(weights @ left, weights @ right, pair).mean())
+    means = {row: weights @ column[finite] for row, column in columns.items()}
+    left, right = (float(side.of(lambda row: columns[row][finite].mean())) for side in (pair.left, pair.right))
+    return decided(pair, means, n, left=left, right=right, n_dropped=dropped)
+
+
+def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
+    """A statistic computed anew on every resample, each group of images (scored, held-out) resampled by itself."""
+    first = next(iter(samples.values())).resampled
+    usable = np.stack([s.resampled.usable for s in samples.values()]).all(0)
+    stops = np.cumsum(first.sizes)
+    groups = [np.flatnonzero(usable[stop - size : stop]) + stop - size for stop, size in zip(stops, first.sizes, strict=True)]
+    n, dropped = len(groups[0]), max([int((~usable[: first.sizes[0]]).sum()), *(s.n_nan for s in samples.values())])
+    if n == 0:
+        return Judged(pair, MISSING, n_dropped=dropped, absent=pair.rows)
+    weights = np.zeros((RESAMPLES, len(first.images)))
+    for k, group in enumerate(groups):
+        if len(group):
+            weights[:, group] = resamples(len(group), k)
+    draws = {row: s.resampled.statistic(weights) for row, s in samples.items()}
+    left, right = (float(side.of(lambda row: centre(samples[row]))) for side in (pair.left, pair.right))
+    n_held = sum(map(len, groups[1:]))
+    return decided(pair, draws, n, left=left, right=right, n_dropped=dropped, n_held=n_held)
+
+
+def by_repeats(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
+    """Means over resampled repeats of a set statistic; the repeats of two rows have nothing in common, so each row is resampled by itself."""
+    draws = {row: resamples(len(s.repeats), k) @ np.array(s.repeats) for k, (row, s) in enumerate(samples.items())}
+    left, right = (float(side.of(lambda row: np.mean(samples[row].repeats))) for side in (pair.left, pair.right))
+    judged = decided(pair, draws, MIN_IMAGES, left=left, right=right, by=REPEATS)
+    return Judged(**{**vars(judged), "n": min(len(s.repeats) for s in samples.values())})
+
+
+def decided(pair: Pair, draws: Mapping[str, np.ndarray], n: int, **more: object) -> Judged:
+    """The verdict from the rows' numbers [R] at every resample."""
+    left, right = (np.broadcast_to(side.of(draws.__getitem__), RESAMPLES) for side in (pair.left, pair.right))
+    support = float(agreement(left, right, pair).mean())
     verdict = HOLDS if support >= LEVEL else FAILS if support <= 1 - LEVEL else FEW
-    return Judged(pair, verdict if n >= MIN_IMAGES else FEW, support, n, dropped, left=float(left.mean()), right=float(right.mean()))
+    return Judged(pair, verdict if n >= MIN_IMAGES else FEW, support, n, **more)
+
+
+def centre(sample: Sample) -> float:
+    """The row's one number."""
+    return sample.point if sample.point is not None else float(np.nanmean([v if math.isfinite(v) else math.nan for v in sample.value.values()]))
 
 
 def agreement(left: np.ndarray, right: np.ndarray, pair: Pair) -> np.ndarray:
-    """Whether pairs of means agree with the operator. Differences below rounding count as equal."""
-    if pair.op == "~":
-        return np.abs(left - right) <= pair.within * np.abs(right)
+    """Whether pairs of means agree with the operator. Differences below rounding count as equal; NaN agrees with nothing."""
     noise = 1e-12 * np.maximum(np.abs(left), np.abs(right))
+    slack = pair.within * np.abs(right) + noise
+    if pair.op == "~":
+        return np.abs(left - right) <= slack
+    if pair.op in ("<~", ">~"):
+        return (left - right if pair.op == "<~" else right - left) <= slack
     return (right - left if pair.op == "<" else left - right) > noise
 
 
-@functools.lru_cache(maxsize=4)
-def resamples(n: int) -> np.ndarray:
-    """Weights [2000, n] of the images in each resample; the same for every pair, so that verdicts are reproducible."""
-    return np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
-
-
-def pairs(text: str, table: Published) -> list[Pair]:
-    """All elementary comparisons of a test. Raises ValueError for a test that is not in the grammar or names no row."""
-    metric, colon, rest = text.partition(":")
-    found = re.fullmatch(r"(.*?)(?:\s+within\s+([\d.]+))?", rest.strip())
-    parts = re.split(r"\s*([<>~])\s*", found[1])
-    if not colon or len(parts) < 3 or (("~" in parts) != (found[2] is not None)):
-        raise ValueError(f"claim {text!r}: expected `metric: row, row < row` (with `within share` for ~)")
-    named = set(re.findall(r"[A-Za-z_][\w@.]*", found[1]))
-    sides = [[term(word.strip(), text) for word in side.split(",")] for side in parts[::2]]
-    points = [f"@{v}" for values in table.across.values() for v in values] or [""]
-    out = []
-    for left, op, right in zip(sides, parts[1::2], sides[1:], strict=False):
-        for point in points:
-            here = [(a, b) for a in expanded(left, point, named, table, text) for b in expanded(right, point, named, table, text)]
-            out += [Pair(metric.strip(), a, op, b, float(found[2] or 0)) for a, b in here]
-    return list(dict.fromkeys(out))
-
-
-def term(word: str, text: str) -> Term:
-    """`row`, `number * row` or `number`."""
-    found = re.fullmatch(r"(?:([\d.]+)\s*\*\s*)?([A-Za-z_][\w@.]*)|([\d.]+)", word)
-    if not found:
-        raise ValueError(f"claim {text!r}: {word!r} is neither a row, a number times a row, nor a number")
-    return Term(None, float(found[3])) if found[3] else Term(found[2], float(found[1] or 1))
-
-
-def expanded(side: Sequence[Term], point: str, named: set[str], table: Published, text: str) -> list[Term]:
-    """The terms of a side at one point: `others` becomes rows, rows get their @value."""
-    out = []
-    for one in side:
-        if one.row is None:
-            out.append(one)
-            continue
-        if one.row == "others":
-            chosen = [key for key in table.printed if key.endswith(point) and key.partition("@")[0] not in named]
-        else:
-            chosen = [one.row if "@" in one.row else one.row + point]
-        for key in chosen:
-            if table.row(key) is None:
-                raise ValueError(f"claim {text!r}: no row {key!r} in {table.id}; rows are {', '.join(r.key for r in table.rows)}")
-            out.append(Term(key, one.factor))
-    return out
+@functools.lru_cache(maxsize=8)
+def resamples(n: int, stream: int = 0) -> np.ndarray:
+    """Weights [2000,n] of the images in each resample; the same for every pair, so that verdicts are reproducible. stream: for independent groups."""
+    seed = SEED if stream == 0 else [SEED, stream]
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n

@@ -4,62 +4,150 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from pomelo_lab.results.claim import Sample
+import numpy as np
+
+from pomelo_lab.results.claim import Resampled, Sample
 from pomelo_lab.results.preset import Cell
 from pomelo_lab.results.published import Column
 
-COST = "seconds_per_1000"
+COSTS = {  # quantity -> stage of a job, its recorded number, and per what: images, or perturbed images in thousands
+    "seconds_per_1000": ("perturbation", "seconds", "perturbations"),
+    "seconds_per_image": ("explanation", "seconds", "images"),
+    "queries_per_image": ("explanation", "queries", "images"),
+}
 
 
 def sample(done: Sequence[Cell], metric: str, column: Column | None = None) -> Sample | None:
     """The scores behind an entry: per image where they exist (mean over repeats), else one number. None when nothing is stored."""
-    found = [s for cell in done if (s := cell_sample(cell, metric)) is not None]
-    if not found:
+    parts = [s for cell in done if (s := cell_sample(cell, metric)) is not None]
+    if not parts:
         return None
-    sign = abs if column is not None and column.magnitude else float
-    points = [s.point for s in found if s.point is not None]
-    if points:
-        return Sample({}, point=sign(sum(points) / len(points)))
-    shared = [i for i in found[0].value if all(i in s.value for s in found)]
-    return Sample({i: sign(sum(s.value[i] for s in found) / len(found)) for i in shared}, n_nan=max(s.n_nan for s in found))
+    sign, signs = (abs, np.abs) if column is not None and column.magnitude else (float, np.asarray)
+    n_nan, resampled = max(s.n_nan for s in parts), averaged([s.resampled for s in parts], signs)
+    if points := [s.point for s in parts if s.point is not None]:
+        repeats = [sign(v) for s in parts if s.point is not None for v in (s.repeats or (s.point,))]
+        point = sign(sum(points) / len(points))
+        return Sample({}, point, n_nan, tuple(repeats) if len(repeats) > 1 else (), resampled)
+    shared = [i for i in parts[0].value if all(i in s.value for s in parts)]
+    return Sample({i: sign(sum(s.value[i] for s in parts) / len(parts)) for i in shared}, n_nan=n_nan, resampled=resampled)
+
+
+def averaged(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
+    """One statistic for several jobs of a row: the mean of theirs on the same resample. None unless all are about the same images."""
+    first = parts[0]
+    if any(p is None for p in parts) or any((p.images, p.sizes) != (first.images, first.sizes) for p in parts):
+        return None
+    usable = np.stack([p.usable for p in parts]).all(0)
+    return Resampled(first.images, usable, first.sizes, lambda weights: signs(np.mean([p.statistic(weights) for p in parts], axis=0)))
 
 
 def cell_sample(cell: Cell, metric: str) -> Sample | None:
     """One job's scores of a metric."""
-    if metric == COST:
-        cost = seconds_per_1000(cell)
-        return None if cost is None else Sample({}, point=cost)
+    if metric in COSTS:
+        number = cost(cell, metric)
+        return None if number is None else Sample({}, point=number)
     name, _, part = metric.partition("[")
     if part:
         return part_sample(cell, name, part.rstrip("]"))
-    scores = cell.scores()
+    scores, summary = cell.scores(), cell.summary.get(metric, {})
     if metric in scores:
         value = {i: v for i, v in zip(scores["image_id"], scores[metric], strict=True) if v is not None}
-        return Sample(value, n_nan=sum(not math.isfinite(v) for v in value.values()))
-    mean = cell.summary.get(metric, {}).get("mean")
-    return None if mean is None else Sample({}, point=mean)
+        n_nan = sum(not math.isfinite(v) for v in value.values())
+        return Sample(value, n_nan=n_nan, resampled=resampled(cell, metric))
+    mean = summary.get("mean")
+    if mean is None:
+        return None
+    return Sample({}, point=mean, repeats=tuple(summary.get("repeats") or ()), resampled=resampled(cell, metric))
+
+
+def resampled(cell: Cell, name: str) -> Resampled | None:
+    """How a metric that is no plain mean follows from the images, where its class says so and its shards are there."""
+    from pomelo_lab.metric.base import Metric
+
+    metric = cell.job.metrics.get(name) if cell.job is not None else None
+    if not isinstance(metric, Metric) or type(metric).resampled is Metric.resampled:
+        return None
+    import torch
+
+    rows, reference = stored_rows(cell, name), stored_reference(cell.job, name)
+    if not rows or reference is None:
+        return None
+    images = cell.scores()["image_id"][: len(next(iter(rows.values())))]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return metric.resampled(rows, reference, torch.from_numpy(weights)).numpy()
+
+    return Resampled(tuple(images), metric.usable(rows).numpy(), metric.groups(len(images)), statistic)
+
+
+def stored_rows(cell: Cell, name: str) -> dict[str, Any]:
+    """What a metric stored, all images in order; {} when a shard is missing. Computes nothing. Matched cells count fewer images."""
+    import torch
+
+    from pomelo_lab.config.fingerprint import digest
+
+    job = cell.job
+    fingerprint, n_images = digest(job.metric_science(name)), job.metrics[name].n_images
+    sizes = [job.group_size(group, n_images) for group in range(job.n_groups)]
+    shards = [job.store.read("metric", fingerprint, group, size) for group, size in enumerate(sizes) if size]
+    if not shards or any(s is None for s in shards):
+        return {}
+    rows = {key: torch.cat([s.tensors[key] for s in shards]) for key in shards[0].tensors}
+    if "counted" in rows and (common := getattr(cell, "counted", None)) is not None and name in cell.narrowed([name]):
+        rows["counted"] = rows["counted"] * common[: len(rows["counted"])]
+    return rows
+
+
+def stored_reference(job: Any, name: str) -> dict[str, Any] | None:
+    """A metric's statistics of the training images; None when they are missing. Computes nothing."""
+    from pomelo_lab.config.fingerprint import digest
+
+    if not job.metrics[name].fits:
+        return {}
+    shard = job.store.read("reference", digest(job.reference_science(name)), 0, 0)
+    return None if shard is None else dict(shard.tensors)
 
 
 def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
-    """One entry of what a metric gives per image: a class of its distribution, or a place (0, -1) of its curve; None when there is no such entry."""
-    from pomelo_lab.results.score import Scores
+    """One entry of what a metric gives per image; None when there is no such entry.
 
-    names = list(cell.job.dataset.class_names)
-    place = int(part) if part.lstrip("-").isdigit() else None
-    if name not in cell.summary or (place is None and part not in names):
+    Args: part: a class of its distribution; a place (0, -1) of its curve; a stored tensor [B] by its name; `name:place` of a stored tensor [B,L].
+    """
+    if name not in cell.summary:
         return None
-    rows = Scores(cell.job).rows()[name]
-    values = rows["distribution"][:, names.index(part)] if place is None else rows["curve"][:, place]
-    found = dict(zip(cell.scores()["image_id"], values.tolist(), strict=False))
-    return Sample(found, n_nan=sum(not math.isfinite(v) for v in found.values()))
+    rows, names = stored_rows(cell, name), list(cell.job.dataset.class_names)
+    key, _, place = part.partition(":")
+    if part.lstrip("-").isdigit():
+        key, place = "curve", part
+    elif part in names and "distribution" in rows:
+        key, place = "distribution", str(names.index(part))
+    values = rows.get(key)
+    if values is None or values.ndim != (2 if place else 1):
+        return None
+    values = (values[:, int(place)] if place else values).double()
+    counted = (rows["counted"] > 0.5).tolist() if "counted" in rows else [True] * len(values)
+    triples = zip(cell.scores()["image_id"][: len(values)], values.tolist(), counted, strict=True)
+    value = {image: v for image, v, kept in triples if kept}
+    return Sample(value, n_nan=sum(not math.isfinite(v) for v in value.values()))
+
+
+def cost(cell: Cell, quantity: str) -> float | None:
+    """A recorded cost of a job: wall time of its sampler for 1,000 perturbed images, or what its explainer takes per image."""
+    stage, number, per = COSTS[quantity]
+    recorded = cell.status.get("stages", {}).get(stage)
+    if not recorded or not recorded["images"]:
+        return None
+    if per == "images":
+        return recorded[number] / recorded["images"]
+    n = (cell.config.get("explainer") or {}).get("n_samples")
+    return 1000 * recorded[number] / (recorded["images"] * n) if n else None
 
 
 def seconds_per_1000(cell: Cell) -> float | None:
     """Wall time of a job's sampler for 1,000 perturbed images, from the costs recorded when they were made."""
-    cost = cell.status.get("stages", {}).get("perturbation")
-    n = (cell.config.get("explainer") or {}).get("n_samples")
-    return 1000 * cost["seconds"] / (cost["images"] * n) if cost and n and cost["images"] else None
+    return cost(cell, "seconds_per_1000")
 
 
 def mean_of(found: Sample) -> float:

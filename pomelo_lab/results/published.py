@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +16,11 @@ FOLDER = Path(__file__).with_name("published")
 class Column:
     """One measured quantity.
 
-    metric: key in the suite; "seconds_per_1000" is the cost of perturbing. arrow: as printed, "up", "down" or None.
+    metric: key in the suite, `metric[part]`, or a recorded cost (`evidence.COSTS`). arrow: as printed, "up", "down" or None.
     magnitude: 0 is best, signs do not matter. note: where the printed arrow or formula cannot be what was meant. optional: shown where a job
-    scored it (metrics of published networks, which need their files).
+    scored it or the paper printed it (metrics of published networks, which need their files).
+    mark: "> 0.02" or "< 0.5": rows whose mean crosses the limit are marked, mark_note says what that means. shown: False where the column is
+    there for its mark alone. better: "higher", "lower" or "none" where it is not the metric's own (a part of it, such as its null).
     """
 
     metric: str
@@ -29,23 +32,49 @@ class Column:
     magnitude: bool = False
     note: str = ""
     optional: bool = False
+    mark: str = ""
+    mark_note: str = ""
+    shown: bool = True
+    better: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.mark and not re.fullmatch(r"[<>]\s*-?[\d.]+", self.mark):
+            raise ValueError(f"column {self.metric}: mark must be like '> 0.02' or '< 0.5', got {self.mark!r}")
+        if self.better not in (None, "higher", "lower", "none"):
+            raise ValueError(f"column {self.metric}: better must be higher, lower or none, got {self.better!r}")
+        if self.mark_note and not self.mark:
+            raise ValueError(f"column {self.metric}: mark_note needs a mark")
+
+    def crossed(self, mean: float) -> bool:
+        """Whether a mean is beyond the limit of the mark."""
+        limit = float(self.mark[1:])
+        return mean > limit if self.mark[0] == ">" else mean < limit
+
+
+@dataclass(frozen=True)
+class Control:
+    """The row that a method has to beat, and the metric in which: otherwise its other scores say nothing about it."""
+
+    row: str
+    metric: str
 
 
 @dataclass(frozen=True)
 class Row:
     """One method.
 
-    match: what selects its jobs: group -> choice, or a dotted config key -> value. group: "neural", "naive", "control",
-    "limit" (the ideal components) or "reference" (not a method, never the best). values: metric -> (mean, std or None), as printed;
-    `metric@value` in tables that run across a config key.
+    match: what selects its jobs: group -> choice, or a dotted config key -> value; empty for a method that does not exist here, whose printed
+    numbers are shown. group: "neural", "naive", "control", "limit" (the ideal components) or "reference" (not a method, never the best).
+    values: metric -> (mean, std or None), as printed; `metric@value` in tables that run across a config key. control: its own, else the table's.
     """
 
     key: str
     label: str
-    match: Mapping[str, Any]
+    match: Mapping[str, Any] = field(default_factory=dict)
     group: str = ""
     values: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     note: str = ""
+    control: Control | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +93,7 @@ class Published:
     across: config key whose values split each row in several, `row@value` (Fig. 9: segmenter.n_segments).
     figure: module of `pomelo_lab.results.figure` that draws it. figure_options: keyword arguments of its `draw`.
     partial: shows some columns of another table, so that other scored metrics are not added. hidden: rows of that table left out.
+    control: what all methods have to beat. spread: what the printed ± is, "std" over images or "standard_error" of the mean; ours is shown alike.
     """
 
     id: str
@@ -78,6 +108,8 @@ class Published:
     notes: tuple[str, ...] = ()
     partial: bool = False
     hidden: tuple[Row, ...] = ()
+    control: Control | None = None
+    spread: str = "std"
 
     def column(self, metric: str) -> Column | None:
         return next((c for c in self.columns if c.metric == metric), None)
@@ -120,13 +152,24 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
     known_columns = {c.metric: c for c in base.columns} if base else {}
     known_rows = {r.key: r for r in base.rows} if base else {}
     columns = tuple(known_columns[c] if isinstance(c, str) else Column(**c) for c in node.get("columns", known_columns))
+    marking = [c for c in known_columns.values() if c.mark and not c.shown and c.metric not in {k.metric for k in columns}]
+    columns = (*columns, *(marking if columns else ()))
     rows = tuple(known_rows[r] if isinstance(r, str) else row_of(r) for r in node.get("rows", known_rows))
+    keys = [r.key for r in rows]
+    inherited = base.control if base and base.control and base.control.row in keys else None
+    control = control_of(node["control"], None, node["id"]) if "control" in node else inherited
+    rows = tuple(replace(r, control=control_of(r.control, control, r.key)) if r.control else r for r in rows)
+    for needed in (control, *(r.control for r in rows)):
+        if needed is not None and needed.row not in keys:
+            raise ValueError(f"table {node['id']}: control {needed.row!r} is no row; rows are {', '.join(keys)}")
     claims = tuple(claim_of(c) for c in node.get("claims", ()))
     across = {key: tuple(values) for key, values in node.get("across", {}).items()}
     for key, values in across.items():
         rows = tuple(
-            replace(r, key=f"{r.key}@{v}", label=f"{r.label}, {v}", match={**r.match, key: v}, values=printed_at(r, v)) for r in rows for v in values
-        )
+            replace(r, key=f"{r.key}@{v}", label=f"{r.label}, {v}", match={**r.match, key: v}, values=printed_at(r, v),
+                    control=r.control and replace(r.control, row=f"{r.control.row}@{v}"))
+            for r in rows for v in values
+        )  # fmt: skip
     return Published(
         id=node["id"],
         title=node["title"],
@@ -139,6 +182,8 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
         figure_options=node.get("figure_options", {}),
         notes=tuple(node.get("notes", ())),
         partial="like" in node,
+        control=control,
+        spread=node.get("spread", base.spread if base else "std"),
         hidden=tuple(row for key, row in known_rows.items() if "rows" in node and key not in node["rows"]),
     )
 
@@ -146,6 +191,17 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
 def printed_at(row: Row, value: Any) -> dict[str, tuple[float, float | None]]:
     """A row's numbers for one value of the key that a table runs across, given as `metric@value`."""
     return {name.removesuffix(f"@{value}"): number for name, number in row.values.items() if name.endswith(f"@{value}")}
+
+
+def control_of(node: Any, table: Control | None, owner: str) -> Control:
+    """`{row:, metric:}`, or only a row, then on the table's metric."""
+    if isinstance(node, Control):
+        return node
+    if isinstance(node, Mapping):
+        return Control(**node)
+    if table is None:
+        raise ValueError(f"{owner}: control {node!r} names no metric: write {{row: {node}, metric: <column>}} or give the table a control")
+    return Control(node, table.metric)
 
 
 def row_of(node: Mapping[str, Any]) -> Row:

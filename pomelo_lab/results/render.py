@@ -12,22 +12,24 @@ from typing import Any
 
 from pomelo_lab.files import write_text
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, LEVEL, MISSING, RESAMPLES
+from pomelo_lab.results.marks import latex as latex_marks
 from pomelo_lab.results.preset import questions
 from pomelo_lab.results.published import Column, Row
 from pomelo_lab.results.table import Entry, Table
 
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
-MARK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
+CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
 STATE = {"missing": "missing", "not built": "–", "not scored": "–", "undefined": "undefined", "failed": "failed"}
-STATE |= {"running": "running", "interrupted": "interrupted"}
+STATE |= {"not applicable": "n/a", "running": "running", "interrupted": "interrupted"}
 
 
-def number(entry: Entry, column: Column, images: int = 0, compact: bool = False) -> str:
-    """mean ± std (without, when compact), and n where it differs from the row's."""
+def number(entry: Entry, column: Column, images: int = 0, compact: bool = False, spread: str = "std") -> str:
+    """mean ± its spread, the paper's kind of it (without, when compact), and n where it differs from the row's."""
     if entry.state != "done":
         return STATE[entry.state]
-    text = f"{entry.mean:.{column.digits}f}" + (f" ± {entry.std:.{column.digits}f}" if entry.std is not None and not compact else "")
+    wide = entry.spread(spread)
+    text = f"{entry.mean:.{column.digits}f}" + (f" ± {wide:.{column.digits}f}" if wide is not None and not compact else "")
     return text + (f" ({entry.n})" if entry.n and entry.n != images else "")
 
 
@@ -55,6 +57,12 @@ def title(table: Table) -> str:
     return " · ".join([*head, *questions(table.overrides)])
 
 
+def what(table: Table, compact: bool = False) -> str:
+    """What our numbers are, in words."""
+    kind = "standard error of the mean" if table.published.spread == "standard_error" else "std"
+    return f"mean over images, ± {kind} in the files" if compact else f"mean ± {kind} over images"
+
+
 def jobs(table: Table) -> str:
     """"7 of 9 jobs done, 1 failed, 1 missing"."""
     total, rest = sum(table.states.values()), {k: v for k, v in table.states.items() if k != "done"}
@@ -73,8 +81,7 @@ def terminal(table: Table, console: Any) -> None:
         for columns in blocks(table, console) if compact else [table.columns]:
             console.print(terminal_grid(table, columns, compact))
         best = " bold: best of the methods;" if any(e.best for e in table.entries.values()) else ""
-        what = "mean over images, ± std in the files" if compact else "mean ± std over images"
-        legend = f"ours: {what} (n where it differs from the row's);{best} second line: the paper's"
+        legend = f"ours: {what(table, compact)} (n where it differs from the row's);{best} second line: the paper's"
         console.print(Text(legend, style="bright_black"))
     for note in table.notes():
         console.print(Text(f"  {note}", style="bright_black"))
@@ -131,9 +138,10 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
     values = []
     for entry, column in zip(shown, columns, strict=True):
         plain = "red" if entry.state in ("failed", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"
-        text = Text(number(entry, column, images(table, row), compact), style="bold green" if entry.best else plain)
+        text = Text(number(entry, column, images(table, row), compact, table.published.spread), style="bold green" if entry.best else plain)
         values.append(text.append("\n" + printed(entry, column, compact), style="not bold bright_black") if paper else text)
     label = Text(row.label, style="bright_black" if empty else "")
+    label = label.append(f" {marks}", style="yellow") if (marks := table.symbols(row)) else label
     label = label.append("\n  paper", style="bright_black") if paper else label
     return [label, str(images(table, row) or ""), *values]
 
@@ -148,18 +156,18 @@ def claims(table: Table, console: Any) -> None:
     for head in ("verdict", "§", "claim of the paper, and what decided", "its own table"):
         grid.add_column(head, no_wrap=head != "claim of the paper, and what decided")
     for verdict, own in zip(table.verdicts, table.own, strict=True):
-        symbol, style = MARK[verdict.verdict]
+        symbol, style = CHECK[verdict.verdict]
         text = Text(verdict.claim.says)
         text.append("\n" + verdict.summary, style="bright_black")
-        point = " (point)" if verdict.point else ""
         own_text = Text(own, style="red" if own == "disagrees" else "bright_black")
-        head = Text(f"{symbol} {verdict.verdict}{point}", style=style)
+        head = Text(f"{symbol} {verdict.word}", style=style)
         grid.add_row(head, Text(verdict.claim.section, style="bright_black"), text, own_text)
     console.print()
     console.print(grid)
     console.print(
         f"[bright_black]holds: at least {LEVEL:.0%} of {RESAMPLES:,} paired resamples of the images agree, for every pair; "
-        "fails: at most 5 % agree, for some pair; (point): two numbers compared, no interval[/]",
+        "fails: at most 5 % agree, for some pair; (point): two numbers compared, nothing resampled; "
+        "(repeats): repeats of the statistic resampled, not images[/]",
         highlight=False,
     )
 
@@ -193,17 +201,16 @@ def markdown(table: Table) -> str:
             values = []
             for c in table.columns:
                 e = table.entry(r, c)
-                text = number(e, c, images(table, r))
+                text = number(e, c, images(table, r), spread=table.published.spread)
                 text = f"**{text}**" if e.best else text
                 values.append(text + (f"<br>[{printed(e, c)}]" if e.printed else ""))
-            out.append("| " + " | ".join([r.label, str(images(table, r) or ""), *values]) + " |")
-        out += ["", "Mean ± std over images (n where it differs from the row's); in brackets the paper's; bold: best of the methods."]
+            out.append("| " + " | ".join([" ".join(filter(None, [r.label, table.symbols(r)])), str(images(table, r) or ""), *values]) + " |")
+        out += ["", f"{what(table).capitalize()} (n where it differs from the row's); in brackets the paper's; bold: best of the methods."]
     out += ["", *(f"- {note}" for note in table.notes())]
     if table.verdicts:
         out += ["", "| verdict | section | claim | decided by | the paper's own table |", "| --- | --- | --- | --- | --- |"]
         for verdict, own in zip(table.verdicts, table.own, strict=True):
-            name = verdict.verdict + (" (point)" if verdict.point else "")
-            out.append(f"| {name} | {verdict.claim.section} | {verdict.claim.says} | `{verdict.summary}` | {own} |")
+            out.append(f"| {verdict.word} | {verdict.claim.section} | {verdict.claim.says} | `{verdict.summary}` | {own} |")
     return "\n".join([*out, "", jobs(table), ""])
 
 
@@ -211,13 +218,14 @@ def comma_separated(table: Table) -> str:
     """Tidy: one line per entry."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    heads = "row label metric direction state mean std n n_nan repeats std_repeats best published_mean published_std"
+    heads = "row label metric direction state mean std n n_nan repeats std_repeats best published_mean published_std standard_error marks"
     writer.writerow(heads.split())
     for r in table.rows:
         for c in table.columns:
             e = table.entry(r, c)
             ours = (e.mean, e.std, e.n or "", e.n_nan or "", e.repeats or "", e.std_repeats, "yes" if e.best else "")
-            writer.writerow([r.key, r.label, c.metric, table.directions[c.metric] or "", e.state, *ours, *(e.printed or ("", ""))])
+            more = (*(e.printed or ("", "")), e.spread("standard_error"), ";".join(m.name for m in table.marks if r.key in m.rows))
+            writer.writerow([r.key, r.label, c.metric, table.directions[c.metric] or "", e.state, *ours, *more])
     return text.getvalue()
 
 
@@ -239,19 +247,22 @@ def latex(table: Table) -> str:
         out.append(r"\midrule")
         for r in rows:
             shown = [table.entry(r, c) for c in columns]
-            ours = [plus_minus(number(e, c, images(table, r))) for e, c in zip(shown, columns, strict=True)]
+            ours = [plus_minus(number(e, c, images(table, r), spread=table.published.spread)) for e, c in zip(shown, columns, strict=True)]
             ours = [bold(text) if e.best else text for e, text in zip(shown, ours, strict=True)]
-            out.append(" & ".join([escaped(r.label), *ours]) + r" \\")
+            out.append(" & ".join([escaped(r.label) + latex_marks(table.symbols(r)), *ours]) + r" \\")
             if any(e.printed for e in shown):
                 paper = [plus_minus(printed(e, c)) for e, c in zip(shown, columns, strict=True)]
                 gray = [rf"\textcolor{{gray}}{{{text}}}" if text else "" for text in ["\\quad paper", *paper]]
                 out.append(" & ".join(gray) + r" \\")
-    return "\n".join([*out, r"\bottomrule", r"\end{tabular}", ""])
+    notes = [f"{latex_marks(m.symbol)} {escaped(m.text + ': ' + ', '.join(m.rows.values()))}" for m in table.marks]
+    feet = [rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\footnotesize {note}}} \\" for note in notes]
+    return "\n".join([*out, r"\bottomrule", *feet, r"\end{tabular}", ""])
 
 
 def escaped(text: str) -> str:
     """Plain text for LaTeX."""
-    return "".join("\\" + ch if ch in "_%&#$" else ch for ch in text)
+    signs = {"<": r"$<$", ">": r"$>$", "≥": r"$\ge$", "–": "--"}
+    return "".join("\\" + ch if ch in "_%&#$" else signs.get(ch, ch) for ch in text)
 
 
 def claims_json(table: Table) -> list[dict[str, Any]]:
@@ -259,11 +270,11 @@ def claims_json(table: Table) -> list[dict[str, Any]]:
     out = []
     for verdict, own in zip(table.verdicts, table.own, strict=True):
         pairs = [
-            {"pair": str(p.pair), "verdict": p.verdict, "support": p.support, "n": p.n, "dropped": p.n_dropped, "point": p.point}
+            {"pair": str(p.pair), "verdict": p.verdict, "support": p.support, "n": p.n, "dropped": p.n_dropped, "by": p.by, "point": p.point}
             | {"left": p.left, "right": p.right}
             for p in verdict.pairs
         ]
         claim = verdict.claim
-        head = {"says": claim.says, "section": claim.section, "test": list(claim.test), "verdict": verdict.verdict, "point": verdict.point}
+        head = {"says": claim.says, "section": claim.section, "test": list(claim.test), "verdict": verdict.word, "point": verdict.point}
         out.append({**head, "published_numbers": own, "decided_by": verdict.summary, "pairs": pairs})
     return out

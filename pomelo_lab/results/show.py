@@ -11,10 +11,11 @@ from typing import Any
 
 from pomelo_lab.results import render
 from pomelo_lab.results.figure.dispatch import draw_figure
+from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, matched
 from pomelo_lab.results.preset import Cell, cells, questions
 from pomelo_lab.results.published import published
-from pomelo_lab.results.table import METHODS, build, matches
+from pomelo_lab.results.table import build, matches
 
 
 def show(table: str, overrides: Sequence[str] = (), figures: bool = True, console: Any = None, common: bool = False) -> Path | None:

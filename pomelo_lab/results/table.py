@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.results.claim import Sample, Verdict, judge
-from pomelo_lab.results.evidence import cell_sample, mean_of, sample, std
+from pomelo_lab.results.evidence import COSTS, cell_sample, mean_of, sample, std
+from pomelo_lab.results.marks import METHODS, Mark, marks
 from pomelo_lab.results.preset import Cell
 from pomelo_lab.results.published import Column, Published, Row
 from pomelo_lab.results.status import state
-
-METHODS = ("neural", "naive", "extra", "yours")  # groups among which the best is set in bold
 
 
 @dataclass(frozen=True)
 class Entry:
     """One number of ours beside the printed one.
 
-    state: "done"; "undefined" (no finite value); "not scored" (the job leaves this metric out); "missing", "running",
-        "interrupted", "failed"; "not built" (the row's component does not exist in this version).
-    repeats: finished jobs behind it (seeds of a grid); std is over images, std_repeats over the repeats' means.
+    state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the job leaves this metric
+        out); "missing", "running", "interrupted", "failed"; "not built" (the row's component does not exist in this version).
+    repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats over the repeats' means.
     """
 
     state: str
@@ -35,6 +35,12 @@ class Entry:
     std_repeats: float | None = None
     printed: tuple[float, float | None] | None = None
     best: bool = False
+
+    def spread(self, kind: str) -> float | None:
+        """The number after ±: standard deviation over images, or standard error of their mean; over the repeats of a set statistic."""
+        if self.std is None:
+            return self.std_repeats if kind == "std" or self.std_repeats is None else self.std_repeats / math.sqrt(self.repeats)
+        return self.std if kind == "std" else self.std / math.sqrt(self.n)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,11 @@ class Table:
     own: tuple[str, ...]  # verdict of each claim on the paper's own printed numbers: "agrees", "disagrees" or ""
     states: Mapping[str, int]  # jobs by state
     overrides: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+
+    def symbols(self, row: Row) -> str:
+        """The marks of a row, "" for none."""
+        return "".join(m.symbol for m in self.marks if row.key in m.rows)
 
     @property
     def command(self) -> str:
@@ -66,12 +77,15 @@ class Table:
 
     def notes(self) -> list[str]:
         """What a reader has to know beside the numbers."""
-        out = [f"{c.symbol}: {c.note}" for c in self.columns if c.note]
+        out = [f"{m.symbol} {m.text}: {', '.join(m.rows.values())}" for m in self.marks]
+        out += [f"{c.symbol}: {c.note}" for c in self.columns if c.note]
         names = {r.key: r.label.rpartition(", ")[0] if "@" in r.key else r.label for r in self.rows}
         out += dict.fromkeys(f"{names[r.key]}: {r.note}" for r in self.rows if r.note)
         if unbuilt := dict.fromkeys(names[r.key] for r in self.rows if self.columns and self.row_state(r) == "not built"):
             out.append(f"not in this version (–): {', '.join(unbuilt)}")
         for c in self.columns:
+            if repeats := {e.repeats for r in self.rows if (e := self.entry(r, c)).std is None and e.std_repeats is not None}:
+                out.append(f"{c.symbol}: ± over {' or '.join(map(str, sorted(repeats)))} repeats of a set statistic, not over images")
             nan = {r.label: self.entry(r, c).n_nan for r in self.rows if self.entry(r, c).n_nan}
             if nan:
                 out.append(f"{c.symbol}: no finite value, left out: " + ", ".join(f"{k} {v} images" for k, v in nan.items()))
@@ -90,8 +104,7 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
     by_row = {r.key: [c for c in cells if matches(c, r)] for r in rows}
     done = {key: [c for c in found if now[id(c)] == "done"] for key, found in by_row.items()}
     finished = [c for found in done.values() for c in found]
-    shown = [c for c in table.columns if not c.optional or any(c.metric in cell.summary for cell in finished)]
-    columns = (*shown, *extra_columns(table, finished))
+    columns = (*(c for c in table.columns if c.shown and wanted(c, table, finished)), *extra_columns(table, finished))
     samples: dict[tuple[str, str], Sample | None] = {}
 
     def values(row: str, metric: str) -> Sample | None:
@@ -106,6 +119,7 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
             entries[r.key, c.metric] = entry(r, c, [now[id(x)] for x in by_row[r.key]], done[r.key], values)
     for c in columns:
         mark_best(entries, [r.key for r in rows if r.group in METHODS], c, directions[c.metric])
+    better = {c.metric: direction(c, cells) for c in table.columns} | directions
     scale = str((cells[0].config.get("scale") or {}).get("name", "")) if cells else ""
     return Table(
         published=table,
@@ -118,12 +132,19 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
         own=tuple(own_verdict(claim, table) for claim in table.claims),
         states={one: list(now.values()).count(one) for one in dict.fromkeys(now.values())},
         overrides=tuple(overrides),
+        marks=marks(table, rows, values, better),
     )
 
 
+def wanted(column: Column, table: Published, finished: Sequence[Cell]) -> bool:
+    """Optional columns are shown where a job scored them or the paper printed them."""
+    scored = any(column.metric.partition("[")[0] in cell.summary for cell in finished)
+    return not column.optional or scored or any(column.metric in row.values for row in table.rows)
+
+
 def matches(cell: Cell, row: Row) -> bool:
-    """Whether a job belongs to a row."""
-    return all(str(choice_or_value(cell, key)) == str(wanted) for key, wanted in row.match.items())
+    """Whether a job belongs to a row; none belongs to a row that matches nothing."""
+    return bool(row.match) and all(str(choice_or_value(cell, key)) == str(wanted) for key, wanted in row.match.items())
 
 
 def choice_or_value(cell: Cell, key: str) -> Any:
@@ -156,17 +177,31 @@ def extra_columns(table: Published, done: Sequence[Cell]) -> list[Column]:
 
 
 def direction(column: Column, cells: Iterable[Cell]) -> str | None:
-    """"higher", "lower" or None, from the metric's class; from the printed arrow where no job has the metric."""
+    """"higher", "lower" or None, from the metric's class, wherever it is known from; from the printed arrow for classes that no suite has."""
     from pomelo_lab.config.signature import locate
 
     name = column.metric.partition("[")[0]
+    if column.better is not None:
+        return None if column.better == "none" else column.better
+    if name in COSTS:
+        return "lower"
     for cell in cells:
-        if found := cell.summary.get(name):
-            return found["direction"]
-    for cell in cells:
-        if node := (cell.config.get("metrics") or {}).get(name):
-            return locate(node["_target_"]).direction
-    return {"up": "higher", "down": "lower"}.get(column.arrow or "")
+        if name in cell.summary:
+            return cell.summary[name]["direction"]
+    configs = ((cell.config.get("metrics") or {}).get(name) for cell in cells)
+    target = next((node["_target_"] for node in configs if node), None) or suite_targets().get(name)
+    return locate(target).direction if target else {"up": "higher", "down": "lower"}.get(column.arrow or "")
+
+
+@functools.cache
+def suite_targets() -> dict[str, str]:
+    """The class of every metric that a suite names: the meaning of a column that no job of the table scored."""
+    import yaml
+
+    from pomelo_lab.config.entry import CONF
+
+    suites = (yaml.safe_load(path.read_text()) or {} for path in sorted(Path(CONF, "metrics").glob("*.yaml")))
+    return {name: node["_target_"] for suite in suites for name, node in suite.items() if isinstance(node, dict) and "_target_" in node}
 
 
 def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell], values: Any) -> Entry:
@@ -176,6 +211,8 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
         worst = next((s for s in ("failed", "interrupted", "running") if s in states), "missing")
         return Entry("not built" if not states and not_built(row) else worst, printed=printed)
     found = values(row.key, column.metric)
+    if any((c.summary.get(column.metric, {}).get("details") or {}).get("applies") == 0 for c in done) and (found is None or not found.value):
+        return Entry("not applicable", printed=printed)
     if found is None:
         summary = any(column.metric in c.summary for c in done)
         return Entry("undefined" if summary else "not scored", printed=printed)
@@ -190,17 +227,18 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
         std=std(finite) if found.point is None else None,
         n=len(finite) if found.point is None else max((s.get("n") or 0 for s in summaries), default=0),
         n_nan=found.n_nan or max((s.get("n_nan") or 0 for s in summaries), default=0),
-        repeats=len(parts),
-        std_repeats=std([p.point if p.point is not None else mean_of(p) for p in parts]) if len(parts) > 1 else None,
+        repeats=len(found.repeats) or len(parts),
+        std_repeats=std(found.repeats if found.point is not None else [mean_of(p) for p in parts]),
         printed=printed,
     )
 
 
 def not_built(row: Row) -> bool:
-    """Whether one of the row's choices has no yaml in conf/."""
+    """Whether one of the row's choices has no yaml in conf/, or the row has no choices: a method that does not exist here."""
     from pomelo_lab.config.entry import CONF
 
-    return any(Path(CONF, group).is_dir() and not Path(CONF, group, f"{choice}.yaml").exists() for group, choice in row.match.items())
+    groups = {group: choice for group, choice in row.match.items() if Path(CONF, group).is_dir()}
+    return not row.match or any(not Path(CONF, group, f"{choice}.yaml").exists() for group, choice in groups.items())
 
 
 def mark_best(entries: dict[tuple[str, str], Entry], rows: Sequence[str], column: Column, better: str | None) -> None:

@@ -67,6 +67,20 @@ def test_only_the_attributes_that_are_asked_for_count():
         metric(MNAC, among=["Old"]).counts  # noqa: B018
 
 
+def test_resampled_correlation_differences_are_those_of_repeated_images():
+    """Weights are multiplicities: the weighted statistic is the summary of the images written out as often; one attribute never changes."""
+    rng = torch.Generator().manual_seed(0)
+    change = torch.randint(-1, 2, (12, 3), generator=rng).to(torch.int8)
+    change[:, 2] = 0
+    rows = {"change": change, "counted": torch.tensor([1.0] * 9 + [0.0] * 3)}
+    reference = {"correlation": torch.tensor([1.0, 0.3, -0.2])}
+    times = torch.randint(0, 3, (5, 12), generator=rng)
+    found = metric(CorrelationDifference).resampled(rows, reference, times / times.sum(1, keepdim=True).double())
+    for k, row in enumerate(times):
+        repeated = {key: value.repeat_interleave(row, 0) for key, value in rows.items()}
+        assert float(found[k]) == pytest.approx(metric(CorrelationDifference).summarize(repeated, reference).mean, abs=1e-9)
+
+
 def test_attributes_that_never_change_correlate_with_nothing():
     change = torch.tensor([[[1.0, 0, 1], [-1.0, 0, -1], [1.0, 0, 0]]])
     found = correlations(change, 0)[0]

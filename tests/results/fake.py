@@ -18,10 +18,10 @@ DIRECTIONS = {"mahalanobis": "lower", "silhouette": "lower", "l2": "lower", "sta
 
 @dataclass
 class FakeCell:
-    """A cell of a preset with scores as given: metric -> value per image, or one number for a set statistic."""
+    """A cell of a preset with scores as given: metric -> value per image; a set statistic's number, or its repeats; None = does not apply."""
 
     choices: dict[str, str]
-    values: Mapping[str, Sequence[float] | float] = field(default_factory=dict)
+    values: Mapping[str, Sequence[float] | float | None] = field(default_factory=dict)
     state: str = "done"
     point: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=lambda: {"scale": {"name": "smoke"}, "paths": {"outputs": "."}})
@@ -34,13 +34,18 @@ class FakeCell:
         return {m: summary(m, v) for m, v in self.values.items()} if self.state == "done" else {}
 
     def scores(self) -> dict[str, list[Any]]:
-        rows = {m: list(v) for m, v in self.values.items() if not isinstance(v, (int, float))}
+        rows = {m: list(v) for m, v in self.values.items() if isinstance(v, list)}
+        rows |= {m: [] for m, v in self.values.items() if v is None}
         n = max(map(len, rows.values()), default=0)
         return {"image_id": [f"i{k}" for k in range(n)], **{m: v + [None] * (n - len(v)) for m, v in rows.items()}}
 
 
 def summary(metric: str, value: Any) -> dict[str, Any]:
     head = {"direction": DIRECTIONS.get(metric, "higher"), "unit": ""}
+    if value is None:
+        return {"mean": None, "std": None, "n": 0, "n_nan": 0, "details": {"applies": 0.0}, **head}
+    if isinstance(value, tuple):
+        return {"mean": sum(value) / len(value), "std": None, "n": 12, "n_nan": 0, "repeats": list(value), **head}
     if isinstance(value, (int, float)):
         return {"mean": value, "std": None, "n": 12, "n_nan": 0, **head}
     finite = torch.tensor([v for v in value if math.isfinite(v)], dtype=torch.float64)

@@ -1,5 +1,8 @@
 import math
 
+import pytest
+import torch
+
 from pomelo_lab.results.evidence import cell_sample, sample, seconds_per_1000
 from pomelo_lab.results.published import Column
 from tests.results.fake import FakeCell, FakeJob
@@ -22,7 +25,7 @@ def test_one_class_of_a_distribution(monkeypatch):
     job = FakeJob(["label_distribution"])
     cell = FakeCell({}, {"label_distribution": 1.0, "l2": [0.0] * 12}, job=job)
     rows = {"label_distribution": job.score("label_distribution", 0).tensors}
-    monkeypatch.setattr("pomelo_lab.results.score.Scores", lambda job: type("S", (), {"rows": lambda self: rows})())
+    monkeypatch.setattr("pomelo_lab.results.evidence.stored_rows", lambda cell, name: rows[name])
     found = cell_sample(cell, "label_distribution[black]")
     assert list(found.value.values()) == rows["label_distribution"]["distribution"][:, 1].tolist()
     assert cell_sample(cell, "label_distribution[purple]") is None
@@ -32,3 +35,28 @@ def test_cost_is_per_1000_perturbed_images():
     status = {"stages": {"perturbation": {"seconds": 4.0, "images": 10}}}
     assert seconds_per_1000(FakeCell({}, config={"explainer": {"n_samples": 200}}, status=status)) == 2.0
     assert seconds_per_1000(FakeCell({}, config={"explainer": {}}, status=status)) is None
+
+
+def test_stored_tensors_by_name_and_place(monkeypatch):
+    """`metric[name]` reads [B], `metric[name:place]` one place of [B,L]; images that do not count are left out."""
+    rows = {"value": torch.arange(4.0), "null": torch.tensor([1.0, math.nan, 3.0, 4.0]), "by_layer": torch.arange(8.0).view(4, 2)}
+    monkeypatch.setattr("pomelo_lab.results.evidence.stored_rows", lambda cell, name: rows)
+    cell = FakeCell({}, {"m": [0.0] * 4}, job=FakeJob(["m"]))
+    null = cell_sample(cell, "m[null]")
+    assert (null.value["i0"], null.n_nan) == (1.0, 1) and list(cell_sample(cell, "m[by_layer:-1]").value.values()) == [1, 3, 5, 7]
+    assert cell_sample(cell, "m[by_layer]") is None and cell_sample(cell, "m[null:0]") is None and cell_sample(cell, "m[absent]") is None
+    rows["counted"] = torch.tensor([1.0, 0, 0, 1])
+    assert list(cell_sample(cell, "m[null]").value) == ["i0", "i3"]
+
+
+def test_costs_of_explaining_per_image():
+    cell = FakeCell({}, status={"stages": {"explanation": {"seconds": 8.0, "images": 4, "queries": 400}}})
+    assert cell_sample(cell, "seconds_per_image").point == 2 and cell_sample(cell, "queries_per_image").point == 100
+    assert cell_sample(FakeCell({}), "seconds_per_image") is None
+
+
+def test_repeats_of_a_set_statistic_and_of_a_grid():
+    within, one = FakeCell({}, {"silhouette": (0.1, 0.2, 0.3)}), FakeCell({}, {"silhouette": 0.4})
+    assert sample([within], "silhouette").repeats == (0.1, 0.2, 0.3) and sample([one], "silhouette").repeats == ()
+    both = sample([one, FakeCell({}, {"silhouette": -0.2})], "silhouette", Column("silhouette", "Sil.", magnitude=True))
+    assert both.repeats == (0.4, 0.2) and both.point == pytest.approx(0.1)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,39 @@ def test_entries():
 
 def test_directions_come_from_the_metric_not_from_the_print():
     assert build(TABLE, cells()).directions == {"mahalanobis": "lower", "silhouette": "lower", "entropy_hard": "higher", "extra": "higher"}
+
+
+def test_directions_of_what_no_job_scored_are_the_metrics_too():
+    """The paper's arrow of the silhouette is the wrong way round; a suite names its class."""
+    unscored = [FakeCell(c.choices, {m: v for m, v in c.values.items() if m != "silhouette"}, c.state, c.point) for c in cells()]
+    table = build(TABLE, unscored)
+    assert table.directions["silhouette"] == "lower" and "Sil. ↓" in render.markdown(table)
+    null = Column("lpips[null]", "null", better="none")
+    columns = (Column("nobody_knows", "X", arrow="down"), Column("seconds_per_image", "s", arrow="up"), null)
+    assert build(replace(TABLE, columns=columns, claims=(), partial=True), cells()).directions == {
+        "nobody_knows": "lower", "seconds_per_image": "lower", "lpips[null]": None}  # fmt: skip
+
+
+def test_optional_columns_show_what_the_paper_printed():
+    """A network whose file is missing hides our number, not the paper's."""
+    silent = replace(TABLE.columns[0], metric="fid", symbol="FID", optional=True)
+    printed = tuple(replace(r, values={**r.values, "fid": (3.6, None)}) if r.key == "black" else r for r in TABLE.rows)
+    assert "fid" not in build(replace(TABLE, columns=(*TABLE.columns, silent)), cells()).directions
+    table = build(replace(TABLE, columns=(*TABLE.columns, silent), rows=printed), cells())
+    assert table.entries["black", "fid"].state == "not scored" and "–<br>[3.6]" in render.markdown(table)
+
+
+def test_standard_errors_stand_beside_standard_errors():
+    both = [build(replace(TABLE, spread=kind), cells()) for kind in ("std", "standard_error")]
+    texts = [render.markdown(table) for table in both]
+    assert "705.5 ± 3.6" in texts[0] and "Mean ± std over images" in texts[0]
+    assert "705.5 ± 1.0" in texts[1] and "Mean ± standard error of the mean over images" in texts[1]  # 3.6 / sqrt(12)
+    assert both[1].entries["black", "mahalanobis"].spread("standard_error") == pytest.approx(math.sqrt(13 / 12))
+
+
+def test_repeats_of_a_set_statistic_have_a_spread():
+    made = build(TABLE, [cell("black", silhouette=(-0.3, -0.5))])
+    assert "0.400 ± 0.141" in render.markdown(made) and "Sil.: ± over 2 repeats of a set statistic, not over images" in made.notes()
 
 
 def test_repeats_over_seeds_are_averaged_per_image():

@@ -1,0 +1,128 @@
+"""The language in which claims are written, and the elementary comparisons that a claim stands for.
+
+A test is `metric: side OP side [OP side ...] [within share]`.
+OP:    `<` `>`; `~` about equal; `<~` `>~` not worse than by the share: `a >~ b within 0.05` is a >= b - 0.05 |b|.
+side:  a comma-separated list of values, each of which is compared with each of the other side.
+value: `row`, a number, `number * row`, or sums and differences of these: `a - b > 3 * c - 3 * d`.
+`metric[part]` picks one entry of a vector-valued metric. `row@value` is one point of a table that runs across a config key; without @ the
+comparison is made at every value. `others` is every method of the paper that the test does not name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pomelo_lab.results.published import Published
+
+NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?"
+TERM = re.compile(rf"\s*([+-]?)\s*(?:(?:({NUMBER})\s*\*\s*)?([A-Za-z_][\w@.]*)|({NUMBER}))\s*")
+OPERATORS = r"\s*(<~|>~|[<>~])\s*"
+
+
+@dataclass(frozen=True)
+class Term:
+    """`factor * row`, or a constant when row is None."""
+
+    row: str | None
+    factor: float = 1.0
+
+    def __str__(self) -> str:
+        size = abs(self.factor)
+        return f"{size:g}" if self.row is None else self.row if size == 1 else f"{size:g} * {self.row}"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A sum of terms."""
+
+    terms: tuple[Term, ...]
+
+    def __str__(self) -> str:
+        first, *rest = self.terms
+        return ("-" if first.factor < 0 else "") + str(first) + "".join(f" {'-' if t.factor < 0 else '+'} {t}" for t in rest)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return tuple(t.row for t in self.terms if t.row is not None)
+
+    def of(self, number: Callable[[str], Any]) -> Any:
+        """The value, given what each row has: a number, or an array of them."""
+        return sum(t.factor * (1.0 if t.row is None else number(t.row)) for t in self.terms)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One elementary comparison. within: the tolerance of `~`, `<~` and `>~`, as a share of the right-hand side."""
+
+    metric: str
+    left: Value
+    op: str
+    right: Value
+    within: float = 0.0
+
+    def __str__(self) -> str:
+        tail = f" within {100 * self.within:g} %" if "~" in self.op else ""
+        return f"{self.metric}: {self.left} {self.op} {self.right}{tail}"
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.left.rows, *self.right.rows)))
+
+
+def pairs(text: str, table: Published) -> list[Pair]:
+    """All elementary comparisons of a test. Raises ValueError for a test that is not in the grammar or names no row."""
+    metric, colon, rest = text.partition(":")
+    body, share = re.fullmatch(r"(.*?)(?:\s+within\s+([\d.]+))?", rest.strip()).groups()
+    parts = re.split(OPERATORS, body)
+    if not colon or len(parts) < 3 or (any("~" in op for op in parts[1::2]) != (share is not None)):
+        raise ValueError(f"claim {text!r}: expected `metric: row, row < row` (with `within share` for ~, <~ and >~)")
+    named = set(re.findall(r"[A-Za-z_][\w@.]*", body))
+    sides = [[parsed(word, text) for word in side.split(",")] for side in parts[::2]]
+    points = [f"@{v}" for values in table.across.values() for v in values] or [""]
+    out = []
+    for (left, right), op in zip(itertools.pairwise(sides), parts[1::2], strict=True):
+        for point in points:
+            ours, theirs = (
+                [value for raw in side for value in expanded(raw, point, named, table, text)] for side in (left, right)
+            )
+            out += [Pair(metric.strip(), a, op, b, float(share or 0)) for a in ours for b in theirs]
+    if not all(pair.rows for pair in out):
+        raise ValueError(f"claim {text!r}: compares numbers with numbers, expected a row")
+    return list(dict.fromkeys(out))
+
+
+def parsed(word: str, text: str) -> Value:
+    """A sum of rows, multiples of rows, and numbers."""
+    terms: list[Term] = []
+    position = 0
+    while position < len(word) or not terms:
+        match = TERM.match(word, position)
+        if not match or (terms and not match[1]):
+            raise ValueError(f"claim {text!r}: {word.strip()!r} is neither a row, a number, a number times a row, nor a sum of these")
+        sign = -1.0 if match[1] == "-" else 1.0
+        terms.append(Term(None, sign * float(match[4])) if match[4] else Term(match[3], sign * float(match[2] or 1)))
+        position = match.end()
+    return Value(tuple(terms))
+
+
+def expanded(value: Value, point: str, named: set[str], table: Published, text: str) -> list[Value]:
+    """A value at one point of the table: `others` becomes each of those rows, rows get their @value."""
+    return [Value(terms) for terms in itertools.product(*(choices(t, point, named, table, text) for t in value.terms))]
+
+
+def choices(term: Term, point: str, named: set[str], table: Published, text: str) -> Sequence[Term]:
+    """The rows that one term stands for. Raises ValueError for a row that the table does not have."""
+    if term.row is None:
+        return [term]
+    if term.row == "others":
+        keys = [key for key in table.printed if key.endswith(point) and key.partition("@")[0] not in named]
+    else:
+        keys = [term.row if "@" in term.row else term.row + point]
+    for key in keys:
+        if table.row(key) is None:
+            raise ValueError(f"claim {text!r}: no row {key!r} in {table.id}; rows are {', '.join(r.key for r in table.rows)}")
+    return [Term(key, term.factor) for key in keys]

@@ -1,0 +1,85 @@
+"""Marks at the rows of a table: a limit that a row's mean crosses, a control that it does not beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pomelo_lab.results.claim import HOLDS, LEVEL, Sample, centre, judge_pair
+from pomelo_lab.results.grammar import Pair, Term, Value
+from pomelo_lab.results.published import Control, Published, Row
+
+METHODS = ("neural", "naive", "extra", "yours")  # groups among which the best is set in bold, and which have to beat the control
+SYMBOLS = ("†", "‡", "§", "¶", "‖", "††", "‡‡", "§§")
+LATEX = {"†": r"\dagger", "‡": r"\ddagger", "§": r"\S", "¶": r"\P", "‖": r"\|"}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One footnote. name: the column's metric, or "control". rows: key -> label, and the number that led to the mark."""
+
+    symbol: str
+    name: str
+    text: str
+    rows: Mapping[str, str] = field(default_factory=dict)
+
+
+def marks(
+    table: Published, rows: Sequence[Row], values: Callable[[str, str], Sample | None], directions: Mapping[str, str | None]
+) -> tuple[Mark, ...]:
+    """Every mark that some row gets, in the order of the columns; each kind of mark has its own symbol whatever the others do."""
+    kinds = []
+    for column in table.columns:
+        if column.mark:
+            means = [(r, mean(values(r.key, column.metric))) for r in rows]
+            named = {r.key: f"{r.label} ({m:.2g})" for r, m in means if m is not None and column.crossed(m)}
+            kinds.append((column.metric, f"{column.mark_note or column.symbol} ({column.symbol} {column.mark})", named))
+    for control in dict.fromkeys(c for r in rows if (c := control_of(table, r)) is not None):
+        judged = [r for r in rows if control_of(table, r) == control and not beats(r, control, values, directions)]
+        if judged:
+            label, symbol = labels(table, rows)[control.row], column_symbol(table, control.metric)
+            text = f"no better than its control {label} in {symbol} (better in fewer than {LEVEL:.0%} of the resamples)"
+            kinds.append(("control", text, {r.key: r.label for r in judged}))
+    return tuple(Mark(SYMBOLS[k % len(SYMBOLS)], *kind) for k, kind in enumerate(kinds) if kind[2])
+
+
+def mean(sample: Sample | None) -> float | None:
+    """The finite mean behind an entry, None where there is none."""
+    if sample is None or (sample.point is None and not any(map(math.isfinite, sample.value.values()))):
+        return None
+    return centre(sample)
+
+
+def control_of(table: Published, row: Row) -> Control | None:
+    """What a row has to beat: its own control, or, for methods, the table's; at the same value where the table runs across a key."""
+    control = row.control or (table.control if row.group in METHODS else None)
+    if control is None:
+        return None
+    _, split, value = row.key.partition("@")
+    at_value = control.row if "@" in control.row else control.row + split + value
+    return None if at_value == row.key else Control(at_value, control.metric)
+
+
+def beats(row: Row, control: Control, values: Callable[[str, str], Sample | None], directions: Mapping[str, str | None]) -> bool:
+    """Whether a row is better than its control by the bootstrap; True where one of the two has no scores or nothing says what is better."""
+    better = directions.get(control.metric)
+    if better is None or any(mean(values(key, control.metric)) is None for key in (row.key, control.row)):
+        return True
+    ours, theirs = (Value((Term(key),)) for key in (row.key, control.row))
+    judged = judge_pair(Pair(control.metric, ours, "<" if better == "lower" else ">", theirs), values)
+    return judged.verdict == HOLDS
+
+
+def labels(table: Published, rows: Sequence[Row]) -> dict[str, str]:
+    return {r.key: r.label for r in rows}
+
+
+def column_symbol(table: Published, metric: str) -> str:
+    column = table.column(metric)
+    return metric if column is None else column.symbol
+
+
+def latex(symbols: str) -> str:
+    """Marks as a superscript."""
+    return "" if not symbols else "$^{" + "".join(LATEX[s] for s in symbols) + "}$"

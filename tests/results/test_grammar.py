@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from pomelo_lab.results.claim import FAILS, HOLDS, agreement
+from pomelo_lab.results.grammar import Pair, pairs, parsed
+from tests.results.test_claim import ACROSS, TABLE, normal, verdict
+
+
+def shown(text, table=TABLE):
+    return [str(p) for p in pairs(text, table)]
+
+
+def test_orders_others_and_points():
+    assert shown("m: a < b < c") == ["m: a < b", "m: b < c"]
+    assert shown("m[x]: a > others") == ["m[x]: a > b", "m[x]: a > c"]
+    assert shown("m: a < b", ACROSS) == ["m: a@30 < b@30", "m: a@70 < b@70"]
+    assert shown("m: a@30 < a@70", ACROSS) == ["m: a@30 < a@70"]
+    assert shown("m: a < others", ACROSS) == ["m: a@30 < b@30", "m: a@70 < b@70"]
+
+
+def test_sums_differences_and_numbers():
+    assert shown("m: a - b > 3 * c - 0.5") == ["m: a - b > 3 * c - 0.5"]
+    assert shown("m: a-b > -0.5") == ["m: a - b > -0.5"]
+    assert shown("m: others - a < 2 * a") == ["m: b - a < 2 * a", "m: c - a < 2 * a"]
+    assert shown("m: a@70 - b@70 > a@30 - b@30", ACROSS) == ["m: a@70 - b@70 > a@30 - b@30"]
+    assert shown("m: a - b > 0", ACROSS) == ["m: a@30 - b@30 > 0", "m: a@70 - b@70 > 0"]
+    value = parsed("2 * a - b + 1e-3", "t")
+    assert value.of({"a": 5.0, "b": 4.0}.__getitem__) == pytest.approx(6.001) and value.rows == ("a", "b")
+
+
+def test_one_sided_tolerance():
+    """Being better never counts against a claim that something is not worse."""
+    assert shown("m: a >~ b within 0.05") == ["m: a >~ b within 5 %"]
+    scores = {"a": [109.0] * 20, "b": [100.0] * 20}
+    assert verdict("m: a ~ b within 0.05", scores).verdict == FAILS
+    assert verdict("m: a >~ b within 0.05", scores).verdict == HOLDS
+    assert verdict("m: a <~ b within 0.05", scores).verdict == FAILS
+    assert verdict("m: a <~ b within 0.1", scores).verdict == HOLDS
+    assert verdict("m: b >~ a within 0.05", scores).verdict == FAILS
+
+
+@pytest.mark.parametrize("op", ["<~", ">~"])
+def test_tolerance_is_a_share_of_the_magnitude(op):
+    """Moved towards the worse side, also where the number is negative."""
+    pair = Pair("m", parsed("a", ""), op, parsed("b", ""), 0.1)
+    right = np.array([-10.0, 10.0])
+    worse = right + (0.9 if op == "<~" else -0.9)
+    assert agreement(worse, right, pair).all() and not agreement(worse + (0.2 if op == "<~" else -0.2), right, pair).any()
+
+
+def test_differences_are_paired_by_image():
+    """A gap that grows by a constant on every image, under a spread that is common to all four."""
+    common = [100 * v for v in normal(0)]
+    scores = {"a": [v + 1.2 for v in common], "b": common, "c": [v + 1.0 for v in common], "reference": common}
+    assert verdict("m: a - b > c - reference", scores).verdict == HOLDS
+    assert verdict("m: a - b > 1.1 * c - 1.1 * reference", scores).verdict == HOLDS
+    assert verdict("m: a - b > 1.3 * c - 1.3 * reference", scores).verdict == FAILS
+
+
+WRONG = ("m a < b", "m: a", "m: a ~ b", "m: a >~ b", "m: a < b within 0.1", "m: a < nobody", "m: a < 2 ** b", "m: a b < c", "m: 1 < 2")
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_errors_quote_the_claim(text):
+    with pytest.raises(ValueError, match="claim"):
+        pairs(text, TABLE)
