@@ -22,6 +22,7 @@ RECIPES = {
     "portraits_young": ["dataset=portraits", "dataset.label=Young", "classifier=residual"],
     "portraits_identity": ["dataset=portraits_identities", "classifier=identity", "recipe=identity"],
     "portraits_perceptual": ["dataset=portraits", "classifier=perceptual"],
+    "portraits_judge": ["dataset=portraits", "classifier=judge", "seed=1"],
     "portraits_glow": ["dataset=portraits", "generator=glow_small"],
     "portraits_ddpm": ["dataset=portraits", "generator=ddpm_small"],
     "portraits_diffusion_autoencoder": ["dataset=portraits", "generator=diffusion_autoencoder_small"],

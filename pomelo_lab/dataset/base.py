@@ -48,6 +48,11 @@ class Dataset(Component, ABC):
         """The labels alone, int64 [B]; data sets that know them without the images do not make those."""
         return self.unmasked(indices).label
 
+    def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
+        """The attributes alone, bool [B,A]; data sets that know them without the images do not make those."""
+        parts = [self.unmasked(indices[start : start + 512]).attributes for start in range(0, len(indices), 512)]
+        return torch.cat(parts)
+
     @abstractmethod
     def digest(self) -> str:
         """A short text that changes when the pixels or labels change (never a path)."""

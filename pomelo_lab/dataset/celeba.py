@@ -156,6 +156,9 @@ class CelebA(Dataset):
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
         return self._label[self._kept[torch.tensor(checked(indices, len(self)), dtype=torch.long)]]
 
+    def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
+        return self._attribute[self._kept[torch.tensor(checked(indices, len(self)), dtype=torch.long)]]
+
     def digest(self) -> str:
         """From names, labels and attributes of this split and the byte counts of up to 1000 evenly spaced images (all hair masks)."""
         total = hashlib.sha256("\0".join(self._names).encode())

@@ -120,6 +120,9 @@ class CheXpert(CroppedFiles):
         rows = checked(indices, len(self))
         return replace(self._read(rows)[0], attributes=self._attribute[rows])
 
+    def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
+        return self._attribute[checked(indices, len(self))]
+
     def digest(self) -> str:
         """From what CroppedFiles looks at, and the attributes."""
         attributes = np.packbits(self._attribute.numpy()).tobytes()

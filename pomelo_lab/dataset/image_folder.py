@@ -114,6 +114,9 @@ class ImageFolder(Dataset):
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
         return self._label[checked(indices, len(self))]
 
+    def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
+        return self._attribute[checked(indices, len(self))]
+
     def digest(self) -> str:
         """From the sorted paths below root and sizes in bytes of this split's images and masks, the class names and the csv."""
         total = hashlib.sha256("\0".join(self.class_names).encode())

@@ -136,6 +136,9 @@ class Portraits(Dataset):
     def labels(self, indices: Sequence[int]) -> Tensor:
         return self.labelled(self.factors(indices))
 
+    def read_attributes(self, indices: Sequence[int]) -> Tensor:
+        return self.model.attributes(self.factors(indices))
+
     def labelled(self, factors: Mapping[str, Tensor]) -> Tensor:
         """Labels [B] of people given by their causes."""
         if self.label == HAIR:

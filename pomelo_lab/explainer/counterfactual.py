@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import BlackBox, NetworkClassifier
+from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.generator.diffusion import Path, posterior
@@ -104,9 +104,3 @@ class Ancestral:
             if place > 1:
                 x = x + self.variance(place) ** 0.5 * noise(place)
         return x
-
-
-def perceptual_distance(network: NetworkClassifier, layers: list[str], one: Tensor, other: Tensor) -> Tensor:
-    """Mean squared difference of some layers' outputs, summed over the layers [M]; images are clamped to [0,1] first."""
-    pairs = zip(network.activations(one.clamp(0, 1), layers), network.activations(other.clamp(0, 1), layers), strict=True)
-    return sum((a - b).square().flatten(1).mean(1) for a, b in pairs)

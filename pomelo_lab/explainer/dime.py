@@ -4,121 +4,178 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import NetworkClassifier, WhiteBox
-from pomelo_lab.config.hints import Count, Fraction, NonNegative
-from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found, perceptual_distance
+from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, WhiteBox
+from pomelo_lab.classifier.layer_distance import PerceptualDistance, feature_distance, mean_distance
+from pomelo_lab.config.hints import Count, Fraction, NonNegative, Range
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.base import Keep, make_again
+from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Path, ddim_step, noised
 from pomelo_lab.types import Batch
 
 BEGIN = "dime.start"
+Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(kw_only=True)
 class DiMEExplainer(CounterfactualExplainer):
     """The image is noised to place tau of a respaced chain and denoised again, each step pushed towards the goal and back to the image.
 
-    Source: paper 004, sections 3.2 and 3.3, and its code. At place k of the chain z <- mean - variance * g + noise, with g = (class gradient +
-        perceptual gradient, at the clean estimate of the place before) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The clean estimate is the image
-        itself at first, then an unguided chain of its own from z down. Images that do not reach the goal are tried again with the next lambda_c,
-        from the same start. Departures: variances are those of the posterior (there learned) unless the denoiser's are; perceptual features come from
-        `perceptual` (there VGG-19, relu3_4).
+    Source: Jeanneret, Simon & Jurie (2022), DiME, sections 3.1 and 3.2, and its code. At place k of the chain z <- mean - variance * g + noise, with
+        g = (class gradient + perceptual gradient, at the clean estimate of the place before) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The clean
+        estimate is the image itself at first, then an unguided chain of its own from z down. Images that do not reach the goal are tried again with
+        the next lambda_c, from the same start. Departures: variances are those of the posterior unless the denoiser has learned its own; perceptual
+        features come from `perceptual`, in the unit that `perceptual_unit` says (there VGG-19's relu3_4, raw).
     Args:
         generator: the denoiser; left out of the config it is the job's generator.
         perceptual, layers: network and layers of the perceptual term; None = no such term.
+        perceptual_unit: pairs = the distance is divided by its mean between two training images; raw = as the network gives it (the paper).
+        n_pairs: of training images, for that mean.
         variant: dime; direct = class gradient at the noisy image, undivided, no perceptual term; naive = one class gradient, at the image itself, no
             distances; early_stop = dime, unguided from where the clean estimate has reached the goal; unconditional = no gradients.
         inner: how the clean estimate is made: full = an ancestral chain of k - 1 evaluations; ddim = deterministic, inner_steps evaluations;
             tweedie = the denoiser's own estimate, which costs nothing.
         n_steps, tau: respaced steps of the whole chain, and how many of them are taken.
+        tau_sigma: deviation of the noise that the image is given, which then decides instead of tau how many steps are taken: those whose noise is
+            nearest to it (the paper's 60 of 200 steps begin at 0.78). None = tau.
         lambda_c: scales of the class term, one after the other.
-        lambda_p, lambda_l1: weights of the perceptual and the L1 term.
+        lambda_p, lambda_l1, lambda_l2: weights of the perceptual term, of the sum of absolute and of squared differences (the last is the code's).
         class_loss: logit = minus the log-odds of the goal, which does not saturate (the code); log_probability (the paper).
         mask: share of the pixels that may change, those with the largest accumulated class gradients; the others go back to the noised image at
             every step (MaskDiME, Guo et al. 2026, in essence); None = all.
+    Shapes: extra "scale" [B], the lambda_c of the try that was kept.
     Cost: for each try and image, full: tau (tau + 1) / 2 evaluations of the denoiser; ddim: at most tau (1 + inner_steps); tweedie: tau. And tau
-        forwards and backwards of the classifier.
+        forwards and backwards of the classifier. Once, two forwards of the perceptual network per pair.
     Random: start and steps per image ("dime.*").
     """
 
+    revision: ClassVar[int] = 2  # the perceptual distance has a unit
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
+    fitted = frozenset({"perceptual", "layers", "perceptual_unit", "n_pairs"})
 
     generator: DDPM
     perceptual: NetworkClassifier | None = None
     layers: list[str] = field(default_factory=lambda: ["stage2"])
+    perceptual_unit: Literal["pairs", "raw"] = "pairs"
+    n_pairs: Count = 256
     variant: Literal["dime", "direct", "naive", "early_stop", "unconditional"] = "dime"
     inner: Literal["full", "ddim", "tweedie"] = "full"
     inner_steps: Count = 3
     n_steps: Count = 200
     tau: Count = 60
+    tau_sigma: Annotated[float, Range(above=0, below=1)] | None = None
     lambda_c: list[float] = field(default_factory=lambda: [8.0, 10.0, 15.0])
     lambda_p: NonNegative = 30.0
     lambda_l1: NonNegative = 0.05
+    lambda_l2: NonNegative = 0.0
     class_loss: Literal["logit", "log_probability"] = "logit"
     mask: Fraction | None = None
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Starts beyond the chain, no scale at all."""
-        if given["tau"] >= given["n_steps"]:
+        if given["tau_sigma"] is None and given["tau"] >= given["n_steps"]:
             yield f"tau must be below n_steps={given['n_steps']}, got {given['tau']}"
         if not given["lambda_c"]:
             yield "lambda_c must hold one scale or more, got none"
 
-    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: WhiteBox, streams: Streams) -> Found:
+    def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
+        """The "unit" of the perceptual distance, a scalar."""
+        if self.perceptual is None or self.perceptual_unit == "raw":
+            return {"unit": torch.tensor(1.0)}
+        return {"unit": mean_distance(self.between, training, self.n_pairs, classifier.device)}
+
+    def between(self, one: Tensor, other: Tensor) -> Tensor:
+        """The perceptual distance as its network gives it: [B,C,H,W] in [0,1] twice -> [B]."""
+        return feature_distance(self.perceptual, self.layers, one, other)
+
+    def sought(
+        self,
+        batch: Batch,
+        target: Tensor,
+        goal: Tensor,
+        classifier: WhiteBox,
+        streams: Streams,
+        reference: Mapping[str, Tensor] | None = None,
+    ) -> Found:
         self.generator.check_images(batch.image)
+        if reference is None and self.perceptual is not None and self.perceptual_unit == "pairs":
+            raise ValueError("explainer.perceptual_unit=pairs needs reference=explainer.fit(training, classifier); raw needs none")
+        distance = PerceptualDistance(self.between, float(reference["unit"]) if reference else 1.0)
 
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.tried(batch.select(slice(start, stop)), goal[start:stop], classifier, streams)
+            return self.tried(batch.select(slice(start, stop)), goal[start:stop], classifier, streams, distance)
 
-        return Found(*classifier.forwards.rows(some, len(batch)))
+        image, flipped, probability, tries, scale = classifier.forwards.rows(some, len(batch))
+        return Found(image, flipped, probability, tries, {"scale": scale})
 
-    def tried(self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, ...]:
-        """(images [B,C,H,W] not clamped, flipped, goal probability, tries [B]); the last try of an image is the one that is kept."""
-        along = self.generator.path(self.n_steps, "linspace")
-        found, open_rows = batch.image.clone(), torch.arange(len(batch), device=goal.device)
-        flipped, probability, tries = (torch.zeros(len(batch), device=goal.device) for _ in range(3))
-        for attempt, scale in enumerate(self.lambda_c if self.variant != "unconditional" else [0.0]):
-            some = batch.select(open_rows.tolist())
-            made = self.guided(some, goal[open_rows], classifier, streams, along, scale, attempt)
-            answer = classifier.probability(made)
-            found[open_rows], tries[open_rows] = made, attempt + 1.0
-            probability[open_rows] = answer.gather(1, goal[open_rows, None])[:, 0]
-            flipped[open_rows] = (answer.argmax(1) == goal[open_rows]).float()
-            open_rows = open_rows[flipped[open_rows] == 0]
-            if not len(open_rows):
+    def tried(self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams, distance: Distance) -> tuple[Tensor, ...]:
+        """(images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]); the last try of an image is the one that is kept."""
+        made, rows = batch.image.clone(), torch.arange(len(batch), device=goal.device)
+        flipped, probability, tries, scales = (torch.zeros(len(batch), device=goal.device) for _ in range(4))
+        for attempt, scale in enumerate(self.scales):
+            image = self.guided(batch.select(rows.tolist()), goal[rows], classifier, streams, distance, scale, attempt)
+            answer = classifier.probability(image)
+            made[rows], tries[rows], scales[rows] = image, attempt + 1.0, scale
+            probability[rows] = answer.gather(1, goal[rows, None])[:, 0]
+            flipped[rows] = (answer.argmax(1) == goal[rows]).float()
+            rows = rows[flipped[rows] == 0]
+            if not len(rows):
                 break
-        return found, flipped, probability, tries
+        return made, flipped, probability, tries, scales
 
-    def guided(self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams, along: Path, scale: float, attempt: int) -> Tensor:
+    @property
+    def scales(self) -> list[float]:
+        """Of the class term, one per try."""
+        return self.lambda_c if self.variant != "unconditional" else [0.0]
+
+    @cached_property
+    def along(self) -> Path:
+        """The respaced chain."""
+        return self.generator.path(self.n_steps, "linspace")
+
+    @property
+    def taken(self) -> int:
+        """Steps taken: the image is noised to the place above the first of them."""
+        if self.tau_sigma is None:
+            return self.tau
+        deviation = [(1 - level) ** 0.5 for level in self.along.levels]
+        return min(range(1, self.n_steps), key=lambda k: abs(deviation[k + 1] - self.tau_sigma))
+
+    def guided(
+        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams, distance: Distance, scale: float, attempt: int
+    ) -> Tensor:
         """One try: images in [0,1]'s scale, not clamped."""
         ids, shape, x = batch.image_id, batch.image.shape[1:], DDPM.scaled(batch.image)
+        along, tau = self.along, self.taken
         chain = Ancestral(along)
 
         def normal(purpose: str) -> Tensor:
             return streams.normal(ids, purpose, *shape).to(x)
 
         start = normal(BEGIN)
-        z = noised(x, along.levels[self.tau + 1], start)  # one place above the first step, as in the code
+        z = noised(x, along.levels[tau + 1], start)  # one place above the first step, as in the code
         clean, active = x, torch.ones(len(x), dtype=torch.bool, device=x.device)
         fixed = self.class_gradient(x, goal, classifier, scale) if self.variant == "naive" else None
         touched = x.new_zeros(len(x), 1, *shape[1:])
-        for k in range(self.tau, 0, -1):
+        for k in range(tau, 0, -1):
             x0 = self.clean(z, k, along)
-            if self.inner == "tweedie" and k < self.tau:
+            if self.inner == "tweedie" and k < tau:
                 clean = x0
                 active = self.still(active, clean, goal, classifier)
             pushed = torch.zeros_like(x)
             if self.variant != "unconditional":
-                pushed, seen = self.gradient(z, clean, x, goal, classifier, scale, along.levels[k], fixed)
+                pushed, seen = self.gradient(z, clean, x, goal, classifier, scale, along.levels[k], fixed, distance)
                 touched += seen.abs().sum(1, keepdim=True)
             pushed = pushed * active[:, None, None, None]
             z = chain.mean(z, x0, k) - chain.variance(k) * pushed
@@ -156,21 +213,31 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @torch.enable_grad()
     def gradient(
-        self, z: Tensor, clean: Tensor, x: Tensor, goal: Tensor, classifier: WhiteBox, scale: float, level: float, fixed: Tensor | None
+        self,
+        z: Tensor,
+        clean: Tensor,
+        x: Tensor,
+        goal: Tensor,
+        classifier: WhiteBox,
+        scale: float,
+        level: float,
+        fixed: Tensor | None,
+        distance: Distance,
     ) -> tuple[Tensor, Tensor]:
         """(what a step is pushed by, its class part), both [B,C,H,W]."""
         if self.variant == "naive":
             return fixed / level**0.5, fixed
+        near = self.lambda_l1 * (z - x).sign() + 2 * self.lambda_l2 * (z - x)
         if self.variant == "direct":
             seen = self.class_gradient(z, goal, classifier, scale)
-            return seen + self.lambda_l1 * (z - x).sign(), seen
+            return seen + near, seen
         seen = self.class_gradient(clean, goal, classifier, scale)
-        found = seen
+        pushed = seen
         if self.perceptual is not None and self.lambda_p:
             at = clean.detach().requires_grad_(True)
-            distance = perceptual_distance(self.perceptual, self.layers, (at + 1) / 2, (x + 1) / 2)
-            found = found + torch.autograd.grad(self.lambda_p * distance.sum(), at)[0]
-        return found / level**0.5 + self.lambda_l1 * (z - x).sign(), seen
+            apart = self.lambda_p * distance((at + 1) / 2, (x + 1) / 2)
+            pushed = pushed + torch.autograd.grad(apart.sum(), at)[0]
+        return pushed / level**0.5 + near, seen
 
     @torch.enable_grad()
     def class_gradient(self, at: Tensor, goal: Tensor, classifier: WhiteBox, scale: float) -> Tensor:
@@ -187,10 +254,10 @@ class DiMEExplainer(CounterfactualExplainer):
         return touched >= flat.topk(n, 1).values[:, -1:, None, None]
 
     def queries(self, shape: tuple[int, int, int]) -> int:
-        return 1 + len(self.lambda_c) * (self.tau + 1)
+        return 1 + len(self.scales) * (self.taken + 1)
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        tau = self.tau
+        tau = self.taken
         inner = {"full": tau * (tau - 1) // 2, "ddim": sum(min(k, self.inner_steps) for k in range(1, tau)), "tweedie": 0}[self.inner]
         extra = inner if self.variant in ("dime", "early_stop") else 0
-        return len(self.lambda_c) * (tau + extra)
+        return len(self.scales) * (tau + extra)

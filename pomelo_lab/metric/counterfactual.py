@@ -69,17 +69,17 @@ class CounterfactualMetric(Metric, ABC):
 class FlipRate(CounterfactualMetric):
     """Whether the classifier gives the counterfactual the class that was aimed at.
 
-    Source: paper 004, section 4 ("flip ratio"); paper 003. Departures: asked for the 8-bit image; `of=float` takes the explainer's word, which the
-        reference code does: it asks before the image is clamped.
-    Args: of: image or float.
-    Cost: a query per image.
+    Source: DiME, section 4 ("flip ratio"), and its code; GCD. Departures: none with of=float.
+    Args: of: float = the image as the explainer left it, before it was clamped, as in the code: the same flips that make a success of an image in
+        all other scores; image = the clamped image in 8 bits, as it comes out of a file.
+    Cost: with of=image a query per image.
     """
 
     direction: ClassVar = "higher"
     symbol = "FR"
     matched = False  # a share of all images
 
-    of: Literal["image", "float"] = "image"
+    of: Literal["image", "float"] = "float"
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         if self.of == "float":

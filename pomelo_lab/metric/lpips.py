@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import Forwards
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.classifier.layer_distance import LPIPS_FILES, fill_lpips, untrained_lpips
 from pomelo_lab.metric.published import PublishedNetwork, colour
-from pomelo_lab.weights import read_state
-
-FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
 
 
 @dataclass(kw_only=True)
@@ -34,20 +30,13 @@ class LPIPSDistance(PublishedNetwork, ABC):
 
     @classmethod
     def described(cls, given: Mapping[str, Any]) -> str:
-        return f"a file with the {given['net']} backbone of torchvision ({FILES[given['net']]})"
+        return f"a file with the {given['net']} backbone of torchvision ({LPIPS_FILES[given['net']]})"
 
     def untrained(self) -> nn.Module:
-        ensure()
-        from torchmetrics.functional.image.lpips import _LPIPS  # the public classes download the backbone
-
-        return _LPIPS(net=self.net, pnet_rand=True)
+        return untrained_lpips(self.net)
 
     def fill(self, key: str) -> None:
-        given, wanted = read_state(self.weights, key), self.network.net.state_dict()
-        found = {name: given.get(re.sub(r"slices?\.?\d+", "features", name, count=1)) for name in wanted}  # slice2.3.weight: layer 3 of the features
-        if wrong := [name for name, value in found.items() if value is None or value.shape != wanted[name].shape]:
-            raise ValueError(f"{key}: {self.weights} does not fit the {self.net} backbone of torchvision, first at {wrong[0]}")
-        self.network.net.load_state_dict(found)
+        fill_lpips(self.network, self.weights, self.net, key)
 
     @torch.no_grad()
     def distance(self, one: Tensor, other: Tensor) -> Tensor:

@@ -152,6 +152,12 @@ def test_constructing_reads_no_image(root, masks_root, monkeypatch):
     hq(root, masks_root)
 
 
+def test_attributes_are_read_without_an_image(root, monkeypatch):
+    whole = CelebA(root=str(root)).batch([2, 0]).attributes
+    monkeypatch.setattr(Image, "open", lambda *a, **k: pytest.fail("an image was opened"))
+    assert torch.equal(CelebA(root=str(root)).read_attributes([2, 0]), whole)
+
+
 def test_the_hq_frame_needs_no_aligned_images(tmp_path, masks_root):
     lists = make_celeba(tmp_path / "lists", images=False)
     shutil.rmtree(lists / "img_align_celeba")

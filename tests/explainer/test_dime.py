@@ -8,6 +8,7 @@ from torch import nn
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.classifier.layer_distance import PerceptualDistance
 from pomelo_lab.explainer.counterfactual import Ancestral
 from pomelo_lab.explainer.dime import DiMEExplainer
 from pomelo_lab.generator.base import Tally
@@ -42,8 +43,8 @@ def binary(scale=0.05):
 
 
 def dime(**options):
-    given = {"generator": GENERATOR, "perceptual": features(), "layers": ["1"], "n_steps": 20, "tau": 6, "lambda_c": [8.0], **options}
-    return DiMEExplainer(**given)
+    given = {"generator": GENERATOR, "perceptual": features(), "layers": ["1"], "perceptual_unit": "raw", "n_steps": 20, "tau": 6, "lambda_c": [8.0]}
+    return DiMEExplainer(**{**given, **options})
 
 
 def explained(explainer, n=3, classifier=None, batch=None, batch_size=64, seed=0):
@@ -104,8 +105,8 @@ def test_the_loop_of_the_reference_code():
     box = view(classifier, "white_box", 64)
     batch = tiny_batch(3)
     goal = 1 - box.probability(batch.image).argmax(1)
-    along = GENERATOR.path(20, "linspace")
-    found = dime().guided(batch, goal, box, Streams(0), along, 8.0, 0)
+    explainer = dime()
+    found = explainer.guided(batch, goal, box, Streams(0), PerceptualDistance(explainer.between), 8.0, 0)
     expected = plain(batch, goal, classifier, perceptual, 8.0)
     torch.testing.assert_close(found.double(), expected.double(), atol=1e-5, rtol=0)
     assert float((plain(batch, goal, classifier, perceptual, 8.0, floor=False) - expected).abs().max()) > 1e-5  # the variance at t = 0 matters
@@ -213,3 +214,76 @@ def test_goals_and_messages():
     with pytest.raises(ValueError, match="lambda_c must hold one scale or more"):
         dime(lambda_c=[])
     assert not math.isnan(float(found.extra["goal_probability"].sum()))
+
+
+class Pictures:
+    """Eight images as a training set."""
+
+    def __len__(self):
+        return 8
+
+    def order(self):
+        return torch.arange(7, -1, -1)
+
+    def unmasked(self, rows):
+        return tiny_batch(8).select(rows)
+
+
+def rescaled(factor):
+    """The same features, larger: another network's units."""
+    made = features()
+    made.network = nn.Sequential(made.network[0], made.network[1], Times(factor), *made.network[2:])
+    return made
+
+
+class Times(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x
+
+
+def test_the_weight_of_the_perceptual_term_does_not_depend_on_the_size_of_its_network_s_features():
+    """The review's fault: 30 in units of VGG-19 did nothing in those of a small network."""
+    box = view(binary(), "white_box", 64)
+    batch = tiny_batch(3)
+    target = box.probability(batch.image).argmax(1)
+    made = {}
+    for factor in (1.0, 0.01):
+        for unit in ("pairs", "raw"):
+            explainer = dime(perceptual=rescaled(factor), layers=["2"], perceptual_unit=unit, n_pairs=4, lambda_c=[0.05])
+            made[factor, unit] = explainer.explain(batch, target, box, Streams(0), reference=explainer.fit(Pictures(), box)).counterfactual
+    none = explained(dime(perceptual=None, lambda_c=[0.05]), batch=batch)[0].counterfactual
+    torch.testing.assert_close(made[1.0, "pairs"], made[0.01, "pairs"], atol=1e-5, rtol=0)
+    assert float((made[0.01, "raw"] - none).abs().max()) < 1e-3 < float((made[0.01, "pairs"] - none).abs().max())
+    with pytest.raises(ValueError, match="perceptual_unit=pairs needs reference"):
+        explained(dime(perceptual_unit="pairs"))
+
+
+def test_noise_as_a_level():
+    """The paper's 60 of 200 steps of a linear chain of 500 begin at 0.78, wherever that is in another chain."""
+    linear = DDPM(**{**TINY, "n_timesteps": 500}, prediction="epsilon", schedule="linear")
+    cosine = DDPM(**{**TINY, "n_timesteps": 1000}, prediction="epsilon", schedule="cosine")
+    assert DiMEExplainer(generator=linear, tau_sigma=0.78).taken == DiMEExplainer(generator=linear).taken == 60
+    assert DiMEExplainer(generator=cosine, n_steps=50, tau=20, tau_sigma=0.78).taken == 28
+    n = DiMEExplainer(generator=cosine, n_steps=50, tau_sigma=0.78, inner="tweedie", lambda_c=[8.0]).evaluations((3, 8, 8))
+    assert n == 28
+    assert torch.equal(explained(dime(tau_sigma=(1 - dime().along.levels[7]) ** 0.5))[0].counterfactual, explained(dime())[0].counterfactual)
+
+
+def test_which_scale_reached_the_goal():
+    made, *_ = explained(dime(lambda_c=[0.0, 500.0], lambda_p=0.0, lambda_l1=0.0), n=4)
+    assert made.extra["scale"].tolist() == [500.0 * (tries - 1) for tries in made.extra["tries"].tolist()]
+
+
+def test_the_squared_distance_of_the_code():
+    """Its gradient is twice the difference: with a classifier that says nothing, more of it keeps the image nearer."""
+    still = binary(0.0)
+    far = [
+        float((found.counterfactual - batch.image).square().mean())
+        for weight in (0.0, 0.1, 0.5)
+        for found, batch, *_ in [explained(dime(lambda_l2=weight, lambda_l1=0.0, perceptual=None), classifier=still)]
+    ]
+    assert far[0] > far[1] > far[2]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pomelo_lab.dataset.portraits import Portraits
-from pomelo_lab.metric.attribute_change import MNAC, CorrelationDifference, FactorError, correlations
+from pomelo_lab.metric.attribute_change import MNAC, CorrelationDifference, FactorError, TargetSeen, correlations
 from tests.metric.counterfactuals import case_of
 from tests.tiny import TinyLinear
 
@@ -41,6 +41,49 @@ AFTER = [[1, 1, 1], [0, 1, 0], [1, 1, 0], [1, 1, 1]]
 def test_attributes_that_change():
     case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=torch.tensor([1.0, 1, 1, 0]))
     assert metric(MNAC).score(case)["value"][:3].tolist() == [2, 1, 2] and metric(MNAC).score(case)["value"][3].isnan()
+
+
+def test_an_image_that_fools_the_classifier_alone_shows_no_target():
+    """Brightness is what is seen; the last image is no success."""
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=torch.tensor([1.0, 1, 1, 0]))
+    seen = metric(TargetSeen)
+    assert seen.score(case)["value"][:3].tolist() == [1, 1, 1] and seen.summarize(seen.score(case), {}).n == 3
+    young = metric(TargetSeen, attribute="Young").score(case)["value"]
+    assert young[:3].tolist() == [1, 0, 0] and young[3].isnan()
+    same = case_of(image=painted(BEFORE), counterfactual=painted(BEFORE))
+    assert metric(TargetSeen).score(same)["value"].tolist() == [0, 0, 0, 0] == metric(MNAC).score(same)["value"].tolist()
+
+
+def test_what_else_changes():
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER))
+    whole, rest, seen = (metric(kind, **more).score(case)["value"] for kind, more in ((MNAC, {}), (MNAC, {"without": "Smiling"}), (TargetSeen, {})))
+    assert rest.tolist() == [1, 0, 1, 2] and torch.equal(rest + seen, whole)
+    with pytest.raises(ValueError, match="attribute must be one of Smiling, Young, Male, got 'Old'"):
+        metric(MNAC, without="Old").counts  # noqa: B018
+
+
+def test_labels_are_read_without_images():
+    """All of them: 20,000 decoded images gave a standard error of the size of the paper's whole difference."""
+
+    class Listed:
+        attribute_names = NAMES
+
+        def __len__(self):
+            return 50000
+
+        def order(self):
+            return torch.arange(50000)
+
+        def read_attributes(self, rows):
+            self.asked = len(rows)
+            return torch.tensor(BEFORE, dtype=torch.bool)[torch.tensor(rows) % 4]
+
+    training = Listed()
+    whole = metric(CorrelationDifference, n_labels=None).fit(training, None, None)["correlation"]
+    assert training.asked == 50000
+    torch.testing.assert_close(whole, torch.from_numpy(np.corrcoef(np.array(BEFORE).T)[0]))
+    data = Portraits()
+    assert torch.equal(data.read_attributes(range(7)), data.unmasked(range(7)).attributes)
 
 
 def test_correlation_difference_by_numpy():

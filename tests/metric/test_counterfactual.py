@@ -12,8 +12,8 @@ from tests.tiny import TinyLinear, tiny_batch, tiny_image
 def test_flip_rate_of_the_image_and_of_what_the_explainer_says():
     case = case_of(flipped=torch.tensor([1.0, 0, 1, 0, 1, 0]))
     answer = case.classifier.probability(case.explanation.counterfactual).argmax(1)
-    assert FlipRate().score(case)["value"].tolist() == (answer != case.target).double().tolist()
-    assert FlipRate(of="float").score(case)["value"].tolist() == [1, 0, 1, 0, 1, 0]
+    assert FlipRate(of="image").score(case)["value"].tolist() == (answer != case.target).double().tolist()
+    assert FlipRate().score(case)["value"].tolist() == [1, 0, 1, 0, 1, 0]  # the same flips as the population "successes"
 
 
 def test_eight_bits_decide():
@@ -23,9 +23,9 @@ def test_eight_bits_decide():
     classifier = TinyLinear(weight=weight, bias=torch.tensor([96.0, 0.0], dtype=torch.float64))
     image = torch.full((1, 3, 8, 8), 127 / 255)
     case = case_of(image=image, counterfactual=torch.full((1, 3, 8, 8), 0.5 - 1e-4), classifier=classifier)
-    assert float(FlipRate().score(case)["value"]) == 0
+    assert float(FlipRate(of="image").score(case)["value"]) == 0
     case = case_of(image=image, counterfactual=torch.full((1, 3, 8, 8), 0.5 + 1e-4), classifier=classifier)
-    assert float(FlipRate().score(case)["value"]) == 1
+    assert float(FlipRate(of="image").score(case)["value"]) == 1
 
 
 def test_whom_a_score_counts():
@@ -82,7 +82,7 @@ def test_identical_counterfactuals_are_defined():
     p = case.classifier.probability(image).double()
     gap = p.gather(1, (1 - case.target)[:, None]) - p.gather(1, case.target[:, None])
     torch.testing.assert_close(COUT().score(case)["value"], gap[:, 0], atol=1e-6, rtol=0)
-    assert float(L1().score(case)["value"].max()) == 0 and float(FlipRate().score(case)["value"].max()) == 0
+    assert float(L1().score(case)["value"].max()) == 0 and float(FlipRate(of="image").score(case)["value"].max()) == 0
 
 
 def test_explanations_without_counterfactuals_are_refused():
