@@ -79,6 +79,10 @@ class TrainableNetwork(Component, ABC):
         """Fill the network from `weights`."""
         load(self.network, self.weights, self.described(), f"{role_of(type(self))}.weights", self.ignored)
 
+    def measured(self) -> dict[str, Tensor]:
+        """What training measured on its data and stores beside the parameters, under names that `ignored` has."""
+        return {}
+
     def cast(self) -> None:
         """Put the network into its precision; networks that keep a part in float32 say which."""
         self.network.to(self.dtype)

@@ -183,7 +183,9 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions(),
     }
-    save(module.network, path, card, component.stored)
+    if measured := component.measured():
+        card["measured"] = {name: tensor.tolist() for name, tensor in measured.items()}
+    save(module.network, path, card, component.stored, measured)
 
 
 def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:

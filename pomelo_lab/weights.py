@@ -107,10 +107,16 @@ def cards(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield path, card
 
 
-def save(network: nn.Module, path: str | Path, card: Mapping[str, Any], stored: torch.dtype = torch.float32) -> dict[str, Any]:
+def save(
+    network: nn.Module,
+    path: str | Path,
+    card: Mapping[str, Any],
+    stored: torch.dtype = torch.float32,
+    measured: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
     """Write a safetensors file and then its card (weights.safetensors + card.json, or x.safetensors + x.json), each all or nothing.
 
-    Args: stored: precision of the parameters in the file.
+    Args: stored: precision of the parameters in the file; measured: further tensors, stored as they are.
     Returns: the card with the `digest` of the file. The card comes last, so where there is a card the file is whole.
     """
     from safetensors.torch import save as to_bytes
@@ -118,7 +124,7 @@ def save(network: nn.Module, path: str | Path, card: Mapping[str, Any], stored: 
     path = Path(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     state = {name: tensor.to(stored) if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
-    write_bytes(path, to_bytes(state))
+    write_bytes(path, to_bytes(state | dict(measured or {})))
     card = {**card, "digest": file_digest(path), "bytes": path.stat().st_size}
     place = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
     write_text(place, json.dumps(card, indent=2) + "\n")

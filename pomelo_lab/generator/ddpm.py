@@ -113,7 +113,7 @@ class DDPM(DiffusionModel, ImageModel):
 
     @property
     def data_deviation(self) -> list[float] | None:
-        return None if self.folder else self.sigma_data
+        return None if self.folder else super().data_deviation
 
     def denoise(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """(x0, eps) for x [M,C,H,W] in [-1,1] plus noise, at one timestep."""

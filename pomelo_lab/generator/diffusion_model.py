@@ -16,8 +16,10 @@ from pomelo_lab.classifier.torchvision_ops import ensure
 from pomelo_lab.config.hints import Count, Fraction, Later, Local
 from pomelo_lab.generator.base import Generator
 from pomelo_lab.generator.diffusion import Path, Prediction, Spacing, betas, path
+from pomelo_lab.weights import read_state
 
 if TYPE_CHECKING:
+    from pomelo_lab.dataset.base import Dataset
     from pomelo_lab.training.module import Training
     from pomelo_lab.training.recipe import Recipe
 
@@ -46,7 +48,8 @@ class DiffusionModel(Generator):
             block has one large channel and three near zero. Needs unshuffle=2.
         sigma_data: deviation of the images in [-1,1], one number or one per channel of a block: the input is scaled to unit variance, and the
             network predicts, in units of its deviation, what the best linear estimate leaves of v (Karras et al. 2022, table 1, here by channel);
-            [1.0] = plain v-prediction = None.
+            [1.0] = plain v-prediction = None. "auto": one per channel of a block, measured on 1,000 training images when training begins and
+            stored with the weights; a network without weights has measured nothing and counts as [1.0].
         widths: channels of the levels, halving the resolution from one to the next.
         layers_per_block: residual blocks per level.
         attention: levels with self-attention, 0 = the finest.
@@ -63,7 +66,7 @@ class DiffusionModel(Generator):
 
     unshuffle: Count = 2
     folding: Annotated[Literal["pixels", "haar"], Later()] = "pixels"
-    sigma_data: Annotated[list[float] | None, Later()] = None
+    sigma_data: Annotated[list[float] | Literal["auto"] | None, Later()] = None
     widths: list[int] = field(default_factory=lambda: [32, 64, 96])
     layers_per_block: Count = 1
     attention: list[int] = field(default_factory=lambda: [2])
@@ -76,6 +79,8 @@ class DiffusionModel(Generator):
     prediction: Prediction = "v_prediction"
 
     recipe: Annotated[str, Local()] = "ddpm_small"
+
+    ignored = ("sigma_data",)
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -94,9 +99,9 @@ class DiffusionModel(Generator):
         if given["folding"] == "haar" and given["unshuffle"] != 2:
             yield f"folding=haar needs unshuffle=2, got {given['unshuffle']}"
         if (sigma := given["sigma_data"]) is not None:
-            if len(sigma) not in (1, n := given["unshuffle"] ** 2):
-                yield f"sigma_data must be null, one number or unshuffle^2={n}, got {len(sigma)}"
-            if any(s <= 0 for s in sigma):
+            if sigma != "auto" and len(sigma) not in (1, n := given["unshuffle"] ** 2):
+                yield f"sigma_data must be null, auto, one number or unshuffle^2={n}, got {len(sigma)}"
+            if sigma != "auto" and any(s <= 0 for s in sigma):
                 yield f"sigma_data must be > 0, got {sigma}"
             if given["prediction"] != "v_prediction":
                 yield f"sigma_data needs prediction=v_prediction, got {given['prediction']}"
@@ -164,7 +169,7 @@ class DiffusionModel(Generator):
     @property
     def data_deviation(self) -> list[float] | None:
         """`sigma_data` of the network that answers."""
-        return self.sigma_data
+        return None if self.sigma_data == "auto" else self.sigma_data
 
     def folded(self, x: Tensor) -> Tensor:
         """Images [M,C,H,W] as the network sees them, [M,C*fold^2,H/fold,W/fold]."""
@@ -201,7 +206,28 @@ class DiffusionModel(Generator):
     def sheet(self, images: Tensor) -> Tensor:
         """Pictures of what was learned, as many as the images [n,C,H,W] of the validation set."""
 
+    # --- deviation of the data ------------------------------------------------------------------------------------
+
+    def measure_deviation(self, dataset: Dataset, n_images: int = 1000) -> list[float]:
+        """Deviation of the first images of a data set in [-1,1], per channel of a block, colours together."""
+        images = dataset.unmasked(dataset.order()[:n_images].tolist()).image
+        blocks = self.folded(self.scaled(images)).unflatten(1, (self.channels, -1))
+        return blocks.double().transpose(0, 2).flatten(1).std(1).tolist()
+
+    def measured(self) -> dict[str, Tensor]:
+        return {} if self.data_deviation is None else {"sigma_data": torch.tensor(self.data_deviation, dtype=torch.float64)}
+
+    def load_weights(self) -> None:
+        super().load_weights()
+        if self.sigma_data == "auto":
+            stored = read_state(self.weights, "generator.weights").get("sigma_data")
+            if stored is None:
+                raise ValueError(f"generator.sigma_data=auto: {self.weights} does not hold what was measured: give the numbers, or null")
+            self.sigma_data = stored.tolist()
+
     def training_module(self, recipe: Recipe, dataset: Any) -> Training:
+        if self.sigma_data == "auto":
+            self.sigma_data = self.measure_deviation(dataset)
         from pomelo_lab.generator.ddpm_training import DDPMTraining
 
         return DDPMTraining(self, recipe)

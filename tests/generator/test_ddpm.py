@@ -231,7 +231,7 @@ def test_a_folder_s_digest_follows_its_scheduler_and_its_network_s_settings(pipe
     ({"norm_groups": 6}, "generator.widths must be multiples of norm_groups=6, got 16"),
     ({"attention": [2]}, r"generator.attention names levels 0\.\.1, got 2"),
     ({"folding": "haar", "unshuffle": 1}, "generator.folding=haar needs unshuffle=2, got 1"),
-    ({"sigma_data": [1.0, 0.1]}, r"generator.sigma_data must be null, one number or unshuffle\^2=4, got 2"),
+    ({"sigma_data": [1.0, 0.1]}, r"generator.sigma_data must be null, auto, one number or unshuffle\^2=4, got 2"),
     ({"sigma_data": [0.0]}, r"generator.sigma_data must be > 0, got \[0.0\]"),
     ({"sigma_data": [0.5], "prediction": "epsilon"}, "generator.sigma_data needs prediction=v_prediction, got epsilon"),
     ({"size_px": 18}, r"generator.size_px must be a multiple of 4 \(unshuffle and 2 levels\), got 18"),
