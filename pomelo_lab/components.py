@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from pomelo_lab.classifier.base import Classifier
+from pomelo_lab.classifier.base import Classifier, view
 from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
-from pomelo_lab.config.signature import did_you_mean, hints, injected_role, locate, parameters, role_of
+from pomelo_lab.config.signature import defaults, did_you_mean, hints, injected_role, locate, parameters, role_of
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.generator.base import Generator
@@ -91,6 +91,14 @@ class Components:
     @cached_property
     def explainer(self) -> Explainer | None:
         return build(self._with_networks(self.node("explainer")), **self._supplied("explainer"))
+
+    def check_network(self) -> None:
+        """Raises ValueError when the explainer has no rule for the classifier's network: asked of a gray image, before anything is computed."""
+        kind = locate(self.config["explainer"]["_target_"])
+        given = {**defaults(kind), **self.config["explainer"]}
+        if kind.access == "white_box":  # a property where it depends on arguments: those ask for no more than logits
+            box = view(self.classifier, "white_box", self.batch_size, self.device)
+            kind.check_network(given, box, torch.full((1, *self.dataset.shape), 0.5, device=self.device))
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:

@@ -75,6 +75,7 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
 
     missing: list[str] = []
     job = Job(untrained(config, config["dataset"], config["paths"]["outputs"], missing), store)
+    job.check_network()
     choices = job.config.get("choices") or {}
     title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
     table = Table(title=f"plan: {title}", title_justify="left")

@@ -40,7 +40,7 @@ def run(config: dict[str, Any]) -> Path | None:
     from pomelo_lab import tracking
     from pomelo_lab.devices import launch, pick_device
     from pomelo_lab.job import Job
-    from pomelo_lab.plan import print_plan
+    from pomelo_lab.plan import print_plan, untrained
     from pomelo_lab.results.score import Scores, work
     from pomelo_lab.results.store import Store
 
@@ -48,7 +48,8 @@ def run(config: dict[str, Any]) -> Path | None:
     # 1. a dry run ends here
     if config["dry_run"]:
         return print_plan(config, store)
-    # 2. components and fingerprints; nothing is computed yet, but networks without weights are trained
+    # 2. components and fingerprints; nothing is computed yet, but networks without weights are trained once the method has a rule for them
+    Job(untrained(config, config["dataset"], config["paths"]["outputs"], []), store, pick_device(config["device"])).check_network()
     job = Job(config, store, pick_device(config["device"]))
     scores = Scores(job)
     with store.lock(scores.folder / ".lock"):

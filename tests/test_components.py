@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pomelo_lab.components import Components
+from pomelo_lab.run import run
 from pomelo_lab.weights import FILE, save, trains, whole
 from tests.running import config
 
@@ -38,3 +39,11 @@ def test_outputs_share_the_training_of_the_whole_network(tmp_path, label):
     expected = multi.classifier.probability(images)[:, one.dataset.attribute_names.index(label)]
     torch.testing.assert_close(one.classifier.probability(images)[:, 1], expected)
     assert trains(one.config["classifier"], dataset) == trains(node, dataset) == trains(whole(node), dataset)
+
+
+def test_a_network_without_a_rule_is_refused_before_it_is_trained(tmp_path):
+    overrides = ("classifier=resnet18", "classifier.architecture=swin_t", "classifier.weights=auto", "explainer=deep_lift", "sampler=mean_dataset")
+    for dry in ("true", "false"):
+        with pytest.raises(ValueError, match=r"DeepLiftExplainer has no rule for this network: features.0.2 \(LayerNorm\) calls native_layer_norm"):
+            run(config(tmp_path, *overrides, "dataset.size_px=32", f"dry_run={dry}"))
+    assert not list(tmp_path.rglob("*.safetensors")) and not (tmp_path / "explanation").exists()

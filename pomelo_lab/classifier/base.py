@@ -287,7 +287,7 @@ class WhiteBox(BlackBox):
     @contextmanager
     def replaced(self, layer: nn.Module, output: Tensor):
         """Inside the block the layer answers `output`, whatever it is asked; one row per image."""
-        handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype))
+        handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype).clone())  # an activation may change it in place
         try:
             yield
         finally:

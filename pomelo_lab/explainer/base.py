@@ -12,6 +12,7 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.signature import Component
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.layers import check_gradient
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 Made = Callable[[], dict[str, Tensor]]
@@ -62,6 +63,24 @@ class Explainer(Component, ABC):
         Args: fit: `reference`, what `fit` returned, for explainers that have statistics.
         Shapes: batch of B images, target int64 [B] -> Explanation with attribution [B,H,W] and/or counterfactual [B,C,H,W].
         """
+
+    @classmethod
+    def check_network(cls, given: Mapping[str, Any], classifier: BlackBox, image: Tensor) -> None:
+        """Refuse a network that the method has no rule for. A job asks this before networks are trained and images are explained.
+
+        Args: given: the explainer's arguments by name; image: any one [1,C,H,W].
+        Raises: ValueError naming the method, and the module or layer.
+        """
+        if cls.access == "white_box":
+            check_gradient(cls.__name__, classifier.module(), image)
+
+    def check(self, classifier: BlackBox, image: Tensor) -> None:
+        """`check_network` with the explainer's own arguments; its forwards are not counted as queries."""
+        before = classifier.queries
+        try:
+            type(self).check_network(vars(self), classifier, image)
+        finally:
+            classifier.queries = before
 
     def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
         """Statistics of training images; stored once for all jobs, and all explainers that inherit this method, that need the same.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.layers import map_of
 from pomelo_lab.sampler.blur import blur_matrix
 from pomelo_lab.types import Batch
 
@@ -42,6 +43,12 @@ class Moments:
         """mean, std (n - 1) and active: float32 [...], 1.0 where more than that share of the values is not zero."""
         std = (self.square / max(1, self.n - 1)).sqrt()
         return {"mean": self.mean.float(), "std": std.float(), "active": (self.non_zero > active_share * self.n).float()}
+
+
+def bottleneck_map(method: str, classifier: WhiteBox, name: str | None, image: Tensor) -> Tensor:
+    """The map [1,C,h,w] of an image where the bottleneck goes. Raises ValueError naming the layer when it gives none."""
+    module, layer = classifier.module(), classifier.bottleneck(name)
+    return map_of(method, module, next(known for known, part in module.network.named_modules() if part is layer), image)
 
 
 def layer_statistics(training: Dataset, classifier: WhiteBox, layer: nn.Module, n_images: int, active_share: float) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import named_layer
+from pomelo_lab.classifier.base import WhiteBox, named_layer
 from pomelo_lab.explainer.gradient import GradientExplainer
+from pomelo_lab.explainer.layers import last_spatial, map_of
 from pomelo_lab.types import Batch
 
 
@@ -19,9 +21,11 @@ from pomelo_lab.types import Batch
 class GradCamExplainer(GradientExplainer):
     """The maps of a layer, weighted by the target's mean gradient there, their positive part enlarged to the image.
 
-    Source: Selvaraju et al. (2017), https://arxiv.org/abs/1610.02391; captum. Departures: none.
-    Args: layer: None = the last one that gives maps of more than one cell.
+    Source: Selvaraju et al. (2017), https://arxiv.org/abs/1610.02391, eq. 1 and 2. Departures: none. The layer's output is taken before an
+        activation that works in place changes it.
+    Args: layer: None = the last one that gives more than one cell.
     Cost: a forward and a backward per image.
+    Raises: ValueError naming the layer when it gives no map: tokens of a transformer, or channels last.
     """
 
     layer: str | None = None
@@ -30,29 +34,26 @@ class GradCamExplainer(GradientExplainer):
         super().__post_init__()
         self.signed = False
 
+    @classmethod
+    def check_network(cls, given: Mapping[str, Any], classifier: WhiteBox, image: Tensor) -> None:
+        module = classifier.module()
+        if given["layer"] is not None:
+            named_layer(module.network, given["layer"])
+        map_of(cls.__name__, module, given["layer"] or last_spatial(module, image), image)
+
     def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
-        from captum.attr import LayerGradCam
+        seen: list[Tensor] = []
 
-        maps = LayerGradCam(module, self.seen(module, batch.image[:1])).attribute(batch.image, target=target, relu_attributions=True)
-        return F.interpolate(maps, batch.image.shape[2:], mode="bilinear", align_corners=False)
+        def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+            seen.append(output.detach().requires_grad_(True))
+            return seen[0].clone()
 
-    def seen(self, module: nn.Module, image: Tensor) -> nn.Module:
-        """The layer to look at. Raises ValueError when there is none."""
-        if self.layer is not None:
-            return named_layer(module.network, self.layer)
-        order: list[nn.Module] = []
-
-        def note(layer: nn.Module, _: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
-                order.append(layer)
-
-        handles = [one.register_forward_hook(note) for one in module.network.modules()]
+        handle = module.network.get_submodule(self.layer or last_spatial(module, batch.image[:1])).register_forward_hook(keep)
         try:
-            with torch.no_grad():
-                module(image)
+            answer = module(batch.image).gather(1, target[:, None])
         finally:
-            for handle in handles:
-                handle.remove()
-        if not order:
-            raise ValueError("explainer GradCamExplainer: no layer of the network gives maps of more than one cell")
-        return order[-1]
+            handle.remove()
+        (maps,) = seen
+        weight = torch.autograd.grad(answer.sum(), maps)[0].mean((2, 3), keepdim=True)
+        cells = (weight * maps).sum(1, keepdim=True).clamp_min(0)
+        return F.interpolate(cells, batch.image.shape[2:], mode="bilinear", align_corners=False)

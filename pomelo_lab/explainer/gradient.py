@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.sampler.base import Filler
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
-
-MODULES = {"relu": nn.ReLU, "max_pool2d": nn.MaxPool2d}  # what captum's hooks look for, by the name of the function behind it
 
 
 @dataclass(kw_only=True)
@@ -32,8 +27,6 @@ class GradientExplainer(Explainer, ABC):
     """
 
     access: ClassVar[str] = "white_box"
-    hooked: ClassVar[tuple[str, ...]] = ()  # of MODULES: those whose every use captum has to see
-    each_once: ClassVar[bool] = False  # whether captum also needs a module for each use
 
     answer: Literal["logit", "probability"] = "logit"
     channels: Literal["sum", "sum_abs", "max_abs"] = "sum"
@@ -61,9 +54,8 @@ class GradientExplainer(Explainer, ABC):
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:
+        self.check(classifier, batch.image[:1])
         module = classifier.module(self.answer)
-        if self.hooked:
-            self.check_hooked(module, batch.image[:1])
 
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
             return self.part(module, batch.select(slice(start, stop)), target[start:stop], streams, segments and segments.select(slice(start, stop)))
@@ -76,32 +68,6 @@ class GradientExplainer(Explainer, ABC):
     def part(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None) -> tuple[Tensor, ...]:
         """(maps [B,H,W], numbers ...) of images that fit at once."""
         return (self.mapped(self.values(module, batch, target, streams)),)
-
-    @torch.no_grad()
-    def check_hooked(self, module: nn.Module, image: Tensor) -> None:
-        """Raises ValueError when what captum hooks is called past any module, or one module has several uses: maps would be silently wrong."""
-        for name in self.hooked:
-            kind, used = MODULES[name], Counter()
-            places = {id(one): place.removeprefix("network.") for place, one in module.named_modules() if isinstance(one, kind)}
-            count = partial(count_use, used)
-            handles = [one.register_forward_hook(count) for one in module.modules() if isinstance(one, kind)]
-            try:
-                with Calls() as calls:
-                    module(image)
-            finally:
-                for handle in handles:
-                    handle.remove()
-            twice = [places[one] for one, n in used.items() if n > 1]
-            if twice and self.each_once:
-                raise ValueError(
-                    f"explainer {type(self).__name__}: the network uses {', '.join(twice)} more than once; "
-                    f"give every use an nn.{kind.__name__} of its own"
-                )
-            if (hidden := calls.count[name] - sum(used.values())) > 0:
-                raise ValueError(
-                    f"explainer {type(self).__name__}: the network calls {name} {hidden} times as a function, where hooks do not see it; "
-                    f"use nn.{kind.__name__} modules"
-                )
 
     def mapped(self, values: Tensor) -> Tensor:
         """[B,C,H,W] -> [B,H,W]."""
@@ -155,20 +121,3 @@ def gradient(module: nn.Module, images: Tensor, target: Tensor) -> Tensor:
     images = images.detach().requires_grad_(True)
     (found,) = torch.autograd.grad(module(images).gather(1, target[:, None]).sum(), images)
     return found
-
-
-def count_use(used: Counter[int], module: nn.Module, *_: Any) -> None:
-    """A forward hook."""
-    used[id(module)] += 1
-
-
-class Calls(TorchFunctionMode):
-    """Counts calls of functions by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: Counter[str] = Counter()
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count[getattr(function, "__name__", "").rstrip("_")] += 1
-        return function(*args, **(kwargs or {}))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer, Keep, make_again
-from pomelo_lab.explainer.bottleneck import FeatureBottleneck, bits, layer_statistics
+from pomelo_lab.explainer.bottleneck import FeatureBottleneck, bits, bottleneck_map, layer_statistics
 from pomelo_lab.explainer.convergence import recorded
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
@@ -54,6 +55,10 @@ class IBAExplainer(Explainer):
     n_fit: Count = 10000
     active_share: Fraction = 0.01
 
+    @classmethod
+    def check_network(cls, given: Mapping[str, Any], classifier: WhiteBox, image: Tensor) -> None:
+        bottleneck_map(cls.__name__, classifier, given["layer"], image)
+
     def fit(self, training: Dataset, classifier: WhiteBox, keep: Keep = make_again) -> dict[str, Tensor]:
         return layer_statistics(training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share)
 
@@ -67,6 +72,7 @@ class IBAExplainer(Explainer):
         perturbations: Perturbations | None = None,
         reference: dict[str, Tensor] | None = None,
     ) -> Explanation:
+        self.check(classifier, batch.image[:1])
         layer = classifier.bottleneck(self.layer)
         of = FeatureBottleneck(self.beta, self.n_steps, self.lr, self.n_draws, self.init, self.sigma_cells, self.min_std)
 

@@ -16,7 +16,7 @@ from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer, Keep, make_again
-from pomelo_lab.explainer.bottleneck import READ_AT_ONCE, SMALLEST, FeatureBottleneck, bits, layer_statistics, passes
+from pomelo_lab.explainer.bottleneck import READ_AT_ONCE, SMALLEST, FeatureBottleneck, bits, bottleneck_map, layer_statistics, passes
 from pomelo_lab.explainer.convergence import recorded
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
@@ -83,6 +83,12 @@ class InputIBAExplainer(Explainer):
         if given["n_real"] % given["n_groups"]:
             yield f"n_real must be a multiple of n_groups={given['n_groups']}, got {given['n_real']}"
 
+    @classmethod
+    def check_network(cls, given: Mapping[str, Any], classifier: WhiteBox, image: Tensor) -> None:
+        height, width = bottleneck_map(cls.__name__, classifier, given["layer"], image).shape[2:]
+        if min(height, width) < 4:
+            raise ValueError(f"explainer.layer must give maps of 4x4 cells or more, this one gives {height}x{width}: name an earlier layer")
+
     def fit(self, training: Dataset, classifier: WhiteBox, keep: Keep = make_again) -> dict[str, Tensor]:
         found = layer_statistics(training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share)
         order = training.order()[: self.n_fit].tolist()
@@ -103,6 +109,8 @@ class InputIBAExplainer(Explainer):
         perturbations: Perturbations | None = None,
         reference: dict[str, Tensor] | None = None,
     ) -> Explanation:
+        self.check(classifier, batch.image[:1])
+
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
             return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, reference, streams)
 
@@ -259,8 +267,6 @@ class Critics(nn.Module):
     def __init__(self, ids: tuple[str, ...], shape: tuple[int, int, int], streams: Streams) -> None:
         super().__init__()
         channels, height, width = shape
-        if min(height, width) < 4:
-            raise ValueError(f"explainer.layer must give maps of 4x4 cells or more, this one gives {height}x{width}: name an earlier layer")
         self.n = len(ids)
         chain = [(channels, 2 * channels, 4), (2 * channels, 4 * channels, 4), (4 * channels, channels, 3)]
         self.kernels, self.biases, self.gains, self.shifts = (nn.ParameterList() for _ in range(4))

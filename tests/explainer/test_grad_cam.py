@@ -3,10 +3,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.grad_cam import GradCamExplainer
+from pomelo_lab.explainer.iba import IBAExplainer
+from pomelo_lab.explainer.input_iba import InputIBAExplainer
 from tests.explainer.gradients import TinyNetwork, assert_each_image_alone, rectified
+from tests.explainer.networks import Attention, Body, ChannelsLast, Gate, classifier
 from tests.explainer.removing import TARGET, explained
 from tests.tiny import TinyLinear, tiny_batch
+
+captum = pytest.importorskip("captum.attr")
 
 
 @pytest.mark.parametrize(("layer", "end"), [("1", 2), ("3", 4), (None, 5)])
@@ -19,6 +25,47 @@ def test_weighted_maps_by_hand(layer, end):
     expected = F.interpolate((weight * maps).sum(1, keepdim=True).clamp_min(0), (8, 8), mode="bilinear", align_corners=False)[:, 0]
     torch.testing.assert_close(found.attribution, expected.detach().float(), atol=1e-5, rtol=0)
     assert not GradCamExplainer().signed
+
+
+def test_captum():
+    network, batch = rectified(), tiny_batch(3)
+    made, _ = explained(GradCamExplainer(layer="3"), batch, classifier=network)
+    maps = captum.LayerGradCam(network.network, network.network[3]).attribute(batch.image.double(), target=TARGET, relu_attributions=True)
+    expected = F.interpolate(maps, (8, 8), mode="bilinear", align_corners=False)[:, 0].detach().float()
+    torch.testing.assert_close(made.attribution, expected, atol=1e-6, rtol=0)
+
+
+def test_the_layer_is_read_before_an_activation_changes_it_in_place():
+    here, there = (
+        explained(GradCamExplainer(layer="conv2"), classifier=classifier(Body(nn.ReLU6(inplace=inplace))))[0] for inplace in (False, True)
+    )
+    torch.testing.assert_close(here.attribution, there.attribution, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("network", "layer", "named"),
+    [
+        (Attention(), None, r"layer attention.out_proj|layer act \(GELU\) gives \[16, 8\]"),
+        (Attention(), "act", r"layer act \(GELU\) gives \[16, 8\]"),
+        (ChannelsLast(), None, r"layer mix \(Linear\) gives \[4, 4, 8\], where the last two sides are not rows and columns"),
+        (Body(nn.ReLU()), "first", r"layer first \(ReLU\) is called 2 times in one forward"),
+        (Body(nn.ReLU()), "head", r"layer head \(Linear\) gives \[3\]"),
+        (Body(nn.ReLU(), gate=Gate(nn.Sigmoid())), "gate.up", r"layer gate.up \(Conv2d\) gives a single cell, \[6, 1, 1\]"),
+    ],
+)
+def test_layers_that_give_no_map_are_refused_by_every_method_that_needs_one(network, layer, named):
+    made = classifier(network)
+    with pytest.raises(ValueError, match=named):
+        explained(GradCamExplainer(layer=layer), classifier=made)
+    if layer is not None:
+        box = view(made, "white_box", 64)
+        for explainer in (IBAExplainer(layer=layer), InputIBAExplainer(layer=layer)):
+            with pytest.raises(ValueError, match=named):
+                explainer.check(box, tiny_batch(1).image)
+
+
+def test_a_patch_embedding_is_a_map_when_it_is_asked_for():
+    explained(GradCamExplainer(layer="patch"), classifier=classifier(Attention()))
 
 
 def test_no_layer_with_a_map_and_a_layer_that_does_not_exist():

@@ -2,10 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from pomelo_lab.explainer.guided_backprop import GuidedBackpropExplainer
-from tests.explainer.gradients import Functional, Reused, TinyNetwork, assert_each_image_alone, rectified
+from pomelo_lab.explainer.saliency import SaliencyExplainer
+from tests.explainer.gradients import TinyNetwork, assert_each_image_alone, rectified
+from tests.explainer.networks import ACTIVATIONS, FUNCTIONS, Attention, Body, classifier
 from tests.explainer.removing import TARGET, explained
 from tests.tiny import tiny_batch
 
@@ -41,10 +44,40 @@ def test_maps_are_magnitudes_unless_asked_otherwise():
     assert (here.attribution >= 0).all() and not GuidedBackpropExplainer().signed and GuidedBackpropExplainer(channels="sum").signed
 
 
-def test_functions_are_refused_and_shared_modules_are_seen():
-    with pytest.raises(ValueError, match="calls relu 1 times as a function"):
-        explained(GuidedBackpropExplainer(), classifier=TinyNetwork(made=Functional()))
-    explained(GuidedBackpropExplainer(), classifier=TinyNetwork(made=Reused()))
+def by_hand(network, image, act, active):
+    """Body with the rule written out: the derivative where the unit is active, times the positive part of what comes from above."""
+    first = (network.conv1(image) * 4).detach().requires_grad_(True)
+    second = network.conv2(act(first)).detach().requires_grad_(True)
+    (above,) = torch.autograd.grad(network.head(F.adaptive_avg_pool2d(act(second), 2).flatten(1)).gather(1, TARGET[:, None]).sum(), second)
+    masked = network.head.weight[TARGET].unflatten(1, (6, 2, 2)).repeat_interleave(4, 2).repeat_interleave(4, 3) / 16  # what reaches the activation
+    slope = torch.autograd.grad(act(second).sum(), second)[0]
+    torch.testing.assert_close(above, masked * slope)
+    down = F.conv_transpose2d(masked.clamp_min(0) * slope * active(second), network.conv2.weight, padding=1)
+    slope = torch.autograd.grad(act(first).sum(), first)[0]
+    return F.conv_transpose2d(down.clamp_min(0) * slope * active(first), network.conv1.weight * 4, padding=1).sum(1).detach().float()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_way_of_calling_a_rectifier_by_hand(name):
+    act, batch = FUNCTIONS[name], tiny_batch(3)
+    module = ACTIVATIONS["relu" if name == "clamp" else name]
+    bodies = [Body(act), Body(module()), Body(module(), module())]
+    if name not in ("gelu", "clamp"):
+        bodies.append(Body(module(inplace=True)))
+    for body in bodies:
+        network = classifier(body)
+        made, _ = explained(GuidedBackpropExplainer(channels="sum"), batch, classifier=network)
+        expected = by_hand(network.network, batch.image.double(), act, lambda x: (x > 0).double())
+        torch.testing.assert_close(made.attribution, expected, atol=1e-6, rtol=1e-5)
+        plain, _ = explained(SaliencyExplainer(channels="sum"), batch, classifier=network)
+        assert float((made.attribution - plain.attribution).abs().max()) > 1e-3
+
+
+def test_a_network_without_rectifiers_is_refused():
+    for network in (nn.Tanh(), nn.Sigmoid()):
+        with pytest.raises(ValueError, match="GuidedBackpropExplainer has no rule for this network: it calls no rectifier"):
+            explained(GuidedBackpropExplainer(), classifier=classifier(Body(network)))
+    explained(GuidedBackpropExplainer(), classifier=classifier(Attention()))
 
 
 def test_alone_and_in_any_batch():

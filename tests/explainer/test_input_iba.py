@@ -9,7 +9,7 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.input_iba import Critics, InputIBAExplainer, MaskedNoise, Scale
-from tests.explainer.gradients import rectified
+from tests.explainer.gradients import TinyNetwork, rectified
 from tests.explainer.removing import TARGET
 from tests.explainer.test_iba import training
 from tests.tiny import tiny_batch
@@ -74,8 +74,18 @@ def test_critics_side_by_side_are_the_critics_alone():
         torch.testing.assert_close(found[i], nn.Sequential(*layers).train()(values[i])[:, 0], atol=1e-5, rtol=0)
     critics.clip(0.01)
     assert max(float(p.abs().max()) for p in critics.parameters()) <= 0.01
-    with pytest.raises(ValueError, match="maps of 4x4 cells or more, this one gives 2x2"):
-        Critics(("a",), (4, 2, 2), Streams(0))
+
+
+def test_layers_that_give_no_map_of_four_cells_a_side_are_refused_before_anything_is_measured():
+    for network, layer, named in ((rectified(), "6", r"layer 6 \(Linear\) gives \[3\]"), (pooled(), "2", "4x4 cells or more, this one gives 2x2")):
+        box = view(network, "white_box", 64)
+        with pytest.raises(ValueError, match=named):
+            input_iba(layer=layer).check(box, tiny_batch(1).image)
+        assert box.queries == 0
+
+
+def pooled():
+    return TinyNetwork(made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(16, 3)))
 
 
 def test_critic_tells_real_from_made_and_the_generator_answers(monkeypatch):

@@ -1,0 +1,95 @@
+"""What a method needs of a network or of one of its layers, asked of a single image before work starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pomelo_lab.classifier.base import Answering, Reached
+
+
+def check_gradient(method: str, module: nn.Module, image: Tensor) -> None:
+    """Raises ValueError when a network's answers have no gradient with respect to the image [1,C,H,W]."""
+    with torch.enable_grad():
+        image = image.detach().requires_grad_(True)
+        answer = module(image)
+        reached = answer.requires_grad and torch.autograd.grad(answer.sum(), image, allow_unused=True)[0] is not None
+    if not reached:
+        raise ValueError(f"explainer {method} needs gradients: the answers of this network have none with respect to the image")
+
+
+@torch.no_grad()
+def outputs(module: nn.Module, layer: nn.Module, image: Tensor, first: bool = False) -> list[Any]:
+    """What a layer answers in one forward, every time it is called; the network is not run beyond the first when only that is asked."""
+    seen: list[Any] = []
+
+    def note(_: nn.Module, __: Any, output: Any) -> None:
+        seen.append(output.clone() if isinstance(output, Tensor) else output)
+        if first:
+            raise Reached(output)
+
+    handle = layer.register_forward_hook(note)
+    try:
+        module(image)
+    except Reached:
+        pass
+    finally:
+        handle.remove()
+    return seen
+
+
+def map_of(method: str, module: Answering, name: str, image: Tensor) -> Tensor:
+    """The map [1,C,h,w] that a layer of a network answers for the image [1,C,H,W].
+
+    Raises: ValueError naming the layer when it answers none, or when it is not called once: tokens, a single cell, or channels that come last, as in
+        Swin transformers. Columns are known by their number, which grows with the image's; networks that take images of one size only are
+        judged by the shape of the map, which must be that of the image.
+    """
+    layer = module.network.get_submodule(name)
+    seen = outputs(module, layer, image)
+    label = f"explainer {method}: explainer.layer must give one map [C,h,w] of an image, layer {name} ({type(layer).__name__})"
+    if len(seen) != 1:
+        raise ValueError(f"{label} is called {len(seen)} times in one forward")
+    (output,) = seen
+    if not isinstance(output, Tensor):
+        raise ValueError(f"{label} gives a {type(output).__name__}")
+    shape = list(output.shape[1:])
+    if output.ndim != 4:
+        raise ValueError(f"{label} gives {shape}")
+    if shape[1] * shape[2] == 1:
+        raise ValueError(f"{label} gives a single cell, {shape}")
+    if not rows_and_columns_last(module, layer, image, output):
+        raise ValueError(f"{label} gives {shape}, where the last two sides are not rows and columns")
+    return output
+
+
+def rows_and_columns_last(module: nn.Module, layer: nn.Module, image: Tensor, output: Tensor) -> bool:
+    """Whether the last two sides of a layer's output [1,C,h,w] are rows and columns of the image."""
+    try:
+        wide = outputs(module, layer, torch.cat([image, image], 3), first=True)[0]
+    except (RuntimeError, ValueError, AssertionError):  # another size than the network takes
+        return abs(output.shape[3] - output.shape[2] * image.shape[3] / image.shape[2]) <= 1
+    return wide.shape[:3] == output.shape[:3]
+
+
+def last_spatial(module: Answering, image: Tensor) -> str:
+    """The name of the last layer that gives more than one value for more than one place: maps, or tokens. Raises ValueError when there is none."""
+    order: list[str] = []
+
+    def note(name: str, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim > 2 and output.shape[1:].numel() > max(output.shape[1:]):
+            order.append(name)
+
+    layers = [(name, layer) for name, layer in module.network.named_modules() if name]
+    handles = [layer.register_forward_hook(lambda _, __, output, name=name: note(name, output)) for name, layer in layers]
+    try:
+        with torch.no_grad():
+            module(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not order:
+        raise ValueError("explainer GradCamExplainer: no layer of the network gives maps of more than one cell")
+    return order[-1]

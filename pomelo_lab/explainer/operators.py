@@ -1,0 +1,244 @@
+"""A network run operator by operator, so that a method can carry each one back by a rule of its own.
+
+Hooks on modules miss activations that are called as functions, and see one module that is called twice as one. Here every ATen operator that
+depends on the image is seen, whoever calls it: a module, a function, a module again, or an activation that works in place.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import enable_reentrant_dispatch
+
+# one input, the same function of every value
+RECTIFIERS = frozenset("relu leaky_relu _prelu_kernel elu celu gelu silu hardswish mish softplus".split())
+ELEMENTWISE = RECTIFIERS | frozenset(
+    """hardtanh clamp clamp_min clamp_max threshold sigmoid hardsigmoid tanh log_sigmoid_forward softshrink hardshrink relu6 exp expm1 exp2 log
+    log1p log2 sqrt rsqrt reciprocal square pow abs sin cos erf atan""".split()
+)
+# differences of the output are the operator of differences of all its inputs
+LINEAR = frozenset(
+    """add sub rsub neg cat stack sum mean view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze clone detach alias
+    _to_copy contiguous split split_with_sizes chunk unbind constant_pad_nd reflection_pad2d replication_pad2d avg_pool2d _adaptive_avg_pool2d
+    upsample_nearest2d upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d roll flip repeat pixel_shuffle pixel_unshuffle
+    channel_shuffle native_channel_shuffle as_strided unfold im2col diagonal cumsum lift_fresh lift_fresh_copy copy slice_scatter
+    select_scatter unsafe_split unsafe_chunk movedim squeeze_copy""".split()
+)
+# linear in these positional arguments together, given the others
+LINEAR_IN: dict[str, tuple[frozenset[int], ...]] = {
+    **{name: (frozenset({0}),) for name in ("div", "convolution", "masked_fill", "index", "index_select", "gather", "mv", "linear")},
+    **{name: (frozenset({0}), frozenset({1})) for name in ("mul", "mm", "bmm", "matmul")},
+    **{name: (frozenset({0, 1}), frozenset({0, 2})) for name in ("addmm", "baddbmm")},
+    "where": (frozenset({1, 2}),),
+}
+NORMS = frozenset("native_batch_norm cudnn_batch_norm miopen_batch_norm _native_batch_norm_legit_no_training".split())
+INDEPENDENT = frozenset("zeros_like ones_like empty_like full_like rand_like new_zeros new_ones new_empty new_full new_empty_strided".split())
+
+
+class Refused(ValueError):
+    """A network that holds what a method has no rule for."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator on values; `carried` are the positions of the arguments that depend on the image."""
+
+    name: str  # without namespace and overload: relu, convolution, mul
+    operator: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    carried: frozenset[int]
+
+    def plain(self) -> Any:
+        """What the operator answers, with its ordinary gradient."""
+        return self.operator(*self.args, **self.kwargs)
+
+    def of(self, x: Tensor) -> Tensor:
+        """The operator of another first argument."""
+        return self.operator(x, *self.args[1:], **self.kwargs)
+
+    def argument(self, place: int, name: str, default: Any) -> Any:
+        """An argument, by place or by name."""
+        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the output's values depend on one value of the input each, not linearly."""
+        return self.name in ELEMENTWISE and self.carried == {0}
+
+    @property
+    def linear(self) -> bool:
+        """Whether differences of the output are the operator of differences of what is carried, plus nothing."""
+        if self.name in NORMS:
+            return self.carried == {0} and (self.name.endswith("no_training") or not self.args[5])
+        return self.name in LINEAR or any(self.carried <= places for places in LINEAR_IN.get(self.name, ()))
+
+
+class Rules(ABC):
+    """What a method makes of each operator.
+
+    method: its name, for messages.
+    """
+
+    method: ClassVar[str]
+
+    @abstractmethod
+    def answer(self, call: Call) -> Any:
+        """The operator's output, with a graph behind it that carries back as the method says. Raises Refused with the reason when it has no rule."""
+
+
+@dataclass
+class Views:
+    """Tensors that share memory: one that is changed in place makes the others stale."""
+
+    version: int = 0
+
+
+@dataclass
+class Run:
+    """One forward under rules, and the modules that are at work."""
+
+    rules: Rules
+    inside: list[str] = field(default_factory=list)
+
+    def refuse(self, reason: str) -> Refused:
+        where = self.inside[-1] if self.inside else "the answer, behind the network's last module,"
+        return Refused(f"explainer {self.rules.method} has no rule for this network: {where} {reason}")
+
+    def __call__(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = operator.name().partition("::")[2].partition(".")[0]
+        if operator._schema.is_mutable:
+            return self.in_place(name, operator, args, kwargs)
+        if name in INDEPENDENT:
+            return operator(*values(args), **kwargs)
+        found = self.answer(name, operator, args, kwargs)
+        views = args[0].views if operator.is_view and isinstance(args[0], Carried) else None
+        return each(partial(self.wrapped, views=views), found)
+
+    def answer(self, name: str, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        carried = frozenset(i for i, value in enumerate(args) if any(isinstance(inner, Carried) for inner in flat(value)))
+        stale = [inner for value in args for inner in flat(value) if isinstance(inner, Carried) and inner.version != inner.views.version]
+        if stale:
+            raise self.refuse(f"calls {name} on a view of a tensor that was changed in place")
+        with enable_reentrant_dispatch():
+            try:
+                return self.rules.answer(Call(name, operator, values(args), kwargs, carried))
+            except Refused as refused:
+                raise self.refuse(str(refused)) from None
+
+    def in_place(self, name: str, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The operator that works in place, done out of place: what was there before is still needed on the way back."""
+        target, packet = args[0], getattr(torch.ops.aten, name.removesuffix("_"), None)
+        overload = getattr(packet, operator._overloadname, None) if name.endswith("_") else None
+        if not isinstance(target, Carried) or overload is None:
+            raise self.refuse(f"calls {name}, which writes into a tensor that does not depend on the image")
+        if name == "as_strided_" and list(args[1]) == list(target.shape):
+            return target  # the same values in another order of memory
+        target.value = self.answer(name.removesuffix("_"), overload, args, kwargs)
+        target.views.version += 1
+        target.version = target.views.version
+        return target
+
+    def wrapped(self, value: Any, views: Views | None = None) -> Any:
+        return Carried(value, self, views) if isinstance(value, Tensor) else value
+
+
+class Carried(Tensor):
+    """A tensor that depends on the images; `value` is what it holds."""
+
+    value: Tensor
+    run: Run
+    views: Views
+    version: int
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, value: Tensor, run: Run, views: Views | None = None) -> Carried:
+        about = {"dtype": value.dtype, "layout": value.layout, "device": value.device}
+        made = Tensor._make_wrapper_subclass(cls, value.size(), strides=value.stride(), storage_offset=value.storage_offset(), **about)
+        made.value, made.run, made.views = value, run, views or Views()
+        made.version = made.views.version
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        run = next(inner.run for value in (*args, *(kwargs or {}).values()) for inner in flat(value) if isinstance(inner, Carried))
+        return run(operator, args, kwargs or {})
+
+
+def flat(value: Any) -> Iterator[Any]:
+    """The value itself, or the members of a list."""
+    yield from value if isinstance(value, (list, tuple)) else (value,)
+
+
+def each(change: Callable[[Any], Any], value: Any) -> Any:
+    """change(value), or of each member of a list."""
+    return type(value)(change(inner) for inner in value) if isinstance(value, (list, tuple)) else change(value)
+
+
+def values(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments with what is carried taken out."""
+    return tuple(each(lambda inner: inner.value if isinstance(inner, Carried) else inner, value) for value in args)
+
+
+def run_by(rules: Rules, module: nn.Module, images: Tensor) -> Tensor:
+    """The module's answer to images [M,C,H,W], with a graph behind it that carries back as the rules say.
+
+    Raises: Refused, naming the method, the module and the operator without a rule.
+    """
+    run = Run(rules)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which has no gradient
+    try:
+        with told(module, run.inside):
+            answer = module(Carried(images, run))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return answer.value
+
+
+@contextmanager
+def told(module: nn.Module, inside: list[str]) -> Iterator[None]:
+    """`inside` holds the names of the submodules at work, the innermost last."""
+    handles = []
+    for name, part in module.named_modules():
+        label = f"{name.removeprefix('network.')} ({type(part).__name__})"
+        if name and name != "network":
+            handles.append(part.register_forward_pre_hook(lambda _, __, label=label: inside.append(label)))
+            handles.append(part.register_forward_hook(lambda _, __, ___: inside.pop() and None))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Value(torch.autograd.Function):
+    """Forward the second input, backward to the first: the value of a unit, and what its rule carries back.
+
+    With `positive`, only positive parts of what comes from above go back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, linear: Tensor, value: Tensor, positive: bool = False) -> Tensor:
+        ctx.positive = positive
+        return value.detach().clone()
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
+        return above.clamp_min(0) if ctx.positive else above, None, None
+
+
+def derivative(call: Call, x: Tensor) -> Tensor:
+    """Of an elementwise operator at x."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        return torch.autograd.grad(call.of(x).sum(), x)[0]
