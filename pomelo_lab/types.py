@@ -144,6 +144,23 @@ class Perturbations(PerImage):
         """Perturbations per image."""
         return self.image.shape[1]
 
+    @property
+    def scored(self) -> Perturbations:
+        """What statistics of a sampler count: all but perturbation 0, which is the image itself where a sampler keeps it.
+
+        Perturbation 0 of a reference or a generator is left out too, so that every row of a table counts equally many images.
+
+        Raises: ValueError when there is no other.
+        """
+        if self.n < 2:
+            raise ValueError(f"explainer.n_samples must be >= 2 to score perturbations, got {self.n}: perturbation 0 is the image itself")
+        known = self.probability
+        return Perturbations(
+            image=self.image[:, 1:],
+            keep_mask=None if self.keep_mask is None else self.keep_mask[:, 1:],
+            probability=None if known is None else known[:, 1:],
+        )
+
 
 @dataclass(frozen=True)
 class Explanation(PerImage):

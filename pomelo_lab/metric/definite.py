@@ -23,7 +23,7 @@ class DefiniteAttribute(Metric):
         dataset: the job's; it names the oracle's outputs.
         oracle: attribute network; not the explained classifier.
         attributes: names, of which exactly one should be seen.
-        n_per_image: the first so many perturbations of each image; perturbation 0, often the image itself, is left out.
+        n_per_image: so many perturbations of each image, perturbation 0 left out.
     """
 
     direction = "higher"
@@ -41,7 +41,7 @@ class DefiniteAttribute(Metric):
             raise ValueError(f"metric attributes: {', '.join(unknown)} unknown to the data set, it has {', '.join(self.dataset.attribute_names)}")
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        images = Perturbations.dequantize(case.perturbations.image[:, 1 : 1 + self.n_per_image])
+        images = Perturbations.dequantize(case.perturbations.scored.image[:, : self.n_per_image])
         answers: Any = view(self.oracle, "black_box", 256, images.device).probability(images)
         columns = [self.dataset.attribute_names.index(name) for name in self.attributes]
         return {"value": ((answers[..., columns] > 0.5).sum(-1) == 1).double().mean(1)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class HardEntropy(Metric):
     Args: base: of the logarithm, or "e".
     """
 
+    revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
     direction = "higher"
     unit = "bits"
     symbol = "E_hard"
@@ -60,6 +61,7 @@ class SoftEntropy(Metric):
         base: of the logarithm, or "e".
     """
 
+    revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
     direction = "higher"
     unit = "bits"
     symbol = "E_soft"
@@ -96,6 +98,7 @@ class LabelDistribution(Metric):
     Shapes: score gives "distribution" [B,K]; fit gives "distribution" [K].
     """
 
+    revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
     direction = None
     unit = "bits"
     symbol = "E_label"
@@ -125,10 +128,10 @@ class LabelDistribution(Metric):
 
 
 def probabilities(case: Case) -> Tensor:
-    """The classifier's answers on the perturbations [B,N,K]. Raises ValueError when the case does not hold them."""
+    """The classifier's answers on the perturbations, perturbation 0 left out: [B,N-1,K]. Raises ValueError when the case does not hold them."""
     if case.perturbations is None or case.perturbations.probability is None:
         raise ValueError("entropy metrics need the classifier's probabilities on perturbations, and the job has none")
-    return case.perturbations.probability
+    return case.perturbations.scored.probability
 
 
 def class_shares(probability: Tensor) -> Tensor:

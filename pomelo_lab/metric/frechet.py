@@ -25,7 +25,7 @@ class FrechetDistance(Metric):
     Args:
         oracle: the network whose features are used; not the explained classifier.
         n_reference: images of the test split.
-        n_per_image: the first so many perturbations of each image; perturbation 0, often the image itself, is left out.
+        n_per_image: so many perturbations of each image, perturbation 0 left out.
     Cost: n_reference features once, n_per_image features per image. A set statistic; biased upwards for few images.
     """
 
@@ -41,7 +41,7 @@ class FrechetDistance(Metric):
         return moments(training_features(training.at("test"), self.view(classifier.device), self.n_reference)[0])
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        images = case.perturbations.image[:, 1 : 1 + self.n_per_image]
+        images = case.perturbations.scored.image[:, : self.n_per_image]
         feature = self.view(images.device).feature(images.flatten(0, 1))
         return {"feature": feature.unflatten(0, images.shape[:2])}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,12 +26,13 @@ class Mahalanobis(Metric):
         one layer); a pseudo-inverse, as features of dead units have no variance: a change along such a direction is not seen.
     Args:
         n_reference: training images fitted on, the first so many of the data set's fixed shuffle.
-        n_per_image: the first so many perturbations of each image are scored; their mean is the image's value.
+        n_per_image: so many perturbations of each image are scored, perturbation 0 left out; their mean is the image's value.
         covariance: "tied" pools the classes (Lee et al.); "class" fits one covariance per class.
         shrinkage: share of the covariance replaced by its mean variance times the identity.
     Cost: n_reference features once, n_per_image features per image. Classes without training images are left out.
     """
 
+    revision: ClassVar[int] = 2  # 1 scored the image itself as one of its perturbations
     direction = "lower"
     symbol = "D_M"
     needs = frozenset({"white_box", "perturbations"})
@@ -46,13 +47,13 @@ class Mahalanobis(Metric):
         return fit_gaussians(feature, label, self.covariance == "tied", self.shrinkage)
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        images = case.perturbations.image[:, : self.n_per_image]
+        images = case.perturbations.scored.image[:, : self.n_per_image]
         feature = case.classifier.feature(images.flatten(0, 1))
         distance = squared_distance(feature, case.reference["mean"], case.reference["whitener"])
         return {"value": distance.amin(1).view(images.shape[:2]).mean(1)}
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return min(self.n_per_image, n_perturbations)
+        return min(self.n_per_image, n_perturbations - 1)
 
 
 def training_features(training: Dataset, classifier: WhiteBox, n: int) -> tuple[Tensor, Tensor]:

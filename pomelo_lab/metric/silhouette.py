@@ -27,7 +27,7 @@ class Silhouette(Metric):
         better, the table's arrow contradicts its text (black-out, the most separated, has the largest). Unstated and chosen:
         the two labels, UMAP's default n_neighbors and min_dist, one joint embedding, as many perturbed as training points.
     Args:
-        n_per_image: perturbations of each image kept as candidates, chosen at random.
+        n_per_image: perturbations of each image kept as candidates, chosen at random among all but perturbation 0.
         n_points: points of each kind in the embedding; fewer when fewer exist, then of both kinds.
         space: "umap" embeds first; "feature" scores the raw features.
         n_neighbors: of UMAP; at most the number of points - 1.
@@ -54,7 +54,7 @@ class Silhouette(Metric):
         return {"feature": training_features(training, classifier, self.n_points)[0]}
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        images = case.perturbations.image
+        images = case.perturbations.scored.image
         chosen = case.streams.permutation(case.batch.image_id, "silhouette", 1, images.shape[1])[:, 0, : self.n_per_image]
         rows = torch.arange(len(images), device=images.device)[:, None]
         picked = images[rows, chosen.to(images.device)]
@@ -70,7 +70,7 @@ class Silhouette(Metric):
         return embedding(rows, reference, self.n_points, self.space, self.n_neighbors, self.min_dist, self.embedding_seed)
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return min(self.n_per_image, n_perturbations)
+        return min(self.n_per_image, n_perturbations - 1)
 
 
 def embedding(

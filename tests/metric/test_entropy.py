@@ -12,7 +12,9 @@ from tests.tiny import TinyDataset, batch_of, tiny_image
 
 
 def case_of(probability, target=0):
+    """The answers on the perturbations that count; perturbation 0 goes before them."""
     n = len(probability)
+    probability = torch.cat([probability[:, :1], probability], 1)
     made = Perturbations(image=torch.zeros(n, probability.shape[1], 1, 2, 2, dtype=torch.uint8), probability=probability)
     return Case(batch=batch_of(torch.zeros(n, 1, 2, 2)), target=torch.full((n,), target), perturbations=made)
 
