@@ -70,7 +70,10 @@ class Components:
         if not isinstance(node, Mapping):
             return node
         inner = {name: self._with_weights_inside(value) for name, value in node.items()}
-        return self._with_weights(inner) if is_network(node) else inner
+        if not is_network(node):
+            return inner
+        found = self._with_weights(inner)
+        return {**found, "num_classes": self.dataset.num_classes} if found.get("num_classes", 0) is None else found
 
     def _with_networks(self, node: Any) -> Any:
         """The same with those networks built, shared by all that name them."""

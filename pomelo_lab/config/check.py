@@ -129,7 +129,7 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
         if node is None:
             continue
         metric = locate(node["_target_"])
-        require(f"metrics.{name}", metric.needs, metric.__name__)
+        require(f"metrics.{name}", metric.needed(node), metric.__name__)
         found += [f"metrics.{name}.{text}; drop it with ~metrics.{name}" for text in metric.dataset_problems({**defaults(metric), **node}, dataset)]
         if {"explanation", "explanations"} & metric.needs and not explains:
             found.append(f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with ~metrics.{name}")

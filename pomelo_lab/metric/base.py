@@ -83,6 +83,11 @@ class Metric(Component, ABC):
         """Whether it refers to training statistics."""
         return type(self).fit is not Metric.fit
 
+    @classmethod
+    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """What the metric needs with these arguments; `needs` where they do not matter."""
+        return cls.needs
+
     def overrides(self) -> list[dict[str, Any]]:
         """Config changes whose explanations of the same images this metric compares (needs "explanations")."""
         return []

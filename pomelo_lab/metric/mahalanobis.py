@@ -1,15 +1,16 @@
-"""Distribution alignment: how far perturbed images lie from the training images, in the classifier's own features."""
+"""Distribution alignment: how far perturbed images lie from the training images, in the features of a network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import BlackBox, WhiteBox
+from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, WhiteBox, view
 from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.metric.base import Metric
@@ -17,10 +18,36 @@ from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)
-class Mahalanobis(Metric):
+class FeatureMetric(Metric):
+    """A statistic of perturbed images in the penultimate features of a network.
+
+    Args:
+        embedder: that network ("a pretrained model" in POMELO, section 3.1); None = the explained classifier, which must then be a network
+            that gives features. With an embedder the explained classifier may be a black box.
+    """
+
+    needs = frozenset({"white_box", "perturbations"})
+
+    embedder: NetworkClassifier | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.needs = self.needed({"embedder": self.embedder})
+
+    @classmethod
+    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        return cls.needs if given.get("embedder") is None else cls.needs - {"white_box"}
+
+    def network(self, classifier: BlackBox) -> WhiteBox:
+        """What gives the features."""
+        return classifier if self.embedder is None else view(self.embedder, "white_box", 256, classifier.device)
+
+
+@dataclass(kw_only=True)
+class Mahalanobis(FeatureMetric):
     """Squared Mahalanobis distance of perturbed images to the nearest class, in penultimate features: D_M.
 
-    Source: paper 000, section 3.1, after Lee et al. (2018), section 2.1, https://arxiv.org/abs/1807.03888:
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.1, after Lee et al. (2018), section 2.1, https://arxiv.org/abs/1807.03888:
         min over classes c of (f - mu_c)^T Sigma^-1 (f - mu_c), no square root (the paper's magnitudes, 413 in 512
         dimensions, are squared distances). Departures: no input pre-processing and no ensemble over layers (the paper names
         one layer); a pseudo-inverse, as features of dead units have no variance: a change along such a direction is not seen.
@@ -35,7 +62,6 @@ class Mahalanobis(Metric):
     revision: ClassVar[int] = 2  # 1 scored the image itself as one of its perturbations
     direction = "lower"
     symbol = "D_M"
-    needs = frozenset({"white_box", "perturbations"})
 
     n_reference: Count = 30_000
     n_per_image: Count = 20
@@ -43,17 +69,17 @@ class Mahalanobis(Metric):
     shrinkage: Fraction = 0.0
 
     def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
-        feature, label = training_features(training, classifier, self.n_reference)
+        feature, label = training_features(training, self.network(classifier), self.n_reference)
         return fit_gaussians(feature, label, self.covariance == "tied", self.shrinkage)
 
     def score(self, case: Case) -> dict[str, Tensor]:
         images = case.perturbations.scored.image[:, : self.n_per_image]
-        feature = case.classifier.feature(images.flatten(0, 1))
+        feature = self.network(case.classifier).feature(images.flatten(0, 1))
         distance = squared_distance(feature, case.reference["mean"], case.reference["whitener"])
         return {"value": distance.amin(1).view(images.shape[:2]).mean(1)}
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return min(self.n_per_image, n_perturbations - 1)
+        return min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0
 
 
 def training_features(training: Dataset, classifier: WhiteBox, n: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,33 +14,35 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.metric.base import Metric, Summary
-from pomelo_lab.metric.mahalanobis import training_features
+from pomelo_lab.metric.base import Summary
+from pomelo_lab.metric.mahalanobis import FeatureMetric, training_features
 from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)
-class Silhouette(Metric):
+class Silhouette(FeatureMetric):
     """Silhouette of two clusters, perturbed and training images, in a 2-D UMAP of the classifier's penultimate features.
 
-    Source: paper 000, section 3.1 and Fig. 4; Rousseeuw (1987). 0 = indistinguishable, 1 = separated: lower magnitude is
-        better, the table's arrow contradicts its text (black-out, the most separated, has the largest). Unstated and chosen:
-        the two labels, UMAP's default n_neighbors and min_dist, one joint embedding, as many perturbed as training points.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.1 and Fig. 4; Rousseeuw (1987). 0 = indistinguishable, 1 = separated: lower
+        magnitude is better, the table's arrow contradicts its text (black-out, the most separated, has the largest). Unstated and chosen:
+        the two labels, UMAP's default n_neighbors and min_dist, joint embeddings, as many perturbed as training points. Departures: the mean
+        over several choices of points and seeds of UMAP, since the order of similar samplers changes with the seed of one.
     Args:
         n_per_image: perturbations of each image kept as candidates, chosen at random among all but perturbation 0.
         n_points: points of each kind in the embedding; fewer when fewer exist, then of both kinds.
         space: "umap" embeds first; "feature" scores the raw features.
         n_neighbors: of UMAP; at most the number of points - 1.
         min_dist: of UMAP.
-        embedding_seed: of the choice of points and of UMAP.
+        embedding_seed: of the first choice of points and its UMAP.
+        n_embeddings: choices of points, each embedded with a seed of its own; the score is their mean.
     Shapes: score gives "feature" float32 [B,n_per_image,D]. NaN with fewer than 3 points; non-finite features are left out.
-    Cost: n_per_image features per image; UMAP takes about 20 s to import and a few to run.
+    Cost: n_per_image features per image; UMAP takes about 20 s to import and a few for each embedding.
     Random: one permutation per image ("silhouette").
     """
 
+    revision: ClassVar[int] = 2  # 1 took the image itself for one of its perturbations
     direction = "lower"
     symbol = "Sil."
-    needs = frozenset({"white_box", "perturbations"})
     random = True
 
     n_per_image: Count = 5
@@ -49,28 +51,30 @@ class Silhouette(Metric):
     n_neighbors: Count = 15
     min_dist: NonNegative = 0.1
     embedding_seed: Natural = 0
+    n_embeddings: Count = 5
 
     def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
-        return {"feature": training_features(training, classifier, self.n_points)[0]}
+        return {"feature": training_features(training, self.network(classifier), self.n_points)[0]}
 
     def score(self, case: Case) -> dict[str, Tensor]:
         images = case.perturbations.scored.image
         chosen = case.streams.permutation(case.batch.image_id, "silhouette", 1, images.shape[1])[:, 0, : self.n_per_image]
         rows = torch.arange(len(images), device=images.device)[:, None]
         picked = images[rows, chosen.to(images.device)]
-        return {"feature": case.classifier.feature(picked.flatten(0, 1)).view(*picked.shape[:2], -1)}
+        return {"feature": self.network(case.classifier).feature(picked.flatten(0, 1)).view(*picked.shape[:2], -1)}
 
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
-        perturbed, training = self.embedding(rows, reference)
+        repeats = tuple(silhouette(*self.embedding(rows, reference, k)) for k in range(self.n_embeddings))
         n_nan = int((~rows["feature"].isfinite().flatten(1).all(1)).sum())
-        return Summary(mean=silhouette(perturbed, training), std=None, n=len(rows["feature"]) - n_nan, n_nan=n_nan)
+        n = len(rows["feature"]) - n_nan
+        return Summary(mean=sum(repeats) / len(repeats), std=None, n=n, n_nan=n_nan, repeats=repeats)
 
-    def embedding(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The points that are scored (and drawn in Fig. 4)."""
-        return embedding(rows, reference, self.n_points, self.space, self.n_neighbors, self.min_dist, self.embedding_seed)
+    def embedding(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], k: int = 0) -> tuple[Tensor, Tensor]:
+        """The points of the k-th embedding, which are scored (Fig. 4 draws the first)."""
+        return embedding(rows, reference, self.n_points, self.space, self.n_neighbors, self.min_dist, self.embedding_seed + k)
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return min(self.n_per_image, n_perturbations - 1)
+        return min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0
 
 
 def embedding(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,39 +12,66 @@ from pomelo_lab.config.hints import Range
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.types import Case
 
+Repeats = Annotated[int, Range(low=2)]
+
 
 @dataclass(kw_only=True)
-class Stability(Metric):
-    """Mean L2 distance of repeated explanations to their mean, on raw segment coefficients.
+class Repeated(Metric):
+    """Compares the segment coefficients of explanations with different random numbers.
 
-    Source: paper 000, section 3.6, eq. 2, read with n = m explanations (its n is not defined). Coefficients are neither
-        rescaled nor spread to pixels. Independent U[0,1] coefficients on 70 segments and m = 5 score 2.155, the paper's random row;
-        a surrogate's coefficients are much smaller, so that row is no upper bound: `relative` compares methods of
-        different scale. Departures: none.
-    Args:
-        n_repeats: m, explanations per image, with seeds 0..m-1 whatever the job's seed.
-        relative: divide by the norm of the mean explanation (NaN when that is 0).
-    Cost: m explanations per image.
+    Args: n_repeats: m, explanations per image, with seeds 0..m-1 whatever the job's seed.
+    Cost: m explanations per image; metrics with the same m share them.
     Raises: ValueError when the explainer gives no segment coefficients, or as many differ between repeats.
     """
 
-    direction = "lower"
-    symbol = "Stab."
     needs = frozenset({"explanations"})
 
-    n_repeats: Annotated[int, Range(low=2)] = 5
-    relative: bool = False
+    n_repeats: Repeats = 5
 
     def overrides(self) -> list[dict[str, Any]]:
         return [{"seed": seed} for seed in range(self.n_repeats)]
 
+    def coefficients(self, case: Case) -> Tensor:
+        """float64 [B,m,S]."""
+        name = type(self).__name__
+        given = [explanation.extra.get("coefficient") for explanation in case.explanations]
+        if not given or any(coefficient is None for coefficient in given):
+            raise ValueError(f"metric {name} compares segment coefficients, and the explainer has no segment coefficients")
+        if len({tuple(coefficient.shape) for coefficient in given}) > 1:
+            raise ValueError(f"metric {name} needs equal segments in every repeat, got shapes {[tuple(c.shape) for c in given]}")
+        return torch.stack(given, 1).double()
+
+
+@dataclass(kw_only=True)
+class Stability(Repeated):
+    """Mean L2 distance of repeated explanations to their mean, on raw segment coefficients.
+
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.6, eq. 2, read with n = m explanations (its n is not defined). Coefficients are
+        neither rescaled nor spread to pixels. Independent U[0,1] coefficients on 70 segments and m = 5 score 2.155, the paper's random row;
+        a surrogate's coefficients are much smaller, so that row is no upper bound. A ridge penalty makes coefficients small and so looks
+        stable, however little the explanations agree: `relative` and `SeedAgreement` compare methods of different scale. Departures: none
+        at m = 5.
+    Args:
+        as_repeats: the score is what so many explanations would give: eq. 2 grows with m as sqrt((m-1)/m), since the mean lies among them.
+            None = as m explanations give it.
+        relative: divide by the norm of the mean explanation (NaN when that is 0).
+    """
+
+    revision: ClassVar[int] = 2  # 1 depended on the number of repeats
+    direction = "lower"
+    symbol = "Stab."
+
+    as_repeats: Repeats | None = 5
+    relative: bool = False
+
     def score(self, case: Case) -> dict[str, Tensor]:
-        found = [one.extra.get("coefficient") for one in case.explanations]
-        if not found or any(one is None for one in found):
-            raise ValueError("metric Stability compares segment coefficients, and the explainer has no segment coefficients")
-        if len({tuple(one.shape) for one in found}) > 1:
-            raise ValueError(f"metric Stability needs equal segments in every repeat, got shapes {[tuple(one.shape) for one in found]}")
-        coefficient = torch.stack(found, 1).double()  # [B,m,S]
+        coefficient = self.coefficients(case)
         mean = coefficient.mean(1, keepdim=True)
         value = torch.linalg.vector_norm(coefficient - mean, dim=2).mean(1)
+        value = value * (grows(self.as_repeats or self.n_repeats) / grows(self.n_repeats))
         return {"value": value / torch.linalg.vector_norm(mean[:, 0], dim=1) if self.relative else value}
+
+
+def grows(m: int) -> float:
+    """Deviation of one of m independent draws from their mean, as a share of the deviation of a draw."""
+    return ((m - 1) / m) ** 0.5

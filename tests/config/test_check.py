@@ -3,6 +3,7 @@
 import pytest
 
 from pomelo_lab.config.check import ConfigError
+from pomelo_lab.results.preset import cells
 from tests.running import config
 
 PORTRAITS = ("dataset=portraits", "dataset.label=Smiling", "metrics=none")
@@ -50,3 +51,11 @@ def test_data_that_a_judge_is_trained_on(tmp_path):
     assert problems(tmp_path, *marks) == ""
     assert f"{node}.spurious.rate must be a number in [0, 1], got 1.5" in problems(tmp_path, *marks, f"{node}.spurious.rate=1.5")
     assert f"{node}.size_pix" in problems(tmp_path, *marks, f"+{node}.size_pix=64")
+
+
+def test_features_of_a_black_box_come_from_an_embedder():
+    black_box = ["sampler=gray", "scale=smoke", "classifier=callable", "classifier.function=f:g", "classifier.num_classes=5"]
+    with pytest.raises(ConfigError, match=r"metrics.mahalanobis: Mahalanobis needs features or gradients, classifier CallableClassifier"):
+        cells("pomelo_generators", black_box)
+    (cell,) = cells("pomelo_generators", [*black_box, "+classifier@metrics.mahalanobis.embedder=resnet18"])
+    assert cell.config["metrics"]["mahalanobis"]["embedder"]["architecture"] == "resnet18"

@@ -22,7 +22,8 @@ def test_l2_against_numpy():
 
 def test_an_image_is_at_distance_0_and_similarity_1_of_itself():
     case = case_of()
-    same = Case(batch=case.batch, perturbations=Perturbations(image=Perturbations.quantize(case.batch.image.clone())[:, None].expand(-1, 2, -1, -1, -1)))
+    twice = Perturbations.quantize(case.batch.image.clone())[:, None].expand(-1, 2, -1, -1, -1)
+    same = Case(batch=case.batch, perturbations=Perturbations(image=twice))
     assert L2().score(same)["value"].tolist() == pytest.approx([0, 0, 0], abs=1e-5)
     assert SSIM().score(same)["value"].tolist() == pytest.approx([1, 1, 1], abs=1e-6)
     assert SSIM(gaussian=True).score(same)["value"].tolist() == pytest.approx([1, 1, 1], abs=1e-6)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -68,6 +70,19 @@ def test_score_is_the_mean_of_the_first_perturbations_whatever_the_batch_size():
     fitted = fit_gaussians(training.image[chosen].flatten(1), training.label[chosen])
     pixels = case.perturbations.image[2, 1:21].flatten(1).double() / 255
     assert values[0][2].item() == pytest.approx(squared_distance(pixels, **fitted).amin(1).mean().item(), rel=1e-5)
+
+
+def test_a_black_box_is_scored_in_the_features_of_another_network():
+    training, box, case = case_of()
+    embedder = TinyLinear.random(3, (3, 8, 8))
+    black_box = view(TinyLinear.random(3, (3, 8, 8), seed=4), "black_box", 16)
+    whole = []
+    for metric, asked in ((Mahalanobis(n_reference=300), box), (Mahalanobis(n_reference=300, embedder=embedder), black_box)):
+        reference = metric.fit(training, asked, Streams(0))
+        whole.append(metric.score(replace(case, classifier=asked, reference=reference))["value"])
+    assert torch.equal(*whole)  # the features of the tiny network are the pixels, whatever its weights
+    assert black_box.queries == 0 and Mahalanobis(embedder=embedder).queries((3, 8, 8), 30) == 0
+    assert "white_box" in Mahalanobis().needs and "white_box" not in Mahalanobis(embedder=embedder).needs
 
 
 def test_shrinkage_one_is_a_scaled_euclidean_distance():

@@ -42,6 +42,14 @@ def test_few_or_broken_points():
     assert (found.n, found.n_nan) == (59, 1) and math.isfinite(found.mean)
 
 
+def test_the_score_is_the_mean_over_embeddings():
+    rows, reference = clouds(0.3)
+    alone = [Silhouette(space="feature", n_points=50, embedding_seed=k, n_embeddings=1).summarize(rows, reference).mean for k in range(3)]
+    found = Silhouette(space="feature", n_points=50, n_embeddings=3).summarize(rows, reference)
+    assert len(set(alone)) == 3 and found.repeats == tuple(alone)
+    assert found.mean == pytest.approx(sum(alone) / 3, abs=1e-12)
+
+
 def test_points_are_as_many_of_each_kind_and_the_same_every_time():
     rows, reference = clouds(0.0)
     first = embedding(rows, reference, n_points=50, space="feature")
@@ -71,7 +79,7 @@ def test_score_gathers_features_of_perturbations_chosen_by_image():
 @pytest.mark.slow
 def test_umap_space():
     rows, reference = clouds(20.0)
-    metric = Silhouette()
+    metric = Silhouette(n_embeddings=1)
     found = metric.summarize(rows, reference)
     perturbed, training = metric.embedding(rows, reference)
     assert perturbed.shape == training.shape == (120, 2)

@@ -20,6 +20,15 @@ def test_the_random_row_of_the_paper():
     assert Stability().score(case_of(coefficient))["value"].mean().item() == pytest.approx(2.155, abs=0.02)
 
 
+def test_the_number_of_repeats_does_not_matter():
+    """Eq. 2 of 2, 3 or 20 explanations in the unit of five; as they stand, 2 score 0.79 times what 5 score."""
+    coefficient = torch.rand(20, 4000, 70, generator=torch.Generator().manual_seed(1))
+    score = {m: Stability(n_repeats=m).score(case_of(coefficient[:m]))["value"].mean().item() for m in (2, 3, 5, 20)}
+    assert all(value == pytest.approx(2.155, abs=0.02) for value in score.values())
+    plain = {m: Stability(n_repeats=m, as_repeats=None).score(case_of(coefficient[:m]))["value"].mean().item() for m in (2, 5)}
+    assert plain[5] == pytest.approx(score[5], rel=1e-12) and plain[2] / plain[5] == pytest.approx((1 / 2 / (4 / 5)) ** 0.5, rel=0.01)
+
+
 def test_equal_repeats_score_0_and_scale_cancels_when_relative():
     coefficient = torch.rand(5, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert Stability().score(case_of(coefficient[:1].expand(5, -1, -1)))["value"].tolist() == pytest.approx([0, 0, 0], abs=1e-12)

@@ -14,7 +14,7 @@ LIVE = ("patch_row", "removal_sheet")  # they ask a filler: see below
 MODULES = sorted(p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "across", *LIVE))
 METRICS = ("cd", "silhouette", "label_distribution", "iou", "emr", "emp", "deletion_black", "insertion_black", "deletion_blur", "insertion_blur")
 VALUES = {"l2": [1.0, 2.0], "ssim": [0.5, 0.6], "entropy_hard": [1.0, 1.5], "entropy_soft": [2.0, 2.2], "stability": [0.1, 0.2],
-          "mahalanobis": [9.0, 8.0], "mark_mass": [0.1, 0.3], "mark_effect": [0.5, 0.6]}  # fmt: skip
+          "mahalanobis": [9.0, 8.0], "mark_mass": [0.1, 0.3], "mark_effect": [0.5, 0.6], "perturbing_time": [2.0, 2.1]}  # fmt: skip
 METHODS = (("black", "lime"), ("blur", "lime"), ("ideal", "lime"), ("median", "lime"), ("none", "random"))
 
 

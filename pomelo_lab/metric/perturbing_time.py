@@ -1,0 +1,66 @@
+"""Cost: how long a sampler takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count
+from pomelo_lab.metric.base import Metric, Summary
+from pomelo_lab.sampler.base import Sampler
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class PerturbingTime(Metric):
+    """Wall time of the job's sampler for 1,000 perturbed images, perturbing anew: no stored perturbation is used.
+
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.7 and Fig. 10. Departures: the median of several runs after one that does not
+        count; the images of one run share what a sampler does once per image (an inversion), as they do for an explanation.
+    Args:
+        sampler: left out of the config it is the job's.
+        n_perturbed: perturbed images per image and run; the image itself is not counted.
+        n_repeats: runs that are timed.
+        machine: a name of the machine that tells its times from those of another that shares the outputs.
+    Shapes: score gives "seconds" [B,n_repeats], of 1,000 perturbed images. The summary's repeats are the runs.
+    Cost: 1 + n_repeats times the perturbations.
+    """
+
+    direction = "lower"
+    unit = "s"
+    symbol = "s / 1,000"
+    needs = frozenset({"segments"})
+    random = True
+
+    sampler: Sampler
+    n_perturbed: Count = 1000
+    n_repeats: Count = 5
+    machine: str = "here"
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        n_images, seconds = len(case.batch), []
+        for _ in range(1 + self.n_repeats):
+            synchronize(case.batch.image.device)
+            start = time.perf_counter()
+            self.sampler.perturb(case.batch, case.segments, 1 + self.n_perturbed, case.streams)
+            synchronize(case.batch.image.device)
+            seconds.append(1000 * (time.perf_counter() - start) / (n_images * self.n_perturbed))
+        return {"seconds": torch.tensor(seconds[1:], dtype=torch.float64).expand(n_images, -1).contiguous()}
+
+    def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
+        runs = tuple(rows["seconds"].mean(0).tolist())
+        return Summary(mean=statistics.median(runs), std=None, n=len(rows["seconds"]), repeats=runs)
+
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        return (1 + self.n_repeats) * self.sampler.evaluations(1 + self.n_perturbed)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for what an accelerator still computes."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
