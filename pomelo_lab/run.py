@@ -6,30 +6,48 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
-from pomelo_lab.config.check import ConfigError, checked
+from pomelo_lab.config.check import ConfigError, NotForThisData, checked
 from pomelo_lab.config.entry import CONF, command
 from pomelo_lab.config.schema import register
+from pomelo_lab.results.callback import SKIPPED, after_failure, nothing_built, search_path
 
 register()
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="run")
-def main(cfg: DictConfig) -> None:
-    """The Hydra entry point of one job."""
-    config = checked(cfg)
+def main(cfg: DictConfig) -> str | None:
+    """The Hydra entry point of one job. Returns SKIPPED for a cell that the data set cannot build."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     choices = {role: name for role, name in HydraConfig.get().runtime.choices.items() if "/" not in role and "@" not in role}
     try:
-        run({**config, "choices": choices})
+        config = checked(cfg)
+    except NotForThisData as error:  # a cell of a grid that this data set does not have; asked for by itself it is an error
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        print(f"skipped: {cell_name(error.lacking, choices)}: {error.reason}", file=sys.stderr)
+        return SKIPPED
+    for name, reason in config.get("left_out", {}).items():
+        print(f"left out: metrics.{name}: {reason}", file=sys.stderr)
+    try:
+        run({**config, "choices": choices, "search_path": search_path(HydraConfig.get())})
     except (ValueError, OSError) as error:  # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
         raise ConfigError(f"{error}") from error
+    return None
+
+
+def cell_name(lacking: Mapping[str, str], choices: Mapping[str, str]) -> str:
+    """The row of a grid, or the components that cannot be built: "sampler=ideal"."""
+    roles = ["row"] if choices.get("row") else [role for role in choices if any(owner.partition(".")[0] == role for owner in lacking)]
+    return " ".join(f"{role}={choices[role]}" for role in roles)
 
 
 def run(config: dict[str, Any]) -> Path | None:
@@ -69,7 +87,13 @@ def run(config: dict[str, Any]) -> Path | None:
 
 def cli() -> None:
     """The installed command `pomelo-lab`."""
-    command(main)
+    try:
+        command(main)
+    except (SystemExit, Exception):  # a job of a grid failed: the others are done
+        after_failure()
+        raise
+    if nothing_built():
+        sys.exit("no cell of this grid can be built on this data set")
 
 
 if __name__ == "__main__":

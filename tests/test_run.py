@@ -133,16 +133,47 @@ def test_a_users_own_component_runs_from_outside(tmp_path):
         "    def base(self, image, streams, image_ids, segments):\n"
         "        return image.new_tensor([self.red, 0, 0])[:, None, None].expand_as(image)\n"
     )
-    conf = tmp_path / "conf" / "sampler"
-    conf.mkdir(parents=True)
-    (conf / "red.yaml").write_text("_target_: mine.RedSampler\nred: 0.9\n")
-    import os
-
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = own_conf(tmp_path, red="_target_: mine.RedSampler\nred: 0.9\n")
     found = command(tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", env=environment)
     assert found.returncode == 0, found.stderr
     wrong = command(tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", "+sampler.rad=1", env=environment)
     assert wrong.returncode == 1 and "sampler.rad is unknown to RedSampler, did you mean 'red'?" in wrong.stderr
+
+
+def own_conf(tmp_path, **samplers):
+    """A config folder with samplers, and the environment in which `mine` can be imported."""
+    import os
+
+    conf = tmp_path / "conf" / "sampler"
+    conf.mkdir(parents=True)
+    for name, text in samplers.items():
+        (conf / f"{name}.yaml").write_text(text)
+    return {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+
+@pytest.mark.slow
+def test_a_grid_shows_its_table_whatever_happened_to_some_cells(tmp_path):
+    """One cell runs, one fails, one cannot be built on this data: the table names the last two, and the exit code tells of the failure."""
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from pomelo_lab.sampler.base import BaseImageFiller\n\n\n"
+        "@dataclass(kw_only=True)\nclass RedSampler(BaseImageFiller):\n"
+        '    """Red, until there is no paint."""\n\n'
+        "    red: float = 1.0\n\n"
+        "    def base(self, image, streams, image_ids, segments):\n"
+        "        if not self.red:\n            raise ValueError('sampler.red is out of paint')\n"
+        "        return (0 * image).add(self.red)\n"
+    )
+    target = "_target_: mine.RedSampler\nred: "
+    environment = own_conf(tmp_path, red=f"{target}0.9\n", dry=f"{target}0.0\n")
+    small = ("dataset=digits", "dataset.size_px=16", "classifier.weights=null", "scale=smoke", "tracking=none", "n_images=2")
+    grid = ("-m", "--config-dir", str(tmp_path / "conf"), "experiment=pomelo_table1", *small, "~metrics.silhouette", "~metrics.mahalanobis")
+    failed = command(tmp_path / "out", *grid, "sampler=red,dry,ideal", tiny=False, env=environment)
+    assert failed.returncode != 0 and "skipped: sampler=ideal: needs Portraits, not Digits" in failed.stderr
+    assert "failed: sampler=dry: ValueError: sampler.red is out of paint" in failed.stdout and "1 of 2 jobs done, 1 failed" in failed.stdout
+    assert "not on this data (–): sampler=ideal: needs Portraits, not Digits" in failed.stdout and "does not exist" not in failed.stderr
+    whole = command(tmp_path / "out", *grid, "sampler=red,ideal", tiny=False, env=environment)
+    assert whole.returncode == 0 and "1 of 1 jobs done" in whole.stdout, whole.stderr
 
 
 def test_masks_of_a_folder_are_read(tmp_path):

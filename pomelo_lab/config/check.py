@@ -9,11 +9,28 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pomelo_lab.config.problem import Problem, lacks
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems
 
 
 class ConfigError(CompactHydraException):
     """A config that cannot run. Its text lists every problem: key, value, what was expected."""
+
+
+class NotForThisData(ConfigError):
+    """A config that is right but for its data set, which cannot give what some of its components need.
+
+    Args: config: resolved. lacking: role of the component -> what the data set lacks ("needs Portraits, not CelebA").
+    """
+
+    def __init__(self, text: str, config: Mapping[str, Any], lacking: Mapping[str, str]) -> None:
+        super().__init__(text)
+        self.config, self.lacking = config, lacking
+
+    @property
+    def reason(self) -> str:
+        """In one line."""
+        return "; ".join(dict.fromkeys(self.lacking.values()))
 
 
 ROLES = {
@@ -37,13 +54,34 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config of a run. Raises ConfigError with every problem in one message."""
+    """The resolved config of a run. Raises ConfigError with every problem in one message, NotForThisData where the data set alone is to blame.
+
+    The suite of a paper's table was not chosen for this data set: metrics that it cannot give are left out, and named under `left_out`.
+    """
     config = resolved(cfg)
     found = problems(config)
+    if config.get("paper_table"):
+        config, found = without_metrics(config, found)
+    if not found and config.get("left_out") and not any((config.get("metrics") or {}).values()):
+        text = "; ".join(f"metrics.{name}: {reason}" for name, reason in config["left_out"].items())
+        raise NotForThisData(f"no metric is left: {text}", config, {f"metrics.{name}": reason for name, reason in config["left_out"].items()})
     if found:
         head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
-        raise ConfigError(f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in found))
+        text = f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in found)
+        if all(map(lacks, found)):
+            raise NotForThisData(text, config, {problem.owner: problem.lacks for problem in found})
+        raise ConfigError(text)
     return config
+
+
+def without_metrics(config: dict[str, Any], found: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The config without the metrics that its data set cannot give, and what else is wrong with it."""
+    left_out: dict[str, str] = {}
+    while names := {p.owner.partition(".")[2].partition(".")[0]: p.lacks for p in found if lacks(p) and p.owner.startswith("metrics.")}:
+        left_out |= names
+        config = {**config, "metrics": {k: None if k in names else node for k, node in config["metrics"].items()}, "left_out": left_out}
+        found = problems(config)
+    return config, found
 
 
 def problems(config: Mapping[str, Any]) -> list[str]:
@@ -112,7 +150,8 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
         for feature in sorted(asked & {"masks", "attributes", "factors", "boxes"}):
             if feature not in offers:
                 drop = f"; drop it with ~{key}" if "." in key else ""
-                found.append(f"{key}: {name} needs {feature}, dataset {names['dataset']} has none{drop}")
+                text = f"{key}: {name} needs {feature}, dataset {names['dataset']} has none{drop}"
+                found.append(Problem(text, key, f"needs {feature}, {names['dataset']} has none"))
         if asked & {"white_box"} and classifier.access != "white_box":
             found.append(f"{key}: {name} needs features or gradients, classifier {names['classifier']} is a black box")
         if "perturbations" in asked and not config.get("sampler"):
@@ -130,7 +169,10 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
             continue
         metric = locate(node["_target_"])
         require(f"metrics.{name}", metric.needed(node), metric.__name__)
-        found += [f"metrics.{name}.{text}; drop it with ~metrics.{name}" for text in metric.dataset_problems({**defaults(metric), **node}, dataset)]
+        found += [
+            Problem(f"metrics.{name}.{text}; drop it with ~metrics.{name}", f"metrics.{name}", text)
+            for text in metric.dataset_problems({**defaults(metric), **node}, dataset)
+        ]
         if {"explanation", "explanations"} & metric.needs and not explains:
             found.append(f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with ~metrics.{name}")
         if "perturbations" in metric.needs and "perturbations" not in explainer.uses:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _checkout = Path(__file__).resolve().parents[2]
@@ -26,6 +26,23 @@ def command(main: Callable[[], None], config_name: str = "run") -> None:
         raise
 
 
+def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The config folders that a command line names beside ours (`--config-dir DIR`, `-cd DIR`), and its other arguments."""
+    folders, rest, words = [], [], iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folders.append(str(Path(value if equals else next(words, "")).resolve()))
+        else:
+            rest.append(word)
+    return folders, rest
+
+
+def search_path(folders: Sequence[str]) -> list[str]:
+    """The override that adds config folders; nothing for none."""
+    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+
+
 def suggestions(arguments: list[str], config_name: str = "run") -> list[str]:
     """"did you mean" for override keys that no config has, and for group choices without a file."""
     from hydra import compose, initialize_config_dir
@@ -34,9 +51,10 @@ def suggestions(arguments: list[str], config_name: str = "run") -> list[str]:
 
     from pomelo_lab.config.signature import did_you_mean
 
+    folders, arguments = config_folders(arguments)
     overrides = [a.lstrip("+~") for a in arguments if "=" in a and not a.startswith("-")]
     groups = {str(p.relative_to(CONF)) for p in Path(CONF).rglob("*") if p.is_dir()}
-    choices = {g: [p.stem for p in Path(CONF, g).glob("*.yaml")] for g in groups}
+    choices = {g: [p.stem for folder in (CONF, *folders) for p in Path(folder, g).glob("*.yaml")] for g in groups}
     found, chosen = [], []
     for text in overrides:
         key, _, value = text.partition("=")
@@ -49,7 +67,7 @@ def suggestions(arguments: list[str], config_name: str = "run") -> list[str]:
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(CONF, version_base="1.3"):
-            config = compose(config_name, overrides=chosen)
+            config = compose(config_name, overrides=[*search_path(folders), *chosen])
         for text in overrides:
             key = text.partition("=")[0]
             if key in groups or "@" in key or "/" in key or key.startswith("hydra."):

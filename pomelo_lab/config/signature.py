@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pomelo_lab.config.hints import Later, Local, Range, Weights
+from pomelo_lab.config.problem import Problem
 
 MISSING = "???"
 
@@ -185,7 +186,9 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
             if supplier is None:
                 found.append(f"{key}.{name} is missing: expected a {role.__name__}")
             elif not issubclass(supplier, role):
-                found.append(f"{key}.{name} needs a {role.__name__}, the job has {supplier.__name__}{why_not(role)}")
+                text = f"{key}.{name} needs a {role.__name__}, the job has {supplier.__name__}{why_not(role)}"
+                lacks = f"needs {role.__name__}, not {supplier.__name__}" if role_of(role) == "dataset" else ""
+                found.append(Problem(text, key, lacks))
         elif name not in given or given[name] == MISSING:
             found.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
     found += value_problems(target, {n: v for n, v in given.items() if n in known and v != MISSING}, key, injectable)
@@ -227,6 +230,8 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
     if origin in (typing.Union, types.UnionType):
         if any(not type_problems(value, choice, key, injectable) for choice in args):
             return []
+        if isinstance(value, Mapping) and "_target_" in value and (component := injected_role(hint)) is not None:
+            return type_problems(value, component, key, injectable)
         ranged = [p for choice in args for p in type_problems(value, choice, key, injectable) if "must be " in p and "expected" not in p]
         return ranged[:1] or [f"{key} must be {describe(hint)}, got {value!r}"]
     if origin is typing.Literal:

@@ -59,7 +59,7 @@ def matched(cells: Sequence[Cell], among: Sequence[Cell]) -> list[Cell]:
             key = digest(cell.config["dataset"])
             common[key] = common[key] & found if key in common else found
     return [
-        MatchedCell(cell.choices, cell.point, cell.config, common[key])
+        MatchedCell(cell.choices, cell.point, cell.config, common=common[key])
         if cell.state == "done" and (key := digest(cell.config["dataset"])) in common
         else cell
         for cell in cells

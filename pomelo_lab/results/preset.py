@@ -18,11 +18,18 @@ class Cell:
     """One job of a preset.
 
     choices: group -> chosen name ("sampler" -> "black"); point: the swept overrides of this cell; config: resolved.
+    lacks: why the data set cannot build it ("needs Portraits, not CelebA"), "" where it can.
     """
 
     choices: dict[str, str]
     point: dict[str, str]
     config: dict[str, Any]
+    lacks: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its point of the grid."""
+        return " ".join(f"{key}={value}" for key, value in self.point.items())
 
     @cached_property
     def job(self) -> Any:
@@ -36,7 +43,7 @@ class Cell:
         """The score folder, or None when a network has no weights yet (then nothing can be done)."""
         from pomelo_lab.weights import has_weights
 
-        if not all(has_weights(node, self.config["dataset"], self.config["paths"]["outputs"]) for node in networks(self.config)):
+        if self.lacks or not all(has_weights(node, self.config["dataset"], self.config["paths"]["outputs"]) for node in networks(self.config)):
             return None
         return self.job.store.folder("score", self.job.fingerprint)
 
@@ -46,8 +53,8 @@ class Cell:
 
     @property
     def state(self) -> str:
-        """"done", "running", "failed" or "missing"."""
-        return self.status.get("state", "missing")
+        """"done", "running", "failed", "missing", or "skipped" where the data set cannot build it."""
+        return "skipped" if self.lacks else self.status.get("state", "missing")
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -62,7 +69,7 @@ class Cell:
 
 
 def cells(experiment: str, overrides: Sequence[str] = ()) -> list[Cell]:
-    """Every job that `python -m pomelo_lab.run -m experiment=<experiment> <overrides>` runs, in its order.
+    """Every job that `python -m pomelo_lab.run -m experiment=<experiment> <overrides>` runs or skips, in its order.
 
     Raises: ConfigError for a preset or override that does not exist.
     """
@@ -70,7 +77,7 @@ def cells(experiment: str, overrides: Sequence[str] = ()) -> list[Cell]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from pomelo_lab.config.check import checked
+    from pomelo_lab.config.check import NotForThisData, checked
     from pomelo_lab.config.schema import register
 
     register()
@@ -93,7 +100,12 @@ def cells(experiment: str, overrides: Sequence[str] = ()) -> list[Cell]:
                 config = compose("run", overrides=[f"experiment={experiment}", *no_sweeps(overrides), *here], return_hydra_config=True)
                 names = {g: n for g, n in config.hydra.runtime.choices.items() if "/" not in g and "@" not in g and n}
                 plain = {key: config[key] for key in config if key != "hydra"}
-                found.append(Cell(names, dict(point), {**checked(type(config)(plain)), "choices": names}))
+                lacks = ""
+                try:
+                    resolved = checked(type(config)(plain))
+                except NotForThisData as error:
+                    resolved, lacks = error.config, error.reason
+                found.append(Cell(names, dict(point), {**resolved, "choices": names}, lacks))
     finally:
         GlobalHydra.instance().clear()
         if before is not None:

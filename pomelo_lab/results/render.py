@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +22,7 @@ ARROW = {"higher": "↑", "lower": "↓", None: ""}
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
 STATE = {"missing": "missing", "not built": "–", "not scored": "–", "undefined": "undefined", "failed": "failed"}
-STATE |= {"not applicable": "n/a", "running": "running", "interrupted": "interrupted"}
+STATE |= {"not applicable": "n/a", "skipped": "–", "running": "running", "interrupted": "interrupted"}
 
 
 def number(entry: Entry, column: Column, images: int = 0, compact: bool = False, spread: str = "std") -> str:
@@ -65,7 +66,8 @@ def what(table: Table, compact: bool = False) -> str:
 
 def jobs(table: Table) -> str:
     """"7 of 9 jobs done, 1 failed, 1 missing"."""
-    total, rest = sum(table.states.values()), {k: v for k, v in table.states.items() if k != "done"}
+    rest = {k: v for k, v in table.states.items() if k not in ("done", "skipped")}
+    total = sum(v for k, v in table.states.items() if k != "skipped")
     text = f"{table.states.get('done', 0)} of {total} jobs done" + "".join(f", {v} {k}" for k, v in sorted(rest.items()))
     return text + (f"; continue: {table.command}" if rest else "")
 
@@ -87,7 +89,7 @@ def terminal(table: Table, console: Any) -> None:
         console.print(Text(f"  {note}", style="bright_black"))
     if table.verdicts:
         claims(table, console)
-    console.print(jobs(table), highlight=False, soft_wrap=True, style="" if table.complete else "yellow")
+    console.print(jobs(table), highlight=False, markup=False, soft_wrap=True, style="" if table.complete else "yellow")
 
 
 def too_wide(grid: Any, console: Any) -> bool:
@@ -134,7 +136,7 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
 
     shown = [table.entry(row, c) for c in columns]
     paper = any(e.printed for e in shown)
-    empty = all(e.state in ("missing", "not built") for e in shown)
+    empty = all(e.state in ("missing", "not built", "skipped") for e in shown)
     values = []
     for entry, column in zip(shown, columns, strict=True):
         plain = "red" if entry.state in ("failed", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"
@@ -175,12 +177,12 @@ def claims(table: Table, console: Any) -> None:
 def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
     """No cell at the asked scale: what there is instead, and the command."""
     head = f"{table.published.id}: nothing done at scale={table.scale} ({jobs(table).partition(';')[0]})"
-    console.print(head, highlight=False, soft_wrap=True)
+    console.print(head, highlight=False, markup=False, soft_wrap=True)
     for scale, done, total in others:
         rest = [o for o in table.overrides if not o.startswith("scale=")]
-        shown = " ".join(["python scripts/table.py", table.published.id, f"scale={scale}", *rest])
-        console.print(f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, soft_wrap=True)
-    console.print(f"  compute it: {table.command}", highlight=False, soft_wrap=True)
+        shown = " ".join(["python scripts/table.py", table.published.id, f"scale={scale}", *map(shlex.quote, rest)])
+        console.print(f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"  compute it: {table.command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def write(table: Table, folder: Path) -> None:

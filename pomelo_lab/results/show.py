@@ -41,7 +41,7 @@ def show(table: str, overrides: Sequence[str] = (), figures: bool = True, consol
     outputs = Path(found[0].config["paths"]["outputs"])
     folder = outputs / "tables" / table / (folder_name(made.scale, overrides) + (",matched" if common else ""))
     render.write(made, folder)
-    console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False)
+    console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False, markup=False)
     if one.figure and figures:
         path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides))
         console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
@@ -66,30 +66,33 @@ def other_scales(table: str, overrides: Sequence[str]) -> list[tuple[str, int, i
 
     out = []
     for scale in sorted(p.stem for p in Path(CONF, "scale").glob("*.yaml")):
-        found = cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"])
+        found = [c for c in cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"]) if not c.lacks]
         if done := sum(c.state == "done" for c in found):
             out.append((scale, done, len(found)))
     return out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/table.py <id> [--matched] [overrides]`."""
+    """`python scripts/table.py <id> [--matched] [--config-dir DIR] [overrides]`."""
     from hydra.errors import HydraException
 
+    from pomelo_lab.config.entry import config_folders, search_path
     from pomelo_lab.results.published import everything
 
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
     common = "--matched" in arguments
     arguments = [a for a in arguments if a != "--matched"]
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
-        print("usage: python scripts/table.py <id> [--matched] [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
+        print("usage: python scripts/table.py <id> [--matched] [--config-dir DIR] [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
         for one in everything().values():
             print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
         return 2
     try:
-        return 0 if show(arguments[0], arguments[1:], common=common) else 1
+        return 0 if show(arguments[0], [*search_path(folders), *arguments[1:]], common=common) else 1
     except (KeyError, HydraException) as error:
         print(error.args[0] if error.args else error, file=sys.stderr)
+        if "Could not find" in str(error) and not folders:
+            print("components of your own: --config-dir DIR, as for the run", file=sys.stderr)
         return 2
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pomelo_lab.results.preset import Cell
 
-STYLE = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "missing": "bright_black"}
+STYLE = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "missing": "bright_black", "skipped": "bright_black"}
 
 
 def state(cell: Cell) -> str:
@@ -28,6 +29,8 @@ def state(cell: Cell) -> str:
 
 def detail(cell: Cell) -> str:
     """The failure in one line, or what a finished job cost."""
+    if cell.lacks:
+        return cell.lacks
     status = cell.status
     if error := status.get("error"):
         lines = [line for line in error.strip().splitlines() if line and not line.startswith((" ", "\t"))]
@@ -41,7 +44,7 @@ def detail(cell: Cell) -> str:
 
 
 def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) -> bool:
-    """Print one line per job. Returns whether all are done."""
+    """Print one line per job. Returns whether all that the data set can build are done."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -53,16 +56,15 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
     states = [state(cell) for cell in found]
     grid = Table(box=None, padding=(0, 1), show_header=False)
     for cell, now in zip(found, states, strict=True):
-        name = " ".join(f"{key}={value}" for key, value in cell.point.items()) or experiment
-        grid.add_row(Text(now, style=STYLE.get(now, "")), name, Text(detail(cell), overflow="fold"))
+        grid.add_row(Text(now, style=STYLE.get(now, "")), cell.name or experiment, Text(detail(cell), overflow="fold"))
     console.print(grid)
     counts = ", ".join(f"{states.count(s)} {s}" for s in STYLE if s in states)
     console.print(f"{experiment}: {counts}", highlight=False)
-    if missing := [c for c, s in zip(found, states, strict=True) if s != "done"]:
-        command = " ".join(["python -m pomelo_lab.run -m", f"experiment={experiment}", *overrides])
-        console.print(f"continue (finished jobs are skipped): {command}", highlight=False, soft_wrap=True)
-        one = " ".join(["python -m pomelo_lab.run", f"experiment={experiment}", *overrides_of(missing[0], overrides)])
-        console.print(f"one alone:  {one}", highlight=False, soft_wrap=True)
+    if missing := [c for c, s in zip(found, states, strict=True) if s not in ("done", "skipped")]:
+        command = " ".join(["python -m pomelo_lab.run -m", f"experiment={experiment}", *map(shlex.quote, overrides)])
+        console.print(f"continue (finished jobs are skipped): {command}", highlight=False, markup=False, soft_wrap=True)
+        one = " ".join(["python -m pomelo_lab.run", f"experiment={experiment}", *map(shlex.quote, overrides_of(missing[0], overrides))])
+        console.print(f"one alone:  {one}", highlight=False, markup=False, soft_wrap=True)
     return not missing
 
 
@@ -74,20 +76,20 @@ def overrides_of(cell: Cell, overrides: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/status.py <experiment> [overrides]`."""
+    """`python scripts/status.py <experiment> [--config-dir DIR] [overrides]`."""
     from pathlib import Path
 
     from hydra.errors import HydraException
 
-    from pomelo_lab.config.entry import CONF
+    from pomelo_lab.config.entry import CONF, config_folders, search_path
 
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
         names = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
-        print(f"usage: python scripts/status.py <experiment> [overrides]\nexperiments: {', '.join(names)}", file=sys.stderr)
+        print(f"usage: python scripts/status.py <experiment> [--config-dir DIR] [overrides]\nexperiments: {', '.join(names)}", file=sys.stderr)
         return 2
     try:
-        return 0 if show(arguments[0], arguments[1:]) else 1
+        return 0 if show(arguments[0], [*search_path(folders), *arguments[1:]]) else 1
     except HydraException as error:
         print(error, file=sys.stderr)
         return 2

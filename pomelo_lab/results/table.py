@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pomelo_lab.results.evidence import COSTS, cell_sample, mean_of, sample, std
 from pomelo_lab.results.marks import METHODS, Mark, marks
 from pomelo_lab.results.preset import Cell
 from pomelo_lab.results.published import Column, Published, Row
-from pomelo_lab.results.status import state
+from pomelo_lab.results.status import detail, state
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Entry:
     """One number of ours beside the printed one.
 
     state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the job leaves this metric
-        out); "missing", "running", "interrupted", "failed"; "not built" (the row's component does not exist in this version).
+        out); "missing", "running", "interrupted", "failed"; "skipped" (the data set cannot build it); "not built" (the row's component does not
+        exist in this version).
     repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats over the repeats' means.
     """
 
@@ -58,6 +60,7 @@ class Table:
     states: Mapping[str, int]  # jobs by state
     overrides: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
+    remarks: tuple[str, ...] = ()  # on jobs: failed, skipped, metrics left out
 
     def symbols(self, row: Row) -> str:
         """The marks of a row, "" for none."""
@@ -66,14 +69,14 @@ class Table:
     @property
     def command(self) -> str:
         """What computes the missing cells."""
-        return " ".join(["python -m pomelo_lab.run -m", f"experiment={self.published.id}", *self.overrides])
+        return " ".join(["python -m pomelo_lab.run -m", f"experiment={self.published.id}", *map(shlex.quote, self.overrides)])
 
     def entry(self, row: Row, column: Column) -> Entry:
         return self.entries[row.key, column.metric]
 
     @property
     def complete(self) -> bool:
-        return set(self.states) <= {"done"}
+        return set(self.states) <= {"done", "skipped"}
 
     def notes(self) -> list[str]:
         """What a reader has to know beside the numbers."""
@@ -89,7 +92,7 @@ class Table:
             nan = {r.label: self.entry(r, c).n_nan for r in self.rows if self.entry(r, c).n_nan}
             if nan:
                 out.append(f"{c.symbol}: no finite value, left out: " + ", ".join(f"{k} {v} images" for k, v in nan.items()))
-        return out + list(self.published.notes)
+        return [*out, *self.published.notes, *self.remarks]
 
     def row_state(self, row: Row) -> str:
         found = {self.entry(row, c).state for c in self.columns}
@@ -133,7 +136,20 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
         states={one: list(now.values()).count(one) for one in dict.fromkeys(now.values())},
         overrides=tuple(overrides),
         marks=marks(table, rows, values, better),
+        remarks=tuple(remarks(cells, now)),
     )
+
+
+def remarks(cells: Sequence[Cell], now: Mapping[int, str]) -> list[str]:
+    """Which jobs failed, and why; which rows and metrics the data set does not allow."""
+    out = [f"failed: {c.name}: {detail(c)}".rstrip(": ") for c in cells if now[id(c)] == "failed"]
+    reasons: dict[str, list[str]] = {}
+    for c in cells:
+        if now[id(c)] == "skipped":
+            reasons.setdefault(c.lacks, []).append(c.name)
+    out += [f"not on this data (–): {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    dropped = {name: reason for c in cells for name, reason in c.config.get("left_out", {}).items()}
+    return out + [f"not scored on this data: {name}: {reason}" for name, reason in dropped.items()]
 
 
 def wanted(column: Column, table: Published, finished: Sequence[Cell]) -> bool:
@@ -208,7 +224,7 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
     """One entry of the table. states: of all jobs of the row; done: its finished ones."""
     printed = row.values.get(column.metric)
     if not done:
-        worst = next((s for s in ("failed", "interrupted", "running") if s in states), "missing")
+        worst = next((s for s in ("failed", "interrupted", "running", "missing", "skipped") if s in states), "missing")
         return Entry("not built" if not states and not_built(row) else worst, printed=printed)
     found = values(row.key, column.metric)
     if any((c.summary.get(column.metric, {}).get("details") or {}).get("applies") == 0 for c in done) and (found is None or not found.value):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomelo_lab.config.check import ConfigError
+from pomelo_lab.config.check import ConfigError, NotForThisData
 from pomelo_lab.results.preset import cells
 from tests.running import config
 
@@ -16,6 +16,31 @@ def problems(tmp_path, *overrides) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def test_what_only_the_data_lacks_is_told_apart_from_mistakes(tmp_path):
+    """A cell of a grid that another data set could build, against a config that is wrong on every data set."""
+    with pytest.raises(NotForThisData, match="sampler.dataset needs a Portraits, the job has Digits") as ideal:
+        config(tmp_path, "sampler=ideal")
+    assert ideal.value.reason == "needs Portraits, not Digits" and set(ideal.value.lacking) == {"sampler"}
+    with pytest.raises(NotForThisData) as masks:
+        config(tmp_path, "explainer=ideal_mask", "metrics=none")
+    assert masks.value.reason == "needs masks, Digits has none"
+    with pytest.raises(ConfigError) as both:
+        config(tmp_path, "sampler=ideal", "n_images=0")
+    assert not isinstance(both.value, NotForThisData) and "2 problems" in str(both.value)
+
+
+def test_a_papers_suite_leaves_out_what_the_data_cannot_give(tmp_path):
+    """A metric that a user asked for is refused; the suite of a published table was not chosen for this data set."""
+    asked = ("metrics=explanation", "sampler=gray", "explainer=lime")
+    with pytest.raises(NotForThisData, match="IoU needs masks"):
+        config(tmp_path, *asked)
+    made = config(tmp_path, *asked, "paper_table=pomelo_table2")
+    assert made["metrics"]["iou"] is None and made["left_out"]["iou"] == "needs masks, Digits has none"
+    assert any(made["metrics"].values()) and "left_out" not in config(tmp_path, "paper_table=pomelo_table2")
+    with pytest.raises(NotForThisData, match="no metric is left: metrics.localization: needs boxes"):
+        config(tmp_path, "metrics=localization", "metrics.degenerate=null", "paper_table=agarwal_table2")
 
 
 @pytest.mark.parametrize("column", ["Smiling", "${dataset.label}", "3 classifier.n_outputs=7"])

@@ -8,7 +8,10 @@ from typing import Literal
 import pytest
 
 from pomelo_lab.config.hints import Count, Fraction, Positive
+from pomelo_lab.config.problem import lacks
 from pomelo_lab.config.signature import Component, describe, node_problems, role_of
+from pomelo_lab.dataset.digits import Digits
+from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.sampler.base import Filler, Sampler
 
 HERE = "tests.config.test_signature"
@@ -78,6 +81,25 @@ def test_a_missing_filler_is_supplied_by_the_job_or_named():
     assert node_problems(node("Holder"), "w", None, (GraySampler,)) == []
     assert "needs a Filler, the job has ReferenceSampler" in node_problems(node("Holder"), "w", None, (ReferenceSampler,))[0]
     assert node_problems(node("Holder"), "w") == ["w.filler is missing: expected a Filler"]
+
+
+@dataclass(kw_only=True)
+class OfPortraits(Component):
+    dataset: Portraits
+
+
+@dataclass(kw_only=True)
+class MaybeHolder(Component):
+    inner: OfPortraits | None = None
+
+
+def test_an_inner_component_says_what_the_data_lacks():
+    """Also where the argument may be null: else the whole node was quoted as being of a wrong type."""
+    (problem,) = node_problems(node("MaybeHolder", inner=node("OfPortraits")), "w", injectable=(Digits,))
+    assert problem == "w.inner.dataset needs a Portraits, the job has Digits"
+    assert (problem.owner, lacks(problem)) == ("w.inner", "needs Portraits, not Digits")
+    (wrong,) = node_problems(node("Holder", filler=node("Widget", size=1)), "w", injectable=(Digits,))
+    assert not lacks(wrong)
 
 
 def test_python_users_get_the_same_rules():

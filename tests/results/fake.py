@@ -28,6 +28,11 @@ class FakeCell:
     status: dict[str, Any] = field(default_factory=dict)
     job: Any = None
     folder: Path | None = None
+    lacks: str = ""
+
+    @property
+    def name(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.point.items())
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -1,10 +1,57 @@
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from pomelo_lab.results.callback import PrintTable, is_table, split
+from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, is_table, nothing_built, split
 
 
-def config(overrides, dry_run=False):
-    return OmegaConf.create({"dry_run": dry_run, "seed": 3, "hydra": {"overrides": {"task": overrides}}})
+def config(overrides, dry_run=False, sources=()):
+    hydra = {"overrides": {"task": overrides}, "runtime": {"config_sources": list(sources)}}
+    return OmegaConf.create({"dry_run": dry_run, "seed": 3, "hydra": hydra})
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    calls = []
+    monkeypatch.setattr("pomelo_lab.results.show.show", lambda *a: calls.append(a))
+    yield calls
+    PrintTable.unfinished, PrintTable.built, PrintTable.skipped = None, 0, 0
+
+
+def ended(status, value):
+    return JobReturn(overrides=["sampler=blur"], status=status, _return_value=value)
+
+
+def test_a_grid_with_a_failed_job_still_shows_its_table_and_names_the_job(asked, capsys):
+    """Hydra raises after the last job and never says that the grid ended."""
+    grid = PrintTable()
+    grid.on_multirun_start(config(["experiment=pomelo_table1"]))
+    grid.on_job_end(None, ended(JobStatus.FAILED, ValueError("no paint")))
+    assert "failed: sampler=blur: ValueError: no paint" in capsys.readouterr().err and asked == []
+    after_failure()
+    after_failure()
+    assert asked == [("pomelo_table1", [])], "once"
+
+
+def test_single_jobs_and_ended_grids_have_no_table_left(asked):
+    after_failure()
+    PrintTable().on_job_end(None, ended(JobStatus.COMPLETED, SKIPPED))
+    assert asked == [] and not nothing_built()
+
+
+@pytest.mark.parametrize(("results", "nothing"), [([SKIPPED], True), ([SKIPPED, None], False), ([None], False)])
+def test_a_grid_that_skipped_every_cell_built_nothing(asked, results, nothing):
+    grid = PrintTable()
+    grid.on_multirun_start(config([]))
+    for value in results:
+        grid.on_job_end(None, ended(JobStatus.COMPLETED, value))
+    assert nothing_built() is nothing
+
+
+def test_the_table_is_composed_from_the_config_folders_of_the_run(asked):
+    sources = [{"path": p, "schema": "file", "provider": v} for p, v in (("/ours", "main"), ("/mine", "command-line"))]
+    PrintTable().on_multirun_end(config(["experiment=pomelo_table1", "sampler=red"], sources=sources))
+    assert asked == [("pomelo_table1", ["hydra.searchpath=[file:///mine]", "sampler=red"])]
 
 
 def test_split_finds_presets_by_name_list_and_glob():
