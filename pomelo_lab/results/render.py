@@ -31,6 +31,8 @@ def number(entry: Entry, column: Column, images: int = 0, compact: bool = False,
         return STATE[entry.state]
     wide = entry.spread(spread)
     text = f"{entry.mean:.{column.digits}f}" + (f" ± {wide:.{column.digits}f}" if wide is not None and not compact else "")
+    if entry.interval and not compact:
+        text += f" [{entry.interval[0]:.{column.digits}f}, {entry.interval[1]:.{column.digits}f}]"
     return text + (f" ({entry.n})" if entry.n and entry.n != images else "")
 
 
@@ -155,13 +157,15 @@ def claims(table: Table, console: Any) -> None:
     from rich.text import Text
 
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, collapse_padding=True)
-    for head in ("verdict", "§", "claim of the paper, and what decided", "its own table"):
-        grid.add_column(head, no_wrap=head != "claim of the paper, and what decided")
+    grid.add_column("verdict", no_wrap=True)
+    grid.add_column("§", no_wrap=True)
+    grid.add_column("claim of the paper, and what decided")
+    grid.add_column("its own table", max_width=24)
     for verdict, own in zip(table.verdicts, table.own, strict=True):
         symbol, style = CHECK[verdict.verdict]
         text = Text(verdict.claim.says)
         text.append("\n" + verdict.summary, style="bright_black")
-        own_text = Text(own, style="red" if own == "disagrees" else "bright_black")
+        own_text = Text(own, style="red" if own.startswith("disagrees") else "bright_black")
         head = Text(f"{symbol} {verdict.word}", style=style)
         grid.add_row(head, Text(verdict.claim.section, style="bright_black"), text, own_text)
     console.print()

@@ -35,7 +35,7 @@ def show(table: str, overrides: Sequence[str] = (), figures: bool = True, consol
         one = replace(one, figure=None, notes=(*one.notes, *narrowed(found)))
     made = build(one, found, overrides)
     if not made.states.get("done"):
-        render.nothing_done(made, other_scales(table, overrides), console)
+        render.nothing_done(made, other_scales(table, overrides, Path(found[0].config["paths"]["outputs"])), console)
         return None
     render.terminal(made, console)
     outputs = Path(found[0].config["paths"]["outputs"])
@@ -43,7 +43,8 @@ def show(table: str, overrides: Sequence[str] = (), figures: bool = True, consol
     render.write(made, folder)
     console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False, markup=False)
     if one.figure and figures:
-        path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides))
+        symbols = {row.key: made.symbols(row) for row in made.rows}
+        path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides), symbols)
         console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
     return folder
 
@@ -60,12 +61,16 @@ def narrowed(found: Sequence[Cell]) -> list[str]:
     return [f"matched: scores of counterfactuals count the images that all methods reached ({' or '.join(map(str, sizes))})"] if sizes else []
 
 
-def other_scales(table: str, overrides: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(scale, jobs done, jobs) of the other scales where something is done."""
-    from pomelo_lab.config.entry import CONF
+def stored_scales(outputs: Path) -> set[str]:
+    """The scales of all stored jobs: composing a grid takes seconds, and most scales have nothing."""
+    texts = (path.read_text() for path in outputs.glob("score/*/config.yaml"))
+    return {match[1] for text in texts if (match := re.search(r"^scale:\n(?:  .*\n)*?  name: (\w+)$", text, re.MULTILINE))}
 
+
+def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tuple[str, int, int]]:
+    """(scale, jobs done, jobs) of the other scales where something is done."""
     out = []
-    for scale in sorted(p.stem for p in Path(CONF, "scale").glob("*.yaml")):
+    for scale in sorted(stored_scales(outputs)):
         found = [c for c in cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"]) if not c.lacks]
         if done := sum(c.state == "done" for c in found):
             out.append((scale, done, len(found)))

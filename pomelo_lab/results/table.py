@@ -14,7 +14,7 @@ from pomelo_lab.results.claim import Sample, Verdict, judge
 from pomelo_lab.results.evidence import COSTS, cell_sample, mean_of, sample, std
 from pomelo_lab.results.marks import METHODS, Mark, marks
 from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.published import Column, Published, Row
+from pomelo_lab.results.published import Claim, Column, Published, Row
 from pomelo_lab.results.status import detail, state
 
 
@@ -25,7 +25,8 @@ class Entry:
     state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the job leaves this metric
         out); "missing", "running", "interrupted", "failed"; "skipped" (the data set cannot build it); "not built" (the row's component does not
         exist in this version).
-    repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats over the repeats' means.
+    repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats over the repeats' means, or over
+        random draws as the statistic itself gives it. interval: of a set statistic, over resampled images.
     """
 
     state: str
@@ -37,11 +38,13 @@ class Entry:
     std_repeats: float | None = None
     printed: tuple[float, float | None] | None = None
     best: bool = False
+    interval: tuple[float, float] | None = None
 
     def spread(self, kind: str) -> float | None:
         """The number after ±: standard deviation over images, or standard error of their mean; over the repeats of a set statistic."""
         if self.std is None:
-            return self.std_repeats if kind == "std" or self.std_repeats is None else self.std_repeats / math.sqrt(self.repeats)
+            over_seeds = self.std_repeats is not None and self.repeats > 1
+            return self.std_repeats / math.sqrt(self.repeats) if over_seeds and kind == "standard_error" else self.std_repeats
         return self.std if kind == "std" else self.std / math.sqrt(self.n)
 
 
@@ -56,7 +59,7 @@ class Table:
     directions: Mapping[str, str | None]
     entries: Mapping[tuple[str, str], Entry]
     verdicts: tuple[Verdict, ...]
-    own: tuple[str, ...]  # verdict of each claim on the paper's own printed numbers: "agrees", "disagrees" or ""
+    own: tuple[str, ...]  # verdict of each claim on the paper's own printed numbers, and what of the claim they cover
     states: Mapping[str, int]  # jobs by state
     overrides: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
@@ -87,8 +90,12 @@ class Table:
         if unbuilt := dict.fromkeys(names[r.key] for r in self.rows if self.columns and self.row_state(r) == "not built"):
             out.append(f"not in this version (–): {', '.join(unbuilt)}")
         for c in self.columns:
-            if repeats := {e.repeats for r in self.rows if (e := self.entry(r, c)).std is None and e.std_repeats is not None}:
-                out.append(f"{c.symbol}: ± over {' or '.join(map(str, sorted(repeats)))} repeats of a set statistic, not over images")
+            points = [e for r in self.rows if (e := self.entry(r, c)).std is None and e.state == "done"]
+            if repeats := {e.repeats for e in points if e.std_repeats is not None}:
+                what = "random draws" if repeats == {1} else f"{' or '.join(map(str, sorted(repeats)))} repeats"
+                out.append(f"{c.symbol}: ± over {what} of a set statistic, not over images")
+            if any(e.interval for e in points):
+                out.append(f"{c.symbol}: in square brackets behind it the 95 % interval of a set statistic over resampled images")
             nan = {r.label: self.entry(r, c).n_nan for r in self.rows if self.entry(r, c).n_nan}
             if nan:
                 out.append(f"{c.symbol}: no finite value, left out: " + ", ".join(f"{k} {v} images" for k, v in nan.items()))
@@ -132,7 +139,7 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
         directions=directions,
         entries=entries,
         verdicts=tuple(judge(claim, table, values) for claim in table.claims),
-        own=tuple(own_verdict(claim, table) for claim in table.claims),
+        own=tuple(own_words(claim, table) for claim in table.claims),
         states={one: list(now.values()).count(one) for one in dict.fromkeys(now.values())},
         overrides=tuple(overrides),
         marks=marks(table, rows, values, better),
@@ -244,9 +251,16 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
         n=len(finite) if found.point is None else max((s.get("n") or 0 for s in summaries), default=0),
         n_nan=found.n_nan or max((s.get("n_nan") or 0 for s in summaries), default=0),
         repeats=len(found.repeats) or len(parts),
-        std_repeats=std(found.repeats if found.point is not None else [mean_of(p) for p in parts]),
+        std_repeats=std([mean_of(p) for p in parts]) if found.point is None else std(found.repeats) if found.repeats else summaries[0].get("std"),
+        interval=interval(summaries) if found.point is not None and not column.magnitude else None,
         printed=printed,
     )
+
+
+def interval(summaries: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """The interval that a set statistic gives with itself; None for several jobs, whose intervals have no common meaning."""
+    details = summaries[0].get("details") or {}
+    return (details["low"], details["high"]) if len(summaries) == 1 and {"low", "high"} <= set(details) else None
 
 
 def not_built(row: Row) -> bool:
@@ -270,12 +284,30 @@ def mark_best(entries: dict[tuple[str, str], Entry], rows: Sequence[str], column
             entries[r, column.metric] = replace(entries[r, column.metric], best=True)
 
 
-def own_verdict(claim: Any, table: Published) -> str:
-    """Whether the paper's own printed means agree with its claim; "" when it printed none of them."""
+def own_judged(claim: Claim, table: Published) -> Verdict:
+    """The claim judged on the paper's own printed means."""
 
     def printed(row: str, metric: str) -> Sample | None:
         found = table.row(row)
         return Sample({}, point=found.values[metric][0]) if found is not None and metric in found.values else None
 
-    judged = judge(claim, table, printed).judged
+    return judge(claim, table, printed)
+
+
+def own_verdict(claim: Claim, table: Published) -> str:
+    """Whether the paper's own printed means agree with its claim; "" when it printed none of them."""
+    judged = own_judged(claim, table).judged
     return "" if not judged else "agrees" if all(p.verdict == "holds" for p in judged) else "disagrees"
+
+
+def own_words(claim: Claim, table: Published) -> str:
+    """`own_verdict`, and what it does not rest on: measures of which the paper printed nothing, rows that it left out."""
+    judged, word = own_judged(claim, table), own_verdict(claim, table)
+    if not word:
+        return "not printed"
+    covered = {p.pair.metric for p in judged.judged}
+    silent = dict.fromkeys(p.pair.metric for p in judged.pairs if p.pair.metric not in covered)
+    symbols = [column.symbol if (column := table.column(metric)) else metric for metric in silent]
+    if symbols:
+        return f"{word}; nothing printed of {', '.join(symbols)}"
+    return word if len(judged.judged) == len(judged.pairs) else f"{word} ({len(judged.judged)} of {len(judged.pairs)} pairs)"

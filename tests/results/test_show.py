@@ -1,6 +1,14 @@
-from pomelo_lab.results.show import folder_name
+from pomelo_lab.results.show import folder_name, stored_scales
 
 
 def test_folders_keep_other_questions_apart():
     assert folder_name("quick", ["scale=quick", "paths.outputs=/x", "force=true"]) == "quick"
     assert folder_name("quick", ["dataset=digits", "seed=0,1"]) == "quick,dataset=digits,seed=0,1"
+
+
+def test_only_scales_that_have_something_are_composed(tmp_path):
+    (tmp_path / "score" / "a").mkdir(parents=True)
+    (tmp_path / "score" / "a" / "config.yaml").write_text("seed: 0\nscale:\n  n_images: 4\n  name: smoke\nname: other\n")
+    (tmp_path / "score" / "b").mkdir()
+    (tmp_path / "score" / "b" / "config.yaml").write_text("seed: 0\nname: quick\n")
+    assert stored_scales(tmp_path) == {"smoke"} and stored_scales(tmp_path / "absent") == set()

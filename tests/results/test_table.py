@@ -72,7 +72,7 @@ def test_entries():
     assert entry["gray", "extra"].state == "not scored" and entry["black", "extra"].mean == 0.25
     assert table.rows[-1].label == "median" and entry["median", "entropy_hard"].n == 4
     assert [v.verdict for v in table.verdicts] == ["holds", "missing rows", "fails"]
-    assert table.own == ("agrees", "agrees", "")
+    assert table.own == ("agrees", "agrees (2 of 3 pairs)", "not printed")
     assert table.states == {"done": 4, "failed": 1} and not table.complete
 
 
@@ -111,6 +111,35 @@ def test_rows_that_the_data_cannot_build_and_jobs_that_failed_are_named():
                  "not scored on this data: iou: needs masks, CelebA has none"):  # fmt: skip
         assert part in text
     assert build(TABLE, [scored, ideal]).complete, "nothing is left to compute"
+
+
+def test_agreement_of_the_printed_numbers_says_what_it_does_not_rest_on():
+    """A measure of which the paper printed nothing is not part of "agrees"."""
+    both = Claim("black-out is far and separated", "4", ("mahalanobis: black > gray", "silhouette: black > gray"))
+    table = build(replace(TABLE, claims=(both,)), cells())
+    assert table.own == ("agrees; nothing printed of Sil.",) and "agrees; nothing printed of Sil." in render.markdown(table)
+
+
+def test_set_statistics_show_their_interval_and_the_spread_of_their_draws():
+    """An interval over resampled images and a deviation over random draws are no deviations over images, and the notes say so."""
+    one = cell("black", silhouette=-0.4)
+    summary = {"silhouette": {"mean": -0.4, "std": 0.05, "n": 12, "n_nan": 0, "direction": "lower", "details": {"low": -0.5, "high": -0.3}}}
+    shown = build(replace(TABLE, columns=(replace(TABLE.columns[1], magnitude=False),)), [Given(one.choices, point=one.point, given=summary)])
+    text = render.markdown(shown)
+    assert "-0.400 ± 0.050 [-0.500, -0.300]" in text and "Sil.: ± over random draws of a set statistic, not over images" in text
+    assert "95 % interval of a set statistic over resampled images" in text
+
+
+class Given(FakeCell):
+    """A cell whose summary is given as it is."""
+
+    def __init__(self, *args, given, **more):
+        super().__init__(*args, **more)
+        self.given = given
+
+    @property
+    def summary(self):
+        return self.given
 
 
 def test_standard_errors_stand_beside_standard_errors():

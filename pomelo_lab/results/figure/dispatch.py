@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pomelo_lab.results.preset import Cell
 from pomelo_lab.results.published import Published
 
 
-def draw_figure(published: Published, cells: Sequence[Cell], folder: Path) -> Path | None:
+def draw_figure(published: Published, cells: Sequence[Cell], folder: Path, marks: Mapping[str, str] = MappingProxyType({})) -> Path | None:
     """Draw an entry's figure from the finished cells, in the order of its rows; yours come last.
 
+    Args: marks: row -> its symbols in the table, which the legend repeats.
     Returns: the PNG (a PDF lies beside it), or None when nothing is finished.
     """
+    from pomelo_lab.results.figure.style import key, marked
     from pomelo_lab.results.table import matches
 
     done = [c for c in cells if c.state == "done"]
@@ -23,4 +26,6 @@ def draw_figure(published: Published, cells: Sequence[Cell], folder: Path) -> Pa
     if not ordered or not published.figure:
         return None
     module = importlib.import_module(f"pomelo_lab.results.figure.{published.figure}")
-    return module.draw(ordered, folder / f"{published.figure}.png", **published.figure_options)
+    symbols = {key(c): marks[row.key] for row in published.rows if marks.get(row.key) for c in done if matches(c, row)}
+    with marked(symbols):
+        return module.draw(ordered, folder / f"{published.figure}.png", **published.figure_options)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -92,6 +94,7 @@ LOOKS = {
     "ideal_counterfactual": Look("Re-rendered", "#6A3D9A", "limit", DASHED, "*"),
     "fisher_times": Look("1 - t", "#B15FC9", "neural", marker="D"),
 }
+MARKS: ContextVar[Mapping[str, str]] = ContextVar("MARKS", default=MappingProxyType({}))  # see `marked`
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
 CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
 CLASS_SPARE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#882255", "#117733", "#DDCC77")
@@ -133,7 +136,19 @@ def key(cell: Cell) -> str:
 def look(cell: Cell, seen: Sequence[str] = ()) -> Look:
     """The look of a cell's method; methods unknown here get a spare colour that does not depend on the other cells."""
     name = key(cell)
-    return LOOKS.get(name) or Look(name, SPARE[sum(map(ord, name)) % len(SPARE)], "yours", "-", "^")
+    found = LOOKS.get(name) or Look(name, SPARE[sum(map(ord, name)) % len(SPARE)], "yours", "-", "^")
+    symbols = MARKS.get().get(name, "")
+    return replace(found, label=f"{found.label} {symbols}") if symbols else found
+
+
+@contextmanager
+def marked(symbols: Mapping[str, str]) -> Iterator[None]:
+    """Inside, labels carry the marks of their table's rows. symbols: `key` of a method -> its marks."""
+    token = MARKS.set(symbols)
+    try:
+        yield
+    finally:
+        MARKS.reset(token)
 
 
 @contextmanager

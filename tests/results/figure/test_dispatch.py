@@ -40,6 +40,18 @@ def test_figure_is_drawn_as_png_and_pdf(module, tmp_path):
     assert path.with_suffix(".pdf").read_bytes()[:5] == b"%PDF-"
 
 
+def test_legends_repeat_the_marks_of_rows(monkeypatch, tmp_path):
+    """Only of the marked row, and only while its own table is drawn."""
+    from pomelo_lab.results.figure import cost, style
+
+    labels = []
+    monkeypatch.setattr(cost, "draw", lambda cells, path: labels.extend(style.look(c).label for c in cells))
+    table = Published("t", "", "", rows=tuple(Row(k, k, {"sampler": k}) for k in ("blur", "median")), figure="cost")
+    dispatch.draw_figure(table, cells(), tmp_path, {"blur": "†", "median": ""})
+    assert "Blur †" in labels and "median" in labels and "Blur" not in labels
+    assert style.look(cells()[2]).label == "Blur"
+
+
 def test_the_options_of_published_figures_are_their_modules_own(tmp_path):
     for table in everything().values():
         if table.figure_options and table.figure not in LIVE:
