@@ -9,8 +9,8 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.results.claim import pairs
 from pomelo_lab.results.evidence import COSTS
 from pomelo_lab.results.preset import cells
-from pomelo_lab.results.published import everything, parsed, published
-from pomelo_lab.results.table import matches, not_built, own_verdict
+from pomelo_lab.results.published import Column, everything, parsed, published
+from pomelo_lab.results.table import direction, matches, not_built, own_verdict
 from tests.conf.test_presets import OF_FILES
 
 TABLES = list(everything().values())
@@ -58,6 +58,16 @@ def test_every_row_is_in_the_grid_of_its_preset_or_not_built_yet(table):
         assert all(str(row.match[key]) in params[key] for key in swept)
         if set(row.match) - set(match) - swept:
             assert any(matches(cell, row) for cell in cells(table.id, ["scale=smoke", *OF_FILES.get(table.id, [])])), row.key
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.id)
+def test_controls_are_judged_by_a_metric_that_says_what_is_better(table):
+    """Without a direction no row could fail to beat its control, and the mark would be silent."""
+    controls = {c for c in (table.control, *(r.control for r in table.rows)) if c is not None}
+    for control in controls:
+        assert direction(table.column(control.metric) or Column(control.metric, ""), []) in ("higher", "lower"), control
+    for column in table.columns:
+        assert not column.mark or column.mark_note, f"{column.metric}: a mark needs a note for people"
 
 
 def test_there_are_claims_enough_and_the_known_contradiction_is_seen():
