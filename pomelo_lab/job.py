@@ -150,9 +150,9 @@ class Job(Sciences):
         training, access = self.dataset.at("train"), self.explainer.access
         parts: list[tuple[str, int]] = []
 
-        def keep(arguments: frozenset[str], part: int, make: Made, wait: bool = True) -> Mapping[str, Tensor] | None:
-            parts.append((digest(self.part_science(arguments)), part))
-            return self.kept(arguments, part, make, wait)
+        def keep(arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor] | None:
+            parts.append((digest(self.part_science(arguments, **chosen)), part))
+            return self.kept(arguments, part, make, wait, **chosen)
 
         shard = self._artefact(
             "reference",
@@ -166,12 +166,12 @@ class Job(Sciences):
         )
         return {"reference": {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}}
 
-    def kept(self, arguments: frozenset[str], part: int, make: Made, wait: bool = True) -> Mapping[str, Tensor] | None:
+    def kept(self, arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor] | None:
         """A part of the explainer's statistics, stored by itself; None when it is not waited for and another process is making it.
 
         Not held in memory: all parts of a search at the paper's size have gigabytes.
         """
-        shard = self._artefact("part", self.part_science(arguments), part, lambda _: make(), images=False, hold=False, wait=wait)
+        shard = self._artefact("part", self.part_science(arguments, **chosen), part, lambda _: make(), images=False, hold=False, wait=wait)
         return shard and shard.tensors
 
     def reference(self, name: str) -> Mapping[str, Tensor]:

@@ -85,9 +85,11 @@ class Sciences(Components, ABC):
         """What determines the statistics that an explainer measures on training images."""
         return {"explainer": self._fitted_science(self.explainer.fitted), "dataset": self.training_science, "classifier": self.classifier_science}
 
-    def part_science(self, arguments: frozenset[str]) -> dict[str, Any]:
-        """What determines the stored parts of that measurement."""
-        return {"part_of": self._fitted_science(arguments), "dataset": self.training_science}
+    def part_science(self, arguments: frozenset[str], **chosen: Any) -> dict[str, Any]:
+        """What determines the stored parts of that measurement: made of images alone, they serve every label and every classifier."""
+        node, training = self.config["dataset"], self.dataset.at("train")
+        images = {**canonical(node, ("split", *type(training).label_arguments(node))), "digest": training.image_digest()}
+        return {"part_of": {**self._fitted_science(arguments), **chosen}, "dataset": images}
 
     def _fitted_science(self, arguments: frozenset[str]) -> dict[str, Any]:
         """Some arguments of the explainer, under the name of the class whose `fit` it has: explainers that share it share what it measured."""

@@ -7,7 +7,7 @@ import torch
 
 from pomelo_lab.classifier.base import view
 from pomelo_lab.config.fingerprint import digest
-from pomelo_lab.explainer.directions import DirectionExplainer
+from pomelo_lab.explainer.direction_search import DirectionSearch
 from pomelo_lab.explainer.iba import IBAExplainer
 from pomelo_lab.plan import steps
 from pomelo_lab.results.score import Scores
@@ -69,14 +69,15 @@ def test_metrics_that_explain_anew_run_in_a_job(tmp_path):
 
 
 DIRECTIONS = ("sampler=none", "metrics=none", "networks=tiny", "generator.weights=null", "explainer.perceptual.weights=null", "explainer.chunk=8",
-              "explainer.n_renders=24", "dataset=portraits", "dataset.size_px=32", "dataset.label=Smiling")  # fmt: skip
+              "explainer.n_renders=24", "explainer.random_flips=null", "dataset=portraits", "dataset.size_px=32",
+              "dataset.label=Smiling")  # fmt: skip
 
 
 def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
     """A chunk that another process is at is passed over, and fetched when nothing else is left."""
-    explainer, drawn, fit = job(tmp_path, "explainer=gcd", *DIRECTIONS), [], DirectionExplainer.fit
-    displace = DirectionExplainer.displacements
-    monkeypatch.setattr(DirectionExplainer, "displacements", lambda self, k, n: drawn.append(k) or displace(self, k, n))
+    explainer, drawn, fit = job(tmp_path, "explainer=gcd", *DIRECTIONS), [], DirectionSearch.fit
+    displace = DirectionSearch.displacements
+    monkeypatch.setattr(DirectionSearch, "displacements", lambda self, k, *more: drawn.append(k) or displace(self, k, *more))
     folder = digest(explainer.part_science(explainer.explainer.rendered))
     held = explainer.store.lock(explainer.store.path("part", folder, 1, 0).with_name(".00001-00.lock")).acquire()
     seen = []
@@ -86,10 +87,10 @@ def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
         held.lock.release()
         return fit(self, *arguments)
 
-    monkeypatch.setattr(DirectionExplainer, "fit", freed)
+    monkeypatch.setattr(DirectionSearch, "fit", freed)
     shared = explainer.fitted()["reference"]
     assert seen == [0, 2]
-    monkeypatch.setattr(DirectionExplainer, "fit", fit)
+    monkeypatch.setattr(DirectionSearch, "fit", fit)
     alone = job(tmp_path / "alone", "explainer=gcd", *DIRECTIONS).fitted()["reference"]
     assert all(torch.equal(shared[name], alone[name]) for name in alone)
 
@@ -114,8 +115,8 @@ def test_a_status_counts_what_metrics_measure_on_training_images(tmp_path):
 
 
 def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, monkeypatch):
-    drawn, draw = [], DirectionExplainer.drawn
-    monkeypatch.setattr(DirectionExplainer, "drawn", lambda self, *rows: drawn.append(1) or draw(self, *rows))
+    drawn, draw = [], DirectionSearch.drawn
+    monkeypatch.setattr(DirectionSearch, "drawn", lambda self, *rows: drawn.append(1) or draw(self, *rows))
     left = [2]
 
     def killed(self, *rows):
@@ -125,7 +126,7 @@ def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, m
         return draw(self, *rows)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(DirectionExplainer, "drawn", killed)
+        patch.setattr(DirectionSearch, "drawn", killed)
         job(tmp_path, "explainer=gcd", *DIRECTIONS).fitted()
     first = job(tmp_path, "explainer=gcd", *DIRECTIONS).fitted()["reference"]
     assert len(drawn) == 2  # the last of three chunks, and the source's reconstruction
@@ -139,3 +140,15 @@ def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, m
     job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.proxy.widths=[8]").fitted()
     job(tmp_path, "explainer=gcd", *DIRECTIONS, "classifier.width=8").fitted()
     assert len(drawn) == 2  # their reconstructions: no render is made again
+
+
+def test_renders_serve_every_label_and_classifier():
+    """What is rendered around a source rests on images alone: jobs for smiles and for age have the same parts, and searches of their own."""
+    from pomelo_lab.config.fingerprint import digest
+    from pomelo_lab.results.preset import cells
+
+    jobs = [cell.job for cell in cells("gcd_table1", ["scale=smoke", "row=gcd_lambda"])]
+    assert [job.config["dataset"]["label"] for job in jobs] == ["Smiling", "Young"]
+    for arguments in (jobs[0].explainer.rendered, jobs[0].explainer.walked):
+        assert len({digest(job.part_science(arguments)) for job in jobs}) == 1
+    assert len({digest(job.fit_science) for job in jobs}) == 2

@@ -57,6 +57,11 @@ class Dataset(Component, ABC):
     def digest(self) -> str:
         """A short text that changes when the pixels or labels change (never a path)."""
 
+    def image_digest(self) -> str:
+        """A short text that changes when the images or their order change, the same for all values of `label_arguments`: what of images alone is
+        stored under it serves every label."""
+        return self.digest()
+
     @classmethod
     def classes(cls, given: dict) -> tuple[str, ...] | None:
         """Class names of a data set built with these arguments, where they are known before any file is read."""

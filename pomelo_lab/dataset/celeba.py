@@ -161,8 +161,15 @@ class CelebA(Dataset):
 
     def digest(self) -> str:
         """From names, labels and attributes of this split and the byte counts of up to 1000 evenly spaced images (all hair masks)."""
+        return self._digest(self._label.numpy().tobytes() + np.packbits(self._attribute.numpy()).tobytes())
+
+    def image_digest(self) -> str:
+        """The same without labels and attributes."""
+        return self._digest(b"")
+
+    def _digest(self, told: bytes) -> str:
         total = hashlib.sha256("\0".join(self._names).encode())
-        total.update(self._label.numpy().tobytes() + np.packbits(self._attribute.numpy()).tobytes())
+        total.update(told)
         for name in self._names[:: -(-len(self._names) // N_SIZED)]:
             total.update(f"{byte_count(self._images / f'{name}.jpg')}\n".encode())
         if self.masked_only:

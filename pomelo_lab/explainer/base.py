@@ -21,11 +21,14 @@ Made = Callable[[], dict[str, Tensor]]
 class Keep(Protocol):
     """Stored parts of a long computation that depend on the training images and the named arguments alone, not on the classifier."""
 
-    def __call__(self, arguments: frozenset[str], part: int, make: Made, wait: bool = True) -> Mapping[str, Tensor] | None:
-        """make(), or what it gave before; None when wait=False and another process is making it."""
+    def __call__(self, arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor] | None:
+        """make(), or what it gave before; None when wait=False and another process is making it.
+
+        Args: chosen: values of arguments that the fit itself chose, in place of the configured ones.
+        """
 
 
-def make_again(arguments: frozenset[str], part: int, make: Made, wait: bool = True) -> Mapping[str, Tensor]:
+def make_again(arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor]:
     """A `Keep` that stores nothing."""
     return make()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -13,36 +13,57 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.explainer.counterfactual import Found
-from pomelo_lab.explainer.directions import DirectionExplainer, log_odds
-from pomelo_lab.types import Batch, Perturbations
+from pomelo_lab.explainer.direction_search import log_odds
+from pomelo_lab.explainer.directions import DirectionExplainer
+from pomelo_lab.types import Batch, Explanation, Perturbations
+
+DIFFERENCES = ("difference", "squared_difference")
 
 
 @dataclass(kw_only=True)
 class BBLIGExplainer(DirectionExplainer):
-    """Integrates the classifier's differences along a path of renders, from the image to one that is surely not of its class.
+    """Integrates the classifier's differences along a path of renders, from the image to one that is surely not of
+    its class.
 
-    Source: paper 003, eq. 2 and 6, and its code: the baseline is the first place along the direction where the target's probability is below
-        `threshold`; the path is rendered again up to there, in 8 bits, so that unchanged pixels change by exactly 0, and those get derivative 0; the
-        whole difference of the answers stands on every changed pixel, so maps do not sum up to the difference of the answers.
+    Source: Sobieski & Biecek, "Global Counterfactual Directions", eq. 2 and 6, and their code: the baseline is the
+        first step along the direction where the target's probability is below `threshold`; the path is rendered again
+        up to there, in 8 bits, so that unchanged pixels change by exactly 0, and those get derivative 0; the whole
+        difference of the answers stands on every pixel that changed between two images of the path, so maps do not
+        sum up to the difference of the answers. Departures: where no step reaches the threshold the one of the least
+        probability is the baseline (there a black image and no attribution).
     Args:
-        variant: bb_lig; lig = true gradients along the same path (eq. 2, white box); bb_ig = differences along the straight line to a black image.
-        n_path: images of the path, ends included.
-        threshold: probability of the target that counts as 0. Where no place reaches it the place of the least probability is the baseline (there: a
-            black image and no attribution).
-        The others as in DirectionExplainer; the direction is the first of `index`.
-    Shapes: attribution [B,H,W] summed over channels, in log-odds of the target; counterfactual: the baseline; extra [B] "alpha" and "reached".
-    Cost: beside the line search, n_path renders and queries per image; lig: n_path forwards and backwards; bb_ig: n_path queries alone.
+        variant: bb_lig; lig = true gradients along the same path (eq. 2, white box); bb_ig = differences along the
+            straight line to a black image; difference and squared_difference = image less baseline, absolute or
+            squared, without any answer of the classifier on the way (controls: what is left of bb_lig is what the
+            answers add).
+        n_path: images of the path, ends included. It decides what bb_lig sees: a pixel that moves by D levels in all
+            changes in min(1, D / (n_path - 1)) of the steps, and gets about the square of that share of the
+            difference of the answers. With 16 images everything that moves by 16 levels gets all of it, whatever it
+            does; with 128 the map follows the change. lig does not depend on it.
+        threshold: probability of the target that counts as 0.
+        n_search: steps of the search for the baseline, up to `reach`; on one side for g-directions (the code: 128).
+            The others as in DirectionExplainer; the direction is the first of `index`.
+    Shapes: attribution [B,H,W] summed over channels, in log-odds of the target (differences: in units of the image);
+        counterfactual: the baseline; extra [B] "alpha" and "reached" (NaN for bb_ig) and the search's report.
+    Cost: n_search renders and queries, and n_path of each, per image; lig: n_path forwards and backwards beside;
+        bb_ig: n_path queries alone. bb_lig and the differences are made together.
     """
 
     signed = True
 
-    variant: Literal["bb_lig", "lig", "bb_ig"] = "bb_lig"
+    variant: Literal["bb_lig", "lig", "bb_ig", "difference", "squared_difference"] = "bb_lig"
     n_path: Count = 128
     threshold: Fraction = 0.01
+    n_search: Count = 128
 
     @property
     def access(self) -> str:
         return "white_box" if self.variant == "lig" else "black_box"
+
+    @property
+    def presents(self) -> frozenset[str]:
+        """The difference of the ends of BB-LIG's path is presented of the same explanation."""
+        return frozenset({"variant"}) if self.variant in ("bb_lig", *DIFFERENCES) else frozenset()
 
     def sought(
         self,
@@ -54,25 +75,50 @@ class BBLIGExplainer(DirectionExplainer):
         reference: Mapping[str, Tensor] | None = None,
     ) -> Found:
         self.generator.check_images(batch.image)
-        rows, share = torch.arange(len(goal), device=goal.device), torch.linspace(0, 1, self.n_path, device=batch.image.device)
+        rows, share = (
+            torch.arange(len(goal), device=goal.device),
+            torch.linspace(0, 1, self.n_path, device=batch.image.device),
+        )
         if self.variant == "bb_ig":
             path = Perturbations.quantize(batch.image[:, None] * (1 - share[:, None, None, None]))
-            alpha, reached, queries = torch.ones_like(rows), torch.ones_like(rows), self.n_path
+            told, queries = {"alpha": torch.ones_like(rows), "reached": torch.full(rows.shape, torch.nan)}, self.n_path
         else:
             code, noise = self.encoded(batch.image)
-            line, alphas = self.lines(goal, reference)[:, :1], self.alphas().to(code)
+            line, alphas = self.lines(goal, reference)[:, :1], self.alphas(reference).to(code)
             left = self.of(classifier.probability(self.drawn(code, noise, line * alphas[:, None])), target)
             below = left < self.threshold
             length = alphas.abs().expand_as(left)
-            place = torch.where(below.any(1), length.masked_fill(~below, torch.inf).argmin(1), left.argmin(1))
-            alpha, reached, queries = alphas[place], below.any(1), len(alphas) + self.n_path
-            path = self.drawn(code, noise, line * (alpha[:, None] * share)[..., None])
+            chosen = torch.where(below.any(1), length.masked_fill(~below, torch.inf).argmin(1), left.argmin(1))
+            told, queries = {"alpha": alphas[chosen], "reached": below.any(1)}, len(alphas) + self.n_path
+            told["cosine"] = self.cosine(goal, reference, torch.zeros_like(rows)[:, None])[:, 0]
+            path = self.drawn(code, noise, line * (alphas[chosen][:, None] * share)[..., None])
         answer = classifier.probability(path)
-        last = Perturbations.dequantize(path[:, -1])
+        ends = Perturbations.dequantize(path[:, [0, -1]])
         flipped = (answer[:, -1].argmax(1) == goal).float()
         attribution = self.slopes(path, answer, target, classifier).sum(1)
-        extra = {"alpha": alpha, "reached": reached}
-        return Found(last, flipped, answer[rows, -1, goal], torch.full_like(flipped, queries), extra, attribution)
+        change = ends.diff(dim=1)[:, 0]
+        told |= {
+            "map_difference": change.abs().sum(1),
+            "map_squared_difference": change.square().sum(1),
+            "map_bb_lig": attribution,
+        }
+        extra = {**self.report(reference, len(goal)), **told}
+        return Found(ends[:, 1], flipped, answer[rows, -1, goal], torch.full_like(flipped, queries), extra, attribution)
+
+    def shown(self, explanation: Explanation) -> Explanation:
+        """The map of this explainer's variant."""
+        chosen = explanation.extra.get(f"map_{self.variant}", explanation.attribution)
+        extra = {name: value for name, value in explanation.extra.items() if not name.startswith("map_")}
+        return replace(explanation, attribution=chosen, extra=extra)
+
+    def alphas(self, reference: Mapping[str, Tensor]) -> Tensor:
+        """The steps of the search for the baseline: [n_search]; on both sides, half as many each, along directions
+        without a sign.
+        """
+        if self.direction == "g":
+            return self.reach * torch.arange(1, self.n_search + 1) / self.n_search
+        ahead = self.reach * torch.arange(1, self.n_search // 2 + 1) / (self.n_search // 2)
+        return torch.cat([-ahead.flip(0), ahead])
 
     @staticmethod
     def of(probability: Tensor, target: Tensor) -> Tensor:
@@ -80,7 +126,9 @@ class BBLIGExplainer(DirectionExplainer):
         return probability.gather(2, target[:, None, None].expand(-1, probability.shape[1], 1))[..., 0]
 
     def slopes(self, path: Tensor, answer: Tensor, target: Tensor, classifier: BlackBox) -> Tensor:
-        """First minus last image times the mean derivative between them [B,C,H,W]; path uint8 [B,m,C,H,W], its answers [B,m,K]."""
+        """First minus last image times the mean derivative between them [B,C,H,W]; path uint8 [B,m,C,H,W], its
+        answers [B,m,K].
+        """
         images = Perturbations.dequantize(path)
         if self.variant == "lig":
             flat, of = images.flatten(0, 1), target.repeat_interleave(path.shape[1])
@@ -98,7 +146,16 @@ class BBLIGExplainer(DirectionExplainer):
         return (images[:, 0] - images[:, -1]) * mean
 
     def queries(self, shape: tuple[int, int, int]) -> int:
-        return 1 + self.n_path if self.variant == "bb_ig" else 1 + len(self.alphas()) + self.n_path * (2 if self.variant == "lig" else 1)
+        return (
+            1 + self.n_path
+            if self.variant == "bb_ig"
+            else 1 + self.n_searched + self.n_path * (2 if self.variant == "lig" else 1)
+        )
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return 0 if self.variant == "bb_ig" else super().evaluations(shape) + self.n_path * self.n_render
+        return 0 if self.variant == "bb_ig" else self.inversion + (self.n_searched + self.n_path) * self.n_render
+
+    @property
+    def n_searched(self) -> int:
+        """Steps that are rendered in the search for the baseline."""
+        return self.n_search if self.direction == "g" else 2 * (self.n_search // 2)

@@ -61,7 +61,7 @@ class CounterfactualExplainer(Explainer, ABC):
             target=target,
             attribution=(counterfactual - batch.image).abs().mean(1) if found.attribution is None else found.attribution,
             counterfactual=counterfactual,
-            extra={name: value.float() for name, value in numbers.items()},
+            extra={name: value if value.dtype == torch.uint8 else value.float() for name, value in numbers.items()},
         )
 
     @abstractmethod

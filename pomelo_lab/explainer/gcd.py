@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,21 +12,29 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.counterfactual import Found
-from pomelo_lab.explainer.directions import DirectionExplainer, log_odds
-from pomelo_lab.types import Batch, Perturbations
+from pomelo_lab.explainer.direction_search import log_odds
+from pomelo_lab.explainer.directions import DirectionExplainer
+from pomelo_lab.types import Batch, Explanation, Perturbations
+
+RULES = ("argmin", "first_flip", "best_flip")
 
 
 @dataclass(kw_only=True)
 class GCDExplainer(DirectionExplainer):
-    """The place along the direction with the least counterfactual loss.
+    """The step along the direction with the least counterfactual loss.
 
-    Source: paper 003, eq. 5, and its code, which shows all places and chooses none.
-    Args: rule: argmin = the least loss of all places (eq. 5); first_flip = the nearest place of the goal's class, argmin where there is none;
-        best_flip = the least loss among places of the goal's class, argmin where there is none.
-        The others as in DirectionExplainer.
-    Shapes: extra, per image: "alpha" [B], "used" [B] (which of the directions), and of every place "score" (log-odds of the goal) and "distance",
-        [B,n * places]; "tries" is the number of renders.
+    Source: Sobieski & Biecek, eq. 5, and their code, which shows all steps, counts an image as flipped where any of
+        them is of the other class, and chooses none.
+    Args: rule: argmin = the least loss of all steps (eq. 5); first_flip = the nearest step of the goal's class,
+        argmin where there is none; best_flip = the least loss among steps of the goal's class, argmin where there is
+        none. Rules choose among the same renders, which are made once. The others as in DirectionExplainer.
+    Shapes: extra, per image: "alpha" [B] (signed distance walked), "used" [B] (which of the directions), "anywhere"
+        [B] (1.0 where any step is of the goal's class), "at_end" [B] (1.0 for the farthest step); of every step
+        "score" (log-odds of the goal) and "distance" [B,n * steps]; of every rule "choice_*" [B,3,...]; "tries" is
+        the number of renders.
     """
+
+    presents: ClassVar[frozenset[str]] = frozenset({"rule"})
 
     rule: Literal["argmin", "first_flip", "best_flip"] = "argmin"
 
@@ -41,23 +49,51 @@ class GCDExplainer(DirectionExplainer):
     ) -> Found:
         self.generator.check_images(batch.image)
         code, noise = self.encoded(batch.image)
-        alphas = self.alphas().to(code)
+        alphas = self.alphas(reference).to(code)
         shift = (self.lines(goal, reference)[:, :, None] * alphas[:, None]).flatten(1, 2)
         images = self.drawn(code, noise, shift)
         probability = classifier.probability(images)
         reached = probability.argmax(-1) == goal[:, None]
         of_goal = probability.gather(2, goal[:, None, None].expand(-1, images.shape[1], 1))[..., 0]
-        score, distance = log_odds(of_goal), self.distance(batch.image, images)
-        chosen = self.chosen(self.loss(score, distance), reached, alphas.abs().repeat(len(self.index)))
-        rows = torch.arange(len(goal), device=goal.device)
-        extra = {"alpha": alphas[chosen % len(alphas)], "used": chosen // len(alphas), "score": score, "distance": distance}
-        found = Perturbations.dequantize(images[rows, chosen])
+        score, distance = log_odds(of_goal), self.distance(batch.image, images, reference["unit"])
+        loss, length = self.loss(score, distance), alphas.abs().repeat(len(self.index))
+        chosen = torch.stack([self.chosen(loss, reached, length, rule) for rule in RULES], 1)
+        rows = torch.arange(len(goal), device=goal.device)[:, None]
+        image = images[rows, chosen]
+        alpha, used = alphas[chosen % len(alphas)], chosen // len(alphas)
+        choices = {
+            "image": image,
+            "change": (Perturbations.dequantize(image) - batch.image[:, None]).abs().mean(2),
+            "flipped": reached[rows, chosen].float(),
+            "goal_probability": of_goal[rows, chosen],
+            "alpha": alpha,
+            "at_end": (alpha.abs() == alphas.abs().max()).float(),
+            "used": used.float(),
+            "cosine": self.cosine(goal, reference, used),
+        }
+        told = {f"choice_{name}": value for name, value in choices.items()}
+        own = RULES.index(self.rule)
+        told |= {name: choices[name][:, own] for name in ("alpha", "at_end", "used", "cosine")}
+        told |= {"score": score, "distance": distance, "anywhere": reached.any(1), **self.report(reference, len(goal))}
         tries = torch.full_like(alphas[:1], images.shape[1]).expand(len(goal))
-        return Found(found, reached[rows, chosen].float(), of_goal[rows, chosen], tries, extra)
+        flipped, goal_probability = choices["flipped"][:, own], choices["goal_probability"][:, own]
+        return Found(Perturbations.dequantize(image[:, own]), flipped, goal_probability, tries, told)
 
-    def chosen(self, loss: Tensor, reached: Tensor, length: Tensor) -> Tensor:
-        """The place of each image by the rule: loss and reached [B,M], length [M] -> int64 [B]."""
-        if self.rule == "argmin":
+    def shown(self, explanation: Explanation) -> Explanation:
+        """The choice of this explainer's rule."""
+        chosen = {
+            name.removeprefix("choice_"): value[:, RULES.index(self.rule)]
+            for name, value in explanation.extra.items()
+            if name.startswith("choice_")
+        }
+        image, change = Perturbations.dequantize(chosen.pop("image")), chosen.pop("change")
+        extra = {name: value for name, value in explanation.extra.items() if not name.startswith("choice_")}
+        return replace(explanation, attribution=change, counterfactual=image, extra={**extra, **chosen})
+
+    def chosen(self, loss: Tensor, reached: Tensor, length: Tensor, rule: str | None = None) -> Tensor:
+        """The step of each image by a rule: loss and reached [B,M], length [M] -> int64 [B]."""
+        rule = rule or self.rule
+        if rule == "argmin":
             return loss.argmin(1)
-        wanted = loss if self.rule == "best_flip" else length.expand_as(loss)
+        wanted = loss if rule == "best_flip" else length.expand_as(loss)
         return torch.where(reached.any(1), wanted.masked_fill(~reached, torch.inf).argmin(1), loss.argmin(1))

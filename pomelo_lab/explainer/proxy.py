@@ -1,7 +1,10 @@
-"""The proxy of paper 003: a small network that imitates scores of rendered codes, so that they can be differentiated."""
+"""The proxy of global counterfactual directions: a small network that imitates scores of rendered codes, so that they
+can be differentiated.
+"""
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.config.hints import Count, Fraction, NonNegative, Positive
+from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
 from pomelo_lab.config.signature import Component
 
 
@@ -18,16 +21,20 @@ from pomelo_lab.config.signature import Component
 class Proxy(Component):
     """A perceptron from displacements of a code to the class scores and the distance of what they render.
 
-    Source: paper 003, section 4, and its code (four linear layers, 512-256-128-64; the paper speaks of five), trained until the validation loss
-        exceeds the mean of its last `patience` values; the weights of its best epoch are kept (there the last).
+    Source: Sobieski & Biecek, section 4, and their code (four linear layers, 512-256-128-64; the paper speaks of
+        five), trained until the validation loss exceeds the mean of its last `patience` values. Departures: that
+        counts only after `least_steps`; the weights of the best epoch are kept (there the last).
     Args:
         widths: outputs of the hidden layers; n of them make n + 1 linear layers.
         activation: sigmoid (the paper) or silu.
         lr, weight_decay, batch, n_epochs: of AdamW; n_epochs at most.
         patience: epochs of the mean.
+        least_steps: steps of the optimiser before the mean may end the training: layers of sigmoids rest on a plateau
+            at first, and with few examples an epoch is a few steps (the published sizes: 5 epochs are 2,000 steps).
         weights: of the mean squared errors of the class scores and of the distance.
-        standardize: inputs are divided by their deviation, and scores and distance brought to mean 0 and deviation 1, while the proxy learns; what
-            it answers is in the given units. False (the code): as they are, with a sigmoid on the distance, which must then lie in (0,1).
+        standardize: inputs are divided by their deviation, and scores and distance brought to mean 0 and deviation 1,
+            while the proxy learns; what it answers is in the given units. False (the code): as they are, with a
+            sigmoid on the distance, which must then lie in (0,1).
         val_share: of the examples that tell when to stop.
         seed: of the initial weights and of the order.
     Cost: seconds; no forwards of the classifier or the generator.
@@ -40,35 +47,51 @@ class Proxy(Component):
     batch: Count = 128
     n_epochs: Count = 1024
     patience: Count = 5
+    least_steps: Natural = 0
     weights: list[float] = field(default_factory=lambda: [1.0, 3.0])
     standardize: bool = True
     val_share: Fraction = 0.125
     seed: int = 0
 
-    def fitted(self, shift: Tensor, score: Tensor, distance: Tensor) -> tuple[Surrogate, Tensor]:
-        """The trained network, and the share of the validation examples' variance that it explains [K+1] (scores, then distance).
+    def fitted(self, shift: Tensor, score: Tensor, distance: Tensor) -> tuple[Surrogate, Tensor, Tensor]:
+        """The trained network; the share of the validation examples' variance that it explains [K+1] (scores, then
+        distance); and the least validation loss so far, at first and after each epoch [T].
 
         Shapes: displacements [N,D], scores [N,K], distances [N].
-        Raises: ValueError for fewer than two examples on either side.
+        Raises: ValueError for fewer than two examples on either side, and for distances that a sigmoid cannot answer.
         """
+        if not self.standardize and not (0 < float(distance.min()) and float(distance.max()) < 1):
+            raise ValueError(
+                "explainer.proxy.standardize=false puts a sigmoid on the distance, which must lie in (0,1), "
+                f"got {float(distance.min()):.3g} to {float(distance.max()):.3g}: standardize=true, or explainer.lpips"
+            )
         n_val = round(self.val_share * len(shift))
         if min(n_val, len(shift) - n_val) < 2:
-            raise ValueError(f"proxy: val_share={self.val_share} of {len(shift)} examples leaves fewer than two to learn from or to check on")
+            raise ValueError(
+                f"proxy: val_share={self.val_share} of {len(shift)} examples leaves fewer than two to learn from or to check on"
+            )
         rng = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(shift), generator=rng)
         rows, held = order[n_val:], order[:n_val]
         wanted = torch.cat([score, distance[:, None]], 1).float()
         model = Surrogate(shift.shape[1], self.widths, wanted.shape[1], self.activation, not self.standardize, rng)
         if self.standardize:
-            model.calibrate(shift[rows].std().clamp_min(1e-12), wanted[rows].mean(0), wanted[rows].std(0).clamp_min(1e-12))
+            model.calibrate(
+                shift[rows].std().clamp_min(1e-12), wanted[rows].mean(0), wanted[rows].std(0).clamp_min(1e-12)
+            )
         scale = model.spread
-        factor = torch.tensor([self.weights[0]] * score.shape[1] + [self.weights[1] * score.shape[1]])  # MSE over all scores + that of the distance
+        factor = torch.tensor(
+            [self.weights[0]] * score.shape[1] + [self.weights[1] * score.shape[1]]
+        )  # MSE over all scores + that of the distance
 
         def loss(some: Tensor) -> Tensor:
             return (((model(shift[some]) - wanted[some]) / scale).square().mean(0) * factor).sum() / score.shape[1]
 
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        history, best, kept = [], math.inf, model.state_dict()
+        with torch.no_grad():
+            best, kept = float(loss(held)), copy.deepcopy(model.state_dict())
+        history, lowest = [], [best]
+        least = self.least_steps / -(-len(rows) // self.batch)  # epochs
         with torch.enable_grad():
             for _ in range(self.n_epochs):
                 for some in rows[torch.randperm(len(rows), generator=rng)].split(self.batch):
@@ -79,18 +102,24 @@ class Proxy(Component):
                     history.append(float(loss(held)))
                 if history[-1] < best:
                     best, kept = history[-1], {name: value.clone() for name, value in model.state_dict().items()}
-                if len(history) > self.patience and history[-1] > sum(history[-1 - self.patience : -1]) / self.patience:
+                lowest.append(best)
+                if (
+                    len(history) > max(self.patience, least)
+                    and history[-1] > sum(history[-1 - self.patience : -1]) / self.patience
+                ):
                     break
         model.load_state_dict(kept)
         with torch.no_grad():
             left = (model(shift[held]) - wanted[held]).square().mean(0)
-        return model, 1 - left / wanted[held].var(0, correction=0).clamp_min(1e-12)
+        return model, 1 - left / wanted[held].var(0, correction=0).clamp_min(1e-12), torch.tensor(lowest)
 
 
 class Surrogate(nn.Module):
     """The network: displacements [N,D] -> scores and distance [N,K+1], in their own units."""
 
-    def __init__(self, n_inputs: int, widths: list[int], n_outputs: int, activation: str, squash: bool, rng: torch.Generator) -> None:
+    def __init__(
+        self, n_inputs: int, widths: list[int], n_outputs: int, activation: str, squash: bool, rng: torch.Generator
+    ) -> None:
         super().__init__()
         sizes = [n_inputs, *widths, n_outputs]
         self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in zip(sizes, sizes[1:], strict=False))
@@ -127,9 +156,17 @@ def gradient(loss: nn.Module, n: int) -> Tensor:
 
 
 @torch.enable_grad()
-def curvature(loss: nn.Module, n: int, keep: int) -> tuple[Tensor, Tensor]:
-    """(eigenvalues [keep], unit eigenvectors [keep,n]) of the Hessian at the centre, largest magnitudes first: h-directions (eq. 4)."""
-    hessian = torch.autograd.functional.hessian(lambda at: loss(at[None]), torch.zeros(n)).double()
+def curvature(loss: nn.Module, n: int, keep: int, without: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(eigenvalues [keep], unit eigenvectors [keep,n]) of the Hessian at the centre, largest magnitudes first:
+    h-directions (eq. 4).
+
+    Args: without: unit direction [n] that is projected out of the Hessian first; all eigenvectors are orthogonal to
+        it.
+    """
+    hessian = torch.autograd.functional.hessian(lambda shift: loss(shift[None]), torch.zeros(n)).double()
+    if without is not None:
+        rest = torch.eye(n, dtype=torch.float64) - torch.outer(without, without).double()
+        hessian = rest @ hessian @ rest
     values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
     order = values.abs().argsort(descending=True, stable=True)[:keep]
     return values[order].float(), vectors.T[order].float()

@@ -271,3 +271,11 @@ def test_hq_without_masks_needs_no_mask_file(root, masks_root):
 
 def test_training_without_labels_sees_the_label_only_where_it_chooses_images():
     assert CelebA.label_arguments({}) == () and CelebA.label_arguments({"label": "Young"}) == ("label",)
+
+
+def test_the_digest_of_images_is_the_same_for_all_labels(root):
+    """But not for those that choose images, and not for other images."""
+    smiling, young, hair = (CelebA(root=str(root), label=label) for label in ("Smiling", "Young", "hair_color"))
+    assert smiling.digest() != young.digest() and smiling.image_digest() == young.image_digest()
+    assert hair.image_digest() != smiling.image_digest()
+    assert smiling.at("test").image_digest() != smiling.image_digest()

@@ -105,6 +105,12 @@ def test_digest_sees_labels_attributes_and_files(root):
     assert len(set(found)) == len(found)
 
 
+def test_the_digest_of_images_is_the_same_for_all_labels(root):
+    one, other = data(root, split="train"), data(root, split="train", label="Support Devices")
+    assert one.digest() != other.digest() and one.image_digest() == other.image_digest()
+    assert data(root, split="val").image_digest() != one.image_digest()
+
+
 def test_training_without_labels_sees_the_label_only_where_it_drops_images():
     assert CheXpert.label_arguments({"uncertain": "ones"}) == ("label",) and CheXpert.label_arguments({"uncertain": "drop"}) == ()
 

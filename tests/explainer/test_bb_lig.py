@@ -6,7 +6,7 @@ import torch
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.bb_lig import BBLIGExplainer
-from pomelo_lab.explainer.directions import log_odds
+from pomelo_lab.explainer.direction_search import log_odds
 from tests.explainer.test_gcd import COMMON, SHAPE, fit, images_of, linear
 from tests.tiny import TinyLinear, tiny_batch
 
@@ -70,7 +70,7 @@ def test_white_box_path_is_captum_s():
 
 
 def test_the_baseline_is_the_first_that_is_surely_not_of_the_class():
-    explainer = bb_lig(threshold=0.2, both_sides=False, n_alphas=48, reach=12.0)
+    explainer = bb_lig(threshold=0.2, n_search=48, reach=12.0)
     reference = fit(explainer)
     found, batch, target = explained(explainer, linear(), reference=reference)
     box = view(linear(), "black_box", 64)
@@ -90,3 +90,63 @@ def test_no_such_place():
 
 def test_access():
     assert bb_lig().access == "black_box" and bb_lig(variant="lig").access == "white_box"
+
+
+@pytest.mark.parametrize("n_path", [11, 101])
+def test_what_the_length_of_the_path_decides(n_path):
+    """A pixel that moves by D levels changes in D of the m - 1 steps, and gets the square of that share of the answers' difference; at most all."""
+    explainer, moves = bb_lig(n_path=n_path), 10
+    steps = n_path - 1
+    level = torch.arange(n_path)
+    path = torch.full((1, n_path, *SHAPE), 128, dtype=torch.uint8)
+    path[0, :, 1, 3, 4] = (200 - level).to(torch.uint8)  # what is looked at
+    path[0, :, 0, 0, 0] = (100 - (level * moves) // steps).to(torch.uint8)  # what moves along
+    box = view(one_pixel(), "black_box", 64)
+    answer, target = box.probability(path), torch.tensor([1])
+    gap = float(log_odds(answer[0, 0, 1]) - log_odds(answer[0, -1, 1]))
+    found = explainer.slopes(path, answer, target, box)
+    assert float(found[0, 0, 0, 0]) == pytest.approx(gap * (moves / steps) ** 2, rel=0.01)
+
+
+def test_the_differences_are_those_of_the_path_s_ends():
+    """Made with BB-LIG's explanation, they are what its baseline says, and need no answer on the way."""
+    explainer = bb_lig(threshold=0.2, n_search=24, reach=12.0)
+    reference = fit(explainer)
+    stored, batch, _ = explained(explainer, linear(), reference=reference)
+    code, noise = explainer.encoded(batch.image)
+    first = explainer.drawn(code, noise, torch.zeros_like(code)[:, None])[:, 0] / 255.0
+    change = (stored.counterfactual - first).abs()
+    shown = {variant: bb_lig(variant=variant).shown(stored) for variant in ("bb_lig", "difference", "squared_difference")}
+    torch.testing.assert_close(shown["difference"].attribution, change.sum(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(shown["squared_difference"].attribution, change.square().sum(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(shown["bb_lig"].attribution, stored.attribution)
+    assert not [name for one in shown.values() for name in one.extra if name.startswith("map_")]
+    assert bb_lig().presents == {"variant"} and not bb_lig(variant="lig").presents and not bb_lig(variant="bb_ig").presents
+
+
+def test_the_baseline_is_searched_on_one_side_with_all_steps():
+    """As the published code: on both sides half of the steps would lie behind the image, and the nearest could be there."""
+    reference = fit(bb_lig())
+    ahead = bb_lig(n_search=128, reach=3.0, both_sides=True).alphas(reference)
+    assert len(ahead) == 128 and float(ahead.min()) > 0 and float(ahead.max()) == 3.0
+    assert bb_lig(n_search=4, reach=2.0, direction="h").alphas(reference).tolist() == [-2.0, -1.0, 1.0, 2.0]
+
+
+def test_a_black_image_reaches_no_threshold():
+    explainer = bb_lig(variant="bb_ig")
+    assert bool(explained(explainer, linear(), reference=fit(explainer))[0].extra["reached"].isnan().all())
+
+
+def test_plan_counts_what_is_done():
+    from pomelo_lab.generator.base import Tally
+    from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
+    from tests.explainer.test_gcd import CODE
+    from tests.generator.test_diffusion_autoencoder import TINY
+
+    real = DiffusionAutoencoder(**{**TINY, "channels": 3, "code": CODE})
+    for variant in ("bb_lig", "difference", "lig", "bb_ig"):
+        explainer = bb_lig(variant=variant, generator=real, n_renders=40, chunk=16, n_search=6, n_path=5)
+        reference, batch = fit(explainer), images_of(2)
+        box, before = view(linear(), explainer.access, 64), Tally.n
+        explainer.explain(batch, torch.tensor([0, 1]), box, Streams(0), reference=reference)
+        assert (Tally.n - before, box.queries) == (2 * explainer.evaluations(SHAPE), 2 * explainer.queries(SHAPE))

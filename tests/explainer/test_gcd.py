@@ -9,8 +9,9 @@ from torch import nn
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.classifier.layer_distance import layer_distance
 from pomelo_lab.config.signature import node_problems
-from pomelo_lab.explainer.directions import log_odds
+from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.explainer.gcd import GCDExplainer
 from pomelo_lab.explainer.proxy import Proxy
 from pomelo_lab.generator.base import Tally
@@ -135,11 +136,12 @@ def test_rules():
 
 
 def test_alphas():
-    """On both sides only where a direction has no sign, unless told otherwise; h-directions are ranked by their own places, whoever walks."""
-    ahead, both = [1.0, 2.0], [-2.0, -1.0, 1.0, 2.0]
-    for direction, sides, wanted in [("g", None, ahead), ("h", None, both), ("g", True, both), ("h", False, ahead)]:
-        assert gcd(n_alphas=2, reach=2.0, direction=direction, both_sides=sides).alphas().tolist() == wanted
-    assert gcd(n_alphas=2, reach=2.0).alphas("h").tolist() == both
+    """On both sides only where a direction has no sign, unless told otherwise; h-directions are ranked by their own steps, whoever walks."""
+    ahead, both, reference = [1.0, 2.0], [-2.0, -1.0, 1.0, 2.0], {"reach": torch.tensor(2.0)}
+    sides = [("g", None, ahead), ("h", None, both), ("random", None, ahead), ("random", True, both), ("g", True, both), ("h", False, ahead)]
+    for direction, both_sides, wanted in sides:
+        assert gcd(n_alphas=2, reach=9.0, direction=direction, both_sides=both_sides).alphas(reference).tolist() == wanted
+    assert gcd(n_alphas=2).steps("h", 2.0).tolist() == both
 
 
 def test_order_by_flips():
@@ -151,13 +153,141 @@ def test_order_by_flips():
     for line in plain_order["h_class"]:
         flips = 0
         for i in range(5):
-            made = [explainer.drawn(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0] for a in explainer.alphas("h")]
+            made = [explainer.drawn(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0] for a in explainer.steps("h", 6.0)]
             flips += bool((box.probability(torch.stack(made)).argmax(1) != was[i]).any())
         rates.append(flips / 5)
     assert ranked["rate"].tolist() == pytest.approx(sorted(rates, reverse=True))
     best = ranked["h_class"][0]
     assert any(torch.equal(best, line) for line, rate in zip(plain_order["h_class"], rates, strict=True) if rate == max(rates))
     torch.testing.assert_close(ranked["g"], plain_order["g"])
+
+
+class Ninefold(GCDExplainer):
+    """Sees every distance nine times as large."""
+
+    @property
+    def between(self):
+        plain_distance = GCDExplainer.between.func(self)
+        return lambda one, other: 9 * plain_distance(one, other)
+
+
+def test_weights_do_not_depend_on_the_size_of_a_network_s_distances():
+    """The distance is 1 between two training images, whatever its network makes of it."""
+    plain, ninefold = gcd(), Ninefold(**COMMON)
+    first, other = fit(plain), fit(ninefold)
+    pairs = images_of(12).image
+    unit = float(layer_distance(COMMON["perceptual"], ["1"], pairs[:6], pairs[6:]).mean())
+    assert float(first["unit"]) == pytest.approx(unit, rel=1e-5) and float(other["unit"]) == pytest.approx(9 * unit, rel=1e-5)
+    torch.testing.assert_close(first["g"], other["g"], atol=1e-4, rtol=0)
+    chosen, others = explained(plain, first)[0], explained(ninefold, other)[0]
+    torch.testing.assert_close(chosen.extra["distance"], others.extra["distance"], atol=1e-4, rtol=0)
+    assert chosen.extra["alpha"].tolist() == others.extra["alpha"].tolist()
+
+
+def test_random_directions():
+    """Unit vectors by seed and index, the same whatever was found; both sides; and g flips more than they do."""
+    reference, goal = fit(gcd()), torch.tensor([0, 1])
+    lines = gcd(direction="random", index=[0, 3]).lines(goal, reference)
+    torch.testing.assert_close(lines.norm(dim=2), torch.ones(2, 2))
+    torch.testing.assert_close(lines[0], -lines[1])
+    elsewhere = fit(gcd(), classifier=linear(6))
+    signs = [1.0 if int(found["class"]) == 0 else -1.0 for found in (reference, elsewhere)]
+    again = gcd(direction="random", index=[3]).lines(goal, elsewhere)
+    torch.testing.assert_close(signs[0] * lines[0, 1], signs[1] * again[0, 0])
+    assert not torch.equal(lines, gcd(direction="random", index=[0, 3], seed=1).lines(goal, reference))
+    near = {**reference, "reach": torch.tensor(2.0)}
+    rates = [float(explained(gcd(direction=d, index=[0]), near)[0].extra["anywhere"].mean()) for d in ("g", "random")]
+    assert rates[0] > rates[1]
+    assert 0 <= float(explained(gcd(direction="random"), reference)[0].extra["cosine"][0]) < 1
+
+
+def test_the_reach_ends_where_random_directions_flip():
+    """By hand: of the walks from the images after the source, both ways, the share that changed class by each step."""
+    explainer = gcd(random_flips=0.3, n_rank=4, reach=9.0)
+    box, batch = view(linear(), "black_box", 64), images_of(12).select([1, 2, 3, 4])
+    code, noise = explainer.encoded(batch.image)
+    was, flips = box.probability(batch.image).argmax(1), torch.zeros(4, 2, 12)
+    for row in range(4):
+        lines = nn.functional.normalize(Streams(0).normal([f"reach.{row}"], "gcd.random", 2, CODE)[0], dim=1)
+        for k, line in enumerate(lines):
+            for step in range(12):
+                shift = torch.stack([-line, line]) * 9.0 * (step + 1) / 12
+                answer = box.probability(explainer.drawn(code[row : row + 1], noise[row : row + 1], shift)).argmax(1)
+                flips[row, k, step] = bool((answer != was[row]).any())
+    rates = flips.cummax(2).values.mean((0, 1))
+    wanted = max(int((rates <= 0.3).sum()), 1) * 9.0 / 12
+    assert float(fit(explainer)["reach"]) == pytest.approx(wanted) and rates[-1] > 0.3
+    made, *_ = explained(explainer, fit(explainer))
+    assert float(made.extra["alpha"].max()) <= wanted + 1e-5 and made.extra["reach"].tolist() == pytest.approx([wanted] * 6)
+    assert float(fit(gcd(reach=9.0))["reach"]) == 9.0
+
+
+def test_rules_choose_among_one_set_of_renders():
+    """What a stored explanation shows by each rule is what the rule chooses by itself."""
+    reference = fit(gcd())
+    stored = explained(gcd(), reference)[0]
+    for rule in ("argmin", "first_flip", "best_flip"):
+        alone, shown = explained(gcd(rule=rule), reference)[0], gcd(rule=rule).shown(stored)
+        torch.testing.assert_close(shown.counterfactual, alone.counterfactual, atol=0, rtol=0)
+        torch.testing.assert_close(shown.attribution, alone.attribution, atol=1e-6, rtol=0)
+        for name in ("alpha", "at_end", "used", "flipped", "goal_probability", "cosine"):
+            assert shown.extra[name].tolist() == alone.extra[name].tolist()
+        assert not [name for name in shown.extra if name.startswith("choice_")]
+
+
+def test_a_search_that_explains_nothing_says_so(caplog):
+    made = fit(gcd(proxy=Proxy(widths=[4], n_epochs=1, lr=1e-6)))
+    assert float(made["explained"][int(made["class"])]) < 0.2 and "hardly better than random" in caplog.text
+    caplog.clear()
+    assert float(fit(gcd())["explained"][0]) > 0.2 and "hardly better" not in caplog.text
+
+
+def test_the_report_of_a_search_goes_with_every_image():
+    reference = fit(gcd(n_renders=300))
+    made, *_ = explained(gcd(n_renders=300), reference)
+    own = int(reference["class"])
+    assert made.extra["explained"].tolist() == pytest.approx([float(reference["explained"][own])] * 6)
+    assert made.extra["left"].tolist() == pytest.approx([float(reference["left"])] * 6)
+    assert made.extra["loss"].shape == (6, len(reference["loss"])) and bool((reference["loss"].diff() <= 0).all())
+    assert made.extra["cosine"].tolist() == pytest.approx([float((reference["g"][0] @ reference["g_class"]).abs())] * 6)
+    score = made.extra["score"]
+    assert made.extra["anywhere"].tolist() == (score > 0).any(1).float().tolist()
+
+
+def test_g_can_be_projected_out_of_the_hessian():
+    plain, rest = fit(gcd()), fit(gcd(without_g=True))
+    torch.testing.assert_close(rest["h_class"][:2] @ rest["g_class"], torch.zeros(2), atol=1e-4, rtol=0)
+    assert float((plain["h_class"][0] @ plain["g_class"]).abs()) > 0.5  # of a saturated network the first h-direction is nearly g
+
+
+def test_the_source_by_its_probability():
+    """The candidate nearest to the asked probability; its renders are kept apart from those of other sources."""
+    kept = {}
+
+    def keep(arguments, part, make, wait=True, **chosen):
+        return kept.setdefault((arguments, part, *chosen.items()), make())
+
+    p = view(linear(), "black_box", 64).probability(images_of(12).image).amax(1)
+    for wanted in (0.5, 0.99):
+        made = fit(gcd(source_probability=wanted, n_candidates=12, n_renders=300), keep=keep)
+        assert int(made["position"]) == int((p - wanted).abs().argmin())
+        assert float(made["source_probability"]) == pytest.approx(float(p[int(made["position"])]), rel=1e-5)
+        assert ("source", int(made["position"])) in {key[2] for key in kept}
+
+
+def test_directions_of_an_earlier_search(tmp_path):
+    """Loaded from the file of a search they explain as they did, and nothing is rendered; another code is refused."""
+    from safetensors.torch import save_file
+
+    reference, path = fit(gcd()), str(tmp_path / "found.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in reference.items()}, path)
+    explainer, before = gcd(directions=path), Tally.n
+    loaded = fit(explainer)
+    assert Tally.n == before and explainer.fit_costs(12) == (0, 0, 0)
+    torch.testing.assert_close(explained(explainer, loaded)[0].counterfactual, explained(gcd(), reference)[0].counterfactual)
+    save_file({**{name: tensor.contiguous() for name, tensor in reference.items()}, "g": torch.eye(2, 7)}, path)
+    with pytest.raises(ValueError, match=r"explainer\.directions=.*5 entries and 2 classes.*got 7 entries"):
+        fit(gcd(directions=path))
 
 
 def test_several_directions_give_the_best_of_each():
@@ -182,7 +312,7 @@ def test_a_search_continues_and_grows():
     """Chunks are kept by what determines them: a second search renders nothing, a larger one only what is new, another classifier nothing."""
     kept, made = {}, []
 
-    def keep(arguments, part, make, wait=True):
+    def keep(arguments, part, make, wait=True, **chosen):
         key = (arguments, part)
         if key not in kept:
             made.append(part)
@@ -204,7 +334,7 @@ def test_a_search_is_shared():
     """What another process is at is passed over before the search, and waited for in it; nothing is rendered twice, the directions are the same."""
     kept, waited = {}, []
 
-    def keep(arguments, part, make, wait=True):
+    def keep(arguments, part, make, wait=True, **chosen):
         busy = arguments == gcd().rendered and part in (0, 2) and (arguments, part) not in kept
         if busy and not wait:
             return None
@@ -256,7 +386,15 @@ def test_the_real_autoencoder_runs_through():
     assert found.counterfactual.shape == (2, *SHAPE)
 
 
-SEARCHES = [{}, {"published_grid": True, "n_render": 3}, {"order": "flips", "n_rank": 3, "fixed_point": 1}, {"order": "flips"}]
+SEARCHES = [
+    {},
+    {"published_grid": True, "n_render": 3},
+    {"order": "flips", "n_rank": 3, "fixed_point": 1},
+    {"order": "flips"},
+    {"random_flips": 0.1, "n_rank": 3},
+    {"random_flips": 0.1, "order": "flips", "n_rank": 2, "source_probability": 0.6, "n_candidates": 5},
+]
+
 
 
 @pytest.mark.parametrize("options", SEARCHES)
@@ -265,7 +403,7 @@ def test_the_plan_counts_the_search(options):
     explainer = gcd(generator=real, **{"n_renders": 40, "chunk": 16, "n_alphas": 2, "source": 1, **options})
     box, before, stored = view(linear(), "black_box", 64), Tally.n, []
 
-    def keep(arguments, part, make, wait=True):
+    def keep(arguments, part, make, wait=True, **chosen):
         found = make()
         stored.extend(value.nbytes for value in found.values() if value.dtype == torch.uint8)
         return found
@@ -277,7 +415,8 @@ def test_the_plan_counts_the_search(options):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [({"index": [2]}, "index must name directions 0..1"), ({"direction": "h", "index": [3]}, "directions 0..2"), ({"index": []}, "index"),
-     ({"n_render": 5}, "n_render must be n_invert=4"), ({"g_weights": [[1.0]]}, "pairs")],
+     ({"n_render": 5}, "n_render must be n_invert=4"), ({"g_weights": [[1.0]]}, "pairs"),
+     ({"proxy": Proxy(standardize=False)}, "proxy.standardize")],
 )  # fmt: skip
 def test_refused(changes, named):
     with pytest.raises(ValueError, match=named.split("=")[0]):

@@ -39,7 +39,7 @@ def test_directions_of_a_quadratic():
 def test_it_learns_scores_and_distance_in_their_own_units(activation, standardize):
     shift = draws(2000)
     score, distance = torch.stack([3 * shift[:, 0], -3 * shift[:, 0]], 1), 0.2 + 0.3 * torch.tanh(shift[:, 1]).square()
-    model, explained = Proxy(widths=[32, 32], activation=activation, lr=5e-3, standardize=standardize).fitted(shift, score, distance)
+    model, explained, _ = Proxy(widths=[32, 32], activation=activation, lr=5e-3, standardize=standardize).fitted(shift, score, distance)
     assert explained.shape == (3,) and float(explained[:2].min()) > 0.98
     assert float(explained[2]) > 0.8 or not standardize  # in its own units the distance is small beside the scores, and learned last
     found = gradient(lambda at: model(at)[0, 0], 6)
@@ -85,3 +85,33 @@ def test_the_same_seed_the_same_proxy_and_nothing_else_is_drawn():
 def test_too_few_examples():
     with pytest.raises(ValueError, match="val_share"):
         Proxy().fitted(draws(8), draws(8, 2), draws(8, 1)[:, 0])
+
+
+def test_it_does_not_stop_on_the_first_plateau():
+    """Few examples and layers of sigmoids: the loss hardly moves at first, and ending there leaves a direction that is as good as random."""
+    shift = draws(400, 12)
+    score, distance = torch.stack([4 * shift[:, 0], -4 * shift[:, 0]], 1), shift.square().mean(1)
+    early, late = (Proxy(widths=[32, 32, 32], least_steps=n).fitted(shift, score, distance) for n in (0, 2000))
+    assert float(early[1][0]) < 0.3 and float(late[1][0]) > 0.8
+    assert len(early[2]) < 100 and len(late[2]) * 3 >= 2000  # 350 examples: three steps an epoch
+
+
+def test_the_least_loss_so_far_is_told():
+    _, _, losses = Proxy(widths=[8], lr=1e-2).fitted(draws(200), draws(200)[:, :1], draws(200)[:, 1])
+    assert losses.ndim == 1 and bool((losses.diff() <= 0).all()) and losses[-1] < losses[0]
+
+
+def test_distances_that_a_sigmoid_cannot_answer():
+    shift = draws(200)
+    for distance in (7 * shift[:, 0].abs(), shift[:, 0].abs().clamp_max(0.9) - 0.1):
+        with pytest.raises(ValueError, match=r"proxy\.standardize=false .* must lie in \(0,1\)"):
+            Proxy(widths=[4], standardize=False).fitted(shift, shift[:, :1], distance)
+    Proxy(widths=[4], n_epochs=1, standardize=False).fitted(shift, shift[:, :1], shift[:, 0].sigmoid())
+
+
+def test_a_direction_is_projected_out():
+    loss, without = Quadratic(), nn.functional.normalize(draws(1, 6, 5)[0], dim=0)
+    values, vectors = curvature(loss, 6, 5, without)
+    torch.testing.assert_close(vectors @ without, torch.zeros(5), atol=1e-5, rtol=0)
+    rest = torch.eye(6) - torch.outer(without, without)
+    torch.testing.assert_close(vectors @ (rest @ loss.matrix @ rest), values[:, None] * vectors, atol=1e-4, rtol=0)

@@ -1,0 +1,282 @@
+"""The search for global counterfactual directions around the code of one image."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from abc import ABC
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.hints import Count, Fraction, Natural, Positive, WeightsPath
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.base import Keep, make_again
+from pomelo_lab.explainer.convergence import still_moving
+from pomelo_lab.explainer.proxy import Proxy, Surrogate, curvature, gradient
+from pomelo_lab.explainer.training_walks import RANDOM_LINES, RANDOM_STEPS, TrainingWalks
+from pomelo_lab.weights import read_state
+
+log = logging.getLogger(__name__)
+
+LEAST = 1e-7  # of a probability before its log-odds are taken: a black box answers in float32
+EXPLAINED = 0.2  # a proxy that explains less of the class score is warned about
+
+
+def log_odds(probability: Tensor) -> Tensor:
+    """log p - log(1 - p), finite: what a black box tells of a logit."""
+    return torch.logit(probability.double(), eps=LEAST).float()
+
+
+@dataclass(kw_only=True)
+class DirectionSearch(TrainingWalks, ABC):
+    """What explainers that walk along global directions share: how those are found around the code of one training
+    image, the source.
+
+    Source: Sobieski & Biecek, "Global Counterfactual Directions", section 4, and its code: codes around the source's
+        are rendered with the source's noise, a proxy learns what classifier and perceptual distance say of them, its
+        gradient is the g-direction and the eigenvectors of its Hessian are the h-directions. Of several classes the
+        directions tell the source's class from the rest. Departures: class scores are log-odds of the answered
+        probabilities (there logits, which a black box does not give); without a weights file of LPIPS the distance is
+        that of `perceptual`, divided by its mean between two training images; the h-directions come from a symmetric
+        solver.
+    Args:
+        proxy: the network that imitates both.
+        source: position of the source image in the fixed order of the training images.
+        source_probability: the source is instead that one of n_candidates training images, from `source` on, whose
+            probability of its own class is nearest to this. None = the image at `source`.
+        directions: file with the directions of an earlier search (the shard below reference/ that a job stored):
+            nothing is searched.
+        sampling: uniform_radius = any direction, length uniform up to the radius (the code); uniform_ball = uniform
+            in the ball (the paper; nearly all codes have the full length).
+        radius: of the sampled codes.
+        n_renders, chunk: sampled codes, and how many of them are rendered and stored at once.
+        g_weights: pairs of weights (class score, distance), a g-direction for each.
+        loss_weights: that pair in the loss of the line search (eq. 1 and 5), and of the Hessian "loss".
+        without_g: the g-direction of the class score is projected out of the Hessian first, whose largest eigenvector
+            it nearly is.
+        The others as in LatentDistance and TrainingWalks.
+    Cost: of the search, once per source and data set: n_renders * n_render evaluations, and per classifier n_renders
+        queries; by order=flips those of n_rank images explained along each h-direction, by random_flips along two
+        random ones.
+    Random: codes per (seed, source).
+    """
+
+    rendered: ClassVar[frozenset[str]] = frozenset(
+        {"generator", "source", "sampling", "radius", "chunk", "seed"}
+        | {"published_grid", "n_invert", "fixed_point", "n_render"}
+    )
+    walked: ClassVar[frozenset[str]] = rendered - {"sampling", "radius", "chunk"} | {"n_rank", "reach"}
+    fitted = (
+        rendered
+        | walked
+        | {"perceptual", "layers", "lpips", "n_pairs", "proxy", "source_probability", "n_candidates", "directions"}
+        | {"n_renders", "g_weights", "loss_weights", "n_h", "hessian", "without_g"}
+        | {"order", "n_alphas", "random_flips", "both_sides"}
+    )
+
+    proxy: Proxy
+    source: Natural = 0
+    source_probability: Fraction | None = None
+    n_candidates: Count = 64
+    directions: WeightsPath = None
+    sampling: Literal["uniform_radius", "uniform_ball"] = "uniform_radius"
+    radius: Positive = 1.0
+    n_renders: Count = 53248
+    chunk: Count = 1024
+    g_weights: list[list[float]] = field(default_factory=lambda: [[1.0, 0.0], [0.05, 1.0]])
+    loss_weights: list[float] = field(default_factory=lambda: [0.05, 1.0])
+    without_g: bool = False
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Weights that are not pairs, a distance that a sigmoid cannot answer."""
+        yield from super().config_problems(given)
+        for pair in (*given["g_weights"], given["loss_weights"]):
+            if len(pair) != 2:
+                yield f"g_weights and loss_weights must be pairs (class score, distance), got {pair}"
+        proxy = given.get("proxy")
+        standardize = (
+            proxy.get("standardize", True) if isinstance(proxy, Mapping) else getattr(proxy, "standardize", True)
+        )
+        if not standardize and given["lpips"] is None:
+            yield (
+                "proxy.standardize=false puts a sigmoid on the distance, which must lie in (0,1): "
+                "it needs lpips, a weights file of VGG-16, got null"
+            )
+
+    # --- the search -----------------------------------------------------------------------------------------------
+
+    def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
+        """The directions: "g" [P,D], "g_class" [D] (of the class score alone), "h_class" and "h_loss" [n_h,D] with
+        their eigenvalues "e_class" and "e_loss", by order=flips also "rate" [n_h]. They point to where the score of
+        the source's class grows and the loss with it. What a walk needs: "class" of the source, "unit" of distances,
+        "reach".
+
+        How it went: "explained" [K+1], the share of the variance of scores and distance that the proxy explains on
+        held-out renders; "loss" [T], its least validation loss so far by epoch, and "moving"; "left", the share of
+        the renders that are not of the source's class; "source_probability", that of this class; "position",
+        "source", "reconstruction".
+        """
+        if self.directions is not None:
+            return self.loaded(classifier)
+        position = self.position(training, classifier)
+        image, code, noise = self.start(training, position, keep)
+        unit = self.distance_unit(training)
+        shifts, scores, distances = [], [], []
+        for k, images in enumerate(self.renders(code, noise, position, keep)):
+            shift = self.displacements(k, code.shape[1], position)[: self.n_renders - k * self.chunk]
+            images = images[: len(shift)].to(image.device)
+            scores.append(log_odds(classifier.probability(images)).cpu())
+            distances.append(self.distance(image, images, unit).cpu())
+            shifts.append(shift)
+        shift, score, distance = torch.cat(shifts), torch.cat(scores), torch.cat(distances)
+        answer = classifier.probability(image)[0]
+        own = int(answer.argmax())
+        proxy, explained, losses = self.proxy.fitted(shift, score, distance)
+        left, p_own = (score.argmax(1) != own).float().mean(), answer[own].cpu()
+        log.info(
+            "directions: %.2f of the class score explained, %.2f of the renders left the class", explained[own], left
+        )
+        if explained[own] < EXPLAINED:
+            log.warning(
+                "explainer.proxy explains %.2f of the variance of the class score: its directions are hardly better than "
+                "random ones; more explainer.n_renders or explainer.proxy.least_steps help",
+                explained[own],
+            )
+        made = {"class": torch.tensor(own), "unit": unit, "reach": torch.tensor(self.reach), "explained": explained}
+        made |= {"loss": losses, "moving": still_moving(losses[None])[0], "left": left, "source_probability": p_own}
+        made |= self.found(proxy, own, code.shape[1])
+        if self.random_flips is not None:
+            made["reach"] = self.shortened(training, position, classifier, keep)
+        if self.order == "flips":
+            made |= self.ranked(made, position, training, classifier)
+        again = self.drawn(code, noise, torch.zeros(1, code.shape[1]))[0]
+        return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
+
+    def prepare(self, training: Dataset, keep: Keep) -> None:
+        """The renders around the source, each chunk by one of the processes that need them; of a source that the
+        classifier chooses, none.
+        """
+        if self.directions is not None or self.source_probability is not None:
+            return
+        _, code, noise = self.start(training, self.source, keep)
+        for _ in self.renders(code, noise, self.source, keep, wait=False):
+            pass
+
+    def loaded(self, classifier: BlackBox) -> dict[str, Tensor]:
+        """The directions of an earlier search. Raises ValueError when they are not those of this autoencoder's codes
+        and this many classes.
+        """
+        stored, n_code = read_state(self.directions, "explainer.directions"), self.generator.code
+        if (
+            stored.get("g") is None
+            or stored["g"].shape[1] != n_code
+            or len(stored["explained"]) != classifier.num_classes + 1
+        ):
+            held = (
+                f"{stored['g'].shape[1]} entries and {len(stored['explained']) - 1} classes"
+                if "g" in stored
+                else "none"
+            )
+            raise ValueError(
+                f"explainer.directions={self.directions} must hold directions of {n_code} entries and {classifier.num_classes} "
+                f"classes, as a search stores them, got {held}"
+            )
+        return {name: tensor for name, tensor in stored.items() if tensor.dtype != torch.uint8}
+
+    def position(self, training: Dataset, classifier: BlackBox) -> int:
+        """Of the source in the order of the training images."""
+        if self.source >= len(training):
+            raise ValueError(
+                f"explainer.source must be below {len(training)}, the number of training images, got {self.source}"
+            )
+        if self.source_probability is None:
+            return self.source
+        rows = training.order()[self.source : self.source + self.n_candidates].tolist()
+        own = classifier.probability(training.unmasked(rows).image.to(self.generator.device)).amax(1)
+        return self.source + int((own - self.source_probability).abs().argmin())
+
+    def start(self, training: Dataset, position: int, keep: Keep) -> tuple[Tensor, Tensor, Tensor]:
+        """The source [1,C,H,W], its code [1,D] and noise [1,C,H,W]."""
+        image = training.unmasked(training.order()[position : position + 1].tolist()).image.to(self.generator.device)
+        self.generator.check_images(image)
+        arguments = self.rendered - {"sampling", "radius", "chunk", "seed"}
+        kept = keep(
+            arguments, 0, lambda: dict(zip(("code", "noise"), self.encoded(image), strict=True)), source=position
+        )
+        return image, kept["code"].to(image), kept["noise"].to(image)
+
+    def renders(
+        self, code: Tensor, noise: Tensor, position: int, keep: Keep, wait: bool = True
+    ) -> Iterator[Tensor | None]:
+        """Chunk after chunk of what displaced codes render, uint8 [chunk,C,H,W]; None for one that another process is
+        at and that is not waited for.
+
+        A chunk is stored whole, so that a search with more renders continues this one.
+        """
+        n_chunks, began = -(-self.n_renders // self.chunk), time.monotonic()
+        for k in range(n_chunks):
+
+            def made(k: int = k) -> dict[str, Tensor]:
+                return {"image": self.drawn(code, noise, self.displacements(k, code.shape[1], position))}
+
+            kept = keep(self.rendered, k, made, wait, source=position)
+            yield kept and kept["image"]
+            left = (time.monotonic() - began) / (k + 1) * (n_chunks - k - 1)
+            done = min(self.n_renders, (k + 1) * self.chunk)
+            log.info(
+                "directions: %d of %d %s, %.0f s left",
+                done,
+                self.n_renders,
+                "asked about" if wait else "rendered",
+                left,
+            )
+
+    def found(self, proxy: Surrogate, own: int, n: int) -> dict[str, Tensor]:
+        """g- and h-directions of a proxy whose output `own` is the score of the source's class and whose last is the
+        distance.
+        """
+
+        def loss(weights: list[float]) -> Any:
+            return lambda at: weights[0] * proxy(at)[0, own] + weights[1] * proxy(at)[0, -1]
+
+        made = {
+            "g": torch.stack([gradient(loss(pair), n) for pair in self.g_weights]),
+            "g_class": gradient(loss([1.0, 0.0]), n),
+        }
+        for name, pair in (("class", [1.0, 0.0]), ("loss", self.loss_weights)):
+            made[f"e_{name}"], made[f"h_{name}"] = curvature(
+                loss(pair), n, self.n_h, made["g_class"] if self.without_g else None
+            )
+        return made
+
+    def displacements(self, k: int, n: int, position: int = 0) -> Tensor:
+        """Chunk k of the displacements of the source's code: float32 [chunk,n]."""
+        name, streams = f"source.{position}", Streams(self.seed)
+        drawn = streams.normal([name], f"gcd.direction.{k}", self.chunk, n)[0]
+        length = streams.uniform([name], f"gcd.length.{k}", self.chunk, 1)[0]
+        if self.sampling == "uniform_ball":
+            length = length ** (1 / n)
+        return self.radius * length * F.normalize(drawn, dim=1)
+
+    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
+        """The source, whole chunks around it, its reconstruction; what is walked from the training images after it."""
+        if self.directions is not None:
+            return 0, 0, 0
+        n_others = min(self.n_rank, n_training - self.source - 1)
+        n_candidates = 0 if self.source_probability is None else min(self.n_candidates, n_training - self.source)
+        ranking, shortening = self.order == "flips", self.random_flips is not None
+        n_ranked, n_random = self.n_h * self.sides("h") * self.n_alphas, RANDOM_LINES * 2 * RANDOM_STEPS
+        n_around = -(-self.n_renders // self.chunk) * self.chunk
+        walked = n_others * (ranking * n_ranked + shortening * n_random)
+        evaluations = (1 + n_others * (ranking + shortening)) * self.inversion + (n_around + 1 + walked) * self.n_render
+        queries = 1 + self.n_renders + n_candidates + n_others * (ranking + shortening) + walked
+        return evaluations, queries, (n_around + n_others * shortening * n_random) * math.prod(self.generator.shape)

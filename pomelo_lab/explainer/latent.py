@@ -1,0 +1,78 @@
+"""Images as a semantic code and the noise that the code leaves unexplained: what explainers share that move along
+codes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count, Natural
+from pomelo_lab.explainer.counterfactual import CounterfactualExplainer
+from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
+from pomelo_lab.types import Perturbations
+
+
+@dataclass(kw_only=True)
+class LatentExplainer(CounterfactualExplainer, ABC):
+    """Encodes an image, and renders what other codes make of the same noise.
+
+    Source: Preechakul et al. (2022), diffusion autoencoders, as Sobieski & Biecek (GCD) use them. Departures: renders
+        are kept in 8 bits.
+    Args:
+        generator: the autoencoder; left out of the config it is the job's generator.
+        n_invert, fixed_point, n_render: steps of the inversion, its fixed-point iterations, steps of a render.
+        published_grid: invert and render as the published code does, whose round trip is only near (n_invert 250,
+            n_render 100).
+    Cost: n_invert * (1 + fixed_point) evaluations per encoded image (published_grid: n_invert), n_render per render.
+    """
+
+    generator: DiffusionAutoencoder
+    n_invert: Count = 250
+    fixed_point: Natural = 0
+    n_render: Count = 100
+    published_grid: bool = False
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Grids that do not invert each other."""
+        if not given["published_grid"] and given["n_invert"] != given["n_render"]:
+            yield f"n_render must be n_invert={given['n_invert']} unless published_grid=true: else nothing is inverted, got {given['n_render']}"
+
+    @torch.no_grad()
+    def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(codes [B,D], noise [B,C,H,W]) of images in [0,1]."""
+
+        def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            code = self.generator.encoded(images[start:stop])
+            return code, self.generator.noise_of(
+                images[start:stop], code, self.n_invert, self.fixed_point, self.published_grid
+            )
+
+        return self.generator.forwards.rows(part, len(images))
+
+    @torch.no_grad()
+    def drawn(self, code: Tensor, noise: Tensor, shift: Tensor) -> Tensor:
+        """What displaced codes render, uint8: code [B,D], noise [B,C,H,W], shift [B,A,D] -> [B,A,C,H,W]; or one
+        image's, shift [A,D] -> [A,C,H,W].
+        """
+        flat = shift.reshape(-1, shift.shape[-1]).to(code)
+        each = len(flat) // len(code)
+
+        def part(start: int, stop: int) -> Tensor:
+            rows = torch.arange(start, stop, device=code.device) // each
+            return Perturbations.quantize(
+                self.generator.render(code[rows] + flat[start:stop], noise[rows], self.n_render, self.published_grid)
+            )
+
+        return self.generator.forwards.rows(part, len(flat)).reshape(*shift.shape[:-1], *noise.shape[1:])
+
+    @property
+    def inversion(self) -> int:
+        """Evaluations that find the noise of an image."""
+        return self.n_invert * (1 if self.published_grid else 1 + self.fixed_point)

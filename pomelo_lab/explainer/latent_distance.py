@@ -1,0 +1,63 @@
+"""The perceptual distance between an image and renders of displaced codes, in its unit."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.classifier.base import NetworkClassifier
+from pomelo_lab.classifier.layer_distance import Between, lpips, mean_distance, unit_distance
+from pomelo_lab.config.hints import Count, WeightsPath
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.latent import LatentExplainer
+from pomelo_lab.types import Perturbations
+
+
+@dataclass(kw_only=True)
+class LatentDistance(LatentExplainer, ABC):
+    """Tells how far a render lies from the image it came from.
+
+    Source: Sobieski & Biecek, eq. 1: LPIPS with VGG (Zhang et al. 2018). Departures: without its weights file, the
+        distance of another network, divided by its mean between two training images.
+    Args:
+        perceptual, layers: network of the distance to the source and its layers.
+        lpips: weights file of VGG-16 (vgg16-397923af.pth): the distance is then LPIPS itself, as in the paper, in
+            whose unit its weights are stated.
+        n_pairs: pairs of training images that the mean distance is taken over.
+        The others as in LatentExplainer.
+    """
+
+    perceptual: NetworkClassifier
+    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
+    lpips: WeightsPath = None
+    n_pairs: Count = 256
+
+    @cached_property
+    def between(self) -> Between:
+        """LPIPS, or the distance in layers of `perceptual`, before it is divided by its unit."""
+        if self.lpips:
+            return lpips(self.lpips, key="explainer.lpips")
+        return lambda one, other: unit_distance(self.perceptual, self.layers, one, other)
+
+    @torch.no_grad()
+    def distance(self, one: Tensor, others: Tensor, unit: Tensor) -> Tensor:
+        """Perceptual distance of each image [B,C,H,W] to others, uint8 [B,A,C,H,W] -> [B,A]; or of one, [1,C,H,W] to
+        [A,C,H,W] -> [A].
+        """
+        flat, each = others.reshape(-1, *others.shape[-3:]), others.shape[-4]
+
+        def part(start: int, stop: int) -> Tensor:
+            rows = torch.arange(start, stop, device=one.device) // each
+            return self.between(one[rows], Perturbations.dequantize(flat[start:stop]))
+
+        return self.generator.forwards.rows(part, len(flat)).reshape(others.shape[:-3]) / unit.to(one.device)
+
+    def distance_unit(self, training: Dataset) -> Tensor:
+        """What distances are divided by: 1 for LPIPS, else the mean of the distance between two training images."""
+        if self.lpips:
+            return torch.tensor(1.0)
+        return mean_distance(self.between, training, self.n_pairs, self.generator.device).float()
