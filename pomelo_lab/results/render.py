@@ -22,7 +22,7 @@ ARROW = {"higher": "↑", "lower": "↓", None: ""}
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
 STATE = {"missing": "missing", "not built": "–", "not scored": "–", "undefined": "undefined", "failed": "failed"}
-STATE |= {"not applicable": "n/a", "skipped": "–", "running": "running", "interrupted": "interrupted"}
+STATE |= {"not applicable": "n/a", "skipped": "–", "not asked": "–", "running": "running", "interrupted": "interrupted"}
 
 
 def number(entry: Entry, column: Column, images: int = 0, compact: bool = False, spread: str = "std") -> str:
@@ -138,7 +138,7 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
 
     shown = [table.entry(row, c) for c in columns]
     paper = any(e.printed for e in shown)
-    empty = all(e.state in ("missing", "not built", "skipped") for e in shown)
+    empty = all(e.state in ("missing", "not built", "skipped", "not asked") for e in shown)
     values = []
     for entry, column in zip(shown, columns, strict=True):
         plain = "red" if entry.state in ("failed", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"

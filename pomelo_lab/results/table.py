@@ -24,7 +24,7 @@ class Entry:
 
     state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the job leaves this metric
         out); "missing", "running", "interrupted", "failed"; "skipped" (the data set cannot build it); "not built" (the row's component does not
-        exist in this version).
+        exist in this version); "not asked" (the grid was narrowed down and has no job of the row).
     repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats over the repeats' means, or over
         random draws as the statistic itself gives it. interval: of a set statistic, over resampled images.
     """
@@ -89,6 +89,10 @@ class Table:
         out += dict.fromkeys(f"{names[r.key]}: {r.note}" for r in self.rows if r.note)
         if unbuilt := dict.fromkeys(names[r.key] for r in self.rows if self.columns and self.row_state(r) == "not built"):
             out.append(f"not in this version (–): {', '.join(unbuilt)}")
+        if any(e.state == "not applicable" for e in self.entries.values()):
+            out.append("n/a: the method has no such quantity")
+        if (unasked := [r.label for r in self.rows if self.row_state(r) == "not asked"]) and len(unasked) < len(self.rows):
+            out.append(f"not in the grid that was asked for (–): {', '.join(unasked)}")
         for c in self.columns:
             points = [e for r in self.rows if (e := self.entry(r, c)).std is None and e.state == "done"]
             if repeats := {e.repeats for e in points if e.std_repeats is not None}:
@@ -232,7 +236,7 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
     printed = row.values.get(column.metric)
     if not done:
         worst = next((s for s in ("failed", "interrupted", "running", "missing", "skipped") if s in states), "missing")
-        return Entry("not built" if not states and not_built(row) else worst, printed=printed)
+        return Entry(worst if states else "not built" if not_built(row) else "not asked", printed=printed)
     found = values(row.key, column.metric)
     if any((c.summary.get(column.metric, {}).get("details") or {}).get("applies") == 0 for c in done) and (found is None or not found.value):
         return Entry("not applicable", printed=printed)

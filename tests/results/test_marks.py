@@ -77,8 +77,8 @@ def test_a_quantity_that_a_method_does_not_have_is_no_missing_value():
     shown_column = replace(TABLE, columns=(replace(MOVING, shown=True),))
     table = build(shown_column, cells())
     assert table.entries["reference_val", "moving"].state == "not applicable" and table.entries["blur", "moving"].n_nan == 1
-    assert not any("Validation" in note for note in table.notes()) and any("Blur 1 images" in note for note in table.notes())
-    assert "n/a" in render.markdown(table)
+    assert not any("Validation" in note and "left out" in note for note in table.notes()) and any("Blur 1 images" in note for note in table.notes())
+    assert "n/a" in render.markdown(table) and "n/a: the method has no such quantity" in table.notes()
 
 
 def node(**more):

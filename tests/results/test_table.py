@@ -142,6 +142,14 @@ class Given(FakeCell):
         return self.given
 
 
+def test_rows_outside_a_narrowed_grid_are_not_missing():
+    """Who asks for two samplers is not told that the others still have to be computed."""
+    table = build(TABLE, [cell("black", mahalanobis=[1.0] * 12), cell("gray", state="missing")])
+    states = [table.entries[key, "mahalanobis"].state for key in ("black", "gray", "blur", "flow")]
+    assert states == ["done", "missing", "not asked", "not built"]
+    assert "not in the grid that was asked for (–): Blur, Validation" in table.notes()
+
+
 def test_standard_errors_stand_beside_standard_errors():
     both = [build(replace(TABLE, spread=kind), cells()) for kind in ("std", "standard_error")]
     texts = [render.markdown(table) for table in both]
@@ -168,4 +176,4 @@ def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
     other = Row("black@70", "Black", {"sampler": "black", "segmenter.n_segments": 70}, "naive")
     table = build(Published("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])
     assert table.entries["black@30", "seconds_per_1000"].mean == 2.0
-    assert table.entries["black@70", "seconds_per_1000"].state == "missing"
+    assert table.entries["black@70", "seconds_per_1000"].state == "not asked"
