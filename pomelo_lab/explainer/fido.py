@@ -11,6 +11,7 @@ from torch import Tensor
 from pomelo_lab.batching import Forwards, Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
+from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
 from pomelo_lab.sampler.base import Filling, every
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
@@ -20,11 +21,11 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 class FidoExplainer(RemovalExplainer):
     """Drop probabilities per cell, optimised on samples of relaxed Bernoulli masks; FIDO-CA with an in-painting filler.
 
-    Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of paper 001, section A1. Written from the formulas.
+    Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of Agarwal & Nguyen (2020), section A1. Written from the formulas.
         Departures: the penalty, a sum over pixels, is scaled to an image of `reference_px` squared, so that it means the same at every resolution;
         the published code shifts its maps by half, so that undecided pixels are 0 and a threshold at a share of the maximum never reaches them.
     Args:
-        objective: "ssr", the smallest region that keeps the class (paper 001's FIDO-CA), or "sdr", the smallest whose loss destroys it.
+        objective: "ssr", the smallest region that keeps the class (Agarwal & Nguyen's FIDO-CA), or "sdr", the smallest whose loss destroys it.
         mask_px: cells along each side; enlarged bilinearly to pixels.
         n_steps: of Adam, whose rate falls linearly from lr to 0.
         n_samples: masks per image and step.
@@ -33,13 +34,15 @@ class FidoExplainer(RemovalExplainer):
         temperature: of the relaxation.
         tv: weight of the squared differences between neighbouring pixels' drop probabilities.
         noise: "pixel" (every pixel its own, the published code) or "cell" (every cell, then enlarged).
-    Shapes: attribution [B,H,W] in [0,1], 0.5 = undecided: the probability of being kept (ssr) or dropped (sdr); extra "drop" [B,mask_px,mask_px].
-    Cost: n_steps * n_samples forwards, backwards and fills per image.
+    Shapes: attribution [B,H,W] in [0,1], 0.5 = undecided: the probability of being kept (ssr) or dropped (sdr); extra "drop" [B,mask_px,mask_px],
+        "probability" [B] of the image without the pixels that are dropped more often than kept, and, from two steps on, "loss" [B,n_steps] at the
+        full penalty and "moving" [B] (see `convergence.record`).
+    Cost: n_steps * n_samples forwards, backwards and fills per image, and one forward and fill more.
     Random: one uniform per pixel (or cell), sample and step ("fido"), and the filler's.
     """
 
     access: ClassVar[str] = "white_box"
-    revision: ClassVar[int] = 2  # 1 shifted its maps by half
+    revision: ClassVar[int] = 3  # 1 shifted its maps by half, 2 stored no loss
 
     objective: Literal["ssr", "sdr"] = "ssr"
     mask_px: Count = 56
@@ -62,24 +65,35 @@ class FidoExplainer(RemovalExplainer):
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:
-        def part(start: int, stop: int) -> Tensor:
+        def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
             rows = slice(start, stop)
             some = batch.select(rows)
             filling = self.sampler.filling(some.image, streams, some.image_id, segments and segments.select(rows))
             return self.optimized(some, target[rows], classifier, streams, filling)
 
         images_at_once = Forwards(max(1, classifier.forwards.batch_size // self.n_samples))
-        drop = images_at_once.rows(part, len(batch))
-        found = enlarged(drop, batch.image.shape[-2:], "bilinear")
-        return Explanation(target=target, attribution=1 - found if self.objective == "ssr" else found, extra={"drop": drop})
+        drop, loss = images_at_once.rows(part, len(batch))
+        dropped = enlarged(drop, batch.image.shape[-2:], "bilinear")
+        filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
+        row, last = torch.arange(len(batch), device=drop.device), torch.full_like(target, self.fills(tuple(batch.image.shape[1:])) - 1)
+        keep = (dropped <= 0.5).to(batch.image)
+
+        def without(start: int, stop: int) -> Tensor:
+            return filling(row[start:stop], keep[start:stop], last[start:stop])
+
+        extra = {"drop": drop, "probability": classifier.probability_of(without, len(batch), target)}
+        extra |= record(list(loss.unbind(1))) if self.n_steps > 1 else {}
+        return Explanation(target=target, attribution=1 - dropped if self.objective == "ssr" else dropped, extra=extra)
 
     @torch.enable_grad()
-    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling) -> Tensor:
-        """Drop probabilities [B,k,k]; Adam works value by value, so that no image sees another."""
+    def optimized(
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling
+    ) -> tuple[Tensor, Tensor]:
+        """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image sees another."""
         image, n = batch.image, self.n_samples
         row, place = every(len(batch), n, image.device)
         logit = torch.zeros(len(batch), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
-        optimizer = torch.optim.Adam([logit], lr=self.lr)
+        optimizer, losses = torch.optim.Adam([logit], lr=self.lr), []
         for step in range(self.n_steps):
             optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.n_steps)
             drop = enlarged(logit.sigmoid(), image.shape[-2:], "bilinear")
@@ -88,9 +102,10 @@ class FidoExplainer(RemovalExplainer):
             odds = classifier.log_odds(seen, target[row]).view(len(batch), n).mean(1)
             weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
             loss = self.loss(odds, drop, weight)
+            losses.append(self.loss(odds, drop, self.penalty).detach())  # the warm-up changes what is minimised, not how far it is
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
-        return logit.detach().sigmoid()
+        return logit.detach().sigmoid(), torch.stack(losses, 1)
 
     def loss(self, odds: Tensor, drop: Tensor, weight: float) -> Tensor:
         """What is minimised, per image: log-odds of the target [B] and drop probabilities of pixels [B,H,W] -> [B]."""
@@ -111,7 +126,7 @@ class FidoExplainer(RemovalExplainer):
         return keep
 
     def fills(self, shape: tuple[int, int, int]) -> int:
-        return self.n_steps * self.n_samples
+        return self.n_steps * self.n_samples + 1
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         return self.fills(shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
+from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
 from pomelo_lab.sampler.base import Filling
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
@@ -23,7 +24,7 @@ SUPPRESSED = 1e-2  # share of the probability that may be left inside the first 
 class MeaningfulPerturbationExplainer(RemovalExplainer):
     """MP: gradient descent on a coarse keep mask, so that what it removes is small, smooth and takes the target's probability away.
 
-    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3; paper 001, eq. 3, and its code: l1 * sum |1 - m| + tv * sum |grad m|^3 +
+    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3; Agarwal & Nguyen (2020), eq. 3, and its code: l1 * sum |1 - m| + tv * sum |grad m|^3 +
         p(target), Adam with steps of 0.1, m clamped to [0,1] after each. Departures: the jittered image is its own shifted copy with the border
         repeated (the code cuts it from a slightly larger one); the images of a batch are optimised side by side.
     Args:
@@ -33,15 +34,19 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         l1: weight of what is removed, summed over cells.
         tv, tv_power: weight and power of the differences between neighbouring cells, summed.
         jitter: each step looks at the image shifted by 0..jitter-1 pixels, down and right; 0 or 1 = none.
-        upsample: how cells become pixels (the code: nearest).
+        upsample: how cells become pixels while it descends (the code: nearest).
+        map_upsample: how cells of the map become pixels; Agarwal & Nguyen enlarge maps bilinearly.
         init: "uniform" noise, or "circular": the smallest disc around the centre that leaves 1 % of what can be taken away.
-    Shapes: attribution [B,H,W] is 1 - m, enlarged; extra "mask" [B,mask_px,mask_px], and "probability" [B] of the image without it.
+    Shapes: attribution [B,H,W] is 1 - m, enlarged; extra "mask" [B,mask_px,mask_px], "probability" [B] of the image without it, and, from two steps
+        on, "loss" [B,n_steps] and "moving" [B] (see `convergence.record`).
     Cost: n_steps forwards, backwards and fills per image (35 more to find a circle), then one of each; no more images at once than fit.
     Random: start and jitter per image ("mp"), and the filler's.
     """
 
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
+    presents: ClassVar[frozenset[str]] = frozenset({"map_upsample"})
+    revision: ClassVar[int] = 2  # 1 stored no loss
 
     mask_px: Count = 28
     n_steps: Natural = 300
@@ -52,6 +57,7 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
     jitter: Natural = 4
     upsample: Literal["nearest", "bilinear"] = "nearest"
     init: Literal["uniform", "circular"] = "uniform"
+    map_upsample: Literal["nearest", "bilinear"] = "bilinear"
 
     def explain(
         self,
@@ -64,13 +70,13 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
     ) -> Explanation:
         shape = batch.image.shape[-2:]
 
-        def part(start: int, stop: int) -> Tensor:
+        def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
             rows = slice(start, stop)
             some = batch.select(rows)
             filling = self.sampler.filling(some.image, streams, some.image_id, segments and segments.select(rows))
             return self.optimized(some, target[rows], classifier, streams, filling)
 
-        mask = classifier.forwards.rows(part, len(batch))
+        mask, loss = classifier.forwards.rows(part, len(batch))
         filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
         every_row, last = torch.arange(len(batch), device=mask.device), torch.full_like(target, self.n_steps)
         keep = enlarged(mask, shape, self.upsample)
@@ -79,25 +85,34 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
             return filling(every_row[start:stop], keep[start:stop], last[start:stop])
 
         left = classifier.probability_of(without, len(batch), target)
-        return Explanation(target=target, attribution=1 - keep, extra={"mask": mask, "probability": left})
+        extra = {"mask": mask, "probability": left, **(record(list(loss.unbind(1))) if self.n_steps > 1 else {})}
+        return self.shown(Explanation(target=target, attribution=1 - keep, extra=extra))
+
+    def shown(self, explanation: Explanation) -> Explanation:
+        """The map of a stored mask."""
+        removed = 1 - explanation.extra["mask"]
+        return replace(explanation, attribution=enlarged(removed, explanation.attribution.shape[-2:], self.map_upsample))
 
     @torch.enable_grad()
-    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling) -> Tensor:
-        """Keep masks [B,k,k]; Adam works value by value, so that no image sees another."""
+    def optimized(
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling
+    ) -> tuple[Tensor, Tensor]:
+        """Keep masks [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image sees another."""
         image = batch.image
         row = torch.arange(len(batch), device=image.device)
         shift = (streams.uniform(batch.image_id, "mp.jitter", max(1, self.n_steps), 2) * max(1, self.jitter)).long().to(image.device)
         mask = self.start(batch, target, classifier, streams, filling).requires_grad_(True)
-        optimizer = torch.optim.Adam([mask], lr=self.lr)
+        optimizer, losses = torch.optim.Adam([mask], lr=self.lr), [mask.new_zeros(len(batch), 0)]
         for step in range(self.n_steps):
             seen = filling.blended(row, enlarged(mask, image.shape[-2:], self.upsample), torch.full_like(row, step))
             answer = classifier.differentiable_probability(shifted(seen, shift[:, step]))
             loss = self.penalty(mask) + answer.gather(1, target[:, None])[:, 0]
+            losses.append(loss.detach()[:, None])
             (mask.grad,) = torch.autograd.grad(loss.sum(), mask)
             optimizer.step()
             with torch.no_grad():
                 mask.clamp_(0, 1)
-        return mask.detach()
+        return mask.detach(), torch.cat(losses, 1)
 
     def penalty(self, mask: Tensor) -> Tensor:
         """The terms of the loss that look at the mask alone: [B,k,k] -> [B]."""

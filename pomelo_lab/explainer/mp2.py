@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -18,38 +18,45 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class MP2Explainer(RemovalExplainer):
-    """MP2, and MP2-G with an in-painting filler: cells are removed one pair after another, those first whose removal lowers the target most.
+    """MP2, and MP2-G with an in-painting filler: cells are removed one pair after another until the classifier is at chance.
 
-    Source: paper 001, section 3.5 (no public code). Departures: where the paper is silent, options; see below.
+    Source: Agarwal & Nguyen (2020), section 3.5; its code is not public. Departures: none at the defaults; rank "decrease" looks at the sign, heat
+        "rank" orders what was removed, probe "blocks" shows what would stand in cells that are still there (conf/row/mp2_ordered.yaml has all three).
     Args:
         mask_px: cells of the mask along each side.
         n_per_step: cells removed per iteration (the paper: 2).
         chance: probability at which it stops; None = 1 / classes (the paper: 0.001 for 1,000 classes, 0.003 for 365).
-        rank: "decrease" takes the cells that lower the probability most to first order; "norm" the largest gradients whatever their sign.
-        probe: what would stand in cells that are not removed yet, when the filler looks at the mask. "blocks": they are filled in four sets of
-            blocks that cover the image in turn, each beside what is removed already; "current": the fill of the mask as it is, the literal reading,
-            which leaves nearly nothing to see in kept cells. A fixed base image is known and needs no probe.
-        block_cells: side of those blocks, in cells.
+        rank: "norm" takes the cells with the largest gradients whatever their sign, "decrease" those that lower the probability most to first order.
+        probe: what would stand in cells that are not removed yet, when the filler looks at the mask. "current": the fill of the mask as it is,
+            f = G(m, x), which in kept cells is what the in-painter makes of pixels that it sees; "blocks": cells are filled in four sets of blocks
+            that cover the image in turn, each beside what is removed already. A fixed base image is known and needs no probe.
+        block_share: side of those blocks as a share of the image's side, so that masks of all sizes see equal blocks.
+        block_cells: the same in cells; None = by block_share.
         probe_every: iterations after which the probes are filled anew.
-        heat: "rank" (1 - place / (number removed + 1), the first removed hottest) or "binary" (the mask).
+        heat: "binary" (the mask) or "rank" (1 - place / (number removed + 1), the first removed hottest).
+        map_upsample: how cells of the map become pixels. While it removes, cells have sharp edges.
     Shapes: extra "order" [B,mask_px,mask_px] (place of each removed cell, from 0, -1 = kept), and per image [B]: "n_removed", "probability" of the
         final mask, "at_chance" (1.0 where the image was at chance from the start: nothing is removed, the map is 0) and "unreached" (1.0 where all is
-        removed and the probability still above chance: the order remains).
+        removed and the probability still above chance: the order remains, and the binary map is constant).
     Cost: per iteration one forward, one backward and one fill, with "blocks" four fills more; at most mask_px^2 / n_per_step iterations (392).
     Random: the filler's.
     """
 
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
+    presents: ClassVar[frozenset[str]] = frozenset({"heat", "map_upsample"})
+    revision: ClassVar[int] = 2  # 1 had blocks of 4 cells at every size of the mask
 
     mask_px: Count = 28
     n_per_step: Count = 2
     chance: Annotated[float, Range(above=0, below=1)] | None = None
-    rank: Literal["decrease", "norm"] = "decrease"
-    probe: Literal["blocks", "current"] = "blocks"
-    block_cells: Count = 4
+    rank: Literal["decrease", "norm"] = "norm"
+    probe: Literal["blocks", "current"] = "current"
+    block_share: Annotated[float, Range(above=0, high=1)] = 0.125
+    block_cells: Count | None = None
     probe_every: Count = 1
-    heat: Literal["rank", "binary"] = "rank"
+    heat: Literal["rank", "binary"] = "binary"
+    map_upsample: Literal["nearest", "bilinear"] = "bilinear"
 
     def explain(
         self,
@@ -67,16 +74,20 @@ class MP2Explainer(RemovalExplainer):
             order, left, first = self.grown(filling, target[rows], classifier)
             return torch.cat([order.flatten(1), left[:, None], first[:, None]], 1)
 
-        found = classifier.forwards.rows(part, len(batch))
-        order, left, first = found[:, :-2].view(len(batch), self.mask_px, self.mask_px), found[:, -2], found[:, -1]
+        grown = classifier.forwards.rows(part, len(batch))
+        order, left, first = grown[:, :-2].view(len(batch), self.mask_px, self.mask_px), grown[:, -2], grown[:, -1]
         chance = self.limit(classifier)
-        count = (order >= 0).sum((1, 2))
-        heat = (order >= 0).float()
-        if self.heat == "rank":
-            heat = heat * (1 - (order + 1) / (count + 1)[:, None, None])
-        extra = {"order": order, "n_removed": count.float(), "probability": left}
+        extra = {"order": order, "n_removed": (order >= 0).sum((1, 2)).float(), "probability": left}
         extra |= {"at_chance": (first <= chance).float(), "unreached": (left > chance).float()}
-        return Explanation(target=target, attribution=enlarged(heat, batch.image.shape[-2:], "nearest"), extra=extra)
+        return self.shown(Explanation(target=target, attribution=torch.zeros_like(batch.image[:, 0]), extra=extra))
+
+    def shown(self, explanation: Explanation) -> Explanation:
+        """The map of a stored order."""
+        order = explanation.extra["order"]
+        heat = (order >= 0).to(explanation.attribution)
+        if self.heat == "rank":
+            heat = heat * (1 - (order + 1) / (heat.sum((1, 2)) + 1)[:, None, None])
+        return replace(explanation, attribution=enlarged(heat, explanation.attribution.shape[-2:], self.map_upsample))
 
     def limit(self, classifier: WhiteBox) -> float:
         """The probability at which it stops."""
@@ -131,7 +142,8 @@ class MP2Explainer(RemovalExplainer):
         """The sets of blocks: bool [mask_px,mask_px] each; every second block of every second row."""
         if self.sampler.context == "image" or self.probe == "current":
             return []
-        part = torch.arange(self.mask_px).div(self.block_cells, rounding_mode="floor") % 2
+        cells = self.block_cells or max(1, int(self.block_share * self.mask_px + 0.5))
+        part = torch.arange(self.mask_px).div(cells, rounding_mode="floor") % 2
         return [(part == i)[:, None] & (part == j) for i in (0, 1) for j in (0, 1)]
 
     def fills(self, shape: tuple[int, int, int]) -> int:

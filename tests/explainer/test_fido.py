@@ -75,4 +75,16 @@ def test_neighbours_and_batch_size_do_not_matter(make):
 
 def test_costs():
     _, box = explained(fido(ByMask()))
-    assert box.queries == 3 * 15 * 4 == 3 * fido().queries((3, 8, 8)) and fido(ByMask()).evaluations((3, 8, 8)) == 60
+    assert box.queries == 3 * (15 * 4 + 1) == 3 * fido().queries((3, 8, 8)) and fido(ByMask()).evaluations((3, 8, 8)) == 61
+
+
+@pytest.mark.parametrize("objective", ["ssr", "sdr"])
+def test_it_tells_what_is_left_and_whether_it_still_moves(objective):
+    """Keeping what suffices leaves the class, destroying it does not; a run of a few steps is still moving, an annealed one is not."""
+    weight = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
+    weight[..., 0] = 8.0
+    batch, classifier = batch_of(torch.ones(1, 1, 1, 2)), TinyLinear(weight=weight, bias=torch.tensor([-4.0]), output="sigmoid")
+    settings = {"objective": objective, "mask_px": 2, "n_samples": 64, "lr": 0.1, "penalty": 0.5, "reference_px": 1, "noise": "cell"}
+    long, short = (explained(fido(n_steps=n, **settings), batch, ZERO, classifier)[0].extra for n in (300, 10))
+    assert long["loss"].shape == (1, 300) and long["moving"] < 0.02 < short["moving"]
+    assert long["probability"] > 0.9 if objective == "ssr" else long["probability"] < 0.1

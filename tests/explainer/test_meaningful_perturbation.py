@@ -10,7 +10,7 @@ from tests.tiny import TinyLinear, tiny_batch
 
 
 def mp(filler=None, **options):
-    return MeaningfulPerturbationExplainer(sampler=filler or black(), **{"mask_px": 4, "n_steps": 20, **options})
+    return MeaningfulPerturbationExplainer(sampler=filler or black(), **{"mask_px": 4, "n_steps": 20, "map_upsample": "nearest", **options})
 
 
 def test_the_terms_of_the_loss():
@@ -85,6 +85,27 @@ def test_the_circle_is_the_smallest_that_suffices():
 @pytest.mark.parametrize("options", [{}, {"init": "circular"}, {"upsample": "bilinear", "jitter": 0}])
 def test_neighbours_and_batch_size_do_not_matter(options):
     same_alone_and_in_any_batch(lambda: mp(**options))
+
+
+def test_the_map_is_enlarged_apart_from_the_descent():
+    rough, smooth = (explained(mp(map_upsample=how))[0] for how in ("nearest", "bilinear"))
+    assert torch.equal(rough.extra["mask"], smooth.extra["mask"])
+    torch.testing.assert_close(smooth.attribution, enlarged(1 - smooth.extra["mask"], (8, 8), "bilinear"))
+    assert torch.equal(mp(map_upsample="bilinear").shown(rough).attribution, smooth.attribution)
+
+
+def test_the_stored_loss_tells_whether_it_still_moves():
+    batch = tiny_batch(3)
+    found, _ = explained(mp(n_steps=1, l1=0.0, tv=0.0, jitter=0))
+    assert "loss" not in found.extra  # one step has no trend
+    short, long = (explained(mp(n_steps=n, l1=0.5, tv=0.0, jitter=0), batch)[0].extra for n in (5, 200))
+    assert short["loss"].shape == (3, 5) and long["loss"].shape == (3, 200)
+    assert (short["moving"] > 0.1).all() and (long["moving"] < 0.02).all()
+    box = view(TinyLinear.random(3, (3, 8, 8), scale=0.3, dtype=torch.float64), "white_box", 64)
+    start = Streams(0).uniform(batch.image_id, "mp.start", 4, 4)
+    seen = batch.image * enlarged(start, (8, 8), "nearest")[:, None]
+    expected = 0.5 * (1 - start).sum((1, 2)) + box.probability(seen).gather(1, TARGET[:, None])[:, 0]
+    torch.testing.assert_close(long["loss"][:, 0], expected, atol=1e-5, rtol=0)
 
 
 def test_fillers_that_look_at_the_mask():

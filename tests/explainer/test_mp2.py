@@ -6,8 +6,11 @@ from tests.explainer.removing import ByMask, black, explained, same_alone_and_in
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_batch
 
 
+OURS = {"mask_px": 4, "block_cells": 1, "map_upsample": "nearest", "rank": "decrease", "probe": "blocks", "heat": "rank"}
+
+
 def mp2(filler=None, **options):
-    return MP2Explainer(sampler=filler or black(), **{"mask_px": 4, "block_cells": 1, **options})
+    return MP2Explainer(sampler=filler or black(), **{**OURS, **options})
 
 
 def logistic(n=1, seed=0, scale=1.0):
@@ -49,6 +52,16 @@ def test_two_at_a_time_and_binary_heat():
     assert box.queries == 1 + removed // 2 and alone.queries == 1 + before
 
 
+def test_the_defaults_are_the_text_s():
+    """Section 3.5: the map is the mask, and the cells of the highest gradient norms go first."""
+    cell, classifier, batch = logistic(scale=0.6)
+    found, _ = explained(MP2Explainer(sampler=black(), mask_px=4, chance=0.5, map_upsample="nearest"), batch, ZERO, classifier)
+    removed = found.extra["order"][0].flatten() >= 0
+    first = cell.flatten().abs().argsort(descending=True)[: int(removed.sum())]
+    assert removed[first].all() and torch.equal(found.attribution[0, ::2, ::2].flatten(), removed.float())
+    assert MP2Explainer(sampler=ByMask()).blocks() == []
+
+
 def test_norms_ignore_the_sign():
     cell, classifier, batch = logistic()
     found, _ = explained(mp2(chance=1e-9, n_per_step=1, rank="norm"), batch, ZERO, classifier)
@@ -82,6 +95,34 @@ def test_the_literal_reading_sees_nothing_in_kept_cells():
 @pytest.mark.parametrize("make", [lambda: mp2(chance=0.2), lambda: mp2(ByMask(), chance=0.2), lambda: mp2(ByMask(), chance=0.2, probe_every=3)])
 def test_neighbours_and_batch_size_do_not_matter(make):
     same_alone_and_in_any_batch(make)
+
+
+@pytest.mark.parametrize("mask_px, cells", [(8, 1), (16, 2), (28, 4), (32, 4), (56, 7), (112, 14)])
+def test_blocks_have_the_same_share_of_the_image_at_every_size_of_the_mask(mask_px, cells):
+    first = mp2(ByMask(), mask_px=mask_px, block_cells=None).blocks()[0]
+    assert first[:cells, :cells].all() and not first[cells].any()
+    assert torch.equal(first, mp2(ByMask(), mask_px=mask_px, block_cells=cells).blocks()[0])
+
+
+def test_heat_and_enlargement_only_present_the_stored_order():
+    _, classifier, batch = logistic()
+    stored, _ = explained(mp2(chance=0.5), batch, ZERO, classifier)
+    for options in ({"heat": "binary"}, {"heat": "rank", "map_upsample": "bilinear"}, {"heat": "binary", "map_upsample": "bilinear"}):
+        anew, _ = explained(mp2(chance=0.5, **options), batch, ZERO, classifier)
+        assert torch.equal(mp2(chance=0.5, **options).shown(stored).attribution, anew.attribution)
+        assert not torch.equal(anew.attribution, stored.attribution)
+    assert MP2Explainer.presents == {"heat", "map_upsample"}
+
+
+def test_the_map_is_enlarged_as_skimage_resizes_it():
+    """Agarwal & Nguyen's evaluation resizes maps with skimage.transform.resize; inside half a cell of the border both agree."""
+    from skimage.transform import resize
+
+    _, classifier, batch = logistic()
+    found, _ = explained(mp2(chance=0.5, heat="binary", map_upsample="bilinear"), batch, ZERO, classifier)
+    mask = (found.extra["order"][0] >= 0).double().numpy()
+    theirs = torch.from_numpy(resize(mask, (8, 8), order=1, anti_aliasing=False))
+    torch.testing.assert_close(found.attribution[0, 1:-1, 1:-1].double(), theirs[1:-1, 1:-1], atol=1e-6, rtol=0)
 
 
 def test_costs():
