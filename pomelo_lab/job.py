@@ -22,12 +22,12 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.explainer.base import Made
 from pomelo_lab.generator.base import Tally
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.results.store import GROUP, Shard, Store
-from pomelo_lab.science import Sciences
+from pomelo_lab.results.store import Shard, Store
+from pomelo_lab.selection import Selection
 from pomelo_lab.types import Batch, Case, Explanation, Perturbations, Segments
 
 
-class Job(Sciences):
+class Job(Selection):
     """The stages of one configuration over its images.
 
     Args:
@@ -47,12 +47,8 @@ class Job(Sciences):
     # --- images and groups ----------------------------------------------------------------------------------------
 
     @property
-    def n_groups(self) -> int:
-        return -(-self.n_images // GROUP)
-
-    def group_size(self, group: int, n_images: int | None = None) -> int:
-        """Images of a group among the first n_images of the job."""
-        return max(0, min(GROUP, min(n_images or self.n_images, self.n_images) - group * GROUP))
+    def whole(self) -> Job:
+        return Job({**self.config, "images": "all", "n_images": len(self.dataset)}, self.store, self.device)
 
     def refresh(self) -> None:
         """Remove the job's own explanations and scores, so that they are computed anew (`force=true`).
@@ -74,11 +70,7 @@ class Job(Sciences):
     # --- stages ---------------------------------------------------------------------------------------------------
 
     def batch(self, group: int) -> Batch:
-        return self._once("batch", "", group, lambda: self.dataset.batch(self._indices(group)).to(self.device))
-
-    def _indices(self, group: int) -> list[int]:
-        start = group * GROUP
-        return self.dataset.order()[start : start + self.group_size(group)].tolist()
+        return self._once("batch", "", group, lambda: self.dataset.batch(self.indices(group)).to(self.device))
 
     def segments(self, group: int) -> Segments:
         return self._once("segments", "", group, lambda: self.segmenter.segment(self.batch(group).image))
@@ -273,7 +265,7 @@ class Job(Sciences):
     def perturbation_bytes(self) -> int:
         """Size of the job's perturbations on disk: one byte per value."""
         channels, height, width = self.dataset.shape
-        return self.n_images * self.n_perturbations * channels * height * width
+        return self.n_asked * self.n_perturbations * channels * height * width
 
     @property
     def keeps_perturbations(self) -> bool:

@@ -26,9 +26,11 @@ class Step:
 
 def steps(job: Job) -> list[Step]:
     """The stages of a job with their costs as the components state them; stored artefacts are not subtracted."""
-    n, shape = job.n_images, job.dataset.shape
+    n, shape = job.n_asked, job.dataset.shape
     channels, height, width = shape
-    found = [Step("clean images", n, queries=n, bytes=n * job.dataset.num_classes * IMAGE_BYTES)]
+    answers = n * job.dataset.num_classes * IMAGE_BYTES
+    found = [Step("choice of images", n, queries=n, bytes=answers, note="at least: those it gets wrong are asked too")] if job.chooses else []
+    found.append(Step("clean images", n, queries=n, bytes=answers))
     if job.perturbs:
         made = n * job.n_perturbations
         kept = job.keeps_perturbations
@@ -84,7 +86,7 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
         table.add_column(head, justify="right")
     table.add_column("")
     plan = [Step(f"train {name}", 0, note="no weights yet") for name in dict.fromkeys(missing)] + steps(job)
-    plan.append(Step("total", job.n_images, *(sum(getattr(s, k) for s in plan) for k in ("evaluations", "queries", "bytes"))))
+    plan.append(Step("total", job.n_asked, *(sum(getattr(s, k) for s in plan) for k in ("evaluations", "queries", "bytes"))))
     for step in plan:
         table.add_row(step.name, f"{step.images:,}", f"{step.evaluations:,}", f"{step.queries:,}", readable(step.bytes), step.note)
     Console(width=120).print(table)

@@ -28,7 +28,9 @@ class Sciences(Components, ABC):
 
     @cached_property
     def dataset_science(self) -> dict[str, Any]:
-        return {**canonical(self.config["dataset"]), "digest": self.dataset.digest()}
+        """Which images: those of the data set, or (images=correct) those of them that the classifier gets right."""
+        science = {**canonical(self.config["dataset"]), "digest": self.dataset.digest()}
+        return {**science, "correct": self.classifier_science} if self.chooses else science
 
     @cached_property
     def classifier_science(self) -> dict[str, Any]:
@@ -133,7 +135,7 @@ class Sciences(Components, ABC):
     def science(self) -> dict[str, Any]:
         """What determines the whole job: the scores asked for, over its images."""
         return {
-            "n_images": self.n_images,
+            "n_images": self.n_asked,
             "metrics": {name: [digest(self.metric_science(name)), metric.n_images] for name, metric in self.metrics.items()},
             "explanation": digest(self.explanation_science) if self.explains else None,
             "perturbation": digest(self.perturbation_science) if self.perturbs else None,
@@ -146,8 +148,14 @@ class Sciences(Components, ABC):
     # --- what the job does ----------------------------------------------------------------------------------------
 
     @cached_property
-    def n_images(self) -> int:
+    def n_asked(self) -> int:
+        """Images of the job, if the classifier gets enough of them right where it matters (`Job.n_images`)."""
         return min(self.config["n_images"], len(self.dataset))
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the job is only about images that the classifier gets right."""
+        return self.config.get("images", "all") == "correct"
 
     @property
     def explains(self) -> bool:

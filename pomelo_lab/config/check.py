@@ -132,6 +132,8 @@ def top_level_problems(config: Mapping[str, Any]) -> list[str]:
     found = [f"{key} must be >= {low}, got {config[key]!r}" for key, low in rules.items() if config[key] is not None and config[key] < low]
     if config["seed"] < 0:
         found.append(f"seed must be >= 0, got {config['seed']}")
+    if config.get("images", "all") not in ("all", "correct"):
+        found.append(f"images must be all or correct (those that the classifier gives their label), got {config['images']!r}")
     device = str(config["device"])
     if device != "auto" and not device.startswith(("cpu", "cuda", "mps", "xpu")):
         found.append(f"device must be auto, cpu, cuda, cuda:<index>, mps or xpu, got {device!r}")

@@ -35,6 +35,7 @@ class RunSchema(CommonSchema):
     experiment: Any = None
     devices: int = MISSING
     n_images: int = MISSING
+    images: str = "all"
     target: Any = MISSING
     batch_size: int | None = None
     keep_gb: float = MISSING

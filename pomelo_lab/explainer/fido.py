@@ -21,7 +21,7 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 class FidoExplainer(RemovalExplainer):
     """Drop probabilities per cell, optimised on samples of relaxed Bernoulli masks; FIDO-CA with an in-painting filler.
 
-    Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of Agarwal & Nguyen (2020), section A1. Written from the formulas.
+    Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of Agarwal & Nguyen (2020), section A1.
         Departures: the penalty, a sum over pixels, is scaled to an image of `reference_px` squared, so that it means the same at every resolution;
         the published code shifts its maps by half, so that undecided pixels are 0 and a threshold at a share of the maximum never reaches them.
     Args:

@@ -24,9 +24,10 @@ SUPPRESSED = 1e-2  # share of the probability that may be left inside the first 
 class MeaningfulPerturbationExplainer(RemovalExplainer):
     """MP: gradient descent on a coarse keep mask, so that what it removes is small, smooth and takes the target's probability away.
 
-    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3; Agarwal & Nguyen (2020), eq. 3, and its code: l1 * sum |1 - m| + tv * sum |grad m|^3 +
-        p(target), Adam with steps of 0.1, m clamped to [0,1] after each. Departures: the jittered image is its own shifted copy with the border
-        repeated (the code cuts it from a slightly larger one); the images of a batch are optimised side by side.
+    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3, and its code; Agarwal & Nguyen (2020), eq. 3: l1 * sum |1 - m|
+        + tv * sum |grad m|^3 + p(target), Adam with steps of 0.1, m clamped to [0,1] after each. Departures: the jittered image is its own shifted
+        copy with the border repeated (the code cuts it from a slightly larger one); the images of a batch are optimised side by side. Eq. 3 has an
+        expectation over shifts of 0 to 4 pixels; the code draws one of 0 to 3 in each step, and so do we.
     Args:
         mask_px: cells of the mask along each side.
         n_steps: of the descent.

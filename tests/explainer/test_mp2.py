@@ -5,7 +5,6 @@ from pomelo_lab.explainer.mp2 import MP2Explainer
 from tests.explainer.removing import ByMask, black, explained, same_alone_and_in_any_batch
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_batch
 
-
 OURS = {"mask_px": 4, "block_cells": 1, "map_upsample": "nearest", "rank": "decrease", "probe": "blocks", "heat": "rank"}
 
 

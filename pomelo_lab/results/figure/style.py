@@ -36,6 +36,7 @@ LOOKS = {
     "gray": Look("Gray-out", "#8C8C8C"),
     "mean": Look("Mean", "#E69F00"),
     "blur": Look("Blur", "#D55E00"),
+    "blur_removal": Look("Blur", "#D55E00"),
     "noise": Look("Noise-out", "#CC79A7"),
     "ideal": Look("Ideal sampler", "#6A3D9A", "limit", DASHED, "*"),
     "ideal_mask": Look("Ideal mask", "#B15FC9", "limit", DASHED, "*"),

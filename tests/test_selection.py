@@ -1,0 +1,93 @@
+"""Images that the classifier gets right: which they are does not depend on how many are wanted, or when."""
+
+import pytest
+import torch
+
+from pomelo_lab.job import Job
+from pomelo_lab.plan import steps
+from pomelo_lab.results.store import GROUP, Store
+from pomelo_lab.run import run
+from pomelo_lab.selection import CorrectImages
+from tests.running import config, scores
+
+RIGHT = torch.tensor([1, 0, 0, 1, 1, 0, 1, 0, 0, 0]).bool()
+
+
+def choose():
+    asked = []
+
+    def correct(group):
+        asked.append(group)
+        return RIGHT[4 * group : 4 * group + 4]
+
+    return CorrectImages(list(range(100, 110)), correct, 4), asked
+
+
+def test_the_first_n_are_nested_and_nothing_is_asked_twice():
+    few, asked = choose()
+    assert few.first(1) == [100] and asked == [0]
+    assert few.first(2) == [100, 103] and asked == [0]
+    assert few.first(3) == [100, 103, 104] and asked == [0, 1]
+    assert few.first(99) == [100, 103, 104, 106] and asked == [0, 1, 2]
+    assert few.first(99) == choose()[0].first(99) and asked == [0, 1, 2] and few.first(2) == [100, 103]
+
+
+def job(tmp_path, *overrides):
+    return Job(config(tmp_path, "metrics=none", *overrides), Store(tmp_path))
+
+
+def test_a_job_explains_only_images_that_are_classified_correctly(tmp_path):
+    everything = job(tmp_path, "n_images=200")
+    right, ids = [], []
+    for group in range(everything.n_groups):
+        batch = everything.batch(group)
+        right += (everything.clean(group).argmax(-1) == batch.label).tolist()
+        ids += list(batch.image_id)
+    expected = [image_id for image_id, yes in zip(ids, right, strict=True) if yes]
+    assert 5 <= len(expected) < 100  # an untrained network
+    chosen = job(tmp_path, "images=correct", "n_images=5")
+    assert list(chosen.batch(0).image_id) == expected[:5] and chosen.n_images == 5
+    assert (chosen.clean(0).argmax(-1) == chosen.batch(0).label).all()
+    more = job(tmp_path, "images=correct", f"n_images={len(expected)}")
+    assert [i for g in range(more.n_groups) for i in more.batch(g).image_id] == expected
+
+
+def test_it_is_part_of_the_fingerprint_and_depends_on_the_classifier(tmp_path):
+    every, correct = job(tmp_path), job(tmp_path, "images=correct")
+    assert every.fingerprint != correct.fingerprint == job(tmp_path, "images=correct").fingerprint
+    assert every.dataset_science != correct.dataset_science != job(tmp_path, "images=correct", "classifier.width=8").dataset_science
+    assert every.dataset_science == job(tmp_path, "classifier.width=8").dataset_science
+
+
+def test_scores_count_them_and_a_second_run_is_skipped(tmp_path, capsys):
+    node = config(tmp_path, "images=correct", "n_images=3", "target=label", "metrics=saliency", "metrics.saliency.alpha=0.5")
+    folder = run(node)
+    found = scores(folder)
+    assert len(found["image_id"]) == 3 and found["label"] == found["target"]
+    run(node)
+    assert "already done" in capsys.readouterr().out
+
+
+def test_fewer_than_asked_for_are_all_there_are(tmp_path):
+    whole = job(tmp_path, "images=correct", "n_images=100000")
+    assert 0 < whole.n_images < len(whole.dataset) == whole.n_asked and whole.n_groups == -(-whole.n_images // GROUP)
+
+
+def test_none_is_an_error_that_names_the_key(tmp_path):
+    never = job(tmp_path, "images=correct", "n_images=3")
+    never.correct_images.correct = lambda group: torch.zeros(min(GROUP, len(never.dataset) - group * GROUP), dtype=torch.bool)
+    with pytest.raises(ValueError, match="images=correct: the classifier gives none"):
+        _ = never.n_images
+
+
+def test_the_plan_counts_the_questions(tmp_path):
+    (first, second, *_) = steps(job(tmp_path, "images=correct", "n_images=3"))
+    assert first.name == "choice of images" and first.queries == 3 and "at least" in first.note and second.name == "clean images"
+    assert steps(job(tmp_path, "n_images=3"))[0].name == "clean images"
+
+
+def test_another_word_is_refused(tmp_path):
+    from pomelo_lab.config.check import ConfigError
+
+    with pytest.raises(ConfigError, match="images must be all or correct"):
+        config(tmp_path, "images=right")
