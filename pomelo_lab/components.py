@@ -78,7 +78,7 @@ class Components:
     def _with_networks(self, node: Any) -> Any:
         """The same with those networks built, shared by all that name them."""
         if is_network(node):
-            return self._shared("network", node, batch_size=self.batch_size).to(self.device)
+            return self._shared("network", node, batch_size=self.batch_size, num_classes=self.dataset.num_classes).to(self.device)
         return {name: self._with_networks(value) for name, value in node.items()} if isinstance(node, Mapping) else node
 
     @cached_property

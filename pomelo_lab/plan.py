@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.job import Job
 from pomelo_lab.results.store import Store
 
@@ -27,33 +28,50 @@ class Step:
 def steps(job: Job) -> list[Step]:
     """The stages of a job with their costs as the components state them; stored artefacts are not subtracted."""
     n, shape = job.n_asked, job.dataset.shape
-    channels, height, width = shape
     answers = n * job.dataset.num_classes * IMAGE_BYTES
-    found = [Step("choice of images", n, queries=n, bytes=answers, note="at least: those it gets wrong are asked too")] if job.chooses else []
-    found.append(Step("clean images", n, queries=n, bytes=answers))
-    if job.perturbs:
-        made = n * job.n_perturbations
-        kept = job.keeps_perturbations
-        note = "" if kept else f"not kept: over keep_gb={job.config['keep_gb']:g}"
-        size = job.perturbation_bytes if kept else 0
-        found.append(Step("perturbations", n, n * job.sampler.evaluations(job.n_perturbations), 0, size, note))
-        asks = job.explains or any("classifier" in m.needs for m in job.metrics.values())
-        if asks:
-            found.append(Step("predictions", n, 0, made, made * job.dataset.num_classes * IMAGE_BYTES))
-    if job.explains and job.explainer.fitted:
-        costs = job.explainer.fit_costs(len(job.dataset.at("train")))
-        found.append(Step("statistics", 0, *costs, note="once for all jobs that share them"))
-    if job.explains:
-        evaluations, queries = job.explainer.evaluations(shape), job.explainer.queries(shape)
-        found.append(Step("explanations", n, n * evaluations, n * queries, n * height * width * IMAGE_BYTES))
+    plan = [Step("choice of images", n, queries=n, bytes=answers, note="at least: those it gets wrong are asked too")] if job.chooses else []
+    plan.append(Step("clean images", n, queries=n, bytes=answers))
+    plan += explaining(job)
+    plan += compared(job)
     for name, metric in job.metrics.items():
         images = min(n, metric.n_images or n)
         note = "fits training statistics once" if metric.fits else ""
         if repeats := len(metric.overrides()):
             note = f"compares {repeats} explanations of each image"
         queries, evaluations = metric.queries(shape, job.n_perturbations), metric.evaluations(shape)
-        found.append(Step(f"metric {name}", images, images * evaluations, images * queries, images * IMAGE_BYTES, note))
-    return found
+        plan.append(Step(f"metric {name}", images, images * evaluations, images * queries, images * IMAGE_BYTES, note))
+    return plan
+
+
+def explaining(job: Job) -> list[Step]:
+    """From perturbations to explanations."""
+    n, shape, plan = job.n_asked, job.dataset.shape, []
+    if job.perturbs:
+        made = n * job.n_perturbations
+        kept = job.keeps_perturbations
+        note = "" if kept else f"not kept: over keep_gb={job.config['keep_gb']:g}"
+        size = job.perturbation_bytes if kept else 0
+        plan.append(Step("perturbations", n, n * job.sampler.evaluations(job.n_perturbations), 0, size, note))
+        if job.explains or any("classifier" in m.needs for m in job.metrics.values()):
+            plan.append(Step("predictions", n, 0, made, made * job.dataset.num_classes * IMAGE_BYTES))
+    if job.explains and job.explainer.fitted:
+        costs = job.explainer.fit_costs(len(job.dataset.at("train")))
+        plan.append(Step("statistics", 0, *costs, note="once for all jobs that share them"))
+    if job.explains:
+        evaluations, queries = job.explainer.evaluations(shape), job.explainer.queries(shape)
+        plan.append(Step("explanations", n, n * evaluations, n * queries, n * shape[1] * shape[2] * IMAGE_BYTES))
+    return plan
+
+
+def compared(job: Job) -> list[Step]:
+    """The explanations that metrics compare with the job's own, made by other settings: each once, summed up."""
+    others = {digest(s.explanation_science): s for metric in job.metrics.values() for s in job.siblings(metric)}
+    others.pop(digest(job.explanation_science) if job.explains else "", None)
+    parts = [explaining(other) for other in others.values()]
+    if not parts:
+        return []
+    totals = [sum(getattr(step, key) for part in parts for step in part) for key in ("evaluations", "queries", "bytes")]
+    return [Step(f"{len(parts)} more explanations", job.n_asked, *totals, note="other settings, which metrics compare")]
 
 
 def untrained(node: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:

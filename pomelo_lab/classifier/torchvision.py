@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MethodType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.network import TrainableClassifier, standardized
 from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.config.hints import Count, Later
 from pomelo_lab.config.signature import did_you_mean
 
 VGG16_STAGES = ("classifier.6", "classifier.0", "features.28", "features.24", "features.21", "features.17", "features.12", "features.7")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = ("inception_v3", "googlenet")  # their files were trained on images in [-1,1]
+SIDES = {"inception_v3": 299}
 
 
 @dataclass(kw_only=True)
@@ -30,16 +34,25 @@ class TorchvisionClassifier(TrainableClassifier):
     Args:
         architecture: name in torchvision.models.list_models(module=torchvision.models).
         normalization: imagenet = torchvision's channel means and deviations; half = mean and deviation 0.5, images in [-1,1]; none = images as
-            they are, in [0,1].
+            they are, in [0,1]; auto = what torchvision's files expect: half for Inception-v3 and GoogLeNet, else imagenet.
+        input_px: side to which images are resized first, bilinearly; None = as they are, but 299 for Inception-v3.
         stem: imagenet = unchanged (POMELO runs it so on 64x64 images); small = 3x3 first convolution with stride 1 and no max pooling, for
             images of about 32 pixels (ResNets only).
     """
 
     architecture: str = "resnet18"
-    normalization: Literal["imagenet", "half", "none"] = "imagenet"
+    normalization: Literal["auto", "imagenet", "half", "none"] = "auto"
     stem: Literal["imagenet", "small"] = "imagenet"
+    input_px: Annotated[Count | None, Later()] = None
 
     ignored = ("AuxLogits", "aux1", "aux2")  # side heads of Inception and GoogLeNet, used in training only
+
+    def __post_init__(self) -> None:
+        if self.normalization == "auto":
+            self.normalization = "half" if self.architecture in HALF else "imagenet"
+        if self.input_px is None:
+            self.input_px = SIDES.get(self.architecture)
+        super().__post_init__()
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -75,6 +88,8 @@ class TorchvisionClassifier(TrainableClassifier):
     def normalized(self, images: Tensor) -> Tensor:
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)
+        if self.input_px is not None and images.shape[-2:] != (self.input_px, self.input_px):
+            images = F.interpolate(images, (self.input_px, self.input_px), mode="bilinear", align_corners=False)
         if self.normalization == "none":
             return images
         if self.normalization == "half":

@@ -21,7 +21,7 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 class SlidingPatchExplainer(RemovalExplainer):
     """SP, and SP-G with an in-painting filler: the drop of the target's probability when a square patch at that place is removed.
 
-    Source: Zeiler & Fergus (2014); paper 001, section 3.3 (29 pixels every 3, at 224). Departures: none.
+    Source: Zeiler & Fergus (2014); Agarwal & Nguyen (2020), section 3.3 (29 pixels every 3, at 224). Departures: none.
     Args:
         patch_px: side of the patch.
         stride_px: between neighbouring patches.

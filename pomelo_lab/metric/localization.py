@@ -17,7 +17,10 @@ from pomelo_lab.types import Case
 class Localization(Thresholded):
     """Share of images whose derived box overlaps the object's by less than half: 1 or 0 per image.
 
-    Source: paper 001, section 4.3; Zhou et al. (2016). Departures: none; of several annotated boxes the best one counts.
+    Source: Agarwal & Nguyen (2020), section 4.3; Zhou et al. (2016). Departures: boxes follow the crop and the best
+        of several annotated ones counts; an older script of the authors (anguyen8/sam, Chirag_IOU.py) thresholds at
+        the map's own resolution, measures at the file's size without the crop and takes the last annotated box, so
+        that printed errors are not reproduced to digits.
     Args:
         part: whose boxes; label = what the label is about.
         iou: smallest overlap that counts as found.

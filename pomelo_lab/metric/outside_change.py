@@ -18,7 +18,7 @@ from pomelo_lab.types import Case
 class OutsideChange(Metric):
     """Mean change of the target's probability while a sliding patch is filled that nowhere touches the object's boxes.
 
-    Source: paper 001, section 5.1 (53 of 224 pixels; 0.09 in gray, 0.04 in-painted). Departures: none.
+    Source: Agarwal & Nguyen (2020), section 5.1 (53 of 224 pixels; 0.09 in gray, 0.04 in-painted). Departures: none.
     Args:
         sampler: the filler; left out of the config it is the job's sampler.
         patch_px, stride_px: side of the patch, and between patches.

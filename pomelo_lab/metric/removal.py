@@ -26,10 +26,11 @@ WINDOW = 11
 class Removal(Metric, ABC):
     """The mask of a part is filled; the filled image is compared with the image.
 
-    Source: paper 001, section 4.2 and Table 1. Departures: none; an empty mask gives NaN.
+    Source: Agarwal & Nguyen (2020), section 4.2 and Table 1. Departures: none; an empty mask gives NaN.
     Args:
         sampler: the filler; left out of the config it is the job's sampler, and sampler=none scores the image itself.
         part: what is removed; label = what the label is about.
+        removes: "part" (deletion), or "rest", all but the part (preservation, section 4.1).
     Cost: one fill per image.
     Random: the filler's, from a stream of its own.
     """
@@ -39,6 +40,7 @@ class Removal(Metric, ABC):
 
     sampler: Filler | None = None
     part: str = "label"
+    removes: Literal["part", "rest"] = "part"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,7 +58,8 @@ class Removal(Metric, ABC):
             raise ValueError(f"metric {type(self).__name__}: part must be one of {', '.join(batch.masks)}, got {self.part!r}")
         if self.sampler is None:
             return batch.image
-        keep = (~batch.masks[self.part]).to(batch.image)[:, None]
+        removed = batch.masks[self.part] if self.removes == "part" else ~batch.masks[self.part]
+        keep = (~removed).to(batch.image)[:, None]
         return self.sampler.fill(batch.image, keep, Branch(streams.seed, "removal"), batch.image_id, segments)[:, 0]
 
     @abstractmethod
@@ -71,7 +74,9 @@ class Removal(Metric, ABC):
 class RemovalAccuracy(Removal):
     """Whether the object's label is still the most probable one: 1 or 0.
 
-    Args: judge: another network than the explained one, as the paper has; None = the explained classifier.
+    Where the rest is removed it is better when it is: `direction` is then higher.
+
+    Args: judge: another network than the explained one, as the paper has (Inception-v3); None = the explained classifier.
     Cost: one query per image.
     """
 
@@ -81,12 +86,55 @@ class RemovalAccuracy(Removal):
 
     judge: NetworkClassifier | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.removes == "rest":
+            self.direction = "higher"
+
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         box = case.classifier if self.judge is None else view(self.judge, "black_box", 256, image.device)
         return (box.probability(filled).argmax(1) == case.batch.label.to(box.device)).to(image.device)
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         return int(self.judge is None)
+
+
+@dataclass(kw_only=True)
+class EverythingRemoved(Metric):
+    """The target's probability on the image of which the filler has removed all: does it remove anything at all?
+
+    A mask that starts from the image and ends here cannot lower the probability further than this, whatever the explainer.
+
+    Source: Agarwal & Nguyen (2020), section 4.2 and Fig. 4 (0.3198 for the blur, chance being 0.001). Departures: none.
+    Args: sampler: the filler; left out of the config it is the job's sampler, and sampler=none scores the image itself.
+    Cost: one query and one fill per image.
+    Random: the filler's, from a stream of its own.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "All removed"
+    needs = frozenset({"segments", "classifier"})
+    random = True
+
+    sampler: Filler | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampler is None or not self.sampler.fill_uses_segments:
+            self.needs = self.needs - {"segments"}
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        image = case.batch.image
+        if self.sampler is not None:
+            nothing = torch.zeros_like(image[:, :1])
+            image = self.sampler.fill(image, nothing, Branch(case.streams.seed, "everything_removed"), case.batch.image_id, case.segments)[:, 0]
+        return {"value": case.classifier.probability_of(lambda start, stop: image[start:stop], len(image), case.target).double()}
+
+    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+        return 1
+
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        return 0 if self.sampler is None else self.sampler.fill_evaluations(1)
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""The deletion and insertion games exactly as RISE plays them."""
+"""The deletion and insertion games as RISE plays them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class RiseGame(Metric):
 
     Source: Petsiuk et al. (2018), https://arxiv.org/abs/1806.07421, section 4 and its code (CausalMetric). First point: nothing changed; area by the
         trapezoidal rule over equal steps, whatever the last one holds. Of equal pixels the last in reading order goes first, as there.
-        Departures: the class is the job's target.
+        Departures: the class is the job's target; insertion starts from the filler's blur (5 pixels, cut at 20), the code's has a window of 11.
     Args:
         filler: what deleted pixels become (there 0 after normalisation: the mean colour), or what insertion starts from (there a blurred image).
-        step_px: pixels per step (paper 001: 224 * 8).
+        step_px: pixels per step (Agarwal & Nguyen 2020: 224 * 8).
     Shapes: score gives "value" [B] and "curve" [B,T].
     Cost: 1 + ceil(H * W / step_px) queries per image, and as many fills where the filler looks at the mask.
     Random: the filler's, from a stream of its own.

@@ -20,7 +20,8 @@ SMALLEST = 1e-12  # probability, so that the logarithm exists
 class Saliency(Thresholded):
     """log(max(a, smallest_area)) - log(p): a the box's share of the image, p the target's probability on the box enlarged to the image's size.
 
-    Source: Dabkowski & Gal (2017), https://arxiv.org/abs/1705.07857, section 2.1; paper 001, section 4.3. Departures: none. Natural logarithm.
+    Source: Dabkowski & Gal (2017), https://arxiv.org/abs/1705.07857, section 2.1; Agarwal & Nguyen (2020), section
+        4.3. Departures: none. Natural logarithm.
     Args:
         smallest_area: shares below it count as that.
     Cost: one query per distinct box, at most n_alphas per image.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Count
-from pomelo_lab.metric.base import Metric
+from pomelo_lab.config.hints import Count, Positive, Range
+from pomelo_lab.metric.base import Metric, Summary
 from pomelo_lab.types import Case
 
 SYMBOLS = {"ssim": "SSIM", "hog": "HOG", "spearman": "Spearman"}
@@ -21,15 +22,25 @@ SYMBOLS = {"ssim": "SSIM", "hog": "HOG", "spearman": "Spearman"}
 class Sensitivity(Metric):
     """Mean similarity of all pairs of an image's explanations, one per setting of a config key; higher = less sensitive.
 
-    Source: paper 001, section 4.4 and Table S1 (patch sizes of SP, seeds of LIME, mask sizes of MP2); Bansal et al. (2020). scikit-image and
-        scipy do the measuring. Departures: maps are first scaled to [0,1], image by image, and the HOG settings are ours: the paper states neither.
+    Source: Agarwal & Nguyen (2020), section 4.4 and Table S1 (patch sizes of SP, seeds of LIME, mask sizes of MP2),
+        "following" Bansal et al. (2020), whose code (anguyen8/sam, Sensitivity_Analysis_Basic.py) compares maps of SP
+        and MP as they are and LIME's divided by their largest magnitude, with data_range 2 (MP: 1) and windows of 5
+        pixels: scaling, data_range and win_size. scikit-image and scipy do the measuring. Departures at the defaults:
+        maps are scaled to [0,1] image by image, since an SSIM against a fixed range calls all small maps alike;
+        orientations and blocks of the HOG are ours.
     Args:
         key: dotted config key that varies, e.g. seed, explainer.patch_px, segmenter.n_segments.
         settings: its values, two or more.
-        similarity: "ssim" (window of 7 pixels, range 1), "hog" (Pearson correlation of histograms of oriented gradients) or "spearman" (rank
-            correlation of pixels).
+        similarity: "ssim", "hog" (Pearson correlation of histograms of oriented gradients) or "spearman" (rank correlation of pixels).
         orientations, cell_px, block_cells: of the histograms.
-    Shapes: score gives "value" [B] and "pairs" [B,P]. A pair with a constant (or not finite) map is NaN and left out of an image's mean.
+        scaling: of each map before it is compared: "unit" to [0,1], "max_abs" divides by its largest magnitude, "none".
+        win_size, data_range: of the SSIM.
+        compared: "settings", or "other_image": each pair's second map is taken from another image (the one before it
+            in its stored group, of the first the second; NaN where an image is alone). That null is what the
+            similarity is where nothing is shared.
+    Shapes: score gives "value" [B] and "pairs" [B,P]. A pair with a constant (or not finite) map is NaN and left out
+        of an image's mean. The summary's details hold "within", the root of the mean variance of an image's pairs,
+        which may be the spread that the paper prints.
     Cost: an explanation per setting; those of the job's own setting are shared with it.
     """
 
@@ -42,6 +53,10 @@ class Sensitivity(Metric):
     orientations: Count = 9
     cell_px: Count = 16
     block_cells: Count = 3
+    scaling: Literal["unit", "max_abs", "none"] = "unit"
+    win_size: Annotated[int, Range(low=3)] = 7
+    data_range: Positive = 1.0
+    compared: Literal["settings", "other_image"] = "settings"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,6 +67,8 @@ class Sensitivity(Metric):
         """Nothing to compare."""
         if len(given["settings"]) < 2:
             yield f"settings must hold two values of {given['key']} or more, got {given['settings']}"
+        if given["win_size"] % 2 == 0:
+            yield f"win_size must be odd, got {given['win_size']}"
 
     def overrides(self) -> list[dict[str, Any]]:
         return [{self.key: setting} for setting in self.settings]
@@ -65,10 +82,29 @@ class Sensitivity(Metric):
             raise ValueError(
                 f"metric Sensitivity: cell_px * block_cells must be <= {min(maps[0].shape[1:])}, the side of the maps, got {side}: set cell_px"
             )
-        scaled = torch.stack([unit(one) for one in maps], 1).cpu()  # [B,S,H,W]
-        alike = {"ssim": ssim, "hog": self.hog, "spearman": spearman}[self.similarity]
-        pairs = torch.stack([pairwise(one, alike) for one in scaled]).to(maps[0].device)
-        return {"value": pairs.nanmean(1), "pairs": pairs}
+        scale = {"unit": unit, "max_abs": by_magnitude, "none": Tensor.double}[self.scaling]
+        scaled = torch.stack([scale(one) for one in maps], 1).cpu()  # [B,S,H,W]
+        alike = {"ssim": self.ssim, "hog": self.hog, "spearman": spearman}[self.similarity]
+        if self.compared == "settings":
+            pairs = torch.stack([pairwise(one, alike) for one in scaled])
+        else:
+            pairs = torch.stack([across(scaled[b], scaled[b - 1 if b else 1 % len(scaled)], alike) for b in range(len(scaled))])
+            pairs = pairs.masked_fill(torch.tensor(len(scaled) == 1), torch.nan)
+        return {"value": pairs.nanmean(1).to(maps[0].device), "pairs": pairs.to(maps[0].device)}
+
+    def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
+        pairs = rows["pairs"].double()
+        known = pairs[pairs.isfinite().all(1)]
+        within = float(known.var(1).mean().sqrt()) if len(known) and pairs.shape[1] > 1 else math.nan
+        return replace(super().summarize(rows, reference), details={"within": within})
+
+    def ssim(self, maps: Tensor) -> list[float]:
+        """scikit-image's structural similarity of all pairs."""
+        from skimage.metrics import structural_similarity
+
+        arrays = maps.numpy()
+        settings = {"win_size": self.win_size, "data_range": self.data_range}
+        return [float(structural_similarity(a, b, **settings)) for a, b in combinations(arrays, 2)]
 
     def hog(self, maps: Tensor) -> list[Any]:
         """Pearson correlation of HOG features, from [S,H,W]."""
@@ -88,19 +124,23 @@ def pairwise(maps: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
     return found.masked_fill(~both, torch.nan)
 
 
+def across(maps: Tensor, others: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
+    """The same for two images [S,H,W]: of each pair of settings the second map is the other image's."""
+    pairs = combinations(range(len(maps)), 2)
+    return torch.cat([pairwise(torch.stack([maps[i], others[j]]), alike) for i, j in pairs])
+
+
+def by_magnitude(maps: Tensor) -> Tensor:
+    """Each map [B,H,W] over its largest magnitude, in float64; maps of zeros stay."""
+    top = maps.double().abs().flatten(1).amax(1)[:, None, None]
+    return maps.double() / top.where(top > 0, torch.ones_like(top))
+
+
 def unit(maps: Tensor) -> Tensor:
     """Each map [B,H,W] to [0,1], in float64; constant maps become 0."""
     flat = maps.double().flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     return ((flat - low) / (high - low).where(high > low, torch.ones_like(high))).view(maps.shape)
-
-
-def ssim(maps: Tensor) -> list[float]:
-    """scikit-image's structural similarity of all pairs."""
-    from skimage.metrics import structural_similarity
-
-    arrays = maps.numpy()
-    return [float(structural_similarity(a, b, data_range=1.0)) for a, b in combinations(arrays, 2)]
 
 
 def spearman(maps: Tensor) -> list[float]:

@@ -21,8 +21,8 @@ class Thresholded(Metric, ABC):
 
     Which alpha counts is chosen on held-out images: the last share of the job's, of which the others know nothing.
 
-    Source: paper 001, section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out beside 2,000 scored images); Fong & Vedaldi (2017). Departures: none;
-        pixels equal to the threshold are in, which the paper does not say.
+    Source: Agarwal & Nguyen (2020), section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out beside 2,000 scored images); Fong & Vedaldi (2017).
+        Departures: none; pixels equal to the threshold are in, which the paper does not say.
     Args:
         n_alphas: candidates 0, 1/n, ..., (n-1)/n.
         alpha: one given threshold instead.

@@ -38,6 +38,26 @@ def test_numbers_are_torchvisions(tmp_path, name):
     assert not any(getattr(m, "inplace", False) for m in ours.network.modules())
 
 
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
+def test_numbers_of_inception_are_torchvisions_whose_files_are_scaled_another_way(name):
+    """torchvision's networks with transform_input=True, as their files are built, on images normalised for ImageNet."""
+    from torchvision.models import get_model
+
+    ours = TorchvisionClassifier(architecture=name, num_classes=1000)
+    theirs = get_model(name, weights=None, aux_logits=False, init_weights=False, transform_input=True).eval()
+    theirs.load_state_dict(ours.network.state_dict())
+    side = {"inception_v3": 299}.get(name, 64)
+    x = torch.rand(1, 3, side, side)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = theirs((x - mean[:, None, None]) / std[:, None, None])
+    other = TorchvisionClassifier(architecture=name, num_classes=1000, normalization="imagenet")
+    with torch.no_grad():
+        apart, wrong = (float((one.logit(x) - expected).abs().max() / expected.abs().max()) for one in (ours, other))
+    assert apart < 1e-4 and ours.normalization == "half"
+    assert wrong > 1e-2 or name == "googlenet"  # whose initial weights answer all images alike
+    assert ours.logit(torch.rand(1, 3, 64, 64)).shape == (1, 1000)  # Inception refuses less than 75 pixels: it is resized
+
+
 def test_every_relu_of_a_resnet_runs_once():
     classifier = TorchvisionClassifier(num_classes=2)
     calls = []

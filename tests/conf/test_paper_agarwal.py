@@ -17,7 +17,7 @@ SIZES = {  # images that the paper scores; tables with thresholds have 1,000 mor
 
 @pytest.mark.parametrize("preset", SIZES)
 def test_presets_have_the_paper_s_images(preset):
-    row = "sampler=none" if preset == "agarwal_table1" else "row=lime_seeds" if preset == "agarwal_tableS1" else "row=lime"
+    row = "sampler=none" if preset in ("agarwal_table1", "agarwal_fig7") else "row=lime_seeds" if preset == "agarwal_tableS1" else "row=lime"
     (cell,) = cells(preset, ["scale=paper", row, *(["segmenter.n_segments=50"] if preset == "agarwal_tableS1" else [])])
     assert cell.config["n_images"] == SIZES[preset] and cell.config["images"] == "correct" and cell.config["target"] == "label"
 

@@ -4,7 +4,7 @@ import torch
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.plain import PlainClassifier
-from pomelo_lab.metric.removal import RemovalAccuracy, RemovalLPIPS, RemovalLPIPSOracle, RemovalMSSSIM, scale_weights
+from pomelo_lab.metric.removal import EverythingRemoved, RemovalAccuracy, RemovalLPIPS, RemovalLPIPSOracle, RemovalMSSSIM, scale_weights
 from pomelo_lab.types import Case
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
 
@@ -115,3 +115,25 @@ def test_lpips_with_a_local_backbone(tmp_path):
 def test_parts_that_do_not_exist_are_named():
     with pytest.raises(ValueError, match="part must be one of label, got 'nose'"):
         RemovalAccuracy(sampler=WHITE, part="nose").score(case_of())
+
+
+def test_preservation_fills_what_deletion_keeps():
+    case = case_of()
+    delete, preserve = (RemovalAccuracy(sampler=ConstantFiller(value=0.5), removes=what) for what in ("part", "rest"))
+    both = torch.stack([metric.filled(case.batch, case.streams, None) for metric in (delete, preserve)])
+    kept = case.batch.image
+    assert torch.equal(both[0, :, :, 8:], kept[:, :, 8:]) and torch.equal(both[1, :, :, :8], kept[:, :, :8])
+    assert (both[0, :, :, :8] == 0.5).all() and (both[1, :, :, 8:] == 0.5).all()
+    assert delete.direction == "lower" and preserve.direction == "higher" == RemovalAccuracy(removes="rest").direction
+
+
+def test_everything_removed_is_the_filler_s_own_image():
+    """The probability of the filled image, whatever the image was; without a filler that of the image itself. It needs no masks."""
+    weight = torch.zeros(2, 3, 16, 16)
+    weight[1] = 1e-3
+    classifier, case = TinyLinear(weight=weight), case_of(classifier=TinyLinear(weight=weight))
+    case = Case(batch=case.batch, target=torch.ones(3, dtype=torch.long), classifier=case.classifier, streams=case.streams)
+    white = classifier.probability(torch.ones(1, 3, 16, 16)).detach()[0, 1]
+    assert EverythingRemoved(sampler=WHITE).score(case)["value"].tolist() == pytest.approx([float(white)] * 3)
+    assert EverythingRemoved().score(case)["value"].tolist() == pytest.approx(classifier.probability(case.batch.image).detach()[:, 1].tolist())
+    assert "masks" not in EverythingRemoved(sampler=WHITE).needs

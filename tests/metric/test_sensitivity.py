@@ -79,3 +79,47 @@ def test_settings_become_overrides_and_mistakes_are_named():
     with pytest.raises(ValueError, match=r"cell_px \* block_cells must be <= 24, the side of the maps, got 48"):
         Sensitivity(key="seed", settings=[1, 2], similarity="hog").score(case_of(*drawn(2)))
     assert np.isfinite(sensitivity("hog", 2).score(case_of(*drawn(2)))["value"]).all()
+
+
+def test_the_authors_settings_are_those_of_their_code():
+    """Sensitivity_Analysis_Basic.py of anguyen8/sam: ssim(h1, h2, data_range=2, win_size=5), LIME's maps over their largest magnitude."""
+    from skimage.metrics import structural_similarity
+
+    maps = [0.1 * one for one in drawn(2)]
+    raw = Sensitivity(key="seed", settings=[0, 1], scaling="none", win_size=5, data_range=2.0).score(case_of(*maps))["value"]
+    lime = Sensitivity(key="seed", settings=[0, 1], scaling="max_abs", win_size=5, data_range=2.0).score(case_of(*maps))["value"]
+    for b in range(2):
+        a, c = (one[b].double().numpy() for one in maps)
+        assert float(raw[b]) == pytest.approx(structural_similarity(a, c, win_size=5, data_range=2), abs=1e-9)
+        a, c = (one / abs(one).max() for one in (a, c))
+        assert float(lime[b]) == pytest.approx(structural_similarity(a, c, win_size=5, data_range=2), abs=1e-9)
+
+
+def test_without_scaling_small_maps_are_alike_by_construction():
+    maps = drawn(2)
+    metrics = {s: Sensitivity(key="seed", settings=[0, 1], scaling=s, data_range=2.0) for s in ("none", "unit")}
+    scores = {s: metric.score(case_of(*(1e-3 * m for m in maps)))["value"] for s, metric in metrics.items()}
+    assert (scores["none"] > 0.99).all() and (scores["unit"] < 0.5).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_null_compares_with_the_image_before(kind):
+    maps = drawn(3, 3)
+    null = Sensitivity(key="seed", settings=[0, 1, 2], similarity=kind, cell_px=8, compared="other_image")
+    found = null.score(case_of(*maps))
+    for b, other in ((0, 1), (1, 0), (2, 1)):
+        for p, (i, j) in enumerate(combinations(range(3), 2)):
+            pair = sensitivity(kind, 2).score(case_of(maps[i][[b]], maps[j][[other]]))["value"]
+            assert float(found["pairs"][b, p]) == pytest.approx(float(pair), abs=1e-9)
+    shorter = null.score(case_of(*(m[:2] for m in maps)))
+    assert torch.equal(shorter["pairs"], found["pairs"][:2])  # images that come later change nothing
+    assert null.score(case_of(*(m[:1] for m in maps)))["value"].isnan().all()
+
+
+def test_the_spread_within_images_is_told():
+    metric, maps = sensitivity("spearman"), drawn(3, 4)
+    rows = metric.score(case_of(*maps))
+    within = metric.summarize(rows, {}).details["within"]
+    assert within == pytest.approx(float(np.sqrt(np.var(rows["pairs"].numpy(), axis=1, ddof=1).mean())))
+    with pytest.raises(ValueError, match="win_size must be odd, got 4"):
+        Sensitivity(key="seed", settings=[1, 2], win_size=4)

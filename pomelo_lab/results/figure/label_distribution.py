@@ -1,4 +1,4 @@
-"""Classes that win on the perturbed images, beside those of the training images (paper 000, Fig. 6)."""
+"""Classes that win on the perturbed images, beside those of the training images (POMELO, Fig. 6; Agarwal & Nguyen 2020, Fig. 8)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.preset import Cell
 
+MANY = 20  # classes beyond which a legend covers the bars: then a histogram of the most frequent ones
+N_TOP = 50  # of them, as the paper's figure has
 ORDER = ("neural", "limit", "yours", "training", "reference", "control", "naive")
 
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
-    """A bar per sampler; the training labels stand between full-input and segment-wise samplers."""
+    """A bar per sampler; the training labels stand between full-input and segment-wise samplers. With many classes a histogram per sampler."""
     bars, names = [], ()
     for look, group in style.seed_means(cells):
         rows = style.stored(group[0], "label_distribution")
@@ -22,6 +24,8 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
         share = rows["distribution"]
         bars.append((look.group, look.label, share[share.isfinite().all(1)].mean(0).tolist()))
         training, names = job.reference("label_distribution")["distribution"].tolist(), job.dataset.class_names
+    if len(names) > MANY:
+        return histograms(bars, names, path)
     bars.append(("training", "Training labels", training))
     bars.sort(key=lambda bar: ORDER.index(bar[0]))  # stable: within a group the order of the table
     palette = {n: style.CLASSES.get(n, style.CLASS_SPARE[i % len(style.CLASS_SPARE)]) for i, n in enumerate(names)}
@@ -51,4 +55,19 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
         axis.tick_params(axis="y", length=0)
         square = {"handlelength": 1, "handleheight": 1}
         figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 10), **square)
+    return path
+
+
+def histograms(bars: Sequence[tuple[str, str, list[float]]], names: Sequence[str], path: Path) -> Path:
+    """A panel per sampler: its most frequent classes, sorted, the first three by name; all panels share their scale."""
+    top = [sorted(zip(share, names, strict=True), reverse=True)[:N_TOP] for _, _, share in bars]
+    highest = max(share[0][0] for share in top)
+    with style.canvas(path, 7.2, 1.9 * len(bars) + 0.5) as figure:
+        for axis, (_, label, _), share in zip(figure.subplots(len(bars), 1, sharex=True, squeeze=False)[:, 0], bars, top, strict=True):
+            axis.bar(range(len(share)), [100 * s for s, _ in share], color="#6B7A8F", width=0.85)
+            for place, (s, name) in enumerate(share[:3]):
+                axis.text(place + 0.6, 100 * s, f"{name.split(',')[0][:28]}, {100 * s:.1f} %", fontsize=7.5, va="center")
+            taken = 100 * sum(s for s, _ in share[:3])
+            axis.set(ylim=(0, 115 * highest), ylabel="%", xlim=(-0.6, len(share) + 6), title=f"{label}: three classes take {taken:.1f} %")
+        axis.set_xlabel(f"classes by how often they win on perturbed images, the first {len(top[0])} of {len(names)}")
     return path

@@ -1,4 +1,4 @@
-"""A patch that slides over an image: what the classifier sees and says (paper 001, Fig. 7)."""
+"""A patch that slides over an image: what the classifier sees and says (Agarwal & Nguyen 2020, Fig. 7)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ SHOWN = 5
 def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> Path:
     """One row of patches: pictures of five places per filler above, the target's probability at every place below.
 
-    Shown are the image and the height at which a patch of the first filler takes away most: where fillers differ can be seen there.
+    Shown are the image and the height at which a patch of the first filler takes away most: where fillers differ can be seen there. That choice
+    favours the other fillers; the table's means do not rest on it.
     """
-    curves, pictures, box, image, height = [], [], None, None, None
+    curves, pictures, touches, image, height = [], [], None, None, None
     for look, group in style.seed_means(cells):
         job = group[0].job
         rows = style.stored(group[0], metric)
@@ -32,8 +33,8 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> P
             image, place = divmod(int(lost.argmax()), len(top))
             height = top[place]
         batch = batch.select([image])
-        box = batch.box(measured.part)[0, 0]
         line = (top == height).nonzero()[:, 0]
+        touches = ~rows["outside"][image, line].bool()
         curves.append((look, left[line], rows["answer"][image, line], float(rows["clean"][image])))
         shown = line[torch.linspace(0, len(line) - 1, min(SHOWN, len(line))).round().long()]
         pictures.append((look, filled(job, measured, batch, top[shown], left[shown]), left[shown]))
@@ -50,16 +51,22 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> P
                 if c == 0:
                     axis.set_ylabel(look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8)
         axis = figure.add_subplot(grid[len(pictures), :])
-        if box is not None and box.isfinite().all():
-            reach = curves[0][1]
-            inside = (reach + measured.patch_px > box[0]) & (reach < box[2])
-            axis.axvspan(float(reach[inside].min()), float(reach[inside].max()), color="#F3EBDD", label="patch touches the box")
+        reach = curves[0][1]
+        for number, (start, stop) in enumerate(runs(touches.tolist())):  # none where the whole row lies above or below the object
+            label = None if number else "patch touches the box"
+            axis.axvspan(float(reach[start]), float(reach[stop]), color="#F3EBDD", label=label)
         for look, place, answer, _ in curves:
             axis.plot(place, answer, color=look.colour, marker=look.marker, ms=3.5, label=look.label)
         axis.axhline(curves[0][3], color="#888888", lw=0.9, ls=":", label="image")
         axis.set(xlabel="left edge of the patch, pixels", ylabel="probability of the class", ylim=(-0.03, 1.03))
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=4)
     return path
+
+
+def runs(marked: Sequence[bool]) -> list[tuple[int, int]]:
+    """First and last place of each run of True."""
+    edges = [k for k, (before, now) in enumerate(zip([False, *marked], [*marked, False], strict=True)) if before != now]
+    return [(start, stop - 1) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def filled(job, measured, batch, top: Tensor, left: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ def test_every_published_figure_has_a_module():
     assert {t.figure for t in everything().values() if t.figure} <= {*MODULES, *LIVE}
 
 
-GRIDS = [("agarwal_fig7", "row=sp", "patch_row"), ("agarwal_table1", "sampler=none,blur", "removal_sheet")]
+GRIDS = [("agarwal_fig7", "sampler=mean_dataset", "patch_row"), ("agarwal_table1", "sampler=none,blur_removal", "removal_sheet")]
 
 
 @pytest.mark.parametrize(("preset", "grid", "figure"), GRIDS)
