@@ -61,6 +61,29 @@ def read_cropped(path: Path, resize_px: int, size_px: int, mode: str = "RGB") ->
     return values.permute(2, 0, 1).contiguous(), crop, image.size
 
 
+def read_cropped_mask(path: Path, crop: Crop, of_size: tuple[int, int]) -> Tensor:
+    """A mask file of an image of (width, height), cut as the image is: bool [size_px,size_px], non-zero = inside; nearest neighbour.
+
+    Raises: ValueError when it has not the size of its image.
+    """
+    from PIL.Image import Resampling
+
+    mask = open_image(path, "L")
+    if mask.size != of_size:
+        raise ValueError(f"{path} has {mask.size[0]}x{mask.size[1]} pixels, its image {of_size[0]}x{of_size[1]}: a mask must have the size of its image")
+    resized = mask.resize((crop.width, crop.height), Resampling.NEAREST)
+    cut = resized.crop((crop.left, crop.top, crop.left + crop.size_px, crop.top + crop.size_px))
+    return torch.from_numpy(np.array(cut)) > 0
+
+
+def inside(boxes: Tensor, size_px: int) -> Tensor:
+    """The pixels whose centres lie in any box: [B,M,4] with rows of NaN for none -> bool [B,size_px,size_px]."""
+    center = torch.arange(size_px) + 0.5
+    left, top, right, bottom = (edge[..., None] for edge in boxes.unbind(-1))  # [B,M,1]
+    across, down = (center >= left) & (center < right), (center >= top) & (center < bottom)
+    return (down[..., :, None] & across[..., None, :]).any(1)
+
+
 class Listing(NamedTuple):
     """The images of a split: path below `folder` -> class number."""
 

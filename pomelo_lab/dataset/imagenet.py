@@ -6,18 +6,19 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import OptionalPath
-from pomelo_lab.dataset.center_crop import CroppedFiles, Listing, half, images_in, stem
+from pomelo_lab.config.hints import Later, OptionalPath
+from pomelo_lab.dataset.center_crop import CroppedFiles, Listing, half, images_in, inside, read_cropped_mask, stem
 from pomelo_lab.dataset.image_file import checked, first_existing, missing_file
 from pomelo_lab.dataset.imagenet_files import (
     BOX_LAYOUT,
     CLASSES_FROM,
     LAYOUT,
+    MASK_LAYOUT,
     SOURCE,
     WNID,
     Annotation,
@@ -43,40 +44,68 @@ class ImageNet(CroppedFiles):
     Args:
         boxes: provide boxes; their files must then exist, those of the training images may be absent.
         boxes_root: folder of the annotation files; None = below root. Not part of fingerprints.
+        masks: provide masks of the part "label": "boxes" = all pixels inside the image's boxes, or a folder with <image>.png (or <wnid>/<image>.png),
+            of the file's size, non-zero = inside, as a segmentation network writes them; images without a file have an empty mask. None = no masks.
+        only_classes: only images of these classes, by their number (0..999) or wnid; answers keep all classes. None = all.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"label"})
 
     boxes: bool = True
     boxes_root: OptionalPath = None
+    masks: OptionalPath = None
+    only_classes: Annotated[list[int | str] | None, Later()] = None
 
     @classmethod
     def features(cls, given: Mapping[str, Any]) -> frozenset[str]:
-        return frozenset({"label", "boxes"}) if given.get("boxes", True) else frozenset({"label"})
+        asked = {"boxes": given.get("boxes", True), "masks": given.get("masks") is not None}
+        return frozenset({"label", *(name for name, wanted in asked.items() if wanted)})
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
+        problems = super().config_problems(given)
+        return [*problems, "masks=boxes needs boxes=true, got false"] if given["masks"] == "boxes" and not given["boxes"] else problems
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        if not self.boxes:
+        if not self.boxes and self.masks is None:
             return self.unmasked(indices)
         batch, crops, sizes = self._read(checked(indices, len(self)))
-        found = []
-        for row, crop, size in zip(batch.index.tolist(), crops, sizes, strict=True):
-            path = self._box_file(self._files[row])
-            found.append(crop.boxes(self._of_label(row, read_annotation(path), size)) if path else torch.empty(0, 4))
-        padded = torch.full((len(found), max([1, *map(len, found)]), 4), torch.nan)
-        for row, boxes in enumerate(found):
-            padded[row, : len(boxes)] = boxes
-        return replace(batch, boxes={"label": padded})
+        rows = batch.index.tolist()
+        if self.boxes:
+            cut = []
+            for row, crop, size in zip(rows, crops, sizes, strict=True):
+                path = self._box_file(self._files[row])
+                cut.append(crop.boxes(self._of_label(row, read_annotation(path), size)) if path else torch.empty(0, 4))
+            padded = torch.full((len(cut), max([1, *map(len, cut)]), 4), torch.nan)
+            for row, boxes in enumerate(cut):
+                padded[row, : len(boxes)] = boxes
+            batch = replace(batch, boxes={"label": padded})
+        if self.masks == "boxes":
+            batch = replace(batch, masks={"label": inside(batch.boxes["label"], self.size_px)})
+        elif self.masks is not None:
+            masks = torch.zeros(len(rows), self.size_px, self.size_px, dtype=torch.bool)
+            for place, (row, crop, size) in enumerate(zip(rows, crops, sizes, strict=True)):
+                if path := self._mask_file(self._files[row]):
+                    masks[place] = read_cropped_mask(path, crop, size)
+            batch = replace(batch, masks={"label": masks})
+        return batch
 
     def unmasked(self, indices: Sequence[int]) -> Batch:
         return super().batch(indices)
 
     def digest(self) -> str:
-        """As for any of its kind; the annotation files of the same images, where boxes are provided."""
-        if not self.boxes:
+        """As for any of its kind; the annotation and mask files of the same images, where boxes and masks are provided."""
+        if not self.boxes and self.masks is None:
             return super().digest()
         total = hashlib.sha256(super().digest().encode())
-        for path in (self._box_file(self._files[row]) for row in self._sized()):
-            total.update(path.read_bytes() if path else b"none")
+        if self.boxes:
+            for path in (self._box_file(self._files[row]) for row in self._sized()):
+                total.update(path.read_bytes() if path else b"none")
+        if self.masks == "boxes":
+            total.update(b"masks of boxes")
+        elif self.masks is not None:
+            for path in (self._mask_file(self._files[row]) for row in self._sized()):
+                total.update(b"masks" + (path.read_bytes() if path else b"none"))
         return total.hexdigest()[:16]
 
     def _image_id(self, file: str) -> str:
@@ -116,6 +145,20 @@ class ImageNet(CroppedFiles):
                 return found
         return None
 
+    def _mask_file(self, file: str) -> Path | None:
+        """The mask of an image, in the folder of its class or not."""
+        places = (Path(self.masks, folder, f"{stem(file)}.png") for folder in (file.rpartition("/")[0], ""))
+        return next((path for path in places if path.is_file()), None)
+
+    def _wanted(self, wnids: Sequence[str]) -> set[str]:
+        """The wnids of `only_classes`. Raises: ValueError for a number or wnid that there is not."""
+        if self.only_classes is None:
+            return set(wnids)
+        unknown = [c for c in self.only_classes if (c not in wnids if isinstance(c, str) else not 0 <= c < len(wnids))]
+        if unknown:
+            raise ValueError(f"dataset.only_classes must be numbers below {len(wnids)} or known wnids, got {unknown[0]!r}; {CLASSES_FROM}")
+        return {c if isinstance(c, str) else wnids[c] for c in self.only_classes}
+
     def _listed(self) -> Listing:
         of = "train" if self.split == "train" else "val"
         what = f"the {'training' if of == 'train' else 'validation'} images of ImageNet"
@@ -135,9 +178,13 @@ class ImageNet(CroppedFiles):
         for file in chosen:
             if wnid_of[file] not in number:
                 raise ValueError(f"{folder / file} is of class {wnid_of[file]}, not one of the {len(number)} known; {CLASSES_FROM}")
+        wanted_classes = self._wanted(self._wnids)
+        chosen = [file for file in chosen if wnid_of[file] in wanted_classes]
         if self.boxes and of == "val" and chosen and not any(map(self._box_file, chosen)):
             wanted = f"a box of any image of split {self.split!r} (dataset.boxes=false does without)"
             raise missing_file(wanted, self._annotations / f"{stem(chosen[0])}.xml", BOX_LAYOUT, SOURCE)
+        if self.masks not in (None, "boxes") and chosen and not any(map(self._mask_file, chosen)):
+            raise missing_file(f"a mask of any image of split {self.split!r}", Path(self.masks, f"{stem(chosen[0])}.png"), MASK_LAYOUT)
         return Listing(folder, {file: number[wnid_of[file]] for file in chosen}, tuple(names[wnid] for wnid in self._wnids))
 
     def _sorted_in(self, folder: Path, files: Sequence[str]) -> dict[str, str]:

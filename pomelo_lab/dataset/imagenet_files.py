@@ -26,6 +26,8 @@ labels of unsorted validation images, one of:
 BOX_LAYOUT = """\
 <root>/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml     (or in <root>/val_boxes; or in <boxes_root>, <boxes_root>/val)
 <root>/Annotations/CLS-LOC/train/<wnid>/<wnid>_10026.xml       (optional; or in <boxes_root>/<wnid>, <boxes_root>/train/<wnid>)"""
+MASK_LAYOUT = """\
+<masks>/ILSVRC2012_val_00000001.png     (or <masks>/<wnid>/...; of the image file's size, non-zero = inside)"""
 WNID = re.compile(r"n\d{8}")
 CLASSES_FROM = "they come from LOC_synset_mapping.txt, else from the train folder, else from the validation images"
 EDGES = ("xmin", "ymin", "xmax", "ymax")

@@ -338,3 +338,67 @@ def test_a_truncated_image_and_a_broken_annotation_are_named_when_read(root):
     truncate(root / "Annotations/CLS-LOC/val" / f"{names[1]}.xml")
     with pytest.raises(ValueError, match=rf"{names[1]}\.xml cannot be read as an annotation"):
         one.batch([1])
+
+
+def masks_of(root: Path, folder: Path, size: tuple[int, int] = SIZE) -> Path:
+    """A mask of every validation image: the box of the label in its annotation, drawn."""
+    folder.mkdir()
+    for name in VAL:
+        mask = np.zeros((size[1], size[0]), dtype=np.uint8)
+        mask[9:36, 15:45] = 255
+        Image.fromarray(mask).save(folder / f"{name}.png")
+    return folder
+
+
+def test_masks_from_boxes_and_from_files_are_the_same_where_the_files_hold_the_boxes(tmp_path, root):
+    from_files, from_boxes = whole(data(root, masks=str(masks_of(root, tmp_path / "masks")))), whole(data(root, masks="boxes"))
+    single = from_boxes.boxes["label"][:, 1].isnan().all(-1)  # every second image has one box more
+    assert data(root, masks="boxes").provides == {"label", "boxes", "masks"} == ImageNet.features({"masks": "boxes"})
+    assert 0 < int(single.sum()) < len(single) and from_boxes.masks["label"][~single].float().mean() > from_boxes.masks["label"][single].float().mean()
+    drawn, meant = from_files.masks["label"][single], from_boxes.masks["label"][single]
+    assert drawn.any() and (drawn ^ meant).float().mean() < 0.04  # rounded edges
+    for row in single.nonzero()[:, 0].tolist():
+        edges = tight_box(from_boxes.masks["label"][row])
+        assert (edges - from_boxes.boxes["label"][row, 0]).abs().max() <= 1
+    assert torch.equal(from_files.image, whole(data(root)).image)
+
+
+def test_masks_are_in_the_digest_and_their_place_is_not(tmp_path, root):
+    here, there = masks_of(root, tmp_path / "here"), masks_of(root, tmp_path / "there")
+    assert data(root, masks=str(here)).digest() == data(root, masks=str(there)).digest()
+    for file in there.glob("*.png"):
+        Image.fromarray(np.zeros((SIZE[1], SIZE[0]), dtype=np.uint8)).save(file)
+    others = {data(root, masks=str(there)).digest(), data(root, masks="boxes").digest(), data(root).digest()}
+    assert len(others | {data(root, masks=str(here)).digest()}) == 4
+
+
+def test_masks_of_another_size_or_none_at_all_are_named(tmp_path, root):
+    wrong = masks_of(root, tmp_path / "wrong", (30, 50))
+    with pytest.raises(ValueError, match="has 30x50 pixels, its image 60x45"):
+        data(root, masks=str(wrong)).batch([0])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="a mask of any image of split"):
+        data(root, masks=str(tmp_path / "empty"))
+    node = {"_target_": "pomelo_lab.dataset.imagenet.ImageNet", "root": str(root), "masks": "boxes", "boxes": False}
+    assert node_problems(node, "dataset") == ["dataset.masks=boxes needs boxes=true, got false"]
+
+
+def test_some_classes_keep_their_numbers(root):
+    every, some = data(root), data(root, only_classes=[0, WNIDS[2]])
+    assert set(some.labels(range(len(some))).tolist()) == {0, 2} and some.class_names == every.class_names
+    assert len(some) == int((every.labels(range(len(every))) != 1).sum()) and some.digest() != every.digest()
+    for wrong in ([3], ["n09999999"]):
+        with pytest.raises(ValueError, match="dataset.only_classes must be numbers below 3 or known wnids"):
+            data(root, only_classes=wrong)
+
+
+def test_table_1_runs_on_birds_of_imagenet(tmp_path, root):
+    """The preset of Table 1 with masks from boxes, on the fixture's files."""
+    from pomelo_lab.results.preset import cells
+    from pomelo_lab.run import run
+
+    given = (f"dataset.root={root}", "dataset=imagenet_birds", "dataset.only_classes=[0,1]", "dataset.resize_px=40", "dataset.size_px=32")
+    network = ("classifier=plain", "classifier.width=4", "classifier.weights=null", "metrics.lpips_oracle=null", "images=all")
+    (cell,) = cells("agarwal_table1", [*given, *network, "sampler=mean_dataset", "scale=smoke", "tracking=none", f"paths.outputs={tmp_path}"])
+    run(cell.config)
+    assert cell.summary["removal_accuracy"]["n"] == cell.summary["kept_accuracy"]["n"] == 4
