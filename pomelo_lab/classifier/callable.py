@@ -78,43 +78,43 @@ class CallableClassifier(Classifier):
         return (rows.mul(255).round().clamp(0, 255).to(torch.uint8) if self.images == "numpy_uint8" else rows).contiguous().numpy()
 
 
-def split_path(path: str) -> tuple[str, str]:
+def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
     """"package.module:function" -> ("package.module", "function")."""
     place, _, name = path.rpartition(":")
     if not place or not name:
-        raise ValueError(f"classifier.function must be package.module:function or file.py:function, got {path!r}")
+        raise ValueError(f"{key} must be package.module:function or file.py:function, got {path!r}")
     return place, name
 
 
-def found_function(path: str) -> Callable[[Any], Any]:
-    """Import the function. Raises ValueError naming `classifier.function` and what is missing."""
-    place, name = split_path(path)
-    module = from_file(place) if place.endswith(".py") else from_package(place)
+def found_function(path: str, key: str = "classifier.function") -> Callable[..., Any]:
+    """Import the function. Raises ValueError naming the key and what is missing."""
+    place, name = split_path(path, key)
+    module = from_file(place, key) if place.endswith(".py") else from_package(place, key)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"classifier.function: {place} has no {name!r}{did_you_mean(part, dir(found))}")
+            raise ValueError(f"{key}: {place} has no {name!r}{did_you_mean(part, dir(found))}")
         found = getattr(found, part)
     if not callable(found):
-        raise ValueError(f"classifier.function {path} is a {type(found).__name__}, not a function")
+        raise ValueError(f"{key} {path} is a {type(found).__name__}, not a function")
     return found
 
 
-def from_package(name: str) -> ModuleType:
+def from_package(name: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ValueError(f"classifier.function: cannot import {name}: {error} (is its folder on PYTHONPATH?)") from error
+        raise ValueError(f"{key}: cannot import {name}: {error} (is its folder on PYTHONPATH?)") from error
 
 
-def from_file(place: str) -> ModuleType:
+def from_file(place: str, key: str) -> ModuleType:
     file = Path(place).expanduser().resolve()
     if not file.is_file():
-        raise ValueError(f"classifier.function: there is no file {file}")
+        raise ValueError(f"{key}: there is no file {file}")
     spec = importlib.util.spec_from_file_location(f"_pomelo_function_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"classifier.function: {file} failed when it was loaded: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{key}: {file} failed when it was loaded: {type(error).__name__}: {error}") from error
     return module

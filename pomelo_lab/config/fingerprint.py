@@ -40,6 +40,8 @@ def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
             if is_weights(hint) and isinstance(value, str) and Path(value).exists():
                 value = file_digest(value)
             out[name] = canonical(coerced(value, hint))
+        if (more := getattr(target, "more_science", None)) is not None:  # of arguments that say where something lies
+            out["more_science"] = more(values)
         return out
     if isinstance(node, Mapping):
         return {str(name): canonical(node[name]) for name in sorted(node)}

@@ -1,0 +1,81 @@
+"""Your own in-painter as a filler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.batching import Forwards, Streams
+from pomelo_lab.classifier.callable import found_function, split_path
+from pomelo_lab.config.fingerprint import file_digest
+from pomelo_lab.config.hints import Local
+from pomelo_lab.sampler.base import Filler, Filling
+from pomelo_lab.types import Segments
+
+AT_ONCE = 64  # images that the function receives at most
+
+
+@dataclass(kw_only=True)
+class CallableSampler(Filler):
+    """Any function that fills holes: a public in-painting network with its own weights, a service, a method of your own.
+
+    With it SP, LIME, MP2 and FIDO are SP-G, LIME-G, MP2-G and FIDO-CA by that in-painter.
+
+    Args:
+        function: "package.module:function", or "path/to/file.py:function"; (images, holes) -> images. It loads its network itself, once.
+        version: raise it when the answers change: stored results are addressed by it (and by the code when `function` names a file).
+    Shapes: the function receives images float32 [M,C,H,W] in [0,1], what stood in the holes included, and holes [M,1,H,W] (1 = to fill), at most 64
+        at once; it answers images [M,C,H,W]. Only what it puts into holes is used, clamped to [0,1]; MP2 also looks at the rest.
+    Cost: one evaluation of the function per fill.
+    Random: none besides the segments dropped: the function must answer the same for the same image and hole.
+    Raises: ValueError when the function cannot be found, or answers another shape or numbers that are not finite.
+    """
+
+    context: ClassVar[str] = "mask"
+
+    function: Annotated[str, Local()] = "pomelo_lab.sampler.callable:mean_of_kept"
+    version: str = "1"
+    _call: Callable[[Tensor, Tensor], Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._call = found_function(self.function, "sampler.function")
+
+    @classmethod
+    def more_science(cls, given: Mapping[str, Any]) -> list[str]:
+        """What the function is, wherever its file lies: its name, and the code of the file, or its module."""
+        place, name = split_path(given["function"], "sampler.function")
+        return [file_digest(place) if place.endswith(".py") else place, name]
+
+    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+        def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+            return Forwards(AT_ONCE).rows(lambda start, stop: self.filled(image[row[start:stop]], keep[start:stop]), len(row))
+
+        return Filling(image, replacement)
+
+    @torch.no_grad()
+    def filled(self, images: Tensor, keep: Tensor) -> Tensor:
+        """The function's answer to images [M,C,H,W] and keep [M,H,W] (below 0.5 = hole)."""
+        answer = self._call(images.clone(), (keep < 0.5)[:, None].to(images))
+        try:
+            answer = torch.as_tensor(answer, device=images.device).to(images.dtype)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"sampler.function {self.function} must answer images, got {type(answer).__name__} ({error})") from None
+        if answer.shape != images.shape or not answer.isfinite().all():
+            got = list(answer.shape) if answer.shape != images.shape else "numbers that are not finite"
+            raise ValueError(f"sampler.function {self.function} must answer finite images {list(images.shape)}, got {got}")
+        return answer.clamp(0, 1)
+
+    def fill_evaluations(self, n: int) -> int:
+        return n
+
+
+def mean_of_kept(images: Tensor, holes: Tensor) -> Tensor:
+    """An example, and the smallest in-painter there is: holes get the mean colour of what is kept."""
+    kept = 1 - holes
+    mean = (images * kept).sum((2, 3), keepdim=True) / kept.sum((2, 3), keepdim=True).clamp_min(1)
+    return mean.expand_as(images)
