@@ -12,6 +12,7 @@ from pomelo_lab.config.check import ConfigError, checked
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.schema import register
 
+FILES = ["dataset.root=data", "classifier.weights=null"]  # that a user has on disk
 ROLES = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metrics", "scale", "tracking")
 
 
@@ -49,6 +50,8 @@ def choice(role: str, name: str) -> list[str]:
         ("segmenter", "none"): ["explainer=mp2", "metrics=none"],
         ("metrics", "inpaint"): ["sampler=ddim"],
         ("experiment", "gcd_table2"): ["dataset.root=data"],
+        **{("experiment", f"agarwal_paper{part}"): FILES for part in ("", "_places", "_sensitivity")},
+        ("experiment", "agarwal_paper_removal"): [*FILES, "metrics.removal_accuracy.judge.weights=null"],
         ("metrics", "code"): ["explainer=gcd", "sampler=none"],
         ("metrics", "s3"): ["metrics.s3.weights=data"],
         ("metrics", "lpips"): ["metrics.lpips.weights=data"],

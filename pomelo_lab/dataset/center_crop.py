@@ -70,7 +70,8 @@ def read_cropped_mask(path: Path, crop: Crop, of_size: tuple[int, int]) -> Tenso
 
     mask = open_image(path, "L")
     if mask.size != of_size:
-        raise ValueError(f"{path} has {mask.size[0]}x{mask.size[1]} pixels, its image {of_size[0]}x{of_size[1]}: a mask must have the size of its image")
+        (w, h), (mw, mh) = of_size, mask.size
+        raise ValueError(f"{path} has {mw}x{mh} pixels, its image {w}x{h}: a mask must have the size of its image")
     resized = mask.resize((crop.width, crop.height), Resampling.NEAREST)
     cut = resized.crop((crop.left, crop.top, crop.left + crop.size_px, crop.top + crop.size_px))
     return torch.from_numpy(np.array(cut)) > 0

@@ -9,7 +9,14 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.results.preset import cells
 
 PRESETS = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
-OF_FILES = {"gcd_table2": ["dataset.root=data"]}  # presets of data sets that a user has on disk
+NETWORK = ["dataset.root=data", "classifier.weights=null"]
+OF_FILES = {  # presets of data sets and networks that a user has on disk
+    "gcd_table2": ["dataset.root=data"],
+    "agarwal_paper": NETWORK,
+    "agarwal_paper_places": NETWORK,
+    "agarwal_paper_removal": [*NETWORK, "metrics.removal_accuracy.judge.weights=null"],
+    "agarwal_paper_sensitivity": NETWORK,
+}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

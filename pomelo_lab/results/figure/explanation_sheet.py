@@ -5,27 +5,33 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.preset import Cell
 
 
-def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0) -> Path:
+def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0, boxes: str | None = None) -> Path:
     """Red speaks for the explained class, blue against it, each map scaled by its own largest magnitude.
 
     Args:
         n_images: rows, the first images of the job.
         clip: scale by this quantile of the magnitudes instead; maps that change from pixel to pixel have lone peaks.
+        boxes: a metric that derives boxes: the annotated one is drawn on every picture, and on each map the one of the chosen threshold, green where
+            it counts as localised.
     """
     from pomelo_lab.results.overlay import overlay
 
-    columns = []
+    columns, truth = [], None
     for look, group in style.seed_means(cells):
         job = group[0].job
         found = job.explanation(0)
         if found.attribution is not None:
             batch = job.batch(0)
-            columns.append((look, overlay(batch.image[:n_images], found.attribution[:n_images], clip=clip)))
+            columns.append((look, overlay(batch.image[:n_images], found.attribution[:n_images], clip=clip), derived(group[0], boxes, n_images)))
+            truth = batch.box(job.metrics[boxes].part)[:n_images] if boxes in job.metrics else None
             picture, target, names = batch.image[:n_images], found.target[:n_images].tolist(), job.dataset.class_names
         job.forget()
     n = len(picture)
@@ -35,10 +41,34 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0
         for i, line in enumerate(axes):
             style.picture(line[0], picture[i])
             line[0].set_ylabel(names[target[i]], rotation=0, ha="right", va="center", labelpad=6)
-            for (_, overlaid), axis in zip(columns, line[1:], strict=True):
+            for (_, overlaid, edges), axis in zip(columns, line[1:], strict=True):
                 style.picture(axis, overlaid[i])
-        heads = [("Image", "#333333"), *((look.label, look.colour) for look, _ in columns)]
+                if edges is not None:
+                    outline(axis, edges[0][i], "#1B9E4B" if edges[1][i] else "#D62728")
+            for axis in line if truth is not None else ():
+                for box in truth[i][truth[i].isfinite().all(-1)]:
+                    outline(axis, box, "#222222", dashed=True)
+        heads = [("Image", "#333333"), *((look.label, look.colour) for look, *_ in columns)]
         for axis, (title, colour) in zip(axes[0], heads, strict=True):
             axis.set_title(textwrap.fill(title, 11, break_long_words=False), color=colour, fontsize=8)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path
+
+
+def derived(cell: Cell, metric: str | None, n_images: int) -> tuple[Tensor, list[bool]] | None:
+    """The boxes [n,4] of a job's first maps at the threshold that its held-out images chose, and which of them count as localised."""
+    job = cell.job
+    if metric not in job.metrics:
+        return None
+    measured, rows = job.metrics[metric], style.stored(cell, metric)
+    best = measured.chosen(rows["candidates"])
+    found = measured.boxes(job.explanation(0).attribution[:n_images])[:, best]
+    return found, (rows["candidates"][:n_images, best] == 0).tolist()
+
+
+def outline(axis: Any, box: Tensor, colour: str, dashed: bool = False) -> None:
+    """A box (left, top, right, bottom) in pixels, drawn over a picture."""
+    from matplotlib.patches import Rectangle
+
+    left, top, right, bottom = (float(edge) - 0.5 for edge in box)
+    axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=1.4, ls="--" if dashed else "-"))
