@@ -297,7 +297,7 @@ def test_a_job_scores_with_a_metric_s_own_generator(tmp_path, evaluated):
 @pytest.mark.parametrize(("sampler", "wrong", "text"), [
     ("ddim", "glow", "sampler.generator needs a DDPM, the job has Glow"),
     ("inpaint_ddim", "glow", "sampler.generator needs a DDPM, the job has Glow"),
-    ("flow", "ddpm", "sampler.generator needs a Glow, the job has DDPM"),
+    ("flow", "ddpm", "sampler.generator needs a Flow, the job has DDPM"),
     ("ddim", "none", "sampler.generator is missing: expected a DDPM"),
 ])  # fmt: skip
 def test_a_generator_of_the_wrong_kind_is_refused(tmp_path, sampler, wrong, text):

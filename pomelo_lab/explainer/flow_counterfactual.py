@@ -13,7 +13,7 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Natural, Positive, Range
 from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, Found
-from pomelo_lab.generator.glow import Glow
+from pomelo_lab.generator.base import Flow
 from pomelo_lab.types import Batch
 
 
@@ -34,7 +34,7 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
 
-    generator: Glow
+    generator: Flow
     n_steps: Natural = 1000
     lr: Positive = 5e-3
     sure: Annotated[float, Range(above=0, below=1)] = 0.99

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,10 @@ from pomelo_lab.batching import Draws, Forwards, Streams
 from pomelo_lab.config.hints import Count, Local
 from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.types import Perturbations
+
+if TYPE_CHECKING:
+    from pomelo_lab.training.module import Training
+    from pomelo_lab.training.recipe import Recipe
 
 
 class Tally:
@@ -129,3 +133,42 @@ class ImageModel(Generator):
         """
         noise = temperature * torch.randn(n, *self.shape, generator=rng)
         return self.forwards(lambda part: self.generate(part.to(self.device), **how), noise)
+
+
+@dataclass(kw_only=True)
+class Flow(ImageModel):
+    """An image model that maps images exactly to latents of the same size and back, and knows their density."""
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Images [M,C,H,W] -> latents [M,D], standard normal for images of the model."""
+
+    @abstractmethod
+    def unclamped(self, latent: Tensor) -> Tensor:
+        """Latents [M,D] -> colours [M,C,H,W] as they are decoded, some of them outside [0,1] where the flow has not learned the range."""
+
+    @abstractmethod
+    def log_density(self, images: Tensor, place: Tensor | None = None) -> Tensor:
+        """log p [M] of images in units of 8-bit bins (of the flow's own bins where it models fewer bits): nats, a lower bound of the quantised
+        image's where `place`, its place inside the bin, is uniform in [0,1)."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latents [M,D] -> images [M,C,H,W] in [0,1]."""
+        return self.unclamped(latent).clamp(0, 1)
+
+    def generate(self, noise: Tensor) -> Tensor:
+        return self.decode(noise.flatten(1))
+
+    def drawn_places(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
+        """Where in their bins the colours of a training batch are put, [B,C,H,W] on the CPU: uniformly (dequantisation)."""
+        return torch.rand(shape, generator=rng)
+
+    def training_density(self, images: Tensor, place: Tensor) -> Tensor:
+        """log p, mean over images: what training raises."""
+        return self.log_density(images, place).mean()
+
+    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
+        from pomelo_lab.generator.flow_training import FlowTraining
+
+        self.network.thaw()
+        return FlowTraining(self, recipe)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.config.hints import Count, Local, Range
-from pomelo_lab.generator.base import ImageModel
-
-if TYPE_CHECKING:
-    from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.config.hints import Count, Later, Local, NonNegative, Positive, Range
+from pomelo_lab.generator.base import Flow
 
 
 @dataclass(kw_only=True)
-class Glow(ImageModel):
+class Glow(Flow):
     """A multi-scale flow of actnorm, invertible 1x1 convolution and coupling layers.
 
     Source: Kingma & Dhariwal (2018); hyper-parameters and preprocessing of the CelebA flow of Dombrowski et al. that paper 000 uses. Departures:
@@ -28,11 +24,13 @@ class Glow(ImageModel):
     Args:
         n_flows: flow steps per block.
         n_blocks: blocks; each halves the resolution, all but the last split half of the channels off.
-        hidden: channels inside the coupling networks.
+        hidden: channels inside the coupling networks; a list has a number for each block, finest first.
         coupling: additive (the published flow), or affine, which fits better and can overflow when it decodes latents far from any image.
         n_bits: of the colours that are modelled; fewer bits throw away the finest shades.
         centered: encode the centre of a bin; False encodes its lower edge, as the published code does, and darkens by half a bin.
         margin: colours are squeezed to [margin, 1-margin] before the logit.
+        scale_bound: largest log scale of an affine coupling, which then may also enlarge; None = the published sigmoid, which only shrinks.
+        noise: deviation of Gaussian noise that training adds beside the uniform one of the bins, in bins.
         latent: eps = whitened with the learned conditional prior, standard normal; raw = the split channels themselves.
         precision: of the coupling networks only, the flow itself stays float32. Images come back within 1e-5 at float32, about half an 8-bit step
             at bfloat16 (measured; its coarse steps do not cancel exactly), where latents agree with float32 to about 0.15.
@@ -42,8 +40,10 @@ class Glow(ImageModel):
 
     n_flows: Count = 6
     n_blocks: Count = 4
-    hidden: Count = 64
+    hidden: Count | list[Count] = 64
     coupling: Literal["additive", "affine"] = "additive"
+    scale_bound: Annotated[Positive | None, Later()] = None
+    noise: Annotated[NonNegative, Later()] = 0.0
     n_bits: Annotated[int, Range(low=1, high=8)] = 8
     centered: bool = True
     margin: Annotated[float, Range(low=0, below=0.5)] = 0.05
@@ -57,13 +57,18 @@ class Glow(ImageModel):
         side, fold = given["size_px"], 2 ** given["n_blocks"]
         if side and side % fold:
             yield f"size_px must be a multiple of {fold} (2 to the power of n_blocks), got {side}"
+        if isinstance(given["hidden"], list) and len(given["hidden"]) != given["n_blocks"]:
+            yield f"hidden must be a number or a list of {given['n_blocks']} (n_blocks), got {given['hidden']}"
+        if given["scale_bound"] is not None and given["coupling"] != "affine":
+            yield f"scale_bound is for coupling=affine, got coupling={given['coupling']}"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.network.freeze()
 
     def make_network(self) -> nn.Module:
-        return GlowNetwork(self.channels, self.n_flows, self.n_blocks, self.hidden, self.coupling == "affine")
+        hidden = [self.hidden] * self.n_blocks if isinstance(self.hidden, int) else self.hidden
+        return GlowNetwork(self.channels, self.n_flows, hidden, self.coupling == "affine", self.scale_bound)
 
     def cast(self) -> None:
         for module in self.network.modules():
@@ -88,12 +93,19 @@ class Glow(ImageModel):
         return y.logit(), slope.log().flatten(1).sum(1)
 
     def unscaled(self, x: Tensor) -> Tensor:
-        """What the flow models -> images in [0,1], clamped."""
+        """What the flow models -> images, in [0,1] or up to the margin outside."""
         y = (x.sigmoid() - self.margin) / (1 - 2 * self.margin)
         if not self.centered:
-            return y.clamp(0, 1)
+            return y
         width = 2 ** (8 - self.n_bits)
-        return (((y * self.n_bins - 0.5) * width + (width - 1) / 2) / 255).clamp(0, 1)
+        return ((y * self.n_bins - 0.5) * width + (width - 1) / 2) / 255
+
+    def drawn_places(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
+        uniform = super().drawn_places(shape, rng)
+        if not self.noise:
+            return uniform
+        reach = 0.9 * self.margin / (1 - 2 * self.margin) * self.n_bins  # the logit ends at the margin
+        return uniform + (self.noise * torch.randn(shape, generator=rng)).clamp(-reach, reach)
 
     # --- both directions ------------------------------------------------------------------------------------------
 
@@ -102,19 +114,21 @@ class Glow(ImageModel):
         latents = self.network(self.scaled(images)[0])[0 if self.latent == "eps" else 1]
         return torch.cat([part.flatten(1) for part in latents], 1)
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Latents [M,D] -> images [M,C,H,W] in [0,1]."""
+    def unclamped(self, latent: Tensor) -> Tensor:
         sizes = self.latent_shapes
         parts = latent.split([math.prod(size) for size in sizes], 1)
         parts = [part.unflatten(1, size) for part, size in zip(parts, sizes, strict=True)]
         return self.unscaled(self.network(parts, reverse=True, whitened=self.latent == "eps"))
 
-    def log_density(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """log p [M] of images in units of bins: nats of the quantised image, a lower bound when `noise` is uniform."""
-        x, change = self.scaled(images, noise)
+    def log_density(self, images: Tensor, place: Tensor | None = None) -> Tensor:
+        return self.encoded(images, place)[1]
+
+    def encoded(self, images: Tensor, place: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(whitened latents [M,D], log p [M]) of images whose colours lie at a place inside their bins."""
+        x, change = self.scaled(images, place)
         eps, _, spread = self.network(x)
-        normal = sum((-0.5 * (part.square() + math.log(2 * math.pi))).flatten(1).sum(1) for part in eps)
-        return normal + spread + change
+        latent = torch.cat([part.flatten(1) for part in eps], 1)
+        return latent, (-0.5 * (latent.square() + math.log(2 * math.pi))).sum(1) + spread + change
 
     @property
     def latent_shapes(self) -> list[tuple[int, int, int]]:
@@ -130,24 +144,34 @@ class Glow(ImageModel):
     def generate(self, noise: Tensor) -> Tensor:
         if self.latent != "eps":
             raise ValueError("generator.latent=raw has no standard normal to sample from: use generator.latent=eps")
-        return self.decode(noise.flatten(1))
-
-    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
-        from pomelo_lab.generator.glow_training import GlowTraining
-
-        self.network.thaw()
-        return GlowTraining(self, recipe)
+        return super().generate(noise)
 
 
-class GlowNetwork(nn.Module):
+class MixedNetwork(nn.Module):
+    """A network with 1x1 convolutions whose matrices can be kept."""
+
+    def freeze(self) -> None:
+        """Keep the matrices of the 1x1 convolutions and their inverses, for many encodings and decodings with the same weights."""
+        for module in self.modules():
+            if isinstance(module, Mix):
+                module.freeze()
+
+    def thaw(self) -> None:
+        """Compute them anew at every call, for training."""
+        for module in self.modules():
+            if isinstance(module, Mix):
+                module.kept = module.kept_inverse = None
+
+
+class GlowNetwork(MixedNetwork):
     """Blocks of flow steps: x [M,C,H,W] -> latents (whitened and raw, one per block) and log-determinants [M], or back."""
 
-    def __init__(self, channels: int, n_flows: int, n_blocks: int, hidden: int, affine: bool) -> None:
+    def __init__(self, channels: int, n_flows: int, hidden: Sequence[int], affine: bool, bound: float | None = None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
-        for block in range(n_blocks):
+        for block, width in enumerate(hidden):
             channels *= 4
-            self.blocks.append(Block(channels, n_flows, hidden, affine, split=block < n_blocks - 1))
+            self.blocks.append(Block(channels, n_flows, width, affine, bound, split=block < len(hidden) - 1))
             channels //= 2
 
     def forward(self, x: Any, reverse: bool = False, whitened: bool = True) -> Any:
@@ -164,26 +188,15 @@ class GlowNetwork(nn.Module):
             total = total + spread
         return eps, raw, total
 
-    def freeze(self) -> None:
-        """Keep the matrices of the 1x1 convolutions and their inverses, for many encodings and decodings with the same weights."""
-        for module in self.modules():
-            if isinstance(module, Mix):
-                module.freeze()
-
-    def thaw(self) -> None:
-        """Compute them anew at every call, for training."""
-        for module in self.modules():
-            if isinstance(module, Mix):
-                module.kept = module.kept_inverse = None
-
 
 class Block(nn.Module):
     """Squeeze, flow steps, and a Gaussian prior for the half that leaves here, conditional on the half that goes on."""
 
-    def __init__(self, channels: int, n_flows: int, hidden: int, affine: bool, split: bool) -> None:
+    def __init__(self, channels: int, n_flows: int, hidden: int, affine: bool, bound: float | None, split: bool) -> None:
         super().__init__()
         self.split = split
-        self.flows = nn.ModuleList(nn.ModuleList([ActNorm(channels), Mix(channels), Coupling(channels, hidden, affine)]) for _ in range(n_flows))
+        flows = [[ActNorm(channels), Mix(channels), Coupling(channels, hidden, affine, bound)] for _ in range(n_flows)]
+        self.flows = nn.ModuleList(nn.ModuleList(flow) for flow in flows)
         leaves = channels // 2 if split else channels
         self.prior = ZeroConv(channels - leaves if split else channels, 2 * leaves)
 
@@ -268,9 +281,9 @@ class Mix(nn.Module):
 class Coupling(nn.Module):
     """The second half of the channels is shifted (and scaled) by a network of the first."""
 
-    def __init__(self, channels: int, hidden: int, affine: bool) -> None:
+    def __init__(self, channels: int, hidden: int, affine: bool, bound: float | None = None) -> None:
         super().__init__()
-        self.affine = affine
+        self.affine, self.bound = affine, bound
         self.net = nn.Sequential(
             nn.Conv2d(channels // 2, hidden, 3, padding=1),
             nn.ReLU(),
@@ -287,8 +300,8 @@ class Coupling(nn.Module):
         out = self.net(a.to(self.net[0].weight.dtype)).float()
         if not self.affine:
             return None, out
-        log_scale, shift = out.chunk(2, 1)
-        return F.logsigmoid(log_scale + 2), shift
+        raw, shift = out.chunk(2, 1)
+        return F.logsigmoid(raw + 2) if self.bound is None else bounded(raw, self.bound), shift
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         a, b = x.chunk(2, 1)
@@ -315,3 +328,8 @@ class ZeroConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (1, 1, 1, 1), value=1.0)) * (3 * self.gain).exp()
+
+
+def bounded(raw: Tensor, bound: float) -> Tensor:
+    """A log scale in (-bound, bound), near 0 `raw` itself."""
+    return bound * torch.tanh(raw / bound)

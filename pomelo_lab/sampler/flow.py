@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import Draws, Streams
 from pomelo_lab.config.hints import NonNegative
-from pomelo_lab.generator.glow import Glow
+from pomelo_lab.generator.base import Flow
 from pomelo_lab.sampler.base import Sampler, all_but_first
 from pomelo_lab.types import Batch, Perturbations, Segments
 
@@ -30,7 +30,7 @@ class FlowSampler(Sampler):
     Random: two normals per perturbation and dimension, per (image id, perturbation).
     """
 
-    generator: Glow
+    generator: Flow
     mu: float = 0.5
     sigma: NonNegative = 0.3
     temperature: NonNegative = 1.0

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.generator.glow import Glow
+from pomelo_lab.generator.base import Flow
 from pomelo_lab.training.augment import augmented
 from pomelo_lab.training.module import Training
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.types import Batch
 
 
-class GlowTraining(Training):
-    """Negative log-likelihood in bits per value, with uniform dequantisation (Kingma & Dhariwal 2018, eq. 2)."""
+class FlowTraining(Training):
+    """Negative log-likelihood in bits per value, with uniform dequantisation (Kingma & Dhariwal 2018, eq. 2) and the noise that the flow asks for."""
 
-    def __init__(self, generator: Glow, recipe: Recipe) -> None:
+    def __init__(self, generator: Flow, recipe: Recipe) -> None:
         super().__init__(generator.network, recipe)
         self.generator = generator
 
@@ -29,10 +29,10 @@ class GlowTraining(Training):
 
     def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         images = augmented(batch.image, self.recipe, rng)
-        return {"images": images, "noise": torch.rand(images.shape, generator=rng).to(images.device)}
+        return {"images": images, "noise": self.generator.drawn_places(images.shape, rng).to(images.device)}
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
-        return self.bits(**given).mean()
+        return -self.generator.training_density(given["images"], given["noise"]) / self.nats
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
         noise = Streams(0).uniform(batch.image_id, "dequantisation", *batch.image.shape[1:]).to(batch.image.device)
@@ -46,4 +46,9 @@ class GlowTraining(Training):
 
     def bits(self, images: Tensor, noise: Tensor) -> Tensor:
         """Per image [B]; the lower the better, n_bits = knows nothing."""
-        return -self.generator.log_density(images, noise) / (math.log(2) * math.prod(self.generator.shape))
+        return -self.generator.log_density(images, noise) / self.nats
+
+    @property
+    def nats(self) -> float:
+        """Of one bit per value, for a whole image."""
+        return math.log(2) * math.prod(self.generator.shape)

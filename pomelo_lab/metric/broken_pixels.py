@@ -1,0 +1,59 @@
+"""Pixels that stand out of their neighbourhood as those of real images do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pomelo_lab.batching import Streams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.hints import Count, Range
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.types import Case, Perturbations
+
+
+@dataclass(kw_only=True)
+class BrokenPixels(Metric):
+    """Share of broken pixels: those farther from the median of their 3x3 neighbours than all but a share of the pixels of training images.
+
+    Source: own. The distance is the largest over the channels, in 8-bit steps; the border is repeated. Training images score 1 - quantile.
+    Args:
+        n_reference: training images, the first so many of the data set's fixed shuffle.
+        quantile: of the distances of their pixels, the one that a broken pixel exceeds.
+        n_per_image: the first so many perturbations of each image; perturbation 0, often the image itself, is left out.
+    """
+
+    direction = "lower"
+    symbol = "broken"
+    needs = frozenset({"perturbations"})
+
+    n_reference: Count = 2000
+    quantile: Annotated[float, Range(above=0, below=1)] = 0.9999
+    n_per_image: Count = 8
+
+    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+        counts = torch.zeros(256, dtype=torch.long)
+        for indices in training.order()[: self.n_reference].split(256):
+            apart = distances(Perturbations.quantize(training.unmasked(indices.tolist()).image))
+            counts += apart.flatten().long().cpu().bincount(minlength=256)
+        below = counts.cumsum(0) >= self.quantile * counts.sum()
+        return {"threshold": below.long().argmax()}
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        apart = distances(case.perturbations.image[:, 1 : 1 + self.n_per_image])
+        return {"value": (apart > case.reference["threshold"]).double().flatten(1).mean(1)}
+
+
+def distances(images: Tensor) -> Tensor:
+    """Largest distance over the channels to the median of the 3x3 neighbourhood: uint8 [...,C,H,W] -> int16 [...,H,W]."""
+    plain = images.flatten(0, -4).float()
+    padded = F.pad(plain, (1, 1, 1, 1), mode="replicate")
+    height, width = plain.shape[-2:]
+    around = torch.stack([padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)])
+    apart = (plain - around.median(0).values).abs().amax(1)
+    return apart.to(torch.int16).unflatten(0, images.shape[:-3])

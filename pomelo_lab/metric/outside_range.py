@@ -1,0 +1,50 @@
+"""Colours that a flow decodes outside the range of images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.config.hints import Count, NonNegative
+from pomelo_lab.generator.base import Flow
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class OutsideRange(Metric):
+    """Share of the colours of a flow's samples that lie outside [0,1] before they are clamped.
+
+    Source: own; a flow knows no range but the one that it has learned.
+    Args:
+        generator: left out of the config it is the job's.
+        n_per_image: samples drawn for each image of the job.
+        temperature: deviation of the latents.
+    Cost: n_per_image decodings per image.
+    Random: one normal per value, per image id ("outside range"); the images themselves are not looked at.
+    """
+
+    direction = "lower"
+    symbol = "outside"
+    random = True
+
+    generator: Flow
+    n_per_image: Count = 8
+    temperature: NonNegative = 1.0
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        size = (self.n_per_image, math.prod(self.generator.shape))
+        drawn = case.streams.normal(case.batch.image_id, "outside range", *size).to(self.generator.device)
+
+        @torch.no_grad()
+        def share(latent: Tensor) -> Tensor:
+            colours = self.generator.unclamped(self.temperature * latent).flatten(1)
+            return ((colours < 0) | (colours > 1)).double().mean(1)
+
+        return {"value": self.generator.forwards(share, drawn.flatten(0, 1)).unflatten(0, drawn.shape[:2]).mean(1).to(case.batch.image.device)}
+
+    def evaluations(self, shape: tuple[int, int, int]) -> int:
+        return self.n_per_image
