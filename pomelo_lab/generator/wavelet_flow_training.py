@@ -1,0 +1,33 @@
+"""Training of wavelet flows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.generator.flow_training import FlowTraining
+from pomelo_lab.generator.wavelet_flow import WaveletFlow
+from pomelo_lab.types import Batch
+
+
+class WaveletFlowTraining(FlowTraining):
+    """Negative log-likelihood; before the first step the principal components of the coarsest images are measured on all training images."""
+
+    generator: WaveletFlow
+
+    def begin(self, given: Mapping[str, Tensor]) -> None:
+        whitening = self.generator.network.coarse.whitening
+        whitening.fit(self.coarsest_images().to(given["images"].device), self.generator.stored)
+        super().begin(given)
+
+    def coarsest_images(self) -> Tensor:
+        """The coarsest level [n,D] of the training images, with the noise that a step would give them."""
+        feed, parts = self.training_feed, []
+        for step in range(feed.steps_per_epoch):
+            batch: Batch = self._given(feed, step)
+            rng = torch.Generator().manual_seed(step)
+            images, place = self.drawn(batch, rng).values()
+            parts.append(self.generator.network.coarsest(self.generator.scaled(images, place)[0]))
+        return torch.cat(parts)
