@@ -175,7 +175,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
         "recipe": dict(task["recipe"]),
         "dataset_digest": training.digest(),
         "n_train": feed.n,
-        "steps": module.total_steps,
+        "steps": module.last_step,
         "scores": module.report,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "device": place.type if world == 1 else f"{world} x {place.type}",

@@ -42,7 +42,7 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
             devices=world if world > 1 else [device.index or 0] if device.type == "cuda" else 1,
             strategy="ddp" if world > 1 else "auto",
             sync_batchnorm=world > 1 and device.type == "cuda",
-            max_steps=module.total_steps,
+            max_steps=module.last_step,
             max_epochs=-1,
             precision=module.recipe.precision,
             gradient_clip_val=module.recipe.clip_norm,
@@ -61,7 +61,7 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
         module.finish(stored)
         trainer.validate(module, verbose=False)
     network.cpu().eval().requires_grad_(False)
-    assert_finite(module, module.total_steps)
+    assert_finite(module, module.last_step)
     return module
 
 

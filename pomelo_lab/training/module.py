@@ -80,6 +80,7 @@ class Training(lightning.LightningModule):
         self.training_feed, self.validation_feed, self.seed = training, validation, seed
         self.epochs = self.recipe.passes(training.steps_per_epoch)
         self.total_steps = self.epochs * training.steps_per_epoch
+        self.last_step = min(self.total_steps, self.recipe.until or self.total_steps)
         return self
 
     # --- what Lightning calls -------------------------------------------------------------------------------------

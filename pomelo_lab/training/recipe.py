@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pomelo_lab.config.hints import Count, Fraction, Local, Natural, NonNegative, Positive, Range
+from pomelo_lab.config.hints import Count, Fraction, Later, Local, Natural, NonNegative, Positive, Range
 from pomelo_lab.config.signature import Component
 
 
@@ -18,6 +18,7 @@ class Recipe(Component):
     Args:
         epochs: passes over the training images.
         min_steps: more passes if there are fewer steps than this, for small data sets.
+        until: steps after which training ends, though the schedule goes on; None = with the schedule.
         batch_size: images per step; an incomplete last batch of an epoch is left out.
         lr: peak learning rate.
         weight_decay: decoupled for adamw, L2 for the others.
@@ -54,6 +55,7 @@ class Recipe(Component):
     n_train: Count | None = None
     n_val: Count | None = 2000
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    until: Annotated[Count | None, Later()] = None
     cache_gb: Annotated[float, Range(low=0), Local()] = 4.0
     n_workers: Annotated[int, Range(low=0), Local()] = 0
     checkpoint_s: Annotated[float, Range(low=0), Local()] = 30.0

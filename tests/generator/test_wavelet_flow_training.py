@@ -58,3 +58,11 @@ def whole(tmp_path_factory):
 def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
     """The measured components too, with their inverse and log-determinant, which no file holds."""
     toy.assert_resumed(monkeypatch, tiny, tmp_path, whole, saved, killed)
+
+
+def test_a_training_that_ends_early_is_the_first_steps_of_the_whole_one(tmp_path):
+    """The schedule is the whole one's, so its weights after as many steps are the same; nothing is left to do when it is resumed."""
+    after = toy.averaged(tiny(), tmp_path / "whole", schedule="cosine")[1]
+    module = toy.fitted(tiny(), tmp_path / "short", schedule="cosine", until=6)
+    assert module.total_steps == 16 and len(after) == 16
+    assert all(torch.equal(found, expected) for found, expected in zip(module.network.parameters(), after[5], strict=True))
