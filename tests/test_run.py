@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import yaml
 from PIL import Image
 
 from tests.dataset.fixtures import make_image_folder, truncate
@@ -174,6 +175,8 @@ def test_a_grid_shows_its_table_whatever_happened_to_some_cells(tmp_path):
     assert "not on this data (–): sampler=ideal: needs Portraits, not Digits" in failed.stdout and "does not exist" not in failed.stderr
     whole = command(tmp_path / "out", *grid, "sampler=red,ideal", tiny=False, env=environment)
     assert whole.returncode == 0 and "1 of 1 jobs done" in whole.stdout, whole.stderr
+    configs = [yaml.safe_load(path.read_text()) for path in (tmp_path / "out").glob("score/*/config.yaml")]
+    assert [c["search_path"] for c in configs] == [[f"hydra.searchpath=[file://{tmp_path / 'conf'}]"]] * len(configs) and configs
 
 
 def test_masks_of_a_folder_are_read(tmp_path):
