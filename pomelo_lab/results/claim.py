@@ -201,7 +201,7 @@ def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
 def by_repeats(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
     """Means over resampled repeats of a set statistic; the repeats of two rows have nothing in common, so each row is resampled by itself."""
     draws = {row: resamples(len(s.repeats), k) @ np.array(s.repeats) for k, (row, s) in enumerate(samples.items())}
-    left, right = (float(side.of(lambda row: np.mean(samples[row].repeats))) for side in (pair.left, pair.right))
+    left, right = (float(side.of(lambda row: centre(samples[row]))) for side in (pair.left, pair.right))
     judged = decided(pair, draws, MIN_IMAGES, left=left, right=right, by=REPEATS)
     return Judged(**{**vars(judged), "n": min(len(s.repeats) for s in samples.values())})
 
