@@ -9,6 +9,7 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.results.preset import cells
 
 PRESETS = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
+OF_GCD = ["dataset.root=data", "classifier.weights=w.pth", "explainer.lpips=vgg16.pth"]
 NETWORK = ["dataset.root=data", "classifier.weights=null"]
 OF_FILES = {  # presets of data sets and networks that a user has on disk
     "gcd_table2": ["dataset.root=data"],
@@ -16,6 +17,9 @@ OF_FILES = {  # presets of data sets and networks that a user has on disk
     "agarwal_paper_places": NETWORK,
     "agarwal_paper_removal": [*NETWORK, "metrics.removal_accuracy.judge.weights=null"],
     "agarwal_paper_sensitivity": NETWORK,
+    "gcd_paper": OF_GCD,
+    "gcd_paper_hq": [*OF_GCD, "dataset.masks_root=masks", "generator.weights=ffhq.safetensors"],
+    "gcd_paper_chexpert": OF_GCD,
 }
 
 
