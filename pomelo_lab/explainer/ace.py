@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Local, Natural, NonNegative, Positive, Range
+from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import noised
@@ -31,7 +32,8 @@ class ACEExplainer(CounterfactualExplainer):
         stochastic denoising chain, give the pre-explanation. (2) Pixels are kept whose change, relative to the image's largest and spread by a
         maximum filter, lies below a threshold. (3) The pre-explanation is noised and denoised, kept pixels noised anew from the image at every step.
         Departures: both losses are sums per image (there the class loss is the mean of a batch: its weight of 0.001 in batches of 3 acts as 0.003
-        does here); variances of the posterior (there learned); the image itself where nothing changed (there NaN); of its attacks only PGD.
+        does here); variances of the posterior unless the denoiser has learned its own (there learned); the image
+        itself where nothing changed (there NaN); of its attacks only PGD.
     Args:
         generator: the denoiser; left out of the config it is the job's generator.
         n_attack: iterations of the attack.
@@ -43,12 +45,15 @@ class ACEExplainer(CounterfactualExplainer):
         threshold: relative change below which pixels are kept, 0 = none.
         dilation_px: side of the maximum filter, odd.
         checkpoint: remember one evaluation of the denoiser at a time and evaluate again for the gradient, instead of taking fewer images at once.
-    Shapes: extra "free" [B], the share of pixels that were not kept; "tries" is the number of iterations.
+    Shapes: extra "free" [B], the share of pixels that were not kept; "tries" is the number of iterations; "loss" [B,n_attack], the attack's objective
+        (class loss and distances) at every iteration, the last one's where the attack had ended, and "moving" [B] (see convergence.py).
     Cost: per image n_attack * tau evaluations of the denoiser with their backwards (twice the evaluations with checkpoint), and tau more; n_attack
         forwards and backwards of the classifier. Without checkpoint batch_size // tau images at once.
     Random: every draw per image ("ace.*"). Where a gradient is 0 but for rounding, its sign, and so a pixel's step, may depend on the batch size
         (six portraits at demo scale: values differed by 1e-5 on average, by 0.008 at most).
     """
+
+    revision: ClassVar[int] = 2  # stores its loss
 
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
@@ -79,13 +84,14 @@ class ACEExplainer(CounterfactualExplainer):
 
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
             part = batch.select(slice(start, stop))
-            attacked, tries = self.attacked(part, goal[start:stop], classifier, streams)
+            attacked, tries, loss = self.attacked(part, goal[start:stop], classifier, streams)
             keep = self.kept(part.image, attacked)
-            return self.refined(part.image, attacked, keep, self.noise(part, streams)), tries, (~keep).float().mean((1, 2, 3))
+            return self.refined(part.image, attacked, keep, self.noise(part, streams)), tries, (~keep).float().mean((1, 2, 3)), loss
 
-        found, tries, free = classifier.forwards.rows(some, len(batch), copies=1 if self.checkpoint else self.tau)
+        found, tries, free, loss = classifier.forwards.rows(some, len(batch), copies=1 if self.checkpoint else self.tau)
         answer = classifier.probability(found)
-        return Found(found, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, {"free": free})
+        extra = {"free": free, **(record(list(loss.unbind(1))) if self.n_attack > 1 else {})}
+        return Found(found, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, extra)
 
     @staticmethod
     def noise(batch: Batch, streams: Streams) -> Noise:
@@ -96,11 +102,11 @@ class ACEExplainer(CounterfactualExplainer):
     def chain(self) -> Ancestral:
         return Ancestral(self.generator.path(self.n_steps, "linspace"))
 
-    def clean(self, z: Tensor, k: int) -> Tensor:
-        """The denoiser's clean estimate at place k, clamped to [-1,1]; differentiable."""
+    def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
+        """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share if it has one; differentiable."""
 
-        def estimate(x: Tensor) -> Tensor:
-            return self.generator.denoise(x, self.chain.along.timesteps[k - 1])[0].clamp(-1, 1)
+        def estimate(x: Tensor) -> tuple[Tensor, Tensor | None]:
+            return self.generator.estimate(x, self.chain.along.timesteps[k - 1])
 
         if self.checkpoint and torch.is_grad_enabled():
             return checkpoint(estimate, z, use_reentrant=False, preserve_rng_state=False)
@@ -108,14 +114,16 @@ class ACEExplainer(CounterfactualExplainer):
 
     # --- (1) pre-explanation --------------------------------------------------------------------------------------
 
-    def attacked(self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor]:
-        """(pre-explanations [B,C,H,W] in [0,1], iterations [B]); attacks that have ended leave the batch."""
+    def attacked(self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        """(pre-explanations [B,C,H,W] in [0,1], iterations [B], loss [B,n_attack]); attacks that have ended leave the batch."""
         image, found = batch.image, batch.image.clone()
         low, high = ((image + sign * self.eps / 255).clamp(0, 1) for sign in (-1, 1))
         rows, tries = torch.arange(len(image), device=image.device), torch.zeros(len(image), device=image.device)
+        losses = image.new_zeros(len(image), self.n_attack)
         for i in range(self.n_attack):
             noise = self.noise(batch.select(rows.tolist()), streams)
-            slope, odds = self.gradient(found[rows], image[rows], goal[rows], classifier, lambda name, i=i, noise=noise: noise(f"{i}.{name}"))
+            slope, odds, loss = self.gradient(found[rows], image[rows], goal[rows], classifier, lambda name, i=i, noise=noise: noise(f"{i}.{name}"))
+            losses[rows, i:] = loss[:, None].to(losses)
             if self.sure is not None:
                 going = odds.sigmoid() <= self.sure
                 rows, slope = rows[going], slope[going]
@@ -123,16 +131,17 @@ class ACEExplainer(CounterfactualExplainer):
                     break
             found[rows] = (found[rows] - self.step / 255 * slope.sign()).clamp(low[rows], high[rows])
             tries[rows] = i + 1.0
-        return found, tries
+        return found, tries, losses
 
     @torch.enable_grad()
-    def gradient(self, at: Tensor, image: Tensor, goal: Tensor, classifier: WhiteBox, noise: Noise) -> tuple[Tensor, Tensor]:
-        """(of class loss and distances at images [B,C,H,W] in [0,1], log-odds of the goal for the same images denoised [B])."""
+    def gradient(self, at: Tensor, image: Tensor, goal: Tensor, classifier: WhiteBox, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+        """(of class loss and distances at images [B,C,H,W] in [0,1], log-odds of the goal for the same images denoised [B], that loss [B])."""
         at = at.detach().requires_grad_(True)
         odds = classifier.log_odds((self.denoised(at, noise) + 1) / 2, goal)
         changed = (at - image).flatten(1)
         distance = self.lambda_l1 * changed.abs().sum(1) + self.lambda_l2 * torch.linalg.vector_norm(changed, dim=1)
-        return torch.autograd.grad((F.softplus(-odds) + distance).sum(), at)[0], odds.detach()
+        loss = F.softplus(-odds) + distance
+        return torch.autograd.grad(loss.sum(), at)[0], odds.detach(), loss.detach()
 
     def denoised(self, images: Tensor, noise: Noise) -> Tensor:
         """Images in [0,1] noised to place tau and denoised by stochastic steps: [B,C,H,W] in [-1,1]'s scale."""
@@ -157,9 +166,10 @@ class ACEExplainer(CounterfactualExplainer):
         z = noised(DDPM.scaled(attacked), levels[self.tau], noise("refine.start"))
         for k in range(self.tau, 0, -1):
             z = torch.where(keep, noised(x, levels[k], noise(f"refine.{k}.known")), z)
-            z = self.chain.mean(z, self.clean(z, k), k)
+            x0, share = self.clean(z, k)
+            z = self.chain.mean(z, x0, k)
             if k > 1:
-                z = z + self.chain.variance(k) ** 0.5 * noise(f"refine.{k}")
+                z = z + self.chain.varied(k, share) ** 0.5 * noise(f"refine.{k}")
         return torch.where(keep, image, DDPM.unscaled(z).to(image))
 
     def queries(self, shape: tuple[int, int, int]) -> int:

@@ -15,6 +15,7 @@ from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.generator.diffusion import Path, posterior
+from pomelo_lab.generator.learned_variance import interpolated
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -79,7 +80,9 @@ class CounterfactualExplainer(Explainer, ABC):
 
 @dataclass(frozen=True)
 class Ancestral:
-    """Steps of a respaced DDPM with fixed variances, those of the posterior; the last one's is that of the step before, as guided diffusion has it.
+    """Steps of a respaced DDPM with the variances of the posterior, or learned ones.
+
+    The last posterior variance is that of the step before, as guided diffusion has it.
 
     Diffusers clamps the last variance to 0. That does not matter for sampling, where no noise is added there, but for guidance, whose gradient is
     multiplied by it.
@@ -93,14 +96,24 @@ class Ancestral:
         start, end = self.along.levels[k], self.along.levels[k - 1]
         return (1 - start / end) * (1 - end) / (1 - start)
 
+    def varied(self, k: int, share: Tensor | None) -> Tensor | float:
+        """The variance of the step that leaves place k where the network has learned its share of the way to beta; None = the posterior's."""
+        if share is None:
+            return self.variance(k)
+        return interpolated(share, self.variance(k), 1 - self.along.levels[k] / self.along.levels[k - 1])
+
     def mean(self, x: Tensor, x0: Tensor, k: int) -> Tensor:
         """Of the posterior at place k - 1 given x at place k and its clean estimate."""
         return posterior(x, x0, self.along.levels[k], self.along.levels[k - 1])[0]
 
-    def sampled(self, clean: Callable[[Tensor, int], Tensor], x: Tensor, k: int, noise: Callable[[int], Tensor]) -> Tensor:
-        """Down from place k to a clean image: k evaluations; noise(j) for the step that leaves place j, none for the last."""
+    def sampled(self, clean: Callable[[Tensor, int], tuple[Tensor, Tensor | None]], x: Tensor, k: int, noise: Callable[[int], Tensor]) -> Tensor:
+        """Down from place k to a clean image: k evaluations; noise(j) for the step that leaves place j, none for the last.
+
+        Args: clean: (x, place) -> (clean estimate, share of the learned variance or None).
+        """
         for place in range(k, 0, -1):
-            x = self.mean(x, clean(x, place), place)
+            x0, share = clean(x, place)
+            x = self.mean(x, x0, place)
             if place > 1:
-                x = x + self.variance(place) ** 0.5 * noise(place)
+                x = x + self.varied(place, share) ** 0.5 * noise(place)
         return x

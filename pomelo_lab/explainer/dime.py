@@ -169,7 +169,7 @@ class DiMEExplainer(CounterfactualExplainer):
         fixed = self.class_gradient(x, goal, classifier, scale) if self.variant == "naive" else None
         touched = x.new_zeros(len(x), 1, *shape[1:])
         for k in range(tau, 0, -1):
-            x0 = self.clean(z, k, along)
+            x0, share = self.clean(z, k)
             if self.inner == "tweedie" and k < tau:
                 clean = x0
                 active = self.still(active, clean, goal, classifier)
@@ -178,9 +178,10 @@ class DiMEExplainer(CounterfactualExplainer):
                 pushed, seen = self.gradient(z, clean, x, goal, classifier, scale, along.levels[k], fixed, distance)
                 touched += seen.abs().sum(1, keepdim=True)
             pushed = pushed * active[:, None, None, None]
-            z = chain.mean(z, x0, k) - chain.variance(k) * pushed
+            variance = chain.varied(k, share)
+            z = chain.mean(z, x0, k) - variance * pushed
             if k > 1:
-                z = z + chain.variance(k) ** 0.5 * normal(f"dime.{attempt}.{k}")
+                z = z + variance**0.5 * normal(f"dime.{attempt}.{k}")
             if self.mask is not None:
                 z = torch.where(self.free(touched), z, noised(x, along.levels[k - 1], start))
             if k > 1 and self.variant in ("dime", "early_stop") and self.inner != "tweedie":
@@ -194,19 +195,22 @@ class DiMEExplainer(CounterfactualExplainer):
             return active
         return active & (classifier.probability((clean + 1) / 2).argmax(1) != goal)
 
-    def clean(self, z: Tensor, k: int, along: Path) -> Tensor:
-        """The denoiser's clean estimate at place k, clamped to [-1,1]."""
-        with torch.no_grad():
-            return self.generator.forwards(lambda part: self.generator.denoise(part, along.timesteps[k - 1])[0].clamp(-1, 1), z)
+    @torch.no_grad()
+    def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
+        """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share, None where it has none."""
+        t, generator = self.along.timesteps[k - 1], self.generator
+        if generator.learns_variance:
+            return generator.forwards.rows(lambda start, stop: generator.estimate(z[start:stop], t), len(z))
+        return generator.forwards(lambda part: generator.estimate(part, t)[0], z), None
 
     def estimate(self, z: Tensor, k: int, chain: Ancestral, noise: Callable[[int], Tensor]) -> Tensor:
         """A clean image from z at place k, unguided."""
         along = chain.along
         if self.inner == "full":
-            return chain.sampled(lambda x, place: self.clean(x, place, along), z, k, noise)
+            return chain.sampled(self.clean, z, k, noise)
         places = [round(k * (1 - i / self.inner_steps)) for i in range(self.inner_steps + 1)] if k > self.inner_steps else list(range(k, -1, -1))
         for place, after in zip(places, places[1:], strict=False):
-            x0 = self.clean(z, place, along)
+            x0, _ = self.clean(z, place)
             level = along.levels[place]
             z = ddim_step(x0, (z - level**0.5 * x0) / (1 - level) ** 0.5, level, along.levels[after])
         return z

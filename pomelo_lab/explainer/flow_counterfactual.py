@@ -12,6 +12,7 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Natural, Positive, Range
+from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, Found
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.types import Batch
@@ -27,9 +28,12 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
         generator: the flow; left out of the config it is the job's generator.
         n_steps, lr: of Adam on the latent (the code: 1,000 steps of 5e-3 on faces).
         sure: probability of the goal at which an image is done.
-    Shapes: `tries` is the number of steps taken.
+    Shapes: `tries` is the number of steps taken; extra "loss" [B,n_steps], the class loss at every step, the last one's where an image was done, and
+        "moving" [B] (see convergence.py).
     Cost: at most n_steps forwards and backwards of flow and classifier per image; one encoding.
     """
+
+    revision: ClassVar[int] = 2  # stores its loss
 
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
@@ -45,22 +49,25 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
             return self.walked(batch.image[start:stop], goal[start:stop], classifier)
 
-        return Found(*classifier.forwards.rows(some, len(batch)))
+        *answers, loss = classifier.forwards.rows(some, len(batch))
+        return Found(*answers, record(list(loss.unbind(1))) if self.n_steps > 1 else {})
 
     @torch.enable_grad()
     def walked(self, image: Tensor, goal: Tensor, classifier: WhiteBox) -> tuple[Tensor, ...]:
-        """(images [B,C,H,W], flipped, goal probability, steps [B]); finished images leave the batch."""
+        """(images [B,C,H,W], flipped, goal probability, steps [B], loss [B,n_steps]); finished images leave the batch."""
         with torch.no_grad():
             latent = self.generator.encode(image)
             found = self.generator.decode(latent)
         steps = torch.zeros(len(image), device=image.device)
         rows = torch.arange(len(image), device=image.device)
+        losses = image.new_zeros(len(image), self.n_steps)
         first, second = torch.zeros_like(latent), torch.zeros_like(latent)  # Adam's moments, kept by hand since images leave
         for step in range(1, self.n_steps + 1):
             at = latent[rows].detach().requires_grad_(True)
             made = self.generator.decode(at)
             odds = classifier.log_odds(made, goal[rows])
             found[rows] = made.detach()
+            losses[rows, step - 1 :] = F.softplus(-odds.detach())[:, None].to(losses)
             done = odds.detach().sigmoid() > self.sure
             steps[rows] = step - 1.0
             if done.all():
@@ -77,7 +84,7 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
                 found[rows] = self.generator.decode(latent[rows])
         answer = classifier.probability(found)
         probability = answer.gather(1, goal[:, None])[:, 0]
-        return found, (answer.argmax(1) == goal).float(), probability, steps
+        return found, (answer.argmax(1) == goal).float(), probability, steps, losses
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         return 2 + self.n_steps

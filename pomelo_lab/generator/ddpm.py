@@ -119,6 +119,13 @@ class DDPM(DiffusionModel, ImageModel):
         """(x0, eps) for x [M,C,H,W] in [-1,1] plus noise, at one timestep."""
         return split(self.output(x, t), x, float(self.levels[t]), self.predicts)
 
+    def estimate(self, x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
+        """(clean estimate clamped to [-1,1], the learned variance's share or None) for x [M,C,H,W] at one timestep; differentiable."""
+        if not self.learns_variance:
+            return self.denoise(x, t)[0].clamp(-1, 1), None
+        output, share = self.output_and_share(x, t)
+        return split(output, x, float(self.levels[t]), self.predicts)[0].clamp(-1, 1), share
+
     def generate(self, noise: Tensor, n_steps: int = 50, eta: float = 0.0, normal: Callable[[], Tensor] | None = None) -> Tensor:
         """New images from noise [M,C,H,W] in n_steps of DDIM, at most T.
 

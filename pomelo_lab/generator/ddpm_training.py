@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
+from pomelo_lab.generator.diffusion import split
 from pomelo_lab.generator.diffusion_model import DiffusionModel
+from pomelo_lab.generator.learned_variance import bound_term
 from pomelo_lab.training.augment import augmented
 from pomelo_lab.training.module import Training
 from pomelo_lab.training.recipe import Recipe
@@ -17,7 +19,8 @@ from pomelo_lab.types import Batch
 
 
 class DDPMTraining(Training):
-    """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho 2022).
+    """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho 2022); with learned variances
+    and the variational bound, a thousandth of its sum over timesteps (Nichol & Dhariwal 2021, eq. 16).
 
     Also with `generator.sigma_data`: in the units of what a linear estimate leaves (Karras et al. 2022) the shipped network came out worse.
     """
@@ -66,4 +69,9 @@ class DDPMTraining(Training):
         x = level.sqrt() * x0 + (1 - level).sqrt() * noise
         kind = self.generator.prediction
         wanted = {"epsilon": noise, "sample": x0, "v_prediction": level.sqrt() * noise - (1 - level).sqrt() * x0}[kind]
-        return (self.generator.output(x, t, *condition) - wanted).square().mean((1, 2, 3))
+        if self.generator.variance == "posterior":
+            return (self.generator.output(x, t, *condition) - wanted).square().mean((1, 2, 3))
+        output, share = self.generator.output_and_share(x, t, *condition)
+        estimate = split(output, x, level.double().cpu(), kind)[0]
+        bound = bound_term(x0, x, estimate, share, t, self.generator.levels)
+        return (output - wanted).square().mean((1, 2, 3)) + self.generator.n_timesteps / 1000 * bound

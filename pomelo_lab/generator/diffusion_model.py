@@ -60,6 +60,9 @@ class DiffusionModel(Generator):
         n_timesteps: T.
         schedule: linear (betas scaled to T) or cosine.
         prediction: what the network predicts.
+        variance: of ancestral steps: posterior = fixed; learned = the network has as many channels again, which
+            interpolate between the posterior's and beta (Nichol & Dhariwal 2021). A foreign network with twice the channels
+            has learned them, whatever is said here.
     Shapes: images [M,C,H,W] in [0,1] at the public boundary, `scaled` to [-1,1] inside.
     Cost: one evaluation per image and step.
     """
@@ -77,6 +80,7 @@ class DiffusionModel(Generator):
     n_timesteps: Count = 1000
     schedule: Literal["linear", "cosine"] = "cosine"
     prediction: Prediction = "v_prediction"
+    variance: Annotated[Literal["posterior", "learned"], Later()] = "posterior"
 
     recipe: Annotated[str, Local()] = "ddpm_small"
 
@@ -105,6 +109,8 @@ class DiffusionModel(Generator):
                 yield f"sigma_data must be > 0, got {sigma}"
             if given["prediction"] != "v_prediction":
                 yield f"sigma_data needs prediction=v_prediction, got {given['prediction']}"
+        if given["variance"] == "learned" and (given["sigma_data"] is not None or given["folding"] != "pixels"):
+            yield "variance=learned needs sigma_data=null and folding=pixels: a variance belongs to a pixel"
         side, fold = given["size_px"], given["unshuffle"] * 2 ** (len(widths) - 1)
         if side and side % fold:
             yield f"size_px must be a multiple of {fold} (unshuffle and {len(widths)} levels), got {side}"
@@ -115,7 +121,7 @@ class DiffusionModel(Generator):
         arguments = {
             "sample_size": self.size_px // self.unshuffle,
             "in_channels": channels,
-            "out_channels": channels,
+            "out_channels": channels * (2 if self.variance == "learned" else 1),
             "block_out_channels": tuple(self.widths),
             "layers_per_block": self.layers_per_block,
             "down_block_types": tuple("AttnDownBlock2D" if i in self.attention else "DownBlock2D" for i in range(n)),
@@ -194,13 +200,25 @@ class DiffusionModel(Generator):
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         y = self.folded(x)
         if self.data_deviation is None:
-            return self.unfolded(self.applied(y, t, *condition)[:, : y.shape[1]])  # learned variances of a foreign network are left out
+            return self.unfolded(self.applied(y, t, *condition)[:, : y.shape[1]])  # learned variances: `output_and_share`
         a = self.levels.to(y.device)[t].float()[:, None, None, None]  # no wait for the device: t may lie there
         s = y.new_tensor(self.data_deviation)
         s = s.repeat(y.shape[1] // len(s))[:, None, None]
         deviation = (a * s**2 + 1 - a).sqrt()  # of what the network is given
         found = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
         return self.unfolded(found)
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network gives a variance of its own."""
+        return self.network.config["out_channels"] == 2 * self.network.config["in_channels"]
+
+    def output_and_share(self, x: Tensor, t: Tensor | int, *condition: Tensor) -> tuple[Tensor, Tensor]:
+        """(`output`, the learned variance's share of the way from the posterior's to beta, [M,C,H,W], about [0,1])."""
+        t = torch.as_tensor(t, device=x.device).expand(len(x))
+        y = self.folded(x)
+        found = self.applied(y, t, *condition)
+        return self.unfolded(found[:, : y.shape[1]]), (self.unfolded(found[:, y.shape[1] :]) + 1) / 2
 
     @abstractmethod
     def sheet(self, images: Tensor) -> Tensor:

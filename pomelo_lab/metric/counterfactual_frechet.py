@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import NetworkClassifier, view
-from pomelo_lab.config.hints import Count, Natural
+from pomelo_lab.config.hints import Count, Later, Natural
 from pomelo_lab.metric.base import Summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
 from pomelo_lab.metric.frechet import distance, moments
@@ -30,53 +30,73 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
     only compares methods at the same number (details: rank_deficient = 1, and a warning); below two it is undefined.
 
     Args:
-        n_equal: FID+: only the first so many successes, the same number for every method; None = all. Fewer successes than that: undefined.
+        n_equal: FID+: random subsets of so many successes, the same number for every method; "least" = as many as the method with the fewest has
+            (DiME, Table 2); None = all of them, once. Fewer successes than that: undefined.
+        variants: the methods of "least", as values of explainer.variant.
+        n_draws: random subsets, whose mean and deviation are given (the paper: its ±).
         n_splits: sFID: the mean over random halves of the images, of one half's originals against the other half's counterfactuals, both ways;
             0 = originals and counterfactuals of the same images.
-    Cost: two forwards of the network per image.
+    Cost: two forwards of the network per image; with "least" an explanation per variant, those that the table has anyway.
     """
 
     direction: ClassVar = "lower"
+    revision: ClassVar[int] = 2  # FID+ of random subsets
 
     population: Population = "successes"
-    n_equal: Count | None = None
+    n_equal: Count | Literal["least"] | None = None
+    variants: Annotated[list[str], Later()] = field(default_factory=lambda: ["dime", "direct", "naive", "early_stop"])
+    n_draws: Annotated[Count, Later()] = 20
     n_splits: Natural = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         name, mark, network = type(self).symbol.partition("_")
         self.symbol = f"{'s' if self.n_splits else ''}{name}{'+' if self.n_equal else ''}{mark}{network}"
+        if self.n_equal == "least":
+            self.needs = type(self).needs | {"explanations"}
+
+    def overrides(self) -> list[dict[str, Any]]:
+        return [{"explainer.variant": variant} for variant in self.variants] if self.n_equal == "least" else []
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """[B,C,H,W] in [0,1] -> [B,D]."""
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        return {"original": self.features(case.batch.image), "made": self.features(counterfactual)}
+        rows = {"original": self.features(case.batch.image), "made": self.features(counterfactual)}
+        if self.n_equal == "least":
+            rows["reached"] = torch.stack([one.extra["flipped"] for one in case.explanations], 1)  # [B,V]
+        return rows
 
     def values(self, rows: dict[str, Tensor]) -> Tensor | None:
         return None
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
         original, made, counted = rows["original"], rows["made"], rows["counted"] > 0.5
-        if self.n_equal is not None:
-            if int(counted.sum()) < self.n_equal:
-                return Summary(mean=float("nan"), std=None, n=int(counted.sum()), details={"wanted": float(self.n_equal)})
-            counted = counted & (counted.long().cumsum(0) <= self.n_equal)
         n = int(counted.sum())
-        if self.n_splits:
+        if self.n_equal is not None:
+            wanted = max(FEWEST, int(rows["reached"].sum(0).min()) if self.n_equal == "least" else self.n_equal)
+            found = self.drawn(original, made[counted], wanted) if n >= wanted else []
+            n = wanted if found else n
+        elif self.n_splits:
             found = self.split(original, made, counted)
         else:
             found = [frechet(original, made[counted])] if min(n, len(original)) >= FEWEST else []
         if not found:
-            return Summary(mean=float("nan"), std=None, n=n, details={"wanted": float(FEWEST)})
+            return Summary(mean=float("nan"), std=None, n=n, details={"wanted": float(FEWEST if self.n_equal is None else wanted)})
         deficient = n <= made.shape[1]
         if deficient:
             text = "%s of %d counterfactuals in %d features is rank-deficient: compare methods at equal numbers only"
             log.warning(text, self.symbol, n, made.shape[1])
         values = torch.tensor(found, dtype=torch.float64)
         spread = float(values.std()) if len(values) > 1 else None
-        return Summary(mean=float(values.mean()), std=spread, n=n, details={"rank_deficient": float(deficient)})
+        repeats = tuple(found) if self.n_equal is not None else ()
+        return Summary(mean=float(values.mean()), std=spread, n=n, details={"rank_deficient": float(deficient)}, repeats=repeats)
+
+    def drawn(self, original: Tensor, made: Tensor, n: int) -> list[float]:
+        """One distance per random subset of n counterfactuals, to all originals."""
+        rng = torch.Generator().manual_seed(0)
+        return [frechet(original, made[torch.randperm(len(made), generator=rng)[:n]]) for _ in range(self.n_draws)]
 
     def split(self, original: Tensor, made: Tensor, counted: Tensor) -> list[float]:
         """One distance per random halving and direction."""

@@ -8,6 +8,7 @@ import torch
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.ace import ACEExplainer
+from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.generator.base import Tally
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas
@@ -152,7 +153,7 @@ def test_one_gradient_of_the_attack(weights):
     at = (batch.image + 0.03 * torch.randn(batch.image.shape, generator=torch.Generator().manual_seed(3))).clamp(0, 1)
     explainer = ace(lambda_l1=weights[0], lambda_l2=weights[1])
     noise = explainer.noise(batch, Streams(0))
-    slope, odds = explainer.gradient(at, batch.image, goal, box, lambda name: noise(f"0.{name}"))
+    slope, odds, loss = explainer.gradient(at, batch.image, goal, box, lambda name: noise(f"0.{name}"))
     for row, name in enumerate(batch.image_id):
         expected = plain_gradient(at[row : row + 1], batch.image[row : row + 1], name, 0, goal[row], binary(), *weights)
         torch.testing.assert_close(slope[row : row + 1], expected, atol=1e-7, rtol=1e-4)
@@ -173,7 +174,7 @@ def test_a_float32_denoiser_has_the_same_gradient():
 @pytest.mark.parametrize("eps", [255.0, 9.0])
 def test_attack(eps):
     batch, goal, box = setting()
-    found, tries = ace(eps=eps).attacked(batch, goal, box, Streams(0))
+    found, tries, _ = ace(eps=eps).attacked(batch, goal, box, Streams(0))
     torch.testing.assert_close(found, plain_attack(batch, goal, binary(), eps=eps), atol=1e-5, rtol=0)
     assert tries.tolist() == [6, 6, 6] and float((found - batch.image).abs().max()) <= eps / 255 + 1e-6
     assert float((plain_attack(batch, goal, binary(), eps=eps, sign=-1.0) - found).abs().max()) > 0.03  # a wrong sign would show
@@ -247,10 +248,10 @@ def test_an_unchanged_image_stays(options):
 def test_attacks_end_when_they_are_sure():
     batch, goal, box = setting()
     options = {"n_attack": 20, "lambda_l1": 0.0}
-    found, tries = ace(sure=0.6, **options).attacked(batch, goal, box, Streams(0))
+    found, tries, loss = ace(sure=0.6, **options).attacked(batch, goal, box, Streams(0))
     assert (tries < 20).all() and len(set(tries.tolist())) > 1
     for row, n in enumerate(tries.int().tolist()):
-        alone, _ = ace(**{**options, "n_attack": n}).attacked(batch.select([row]), goal[[row]], box, Streams(0))
+        alone, *_ = ace(**{**options, "n_attack": n}).attacked(batch.select([row]), goal[[row]], box, Streams(0))
         torch.testing.assert_close(alone[0], found[row], atol=1e-6, rtol=0)
         with torch.no_grad():
             assert float(box.log_odds(through(alone, batch.image_id[row], n), goal[[row]]).sigmoid()) > 0.6
@@ -314,3 +315,15 @@ def test_goals_and_messages():
         ace(threshold=1.5)
     with pytest.raises(ValueError, match="n_steps must be in 1..100, the timesteps of the chain, got 101"):
         explained(ace(n_steps=101))
+
+
+def test_the_objective_of_the_attack_is_stored():
+    """Whether the attack was still getting anywhere when it was stopped; an attack that has ended keeps its last loss."""
+    found, *_ = explained(ace(n_attack=10))
+    assert found.extra["loss"].shape == (3, 10) and torch.equal(found.extra["moving"], still_moving(found.extra["loss"]))
+    assert (found.extra["loss"][:, -1] < found.extra["loss"][:, 0]).all()
+    ended, *_ = explained(ace(n_attack=10, sure=0.6))
+    for row, tries in enumerate(ended.extra["tries"].int().tolist()):
+        torch.testing.assert_close(ended.extra["loss"][row, : tries + 1], found.extra["loss"][row, : tries + 1], atol=1e-5, rtol=0)
+        assert len(set(ended.extra["loss"][row, tries:].tolist())) <= 1
+    assert "moving" not in explained(ace(n_attack=1))[0].extra

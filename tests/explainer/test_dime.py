@@ -287,3 +287,18 @@ def test_the_squared_distance_of_the_code():
         for found, batch, *_ in [explained(dime(lambda_l2=weight, lambda_l1=0.0, perceptual=None), classifier=still)]
     ]
     assert far[0] > far[1] > far[2]
+
+
+def test_learned_variances():
+    """A network whose extra channels say "the posterior's" gives the chain of fixed variances; others move the chain."""
+    plain_one, made = shaken(), []
+    for value in (-1.0, 1.0):
+        learned = DDPM(**TINY, prediction="epsilon", schedule="linear", variance="learned")
+        state = {**plain_one.network.state_dict()}
+        for name in ("conv_out.weight", "conv_out.bias"):
+            more = torch.zeros_like(state[name]) if name.endswith("weight") else torch.full_like(state[name], value)
+            state[name] = torch.cat([state[name], more])
+        learned.network.load_state_dict(state)
+        made.append(explained(dime(generator=learned))[0].counterfactual)
+    torch.testing.assert_close(made[0], explained(dime(generator=plain_one))[0].counterfactual, atol=1e-5, rtol=0)
+    assert float((made[1] - made[0]).abs().max()) > 1e-3

@@ -3,6 +3,7 @@ import torch
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.convergence import LIMIT
 from pomelo_lab.explainer.flow_counterfactual import FlowCounterfactualExplainer
 from pomelo_lab.generator.glow import Glow
 from tests.tiny import TinyLinear, tiny_batch
@@ -73,3 +74,13 @@ def test_of_three_classes_the_second_most_probable():
     assert torch.equal(found.extra["goal"].long(), box.probability(batch.image).argsort(1, descending=True)[:, 1])
     with pytest.raises(ValueError, match="goal must be below 3, the number of classes, got 7"):
         explained(classifier=classifier, goal=7)
+
+
+def test_the_loss_of_the_ascent_is_stored():
+    """An image that never gets sure is still moving, one that is done is not; whatever the batch, there is a loss for every step."""
+    slow, *_ = explained(n_steps=20, lr=1e-3, sure=0.999)
+    assert slow.extra["loss"].shape == (3, 20) and (slow.extra["moving"] > LIMIT).all()
+    done, *_ = explained(n_steps=200)
+    assert done.extra["loss"].shape == (3, 200) and (done.extra["moving"] < LIMIT).all()
+    for row, steps in enumerate(done.extra["tries"].int().tolist()):
+        assert len(set(done.extra["loss"][row, steps:].tolist())) == 1 and float(done.extra["loss"][row, -1]) < 0.1054  # -log 0.9

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -49,7 +50,10 @@ def test_successes_equal_numbers_and_splits(caplog):
     some = rows(counted=counted)
     assert metric().summarize(some, {}).mean == pytest.approx(frechet(some["original"], some["made"][::2]))
     plus = metric(n_equal=50).summarize(some, {})
-    assert plus.n == 50 and plus.mean == pytest.approx(frechet(some["original"], some["made"][::2][:50]))
+    assert plus.n == 50 and len(plus.repeats) == 20 and plus.std > 0  # random subsets, not the first
+    assert plus.mean != pytest.approx(frechet(some["original"], some["made"][::2][:50]), rel=1e-6)
+    whole = metric(n_equal=100).summarize(some, {})  # the method that has just as many: no spread, the paper's Direct
+    assert whole.mean == pytest.approx(metric().summarize(some, {}).mean) and whole.std == pytest.approx(0, abs=1e-6)
     assert math.isnan(metric(n_equal=101).summarize(some, {}).mean)
     assert [metric(**options).symbol for options in ({}, {"n_equal": 3}, {"n_splits": 2})] == ["FD_oracle", "FD+_oracle", "sFD_oracle"]
     halves = metric(n_splits=4).summarize(some, {})
@@ -65,3 +69,20 @@ def test_features_of_image_and_counterfactual():
     found = metric().score(case)
     torch.testing.assert_close(found["original"], case.batch.image.flatten(1), atol=1e-6, rtol=0)
     torch.testing.assert_close(found["made"], case.explanation.counterfactual.flatten(1), atol=1e-6, rtol=0)
+
+
+def test_as_many_as_the_method_with_the_fewest_successes():
+    """Four methods reach 200, 40, 60 and 200 images: 40 of every one; noise alone counts all of its images, 40 of them too."""
+    reached = torch.stack([(torch.arange(200) < n).float() for n in (200, 40, 60, 200)], 1)
+    least = metric(n_equal="least")
+    assert least.needs >= {"explanations"} and "explanations" not in metric().needs
+    assert [change["explainer.variant"] for change in least.overrides()] == ["dime", "direct", "naive", "early_stop"] and metric().overrides() == []
+    means = []
+    for counted in (torch.ones(200), reached[:, 2]):
+        made = least.summarize({**rows(counted=counted), "reached": reached}, {})
+        assert made.n == 40 and not math.isnan(made.mean)
+        means.append(made.mean)
+    fewest = least.summarize({**rows(counted=reached[:, 1]), "reached": reached}, {})
+    assert fewest.std == pytest.approx(0, abs=1e-6)
+    case = replace(case_of(), explanations=(case_of(flipped=torch.tensor([1.0, 1, 1, 0])).explanation,) * 2)
+    assert least.score(case)["reached"].tolist() == [[1, 1], [1, 1], [1, 1], [0, 0]]

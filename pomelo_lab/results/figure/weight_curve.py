@@ -1,0 +1,59 @@
+"""What a weight of an explainer's loss buys and costs: the person, against changes that a judge sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.preset import Cell
+
+CURVES = (
+    ("fva_oracle", "same person", "#0072B2", "o"),
+    ("target_seen", "target seen by the judge", "#D55E00", "D"),
+    ("target_seen_2", "by the second judge", "#E69F00", "s"),
+    ("flip_rate", "flips", "#8C8C8C", "x"),
+)
+
+
+def draw(cells: Sequence[Cell], path: Path, key: str = "explainer.lambda_p", label: str = "weight") -> Path:
+    """Shares over the weight on the left, one against the other on the right, with 95 % intervals over images; up and to the right is better."""
+    points = sorted(((value_of(cell, key), cell.summary) for cell in cells), key=lambda point: point[0])
+    weights = [weight for weight, _ in points]
+    places = list(range(len(points)))
+    with style.canvas(path, 9.2, 3.9) as figure:
+        left, right = figure.subplots(1, 2)
+        for metric, name, colour, marker in CURVES:
+            shares = [share(summary, metric) for _, summary in points]
+            means, errors = [mean for mean, _ in shares], [error for _, error in shares]
+            left.errorbar(places, means, errors, color=colour, marker=marker, ms=5, lw=1.4, elinewidth=0.9, capsize=2, label=name)
+        left.set(xlabel=label, ylabel="share of images", ylim=(-0.03, 1.06), xticks=places)
+        left.set_xticklabels([f"{weight:,.0f}" for weight in weights])
+        for metric, name, colour, marker in CURVES[1:3]:
+            x, x_error, y, y_error = ([share(summary, kind)[i] for _, summary in points] for kind in ("fva_oracle", metric) for i in (0, 1))
+            right.errorbar(x, y, y_error, x_error, color=colour, marker=marker, ms=5, lw=1.2, elinewidth=0.7, alpha=0.85, label=name)
+            if metric == "target_seen":
+                for weight, a, b in zip(weights, x, y, strict=True):
+                    right.annotate(f"{weight:,.0f}", (a, b), xytext=(5, -11), textcoords="offset points", fontsize=7.5, color=colour)
+        right.set(xlabel="same person", ylabel="target seen", xlim=(-0.03, 1.06), ylim=(-0.03, 1.06))
+        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
+        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
+    return path
+
+
+def value_of(cell: Cell, key: str) -> float:
+    """The number that a job has for a dotted config key; NaN without one."""
+    node = cell.config
+    for part in key.split("."):
+        node = node.get(part, math.nan) if isinstance(node, Mapping) else math.nan
+    return float(node)
+
+
+def share(summary: Mapping, metric: str) -> tuple[float, float]:
+    """(mean, half of its 95 % interval) of a score per image."""
+    row = summary.get(metric) or {}
+    mean = row.get("mean")
+    if mean is None or not math.isfinite(mean):
+        return math.nan, 0.0
+    return mean, 1.96 * (row.get("std") or 0.0) / math.sqrt(max(1, row.get("n") or 1))
