@@ -59,9 +59,10 @@ class LPIPS(LPIPSDistance, CounterfactualMetric):
 class SeedDiversity(Metric, ABC):
     """Mean perceptual distance between the counterfactuals of an image under several seeds.
 
-    Source: paper 004, section 4.4 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code averages over the
-        n (n - 1) / 2 pairs, 1.5 times as much for five runs; the equation speaks of all counterfactuals, the code drops images that do not reach
-        the class in every run.
+    Source: DiME, section 4.3 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code averages over the
+        n (n - 1) / 2 pairs, 1.5 times as much for five runs. The equation speaks of all counterfactuals; the code keeps images with the
+        same outcome in all runs, those that fail in all of them too.
+    Shapes: score also gives "same" [B], the share of the runs with the image's more frequent outcome: 1 = the seed decides nothing.
     Args:
         seeds: of the runs.
         normalizer: "pairs" (the code) or "paper" (the equation).
@@ -99,8 +100,9 @@ class SeedDiversity(Metric, ABC):
         counted = torch.ones(len(pairs), device=pairs.device)
         if self.population == "successes":
             counted = torch.stack([one.extra["flipped"] for one in case.explanations]).amin(0).to(pairs.device)
+        reached = torch.stack([one.extra["flipped"] for one in case.explanations], 1).double().mean(1)
         value = pairs.sum(1) / (n * (n - 1) / 2 if self.normalizer == "pairs" else n * (n + 1) / 2)
-        return {"value": value.masked_fill(counted < 0.5, torch.nan), "pairs": pairs, "counted": counted}
+        return {"value": value.masked_fill(counted < 0.5, torch.nan), "pairs": pairs, "counted": counted, "same": torch.maximum(reached, 1 - reached)}
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
         return mean_summary(rows["value"][rows["counted"] > 0.5])

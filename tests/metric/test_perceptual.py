@@ -33,6 +33,8 @@ def test_diversity_and_its_two_normalisers():
     torch.testing.assert_close(pairs.float(), expected, atol=1e-6, rtol=0)
     some = Diversity(**options, population="successes").score(several(flipped=torch.tensor([1.0, 0, 1, 0])))
     assert some["value"].isnan().tolist() == [False, True, False, True] and Diversity(**options).overrides() == [{"seed": s} for s in (0, 1, 2)]
+    same = Diversity(**options).score(several(flipped=torch.tensor([1.0, 0, 1, 0])))["same"]
+    torch.testing.assert_close(same, torch.tensor([1, 2 / 3, 1, 2 / 3], dtype=torch.float64))  # one of three runs failed
     assert Diversity(**options).symbol == "sigma_L_oracle"
     with pytest.raises(ValueError, match="seeds must hold two or more"):
         Diversity(**{**options, "seeds": [0]})
