@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -77,7 +78,11 @@ class TrainableNetwork(Component, ABC):
 
     def load_weights(self) -> None:
         """Fill the network from `weights`."""
-        load(self.network, self.weights, self.described(), f"{role_of(type(self))}.weights", self.ignored)
+        load(self.network, self.weights, self.described(), f"{role_of(type(self))}.weights", self.ignored, self.translated)
+
+    def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What a weights file holds, under the names of the network: published files of the same network have names of their own."""
+        return state
 
     def measured(self) -> dict[str, Tensor]:
         """What training measured on its data and stores beside the parameters, under names that `ignored` has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,15 +157,23 @@ def read_state(path: str | Path, key: str = "classifier.weights") -> dict[str, T
     return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
-def load(network: nn.Module, path: str | Path, what: str, key: str = "classifier.weights", ignore: tuple[str, ...] = ()) -> None:
+def load(
+    network: nn.Module,
+    path: str | Path,
+    what: str,
+    key: str = "classifier.weights",
+    ignore: tuple[str, ...] = (),
+    translated: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
+) -> None:
     """Fill a network from a file, completely or not at all.
 
     Args:
         what: the architecture in words, for the message.
         ignore: first parts of names in the file that the network leaves out on purpose.
+        translated: the file's tensors under this package's names.
     Raises: ValueError naming `key`, the path, and the first names that are missing, unknown or of another shape.
     """
-    state = {name: value for name, value in read_state(path, key).items() if name.partition(".")[0] not in ignore}
+    state = {name: value for name, value in translated(read_state(path, key)).items() if name.partition(".")[0] not in ignore}
     expected = network.state_dict()
     differs = [n for n, tensor in expected.items() if n in state and state[n].shape != tensor.shape]
     wrong = [f"{n} is {list(state[n].shape)}, expected {list(expected[n].shape)}" for n in differs]

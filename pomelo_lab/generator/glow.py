@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.config.hints import Count, Later, Local, NonNegative, Positive, Range
 from pomelo_lab.generator.base import Flow
+from pomelo_lab.generator.glow_published import converted, is_published
 
 
 @dataclass(kw_only=True)
@@ -69,6 +70,9 @@ class Glow(Flow):
     def make_network(self) -> nn.Module:
         hidden = [self.hidden] * self.n_blocks if isinstance(self.hidden, int) else self.hidden
         return GlowNetwork(self.channels, self.n_flows, hidden, self.coupling == "affine", self.scale_bound)
+
+    def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return converted(state) if is_published(state) else state
 
     def cast(self) -> None:
         for module in self.network.modules():
