@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest, file_digest
-from pomelo_lab.config.signature import locate, role_of
+from pomelo_lab.config.signature import defaults, locate, role_of
 from pomelo_lab.files import write_bytes, write_text
 
 log = logging.getLogger(__name__)
@@ -28,19 +28,25 @@ def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -
     dataset_node = training_data(component_node, dataset_node)
     drop = ("weights", "precision", "channels", "size_px", "trained_on")  # the shape follows from the data
     component = canonical(whole(component_node), drop)
-    labelled = component.get("output") == "softmax"  # generators and attribute networks do not look at labels
-    unseen = () if labelled else locate(dataset_node["_target_"]).label_arguments(dataset_node)
+    unseen = () if learns_labels(component_node) else locate(dataset_node["_target_"]).label_arguments(dataset_node)
     return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))})
 
 
 def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> dict[str, Any]:
-    """The data set that a component learns from: the job's, with what the component's `trained_on` changes of it."""
+    """The data set that a component learns from: the job's, as its kind says that networks learn from it, with what `trained_on` changes of it."""
 
     def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         inner = {name: merged(old[name], value) for name, value in new.items() if isinstance(value, Mapping) and isinstance(old.get(name), Mapping)}
         return {**old, **new, **inner}
 
-    return merged(dataset_node, component_node.get("trained_on") or {})
+    target = locate(dataset_node["_target_"])
+    changed = target.training_arguments({**defaults(target), **dataset_node}, learns_labels(component_node))
+    return merged({**dataset_node, **changed}, component_node.get("trained_on") or {})
+
+
+def learns_labels(component_node: Mapping[str, Any]) -> bool:
+    """Whether training looks at labels: of classifiers of one of several classes, not of generators and attribute networks."""
+    return {**defaults(locate(component_node["_target_"])), **whole(component_node)}.get("output") == "softmax"
 
 
 def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:

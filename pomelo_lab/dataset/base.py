@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -71,6 +71,11 @@ class Dataset(Component, ABC):
     def label_arguments(cls, given: dict) -> tuple[str, ...]:
         """Arguments that decide the labels and neither which images there are nor their attributes: training without labels does not see them."""
         return ("label",)
+
+    @classmethod
+    def training_arguments(cls, given: Mapping[str, Any], labelled: bool) -> dict[str, Any]:
+        """Arguments that have another value when networks learn from the data set; labelled: whether they look at labels."""
+        return {}
 
     @property
     def num_classes(self) -> int:

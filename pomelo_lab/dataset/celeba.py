@@ -7,13 +7,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Count, LocalPath, OptionalPath
+from pomelo_lab.config.hints import Count, Later, LocalPath, OptionalPath
 from pomelo_lab.config.signature import MISSING, did_you_mean
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.celeba_files import (
@@ -37,6 +37,7 @@ HAIR = {"blond": "Blond_Hair", "black": "Black_Hair", "gray": "Gray_Hair", "brow
 HAIR_COLOR = "hair_color"
 HAIR_LABELS = frozenset({HAIR_COLOR, *HAIR.values(), "Bangs", "Receding_Hairline", "Straight_Hair", "Wavy_Hair"})
 PARTS = ("hair", "skin", "eyes", "brows", "mouth", "nose", "glasses", "neck", "clothes", "background", "hat", "earrings")
+ALIGNED_WIDTH = 178  # pixels of an aligned image
 N_SIZED = 1000  # images whose byte counts enter the digest
 
 
@@ -58,7 +59,10 @@ class CelebA(Dataset):
         crop_px: centre crop of an aligned image before the resize, in its pixels; None = 178, its whole width.
         frame: "aligned" = img_align_celeba, "hq" = CelebA-HQ-img.
         masks_root: the CelebAMask-HQ folder, for frame "hq" only; its masks may be absent without masked_only.
-        masked_only: provide masks, and drop images whose hair mask is missing or empty at size_px.
+        masked_only: provide masks, and drop images whose hair mask is missing or empty at size_px; networks learn from all images.
+        train_frame: frame of the images that networks learn from; None = `frame`. With "aligned" the networks of dataset=celeba explain HQ
+            images too: one classifier for all tables, as in POMELO. Statistics of training images are those of `frame`.
+    Training: classifiers of the hair colour learn from its unambiguous images, generators and attribute networks from all.
     Cost:      masked_only decodes each hair mask once, on the first len() or batch() (about 2 ms each).
     Raises:    FileNotFoundError (path, layout, source) or ValueError naming the argument or the file and line.
     """
@@ -73,6 +77,7 @@ class CelebA(Dataset):
     frame: Literal["aligned", "hq"] = "aligned"
     masks_root: OptionalPath = None
     masked_only: bool = False
+    train_frame: Annotated[Literal["aligned", "hq"] | None, Later()] = None
 
     attribute_names = ATTRIBUTES
 
@@ -112,6 +117,8 @@ class CelebA(Dataset):
             found.append("masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder")
         if hq and given["crop_px"] is not None:
             found.append(f"crop_px must be null with frame 'hq' (its images are square already), got {given['crop_px']}")
+        if given["train_frame"] == "hq" and given["masks_root"] in (None, MISSING):
+            found.append("masks_root is missing: train_frame 'hq' reads its images from the CelebAMask-HQ folder")
         for name in ("masks_root", "masked_only"):
             if not hq and given[name]:
                 found.append(f"{name} needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit the aligned images")
@@ -125,6 +132,19 @@ class CelebA(Dataset):
     @classmethod
     def label_arguments(cls, given: Mapping[str, Any]) -> tuple[str, ...]:
         return () if given.get("label", HAIR_COLOR) == HAIR_COLOR else ("label",)  # hair colour chooses images too
+
+    @classmethod
+    def training_arguments(cls, given: Mapping[str, Any], labelled: bool) -> dict[str, Any]:
+        """All images of the frame to learn from, whether or not they have masks; for networks without labels, ambiguous hair too."""
+        changed: dict[str, Any] = {"masked_only": False, "train_frame": None}
+        changed["frame"] = given["train_frame"] or given["frame"]
+        if changed["frame"] == "aligned":
+            changed |= {"masks_root": None, "crop_px": given["crop_px"] or ALIGNED_WIDTH}
+        else:
+            changed["crop_px"] = None
+        if not labelled and given["label"] == HAIR_COLOR:
+            changed["label"] = ATTRIBUTES[0]  # any attribute as label keeps all images
+        return changed
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -36,7 +36,8 @@ def state_dict(seed=0) -> dict[str, torch.Tensor]:
                 state |= {f"{start}.coupling.net.{layer}.bias": normal(after, by=0.1)}
             state |= {f"{start}.coupling.net.4.scale": normal(1, c // 2, 1, 1, by=0.1)}
         leaves = c // 2 if b < N_BLOCKS - 1 else c
-        state |= {f"blocks.{b}.prior.conv.weight": normal(2 * leaves, leaves, 3, 3, by=0.05), f"blocks.{b}.prior.conv.bias": normal(2 * leaves, by=0.1)}
+        state |= {f"blocks.{b}.prior.conv.weight": normal(2 * leaves, leaves, 3, 3, by=0.05)}
+        state |= {f"blocks.{b}.prior.conv.bias": normal(2 * leaves, by=0.1)}
         state |= {f"blocks.{b}.prior.scale": normal(1, 2 * leaves, 1, 1, by=0.1)}
         channels = 2 * channels
     return state
