@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+
+# a length in pixels of images of 64, where the papers' portraits have it, in proportion to images of another side: ${of_64:5.0,${dataset.size_px}}
+OmegaConf.register_new_resolver("of_64", lambda px, size_px: float(px) * float(size_px) / 64, replace=True)
 
 
 @dataclass

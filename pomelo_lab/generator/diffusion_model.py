@@ -151,6 +151,15 @@ class DiffusionModel(Generator):
     def predicts(self) -> Prediction:
         return self.prediction
 
+    @property
+    def depth(self) -> float:
+        """Share of the schedule in which float32 keeps something of the image: all of a linear one, 0.98 of one that ends in pure noise.
+
+        A cosine schedule ends at a level of 2e-9; at 0.98 (level 1e-3) the round trip of the shipped network is twice as exact. A linear one
+        ends at 4e-5.
+        """
+        return 1.0 if float(self.levels[-1]) > 1e-6 else 0.98
+
     def path(self, n_steps: int, spacing: Spacing = "trailing", depth: float = 1.0) -> Path:
         """A respaced chain of n_steps over the first share `depth` of the timesteps."""
         return path(self.levels[: max(1, round(depth * len(self.levels)))], n_steps, spacing)

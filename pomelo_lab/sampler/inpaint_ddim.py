@@ -52,12 +52,12 @@ class InpaintDDIMSampler(Filler):
     jump_length: Count = 1
     n_resample: Count = 1
     fixed_point: Natural = 0
-    depth: Annotated[float, Range(above=0, high=1)] = 1.0
+    depth: Annotated[float, Range(above=0, high=1)] | None = 1.0
     spacing: Spacing = "trailing"
 
     def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
         self.generator.check_images(image)
-        along, shape = self.generator.path(self.n_steps, self.spacing, self.depth), image.shape[1:]
+        along, shape = self.generator.path(self.n_steps, self.spacing, self.reach), image.shape[1:]
         places = image.new_zeros(along.n + 1, *image.shape)  # the noisy originals, inverted when a mask first removes something
         inverted = torch.zeros(len(image), dtype=torch.bool, device=image.device)
 
@@ -89,10 +89,15 @@ class InpaintDDIMSampler(Filler):
 
         return Filling(image, replacement, merges=True)
 
+    @property
+    def reach(self) -> float:
+        """`depth`, or the generator's own."""
+        return self.generator.depth if self.depth is None else self.depth
+
     @torch.no_grad()
     def noisy(self, images: Tensor) -> Tensor:
         """The originals at every place of the path, by inversion: [n_steps+1,B,C,H,W]."""
-        along = self.generator.path(self.n_steps, self.spacing, self.depth)
+        along = self.generator.path(self.n_steps, self.spacing, self.reach)
 
         def inverted(part: Tensor) -> Tensor:
             return torch.stack(encode(self.generator.denoise, self.generator.scaled(part), along, fixed_point=self.fixed_point), 1)

@@ -20,6 +20,8 @@ OF_FILES = {  # presets of data sets and networks that a user has on disk
     "gcd_paper": OF_GCD,
     "gcd_paper_hq": [*OF_GCD, "dataset.masks_root=masks", "generator.weights=ffhq.safetensors"],
     "gcd_paper_chexpert": OF_GCD,
+    "pomelo_paper": ["dataset.root=data", "paths.cifar10=data"],
+    "pomelo_paper_hq": ["dataset.root=data", "dataset.masks_root=data"],
 }
 
 

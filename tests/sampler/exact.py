@@ -117,5 +117,6 @@ def node_of(name: str) -> dict[str, Any]:
     """conf/sampler/<name>.yaml at scale=smoke, without what it chooses elsewhere."""
     node = OmegaConf.load(CONF / "sampler" / f"{name}.yaml")
     node.pop("defaults")
-    whole = OmegaConf.create({"scale": OmegaConf.load(CONF / "scale" / "smoke.yaml"), "sampler": node})
+    shared = {"scale": OmegaConf.load(CONF / "scale" / "smoke.yaml"), "dataset": {"size_px": 64}}
+    whole = OmegaConf.create({**shared, "sampler": node})
     return OmegaConf.to_container(whole, resolve=True)["sampler"]

@@ -31,7 +31,7 @@ def node_of(path: Path) -> dict:
             ((key, name),) = entry.items()
             group, _, where = key.lstrip("/").partition("@")
             node[where] = OmegaConf.load(CONF / group / f"{name}.yaml")
-    shared = {"scale": OmegaConf.load(CONF / "scale" / "smoke.yaml")}
+    shared = {"scale": OmegaConf.load(CONF / "scale" / "smoke.yaml"), "dataset": {"size_px": SIZE}, "paths": {"cifar10": "data"}}
     return OmegaConf.to_container(OmegaConf.merge(shared, {"sampler": node}, {"sampler": loaded}), resolve=True)["sampler"]
 
 
@@ -43,7 +43,7 @@ def needs_more(node: dict) -> bool:
 
 
 NODES = {path.stem: node_of(path) for path in sorted((CONF / "sampler").glob("*.yaml"))}
-NODES = {name: node for name, node in NODES.items() if node and not needs_more(node)}
+NODES = {name: node for name, node in NODES.items() if node and not needs_more(node) and "root" not in node.get("source", {})}  # of a user's files
 SAMPLERS = {name: build(node, dataset=DATA) for name, node in NODES.items()}
 FILLERS = {name: sampler for name, sampler in SAMPLERS.items() if isinstance(sampler, Filler)}
 

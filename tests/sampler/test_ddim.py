@@ -259,3 +259,12 @@ def test_depth_ends_the_path_at_a_share_of_the_schedule(solver):
         assert sampler.generator.path(10, depth=0.98).timesteps == tuple(range(97, 980, 98))
     else:
         assert int(sampler.scheduler.timesteps[0]) == 979
+
+
+@pytest.mark.parametrize(("schedule", "depth"), [("linear", 1.0), ("cosine", 0.98)])
+def test_depth_belongs_to_the_schedule(schedule, depth):
+    """A cosine schedule ends in pure noise, from which nothing comes back; the paper's linear one does not."""
+    generator = tiny_ddpm(schedule=schedule)
+    own = DDIMSampler(generator=generator, n_steps=10, depth=None)
+    assert generator.depth == depth and own.encoding_path == DDIMSampler(generator=generator, n_steps=10, depth=depth).encoding_path
+    assert own.encoding_path.levels[-1] > 1e-6
