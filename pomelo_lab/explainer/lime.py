@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
-from pomelo_lab.config.hints import Count, NonNegative, Positive
+from pomelo_lab.config.hints import Count, Positive
 from pomelo_lab.explainer import surrogate
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.sampler.base import spread
@@ -29,14 +29,15 @@ class LimeExplainer(Explainer):
         kernel_space: where d is measured: "interpretable" (vectors r against ones) or "pixel" (images).
         distance: d, "cosine" (1 - cosine similarity) or "euclidean".
         representation: r, "binary" (kept or not), "distance" (eq. 1), or "auto": binary when segments were dropped, else distance.
-        alpha: ridge penalty; 0 = least squares.
+        alpha: ridge penalty; 0 = least squares; "cv" = chosen for each image by leave-one-out cross-validation over its perturbations, since the
+            lime package's 1 shrinks samplers that vary a segment little more than others.
         standardize: penalise per standard deviation of r (see `surrogate.weighted_ridge`): samplers that change images little
             are then not shrunk more than others.
         feature_selection: how n_features segments are chosen (see `surrogate.select_features`).
         n_features: segments in the model, the rest get 0; None = all.
         output: what is modelled: "probability", or "logit" (log-odds of the probability, clamped to [1e-6, 1-1e-6]).
     Shapes: extra "coefficient" [B,S] (0 beyond an image's own "n_segments" [B]), and "intercept", "score" (weighted R^2),
-        "local_prediction", "condition" [B].
+        "local_prediction", "condition", "penalty" [B].
     Cost: no queries beyond the n_samples perturbations; outside the classifier about 1 ms of one core per image
         (n_samples = 800, S = 65, 64x64), 15 with eq. 1, 25 with kernel_space = pixel; the lime package takes 150, perturbing included.
     Random: none.
@@ -50,7 +51,7 @@ class LimeExplainer(Explainer):
     kernel_space: Literal["interpretable", "pixel"] = "interpretable"
     distance: surrogate.Distance = "cosine"
     representation: Literal["auto", "binary", "distance"] = "auto"
-    alpha: NonNegative = 1.0
+    alpha: surrogate.Penalty = 1.0
     standardize: bool = False
     feature_selection: surrogate.Selection = "auto"
     n_features: Count | None = None
@@ -72,7 +73,7 @@ class LimeExplainer(Explainer):
         valid = torch.arange(segments.largest, device=segments.count.device) < segments.count[:, None]
         data = self.vectors(batch, segments, perturbations)
         fit = self.fit(data, self.answers(target, classifier, perturbations), self.weights(batch, perturbations, data, valid), valid)
-        extra = {name: getattr(fit, name).float() for name in ("coefficient", "intercept", "score", "local_prediction", "condition")}
+        extra = {name: getattr(fit, name).float() for name in ("coefficient", "intercept", "score", "local_prediction", "condition", "penalty")}
         attribution = spread(extra["coefficient"][:, None], segments.label)[:, 0]
         return Explanation(target=target, attribution=attribution, extra={**extra, "n_segments": segments.count})
 

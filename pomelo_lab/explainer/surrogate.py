@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Forwards
+from pomelo_lab.config.hints import NonNegative
 from pomelo_lab.types import Perturbations
 
 Distance = Literal["cosine", "euclidean"]
+Penalty = NonNegative | Literal["cv"]
+SHARES = torch.logspace(-4, 3, 29, dtype=torch.float64)  # candidate penalties, in units of the mean eigenvalue
 Selection = Literal["auto", "none", "highest_weights", "forward_selection", "lasso_path"]
 
 
@@ -28,6 +31,7 @@ class Surrogate:
     score:            [B], weighted R^2; NaN where all answers are equal, since it is undefined there
     local_prediction: [B], the model's answer for the image itself (all ones)
     condition:        [B], condition number of the penalised normal matrix of the used columns
+    penalty:          [B], the ridge penalty
     """
 
     coefficient: Tensor
@@ -35,6 +39,7 @@ class Surrogate:
     score: Tensor
     local_prediction: Tensor
     condition: Tensor
+    penalty: Tensor
 
 
 def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_segments: int) -> Tensor:
@@ -111,7 +116,7 @@ def centered(data: Tensor, answer: Tensor, weight: Tensor) -> tuple[Tensor, Tens
 
 
 def weighted_ridge(
-    data: Tensor, answer: Tensor, weight: Tensor, alpha: float, used: Tensor, standardize: bool = False
+    data: Tensor, answer: Tensor, weight: Tensor, alpha: Penalty, used: Tensor, standardize: bool = False
 ) -> Surrogate:
     """Ridge regression with sample weights and an unpenalised intercept, one model per image, in one batched solve.
 
@@ -119,6 +124,7 @@ def weighted_ridge(
     least-squares solution of least norm.
 
     Args:
+        alpha: the penalty; "cv" = for each image the one that predicts left-out perturbations best (see `validated_penalty`).
         used: columns that enter the model.
         standardize: penalise coefficients per weighted standard deviation of their column. Each coefficient then shrinks by the
             same factor W/(W+alpha), W the sum of weights, however little its column varies (else by SS/(SS+alpha), SS the
@@ -134,11 +140,12 @@ def weighted_ridge(
         used = used & (scale > 1e-12)
         scale = torch.where(used, scale, 1)
         columns = columns * used[:, None] / scale[:, None]
+    penalty = validated_penalty(columns, target, weight) if alpha == "cv" else torch.full_like(target[:, 0], alpha)
     gram = columns.mT @ columns
     diagonal = gram.diagonal(dim1=1, dim2=2)
     # Unused columns get the mean eigenvalue of the used ones: they then solve to 0 and leave the condition number alone.
     typical = diagonal.sum(1, keepdim=True) / used.sum(1, keepdim=True).clamp_min(1)
-    gram = gram + torch.diag_embed(torch.where(used, 0, typical) + alpha)
+    gram = gram + torch.diag_embed(torch.where(used, 0, typical) + penalty[:, None])
     value, vector = torch.linalg.eigh(gram)
     floor = value[:, -1:] * (value.shape[1] * torch.finfo(value.dtype).eps)
     inverse = torch.where(value > floor, 1 / value.clamp_min(1e-300), 0)
@@ -151,7 +158,25 @@ def weighted_ridge(
     spread = target.square().sum(1)
     score = torch.where(spread > 1e-24 * weight.sum(1), 1 - residual / spread.clamp_min(1e-300), torch.nan)
     condition = value[:, -1] / value[:, 0].clamp_min(1e-300)
-    return Surrogate(coefficient, intercept, score, intercept + coefficient.sum(1), condition)
+    return Surrogate(coefficient, intercept, score, intercept + coefficient.sum(1), condition, penalty)
+
+
+def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """The ridge penalty of least weighted squared error on perturbations that are left out one by one, per image: float64 [B].
+
+    Source: Allen (1974), PRESS; Golub, Heath & Wahba (1979), eq. 1.3: one fit gives every left-out error, e_i / (1 - h_ii).
+    Args: columns, target: centred by their weighted means and times sqrt(weight), so that the intercept is left out of the penalty.
+    Shapes: columns [B,N,S], target and weight [B,N]. Cost: one S x S eigendecomposition per image.
+    """
+    value, vector = torch.linalg.eigh(columns.mT @ columns)
+    value = value.clamp_min(0)
+    candidate = SHARES.to(value) * value.mean(1, keepdim=True).clamp_min(1e-300)  # [B,G]
+    inverse = 1 / (value[:, None] + candidate[..., None])  # [B,G,S]
+    turned = columns @ vector
+    fitted = turned @ (inverse * (turned.mT @ target[..., None])[:, None, :, 0]).mT  # [B,N,G]
+    leverage = turned.square() @ inverse.mT + (weight / weight.sum(1, keepdim=True))[..., None]
+    error = ((target[..., None] - fitted) / (1 - leverage).clamp_min(1e-9)).square().sum(1)
+    return candidate.gather(1, error.argmin(1, keepdim=True))[:, 0]
 
 
 def select_features(data: Tensor, answer: Tensor, weight: Tensor, method: Selection, n_features: int | None, valid: Tensor) -> Tensor:

@@ -142,3 +142,34 @@ def test_more_features_than_an_image_has():
     for method in ("highest_weights", "forward_selection", "lasso_path"):
         used = surrogate.select_features(data, answer, weight, method, 8, valid)
         assert not (used & ~valid).any() and used.sum(1).tolist()[::2] == [6, 4]
+
+
+def test_the_validated_penalty_is_the_best_on_left_out_perturbations():
+    """Against fits that leave each perturbation out in turn; the left-out one counts with its weight."""
+    data, answer, weight, valid = problem(n=25)
+    fit = surrogate.weighted_ridge(data, answer, weight, "cv", valid)
+    kept = torch.stack([torch.arange(25)[torch.arange(25) != k] for k in range(25)])
+    for i in range(len(data)):
+        columns, *_ = surrogate.centered(data[i : i + 1], answer[i : i + 1], weight[i : i + 1])
+        scale = (columns * valid[i]).square().sum() / data.shape[2]
+        errors = []
+        for penalty in (surrogate.SHARES * scale).tolist():
+            without = surrogate.weighted_ridge(data[i][kept], answer[i][kept], weight[i][kept], penalty, valid[i].expand(25, -1))
+            left_out = answer[i] - without.intercept - (data[i] * without.coefficient).sum(1)
+            errors.append(float((weight[i] * left_out.square()).sum()))
+        best = float(surrogate.SHARES[int(torch.tensor(errors).argmin())] * scale)
+        assert fit.penalty[i].item() == pytest.approx(best, rel=1e-9)
+        plain = surrogate.weighted_ridge(data[i : i + 1], answer[i : i + 1], weight[i : i + 1], best, valid[i : i + 1])
+        torch.testing.assert_close(fit.coefficient[i], plain.coefficient[0])
+
+
+def test_noise_is_shrunk_and_a_clear_signal_is_not_however_little_the_columns_vary():
+    data, _, weight, valid = problem(n=200)
+    slope = torch.linspace(-1, 1, data.shape[2], dtype=torch.float64)
+    small = 1 - 0.01 * (1 - data)  # a sampler that changes segments by a hundredth
+    clear = surrogate.weighted_ridge(small, (small @ slope), weight, "cv", valid)
+    torch.testing.assert_close(clear.coefficient, slope * valid, atol=1e-2, rtol=0)
+    assert surrogate.weighted_ridge(small, (small @ slope), weight, 1.0, valid).coefficient.abs().max() < 0.02
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    shrunk, free = (surrogate.weighted_ridge(small, noise, weight, alpha, valid).coefficient.norm() for alpha in ("cv", 0.0))
+    assert shrunk < 0.5 * free
