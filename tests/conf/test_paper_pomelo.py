@@ -68,3 +68,14 @@ def test_every_claim_of_the_paper_is_judged_on_its_own_data(table, like):
     assert {c.says for c in portraits.claims if c.section != "own"} == {c.says for c in own.claims if c.section != "own"}
     assert all(pairs(text, own) for claim in own.claims for text in claim.test)
     assert all(row.values or row.key == "reference_noise" for row in own.rows)
+
+
+def test_portraits_tables_on_celeba_leave_out_what_only_portraits_have():
+    found = cells("pomelo_table1", ["dataset=celeba", "dataset.root=data", "scale=smoke", "sampler=gray,ideal,reference_val"])
+    assert {cell.choices["sampler"]: bool(cell.lacks) for cell in found} == {"gray": False, "ideal": True, "reference_val": False}
+
+
+@pytest.mark.parametrize("size_px", [32, 64, 128])
+def test_lengths_in_pixels_grow_with_the_images(size_px):
+    wide, soft = cells("pomelo_table1", ["scale=smoke", f"dataset.size_px={size_px}", "sampler=blur,inpaint_ddim"])
+    assert wide.config["sampler"]["sigma_px"] == 5 * size_px / 64 and soft.config["sampler"]["sigma_px"] == size_px / 64

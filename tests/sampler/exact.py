@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+import pomelo_lab.config.schema  # noqa: F401 (knows ${of_64:...})
 from pomelo_lab.generator.base import Generator
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.glow import Glow

@@ -6,6 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import pomelo_lab.config.schema  # noqa: F401 (knows ${of_64:...})
 from pomelo_lab.batching import Streams
 from pomelo_lab.config.build import build
 from pomelo_lab.config.signature import hints, injected_role, locate, node_problems

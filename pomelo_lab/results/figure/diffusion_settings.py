@@ -1,4 +1,4 @@
-"""Alignment, diversity and locality of the diffusion sampler over its steps or its depth, a line per amount of noise."""
+"""Alignment, diversity and locality of one sampler over two of its settings."""
 
 from __future__ import annotations
 
@@ -11,27 +11,34 @@ from pomelo_lab.results.figure import style
 from pomelo_lab.results.preset import Cell
 
 OTHERS = (("entropy_hard", "E_hard, bits  (diverse ↑)"), ("l2", "L2  (local ↓)"))
-PANELS = {"n_steps": (("mahalanobis", "D_M  (aligned ↓)"), *OTHERS), "depth": (("fd_oracle", "FD_oracle  (aligned ↓)"), *OTHERS)}
-XLABELS = {"n_steps": "denoising steps", "depth": "share of the schedule that is drawn anew"}
+PANELS = {"depth": (("fd_oracle", "FD_oracle  (aligned ↓)"), *OTHERS)}  # else:
+USUAL = (("mahalanobis", "D_M  (aligned ↓)"), *OTHERS)
+XLABELS = {
+    "n_steps": "denoising steps",
+    "depth": "share of the schedule that is drawn anew",
+    "mu": "mean share of the random latent",
+    "rate": "share of segments removed",
+}
 PUBLISHED_STD = {"entropy_hard": 0.34, "l2": 4.13}  # over images, at 50 steps and eta 0.4: Table 1
 COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")
 
 
-def draw(cells: Sequence[Cell], path: Path, by: str = "n_steps") -> Path:
+def draw(cells: Sequence[Cell], path: Path, by: str = "n_steps", lines: str = "eta") -> Path:
     """Means with 95 % intervals; the band is one published standard deviation around the paper's own setting.
 
-    Args: by: "n_steps" or "depth".
+    Args: by: the setting along the axis, a key of XLABELS; lines: the setting that has a line for each value.
     """
-    etas = sorted({setting(c, "eta") for c in cells})
+    values = sorted({setting(c, lines) for c in cells})
     with style.canvas(path, 9.6, 3.6) as figure:
-        for axis, (metric, label) in zip(figure.subplots(1, 3), PANELS[by], strict=True):
-            for colour, eta in zip(COLOURS, etas, strict=False):
-                points = sorted((setting(c, by), *interval(c, metric)) for c in cells if setting(c, "eta") == eta and metric in c.summary)
+        for axis, (metric, label) in zip(figure.subplots(1, 3), PANELS.get(by, USUAL), strict=True):
+            for colour, value in zip(COLOURS, values, strict=False):
+                points = sorted((setting(c, by), *interval(c, metric)) for c in cells if setting(c, lines) == value and metric in c.summary)
                 if points:
                     x, mean, half = zip(*points, strict=True)
-                    axis.errorbar(x, mean, half, color=colour, marker="o", ms=5, elinewidth=1, capsize=2, label=f"eta {eta:g}")
-            own = [interval(c, metric)[0] for c in cells if (setting(c, "n_steps"), setting(c, "eta")) == (50, 0.4) and metric in c.summary]
-            if by == "n_steps" and own and metric in PUBLISHED_STD:
+                    axis.errorbar(x, mean, half, color=colour, marker="o", ms=5, elinewidth=1, capsize=2, label=f"{lines} {value:g}")
+            steps = cells if by == "n_steps" else ()
+            own = [interval(c, metric)[0] for c in steps if (setting(c, "n_steps"), setting(c, "eta")) == (50, 0.4) and metric in c.summary]
+            if own and metric in PUBLISHED_STD:
                 axis.axhspan(own[0] - PUBLISHED_STD[metric], own[0] + PUBLISHED_STD[metric], color="#DDDDDD", zorder=0)
             axis.set(xlabel=XLABELS[by], ylabel=label, xscale="log" if by == "n_steps" else "linear", xticks=sorted({setting(c, by) for c in cells}))
             axis.set_xticks(axis.get_xticks(), [f"{t:g}" for t in axis.get_xticks()])

@@ -23,7 +23,8 @@ def cells():
     for k, (sampler, name) in enumerate(METHODS):
         for n in (30, 70):
             explainer = {"n_samples": 100, "direction": "hg"[k % 2], "index": [[0, 1, 2], [0]][k % 2]}
-            config = {"segmenter": {"n_segments": n}, "explainer": explainer, "sampler": {"n_steps": n, "eta": 0.4, "depth": n / 100}}
+            settings = {"n_steps": n, "eta": 0.4, "sigma": 0.3, "depth": n / 100, "mu": n / 100, "rate": n / 100}
+            config = {"segmenter": {"n_segments": n}, "explainer": explainer, "sampler": settings}
             config |= {"dataset": {"spurious": {"rate": n / 100}}}
             stages = {"perturbation": {"seconds": 1.0 + k + n / 100, "images": 10}} if name == "lime" else {}
             status = {"device": "cpu", "stages": stages}
