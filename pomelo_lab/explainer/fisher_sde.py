@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
-from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive, Range
+from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive, Range
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.generator.ddpm import DDPM
@@ -39,8 +39,10 @@ class FisherSDEExplainer(Explainer):
         reading: what the map shows, all from the same times. "retained": information kept, relative to t = 1; "eq49": minus the information lost
             from t_min on, the equation as printed; "one_minus_t": the times alone.
         weight: of the mean time; the paper's eq. 33 has none, which is 1.
+        start_weight, anneal: the weight falls from start_weight (if that is larger) geometrically to `weight` over this share of the steps: at 1
+            the noise of the cross-entropy's gradients hides the even push of the mean time for a thousand steps. The objective recorded is that
+            of `weight` throughout. Larger starts destroy what the cross-entropy then has no gradient left to ask back.
         n_steps, lr: of Adam on the times' logits.
-        decay: of lr over the steps: "none", or "cosine" down to 0.
         n_draws: noisy versions of the image per step.
         init: logit of all times at the start (-5: t = 0.007).
         t_min: least time; the equation as printed diverges at 0.
@@ -52,7 +54,8 @@ class FisherSDEExplainer(Explainer):
     Shapes: extra, per image: "time" [B,H,W]; [B]: "cross_entropy" of the last step, "mean_time", "noise_probability" (of the target on pure
         noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing need be kept, the map is flat); "loss",
         "mean_times" [B,n_steps] and "moving" [B]: the objective and its mean time before each step (their weighted sum is the cross-entropy), and
-        whether it was still changing (pomelo_lab.explainer.convergence). With a denoiser also "eq49" [B,H,W]; "curve" [B,n_levels], information
+        whether it was still changing (pomelo_lab.explainer.convergence); "objective" and "eq33" [B]: it over the last tenth of the steps, and
+        the same with the paper's weight of 1. With a denoiser also "eq49" [B,H,W]; "curve" [B,n_levels], information
         of the whole image from noise to clean, "log_snr" [B,n_levels]; "information" [B], nats at the optimised times.
     Cost: n_steps * n_draws forwards and backwards, and n_levels * n_curve_draws evaluations of the denoiser, if there is one, per image.
     Random: noise per image ("fisher").
@@ -71,9 +74,10 @@ class FisherSDEExplainer(Explainer):
     sigma_max: Positive = 50.0
     reading: Literal["retained", "eq49", "one_minus_t"] = "retained"
     weight: Positive = 1.0
-    n_steps: Natural = 100
-    lr: Positive = 0.1
-    decay: Literal["none", "cosine"] = "none"
+    start_weight: Positive = 10.0
+    anneal: Fraction = 0.5
+    n_steps: Natural = 400
+    lr: Positive = 0.2
     n_draws: Count = 10
     init: float = -5.0
     t_min: Time = 1e-3
@@ -141,8 +145,10 @@ class FisherSDEExplainer(Explainer):
             return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, streams)
 
         time, loss, mean_times, entropy = classifier.forwards.rows(part, len(batch), self.n_draws)
+        last = slice(-max(1, self.n_steps // 10), None)
+        ends = {"objective": loss[:, last].mean(1), "eq33": (loss + (self.weight - 1) * mean_times)[:, last].mean(1)}
         history = record(list(loss.unbind(1))) if self.n_steps > 1 else {}
-        return {"time": time, "cross_entropy": entropy, "mean_times": mean_times, **history}
+        return {"time": time, "cross_entropy": entropy, "mean_times": mean_times, **ends, **history}
 
     @torch.enable_grad()
     def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, ...]:
@@ -155,21 +161,20 @@ class FisherSDEExplainer(Explainer):
         entropy = image.new_full((n,), torch.nan)
         losses, mean_times = image.new_zeros(n, self.n_steps), image.new_zeros(n, self.n_steps)
         for step in range(self.n_steps):
-            optimizer.param_groups[0]["lr"] = self.lr_at(step)
             time = self.spread(logit, (height, width))
             noise = streams.normal(batch.image_id, f"fisher.time.{step}", self.n_draws, channels, height, width).to(image)
             answer = classifier.log_odds(self.noisy(image, time, noise).flatten(0, 1), target.repeat_interleave(self.n_draws))
             entropy = F.softplus(-answer).view(n, -1).mean(1)  # -log p
             mean_time = time.mean((1, 2, 3))
-            loss = entropy - self.weight * mean_time
-            losses[:, step], mean_times[:, step] = loss.detach(), mean_time.detach()
-            (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
+            losses[:, step], mean_times[:, step] = (entropy - self.weight * mean_time).detach(), mean_time.detach()
+            (logit.grad,) = torch.autograd.grad((entropy - self.weight_at(step) * mean_time).sum(), logit)
             optimizer.step()
         return self.spread(logit.detach(), (height, width)), losses, mean_times, entropy.detach()
 
-    def lr_at(self, step: int) -> float:
-        """Adam's step size before a step."""
-        return self.lr if self.decay == "none" else self.lr * (1 + math.cos(math.pi * step / self.n_steps)) / 2
+    def weight_at(self, step: int) -> float:
+        """Of the mean time in a step."""
+        end, start = self.anneal * self.n_steps, max(self.weight, self.start_weight)
+        return self.weight if step >= end else start * (self.weight / start) ** (step / end)
 
     def spread(self, logit: Tensor, shape: tuple[int, int]) -> Tensor:
         """Logits of cells [B,c,h,w] -> times of pixels [B,c,H,W] in [t_min,1]."""

@@ -35,7 +35,8 @@ class SanityCheck(Metric):
         seed: of the random weights.
     Shapes: score gives "value" [B], and "ssim" and "spearman" [B,L], one of them once more as "curve"; "null_ssim" and "null_spearman" [B], the same
         similarities of the intact map to that of another image (the one before it in its stored group, of the first the second; NaN where an
-        image is alone); "above_ssim" and "above_spearman" [B,L], the curves minus their null. NaN where a map is constant or not finite.
+        image is alone); "above_ssim" and "above_spearman" [B,L], the curves minus their null; "fall_ssim" and "fall_spearman" [B], the first stage
+        minus the last. NaN where a map is constant or not finite.
     Cost: an explanation per layer and image.
     """
 
@@ -69,6 +70,7 @@ class SanityCheck(Metric):
             **curves,
             **{f"null_{name}": value for name, value in null.items()},
             **{f"above_{name}": curves[name] - null[name][:, None] for name in null},
+            **{f"fall_{name}": curves[name][:, 0] - curves[name][:, -1] for name in null},
         }
 
     def similarities(self, maps: Tensor, others: Tensor) -> dict[str, Tensor]:

@@ -50,6 +50,7 @@ def test_layers_are_randomised_from_the_output_down_and_stay_so():
     ]
     assert torch.equal(seen[0].network[6].weight, seen[2].network[6].weight)
     assert torch.equal(found["value"], found["ssim"].mean(1))
+    assert torch.equal(found["fall_ssim"], found["ssim"][:, 0] - found["ssim"][:, -1])
     assert torch.equal(SanityCheck(similarity="spearman").score(case)["value"], found["spearman"].mean(1))
 
 
