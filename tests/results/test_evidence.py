@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -47,6 +48,22 @@ def test_stored_tensors_by_name_and_place(monkeypatch):
     assert cell_sample(cell, "m[by_layer]") is None and cell_sample(cell, "m[null:0]") is None and cell_sample(cell, "m[absent]") is None
     rows["counted"] = torch.tensor([1.0, 0, 0, 1])
     assert list(cell_sample(cell, "m[null]").value) == ["i0", "i3"]
+
+
+def test_matched_cells_resample_only_their_common_images():
+    """What a correlation difference counts in a resample are the images that all methods reached, as in the table."""
+    from pomelo_lab.results.evidence import stored_rows
+    from pomelo_lab.results.matched import MatchedCell
+    from pomelo_lab.results.store import Shard
+
+    metric = SimpleNamespace(n_images=None, matched=True)
+    shard = Shard({"change": torch.zeros(4, 3), "counted": torch.tensor([1.0, 1, 0, 1])})
+    job = SimpleNamespace(metrics={"cd": metric, "other": SimpleNamespace(n_images=None)}, n_groups=1, group_size=lambda *_: 4,
+                          metric_science=lambda name: {"metric": name}, store=SimpleNamespace(read=lambda *_: shard))  # fmt: skip
+    cell = MatchedCell({}, {}, {}, common=frozenset({"i0"}))
+    vars(cell).update(job=job, counted=torch.tensor([True, False, False, False]))
+    assert stored_rows(cell, "cd")["counted"].tolist() == [1, 0, 0, 0]
+    assert stored_rows(cell, "other")["counted"].tolist() == [1, 1, 0, 1], "a metric that is not narrowed down stays"
 
 
 def test_costs_of_explaining_per_image():
