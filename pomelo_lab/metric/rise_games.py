@@ -22,7 +22,7 @@ class RiseGame(Metric):
 
     Source: Petsiuk et al. (2018), https://arxiv.org/abs/1806.07421, section 4 and its code (CausalMetric). First point: nothing changed; area by the
         trapezoidal rule over equal steps, whatever the last one holds. Of equal pixels the last in reading order goes first, as there.
-        Departures: the class is the job's target; insertion starts from the filler's blur (5 pixels, cut at 20), the code's has a window of 11.
+        Departures: the class is the job's target; the code's blur is zero beyond the image, ours mirrors it.
     Args:
         filler: what deleted pixels become (there 0 after normalisation: the mean colour), or what insertion starts from (there a blurred image).
         step_px: pixels per step (Agarwal & Nguyen 2020: 224 * 8).

@@ -68,6 +68,7 @@ def test_the_paper_s_experiment_in_one_command(row):
     values(config["metrics"]["localization"], n_alphas=20, iou=0.5, alpha=None)
     assert config["metrics"]["localization"]["held_out"] == pytest.approx(1 / 3, abs=1e-3)
     values(config["metrics"]["deletion_rise"], n_images=2000, step_px=224 * 8)
+    values(config["metrics"]["insertion_rise"]["filler"], sigma_px=5.0, radius_px=5)  # RISE: gkern(11, 5)
     values(config["metrics"]["saliency"], smallest_area=0.05)
     if row in ("mp2_g", "fido_ca"):  # DeepFill-v1: contextual attention, a coarse and a fine stage, no folded pixels
         values(config["generator"], attention=True, unshuffle=1, n_down=2, dilations=[2, 4, 8, 16])
