@@ -26,7 +26,7 @@ FILE, CARD = "weights.safetensors", "card.json"
 def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
     """Digest of what weights are for: the component without its weights and arithmetic, and the data set as its training sees it."""
     dataset_node = training_data(component_node, dataset_node)
-    drop = ("weights", "precision", "channels", "size_px", "trained_on")  # the shape follows from the data
+    drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")  # the shape follows from the data
     component = canonical(whole(component_node), drop)
     unseen = () if learns_labels(component_node) else locate(dataset_node["_target_"]).label_arguments(dataset_node)
     return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))})

@@ -19,6 +19,7 @@ class GeneratedDDPMSampler(GeneratedSampler):
     Source: Ho et al. (2020), algorithm 2, respaced as by Song et al. (2021); a reference row beside the validation images.
     Args:
         generator: left out of the config it is the job's generator.
+        temperature: deviation of all normals, the first and those of the steps.
         n_steps: steps from noise to image; at most T.
         eta: share of DDPM's noise in each step: 1 = ancestral, 0 = deterministic.
     Cost: n_steps evaluations per image drawn.
@@ -31,7 +32,11 @@ class GeneratedDDPMSampler(GeneratedSampler):
 
     def new(self, draws: Draws) -> Tensor:
         shape = self.generator.shape
-        return self.generator.generate(draws.normal(*shape), self.n_steps, self.eta, lambda: draws.normal(*shape))
+
+        def noise() -> Tensor:
+            return self.temperature * draws.normal(*shape)
+
+        return self.generator.generate(noise(), self.n_steps, self.eta, noise)
 
     def evaluations(self, n: int) -> int:
         return n * min(self.n_steps, len(self.generator.levels))

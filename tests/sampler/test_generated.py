@@ -37,5 +37,18 @@ def test_a_flow_s_images_are_its_decoded_normals():
     assert apart(found, Perturbations.quantize(sampler.generator.decode(normal.flatten()[None])[0])) <= 1
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_temperature_is_the_deviation_of_the_normals(temperature):
+    """Of a flow that only rotates, by hand; of a diffusion model with steps that add noise: at 0 nothing is drawn, all images are one."""
+    flow = GeneratedSampler(generator=tiny_glow(), temperature=temperature)
+    found = flow.perturb(tiny_batch(1), None, 1, Streams(0)).image[0, 0]
+    normal = torch.empty(flow.generator.shape)
+    torch.randn(normal.shape, generator=Streams(0).generator(tiny_batch(1).image_id[0], "generated.0"), out=normal)
+    assert apart(found, Perturbations.quantize(flow.generator.decode(temperature * normal.flatten()[None])[0])) <= 1
+    diffusion = GeneratedDDPMSampler(generator=tiny_ddpm(), n_steps=4, temperature=temperature)
+    images = diffusion.perturb(gaussian_batch(2), None, 2, Streams(0)).image.flatten(0, 1)
+    assert (len(images.unique(dim=0)) == 1) == (temperature == 0)
+
+
 def test_yaml_is_the_constructor():
-    assert node_of("generated_glow") == {"_target_": "pomelo_lab.sampler.generated.GeneratedSampler"}
+    assert node_of("generated_glow") == {"_target_": "pomelo_lab.sampler.generated.GeneratedSampler", "temperature": 1.0}

@@ -1,0 +1,43 @@
+"""Samples and perturbations of flows: python scripts/flow_sheet.py docs/flows.png generator[,key=value...] ... (T=temperature)."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout that is not installed
+
+import torch  # noqa: E402
+import yaml  # noqa: E402
+
+from pomelo_lab.batching import Streams  # noqa: E402
+from pomelo_lab.config.build import build  # noqa: E402
+from pomelo_lab.config.entry import CONF  # noqa: E402
+from pomelo_lab.dataset.portraits import Portraits  # noqa: E402
+from pomelo_lab.sampler.flow import FlowSampler  # noqa: E402
+from pomelo_lab.sampler.generated import GeneratedSampler  # noqa: E402
+from pomelo_lab.train import ensure_weights  # noqa: E402
+from pomelo_lab.training.loop import save_sheet  # noqa: E402
+from pomelo_lab.types import Perturbations  # noqa: E402
+
+N = 16  # pictures in a row
+PORTRAITS = {"_target_": "pomelo_lab.dataset.portraits.Portraits"}
+
+
+def main(path: str, *flows: str) -> None:
+    """A row of portraits, then two rows for each flow: new images, and a perturbation of each portrait."""
+    dataset = Portraits(split="test")
+    batch = dataset.unmasked(dataset.order()[:N].tolist())
+    rows = [batch.image]
+    for text in flows:
+        name, *changes = text.split(",")
+        keys = {key: yaml.safe_load(value) for key, value in (change.split("=", 1) for change in changes)}
+        temperature = keys.pop("T", 1.0)
+        node = {**yaml.safe_load(Path(CONF, "generator", f"{name}.yaml").read_text()), **keys}
+        generator = build(ensure_weights(node, PORTRAITS, "outputs"))
+        for sampler in (GeneratedSampler, FlowSampler):
+            made = sampler(generator=generator, temperature=temperature).perturb(batch, None, 2, Streams(0))
+            rows.append(Perturbations.dequantize(made.image[:, 1]))
+    save_sheet(torch.cat(rows), Path(path), N)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
