@@ -109,3 +109,12 @@ def test_networks_without_labels_are_shared_between_labels_that_choose_no_images
     assert same(chexpert, {"label": "Edema"}, {"label": "Fracture"})
     assert not same({**chexpert, "uncertain": "drop"}, {"label": "Edema"}, {"label": "Fracture"})
     assert weights.trains(NODE, {**celeba, "label": "Smiling"}) != weights.trains({**NODE, "output": "sigmoid"}, {**celeba, "label": "Smiling"})
+
+
+def test_temperature_is_no_property_of_weights():
+    """A flow's latents are scaled, its weights stay what they were trained to be; what trains differently is another network."""
+    from pomelo_lab.weights import trains
+
+    data = {"_target_": "pomelo_lab.dataset.digits.Digits", "split": "test", "size_px": 16}
+    flow = {"_target_": "pomelo_lab.generator.wavelet_flow.WaveletFlow", "weights": "auto"}
+    assert trains({**flow, "temperature": [0.5, 0.7, 1.0]}, data) == trains(flow, data) != trains({**flow, "noise": 2.0}, data)
