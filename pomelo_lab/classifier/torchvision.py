@@ -17,6 +17,14 @@ from pomelo_lab.config.hints import Count, Later
 from pomelo_lab.config.signature import did_you_mean
 
 VGG16_STAGES = ("classifier.6", "classifier.0", "features.28", "features.24", "features.21", "features.17", "features.12", "features.7")
+MIDDLE = {  # customary layers of bottlenecks
+    "vgg16": "features.17",
+    "densenet121": "features.denseblock2",
+    "inception_v3": "Mixed_5d",
+    "mobilenet_v2": "features.6",
+    "efficientnet_b0": "features.3",
+    "convnext_tiny": "features.3",
+}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = ("inception_v3", "googlenet")  # their files were trained on images in [-1,1]
 SIDES = {"inception_v3": 299}
@@ -99,8 +107,9 @@ class TorchvisionClassifier(TrainableClassifier):
 
     @property
     def middle(self) -> str | None:
-        """VGG-16: conv4_1 before its ReLU (Schulz et al. 2020); ResNets: their second stage (IBA's code)."""
-        return {"vgg16": "features.17"}.get(self.architecture, "layer2" if is_resnet(self.architecture) else None)
+        """VGG-16: conv4_1 before its ReLU (Schulz et al. 2020); ResNets: their second stage (IBA's code); others (MIDDLE): the last block at an
+        eighth of the image's side."""
+        return MIDDLE.get(self.architecture, "layer2" if is_resnet(self.architecture) else None)
 
     @property
     def stages(self) -> tuple[str, ...]:

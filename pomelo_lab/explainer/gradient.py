@@ -104,10 +104,11 @@ class BaselineExplainer(GradientExplainer, ABC):
         filling = self.sampler.filling(image, streams, batch.image_id, segments)
         row = torch.arange(len(image), device=image.device)
         baseline = filling(row, image.new_zeros(len(image), *image.shape[2:]), torch.zeros_like(row))
-        values = self.values(module, batch, target, streams, baseline=baseline, segments=segments).detach()
         with torch.no_grad():
-            ends = [module(one).gather(1, target[:, None])[:, 0].float() for one in (image, baseline)]
-        return self.mapped(values), values.float().sum((1, 2, 3)), ends[0] - ends[1]
+            ends = [module(end).gather(1, target[:, None])[:, 0].float() for end in (image, baseline)]
+        difference = ends[0] - ends[1]
+        values = self.values(module, batch, target, streams, baseline=baseline, segments=segments, difference=difference).detach()
+        return self.mapped(values), values.float().sum((1, 2, 3)), difference
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         return self.copies + 2

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.config.hints import Count
+from pomelo_lab.config.hints import Count, NonNegative
 from pomelo_lab.explainer.gradient import BaselineExplainer
 from pomelo_lab.types import Batch
 
@@ -17,20 +17,38 @@ from pomelo_lab.types import Batch
 class IntegratedGradientsExplainer(BaselineExplainer):
     """Gradients averaged along the straight line from the baseline to the image, times their difference.
 
-    Source: Sundararajan et al. (2017), https://arxiv.org/abs/1703.01365; captum. Departures: none.
+    Source: Sundararajan et al. (2017), https://arxiv.org/abs/1703.01365; captum. Section 5 there advises to check that attributions add up to the
+        difference of the answers, and to take more steps where they do not (there: within 5 %); so an image that misses it gets twice the steps,
+        again and again. Departures: none.
     Args:
-        n_steps: points of the line.
+        n_steps: points of the line at first.
         method: of integration, captum's names.
-    Cost: n_steps forwards and backwards per image.
+        gap: largest |sum of the map - difference of the answers|, as a share of that difference.
+        most_steps: points of the line at most, whatever is still missing then; n_steps or less = never more than n_steps.
+    Cost: n_steps forwards and backwards per image; twice most_steps at most.
     """
 
     n_steps: Count = 50
     method: Literal["gausslegendre", "riemann_left", "riemann_middle", "riemann_right", "riemann_trapezoid"] = "gausslegendre"
+    gap: NonNegative = 0.02
+    most_steps: Count = 800
 
     def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
         from captum.attr import IntegratedGradients
 
-        return IntegratedGradients(module).attribute(batch.image, more["baseline"], target=target, n_steps=self.n_steps, method=self.method)
+        image, baseline, difference = batch.image, more["baseline"], more["difference"]
+        line, together = IntegratedGradients(module), len(batch) * self.n_steps
+        values = line.attribute(image, baseline, target=target, n_steps=self.n_steps, method=self.method)
+        n_steps = 2 * self.n_steps
+        while n_steps <= self.most_steps:
+            error = (values.float().sum((1, 2, 3)) - difference).abs()
+            (rows,) = (error > self.gap * difference.abs()).nonzero(as_tuple=True)
+            if not len(rows):
+                break
+            options = {"n_steps": n_steps, "method": self.method, "internal_batch_size": together}
+            values = values.index_copy(0, rows, line.attribute(image[rows], baseline[rows], target=target[rows], **options).to(values))
+            n_steps *= 2
+        return values
 
     @property
     def copies(self) -> int:

@@ -107,6 +107,7 @@ class Run:
 
     rules: Rules
     inside: list[str] = field(default_factory=list)
+    grad: bool = field(default_factory=torch.is_grad_enabled)
 
     def refuse(self, reason: str) -> Refused:
         where = self.inside[-1] if self.inside else "the answer, behind the network's last module,"
@@ -119,6 +120,8 @@ class Run:
         if name in INDEPENDENT:
             return operator(*values(args), **kwargs)
         found = self.answer(name, operator, args, kwargs)
+        if name == "sigmoid":
+            return Carried(found, self, sigmoid_of=(args[0], args[0].version))
         views = args[0].views if operator.is_view and isinstance(args[0], Carried) else None
         return each(partial(self.wrapped, views=views), found)
 
@@ -127,7 +130,9 @@ class Run:
         stale = [inner for value in args for inner in flat(value) if isinstance(inner, Carried) and inner.version != inner.views.version]
         if stale:
             raise self.refuse(f"calls {name} on a view of a tensor that was changed in place")
-        with enable_reentrant_dispatch():
+        if name == "mul" and carried == {0, 1} and (unit := swished(*args)) is not None:
+            name, operator, args, carried = "silu", torch.ops.aten.silu.default, (unit,), frozenset({0})
+        with enable_reentrant_dispatch(), torch.set_grad_enabled(self.grad):  # also inside functions with a backward of their own
             try:
                 return self.rules.answer(Call(name, operator, values(args), kwargs, carried))
             except Refused as refused:
@@ -151,27 +156,36 @@ class Run:
 
 
 class Carried(Tensor):
-    """A tensor that depends on the images; `value` is what it holds."""
+    """A tensor that depends on the images; `value` is what it holds, `sigmoid_of` the tensor, and its version, whose sigmoid it is."""
 
     value: Tensor
     run: Run
     views: Views
     version: int
+    sigmoid_of: tuple[Carried, int] | None
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
-    def __new__(cls, value: Tensor, run: Run, views: Views | None = None) -> Carried:
+    def __new__(cls, value: Tensor, run: Run, views: Views | None = None, sigmoid_of: tuple[Carried, int] | None = None) -> Carried:
         about = {"dtype": value.dtype, "layout": value.layout, "device": value.device}
         made = Tensor._make_wrapper_subclass(cls, value.size(), strides=value.stride(), storage_offset=value.storage_offset(), **about)
         made.value, made.run, made.views = value, run, views or Views()
-        made.version = made.views.version
+        made.version, made.sigmoid_of = made.views.version, sigmoid_of
         return made
 
     @classmethod
     def __torch_dispatch__(cls, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         run = next(inner.run for value in (*args, *(kwargs or {}).values()) for inner in flat(value) if isinstance(inner, Carried))
         return run(operator, args, kwargs or {})
+
+
+def swished(a: Carried, b: Carried) -> Carried | None:
+    """The x of x * sigmoid(x), which is SiLU written out; None for other products."""
+    for x, gate in ((a, b), (b, a)):
+        if gate.sigmoid_of is not None and gate.sigmoid_of[0] is x and gate.sigmoid_of[1] == x.version and gate.version == 0:
+            return x
+    return None
 
 
 def flat(value: Any) -> Iterator[Any]:

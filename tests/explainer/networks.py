@@ -23,6 +23,28 @@ ACTIVATIONS = {
 FUNCTIONS = {"relu": F.relu, "relu6": F.relu6, "gelu": F.gelu, "silu": F.silu, "hardswish": F.hardswish, "clamp": lambda x: x.clamp(min=0)}
 
 
+class Swish(torch.autograd.Function):
+    """SiLU with a backward of its own, as EfficientNets save memory."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, above):
+        (x,) = ctx.saved_tensors
+        return above * (torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x))))
+
+
+SWISHES = {
+    "written out": lambda x: x * torch.sigmoid(x),
+    "the other way": lambda x: x.sigmoid() * x,
+    "in place": lambda x: x.sigmoid().mul_(x),
+    "own": Swish.apply,
+}
+
+
 class Body(nn.Module):
     """Convolution, activation, convolution, activation, mean, linear: 3x8x8 -> 3; what the activation is, and how it is called, is given."""
 

@@ -6,7 +6,7 @@ from torch import nn
 from pomelo_lab.explainer.deep_lift import DeepLiftExplainer, RescaleRules
 from pomelo_lab.explainer.operators import run_by
 from tests.explainer.gradients import Functional, Reused, TinyNetwork, assert_each_image_alone, rectified
-from tests.explainer.networks import ACTIVATIONS, FUNCTIONS, Attention, Body, Gate, LastNorm, classifier
+from tests.explainer.networks import ACTIVATIONS, FUNCTIONS, SWISHES, Attention, Body, Gate, LastNorm, classifier
 from tests.explainer.removing import TARGET, black, explained
 from tests.tiny import ConstantFiller, TinyLinear, tiny_batch
 
@@ -124,6 +124,12 @@ def test_linear_network():
     network, batch = TinyLinear.random(3, (3, 8, 8)), tiny_batch(3)
     made, _ = explained(explainer(sampler=ConstantFiller(value=0.3)), batch, classifier=network)
     torch.testing.assert_close(made.attribution, (network.weight[TARGET] * (batch.image - 0.3)).sum(1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", SWISHES)
+def test_silu_written_out_is_silu(name):
+    made, silu = (explained(explainer(), classifier=classifier(Body(act)))[0].attribution for act in (SWISHES[name], nn.SiLU()))
+    torch.testing.assert_close(made, silu, atol=1e-6, rtol=0)
 
 
 def test_alone_and_in_any_batch():

@@ -8,7 +8,7 @@ from torch import nn
 from pomelo_lab.explainer.guided_backprop import GuidedBackpropExplainer
 from pomelo_lab.explainer.saliency import SaliencyExplainer
 from tests.explainer.gradients import TinyNetwork, assert_each_image_alone, rectified
-from tests.explainer.networks import ACTIVATIONS, FUNCTIONS, Attention, Body, classifier
+from tests.explainer.networks import ACTIVATIONS, FUNCTIONS, SWISHES, Attention, Body, classifier
 from tests.explainer.removing import TARGET, explained
 from tests.tiny import tiny_batch
 
@@ -78,6 +78,12 @@ def test_a_network_without_rectifiers_is_refused():
         with pytest.raises(ValueError, match="GuidedBackpropExplainer has no rule for this network: it calls no rectifier"):
             explained(GuidedBackpropExplainer(), classifier=classifier(Body(network)))
     explained(GuidedBackpropExplainer(), classifier=classifier(Attention()))
+
+
+@pytest.mark.parametrize("name", SWISHES)
+def test_silu_written_out_is_silu(name):
+    made, silu = (explained(GuidedBackpropExplainer(), classifier=classifier(Body(act)))[0].attribution for act in (SWISHES[name], nn.SiLU()))
+    torch.testing.assert_close(made, silu, atol=1e-6, rtol=0)
 
 
 def test_alone_and_in_any_batch():

@@ -1,8 +1,10 @@
 import pytest
 import torch
+from torch import nn
 
 from pomelo_lab.explainer.integrated_gradients import IntegratedGradientsExplainer
 from tests.explainer.gradients import assert_each_image_alone, rectified
+from tests.explainer.networks import Body, classifier
 from tests.explainer.removing import TARGET, black, explained
 from tests.tiny import ConstantFiller, TinyLinear, tiny_batch
 
@@ -16,7 +18,7 @@ def explainer(**options):
 @pytest.mark.parametrize("method", ["gausslegendre", "riemann_trapezoid"])
 def test_captum(method):
     classifier, batch = rectified(), tiny_batch(3)
-    found, _ = explained(explainer(method=method, n_steps=20), batch, classifier=classifier)
+    found, _ = explained(explainer(method=method, n_steps=20, most_steps=20), batch, classifier=classifier)
     expected = captum.IntegratedGradients(classifier.logit).attribute(batch.image, batch.image * 0, target=TARGET, n_steps=20, method=method)
     torch.testing.assert_close(found.attribution, expected.sum(1).float(), atol=1e-5, rtol=0)
 
@@ -31,9 +33,25 @@ def test_complete_and_by_hand_on_a_linear_network():
     assert float(rough.extra["difference"].abs().max()) > 0.01
 
 
+def test_images_that_miss_the_sum_get_more_steps_until_they_do_not():
+    network, batch = classifier(Body(nn.ReLU6())), tiny_batch(3)
+
+    def gaps(**options):
+        made, box = explained(explainer(**options), batch, classifier=network)
+        return (made.extra["total"] / made.extra["difference"] - 1).abs(), box.queries, made.attribution
+
+    few, queries, rough = gaps(n_steps=3, most_steps=3)
+    assert (few > 0.02).any() and queries == 3 * (3 + 2)
+    gap, queries, fine = gaps(n_steps=3, most_steps=800)
+    assert (gap <= 0.02).all() and queries > 3 * (3 + 2)
+    assert all(torch.equal(rough[i], fine[i]) == bool(few[i] <= 0.02) for i in range(3))
+    stopped, queries, _ = gaps(n_steps=3, most_steps=12, gap=0.0)
+    assert (stopped > 0).all() and queries == 3 * (3 + 6 + 12 + 2)
+
+
 def test_probabilities_and_channels():
     classifier, batch = rectified(), tiny_batch(3)
-    found, _ = explained(explainer(answer="probability", channels="sum_abs"), batch, classifier=classifier)
+    found, _ = explained(explainer(answer="probability", channels="sum_abs", most_steps=50), batch, classifier=classifier)
     expected = captum.IntegratedGradients(classifier.probability).attribute(batch.image, batch.image * 0, target=TARGET)
     torch.testing.assert_close(found.attribution, expected.abs().sum(1).float(), atol=1e-5, rtol=0)
     assert not explainer(channels="sum_abs").signed and explainer().signed
