@@ -75,14 +75,14 @@ class Pair:
 
 def pairs(text: str, table: Published) -> list[Pair]:
     """All elementary comparisons of a test. Raises ValueError for a test that is not in the grammar or names no row."""
-    metric, colon, rest = text.partition(":")
+    metric, colon, rest = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?)(:?)(.*)", text).groups()  # a part may have a colon: metric[name:0]
     body, share = re.fullmatch(r"(.*?)(?:\s+within\s+([\d.]+))?", rest.strip()).groups()
     parts = re.split(OPERATORS, body)
     if not colon or len(parts) < 3 or (any("~" in op for op in parts[1::2]) != (share is not None)):
         raise ValueError(f"claim {text!r}: expected `metric: row, row < row` (with `within share` for ~, <~ and >~)")
     named = set(re.findall(r"[A-Za-z_][\w@.]*", body))
     sides = [[parsed(word, text) for word in side.split(",")] for side in parts[::2]]
-    points = [f"@{v}" for values in table.across.values() for v in values] or [""]
+    points = ["".join(f"@{v}" for v in point) for point in itertools.product(*table.across.values())]
     out = []
     for (left, right), op in zip(itertools.pairwise(sides), parts[1::2], strict=True):
         for point in points:
@@ -119,7 +119,7 @@ def choices(term: Term, point: str, named: set[str], table: Published, text: str
     if term.row is None:
         return [term]
     if term.row == "others":
-        keys = [key for key in table.printed if key.endswith(point) and key.partition("@")[0] not in named]
+        keys = [key for key in table.printed if key.endswith(point) and named.isdisjoint((key, key.partition("@")[0]))]
     else:
         keys = [term.row if "@" in term.row else term.row + point]
     for key in keys:

@@ -163,8 +163,11 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
         if needed is not None and needed.row not in keys:
             raise ValueError(f"table {node['id']}: control {needed.row!r} is no row; rows are {', '.join(keys)}")
     claims = tuple(claim_of(c) for c in node.get("claims", ()))
-    across = {key: tuple(values) for key, values in node.get("across", {}).items()}
-    for key, values in across.items():
+    split = tuple(r for r in rows if "@" in r.key)  # rows of a table that runs across a key stay as they are
+    across = {key: tuple(values) for key, values in node.get("across", base.across if split else {}).items()}
+    if split and across != base.across:
+        raise ValueError(f"table {node['id']}: rows of {base.id} run across {dict(base.across)}, got across {across}")
+    for key, values in () if split else across.items():
         rows = tuple(
             replace(r, key=f"{r.key}@{v}", label=f"{r.label}, {v}", match={**r.match, key: v}, values=printed_at(r, v),
                     control=r.control and replace(r.control, row=f"{r.control.row}@{v}"))

@@ -3,6 +3,7 @@ import pytest
 
 from pomelo_lab.results.claim import FAILS, HOLDS, agreement
 from pomelo_lab.results.grammar import Pair, pairs, parsed
+from pomelo_lab.results.published import Published, Row
 from tests.results.test_claim import ACROSS, TABLE, normal, verdict
 
 
@@ -26,6 +27,17 @@ def test_sums_differences_and_numbers():
     assert shown("m: a - b > 0", ACROSS) == ["m: a@30 - b@30 > 0", "m: a@70 - b@70 > 0"]
     value = parsed("2 * a - b + 1e-3", "t")
     assert value.of({"a": 5.0, "b": 4.0}.__getitem__) == pytest.approx(6.001) and value.rows == ("a", "b")
+
+
+def test_parts_of_metrics_may_name_a_place():
+    assert shown("m[above:0]: a < 0") == ["m[above:0]: a < 0"] and shown("m[x]:a<b") == ["m[x]: a < b"]
+
+
+def test_every_combination_of_two_keys_is_a_point():
+    rows = tuple(Row(f"{k}@{v}@{w}", k, {"row": k}, "naive") for k in "ab" for v in (1, 10) for w in (30, 70))
+    table = Published("t", "", "", rows=rows, across={"x": (1, 10), "n": (30, 70)})
+    assert shown("m: a < b", table) == [f"m: a@{v}@{w} < b@{v}@{w}" for v in (1, 10) for w in (30, 70)]
+    assert shown("m: a@1@30 < others", table)[:1] == ["m: a@1@30 < b@1@30"]
 
 
 def test_one_sided_tolerance():

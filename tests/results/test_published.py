@@ -24,7 +24,7 @@ def suite_keys() -> set[str]:
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.id)
 def test_every_table_has_its_preset_and_every_metric_a_suite(table):
     assert PRESETS[table.id]["paper_table"] == table.id
-    known = suite_keys() | set(COSTS)
+    known = suite_keys() | set(COSTS) | set(PRESETS[table.id].get("metrics") or ())
     for column in table.columns:
         assert column.metric.partition("[")[0] in known, column.metric
     for row in table.rows:
@@ -86,6 +86,17 @@ def test_table_1_claims_agree_with_the_printed_table():
 def test_unknown_table_names_the_known():
     with pytest.raises(KeyError, match="did you mean 'pomelo_table1'"):
         published("pomelo_tabel1")
+
+
+def test_a_table_like_one_that_runs_across_a_key_runs_across_it_once():
+    """Its rows are those rows, and its claims are judged at the same values."""
+    node = {"id": "t", "title": "", "source": "", "across": {"a.b": ["x", "y"]}, "rows": [{"key": "m", "label": "M", "match": {"row": "m"}}]}
+    base = parsed({**node, "columns": [{"metric": "l1", "symbol": "L1"}]}, "paper")
+    for again in ({}, {"across": {"a.b": ["x", "y"]}}):
+        like = parsed({"id": "u", "title": "", "source": "", "like": "t", **again}, "paper", base)
+        assert [r.key for r in like.rows] == ["m@x", "m@y"] and [str(p) for p in pairs("l1: m > 1", like)] == ["l1: m@x > 1", "l1: m@y > 1"]
+    with pytest.raises(ValueError, match="rows of t run across"):
+        parsed({"id": "u", "title": "", "source": "", "like": "t", "across": {"a.b": ["z"]}}, "paper", base)
 
 
 def test_numbers_of_a_table_that_runs_across_a_key():
