@@ -19,6 +19,11 @@ def test_orders_others_and_points():
     assert shown("m: a < others", ACROSS) == ["m: a@30 < b@30", "m: a@70 < b@70"]
 
 
+def test_a_metric_may_hold_a_colon():
+    """A place of a stored tensor."""
+    assert shown("m[above:-1]: a < 0") == ["m[above:-1]: a < 0"]
+
+
 def test_sums_differences_and_numbers():
     assert shown("m: a - b > 3 * c - 0.5") == ["m: a - b > 3 * c - 0.5"]
     assert shown("m: a-b > -0.5") == ["m: a - b > -0.5"]
