@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MethodType
 from typing import Annotated, Any, Literal
 
 import torch
@@ -90,7 +89,6 @@ class TorchvisionClassifier(TrainableClassifier):
         for module in network.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False
-        separate_relus(network)
         return network
 
     def normalized(self, images: Tensor) -> Tensor:
@@ -119,30 +117,6 @@ class TorchvisionClassifier(TrainableClassifier):
     @property
     def head(self) -> nn.Module:
         return last_layer(self.network)[1]
-
-
-def separate_relus(network: nn.Module) -> None:
-    """ResNet blocks use one ReLU module two or three times: give every inner use a module of its own (`relu1`, `relu2`)."""
-    from torchvision.models.resnet import BasicBlock, Bottleneck
-
-    for block in list(network.modules()):
-        if isinstance(block, (BasicBlock, Bottleneck)):
-            block.relu1 = nn.ReLU()
-            if isinstance(block, Bottleneck):
-                block.relu2 = nn.ReLU()
-            block.forward = MethodType(bottleneck_forward if isinstance(block, Bottleneck) else basic_forward, block)
-
-
-def basic_forward(block: nn.Module, x: Tensor) -> Tensor:
-    """torchvision's BasicBlock.forward with separate ReLUs."""
-    inner = block.bn2(block.conv2(block.relu1(block.bn1(block.conv1(x)))))
-    return block.relu(inner + (x if block.downsample is None else block.downsample(x)))
-
-
-def bottleneck_forward(block: nn.Module, x: Tensor) -> Tensor:
-    """torchvision's Bottleneck.forward with separate ReLUs."""
-    inner = block.relu2(block.bn2(block.conv2(block.relu1(block.bn1(block.conv1(x))))))
-    return block.relu(block.bn3(block.conv3(inner)) + (x if block.downsample is None else block.downsample(x)))
 
 
 def architectures() -> list[str]:

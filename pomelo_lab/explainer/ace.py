@@ -90,7 +90,7 @@ class ACEExplainer(CounterfactualExplainer):
 
         found, tries, free, loss = classifier.forwards.rows(some, len(batch), copies=1 if self.checkpoint else self.tau)
         answer = classifier.probability(found)
-        extra = {"free": free, **(record(list(loss.unbind(1))) if self.n_attack > 1 else {})}
+        extra = {"free": free, **record(loss)}
         return Found(found, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, extra)
 
     @staticmethod

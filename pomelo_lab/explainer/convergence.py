@@ -8,18 +8,17 @@ from torch import Tensor
 LIMIT = 0.02  # a run that still makes more than this share of its improvement in its last tenth is called moving
 
 
-def record(losses: list[Tensor]) -> dict[str, Tensor]:
-    """The extras that every optimising explainer stores: `loss` [B,T], its objective at every step, and `moving` [B].
+def record(loss: Tensor) -> dict[str, Tensor]:
+    """The extras that every optimising explainer stores: `loss`, its objective before each step, and `moving`.
 
-    Args: losses: T tensors [B], the value that the optimiser minimises, before each step.
+    Nothing for a run of fewer than two steps, which can neither move nor rest.
+
+    Shapes: loss [B,T] -> loss [B,T], moving [B].
     """
-    loss = torch.stack([step.detach().float() for step in losses], -1)
+    if loss.shape[-1] < 2:
+        return {}
+    loss = loss.detach().float()
     return {"loss": loss, "moving": still_moving(loss)}
-
-
-def recorded(loss: Tensor) -> dict[str, Tensor]:
-    """`record` of losses [B,T] that are together already; nothing for a run of fewer than two steps, which can neither move nor rest."""
-    return record(list(loss.unbind(-1))) if loss.shape[-1] > 1 else {}
 
 
 def still_moving(loss: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class FidoExplainer(RemovalExplainer):
             return filling(row[start:stop], keep[start:stop], last[start:stop])
 
         extra = {"drop": drop, "probability": classifier.probability_of(without, len(batch), target)}
-        extra |= record(list(loss.unbind(1))) if self.n_steps > 1 else {}
+        extra |= record(loss)
         return Explanation(target=target, attribution=1 - dropped if self.objective == "ssr" else dropped, extra=extra)
 
     @torch.enable_grad()

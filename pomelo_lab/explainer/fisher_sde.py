@@ -147,7 +147,7 @@ class FisherSDEExplainer(Explainer):
         time, loss, mean_times, entropy = classifier.forwards.rows(part, len(batch), self.n_draws)
         last = slice(-max(1, self.n_steps // 10), None)
         ends = {"objective": loss[:, last].mean(1), "eq33": (loss + (self.weight - 1) * mean_times)[:, last].mean(1)}
-        history = record(list(loss.unbind(1))) if self.n_steps > 1 else {}
+        history = record(loss)
         return {"time": time, "cross_entropy": entropy, "mean_times": mean_times, **ends, **history}
 
     @torch.enable_grad()

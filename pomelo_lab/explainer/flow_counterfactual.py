@@ -50,7 +50,7 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
             return self.walked(batch.image[start:stop], goal[start:stop], classifier)
 
         *answers, loss = classifier.forwards.rows(some, len(batch))
-        return Found(*answers, record(list(loss.unbind(1))) if self.n_steps > 1 else {})
+        return Found(*answers, record(loss))
 
     @torch.enable_grad()
     def walked(self, image: Tensor, goal: Tensor, classifier: WhiteBox) -> tuple[Tensor, ...]:

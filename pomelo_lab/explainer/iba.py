@@ -14,7 +14,7 @@ from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Posit
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer, Keep, make_again
 from pomelo_lab.explainer.bottleneck import FeatureBottleneck, bits, bottleneck_map, layer_statistics
-from pomelo_lab.explainer.convergence import recorded
+from pomelo_lab.explainer.convergence import record
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -82,7 +82,7 @@ class IBAExplainer(Explainer):
             return bits(kept, batch.image.shape[2:]), entropy, losses
 
         maps, entropy, losses = classifier.forwards.rows(part, len(batch), self.n_draws)
-        extra = {"information": maps.sum((1, 2)), "cross_entropy": entropy, **recorded(losses)}
+        extra = {"information": maps.sum((1, 2)), "cross_entropy": entropy, **record(losses)}
         return Explanation(target=target, attribution=maps, extra=extra)
 
     def fit_costs(self, n_training: int) -> tuple[int, int, int]:

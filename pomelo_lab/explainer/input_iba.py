@@ -17,7 +17,7 @@ from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Posit
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer, Keep, make_again
 from pomelo_lab.explainer.bottleneck import READ_AT_ONCE, SMALLEST, FeatureBottleneck, bits, bottleneck_map, layer_statistics, passes
-from pomelo_lab.explainer.convergence import recorded
+from pomelo_lab.explainer.convergence import record
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 NOISE_STD, NOISE_MEAN = (0.0, 5.0), (-2.0, 2.0)  # ranges of the noise groups that stand for "no information" at the layer
@@ -116,7 +116,7 @@ class InputIBAExplainer(Explainer):
 
         maps, generated, feature, entropy, information, losses, before = classifier.forwards.rows(some, len(batch), max(self.n_draws, self.gan_batch))
         extra = {"generated": generated, "feature_bits": feature, "cross_entropy": entropy, "information": information}
-        extra |= recorded(losses) | {f"feature_{name}": value for name, value in recorded(before).items()}
+        extra |= record(losses) | {f"feature_{name}": value for name, value in record(before).items()}
         return Explanation(target=target, attribution=maps, extra=extra)
 
     def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, reference: dict[str, Tensor], streams: Streams) -> tuple[Tensor, ...]:

@@ -86,7 +86,7 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
             return filling(every_row[start:stop], keep[start:stop], last[start:stop])
 
         left = classifier.probability_of(without, len(batch), target)
-        extra = {"mask": mask, "probability": left, **(record(list(loss.unbind(1))) if self.n_steps > 1 else {})}
+        extra = {"mask": mask, "probability": left, **record(loss)}
         return self.shown(Explanation(target=target, attribution=1 - keep, extra=extra))
 
     def shown(self, explanation: Explanation) -> Explanation:

@@ -32,8 +32,9 @@ def test_noise_around_a_level_cancels_in_the_means():
     assert still_moving(descent + draws).max() < 0.02
 
 
-def test_record_stacks_steps_behind_images():
-    made = record([torch.tensor([3.0, 1.0]), torch.tensor([2.0, 1.0])])
+def test_a_record_holds_every_step_and_nothing_of_a_single_one():
+    made = record(torch.tensor([[3.0, 2.0], [1.0, 1.0]]))
     assert made["loss"].tolist() == [[3, 2], [1, 1]] and made["moving"].tolist() == [1, 0]
+    assert record(torch.ones(2, 1)) == {}
     with pytest.raises(ValueError, match="at least 2 steps"):
-        record([torch.ones(2)])
+        still_moving(torch.ones(2, 1))
