@@ -162,7 +162,7 @@ def test_annealing_reaches_the_same_optimum_sooner():
         return float(explained(alone, image, target, classifier)[0].extra["eq33"])
 
     assert end(n_steps=100) < end(n_steps=100, anneal=0.0, lr=0.1)
-    assert abs(end(n_steps=400) / end(n_steps=4000) - 1) < 0.02  # the rule of conf/explainer/fisher_sde.yaml
+    assert abs(end(n_steps=400) / end(n_steps=4000) - 1) < 0.02
 
 
 def test_one_minus_t_asks_no_denoiser_and_gives_the_map_of_the_whole_method():
