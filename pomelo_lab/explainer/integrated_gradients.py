@@ -25,7 +25,7 @@ class IntegratedGradientsExplainer(BaselineExplainer):
         method: of integration, captum's names.
         gap: largest |sum of the map - difference of the answers|, as a share of that difference.
         most_steps: points of the line at most, whatever is still missing then; n_steps or less = never more than n_steps.
-    Cost: n_steps forwards and backwards per image; twice most_steps at most.
+    Cost: n_steps forwards and backwards per image; twice most_steps at most, which is what the plan counts.
     """
 
     n_steps: Count = 50
@@ -53,3 +53,9 @@ class IntegratedGradientsExplainer(BaselineExplainer):
     @property
     def copies(self) -> int:
         return self.n_steps
+
+    def queries(self, shape: tuple[int, int, int]) -> int:
+        total, n_steps = self.n_steps, 2 * self.n_steps
+        while n_steps <= self.most_steps:
+            total, n_steps = total + n_steps, 2 * n_steps
+        return total + 2

@@ -140,7 +140,7 @@ def weighted_ridge(
         used = used & (scale > 1e-12)
         scale = torch.where(used, scale, 1)
         columns = columns * used[:, None] / scale[:, None]
-    penalty = validated_penalty(columns, target, weight) if alpha == "cv" else torch.full_like(target[:, 0], alpha)
+    penalty = validated_penalty(columns, target, weight, used) if alpha == "cv" else torch.full_like(target[:, 0], alpha)
     gram = columns.mT @ columns
     diagonal = gram.diagonal(dim1=1, dim2=2)
     # Unused columns get the mean eigenvalue of the used ones: they then solve to 0 and leave the condition number alone.
@@ -161,16 +161,20 @@ def weighted_ridge(
     return Surrogate(coefficient, intercept, score, intercept + coefficient.sum(1), condition, penalty)
 
 
-def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Tensor) -> Tensor:
     """The ridge penalty of least weighted squared error on perturbations that are left out one by one, per image: float64 [B].
 
     Source: Allen (1974), PRESS; Golub, Heath & Wahba (1979), eq. 1.3: one fit gives every left-out error, e_i / (1 - h_ii).
-    Args: columns, target: centred by their weighted means and times sqrt(weight), so that the intercept is left out of the penalty.
-    Shapes: columns [B,N,S], target and weight [B,N]. Cost: one S x S eigendecomposition per image.
+    Args:
+        columns, target: centred by their weighted means and times sqrt(weight), so that the intercept is left out of the penalty.
+        used: columns that enter the model; the others are 0. The candidates are shares of the mean eigenvalue of the used ones, so that the
+            padding beside an image with fewer segments changes nothing.
+    Shapes: columns [B,N,S], target and weight [B,N], used bool [B,S]. Cost: one S x S eigendecomposition per image.
     """
     value, vector = torch.linalg.eigh(columns.mT @ columns)
     value = value.clamp_min(0)
-    candidate = SHARES.to(value) * value.mean(1, keepdim=True).clamp_min(1e-300)  # [B,G]
+    typical = value.sum(1, keepdim=True) / used.sum(1, keepdim=True).clamp_min(1)
+    candidate = SHARES.to(value) * typical.clamp_min(1e-300)  # [B,G]
     inverse = 1 / (value[:, None] + candidate[..., None])  # [B,G,S]
     turned = columns @ vector
     fitted = turned @ (inverse * (turned.mT @ target[..., None])[:, None, :, 0]).mT  # [B,N,G]

@@ -49,6 +49,15 @@ def test_images_that_miss_the_sum_get_more_steps_until_they_do_not():
     assert (stopped > 0).all() and queries == 3 * (3 + 6 + 12 + 2)
 
 
+def test_the_plan_counts_every_doubling():
+    """An image that never reaches the gap costs what the plan says: 3 + 6 + 12 and both ends."""
+    made = explainer(n_steps=3, most_steps=12, gap=0.0)
+    _, box = explained(made, tiny_batch(3), classifier=classifier(Body(nn.ReLU6())))
+    assert box.queries == 3 * made.queries((3, 8, 8))
+    assert explainer().queries((3, 8, 8)) == 50 + 100 + 200 + 400 + 800 + 2
+    assert explainer(most_steps=50).queries((3, 8, 8)) == 50 + 2
+
+
 def test_probabilities_and_channels():
     classifier, batch = rectified(), tiny_batch(3)
     found, _ = explained(explainer(answer="probability", channels="sum_abs", most_steps=50), batch, classifier=classifier)

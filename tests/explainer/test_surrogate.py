@@ -151,7 +151,7 @@ def test_the_validated_penalty_is_the_best_on_left_out_perturbations():
     kept = torch.stack([torch.arange(25)[torch.arange(25) != k] for k in range(25)])
     for i in range(len(data)):
         columns, *_ = surrogate.centered(data[i : i + 1], answer[i : i + 1], weight[i : i + 1])
-        scale = (columns * valid[i]).square().sum() / data.shape[2]
+        scale = (columns * valid[i]).square().sum() / valid[i].sum()
         errors = []
         for penalty in (surrogate.SHARES * scale).tolist():
             without = surrogate.weighted_ridge(data[i][kept], answer[i][kept], weight[i][kept], penalty, valid[i].expand(25, -1))
@@ -161,6 +161,18 @@ def test_the_validated_penalty_is_the_best_on_left_out_perturbations():
         assert fit.penalty[i].item() == pytest.approx(best, rel=1e-9)
         plain = surrogate.weighted_ridge(data[i : i + 1], answer[i : i + 1], weight[i : i + 1], best, valid[i : i + 1])
         torch.testing.assert_close(fit.coefficient[i], plain.coefficient[0])
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_the_validated_penalty_does_not_change_with_the_padding_beside_an_image(standardize):
+    data, answer, weight, valid = problem(sizes=(7,))
+    alone = surrogate.weighted_ridge(data, answer, weight, "cv", valid, standardize)
+    for padding in (5, 20, 60):
+        wide = torch.cat([data, torch.ones(1, data.shape[1], padding, dtype=data.dtype)], 2)
+        own = torch.cat([valid, torch.zeros(1, padding, dtype=torch.bool)], 1)
+        padded = surrogate.weighted_ridge(wide, answer, weight, "cv", own, standardize)
+        torch.testing.assert_close(padded.penalty, alone.penalty, rtol=1e-9, atol=0)
+        torch.testing.assert_close(padded.coefficient[:, :7], alone.coefficient, rtol=1e-7, atol=1e-12)
 
 
 def test_noise_is_shrunk_and_a_clear_signal_is_not_however_little_the_columns_vary():
