@@ -121,9 +121,9 @@ class DirectionSearch(TrainingWalks, ABC):
         "reach".
 
         How it went: "explained" [K+1], the share of the variance of scores and distance that the proxy explains on
-        held-out renders; "loss" [T], its least validation loss so far by epoch, and "moving"; "left", the share of
-        the renders that are not of the source's class; "source_probability", that of this class; "position",
-        "source", "reconstruction".
+        held-out renders; "loss" [T], its validation loss by epoch, and "moving": of a proxy that rests on a plateau
+        "explained" tells, since its loss need not move; "left", the share of the renders that are not of the source's
+        class; "source_probability", that of this class; "position", "source", "reconstruction".
         """
         if self.directions is not None:
             return self.loaded(classifier)

@@ -30,7 +30,8 @@ class DirectionExplainer(DirectionSearch, ABC):
     Shapes: extra [B], the search's report: "explained" and "explained_distance" (share of the variance of held-out
         renders that the proxy explains), "left" (share of renders that are not of the source's class),
         "source_probability" (of that class), "cosine" (absolute, of the direction that was walked to the g-direction
-        of the class score), "reach", "moving" (whether the proxy's loss still fell).
+        of the class score), "reach", "moving" (how far the proxy's validation loss was from rest at its end;
+        a plateau may rest: look at "explained").
     Cost: per explained image n_invert * (1 + fixed_point) evaluations, and as many renders and queries as directions
         have steps.
     """

