@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, ClassVar
 
@@ -86,24 +86,58 @@ class MNAC(AttributeMetric):
 
 @dataclass(kw_only=True)
 class TargetSeen(AttributeMetric):
-    """Whether an independent network sees the attribute aimed at change.
+    """Whether an independent network sees the attribute aimed at change, towards the goal.
 
-    Of the successes, whose class the explained classifier says was reached: those that the independent network does not see fooled the classifier
-    without showing the change (an adversarial example), or the network errs. Its errors alone: the row of re-rendered faces.
+    Of the successes, whose class the explained classifier says was reached: those that the independent network does not
+    see fooled the classifier without showing the change (an adversarial example), or the network errs. Its errors alone:
+    the row of re-rendered faces.
+
+    Images that the network sees on the goal's side already, against the classifier, do not count: no change could show
+    there. The details tell how many they are ("left_out", of the population).
+
+    The goal's side: the class called as the attribute has it, other classes do not; of two classes with other names the
+    second has it.
 
     Source: own; the check that DiME's MNAC and CD lack, which count this attribute like any other. Departures: none.
     Args: attribute: the one aimed at.
     Cost: two forwards of the oracle per image.
+    Raises: ValueError where no class is called as the attribute and there are more than two.
     """
 
+    revision: ClassVar[int] = 2  # 1 took a change away from the goal for one towards it
     direction: ClassVar = "higher"
     symbol = "target seen"
 
     attribute: str = "Smiling"
 
+    def score(self, case: Case) -> dict[str, Tensor]:
+        rows = super().score(case)
+        counts = rows["counted"] * (1 - rows["settled"].to(rows["counted"]))
+        value = rows["value"].masked_fill(counts.to(rows["value"].device) < 0.5, torch.nan)
+        return {"value": value, "counted": counts, "left_out": rows["counted"] - counts}
+
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        place = self.place(self.attribute)
-        return {"value": (self.seen(case.batch.image) != self.seen(counterfactual))[:, place].double()}
+        """value: the goal's side is seen in the counterfactual; settled: in the image already."""
+        place, before = self.place(self.attribute), self.seen(case.batch.image)
+        wanted = case.explanation.extra["goal"].long().to(before.device) == self.present(case.classifier.num_classes)
+        return {
+            "value": (self.seen(counterfactual)[:, place] == wanted).double(),
+            "settled": (before[:, place] == wanted).float(),
+        }
+
+    def present(self, num_classes: int) -> int:
+        """The class that has the attribute."""
+        names = list(self.dataset.class_names)
+        if self.attribute in names:
+            return names.index(self.attribute)
+        if num_classes == 2:
+            return 1
+        raise ValueError(
+            f"metric TargetSeen: attribute must be the name of a class ({', '.join(names)}), got {self.attribute!r}"
+        )
+
+    def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
+        return replace(super().summarize(rows, reference), details={"left_out": float(rows["left_out"].sum())})
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,7 @@ from tests.metric.counterfactuals import case_of
 from tests.tiny import TinyLinear
 
 NAMES = ("Smiling", "Young", "Male")
-DATA = SimpleNamespace(attribute_names=NAMES)
+DATA = SimpleNamespace(attribute_names=NAMES, class_names=("no", "yes"))
 
 
 def oracle():
@@ -43,19 +43,51 @@ def test_attributes_that_change():
     assert metric(MNAC).score(case)["value"][:3].tolist() == [2, 1, 2] and metric(MNAC).score(case)["value"][3].isnan()
 
 
+def smiles(attribute="Smiling"):
+    """The explained classifier: class 1 = the channel of the attribute is bright, as the oracle sees it."""
+    weight = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
+    weight[1, NAMES.index(attribute)] = 1.0
+    return TinyLinear(weight=weight, bias=torch.tensor([0.0, -32.0], dtype=torch.float64))
+
+
 def test_an_image_that_fools_the_classifier_alone_shows_no_target():
     """Brightness is what is seen; the last image is no success."""
-    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=torch.tensor([1.0, 1, 1, 0]))
+    flipped = torch.tensor([1.0, 1, 1, 0])
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=flipped, classifier=smiles())
     seen = metric(TargetSeen)
     assert seen.score(case)["value"][:3].tolist() == [1, 1, 1] and seen.summarize(seen.score(case), {}).n == 3
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=flipped, classifier=smiles("Young"))
     young = metric(TargetSeen, attribute="Young").score(case)["value"]
     assert young[:3].tolist() == [1, 0, 0] and young[3].isnan()
-    same = case_of(image=painted(BEFORE), counterfactual=painted(BEFORE))
+    same = case_of(image=painted(BEFORE), counterfactual=painted(BEFORE), classifier=smiles())
     assert metric(TargetSeen).score(same)["value"].tolist() == [0, 0, 0, 0] == metric(MNAC).score(same)["value"].tolist()
 
 
+@pytest.mark.parametrize("goal", [0, 1])
+def test_a_change_away_from_the_goal_is_not_seen(goal):
+    """Where the oracle sees the goal in the image already, against the classifier, the image is left out and counted."""
+    before, after = [[1 - goal, 0, 0], [1 - goal, 0, 0], [goal, 0, 0], [goal, 0, 0]], [[goal, 0, 0], [1 - goal, 1, 0], [1 - goal, 0, 0], [goal, 1, 1]]
+    case = case_of(image=painted(before), counterfactual=painted(after), classifier=smiles())
+    case.explanation.extra["goal"] = torch.full((4,), float(goal))  # the classifier took the last two for the other class
+    seen = metric(TargetSeen)
+    rows = seen.score(case)
+    assert rows["value"][:2].tolist() == [1, 0] and bool(rows["value"][2:].isnan().all())
+    assert rows["counted"].tolist() == [1, 1, 0, 0]
+    found = seen.summarize(rows, {})
+    assert (found.mean, found.n, found.n_nan, found.details) == (0.5, 2, 0, {"left_out": 2.0})
+
+
+def test_the_class_that_has_the_attribute():
+    """By its name, wherever it stands; of two others the second; of more others none."""
+    named = SimpleNamespace(attribute_names=NAMES, class_names=("Smiling", "sad", "Male"))
+    assert [metric(TargetSeen, dataset=named, attribute=name).present(3) for name in ("Smiling", "Male")] == [0, 2]
+    assert metric(TargetSeen).present(2) == 1
+    with pytest.raises(ValueError, match="the name of a class .*, got 'Young'"):
+        metric(TargetSeen, dataset=named, attribute="Young").present(3)
+
+
 def test_what_else_changes():
-    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER))
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), classifier=smiles())
     whole, rest, seen = (metric(kind, **more).score(case)["value"] for kind, more in ((MNAC, {}), (MNAC, {"without": "Smiling"}), (TargetSeen, {})))
     assert rest.tolist() == [1, 0, 1, 2] and torch.equal(rest + seen, whole)
     with pytest.raises(ValueError, match="attribute must be one of Smiling, Young, Male, got 'Old'"):
