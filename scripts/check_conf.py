@@ -13,6 +13,7 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.schema import register
 
 FILES = ["dataset.root=data", "classifier.weights=null"]  # that a user has on disk
+OF_DIME = ["explainer.perceptual.weights=null"]
 ROLES = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metrics", "scale", "tracking")
 
 
@@ -56,6 +57,8 @@ def choice(role: str, name: str) -> list[str]:
         ("experiment", "gcd_table2"): ["dataset.root=data"],
         **{("experiment", f"agarwal_paper{part}"): FILES for part in ("", "_places", "_sensitivity")},
         ("experiment", "agarwal_paper_removal"): [*FILES, "metrics.removal_accuracy.judge.weights=null"],
+        ("experiment", "dime_paper"): [*FILES, *OF_DIME, "metrics.fid.weights=data", "metrics.fva.weights=data"],
+        ("experiment", "dime_paper_ablation"): [*FILES, *OF_DIME, "metrics.fid_plus.weights=data"],
         ("experiment", "gcd_paper"): ["dataset.root=data", "explainer.lpips=data"],
         ("experiment", "gcd_paper_hq"): ["dataset.root=data", "dataset.masks_root=data", "explainer.lpips=data"],
         ("experiment", "gcd_paper_chexpert"): ["dataset.root=data", "explainer.lpips=data"],

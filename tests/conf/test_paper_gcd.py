@@ -2,7 +2,10 @@
 
 import pytest
 
+from pomelo_lab.results.marks import control_of
 from pomelo_lab.results.preset import cells
+from pomelo_lab.results.published import published
+from pomelo_lab.results.table import matches, not_built
 
 FILES = ["dataset.root=data", "classifier.weights=weights.pth", "explainer.lpips=vgg16.pth"]
 OF = {
@@ -41,3 +44,19 @@ def test_the_data_and_lpips_are_asked_for_by_name(preset, key):
     """Before anything is rendered: without LPIPS the published weights and the proxy's sigmoid would mean something else."""
     with pytest.raises(Exception, match=rf"{key.partition('.')[0]}\..*{key.partition('.')[2]}"):
         cells(preset, [text for text in [*FILES, *OF[preset]] if not text.startswith(key)])
+
+
+@pytest.mark.parametrize("preset", OF)
+def test_every_row_with_scores_is_made_and_directions_have_to_beat_random_ones(preset):
+    table, made = published(preset), cells(preset, [*FILES, *OF[preset]])
+    for row in table.rows:
+        assert not_built(row) or any(matches(job, row) for job in made), row.key
+        if row.key.startswith("gcd"):
+            control = table.row(control_of(table, row).row)
+            assert control is not None and any(matches(job, control) for job in made)
+
+
+def test_the_classifier_s_outputs_of_celeba_hq():
+    """STEEX's file has three outputs: male, smile, young."""
+    made = cells("gcd_paper_hq", [*FILES, *OF["gcd_paper_hq"]])
+    assert {(job.config["dataset"]["label"], job.config["classifier"]["column"]) for job in made} == {("Smiling", 1), ("Young", 2)}

@@ -11,8 +11,11 @@ from pomelo_lab.results.preset import cells
 PRESETS = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
 OF_GCD = ["dataset.root=data", "classifier.weights=w.pth", "explainer.lpips=vgg16.pth"]
 NETWORK = ["dataset.root=data", "classifier.weights=null"]
+OF_DIME = ["dataset.root=data", "classifier.weights=null", "explainer.perceptual.weights=null"]
 OF_FILES = {  # presets of data sets and networks that a user has on disk
     "gcd_table2": ["dataset.root=data"],
+    "dime_paper": [*OF_DIME, "metrics.fid.weights=data", "metrics.fva.weights=data"],
+    "dime_paper_ablation": [*OF_DIME, "metrics.fid_plus.weights=data"],
     "agarwal_paper": NETWORK,
     "agarwal_paper_places": NETWORK,
     "agarwal_paper_removal": [*NETWORK, "metrics.removal_accuracy.judge.weights=null"],

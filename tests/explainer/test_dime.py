@@ -246,7 +246,7 @@ class Times(nn.Module):
 
 
 def test_the_weight_of_the_perceptual_term_does_not_depend_on_the_size_of_its_network_s_features():
-    """The review's fault: 30 in units of VGG-19 did nothing in those of a small network."""
+    """A weight of 30 in units of VGG-19 does nothing in those of a small network; in units of pairs it is the same for both."""
     box = view(binary(), "white_box", 64)
     batch = tiny_batch(3)
     target = box.probability(batch.image).argmax(1)

@@ -112,6 +112,7 @@ LOOKS = {
     "lig": Look("LIG", "#0072B2", "neural", marker="D"),
     "bb_ig": Look("BB-IG", "#1A1A1A"),
     "dime_unconditional": Look("Unconditional", "#A08C5B", "control", DOTTED, "x"),
+    "dime_noise": Look("Unconditional", "#A08C5B", "control", DOTTED, "x"),
     "ideal_counterfactual": Look("Re-rendered", "#6A3D9A", "limit", DASHED, "*"),
     "fisher_times": Look("1 - t", "#B15FC9", "neural", marker="D"),
 }
