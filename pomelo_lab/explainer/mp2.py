@@ -28,8 +28,10 @@ class MP2Explainer(RemovalExplainer):
         chance: probability at which it stops; None = 1 / classes (the paper: 0.001 for 1,000 classes, 0.003 for 365).
         rank: "norm" takes the cells with the largest gradients whatever their sign, "decrease" those that lower the probability most to first order.
         probe: what would stand in cells that are not removed yet, when the filler looks at the mask. "current": the fill of the mask as it is,
-            f = G(m, x), which in kept cells is what the in-painter makes of pixels that it sees; "blocks": cells are filled in four sets of blocks
-            that cover the image in turn, each beside what is removed already. A fixed base image is known and needs no probe.
+            f = G(m, x), which in kept cells is what the in-painter makes of pixels that it sees. One that returns those pixels as they are (most
+            diffusion in-painters, and functions that paste the hole into the image) shows nothing there, every gradient of the mask is 0, and the
+            order would be that of reading: such a filler is refused. "blocks": cells are filled in four sets of blocks that cover the image in
+            turn, each beside what is removed already. A fixed base image is known and needs no probe.
         block_share: side of those blocks as a share of the image's side, so that masks of all sizes see equal blocks.
         block_cells: the same in cells; None = by block_share.
         probe_every: iterations after which the probes are filled anew.
@@ -40,6 +42,7 @@ class MP2Explainer(RemovalExplainer):
         removed and the probability still above chance: the order remains, and the binary map is constant).
     Cost: per iteration one forward, one backward and one fill, with "blocks" four fills more; at most mask_px^2 / n_per_step iterations (392).
     Random: the filler's.
+    Raises: ValueError with "current" when a filler that looks at the mask shows nothing in the kept cells of an image, before a cell is removed.
     """
 
     access: ClassVar[str] = "white_box"
@@ -117,6 +120,8 @@ class MP2Explainer(RemovalExplainer):
                 break
             if step % self.probe_every == 0:
                 content[row] = self.probed(filling, row, keep, place[open_])
+            if step == 0:
+                self.check_shown(image[row], content[row])
             gain = cell_sums((gradient * (content[row] - image[row])).sum(1), k).flatten(1)  # first-order change if the cell goes
             score = gain.abs() if self.rank == "norm" else -gain
             score = score.masked_fill(order[row] >= 0, -torch.inf)
@@ -127,6 +132,16 @@ class MP2Explainer(RemovalExplainer):
             order[at] = place_of[fits].to(order)
             step += 1
         return order.view(n, k, k), left, first
+
+    def check_shown(self, image: Tensor, content: Tensor) -> None:
+        """Raises ValueError when the fill of whole images shows no more of one than its storage in 8 bits does: scores would be 0, or rounding."""
+        if self.sampler.context == "image" or self.probe != "current":
+            return
+        if ((content - image).abs().flatten(1).amax(1) <= 0.5 / 255 + 1e-6).any():
+            raise ValueError(
+                f"explainer.probe must be 'blocks' with {type(self.sampler).__name__}, got 'current': this in-painter returns kept cells "
+                "as they are, so nothing says which to remove first"
+            )
 
     @torch.no_grad()
     def probed(self, filling: Filling, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pomelo_lab.explainer.mp2 import MP2Explainer
+from pomelo_lab.sampler.base import Filling
 from tests.explainer.removing import ByMask, black, explained, same_alone_and_in_any_batch
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_batch
 
@@ -83,12 +86,35 @@ def test_chance_is_one_over_the_classes():
     assert ((found.extra["probability"] <= 1 / 3) | (found.extra["unreached"] == 1)).all()
 
 
-def test_the_literal_reading_sees_nothing_in_kept_cells():
-    """A filler that returns kept pixels as they are gives all gradients zero: the order is then that of the cells."""
+class Rounding(ByMask):
+    """ByMask, whose answers are stored in 8 bits."""
+
+    def filling(self, image, streams, image_ids, segments=None):
+        exact = super().filling(image, streams, image_ids, segments)
+        return replace(exact, replacement=lambda *rows: exact.replacement(*rows).mul(255).round() / 255)
+
+
+class Tinting(ByMask):
+    """ByMask, that makes a fifth less of what it sees."""
+
+    def filling(self, image, streams, image_ids, segments=None):
+        return Filling(image, lambda row, keep, place: torch.where(keep[:, None] < 0.5, self.value, 0.8 * image[row]))
+
+
+@pytest.mark.parametrize("filler", [ByMask(), Rounding()])
+def test_an_in_painter_that_returns_kept_pixels_is_refused_by_the_literal_reading(filler):
+    """All gradients of the mask would be zero, or those of rounding, and the order that of reading."""
     _, classifier, batch = logistic()
-    found, _ = explained(mp2(ByMask(), chance=0.5, n_per_step=1, probe="current"), batch, ZERO, classifier)
-    order = found.extra["order"][0].flatten()
-    assert order[: int(found.extra["n_removed"])].tolist() == list(range(int(found.extra["n_removed"])))
+    batch = replace(batch, image=batch.image * 0.6789)
+    with pytest.raises(ValueError, match=f"explainer.probe must be 'blocks' with {type(filler).__name__}, got 'current'"):
+        explained(mp2(filler, chance=0.5, probe="current"), batch, ZERO, classifier)
+    explained(mp2(filler, chance=0.5, probe="blocks"), batch, ZERO, classifier)
+
+
+def test_the_literal_reading_follows_what_the_in_painter_makes_of_kept_pixels():
+    cell, classifier, batch = logistic()
+    found, _ = explained(mp2(Tinting(), chance=1e-9, n_per_step=1, probe="current", rank="norm"), batch, ZERO, classifier)
+    assert found.extra["order"][0].flatten().argsort().tolist() == cell.flatten().abs().argsort(descending=True).tolist()
 
 
 @pytest.mark.parametrize("make", [lambda: mp2(chance=0.2), lambda: mp2(ByMask(), chance=0.2), lambda: mp2(ByMask(), chance=0.2, probe_every=3)])
