@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,8 +46,8 @@ def map_of(method: str, module: Answering, name: str, image: Tensor) -> Tensor:
     """The map [1,C,h,w] that a layer of a network answers for the image [1,C,H,W].
 
     Raises: ValueError naming the layer when it answers none, or when it is not called once: tokens, a single cell, or channels that come last, as in
-        Swin transformers. Columns are known by their number, which grows with the image's; networks that take images of one size only are
-        judged by the shape of the map, which must be that of the image.
+        Swin transformers. Columns are known by their number, which grows with the image's, or with that of the resized image behind a resize; where
+        a network takes one size only, or a layer always gives one, the map must have the shape of the image, or be a square.
     """
     layer = module.network.get_submodule(name)
     seen = outputs(module, layer, image)
@@ -69,9 +71,34 @@ def rows_and_columns_last(module: nn.Module, layer: nn.Module, image: Tensor, ou
     """Whether the last two sides of a layer's output [1,C,h,w] are rows and columns of the image."""
     try:
         wide = outputs(module, layer, torch.cat([image, image], 3), first=True)[0]
+        if wide.shape == output.shape:  # images are resized first
+            with widened(module.network):
+                wide = outputs(module, layer, image, first=True)[0]
     except (RuntimeError, ValueError, AssertionError):  # another size than the network takes
-        return abs(output.shape[3] - output.shape[2] * image.shape[3] / image.shape[2]) <= 1
+        wide = output
+    if wide.shape == output.shape:
+        rows, columns = output.shape[2:]
+        return min(abs(columns - rows * image.shape[3] / image.shape[2]), abs(columns - rows)) <= 1
     return wide.shape[:3] == output.shape[:3]
+
+
+@contextmanager
+def widened(network: nn.Module) -> Iterator[None]:
+    """The first submodule that the network calls receives its images [1,C,h,w] twice, side by side: behind whatever resized them."""
+    called: list[nn.Module] = []
+
+    def widen(part: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        called.append(part)
+        if len(called) > 1 or not given or not isinstance(given[0], Tensor) or given[0].ndim != 4:
+            return None
+        return (torch.cat([given[0], given[0]], 3), *given[1:])
+
+    handles = [part.register_forward_pre_hook(widen) for part in network.modules() if part is not network]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def last_spatial(module: Answering, image: Tensor) -> str:

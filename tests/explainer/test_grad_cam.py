@@ -64,6 +64,31 @@ def test_layers_that_give_no_map_are_refused_by_every_method_that_needs_one(netw
                 explainer.check(box, tiny_batch(1).image)
 
 
+class Resizing(TinyNetwork):
+    """A classifier that resizes images first, as torchvision's with input_px."""
+
+    side = 8
+
+    def normalized(self, images):
+        return F.interpolate(images.double(), (self.side, self.side), mode="bilinear")
+
+
+@pytest.mark.parametrize(("side", "shape"), [(8, r"\[4, 4, 8\]"), (16, r"\[8, 8, 8\]")])
+def test_channels_that_come_last_are_refused_behind_a_resize(side, shape):
+    made = Resizing(made=ChannelsLast())
+    made.side = side
+    with pytest.raises(ValueError, match=rf"layer mix \(Linear\) gives {shape}, where the last two sides are not rows and columns"):
+        explained(GradCamExplainer(layer="mix"), classifier=made)
+
+
+def test_maps_behind_a_resize_and_maps_of_one_size_are_maps():
+    for image in (tiny_batch(3), tiny_batch(3, (3, 8, 14))):
+        for layer in ("conv1", "conv2"):
+            explained(GradCamExplainer(layer=layer), image, classifier=Resizing(made=Body(nn.ReLU())))
+        pooled = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 3))
+        explained(GradCamExplainer(layer="1"), image, classifier=TinyNetwork(made=pooled))
+
+
 def test_a_patch_embedding_is_a_map_when_it_is_asked_for():
     explained(GradCamExplainer(layer="patch"), classifier=classifier(Attention()))
 
