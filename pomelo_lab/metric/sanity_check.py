@@ -28,7 +28,9 @@ class SanityCheck(Metric):
     Args:
         layers: names, each randomised with all inside it, in this order and cumulatively; None = the classifier's `stages`.
         scheme: "reset", every module's own initialisation, or "inputiba": convolutions Xavier-uniform, linear layers N(0, 0.05), biases 0,
-            norms kept.
+            norms and all else kept. With "reset", weights that no initialisation of a module covers (class tokens, positions, tables of relative
+            positions, scales of layers) are drawn from N(0, d), d their own deviation; a constant's is its magnitude, that of zeros 0.02. Those
+            that the network itself holds, outside its parts, go with the last of these.
         similarity: what the value is the mean of, over stages: "ssim" or "spearman".
         absolute: compare magnitudes.
         window_px: of the SSIM, odd.
@@ -103,6 +105,12 @@ class SanityCheck(Metric):
                 torch.manual_seed(Streams(self.seed).generator(name, "sanity_check").initial_seed())
                 for module in network.get_submodule(name).modules():
                     randomised(module, self.scheme)
+        inside = {id(module) for name in names for module in network.get_submodule(name).modules()}
+        holding = [module for module in network.modules() if id(module) not in inside and any(True for _ in module.parameters(recurse=False))]
+        if holding == [network]:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(Streams(self.seed).generator("", "sanity_check").initial_seed())
+                randomised(network, self.scheme)
 
     def compared(self, maps: Tensor) -> Tensor:
         maps = maps.detach().cpu()
@@ -132,8 +140,15 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
 def randomised(module: nn.Module, scheme: str) -> None:
     """New weights for one module, not for those inside it; modules without weights stay."""
     if scheme == "reset":
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        before = [(weight, weight.clone()) for weight in module.parameters(recurse=False)]
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)  # the latter: attention
+        if reset is not None:
+            reset()
+        for weight, old in before:
+            size = float(old.double().std(correction=0)) if old.numel() > 1 else 0.0
+            if torch.equal(weight, old) and (size or reset is None):  # a norm that was never trained is what its reset makes of it
+                size = size or float(old.abs().amax()) or 0.02
+                weight.copy_(torch.randn(weight.shape) * size)
         return
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         if isinstance(module, nn.Conv2d):

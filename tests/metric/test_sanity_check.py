@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import view
+from pomelo_lab.classifier.base import stages, view
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier
 from pomelo_lab.explainer.saliency import SaliencyExplainer
 from pomelo_lab.metric.sanity_check import SanityCheck
@@ -96,6 +96,69 @@ def test_networks_of_few_parts_are_randomised_layer_by_layer():
     dense = count("densenet121")
     assert dense[0] == "classifier" and dense[-1] == "features.conv0" and len(dense) == 11
     assert count("resnet18") == ["fc", "layer4", "layer3", "layer2", "layer1", "bn1", "conv1"]
+
+
+class Attending(nn.Module):
+    """Attention, positions, and a scale of one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.norm = nn.MultiheadAttention(8, 2, batch_first=True), nn.LayerNorm(8)
+        self.position, self.scale = nn.Parameter(torch.zeros(1, 400, 8)), nn.Parameter(torch.tensor(3.0))
+
+
+class Tokens(nn.Module):
+    """A transformer's parts: embedding, body, head, and a class token of the network itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.body, self.head = nn.Conv2d(3, 8, 2, stride=2), Attending(), nn.Linear(8, 3)
+        self.token = nn.Parameter(torch.zeros(1, 1, 8))
+
+
+def trained(network):
+    """Every weight moved by noise of 0.5."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.5 * torch.randn(weight.shape, generator=generator))
+    return network
+
+
+def unchanged(network, changed):
+    return {name for name, weight in changed.named_parameters() if torch.equal(weight, network.get_parameter(name))}
+
+
+def test_no_trained_weight_of_a_transformer_survives_and_the_last_stage_takes_the_network_s_own():
+    network = trained(Tokens())
+    names = stages(network, at_least=3)
+    assert names == ("head", "body", "patch")
+    for n, left in ((2, {"token", "patch.weight", "patch.bias"}), (3, set())):
+        changed, again = copy.deepcopy(network), copy.deepcopy(network)
+        SanityCheck().randomise(changed, names[:n])
+        SanityCheck().randomise(again, names[:n])
+        assert unchanged(network, changed) == left and not set(dict(network.named_parameters())) - unchanged(changed, again)
+    assert float(changed.body.position.std()) == pytest.approx(0.5, rel=0.05) and abs(float(changed.body.position.mean())) < 0.05
+
+
+def test_no_trained_weight_of_torchvision_s_transformers_survives():
+    from torchvision.models import SwinTransformer, VisionTransformer
+
+    for network in (
+        VisionTransformer(image_size=8, patch_size=4, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=3),
+        SwinTransformer(patch_size=[2, 2], embed_dim=12, depths=[1, 1], num_heads=[2, 2], window_size=[2, 2], num_classes=3),
+    ):
+        network, changed = trained(network), copy.deepcopy(network)
+        SanityCheck().randomise(changed, stages(network))
+        assert not unchanged(network, changed)
+
+
+def test_constants_that_no_module_resets_are_drawn_and_untrained_norms_stay():
+    network = nn.Sequential(Attending(), nn.BatchNorm2d(4))
+    changed = copy.deepcopy(network)
+    SanityCheck().randomise(changed, ["0", "1"])
+    assert float(changed[0].position.std()) == pytest.approx(0.02, rel=0.1) and changed[0].scale != 3
+    assert torch.equal(changed[1].weight, torch.ones(4)) and torch.equal(changed[0].norm.weight, torch.ones(8))
 
 
 def test_constant_maps_are_undefined():
