@@ -24,10 +24,12 @@ class GuidedBackpropExplainer(GradientExplainer):
         comes from above is negative; layers that do not rectify have their ordinary gradient. On networks of ReLU modules the map is captum's.
         Departures: a gradient's sign says brighter or darker, not for or against the target, so maps are magnitudes; channels=sum is captum's
         answer. Rectifiers beyond ReLU, which that paper does not have, keep both masks and multiply by their derivative: ReLU6, leaky ReLU, PReLU,
-        ELU, CELU, SELU, GELU, SiLU, Hardswish, Mish, softplus. Gates (sigmoid, tanh, hard sigmoid) are no rectifiers.
+        ELU, CELU, SELU, GELU, SiLU, Hardswish, Mish, softplus. Gates (sigmoid, tanh, hard sigmoid) are no rectifiers. Clamps from 0 and maxima
+        with a constant 0 are ReLUs. A comparison that is cast to numbers before it multiplies is not seen, and keeps its ordinary gradient.
     Args: channels: see GradientExplainer.
     Cost: a forward and a backward per image.
-    Raises: ValueError when the network has no rectifier, since the map would be the gradient.
+    Raises: ValueError when the network has no rectifier, since the map would be the gradient; and where it chooses values by a comparison of values,
+        as in x * (x > 0), which is a rectifier written out or something that no rule is for.
     """
 
     channels: Literal["sum", "sum_abs", "max_abs"] = "sum_abs"
@@ -52,6 +54,9 @@ class GuidedRules(Rules):
         self.rectified = 0
 
     def answer(self, call: Call) -> Any:
+        if call.name in ("mul", "where", "masked_fill") and any(boolean(call.args[i]) for i in call.carried):
+            raise Refused(f"calls {call.name} with a comparison of values that depend on the image: write it as a ReLU")
+        call = as_relu(call)
         if not rectifies(call):
             return call.plain()
         self.rectified += 1
@@ -80,5 +85,26 @@ def rectifies(call: Call) -> bool:
     if call.name == "threshold":
         return call.argument(1, "threshold", None) == 0 and call.argument(2, "value", None) == 0
     if call.name in ("clamp", "clamp_min"):
-        return call.argument(1, "min", None) == 0 and call.argument(2, "max", None) is None
+        most = call.argument(2, "max", None)
+        return zero(call.argument(1, "min", None)) and (most is None or bool(torch.as_tensor(most > 0).all()))
     return call.name in RECTIFIERS
+
+
+def as_relu(call: Call) -> Call:
+    """The maximum of values and a constant 0 as the ReLU that it is; other calls as they are."""
+    if call.name != "maximum" or len(call.carried) != 1:
+        return call
+    (place,) = call.carried
+    x, other = call.args[place], call.args[1 - place]
+    if not zero(other) or torch.broadcast_shapes(x.shape, other.shape) != x.shape or torch.result_type(x, other) != x.dtype:
+        return call
+    return Call("relu", torch.ops.aten.relu.default, (x,), {}, frozenset({0}))
+
+
+def zero(value: Any) -> bool:
+    """Whether a bound is 0 everywhere."""
+    return value is not None and bool(torch.as_tensor(value == 0).all())
+
+
+def boolean(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.bool

@@ -76,6 +76,8 @@ class Call:
     @property
     def linear(self) -> bool:
         """Whether differences of the output are the operator of differences of what is carried, plus nothing."""
+        if self.kwargs.get("rounding_mode") is not None:  # a division that rounds
+            return False
         if self.name in NORMS:
             return self.carried == {0} and (self.name.endswith("no_training") or not self.args[5])
         return self.name in LINEAR or any(self.carried <= places for places in LINEAR_IN.get(self.name, ()))

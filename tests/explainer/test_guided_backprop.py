@@ -80,6 +80,39 @@ def test_a_network_without_rectifiers_is_refused():
     explained(GuidedBackpropExplainer(), classifier=classifier(Attention()))
 
 
+@pytest.mark.parametrize(
+    ("written", "act"),
+    [
+        (lambda x: torch.maximum(x, torch.zeros_like(x)), F.relu),
+        (lambda x: torch.maximum(torch.tensor(0.0, dtype=x.dtype), x), F.relu),
+        (lambda x: x.clamp(min=torch.zeros((), dtype=x.dtype)), F.relu),
+        (lambda x: x.clamp(0, 6), F.relu6),
+        (lambda x: torch.clip(x, 0.0, 6.0), F.relu6),
+    ],
+)
+def test_rectifiers_written_out_are_rectifiers(written, act):
+    made, known = (explained(GuidedBackpropExplainer(channels="sum"), classifier=classifier(Body(way)))[0].attribution for way in (written, act))
+    torch.testing.assert_close(made, known, atol=1e-6, rtol=0)
+    plain = explained(SaliencyExplainer(channels="sum"), classifier=classifier(Body(act)))[0].attribution
+    assert float((made - plain).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda x: x * (x > 0),
+        lambda x: (x > 0) * x,
+        lambda x: torch.where(x > 0, x, 0.0),
+        lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
+        lambda x: x.masked_fill(x < 0, 0.0),
+    ],
+)
+def test_choices_by_a_comparison_are_refused(written):
+    """Beside a ReLU, so that the network does not lack rectifiers."""
+    with pytest.raises(ValueError, match="calls (mul|where|masked_fill) with a comparison of values that depend on the image"):
+        explained(GuidedBackpropExplainer(), classifier=classifier(Body(F.relu, written)))
+
+
 @pytest.mark.parametrize("name", SWISHES)
 def test_silu_written_out_is_silu(name):
     made, silu = (explained(GuidedBackpropExplainer(), classifier=classifier(Body(act)))[0].attribution for act in (SWISHES[name], nn.SiLU()))

@@ -69,6 +69,23 @@ def test_the_module_without_a_rule_is_named():
         run_by(RescaleRules(), Attention(), torch.rand(2, 3, 8, 8))
 
 
+class Divided(nn.Module):
+    def __init__(self, mode):
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, x):
+        return torch.div(x.flatten(1), 0.3, rounding_mode=self.mode)
+
+
+def test_a_division_that_rounds_is_not_linear():
+    image = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(run_by(RescaleRules(), Divided(None), image), image.flatten(1) / 0.3)
+    for mode in ("floor", "trunc"):
+        with pytest.raises(Refused, match="calls div, which neither the linear nor the rescale rule covers"):
+            run_by(RescaleRules(), Divided(mode), image)
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_is_one_operator_of_a_single_value(name):
     calls = []
