@@ -22,7 +22,7 @@ from pomelo_lab.types import Batch
 class FlowCounterfactualExplainer(CounterfactualExplainer):
     """Adam walks from the image's latent towards the goal until the classifier is sure enough; nothing else keeps it near.
 
-    Source: Dombrowski et al. (2021), https://arxiv.org/abs/2206.05075 (diffeomorphic counterfactuals) and its code; the flow baseline of paper 003's
+    Source: Dombrowski et al. (2021), https://arxiv.org/abs/2206.05075 (diffeomorphic counterfactuals) and its code; the flow baseline of GCD's
         field. Departures: images are optimised side by side, each until it is sure; one that never is keeps its last image (there nothing).
     Args:
         generator: the flow; left out of the config it is the job's generator.

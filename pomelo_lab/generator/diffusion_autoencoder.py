@@ -25,7 +25,7 @@ DEPTH = 0.98  # share of the schedule that is inverted: at its very end a cosine
 class DiffusionAutoencoder(DiffusionModel):
     """A semantic encoder and a U-Net conditioned on its code, trained together to remove noise.
 
-    Source: Preechakul et al. (2022), https://arxiv.org/abs/2111.15640 (diffusion autoencoders), as used by paper 003. Departures: `unshuffle`, and in
+    Source: Preechakul et al. (2022), https://arxiv.org/abs/2111.15640 (diffusion autoencoders), as GCD uses it. Departures: `unshuffle`, and in
         the small presets v-prediction on a cosine schedule, a flattened head of the encoder and more of the noisiest timesteps in training.
     Args:
         code: entries of the semantic code.

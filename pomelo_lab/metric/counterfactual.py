@@ -114,7 +114,7 @@ class BKL(CounterfactualMetric):
 class L1(CounterfactualMetric):
     """Mean absolute difference between image and counterfactual, over pixels and channels.
 
-    Source: paper 004's code. Departures: none.
+    Source: the DiME paper's code. Departures: none.
     Cost: no queries.
     """
 

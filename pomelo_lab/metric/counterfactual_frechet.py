@@ -114,7 +114,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
 class CounterfactualFrechet(FrechetOfFeatures):
     """The distance in penultimate features of an oracle: fd_oracle, never to be compared with a published FID.
 
-    Source: FID of paper 004 (Inception's features) and its code. Departures: the network, and with it the name; FID itself: metric/inception.py.
+    Source: FID of the DiME paper (Inception's features) and its code. Departures: the network, and with it the name; FID itself: metric/inception.py.
     Args: oracle: the network; not the explained classifier.
     """
 

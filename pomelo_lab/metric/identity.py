@@ -84,7 +84,7 @@ class FeatureSimilarity(Likeness):
 class FVA(Verification, FeatureSimilarity):
     """Face verification accuracy: whether a network that knows people takes both for the same.
 
-    Source: paper 004, section 4 (VGGFace2's ResNet-50, cosine above 0.5: FaceVerification). Departures: the network, and with it the threshold:
+    Source: the DiME paper, section 4 (VGGFace2's ResNet-50, cosine above 0.5: FaceVerification). Departures: the network, and with it the threshold:
         None = where it errs as often on pairs of one person as on pairs of two, on portraits whose person is known; data sets that do not know their
         people need a number.
     Args:

@@ -21,7 +21,7 @@ SIDE_PX = 299
 class FID(PublishedNetwork, FrechetOfFeatures):
     """Squared Frechet distance in Inception's last pooled features: all images against the counterfactuals that succeeded; FID+ and sFID likewise.
 
-    Source: Heusel et al. (2017), https://arxiv.org/abs/1706.08500; papers 003 and 004, whose code calls pytorch-fid: its network and its scaling
+    Source: Heusel et al. (2017), https://arxiv.org/abs/1706.08500; GCD and DiME, whose code calls pytorch-fid: its network and its scaling
         (bilinear to 299 pixels without anti-aliasing, to [-1,1]). Departures: 8-bit images, not JPEG files; sFID is a mean over halvings.
     Args: weights: pt_inception-2015-12-05-6726825d.pth, or torch-fidelity's file of the same weights.
     Shapes: features [B,2048], so anything up to 2048 counterfactuals is rank-deficient.

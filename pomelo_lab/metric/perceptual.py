@@ -44,7 +44,7 @@ class CounterfactualLPIPS(CounterfactualMetric):
 class LPIPS(LPIPSDistance, CounterfactualMetric):
     """Published perceptual distance between image and counterfactual.
 
-    Source: see LPIPSDistance; VGG as in paper 003's loss. Departures: none.
+    Source: see LPIPSDistance; VGG as in the GCD paper's loss. Departures: none.
     """
 
     direction: ClassVar = "lower"

@@ -23,7 +23,7 @@ MEAN_BGR = (91.4953, 103.8827, 131.0912)  # of 8-bit pixels, blue first
 class VGGFace2(PublishedNetwork, Likeness, ABC):
     """A score by the cosine of two faces in the pooled features of VGGFace2's ResNet-50.
 
-    Source: Cao et al. (2018), https://arxiv.org/abs/1710.08092, in the port to PyTorch that paper 004's code uses; 8-bit images of 224 pixels, blue
+    Source: Cao et al. (2018), https://arxiv.org/abs/1710.08092, in the port to PyTorch that DiME's code uses; 8-bit images of 224 pixels, blue
         first, less the mean. Departures: torch's anti-aliased bilinear resizing, within one level of Pillow's; other shapes become squares.
     Args: weights: state dict of resnet50_ft_weight or resnet50_scratch_weight with its 8631 outputs. The published files are pickles of arrays:
         where you trust them, save them once as tensors (safetensors.torch.save_file).
@@ -50,7 +50,7 @@ class VGGFace2(PublishedNetwork, Likeness, ABC):
 class FaceSimilarity(VGGFace2):
     """Mean cosine of the two faces.
 
-    Source: FS of Jeanneret et al. (2023); paper 003. Departures: see VGGFace2.
+    Source: FS of Jeanneret et al. (2023); the GCD paper. Departures: see VGGFace2.
     """
 
     instead = "metrics=counterfactual (fs_oracle)"
@@ -61,7 +61,7 @@ class FaceSimilarity(VGGFace2):
 class FaceVerification(Verification, VGGFace2):
     """Face verification accuracy: the share of counterfactuals whose cosine is above 0.5, which belongs to this network.
 
-    Source: FVA of paper 004, section 4, and its code. Departures: see VGGFace2.
+    Source: FVA of the DiME paper, section 4, and its code. Departures: see VGGFace2.
     """
 
     LEVEL: ClassVar[float] = 0.5

@@ -169,7 +169,7 @@ def test_attributes_that_never_change_correlate_with_nothing():
 
 
 def test_changes_of_random_pairs_correlate_as_the_data_does():
-    """Paper 004, eq. 9: with a perfect oracle and pairs of independent images, the correlation of changes is that of the labels."""
+    """The DiME paper, eq. 9: with a perfect oracle and pairs of independent images, the correlation of changes is that of the labels."""
     data = Portraits(n_val=4000)
     labels = data.model.attributes(data.factors(range(4000))).double()
     change = labels[:2000] - labels[2000:]

@@ -1,4 +1,4 @@
-"""Images, their baselines, what changed, and which of it mattered (paper 003, Fig. 5)."""
+"""Images, their baselines, what changed, and which of it mattered (the GCD paper, Fig. 5)."""
 
 from __future__ import annotations
 

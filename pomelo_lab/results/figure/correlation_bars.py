@@ -1,4 +1,4 @@
-"""Which attributes change together with the explained one, beside how they go together in the data (paper 004, Fig. 2)."""
+"""Which attributes change together with the explained one, beside how they go together in the data (the DiME paper, Fig. 2)."""
 
 from __future__ import annotations
 

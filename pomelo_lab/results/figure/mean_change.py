@@ -1,4 +1,4 @@
-"""Where the counterfactuals of a method differ from their images, on average over images (paper 003, Fig. 4 left)."""
+"""Where the counterfactuals of a method differ from their images, on average over images (the GCD paper, Fig. 4 left)."""
 
 from __future__ import annotations
 

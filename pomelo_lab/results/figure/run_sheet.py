@@ -1,4 +1,4 @@
-"""Counterfactuals of the same images from several runs side by side (paper 004, Fig. 3: seeds; paper 003, Fig. 2: source images)."""
+"""Counterfactuals of the same images from several runs side by side (the DiME paper, Fig. 3: seeds; the GCD paper, Fig. 2: source images)."""
 
 from __future__ import annotations
 
