@@ -27,6 +27,10 @@ from pomelo_lab.weights import read_state
 log = logging.getLogger(__name__)
 
 LEAST = 1e-7  # of a probability before its log-odds are taken: a black box answers in float32
+STORED = frozenset(  # what explanations need of a search
+    {"g", "g_class", "h_class", "h_loss", "e_class", "e_loss", "class", "explained", "loss", "moving", "left"}
+    | {"source_probability"}
+)
 EXPLAINED = 0.2  # a proxy that explains less of the class score is warned about
 
 
@@ -53,7 +57,9 @@ class DirectionSearch(TrainingWalks, ABC):
         source_probability: the source is instead that one of n_candidates training images, from `source` on, whose
             probability of its own class is nearest to this. None = the image at `source`.
         directions: file with the directions of an earlier search (the shard below reference/ that a job stored):
-            nothing is searched.
+            nothing is searched. The source's class, directions and report are the file's; unit, reach and order are
+            measured as asked for here, random_flips and order=flips by the training images after `source`. Not
+            together with source_probability.
         sampling: uniform_radius = any direction, length uniform up to the radius (the code); uniform_ball = uniform
             in the ball (the paper; nearly all codes have the full length).
         radius: of the sampled codes.
@@ -102,6 +108,11 @@ class DirectionSearch(TrainingWalks, ABC):
         for pair in (*given["g_weights"], given["loss_weights"]):
             if len(pair) != 2:
                 yield f"g_weights and loss_weights must be pairs (class score, distance), got {pair}"
+        if given["directions"] is not None and given["source_probability"] is not None:
+            yield (
+                "source_probability must be null where directions names a file, whose source was chosen, "
+                f"got {given['source_probability']}"
+            )
         proxy = given.get("proxy")
         standardize = (
             proxy.get("standardize", True) if isinstance(proxy, Mapping) else getattr(proxy, "standardize", True)
@@ -126,7 +137,7 @@ class DirectionSearch(TrainingWalks, ABC):
         class; "source_probability", that of this class; "position", "source", "reconstruction".
         """
         if self.directions is not None:
-            return self.loaded(classifier)
+            return self.loaded(training, classifier, keep)
         position = self.position(training, classifier)
         image, code, noise = self.start(training, position, keep)
         unit = self.distance_unit(training)
@@ -154,10 +165,7 @@ class DirectionSearch(TrainingWalks, ABC):
         made = {"class": torch.tensor(own), "unit": unit, "reach": torch.tensor(self.reach), "explained": explained}
         made |= {"loss": losses, "moving": still_moving(losses[None])[0], "left": left, "source_probability": p_own}
         made |= self.found(proxy, own, code.shape[1])
-        if self.random_flips is not None:
-            made["reach"] = self.shortened(training, position, classifier, keep)
-        if self.order == "flips":
-            made |= self.ranked(made, position, training, classifier)
+        made |= self.walked_off(made, position, training, classifier, keep)
         again = self.drawn(code, noise, torch.zeros(1, code.shape[1]))[0]
         return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
 
@@ -171,26 +179,43 @@ class DirectionSearch(TrainingWalks, ABC):
         for _ in self.renders(code, noise, self.source, keep, wait=False):
             pass
 
-    def loaded(self, classifier: BlackBox) -> dict[str, Tensor]:
-        """The directions of an earlier search. Raises ValueError when they are not those of this autoencoder's codes
-        and this many classes.
+    def walked_off(
+        self, made: Mapping[str, Tensor], position: int, training: Dataset, classifier: BlackBox, keep: Keep
+    ) -> dict[str, Tensor]:
+        """What walks from the training images after `position` decide: "reach" by random_flips, and by order=flips
+        what `ranked` gives.
+        """
+        told: dict[str, Tensor] = {}
+        if self.random_flips is not None:
+            told["reach"] = self.shortened(training, position, classifier, keep)
+        if self.order == "flips":
+            told |= self.ranked({**made, **told}, position, training, classifier)
+        return told
+
+    def loaded(self, training: Dataset, classifier: BlackBox, keep: Keep) -> dict[str, Tensor]:
+        """The directions of an earlier search; unit, reach and order by this explainer's arguments.
+
+        Raises: ValueError naming what the file lacks, and when its directions are not those of this autoencoder's
+            codes and this many classes.
         """
         stored, n_code = read_state(self.directions, "explainer.directions"), self.generator.code
-        if (
-            stored.get("g") is None
-            or stored["g"].shape[1] != n_code
-            or len(stored["explained"]) != classifier.num_classes + 1
-        ):
-            held = (
-                f"{stored['g'].shape[1]} entries and {len(stored['explained']) - 1} classes"
-                if "g" in stored
-                else "none"
-            )
+        if missing := sorted(STORED - set(stored)):
             raise ValueError(
-                f"explainer.directions={self.directions} must hold directions of {n_code} entries and {classifier.num_classes} "
-                f"classes, as a search stores them, got {held}"
+                f"explainer.directions={self.directions} must hold what a search stores, got a file without "
+                f"{', '.join(missing)}: search again"
             )
-        return {name: tensor for name, tensor in stored.items() if tensor.dtype != torch.uint8}
+        if stored["g"].shape[1] != n_code or len(stored["explained"]) != classifier.num_classes + 1:
+            raise ValueError(
+                f"explainer.directions={self.directions} must hold directions of {n_code} entries and "
+                f"{classifier.num_classes} classes, as a search stores them, got {stored['g'].shape[1]} entries and "
+                f"{len(stored['explained']) - 1} classes"
+            )
+        made = {name: tensor for name, tensor in stored.items() if tensor.dtype != torch.uint8 and name != "rate"}
+        for name in ("class", "loss"):
+            order = made[f"e_{name}"].abs().argsort(descending=True, stable=True)[: self.n_h]
+            made |= {f"{kind}_{name}": made[f"{kind}_{name}"][order] for kind in "eh"}
+        made |= {"unit": self.distance_unit(training), "reach": torch.tensor(self.reach)}
+        return made | self.walked_off(made, self.position(training, classifier), training, classifier, keep)
 
     def position(self, training: Dataset, classifier: BlackBox) -> int:
         """Of the source in the order of the training images."""
@@ -268,15 +293,17 @@ class DirectionSearch(TrainingWalks, ABC):
         return self.radius * length * F.normalize(drawn, dim=1)
 
     def fit_costs(self, n_training: int) -> tuple[int, int, int]:
-        """The source, whole chunks around it, its reconstruction; what is walked from the training images after it."""
-        if self.directions is not None:
-            return 0, 0, 0
+        """The source, whole chunks around it, its reconstruction, none of them with `directions`; what is walked from
+        the training images after it.
+        """
+        searches = self.directions is None
         n_others = min(self.n_rank, n_training - self.source - 1)
         n_candidates = 0 if self.source_probability is None else min(self.n_candidates, n_training - self.source)
         ranking, shortening = self.order == "flips", self.random_flips is not None
         n_ranked, n_random = self.n_h * self.sides("h") * self.n_alphas, RANDOM_LINES * 2 * RANDOM_STEPS
-        n_around = -(-self.n_renders // self.chunk) * self.chunk
+        n_around = searches * -(-self.n_renders // self.chunk) * self.chunk
         walked = n_others * (ranking * n_ranked + shortening * n_random)
-        evaluations = (1 + n_others * (ranking + shortening)) * self.inversion + (n_around + 1 + walked) * self.n_render
-        queries = 1 + self.n_renders + n_candidates + n_others * (ranking + shortening) + walked
+        started = n_others * (ranking + shortening)
+        evaluations = (searches + started) * self.inversion + (n_around + searches + walked) * self.n_render
+        queries = searches * (1 + self.n_renders) + n_candidates + started + walked
         return evaluations, queries, (n_around + n_others * shortening * n_random) * math.prod(self.generator.shape)

@@ -15,6 +15,8 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.base import Keep
 from pomelo_lab.explainer.direction_search import DirectionSearch
 
 
@@ -64,6 +66,17 @@ class DirectionExplainer(DirectionSearch, ABC):
                 f"explainer.goal must be {own}, the source's class, or left out: from other classes the directions lead nowhere else"
             )
         return torch.where(target == own, goal, own)
+
+    def loaded(self, training: Dataset, classifier: BlackBox, keep: Keep) -> dict[str, Tensor]:
+        """As for every search. Raises ValueError also where `index` names directions that the file lacks."""
+        made = super().loaded(training, classifier, keep)
+        known = math.inf if self.direction == "random" else len(made["g" if self.direction == "g" else "h_class"])
+        if max(self.index) >= known:
+            raise ValueError(
+                f"explainer.index must name directions 0..{known - 1} of explainer.directions={self.directions}, "
+                f"got {self.index}"
+            )
+        return made
 
     def lines(self, goal: Tensor, reference: Mapping[str, Tensor]) -> Tensor:
         """Unit directions towards the goals [B] of as many images, one for each index: [B,n,D]."""

@@ -41,6 +41,8 @@ class Proxy(Component):
     Cost: seconds; no forwards of the classifier or the generator.
     """
 
+    # also stands for the searches around it, whose renders a revision of theirs would throw away:
+    # of 1, directions of a file kept the unit and the reach of their own search
     revision: ClassVar[int] = 2  # 1 told the least loss so far, which always ends at rest
 
     widths: list[int] = field(default_factory=lambda: [256, 128, 64])

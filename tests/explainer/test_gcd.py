@@ -290,6 +290,42 @@ def test_directions_of_an_earlier_search(tmp_path):
         fit(gcd(directions=path))
 
 
+def saved(reference, path):
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in reference.items()}, path)
+    return str(path)
+
+
+def test_a_file_s_directions_are_walked_as_asked_for(tmp_path):
+    """Unit, reach and order are those of a search with the same arguments, whatever the file's own search had; the plan counts what is walked."""
+    asked = {"random_flips": 0.3, "n_rank": 4, "reach": 9.0, "order": "flips"}
+    whole, bare = fit(gcd(**asked)), fit(gcd())
+    for options, wanted, stored in ((asked, whole, bare), ({}, bare, whole), ({"reach": 2.0}, {**bare, "reach": torch.tensor(2.0)}, whole)):
+        explainer = gcd(directions=saved({**stored, "unit": 7 * stored["unit"]}, tmp_path / "found.safetensors"), **options)
+        loaded = fit(explainer)
+        assert set(loaded) | {"reconstruction"} == set(wanted) | {"reconstruction"}
+        for name in loaded:
+            torch.testing.assert_close(loaded[name], wanted[name], msg=name)
+    real = DiffusionAutoencoder(**{**TINY, "channels": 3, "code": CODE})
+    explainer = gcd(generator=real, directions=saved(bare, tmp_path / "found.safetensors"), **{**asked, "n_alphas": 2})
+    box, before, parts = view(linear(), "black_box", 64), Tally.n, []
+    explainer.fit(Faces(), box, lambda arguments, part, make, wait=True, **chosen: parts.append(make()) or parts[-1])
+    assert explainer.fit_costs(12) == (Tally.n - before, box.queries, sum(part["image"].nbytes for part in parts))
+
+
+def test_a_file_that_lacks_something(tmp_path):
+    reference = fit(gcd(n_renders=300))
+    path = saved({name: tensor for name, tensor in reference.items() if name not in ("moving", "e_loss")}, tmp_path / "old.safetensors")
+    with pytest.raises(ValueError, match=r"explainer\.directions=.*without e_loss, moving"):
+        fit(gcd(directions=path))
+    path = saved(reference, tmp_path / "found.safetensors")
+    with pytest.raises(ValueError, match=r"explainer\.index must name directions 0\.\.2 of .*got \[3\]"):
+        fit(gcd(directions=path, direction="h", n_h=4, index=[3]))
+    with pytest.raises(ValueError, match=r"source_probability must be null where directions names a file"):
+        gcd(directions=path, source_probability=0.6)
+
+
 def test_several_directions_give_the_best_of_each():
     reference = fit(gcd())
     alone = [explained(gcd(direction="h", index=[i]), reference)[0] for i in range(3)]
