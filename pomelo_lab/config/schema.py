@@ -9,6 +9,8 @@ from omegaconf import MISSING, OmegaConf
 
 # a length in pixels of images of 64, where the papers' portraits have it, in proportion to images of another side: ${of_64:5.0,${dataset.size_px}}
 OmegaConf.register_new_resolver("of_64", lambda px, size_px: float(px) * float(size_px) / 64, replace=True)
+# the same in whole pixels, 1 at least: the radius of a kernel
+OmegaConf.register_new_resolver("whole_of_64", lambda px, size_px: max(1, round(float(px) * float(size_px) / 64)), replace=True)
 # which output of a network is an attribute, where its file names none: ${position:${dataset.label},[Male,Smiling,Young]}
 OmegaConf.register_new_resolver("position", lambda name, names: list(names).index(name), replace=True)
 

@@ -148,7 +148,7 @@ def everything() -> dict[str, Published]:
 
 
 def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -> Published:
-    """One yaml entry; `like: <id>` takes rows and columns from another table, `columns: [key]` and `rows: [key]` choose among them."""
+    """One yaml entry; `like: <id>` takes rows, columns and control from another table, `columns: [key]` and `rows: [key]` choose among them."""
     known_columns = {c.metric: c for c in base.columns} if base else {}
     known_rows = {r.key: r for r in base.rows} if base else {}
     columns = tuple(known_columns[c] if isinstance(c, str) else Column(**c) for c in node.get("columns", known_columns))
@@ -156,11 +156,12 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
     columns = (*columns, *(marking if columns else ()))
     rows = tuple(known_rows[r] if isinstance(r, str) else row_of(r) for r in node.get("rows", known_rows))
     keys = [r.key for r in rows]
-    inherited = base.control if base and base.control and base.control.row in keys else None
+    known = {*keys, *(key.partition("@")[0] for key in keys)}  # of a table that runs across a key also the row before it was split
+    inherited = base.control if base and base.control and base.control.row in known else None
     control = control_of(node["control"], None, node["id"]) if "control" in node else inherited
     rows = tuple(replace(r, control=control_of(r.control, control, r.key)) if r.control else r for r in rows)
     for needed in (control, *(r.control for r in rows)):
-        if needed is not None and needed.row not in keys:
+        if needed is not None and needed.row not in known:
             raise ValueError(f"table {node['id']}: control {needed.row!r} is no row; rows are {', '.join(keys)}")
     claims = tuple(claim_of(c) for c in node.get("claims", ()))
     split = tuple(r for r in rows if "@" in r.key)  # rows of a table that runs across a key stay as they are

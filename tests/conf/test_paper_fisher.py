@@ -55,6 +55,16 @@ def test_network_data_and_games_are_the_paper_s():
     assert len(SanityCheck().chosen(network)) == 8
 
 
+@pytest.mark.parametrize("scale, sigma_px", [("paper", 15 * 64 / 224), ("quick", 4.3)])
+def test_insertion_s_blur_is_the_same_share_of_portraits(scale, sigma_px):
+    """15 px in 29 taps belong to images of 224 px; portraits of 64 px, and of 32, have as much of their side."""
+    for size_px, radius_px in ((64, 4), (32, 2)):
+        config = cells("fisher_readings", [f"scale={scale}", "row=fisher", f"dataset.size_px={size_px}"])[0].config
+        for name in ("dauc", "dauc_stale", "dauc_uint8"):
+            node = config["metrics"][name]["insertion"]
+            assert node["sigma_px"] == pytest.approx(sigma_px * size_px / 64) and node["radius_px"] == radius_px
+
+
 def test_the_network_s_weights_are_asked_for_before_anything_is_computed():
     node = cells("fisher_paper", [*FILES, "row=fisher"])[0].config["classifier"]
     with pytest.raises(ValueError, match="classifier.weights: there is no file vgg16-397923af.pth"):

@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.results.claim import pairs
+from pomelo_lab.results.claim import FAILS, HOLDS, Sample, judge, pairs
 from pomelo_lab.results.evidence import COSTS
+from pomelo_lab.results.marks import control_of
 from pomelo_lab.results.preset import cells
-from pomelo_lab.results.published import Column, everything, parsed, published
+from pomelo_lab.results.published import Column, Control, everything, parsed, published
 from pomelo_lab.results.table import direction, matches, not_built, own_verdict
 from tests.conf.test_presets import OF_FILES
 
@@ -105,3 +106,61 @@ def test_numbers_of_a_table_that_runs_across_a_key():
     first, second = parsed(node, "paper").rows
     assert (first.key, first.values) == ("m@x", {"l1": (1.0, None)})
     assert (second.key, second.values) == ("m@y", {"l1": (2.0, 0.5), "l2": (3.0, None)})
+
+
+def test_a_table_like_another_inherits_its_control():
+    """Where the control is among its rows, also where the other table runs across a key and its rows are split."""
+    rows = [{"key": "m", "label": "M", "group": "neural"}, {"key": "r", "label": "R", "group": "control"}]
+    columns, control = [{"metric": "l1", "symbol": "L1"}], {"row": "r", "metric": "l1"}
+    node = {"id": "t", "title": "", "source": "", "rows": rows, "columns": columns, "control": control}
+    like = {"id": "u", "title": "", "source": "", "like": "t"}
+    base, across = parsed(node, "paper"), parsed({**node, "across": {"a.b": ["x", "y"]}}, "paper")
+    for table in (parsed(like, "paper", base), parsed({**like, "rows": ["r", "m"]}, "paper", base), parsed(like, "paper", across)):
+        assert table.control == base.control
+    split = parsed(like, "paper", across)
+    assert control_of(split, split.row("m@y")) == Control("r@y", "l1") and control_of(split, split.row("r@y")) is None
+    assert parsed({**like, "rows": ["m"]}, "paper", base).control is None
+
+
+NO_CONTROL = {"fisher_fig1": "random maps do not see the network and keep a similarity of 1: whatever sees it is below them"}
+OF_THREE = [t for t in TABLES if t.id.startswith(("pomelo", "agarwal", "fisher"))]
+
+
+@pytest.mark.parametrize("table", OF_THREE, ids=lambda t: t.id)
+def test_a_table_with_a_control_row_says_what_has_to_beat_it(table):
+    """In a quantity that the table shows: a control in another one is never judged."""
+    has_row = any(row.group == "control" for row in table.rows)
+    assert (table.control is not None) == (has_row and table.id not in NO_CONTROL)
+    assert table.control is None or table.column(table.control.metric), table.control
+
+
+@pytest.mark.parametrize("table", [t for t in OF_THREE if t.column("moving")], ids=lambda t: t.id)
+def test_a_table_with_gradient_methods_marks_maps_that_do_not_sum_to_what_they_divide(table):
+    promises = [row.key for row in table.rows if row.match.get("explainer") in ("integrated_gradients", "deep_lift")]
+    column = table.column("completeness")
+    assert not promises or (column and column.crossed(0.03) and not column.crossed(0.01) and column.mark_note)
+    cell = cells(table.id, ["scale=smoke", *OF_FILES.get(table.id, [])])[0]
+    for marked in (c for c in table.columns if c.mark):
+        assert cell.config["metrics"].get(marked.metric) is not None, f"{marked.metric} is not scored: its mark cannot show"
+
+
+@pytest.mark.parametrize("name", ["agarwal_paper", "agarwal_paper_places"])
+def test_agarwal_s_experiments_mark_what_the_tables_of_portraits_mark(name):
+    ours, theirs = ({c.metric: c.mark for c in published(key).columns if c.mark} for key in (name, "agarwal_table4"))
+    assert ours == theirs and published(name).column("left")
+
+
+@pytest.mark.parametrize("name", ["agarwal_tableS1", "agarwal_tableS2", "agarwal_fig6"])
+@pytest.mark.parametrize("similarity, verdict", [(0.5, HOLDS), (0.99, FAILS)])
+def test_agarwal_s_maps_that_are_nearly_the_same_are_called_the_same(name, similarity, verdict):
+    """Similarities of pairs that differ at all are below 1: a claim against 1 could not fail."""
+    table = published(name)
+    (claim,) = (c for c in table.claims if c.says.startswith("no method gives the same map"))
+    values = Sample({str(k): similarity + 1e-3 * (k % 5) for k in range(20)})
+    assert judge(claim, table, lambda row, metric: values).verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["fisher_fig1", "fisher_paper_sanity"])
+def test_fisher_s_sanity_claims_are_not_against_random_maps(name):
+    """Whose similarity is 1 under every network, so that no method could fail."""
+    assert not any("random" in text for claim in published(name).claims for text in claim.test)
