@@ -145,7 +145,8 @@ def randomised(module: nn.Module, scheme: str) -> None:
         if reset is not None:
             reset()
         for weight, old in before:
-            size = float(old.double().std(correction=0)) if old.numel() > 1 else 0.0
+            varies = bool((old != old.flatten()[:1]).any())  # a deviation of equal numbers may be a rounding error
+            size = float(old.double().std(correction=0)) if varies else 0.0
             if torch.equal(weight, old) and (size or reset is None):  # a norm that was never trained is what its reset makes of it
                 size = size or float(old.abs().amax()) or 0.02
                 weight.copy_(torch.randn(weight.shape) * size)

@@ -155,9 +155,11 @@ def test_no_trained_weight_of_torchvision_s_transformers_survives():
 
 def test_constants_that_no_module_resets_are_drawn_and_untrained_norms_stay():
     network = nn.Sequential(Attending(), nn.BatchNorm2d(4))
+    network[0].equal = nn.Parameter(torch.full((768, 1, 1), 0.1, dtype=torch.float64))
     changed = copy.deepcopy(network)
     SanityCheck().randomise(changed, ["0", "1"])
     assert float(changed[0].position.std()) == pytest.approx(0.02, rel=0.1) and changed[0].scale != 3
+    assert float(changed[0].equal.std()) == pytest.approx(0.1, rel=0.1)
     assert torch.equal(changed[1].weight, torch.ones(4)) and torch.equal(changed[0].norm.weight, torch.ones(8))
 
 
