@@ -181,7 +181,7 @@ def test_all_scores_reads_what_runs_write(tmp_path):
 
 # --- generators ---------------------------------------------------------------------------------------------------
 
-NET = {"unshuffle": 2, "widths": [8], "norm_groups": 4, "head_dim": 4, "attention": [], "weights": "null"}
+NET = {"unshuffle": 2, "widths": [8], "norm_groups": 4, "head_dim": 4, "attention": [], "weights": "null", "sigma_data": "null"}
 METRIC = "metrics.deletion_inpaint.filler.generator"
 
 
@@ -260,7 +260,7 @@ def saved(path, seed):
     from pomelo_lab.weights import save
 
     unet = yaml.safe_load(Path(CONF, "generator", "ddpm_small.yaml").read_text())["unet"]
-    save(DDPM(channels=3, size_px=16, init_seed=seed, unet=unet, **{**NET, "weights": None}).network, path, {})
+    save(DDPM(channels=3, size_px=16, init_seed=seed, unet=unet, **{**NET, "weights": None, "sigma_data": None}).network, path, {})
     return path
 
 

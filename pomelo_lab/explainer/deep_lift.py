@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class DeepLiftExplainer(BaselineExplainer):
     Raises: ValueError naming the module for what has no rule that keeps the sum: normalisation over the values of one image (LayerNorm, GroupNorm),
         softmax and attention, and every operator that is not known.
     """
+
+    revision: ClassVar[int] = 2  # 1 had a rule for ReLU modules alone
 
     def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
         n, baseline = len(batch), more["baseline"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,8 @@ class GradCamExplainer(GradientExplainer):
     Cost: a forward and a backward per image.
     Raises: ValueError naming the layer when it gives no map: tokens of a transformer, or channels last.
     """
+
+    revision: ClassVar[int] = 2  # 1 took tokens for maps
 
     layer: str | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class GuidedBackpropExplainer(GradientExplainer):
     Raises: ValueError when the network has no rectifier, since the map would be the gradient; and where it chooses values by a comparison of values,
         as in x * (x > 0), which is a rectifier written out or something that no rule is for.
     """
+
+    revision: ClassVar[int] = 2  # 1 guided ReLU modules alone
 
     channels: Literal["sum", "sum_abs", "max_abs"] = "sum_abs"
 

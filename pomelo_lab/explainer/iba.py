@@ -40,6 +40,7 @@ class IBAExplainer(Explainer):
     Random: noise per image ("iba").
     """
 
+    revision: ClassVar[int] = 2  # 1 stored no losses
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
     fitted = frozenset({"layer", "n_fit", "active_share"})

@@ -70,6 +70,7 @@ class SeedDiversity(Metric, ABC):
     Cost: an explanation per seed.
     """
 
+    revision: ClassVar[int] = 2  # 1 did not say how often runs agree
     direction: ClassVar = "higher"
     needs = frozenset({"explanations"})
 

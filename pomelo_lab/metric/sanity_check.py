@@ -42,6 +42,7 @@ class SanityCheck(Metric):
     Cost: an explanation per layer and image.
     """
 
+    revision: ClassVar[int] = 2  # 1 had no null, and two stages of a VGG
     direction: ClassVar = "lower"
     symbol = "Sanity SSIM"
     needs = frozenset({"explanation", "white_box", "anew"})

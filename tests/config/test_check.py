@@ -40,7 +40,8 @@ def test_a_papers_suite_leaves_out_what_the_data_cannot_give(tmp_path):
     assert made["metrics"]["iou"] is None and made["left_out"]["iou"] == "needs masks, Digits has none"
     assert any(made["metrics"].values()) and "left_out" not in config(tmp_path, "paper_table=pomelo_table2")
     with pytest.raises(NotForThisData, match="no metric is left: metrics.localization: needs boxes"):
-        config(tmp_path, "metrics=localization", "metrics.degenerate=null", "paper_table=agarwal_table2")
+        others = [f"metrics.{name}=null" for name in ("degenerate", "moving", "left", "unreached")]
+        config(tmp_path, "metrics=localization", *others, "paper_table=agarwal_table2")
 
 
 @pytest.mark.parametrize("column", ["Smiling", "${dataset.label}", "3 classifier.n_outputs=7"])

@@ -36,4 +36,5 @@ def test_more_steps_than_the_model_has_are_all_of_them():
 
 
 def test_yaml_is_the_constructor():
-    assert node_of("generated_ddpm") == {"_target_": "pomelo_lab.sampler.generated_ddpm.GeneratedDDPMSampler", "n_steps": 100, "eta": 1.0}
+    target = "pomelo_lab.sampler.generated_ddpm.GeneratedDDPMSampler"
+    assert node_of("generated_ddpm") == {"_target_": target, "temperature": 1.0, "n_steps": 100, "eta": 1.0}
