@@ -100,7 +100,6 @@ class BBLIGExplainer(DirectionExplainer):
         told |= {
             "map_difference": change.abs().sum(1),
             "map_squared_difference": change.square().sum(1),
-            "map_bb_lig": attribution,
         }
         extra = {**self.report(reference, len(goal)), **told}
         return Found(ends[:, 1], flipped, answer[rows, -1, goal], torch.full_like(flipped, queries), extra, attribution)

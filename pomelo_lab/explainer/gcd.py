@@ -73,10 +73,10 @@ class GCDExplainer(DirectionExplainer):
         }
         told = {f"choice_{name}": value for name, value in choices.items()}
         own = RULES.index(self.rule)
-        told |= {name: choices[name][:, own] for name in ("alpha", "at_end", "used", "cosine")}
+        told |= {name: choices[name][:, own].clone() for name in ("alpha", "at_end", "used", "cosine")}
         told |= {"score": score, "distance": distance, "anywhere": reached.any(1), **self.report(reference, len(goal))}
         tries = torch.full_like(alphas[:1], images.shape[1]).expand(len(goal))
-        flipped, goal_probability = choices["flipped"][:, own], choices["goal_probability"][:, own]
+        flipped, goal_probability = choices["flipped"][:, own].clone(), choices["goal_probability"][:, own].clone()
         return Found(Perturbations.dequantize(image[:, own]), flipped, goal_probability, tries, told)
 
     def shown(self, explanation: Explanation) -> Explanation:

@@ -7,6 +7,8 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.bb_lig import BBLIGExplainer
 from pomelo_lab.explainer.direction_search import log_odds
+from pomelo_lab.results.store import Shard, read_shard, write_shard
+from pomelo_lab.types import Explanation
 from tests.explainer.test_gcd import COMMON, SHAPE, fit, images_of, linear
 from tests.tiny import TinyLinear, tiny_batch
 
@@ -150,3 +152,14 @@ def test_plan_counts_what_is_done():
         box, before = view(linear(), explainer.access, 64), Tally.n
         explainer.explain(batch, torch.tensor([0, 1]), box, Streams(0), reference=reference)
         assert (Tally.n - before, box.queries) == (2 * explainer.evaluations(SHAPE), 2 * explainer.queries(SHAPE))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("variant", ["bb_lig", "squared_difference", "lig", "bb_ig"])
+def test_what_it_makes_can_be_stored(tmp_path, variant, n):
+    """A shard holds no tensor twice: a map that was also an extra could not be written, and no job of the figure ended."""
+    explainer = bb_lig(variant=variant)
+    made, *_ = explained(explainer, linear(), n=n, reference=fit(explainer))
+    write_shard(tmp_path / "shard.safetensors", Shard(made.tensors()))
+    read = explainer.shown(Explanation.of(read_shard(tmp_path / "shard.safetensors").tensors))
+    torch.testing.assert_close(read.attribution, explainer.shown(made).attribution)

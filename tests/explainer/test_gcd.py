@@ -16,6 +16,8 @@ from pomelo_lab.explainer.gcd import GCDExplainer
 from pomelo_lab.explainer.proxy import Proxy
 from pomelo_lab.generator.base import Tally
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
+from pomelo_lab.results.store import Shard, read_shard, write_shard
+from pomelo_lab.types import Explanation
 from tests.explainer.gradients import TinyNetwork
 from tests.generator.test_diffusion_autoencoder import TINY
 from tests.tiny import TinyLinear, tiny_batch
@@ -233,6 +235,17 @@ def test_rules_choose_among_one_set_of_renders():
         for name in ("alpha", "at_end", "used", "flipped", "goal_probability", "cosine"):
             assert shown.extra[name].tolist() == alone.extra[name].tolist()
         assert not [name for name in shown.extra if name.startswith("choice_")]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_it_makes_can_be_stored(tmp_path, n):
+    """A shard holds no tensor twice, of a single image neither."""
+    explainer = gcd(rule="best_flip")
+    made, *_ = explained(explainer, fit(explainer), n=n)
+    write_shard(tmp_path / "shard.safetensors", Shard(made.tensors()))
+    read = explainer.shown(Explanation.of(read_shard(tmp_path / "shard.safetensors").tensors))
+    torch.testing.assert_close(read.counterfactual, made.counterfactual)
+    assert read.extra["alpha"].tolist() == made.extra["alpha"].tolist()
 
 
 def test_a_search_that_explains_nothing_says_so(caplog):
