@@ -1,12 +1,13 @@
 """Every preset composes at scale=smoke, passes the config check, and is a grid of distinct, resolvable points."""
 
+import functools
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.results.preset import cells
+from pomelo_lab.results.preset import Cell, cells
 
 PRESETS = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
 OF_GCD = ["dataset.root=data", "classifier.weights=w.pth", "explainer.lpips=vgg16.pth"]
@@ -31,9 +32,15 @@ OF_FILES = {  # presets of data sets and networks that a user has on disk
 }
 
 
+@functools.cache
+def grid(preset: str) -> tuple[Cell, ...]:
+    """Every job of a preset at scale=smoke, with the files that a user has; composed once for all tests, which only read it."""
+    return tuple(cells(preset, ["scale=smoke", *OF_FILES.get(preset, [])]))
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_composes_and_every_point_passes_the_check(preset):
-    found = cells(preset, ["scale=smoke", *OF_FILES.get(preset, [])])
+    found = grid(preset)
     params = yaml.safe_load(Path(CONF, "experiment", f"{preset}.yaml").read_text())["hydra"]["sweeper"]["params"]
     wanted = 1
     for text in params.values():

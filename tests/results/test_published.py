@@ -9,10 +9,9 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.results.claim import FAILS, HOLDS, Sample, judge, pairs
 from pomelo_lab.results.evidence import COSTS
 from pomelo_lab.results.marks import control_of
-from pomelo_lab.results.preset import cells
 from pomelo_lab.results.published import Column, Control, everything, parsed, published
 from pomelo_lab.results.table import direction, matches, not_built, own_verdict
-from tests.conf.test_presets import OF_FILES
+from tests.conf.test_presets import grid
 
 TABLES = list(everything().values())
 PRESETS = {p.stem: yaml.safe_load(p.read_text()) for p in Path(CONF, "experiment").glob("*.yaml")}
@@ -58,7 +57,7 @@ def test_every_row_is_in_the_grid_of_its_preset_or_not_built_yet(table):
         swept = (set(row.match) - set(match)) & set(params)
         assert all(str(row.match[key]) in params[key] for key in swept)
         if set(row.match) - set(match) - swept:
-            assert any(matches(cell, row) for cell in cells(table.id, ["scale=smoke", *OF_FILES.get(table.id, [])])), row.key
+            assert any(matches(cell, row) for cell in grid(table.id)), row.key
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.id)
@@ -139,9 +138,7 @@ def test_a_table_with_gradient_methods_marks_maps_that_do_not_sum_to_what_they_d
     promises = [row.key for row in table.rows if row.match.get("explainer") in ("integrated_gradients", "deep_lift")]
     column = table.column("completeness")
     assert not promises or (column and column.crossed(0.03) and not column.crossed(0.01) and column.mark_note)
-    params = PRESETS[table.id]["hydra"]["sweeper"]["params"]
-    first = [f"{key}={str(values).split(',')[0]}" for key, values in params.items()]  # the metrics are the same at every point
-    (cell,) = cells(table.id, ["scale=smoke", *first, *OF_FILES.get(table.id, [])])
+    cell = grid(table.id)[0]  # the metrics are the same at every point
     for marked in (c for c in table.columns if c.mark):
         assert cell.config["metrics"].get(marked.metric) is not None, f"{marked.metric} is not scored: its mark cannot show"
 
