@@ -29,6 +29,7 @@ class Look:
 DASHED, DOTTED = (0, (5, 2)), (0, (1, 1.5))
 LOOKS = {
     "flow": Look("Flow", "#0072B2", "neural", marker="D"),
+    "flow_cool": Look("Flow, T 0.5", "#00385C", "neural", marker="d"),
     "ddim": Look("Diffusion", "#56B4E9", "neural", marker="D"),
     "ddim_fast": Look("Diffusion, few steps", "#88C9B0", "neural", marker="D"),
     "inpaint_ddim": Look("In-painting", "#009E73", "neural", marker="D"),
