@@ -17,7 +17,7 @@ from torch import Tensor
 from pomelo_lab.config.hints import Count, LocalPath
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.celeba import N_SIZED, byte_count
-from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, open_image, to_unit
+from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, open_mask, open_sized, to_unit
 from pomelo_lab.types import Batch
 
 
@@ -53,12 +53,12 @@ def read_cropped(path: Path, resize_px: int, size_px: int, mode: str = "RGB") ->
     """
     from PIL.Image import Resampling
 
-    image = open_image(path, mode)
-    crop = Crop.of(*image.size, resize_px, size_px)
+    image, full = open_sized(path, mode)
+    crop = Crop.of(*full, resize_px, size_px)
     resized = image.resize((crop.width, crop.height), Resampling.BILINEAR)
     cut = resized.crop((crop.left, crop.top, crop.left + size_px, crop.top + size_px))
     values = torch.from_numpy(np.array(cut)).reshape(size_px, size_px, -1)
-    return values.permute(2, 0, 1).contiguous(), crop, image.size
+    return values.permute(2, 0, 1).contiguous(), crop, full
 
 
 def read_cropped_mask(path: Path, crop: Crop, of_size: tuple[int, int]) -> Tensor:
@@ -68,7 +68,7 @@ def read_cropped_mask(path: Path, crop: Crop, of_size: tuple[int, int]) -> Tenso
     """
     from PIL.Image import Resampling
 
-    mask = open_image(path, "L")
+    mask = open_mask(path)
     if mask.size != of_size:
         (w, h), (mw, mh) = of_size, mask.size
         raise ValueError(f"{path} has {mw}x{mh} pixels, its image {w}x{h}: a mask must have the size of its image")

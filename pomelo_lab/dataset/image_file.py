@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import math
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pomelo_lab.dataset.pixel_values import check_high_bytes, eight_bits
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+log = logging.getLogger(__name__)
+
+LARGEST = 2**26  # pixels of an image that is read as it is (8192 x 8192); larger ones are reduced by a whole number
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom as fractions of the width and height
@@ -45,26 +54,92 @@ def first_existing(what: str, candidates: Iterable[Path], layout: str, source: s
     raise missing_file(what, tried, layout, source)
 
 
-def open_image(path: Path, mode: str = "RGB") -> Image:
-    """Decode a file completely into a PIL mode ("RGB", "L"). Files of 16 bits per value are brought to 8 bits first.
+@functools.cache
+def warn_once(text: str) -> None:
+    """Say something about a data set's files once in a process, however often they are read."""
+    log.warning("%s", text)
 
-    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame.
 
-    Raises: FileNotFoundError, or ValueError naming the file when it is truncated or no image.
+def open_image(path: Path, mode: str = "RGB", value_range: Sequence[float] | None = None) -> Image:
+    """Decode a file completely into a PIL mode ("RGB", "L").
+
+    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame. Images of more than LARGEST pixels are read
+    reduced by a whole number, and named once.
+
+    Args: value_range: the values of black and white in files of more than 8 bits per value; None = as the format says (`stated_range`).
+    Raises: FileNotFoundError; ValueError naming the file when it is no image, too large, or its values are not clear.
+    """
+    return open_sized(path, mode, value_range)[0]
+
+
+def open_sized(path: Path, mode: str, value_range: Sequence[float] | None = None) -> tuple[Image, tuple[int, int]]:
+    """`open_image`, and the (width, height) of the file, which is larger where the image was reduced."""
+    file, full, raw = decoded(path, reduced=True)
+    if file.mode.startswith(("I", "F")):
+        file = eight_bits(file, path, value_range)
+    elif ";16" in raw:
+        check_high_bytes(file, path, value_range)
+    image = file if file.mode == mode else file.convert(mode)
+    if (factor := reduction(image.size)) > 1:
+        image = image.reduce(factor)
+    if image.size != full:
+        (w, h), limit = full, f"{LARGEST / 1e6:.0f} million"
+        warn_once(f"{path} has {w}x{h} pixels, images of more than {limit} are read reduced: here {image.width}x{image.height}")
+    return image, full
+
+
+def reduction(size: tuple[int, int]) -> int:
+    """The whole number by which both sides are divided so that an image has at most LARGEST pixels."""
+    return math.ceil(math.sqrt(size[0] * size[1] / LARGEST))
+
+
+def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], str]:
+    """The pixels of a file as it has them, its (width, height), and how it stores them (Pillow's raw mode).
+
+    Args: reduced: JPEGs of more than LARGEST pixels may be decoded at a half, a quarter or an eighth of their sides.
     """
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
-            file.load()
-            if file.mode.startswith("I"):
-                high = np.asarray(file).astype(np.int64) // 257
-                return Image.fromarray(high.clip(0, 255).astype(np.uint8)).convert(mode)
-            return file.convert(mode)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # beyond the double of its limit it is an error
+            with Image.open(path) as file:
+                full, raw = file.size, str(file.tile[0][3]) if getattr(file, "tile", None) else ""
+                if reduced and (factor := reduction(full)) > 1:
+                    file.draft(None, (full[0] // factor, full[1] // factor))
+                file.load()
+                return file, full, raw
     except FileNotFoundError:
         raise FileNotFoundError(f"image file not found: {path}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large to be read safely ({error}): scale it down or cut it into tiles") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be decoded ({error}): it is truncated or no image; remove or replace this file") from None
+
+
+def open_mask(path: Path) -> Image:
+    """A mask file as a gray image, 255 where its value is not 0, whatever its mode: bits, gray values of any width, colours, numbers of a palette.
+
+    Raises: ValueError naming the file where that is not clear: a palette whose colour 0 is not black, transparent parts, noise of JPEG.
+    """
+    from PIL import Image
+
+    file, _, _ = decoded(path)
+    values = np.asarray(file)
+    if file.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
+        raise ValueError(f"{path} is a mask with colours of mode {file.mode}: save it as a gray PNG, non-zero = inside")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"{path} holds values that are not finite (NaN or infinite): a mask has 0 outside and other numbers inside")
+    if file.format == "JPEG" and ((values > 0) & (values < 255)).any():
+        raise ValueError(f"{path} is a mask in JPEG, which changes zeros to small values around every edge: save it as PNG")
+    has_alpha = file.mode in ("LA", "PA", "RGBA", "La", "RGBa")
+    inside = (values[..., :-1] if has_alpha else values) != 0
+    inside = inside.any(-1) if inside.ndim == 3 else inside
+    if file.mode == "P" and (inside != np.asarray(file.convert("RGB")).any(-1)).any():
+        raise ValueError(f"{path} is a mask with a palette whose number 0 and whose black are not the same: save it as a gray PNG, non-zero = inside")
+    if has_alpha and (inside & (values[..., -1] == 0)).any():
+        raise ValueError(f"{path} is a mask with transparent parts that are not 0: save it as a gray PNG, non-zero = inside")
+    return Image.fromarray(np.where(inside, 255, 0).astype(np.uint8))
 
 
 def centre_box(width: int, height: int, crop_px: int | None = None) -> Box:
@@ -79,22 +154,24 @@ def centre_box(width: int, height: int, crop_px: int | None = None) -> Box:
     return left / width, top / height, (left + side) / width, (top + side) / height
 
 
-def read_image(path: Path, size_px: int, crop_px: int | None = None, channels: int = 3) -> tuple[Tensor, Box, tuple[int, int]]:
+def read_image(
+    path: Path, size_px: int, crop_px: int | None = None, channels: int = 3, value_range: Sequence[float] | None = None
+) -> tuple[Tensor, Box, tuple[int, int]]:
     """Decode, centre-crop to a square and resize with antialiasing (PIL's bilinear).
 
     Returns: uint8 [C,size_px,size_px]; the box that was cut, for `read_mask`; the (width, height) of the file.
     """
     from PIL.Image import Resampling
 
-    image = open_image(path, "RGB" if channels == 3 else "L")
+    image, full = open_sized(path, "RGB" if channels == 3 else "L", value_range)
     try:
-        box = centre_box(*image.size, crop_px)
+        box = centre_box(*full, crop_px)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     # crop first: resize(box=...) would let the filter look at pixels beyond the edge of the crop
     cut = image.crop(tuple(map(int, in_pixels(box, image.size)))).resize((size_px, size_px), Resampling.BILINEAR)
     values = torch.from_numpy(np.array(cut))
-    return (values.permute(2, 0, 1) if values.ndim == 3 else values[None]).contiguous(), box, image.size
+    return (values.permute(2, 0, 1) if values.ndim == 3 else values[None]).contiguous(), box, full
 
 
 def read_mask(path: Path, size_px: int, box: Box = (0.0, 0.0, 1.0, 1.0), of_size: tuple[int, int] | None = None) -> Tensor:
@@ -108,7 +185,7 @@ def read_mask(path: Path, size_px: int, box: Box = (0.0, 0.0, 1.0, 1.0), of_size
     """
     from PIL.Image import Resampling
 
-    mask = open_image(path, "L")
+    mask = open_mask(path)
     if of_size is not None:
         (w, h), (mw, mh) = of_size, mask.size
         if abs(mw * h - mh * w) > max(w, h, mw, mh):

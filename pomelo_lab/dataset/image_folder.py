@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, get_args
@@ -13,15 +12,16 @@ from typing import Annotated, Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Count, LocalPath, Natural, Range
+from pomelo_lab.config.hints import Count, Later, LocalPath, Natural, Range
 from pomelo_lab.dataset.base import Dataset, Split
-from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, missing_file, read_image, read_mask, to_unit
+from pomelo_lab.dataset.folders import class_folders, images_below, mask_files, name_unpaired, split_folders, subfolders
+from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, missing_file, read_image, read_mask, to_unit, warn_once
 from pomelo_lab.types import Batch
 
 LAYOUT = """\
 <root>/<class>/<image>.png                (split by a hash of the path), or
 <root>/<train|val|test>/<class>/<image>.png
-<root>/<masks>/<part>/<path of the image below root>.png    (optional, non-zero = inside)
+<root>/<masks>/<part>/<path of the image below root>.png    (optional, non-zero = inside; any suffix of images)
 <root>/<attributes>.csv                   (optional: file name, then 0/1 or -1/1 per attribute)"""
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -35,6 +35,9 @@ class ImageFolder(Dataset):
     A part without a mask file is absent from that image. A part called "label" is what belongs to the class
     (the region that reasonability metrics compare with).
 
+    What no folder of images is, is said: hidden folders and those of tools (@eaDir, __MACOSX) are left out, splits in another spelling
+    (Training, valid), class names that differ in case alone, a forgotten folder of masks and a root above the classes are refused.
+
     Source: own; the layout of ImageNet and of torchvision's ImageFolder.
     Args:
         root: the folder; not part of fingerprints, `digest` is.
@@ -43,6 +46,8 @@ class ImageFolder(Dataset):
         seed: of that split.
         masks: name of the folder of masks below root; None means no masks.
         attributes: name of the csv file below root; rows name a file by its path below root, or by its name alone when unique.
+        value_range: the values of black and white in gray files of more than 8 bits ([0,4095] for 12 bits in 16, [-1000,1000] for floats);
+            None = 0 to 65535, the bits that a TIFF states, or floats from 0 to 1; a file whose values do not say which is refused.
     Raises: FileNotFoundError or ValueError naming the file or folder, for each way in which the layout can be broken.
     """
 
@@ -56,14 +61,16 @@ class ImageFolder(Dataset):
     seed: Natural = 0
     masks: str | None = None
     attributes: str | None = None
+    value_range: Annotated[list[float] | None, Later()] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._folder = Path(self.root)
+        self._folder = Path(self.root).expanduser()
         if not self._folder.is_dir():
             raise missing_file("the folder dataset.root", self._folder, LAYOUT)
         self.provides = self.features(vars(self))
-        self._has_split_folders = any((self._folder / name).is_dir() for name in SPLITS)
+        self._split_folders = split_folders(self._folder, SPLITS, self.masks)
+        self._has_split_folders = bool(self._split_folders)
         self._class_names = self._classes()
         self._files = self._listed(self.split)  # paths below root, sorted; [n] class numbers
         self._label = torch.tensor([self.class_names.index(self._class_of(file)) for file in self._files], dtype=torch.long)
@@ -78,8 +85,11 @@ class ImageFolder(Dataset):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
-        total = given["val_fraction"] + given["test_fraction"]
-        return [f"val_fraction + test_fraction must be < 1, got {total:g}"] if total >= 1 else []
+        total, values = given["val_fraction"] + given["test_fraction"], given["value_range"]
+        found = [f"val_fraction + test_fraction must be < 1, got {total:g}"] if total >= 1 else []
+        if values is not None and (len(values) != 2 or not values[0] < values[1]):
+            found.append(f"value_range must be null or two rising values, black and white, got {values}")
+        return found
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -97,11 +107,12 @@ class ImageFolder(Dataset):
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         masks = {part: torch.zeros(len(rows), *self.shape[1:], dtype=torch.bool) for part in self.part_names}
         for i, row in enumerate(rows):
-            image[i], box, of_size = read_image(self._folder / self._files[row], self.size_px)
+            image[i], box, of_size = read_image(self._folder / self._files[row], self.size_px, value_range=self.value_range)
             for part, mask in masks.items():
                 path = self._mask_path(part, self._files[row])
                 if path.exists():
                     mask[i] = read_mask(path, self.size_px, box, of_size)
+                    self._name_empty(part, path, mask[i])
         return Batch(
             image=to_unit(image),
             label=self._label[rows],
@@ -131,15 +142,13 @@ class ImageFolder(Dataset):
         return total.hexdigest()[:16]
 
     def _classes(self) -> tuple[str, ...]:
-        tops = [self._folder / name for name in SPLITS if (self._folder / name).is_dir()] if self._has_split_folders else [self._folder]
-        if self._has_split_folders and not (self._folder / self.split).is_dir():
-            raise ValueError(f"split {self.split!r}: {self._folder} has split folders, but only {', '.join(top.name for top in tops)}")
-        skipped = () if self._has_split_folders or not self.masks else (PurePosixPath(self.masks).parts[0],)
-        folders = [entry.name for top in tops for entry in top.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-        found = set(folders).difference(skipped)
+        if self._has_split_folders and self.split not in self._split_folders:
+            raise ValueError(f"split {self.split!r}: {self._folder} has split folders, but only {', '.join(self._split_folders)}")
+        found = class_folders(self._folder, self._split_folders, self.masks)
         if not found:
-            raise ValueError(f"{tops[0]} holds no class folders; expected layout:\n{LAYOUT}")
-        return tuple(sorted(found))
+            top = self._folder / self._split_folders[0] if self._has_split_folders else self._folder
+            raise ValueError(f"{top} holds no class folders; expected layout:\n{LAYOUT}")
+        return found
 
     def _class_of(self, file: str) -> str:
         return file.split("/")[1 if self._has_split_folders else 0]
@@ -167,22 +176,37 @@ class ImageFolder(Dataset):
         return f"val_fraction={self.val_fraction:g}, test_fraction={self.test_fraction:g} of few images may leave one empty"
 
     def _mask_path(self, part: str, file: str) -> Path:
-        return self._folder / str(self.masks) / part / PurePosixPath(file).with_suffix(".png")
+        """Where the mask of an image is, or would be."""
+        name = PurePosixPath(file).with_suffix("")
+        return self._masks[part].get(str(name)) or self._folder / str(self.masks) / part / f"{name}.png"
+
+    def _name_empty(self, part: str, path: Path, mask: Tensor) -> None:
+        if part not in self._named_empty and not mask.any():
+            self._named_empty.add(part)
+            warn_once(f"nothing is inside the mask {path} at {self.size_px} pixels (further ones of {part} are not named)")
 
     def _parts(self) -> tuple[str, ...]:
+        self._masks: dict[str, dict[str, Path]] = {}
+        self._named_empty: set[str] = set()
         if not self.masks:
             return ()
         folder = self._folder / self.masks
         if not folder.is_dir():
             raise missing_file("the folder dataset.masks", folder, LAYOUT)
-        parts = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+        parts = tuple(subfolders(folder))
         if not parts:
             raise ValueError(f"{folder} holds no folder per part; expected layout:\n{LAYOUT}")
+        self._masks = {part: mask_files(folder / part) for part in parts}
         for part in parts:
             if not any(self._mask_path(part, file).exists() for file in self._files):
                 example = self._mask_path(part, self._files[0])
                 raise ValueError(f"{folder / part} holds no mask of any image of split {self.split!r}; expected for instance {example}")
+        name_unpaired(folder, self._masks, self._files, {str(PurePosixPath(file).with_suffix("")) for file in self._known()})
         return parts
+
+    def _known(self) -> list[str]:
+        """Paths below root of the images of all splits."""
+        return [file for split in self._split_folders or SPLITS for file in self._listed(split)]
 
     def _read_attributes(self) -> tuple[tuple[str, ...], Tensor | None]:
         if not self.attributes:
@@ -190,9 +214,8 @@ class ImageFolder(Dataset):
         path = self._folder / self.attributes
         if not path.is_file():
             raise missing_file("the file dataset.attributes", path, LAYOUT)
-        known = [file for split in SPLITS if not self._has_split_folders or (self._folder / split).is_dir() for file in self._listed(split)]
         by_name: dict[str, list[str]] = {}
-        for file in known:
+        for file in self._known():
             by_name.setdefault(PurePosixPath(file).name, []).append(file)
         names, rows = read_csv(path)
         values: dict[str, list[bool]] = {}
@@ -206,15 +229,6 @@ class ImageFolder(Dataset):
             if file not in values:
                 raise ValueError(f"{path} has no row for the image {file!r}")
         return names, torch.tensor([values[file] for file in self._files], dtype=torch.bool)
-
-
-def images_below(folder: Path, root: Path) -> Iterator[str]:
-    """Paths below root, with "/", of the image files anywhere in a folder."""
-    for here, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                yield Path(here, name).relative_to(root).as_posix()
 
 
 def read_csv(path: Path) -> tuple[tuple[str, ...], list[tuple[int, str, list[bool]]]]:

@@ -3,7 +3,17 @@ import pytest
 import torch
 from PIL import Image
 
-from pomelo_lab.dataset.image_file import centre_box, checked, first_existing, missing_file, open_image, read_image, read_mask, to_unit
+from pomelo_lab.dataset.image_file import (
+    centre_box,
+    checked,
+    first_existing,
+    missing_file,
+    open_image,
+    open_mask,
+    read_image,
+    read_mask,
+    to_unit,
+)
 from tests.dataset.fixtures import picture, truncate
 
 
@@ -99,3 +109,64 @@ def test_an_index_outside_is_named():
     for wrong in (3, -1):
         with pytest.raises(IndexError, match=f"index {wrong} is outside a data set of 3 images"):
             checked([0, wrong], 3)
+
+
+HALF = np.zeros((8, 8), dtype=np.uint8)
+HALF[:, :4] = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [
+        ("one.png", HALF),
+        ("full.png", HALF * 255),
+        ("bits.png", HALF > 0),
+        ("label16.png", HALF.astype(np.uint16)),
+        ("label200.png", HALF.astype(np.uint16) * 200),
+        ("full16.png", HALF.astype(np.uint16) * 65535),
+        ("int32.tif", HALF.astype(np.int32) * 3),
+        ("float.tif", HALF.astype(np.float32) * 0.2),
+        ("red.png", np.stack([HALF, HALF * 0, HALF * 0], -1)),  # label 1 in the red band, as ImageNet-S has it: gray 0
+        ("alpha.png", np.stack([HALF * 255] * 4, -1)),
+    ],
+)
+def test_a_mask_is_what_is_not_0_in_any_mode(tmp_path, name, mask):
+    Image.fromarray(mask).save(tmp_path / name)
+    assert torch.equal(read_mask(tmp_path / name, 8), torch.from_numpy(HALF > 0))
+
+
+def test_a_palette_of_labels_is_read_and_an_unclear_one_refused(tmp_path):
+    labels = Image.fromarray(HALF * 2, mode="P")
+    labels.putpalette([0, 0, 0, 9, 9, 9, 128, 0, 0])
+    labels.save(tmp_path / "voc.png")
+    assert torch.equal(read_mask(tmp_path / "voc.png", 8), torch.from_numpy(HALF > 0))
+    labels.putpalette([255, 255, 255, 9, 9, 9, 0, 0, 0])  # number 0 is white
+    labels.save(tmp_path / "turned.png")
+    with pytest.raises(ValueError, match="turned.png is a mask with a palette"):
+        open_mask(tmp_path / "turned.png")
+
+
+def test_masks_whose_values_are_not_clear_are_refused(tmp_path):
+    picture(0, 32, 32, 1).point(lambda v: 255 * (v > 128)).save(tmp_path / "lossy.jpg")
+    Image.fromarray(np.stack([HALF * 0 + 255, HALF * 255], -1), mode="LA").save(tmp_path / "clear.png")
+    for name, text in {"lossy.jpg": "JPEG", "clear.png": "transparent"}.items():
+        with pytest.raises(ValueError, match=f"{name} is a mask .*{text}"):
+            open_mask(tmp_path / name)
+
+
+def test_an_image_over_the_limit_is_read_reduced_and_named(tmp_path, monkeypatch, caplog):
+    picture(3, 128, 96).save(tmp_path / "large.png")
+    picture(3, 128, 96).save(tmp_path / "large.jpg", quality=95)
+    whole = {name: read_image(tmp_path / name, 16, crop_px=80) for name in ("large.png", "large.jpg")}
+    monkeypatch.setattr("pomelo_lab.dataset.image_file.LARGEST", 64 * 48)
+    for name, (image, box, size) in whole.items():
+        reduced, same_box, same_size = read_image(tmp_path / name, 16, crop_px=80)
+        assert (same_box, same_size) == (box, size) and (reduced.int() - image.int()).abs().max() <= 6
+        assert f"{name} has 128x96 pixels" in caplog.text and "here 64x48" in caplog.text
+
+
+def test_an_image_that_pillow_refuses_is_called_too_large(tmp_path, monkeypatch):
+    picture(0, 64, 64).save(tmp_path / "slide.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"slide\.png is too large .*4096 pixels.*scale it down"):
+        open_image(tmp_path / "slide.png")

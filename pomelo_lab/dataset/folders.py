@@ -1,0 +1,122 @@
+"""What the folders of an image folder are: splits, classes, parts of masks, or none of these. What falls outside is named."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, warn_once
+
+TOOL_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information"})  # in any case
+SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+
+
+def subfolders(folder: Path, name_tools: bool = False) -> list[str]:
+    """Names of the folders in a folder, sorted. Hidden ones and those that tools leave behind are no part of the data.
+
+    Args: name_tools: say which folders of tools are left out.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    tools = [name for name in names if name.lower() in TOOL_FOLDERS]
+    if tools and name_tools:
+        warn_once(f"{folder}: {', '.join(tools)} left out (made by a tool)")
+    return [checked_name(name, folder) for name in names if name not in tools]
+
+
+def checked_name(name: str, folder: Path | str) -> str:
+    """The name of a file or folder, which tables and files of results repeat. Raises ValueError when it is not UTF-8 or has control characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        text = f"{folder}: the name {os.fsencode(name)!r} is not UTF-8: rename it (for a whole folder: convmv -r -f latin1 -t utf8 --notest)"
+        raise ValueError(text) from None
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        raise ValueError(f"{folder}: the name {name!a} has control characters: rename it")
+    return name
+
+
+def images_below(folder: Path, root: Path) -> Iterator[str]:
+    """Paths below root, with "/", of the image files anywhere in a folder; hidden files and folders, and those of tools, are left out."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in TOOL_FOLDERS]
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                checked_name(name, here)
+                yield Path(here, name).relative_to(root).as_posix()
+
+
+def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple[str, ...]:
+    """The split folders of root; none where images are split by a hash.
+
+    Raises: ValueError for splits in another spelling ("Training", "valid"), which would be classes otherwise.
+    """
+    names = [name for name in subfolders(root, name_tools=True) if not masks or name != PurePosixPath(masks).parts[0]]
+    if other := [name for name in names if name not in splits and name.lower() in SPLIT_WORDS]:
+        right = ", ".join(f"{name} to {SPLIT_WORDS[name.lower()]}" for name in other)
+        raise ValueError(f"{root} has folders that look like splits, whose names are {', '.join(splits)}: rename {right}")
+    found = tuple(name for name in splits if name in names)
+    if found and (beside := [name for name in names if name not in splits and next(images_below(root / name, root), None)]):
+        warn_once(f"{root}: {', '.join(beside)} beside the splits left out (a folder of masks is read with dataset.masks=<name>)")
+    return found
+
+
+def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple[str, ...]:
+    """Names of the classes, sorted: the folders of all splits, or of root.
+
+    Raises: ValueError for names that differ in case alone, for a forgotten folder of masks, and one level above the classes.
+    """
+    skipped = () if splits or not masks else (PurePosixPath(masks).parts[0],)
+    tops = [root / split for split in splits] or [root]
+    by_top = {top: [name for name in subfolders(top, name_tools=True) if name not in skipped] for top in tops}
+    names = tuple(sorted({name for folders in by_top.values() for name in folders}))
+    for name in names:
+        if twins := [other for other in names if other != name and other.casefold() == name.casefold()]:
+            raise ValueError(f"{root}: the classes {name} and {twins[0]} differ in case alone: rename one of the folders")
+    if not splits and not masks and (forgotten := next((name for name in names if holds_parts(root / name, set(names) - {name})), None)):
+        raise ValueError(f"{root / forgotten} looks like a folder of masks: say dataset.masks={forgotten}, or move it away")
+    if len(names) == 1 and (inner := above_classes([top / names[0] for top in tops if (top / names[0]).is_dir()])):
+        text = f"{root} has one class folder, {names[0]}, which holds {', '.join(inner)} and no images"
+        raise ValueError(f"{text}: is dataset.root one level too high?")
+    lacking = {top.name: [name for name in names if name not in folders] for top, folders in by_top.items()}
+    if any(lacking.values()):
+        text = "; ".join(f"{split} has no {', '.join(absent)}" for split, absent in lacking.items() if absent)
+        warn_once(f"{root}: not every class is in every split: {text}")
+    return names
+
+
+def holds_parts(folder: Path, classes: Collection[str]) -> bool:
+    """Whether a folder has the layout of masks, <part>/<class>."""
+    return any(classes.intersection(subfolders(folder / part)) for part in subfolders(folder))
+
+
+def above_classes(folders: Sequence[Path]) -> list[str]:
+    """The folders in folders that hold no image themselves; empty where one of them does."""
+    if any(Path(name).suffix.lower() in IMAGE_SUFFIXES for folder in folders for name in os.listdir(folder)):
+        return []
+    return sorted({name for folder in folders for name in subfolders(folder)})
+
+
+def mask_files(folder: Path) -> dict[str, Path]:
+    """The masks of one part by the path of their image below root, without its suffix. Raises ValueError for two masks of one image."""
+    found: dict[str, Path] = {}
+    for path in images_below(folder, folder):
+        name = str(PurePosixPath(path).with_suffix(""))
+        if name in found:
+            raise ValueError(f"{folder} holds two masks of one image, {found[name].name} and {PurePosixPath(path).name}: keep one")
+        found[name] = folder / path
+    return found
+
+
+def name_unpaired(folder: Path, parts: dict[str, dict[str, Path]], files: Sequence[str], known: Collection[str]) -> None:
+    """Say once which images have no mask of a part, and which masks belong to no image.
+
+    Args: files: images of the split; known: paths of the images of all splits without their suffixes.
+    """
+    absent = {part: [file for file in files if str(PurePosixPath(file).with_suffix("")) not in masks] for part, masks in parts.items()}
+    if lines := [f"{part} of {len(names)} of {len(files)} images ({names[0]})" for part, names in absent.items() if names]:
+        warn_once(f"{folder} has no mask of {', '.join(lines)}: the part is absent there")
+    if orphans := [str(path) for masks in parts.values() for name, path in masks.items() if name not in known]:
+        warn_once(f"{folder}: {len(orphans)} masks belong to no image, for instance {orphans[0]}")

@@ -1,0 +1,73 @@
+"""What numbers of more than 8 bits in an image file mean: from black to white on the 8-bit grid, or a refusal that names the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def eight_bits(file: Image, path: Path, value_range: Sequence[float] | None) -> Image:
+    """A gray image of more than 8 bits per value as one of 8 bits, from black to white. Raises ValueError naming the file when values lie outside."""
+    from PIL import Image
+
+    values = np.asarray(file)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path} holds values that are not finite (NaN or infinite): replace this file")
+    values = values if values.dtype.kind == "f" else values.astype(np.int64)
+    low, high = value_range or stated_range(file, values, path)
+    if values.min() < low or values.max() > high:
+        got = f"{values.min():g} to {values.max():g}"
+        raise ValueError(f"{path} holds values from {got}, outside dataset.value_range=[{low:g},{high:g}], the values of black and white")
+    if values.dtype.kind == "f" or not float(low).is_integer() or not float(high).is_integer():
+        scaled = np.rint((values.astype(np.float64) - low) * (255 / (high - low)))
+    else:
+        scaled = (values - int(low)) * 255 // int(high - low)
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def stated_range(file: Image, values: np.ndarray, path: Path) -> tuple[float, float]:
+    """What black and white are in a gray file of more than 8 bits per value, as far as its format says.
+
+    PNG and PGM: 0 to 65535. TIFF: all of its 9 to 16 unsigned bits. Floats between 0 and 1: 0 to 1. 16 bits of which the upper two are never used
+    hold data of fewer bits more often than images that dark, so they are not guessed; nor are other integers and floats.
+    Raises: ValueError naming the file, its values and the argument that says what they mean.
+    """
+    least, most = values.min(), values.max()
+    got = f"{path} holds values from {least:g} to {most:g}"
+    if file.mode == "F":
+        if least >= 0 and most <= 1:
+            return 0.0, 1.0
+        raise ValueError(f"{got}, floats that do not lie between 0 and 1: say which values are black and white, as dataset.value_range=[0,255]")
+    if file.format == "PPM":  # Pillow spreads the file's own range over 16 bits
+        return 0, 65535
+    bits = int(file.tag_v2.get(258, (16,))[0]) if file.format == "TIFF" else 16
+    if file.format == "TIFF" and (file.mode == "I" or bits > 16):
+        raise ValueError(f"{got} in {bits} bits: say which values are black and white, as dataset.value_range=[0,255]")
+    if bits < 16:
+        return 0, 2**bits - 1
+    if 0 < most < 2**14:
+        guess = 2 ** max(8, int(most).bit_length()) - 1
+        raise ValueError(
+            f"{got} in 16 bits, nearly black unless they have fewer: say which values are black and white, dataset.value_range=[0,{guess}], "
+            "or [0,65535] where the images are that dark"
+        )
+    return 0, 65535
+
+
+def check_high_bytes(file: Image, path: Path, value_range: Sequence[float] | None) -> None:
+    """Colours of 16 bits reach us as their upper 8 bits. Raises ValueError where those hold too little of the image."""
+    bands = file.getextrema() if len(file.getbands()) > 1 else (file.getextrema(),)
+    most = max(high for name, (_, high) in zip(file.getbands(), bands, strict=True) if name != "A")
+    if value_range is not None and tuple(value_range) != (0, 65535):
+        raise ValueError(f"{path} has colours of 16 bits, which dataset.value_range cannot scale: save it with 8 bits per value")
+    if 0 < most < 64 and value_range is None:
+        raise ValueError(
+            f"{path} has colours of 16 bits below {(most + 1) * 256}, nearly black unless they have fewer bits: save it with 8 bits per value, "
+            "or say dataset.value_range=[0,65535] where the images are that dark"
+        )
