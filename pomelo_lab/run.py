@@ -38,7 +38,8 @@ def main(cfg: DictConfig) -> str | None:
     for name, reason in config.get("left_out", {}).items():
         print(f"left out: metrics.{name}: {reason}", file=sys.stderr)
     try:
-        run({**config, "choices": choices, "search_path": search_path(HydraConfig.get())})
+        brief = HydraConfig.get().mode == RunMode.MULTIRUN
+        run({**config, "choices": choices, "search_path": search_path(HydraConfig.get())}, brief)
     except (ValueError, OSError) as error:  # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
         raise ConfigError(f"{error}") from error
     return None
@@ -50,16 +51,19 @@ def cell_name(lacking: Mapping[str, str], choices: Mapping[str, str]) -> str:
     return " ".join(f"{role}={choices[role]}" for role in roles)
 
 
-def run(config: dict[str, Any]) -> Path | None:
+def run(config: dict[str, Any], brief: bool = False) -> Path | None:
     """One checked job from its config to its score folder; also for use without Hydra.
 
+    Args: brief: print no table of scores, for the jobs of a grid, which ends in one.
     Returns: the score folder, or None for a dry run.
     """
     from pomelo_lab import tracking
     from pomelo_lab.devices import launch, pick_device
     from pomelo_lab.job import Job
     from pomelo_lab.plan import print_plan, untrained
+    from pomelo_lab.results.report import print_report
     from pomelo_lab.results.score import Scores, work
+    from pomelo_lab.results.sheet import BESIDE, FILE, write_sheet
     from pomelo_lab.results.store import Store
 
     store = Store(config["paths"]["outputs"])
@@ -73,15 +77,19 @@ def run(config: dict[str, Any]) -> Path | None:
     with store.lock(scores.folder / ".lock"):
         # 3. finished work is skipped
         if scores.done and not config["force"]:
-            print(f"already done: force=true computes it again\nresults: {scores.folder}")
+            if not (scores.folder / FILE).exists():
+                write_sheet(job, scores.folder, config.get("sheet", BESIDE))
+            print("already done: force=true computes it again")
+            print_report(scores.folder, brief)
             return scores.folder
         with scores.recorded(), tracking.session(config, scores) as tracker:
             # 4. perturb, explain and score, group by group, on one device or several
             launch(config, work)
-            # 5. gather: rows, set statistics, summary; then tracking
+            # 5. gather: rows, set statistics, summary; then pictures and tracking
             summaries = scores.gather()
+            write_sheet(job, scores.folder, config.get("sheet", BESIDE))
             tracker.log(scores, summaries)
-    print(f"results: {scores.folder}")
+    print_report(scores.folder, brief)
     return scores.folder
 
 

@@ -134,6 +134,9 @@ def top_level_problems(config: Mapping[str, Any]) -> list[str]:
         found.append(f"seed must be >= 0, got {config['seed']}")
     if config.get("images", "all") not in ("all", "correct"):
         found.append(f"images must be all or correct (those that the classifier gives their label), got {config['images']!r}")
+    sheet = config.get("sheet", 0)
+    if sheet != "all" and (isinstance(sheet, bool) or not isinstance(sheet, int) or sheet < 0):
+        found.append(f"sheet must be a number of images >= 0, or all, got {sheet!r}")
     device = str(config["device"])
     if device != "auto" and not device.startswith(("cpu", "cuda", "mps", "xpu")):
         found.append(f"device must be auto, cpu, cuda, cuda:<index>, mps or xpu, got {device!r}")

@@ -46,6 +46,7 @@ class RunSchema(CommonSchema):
     target: Any = MISSING
     batch_size: int | None = None
     keep_gb: float = MISSING
+    sheet: Any = 8
     dry_run: bool = MISSING
     paper_table: str | None = None
 

@@ -85,6 +85,10 @@ class Dataset(Component, ABC):
         """The same data set at another split."""
         return self if split == self.split else replace(self, split=split)
 
+    def split_sizes(self) -> dict[str, int]:
+        """Images of each split that are counted without reading more files; this split at least."""
+        return {self.split: len(self)}
+
     def order(self) -> torch.Tensor:
         """A fixed shuffle of all indices: the first n of it are "n randomly selected images", nested for growing n."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(0))

@@ -170,6 +170,10 @@ class ImageFolder(Dataset):
         place = int.from_bytes(hashlib.sha256(f"{self.seed}:{file}".encode()).digest()[:8], "big") / 2**64
         return "val" if place < self.val_fraction else "test" if place < self.val_fraction + self.test_fraction else "train"
 
+    def split_sizes(self) -> dict[str, int]:
+        folders = [name for name in SPLITS if not self._has_split_folders or (self._folder / name).is_dir()]
+        return {name: len(self._listed(name)) for name in folders}
+
     def _shares(self) -> str:
         if self._has_split_folders:
             return "train, val or test have folders of their own here"

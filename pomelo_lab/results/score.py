@@ -38,6 +38,7 @@ class Scores:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.folder = job.store.folder("score", job.fingerprint)
+        self.images: dict[str, Any] = {}  # which images were looked at, and how many of them the classifier gives their label
 
     @property
     def status(self) -> dict[str, Any]:
@@ -58,12 +59,16 @@ class Scores:
         try:
             yield
         except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
             try:
-                self._write_status("failed", started, error="".join(traceback.format_exception(error)))
+                if stopped:
+                    self._write_status("interrupted", started)
+                else:
+                    self._write_status("failed", started, error="".join(traceback.format_exception(error)))
             except OSError:
                 pass  # a full disk: the error itself is what the user sees
             raise
-        self._write_status("done", started, stages=self.stages())
+        self._write_status("done", started, stages=self.stages(), images=self.images, folders=self.folders())
 
     def _write_status(self, state: str, started: float, **more: Any) -> None:
         status = {
@@ -80,16 +85,11 @@ class Scores:
 
     def stages(self) -> dict[str, dict[str, float]]:
         """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on, whoever made them."""
-        job, found = self.job, {}
-        kinds = {"clean": job.clean_science}
-        if job.perturbs:
-            kinds |= {"perturbation": job.perturbation_science, "prediction": job.prediction_science}
-        if job.explains:
-            kinds["explanation"] = job.made_explanation_science
         from pomelo_lab.config.fingerprint import digest
 
-        for kind, science in kinds.items():
-            found[kind] = total(job.store, kind, digest(science), job)
+        job, found = self.job, {}
+        for kind, made_from in self.artefacts().items():
+            found[kind] = total(job.store, kind, digest(made_from), job)
         if job.explains and job.explainer.fitted:
             found["statistics"] = once(job.store, digest(job.fit_science))
         for name, metric in job.metrics.items():
@@ -97,6 +97,21 @@ class Scores:
             if metric.fits:
                 found[f"statistics.{name}"] = once(job.store, digest(job.reference_science(name)))
         return {kind: costs for kind, costs in found.items() if costs}
+
+    def artefacts(self) -> dict[str, Mapping[str, Any]]:
+        """Kind -> what determines it, of what the job looks at."""
+        job, kinds = self.job, {"clean": self.job.clean_science}
+        if job.perturbs:
+            kinds |= {"perturbation": job.perturbation_science, "prediction": job.prediction_science}
+        return kinds | ({"explanation": job.made_explanation_science} if job.explains else {})
+
+    def folders(self) -> dict[str, str]:
+        """Where the job's artefacts lie, below paths.outputs; without those that are not kept."""
+        from pomelo_lab.config.fingerprint import digest
+
+        store = self.job.store
+        places = {kind: store.folder(kind, digest(made_from)) for kind, made_from in self.artefacts().items()}
+        return {kind: str(folder.relative_to(store.root)) for kind, folder in places.items() if folder.is_dir()}
 
     def rows(self) -> dict[str, dict[str, Tensor]]:
         """Per metric, what its `score` returned, all images in order."""
@@ -115,13 +130,16 @@ class Scores:
         job = self.job
         rows = self.rows()
         ids: list[str] = []
-        label, target = [], []
+        label, target, correct = [], [], 0
         for group in range(job.n_groups):
             batch = job.batch(group)
             ids += batch.image_id
             label += batch.label.tolist()
             target += job.target(group).tolist()
+            correct += int((job.clean(group).argmax(-1) == batch.label).sum())
             job.forget()
+        self.images = {"n": len(ids), "of": len(job.dataset), "split": job.dataset.split, "splits": job.dataset.split_sizes()}
+        self.images |= {"chosen": job.config.get("images", "all"), "correct": correct}
         columns: dict[str, Any] = {"image_id": ids, "label": label, "target": target}
         for name, tensors in rows.items():
             found = job.metrics[name].values(tensors)

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.tracking import NoTracker
+from pomelo_lab.types import Perturbations
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pomelo_lab.metric.base import Summary
     from pomelo_lab.results.score import Scores
 
@@ -97,18 +100,22 @@ class WandbTracker:
         import pyarrow.parquet as pq
         import wandb
 
+        from pomelo_lab.results.sheet import FILE
+
         for name, summary in summaries.items():
             self.run.summary[name] = summary.mean
             self.run.summary[f"{name}_std"] = summary.std
             self.run.summary[f"{name}_n"] = summary.n
         for stage, costs in scores.stages().items():
             self.run.summary.update({f"cost/{stage}/{key}": value for key, value in costs.items()})
-        self.run.summary["results"] = str(scores.folder)
+        self.run.summary["results"] = f"score/{scores.job.fingerprint}"  # below paths.outputs: the machine's own path stays on it
         table = pq.read_table(scores.folder / "scores.parquet")
         rows = table.to_pylist()
         logged: dict[str, Any] = {"scores": wandb.Table(columns=table.column_names, data=[list(r.values()) for r in rows])}
         if scores.job.explains and self.n_overlays:
             logged["attribution"] = [wandb.Image(image, caption=caption) for image, caption in self._overlays(scores)]
+        if (scores.folder / FILE).exists():
+            logged["sheet"] = wandb.Image(str(scores.folder / FILE))
         self.run.log(logged)
 
     def _overlays(self, scores: Scores) -> list[tuple[Any, str]]:
@@ -121,7 +128,9 @@ class WandbTracker:
             return []
         pictures = overlay(batch.image[:n].cpu(), explanation.attribution[:n].cpu())
         names = job.dataset.class_names
-        return [
-            (picture.permute(1, 2, 0).numpy(), f"{batch.image_id[i]}: {names[int(explanation.target[i])]}")
-            for i, picture in enumerate(pictures)
-        ]
+        return [(pixels(picture), f"{batch.image_id[i]}: {names[int(explanation.target[i])]}") for i, picture in enumerate(pictures)]
+
+
+def pixels(picture: Tensor) -> Any:
+    """[C,H,W] in [0,1] -> bytes [H,W,C]: `wandb.Image` takes bytes, and floats for bytes that are all but 0."""
+    return Perturbations.quantize(picture).permute(1, 2, 0).numpy()

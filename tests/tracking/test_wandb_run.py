@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from pomelo_lab import tracking
 from pomelo_lab.config.fingerprint import digest
@@ -101,6 +104,15 @@ def test_an_interrupted_run_of_the_same_job_is_replaced(tmp_path):
     assert not old.exists() and other.exists()
 
 
+def test_pictures_arrive_as_they_are():
+    """Floats become black: wandb takes them for bytes."""
+    import wandb
+
+    picture = torch.rand(3, 8, 8)
+    logged = np.asarray(wandb.Image(wandb_run.pixels(picture)).image.convert("RGB"))
+    assert np.abs(logged / 255 - picture.permute(1, 2, 0).numpy()).max() <= 0.5 / 255 + 1e-6
+
+
 def test_each_job_of_a_grid_gets_its_own_offline_run(tmp_path):
     found = command(tmp_path, "-m", "seed=0,1", "tracking=wandb_offline", "metrics=none")
     assert found.returncode == 0, found.stderr
@@ -108,3 +120,6 @@ def test_each_job_of_a_grid_gets_its_own_offline_run(tmp_path):
     assert ids == set(all_scores(tmp_path)) and len(ids) == 2
     for status in (tmp_path / "score").glob("*/status.json"):
         assert json.loads(status.read_text())["state"] == "done"
+    for run in (tmp_path / "wandb").glob("offline-run-*"):
+        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in run.glob("files/media/images/*.png")]
+        assert len(pictures) == 4 + 1 and min(int(picture.max()) for picture in pictures) > 100, "an overlay per image, and the sheet"

@@ -1,0 +1,300 @@
+"""The picture sheet of a finished job: its first images, their maps and counterfactuals, with labels and colour keys."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.types import Explanation, Perturbations
+
+if TYPE_CHECKING:
+    from pomelo_lab.job import Job
+
+FILE = "sheet.png"
+BESIDE = 8  # images beside each other
+PER_FILE = 64  # images in one file; further ones are sheet-2.png, ...
+TILE, LEFT, LINE, GAP = 150, 170, 21, 8  # pixels: a picture, the row names, a line of text, the space around pictures
+FONT_PX = 15
+MOST = 17  # letters above a picture
+PLAIN, NOTE, PALE, WRONG = "#222222", "#444444", "#777777", "#C00000"
+N_PERTURBED = 3  # perturbations of an image that are shown where nothing is explained
+
+
+@dataclass
+class Shown:
+    """One image of the sheet: lines of text above its pictures, and pictures by row with the line below each.
+
+    texts: row -> (text, colour). pictures: row -> ([3,H,W] in [0,1], line below it, whether it is framed in red).
+    """
+
+    texts: dict[str, tuple[str, str]]
+    pictures: dict[str, tuple[Tensor, str, bool]] = field(default_factory=dict)
+
+
+def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | None:
+    """Draw the sheet from stored artefacts. It never costs a finished job: what goes wrong is said in one line.
+
+    Args: n_images: the first so many images, or "all".
+    Returns: the first file, or None where there is nothing to show.
+    """
+    n = job.n_images if n_images == "all" else min(int(n_images), job.n_images)
+    if not n:
+        return None
+    try:
+        pages = [range(start, min(start + PER_FILE, n)) for start in range(0, n, PER_FILE)]
+        paths = [folder / (FILE if i == 0 else f"sheet-{i + 1}.png") for i in range(len(pages))]
+        for page, path in zip(pages, paths, strict=True):
+            draw(job, page, path)
+        return paths[0]
+    except Exception as error:  # noqa: BLE001 (the scores are on disk: a picture is worth no failed job)
+        print(f"(no sheet: {type(error).__name__}: {error})", file=sys.stderr)
+        return None
+
+
+def draw(job: Job, images: range, path: Path) -> None:
+    """One file with the images at some positions of the job's order."""
+    from pomelo_lab.results.store import GROUP
+
+    shown, keys = [], {}
+    for group in range(images.start // GROUP, -(-images.stop // GROUP)):
+        rows = slice(max(images.start - group * GROUP, 0), min(images.stop - group * GROUP, GROUP))
+        found, new = shown_images(job, group, rows)
+        shown, keys = shown + found, {**keys, **new}
+        job.forget()
+    share_scale(shown, keys)
+    shorten_names(shown)
+    render(shown, keys, title(job, len(shown)), path)
+
+
+def title(job: Job, n: int) -> str:
+    """What a picture that left its folder has to say of itself."""
+    choices = job.config.get("choices") or {}
+    made = [choices[r] for r in ("explainer", "sampler") if choices.get(r, "none") != "none"]
+    about = [choices[r] for r in ("classifier", "dataset") if choices.get(r)]
+    scale = [f"scale={choices['scale']}"] if choices.get("scale") else []
+    return " · ".join([" with ".join(made), " on ".join(about), *scale, f"{n} of {job.n_images} images, split {job.config['dataset'].get('split')}"])
+
+
+def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[str, str]]:
+    """The images of one group, and what the rows of pictures mean."""
+    batch, names = job.batch(group), list(job.dataset.class_names)
+    explanation, probability = stored_explanation(job, group), stored(job, "clean", job.clean_science, group)
+    target = explanation.target if explanation is not None else None
+    out, keys = [], {}
+    picked = range(*rows.indices(len(batch)))
+    maps = overlays(batch.image, explanation.attribution) if explanation is not None and explanation.attribution is not None else None
+    perturbed = stored_perturbations(job, group) if explanation is None else None
+    for i in picked:
+        truth = int(batch.label[i])
+        texts = {"image": (batch.image_id[i], PALE), "true class": (names[truth], PLAIN)}
+        if probability is not None:
+            row = probability["probability"][i]
+            guess = int(row.argmax())
+            texts["predicted"] = (f"{names[guess]} {float(row[guess]):.2f}", PLAIN if guess == truth else WRONG)
+        if target is not None:
+            texts["explained"] = (names[int(target[i])], PLAIN)
+        one = Shown(texts, {"image": (rgb(batch.image[i]), "", False)})
+        if maps is not None:
+            one.pictures["attribution"] = (maps[i], scale_of(explanation.attribution[i]), False)
+            keys["attribution"] = "map"
+        if explanation is not None and explanation.counterfactual is not None:
+            flipped = bool(explanation.extra["flipped"][i] > 0.5) if "flipped" in explanation.extra else True
+            one.pictures["counterfactual"] = (rgb(explanation.counterfactual[i]), "" if flipped else "did not flip", not flipped)
+            one.pictures["difference"] = (rgb(explanation.counterfactual[i] - batch.image[i]), "", False)  # `share_scale` makes it a picture
+            keys["difference"] = "difference"
+        for k in range(1, min(1 + N_PERTURBED, perturbed.n if perturbed is not None else 0)):
+            one.pictures[f"perturbed {k}"] = (rgb(Perturbations.dequantize(perturbed.image[i, k])), "", False)
+        out.append(one)
+    return out, keys
+
+
+def stored(job: Job, kind: str, made_from: Mapping[str, Any], group: int) -> Mapping[str, Tensor] | None:
+    """The tensors of an artefact, where the store has it; nothing is computed for a picture."""
+    from pomelo_lab.config.fingerprint import digest
+
+    shard = job.store.read(kind, digest(made_from), group, job.group_size(group))
+    return None if shard is None else shard.tensors
+
+
+def stored_explanation(job: Job, group: int) -> Explanation | None:
+    tensors = stored(job, "explanation", job.made_explanation_science, group) if job.explains else None
+    return None if tensors is None else job.explainer.shown(Explanation.of(tensors))
+
+
+def stored_perturbations(job: Job, group: int) -> Perturbations | None:
+    tensors = stored(job, "perturbation", job.perturbation_science, group) if job.perturbs else None
+    return None if tensors is None else Perturbations(**tensors)
+
+
+def rgb(picture: Tensor) -> Tensor:
+    """[1 or 3,H,W] -> [3,H,W]; of more channels the first three."""
+    return (picture.expand(3, -1, -1) if len(picture) == 1 else picture[:3]).detach().float().cpu()
+
+
+def overlays(image: Tensor, attribution: Tensor) -> Tensor:
+    """The maps over their images; what is not finite is drawn as nothing."""
+    from pomelo_lab.results.overlay import overlay
+
+    return overlay(image.float().cpu(), attribution.float().cpu().nan_to_num(0.0, 0.0, 0.0))
+
+
+def scale_of(attribution: Tensor) -> str:
+    """What full colour means on one map, and how many of its values are not finite."""
+    finite = attribution[attribution.isfinite()]
+    lost = f", {attribution.numel() - len(finite)} NaN" if len(finite) < attribution.numel() else ""
+    if not len(finite):
+        return "not finite"
+    low, high = float(finite.min()), float(finite.max())
+    if low == high:
+        return f"all {low:.2g}{lost}"
+    return (f"{low:.2g} to {high:.2g}" if low > 0 else f"± {max(-low, high):.2g}" if low < 0 else f"0 to {high:.2g}") + lost
+
+
+def share_scale(shown: list[Shown], keys: dict[str, str]) -> None:
+    """Differences of all images on one scale: gray = unchanged, white or black = the largest change."""
+    differences = [one.pictures["difference"][0] for one in shown if "difference" in one.pictures]
+    if not differences:
+        return
+    sizes = torch.cat([d[d.isfinite()].abs().flatten() for d in differences])
+    full = float(torch.quantile(sizes[:: max(1, len(sizes) // 1_000_000)], 0.999)) if len(sizes) else 0.0
+    full = full or 1.0
+    for one in shown:
+        if "difference" in one.pictures:
+            change, *rest = one.pictures["difference"]
+            one.pictures["difference"] = ((0.5 + change.nan_to_num(0.0) / (2 * full)).clamp(0, 1), *rest)
+    keys["difference"] = f"{full:.2f}"
+
+
+def render(shown: list[Shown], keys: Mapping[str, str], head: str, path: Path) -> None:
+    """Pictures into one array, text over it: a figure with a single axes, because many axes cost seconds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    text_rows = list(dict.fromkeys(name for one in shown for name in one.texts))
+    rows = list(dict.fromkeys(name for one in shown for name in one.pictures))
+    below = {name: any(one.pictures.get(name, (None, ""))[1] for one in shown) for name in rows}
+    columns = min(BESIDE, max(4, len(shown)))
+    band = LINE * len(text_rows) + sum(TILE + GAP + LINE * below[name] for name in rows) + 2 * GAP
+    bands = -(-len(shown) // BESIDE)
+    notes = explained(keys, rows)
+    if any(one.texts.get("predicted", ("", ""))[1] == WRONG for one in shown):
+        notes.append(("predicted in red: not the true class", ""))
+    width, height = LEFT + columns * (TILE + GAP), 2 * LINE + bands * band + len(notes) * LINE + (LINE if notes else 0)
+    canvas = torch.ones(3, height, width)
+    words: list[tuple[float, float, str, dict[str, Any]]] = [(GAP, LINE, head, {"weight": "bold"})]
+    for k, one in enumerate(shown):
+        left, top = LEFT + (k % BESIDE) * (TILE + GAP), 2 * LINE + (k // BESIDE) * band
+        place_image(canvas, words, one, (left, top), text_rows, rows, below, first=k % BESIDE == 0)
+    for i, (note, bar) in enumerate(notes):
+        y = 2 * LINE + bands * band + i * LINE
+        if bar:
+            put(canvas, ramp(bar), (GAP, y), (LEFT - 3 * GAP, LINE - 5))
+        words.append((LEFT, y + LINE / 2 - 2, note, {"color": NOTE}))
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    axes.imshow(canvas.permute(1, 2, 0).numpy(), extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+    for x, y, text, options in words:
+        axes.text(x, y, text, **{"fontsize": FONT_PX * 0.72, "family": "DejaVu Sans", "va": "center", "parse_math": False, **options})
+    written(figure, path)
+
+
+def written(figure: Any, path: Path) -> None:
+    """The PNG, whole or not at all."""
+    import io
+
+    from pomelo_lab.files import write_bytes
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    write_bytes(path, buffer.getvalue())
+
+
+def place_image(
+    canvas: Tensor,
+    words: list[tuple[float, float, str, dict[str, Any]]],
+    one: Shown,
+    corner: tuple[int, int],
+    text_rows: list[str],
+    rows: list[str],
+    below: Mapping[str, bool],
+    first: bool,
+) -> None:
+    """One column of a band: its lines of text, then its pictures. first: also the names of the rows, to its left."""
+    left, y = corner
+    middle, names = left + TILE / 2, {"color": NOTE, "ha": "right"}
+    for name in text_rows:
+        text, colour = one.texts.get(name, ("", PLAIN))
+        words.append((middle, y + LINE / 2, shortened(text), {"ha": "center", "color": colour}))
+        if first:
+            words.append((LEFT - GAP, y + LINE / 2, name, names))
+        y += LINE
+    for name in rows:
+        if first:
+            words.append((LEFT - GAP, y + TILE / 2, "" if name == "image" else name, names))
+        if name in one.pictures:
+            picture, line, framed = one.pictures[name]
+            if framed:
+                canvas[:, y - 3 : y + TILE + 3, left - 3 : left + TILE + 3] = torch.tensor([0.8, 0.0, 0.0])[:, None, None]
+            put(canvas, picture, (left, y), (TILE, TILE))
+            words.append((middle, y + TILE + GAP / 2 + LINE / 2 - 2, line, {"ha": "center", "color": WRONG if framed else NOTE}))
+        y += TILE + GAP + LINE * below[name]
+
+
+def put(canvas: Tensor, picture: Tensor, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    """A picture at (left, top), fitted into (width, height): pixels repeated where it is small, averaged where it is large."""
+    from torch.nn.functional import interpolate
+
+    width, height = size
+    picture = picture.nan_to_num(0.0).clamp(0, 1)
+    ratio = min(width / picture.shape[2], height / picture.shape[1])
+    shape = (max(1, round(picture.shape[1] * ratio)), max(1, round(picture.shape[2] * ratio)))
+    fitted = interpolate(picture[None], shape, mode="nearest-exact" if ratio >= 1 else "area")[0]
+    left, top = corner[0] + (width - shape[1]) // 2, corner[1] + (height - shape[0]) // 2
+    canvas[:, top : top + shape[0], left : left + shape[1]] = fitted
+
+
+def ramp(kind: str) -> Tensor:
+    """The colours of a key, from left to right: [3,H,W] as wide as the key."""
+    steps = torch.linspace(-1 if kind == "map" else 0, 1, LEFT - 3 * GAP).expand(LINE - 5, -1)
+    if kind != "map":
+        return steps.expand(3, -1, -1)
+    return overlays(torch.full((1, 3, *steps.shape), 0.75), steps[None])[0]
+
+
+def explained(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]:
+    """What the colours mean, a line each, with the colours beside it ("map", "change" or "")."""
+    out = []
+    if "attribution" in keys:
+        out.append(("attribution: red speaks for the explained class, blue against it, gray for neither", "map"))
+        out.append(("each map has its own scale: full colour is the number below it (all positive: from its smallest value)", ""))
+    if full := keys.get("difference"):
+        out.append((f"difference = counterfactual − image, one scale for all: black −{full}, gray 0, white +{full}", "change"))
+    if any(name.startswith("perturbed") for name in rows):
+        out.append(("perturbed: what the classifier is asked instead of the image", ""))
+    return out
+
+
+def shorten_names(shown: list[Shown]) -> None:
+    """Long image names lose the folders and words that all of them begin with."""
+    names = [one.texts["image"][0] for one in shown]
+    common = os.path.commonprefix(names)
+    cut = max(common.rfind(separator) for separator in "/-_ ") + 1
+    if max(map(len, names)) > MOST and len(names) > 1:
+        for one in shown:
+            one.texts["image"] = (one.texts["image"][0][cut:], one.texts["image"][1])
+
+
+def shortened(text: str, most: int = MOST) -> str:
+    """As much of a text as stands above a picture: its end, which tells files apart."""
+    return text if len(text) <= most else "…" + text[-(most - 1) :]
+
+
