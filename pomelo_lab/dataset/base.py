@@ -55,11 +55,15 @@ class Dataset(Component, ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """A short text that changes when the pixels or labels change (never a path)."""
+        """A short text that changes when the pixels or labels change: it follows the contents of files, never paths, sizes or times."""
 
     def image_digest(self) -> str:
         """A short text that changes when the images or their order change, the same for all values of `label_arguments`: what of images alone is
         stored under it serves every label."""
+        return self.digest()
+
+    def attribute_digest(self) -> str:
+        """The same that changes with the attributes too: what networks of all attributes learn from."""
         return self.digest()
 
     @classmethod

@@ -30,6 +30,7 @@ from pomelo_lab.dataset.celeba_files import (
     read_mapping,
     read_partition,
 )
+from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.image_file import checked, first_existing, missing_file, read_image, read_mask, to_unit
 from pomelo_lab.types import Batch
 
@@ -38,7 +39,6 @@ HAIR_COLOR = "hair_color"
 HAIR_LABELS = frozenset({HAIR_COLOR, *HAIR.values(), "Bangs", "Receding_Hairline", "Straight_Hair", "Wavy_Hair"})
 PARTS = ("hair", "skin", "eyes", "brows", "mouth", "nose", "glasses", "neck", "clothes", "background", "hat", "earrings")
 ALIGNED_WIDTH = 178  # pixels of an aligned image
-N_SIZED = 1000  # images whose byte counts enter the digest
 
 
 @dataclass(kw_only=True)
@@ -180,22 +180,27 @@ class CelebA(Dataset):
         return self._attribute[self._kept[torch.tensor(checked(indices, len(self)), dtype=torch.long)]]
 
     def digest(self) -> str:
-        """From names, labels and attributes of this split and the byte counts of up to 1000 evenly spaced images (all hair masks)."""
+        """From names, labels and attributes of this split and the contents of its images and masks."""
         return self._digest(self._label.numpy().tobytes() + np.packbits(self._attribute.numpy()).tobytes())
 
+    def attribute_digest(self) -> str:
+        """The same without labels."""
+        return self._digest(np.packbits(self._attribute.numpy()).tobytes())
+
     def image_digest(self) -> str:
-        """The same without labels and attributes."""
+        """Without labels and attributes."""
         return self._digest(b"")
 
     def _digest(self, told: bytes) -> str:
         total = hashlib.sha256("\0".join(self._names).encode())
         total.update(told)
-        for name in self._names[:: -(-len(self._names) // N_SIZED)]:
-            total.update(f"{byte_count(self._images / f'{name}.jpg')}\n".encode())
-        if self.masked_only:
-            for name in self._names:
-                total.update(f"{byte_count(mask_file(self._masks_folder, name, 'hair'))}\n".encode())
+        total.update(self._contents.digest().encode())
         return total.hexdigest()[:16]
+
+    @functools.cached_property
+    def _contents(self) -> Contents:
+        masks = [str(mask_file(self._masks_folder, name, part)) for name in self._names for part in PART_OF_FILE] if self.masked_only else []
+        return Contents([*(f"{self._images}/{name}.jpg" for name in self._names), *masks])
 
     def _listed(self, partition: Mapping[str, int]) -> tuple[Path, list[str], list[str]]:
         """The folder of images, the stems of this split in order, and the CelebA file name of each."""
@@ -255,11 +260,6 @@ def labels(attributes: Tensor, label: str) -> tuple[Tensor, Tensor]:
 def mask_file(folder: Path, name: str, part: str) -> Path:
     """CelebAMask-HQ keeps 2000 images per folder and five digits in the name: 3/06012_hair.png."""
     return folder / str(int(name) // (30000 // MASK_FOLDERS)) / f"{int(name):05d}_{part}.png"
-
-
-def byte_count(path: Path) -> int:
-    """Size of a file, -1 when there is none."""
-    return path.stat().st_size if path.exists() else -1
 
 
 @functools.lru_cache(maxsize=8)

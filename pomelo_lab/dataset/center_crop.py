@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from abc import abstractmethod
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Count, LocalPath
 from pomelo_lab.dataset.base import Dataset, Split
-from pomelo_lab.dataset.celeba import N_SIZED, byte_count
+from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, open_mask, open_sized, to_unit
 from pomelo_lab.types import Batch
 
@@ -154,7 +155,7 @@ class CroppedFiles(Dataset):
         return self._label[checked(indices, len(self))]
 
     def digest(self) -> str:
-        """From the image ids and labels of this split and the byte counts of up to 1000 evenly spaced files."""
+        """From the image ids and labels of this split and the contents of its files."""
         return self._digest(self._label.numpy().tobytes())
 
     def image_digest(self) -> str:
@@ -164,13 +165,12 @@ class CroppedFiles(Dataset):
     def _digest(self, told: bytes) -> str:
         total = hashlib.sha256("\0".join(map(self._image_id, self._files)).encode())
         total.update(told)
-        for row in self._sized():
-            total.update(f"{byte_count(self._folder / self._files[row])}\n".encode())
+        total.update(self._contents.digest().encode())
         return total.hexdigest()[:16]
 
-    def _sized(self) -> range:
-        """Rows whose files the digest looks at."""
-        return range(0, len(self), -(-len(self) // N_SIZED))
+    @functools.cached_property
+    def _contents(self) -> Contents:
+        return Contents([f"{self._folder}/{file}" for file in self._files])
 
     def _read(self, rows: Sequence[int]) -> tuple[Batch, list[Crop], list[tuple[int, int]]]:
         """The images; where they were cut, and the (width, height) of their files."""

@@ -128,6 +128,11 @@ class CheXpert(CroppedFiles):
         attributes = np.packbits(self._attribute.numpy()).tobytes()
         return hashlib.sha256(super().digest().encode() + attributes).hexdigest()[:16]
 
+    def attribute_digest(self) -> str:
+        """The same without labels."""
+        attributes = np.packbits(self._attribute.numpy()).tobytes()
+        return hashlib.sha256(self.image_digest().encode() + attributes).hexdigest()[:16]
+
 
 def read_list(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Files below the folder of the list; frontal or lateral [n]; int8 [n,14]: 1 present, 0 absent, -1 uncertain. Read once per file state.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Count
 from pomelo_lab.dataset.center_crop import Crop, CroppedFiles, Listing, images_in, stem
+from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.image_file import checked, missing_file, open_image
 from pomelo_lab.types import Batch
 
@@ -73,6 +76,14 @@ class FSS1000(CroppedFiles):
 
     def unmasked(self, indices: Sequence[int]) -> Batch:
         return self._read(checked(indices, len(self)))[0]
+
+    def digest(self) -> str:
+        """As for any of its kind, and from the contents of the masks."""
+        return hashlib.sha256(f"{super().digest()} {self._masks.digest()}".encode()).hexdigest()[:16]
+
+    @functools.cached_property
+    def _masks(self) -> Contents:
+        return Contents([str((self._folder / file).with_suffix(".png")) for file in self._files])
 
     def _mask(self, path: Path, crop: Crop, size: tuple[int, int]) -> Tensor:
         from PIL.Image import Resampling

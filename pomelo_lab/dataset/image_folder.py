@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Count, Later, LocalPath, Natural, Range
 from pomelo_lab.dataset.base import Dataset, Split
+from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.folders import class_folders, images_below, mask_files, name_unpaired, split_folders, subfolders
 from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, missing_file, read_image, read_mask, to_unit, warn_once
 from pomelo_lab.types import Batch
@@ -129,17 +131,17 @@ class ImageFolder(Dataset):
         return self._attribute[checked(indices, len(self))]
 
     def digest(self) -> str:
-        """From the sorted paths below root and sizes in bytes of this split's images and masks, the class names and the csv."""
-        total = hashlib.sha256("\0".join(self.class_names).encode())
-        for file in self._files:
-            total.update(f"{file}\0{(self._folder / file).stat().st_size}\n".encode())
-            for part in self.part_names:
-                path = self._mask_path(part, file)
-                if path.exists():
-                    total.update(f"{part}\0{path.stat().st_size}\n".encode())
+        """From the sorted paths below root and the contents of this split's images and masks, the class and part names and the csv."""
+        names = "\n".join("\0".join(given) for given in (self.class_names, self._files, self.part_names))
+        total = hashlib.sha256(names.encode(errors="surrogateescape") + self._contents.digest().encode())
         if self.attributes:
             total.update((self._folder / self.attributes).read_bytes())
         return total.hexdigest()[:16]
+
+    @functools.cached_property
+    def _contents(self) -> Contents:
+        masks = [str(self._mask_path(part, file)) for part in self.part_names for file in self._files]
+        return Contents([*(f"{self._folder}/{file}" for file in self._files), *masks])
 
     def _classes(self) -> tuple[str, ...]:
         if self._has_split_folders and self.split not in self._split_folders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Later, OptionalPath
 from pomelo_lab.dataset.center_crop import CroppedFiles, Listing, half, images_in, inside, read_cropped_mask, stem
+from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.image_file import checked, first_existing, missing_file
 from pomelo_lab.dataset.imagenet_files import (
     BOX_LAYOUT,
@@ -97,16 +99,15 @@ class ImageNet(CroppedFiles):
         """As for any of its kind; the annotation and mask files of the same images, where boxes and masks are provided."""
         if not self.boxes and self.masks is None:
             return super().digest()
-        total = hashlib.sha256(super().digest().encode())
-        if self.boxes:
-            for path in (self._box_file(self._files[row]) for row in self._sized()):
-                total.update(path.read_bytes() if path else b"none")
-        if self.masks == "boxes":
-            total.update(b"masks of boxes")
-        elif self.masks is not None:
-            for path in (self._mask_file(self._files[row]) for row in self._sized()):
-                total.update(b"masks" + (path.read_bytes() if path else b"none"))
-        return total.hexdigest()[:16]
+        given = f"boxes={self.boxes} masks={self.masks if self.masks in (None, 'boxes') else 'files'} {self._beside.digest()}"
+        return hashlib.sha256(f"{super().digest()} {given}".encode()).hexdigest()[:16]
+
+    @functools.cached_property
+    def _beside(self) -> Contents:
+        """The annotation and mask files."""
+        boxes = [self._box_file(file) for file in self._files] if self.boxes else []
+        masks = [self._mask_file(file) for file in self._files] if self.masks not in (None, "boxes") else []
+        return Contents([str(path or "") for path in (*boxes, *masks)])
 
     def _image_id(self, file: str) -> str:
         return f"imagenet-{stem(file)}"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from pathlib import Path
+
 import torch
 
 from pomelo_lab.dataset.base import Dataset
@@ -48,3 +52,35 @@ def check_contract(dataset: Dataset, again: Dataset) -> None:
     assert every.label.max() < max(dataset.num_classes, 1)
     assert len(dataset.batch([]).image) == 0
     assert dataset.at(dataset.split) is dataset
+    check_contents(again)
+
+
+_opened: list[str] | None = None
+
+
+def _listen(event: str, given: tuple) -> None:
+    if event == "open" and _opened is not None and isinstance(given[0], str):
+        _opened.append(given[0])
+
+
+sys.addaudithook(_listen)
+
+
+def check_contents(dataset: Dataset) -> None:
+    """A byte of any file that images and masks are read from is in the digest, at the same size."""
+    global _opened
+    _opened = []
+    try:
+        dataset.batch(range(min(len(dataset), 4)))
+    finally:
+        files, _opened = sorted({Path(path).resolve() for path in _opened}), None
+    roots = [Path(value).resolve() for name, value in vars(dataset).items() if "root" in name and value and Path(str(value)).is_dir()]
+    read = [path for path in files if any(path.is_relative_to(root) for root in roots)]
+    assert bool(read) == bool(roots) or not hasattr(dataset, "_contents")
+    before = dataset.digest()
+    for path in read:
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert dataclasses.replace(dataset).digest() != before, path
+        path.write_bytes(data)
+    assert dataclasses.replace(dataset).digest() == before

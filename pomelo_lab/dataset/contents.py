@@ -1,0 +1,134 @@
+"""What files hold, as one digest: hashed once, remembered until a file changes."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from pomelo_lab.files import write_text
+
+log = logging.getLogger(__name__)
+
+WHOLE_GB = 32.0  # of larger sets the contents of some files count, and the sizes of all
+SOME = 10_000  # these: the first of the fixed order, which jobs take their images from
+SETTLED_S = 2.0  # a file that changed later than this may change again within one tick of its clock: not remembered
+THREADS = 8  # reading waits for the disk, and hashing releases Python's lock
+
+
+class Contents:
+    """The contents of many files in their order, wherever they lie.
+
+    A digest is remembered in the user's cache folder (or in the folder POMELO_CACHE) under the paths, sizes and times (mtime and ctime) of the files. The memory is no source
+    of truth: without it the files are hashed again.
+
+    Args: paths: of the files; one that does not exist counts as absent.
+    Cost: reads every file once, with a line of log every few seconds, then asks for size and times only. Sets over 32 GB: the first 10,000 files
+        of the data set's fixed order are read, of the others the size counts.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+        self._digest, self._until = "", -1.0
+
+    def digest(self) -> str:
+        """32 hex characters. A set of so many files that looking at them takes time is not looked at all the time."""
+        start = time.monotonic()
+        if start < self._until:
+            return self._digest
+        stamps = list(many(stamp, self.paths))
+        took = time.monotonic() - start
+        self._digest = recalled(self.paths, stamps) or self._hashed(stamps)
+        self._until = time.monotonic() + 20 * took if took > 0.1 else -1.0
+        return self._digest
+
+    def _hashed(self, stamps: Sequence[tuple[int, int, int]]) -> str:
+        sizes = [size for size, _, _ in stamps]
+        n, total = len(sizes), sum(size for size in sizes if size > 0)
+        rows: Sequence[int] = range(n)
+        if total > WHOLE_GB * 1e9:
+            rows = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SOME].sort().values.tolist()  # as Dataset.order
+            log.info("%d files of %.0f GB: the contents of %d count, and the sizes of all", n, total / 1e9, len(rows))
+        told = told_sometimes(many(hashed, [self.paths[row] for row in rows]), [max(sizes[row], 0) for row in rows])
+        found = hashlib.blake2b(digest_size=16)
+        for row, content in zip(rows, told, strict=True):
+            found.update(f"{row}:".encode() + content)
+        found.update(repr(sizes).encode())
+        if time.time_ns() - max((max(times) for _, *times in stamps), default=0) > SETTLED_S * 1e9:
+            remember(self.paths, stamps, found.hexdigest())
+        return found.hexdigest()
+
+
+def stamp(path: str) -> tuple[int, int, int]:
+    """(bytes, mtime_ns, ctime_ns); (-1, 0, 0) for a file that does not exist."""
+    try:
+        state = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return -1, 0, 0
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def hashed(path: str) -> bytes:
+    """Digest of a file's bytes, b"" for a file that does not exist."""
+    found = hashlib.blake2b(digest_size=16)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                found.update(chunk)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    return found.digest()
+
+
+def many(function, paths: Sequence[str]) -> Iterator:
+    """function(path) of each path, in order."""
+    if len(paths) < 64:
+        yield from map(function, paths)
+        return
+    with ThreadPoolExecutor(THREADS) as pool:
+        for part in pool.map(lambda start: [function(path) for path in paths[start : start + 256]], range(0, len(paths), 256)):
+            yield from part
+
+
+def told_sometimes(digests: Iterable[bytes], sizes: Sequence[int]) -> Iterator[bytes]:
+    """The same digests, with a line of log after 3 s and then every 10 s."""
+    start, said, total = time.monotonic(), time.monotonic() - 7, max(sum(sizes), 1)
+    for content, done in zip(digests, itertools.accumulate(sizes), strict=True):
+        yield content
+        if (now := time.monotonic()) - said > 10:
+            said = now
+            left = (now - start) * (total / max(done, 1) - 1)
+            log.info("hashing the files of the data set, once: %.1f of %.1f GB, about %.0f s left", done / 1e9, total / 1e9, left)
+
+
+def memory(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> Path:
+    """Where the digest of files in this state is remembered."""
+    found = hashlib.blake2b(digest_size=16)
+    for path, state in zip(paths, stamps, strict=True):
+        found.update(f"{os.path.abspath(path)}\0{state}\n".encode(errors="surrogateescape"))
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.environ.get("POMELO_CACHE") or Path(cache, "pomelo_lab"), "contents", found.hexdigest())
+
+
+def recalled(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> str:
+    """The digest that is remembered, "" when there is none or what is there was damaged."""
+    try:
+        digest, _, check = memory(paths, stamps).read_text().partition(" ")
+    except (OSError, ValueError):
+        return ""
+    return digest if hashlib.blake2b(digest.encode(), digest_size=16).hexdigest() == check else ""
+
+
+def remember(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]], digest: str) -> None:
+    """For the next process. A cache folder that cannot be written costs time, nothing else."""
+    try:
+        write_text(memory(paths, stamps), f"{digest} {hashlib.blake2b(digest.encode(), digest_size=16).hexdigest()}")
+    except OSError as error:
+        log.debug("%s", error)
