@@ -115,11 +115,13 @@ def train_component(
 
     from pomelo_lab.config.fingerprint import canonical, digest
     from pomelo_lab.devices import launch
-    from pomelo_lab.weights import CARD, FILE, training_data, trains, whole
+    from pomelo_lab.weights import CARD, FILE, reads_files, training_data, training_digest, trains, whole
 
     node, dataset_node = whole(node), training_data(node, dataset_node)
     recipe_node = recipe_node or own_recipe(node)
     science = {"trains": trains(node, dataset_node), "recipe": canonical(recipe_node), "seed": seed}
+    if reads_files(dataset_node):  # of built-in data the settings say all
+        science["data"] = training_digest(node, dataset_node)
     name = f"{short_name(node)}_{short_name(dataset_node)}"
     folder = Path(outputs) / "weights" / f"{name}-{digest(science)}"
     path, card, last = folder / FILE, folder / CARD, folder / "last.ckpt"
@@ -148,7 +150,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     """Build, fit, save: one process of `world`."""
     from pomelo_lab.config.build import build
     from pomelo_lab.devices import pick_device
-    from pomelo_lab.weights import save
+    from pomelo_lab.weights import save, training_digest
 
     task, start, place = config["task"], time.monotonic(), pick_device(device)
     node, about, path = task["node"], task["about"], Path(task["path"])
@@ -173,7 +175,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
         "component": dict(node),
         "dataset": dict(task["dataset"]),
         "recipe": dict(task["recipe"]),
-        "dataset_digest": training.digest(),
+        "dataset_digest": training_digest(node, task["dataset"]),
         "n_train": feed.n,
         "steps": module.last_step,
         "scores": module.report,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest, file_digest
-from pomelo_lab.config.signature import defaults, locate, role_of
+from pomelo_lab.config.signature import defaults, hints, is_local, locate, role_of
 from pomelo_lab.files import write_bytes, write_text
 
 log = logging.getLogger(__name__)
@@ -24,12 +25,49 @@ FILE, CARD = "weights.safetensors", "card.json"
 
 
 def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
-    """Digest of what weights are for: the component without its weights and arithmetic, and the data set as its training sees it."""
+    """Digest of what weights are for: the component without its weights and arithmetic, and the settings of the data set as its training sees
+    it. What the images are, `training_digest` says."""
     dataset_node = training_data(component_node, dataset_node)
     drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")  # the shape follows from the data
+    n = component_node.get("num_classes") if learns_labels(component_node) else None
+    if n is not None and n == known_classes(dataset_node):
+        component_node = {**component_node, "num_classes": None}  # a restated default is the same network
     component = canonical(whole(component_node), drop)
     unseen = () if learns_labels(component_node) else locate(dataset_node["_target_"]).label_arguments(dataset_node)
     return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))})
+
+
+def training_digest(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
+    """A text that changes with what the training sees: the images of the train split; their labels and attributes where it looks at them."""
+    training = training_images(json.dumps(training_data(component_node, dataset_node), sort_keys=True))
+    if learns_labels(component_node):
+        return training.digest()
+    return training.attribute_digest() if whole(component_node).get("output") == "sigmoid" else training.image_digest()
+
+
+@functools.lru_cache(maxsize=8)
+def training_images(dataset_node: str) -> Any:
+    """The train split of a data set, given as JSON: lists of large ones take seconds to read."""
+    from pomelo_lab.config.build import build
+
+    return build(json.loads(dataset_node)).at("train")
+
+
+def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
+    """Number of classes of a data set; None where it cannot be read."""
+    target = locate(dataset_node["_target_"])
+    if (names := target.classes({**defaults(target), **dataset_node})) is not None:
+        return len(names)
+    try:
+        return training_images(json.dumps(dict(dataset_node), sort_keys=True)).num_classes
+    except (OSError, ValueError):
+        return None
+
+
+def reads_files(dataset_node: Mapping[str, Any]) -> bool:
+    """Whether images come from files of the user's: then the digest of the images says which, else the arguments do."""
+    target = locate(dataset_node["_target_"])
+    return any(map(is_local, hints(target).values())) or not target.__module__.startswith("pomelo_lab.")
 
 
 def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,13 +98,24 @@ def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:
 def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
     """The file that `weights: auto` stands for: shipped in the zoo, else trained earlier below `outputs`, else None.
 
+    Weights of the same network on data of the same settings that hold other images are named in the log and not used.
+
     Raises: ValueError when several trainings (other recipes or seeds) fit: the user then names one.
     """
-    wanted = trains(component_node, dataset_node)
-    for path, card in cards(ZOO, "*.json"):
-        if trained_for(card) == wanted:
-            return path
-    found = [path for path, card in cards(Path(outputs) / "weights", f"*/{CARD}") if trained_for(card) == wanted]
+    wanted, fits = trains(component_node, dataset_node), []
+    for folder, pattern in ((ZOO, "*.json"), (Path(outputs) / "weights", f"*/{CARD}")):
+        fits += [(path, card) for path, card in cards(folder, pattern) if trained_for(card) == wanted]
+        if fits and folder == ZOO:
+            break
+    if not fits:
+        return None
+    seen = training_digest(component_node, dataset_node)
+    found = [path for path, card in fits if card.get("dataset_digest", "" if reads_files(dataset_node) else seen) == seen]
+    if not found:
+        for path, _ in fits:
+            say_once(f"{path} was trained on other images than the train split of this data set holds now: not used")
+    if found and found[0].parent == ZOO:
+        return found[0]
     if len(found) > 1:
         listed = "".join(f"\n  weights={path}" for path in found)
         role = role_of(locate(component_node["_target_"]))
@@ -84,6 +133,12 @@ def shipped(text: str) -> Path:
         known = sorted(p.stem for p in ZOO.glob("*.safetensors"))
         raise ValueError(f"weights={text}: nothing of that name is shipped{did_you_mean(name, known)}; there are {', '.join(known)}")
     return path
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """A line of log for this process: a plan and a table ask for the same weights many times."""
+    log.warning("%s", text)
 
 
 def trained_for(card: Mapping[str, Any]) -> str | None:

@@ -74,6 +74,49 @@ def test_auto_finds_what_was_trained_for_the_same_thing(tmp_path):
         weights.resolve(NODE, DATA, tmp_path)
 
 
+def pictures(root, seed):
+    """An image folder with uncompressed images of one size."""
+    import numpy as np
+    from PIL import Image
+
+    for split in ("train", "val", "test"):
+        for name in "ab":
+            (root / split / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng((seed, ord(name))).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / split / name / "0.bmp")
+    return {"_target_": "pomelo_lab.dataset.image_folder.ImageFolder", "root": str(root), "size_px": 16, "split": "test"}
+
+
+def test_weights_belong_to_the_images_that_they_were_trained_on(tmp_path, caplog):
+    cats, birds = pictures(tmp_path / "cats", 1), pictures(tmp_path / "birds", 2)
+    path = tmp_path / "weights" / "residual_image_folder-1" / weights.FILE
+    about = {"component": NODE, "dataset": cats, "dataset_digest": weights.training_digest(NODE, cats)}
+    weights.save(small(num_classes=2).network, path, about)
+    assert weights.resolve(NODE, cats, tmp_path) == path and not caplog.text
+    assert weights.resolve(NODE, birds, tmp_path) is None and f"{path} was trained on other images" in caplog.text
+    assert weights.resolve(NODE, pictures(tmp_path / "moved", 1), tmp_path) == path
+    pictures(tmp_path / "cats", 2)
+    assert weights.resolve(NODE, cats, tmp_path) is None
+    pictures(tmp_path / "cats", 1)
+    assert weights.resolve(NODE, cats, tmp_path) == path
+
+
+def test_a_restated_number_of_classes_is_the_same_network(tmp_path):
+    for data, n in ((DATA, 10), (pictures(tmp_path / "own", 1), 2)):
+        assert weights.trains({**NODE, "num_classes": n}, data) == weights.trains(NODE, data) == weights.trains({**NODE, "num_classes": None}, data)
+        assert weights.trains({**NODE, "num_classes": n + 1}, data) != weights.trains(NODE, data)
+
+
+def test_shipped_weights_are_those_of_the_built_in_data_restated_or_not(tmp_path):
+    portraits, residual = ({"_target_": f"pomelo_lab.{name}"} for name in ("dataset.portraits.Portraits", "classifier.residual.ResidualClassifier"))
+    for restated in ({}, {"num_classes": 5}):
+        found = weights.resolve({**residual, **restated, "weights": "auto"}, {**portraits, "size_px": 64}, tmp_path)
+        assert found == weights.ZOO / "portraits_residual.safetensors"
+    for card in weights.ZOO.glob("*.json"):
+        told = json.loads(card.read_text())
+        assert weights.resolve({**told["component"], "weights": "auto"}, told["dataset"], tmp_path) == card.with_suffix(".safetensors")
+
+
 def test_trained_on_changes_the_data_and_nothing_else(tmp_path):
     biased = {**DATA, "size_px": 16, "spurious": {"attribute": "Smiling", "rate": 0.95}}
     judge = {**NODE, "trained_on": {"spurious": {"rate": 0.5}}}
