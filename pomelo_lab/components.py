@@ -115,7 +115,8 @@ class Components:
         node = self.config[role] if node is None else node
         place = node.get("weights")  # a file may be overwritten while the process lives
         weights = file_digest(place) if place and Path(place).exists() else None
-        key = digest({"node": node, "weights": weights, "supplied": supplied, "device": str(self.device)})
+        source = getattr(locate(node["_target_"]), "source", None)  # the code of a user's function may be edited, too
+        key = digest({"node": node, "weights": weights, "source": source and source(node), "supplied": supplied, "device": str(self.device)})
         if key not in _alive:
             _alive[key] = build(node, **supplied)
         return _alive[key]

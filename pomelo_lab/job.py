@@ -50,16 +50,30 @@ class Job(Selection):
     def whole(self) -> Job:
         return Job({**self.config, "images": "all", "n_images": len(self.dataset)}, self.store, self.device)
 
-    def refresh(self) -> None:
-        """Remove the job's own explanations and scores, so that they are computed anew (`force=true`).
+    def refresh(self, anew: set[tuple[str, str]], scores: bool = True) -> None:
+        """Remove all that the job's numbers rest on but trained weights and parts of statistics, so that it is computed anew (`force=true`).
 
-        Perturbations, references and predictions that other jobs share are kept: they are determined by their
-        fingerprints all the same.
+        Nothing old is mixed with what is new, whatever a fingerprint cannot see: another library, another machine, a service.
+
+        Args:
+            anew: what this command has removed already, for the other jobs of its grid, which share it.
+            scores: False for jobs whose explanations alone are asked for.
         """
+        stages = {"clean": [(self.whole if self.chooses else self).clean_science, self.clean_science]}
+        if self.perturbs:
+            stages |= {"perturbation": [self.perturbation_science], "prediction": [self.prediction_science]}
         if self.explains:
-            self.store.drop("explanation", digest(self.made_explanation_science))
-        for name in self.metrics:
-            self.store.drop("metric", digest(self.metric_science(name)))
+            stages["explanation"] = [self.made_explanation_science]
+            stages["reference"] = [self.fit_science] if self.explainer.fitted else []
+        for name, metric in self.metrics.items() if scores else ():
+            stages.setdefault("metric", []).append(self.metric_science(name))
+            if metric.fits:
+                stages.setdefault("reference", []).append(self.reference_science(name))
+            for sibling in self.siblings(metric):
+                sibling.refresh(anew, scores=False)
+        for artefact in {(kind, digest(science)) for kind, sciences in stages.items() for science in sciences} - anew:
+            self.store.drop(*artefact)
+            anew.add(artefact)
 
     def forget(self) -> None:
         """Drop what is held in memory for the group at hand."""

@@ -19,6 +19,7 @@ from pomelo_lab.config.schema import register
 from pomelo_lab.results.callback import SKIPPED, after_failure, nothing_built, search_path
 
 register()
+_anew: set[tuple[str, str]] = set()  # by this command
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="run")
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> str | None:
         print(f"left out: metrics.{name}: {reason}", file=sys.stderr)
     try:
         brief = HydraConfig.get().mode == RunMode.MULTIRUN
-        run({**config, "choices": choices, "search_path": search_path(HydraConfig.get())}, brief)
+        run({**config, "choices": choices, "search_path": search_path(HydraConfig.get())}, brief, _anew)
     except (ValueError, OSError) as error:  # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
         raise ConfigError(f"{error}") from error
     return None
@@ -51,10 +52,12 @@ def cell_name(lacking: Mapping[str, str], choices: Mapping[str, str]) -> str:
     return " ".join(f"{role}={choices[role]}" for role in roles)
 
 
-def run(config: dict[str, Any], brief: bool = False) -> Path | None:
+def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] | None = None) -> Path | None:
     """One checked job from its config to its score folder; also for use without Hydra.
 
-    Args: brief: print no table of scores, for the jobs of a grid, which ends in one.
+    Args:
+        brief: print no table of scores, for the jobs of a grid, which ends in one.
+        anew: what the jobs of a grid share and have computed anew so far, for `force=true`.
     Returns: the score folder, or None for a dry run.
     """
     from pomelo_lab import tracking
@@ -82,6 +85,8 @@ def run(config: dict[str, Any], brief: bool = False) -> Path | None:
             print("already done: force=true computes it again")
             print_report(scores.folder, brief)
             return scores.folder
+        if config["force"]:
+            job.refresh(set() if anew is None else anew)
         with scores.recorded(), tracking.session(config, scores) as tracker:
             # 4. perturb, explain and score, group by group, on one device or several
             launch(config, work)

@@ -70,6 +70,80 @@ def test_finished_work_is_skipped_unless_forced(tmp_path, capsys):
     assert files(tmp_path) != before and scores(folder) == first
 
 
+FUNCTION = """
+import pathlib, torch
+def predict(images):
+    channel = int((pathlib.Path(__file__).parent / "channel").read_text())
+    bright = torch.sigmoid((images[:, channel].mean((1, 2)) - 0.5) * 40)
+    return torch.stack([bright, 1 - bright], 1)
+"""
+
+
+def folder_of_the_user(root, seed):
+    """Uncompressed images, all of one size, in two classes; a service that answers by one colour."""
+    import numpy as np
+    from PIL import Image
+
+    for number, name in enumerate("ab"):
+        (root / "data" / "test" / name).mkdir(parents=True, exist_ok=True)
+        for k in range(3):
+            pixels = np.random.default_rng((seed, number, k)).integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+            Image.fromarray(pixels).save(root / "data" / "test" / name / f"{k}.bmp")
+    (root / "own.py").write_text(FUNCTION)
+    (root / "channel").write_text("0")
+    data = ("dataset=image_folder", f"dataset.root={root / 'data'}", "dataset.size_px=16")
+    return (*data, "classifier=callable", f"classifier.function={root / 'own.py'}:predict", "~classifier.weights", "classifier.num_classes=2")
+
+
+def own(outputs, *overrides):
+    """The tiny job without what belongs to digits and trained networks."""
+    from tests import running
+
+    tiny = [text for text in running.TINY if not text.startswith(("dataset", "classifier"))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "TINY", tuple(tiny))
+        return config(outputs, *[text for text in overrides if text[0] != "~"])
+
+
+def test_other_images_of_the_same_names_and_sizes_are_another_job(tmp_path, capsys):
+    first = run(own(tmp_path / "o", *folder_of_the_user(tmp_path, 1)))
+    given = folder_of_the_user(tmp_path, 2)
+    second = run(own(tmp_path / "o", *given))
+    assert "already done" not in capsys.readouterr().out and first != second
+    assert scores(second) == scores(run(own(tmp_path / "fresh", *given))) != scores(first)
+    assert run(own(tmp_path / "o", *folder_of_the_user(tmp_path, 1))) == first and "already done" in capsys.readouterr().out
+
+
+def test_an_edited_function_is_another_job(tmp_path):
+    given = folder_of_the_user(tmp_path, 1)
+    first = run(own(tmp_path / "o", *given))
+    (tmp_path / "own.py").write_text(FUNCTION.replace("[bright, 1 - bright]", "[1 - bright, bright]"))
+    second = run(own(tmp_path / "o", *given))
+    assert first != second and scores(first)["target"] == [1 - target for target in scores(second)["target"]]
+
+
+@pytest.mark.parametrize("metrics", ["fidelity", "lime_report"])
+def test_forced_work_mixes_nothing_old_with_what_is_new(tmp_path, metrics):
+    """A service whose answers change is seen by no fingerprint."""
+    given = (*folder_of_the_user(tmp_path, 1), f"metrics={metrics}")
+    folder = run(own(tmp_path / "o", *given))
+    before = scores(folder)
+    (tmp_path / "channel").write_text("1")
+    run(own(tmp_path / "o", *given, "force=true"))
+    assert scores(folder) == scores(run(own(tmp_path / "fresh", *given))) != before
+
+
+def test_a_forced_grid_computes_what_its_jobs_share_once(tmp_path):
+    grid = [config(tmp_path, f"explainer.alpha={alpha}", "force=true") for alpha in (1, 2)]
+    anew: set = set()
+    run(grid[0], anew=anew)
+    shared = {name: time for name, time in files(tmp_path).items() if name.startswith(("clean", "perturbation", "prediction"))}
+    run(grid[1], anew=anew)
+    assert {name: files(tmp_path)[name] for name in shared} == shared
+    run(grid[1])
+    assert not set(shared.items()) & set(files(tmp_path).items())
+
+
 def test_an_interrupted_job_continues_with_the_same_numbers(tmp_path, monkeypatch):
     whole = scores(run(config(tmp_path / "whole", "n_images=20")))
     written = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import Classifier
-from pomelo_lab.config.fingerprint import digest, file_digest
+from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
+from pomelo_lab.config.source import code_digest
 
 
 @dataclass(kw_only=True)
@@ -29,7 +30,8 @@ class CallableClassifier(Classifier):
         num_classes: columns of the answer; None = the job fills in the number of classes of the data set.
         images: what the function receives. tensor = float32 [M,C,H,W] in [0,1]; numpy = the same as array [M,H,W,C]; numpy_uint8 = uint8
             array [M,H,W,C] in 0..255, as `lime` users have it.
-        version: raise it when the answers change: stored results are addressed by it (and by the code when `function` names a file).
+        version: stored results are addressed by it, and by the code: the source of the module or file and of the user's modules that it imports.
+            Change it when the answers change otherwise (other weights, another service).
     Shapes: the function answers [M,num_classes], a tensor, an array or lists; rows should sum to 1.
     Raises: ValueError when the function cannot be found, or answers another shape; a warning, once, when rows do not sum to 1.
     """
@@ -37,15 +39,22 @@ class CallableClassifier(Classifier):
     function: str
     num_classes: Count | None = None
     images: Literal["tensor", "numpy", "numpy_uint8"] = "tensor"
-    version: str = "1"
+    version: str | int | float = "1"
     _call: Callable[[Any], Any] = field(init=False, repr=False, compare=False)
+    _code: str = field(init=False, repr=False, compare=False)
     _warned: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_classes is None:
             raise ValueError("classifier.num_classes is missing: the job fills it from the data set, Python users pass it")
-        self._call = found_function(self.function)
+        self._call, self._code = found_function(self.function), self.source(vars(self))
+
+    @classmethod
+    def source(cls, given: Mapping[str, Any]) -> str:
+        """What the function's code is now."""
+        found_function(given["function"])
+        return code_digest(split_path(given["function"])[0], "classifier.function")
 
     def probability(self, images: Tensor) -> Tensor:
         answer = self._call(self._given(images))
@@ -67,9 +76,8 @@ class CallableClassifier(Classifier):
         return answer
 
     def digest(self) -> str:
-        place, name = split_path(self.function)
-        code = file_digest(place) if place.endswith(".py") else place
-        return digest({"function": [code, name], "version": self.version, "num_classes": self.num_classes, "images": self.images})
+        _, name = split_path(self.function)
+        return digest({"function": [self._code, name], "version": str(self.version), "num_classes": self.num_classes, "images": self.images})
 
     def _given(self, images: Tensor) -> Any:
         if self.images == "tensor":

@@ -26,8 +26,8 @@ THREADS = 8  # reading waits for the disk, and hashing releases Python's lock
 class Contents:
     """The contents of many files in their order, wherever they lie.
 
-    A digest is remembered in the user's cache folder (or in the folder POMELO_CACHE) under the paths, sizes and times (mtime and ctime) of the files. The memory is no source
-    of truth: without it the files are hashed again.
+    A digest is remembered in the user's cache folder (or in the folder POMELO_CACHE) under the paths, sizes and times (mtime and ctime) of
+    the files. The memory is no source of truth: without it the files are hashed again.
 
     Args: paths: of the files; one that does not exist counts as absent.
     Cost: reads every file once, with a line of log every few seconds, then asks for size and times only. Sets over 32 GB: the first 10,000 files

@@ -164,8 +164,6 @@ def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
     from pomelo_lab.results.progress import progress
 
     job = Job(config, Store(config["paths"]["outputs"]), device)
-    if config["force"]:
-        job.refresh()
     with progress(rank == 0) as bar:
         for group in bar.groups(range(rank, job.n_groups, world), job):
             if job.explains:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pomelo_lab.batching import Forwards, Streams
 from pomelo_lab.classifier.callable import found_function, split_path
-from pomelo_lab.config.fingerprint import file_digest
 from pomelo_lab.config.hints import Local
+from pomelo_lab.config.source import code_digest
 from pomelo_lab.sampler.base import Filler, Filling
 from pomelo_lab.types import Segments
 
@@ -27,7 +27,8 @@ class CallableSampler(Filler):
 
     Args:
         function: "package.module:function", or "path/to/file.py:function"; (images, holes) -> images. It loads its network itself, once.
-        version: raise it when the answers change: stored results are addressed by it (and by the code when `function` names a file).
+        version: stored results are addressed by it, and by the code: the source of the module or file and of the user's modules that it imports.
+            Change it when the answers change otherwise (other weights, another service).
     Shapes: the function receives images float32 [M,C,H,W] in [0,1], what stood in the holes included, and holes [M,1,H,W] (1 = to fill), at most 64
         at once; it answers images [M,C,H,W]. Only what it puts into holes is used, clamped to [0,1]; MP2 also looks at the rest.
     Cost: one evaluation of the function per fill.
@@ -38,7 +39,7 @@ class CallableSampler(Filler):
     context: ClassVar[str] = "mask"
 
     function: Annotated[str, Local()] = "pomelo_lab.sampler.callable:mean_of_kept"
-    version: str = "1"
+    version: str | int | float = "1"
     _call: Callable[[Tensor, Tensor], Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,9 +48,10 @@ class CallableSampler(Filler):
 
     @classmethod
     def more_science(cls, given: Mapping[str, Any]) -> list[str]:
-        """What the function is, wherever its file lies: its name, and the code of the file, or its module."""
+        """What the function is, wherever its file lies: its name and its code."""
         place, name = split_path(given["function"], "sampler.function")
-        return [file_digest(place) if place.endswith(".py") else place, name]
+        found_function(given["function"], "sampler.function")
+        return [code_digest(place, "sampler.function"), name]
 
     def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
         def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:

@@ -1,0 +1,100 @@
+"""The code of a user's function as part of what determines a result."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import logging
+import sys
+import sysconfig
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from pomelo_lab.config.fingerprint import file_digest
+
+log = logging.getLogger(__name__)
+
+INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_imported: dict[str, str] = {}  # digest of a module's code when it was first used: later edits do not run in this process
+OURS = Path(__file__).resolve().parents[1]
+
+
+def code_digest(place: str, key: str) -> str:
+    """Digest of the code behind "module:function" or "file.py:function": the source of the module, and of the user's own modules that it imports,
+    at its top or inside functions.
+
+    Modules of this package go by their name, as all its components do. What has no source (built-in, compiled, typed into a session) goes by
+    its name too, and a line of log says so. Weights, services and installed packages that the function uses are not seen: `version` is for them.
+
+    Args: place: a module that was imported, or a path that ends in .py. key: the config key, for the line of log.
+    """
+    if place.partition(".")[0] == "pomelo_lab":
+        return place
+    file = Path(place).expanduser() if place.endswith(".py") else Path(getattr(sys.modules.get(place), "__file__", None) or "")
+    if file.suffix != ".py" or not file.is_file():
+        say_once(f"{key}: the source of {place} cannot be read, so that edits are not noticed: change `version` when its answers change")
+        return place
+    found = [file_digest(file), *sorted(map(file_digest, imported(file.resolve(), place) - {file.resolve()}))]
+    now = found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()[:16]
+    first = now if place.endswith(".py") else _imported.setdefault(place, now)
+    if first != now:
+        say_once(f"{key}: {place} was edited after this process imported it: the code as it was imported is used, a new process uses the new")
+    return first
+
+
+def imported(file: Path, name: str) -> set[Path]:
+    """The user's own files that a source file imports, directly or not."""
+    package = "" if name.endswith(".py") else name if file.name == "__init__.py" else name.rpartition(".")[0]
+    found, open_files = {file}, [(file, package)]
+    while open_files:
+        for name in names_of_imports(*open_files.pop()):
+            for part, path in sources(name):
+                if path not in found:
+                    found.add(path)
+                    open_files.append((path, part if path.name == "__init__.py" else part.rpartition(".")[0]))
+    return found
+
+
+def names_of_imports(file: Path, package: str) -> Iterator[str]:
+    """Absolute names of what a source file imports; modules or what is in them."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            base = ".".join(part for part in (above, node.module) if part)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def sources(name: str) -> Iterator[tuple[str, Path]]:
+    """(module, file) of each part of a dotted name that is a module of the user's; nothing is imported."""
+    places, parts = None, name.split(".")
+    for n in range(1, len(parts) + 1):
+        try:
+            spec = PathFinder.find_spec(".".join(parts[:n]), places)
+        except (ImportError, ValueError, AttributeError):
+            return
+        if spec is None or (spec.origin and not own(Path(spec.origin).resolve())):
+            return
+        if spec.origin and spec.origin.endswith(".py"):
+            yield ".".join(parts[:n]), Path(spec.origin).resolve()
+        if spec.submodule_search_locations is None:
+            return
+        places = list(spec.submodule_search_locations)
+
+
+def own(file: Path) -> bool:
+    """Whether a file is neither installed nor of this package."""
+    return not any(file.is_relative_to(folder) for folder in (*INSTALLED, OURS))
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """A line of log for this process."""
+    log.warning("%s", text)
