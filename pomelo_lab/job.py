@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import BlackBox, view
+from pomelo_lab.classifier.base import BlackBox, NotFinite, view
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.explainer.base import Made
 from pomelo_lab.generator.base import Tally
@@ -286,6 +286,17 @@ class Job(Selection):
         """Perturbations are kept when all of the job's fit under `keep_gb`; otherwise they are made again when needed."""
         return self.perturbation_bytes <= self.config["keep_gb"] * 1e9
 
+    def not_finite(self, error: NotFinite, kind: str, group: int | None) -> str:
+        """Which classifier answered NaN or infinity, and for which image, as far as a stage tells (group None: training images)."""
+        node, ids = self.config["classifier"], self.batch(group).image_id if group is not None else ()
+        if kind in ("clean", "prediction"):
+            image = f"{'a perturbation of ' if kind == 'prediction' else ''}{ids[error.row * len(ids) // error.n]}"
+        else:
+            image = f"an image of the stage {kind}" + (f", made of {ids[0]} to {ids[-1]}" if ids else "")
+        what = node.get("function") or node.get("architecture") or type(self.classifier).__name__
+        weights = f", weights {node['weights']}" if node.get("weights") else ""
+        return f"classifier {what}{weights} answers values that are not finite (NaN or infinite) for {image}"
+
     # --- shared mechanism -----------------------------------------------------------------------------------------
 
     def _once(self, kind: str, fingerprint: str, group: int, make: Any) -> Any:
@@ -319,8 +330,11 @@ class Job(Selection):
         def timed() -> Shard:
             box = view(self.classifier, access, self.batch_size, self.device) if kind != "perturbation" else None
             start, evaluated = time.perf_counter(), Tally.n
-            with torch.inference_mode(False):
-                tensors = make(box)
+            try:
+                with torch.inference_mode(False):
+                    tensors = make(box)
+            except NotFinite as error:
+                raise ValueError(self.not_finite(error, kind, group if images else None)) from error
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             meta = {"seconds": time.perf_counter() - start, "queries": box.queries if box else 0, "evaluations": Tally.n - evaluated}

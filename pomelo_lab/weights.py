@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -207,6 +208,10 @@ def read_state(path: str | Path, key: str = "classifier.weights") -> dict[str, T
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        text = "it is damaged or holds Python objects, which are not unpickled since they could run code"
+        remedy = "save tensors alone, with torch.save(model.state_dict(), path) or as .safetensors"
+        raise ValueError(f"{key}: {path} cannot be read as a safetensors file or a plain state dict: {text}; {remedy}") from None
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{key}: {path} cannot be read as a safetensors file or a plain state dict: {first}") from None
@@ -232,7 +237,7 @@ def load(
         what: the architecture in words, for the message.
         ignore: first parts of names in the file that the network leaves out on purpose.
         translated: the file's tensors under this package's names.
-    Raises: ValueError naming `key`, the path, and the first names that are missing, unknown or of another shape.
+    Raises: ValueError naming `key`, the path, and the first names that are missing, unknown, of another shape or hold NaN.
     """
     state = {name: value for name, value in translated(read_state(path, key)).items() if name.partition(".")[0] not in ignore}
     expected = network.state_dict()
@@ -241,9 +246,10 @@ def load(
     optional = {n for n in expected if n.endswith("num_batches_tracked")}
     missing = [n for n in expected if n not in state and n not in optional]
     unknown = [n for n in state if n not in expected]
+    broken = [n for n in expected if n in state and state[n].is_floating_point() and state[n].isnan().any()]
     problems = [
         f"{label}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        for label, names in (("other shape", wrong), ("missing", missing), ("unknown", unknown))
+        for label, names in (("other shape", wrong), ("missing", missing), ("unknown", unknown), ("not a number (NaN)", broken))
         if names
     ]
     if problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ TINY = (
 )
 
 
-def config(outputs: Path, *overrides: str) -> dict[str, Any]:
+def config(outputs: Path, *overrides: str, base: Sequence[str] = TINY) -> dict[str, Any]:
     """A checked config of a tiny job."""
     from hydra import compose, initialize_config_dir
 
@@ -32,7 +33,7 @@ def config(outputs: Path, *overrides: str) -> dict[str, Any]:
 
     register()
     with initialize_config_dir(CONF, version_base="1.3"):
-        return checked(compose("run", overrides=[*TINY, f"paths.outputs={outputs}", *overrides]))
+        return checked(compose("run", overrides=[*base, f"paths.outputs={outputs}", *overrides]))
 
 
 def command(outputs: Path, *overrides: str, tiny: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -161,3 +161,17 @@ def test_temperature_is_no_property_of_weights():
     data = {"_target_": "pomelo_lab.dataset.digits.Digits", "split": "test", "size_px": 16}
     flow = {"_target_": "pomelo_lab.generator.wavelet_flow.WaveletFlow", "weights": "auto"}
     assert trains({**flow, "temperature": [0.5, 0.7, 1.0]}, data) == trains(flow, data) != trains({**flow, "noise": 2.0}, data)
+
+
+def test_weights_that_are_nan_and_pickled_objects_are_refused_in_our_words(tmp_path):
+    network = small().network
+    state = network.state_dict()
+    name = next(iter(state))
+    state[name].fill_(torch.nan)
+    torch.save(state, tmp_path / "diverged.pth")
+    with pytest.raises(ValueError, match=rf"classifier\.weights: .*diverged\.pth does not fit .*not a number \(NaN\): {name}"):
+        small(weights=str(tmp_path / "diverged.pth"))
+    torch.save(network, tmp_path / "whole.pth")
+    with pytest.raises(ValueError, match="damaged or holds Python objects, which are not unpickled") as error:
+        small(weights=str(tmp_path / "whole.pth"))
+    assert "weights_only" not in str(error.value)

@@ -166,6 +166,17 @@ class Reached(Exception):
         self.output = output
 
 
+class NotFinite(ValueError):
+    """A classifier answered NaN or infinity.
+
+    Args: row: the first such image of those that were asked; n: how many were asked.
+    """
+
+    def __init__(self, row: int, n: int) -> None:
+        super().__init__(f"the classifier answers values that are not finite (NaN or infinite), first for image {row} of {n} that it was asked")
+        self.row, self.n = row, n
+
+
 class BlackBox:
     """What a black-box explainer or metric receives: probabilities, counted, in micro-batches, without gradients.
 
@@ -195,6 +206,7 @@ class BlackBox:
             make: (start, stop) -> [stop-start,C,H,W].
             target: int64 [n], the one class asked for each image; None = all.
         Shapes: -> [n,K], or [n] with a target.
+        Raises: NotFinite when an answer is NaN or infinite.
         """
 
         def answer(start: int, stop: int) -> Tensor:
@@ -207,6 +219,8 @@ class BlackBox:
 
         with torch.inference_mode(False), torch.no_grad():
             found = self._forwards.rows(answer, n)
+        if not (finite := found.isfinite()).all():
+            raise NotFinite(int(finite.flatten(1).all(1).long().argmin() if finite.ndim > 1 else finite.long().argmin()), n)
         self.queries += n
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,15 +16,24 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import Classifier
+from pomelo_lab.classifier.users_code import ask, described
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.config.source import code_digest
 
+log = logging.getLogger(__name__)
+
+AGAIN = 8  # copies of the first image that are asked once more, at most
+SAME = 0.01  # answers this close are the same: rounding of half precision
+
 
 @dataclass(kw_only=True)
 class CallableClassifier(Classifier):
     """Any function from images to class probabilities: a service, another framework, a pipeline.
+
+    It gets images of its own, which it may change, and is asked without gradients; a torch module is put into evaluation mode. With the first
+    question the first image is asked once more, among copies of itself: another answer (dropout, batch statistics) is said.
 
     Args:
         function: "package.module:function", or "path/to/file.py:function".
@@ -33,7 +43,9 @@ class CallableClassifier(Classifier):
         version: stored results are addressed by it, and by the code: the source of the module or file and of the user's modules that it imports.
             Change it when the answers change otherwise (other weights, another service).
     Shapes: the function answers [M,num_classes], a tensor, an array or lists; rows should sum to 1.
-    Raises: ValueError when the function cannot be found, or answers another shape; a warning, once, when rows do not sum to 1.
+    Cost: at most 8 images more than are asked, once.
+    Raises: ValueError when the function cannot be found, fails (with its file and line), or answers another shape; a warning, once, when rows do
+        not sum to 1, and when the same image has two answers.
     """
 
     function: str
@@ -43,12 +55,15 @@ class CallableClassifier(Classifier):
     _call: Callable[[Any], Any] = field(init=False, repr=False, compare=False)
     _code: str = field(init=False, repr=False, compare=False)
     _warned: bool = field(init=False, repr=False, compare=False, default=False)
+    _asked: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_classes is None:
             raise ValueError("classifier.num_classes is missing: the job fills it from the data set, Python users pass it")
         self._call, self._code = found_function(self.function), self.source(vars(self))
+        if isinstance(self._call, torch.nn.Module):
+            self._call.eval()
 
     @classmethod
     def source(cls, given: Mapping[str, Any]) -> str:
@@ -57,7 +72,21 @@ class CallableClassifier(Classifier):
         return code_digest(split_path(given["function"])[0], "classifier.function")
 
     def probability(self, images: Tensor) -> Tensor:
-        answer = self._call(self._given(images))
+        answer = self._answer(images)
+        if not self._asked and len(images):
+            self._asked = True
+            self._ask_again(images[:1].expand(min(len(images), AGAIN), -1, -1, -1), answer[0])
+        return answer
+
+    def _ask_again(self, copies: Tensor, first: Tensor) -> None:
+        """Warn when an image among copies of itself has another answer than among the other images."""
+        apart = float((self._answer(copies) - first).abs().nan_to_num(0).max())
+        if apart > SAME:
+            text = f"classifier.function {self.function} answers the same image differently (by {apart:.2g}) among other images"
+            log.warning("%s: results depend on chance and batch_size; is a network in training mode (model.eval())?", text)
+
+    def _answer(self, images: Tensor) -> Tensor:
+        answer = ask(self._call, f"classifier.function {self.function}", self._given(images))
         try:
             answer = torch.as_tensor(answer, device=images.device)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -80,9 +109,10 @@ class CallableClassifier(Classifier):
         return digest({"function": [self._code, name], "version": str(self.version), "num_classes": self.num_classes, "images": self.images})
 
     def _given(self, images: Tensor) -> Any:
+        own = images.detach().clone(memory_format=torch.contiguous_format)
         if self.images == "tensor":
-            return images
-        rows = images.detach().permute(0, 2, 3, 1).cpu()
+            return own
+        rows = own.permute(0, 2, 3, 1).cpu()
         return (rows.mul(255).round().clamp(0, 255).to(torch.uint8) if self.images == "numpy_uint8" else rows).contiguous().numpy()
 
 
@@ -113,6 +143,8 @@ def from_package(name: str, key: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(f"{key}: cannot import {name}: {error} (is its folder on PYTHONPATH?)") from error
+    except Exception as error:
+        raise ValueError(f"{key}: {name} failed when it was imported: {described(error)}") from error
 
 
 def from_file(place: str, key: str) -> ModuleType:
@@ -124,5 +156,5 @@ def from_file(place: str, key: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"{key}: {file} failed when it was loaded: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{key}: {file} failed when it was loaded: {described(error)}") from error
     return module

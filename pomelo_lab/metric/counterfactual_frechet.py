@@ -72,8 +72,10 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         return None
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
-        original, made, counted = rows["original"], rows["made"], rows["counted"] > 0.5
+        original, made, chosen = rows["original"], rows["made"], rows["counted"] > 0.5
+        counted = chosen & made.isfinite().all(1)
         n = int(counted.sum())
+        n_nan = int(chosen.sum()) - n
         if self.n_equal is not None:
             wanted = max(FEWEST, int(rows["reached"].sum(0).min()) if self.n_equal == "least" else self.n_equal)
             found = self.drawn(original, made[counted], wanted) if n >= wanted else []
@@ -83,7 +85,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         else:
             found = [frechet(original, made[counted])] if min(n, len(original)) >= FEWEST else []
         if not found:
-            return Summary(mean=float("nan"), std=None, n=n, details={"wanted": float(FEWEST if self.n_equal is None else wanted)})
+            return Summary(mean=float("nan"), std=None, n=n, n_nan=n_nan, details={"wanted": float(FEWEST if self.n_equal is None else wanted)})
         deficient = n <= made.shape[1]
         if deficient:
             text = "%s of %d counterfactuals in %d features is rank-deficient: compare methods at equal numbers only"
@@ -91,7 +93,8 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         values = torch.tensor(found, dtype=torch.float64)
         spread = float(values.std()) if len(values) > 1 else None
         repeats = tuple(found) if self.n_equal is not None else ()
-        return Summary(mean=float(values.mean()), std=spread, n=n, details={"rank_deficient": float(deficient)}, repeats=repeats)
+        details = {"rank_deficient": float(deficient)}
+        return Summary(mean=float(values.mean()), std=spread, n=n, n_nan=n_nan, details=details, repeats=repeats)
 
     def drawn(self, original: Tensor, made: Tensor, n: int) -> list[float]:
         """One distance per random subset of n counterfactuals, to all originals."""
@@ -127,13 +130,15 @@ class CounterfactualFrechet(FrechetOfFeatures):
 
 
 def frechet(one: Tensor, other: Tensor) -> float:
-    """Squared distance of Gaussians fitted to features [n,D] and [m,D].
+    """Squared distance of Gaussians fitted to features [n,D] and [m,D]; NaN where a feature is not finite.
 
     Cost: a decomposition of a D x D matrix (3 s on a core for Inception's 2048), or of an n x m matrix where there are fewer images than features.
     """
     if max(len(one), len(other)) >= one.shape[1]:
         return distance(moments(one), moments(other))
+    if not (one.isfinite().all() and other.isfinite().all()):
+        return float("nan")
     means = [features.double().mean(0) for features in (one, other)]
     a, b = ((features - mean) / (len(features) - 1) ** 0.5 for features, mean in zip((one, other), means, strict=True))  # C_a = a'a
     root = torch.linalg.svdvals(a @ b.T).sum()  # the trace of (C_a C_b)^(1/2)
-    return max(0.0, float((means[0] - means[1]).square().sum() + a.square().sum() + b.square().sum() - 2 * root))
+    return float(((means[0] - means[1]).square().sum() + a.square().sum() + b.square().sum() - 2 * root).clamp_min(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,21 +47,26 @@ class FrechetDistance(Metric):
         return {"feature": feature.unflatten(0, images.shape[:2])}
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
-        found = moments(rows["feature"].flatten(0, 1))
-        return Summary(mean=distance(found, reference), std=None, n=len(rows["feature"]))
+        feature = rows["feature"]
+        finite = feature.isfinite().flatten(1).all(1)
+        n = int(finite.sum())
+        return Summary(mean=distance(moments(feature[finite].flatten(0, 1)), reference), std=None, n=n, n_nan=len(feature) - n)
 
     def view(self, device: Any) -> Any:
         return view(self.oracle, "white_box", 256, device)
 
 
 def moments(feature: Tensor) -> dict[str, Tensor]:
-    """Mean [D] and covariance [D,D] of features [n,D], in float64."""
+    """Mean [D] and covariance [D,D] of features [n,D], in float64; NaN where there are too few of them, none for a mean, one for a covariance."""
     feature = feature.double()
-    return {"mean": feature.mean(0), "covariance": feature.T.cov()}
+    n, size = feature.shape
+    return {"mean": feature.mean(0), "covariance": feature.T.cov() if n > 1 else feature.new_full((size, size), math.nan)}
 
 
 def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))."""
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)); NaN where a moment is not finite: eigenvalues of such a matrix may end the process."""
+    if not all(moment.isfinite().all() for moment in (*a.values(), *b.values())):
+        return math.nan
     root = torch.linalg.eigvals(a["covariance"] @ b["covariance"].to(a["covariance"])).real.clamp_min(0).sqrt().sum()
     apart = (a["mean"] - b["mean"].to(a["mean"])).square().sum()
-    return max(0.0, float(apart + a["covariance"].trace() + b["covariance"].trace().to(apart) - 2 * root))
+    return float((apart + a["covariance"].trace() + b["covariance"].trace().to(apart) - 2 * root).clamp_min(0))

@@ -83,11 +83,18 @@ class Mahalanobis(FeatureMetric):
 
 
 def training_features(training: Dataset, classifier: WhiteBox, n: int) -> tuple[Tensor, Tensor]:
-    """Penultimate features [n,D] and labels [n] of the first n images of the training order, read 256 images at a time."""
+    """Penultimate features [n,D] and labels [n] of the first n images of the training order, read 256 images at a time.
+
+    Raises: ValueError naming the first image whose features are not finite.
+    """
     found = []
     for indices in training.order()[:n].split(256):
         batch = training.unmasked(indices.tolist())
-        found.append((classifier.feature(batch.image), batch.label.to(classifier.device)))
+        feature = classifier.feature(batch.image)
+        if not (finite := feature.isfinite().all(1)).all():
+            name = batch.image_id[int(finite.long().argmin())]
+            raise ValueError(f"features of {type(classifier.network).__name__} are not finite for the image {name}: are its weights whole?")
+        found.append((feature, batch.label.to(classifier.device)))
     features, labels = zip(*found, strict=True)
     return torch.cat(features), torch.cat(labels)
 

@@ -155,6 +155,8 @@ class Scores:
         for name, summary in summaries.items():
             if summary.n_nan:
                 print(f"{name}: {summary.n_nan} of {summary.n + summary.n_nan} images have no finite value and are left out", file=sys.stderr)
+            elif not math.isfinite(summary.mean) and summary.n:
+                print(f"{name}: undefined for {summary.n} image{'s' * (summary.n > 1)}", file=sys.stderr)
         return summaries
 
 

@@ -86,3 +86,12 @@ def test_as_many_as_the_method_with_the_fewest_successes():
     assert fewest.std == pytest.approx(0, abs=1e-6)
     case = replace(case_of(), explanations=(case_of(flipped=torch.tensor([1.0, 1, 1, 0])).explanation,) * 2)
     assert least.score(case)["reached"].tolist() == [[1, 1], [1, 1], [1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("options", [{}, {"n_equal": 50}, {"n_splits": 2}])
+def test_counterfactuals_that_are_not_finite_are_counted_and_no_number_hides_them(options):
+    found = rows()
+    found["made"][3, 0] = torch.nan
+    summary = metric(**options).summarize(found, {})
+    assert summary.n_nan == 1 and math.isfinite(summary.mean)
+    assert math.isnan(frechet(found["original"], found["made"])) and math.isnan(frechet(found["original"][:3], found["made"][2:5]))

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -49,3 +51,24 @@ def test_pixels_of_perturbations_as_features():
     assert torch.allclose(rows["feature"].float(), expected)
     summary = metric.summarize(rows, reference)
     assert summary.n == 12 and summary.mean == pytest.approx(distance(moments(expected.flatten(0, 1)), reference))
+
+
+def test_what_is_not_finite_is_undefined_and_counted_and_never_0():
+    good = gaussian(50, torch.zeros(3).double(), torch.eye(3).double(), 3)
+    bad = good.clone()
+    bad[0, 0] = torch.nan
+    for features in (bad, good[:1], good[:0]):
+        assert math.isnan(distance(moments(features), moments(good)))
+    metric = FrechetDistance(oracle=TinyLinear.random(3, (1, 2, 2)))
+    found = metric.summarize({"feature": bad[:, None]}, moments(good))
+    assert (found.n, found.n_nan) == (49, 1) and found.mean == pytest.approx(distance(moments(good[1:]), moments(good)))
+    one = metric.summarize({"feature": good[:1, None]}, moments(good))
+    assert one.n == 1 and math.isnan(one.mean)
+
+
+def test_reference_features_that_are_not_finite_name_their_image():
+    oracle, data = TinyLinear.random(3, (1, 2, 2)), TinyDataset(image=tiny_image(6, (1, 2, 2)), label=torch.arange(6) % 3)
+    data.image[4] = torch.nan
+    name = data.batch([4]).image_id[0]
+    with pytest.raises(ValueError, match=f"features of .* are not finite for the image {name}"):
+        FrechetDistance(oracle=oracle).fit(data, view(oracle, "black_box", 8), Streams(0))
