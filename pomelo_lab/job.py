@@ -84,7 +84,7 @@ class Job(Selection):
     # --- stages ---------------------------------------------------------------------------------------------------
 
     def batch(self, group: int) -> Batch:
-        return self._once("batch", "", group, lambda: self.dataset.batch(self.indices(group)).to(self.device))
+        return self._once("batch", "", group, lambda: self.named(self.dataset.batch(self.indices(group)), group).to(self.device))
 
     def segments(self, group: int) -> Segments:
         return self._once("segments", "", group, lambda: self.segmenter.segment(self.batch(group).image))

@@ -11,6 +11,8 @@ from pomelo_lab.components import Components
 from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.metric.base import Metric
 
+DRAW_SEED = 5  # of images=drawn: that of DiME's mini-validation set
+
 
 class Sciences(Components, ABC):
     """The canonical forms of a configuration's parts, from which fingerprints are taken.
@@ -28,8 +30,10 @@ class Sciences(Components, ABC):
 
     @cached_property
     def dataset_science(self) -> dict[str, Any]:
-        """Which images: those of the data set, or (images=correct) those of them that the classifier gets right."""
+        """Which images: those of the data set, (images=correct) those of them that the classifier gets right, or (images=drawn) draws of them."""
         science = {**canonical(self.config["dataset"]), "digest": self.dataset.digest()}
+        if self.draws:
+            return {**science, "drawn": DRAW_SEED}
         return {**science, "correct": self.classifier_science} if self.chooses else science
 
     @cached_property
@@ -150,7 +154,12 @@ class Sciences(Components, ABC):
     @cached_property
     def n_asked(self) -> int:
         """Images of the job, if the classifier gets enough of them right where it matters (`Job.n_images`)."""
-        return min(self.config["n_images"], len(self.dataset))
+        return self.config["n_images"] if self.draws else min(self.config["n_images"], len(self.dataset))
+
+    @property
+    def draws(self) -> bool:
+        """Whether the job's images are drawn with replacement."""
+        return self.config.get("images", "all") == "drawn"
 
     @property
     def chooses(self) -> bool:

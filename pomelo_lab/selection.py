@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from pomelo_lab.results.store import GROUP
-from pomelo_lab.science import Sciences
+from pomelo_lab.science import DRAW_SEED, Sciences
+from pomelo_lab.types import Batch
 
 
 class CorrectImages:
@@ -42,8 +46,32 @@ class CorrectImages:
         return self.known[:n]
 
 
+class DrawnImages:
+    """Images drawn with replacement: an image that is drawn again is another row, with random numbers of its own.
+
+    Source: DiME's code, utils/create-mini-val.py. On CelebA's validation split the first 1,000 are its mini-validation set (Table 2), which its
+    code then sorts.
+
+    Args: size: of the data set; n: draws. Those of a smaller n are the first of them.
+    """
+
+    def __init__(self, size: int, n: int) -> None:
+        self.index = random.Random(DRAW_SEED).choices(range(size), k=n)
+        times: Counter[int] = Counter()
+        self.draw = []  # of its image: the first, the second, ...
+        for i in self.index:
+            times[i] += 1
+            self.draw.append(times[i])
+
+    def named(self, batch: Batch, start: int) -> Batch:
+        """The images of the draws from `start` on, repeated ones under names of their own: a.jpg, a.jpg#2, a.jpg#3."""
+        draws = self.draw[start : start + len(batch)]
+        return replace(batch, image_id=tuple(f"{name}#{k}" if k > 1 else name for name, k in zip(batch.image_id, draws, strict=True)))
+
+
 class Selection(Sciences):
-    """The images of a job, group by group: the first of the data set's fixed order, or (images=correct) the first that the classifier gets right."""
+    """The images of a job, group by group: the first of the data set's fixed order, (images=correct) the first that the classifier gets right, or
+    (images=drawn) draws with replacement."""
 
     @property
     @abstractmethod
@@ -82,5 +110,16 @@ class Selection(Sciences):
     def indices(self, group: int) -> list[int]:
         """Positions of a group's images in the data set."""
         start, size = group * GROUP, self.group_size(group)
+        if self.draws:
+            return self.drawn_images.index[start : start + size]
         order = self.correct_images.first(start + size) if self.chooses else self.dataset.order().tolist()
         return order[start : start + size]
+
+    @cached_property
+    def drawn_images(self) -> DrawnImages:
+        """What images=drawn is about."""
+        return DrawnImages(len(self.dataset), self.n_asked)
+
+    def named(self, batch: Batch, group: int) -> Batch:
+        """A group's images under the names that they have in the job."""
+        return self.drawn_images.named(batch, group * GROUP) if self.draws else batch

@@ -1,5 +1,7 @@
 """Images that the classifier gets right: which they are does not depend on how many are wanted, or when."""
 
+import random
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from pomelo_lab.job import Job
 from pomelo_lab.plan import steps
 from pomelo_lab.results.store import GROUP, Store
 from pomelo_lab.run import run
-from pomelo_lab.selection import CorrectImages
+from pomelo_lab.selection import CorrectImages, DrawnImages
 from tests.running import config, scores
 
 RIGHT = torch.tensor([1, 0, 0, 1, 1, 0, 1, 0, 0, 0]).bool()
@@ -89,5 +91,41 @@ def test_the_plan_counts_the_questions(tmp_path):
 def test_another_word_is_refused(tmp_path):
     from pomelo_lab.config.check import ConfigError
 
-    with pytest.raises(ConfigError, match="images must be all or correct"):
+    with pytest.raises(ConfigError, match="images must be all, correct .* or drawn"):
         config(tmp_path, "images=right")
+
+
+def test_draws_with_replacement_are_those_of_the_reference_code():
+    """DiME's utils/create-mini-val.py draws its mini-validation set by random.choices after random.seed(5), from the 19,867 validation images."""
+    n, state = 19867, random.getstate()
+    random.seed(5)
+    expected = random.choices(list(range(n)), k=1000)
+    random.setstate(state)
+    drawn = DrawnImages(n, 1000)
+    assert drawn.index == expected and len(set(expected)) == 966
+    assert DrawnImages(n, 100).index == expected[:100]  # nested
+
+
+def test_an_image_that_is_drawn_again_is_another_row(tmp_path):
+    """More draws than images, unique names, other random numbers for the second draw of an image."""
+    whole = job(tmp_path)
+    size = len(whole.dataset)
+    drawn = job(tmp_path, "images=drawn", f"n_images={2 * size}")
+    assert drawn.n_images == 2 * size == steps(drawn)[0].images
+    batches = [drawn.batch(group) for group in range(drawn.n_groups)]
+    names = [name for batch in batches for name in batch.image_id]
+    index = torch.cat([batch.index for batch in batches])
+    assert len(set(names)) == len(names) and len(index.unique()) < size
+    again = next(i for i, name in enumerate(names) if name.endswith("#2"))
+    first = names.index(names[again].removesuffix("#2"))
+    assert first < again and index[first] == index[again]
+    draws = [drawn.streams.normal([names[i]], "test", 4) for i in (first, again)]
+    assert not torch.equal(*draws)
+    assert drawn.fingerprint != whole.fingerprint and "drawn" not in whole.dataset_science
+    few = job(tmp_path, "images=drawn", "n_images=5")
+    assert list(few.batch(0).image_id) == names[:5] and few.dataset_science == drawn.dataset_science
+
+
+def test_scores_of_draws_have_a_row_each(tmp_path):
+    found = scores(run(config(tmp_path, "images=drawn", "n_images=40", "explainer=random", "sampler=none", "metrics=saliency", "metrics.saliency.alpha=0.5")))
+    assert len(set(found["image_id"])) == 40

@@ -132,8 +132,9 @@ def top_level_problems(config: Mapping[str, Any]) -> list[str]:
     found = [f"{key} must be >= {low}, got {config[key]!r}" for key, low in rules.items() if config[key] is not None and config[key] < low]
     if config["seed"] < 0:
         found.append(f"seed must be >= 0, got {config['seed']}")
-    if config.get("images", "all") not in ("all", "correct"):
-        found.append(f"images must be all or correct (those that the classifier gives their label), got {config['images']!r}")
+    if (chosen := config.get("images", "all")) not in ("all", "correct", "drawn"):
+        words = "all, correct (those that the classifier gives their label) or drawn (with replacement)"
+        found.append(f"images must be {words}, got {chosen!r}{did_you_mean(str(chosen), ('all', 'correct', 'drawn'))}")
     sheet = config.get("sheet", 0)
     if sheet != "all" and (isinstance(sheet, bool) or not isinstance(sheet, int) or sheet < 0):
         found.append(f"sheet must be a number of images >= 0, or all, got {sheet!r}")
