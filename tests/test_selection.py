@@ -127,5 +127,6 @@ def test_an_image_that_is_drawn_again_is_another_row(tmp_path):
 
 
 def test_scores_of_draws_have_a_row_each(tmp_path):
-    found = scores(run(config(tmp_path, "images=drawn", "n_images=40", "explainer=random", "sampler=none", "metrics=saliency", "metrics.saliency.alpha=0.5")))
+    chosen = ("images=drawn", "n_images=40", "explainer=random", "sampler=none", "metrics=saliency", "metrics.saliency.alpha=0.5")
+    found = scores(run(config(tmp_path, *chosen)))
     assert len(set(found["image_id"])) == 40

@@ -117,3 +117,20 @@ class Ancestral:
             if place > 1:
                 x = x + self.varied(place, share) ** 0.5 * noise(place)
         return x
+
+
+def traced(
+    make: Callable[[Tensor], tuple[Tensor, Tensor | None]], z: Tensor, asked: bool
+) -> tuple[Tensor, Tensor | None, Callable[[Tensor], Tensor] | None]:
+    """make(z) without its graph, and what takes a gradient at its first tensor back to z: the transposed Jacobian, None unless asked for."""
+    if not asked:
+        with torch.no_grad():
+            return *make(z), None
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_(True)
+        made, share = make(leaf)
+
+    def back(gradient: Tensor) -> Tensor:
+        return torch.autograd.grad(made, leaf, gradient, retain_graph=True)[0]
+
+    return made.detach(), None if share is None else share.detach(), back

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from functools import cached_property, partial
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +15,28 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, WhiteBox
 from pomelo_lab.classifier.layer_distance import PerceptualDistance, feature_distance, mean_distance
-from pomelo_lab.config.hints import Count, Fraction, NonNegative, Range
+from pomelo_lab.config.hints import Count, Fraction, Later, Natural, NonNegative, Range
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Keep, make_again
-from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found
+from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found, traced
+from pomelo_lab.explainer.trajectory import Trajectory
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Path, ddim_step, noised
 from pomelo_lab.types import Batch
 
+log = logging.getLogger(__name__)
+
 BEGIN = "dime.start"
+INERT = 30.0  # in units of two training images: on portraits this weight of the perceptual term and 0 give the same table (docs/dime.md)
 Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+class Push(NamedTuple):
+    """What a step is pushed by, the class gradient before it was divided, and the terms of `whole` where they are recorded; all [B,C,H,W]."""
+
+    whole: Tensor
+    seen: Tensor
+    terms: tuple[Tensor, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -51,10 +64,14 @@ class DiMEExplainer(CounterfactualExplainer):
         lambda_p, lambda_l1, lambda_l2: weights of the perceptual term, of the sum of absolute and of squared differences (the last is the code's).
         class_loss: logit = minus the log-odds of the goal, which does not saturate (the code); log_probability (the paper).
         mask: share of the pixels that may change, those with the largest accumulated class gradients; the others go back to the noised image at
-            every step (MaskDiME, Guo et al. 2026, in essence); None = all.
-    Shapes: extra "scale" [B], the lambda_c of the try that was kept.
+            every step (own, after the idea of MaskDiME, Guo et al. 2026; not its algorithm, see docs/dime.md); None = all.
+        jacobian: scaled = gradients at the clean estimate are divided by sqrt(alpha-bar) (eqs. 7, 8); exact = they go back through the chain that
+            made it (eq. 6, which the paper rejects for its memory). Equal where the noise that the denoiser sees does not depend on its input.
+        n_recorded: places of the chain whose images and terms are stored, see `Trajectory`; 0 = none.
+    Shapes: extra "scale" [B], the lambda_c of the try that was kept; with n_recorded those of `Trajectory`, of that try.
     Cost: for each try and image, full: tau (tau + 1) / 2 evaluations of the denoiser; ddim: at most tau (1 + inner_steps); tweedie: tau. And tau
-        forwards and backwards of the classifier. Once, two forwards of the perceptual network per pair.
+        forwards and backwards of the classifier. Once, two forwards of the perceptual network per pair. jacobian=exact holds the activations of all
+        evaluations behind one clean estimate, up to tau - 1.
     Random: start and steps per image ("dime.*").
     """
 
@@ -62,6 +79,7 @@ class DiMEExplainer(CounterfactualExplainer):
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
     fitted = frozenset({"perceptual", "layers", "perceptual_unit", "n_pairs"})
+    weighing: ClassVar[tuple[str, ...]] = ("dime", "early_stop")  # variants with a perceptual term
 
     generator: DDPM
     perceptual: NetworkClassifier | None = None
@@ -80,6 +98,8 @@ class DiMEExplainer(CounterfactualExplainer):
     lambda_l2: NonNegative = 0.0
     class_loss: Literal["logit", "log_probability"] = "logit"
     mask: Fraction | None = None
+    jacobian: Annotated[Literal["scaled", "exact"], Later()] = "scaled"
+    n_recorded: Annotated[Natural, Later()] = 0
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -88,6 +108,22 @@ class DiMEExplainer(CounterfactualExplainer):
             yield f"tau must be below n_steps={given['n_steps']}, got {given['tau']}"
         if not given["lambda_c"]:
             yield "lambda_c must hold one scale or more, got none"
+        if given["jacobian"] == "exact" and given["variant"] not in ("dime", "early_stop"):
+            yield f"jacobian=exact needs variant=dime or early_stop, whose gradients are taken at a clean estimate, got {given['variant']}"
+
+    @classmethod
+    def check_network(cls, given: Mapping[str, Any], classifier: BlackBox, image: Tensor) -> None:
+        """Warns of a perceptual term that does nothing."""
+        super().check_network(given, classifier, image)
+        weight = given["lambda_p"]
+        if given["perceptual"] is not None and given["perceptual_unit"] == "pairs" and 0 < weight <= INERT and given["variant"] in cls.weighing:
+            log.warning(
+                "explainer.lambda_p=%g does nothing with explainer.perceptual_unit=pairs: the distance counts in its mean between two training "
+                "images, where %g and 0 give the same counterfactuals of portraits and 1000 works; the paper's 30 is in units of VGG-19 "
+                "(experiment=dime_paper, perceptual_unit=raw)",
+                weight,
+                INERT,
+            )
 
     def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
         """The "unit" of the perceptual distance, a scalar."""
@@ -113,18 +149,28 @@ class DiMEExplainer(CounterfactualExplainer):
             raise ValueError("explainer.perceptual_unit=pairs needs reference=explainer.fit(training, classifier); raw needs none")
         distance = PerceptualDistance(self.between, float(reference["unit"]) if reference else 1.0)
 
-        def some(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.tried(batch.select(slice(start, stop)), goal[start:stop], classifier, streams, distance)
+        names: list[str] = []
 
-        image, flipped, probability, tries, scale = classifier.forwards.rows(some, len(batch))
-        return Found(image, flipped, probability, tries, {"scale": scale})
+        def tries_of(start: int, stop: int) -> tuple[Tensor, ...]:
+            made, remembered = self.tried(batch.select(slice(start, stop)), goal[start:stop], classifier, streams, distance)
+            names[:] = remembered
+            return (*made, *remembered.values())
 
-    def tried(self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams, distance: Distance) -> tuple[Tensor, ...]:
-        """(images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]); the last try of an image is the one that is kept."""
+        image, flipped, probability, tries, scale, *more = classifier.forwards.rows(tries_of, len(batch))
+        return Found(image, flipped, probability, tries, {"scale": scale, **dict(zip(names, more, strict=True))})
+
+    def tried(
+        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams, distance: Distance
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """((images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]), what `Trajectory` remembers); the last try of an image is the
+        one that is kept."""
         made, rows = batch.image.clone(), torch.arange(len(batch), device=goal.device)
+        trajectory = Trajectory(self.n_recorded, self.taken, batch.image, self.variant in self.weighing)
         flipped, probability, tries, scales = (torch.zeros(len(batch), device=goal.device) for _ in range(4))
         for attempt, scale in enumerate(self.scales):
-            image = self.guided(batch.select(rows.tolist()), goal[rows], classifier, streams, distance, scale, attempt)
+            trajectory.begin(rows)
+            remember = partial(trajectory.add, rows)
+            image = self.guided(batch.select(rows.tolist()), goal[rows], classifier, streams, distance, scale, attempt, remember)
             answer = classifier.probability(image)
             made[rows], tries[rows], scales[rows] = image, attempt + 1.0, scale
             probability[rows] = answer.gather(1, goal[rows, None])[:, 0]
@@ -132,7 +178,7 @@ class DiMEExplainer(CounterfactualExplainer):
             rows = rows[flipped[rows] == 0]
             if not len(rows):
                 break
-        return made, flipped, probability, tries, scales
+        return (made, flipped, probability, tries, scales), trajectory.tensors()
 
     @property
     def scales(self) -> list[float]:
@@ -153,9 +199,20 @@ class DiMEExplainer(CounterfactualExplainer):
         return min(range(1, self.n_steps), key=lambda k: abs(deviation[k + 1] - self.tau_sigma))
 
     def guided(
-        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams, distance: Distance, scale: float, attempt: int
+        self,
+        batch: Batch,
+        goal: Tensor,
+        classifier: WhiteBox,
+        streams: Streams,
+        distance: Distance,
+        scale: float,
+        attempt: int,
+        remember: Callable[..., None] = lambda *_: None,
     ) -> Tensor:
-        """One try: images in [0,1]'s scale, not clamped."""
+        """One try: images in [0,1]'s scale, not clamped.
+
+        Args: remember: told of every step: (place, noisy image, clean estimate, terms of the push).
+        """
         ids, shape, x = batch.image_id, batch.image.shape[1:], DDPM.scaled(batch.image)
         along, tau = self.along, self.taken
         chain = Ancestral(along)
@@ -168,15 +225,21 @@ class DiMEExplainer(CounterfactualExplainer):
         clean, active = x, torch.ones(len(x), dtype=torch.bool, device=x.device)
         fixed = self.class_gradient(x, goal, classifier, scale) if self.variant == "naive" else None
         touched = x.new_zeros(len(x), 1, *shape[1:])
+        exact, back = self.jacobian == "exact", None  # at first the clean estimate is the image itself, which no chain has made
         for k in range(tau, 0, -1):
-            x0, share = self.clean(z, k)
-            if self.inner == "tweedie" and k < tau:
-                clean = x0
+            own = self.inner == "tweedie" and k < tau
+            x0, share, back_here = traced(lambda at, k=k: self.clean(at, k), z, own and exact)
+            if own:
+                clean, back = x0, back_here
                 active = self.still(active, clean, goal, classifier)
             pushed = torch.zeros_like(x)
             if self.variant != "unconditional":
-                pushed, seen = self.gradient(z, clean, x, goal, classifier, scale, along.levels[k], fixed, distance)
-                touched += seen.abs().sum(1, keepdim=True)
+                push = self.gradient(z, clean, x, goal, classifier, scale, along.levels[k], fixed, distance, back)
+                pushed = push.whole
+                touched += push.seen.abs().sum(1, keepdim=True)
+                remember(k, z, clean, push.terms)
+            else:
+                remember(k, z, x0, (pushed, pushed, pushed))
             pushed = pushed * active[:, None, None, None]
             variance = chain.varied(k, share)
             z = chain.mean(z, x0, k) - variance * pushed
@@ -185,7 +248,8 @@ class DiMEExplainer(CounterfactualExplainer):
             if self.mask is not None:
                 z = torch.where(self.free(touched), z, noised(x, along.levels[k - 1], start))
             if k > 1 and self.variant in ("dime", "early_stop") and self.inner != "tweedie":
-                clean = self.estimate(z, k - 1, chain, lambda j, k=k: normal(f"dime.{attempt}.{k}.{j}"))
+                noise = partial(lambda k, j: normal(f"dime.{attempt}.{k}.{j}"), k)
+                clean, _, back = traced(lambda at, k=k, noise=noise: (self.estimate(at, k - 1, chain, noise), None), z, exact)
                 active = self.still(active, clean, goal, classifier)
         return (z + 1) / 2
 
@@ -195,7 +259,6 @@ class DiMEExplainer(CounterfactualExplainer):
             return active
         return active & (classifier.probability((clean + 1) / 2).argmax(1) != goal)
 
-    @torch.no_grad()
     def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
         """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share, None where it has none."""
         t, generator = self.along.timesteps[k - 1], self.generator
@@ -227,21 +290,27 @@ class DiMEExplainer(CounterfactualExplainer):
         level: float,
         fixed: Tensor | None,
         distance: Distance,
-    ) -> tuple[Tensor, Tensor]:
-        """(what a step is pushed by, its class part), both [B,C,H,W]."""
+        back: Callable[[Tensor], Tensor] | None = None,
+    ) -> Push:
+        """What a step is pushed by.
+
+        Args: back: takes gradients at the clean estimate to z; None = they are divided by sqrt(alpha-bar).
+        """
+        none = torch.zeros_like(z)
         if self.variant == "naive":
-            return fixed / level**0.5, fixed
+            whole = fixed / level**0.5
+            return Push(whole, fixed, (whole, none, none))
         near = self.lambda_l1 * (z - x).sign() + 2 * self.lambda_l2 * (z - x)
         if self.variant == "direct":
             seen = self.class_gradient(z, goal, classifier, scale)
-            return seen + near, seen
-        seen = self.class_gradient(clean, goal, classifier, scale)
-        pushed = seen
+            return Push(seen + near, seen, (seen, none, near))
+        seen, apart = self.class_gradient(clean, goal, classifier, scale), none
         if self.perceptual is not None and self.lambda_p:
             at = clean.detach().requires_grad_(True)
-            apart = self.lambda_p * distance((at + 1) / 2, (x + 1) / 2)
-            pushed = pushed + torch.autograd.grad(apart.sum(), at)[0]
-        return pushed / level**0.5 + near, seen
+            far = self.lambda_p * distance((at + 1) / 2, (x + 1) / 2)
+            apart = torch.autograd.grad(far.sum(), at)[0]
+        back = back or (lambda gradient: gradient / level**0.5)
+        return Push(back(seen + apart) + near, seen, (back(seen), back(apart), near) if self.n_recorded else ())
 
     @torch.enable_grad()
     def class_gradient(self, at: Tensor, goal: Tensor, classifier: WhiteBox, scale: float) -> Tensor:

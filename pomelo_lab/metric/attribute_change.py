@@ -65,7 +65,9 @@ class MNAC(AttributeMetric):
     As printed it rewards a counterfactual that fools the classifier without changing the attribute aimed at: see TargetSeen, and `without`.
 
     Source: Rodriguez et al. (2021); DiME, section 4 and code. Departures: the oracle.
-    Args: without: an attribute that does not count, the one aimed at: what else changes. None = all count, as printed.
+    Args:
+        without: an attribute that does not count, the one aimed at: what else changes. None = all count, as printed.
+        share: divided by the number of attributes that count, so that data sets with other numbers of them compare.
     Cost: two forwards of the oracle per image.
     """
 
@@ -73,6 +75,7 @@ class MNAC(AttributeMetric):
     symbol = "MNAC"
 
     without: Annotated[str | None, Later()] = None
+    share: Annotated[bool, Later()] = False
 
     @cached_property
     def counts(self) -> list[int]:
@@ -81,7 +84,8 @@ class MNAC(AttributeMetric):
         return [place for place in map(self.place, names) if place != left_out]
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        return {"value": (self.seen(case.batch.image) != self.seen(counterfactual))[:, self.counts].sum(1)}
+        changed = (self.seen(case.batch.image) != self.seen(counterfactual))[:, self.counts].sum(1)
+        return {"value": changed.double() / len(self.counts) if self.share else changed}
 
 
 @dataclass(kw_only=True)

@@ -132,6 +132,8 @@ def test_correlation_difference_by_numpy():
 def test_only_the_attributes_that_are_asked_for_count():
     case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), attributes=torch.tensor(BEFORE).bool())
     assert metric(MNAC, among=["Young", "Male"], population="all").score(case)["value"].tolist() == [1, 0, 1, 2]
+    shares = metric(MNAC, among=["Young", "Male"], population="all", share=True).score(case)["value"]
+    assert shares.tolist() == [0.5, 0, 0.5, 1]  # of as many as count: data sets with other numbers of attributes compare
     assert metric(FactorError, among=["Male"], population="all").score(case)["value"].tolist() == [0, 0, 1, 1]
     truth = torch.tensor([1.0, 0.3, -0.2], dtype=torch.float64)
     score = metric(CorrelationDifference, population="all").score(case)

@@ -110,7 +110,9 @@ class FakeJob:
         target, attribution = torch.zeros(self.n, dtype=torch.long), self.uniform(self.n, 16, 16) - 0.5
         if self.seed % 2:
             return Explanation(target, attribution)
-        extra = {"flipped": self.uniform(self.n) > 0.5, "score": self.uniform(self.n, 6) - 0.5}
+        way = {name: Perturbations.quantize(self.uniform(self.n, 4, 3, 16, 16)) for name in ("noisy", "clean")}
+        way |= {"push": self.uniform(self.n, 4, 3), "place": torch.tensor([9.0, 6.0, 3.0, 1.0]).expand(self.n, -1)}
+        extra = {"flipped": self.uniform(self.n) > 0.5, "score": self.uniform(self.n, 6) - 0.5, **way}
         return Explanation(target, attribution, self.uniform(self.n, 3, 16, 16), extra)
 
     def forget(self) -> None: ...

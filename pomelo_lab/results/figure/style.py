@@ -85,6 +85,7 @@ LOOKS = {
     "dime_ddim": Look("DiME, three steps", "#56B4E9", "neural", marker="D"),
     "dime_tweedie": Look("DiME, own estimate", "#009E73", "neural", marker="D"),
     "dime_mask": Look("DiME, masked", "#117733", "neural", marker="D"),
+    "dime_exact": Look("DiME, eq. 6", "#882255", "neural", marker="D"),
     "dime_direct": Look("Direct", "#E69F00"),
     "dime_naive": Look("Naive", "#D55E00"),
     "dime_early": Look("Early stopping", "#CC79A7"),
