@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from pomelo_lab.classifier.base import Classifier, view
+from pomelo_lab.classifier.base import Classifier, NetworkClassifier, view
 from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
 from pomelo_lab.config.signature import defaults, did_you_mean, hints, injected_role, locate, parameters, role_of
+from pomelo_lab.config.target import class_index, output_problem
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.generator.base import Generator
@@ -96,7 +97,15 @@ class Components:
         return build(self._with_networks(self.node("explainer")), **self._supplied("explainer"))
 
     def check_network(self) -> None:
-        """Raises ValueError when the explainer has no rule for the classifier's network: asked of a gray image, before anything is computed."""
+        """Raises ValueError, before anything is computed, when the explained class does not exist, the classifier's outputs are not the classes
+        that the job takes them for, its network cannot take the images, or the explainer has no rule for it; asked of a gray image."""
+        config, n = self.config, self.classifier.num_classes
+        if config["target"] not in ("predicted", "label"):
+            class_index(config["target"], self.dataset.class_names)
+        if text := output_problem(config["classifier"], n, self.dataset.num_classes, config["target"], config.get("images", "all")):
+            raise ValueError(text)
+        if isinstance(self.classifier, NetworkClassifier):
+            self.classifier.check_shape(self.dataset.shape, self.device)
         kind = locate(self.config["explainer"]["_target_"])
         given = {**defaults(kind), **self.config["explainer"]}
         if kind.access == "white_box":  # a property where it depends on arguments: those ask for no more than logits

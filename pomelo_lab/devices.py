@@ -16,7 +16,13 @@ def pick_device(name: str) -> torch.device:
     """"auto" is the first accelerator, else the CPU. Raises ValueError naming `device` when it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device={name} is none that torch knows: auto, cpu, cuda, cuda:<index>, mps or xpu") from None
+    there = {"mps": torch.backends.mps.is_available, "xpu": torch.xpu.is_available}
+    if device.type in there and not there[device.type]():
+        raise ValueError(f"device={name}: there is none here, or this torch was built without it; use device=cpu or device=auto")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"device={name}: no such GPU here, {torch.cuda.device_count()} visible; use device=cpu or device=auto")
     return device

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox, NotFinite, view
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.config.target import class_index
 from pomelo_lab.explainer.base import Made
 from pomelo_lab.generator.base import Tally
 from pomelo_lab.metric.base import Metric
@@ -100,15 +101,7 @@ class Job(Selection):
         if rule == "predicted":
             return self.clean(group).argmax(-1)
         label = self.batch(group).label
-        return label if rule == "label" else torch.full_like(label, self._class_index(rule))
-
-    def _class_index(self, rule: str | int) -> int:
-        names = list(self.dataset.class_names)
-        if rule in names:
-            return names.index(rule)
-        if isinstance(rule, int) and 0 <= rule < len(names):
-            return rule
-        raise ValueError(f"target must be predicted, label, one of {', '.join(names)} or an index below {len(names)}, got {rule!r}")
+        return label if rule == "label" else torch.full_like(label, class_index(rule, self.dataset.class_names))
 
     def perturbations(self, group: int, probability: bool = False) -> Perturbations:
         """The perturbed images, with the classifier's probabilities when asked."""

@@ -40,16 +40,19 @@ def main(cfg: DictConfig) -> None:
     """The Hydra entry point of one training."""
     config = checked(cfg)
     role = trained_role(config)
-    path = train_component(
-        config[role],
-        config["dataset"],
-        config["recipe"],
-        outputs=config["paths"]["outputs"],
-        seed=config["seed"],
-        device=config["device"],
-        force=config["force"],
-        devices=config["devices"],
-    )
+    try:
+        path = train_component(
+            config[role],
+            config["dataset"],
+            config["recipe"],
+            outputs=config["paths"]["outputs"],
+            seed=config["seed"],
+            device=config["device"],
+            force=config["force"],
+            devices=config["devices"],
+        )
+    except (ValueError, OSError, FloatingPointError) as error:  # what a user can mend: the message without the stack
+        raise ConfigError(f"{error}") from error
     print(f"use it with {role}.weights={path}\nresults: {path.parent}")
 
 
@@ -150,14 +153,17 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     """Build, fit, save: one process of `world`."""
     from pomelo_lab.config.build import build
     from pomelo_lab.devices import pick_device
-    from pomelo_lab.weights import save, training_digest
+    from pomelo_lab.weights import learns_labels, save, training_digest
 
     task, start, place = config["task"], time.monotonic(), pick_device(device)
     node, about, path = task["node"], task["about"], Path(task["path"])
     dataset, recipe = build(task["dataset"]), build(task["recipe"])
     training, validation = dataset.at("train"), dataset.at("val")
+    check_data(training, validation, learns_labels(node))
     plain = {"weights": None, **({"precision": "float32", "compile": False} if "precision" in node else {})}
     component = build({**node, **plain}, **fitted(node, training))
+    if hasattr(component, "check_shape"):
+        component.check_shape(training.shape)
     if rank == 0:
         log.info("training %s on %s, into %s", about["name"], place if world == 1 else f"{world} x {place.type}", path.parent)
     from pomelo_lab.training.feed import Feed  # Lightning takes seconds to import: only now
@@ -188,6 +194,25 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     if measured := component.measured():
         card["measured"] = {name: tensor.tolist() for name, tensor in measured.items()}
     save(module.network, path, card, component.stored, measured)
+
+
+def check_data(training: Any, validation: Any, labelled: bool) -> None:
+    """What can be said of the images before a training starts.
+
+    Args: labelled: whether it looks at labels.
+    Raises: ValueError for fewer than two images to learn from. Classes without one are named in the log.
+    """
+    from pomelo_lab.dataset.base import Dataset
+
+    if len(training) < 2:
+        text = f"the split train of {type(training).__name__} has {len(training)} image, training needs two at least"
+        raise ValueError(f"{text} (a batch of one has no statistics), and some tens per class to learn anything")
+    if labelled and type(training).labels is not Dataset.labels:  # known without the images
+        counts = training.labels(range(len(training))).clamp_min(0).bincount(minlength=training.num_classes).tolist()
+        if absent := [name for name, count in zip(training.class_names, counts, strict=False) if not count]:
+            log.warning("no image of the split train is of the class %s: the classifier cannot learn it", ", ".join(absent))
+    if not len(validation):
+        log.warning("the split val has no image: nothing is known of what is learnt")
 
 
 def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -253,7 +253,9 @@ def load(
         if names
     ]
     if problems:
-        raise ValueError(f"{key}: {path} does not fit {what}; " + "; ".join(problems))
+        one = any(state[n].shape[:1] == (1,) and expected[n].shape[:1] == (2,) and state[n].shape[1:] == expected[n].shape[1:] for n in differs)
+        hint = "; a network of one output, the logit of a class, is classifier.column=0 classifier.n_outputs=1" if one else ""
+        raise ValueError(f"{key}: {path} does not fit {what}; " + "; ".join(problems) + hint)
     network.load_state_dict(state, strict=False)
 
 

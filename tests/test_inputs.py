@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pomelo_lab.run import run
@@ -71,3 +72,47 @@ def test_one_image_with_one_perturbation_has_no_frechet_distance(tmp_path, capsy
     made = run({**asked, "metrics": {"fd": {**metric, "oracle": judge}}})
     assert json.loads((made / "summary.json").read_text())["fd"]["mean"] is None
     assert "fd: undefined for 1 image" in capsys.readouterr().err
+
+
+def test_a_target_of_numbered_folders_is_a_name_or_refused(folder):
+    tmp_path = folder("1", "2", "3", "10")
+    for target, index in (("'1'", 0), ("10", 1)):
+        made = run(job(tmp_path, f"target={target}", "n_images=2", "metrics=none", function="four"))
+        assert scores(made)["target"] == [index, index]
+    with pytest.raises(ValueError, match="target=1 is the name of one class and the position of another, '10'"):
+        run(job(tmp_path, "target=1", "metrics=none", function="four"))
+
+
+def network_job(tmp_path, *overrides):
+    return job(tmp_path, "classifier=plain", "classifier.weights=null", "metrics=none", *overrides)
+
+
+def test_a_network_with_one_output_is_refused_with_the_way_that_works(folder, tmp_path):
+    from pomelo_lab.classifier.plain import PlainClassifier
+    from pomelo_lab.config.check import ConfigError
+
+    folder("ill", "well")
+    one = PlainClassifier(num_classes=2, column=0, n_outputs=1)
+    torch.save(one.network.state_dict(), tmp_path / "one.pth")
+    weights, way = f"classifier.weights={tmp_path / 'one.pth'}", "classifier.column=0 classifier.n_outputs=1"
+    with pytest.raises(ValueError, match=f"does not fit .*{way}"):
+        run(network_job(tmp_path, weights))
+    with pytest.raises(ConfigError, match=f"classifier.num_classes must be at least 2: .*{way}, got 1"):
+        network_job(tmp_path, weights, "classifier.num_classes=1")
+    with pytest.raises(ValueError, match="target=label takes the data set's 2 classes for the classifier's 1 outputs"):
+        run(network_job(tmp_path, weights, "classifier.num_classes=1", "classifier.output=sigmoid", "target=label"))
+    assert run(network_job(tmp_path, weights, "classifier.column=0", "classifier.n_outputs=1")).exists()
+
+
+def test_one_class_is_none_for_a_softmax(folder):
+    with pytest.raises(ValueError, match="classifier.num_classes must be at least 2"):
+        run(network_job(folder("a")))
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_an_image_too_small_for_its_network_is_named_before_the_job_and_in_its_plan(folder, dry_run):
+    tmp_path = folder("a", "b")
+    asked = job(tmp_path, "classifier=vgg16", "classifier.weights=null", "metrics=none", f"dry_run={dry_run}")
+    with pytest.raises(ValueError, match="dataset.size_px: the classifier vgg16 cannot take images of 3x16x16: .*too small"):
+        run(asked)
+    assert not (tmp_path / "out" / "score").exists() or dry_run is False

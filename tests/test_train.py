@@ -184,3 +184,29 @@ def test_celeba_trains_generators_and_perturbs(tmp_path):
         run = [sys.executable, "-m", "pomelo_lab.run", *job, *common, *small, "segmenter.n_segments=4"]
         done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0 and "training them now" not in done.stderr, done.stderr
+
+
+def folder_of(tmp_path, **images):
+    """An image folder with so many images of each class in the split train, and one of each in the others."""
+    from tests.dataset.fixtures import picture
+
+    for split in ("train", "val", "test"):
+        for name, n in images.items():
+            for i in range(n if split == "train" else 1):
+                path = tmp_path / "data" / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture(i, 16, 16).save(path)
+    return {"_target_": "pomelo_lab.dataset.image_folder.ImageFolder", "root": str(tmp_path / "data"), "size_px": 16}
+
+
+def test_one_image_to_learn_from_and_a_class_without_any_are_named_before(tmp_path, caplog):
+    with pytest.raises(ValueError, match="the split train of ImageFolder has 1 image, training needs two at least"):
+        train_component(NODE, folder_of(tmp_path / "one", a=1, b=0), RECIPE, tmp_path, device="cpu")
+    train_component(NODE, folder_of(tmp_path / "two", a=2, b=0), {**RECIPE, "epochs": 1}, tmp_path, device="cpu")
+    assert "no image of the split train is of the class b: the classifier cannot learn it" in caplog.text
+
+
+def test_images_that_a_network_cannot_take_are_refused_before_training(tmp_path):
+    node = {"_target_": "pomelo_lab.classifier.torchvision.TorchvisionClassifier", "architecture": "vgg16", "weights": "auto"}
+    with pytest.raises(ValueError, match="dataset.size_px: the classifier vgg16 cannot take images of 3x16x16"):
+        train_component(node, folder_of(tmp_path, a=2, b=2), RECIPE, tmp_path, device="cpu")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Forwards
+from pomelo_lab.batching import Forwards, out_of_memory
 from pomelo_lab.config.signature import Component
 from pomelo_lab.types import Perturbations
 
@@ -68,6 +68,17 @@ class NetworkClassifier(Classifier):
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
         """[M,C,H,W] -> [M,K]; eager = past a compiled graph, for hooks."""
         return (self.network.forward if eager else self.network)(self.normalized(images))
+
+    def check_shape(self, shape: Sequence[int], device: torch.device | str = "cpu") -> None:
+        """Raises ValueError when the network cannot take images [C,H,W] of this shape, asked of a gray one."""
+        try:
+            with torch.no_grad():
+                self.logit(torch.full((1, *shape), 0.5, device=device), eager=True)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            if out_of_memory(error):
+                raise
+            what, reason = getattr(self, "architecture", type(self).__name__), str(error).strip().splitlines()[0]
+            raise ValueError(f"dataset.size_px: the classifier {what} cannot take images of {'x'.join(map(str, shape))}: {reason}") from error
 
     def probability(self, images: Tensor) -> Tensor:
         logits = self.logit(images)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from pomelo_lab.training.module import Training
     from pomelo_lab.training.recipe import Recipe
 
+ONE_OUTPUT = (
+    "must be at least 2: the softmax of one output is 1 for every image; a network whose one output is the logit of a class is "
+    "classifier.column=0 classifier.n_outputs=1"
+)
+
 
 @dataclass(kw_only=True)
 class TrainableClassifier(TrainableNetwork, NetworkClassifier):
@@ -45,6 +50,8 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
             self.num_classes = 2
         if self.num_classes is None:
             raise ValueError("classifier.num_classes is missing: the job fills it from the data set, Python users pass it")
+        if self.num_classes == 1 and self.output == "softmax":
+            raise ValueError(f"classifier.num_classes {ONE_OUTPUT}, got 1 (the classes of the data set where it is null)")
         super().__post_init__()
 
     @classmethod
@@ -52,6 +59,8 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
         """What does not go with one explained output of several, or is said of it without one."""
         column, n_outputs = given["column"], given["n_outputs"]
         if column is None:
+            if given["num_classes"] == 1 and given["output"] == "softmax":
+                yield f"num_classes {ONE_OUTPUT}, got 1"
             if n_outputs is not None:
                 yield f"n_outputs goes with column, got {n_outputs} without one: num_classes says how many outputs there are"
             return

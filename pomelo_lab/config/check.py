@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.errors import CompactHydraException
@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pomelo_lab.config.problem import Problem, lacks
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems
+from pomelo_lab.config.target import class_index, output_problem
 
 
 class ConfigError(CompactHydraException):
@@ -200,11 +201,23 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
         found += classes["segmenter"].shape_problems(config["segmenter"], (channels, size, size))
     if config["classifier"].get("column") is not None:
         found += column_problems(config["classifier"], config["dataset"], dataset, offers)
-    target, class_names = config["target"], dataset.classes(config["dataset"])
-    known = ["predicted", "label", *(class_names or ())]
-    if isinstance(target, str) and target not in known and class_names is not None:
-        found.append(f"target must be one of {', '.join(known)} or a class index, got {target!r}{did_you_mean(target, known)}")
+    classes_known = dataset.classes(config["dataset"])
+    if classes_known is not None:
+        found += target_problems(config, classes_known)
     return found
+
+
+def target_problems(config: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the explained class, on a data set whose classes are known."""
+    node, target = config["classifier"], config["target"]
+    try:
+        if target not in ("predicted", "label"):
+            class_index(target, names)
+    except ValueError as error:
+        yield str(error)
+    n_outputs = node.get("num_classes") if node.get("column") is None else None  # `column_problems` has rules of its own
+    if n_outputs and (text := output_problem(node, n_outputs, len(names), target, config.get("images", "all"))):
+        yield text
 
 
 def column_problems(classifier: Mapping[str, Any], node: Mapping[str, Any], dataset: Any, offers: frozenset[str]) -> Iterator[str]:

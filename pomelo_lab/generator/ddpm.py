@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,8 @@ from pomelo_lab.generator.base import ImageModel
 from pomelo_lab.generator.diffusion import Prediction, decode, split
 from pomelo_lab.generator.diffusion_model import DiffusionModel, unet_class
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(kw_only=True)
 class DDPM(DiffusionModel, ImageModel):
@@ -24,8 +27,8 @@ class DDPM(DiffusionModel, ImageModel):
 
     Source: Ho et al. (2020); v-prediction Salimans & Ho (2022); cosine schedule Nichol & Dhariwal (2021). Departures: `unshuffle`.
     Args:
-        weights: besides a file, a local diffusers folder (a U-Net with its config.json, or a pipeline with unet/ and scheduler/): network, schedule
-            and prediction are then the folder's.
+        weights: besides a file, a local diffusers folder (a pipeline with unet/ and scheduler/, its unet/, or a U-Net with a scheduler/ in it):
+            network, schedule and prediction are then the folder's. A U-Net without a scheduler is refused: nothing in it says what it predicts.
         The others as in DiffusionModel.
     """
 
@@ -65,6 +68,7 @@ class DDPM(DiffusionModel, ImageModel):
         if file is None:
             raise ValueError(f"generator.weights: {self.unet_folder} holds neither {' nor '.join(names)}")
         self._check_shape()
+        _ = self._scheduler  # refused before the weights are read
         load(self.network, file, self.described(), "generator.weights")
 
     def digest(self) -> str:
@@ -85,9 +89,24 @@ class DDPM(DiffusionModel, ImageModel):
 
     @cached_property
     def _scheduler(self) -> dict[str, Any]:
-        """The folder's scheduler config; empty without one."""
-        place = self.folder / "scheduler" / "scheduler_config.json" if self.folder else None
-        return json.loads(place.read_text()) if place and place.is_file() else {}
+        """The scheduler's config in the folder, or beside it where it is a pipeline's U-Net; empty for weights of our own."""
+        if not self.folder:
+            return {}
+        beside = self.folder.name == "unet" or (self.folder.parent / "model_index.json").is_file()
+        folders, name = (self.folder, self.folder.parent) if beside else (self.folder,), "scheduler_config.json"
+        path = next((p for f in folders for p in (f / "scheduler" / name, f / name) if p.is_file()), None)
+        if path is None:
+            raise ValueError(
+                f"generator.weights: {self.folder} is a U-Net without its scheduler, which says what it predicts and for which noise: name the "
+                f"folder of the whole pipeline, or save its scheduler, as DDPMScheduler().save_pretrained('{self.folder}/scheduler') does"
+            )
+        try:
+            config = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"generator.weights: {path} is no JSON file: {error}") from None
+        said = {key: config[key] for key in ("prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps") if key in config}
+        log.info("%s: %s", path, ", ".join(f"{key}={value}" for key, value in said.items()))
+        return config
 
     # --- schedule -------------------------------------------------------------------------------------------------
 
@@ -103,7 +122,7 @@ class DDPM(DiffusionModel, ImageModel):
 
     @property
     def predicts(self) -> Prediction:
-        return self._scheduler.get("prediction_type", self.prediction)
+        return self._scheduler.get("prediction_type", "epsilon") if self.folder else self.prediction  # diffusers leaves defaults out at times
 
     # --- network --------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import betas, decode, noised
+from pomelo_lab.generator.diffusion import decode, noised
 from pomelo_lab.weights import save
 
 diffusers = pytest.importorskip("diffusers")
@@ -72,6 +72,7 @@ def test_one_timestep_or_one_each():
 
 def test_attention_is_kept_from_the_kernel_with_nan_gradients(unet, tmp_path):
     unet.save_pretrained(tmp_path)
+    diffusers.DDPMScheduler().save_pretrained(tmp_path / "scheduler")
     before = torch.backends.cuda.cudnn_sdp_enabled()
     try:
         for make in (tiny, lambda: foreign(tmp_path)):
@@ -175,12 +176,16 @@ def test_sampling_from_a_folder_is_diffusers_sampling(unet, pipeline):
     torch.testing.assert_close(sampled, generator.unscaled(found), atol=1e-4, rtol=0)
 
 
-def test_a_folder_of_a_network_alone_takes_our_schedule(unet, tmp_path):
-    unet.save_pretrained(tmp_path)
-    generator = foreign(tmp_path, schedule="linear", n_timesteps=50, prediction="epsilon")
-    assert generator.predicts == "epsilon" and torch.equal(generator.betas, betas("linear", 50))
-    x = draw(shape=(3, 8, 8))
-    torch.testing.assert_close(generator.output(x, 4), unet(x, 4).sample.detach())
+def test_a_network_without_its_scheduler_is_refused_and_one_beside_it_is_found(unet, pipeline, tmp_path_factory):
+    """Nothing in a U-Net says what it predicts: our v-prediction on a cosine schedule is not what diffusers' examples train."""
+    alone = tmp_path_factory.mktemp("alone")
+    unet.save_pretrained(alone)
+    with pytest.raises(ValueError, match=r"alone\d is a U-Net without its scheduler.*DDPMScheduler\(\)\.save_pretrained"):
+        foreign(alone, schedule="linear", n_timesteps=50, prediction="epsilon")
+    diffusers.DDPMScheduler().save_pretrained(alone / "scheduler")
+    assert foreign(alone).predicts == "epsilon" and float(foreign(alone).betas[-1]) == pytest.approx(0.02)
+    whole, part = foreign(pipeline), foreign(pipeline / "unet")
+    assert part.predicts == whole.predicts == "sample" and torch.equal(part.betas, whole.betas)
 
 
 def test_learned_variances_are_left_out(tmp_path):
@@ -188,6 +193,7 @@ def test_learned_variances_are_left_out(tmp_path):
     with torch.random.fork_rng():
         network = diffusers.UNet2DModel(in_channels=3, out_channels=6, up_block_types=("UpBlock2D",), **config).eval()
     network.save_pretrained(tmp_path)
+    diffusers.DDPMScheduler().save_pretrained(tmp_path / "scheduler")
     x = draw(shape=(3, 8, 8))
     torch.testing.assert_close(foreign(tmp_path).output(x, 3), network(x, 3).sample[:, :3].detach())
 
@@ -195,6 +201,7 @@ def test_learned_variances_are_left_out(tmp_path):
 def test_our_own_architecture_is_not_asked_of_a_folder(unet, tmp_path):
     """28 pixels do not halve four times, as our defaults would need; the folder's network halves them once."""
     diffusers.UNet2DModel.from_config({**unet.config, "sample_size": 28}).save_pretrained(tmp_path)
+    diffusers.DDPMScheduler().save_pretrained(tmp_path / "scheduler")
     assert foreign(tmp_path, size_px=28, unshuffle=4).output(draw(1, shape=(3, 28, 28)), 0).shape == (1, 3, 28, 28)
 
 

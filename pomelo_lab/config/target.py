@@ -1,0 +1,47 @@
+"""Which class a job explains: a class, its name, its position and an output of the network are four things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pomelo_lab.config.signature import did_you_mean
+
+SHOWN = 20  # class names in a message
+
+
+def class_index(rule: Any, names: Sequence[str]) -> int:
+    """The class that `target` names, by its name (numbers too: folders are often called 1, 2, ...) or by its position.
+
+    Raises: ValueError when it is neither, or a number that is the name of one class and the position of another.
+    """
+    text = str(rule)
+    number = rule if isinstance(rule, int) and not isinstance(rule, bool) and 0 <= rule < len(names) else None
+    if text in names:
+        index = list(names).index(text)
+        if number not in (None, index):
+            other = names[number]
+            raise ValueError(
+                f"target={text} is the name of one class and the position of another, {other!r}: quote the name you mean, "
+                f"\"target='{text}'\" or \"target='{other}'\""
+            )
+        return index
+    if number is not None:
+        return number
+    listed = ", ".join(names[:SHOWN]) + (f", ... ({len(names)} classes)" if len(names) > SHOWN else "")
+    known = ["predicted", "label", *names]
+    raise ValueError(f"target must be predicted, label, one of {listed} or a position below {len(names)}, got {rule!r}{did_you_mean(text, known)}")
+
+
+def output_problem(classifier: Mapping[str, Any], n_outputs: int, n_classes: int, target: Any, images: str) -> str:
+    """Where the outputs of a classifier are not the classes of the data set although the job takes them for those; "" where it does not.
+
+    Args: classifier: its config node; n_outputs: columns of its answers; n_classes: of the data set.
+    """
+    independent = classifier.get("output") == "sigmoid" and classifier.get("column") is None
+    if not independent and n_outputs < n_classes:
+        return f"classifier.num_classes={n_outputs}: the data set has {n_classes} classes (one output is classifier.column=0 classifier.n_outputs=1)"
+    asks = "images=correct" if images == "correct" else f"target={target}" if target != "predicted" else ""
+    if asks and n_outputs != n_classes:
+        return f"{asks} takes the data set's {n_classes} classes for the classifier's {n_outputs} outputs: take target=predicted, or as many outputs"
+    return ""
