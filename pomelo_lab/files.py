@@ -1,16 +1,33 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, which carry a digest that is checked when they are read."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
+import logging
 import os
+import socket
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+SEAL = "seal"  # key of a JSON file that holds the digest of the others
+MARK = b"\npomelo_lab:"  # in front of the digest at the end of a sealed file
+
+
+class Damaged(Exception):
+    """A file whose bytes are not those that were written. The text names it."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """All or nothing: temporary name, sync, rename. Raises OSError naming the file when the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    sweep(path.parent)
+    temporary = temporary_name(path)
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -26,6 +43,106 @@ def write_bytes(path: Path, data: bytes) -> None:
         ) from None
 
 
+def temporary_name(path: Path) -> Path:
+    """A name beside a file that says who writes there."""
+    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+
+
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Mapping[str, Any], indent: int = 1) -> None:
+    """A JSON file with its seal."""
+    write_text(path, json.dumps(sealed(value), indent=indent) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. Files of earlier versions have no seal.
+
+    Raises: FileNotFoundError; Damaged when it is no JSON mapping or does not match its seal.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise Damaged(f"{path} is damaged (no JSON)") from None
+    if not isinstance(value, dict):
+        raise Damaged(f"{path} is damaged (no JSON mapping)")
+    seal = value.pop(SEAL, None)
+    if seal is not None and seal != seal_of(value):
+        raise Damaged(f"{path} is damaged (it does not match its seal)")
+    return value
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values with their digest among them."""
+    return {**value, SEAL: seal_of(value)}
+
+
+def seal_of(value: Mapping[str, Any]) -> str:
+    """Digest of JSON values, however they are written down."""
+    return checksum(json.dumps({name: value[name] for name in value if name != SEAL}, sort_keys=True).encode())
+
+
+def seal(path: Path, about: str = "") -> None:
+    """Put the digest of a file behind its bytes; formats that are read from their head or through an index do not mind (torch, zip).
+
+    Args: about: what the file is of; a file of something else under this name counts as damaged.
+    """
+    digest = stream_checksum(path, path.stat().st_size, about)
+    with open(path, "ab") as file:
+        file.write(MARK + digest.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def check_sealed(path: Path, about: str = "") -> None:
+    """Raises FileNotFoundError; Damaged when the bytes of a file are not those that were sealed."""
+    length = path.stat().st_size - len(MARK) - 32
+    with open(path, "rb") as file:
+        file.seek(max(length, 0))
+        end = file.read()
+    if length < 0 or end != MARK + stream_checksum(path, length, about).encode():
+        raise Damaged(f"{path} is damaged (it does not match its digest)")
+
+
+def stream_checksum(path: Path, length: int, about: str) -> str:
+    """Digest of the first bytes of a file, which may be larger than the memory."""
+    found = hashlib.blake2b(about.encode() + b"\0", digest_size=16)
+    with open(path, "rb") as file:
+        while length > 0 and (chunk := file.read(min(length, 1 << 20))):
+            found.update(chunk)
+            length -= len(chunk)
+    return found.hexdigest()
+
+
+def checksum(data: bytes) -> str:
+    """32 hex characters."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+HOST = "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:40] or "host"
+
+
+@functools.lru_cache(maxsize=4096)
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes of this machine left in a folder; once per folder and process."""
+    with os.scandir(folder) as entries:
+        left = [entry.path for entry in entries if entry.name.startswith(".") and entry.name.endswith(".tmp")]
+    for path in left:
+        host, _, pid = path.rpartition("-")[0].rpartition(".")[2].rpartition("-")
+        if host == HOST and pid.isdigit() and not lives(int(pid)):
+            Path(path).unlink(missing_ok=True)
+            log.info("removed %s, which a killed process left", path)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process of this machine exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -51,6 +51,17 @@ class Job(Selection):
     def whole(self) -> Job:
         return Job({**self.config, "images": "all", "n_images": len(self.dataset)}, self.store, self.device)
 
+    def is_stored(self) -> bool:
+        """Whether all that a finished job leaves for others is there and undamaged: its explanations, scores per image and statistics."""
+        artefacts = [("explanation", self.made_explanation_science, None)] if self.explains else []
+        artefacts += [("metric", self.metric_science(name), metric.n_images) for name, metric in self.metrics.items()]
+        fits = [self.reference_science(name) for name, metric in self.metrics.items() if metric.fits]
+        for kind, science in [*((kind, science) for kind, science, _ in artefacts), *(("reference", science) for science in fits)]:
+            self.store.describe(kind, digest(science), science)
+        sizes = [(kind, digest(science), g, self.group_size(g, n)) for kind, science, n in artefacts for g in range(self.n_groups)]
+        sizes += [("reference", digest(science), 0, 0) for science in fits]
+        return all([self.store.is_whole(*shard) for shard in sizes if shard[3] or shard[0] == "reference"])
+
     def refresh(self, anew: set[tuple[str, str]], scores: bool = True) -> None:
         """Remove all that the job's numbers rest on but trained weights and parts of statistics, so that it is computed anew (`force=true`).
 
@@ -335,8 +346,8 @@ class Job(Selection):
             return Shard({name: tensor.detach().cpu() for name, tensor in tensors.items()}, {"image_id": ids, **meta, **also()})
 
         def get() -> Shard | None:
-            shard, made = self.store.get_or_make(kind, fingerprint, group, size if images else 0, timed, prepare, keep, wait)
-            if made and keep and group == 0:
+            shard, _ = self.store.get_or_make(kind, fingerprint, group, size if images else 0, timed, prepare, keep, wait)
+            if keep:
                 self.store.describe(kind, fingerprint, science)
             return shard
 

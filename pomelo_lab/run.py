@@ -79,7 +79,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     scores = Scores(job)
     with store.lock(scores.folder / ".lock"):
         # 3. finished work is skipped
-        if scores.done and not config["force"]:
+        if not config["force"] and scores.done():
             if not (scores.folder / FILE).exists():
                 write_sheet(job, scores.folder, config.get("sheet", BESIDE))
             print("already done: force=true computes it again")

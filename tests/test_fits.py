@@ -9,6 +9,7 @@ from pomelo_lab.classifier.base import view
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.explainer.direction_search import DirectionSearch
 from pomelo_lab.explainer.iba import IBAExplainer
+from pomelo_lab.locks import lock_at
 from pomelo_lab.plan import steps
 from pomelo_lab.results.score import Scores
 from pomelo_lab.run import run
@@ -79,12 +80,13 @@ def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
     displace = DirectionSearch.displacements
     monkeypatch.setattr(DirectionSearch, "displacements", lambda self, k, *more: drawn.append(k) or displace(self, k, *more))
     folder = digest(explainer.part_science(explainer.explainer.rendered))
-    held = explainer.store.lock(explainer.store.path("part", folder, 1, 0).with_name(".00001-00.lock")).acquire()
+    held = lock_at(explainer.store.path("part", folder, 1, 0).with_name(".00001-00.lock"))
+    held.acquire()
     seen = []
 
     def freed(self, *arguments):
         seen.extend(drawn)
-        held.lock.release()
+        held.release()
         return fit(self, *arguments)
 
     monkeypatch.setattr(DirectionSearch, "fit", freed)

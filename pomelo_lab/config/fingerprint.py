@@ -89,7 +89,7 @@ def file_digest(path: str | Path) -> str:
     return _file_digest(stamp, str(path))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=4096)
 def _file_digest(stamp: tuple[tuple[str, int, int], ...], root: str) -> str:
     found = hashlib.sha256()
     for name, _, _ in stamp:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.results.score import read_json
+from pomelo_lab.results.score import read_status, read_summary
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,17 @@ class Cell:
 
     @property
     def status(self) -> dict[str, Any]:
-        return read_json(self.folder / "status.json") if self.folder else {}
+        return read_status(self.folder) if self.folder else {}
 
     @property
     def state(self) -> str:
-        """"done", "running", "failed", "missing", or "skipped" where the data set cannot build it."""
+        """"done", "running", "failed", "damaged" (a file is not what was written), "missing", or "skipped" where the data set cannot build it."""
         return "skipped" if self.lacks else self.status.get("state", "missing")
 
     @property
     def summary(self) -> dict[str, Any]:
         """Metric -> {mean, std, n, ...} of a finished cell, else {}."""
-        return read_json(self.folder / "summary.json") if self.state == "done" else {}
+        return read_summary(self.folder) if self.state == "done" else {}
 
     def scores(self) -> dict[str, list[Any]]:
         """Columns of scores.parquet of a finished cell, else {}."""

@@ -21,7 +21,7 @@ from pomelo_lab.results.table import Entry, Table
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
-STATE = {"missing": "missing", "not built": "–", "not scored": "–", "undefined": "undefined", "failed": "failed"}
+STATE = {"missing": "missing", "not built": "–", "not scored": "–", "undefined": "undefined", "failed": "failed", "damaged": "damaged"}
 STATE |= {"not applicable": "n/a", "skipped": "–", "not asked": "–", "running": "running", "interrupted": "interrupted"}
 
 
@@ -141,7 +141,7 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
     empty = all(e.state in ("missing", "not built", "skipped", "not asked") for e in shown)
     values = []
     for entry, column in zip(shown, columns, strict=True):
-        plain = "red" if entry.state in ("failed", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"
+        plain = "red" if entry.state in ("failed", "damaged", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"
         text = Text(number(entry, column, images(table, row), compact, table.published.spread), style="bold green" if entry.best else plain)
         values.append(text.append("\n" + printed(entry, column, compact), style="not bold bright_black") if paper else text)
     label = Text(row.label, style="bright_black" if empty else "")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.results.score import read_json
+from pomelo_lab.results.score import read_status, read_summary
 from pomelo_lab.results.sheet import FILE
 
 NO_VALUE = "–"
@@ -17,7 +17,7 @@ def print_report(folder: Path, brief: bool = False) -> None:
 
     Args: brief: one line instead of the scores, for the jobs of a grid, which ends in a table.
     """
-    summary, status = read_json(folder / "summary.json"), read_json(folder / "status.json")
+    summary, status = read_summary(folder), read_status(folder)
     lines = [] if brief else [*score_lines(summary), *image_lines(status.get("images") or {})]
     if (folder / FILE).exists():
         lines.append(f"sheet:   {folder / FILE}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import platform
 import resource
@@ -18,13 +19,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.files import write_bytes, write_text
+from pomelo_lab.config.fingerprint import file_digest
+from pomelo_lab.files import Damaged, read_json, sweep, write_bytes, write_json, write_text
 from pomelo_lab.metric.base import Summary
 from pomelo_lab.results.store import Store
 
 if TYPE_CHECKING:
     from pomelo_lab.job import Job
 
+log = logging.getLogger(__name__)
+
+FILES = ("scores.parquet", "summary.json")  # what outside scripts read
 PACKAGES = ("torch", "numpy", "scikit-image", "umap-learn", "diffusers", "captum", "hydra-core")
 
 
@@ -42,17 +47,22 @@ class Scores:
 
     @property
     def status(self) -> dict[str, Any]:
-        return read_json(self.folder / "status.json")
+        return read_status(self.folder)
 
-    @property
     def done(self) -> bool:
-        return self.status.get("state") == "done" and all((self.folder / f).exists() for f in ("scores.parquet", "summary.json"))
+        """Whether the job is finished and all that it promises is there and undamaged; what is damaged is named in the log."""
+        status = self.status
+        for path in status.get("damaged", ()):
+            log.warning("%s is damaged: it is made again", path)
+        return status.get("state") == "done" and self.job.is_stored()
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Claim the folder, write config and state, and say "failed" with the traceback when the block raises."""
         from omegaconf import OmegaConf
 
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
         write_text(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(self.job.config))))
         started = time.time()
         self._write_status("running", started)
@@ -68,7 +78,7 @@ class Scores:
             except OSError:
                 pass  # a full disk: the error itself is what the user sees
             raise
-        self._write_status("done", started, stages=self.stages(), images=self.images, folders=self.folders())
+        self._write_status("done", started, stages=self.stages(), images=self.images, folders=self.folders(), files=digests(self.folder))
 
     def _write_status(self, state: str, started: float, **more: Any) -> None:
         status = {
@@ -81,7 +91,7 @@ class Scores:
             "peak_memory_mb": peak_memory_mb(self.job.device),
             **more,
         }
-        write_text(self.folder / "status.json", json.dumps(status, indent=1))
+        write_json(self.folder / "status.json", status)
 
     def stages(self) -> dict[str, dict[str, float]]:
         """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on, whoever made them."""
@@ -221,9 +231,48 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file, or {} when it is missing or was cut short."""
+def read_status(folder: Path) -> dict[str, Any]:
+    """The status of a score folder; {} when there is none.
+
+    Its state is "damaged", and its key "damaged" names the files, when status.json itself or a file that it promises is not what was written.
+    """
+    path = folder / "status.json"
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        status = read_json(path)
+    except OSError:
+        return {}
+    except Damaged:
+        status = {}
+    if not isinstance(status.get("state"), str) or status.get("fingerprint") != folder.name:
+        return {"state": "damaged", "damaged": [str(path)]}
+    if status["state"] != "done":
+        return status
+    wanted = status.get("files") or dict.fromkeys(FILES)  # jobs of earlier versions have no digests
+    bad = [str(folder / name) for name, digest in wanted.items() if not is_whole(folder / name, digest)]
+    return {**status, "state": "damaged", "damaged": bad} if bad else status
+
+
+def is_whole(path: Path, digest: str | None) -> bool:
+    """Whether a file is there with these contents; without a digest: whether it can be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if digest is not None:
+            return file_digest(path) == digest
+        return bool(pq.read_table(path) if path.suffix == ".parquet" else read_json(path) is not None)
+    except (OSError, Damaged, pa.ArrowException):
+        return False
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """What a finished job's status says of the files beside it."""
+    return {name: file_digest(folder / name) for name in ("config.yaml", *FILES)}
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json, {} when there is none or it is damaged."""
+    try:
+        return read_json(folder / "summary.json")
+    except (OSError, Damaged):
         return {}

@@ -9,22 +9,17 @@ from typing import Any
 
 from pomelo_lab.results.preset import Cell
 
-STYLE = {"done": "green", "running": "cyan", "failed": "red", "interrupted": "yellow", "missing": "bright_black", "skipped": "bright_black"}
+STYLE = {"done": "green", "running": "cyan", "failed": "red", "damaged": "red", "interrupted": "yellow"}
+STYLE |= {"missing": "bright_black", "skipped": "bright_black"}
 
 
 def state(cell: Cell) -> str:
     """As recorded; "interrupted" when it says running and nobody holds the folder's lock."""
     if cell.state != "running":
         return cell.state
-    from filelock import FileLock, Timeout
+    from pomelo_lab.locks import is_held
 
-    lock = FileLock(cell.folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return "running"
-    lock.release()
-    return "interrupted"
+    return "running" if is_held(cell.folder / ".lock") else "interrupted"
 
 
 def detail(cell: Cell) -> str:
@@ -32,6 +27,8 @@ def detail(cell: Cell) -> str:
     if cell.lacks:
         return cell.lacks
     status = cell.status
+    if damaged := status.get("damaged"):
+        return f"{', '.join(damaged)}: the same command makes it again"
     if error := status.get("error"):
         lines = [line for line in error.strip().splitlines() if line and not line.startswith((" ", "\t"))]
         return lines[-1] if lines else error
@@ -39,7 +36,7 @@ def detail(cell: Cell) -> str:
         from pomelo_lab.results.score import Scores
 
         images = Scores(cell.job).job.n_images
-        return f"{images} images, {status['seconds']:.0f} s, {cell.folder}"
+        return f"{images} images, {status.get('seconds', 0):.0f} s, {cell.folder}"
     return ""
 
 

@@ -1,8 +1,9 @@
 """Artefacts on disk, addressed by what made them: shards written once, atomically, checked when read.
 
 Layout: <root>/<kind>/<fingerprint>/<group>-<images>.safetensors, one file per fixed group of images.
-Safe side by side: a shard is computed under a lock that the operating system releases when its holder dies, written to a
-temporary name, synced, renamed. A shard that was cut short or changed on disk is found by its digest and made again.
+Safe side by side: a shard is computed under a lock that is free again when its holder dies, written to a temporary name,
+synced, renamed. A shard that was cut short or changed on disk, or that lies in the place of another, is found by its digest and
+made again.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pomelo_lab.files import write_bytes, write_text
+from pomelo_lab.files import Damaged, checksum, sweep, write_bytes, write_text
+from pomelo_lab.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +38,6 @@ class Shard:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Corrupted(Exception):
-    """A shard whose content does not match its digest, or that cannot be read at all."""
-
-
 class Store:
     """All artefacts below one folder.
 
@@ -47,6 +46,8 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self._whole: dict[Path, tuple[int, int]] = {}  # shards that were read without a fault: (bytes, mtime_ns)
+        self._described: set[tuple[str, str]] = set()
 
     def folder(self, kind: str, fingerprint: str) -> Path:
         return self.root / kind / fingerprint
@@ -91,27 +92,42 @@ class Store:
             return shard, True
         path = self.path(kind, fingerprint, group, n)
         try:
-            held = self.lock(path.with_name(f".{path.stem}.lock")).acquire(blocking=wait)
+            with self.lock(path.with_name(f".{path.stem}.lock"), wait):
+                if (found := self.read(kind, fingerprint, group, n)) is not None:
+                    return found, False
+                shard = make()
+                write_shard(path, shard)
         except Timeout:
+            if wait:
+                raise
             return None, False
-        with held:
-            if (found := self.read(kind, fingerprint, group, n)) is not None:
-                return found, False
-            shard = make()
-            write_shard(path, shard)
         return shard, True
 
     def read(self, kind: str, fingerprint: str, group: int, n: int) -> Shard | None:
-        """The stored shard cut to n images, or None. A corrupted file is named in the log and removed."""
+        """The stored shard cut to n images, or None. A damaged file is named in the log and removed."""
         path = self.find(kind, fingerprint, group, n)
         if path is None:
             return None
         try:
-            return cut(read_shard(path), n)
-        except Corrupted as error:
-            log.warning("%s: it is made again", error)
+            state = path.stat()
+            shard = read_shard(path)
+        except FileNotFoundError:  # another process found it damaged
+            return self.read(kind, fingerprint, group, n)
+        except Damaged as error:
+            log.warning("%s: removed, it is made again when it is needed", error)
             path.unlink(missing_ok=True)
             return self.read(kind, fingerprint, group, n)
+        self._whole[path] = state.st_size, state.st_mtime_ns
+        return cut(shard, n)
+
+    def is_whole(self, kind: str, fingerprint: str, group: int, n: int) -> bool:
+        """Whether the shard is there and undamaged. A damaged one is removed. Once read, it is read again when its size or time changed."""
+        path = self.find(kind, fingerprint, group, n)
+        if path is not None and path in self._whole:
+            state = path.stat()
+            if self._whole[path] == (state.st_size, state.st_mtime_ns):
+                return True
+        return self.read(kind, fingerprint, group, n) is not None
 
     def meta(self, kind: str, fingerprint: str, group: int, n: int) -> dict[str, Any]:
         """What was recorded when a shard was made, without reading its tensors; {} when there is none."""
@@ -122,8 +138,8 @@ class Store:
             return {}
         try:
             with safe_open(path, framework="pt") as file:
-                return {name: json.loads(text) for name, text in (file.metadata() or {}).items() if name != "digest"}
-        except (SafetensorError, OSError, ValueError):
+                return read_meta(path, dict(file.metadata() or {}))
+        except (SafetensorError, OSError, ValueError, Damaged):
             return {}
 
     def drop(self, kind: str, fingerprint: str) -> None:
@@ -131,18 +147,24 @@ class Store:
         for path in self.folder(kind, fingerprint).glob("*.safetensors"):
             path.unlink(missing_ok=True)
 
-    def lock(self, path: Path):
-        """A lock file that is free again when its holder dies."""
-        from filelock import FileLock
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path)
+    def lock(self, path: Path, wait: bool = True) -> AbstractContextManager[bool]:
+        """Hold a lock file (`pomelo_lab.locks.locked`)."""
+        return locked(path, wait)
 
     def describe(self, kind: str, fingerprint: str, science: Mapping[str, Any]) -> None:
-        """Beside the shards, once: what determined them, for people."""
-        path = self.folder(kind, fingerprint) / "made_from.json"
-        if not path.exists():
-            write_text(path, json.dumps(science, indent=1, sort_keys=True))
+        """Beside the shards: what determined them, for people. One that is missing or differs is written again; leftovers of kills go."""
+        if (kind, fingerprint) in self._described:
+            return
+        path, text = self.folder(kind, fingerprint) / "made_from.json", json.dumps(science, indent=1, sort_keys=True)
+        if not path.parent.is_dir():
+            return
+        self._described.add((kind, fingerprint))
+        try:
+            sweep(path.parent)
+            if not path.exists() or path.read_bytes() != text.encode():
+                write_text(path, text)
+        except OSError as error:  # results can be read from a folder that cannot be written
+            log.debug("%s", error)
 
 
 def write_shard(path: Path, shard: Shard) -> None:
@@ -150,25 +172,43 @@ def write_shard(path: Path, shard: Shard) -> None:
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in shard.tensors.items()}
-    meta = {name: json.dumps(value) for name, value in shard.meta.items()}
+    meta = {name: json.dumps(value) for name, value in shard.meta.items()} | {"of": place_of(path)}
+    meta["meta_digest"] = checksum(json.dumps(meta, sort_keys=True).encode())
     write_bytes(path, save(tensors, {**meta, "digest": content_digest(tensors, meta)}))
 
 
 def read_shard(path: Path) -> Shard:
-    """Read a shard back. Raises Corrupted when its content does not match its digest."""
+    """Read a shard back. Raises FileNotFoundError; Damaged when its content does not match its digest or it is the shard of another place."""
     from safetensors import SafetensorError, safe_open
 
+    if not path.exists():
+        raise FileNotFoundError(path)
     try:
         with safe_open(path, framework="pt") as file:
             raw = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        digest = raw.pop("digest", None)
-        meta = {name: json.loads(text) for name, text in raw.items()}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise Corrupted(f"unreadable shard {path} ({error})") from None
-    if digest != content_digest(tensors, raw):
-        raise Corrupted(f"shard {path} does not match its digest")
+        meta = read_meta(path, raw)
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise Damaged(f"shard {path} is damaged ({error})") from None
+    if raw.pop("digest", None) != content_digest(tensors, raw):
+        raise Damaged(f"shard {path} is damaged (it does not match its digest)")
     return Shard(tensors, meta)
+
+
+def read_meta(path: Path, raw: Mapping[str, str]) -> dict[str, Any]:
+    """What was recorded, from a shard's metadata. Raises Damaged when it does not match its own digest, or is of another place."""
+    kept = {name: text for name, text in raw.items() if name not in ("digest", "meta_digest")}
+    if "meta_digest" in raw and raw["meta_digest"] != checksum(json.dumps(kept, sort_keys=True).encode()):
+        raise Damaged(f"shard {path} is damaged (it does not match its digest)")
+    of = kept.pop("of", None)  # shards of earlier versions do not say
+    if of not in (None, place_of(path)):
+        raise Damaged(f"shard {path} is that of {of}")
+    return {name: json.loads(text) for name, text in kept.items()}
+
+
+def place_of(path: Path) -> str:
+    """Kind, fingerprint and file of a shard, wherever the store lies."""
+    return "/".join(path.parts[-3:])
 
 
 def cut(shard: Shard, n: int) -> Shard:

@@ -23,8 +23,8 @@ class Entry:
     """One number of ours beside the printed one.
 
     state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the job leaves this metric
-        out); "missing", "running", "interrupted", "failed"; "skipped" (the data set cannot build it); "not built" (the row's component does not
-        exist in this version); "not asked" (the grid was narrowed down and has no job of the row).
+        out); "missing", "running", "interrupted", "failed", "damaged"; "skipped" (the data set cannot build it); "not built" (the row's component
+        does not exist in this version); "not asked" (the grid was narrowed down and has no job of the row).
     repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats over the repeats' means, or over
         random draws as the statistic itself gives it. interval: of a set statistic, over resampled images.
     """
@@ -153,7 +153,7 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
 
 def remarks(cells: Sequence[Cell], now: Mapping[int, str]) -> list[str]:
     """Which jobs failed, and why; which rows and metrics the data set does not allow."""
-    out = [f"failed: {c.name}: {detail(c)}".rstrip(": ") for c in cells if now[id(c)] == "failed"]
+    out = [f"{now[id(c)]}: {c.name}: {detail(c)}".rstrip(": ") for c in cells if now[id(c)] in ("failed", "damaged")]
     reasons: dict[str, list[str]] = {}
     for c in cells:
         if now[id(c)] == "skipped":
@@ -235,7 +235,7 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
     """One entry of the table. states: of all jobs of the row; done: its finished ones."""
     printed = row.values.get(column.metric)
     if not done:
-        worst = next((s for s in ("failed", "interrupted", "running", "missing", "skipped") if s in states), "missing")
+        worst = next((s for s in ("failed", "damaged", "interrupted", "running", "missing", "skipped") if s in states), "missing")
         return Entry(worst if states else "not built" if not_built(row) else "not asked", printed=printed)
     found = values(row.key, column.metric)
     if any((c.summary.get(column.metric, {}).get("details") or {}).get("applies") == 0 for c in done) and (found is None or not found.value):

@@ -14,13 +14,13 @@ DONE = "synced.txt"
 
 def pending(outputs: Path) -> list[Path]:
     """Offline run folders whose job is done and that were not uploaded yet, one per fingerprint (the newest)."""
-    from pomelo_lab.results.score import read_json
+    from pomelo_lab.results.score import read_status
 
     newest: dict[str, Path] = {}
     for folder in sorted((outputs / "wandb").glob("offline-run-*")):
         newest[folder.name.rpartition("-")[2]] = folder
     score = Store(outputs).folder
-    finished = [f for id_, f in newest.items() if read_json(score("score", id_) / "status.json").get("state") == "done"]
+    finished = [f for id_, f in newest.items() if read_status(score("score", id_)).get("state") == "done"]
     return [f for f in finished if not (f / DONE).exists()]
 
 

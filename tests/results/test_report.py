@@ -42,7 +42,7 @@ def test_images_say_how_many_of_how_many_and_how_to_take_others():
 
 def test_the_report_is_read_from_the_folder_and_ends_in_it(tmp_path, capsys):
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
-    (tmp_path / "status.json").write_text(json.dumps({"images": IMAGES}))
+    (tmp_path / "status.json").write_text(json.dumps({"state": "done", "fingerprint": tmp_path.name, "images": IMAGES}))
     (tmp_path / "sheet.png").write_bytes(b"")
     print_report(tmp_path)
     lines = capsys.readouterr().out.splitlines()

@@ -112,5 +112,55 @@ def test_a_dead_holder_releases_its_lock(tmp_path):
     assert Store(tmp_path).get_or_make("metric", "f", 0, 4, shard)[1]
 
 
+def test_a_shard_in_the_place_of_another_is_made_again(tmp_path):
+    """Both are whole, and neither is what its place says."""
+    store = Store(tmp_path)
+    for fingerprint, value in (("f", 1.0), ("g", 2.0)):
+        store.get_or_make("metric", fingerprint, 0, 4, lambda value=value: Shard({"value": torch.full((4,), value)}, {"image_id": list("abcd")}))
+    one, other = store.path("metric", "f", 0, 4), store.path("metric", "g", 0, 4)
+    data = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+    assert store.read("metric", "f", 0, 4) is None and store.meta("metric", "g", 0, 4) == {}
+    assert not store.is_whole("metric", "g", 0, 4)
+
+
+def test_a_store_may_be_moved(tmp_path):
+    Store(tmp_path / "here").get_or_make("metric", "f", 0, 4, shard)
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert Store(tmp_path / "there").is_whole("metric", "f", 0, 4)
+
+
+def test_shards_of_earlier_versions_are_read(tmp_path, monkeypatch):
+    """They know neither their place nor a digest of what was recorded."""
+    from safetensors.torch import save_file
+
+    path, tensors, meta = Store(tmp_path).path("metric", "f", 0, 4), dict(shard().tensors), {"image_id": '["a"]', "seconds": "2.5"}
+    path.parent.mkdir(parents=True)
+    save_file(tensors, path, {**meta, "digest": module.content_digest(tensors, meta)})
+    assert torch.equal(Store(tmp_path).read("metric", "f", 0, 4).tensors["value"], tensors["value"])
+    assert Store(tmp_path).meta("metric", "f", 0, 4) == {"image_id": ["a"], "seconds": 2.5}
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{}", b"[", b"{\"a\": 2}"])
+def test_what_an_artefact_was_made_from_is_mended(tmp_path, damage):
+    store = Store(tmp_path)
+    store.get_or_make("metric", "f", 0, 4, shard)
+    store.describe("metric", "f", {"a": 1})
+    path = tmp_path / "metric" / "f" / "made_from.json"
+    whole = path.read_bytes()
+    path.unlink() if damage is None else path.write_bytes(damage)
+    Store(tmp_path).describe("metric", "f", {"a": 1})
+    assert path.read_bytes() == whole
+
+
+def test_recorded_costs_are_checked_without_reading_the_tensors(tmp_path):
+    store = Store(tmp_path)
+    store.get_or_make("metric", "f", 0, 4, shard)
+    path = store.path("metric", "f", 0, 4)
+    path.write_bytes(path.read_bytes().replace(b'"1.5"', b'"9.5"'))
+    assert store.meta("metric", "f", 0, 4) == {}
+
+
 def test_group_size_is_part_of_the_layout():
     assert module.GROUP == 16  # changing it orphans every stored artefact: then raise the package's major version

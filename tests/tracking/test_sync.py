@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from pomelo_lab.config.fingerprint import file_digest
 from pomelo_lab.tracking.sync import pending, sync
 
 
@@ -13,7 +14,9 @@ def offline(root, stamp, fingerprint, state):
     folder.mkdir(parents=True)
     status = root / "score" / fingerprint / "status.json"
     status.parent.mkdir(parents=True, exist_ok=True)
-    status.write_text(json.dumps({"state": state}))
+    (status.parent / "summary.json").write_text("{}")
+    files = {"summary.json": file_digest(status.parent / "summary.json")}
+    status.write_text(json.dumps({"state": state, "fingerprint": fingerprint, "files": files}))
     return folder
 
 
