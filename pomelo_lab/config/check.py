@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from hydra.errors import CompactHydraException
@@ -10,12 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pomelo_lab.config.problem import Problem, lacks
+from pomelo_lab.config.schema import RunSchema
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems
+from pomelo_lab.config.suggest import printable
 from pomelo_lab.config.target import class_index, output_problem
 
 
 class ConfigError(CompactHydraException):
-    """A config that cannot run. Its text lists every problem: key, value, what was expected."""
+    """A config that cannot run. Its text lists every problem: key, value, what was expected; control characters in it are escaped."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 class NotForThisData(ConfigError):
@@ -43,6 +49,7 @@ ROLES = {
     "explainer": "pomelo_lab.explainer.base.Explainer",
 }
 OPTIONAL = ("sampler", "segmenter", "generator")
+OWN = ("left_out", "choices", "search_path")  # keys that a job adds to its config
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -128,7 +135,9 @@ def target_class(node: Any) -> Any:
 
 
 def top_level_problems(config: Mapping[str, Any]) -> list[str]:
-    """Ranges of the top-level numbers."""
+    """Keys that no command has (`+foo=1` gets past Hydra), and ranges of the top-level numbers."""
+    known = [field.name for field in fields(RunSchema)]
+    unknown = [f"{key} is unknown{did_you_mean(key, known)}; the top level has {', '.join(known)}" for key in config if key not in (*known, *OWN)]
     rules = {"n_images": 1, "batch_size": 1, "devices": 1, "keep_gb": 0}
     found = [f"{key} must be >= {low}, got {config[key]!r}" for key, low in rules.items() if config[key] is not None and config[key] < low]
     if config["seed"] < 0:
@@ -139,6 +148,7 @@ def top_level_problems(config: Mapping[str, Any]) -> list[str]:
     sheet = config.get("sheet", 0)
     if sheet != "all" and (isinstance(sheet, bool) or not isinstance(sheet, int) or sheet < 0):
         found.append(f"sheet must be a number of images >= 0, or all, got {sheet!r}")
+    found += unknown
     device = str(config["device"])
     if device != "auto" and not device.startswith(("cpu", "cuda", "mps", "xpu")):
         found.append(f"device must be auto, cpu, cuda, cuda:<index>, mps or xpu, got {device!r}")

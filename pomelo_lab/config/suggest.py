@@ -1,0 +1,132 @@
+"""What a command line meant: the help that Hydra's refusal lacks, in the last lines that a user sees."""
+
+from __future__ import annotations
+
+import shlex
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.config.entry import CONF, config_folders, search_path
+
+SINGLE = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "scale", "networks", "tracking", "recipe")
+LISTED = 40  # choices or keys in a message
+
+
+def printable(text: str) -> str:
+    """Text without control characters: an escape sequence in a name would change the terminal's colours, title or worse."""
+    return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
+
+
+def refused(arguments: Sequence[str]) -> str | None:
+    """What is wrong with a command line before Hydra reads it; None for nothing."""
+    for text in arguments:
+        if printable(text) != text:
+            return f"the argument {printable(text)!r} holds control characters"
+        key, _, value = text.partition("=")
+        if key in SINGLE and value.startswith("[") and value.endswith("]"):
+            names = value.strip("[]").replace(" ", "")
+            return f"{text}: {key} is one choice (a list goes with metrics alone); a grid over several is: -m {key}={names}"
+    return None
+
+
+def suggestions(error: BaseException | None, arguments: Sequence[str], config_name: str = "run") -> list[str]:
+    """What may have been meant, by the kind of error that Hydra ended with; nothing where the error itself says all.
+
+    Args: error: the exception behind Hydra's exit.
+    """
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+
+    folders, arguments = config_folders(arguments)
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    if isinstance(error, OverrideParseException):
+        return [line for text in overrides if (line := typed(text))]
+    if not isinstance(error, (MissingConfigException, ConfigCompositionException)):
+        return []
+    if "Ambiguous value" in str(error):
+        return [line for text in overrides if "," in text and (line := typed(text, even_if_read=True))]
+    if "more than once" in str(error):
+        return []
+    choices = all_choices(folders)
+    return list(unknown_choices(overrides, choices)) or list(unknown_keys(overrides, choices, folders, config_name))
+
+
+def typed(text: str, even_if_read: bool = False) -> str:
+    """How an override that Hydra cannot read is typed; "" for one that it can read, or that quotes do not help."""
+    key, _, value = text.partition("=")
+    quoted = key + '="' + value.replace('"', '\\"') + '"'
+    if (even_if_read or parsed(text) is None) and parsed(quoted) is not None:
+        return f"Hydra reads {value!r} as its own grammar: quote it as a text, {shlex.quote(quoted)}"
+    return ""
+
+
+def parsed(text: str) -> Any:
+    """An override as Hydra reads it, None when it cannot."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        return None
+
+
+def all_choices(folders: Sequence[str]) -> dict[str, list[str]]:
+    """The choices of every config group, those of the user's config folders included."""
+    groups = {path.relative_to(root).as_posix() for root in (CONF, *folders) for path in Path(root).rglob("*") if path.is_dir()}
+    return {group: sorted({path.stem for root in (CONF, *folders) for path in Path(root, group).glob("*.yaml")}) for group in groups}
+
+
+def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Choices without a file, with the group that has them or the nearest name."""
+    from hydra.core.override_parser.types import Glob
+
+    from pomelo_lab.config.signature import did_you_mean
+
+    for text in overrides:
+        read = parsed(text)
+        if read is None or (group := read.key_or_group) not in choices:
+            continue
+        value = list(read.sweep_string_iterator()) if read.is_sweep_override() and not isinstance(read.value(), Glob) else read.value()
+        for name in value if isinstance(value, list) else [value]:
+            name = str(name).strip("'\"")
+            if isinstance(read.value(), Glob) or name in ("None", "null", *choices[group]):
+                continue
+            elsewhere = [other for other, names in choices.items() if name in names and "/" not in other and other not in ("row", "recipe")]
+            near = f": {name} is a choice of {elsewhere[0]} ({elsewhere[0]}={name})" if elsewhere else did_you_mean(name, choices[group])
+            yield f"{group}={name} does not exist{near}; there are: {listed(choices[group])}"
+
+
+def unknown_keys(overrides: Sequence[str], choices: Mapping[str, Sequence[str]], folders: Sequence[str], config_name: str) -> Iterator[str]:
+    """Override keys that no config has, with the nearest."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from pomelo_lab.config.signature import did_you_mean
+
+    chosen = [text.partition(",")[0] for text in overrides if text.partition("=")[0] in choices and "[" not in text]
+    try:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(CONF, version_base="1.3"):
+            config = compose(config_name, overrides=[*search_path(folders), *chosen])
+    except Exception:  # a courtesy: Hydra's own message stands above it
+        return
+    for text in overrides:
+        key = text.partition("=")[0].lstrip("+~")
+        if text.startswith("+") or key in choices or "@" in key or "/" in key or key.startswith("hydra."):
+            continue
+        parent, _, leaf = key.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        while parent and node is None:
+            parent, _, leaf = parent.rpartition(".")
+            node = OmegaConf.select(config, parent) if parent else config
+        known = [str(name) for name in node] if OmegaConf.is_dict(node) else []
+        if leaf not in known:
+            yield f"{key} does not exist{did_you_mean(leaf, known)}; {parent or 'the top level'} has: {listed(known)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a line, as many as one can look through."""
+    return ", ".join(names[:LISTED]) + (f", ... ({len(names)} in all)" if len(names) > LISTED else "")

@@ -1,0 +1,103 @@
+"""The help that follows Hydra's refusal names what was meant, and never something that exists."""
+
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from pomelo_lab.config.check import ConfigError, problems, resolved
+from pomelo_lab.config.entry import CONF, command, config_folders, search_path
+from pomelo_lab.config.schema import register
+from pomelo_lab.config.suggest import printable, refused, suggestions
+
+register()
+
+
+def said(*arguments: str) -> list[str]:
+    """The suggestions for a command line that Hydra refuses."""
+    folders, overrides = config_folders(arguments)
+    with initialize_config_dir(CONF, version_base="1.3"), pytest.raises(HydraException) as error:
+        compose("run", overrides=[*search_path(folders), *overrides])
+    return suggestions(error.value, arguments)
+
+
+@pytest.mark.parametrize(
+    ("override", "start"),
+    [
+        ("sampler=blurr", "sampler=blurr does not exist, did you mean 'blur'?; there are: black, "),
+        ("sampler=lime", "sampler=lime does not exist: lime is a choice of explainer (explainer=lime)"),
+        ("scale=tiny", "scale=tiny does not exist: tiny is a choice of networks (networks=tiny)"),
+        ("metrics=[explanation,fidelty]", "metrics=fidelty does not exist, did you mean 'fidelity'?"),
+        ("explainer.n_smaples=3", "explainer.n_smaples does not exist, did you mean 'n_samples'?"),
+        ("batchsize=3", "batchsize does not exist, did you mean 'batch_size'?"),
+    ],
+)
+def test_what_was_meant_is_named(override, start):
+    [line] = said(override)
+    assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    "value", ["/a/epoch=3", "/a/birds (1)", "/a/vögel", "/a/it's", "/a[1]", "~/data", 'C:\\x "y" (2)'],
+)
+def test_a_value_that_hydra_cannot_read_is_shown_as_it_is_typed(value):
+    import shlex
+
+    from pomelo_lab.config.suggest import parsed
+
+    [line] = said("explainer=lime", f"dataset.root={value}")
+    [typed] = shlex.split(line[line.index(", '") + 2 :] if ", '" in line else line.rpartition(" ")[2])
+    assert parsed(typed).value() == value
+
+
+def test_choices_of_a_user_s_folder_exist(tmp_path):
+    (tmp_path / "sampler").mkdir()
+    (tmp_path / "sampler" / "red.yaml").write_text("_target_: mine.Red\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.yaml").write_text("x: 1\n")
+    assert said("--config-dir", str(tmp_path), "sampler=red", "explainer.n_smaples=3") == [
+        line for line in said("explainer.n_smaples=3")
+    ]
+    [line] = said("--config-dir", str(tmp_path), "sampler=rad")
+    assert line.startswith("sampler=rad does not exist, did you mean 'red'?")
+
+
+def test_an_error_that_says_all_is_left_alone():
+    assert suggestions(ConfigError("the config has 1 problem"), ["sampler=nonsense", "explainer.n_smaples=3"]) == []
+    assert suggestions(RuntimeError("a job failed"), ["sampler=nonsense"]) == [] == suggestions(None, ["sampler=nonsense"])
+
+
+def test_control_characters_and_lists_of_single_choices_are_refused_before_hydra():
+    assert refused(["sampler=x\x1b[31m"]) == "the argument 'sampler=x\\\\x1b[31m' holds control characters"
+    assert refused(["explainer=[lime,rise]"]).endswith("-m explainer=lime,rise")
+    assert refused(["-m", "metrics=[a,b]", "explainer=lime,rise", "dataset.root=/a b"]) is None
+    assert "\x1b" not in str(ConfigError("class \x1b]0;title\x07")) and printable("one\ntwo\tü") == "one\ntwo\tü"
+
+
+def test_an_unknown_top_level_key_is_refused():
+    with initialize_config_dir(CONF, version_base="1.3"):
+        config = resolved(compose("run", overrides=["+foo=1", "+sheets=3"]))
+    found = problems(config)
+    assert [text.partition(";")[0] for text in found] == ["foo is unknown", "sheets is unknown, did you mean 'sheet'?"]
+
+
+def test_a_command_ends_with_the_help_and_without_advice_on_hydra(capsys, monkeypatch, tmp_path):
+    def main():
+        try:
+            with initialize_config_dir(CONF, version_base="1.3"):
+                compose("run", overrides=["sampler=lime"])
+        except HydraException as error:
+            sys.stderr.write(str(error) + "\n")
+            sys.stderr.write("\nSet the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.\n")
+            sys.exit(1)
+
+    monkeypatch.setattr(sys, "argv", ["run", "sampler=lime"])
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.chdir(tmp_path)
+    before = sys.stderr
+    with pytest.raises(SystemExit):
+        command(main)
+    assert sys.stderr is before and str(tmp_path) in sys.path  # modules of the current folder can be imported
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert "lime is a choice of explainer" in lines[-1] and not any("HYDRA_FULL_ERROR" in line for line in lines)
