@@ -41,6 +41,7 @@ class Job(Selection):
         super().__init__(config, device)
         self.store = store
         self.streams = Streams(config["seed"])
+        self.tell: Callable[[str], None] = lambda kind: None  # what it is making now
         self._memo: dict[tuple[str, str, int], Any] = {}
         self._siblings: dict[str, Job] = {}
         self._refits: dict[str, Mapping[str, Tensor]] = {}  # statistics of changed classifiers, for metrics that explain anew
@@ -276,6 +277,7 @@ class Job(Selection):
             key = digest(changes)
             if key not in self._siblings:
                 self._siblings[key] = Job(override(self.config, changes), self.store, self.device)
+                self._siblings[key].tell = self.tell
             found.append(self._siblings[key])
         return found
 
@@ -332,6 +334,7 @@ class Job(Selection):
         size = self.group_size(group) if size is None else size
 
         def timed() -> Shard:
+            self.tell(kind)
             box = view(self.classifier, access, self.batch_size, self.device) if kind != "perturbation" else None
             start, evaluated = time.perf_counter(), Tally.n
             try:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from pomelo_lab.config.check import ConfigError, NotForThisData, checked
 from pomelo_lab.config.entry import CONF, command
 from pomelo_lab.config.schema import register
-from pomelo_lab.results.callback import SKIPPED, after_failure, nothing_built, search_path
+from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, exit_status, job_failed, search_path
 
 register()
 _anew: set[tuple[str, str]] = set()  # by this command
@@ -24,23 +24,34 @@ _anew: set[tuple[str, str]] = set()  # by this command
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="run")
 def main(cfg: DictConfig) -> str | None:
-    """The Hydra entry point of one job. Returns SKIPPED for a cell that the data set cannot build."""
+    """The Hydra entry point of one job. Returns SKIPPED for a cell that the data set cannot build, FAILED for one of a grid that raised."""
+    from hydra.core.hydra_config import HydraConfig
+
+    try:
+        return one_job(cfg)
+    except Exception as error:  # noqa: BLE001 (a single job raises it again)
+        return job_failed(list(HydraConfig.get().overrides.task), error)
+
+
+def one_job(cfg: DictConfig) -> str | None:
+    """Check and run one composed config."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    choices = {role: name for role, name in HydraConfig.get().runtime.choices.items() if "/" not in role and "@" not in role}
+    hydra_config = HydraConfig.get()
+    in_grid = hydra_config.mode == RunMode.MULTIRUN
+    choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}
     try:
         config = checked(cfg)
     except NotForThisData as error:  # a cell of a grid that this data set does not have; asked for by itself it is an error
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
+        if not in_grid:
             raise
         print(f"skipped: {cell_name(error.lacking, choices)}: {error.reason}", file=sys.stderr)
         return SKIPPED
     for name, reason in config.get("left_out", {}).items():
         print(f"left out: metrics.{name}: {reason}", file=sys.stderr)
     try:
-        brief = HydraConfig.get().mode == RunMode.MULTIRUN
-        run({**config, "choices": choices, "search_path": search_path(HydraConfig.get())}, brief, _anew)
+        run({**config, "choices": choices, "search_path": search_path(hydra_config)}, in_grid, _anew)
     except (ValueError, OSError) as error:  # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
         raise ConfigError(f"{error}") from error
     return None
@@ -101,12 +112,22 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
 def cli() -> None:
     """The installed command `pomelo-lab`."""
     try:
-        command(main)
-    except (SystemExit, Exception):  # a job of a grid failed: the others are done
+        command(main, kept=kept)
+    except (SystemExit, Exception):  # a job of a grid failed in another process: the others are done
         after_failure()
+        if text := exit_status():
+            print(text, file=sys.stderr)
         raise
-    if nothing_built():
-        sys.exit("no cell of this grid can be built on this data set")
+    sys.exit(exit_status())
+
+
+def kept() -> str:
+    """What an interrupted run leaves."""
+    from pomelo_lab.results.progress import Progress
+
+    grid, PrintTable.grid = PrintTable.grid, None
+    jobs = f", with {grid.built} finished jobs of the grid's {len(grid.cells)}" if grid and grid.built else ""
+    return (Progress.last.kept() if Progress.last else "nothing was computed yet") + jobs
 
 
 if __name__ == "__main__":

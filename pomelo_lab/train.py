@@ -301,7 +301,7 @@ def versions() -> dict[str, str]:
 
 def cli() -> None:
     """The installed command `pomelo-lab-train`."""
-    command(main, "train")
+    command(main, "train", kept=lambda: "the last checkpoint is kept")
 
 
 if __name__ == "__main__":

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
 from tests.dataset.fixtures import make_image_folder, truncate
-from tests.running import ROOT, TINY, all_scores, command
+from tests.running import ROOT, TINY, all_scores, command, config
 
 GRID = ("-m", "sampler=black,gray", "seed=0,1")
 
@@ -22,7 +24,10 @@ def test_a_grid_gives_a_score_folder_per_job_and_repeated_does_no_work(tmp_path)
     first = command(tmp_path, *GRID)
     assert first.returncode == 0, first.stderr
     found = all_scores(tmp_path)
-    assert len(found) == 4 and first.stdout.strip().splitlines()[-1].startswith("results: ")
+    lines = first.stdout.strip().splitlines()
+    assert len(found) == 4 and sum(line.startswith("results: ") for line in lines) == 4
+    table = Path(lines[-1].removeprefix("table:").partition("/table.md")[0].strip())
+    assert "4 of 4 jobs done" in first.stdout and len(list(csv.DictReader((table / "table.csv").open()))) == 2 * 8, "a row a sampler, seeds folded"
     for folder in (tmp_path / "score").iterdir():
         assert json.loads((folder / "status.json").read_text())["state"] == "done"
         assert {p.name for p in folder.iterdir()} >= {"config.yaml", "status.json", "scores.parquet", "summary.json"}
@@ -171,12 +176,37 @@ def test_a_grid_shows_its_table_whatever_happened_to_some_cells(tmp_path):
     grid = ("-m", "--config-dir", str(tmp_path / "conf"), "experiment=pomelo_table1", *small, "~metrics.silhouette", "~metrics.mahalanobis")
     failed = command(tmp_path / "out", *grid, "sampler=red,dry,ideal", tiny=False, env=environment)
     assert failed.returncode != 0 and "skipped: sampler=ideal: needs Portraits, not Digits" in failed.stderr
-    assert "failed: sampler=dry: ValueError: sampler.red is out of paint" in failed.stdout and "1 of 2 jobs done, 1 failed" in failed.stdout
+    assert "failed: sampler=dry: sampler.red is out of paint" in failed.stderr and "1 of 2 jobs done, 1 failed" in failed.stdout
+    assert failed.stderr.strip().splitlines()[-2:] == ["1 of 3 failed:", "  sampler=dry: sampler.red is out of paint"]
     assert "not on this data (–): sampler=ideal: needs Portraits, not Digits" in failed.stdout and "does not exist" not in failed.stderr
     whole = command(tmp_path / "out", *grid, "sampler=red,ideal", tiny=False, env=environment)
     assert whole.returncode == 0 and "1 of 1 jobs done" in whole.stdout, whole.stderr
     configs = [yaml.safe_load(path.read_text()) for path in (tmp_path / "out").glob("score/*/config.yaml")]
     assert [c["search_path"] for c in configs] == [[f"hydra.searchpath=[file://{tmp_path / 'conf'}]"]] * len(configs) and configs
+
+
+def test_an_interrupted_command_says_what_is_kept_and_how_to_go_on(monkeypatch, capsys):
+    from pomelo_lab import run
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "main", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        run.cli()
+    told = capsys.readouterr().err
+    assert stop.value.code == 130 and "stopped: " in told and "the same command continues there" in told and "Traceback" not in told
+
+
+def test_an_interrupted_job_is_no_failed_one(tmp_path):
+    from pomelo_lab.job import Job
+    from pomelo_lab.results.score import Scores
+    from pomelo_lab.results.store import Store
+
+    scores = Scores(Job(config(tmp_path), Store(tmp_path)))
+    with pytest.raises(KeyboardInterrupt), scores.recorded():
+        raise KeyboardInterrupt
+    assert scores.status["state"] == "interrupted" and "error" not in scores.status
 
 
 def test_masks_of_a_folder_are_read(tmp_path):

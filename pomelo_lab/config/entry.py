@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,8 +30,11 @@ class WithoutAdvice:
         return getattr(self.stream, name)
 
 
-def command(main: Callable[[], None], config_name: str = "run") -> None:
-    """Run a Hydra main; when it ends with an error, the last lines are those that help. Modules of the current folder can be imported."""
+def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[], str] = str) -> None:
+    """Run a Hydra main; when it ends with an error, the last lines are those that help. Modules of the current folder can be imported.
+
+    Args: kept: what an interrupted command has kept, in words.
+    """
     from pomelo_lab.config.suggest import refused, suggestions
 
     if text := refused(sys.argv[1:]):
@@ -40,6 +44,9 @@ def command(main: Callable[[], None], config_name: str = "run") -> None:
     stream, sys.stderr = sys.stderr, WithoutAdvice(sys.stderr)
     try:
         main()
+    except KeyboardInterrupt:
+        print(f"\nstopped: {kept()}\nthe same command continues there", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except SystemExit as stop:
         if stop.code:
             for line in suggestions(stop.__context__, sys.argv[1:], config_name):

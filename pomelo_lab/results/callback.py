@@ -1,56 +1,79 @@
-"""During and after a grid: which cells failed or were skipped, and the table that they belong to."""
+"""What Hydra tells of a grid: it starts, a job of it ended, it ended."""
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.experimental.callback import Callback
 
+if TYPE_CHECKING:
+    from pomelo_lab.results.grid import Grid
+
 SKIPPED = "skipped"  # what a job returns whose cell the data set cannot build
+FAILED = "failed"  # what a job of a grid in this process returns that raised: Hydra would stop at the end with the first error alone
+GROUP = "POMELO_LAB_GRID"  # environment: the name that all jobs of a grid share, wherever a launcher starts them
 
 
 class PrintTable(Callback):
-    """Prints the published table (and draws the figure) when a multirun of a preset with `paper_table` ends, also when some of its jobs failed.
+    """Checks every cell of a grid before its first job; prints its table and its failures when it ends, also when some of its jobs failed.
 
-    The results are on disk before it starts: whatever goes wrong here is said in one line and changes nothing.
+    The results are on disk before the table: whatever goes wrong with it is said in one line and changes nothing.
     """
 
-    unfinished: ClassVar[Any] = None  # config of a grid that started and whose table was not printed: Hydra says nothing when a job failed
-    built: ClassVar[int] = 0
-    skipped: ClassVar[int] = 0
+    grid: ClassVar[Grid | None] = None  # that started and did not end: jobs of this process belong to it
+    ended: ClassVar[Grid | None] = None
+    config: ClassVar[Any] = None
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        PrintTable.unfinished, PrintTable.built, PrintTable.skipped = config, 0, 0
+        from omegaconf import OmegaConf
+
+        from pomelo_lab.results.grid import Grid, group_name, refusals
+
+        presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # column=${dataset.label} is each job's own
+        grid = Grid(presets, rest, search_path(config.hydra))
+        PrintTable.grid, PrintTable.ended, PrintTable.config = grid, None, config
+        try:
+            grid.compose()
+        except Exception:  # noqa: BLE001 (an override that Hydra refuses: it says so itself in a moment)
+            return
+        os.environ[GROUP] = group_name(grid)
+        if refused := grid.refused:
+            print("\n".join(refusals(refused, len(grid.cells))), file=sys.stderr, flush=True)
+            if len(refused) == len(grid.cells):
+                PrintTable.grid = None
+                sys.exit(1)
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
         from hydra.core.utils import JobStatus
 
-        if PrintTable.unfinished is None:
+        grid = PrintTable.grid
+        if grid is None:
             return
         if job_return.status == JobStatus.FAILED:
             error = job_return._return_value  # its property raises
-            print(f"failed: {' '.join(job_return.overrides)}: {type(error).__name__}: {error}", file=sys.stderr)
-        if job_return.status == JobStatus.COMPLETED and job_return.return_value == SKIPPED:
-            PrintTable.skipped += 1
-        else:
-            PrintTable.built += 1
+            note_failure(grid, job_return.overrides, error)
+        elif job_return.return_value == SKIPPED:
+            grid.skipped += 1
+        elif job_return.return_value != FAILED:
+            grid.built += 1
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        PrintTable.unfinished = None
-        if config.dry_run:
+        from pomelo_lab.results.grid import note_states
+
+        grid, PrintTable.grid = PrintTable.grid, None
+        PrintTable.ended = grid
+        os.environ.pop(GROUP, None)
+        if grid is None or config.dry_run or not grid.parts:
             return
         try:
-            from omegaconf import OmegaConf
-
-            presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # column=${dataset.label} is each job's own
-            for preset in presets:
-                if is_table(preset):
-                    from pomelo_lab.results.show import show
-
-                    show(preset, [*search_path(config.hydra), *rest])
+            if not grid.built + grid.skipped + len(grid.failed):  # the jobs ran in other processes
+                note_states(grid)
+            for preset, part in zip(grid.presets or [""], grid.parts, strict=True):
+                show_part(preset, part, [*grid.search_path, *grid.rest])
         except Exception as error:
             name = type(error).__name__
             print(f"(no table: {name}: {error}; python scripts/table.py <id> prints it)", file=sys.stderr)
@@ -58,15 +81,58 @@ class PrintTable(Callback):
                 traceback.print_exc()
 
 
+def show_part(preset: str, part: list[Any], overrides: list[str]) -> None:
+    """The paper's table where the preset has one, else a plain one."""
+    if is_table(preset):
+        from pomelo_lab.results.show import show
+
+        show(preset, overrides, grid=part)
+    else:
+        from pomelo_lab.results.grid import show_grid
+
+        show_grid(part, preset, [o for o in overrides if not o.startswith("hydra.searchpath=")])
+
+
+def job_failed(overrides: list[str], error: Exception) -> str:
+    """Note that a job of this process's grid raised, and go on with the next. Raises it again where no grid of this process runs."""
+    grid = PrintTable.grid
+    if grid is None or "HYDRA_FULL_ERROR" in os.environ:
+        raise error
+    note_failure(grid, overrides, error)
+    return FAILED
+
+
+def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
+    """Say at once which job failed and why; with the stack, where it is no message for the user."""
+    from pomelo_lab.config.check import ConfigError
+    from pomelo_lab.results.grid import reason
+
+    name, known = grid.name(overrides), isinstance(error, ConfigError)
+    grid.failed[name] = reason(str(error)) if known else f"{type(error).__name__}: {error}"
+    if grid.failed[name] in {reason(cell.error) for cell in grid.refused}:
+        print(f"refused, as said above: {name}", file=sys.stderr, flush=True)
+        return
+    print(f"failed: {name}: {grid.failed[name]}", file=sys.stderr, flush=True)
+    if not known:
+        traceback.print_exception(error)
+
+
 def after_failure() -> None:
-    """The table of a grid that Hydra ended because a job failed; nothing for single jobs and for grids that ended."""
-    if PrintTable.unfinished is not None:
-        PrintTable().on_multirun_end(PrintTable.unfinished)
+    """The table of a grid that Hydra ended because a job failed elsewhere; nothing for single jobs and for grids that ended."""
+    if PrintTable.grid is not None:
+        PrintTable().on_multirun_end(PrintTable.config)
 
 
-def nothing_built() -> bool:
-    """Whether a grid ended without a cell that its data set can build."""
-    return PrintTable.skipped > 0 and PrintTable.built == 0
+def exit_status() -> str | int | None:
+    """What a grid that ended says of itself: None when all went well, else the count and names of what failed."""
+    grid, PrintTable.ended = PrintTable.ended, None
+    if grid is None:
+        return None
+    if grid.failed:
+        from pomelo_lab.results.grid import failures
+
+        return "\n".join(failures(grid.failed, len(grid.failed) + grid.built + grid.skipped))
+    return "no cell of this grid can be built on this data set" if grid.skipped and not grid.built else None
 
 
 def search_path(hydra: Any) -> list[str]:

@@ -18,13 +18,14 @@ class Cell:
     """One job of a preset.
 
     choices: group -> chosen name ("sampler" -> "black"); point: the swept overrides of this cell; config: resolved.
-    lacks: why the data set cannot build it ("needs Portraits, not CelebA"), "" where it can.
+    lacks: why the data set cannot build it ("needs Portraits, not CelebA"), "" where it can. error: what the config check says of it, "" for none.
     """
 
     choices: dict[str, str]
     point: dict[str, str]
     config: dict[str, Any]
     lacks: str = ""
+    error: str = ""
 
     @property
     def name(self) -> str:
@@ -43,7 +44,8 @@ class Cell:
         """The score folder, or None when a network has no weights yet (then nothing can be done)."""
         from pomelo_lab.weights import has_weights
 
-        if self.lacks or not all(has_weights(node, self.config["dataset"], self.config["paths"]["outputs"]) for node in networks(self.config)):
+        outputs = self.config["paths"]["outputs"]
+        if self.lacks or self.error or not all(has_weights(node, self.config["dataset"], outputs) for node in networks(self.config)):
             return None
         return self.job.store.folder("score", self.job.fingerprint)
 
@@ -54,7 +56,7 @@ class Cell:
     @property
     def state(self) -> str:
         """"done", "running", "failed", "damaged" (a file is not what was written), "missing", or "skipped" where the data set cannot build it."""
-        return "skipped" if self.lacks else self.status.get("state", "missing")
+        return "skipped" if self.lacks else "failed" if self.error else self.status.get("state", "missing")
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -68,25 +70,27 @@ class Cell:
         return pq.read_table(self.folder / "scores.parquet").to_pydict() if self.state == "done" else {}
 
 
-def cells(experiment: str, overrides: Sequence[str] = ()) -> list[Cell]:
+def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -> list[Cell]:
     """Every job that `python -m pomelo_lab.run -m experiment=<experiment> <overrides>` runs or skips, in its order.
 
+    Args: experiment: "" for a grid without a preset. strict: False keeps cells that the config check refuses, with its words as their `error`.
     Raises: ConfigError for a preset or override that does not exist.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from pomelo_lab.config.check import NotForThisData, checked
+    from pomelo_lab.config.check import ConfigError, NotForThisData, checked
     from pomelo_lab.config.schema import register
 
     register()
+    preset = [f"experiment={experiment}"] if experiment else []
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     found = []
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
-            base = compose("run", overrides=[f"experiment={experiment}", *no_sweeps(overrides)], return_hydra_config=True)
+            base = compose("run", overrides=[*preset, *no_sweeps(overrides)], return_hydra_config=True)
             swept = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
             for parsed in OverridesParser.create().parse_overrides(list(overrides)):
                 key = parsed.get_key_element()
@@ -97,15 +101,19 @@ def cells(experiment: str, overrides: Sequence[str] = ()) -> list[Cell]:
             axes = [[(key, value) for value in sweep_values(f"{key}={text}")] for key, text in swept.items()]
             for point in itertools.product(*axes):
                 here = [f"{key}={value}" for key, value in point]
-                config = compose("run", overrides=[f"experiment={experiment}", *no_sweeps(overrides), *here], return_hydra_config=True)
+                config = compose("run", overrides=[*preset, *no_sweeps(overrides), *here], return_hydra_config=True)
                 names = {g: n for g, n in config.hydra.runtime.choices.items() if "/" not in g and "@" not in g and n}
                 plain = {key: config[key] for key in config if key != "hydra"}
-                lacks = ""
+                lacks = refused = ""
                 try:
                     resolved = checked(type(config)(plain))
                 except NotForThisData as error:
                     resolved, lacks = error.config, error.reason
-                found.append(Cell(names, dict(point), {**resolved, "choices": names}, lacks))
+                except ConfigError as error:
+                    if strict:
+                        raise
+                    resolved, refused = plain, str(error)
+                found.append(Cell(names, dict(point), {**resolved, "choices": names}, lacks, refused))
     finally:
         GlobalHydra.instance().clear()
         if before is not None:

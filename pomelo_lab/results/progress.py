@@ -1,69 +1,147 @@
-"""Progress with an ETA: a bar on a terminal, a line now and then in a log file."""
+"""What a job is at: a bar on a terminal, a line per stage and now and then in a log file."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from pomelo_lab.job import Job
 
 SECONDS_BETWEEN_LINES = 20.0
+SECONDS_OF_A_STAGE = 2.0  # a stage that takes longer is named in a log file; shorter ones would only fill it
+STAGES = {
+    "clean": "the classifier's answers",
+    "perturbation": "perturbations",
+    "prediction": "answers to perturbations",
+    "explanation": "explanations",
+    "reference": "statistics of the training images",
+    "part": "statistics of the training images",
+}
 
 
 class Progress:
-    """Counts images; silent on ranks other than the first."""
+    """Counts images and names the stage at hand; silent on ranks other than the first.
 
-    def __init__(self, bar: Any, shown: bool) -> None:
-        self.bar, self.shown = bar, shown
+    Images are counted when all of their stages are done. The bar moves with every stage, so that it also moves in a job of one group of images.
+    """
+
+    last: ClassVar[Progress | None] = None  # of this process: what an interrupted command has kept
+
+    def __init__(self, bar: Any = None, shown: bool = True, now: Any = time.monotonic) -> None:
+        self.bar, self.shown, self.now = bar, shown, now
         self.task: Any = None
-        self.title = ""
+        self.title, self.stage, self.metric = "", "", ""
+        self.total = self.seen = self.size = self.stages = self.passed = 0
+        self.start = self.begun = self.spoke = now()
+        self.named: set[str] = set()
+        Progress.last = self
 
     def groups(self, groups: Iterable[int], job: Job) -> Iterator[int]:
         """The groups one by one, the bar moving on after each."""
         groups = list(groups)
-        total, seen, start, last = sum(job.group_size(g) for g in groups), 0, time.monotonic(), time.monotonic()
+        self.total, self.start = sum(job.group_size(g) for g in groups), self.now()
+        self.stages = job.explains + len(job.metrics)
         choices = job.config.get("choices") or {}
         self.title = "/".join(choices[r] for r in ("dataset", "sampler", "explainer") if r in choices) or "job"
+        job.tell = self.tell
         if self.bar is not None:
-            self.task = self.bar.add_task(self.title, total=total)
+            self.task = self.bar.add_task(self.title, total=self.total, left="")
         for group in groups:
+            self.size, self.passed = job.group_size(group), 0
             yield group
-            seen += job.group_size(group)
-            now = time.monotonic()
-            if self.bar is not None:
-                self.bar.update(self.task, completed=seen)
-            elif self.shown and (now - last > SECONDS_BETWEEN_LINES):
-                left = (now - start) / seen * (total - seen)
-                print(f"{self.title}: {seen}/{total} images, {now - start:.0f} s, about {left:.0f} s left", file=sys.stderr, flush=True)
-                last = now
+            self.seen, self.size = self.seen + self.size, 0
+            self.update()
 
-    def say(self, what: str) -> None:
-        """Name the step at hand beside the bar."""
+    def say(self, metric: str) -> None:
+        """A metric comes next."""
+        self.metric, self.passed = metric, self.passed + 1
+        self.enter(metric)
+
+    def tell(self, kind: str) -> None:
+        """An artefact of a kind is being made: those that are stored already are no stage."""
+        stage = STAGES.get(kind, self.metric)
+        self.enter(f"{self.metric}, {stage}" if self.metric and kind in ("reference", "part") else stage)
+
+    def enter(self, stage: str) -> None:
+        if stage != self.stage:
+            self.stage, self.begun = stage, self.now()
+        self.update()
+
+    def update(self) -> None:
+        """Show it on the bar."""
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, description=f"{self.title} · {what}")
+            done = self.seen + self.size * self.passed / (self.stages + 1)
+            left = f"about {spelled(seconds)} left" if (seconds := self.seconds_left()) is not None else ""
+            self.bar.update(self.task, completed=done, description=f"{self.title} · {self.stage}", left=left)
+
+    def seconds_left(self) -> float | None:
+        """As long per image as so far; None before the first group is done, and when nothing is left."""
+        rest = self.total - self.seen
+        return (self.now() - self.start) / self.seen * rest if self.seen and rest else None
+
+    def line(self) -> str | None:
+        """The line that a log file gets now: of a stage that has become long, else now and then; None while there is nothing new to say."""
+        now = self.now()
+        new = self.stage and self.stage not in self.named and now - self.begun >= SECONDS_OF_A_STAGE
+        if not new and now - self.spoke < SECONDS_BETWEEN_LINES:
+            return None
+        self.named.add(self.stage)
+        self.spoke = now
+        left = f", about {spelled(seconds)} left" if (seconds := self.seconds_left()) is not None else ""
+        return f"{self.title}: {self.stage}: {self.seen}/{self.total} images done, {spelled(now - self.start)}{left}"
+
+    def kept(self) -> str:
+        """What is on disk when the job stops now."""
+        return f"{self.seen} of {self.total} images of {self.title} are finished and kept" if self.total else "nothing was computed yet"
+
+
+def spelled(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
 def progress(shown: bool = True) -> Iterator[Progress]:
     """A progress display for the block."""
-    if not (shown and sys.stderr.isatty()):
+    if not shown:
         yield Progress(None, shown)
-        return
+    elif sys.stderr.isatty():
+        with bar() as drawn:
+            yield Progress(drawn, shown)
+    else:
+        shown_one, stop = Progress(None, shown), threading.Event()
+        thread = threading.Thread(target=write_lines, args=(shown_one, stop), daemon=True)
+        thread.start()
+        try:
+            yield shown_one
+        finally:
+            stop.set()
+
+
+def write_lines(shown: Progress, stop: threading.Event) -> None:
+    """Lines of a log file until the block ends: a stage of minutes is named while it runs."""
+    while not stop.wait(0.5):
+        if text := shown.line():
+            print(text, file=sys.stderr, flush=True)
+
+
+def bar() -> Any:
+    """The bar of a terminal."""
     from rich import progress as rich
     from rich.console import Console
 
     columns = (
         rich.TextColumn("{task.description}"),
-        rich.BarColumn(),
-        rich.MofNCompleteColumn(),
-        rich.TextColumn("images"),
+        rich.BarColumn(bar_width=20),
+        rich.TaskProgressColumn(),
         rich.TimeElapsedColumn(),
-        rich.TextColumn("left"),
-        rich.TimeRemainingColumn(),
+        rich.TextColumn("{task.fields[left]}"),
     )
-    with rich.Progress(*columns, console=Console(stderr=True)) as bar:
-        yield Progress(bar, shown)
+    return rich.Progress(*columns, console=Console(stderr=True))

@@ -94,6 +94,8 @@ class Published:
     figure: module of `pomelo_lab.results.figure` that draws it. figure_options: keyword arguments of its `draw`.
     partial: shows some columns of another table, so that other scored metrics are not added. hidden: rows of that table left out.
     control: what all methods have to beat. spread: what the printed ± is, "std" over images or "standard_error" of the mean; ours is shown alike.
+    "seeds": over the means of several seeds where there are several, for grids, which no paper printed. preset: False for a grid without one.
+    head: of the column of row names.
     """
 
     id: str
@@ -110,6 +112,8 @@ class Published:
     hidden: tuple[Row, ...] = ()
     control: Control | None = None
     spread: str = "std"
+    preset: bool = True
+    head: str = "method"
 
     def column(self, metric: str) -> Column | None:
         return next((c for c in self.columns if c.metric == metric), None)

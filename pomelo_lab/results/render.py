@@ -56,13 +56,16 @@ def images(table: Table, row: Row) -> int:
 
 
 def title(table: Table) -> str:
-    head = [f"{table.published.id}: {table.published.title}", table.published.source, f"scale={table.scale}"]
-    return " · ".join([*head, *questions(table.overrides)])
+    head = [": ".join(filter(None, [table.published.id, table.published.title])), table.published.source, f"scale={table.scale}"]
+    return " · ".join([*filter(None, head), *questions(table.overrides)])
 
 
 def what(table: Table, compact: bool = False) -> str:
     """What our numbers are, in words."""
     kind = "standard error of the mean" if table.published.spread == "standard_error" else "std"
+    if table.published.spread == "seeds" and (seeds := {e.repeats for e in table.entries.values() if e.repeats > 1}):
+        over = f"over {' or '.join(map(str, sorted(seeds)))} seeds"
+        return f"mean over images and seeds, ± std {over} in the files" if compact else f"mean over images and seeds ± std {over}"
     return f"mean over images, ± {kind} in the files" if compact else f"mean ± {kind} over images"
 
 
@@ -85,7 +88,8 @@ def terminal(table: Table, console: Any) -> None:
         for columns in blocks(table, console) if compact else [table.columns]:
             console.print(terminal_grid(table, columns, compact))
         best = " bold: best of the methods;" if any(e.best for e in table.entries.values()) else ""
-        legend = f"ours: {what(table, compact)} (n where it differs from the row's);{best} second line: the paper's"
+        paper = " second line: the paper's" if any(e.printed for e in table.entries.values()) else ""
+        legend = f"{'ours: ' if paper else ''}{what(table, compact)} (n where it differs from the row's);{best}{paper}".rstrip(";")
         console.print(Text(legend, style="bright_black"))
     for note in table.notes():
         console.print(Text(f"  {note}", style="bright_black"))
@@ -117,7 +121,7 @@ def terminal_grid(table: Table, columns: Sequence[Column], compact: bool = False
     from rich.text import Text
 
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, collapse_padding=True)
-    grid.add_column("\nmethod", no_wrap=True)
+    grid.add_column(f"\n{table.published.head}", no_wrap=True)
     grid.add_column("\nimages", justify="right", style="bright_black", no_wrap=True)
     last = None
     for c in columns:
@@ -202,7 +206,7 @@ def markdown(table: Table) -> str:
     out = [f"# {title(table)}", ""]
     if table.columns:
         heads = [f"{c.symbol} {ARROW[table.directions[c.metric]]}".strip() for c in table.columns]
-        out += ["| " + " | ".join(["method", "images", *heads]) + " |", "| --- | --: |" + " --: |" * len(heads)]
+        out += ["| " + " | ".join([table.published.head, "images", *heads]) + " |", "| --- | --: |" + " --: |" * len(heads)]
         for r in table.rows:
             values = []
             for c in table.columns:
@@ -211,7 +215,8 @@ def markdown(table: Table) -> str:
                 text = f"**{text}**" if e.best else text
                 values.append(text + (f"<br>[{printed(e, c)}]" if e.printed else ""))
             out.append("| " + " | ".join([" ".join(filter(None, [r.label, table.symbols(r)])), str(images(table, r) or ""), *values]) + " |")
-        out += ["", f"{what(table).capitalize()} (n where it differs from the row's); in brackets the paper's; bold: best of the methods."]
+        paper = " in brackets the paper's;" if any(e.printed for e in table.entries.values()) else ""
+        out += ["", f"{what(table).capitalize()} (n where it differs from the row's);{paper} bold: best of the methods."]
     out += ["", *(f"- {note}" for note in table.notes())]
     if table.verdicts:
         out += ["", "| verdict | section | claim | decided by | the paper's own table |", "| --- | --- | --- | --- | --- |"]

@@ -18,17 +18,24 @@ from pomelo_lab.results.published import published
 from pomelo_lab.results.table import build, matches
 
 
-def show(table: str, overrides: Sequence[str] = (), figures: bool = True, console: Any = None, common: bool = False) -> Path | None:
+def show(
+    table: str,
+    overrides: Sequence[str] = (),
+    figures: bool = True,
+    console: Any = None,
+    common: bool = False,
+    grid: Sequence[Cell] = (),
+) -> Path | None:
     """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
 
-    Args: common: score counterfactuals on the images that all methods reached.
+    Args: grid: its cells, where they are composed already. common: score counterfactuals on the images that all methods reached.
     Returns: the folder of the written table; None when no cell is done (then it says what is, and the command).
     """
     from rich.console import Console
 
     console = console or Console(width=None if sys.stdout.isatty() else 160)
     one = published(table)
-    found = cells(table, overrides)
+    found = list(grid) or cells(table, overrides)
     if common:
         methods = [c for c in found if any(matches(c, row) for row in one.rows if row.group in METHODS)]
         found = matched(found, methods)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pomelo_lab.results.grid import reason
 from pomelo_lab.results.preset import Cell
 
 STYLE = {"done": "green", "running": "cyan", "failed": "red", "damaged": "red", "interrupted": "yellow"}
@@ -24,8 +25,8 @@ def state(cell: Cell) -> str:
 
 def detail(cell: Cell) -> str:
     """The failure in one line, or what a finished job cost."""
-    if cell.lacks:
-        return cell.lacks
+    if cell.lacks or cell.error:
+        return cell.lacks or reason(cell.error)
     status = cell.status
     if damaged := status.get("damaged"):
         return f"{', '.join(damaged)}: the same command makes it again"

@@ -41,11 +41,13 @@ class Entry:
     interval: tuple[float, float] | None = None
 
     def spread(self, kind: str) -> float | None:
-        """The number after ±: standard deviation over images, or standard error of their mean; over the repeats of a set statistic."""
+        """The number after ±: standard deviation over images, or standard error of their mean; over the repeats of a set statistic, or of a job."""
+        if kind == "seeds" and self.repeats > 1:
+            return self.std_repeats
         if self.std is None:
             over_seeds = self.std_repeats is not None and self.repeats > 1
             return self.std_repeats / math.sqrt(self.repeats) if over_seeds and kind == "standard_error" else self.std_repeats
-        return self.std if kind == "std" else self.std / math.sqrt(self.n)
+        return self.std / math.sqrt(self.n) if kind == "standard_error" else self.std
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Table:
     @property
     def command(self) -> str:
         """What computes the missing cells."""
-        return " ".join(["python -m pomelo_lab.run -m", f"experiment={self.published.id}", *map(shlex.quote, self.overrides)])
+        preset = [f"experiment={self.published.id}"] if self.published.preset else []
+        return " ".join(["python -m pomelo_lab.run -m", *preset, *map(shlex.quote, self.overrides)])
 
     def entry(self, row: Row, column: Column) -> Entry:
         return self.entries[row.key, column.metric]
@@ -175,7 +178,9 @@ def matches(cell: Cell, row: Row) -> bool:
 
 
 def choice_or_value(cell: Cell, key: str) -> Any:
-    """A group's choice, or the value of a dotted config key."""
+    """What a grid gave a key, a group's choice, or the value of a dotted config key."""
+    if key in (given := {name.lstrip("+"): value for name, value in cell.point.items()}):
+        return given[key]
     if key in cell.choices:
         return cell.choices[key]
     node: Any = cell.config

@@ -57,7 +57,10 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
         )
         if last.exists():
             log.info("resuming from %s", last)
-        trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        try:
+            trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
         module.finish(stored)
         trainer.validate(module, verbose=False)
     network.cpu().eval().requires_grad_(False)

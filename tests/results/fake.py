@@ -29,6 +29,7 @@ class FakeCell:
     job: Any = None
     folder: Path | None = None
     lacks: str = ""
+    error: str = ""
 
     @property
     def name(self) -> str:

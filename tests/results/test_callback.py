@@ -1,8 +1,13 @@
+import os
+
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, is_table, nothing_built, split
+from pomelo_lab.config.check import ConfigError
+from pomelo_lab.results import grid as grids
+from pomelo_lab.results.callback import FAILED, GROUP, SKIPPED, PrintTable, after_failure, exit_status, is_table, job_failed, split
+from tests.results.fake import FakeCell
 
 
 def config(overrides, dry_run=False, sources=()):
@@ -10,47 +15,98 @@ def config(overrides, dry_run=False, sources=()):
     return OmegaConf.create({"dry_run": dry_run, "seed": 3, "hydra": hydra})
 
 
+def points(n, **values):
+    return [FakeCell({}, point={"sampler": str(k)}, **values) for k in range(n)]
+
+
 @pytest.fixture
 def asked(monkeypatch):
+    """What is shown at the end of grids of two cells: (preset, overrides) of tables, the cells of grids without one."""
     calls = []
-    monkeypatch.setattr("pomelo_lab.results.show.show", lambda *a: calls.append(a))
+    monkeypatch.setattr("pomelo_lab.results.show.show", lambda table, overrides, grid: calls.append((table, overrides)))
+    monkeypatch.setattr(grids, "show_grid", lambda part, preset, overrides: calls.append((preset, overrides)))
+    monkeypatch.setattr(grids, "cells", lambda *_, **__: points(2))
     yield calls
-    PrintTable.unfinished, PrintTable.built, PrintTable.skipped = None, 0, 0
+    PrintTable.grid = PrintTable.ended = None
+    os.environ.pop(GROUP, None)
 
 
-def ended(status, value):
-    return JobReturn(overrides=["sampler=blur"], status=status, _return_value=value)
+def ended(value=None, status=JobStatus.COMPLETED):
+    return JobReturn(overrides=["sampler=1", "seed=0"], status=status, _return_value=value)
 
 
-def test_a_grid_with_a_failed_job_still_shows_its_table_and_names_the_job(asked, capsys):
+def start(*overrides, **options):
+    callback = PrintTable()
+    callback.on_multirun_start(config(list(overrides), **options))
+    return callback
+
+
+def test_a_failed_job_is_named_counted_and_does_not_end_the_grid(asked, capsys):
+    callback = start("seed=0", "sampler=0,1")
+    assert job_failed(["sampler=1", "seed=0"], ConfigError("no paint")) == FAILED
+    callback.on_job_end(None, ended(FAILED))
+    callback.on_job_end(None, ended())
+    callback.on_multirun_end(config([]))
+    assert "failed: sampler=1: no paint" in capsys.readouterr().err and len(asked) == 1
+    assert exit_status() == "1 of 2 failed:\n  sampler=1: no paint" and exit_status() is None, "once"
+
+
+def test_an_error_that_is_no_message_shows_its_stack(asked, capsys):
+    start("sampler=0,1")
+    job_failed(["sampler=1"], ZeroDivisionError("by nothing"))
+    told = capsys.readouterr().err
+    assert "failed: sampler=1: ZeroDivisionError: by nothing" in told and told.count("by nothing") == 2
+
+
+def test_a_job_that_raised_in_another_process_still_has_its_table(asked, capsys):
     """Hydra raises after the last job and never says that the grid ended."""
-    grid = PrintTable()
-    grid.on_multirun_start(config(["experiment=pomelo_table1"]))
-    grid.on_job_end(None, ended(JobStatus.FAILED, ValueError("no paint")))
-    assert "failed: sampler=blur: ValueError: no paint" in capsys.readouterr().err and asked == []
+    start("experiment=pomelo_table1", "sampler=0,1")
     after_failure()
     after_failure()
-    assert asked == [("pomelo_table1", [])], "once"
+    assert [table for table, _ in asked] == ["pomelo_table1"], "once"
 
 
-def test_single_jobs_and_ended_grids_have_no_table_left(asked):
+def test_jobs_of_other_processes_are_counted_by_their_folders(asked, monkeypatch):
+    monkeypatch.setattr(grids, "cells", lambda *_, **__: [*points(1), *points(2, state="failed", status={"error": "ValueError: no paint"})[1:]])
+    start("sampler=0,1")
     after_failure()
-    PrintTable().on_job_end(None, ended(JobStatus.COMPLETED, SKIPPED))
-    assert asked == [] and not nothing_built()
+    assert exit_status() == "1 of 2 failed:\n  sampler=1: ValueError: no paint"
+
+
+def test_a_single_job_raises(asked):
+    with pytest.raises(ConfigError):
+        job_failed([], ConfigError("no paint"))
+    after_failure()
+    PrintTable().on_job_end(None, ended(SKIPPED))
+    assert asked == [] and exit_status() is None
+
+
+def test_cells_that_cannot_run_are_refused_before_the_first_starts(asked, monkeypatch, capsys):
+    wrong = {"error": "the config has 1 problem:\n  - target must be a class, got 'blondd'", "state": "failed"}
+    monkeypatch.setattr(grids, "cells", lambda *_, **__: [*points(1), *points(3, **wrong)[1:]])
+    start("sampler=0,1,2")
+    assert capsys.readouterr().err == "2 of 3 cells cannot run, the others do:\n  sampler=1 and 1 more: target must be a class, got 'blondd'\n"
+    job_failed(["sampler=1"], ConfigError(wrong["error"]))
+    assert capsys.readouterr().err == "refused, as said above: sampler=1\n"
+    monkeypatch.setattr(grids, "cells", lambda *_, **__: points(2, **wrong))
+    with pytest.raises(SystemExit):
+        start("sampler=0,1")
+    after_failure()
+    assert asked == [], "no table of nothing"
 
 
 @pytest.mark.parametrize(("results", "nothing"), [([SKIPPED], True), ([SKIPPED, None], False), ([None], False)])
 def test_a_grid_that_skipped_every_cell_built_nothing(asked, results, nothing):
-    grid = PrintTable()
-    grid.on_multirun_start(config([]))
+    callback = start("sampler=0,1")
     for value in results:
-        grid.on_job_end(None, ended(JobStatus.COMPLETED, value))
-    assert nothing_built() is nothing
+        callback.on_job_end(None, ended(value))
+    callback.on_multirun_end(config([]))
+    assert exit_status() == ("no cell of this grid can be built on this data set" if nothing else None)
 
 
 def test_the_table_is_composed_from_the_config_folders_of_the_run(asked):
     sources = [{"path": p, "schema": "file", "provider": v} for p, v in (("/ours", "main"), ("/mine", "command-line"))]
-    PrintTable().on_multirun_end(config(["experiment=pomelo_table1", "sampler=red"], sources=sources))
+    start("experiment=pomelo_table1", "sampler=red", sources=sources).on_multirun_end(config([]))
     assert asked == [("pomelo_table1", ["hydra.searchpath=[file:///mine]", "sampler=red"])]
 
 
@@ -63,19 +119,31 @@ def test_split_finds_presets_by_name_list_and_glob():
     assert is_table("pomelo_table1") and not is_table("mine")
 
 
-def test_failure_is_told_and_not_raised(monkeypatch, capsys):
-    def broken(*_):
+def test_failure_is_told_and_not_raised(asked, monkeypatch, capsys):
+    def broken(*_, **__):
         raise RuntimeError("no disk")
 
     monkeypatch.setattr("pomelo_lab.results.show.show", broken)
-    PrintTable().on_multirun_end(config(["experiment=pomelo_table1"]))
+    start("experiment=pomelo_table1").on_multirun_end(config([]))
     assert "no table: RuntimeError: no disk" in capsys.readouterr().err
 
 
-def test_table_is_shown_with_the_command_lines_overrides(monkeypatch):
-    asked = []
-    monkeypatch.setattr("pomelo_lab.results.show.show", lambda *a: asked.append(a))
-    PrintTable().on_multirun_end(config(["experiment=pomelo_table1", "scale=smoke", "classifier.init_seed=${seed}"]))
-    PrintTable().on_multirun_end(config(["experiment=pomelo_table1"], dry_run=True))
-    PrintTable().on_multirun_end(config(["seed=1,2"]))
-    assert asked == [("pomelo_table1", ["scale=smoke", "classifier.init_seed=${seed}"])]
+def test_every_grid_has_a_table_and_a_plan_has_none(asked):
+    start("experiment=pomelo_table1", "scale=smoke", "classifier.init_seed=${seed}").on_multirun_end(config([]))
+    start("experiment=pomelo_table1").on_multirun_end(config([], dry_run=True))
+    start("experiment=pomelo_quickstart").on_multirun_end(config([]))
+    start("seed=1,2").on_multirun_end(config([]))
+    assert asked == [("pomelo_table1", ["scale=smoke", "classifier.init_seed=${seed}"]), ("pomelo_quickstart", []), ("", ["seed=1,2"])]
+
+
+def test_all_jobs_of_a_grid_share_a_name_while_it_runs(asked):
+    callback = start("sampler=0,1", "scale=smoke", "paths.outputs=/here")
+    name = os.environ[GROUP]
+    callback.on_multirun_end(config([]))
+    assert GROUP not in os.environ
+    start("scale=smoke", "sampler=0,1", "paths.outputs=/there")
+    assert os.environ[GROUP] == name and name.startswith("sampler-"), "the same elsewhere and when it is continued"
+    start("sampler=0,1", "scale=quick")
+    assert os.environ[GROUP] != name
+    start("experiment=pomelo_quickstart")
+    assert os.environ[GROUP] == "pomelo_quickstart"

@@ -1,0 +1,82 @@
+"""Progress: a line per long stage, no promise before the first images, and what an interrupted job has kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from pomelo_lab.results.progress import SECONDS_BETWEEN_LINES, SECONDS_OF_A_STAGE, Progress, spelled
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Bar:
+    def __init__(self):
+        self.seen = []
+
+    def add_task(self, title, **_):
+        return 0
+
+    def update(self, task, **values):
+        self.seen.append(values)
+
+
+class SmallJob:
+    explains, metrics, config = True, {"deletion": None, "insertion": None}, {"choices": {"sampler": "gray", "explainer": "lime"}}
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def group_size(self, group):
+        return self.sizes[group]
+
+
+def test_a_log_file_names_each_long_stage_once_and_then_now_and_then():
+    clock = Clock()
+    shown = Progress(now=clock)
+    groups = shown.groups(range(2), SmallJob([16, 16]))
+    next(groups)
+    shown.tell("explanation")
+    assert shown.line() is None, "it has just begun"
+    clock.now = SECONDS_OF_A_STAGE
+    assert shown.line() == "gray/lime: explanations: 0/32 images done, 2 s"
+    assert shown.line() is None
+    clock.now += SECONDS_BETWEEN_LINES
+    assert shown.line() is not None
+    shown.say("deletion")
+    shown.tell("reference")
+    clock.now += SECONDS_OF_A_STAGE
+    assert "deletion, statistics of the training images" in shown.line()
+    next(groups)
+    clock.now += SECONDS_BETWEEN_LINES
+    assert shown.line().endswith("left")
+
+
+def test_a_job_of_one_group_moves_its_bar_and_promises_nothing():
+    bar = Bar()
+    shown = Progress(bar)
+    for _ in shown.groups(range(1), SmallJob([4])):
+        shown.tell("explanation")
+        shown.say("deletion")
+        shown.say("insertion")
+    done = [values["completed"] for values in bar.seen]
+    assert done == sorted(done) and len(set(done)) == 4 and done[-1] == 4
+    assert {values["left"] for values in bar.seen} == {""}
+
+
+def test_what_an_interrupted_job_has_kept():
+    shown = Progress()
+    groups = shown.groups(range(2), SmallJob([16, 4]))
+    next(groups)
+    assert shown.kept().startswith("0 of 20 images")
+    next(groups)
+    assert shown.kept() == "16 of 20 images of gray/lime are finished and kept" and Progress.last is shown
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.2, "7 s"), (180.0, "3 min"), (9000.0, "2.5 h")])
+def test_seconds_for_people(seconds, text):
+    assert spelled(seconds) == text
