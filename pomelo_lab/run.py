@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     Returns: the score folder, or None for a dry run.
     """
     from pomelo_lab import tracking
+    from pomelo_lab.config.outputs import unwritable
     from pomelo_lab.devices import launch, pick_device
     from pomelo_lab.job import Job
     from pomelo_lab.plan import print_plan, untrained
@@ -88,14 +90,17 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     Job(untrained(config, config["dataset"], config["paths"]["outputs"], []), store, pick_device(config["device"])).check_network()
     job = Job(config, store, pick_device(config["device"]))
     scores = Scores(job)
-    with store.lock(scores.folder / ".lock"):
-        # 3. finished work is skipped
+    problem = unwritable(config["paths"]["outputs"])
+    with nullcontext() if problem else store.lock(scores.folder / ".lock"):
+        # 3. finished work is skipped, also in a folder that cannot be written
         if not config["force"] and scores.done():
-            if not (scores.folder / FILE).exists():
+            if not problem and not (scores.folder / FILE).exists():
                 write_sheet(job, scores.folder, config.get("sheet", BESIDE))
             print("already done: force=true computes it again")
             print_report(scores.folder, brief)
             return scores.folder
+        if problem:
+            raise ValueError(f"paths.outputs={config['paths']['outputs']} cannot be written: {problem}; choose another folder, or free some space")
         if config["force"]:
             job.refresh(set() if anew is None else anew)
         with scores.recorded(), tracking.session(config, scores) as tracker:
