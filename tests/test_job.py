@@ -14,7 +14,7 @@ from pomelo_lab.job import Job, override
 from pomelo_lab.results import store as store_module
 from pomelo_lab.results.store import Store
 from pomelo_lab.run import run
-from tests.running import all_scores, config, scores
+from tests.running import TINY, all_scores, config, scores
 
 
 def job(tmp_path, *overrides):
@@ -97,12 +97,8 @@ def folder_of_the_user(root, seed):
 
 def own(outputs, *overrides):
     """The tiny job without what belongs to digits and trained networks."""
-    from tests import running
-
-    tiny = [text for text in running.TINY if not text.startswith(("dataset", "classifier"))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "TINY", tuple(tiny))
-        return config(outputs, *[text for text in overrides if text[0] != "~"])
+    tiny = [text for text in TINY if not text.startswith(("dataset", "classifier"))]
+    return config(outputs, *[text for text in overrides if text[0] != "~"], base=tiny)
 
 
 def test_other_images_of_the_same_names_and_sizes_are_another_job(tmp_path, capsys):
