@@ -196,12 +196,21 @@ def test_a_damaged_shard_is_found_and_made_again(tmp_path):
     assert scores(run(config(tmp_path))) == first
 
 
-def test_a_failed_job_says_so_and_why(tmp_path):
-    broken = override(config(tmp_path), {"target": 77})
-    with pytest.raises(ValueError, match="target must be predicted, label, one of .* or an index below 10, got 77"):
-        run(broken)
+def test_a_failed_job_says_so_and_why(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("no explanation today")
+
+    monkeypatch.setattr(Job, "explanation", broken)
+    with pytest.raises(ValueError, match="no explanation today"):
+        run(config(tmp_path))
     [status] = (tmp_path / "score").glob("*/status.json")
-    assert '"failed"' in status.read_text() and "index below 10" in status.read_text()
+    assert '"failed"' in status.read_text() and "no explanation today" in status.read_text()
+
+
+def test_a_class_that_does_not_exist_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match="target must be predicted, label, one of .* or a position below 10, got 77"):
+        run(override(config(tmp_path), {"target": 77}))
+    assert not (tmp_path / "score").exists()
 
 
 def test_explanations_of_images_do_not_depend_on_their_neighbours(tmp_path):
