@@ -120,10 +120,20 @@ def cli() -> None:
         command(main, kept=kept)
     except (SystemExit, Exception):  # a job of a grid failed in another process: the others are done
         after_failure()
+        track_tables()
         if text := exit_status():
             print(text, file=sys.stderr)
         raise
+    track_tables()
     sys.exit(exit_status())
+
+
+def track_tables() -> None:
+    """The tables of grids that ended, beside their jobs."""
+    from pomelo_lab import tracking
+
+    while PrintTable.tables:
+        tracking.log_table(*PrintTable.tables.pop(0))
 
 
 def kept() -> str:

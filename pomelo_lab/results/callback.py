@@ -27,6 +27,7 @@ class PrintTable(Callback):
     grid: ClassVar[Grid | None] = None  # that started and did not end: jobs of this process belong to it
     ended: ClassVar[Grid | None] = None
     config: ClassVar[Any] = None
+    tables: ClassVar[list[tuple[Any, str, Path, list[Path]]]] = []  # written by this process: config, name, folder, figures
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         from omegaconf import OmegaConf
@@ -86,11 +87,14 @@ def show_part(preset: str, part: list[Any], overrides: list[str]) -> None:
     if is_table(preset):
         from pomelo_lab.results.show import show
 
-        show(preset, overrides, grid=part)
+        folder = show(preset, overrides, grid=part)
     else:
         from pomelo_lab.results.grid import show_grid
 
-        show_grid(part, preset, [o for o in overrides if not o.startswith("hydra.searchpath=")])
+        folder = show_grid(part, preset, [o for o in overrides if not o.startswith("hydra.searchpath=")])
+    if folder is not None:
+        figures = sorted((folder.parents[2] / "figures" / preset / folder.name).glob("*.png")) if preset else []
+        PrintTable.tables.append((part[0].config, preset or folder.parent.name, folder, figures))
 
 
 def job_failed(overrides: list[str], error: Exception) -> str:

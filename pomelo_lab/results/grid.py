@@ -99,6 +99,9 @@ def show_grid(part: Sequence[Cell], preset: str, overrides: Sequence[str], conso
     table = build(plain_table(part, preset), part, overrides)
     if not table.states.get("done"):
         return None
+    if not table.columns:
+        console.print(f"{render.jobs(table)}; no scores: metrics=none", highlight=False, markup=False, soft_wrap=True)
+        return None
     render.terminal(table, console)
     scale = table.scale or "grid"
     folder = Path(part[0].config["paths"]["outputs"]) / "tables" / (preset or axes(part)) / folder_name(scale, overrides)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,3 +29,12 @@ def session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
 
     with wandb_session(config, scores) as tracker:
         yield tracker
+
+
+def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path] = ()) -> None:
+    """Track the table of a grid that ended: the files below `folder`, and its figures. Results on disk never depend on it."""
+    if not config.get("tracking") or config["tracking"]["mode"] == "none":
+        return
+    from pomelo_lab.tracking import wandb_run
+
+    wandb_run.log_table(config, name, folder, figures)

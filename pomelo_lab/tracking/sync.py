@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.files import write_text
 from pomelo_lab.results.store import Store
 
 DONE = "synced.txt"
+COMMON = re.compile(r"API key|log ?in|network|connect|no answer|resolve|unauthorized", re.IGNORECASE)  # of every run
+REASON = re.compile(COMMON.pattern + r"|error|fail|refus|denied|timed? ?out", re.IGNORECASE)
+TABLE = "table"  # before the id of a run that holds a table and no job
 
 
 def pending(outputs: Path) -> list[Path]:
@@ -20,19 +25,44 @@ def pending(outputs: Path) -> list[Path]:
     for folder in sorted((outputs / "wandb").glob("offline-run-*")):
         newest[folder.name.rpartition("-")[2]] = folder
     score = Store(outputs).folder
-    finished = [f for id_, f in newest.items() if read_status(score("score", id_)).get("state") == "done"]
-    return [f for f in finished if not (f / DONE).exists()]
+
+    def finished(run_id: str) -> bool:
+        return run_id.startswith(TABLE) or read_status(score("score", run_id)).get("state") == "done"
+
+    return [folder for run_id, folder in newest.items() if finished(run_id) and not (folder / DONE).exists()]
 
 
-def sync(outputs: Path, command: tuple[str, ...] = (sys.executable, "-m", "wandb", "sync")) -> int:
-    """Upload each pending run and note that it was. Returns how many failed."""
-    failed = 0
+def sync(outputs: Path, command: tuple[str, ...] = (sys.executable, "-m", "wandb", "sync"), limit_s: float = 600.0) -> int:
+    """Upload each pending run and note that it was. A failure that every run would have, such as no network, ends it.
+
+    Returns: how many were not uploaded.
+    """
     folders = pending(outputs)
     print(f"{len(folders)} finished offline runs to upload from {outputs / 'wandb'}")
-    for folder in folders:
-        if subprocess.run([*command, str(folder)], check=False).returncode == 0:
+    failed = 0
+    for seen, folder in enumerate(folders):
+        why = failure([*command, str(folder)], limit_s)
+        if not why:
             write_text(folder / DONE, "uploaded\n")
-        else:
-            failed += 1
-            print(f"not uploaded: {folder}", file=sys.stderr)
+            continue
+        failed += 1
+        print(f"not uploaded: {folder}: {why}", file=sys.stderr)
+        if COMMON.search(why):
+            failed += len(folders) - seen - 1
+            break
+    if failed:
+        print(f"{failed} of {len(folders)} runs are left, nothing of them is lost: the same command tries again", file=sys.stderr)
     return failed
+
+
+def failure(command: Sequence[str], limit_s: float) -> str:
+    """Why a command failed, in its own words; "" when it did not."""
+    try:
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {limit_s:.0f} s: is there a network, and is WANDB_BASE_URL the right server?"
+    if ended.returncode == 0:
+        return ""
+    lines = [line.removeprefix("wandb: ").strip() for line in (ended.stdout + "\n" + ended.stderr).splitlines() if line.strip()]
+    told = [line for line in lines if REASON.search(line) and "error logs at" not in line]
+    return " / ".join(dict.fromkeys(told[-2:] or lines[-1:])) or f"exit status {ended.returncode}"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.tracking import NoTracker
+from pomelo_lab.tracking.sync import TABLE
 from pomelo_lab.types import Perturbations
 
 if TYPE_CHECKING:
@@ -41,35 +45,99 @@ def wandb_session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
 
 
 def start(config: Mapping[str, Any], scores: Scores) -> Any:
-    """wandb.init with names that filter well: group = table, job type = explainer, id = fingerprint."""
+    """A run with names that filter well: group = table or grid, job type = explainer, id = fingerprint."""
+    choices = config.get("choices") or {}
+    flat = {role: choices[role] for role in FLAT if role in choices}
+    parts = [*(flat.get(r) for r in ("explainer", "sampler", "classifier", "dataset")), f"s{config['seed']}"]
+    settings = {k: v for k, v in config.items() if k not in ("paths", "choices", "search_path", *flat)}
+    return opened(
+        config,
+        scores.job.store.root,
+        scores.job.fingerprint,
+        name="/".join(p for p in parts if p),
+        group=group(config),
+        job_type=flat.get("explainer"),
+        config=portable({**settings, **{f"{k}_config": config[k] for k in flat}, **flat}),
+    )
+
+
+def opened(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any) -> Any:
+    """wandb.init below a folder; None and a warning when that fails. Nothing is sent of the machine, its folders and its command line."""
     import wandb
 
-    options, choices = config["tracking"], config.get("choices") or {}
-    folder = scores.job.store.root / "wandb"
+    options = config["tracking"]
+    folder = root / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
     swept = "WANDB_SWEEP_ID" in os.environ  # a sweep agent gives the run its id
     if options["mode"] == "offline" and not swept:
-        remove_stale(folder, scores.job.fingerprint)
-    flat = {role: choices[role] for role in FLAT if role in choices}
-    parts = [*(flat.get(r) for r in ("explainer", "sampler", "classifier", "dataset")), f"s{config['seed']}"]
+        remove_stale(folder, run_id)
+    private = {"x_disable_meta": True, "x_disable_machine_info": True, "disable_git": True, "disable_code": True}
     return guarded(
         "init",
         lambda: wandb.init(
             project=options["project"],
             entity=options["entity"],
             mode=options["mode"],
-            dir=str(scores.job.store.root),
-            id=None if swept else scores.job.fingerprint,
+            dir=str(root),
+            id=None if swept else run_id,
             resume=None if swept or options["mode"] == "offline" else "allow",
-            name="/".join(p for p in parts if p),
-            group=config["paper_table"],
-            job_type=flat.get("explainer"),
-            tags=[t for t in (config["paper_table"], flat.get("scale")) if t],
-            config={**{k: v for k, v in config.items() if k not in ("paths", "choices", *flat)}, **{f"{k}_config": config[k] for k in flat}, **flat},
+            tags=[t for t in (config["paper_table"], (config.get("choices") or {}).get("scale")) if t],
             reinit="finish_previous",
-            settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, console="off", silent=True),
+            settings=wandb.Settings(init_timeout=INIT_TIMEOUT_S, console="off", silent=True, **private),
+            **names,
         ),
     )
+
+
+def group(config: Mapping[str, Any]) -> str | None:
+    """What the jobs of one command share: its table, its preset, or the name of its grid."""
+    from pomelo_lab.results.callback import GROUP
+
+    return config["paper_table"] or (config.get("choices") or {}).get("experiment") or os.environ.get(GROUP)
+
+
+def portable(value: Any) -> Any:
+    """A config without the folders of this machine: an absolute path keeps its last part."""
+    if isinstance(value, Mapping):
+        return {key: portable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [portable(inner) for inner in value]
+    if isinstance(value, str) and re.match(r"(file://|~|/|[A-Za-z]:[\\/])", value):
+        return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    return value
+
+
+def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path]) -> None:
+    """One run with what belongs to all jobs of a grid: its table with the papers' numbers, the verdicts on their claims, its figures."""
+    from pomelo_lab.config.fingerprint import digest
+
+    run_id = TABLE + digest({"table": name, "folder": folder.name})
+    run = opened(config, Path(config["paths"]["outputs"]), run_id, name=f"table {name}", group=group(config) or name, job_type="table")
+    if run is None:
+        return
+    code = 1
+    try:
+        code = 0 if guarded("log", lambda: _log_table(run, name, folder, figures) or True) else 1
+    finally:
+        guarded("finish", lambda: run.finish(exit_code=code))
+
+
+def _log_table(run: Any, name: str, folder: Path, figures: Sequence[Path]) -> None:
+    import wandb
+
+    rows = list(csv.reader((folder / "table.csv").open()))
+    logged: dict[str, Any] = {"table": wandb.Table(columns=rows[0], data=rows[1:])}
+    claims = json.loads((folder / "claims.json").read_text())
+    if claims:
+        heads = ["verdict", "section", "says", "decided_by", "published_numbers"]
+        logged["claims"] = wandb.Table(columns=heads, data=[[str(claim[head]) for head in heads] for claim in claims])
+    logged |= {f"figure/{path.stem}": wandb.Image(str(path)) for path in figures}
+    run.log(logged)
+    files = wandb.Artifact(re.sub(r"[^\w.-]+", "-", f"table-{name}"), type="table")
+    for path in [*sorted(folder.iterdir()), *figures, *(p.with_suffix(".pdf") for p in figures)]:
+        if path.is_file():
+            files.add_file(str(path))
+    run.log_artifact(files)
 
 
 def remove_stale(folder: Path, fingerprint: str) -> None:
@@ -119,14 +187,14 @@ class WandbTracker:
         self.run.log(logged)
 
     def _overlays(self, scores: Scores) -> list[tuple[Any, str]]:
-        from pomelo_lab.results.overlay import overlay
+        from pomelo_lab.results.sheet import overlays
 
         job = scores.job
         batch, explanation = job.batch(0), job.explanation(0)
         n = min(self.n_overlays, len(batch))
         if explanation.attribution is None:
             return []
-        pictures = overlay(batch.image[:n].cpu(), explanation.attribution[:n].cpu())
+        pictures = overlays(batch.image[:n], explanation.attribution[:n])
         names = job.dataset.class_names
         return [(pixels(picture), f"{batch.image_id[i]}: {names[int(explanation.target[i])]}") for i, picture in enumerate(pictures)]
 

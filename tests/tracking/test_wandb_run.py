@@ -76,6 +76,48 @@ def test_names_groups_and_filter_columns(tmp_path, runs):
     assert options["config"]["sampler"] == "gray" and options["config"]["dataset_config"] == {"size_px": 16}
 
 
+def test_jobs_of_a_grid_share_a_group(tmp_path, runs, monkeypatch):
+    from pomelo_lab.results.callback import GROUP
+
+    plain = {**CONFIG, "paper_table": None}
+    with tracking.session({**plain, "choices": {**CONFIG["choices"], "experiment": "pomelo_quickstart"}}, FakeScores(tmp_path)):
+        pass
+    monkeypatch.setenv(GROUP, "sampler-123456")
+    with tracking.session(plain, FakeScores(tmp_path)):
+        pass
+    assert [run.options["group"] for run in runs] == ["pomelo_quickstart", "sampler-123456"]
+
+
+def test_no_folder_of_this_machine_leaves_it(tmp_path, runs):
+    places = {"root": "/home/me/faces", "weights": "C:\\nets\\r18.pt", "function": "/home/me/mine.py:predict", "name": "zoo:portraits"}
+    config = {**CONFIG, "dataset": places, "search_path": ["hydra.searchpath=[file:///home/me]"]}
+    with tracking.session(config, FakeScores(tmp_path)):
+        pass
+    sent = runs[0].options["config"]
+    assert sent["dataset_config"] == {"root": "faces", "weights": "r18.pt", "function": "mine.py:predict", "name": "zoo:portraits"}
+    assert "home" not in str(sent) and runs[0].options["settings"].x_disable_meta and runs[0].options["settings"].x_disable_machine_info
+
+
+def test_the_table_of_a_grid_is_a_run_of_its_own(tmp_path):
+    """What is logged is what is read back: wandb offline, as everybody has it first."""
+    folder = tmp_path / "tables" / "mine" / "smoke"
+    folder.mkdir(parents=True)
+    (folder / "table.csv").write_text("row,mean,published_mean\ngray,0.5,0.75\n")
+    claim = {"verdict": "holds", "section": "4", "says": "gray wins", "decided_by": "gray < blur", "published_numbers": "agrees"}
+    (folder / "claims.json").write_text(json.dumps([claim]))
+    figure = tmp_path / "bars.png"
+    Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(figure)
+    tracking.log_table({**CONFIG, "paths": {"outputs": str(tmp_path)}}, "mine", folder, [figure])
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    tables = [json.loads(path.read_text()) for path in run.glob("files/media/table/**/*.json")]
+    assert sorted(len(table["data"][0]) for table in tables) == [3, 5] and ["gray", "0.5", "0.75"] in [t["data"][0] for t in tables]
+    (picture,) = run.glob("files/media/images/**/*.png")
+    assert int(np.asarray(Image.open(picture)).max()) == 200
+    assert run.name.rpartition("-")[2].startswith("table")
+    assert not list(run.glob("files/wandb-metadata.json"))
+    tracking.log_table({**CONFIG, "tracking": None}, "mine", folder)
+
+
 def test_under_a_sweep_agent_the_id_is_left_to_it(tmp_path, runs, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "s")
     with tracking.session(CONFIG, FakeScores(tmp_path)):
