@@ -114,10 +114,11 @@ def train_component(
         devices: processes that train together, each on its share of every batch (Lightning's ddp); not part of the fingerprint.
     Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors, with card.json beside it.
     """
-    from filelock import FileLock
-
     from pomelo_lab.config.fingerprint import canonical, digest
     from pomelo_lab.devices import launch
+    from pomelo_lab.files import sweep
+    from pomelo_lab.locks import locked
+    from pomelo_lab.training.record import CHECKPOINT, drop_damaged
     from pomelo_lab.weights import CARD, FILE, reads_files, training_data, training_digest, trains, whole
 
     node, dataset_node = whole(node), training_data(node, dataset_node)
@@ -127,26 +128,40 @@ def train_component(
         science["data"] = training_digest(node, dataset_node)
     name = f"{short_name(node)}_{short_name(dataset_node)}"
     folder = Path(outputs) / "weights" / f"{name}-{digest(science)}"
-    path, card, last = folder / FILE, folder / CARD, folder / "last.ckpt"
+    path, card, last = folder / FILE, folder / CARD, folder / CHECKPOINT
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    if not lock_at_once(lock):
-        log.info("another process trains this: waiting for %s", folder)
-        lock.acquire()
-        force = False  # it is fresh
-    try:
-        if card.exists() and path.exists() and not force:
+    with locked(folder / ".lock") as waited:
+        sweep(folder)
+        force = force and not waited  # what another process has just made is fresh
+        if not force and is_trained(folder):
             log.info("already trained: %s (force=true trains it again)", path)
             return path
         for old in (card, last) if force else (card,):
             old.unlink(missing_ok=True)
+        drop_damaged(folder)
         about = {"name": name, **science}
         task = {"node": node, "dataset": dataset_node, "recipe": recipe_node, "path": str(path), "about": about}
         launch({"devices": devices, "device": device, "task": task}, run_training)
         last.unlink(missing_ok=True)
-    finally:
-        lock.release()
     return path
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether weights and card of a finished training are there and undamaged; what is damaged is named. The log is written again from the card."""
+    from pomelo_lab.files import Damaged, read_json
+    from pomelo_lab.training.record import mend_log
+    from pomelo_lab.weights import CARD, FILE, check_file
+
+    try:
+        card = read_json(folder / CARD)
+        check_file(folder / FILE, card)
+    except FileNotFoundError:
+        return False
+    except Damaged as error:
+        log.warning("%s: trained again", error)
+        return False
+    mend_log(folder, card.get("log"))
+    return True
 
 
 def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
@@ -190,6 +205,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
         "seconds": round(time.monotonic() - start, 1),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions(),
+        "log": module.rows,
     }
     if measured := component.measured():
         card["measured"] = {name: tensor.tolist() for name, tensor in measured.items()}
@@ -273,17 +289,6 @@ def num_outputs(node: Mapping[str, Any], dataset: Any) -> int:
 def short_name(node: Mapping[str, Any]) -> str:
     """A component for folder names: its architecture, else its file."""
     return str(node.get("architecture") or node["_target_"].split(".")[-2])
-
-
-def lock_at_once(lock: Any) -> bool:
-    """Whether a lock could be taken without waiting."""
-    from filelock import Timeout
-
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
 
 
 def versions() -> dict[str, str]:

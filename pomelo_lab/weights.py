@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest, file_digest
 from pomelo_lab.config.signature import defaults, hints, is_local, locate, role_of
-from pomelo_lab.files import write_bytes, write_text
+from pomelo_lab.files import Damaged, read_json, write_bytes, write_json
 
 log = logging.getLogger(__name__)
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 SHIPPED = "zoo:"  # in front of the name of a shipped file
 FILE, CARD = "weights.safetensors", "card.json"
+RESTORE = "It was shipped with pomelo_lab: install it again, or in a checkout: git checkout -- {}"
 
 
 def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
@@ -99,15 +100,26 @@ def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:
 def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
     """The file that `weights: auto` stands for: shipped in the zoo, else trained earlier below `outputs`, else None.
 
-    Weights of the same network on data of the same settings that hold other images are named in the log and not used.
+    Weights of the same network on data of the same settings that hold other images, and damaged ones, are named in the log and not used.
 
-    Raises: ValueError when several trainings (other recipes or seeds) fit: the user then names one.
+    Raises: ValueError when several trainings (other recipes or seeds) fit: the user then names one; and when shipped weights are damaged.
     """
     wanted, fits = trains(component_node, dataset_node), []
-    for folder, pattern in ((ZOO, "*.json"), (Path(outputs) / "weights", f"*/{CARD}")):
-        fits += [(path, card) for path, card in cards(folder, pattern) if trained_for(card) == wanted]
-        if fits and folder == ZOO:
+    for place, path in (*places(ZOO, "*.json"), *places(Path(outputs) / "weights", f"*/{CARD}")):
+        if path.parent != ZOO and any(fit.parent == ZOO for fit, _ in fits):
             break
+        try:
+            card = read_json(place)
+            if trained_for(card) == wanted:
+                check_file(path, card)
+                fits.append((path, card))
+        except FileNotFoundError:
+            continue
+        except Damaged as error:
+            if path.parent != ZOO:
+                say_once(f"{error}: not used")
+            elif path.exists() and place.stem.startswith(data_name(dataset_node)):
+                raise ValueError(f"{error}. {RESTORE.format(place)} and {path}") from None
     if not fits:
         return None
     seen = training_digest(component_node, dataset_node)
@@ -158,15 +170,39 @@ def has_weights(component_node: Mapping[str, Any], dataset_node: Mapping[str, An
     return component_node.get("weights") != "auto" or resolve(component_node, dataset_node, outputs) is not None
 
 
-def cards(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every weights file of a folder that is whole, with its card, by name."""
+def places(folder: Path, pattern: str) -> Iterator[tuple[Path, Path]]:
+    """(card, weights) of a folder, by name."""
     for place in sorted(folder.glob(pattern)):
-        path = place.with_name(FILE) if place.name == CARD else place.with_suffix(".safetensors")
-        card = json.loads(place.read_text())
-        if not path.exists() or file_digest(path) != card.get("digest"):
-            log.warning("%s does not match its card %s: not used", path, place)
-            continue
-        yield path, card
+        yield place, place.with_name(FILE) if place.name == CARD else place.with_suffix(".safetensors")
+
+
+def data_name(dataset_node: Mapping[str, Any]) -> str:
+    """The first word of the names of shipped weights for a data set: "portraits"."""
+    return dataset_node["_target_"].split(".")[-2].partition("_")[0]
+
+
+def check_file(path: Path, card: Mapping[str, Any]) -> None:
+    """Raises FileNotFoundError; Damaged when a weights file is not the one of its card."""
+    if file_digest(path) != card.get("digest"):
+        raise Damaged(f"{path} is damaged (it does not match the digest in its card)")
+
+
+def check_beside(path: Path, key: str) -> None:
+    """Weights that a card lies beside are what was saved; nothing is known of others. Raises ValueError with what to do."""
+    place = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
+    ours = place.name == CARD or path.parent == ZOO
+    try:
+        card = read_json(place)
+        if "digest" in card:
+            check_file(path, card)
+    except FileNotFoundError:
+        return
+    except Damaged as error:
+        if not ours and "its card" not in str(error):  # some other JSON of the user's
+            return
+        again = "Train them again: weights=auto does, or the command that trained them"
+        remedy = RESTORE.format(place) + f" and {path}" if path.parent == ZOO else again
+        raise ValueError(f"{key}: {error}. {remedy}") from None
 
 
 def save(
@@ -188,8 +224,7 @@ def save(
     state = {name: tensor.to(stored) if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
     write_bytes(path, to_bytes(state | dict(measured or {})))
     card = {**card, "digest": file_digest(path), "bytes": path.stat().st_size}
-    place = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
-    write_text(place, json.dumps(card, indent=2) + "\n")
+    write_json(path.with_name(CARD) if path.name == FILE else path.with_suffix(".json"), card, indent=2)
     return card
 
 
@@ -202,6 +237,7 @@ def read_state(path: str | Path, key: str = "classifier.weights") -> dict[str, T
     path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"{key}: there is no file {path}")
+    check_beside(path, key)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

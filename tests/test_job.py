@@ -92,13 +92,12 @@ def folder_of_the_user(root, seed):
     (root / "own.py").write_text(FUNCTION)
     (root / "channel").write_text("0")
     data = ("dataset=image_folder", f"dataset.root={root / 'data'}", "dataset.size_px=16")
-    return (*data, "classifier=callable", f"classifier.function={root / 'own.py'}:predict", "~classifier.weights", "classifier.num_classes=2")
+    return (*data, "classifier=callable", f"classifier.function={root / 'own.py'}:predict", "classifier.num_classes=2")
 
 
 def own(outputs, *overrides):
     """The tiny job without what belongs to digits and trained networks."""
-    tiny = [text for text in TINY if not text.startswith(("dataset", "classifier"))]
-    return config(outputs, *[text for text in overrides if text[0] != "~"], base=tiny)
+    return config(outputs, *overrides, base=[text for text in TINY if not text.startswith(("dataset", "classifier"))])
 
 
 def test_other_images_of_the_same_names_and_sizes_are_another_job(tmp_path, capsys):

@@ -22,7 +22,7 @@ def test_round_trip(tmp_path, name):
     state = source.network.state_dict()
     if path.suffix == ".safetensors":
         card = weights.save(source.network, path, {"steps": 1})
-        assert json.loads(path.with_suffix(".json").read_text()) == card
+        assert files.read_json(path.with_suffix(".json")) == card
     else:
         torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3} if "wrapped" in name else state, path)
     loaded, x = small(weights=str(path)), torch.rand(2, 3, 32, 32)
@@ -132,6 +132,36 @@ def test_a_damaged_file_is_not_used(tmp_path):
     weights.save(small().network, path, {"component": NODE, "dataset": DATA})
     path.write_bytes(path.read_bytes()[:-4])
     assert weights.resolve(NODE, DATA, tmp_path) is None
+
+
+@pytest.mark.parametrize("victim", ["digits_residual.safetensors", "digits_residual.json"])
+@pytest.mark.parametrize("damage", ["bit", "cut", "zeros", "empty"])
+def test_damaged_shipped_weights_are_refused_with_what_restores_them(tmp_path, monkeypatch, victim, damage):
+    """By every door: found by themselves, asked for by name, by path; never trained anew for hours instead."""
+    from pomelo_lab.train import ensure_weights
+    from tests.test_damage import damaged
+
+    monkeypatch.setattr(weights, "ZOO", tmp_path / "zoo")
+    path = tmp_path / "zoo" / "digits_residual.safetensors"
+    weights.save(small(num_classes=10).network, path, {"component": NODE, "dataset": DATA})
+    damaged(tmp_path / "zoo" / victim, damage)
+    for weight in ("auto", "zoo:digits_residual", str(path)):
+        with pytest.raises(ValueError, match=f"{victim} is damaged.*install it again, or in a checkout: git checkout --"):
+            small(num_classes=10, weights=ensure_weights({**NODE, "weights": weight}, DATA, tmp_path, "cpu")["weights"])
+
+
+def test_weights_that_are_not_those_of_their_card_are_not_loaded(tmp_path):
+    path = tmp_path / weights.FILE
+    weights.save(small().network, path, {})
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 64
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"classifier\.weights: .*weights\.safetensors is damaged .*[Tt]rain them again"):
+        small(weights=str(path))
+    (tmp_path / "x.json").write_text("not a card")
+    weights.save(small().network, tmp_path / "y.safetensors", {})
+    (tmp_path / "y.safetensors").rename(tmp_path / "x.safetensors")
+    assert small(weights=str(tmp_path / "x.safetensors")).num_classes == 3
 
 
 def test_the_zoo_comes_first(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -15,13 +14,12 @@ from typing import Any
 
 import torch
 
-from pomelo_lab.files import write_bytes, write_text
+from pomelo_lab.files import seal, temporary_name, write_bytes, write_text
 from pomelo_lab.training.module import Training, lightning
+from pomelo_lab.training.record import CHECKPOINT, LOG, log_text, read_log
 from pomelo_lab.types import Perturbations
 
 log = logging.getLogger(__name__)
-
-CHECKPOINT, LOG = "last.ckpt", "log.jsonl"
 
 
 def fit(module: Training, folder: Path, device: torch.device, world: int = 1, stored: torch.dtype = torch.float32) -> Training:
@@ -36,6 +34,7 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
     last = folder / CHECKPOINT
     network = module.network.requires_grad_(True).train()
     devices = [device] if device.type == "cuda" else []
+    progress = Progress(folder)
     with torch.random.fork_rng(devices=devices), quiet():
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
@@ -46,7 +45,7 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
             max_epochs=-1,
             precision=module.recipe.precision,
             gradient_clip_val=module.recipe.clip_norm,
-            callbacks=[Checkpoints(last, module.recipe.checkpoint_s), Progress(folder)],
+            callbacks=[Checkpoints(last, module.recipe.checkpoint_s), progress],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -65,6 +64,7 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
         trainer.validate(module, verbose=False)
     network.cpu().eval().requires_grad_(False)
     assert_finite(module, module.last_step)
+    module.rows = progress.rows
     return module
 
 
@@ -78,7 +78,8 @@ def assert_finite(module: Training, step: int) -> None:
 
 
 class Checkpoints(lightning.Callback):
-    """Writes last.ckpt every so many seconds, all or nothing: temporary name, sync, rename. Weights that are not finite end the training instead."""
+    """Writes last.ckpt every so many seconds, all or nothing and with its digest: temporary name, sync, rename. Weights that are not finite end the
+    training instead."""
 
     def __init__(self, path: Path, every_s: float) -> None:
         self.path, self.every_s, self.saved = path, every_s, time.monotonic()
@@ -92,11 +93,10 @@ class Checkpoints(lightning.Callback):
 
     def save(self, trainer: Any) -> None:
         assert_finite(trainer.lightning_module, trainer.global_step)
-        temporary = self.path.with_suffix(".tmp")
+        temporary = temporary_name(self.path)
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
+            seal(temporary, self.path.parent.name)
             os.replace(temporary, self.path)
         self.saved = time.monotonic()
 
@@ -106,6 +106,13 @@ class Progress(lightning.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.rows: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
 
     def on_fit_start(self, trainer: Any, *_: Any) -> None:
         self.start = time.monotonic()
@@ -113,9 +120,9 @@ class Progress(lightning.Callback):
     def on_train_start(self, trainer: Any, *_: Any) -> None:
         if not trainer.is_global_zero:
             return
-        path = self.folder / LOG  # rows that a killed training wrote after its last checkpoint will be written again
-        rows = path.read_text().splitlines() if path.exists() else []
-        write_text(path, "".join(f"{row}\n" for row in rows if json.loads(row)["step"] <= trainer.global_step))
+        by_step = {row["step"]: row for row in (*read_log(self.folder / LOG), *self.rows)}  # the checkpoint may be older than the row of its step
+        self.rows = [by_step[step] for step in sorted(by_step) if step <= trainer.global_step]  # later ones will be written again
+        write_text(self.folder / LOG, log_text(self.rows))
 
     def on_validation_end(self, trainer: Any, module: Training) -> None:
         if trainer.state.fn != "fit" or not trainer.is_global_zero:
@@ -125,8 +132,8 @@ class Progress(lightning.Callback):
         loss = float(trainer.callback_metrics.get("loss", float("nan")))
         epoch = step / module.training_feed.steps_per_epoch
         log.info("epoch %g/%d  loss %.4f  validation %s %.4f  %.0f s", epoch, module.epochs, loss, name, value, seconds)
-        with open(self.folder / LOG, "a") as file:
-            file.write(json.dumps({"step": step, "loss": loss, f"val_{name}": value, "seconds": round(seconds, 1)}) + "\n")
+        self.rows.append({"step": step, "loss": loss, f"val_{name}": value, "seconds": round(seconds, 1)})
+        write_text(self.folder / LOG, log_text(self.rows))
         with torch.no_grad():
             images = module.sheet(16)
         if images is not None:

@@ -1,0 +1,56 @@
+"""What a training leaves beside its weights: the checkpoint that it continues from, and its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.files import SEAL, Damaged, check_sealed, seal_of, sealed, write_text
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT, LOG = "last.ckpt", "log.jsonl"
+
+
+def drop_damaged(folder: Path) -> None:
+    """Remove a checkpoint that is not what was written, or is that of another training: the training begins anew."""
+    last = folder / CHECKPOINT
+    try:
+        check_sealed(last, folder.name)
+    except FileNotFoundError:
+        return
+    except Damaged as error:
+        log.warning("%s: removed, the training begins from its start", error)
+        last.unlink(missing_ok=True)
+
+
+def log_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of log.jsonl, each with its seal."""
+    return "".join(json.dumps(sealed(row)) + "\n" for row in rows)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log.jsonl that are what was written; damaged ones are counted in the log of the job."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+            if row.pop(SEAL) == seal_of(row):
+                rows.append(row)
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            continue
+    if len(rows) < len(lines):
+        log.warning("%s is damaged: %d of its rows are left out", path, len(lines) - len(rows))
+    return rows
+
+
+def mend_log(folder: Path, rows: Sequence[Mapping[str, Any]] | None) -> None:
+    """Write log.jsonl of a finished training again where it is not what the card says; cards of earlier versions do not say."""
+    path = folder / LOG
+    if rows is not None and (not path.exists() or path.read_bytes() != log_text(rows).encode()):
+        log.warning("%s was damaged or missing: written again from the card", path)
+        write_text(path, log_text(rows))
