@@ -12,7 +12,9 @@ from tests.results.fake import FakeCell, FakeJob
 
 LIVE = ("patch_row", "removal_sheet", "same_masks")  # they ask a filler, or jobs beside their own: see below
 MODULES = sorted(p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "across", *LIVE))
-METRICS = ("cd", "silhouette", "label_distribution", "iou", "emr", "emp", "deletion_black", "insertion_black", "deletion_blur", "insertion_blur")
+SENSITIVITY = ("sensitivity_ssim_authors", "sensitivity_hog", "sensitivity_spearman")
+FIDELITY = ("deletion_black", "insertion_black", "deletion_blur", "insertion_blur")
+METRICS = (*SENSITIVITY, *FIDELITY, "localization", "cd", "silhouette", "label_distribution", "iou", "emr", "emp")
 VALUES = {"l2": [1.0, 2.0], "ssim": [0.5, 0.6], "entropy_hard": [1.0, 1.5], "entropy_soft": [2.0, 2.2], "stability": [0.1, 0.2],
           "mahalanobis": [9.0, 8.0], "mark_mass": [0.1, 0.3], "mark_effect": [0.5, 0.6], "perturbing_time": [2.0, 2.1]}  # fmt: skip
 METHODS = (("black", "lime"), ("blur", "lime"), ("ideal", "lime"), ("median", "lime"), ("none", "random"))

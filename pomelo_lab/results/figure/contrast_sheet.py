@@ -1,0 +1,114 @@
+"""Where one method does better than another, and where it does worse (Agarwal & Nguyen, Figs. S1, S4, S5)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.results.figure import style
+from pomelo_lab.results.figure.explanation_sheet import outline
+from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.store import GROUP
+
+
+def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = ("localization",), n_each: int = 5) -> Path:
+    """The first method against the second: on the left the images where it is most ahead, on the right those where it is most behind.
+
+    Boxes are drawn where a metric derives them: the annotated one dashed, and that of the map at the metric's threshold, green where it counts.
+
+    Args:
+        metrics: by which images are ordered; of several, an image's place is the worst of its places.
+        n_each: rows, at most half of the images.
+    """
+    first, second = pair(cells)
+    ahead = lead(first, second, metrics)
+    order = ahead.argsort(descending=True, stable=True).tolist()
+    n = min(n_each, len(order) // 2)
+    blocks = (("ahead", order[:n]), ("behind", lead(second, first, metrics).argsort(descending=True, stable=True).tolist()[:n]))
+    inch = 1.0
+    with style.canvas(path, 0.5 + 6.6 * inch, 0.6 + inch * 1.03 * n) as figure:
+        axes = figure.subplots(n, 7, squeeze=False, width_ratios=(1, 1, 1, 0.25, 1, 1, 1))
+        for axis in axes.flat:
+            style.bare(axis)
+        for start, (word, rows) in zip((0, 4), blocks, strict=True):
+            image = torch.stack(of_rows(lambda g: first.job.batch(g).image, rows))
+            part = getattr(first.job.metrics[metrics[0]], "part", None)
+            boxes = [] if part is None else of_rows(lambda g, part=part: first.job.batch(g).box(part), rows)
+            for i in range(n):
+                style.picture(axes[i][start], image[i])
+                for box in boxes[i][boxes[i].isfinite().all(-1)] if boxes else ():
+                    outline(axes[i][start], box, "#222222", dashed=True)
+            axes[0][start].set_title(f"{style.look(first).label} {word}", fontsize=8, loc="left")
+            for column, cell in ((start + 1, first), (start + 2, second)):
+                draw_maps(axes[:, column], cell, rows, image, metrics[0])
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.02, hspace=0.02)
+    for cell in (first, second):
+        cell.job.forget()
+    return path
+
+
+def draw_maps(axes: Any, cell: Cell, rows: Sequence[int], image: Tensor, metric: str) -> None:
+    """A column of one method's maps over their images."""
+    from pomelo_lab.results.overlay import overlay
+
+    look, job = style.look(cell), cell.job
+    maps = torch.stack(of_rows(lambda g: job.explanation(g).attribution, rows))
+    edges = None
+    if hasattr(job.metrics[metric], "boxes"):
+        stored = style.stored(cell, metric)["candidates"]
+        best = job.metrics[metric].chosen(stored)
+        edges, counts = job.metrics[metric].boxes(maps)[:, best], (stored[rows, best] == 0).tolist()
+    for i, overlaid in enumerate(overlay(image, maps)):
+        style.picture(axes[i], overlaid)
+        if edges is not None:
+            outline(axes[i], edges[i], "#1B9E4B" if counts[i] else "#D62728")
+    axes[0].set_title(textwrap.fill(look.label, 11, break_long_words=False), color=look.colour, fontsize=8, y=1.0)
+
+
+def pair(cells: Sequence[Cell]) -> tuple[Cell, Cell]:
+    """The first jobs of the first two methods that have attributions. Raises ValueError for fewer."""
+    with_maps = []
+    for _, group in style.seed_means(cells):
+        if group[0].job.explanation(0).attribution is not None:
+            with_maps.append(group[0])
+        group[0].job.forget()
+    if len(with_maps) < 2:
+        raise ValueError(f"contrast_sheet: two methods with attributions are compared, {len(with_maps)} have finished")
+    return with_maps[0], with_maps[1]
+
+
+def lead(first: Cell, second: Cell, metrics: Sequence[str]) -> Tensor:
+    """How far ahead the first method is on each image, as the smallest of its places by the metrics: [n], larger = further ahead.
+
+    Images that a metric does not score for both come last. Raises ValueError naming a metric that the jobs lack.
+    """
+    places = []
+    for metric in metrics:
+        ours, theirs = values(first, metric), values(second, metric)
+        n = min(len(ours), len(theirs))
+        apart = ours[:n] - theirs[:n]
+        places.append(apart.nan_to_num(-torch.inf).argsort(stable=True).argsort(stable=True))
+    n = min(map(len, places))
+    return torch.stack([place[:n] for place in places]).amin(0)
+
+
+def values(cell: Cell, metric: str) -> Tensor:
+    """Scores of a job's images, float64 [n], larger = better: the overlap at the chosen threshold where the metric has one."""
+    rows = style.stored(cell, metric)
+    if not rows:
+        raise ValueError(f"contrast_sheet: the jobs have no metric {metric!r}")
+    if "iou" in rows:
+        return rows["iou"][:, cell.job.metrics[metric].chosen(rows["candidates"])].double()
+    sign = -1.0 if getattr(cell.job.metrics[metric], "direction", "higher") == "lower" else 1.0
+    return sign * rows["value"].double()
+
+
+def of_rows(get: Callable[[int], Tensor], rows: Sequence[int]) -> list[Tensor]:
+    """What `get` gives for the groups of images that rows lie in, row by row."""
+    parts = {group: get(group) for group in dict.fromkeys(row // GROUP for row in rows)}
+    return [parts[row // GROUP][row % GROUP] for row in rows]
