@@ -19,12 +19,14 @@ VGG16_STAGES = ("classifier.6", "classifier.0", "features.28", "features.24", "f
 MIDDLE = {  # customary layers of bottlenecks
     "vgg16": "features.17",
     "densenet121": "features.denseblock2",
+    "densenet264": "features.denseblock2",
     "inception_v3": "Mixed_5d",
     "mobilenet_v2": "features.6",
     "efficientnet_b0": "features.3",
     "convnext_tiny": "features.3",
 }
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DENSENETS = {"densenet264": (6, 12, 64, 48)}  # blocks of DenseNets that torchvision's class makes and its list lacks (Huang et al. 2017, table 1)
 HALF = ("inception_v3", "googlenet")  # their files were trained on images in [-1,1]
 SIDES = {"inception_v3": 299}
 
@@ -39,7 +41,7 @@ class TorchvisionClassifier(TrainableClassifier):
     Source: torchvision.models. Departures: the last linear layer (or 1x1 convolution) is replaced unless there are 1000 outputs;
         gray images [M,1,H,W] are repeated to three channels.
     Args:
-        architecture: name in torchvision.models.list_models(module=torchvision.models).
+        architecture: name in torchvision.models.list_models(module=torchvision.models), or densenet264 (growth rate 32).
         normalization: imagenet = torchvision's channel means and deviations; half = mean and deviation 0.5, images in [-1,1]; none = images as
             they are, in [0,1]; auto = what torchvision's files expect: half for Inception-v3 and GoogLeNet, else imagenet.
         input_px: side to which images are resized first, bilinearly; None = as they are, but 299 for Inception-v3.
@@ -72,12 +74,9 @@ class TorchvisionClassifier(TrainableClassifier):
             yield f"stem=small is for ResNets only, got architecture={name}"
 
     def make_network(self) -> nn.Module:
-        ensure()
-        from torchvision.models import get_model
-
         side_heads = {"aux_logits": False} if self.architecture in ("googlenet", "inception_v3") else {}
         extra = {"init_weights": True} if side_heads else {}
-        network = get_model(self.architecture, weights=None, **side_heads, **extra)
+        network = untrained(self.architecture, **side_heads, **extra)
         if hasattr(network, "transform_input"):
             network.transform_input = False  # scaling is done here, and only here
         name, head = last_layer(network)
@@ -120,11 +119,21 @@ class TorchvisionClassifier(TrainableClassifier):
 
 
 def architectures() -> list[str]:
-    """Names of torchvision's classification networks."""
+    """Names of the classification networks that torchvision's code makes."""
     ensure()
     from torchvision import models
 
-    return models.list_models(module=models)
+    return sorted({*models.list_models(module=models), *DENSENETS})
+
+
+def untrained(name: str, **options: Any) -> nn.Module:
+    """A network of `architectures` with its initial weights."""
+    ensure()
+    from torchvision import models
+
+    if name in DENSENETS:
+        return models.DenseNet(growth_rate=32, block_config=DENSENETS[name], num_init_features=64, **options)
+    return models.get_model(name, weights=None, **options)
 
 
 def is_resnet(name: str) -> bool:

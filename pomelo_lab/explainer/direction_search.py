@@ -8,7 +8,7 @@ import time
 from abc import ABC
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
-from pomelo_lab.config.hints import Count, Fraction, Natural, Positive, WeightsPath
+from pomelo_lab.config.hints import Count, Fraction, Later, Natural, Positive, WeightsPath
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Keep, make_again
 from pomelo_lab.explainer.convergence import still_moving
+from pomelo_lab.explainer.direction_mean import averaged
 from pomelo_lab.explainer.proxy import Proxy, Surrogate, curvature, gradient
 from pomelo_lab.explainer.training_walks import RANDOM_LINES, RANDOM_STEPS, TrainingWalks
 from pomelo_lab.weights import read_state
@@ -56,6 +57,8 @@ class DirectionSearch(TrainingWalks, ABC):
         source: position of the source image in the fixed order of the training images.
         source_probability: the source is instead that one of n_candidates training images, from `source` on, whose
             probability of its own class is nearest to this. None = the image at `source`.
+        n_sources: sources of one class, the first of n_candidates: a search around each, whose directions are averaged
+            (own; the paper takes one).
         directions: file with the directions of an earlier search (the shard below reference/ that a job stored):
             nothing is searched. The source's class, directions and report are the file's; unit, reach and order are
             measured as asked for here, random_flips and order=flips by the training images after `source`. Not
@@ -84,7 +87,7 @@ class DirectionSearch(TrainingWalks, ABC):
         rendered
         | walked
         | {"perceptual", "layers", "lpips", "n_pairs", "proxy", "source_probability", "n_candidates", "directions"}
-        | {"n_renders", "g_weights", "loss_weights", "n_h", "hessian", "without_g"}
+        | {"n_sources", "n_renders", "g_weights", "loss_weights", "n_h", "hessian", "without_g"}
         | {"order", "n_alphas", "random_flips", "both_sides"}
     )
 
@@ -92,6 +95,7 @@ class DirectionSearch(TrainingWalks, ABC):
     source: Natural = 0
     source_probability: Fraction | None = None
     n_candidates: Count = 64
+    n_sources: Annotated[Count, Later()] = 1
     directions: WeightsPath = None
     sampling: Literal["uniform_radius", "uniform_ball"] = "uniform_radius"
     radius: Positive = 1.0
@@ -108,6 +112,10 @@ class DirectionSearch(TrainingWalks, ABC):
         for pair in (*given["g_weights"], given["loss_weights"]):
             if len(pair) != 2:
                 yield f"g_weights and loss_weights must be pairs (class score, distance), got {pair}"
+        if given["n_sources"] > given["n_candidates"]:
+            yield f"n_sources must be <= n_candidates={given['n_candidates']}, got {given['n_sources']}"
+        if given["directions"] is not None and given["n_sources"] > 1:
+            yield f"n_sources must be 1 where directions names a file, got {given['n_sources']}"
         if given["directions"] is not None and given["source_probability"] is not None:
             yield (
                 "source_probability must be null where directions names a file, whose source was chosen, "
@@ -138,9 +146,17 @@ class DirectionSearch(TrainingWalks, ABC):
         """
         if self.directions is not None:
             return self.loaded(training, classifier, keep)
-        position = self.position(training, classifier)
+        positions, unit = self.positions(training, classifier), self.distance_unit(training)
+        parts = [self.searched(position, unit, training, classifier, keep) for position in positions]
+        made = parts[0] if len(parts) == 1 else averaged(parts, self.n_h)
+        made |= {"unit": unit, "reach": torch.tensor(self.reach)}
+        return made | self.walked_off(made, positions[0], training, classifier, keep)
+
+    def searched(
+        self, position: int, unit: Tensor, training: Dataset, classifier: BlackBox, keep: Keep
+    ) -> dict[str, Tensor]:
+        """What the search around one source finds, and how it went."""
         image, code, noise = self.start(training, position, keep)
-        unit = self.distance_unit(training)
         shifts, scores, distances = [], [], []
         for k, images in enumerate(self.renders(code, noise, position, keep)):
             shift = self.displacements(k, code.shape[1], position)[: self.n_renders - k * self.chunk]
@@ -162,10 +178,9 @@ class DirectionSearch(TrainingWalks, ABC):
                 "random ones; more explainer.n_renders or explainer.proxy.least_steps help",
                 explained[own],
             )
-        made = {"class": torch.tensor(own), "unit": unit, "reach": torch.tensor(self.reach), "explained": explained}
+        made = {"class": torch.tensor(own), "explained": explained}
         made |= {"loss": losses, "moving": still_moving(losses[None])[0], "left": left, "source_probability": p_own}
         made |= self.found(proxy, own, code.shape[1])
-        made |= self.walked_off(made, position, training, classifier, keep)
         again = self.drawn(code, noise, torch.zeros(1, code.shape[1]))[0]
         return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
 
@@ -173,7 +188,7 @@ class DirectionSearch(TrainingWalks, ABC):
         """The renders around the source, each chunk by one of the processes that need them; of a source that the
         classifier chooses, none.
         """
-        if self.directions is not None or self.source_probability is not None:
+        if self.directions is not None or self.chooses:
             return
         _, code, noise = self.start(training, self.source, keep)
         for _ in self.renders(code, noise, self.source, keep, wait=False):
@@ -215,19 +230,35 @@ class DirectionSearch(TrainingWalks, ABC):
             order = made[f"e_{name}"].abs().argsort(descending=True, stable=True)[: self.n_h]
             made |= {f"{kind}_{name}": made[f"{kind}_{name}"][order] for kind in "eh"}
         made |= {"unit": self.distance_unit(training), "reach": torch.tensor(self.reach)}
-        return made | self.walked_off(made, self.position(training, classifier), training, classifier, keep)
+        return made | self.walked_off(made, self.positions(training, classifier)[0], training, classifier, keep)
 
-    def position(self, training: Dataset, classifier: BlackBox) -> int:
-        """Of the source in the order of the training images."""
+    @property
+    def chooses(self) -> bool:
+        """Whether the classifier decides which images are sources."""
+        return self.source_probability is not None or self.n_sources > 1
+
+    def positions(self, training: Dataset, classifier: BlackBox) -> list[int]:
+        """Of the sources in the order of the training images. Raises ValueError where too few candidates have the
+        first one's class.
+        """
         if self.source >= len(training):
             raise ValueError(
                 f"explainer.source must be below {len(training)}, the number of training images, got {self.source}"
             )
-        if self.source_probability is None:
-            return self.source
+        if not self.chooses:
+            return [self.source]
         rows = training.order()[self.source : self.source + self.n_candidates].tolist()
-        own = classifier.probability(training.unmasked(rows).image.to(self.generator.device)).amax(1)
-        return self.source + int((own - self.source_probability).abs().argmin())
+        own, kind = classifier.probability(training.unmasked(rows).image.to(self.generator.device)).max(1)
+        order = torch.arange(len(rows), device=own.device)
+        if self.source_probability is not None:
+            order = (own - self.source_probability).abs().argsort(stable=True)
+        alike = order[kind[order] == kind[order[0]]][: self.n_sources].tolist()
+        if len(alike) < self.n_sources:
+            raise ValueError(
+                f"explainer.n_sources={self.n_sources} needs as many candidates of one class, got {len(alike)}: "
+                f"raise explainer.n_candidates={self.n_candidates}"
+            )
+        return [self.source + place for place in alike]
 
     def start(self, training: Dataset, position: int, keep: Keep) -> tuple[Tensor, Tensor, Tensor]:
         """The source [1,C,H,W], its code [1,D] and noise [1,C,H,W]."""
@@ -296,9 +327,9 @@ class DirectionSearch(TrainingWalks, ABC):
         """The source, whole chunks around it, its reconstruction, none of them with `directions`; what is walked from
         the training images after it.
         """
-        searches = self.directions is None
+        searches = 0 if self.directions is not None else self.n_sources
         n_others = min(self.n_rank, n_training - self.source - 1)
-        n_candidates = 0 if self.source_probability is None else min(self.n_candidates, n_training - self.source)
+        n_candidates = min(self.n_candidates, n_training - self.source) if self.chooses else 0
         ranking, shortening = self.order == "flips", self.random_flips is not None
         n_ranked, n_random = self.n_h * self.sides("h") * self.n_alphas, RANDOM_LINES * 2 * RANDOM_STEPS
         n_around = searches * -(-self.n_renders // self.chunk) * self.chunk

@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.classifier.layer_distance import layer_distance
+from pomelo_lab.config.hints import Later
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric
 from pomelo_lab.metric.lpips import LPIPSDistance
@@ -57,7 +58,7 @@ class LPIPS(LPIPSDistance, CounterfactualMetric):
 
 @dataclass(kw_only=True)
 class SeedDiversity(Metric, ABC):
-    """Mean perceptual distance between the counterfactuals of an image under several seeds.
+    """Mean perceptual distance between the counterfactuals of an image under several seeds, or several values of another key.
 
     Source: DiME, section 4.3 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code averages over the
         n (n - 1) / 2 pairs, 1.5 times as much for five runs. The equation speaks of all counterfactuals; the code keeps images with the
@@ -65,6 +66,7 @@ class SeedDiversity(Metric, ABC):
     Shapes: score also gives "same" [B], the share of the runs with the image's more frequent outcome: 1 = the seed decides nothing.
     Args:
         seeds: of the runs.
+        key, settings: dotted config key, and its values, that tell the runs apart instead; settings=None = the seeds do.
         normalizer: "pairs" (the code) or "paper" (the equation).
         population: "all", or "successes" in every run.
     Cost: an explanation per seed.
@@ -77,6 +79,8 @@ class SeedDiversity(Metric, ABC):
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     normalizer: Literal["pairs", "paper"] = "pairs"
     population: Literal["all", "successes"] = "all"
+    key: Annotated[str, Later()] = "seed"
+    settings: Annotated[list[Any] | None, Later()] = None
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -84,13 +88,15 @@ class SeedDiversity(Metric, ABC):
         yield from super().config_problems(given)
         if len(given["seeds"]) < 2:
             yield f"seeds must hold two or more, got {given['seeds']}"
+        if given["settings"] is not None and len(given["settings"]) < 2:
+            yield f"settings must hold two or more, got {given['settings']}"
 
     @abstractmethod
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
         """[B,C,H,W] twice -> [B]."""
 
     def overrides(self) -> list[dict[str, Any]]:
-        return [{"seed": seed} for seed in self.seeds]
+        return [{self.key: value} for value in (self.seeds if self.settings is None else self.settings)]
 
     def score(self, case: Case) -> dict[str, Tensor]:
         if any(one.counterfactual is None for one in case.explanations):

@@ -4,6 +4,7 @@ A test is `metric: side OP side [OP side ...] [within share]`.
 OP:    `<` `>`; `~` about equal; `<~` `>~` not worse than by the share: `a >~ b within 0.05` is a >= b - 0.05 |b|.
 side:  a comma-separated list of values, each of which is compared with each of the other side.
 value: `row`, a number, `number * row`, or sums and differences of these: `a - b > 3 * c - 3 * d`.
+A value of a config key that has blanks stands in quotes: `gcd@"Lung Opacity"`.
 `metric[part]` picks one entry of a vector-valued metric. `row@value` is one point of a table that runs across a config key; without @ the
 comparison is made at every value. `others` is every method of the paper that the test does not name.
 """
@@ -19,7 +20,8 @@ from typing import Any
 from pomelo_lab.results.published import Published
 
 NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?"
-TERM = re.compile(rf"\s*([+-]?)\s*(?:(?:({NUMBER})\s*\*\s*)?([A-Za-z_][\w@.]*)|({NUMBER}))\s*")
+ROW = r"[A-Za-z_][\w.]*(?:@(?:\"[^\"]*\"|[\w.]+))*"
+TERM = re.compile(rf"\s*([+-]?)\s*(?:(?:({NUMBER})\s*\*\s*)?({ROW})|({NUMBER}))\s*")
 OPERATORS = r"\s*(<~|>~|[<>~])\s*"
 
 
@@ -80,7 +82,7 @@ def pairs(text: str, table: Published) -> list[Pair]:
     parts = re.split(OPERATORS, body)
     if not colon or len(parts) < 3 or (any("~" in op for op in parts[1::2]) != (share is not None)):
         raise ValueError(f"claim {text!r}: expected `metric: row, row < row` (with `within share` for ~, <~ and >~)")
-    named = set(re.findall(r"[A-Za-z_][\w@.]*", body))
+    named = {name.replace('"', "") for name in re.findall(ROW, body)}
     sides = [[parsed(word, text) for word in side.split(",")] for side in parts[::2]]
     points = ["".join(f"@{v}" for v in point) for point in itertools.product(*table.across.values())]
     out = []
@@ -104,7 +106,7 @@ def parsed(word: str, text: str) -> Value:
         if not match or (terms and not match[1]):
             raise ValueError(f"claim {text!r}: {word.strip()!r} is neither a row, a number, a number times a row, nor a sum of these")
         sign = -1.0 if match[1] == "-" else 1.0
-        terms.append(Term(None, sign * float(match[4])) if match[4] else Term(match[3], sign * float(match[2] or 1)))
+        terms.append(Term(None, sign * float(match[4])) if match[4] else Term(match[3].replace('"', ""), sign * float(match[2] or 1)))
         position = match.end()
     return Value(tuple(terms))
 

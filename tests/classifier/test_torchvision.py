@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.classifier.torchvision import TorchvisionClassifier
+from pomelo_lab.classifier.torchvision import TorchvisionClassifier, untrained
 from pomelo_lab.config.signature import node_problems
 
 NODE = {"_target_": "pomelo_lab.classifier.torchvision.TorchvisionClassifier"}
@@ -56,6 +56,16 @@ def test_numbers_of_inception_are_torchvisions_whose_files_are_scaled_another_wa
     assert apart < 1e-4 and ours.normalization == "half"
     assert wrong > 1e-2 or name == "googlenet"  # whose initial weights answer all images alike
     assert ours.logit(torch.rand(1, 3, 64, 64)).shape == (1, 1000)  # Inception refuses less than 75 pixels: it is resized
+
+
+def test_densenet264_is_made_of_torchvisions_class():
+    """Four blocks of 6, 12, 64 and 48 layers (Huang et al. 2017, table 1): 33.3 million weights with 1,000 outputs; built without its values."""
+    with torch.device("meta"):
+        network = untrained("densenet264")
+    blocks = [sum(name.startswith("denselayer") for name, _ in block.named_children()) for name, block in network.features.named_children()
+              if name.startswith("denseblock")]  # fmt: skip
+    assert blocks == [6, 12, 64, 48] and sum(p.numel() for p in network.parameters()) == 33337704
+    assert node_problems({**NODE, "architecture": "densenet264"}, "classifier") == []
 
 
 def test_small_stem_keeps_the_resolution():

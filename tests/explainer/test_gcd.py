@@ -442,6 +442,7 @@ SEARCHES = [
     {"order": "flips"},
     {"random_flips": 0.1, "n_rank": 3},
     {"random_flips": 0.1, "order": "flips", "n_rank": 2, "source_probability": 0.6, "n_candidates": 5},
+    {"n_sources": 2, "n_candidates": 8},
 ]
 
 

@@ -36,5 +36,10 @@ def test_diversity_and_its_two_normalisers():
     same = Diversity(**options).score(several(flipped=torch.tensor([1.0, 0, 1, 0])))["same"]
     torch.testing.assert_close(same, torch.tensor([1, 2 / 3, 1, 2 / 3], dtype=torch.float64))  # one of three runs failed
     assert Diversity(**options).symbol == "sigma_L_oracle"
+    runs = {"key": "explainer.index", "settings": [[0], [1], [2]]}
+    assert Diversity(**options, **runs).overrides() == [{"explainer.index": [i]} for i in (0, 1, 2)]
+    torch.testing.assert_close(Diversity(**options, **runs).score(several())["value"], pairs)
+    with pytest.raises(ValueError, match="settings must hold two or more"):
+        Diversity(**options, key="explainer.index", settings=[[0]])
     with pytest.raises(ValueError, match="seeds must hold two or more"):
         Diversity(**{**options, "seeds": [0]})

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,14 @@ WRONG = ("m a < b", "m: a", "m: a ~ b", "m: a >~ b", "m: a < b within 0.1", "m: 
 def test_errors_quote_the_claim(text):
     with pytest.raises(ValueError, match="claim"):
         pairs(text, TABLE)
+
+
+def test_values_with_blanks_stand_in_quotes():
+    """Diseases: without quotes the name of a row ended at the first blank."""
+    table = replace(TABLE, across={"dataset.label": ("Lung Opacity", "Atelectasis")}, rows=tuple(
+        Row(f"{key}@{value}", key, {}) for key in "ab" for value in ("Lung Opacity", "Atelectasis")))  # fmt: skip
+    assert shown('m: a@"Lung Opacity", a@Atelectasis > 0.9', table) == ["m: a@Lung Opacity > 0.9", "m: a@Atelectasis > 0.9"]
+    assert shown('m: 2 * a@"Lung Opacity" - b@Atelectasis < b@"Lung Opacity"', table) == ["m: 2 * a@Lung Opacity - b@Atelectasis < b@Lung Opacity"]
+    assert shown("m: a > b", table) == ["m: a@Lung Opacity > b@Lung Opacity", "m: a@Atelectasis > b@Atelectasis"]
+    with pytest.raises(ValueError, match="neither a row"):
+        shown("m: a@Lung Opacity > 0.9", table)

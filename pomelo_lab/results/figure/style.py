@@ -93,6 +93,8 @@ LOOKS = {
     "gcd_lambda": Look("GCD", "#882255", "neural", marker="D"),
     "gcd_first": Look("GCD, first flip", "#AA4499", "neural", marker="D"),
     "gcd_best": Look("GCD, best flip", "#AA4499", "neural", marker="D"),
+    "gcd_boundary": Look("GCD, source at the boundary", "#332288", "neural", marker="D"),
+    "gcd_mean": Look("GCD, five sources", "#CC3377", "neural", marker="D"),
     "gcd_random": Look("Random direction", "#A08C5B", "control", DOTTED, "x"),
     "gcd_random_best": Look("Random, best flip", "#A08C5B", "control", DOTTED, "x"),
     "gcd_random_both": Look("Random, both ways", "#A08C5B", "control", DOTTED, "x"),

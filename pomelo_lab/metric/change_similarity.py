@@ -1,0 +1,56 @@
+"""Whether several counterfactuals of an image change the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.types import Case
+
+
+@dataclass(kw_only=True)
+class ChangeSimilarity(Metric):
+    """Mean cosine between the changes that several settings of an explainer make to an image: 1 = the same change, 0 = unrelated ones.
+
+    Lengths do not matter: far and near steps along one direction are alike, which a distance of counterfactuals would call diverse.
+
+    Source: own; Sobieski & Biecek (GCD), section 5.2, call counterfactuals along h-directions diverse and show pictures. Departures: none.
+    Args:
+        key, settings: dotted config key, and its values.
+    Shapes: score also gives "pairs" [B,P] and "reached" [B], the share of the settings that reach the class. NaN where some setting changes
+        nothing.
+    Cost: an explanation per setting.
+    """
+
+    direction: ClassVar = "lower"
+    symbol = "alike"
+    needs = frozenset({"explanations"})
+
+    key: str = "explainer.index"
+    settings: list[Any] = field(default_factory=lambda: [[0], [1], [2], [3]])
+
+    @classmethod
+    def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """Nothing to compare."""
+        yield from super().config_problems(given)
+        if len(given["settings"]) < 2:
+            yield f"settings must hold two or more, got {given['settings']}"
+
+    def overrides(self) -> list[dict[str, Any]]:
+        return [{self.key: value} for value in self.settings]
+
+    def score(self, case: Case) -> dict[str, Tensor]:
+        if any(one.counterfactual is None for one in case.explanations):
+            raise ValueError("metric ChangeSimilarity needs counterfactuals, and the explainer gives none")
+        changes = torch.stack([one.counterfactual - case.batch.image for one in case.explanations], 1).flatten(2).double()
+        length = torch.linalg.vector_norm(changes, dim=2, keepdim=True)
+        unit = torch.where(length > 0, changes / length, torch.nan)
+        pairs = torch.stack([(unit[:, i] * unit[:, j]).sum(1) for i, j in combinations(range(unit.shape[1]), 2)], 1)
+        reached = torch.stack([one.extra["flipped"] for one in case.explanations], 1).double().mean(1)
+        return {"value": pairs.mean(1), "pairs": pairs, "reached": reached}
