@@ -100,9 +100,10 @@ def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:
 def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
     """The file that `weights: auto` stands for: shipped in the zoo, else trained earlier below `outputs`, else None.
 
-    Weights of the same network on data of the same settings that hold other images, and damaged ones, are named in the log and not used.
+    Weights of the same network on data of the same settings that hold other images, that were trained by another recipe than the component names,
+    and damaged ones, are named in the log and not used. Shipped weights stand for every recipe.
 
-    Raises: ValueError when several trainings (other recipes or seeds) fit: the user then names one; and when shipped weights are damaged.
+    Raises: ValueError when several trainings (other seeds) fit: the user then names one; and when shipped weights are damaged.
     """
     wanted, fits = trains(component_node, dataset_node), []
     for place, path in (*places(ZOO, "*.json"), *places(Path(outputs) / "weights", f"*/{CARD}")):
@@ -123,10 +124,16 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     if not fits:
         return None
     seen = training_digest(component_node, dataset_node)
-    found = [path for path, card in fits if card.get("dataset_digest", "" if reads_files(dataset_node) else seen) == seen]
-    if not found:
+    same = [(path, card) for path, card in fits if card.get("dataset_digest", "" if reads_files(dataset_node) else seen) == seen]
+    if not same:
         for path, _ in fits:
             say_once(f"{path} was trained on other images than the train split of this data set holds now: not used")
+    found = []
+    for path, card in same:
+        if path.parent == ZOO or not (apart := other_recipe(card, component_node)):
+            found.append(path)
+        else:
+            say_once(f"{path} was trained by another recipe ({apart}): not used; weights={path} uses it")
     if found and found[0].parent == ZOO:
         return found[0]
     if len(found) > 1:
@@ -134,6 +141,20 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
         role = role_of(locate(component_node["_target_"]))
         raise ValueError(f"{role}.weights=auto is ambiguous, {len(found)} trainings fit; name one:{listed}")
     return found[0] if found else None
+
+
+def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> str:
+    """Where the recipe of a card differs from the one that a component names, in words; nothing where both give the same weights.
+
+    Of recipes only what changes results counts; the arithmetic of a training is no such thing. Nothing is known of cards without a recipe.
+    """
+    from pomelo_lab.train import own_recipe
+
+    if not card.get("recipe"):
+        return ""
+    wanted, given = (canonical(recipe, ("precision",)) for recipe in (own_recipe(component_node), card["recipe"]))
+    keys = [key for key in sorted({*wanted, *given}) if wanted.get(key) != given.get(key)]
+    return ", ".join(f"{key}={given.get(key)}, not {wanted.get(key)}" for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
 
 
 def shipped(text: str) -> Path:

@@ -144,8 +144,9 @@ def training(tmp_path_factory):
 
 @pytest.mark.parametrize("way", TRAINED)
 @pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
-def test_damaged_weights_are_trained_again_and_never_used(training, name, way, caplog):
+def test_damaged_weights_are_trained_again_and_never_used(training, name, way, caplog, monkeypatch):
     outputs, path, whole = training
+    monkeypatch.setattr("pomelo_lab.train.own_recipe", lambda node: RECIPE)  # the recipe that the network names
     damaged(path.parent / name, way)
     say_once.cache_clear()
     assert resolve(NODE, DATA, outputs) is None and f"{path.parent / name} is damaged" in caplog.text

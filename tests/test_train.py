@@ -67,8 +67,9 @@ def test_another_seed_is_another_training(finished):
     assert not torch.equal(state(other)["head.weight"], state(path)["head.weight"])
 
 
-def test_auto_becomes_the_trained_file(finished):
+def test_auto_becomes_the_trained_file(finished, monkeypatch):
     outputs, path = finished
+    monkeypatch.setattr("pomelo_lab.train.own_recipe", lambda node: RECIPE)  # the recipe that the network names
     assert resolve(NODE, DATA, outputs) == path
     node = ensure_weights(NODE, DATA, outputs, "cpu")
     assert node["weights"] == str(path)
@@ -77,9 +78,10 @@ def test_auto_becomes_the_trained_file(finished):
     assert ensure_weights({**NODE, "weights": None}, DATA, outputs)["weights"] is None
 
 
-def test_a_network_learns_from_the_data_that_it_names(tmp_path):
+def test_a_network_learns_from_the_data_that_it_names(tmp_path, monkeypatch):
     """As if they were the job's: the same file, found for either way of saying so."""
     quick = {**RECIPE, "epochs": 1, "n_train": 64, "n_val": 64}
+    monkeypatch.setattr("pomelo_lab.train.own_recipe", lambda node: quick)  # the recipe that the network names
     small, large = {**DATA, "size_px": 16}, {**DATA, "size_px": 24}
     named = {**NODE, "trained_on": {"size_px": 16}}
     path = train_component(named, large, quick, tmp_path, device="cpu")

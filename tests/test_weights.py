@@ -7,6 +7,7 @@ import torch
 
 from pomelo_lab import files, weights
 from pomelo_lab.classifier.residual import ResidualClassifier
+from pomelo_lab.train import own_recipe
 
 NODE = {"_target_": "pomelo_lab.classifier.residual.ResidualClassifier", "width": 4, "weights": "auto"}
 DATA = {"_target_": "pomelo_lab.dataset.digits.Digits", "size_px": 16, "split": "test"}
@@ -72,6 +73,20 @@ def test_auto_finds_what_was_trained_for_the_same_thing(tmp_path):
     weights.save(small().network, tmp_path / "weights" / "residual_digits-2" / weights.FILE, {"component": NODE, "dataset": DATA})
     with pytest.raises(ValueError, match="2 trainings fit; name one"):
         weights.resolve(NODE, DATA, tmp_path)
+
+
+def test_weights_of_another_recipe_are_named_and_not_used(tmp_path, caplog):
+    """A ResNet-18 of the default recipe passed for that of POMELO's experiment. What only concerns speed or arithmetic does not count."""
+    weights.say_once.cache_clear()
+    default, pomelo = own_recipe(NODE), own_recipe({**NODE, "recipe": "pomelo"})
+    path = tmp_path / "weights" / "residual_digits-1" / weights.FILE
+    weights.save(small().network, path, {"component": NODE, "dataset": DATA, "recipe": {**default, "n_workers": 3, "precision": "bf16-mixed"}})
+    assert weights.resolve(NODE, DATA, tmp_path) == path and not caplog.text
+    assert weights.resolve({**NODE, "recipe": "pomelo"}, DATA, tmp_path) is None
+    assert f"{path} was trained by another recipe (batch_size={default['batch_size']}, not {pomelo['batch_size']}" in caplog.text
+    other = tmp_path / "weights" / "residual_digits-2" / weights.FILE
+    weights.save(small().network, other, {"component": NODE, "dataset": DATA, "recipe": {**pomelo, "cache_gb": 0.5}})
+    assert weights.resolve({**NODE, "recipe": "pomelo"}, DATA, tmp_path) == other and weights.resolve(NODE, DATA, tmp_path) == path
 
 
 def pictures(root, seed):
