@@ -115,16 +115,17 @@ def train_component(
     Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors, with card.json beside it.
     """
     from pomelo_lab.config.fingerprint import canonical, digest
+    from pomelo_lab.config.signature import locate
     from pomelo_lab.devices import launch
     from pomelo_lab.files import sweep
     from pomelo_lab.locks import locked
     from pomelo_lab.training.record import CHECKPOINT, drop_damaged
-    from pomelo_lab.weights import CARD, FILE, reads_files, training_data, training_digest, trains, whole
+    from pomelo_lab.weights import CARD, FILE, training_data, training_digest, trains, whole
 
     node, dataset_node = whole(node), training_data(node, dataset_node)
     recipe_node = recipe_node or own_recipe(node)
     science = {"trains": trains(node, dataset_node), "recipe": canonical(recipe_node), "seed": seed}
-    if reads_files(dataset_node):  # of built-in data the settings say all
+    if locate(dataset_node["_target_"]).reads_files():  # of built-in data the settings say all
         science["data"] = training_digest(node, dataset_node)
     name = f"{short_name(node)}_{short_name(dataset_node)}"
     folder = Path(outputs) / "weights" / f"{name}-{digest(science)}"

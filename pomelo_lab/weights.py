@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest, file_digest
-from pomelo_lab.config.signature import defaults, hints, is_local, locate, role_of
+from pomelo_lab.config.signature import defaults, locate, role_of
 from pomelo_lab.files import Damaged, read_json, write_bytes, write_json
 
 log = logging.getLogger(__name__)
@@ -41,18 +41,18 @@ def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -
 
 def training_digest(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
     """A text that changes with what the training sees: the images of the train split; their labels and attributes where it looks at them."""
-    training = training_images(json.dumps(training_data(component_node, dataset_node), sort_keys=True))
+    training = training_images(training_data(component_node, dataset_node))
     if learns_labels(component_node):
         return training.digest()
     return training.attribute_digest() if whole(component_node).get("output") == "sigmoid" else training.image_digest()
 
 
-@functools.lru_cache(maxsize=8)
-def training_images(dataset_node: str) -> Any:
-    """The train split of a data set, given as JSON: lists of large ones take seconds to read."""
-    from pomelo_lab.config.build import build
+def training_images(dataset_node: Mapping[str, Any]) -> Any:
+    """The train split of a data set."""
+    from pomelo_lab.dataset.base import built
 
-    return build(json.loads(dataset_node)).at("train")
+    given = {name: value for name, value in dataset_node.items() if name != "_target_"} | {"split": "train"}
+    return built(locate(dataset_node["_target_"]), json.dumps(given, sort_keys=True))
 
 
 def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
@@ -61,15 +61,9 @@ def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
     if (names := target.classes({**defaults(target), **dataset_node})) is not None:
         return len(names)
     try:
-        return training_images(json.dumps(dict(dataset_node), sort_keys=True)).num_classes
+        return training_images(dataset_node).num_classes
     except (OSError, ValueError):
         return None
-
-
-def reads_files(dataset_node: Mapping[str, Any]) -> bool:
-    """Whether images come from files of the user's: then the digest of the images says which, else the arguments do."""
-    target = locate(dataset_node["_target_"])
-    return any(map(is_local, hints(target).values())) or not target.__module__.startswith("pomelo_lab.")
 
 
 def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +118,7 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     if not fits:
         return None
     seen = training_digest(component_node, dataset_node)
-    same = [(path, card) for path, card in fits if card.get("dataset_digest", "" if reads_files(dataset_node) else seen) == seen]
+    same = [(path, card) for path, card in fits if card.get("dataset_digest", "" if locate(dataset_node["_target_"]).reads_files() else seen) == seen]
     if not same:
         for path, _ in fits:
             say_once(f"{path} was trained on other images than the train split of this data set holds now: not used")
@@ -178,11 +172,11 @@ def say_once(text: str) -> None:
 def trained_for(card: Mapping[str, Any]) -> str | None:
     """What a card's weights are for, read with today's signatures: arguments that came later count at their defaults.
 
-    None when the component or the data set no longer exists.
+    None when the component or the data set no longer exists, or the card says something else.
     """
     try:
         return trains(card["component"], card["dataset"])
-    except (ImportError, KeyError):
+    except (ImportError, KeyError, AttributeError, TypeError):
         return None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pomelo_lab.config.signature import defaults, hints, is_later, is_local, is_weights, locate
 
 
-def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
+def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
     """The science of a config node as plain JSON values.
 
     Defaults of the signature are filled in and numbers take the type of their hint, so that leaving out `sigma`, writing
@@ -23,6 +23,8 @@ def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
     Args:
         node: a resolved `_target_` node, or any plain value.
         drop: argument names to leave out at the top level.
+        inside: whether the node is a part of another one. A data set inside a component is its images, wherever its files lie; those of
+            a job's own data set are added by who asks for them (a network sees other ones than a job).
     """
     if isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
         target = locate(node["_target_"])
@@ -39,14 +41,16 @@ def canonical(node: Any, drop: Sequence[str] = ()) -> Any:
                 continue
             if is_weights(hint) and isinstance(value, str) and Path(value).exists():
                 value = file_digest(value)
-            out[name] = canonical(coerced(value, hint))
+            out[name] = canonical(coerced(value, hint), inside=True)
         if (more := getattr(target, "more_science", None)) is not None:  # of arguments that say where something lies
             out["more_science"] = more(values)
+        if inside and (contents := getattr(target, "contents_science", None)) is not None and (found := contents(values)) is not None:
+            out["contents"] = found
         return out
     if isinstance(node, Mapping):
-        return {str(name): canonical(node[name]) for name in sorted(node)}
+        return {str(name): canonical(node[name], inside=inside) for name in sorted(node)}
     if isinstance(node, (list, tuple)):
-        return [canonical(item) for item in node]
+        return [canonical(item, inside=inside) for item in node]
     return node
 
 

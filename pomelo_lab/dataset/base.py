@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from pomelo_lab.config.signature import Component
+from pomelo_lab.config.signature import Component, hints, is_local
 from pomelo_lab.types import Batch
 
 Split = Literal["train", "val", "test"]
@@ -81,6 +83,16 @@ class Dataset(Component, ABC):
         """Arguments that have another value when networks learn from the data set; labelled: whether they look at labels."""
         return {}
 
+    @classmethod
+    def reads_files(cls) -> bool:
+        """Whether the images come from files, or from code of the user's: then the arguments do not say which images there are."""
+        return any(map(is_local, hints(cls).values())) or not cls.__module__.startswith("pomelo_lab.")
+
+    @classmethod
+    def contents_science(cls, given: Mapping[str, Any]) -> str | None:
+        """`digest` of a data set built with these arguments; None where they say all."""
+        return built(cls, json.dumps(dict(given), sort_keys=True)).digest() if cls.reads_files() else None
+
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
@@ -101,3 +113,11 @@ class Dataset(Component, ABC):
     def features(cls, given: dict) -> frozenset[str]:
         """What a data set built with these arguments provides; decided before any file is read."""
         return cls.provides
+
+
+@functools.lru_cache(maxsize=8)
+def built(kind: type[Dataset], given: str) -> Dataset:
+    """A data set of arguments given as JSON: the lists of large ones take seconds to read."""
+    if not issubclass(kind, Dataset):
+        raise ValueError(f"{kind.__name__} is no data set")
+    return kind(**json.loads(given))

@@ -114,8 +114,12 @@ class Store:
         except FileNotFoundError:  # another process found it damaged
             return self.read(kind, fingerprint, group, n)
         except Damaged as error:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:  # a folder that cannot be written
+                log.warning("%s: not used", error)
+                return None
             log.warning("%s: removed, it is made again when it is needed", error)
-            path.unlink(missing_ok=True)
             return self.read(kind, fingerprint, group, n)
         self._whole[path] = state.st_size, state.st_mtime_ns
         return cut(shard, n)

@@ -34,3 +34,20 @@ def test_an_empty_source_is_refused():
     source.n = 0
     with pytest.raises(ValueError, match="sampler.source must have images"):
         ReferenceSampler(source=source).perturb(tiny_batch(1), None, 2, Streams(0))
+
+
+def test_another_source_of_the_same_settings_is_another_sampler(tmp_path):
+    """Where its files lie does not matter, what they hold does."""
+    from pomelo_lab.config.fingerprint import canonical
+    from tests.test_weights import pictures
+
+    def science(source):
+        return canonical({"_target_": "pomelo_lab.sampler.reference.ReferenceSampler", "source": source})
+
+    one, other, same = (pictures(tmp_path / str(k), seed) for k, seed in enumerate((1, 2, 1)))
+    assert science(one) == science(same) != science(other)
+    before = science(one)
+    pictures(tmp_path / "0", 2)
+    assert science(one) == science(other) != before
+    built_in = {"_target_": "pomelo_lab.dataset.noise.Noise", "size_px": 8}
+    assert "contents" not in science(built_in)["source"]  # stored results of built-in data stay
