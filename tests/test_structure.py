@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,10 @@ def test_every_component_has_a_yaml_and_a_test(folder, path):
     targets = [p.read_text() for p in (ROOT / "conf" / folder).rglob("*.yaml")]  # a part of components stands in their shared/
     assert any(f"pomelo_lab.{folder}.{path.stem}." in text for text in targets), f"no conf/{folder}/*.yaml names {path.stem}"
     assert (ROOT / "tests" / folder / f"test_{path.stem}.py").exists()
+
+
+def test_papers_have_names():
+    """A paper is its authors or its method; "paper 001" is its place in a folder that no reader has."""
+    pages = [p for top in ("pomelo_lab", "conf", "docs", "scripts") for p in (ROOT / top).rglob("*") if p.suffix in (".py", ".yaml", ".md")]
+    numbered = re.compile(r"\bpapers? 00\d|\b00\d and 00\d\b", re.IGNORECASE)
+    assert not [str(p.relative_to(ROOT)) for p in (*pages, ROOT / "README.md") if numbered.search(p.read_text())]

@@ -35,7 +35,7 @@ class FSS1000(CroppedFiles):
     The official task splits classes; for explanations every split has all classes: images 1 to 5 of each are "train", 6 and 7 "val", 8 to 10 "test".
     A classifier of other classes (ImageNet's) is explained with target=predicted.
 
-    Source: Li et al., "FSS-1000: a 1000-class dataset for few-shot segmentation" (2020); paper 002, section 4.3. Departures: none known.
+    Source: Li et al., "FSS-1000: a 1000-class dataset for few-shot segmentation" (2020); the Fisher/SDE paper, section 4.3. Departures: none known.
     Args: root, resize_px, size_px: see CroppedFiles; the files have 224 x 224 pixels.
     Shapes: masks: "label", bool [B,size_px,size_px].
     Raises: ValueError naming a mask that is missing or has another shape than its image, when the image is read.

@@ -22,7 +22,7 @@ class LimeExplainer(Explainer):
     """A linear model of the target's probability on what was kept of each segment, weighted by closeness to the image.
 
     Source: Ribeiro et al. (2016), https://arxiv.org/abs/1602.04938, as the lime package 0.2.0.1 computes it; with full-input
-        samplers paper 000 (POMELO), eq. 1. Departures: none at the defaults; the surrogates of all images are one batched solve.
+        samplers POMELO, eq. 1. Departures: none at the defaults; the surrogates of all images are one batched solve.
     Args:
         n_samples: perturbations per image, the image itself (perturbation 0) included.
         kernel_width: w in exp(-d^2 / 2w^2).

@@ -16,7 +16,7 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class NoExplainer(Explainer):
-    """Explains nothing: for jobs that score samplers (paper 000, Table 1).
+    """Explains nothing: for jobs that score samplers (POMELO, Table 1).
 
     Args: n_samples: perturbations drawn of each image.
     Raises: ValueError from `explain`, which no job calls.

@@ -19,7 +19,8 @@ from pomelo_lab.types import Batch
 class OcclusionExplainer(BaselineExplainer):
     """The answer lost when a window is replaced, averaged over the windows that cover a pixel.
 
-    Source: Zeiler & Fergus (2014), https://arxiv.org/abs/1311.2901; captum. Departures: none. `sliding_patch` is paper 001's, one value per position.
+    Source: Zeiler & Fergus (2014), https://arxiv.org/abs/1311.2901; captum. Departures: none.
+        `sliding_patch` is that of Agarwal & Nguyen, one value per position.
     Args:
         window_px: side of the window.
         stride_px: between positions, at most window_px.

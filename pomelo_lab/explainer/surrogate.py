@@ -43,7 +43,7 @@ class Surrogate:
 
 
 def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_segments: int) -> Tensor:
-    """Paper 000, eq. 1: r = 1 - sum |x - x'| / sum max(x, 1 - x), over the pixels and channels of each segment.
+    """POMELO, eq. 1: r = 1 - sum |x - x'| / sum max(x, 1 - x), over the pixels and channels of each segment.
 
     The largest possible difference to x is max(x, 1-x) per value, so r is 1 for the image itself and 0 for its opposite. Both
     are taken at storage precision (8 bits): sums of integers are exact, whatever the order.

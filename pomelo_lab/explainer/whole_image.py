@@ -17,7 +17,7 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 class WholeImageExplainer(Explainer):
     """1 at every pixel, so that every box derived from it is the whole image.
 
-    Source: paper 001, Table 2, row "baseline". Departures: none.
+    Source: Agarwal & Nguyen (2020), Table 2, row "baseline". Departures: none.
     Cost: no queries.
     """
 

@@ -176,7 +176,7 @@ def inpaint(
     jump_length: int = 1,
     n_resample: int = 1,
 ) -> Tensor:
-    """Fill what a mask removed: denoise, and put the known pixels back at every place of the path (paper 000, Fig. 3; RePaint).
+    """Fill what a mask removed: denoise, and put the known pixels back at every place of the path (POMELO, Fig. 3; RePaint).
 
     Args:
         x: noise [M,C,H,W] at the noisy end.

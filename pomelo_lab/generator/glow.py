@@ -20,7 +20,7 @@ from pomelo_lab.generator.glow_published import converted, is_published
 class Glow(Flow):
     """A multi-scale flow of actnorm, invertible 1x1 convolution and coupling layers.
 
-    Source: Kingma & Dhariwal (2018); hyper-parameters and preprocessing of the CelebA flow of Dombrowski et al. that paper 000 uses. Departures:
+    Source: Kingma & Dhariwal (2018); hyper-parameters and preprocessing of the CelebA flow of Dombrowski et al. that POMELO uses. Departures:
         images are taken at the centre of their quantisation bin, so that encoding and decoding returns them (`centered`).
     Args:
         n_flows: flow steps per block.

@@ -21,7 +21,7 @@ VALUES_AT_ONCE = 2**22  # image values compared at once: 16 MiB per temporary
 class L2(Metric):
     """Euclidean distance between an image and its perturbations, mean over perturbations.
 
-    Source: paper 000, section 3.3. Plain L2 over all C*H*W values in [0,1], not divided by their number: this reading
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3. Plain L2 over all C*H*W values in [0,1], not divided by their number: this reading
         reproduces the size of the reported 39.36 for black-out. Departures: none.
     """
 
@@ -43,7 +43,7 @@ class L2(Metric):
 class SSIM(Metric):
     """Structural similarity of an image and its perturbations, mean over channels, windows and perturbations.
 
-    Source: paper 000, section 3.3; Wang et al. (2004). Settings unstated: scikit-image's defaults, data range 1, a uniform
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3; Wang et al. (2004). Settings unstated: scikit-image's defaults, data range 1, a uniform
         window of 7 pixels, sample covariances. Only windows inside the image count, as there. Departures: none.
     Args:
         gaussian: weights of the window: False uniform, True the original's Gaussian (11 pixels, sigma 1.5, population

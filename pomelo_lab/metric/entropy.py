@@ -25,7 +25,7 @@ UNITS = {2: "bits", "e": "nats", 10: "hartleys"}
 class HardEntropy(Metric):
     """Shannon entropy of the classes that win on an image's perturbations: E_hard.
 
-    Source: paper 000, section 3.2, "Shannon entropy": -sum_c p(c) log p(c) per image. The base is unstated; 2 fits the
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "Shannon entropy": -sum_c p(c) log p(c) per image. The base is unstated; 2 fits the
         reported 1.48 (it exceeds the training labels' entropy in nats), "e" gives nats. Departures: none.
     Args: base: of the logarithm, or "e".
     """
@@ -50,7 +50,7 @@ class HardEntropy(Metric):
 class SoftEntropy(Metric):
     """Entropy of the explained class's probability over an image's perturbations: E_soft.
 
-    Source: paper 000, section 3.2, "differential Shannon entropy". It prints -int pdf log pdf with 20 bins and the
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "differential Shannon entropy". It prints -int pdf log pdf with 20 bins and the
         trapezoid, which is <= 0 for a density on [0,1], beside values of 1.2 to 2.95. Those fit a Shannon entropy in bits
         (cap log2 20 = 4.32): hence "histogram" is the default, to be compared with the paper.
     Args:
@@ -89,8 +89,8 @@ class SoftEntropy(Metric):
 class LabelDistribution(Metric):
     """Which classes win on the perturbations, over all images: the sampler's bias. Describes, does not judge.
 
-    Source: paper 000, section 4.3, "Analysis of the label distributions", Fig. 6, compared with the training labels.
-        Departures: all perturbations in place of a random subset of them. Also paper 001, section 5.2 and Fig. 8: the summary's
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.3, "Analysis of the label distributions", Fig. 6, compared with the training labels.
+        Departures: all perturbations in place of a random subset of them. Also Agarwal & Nguyen, section 5.2 and Fig. 8: the summary's
         details hold the share of the three most frequent classes.
     Args:
         n_reference: training images whose labels are the reference distribution, the first of the fixed shuffle.

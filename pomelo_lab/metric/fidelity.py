@@ -20,7 +20,7 @@ from pomelo_lab.types import Case
 class Flipping(Metric):
     """The target's probability while pixels flip in the order of the attribution, area under the curve up to `bound`.
 
-    Source: paper 000, section 3.5 and Fig. 8. First point: nothing flipped. Trapezoid on the flipped fraction in [0, bound],
+    Source: POMELO, section 3.5 and Fig. 8. First point: nothing flipped. Trapezoid on the flipped fraction in [0, bound],
         not divided by bound (the paper's 0.409 of random maps fits only that reading). Ties are broken at random,
         by the same permutations for every explainer, and averaged. A bound between two pixels is interpolated.
     Args:
@@ -129,7 +129,7 @@ class Flipping(Metric):
 class Deletion(Flipping):
     """Deletion game: the image loses its most important pixels first; a lower curve is better.
 
-    Source: paper 000, section 3.5; Samek et al. (2017), Petsiuk et al. (2018).
+    Source: POMELO, section 3.5; Samek et al. (2017), Petsiuk et al. (2018).
     """
 
     direction = "lower"
@@ -141,8 +141,8 @@ class Deletion(Flipping):
 class Insertion(Flipping):
     """Insertion game: the base gains the image's most important pixels first; a higher curve is better.
 
-    Source: paper 000, section 3.5; Petsiuk et al. (2018). With an in-painting filler the first point is a wholly
-        generated image, averaged over n_orders draws (paper 000, Fig. 8, calls it uncertain).
+    Source: POMELO, section 3.5; Petsiuk et al. (2018). With an in-painting filler the first point is a wholly
+        generated image, averaged over n_orders draws (POMELO, Fig. 8, calls it uncertain).
     """
 
     direction = "higher"

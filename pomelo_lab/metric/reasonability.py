@@ -27,7 +27,7 @@ class Overlap(NamedTuple):
 class MaskOverlap(Metric):
     """Area under a ratio of pixel counts, over thresholds of the attribution scaled to [0,1].
 
-    Source: paper 000, section 3.4: r > tau (strict), int_0^1 d tau. Thresholds are unstated: uniform on [0,1], trapezoid.
+    Source: POMELO, section 3.4: r > tau (strict), int_0^1 d tau. Thresholds are unstated: uniform on [0,1], trapezoid.
         Scaling is min-max per image over the attribution map, negative values included; a constant map becomes all
         zeros, so it selects nothing at any threshold.
     Args:
@@ -63,7 +63,7 @@ class MaskOverlap(Metric):
 class IoU(MaskOverlap):
     """Intersection over union with the mask, area under the threshold curve.
 
-    Source: paper 000, section 3.4. A map of independent U[0,1] values scores a/b - (a/b)^2 ln(1/a), b = 1 - a, on a mask of area a.
+    Source: POMELO, section 3.4. A map of independent U[0,1] values scores a/b - (a/b)^2 ln(1/a), b = 1 - a, on a mask of area a.
     """
 
     symbol = "IoU"
@@ -76,7 +76,7 @@ class IoU(MaskOverlap):
 class MaskRecall(MaskOverlap):
     """Share of the mask's pixels that the explanation selects, area under the threshold curve: EMR.
 
-    Source: paper 000, section 3.4. Higher is better, as its text says; the arrow in its Table 2 points down. A random
+    Source: POMELO, section 3.4. Higher is better, as its text says; the arrow in its Table 2 points down. A random
         map scores 0.5.
     """
 
@@ -90,7 +90,7 @@ class MaskRecall(MaskOverlap):
 class MaskPrecision(MaskOverlap):
     """Share of the selected pixels that lie in the mask, area under the threshold curve: EMP.
 
-    Source: paper 000, section 3.4; 0/0 where nothing is selected (always at tau = 1) is unstated. A random map scores the
+    Source: POMELO, section 3.4; 0/0 where nothing is selected (always at tau = 1) is unstated. A random map scores the
         mask's area.
     Args: empty: thresholds that select nothing are left out, the mean runs over the other intervals ("ignore", NaN when there are
         none, as for a constant map), or count as 0 ("zero"), which lowers the score of peaked maps.

@@ -72,7 +72,7 @@ class Filler(Sampler, ABC):
 
     Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime (random segment dropout).
     Args:
-        rate: share of segments dropped, independently of each other (paper 000: 0.5; 0.75 for in-painting).
+        rate: share of segments dropped, independently of each other (POMELO: 0.5; 0.75 for in-painting).
         keep_first: perturbation 0 is the image itself, as in the lime package.
         design: "bernoulli" draws from the job's streams; "lime" draws as the lime package with random_seed=seed does.
     """

@@ -16,7 +16,7 @@ from pomelo_lab.types import Segments
 class BlackSampler(BaseImageFiller):
     """Removed pixels become 0 in [0,1] (not 0 of a network's normalised input, which is gray).
 
-    Source: paper 000, section 4.1 ("black"). Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.1 ("black"). Departures: none.
     """
 
     def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:

@@ -18,7 +18,7 @@ from pomelo_lab.types import Segments
 class BlurSampler(BaseImageFiller):
     """Removed pixels come from a Gaussian-blurred copy of the image.
 
-    Source: paper 000, section 4.1 ("blur"; width not stated). Separable Gaussian cut at 4 sigma and normalised; borders are
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.1 ("blur"; width not stated). Separable Gaussian cut at 4 sigma and normalised; borders are
         mirrored without repeating the edge pixel: `scipy.ndimage.gaussian_filter(mode="mirror")`. Departures: none.
     Args:
         sigma_px: standard deviation in pixels.

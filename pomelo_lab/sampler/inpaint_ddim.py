@@ -22,7 +22,7 @@ from pomelo_lab.types import Perturbations, Segments
 class InpaintDDIMSampler(Filler):
     """In-painting: denoise from noise, and merge with the equally noisy original at every step.
 
-    Source: paper 000, section 2.4 ("in-painting"), Fig. 3 and Table 3; Lugmayr et al. (2022) for resampling. Departures: none; the paper does not
+    Source: POMELO, section 2.4 ("in-painting"), Fig. 3 and Table 3; Lugmayr et al. (2022) for resampling. Departures: none; the paper does not
         state the deviation of the mask's blur, and its recursion index is read as the previous, noisier step.
     Args:
         generator: the diffusion model; left out of the config it is the job's generator.

@@ -15,7 +15,7 @@ from pomelo_lab.types import Segments
 class MeanSampler(BaseImageFiller):
     """Removed pixels get the mean colour of their segment: the lime package's default (hide_color=None).
 
-    Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime; paper 000, section 4.1 ("mean").
+    Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime; POMELO, section 4.1 ("mean").
         Departures: means are rounded when stored (lime truncates uint8 images and does not round float images).
     Raises: ValueError without segments: there is nothing to average over.
     """

@@ -23,7 +23,7 @@ AT_ONCE = 100  # training images
 class MeanDatasetSampler(BaseImageFiller):
     """Removed pixels get the mean colour of the training images, channel by channel: gray for natural images.
 
-    Source: paper 001, section 3.3 and its footnote 2 (ImageNet's mean): what is zero to a network of normalised images. Departures: none.
+    Source: Agarwal & Nguyen, section 3.3 and its footnote 2 (ImageNet's mean): what is zero to a network of normalised images. Departures: none.
     Args:
         dataset: the job's.
         color: that colour; None = measured.

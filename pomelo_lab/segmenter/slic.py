@@ -18,7 +18,7 @@ class SlicSegmenter(Segmenter):
     """k-means clusters in (colour, place): compact super-pixels that follow edges.
 
     Source: Achanta et al. (2012), https://doi.org/10.1109/TPAMI.2012.120, as `skimage.segmentation.slic` in Lab colour;
-        the settings of paper 000 (65 segments, compactness 10). Departures: none.
+        the settings of POMELO (65 segments, compactness 10). Departures: none.
     Args:
         n_segments: how many to ask for; SLIC gives about as many, `Segments.count` says how many.
         compactness: weight of place against colour; larger gives squarer segments.

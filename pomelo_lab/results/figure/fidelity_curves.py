@@ -1,4 +1,4 @@
-"""Deletion and insertion games over the base images (paper 000, Fig. 8)."""
+"""Deletion and insertion games over the base images (POMELO, Fig. 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recall and precision of the annotated mask over thresholds (paper 000, Fig. 13)."""
+"""Recall and precision of the annotated mask over thresholds (POMELO, Fig. 13)."""
 
 from __future__ import annotations
 

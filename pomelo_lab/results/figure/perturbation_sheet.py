@@ -1,4 +1,4 @@
-"""Perturbed images, a row per sampler (paper 000, Figs. 1 and 12)."""
+"""Perturbed images, a row per sampler (POMELO, Figs. 1 and 12)."""
 
 from __future__ import annotations
 

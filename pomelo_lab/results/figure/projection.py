@@ -1,4 +1,4 @@
-"""UMAP of perturbed and training images in the classifier's features, a panel per sampler (paper 000, Fig. 4)."""
+"""UMAP of perturbed and training images in the classifier's features, a panel per sampler (POMELO, Fig. 4)."""
 
 from __future__ import annotations
 

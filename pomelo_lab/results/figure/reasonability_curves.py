@@ -1,4 +1,4 @@
-"""Overlap with the annotated mask: intersection over union, and precision against recall (paper 000, Fig. 7)."""
+"""Overlap with the annotated mask: intersection over union, and precision against recall (POMELO, Fig. 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images whose object is filled, a column per filler (paper 001, Fig. 3)."""
+"""Images whose object is filled, a column per filler (Agarwal & Nguyen, Fig. 3)."""
 
 from __future__ import annotations
 

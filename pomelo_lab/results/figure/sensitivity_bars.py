@@ -1,4 +1,4 @@
-"""How alike explanations are under other hyper-parameters or seeds, as bars (paper 001, Fig. 6)."""
+"""How alike explanations are under other hyper-parameters or seeds, as bars (Agarwal & Nguyen, Fig. 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stability of explanations over the number of segments (paper 000, Fig. 9)."""
+"""Stability of explanations over the number of segments (POMELO, Fig. 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diversity against locality (paper 000, Fig. 5)."""
+"""Diversity against locality (POMELO, Fig. 5)."""
 
 from __future__ import annotations
 
