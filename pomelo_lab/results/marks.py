@@ -71,6 +71,19 @@ def beats(row: Row, control: Control, values: Callable[[str, str], Sample | None
     return judged.verdict == HOLDS
 
 
+def is_best(row: str, others: Sequence[str], metric: str, better: str, values: Callable[[str, str], Sample | None]) -> bool:
+    """Whether a row is better than every other by the bootstrap. Single numbers, which no resample moves, are compared where enough images are behind
+    them; the nearest are asked first.
+    """
+
+    def beaten(other: str) -> bool:
+        ours, theirs = (Value((Term(key),)) for key in (row, other))
+        return judge_pair(Pair(metric, ours, "<" if better == "lower" else ">", theirs), values).verdict == HOLDS
+
+    own = mean(values(row, metric))
+    return all(beaten(other) for other in sorted(others, key=lambda key: abs(mean(values(key, metric)) - own)))
+
+
 def labels(table: Published, rows: Sequence[Row]) -> dict[str, str]:
     return {r.key: r.label for r in rows}
 

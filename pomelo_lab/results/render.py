@@ -18,6 +18,7 @@ from pomelo_lab.results.preset import questions
 from pomelo_lab.results.published import Column, Row
 from pomelo_lab.results.table import Entry, Table
 
+SUPPORT = f"where at least {LEVEL:.0%} of the resamples of the images agree"
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
@@ -87,7 +88,7 @@ def terminal(table: Table, console: Any) -> None:
         compact = too_wide(terminal_grid(table, table.columns), console)
         for columns in blocks(table, console) if compact else [table.columns]:
             console.print(terminal_grid(table, columns, compact))
-        best = " bold: best of the methods;" if any(e.best for e in table.entries.values()) else ""
+        best = f" bold: best of the methods, {SUPPORT};" if any(e.best for e in table.entries.values()) else ""
         paper = " second line: the paper's" if any(e.printed for e in table.entries.values()) else ""
         legend = f"{'ours: ' if paper else ''}{what(table, compact)} (n where it differs from the row's);{best}{paper}".rstrip(";")
         console.print(Text(legend, style="bright_black"))
@@ -216,7 +217,7 @@ def markdown(table: Table) -> str:
                 values.append(text + (f"<br>[{printed(e, c)}]" if e.printed else ""))
             out.append("| " + " | ".join([" ".join(filter(None, [r.label, table.symbols(r)])), str(images(table, r) or ""), *values]) + " |")
         paper = " in brackets the paper's;" if any(e.printed for e in table.entries.values()) else ""
-        out += ["", f"{what(table).capitalize()} (n where it differs from the row's);{paper} bold: best of the methods."]
+        out += ["", f"{what(table).capitalize()} (n where it differs from the row's);{paper} bold: best of the methods, {SUPPORT}."]
     out += ["", *(f"- {note}" for note in table.notes())]
     if table.verdicts:
         out += ["", "| verdict | section | claim | decided by | the paper's own table |", "| --- | --- | --- | --- | --- |"]

@@ -100,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
         return 2
     try:
-        return 0 if show(arguments[0], [*search_path(folders), *arguments[1:]], common=common) else 1
+        show(arguments[0], [*search_path(folders), *arguments[1:]], common=common)
+        return 0  # also where cells are missing: it has said which, and the command
     except (KeyError, HydraException) as error:
         print(error.args[0] if error.args else error, file=sys.stderr)
         if "Could not find" in str(error) and not folders:

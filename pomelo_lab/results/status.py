@@ -87,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"usage: python scripts/status.py <experiment> [--config-dir DIR] [overrides]\nexperiments: {', '.join(names)}", file=sys.stderr)
         return 2
     try:
-        return 0 if show(arguments[0], [*search_path(folders), *arguments[1:]]) else 1
+        show(arguments[0], [*search_path(folders), *arguments[1:]])
+        return 0  # also where cells are missing: it has said which, and the command
     except HydraException as error:
         print(error, file=sys.stderr)
         return 2

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.results.claim import Sample, Verdict, judge
+from pomelo_lab.results.claim import MIN_IMAGES, Sample, Verdict, judge
 from pomelo_lab.results.evidence import COSTS, cell_sample, mean_of, sample, std
-from pomelo_lab.results.marks import METHODS, Mark, marks
+from pomelo_lab.results.marks import METHODS, Mark, is_best, marks
 from pomelo_lab.results.preset import Cell
 from pomelo_lab.results.published import Claim, Column, Published, Row
 from pomelo_lab.results.status import detail, state
@@ -135,7 +135,7 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
         for c in columns:
             entries[r.key, c.metric] = entry(r, c, [now[id(x)] for x in by_row[r.key]], done[r.key], values)
     for c in columns:
-        mark_best(entries, [r.key for r in rows if r.group in METHODS], c, directions[c.metric])
+        mark_best(entries, [r.key for r in rows if r.group in METHODS], c, directions[c.metric], values)
     better = {c.metric: direction(c, cells) for c in table.columns} | directions
     scale = str((cells[0].config.get("scale") or {}).get("name", "")) if cells else ""
     return Table(
@@ -280,17 +280,28 @@ def not_built(row: Row) -> bool:
     return not row.match or any(not Path(CONF, group, f"{choice}.yaml").exists() for group, choice in groups.items())
 
 
-def mark_best(entries: dict[tuple[str, str], Entry], rows: Sequence[str], column: Column, better: str | None) -> None:
-    """Set the best mean of a column in bold; equal means share it."""
+def mark_best(
+    entries: dict[tuple[str, str], Entry],
+    rows: Sequence[str],
+    column: Column,
+    better: str | None,
+    values: Callable[[str, str], Sample | None],
+) -> None:
+    """Set the best mean of a column in bold where the images bear it out: better than every other row by the paired bootstrap.
+
+    Equal means share it. Nothing is bold over few images, whatever the means say.
+    """
     from dataclasses import replace
 
-    found = {r: entries[r, column.metric].mean for r in rows if entries[r, column.metric].state == "done"}
+    found = {r: entries[r, column.metric] for r in rows if entries[r, column.metric].state == "done"}
     if better is None or len(found) < 2:
         return
-    best = max(found.values()) if better == "higher" else min(found.values())
-    for r, mean in found.items():
-        if mean == best:
-            entries[r, column.metric] = replace(entries[r, column.metric], best=True)
+    best = (max if better == "higher" else min)(e.mean for e in found.values())
+    first, others = [r for r in found if found[r].mean == best], [r for r in found if found[r].mean != best]
+    few = any(0 < e.n < MIN_IMAGES for e in found.values())
+    if not few and is_best(first[0], others, column.metric, better, values):
+        for r in first:
+            entries[r, column.metric] = replace(found[r], best=True)
 
 
 def own_judged(claim: Claim, table: Published) -> Verdict:

@@ -6,7 +6,7 @@ import pytest
 from filelock import FileLock
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.results import status
+from pomelo_lab.results import show, status
 from tests.results.fake import FakeCell
 
 
@@ -29,6 +29,13 @@ def test_show_lists_every_job_and_the_command(monkeypatch, capsys):
     assert not status.show("pomelo_table1", ["scale=smoke"])
     text = capsys.readouterr().out
     assert "1 failed, 1 missing" in text and "-m experiment=pomelo_table1 scale=smoke" in text and "sampler=black" in text
+
+
+@pytest.mark.parametrize("module", [status, show])
+def test_missing_cells_are_an_answer_and_no_error(module, monkeypatch):
+    """`make table` and `make status` ended in "Error 1" wherever a cell was missing, as if they had crashed."""
+    monkeypatch.setattr(module, "show", lambda *_, **__: None)
+    assert module.main(["pomelo_table1"]) == 0 and module.main(["--nothing"]) == 2
 
 
 @pytest.mark.parametrize("command", ["status", "table", "demo", "sync"])

@@ -177,3 +177,18 @@ def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
     table = build(Published("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])
     assert table.entries["black@30", "seconds_per_1000"].mean == 2.0
     assert table.entries["black@70", "seconds_per_1000"].state == "not asked"
+
+
+def best_of(**scores):
+    found = build(TABLE, [cell(sampler, entropy_hard=values) for sampler, values in scores.items()])
+    return [row for (row, metric), e in found.entries.items() if e.best and metric == "entropy_hard"]
+
+
+def test_bold_is_what_the_images_bear_out():
+    """A mean over two images that is 0.001 ahead was bold, and read first."""
+    apart = [1.0 + 0.01 * k for k in range(12)]
+    mixed = [v + (0.5 if k % 2 else -0.48) for k, v in enumerate(apart)]
+    assert best_of(black=apart, gray=[v + 1 for v in apart]) == ["gray"]
+    assert best_of(black=apart, gray=mixed) == [], "its mean is higher, and half of the images say the opposite"
+    assert best_of(black=[1.0, 1.0], gray=[2.0, 2.0]) == [], "two images"
+    assert best_of(black=apart, gray=apart) == ["black", "gray"], "equal means share it"
