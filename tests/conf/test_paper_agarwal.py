@@ -23,12 +23,26 @@ def test_presets_have_the_paper_s_images(preset):
     assert cell.config["images"] == ("all" if preset == "agarwal_table1" else "correct")  # Inception-v3 is right on 92.3 % of the birds
 
 
-@pytest.mark.parametrize("scale, sigma_px", [("paper", 10.0), ("quick", 3.0)])
+@pytest.mark.parametrize("scale, sigma_px", [("paper", pytest.approx(10 * 64 / 224)), ("quick", 3.0)])
 def test_table_1_blurs_as_meaningful_perturbations_do(scale, sigma_px):
-    """The paper has one radius of blur, 10 of 224 pixels."""
+    """The paper has one radius of blur, 10 of 224 pixels; portraits have 64."""
     (blur,) = cells("agarwal_table1", [f"scale={scale}", "sampler=blur_removal"])
     (mp,) = cells("agarwal_table2", [f"scale={scale}", "row=mp"])
     assert blur.config["sampler"]["sigma_px"] == mp.config["sampler"]["sigma_px"] == sigma_px
+
+
+LENGTHS = {  # at 224 pixels as printed, at 64 in proportion: a mask of 28 cells had cells of 2.3 pixels there, a patch of 29 half of the image
+    "removal_blur_px": (10.0, pytest.approx(2.857, abs=1e-3)), "rise_blur_px": (5.0, pytest.approx(1.429, abs=1e-3)),
+    "rise_blur_radius_px": (5, 1), "rise_step_px": (1792, 512), "patch_px": (29, 8),
+    "patch_stride_px": (3, 1), "mask_px": (28, 8), "fido_px": (56, 16), "outside_patch_px": (53, 15),
+    "patch_sizes": ([5, 17, 29, 41, 53], [1, 5, 8, 12, 15]), "mask_sizes": ([28, 56, 112], [8, 16, 32]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("size_px", "place"), [(224, 0), (64, 1)])
+def test_the_paper_s_lengths_are_shares_of_the_side(size_px, place):
+    (cell,) = cells("agarwal_table2", ["scale=paper", "row=mp", f"dataset.size_px={size_px}"])
+    assert {key: cell.config["scale"][key] for key in LENGTHS} == {key: pair[place] for key, pair in LENGTHS.items()}
 
 
 FILES = ["dataset.root=data", "classifier.weights=null"]
