@@ -74,7 +74,8 @@ class Components:
         if not is_network(node):
             return inner
         found = self._with_weights(inner)
-        return {**found, "num_classes": self.dataset.num_classes} if found.get("num_classes", 0) is None else found
+        unset = {**defaults(locate(node["_target_"])), **found}.get("num_classes", 0) is None  # also where the node leaves it out
+        return {**found, "num_classes": self.dataset.num_classes} if unset else found
 
     def _with_networks(self, node: Any) -> Any:
         """The same with those networks built, shared by all that name them."""

@@ -67,7 +67,7 @@ def test_one_image_with_one_perturbation_has_no_frechet_distance(tmp_path, capsy
     import json
 
     metric = {"_target_": "pomelo_lab.metric.frechet.FrechetDistance", "n_reference": 20}
-    judge = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier", "num_classes": 10}
+    judge = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier"}  # the job fills in the number of classes
     asked = config(tmp_path, "explainer=none", "n_images=1", "explainer.n_samples=2", "metrics=none")
     made = run({**asked, "metrics": {"fd": {**metric, "oracle": judge}}})
     assert json.loads((made / "summary.json").read_text())["fd"]["mean"] is None

@@ -181,6 +181,7 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
         require("explainer", explainer.uses | ({"white_box"} if explainer.access == "white_box" else set()), names["explainer"])
     if "sampler" in classes and "perturbations" in explainer.uses and classes["sampler"].uses_segments and not config.get("segmenter"):
         found.append(f"sampler: {names['sampler']} drops segments, segmenter is none: choose one with segmenter=<name>")
+    gives = explainer.given_by({**defaults(explainer), **config["explainer"]})
     for name, node in (config.get("metrics") or {}).items():
         if node is None:
             continue
@@ -192,6 +193,9 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
         ]
         if {"explanation", "explanations"} & metric.needs and not explains:
             found.append(f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with ~metrics.{name}")
+        if explains and (lacking := metric.reads - (metric.reads if gives is None else gives)):
+            text = f"metrics.{name}: {metric.__name__} scores the {' and '.join(sorted(lacking))} of an explanation, {names['explainer']} gives none"
+            found.append(f"{text}; drop it with ~metrics.{name}")
         if "perturbations" in metric.needs and "perturbations" not in explainer.uses:
             found.append(
                 f"metrics.{name}: {metric.__name__} scores perturbations, {names['explainer']} uses none; "

@@ -40,6 +40,7 @@ class Explainer(Component, ABC):
     uses:    what it looks at, of: "segments", "perturbations", "masks". It receives nothing else.
     signed:  whether negative attributions mean "speaks against".
     presents: arguments that only choose what `shown` makes of a stored explanation; explanations that differ in nothing else are computed once.
+    gives:   what its explanations hold, of: "attribution", "counterfactual", "coefficient" (of segments); None = not said: metrics find out.
     fitted:  arguments that decide what `fit` measures on training images; none = it needs no such statistics.
     n_samples (if "perturbations" in uses): perturbations of each image that the job draws for it.
     """
@@ -49,6 +50,12 @@ class Explainer(Component, ABC):
     signed: ClassVar[bool] = True
     presents: ClassVar[frozenset[str]] = frozenset()
     fitted: ClassVar[frozenset[str]] = frozenset()
+    gives: ClassVar[frozenset[str] | None] = None
+
+    @classmethod
+    def given_by(cls, given: Mapping[str, Any]) -> frozenset[str] | None:
+        """What explanations hold with these arguments; `gives` where they do not matter."""
+        return cls.gives
 
     @abstractmethod
     def explain(

@@ -42,6 +42,7 @@ class CounterfactualExplainer(Explainer, ABC):
         image, and "tries".
     """
 
+    gives = frozenset({"attribution", "counterfactual"})
     goal: Natural | None = None
 
     def explain(

@@ -62,6 +62,7 @@ class FisherSDEExplainer(Explainer):
     Raises: ValueError for readings that need a denoiser without one.
     """
 
+    gives = frozenset({"attribution"})
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False
     presents = frozenset({"reading"})

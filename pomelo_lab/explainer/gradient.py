@@ -26,6 +26,7 @@ class GradientExplainer(Explainer, ABC):
     Shapes: attribution [B,H,W].
     """
 
+    gives = frozenset({"attribution"})
     access: ClassVar[str] = "white_box"
 
     answer: Literal["logit", "probability"] = "logit"

@@ -40,6 +40,7 @@ class IBAExplainer(Explainer):
     Random: noise per image ("iba").
     """
 
+    gives = frozenset({"attribution"})
     revision: ClassVar[int] = 2  # 1 stored no losses
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False

@@ -25,6 +25,7 @@ class IdealMaskExplainer(Explainer):
     Raises: ValueError when the data have no such mask, naming those that they have.
     """
 
+    gives = frozenset({"attribution"})
     uses: ClassVar[frozenset[str]] = frozenset({"masks"})
     signed: ClassVar[bool] = False
 

@@ -50,6 +50,7 @@ class InputIBAExplainer(Explainer):
     Random: per image ("input_iba.*").
     """
 
+    gives = frozenset({"attribution"})
     revision: ClassVar[int] = 2  # 1 counted information against the generator's learned noise, and stored no losses
     access: ClassVar[str] = "white_box"
     signed: ClassVar[bool] = False

@@ -44,6 +44,7 @@ class LimeExplainer(Explainer):
     Raises: ValueError without segments or with too few perturbations; when "binary" is asked of a full-input sampler.
     """
 
+    gives = frozenset({"attribution", "coefficient"})
     revision: ClassVar[int] = 2  # 1 stored no penalty
     uses: ClassVar[frozenset[str]] = frozenset({"segments", "perturbations"})
 

@@ -22,6 +22,7 @@ class NoExplainer(Explainer):
     Raises: ValueError from `explain`, which no job calls.
     """
 
+    gives = frozenset()
     uses: ClassVar[frozenset[str]] = frozenset({"perturbations"})
 
     n_samples: Count = 20

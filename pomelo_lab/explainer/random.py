@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,10 +28,15 @@ class RandomExplainer(Explainer):
     Raises: ValueError when level is "segment" and there are no segments.
     """
 
+    gives = frozenset({"attribution", "coefficient"})
     uses: ClassVar[frozenset[str]] = frozenset({"segments"})
     signed: ClassVar[bool] = False
 
     level: Literal["segment", "pixel"] = "segment"
+
+    @classmethod
+    def given_by(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        return cls.gives if given["level"] == "segment" else cls.gives - {"coefficient"}
 
     def explain(
         self,

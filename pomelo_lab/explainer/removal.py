@@ -20,6 +20,7 @@ class RemovalExplainer(Explainer, ABC):
     Args: sampler: the filler; left out of the config it is the job's sampler.
     """
 
+    gives = frozenset({"attribution"})
     sampler: Filler
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ class WholeImageExplainer(Explainer):
     Cost: no queries.
     """
 
+    gives = frozenset({"attribution"})
     signed: ClassVar[bool] = False
 
     def explain(

@@ -48,6 +48,7 @@ class Metric(Component, ABC):
     symbol:    column head in tables (LaTeX allowed).
     needs:     what the case must hold, of: "perturbations", "explanation", "segments", "masks", "attributes", "factors",
                "classifier" (black-box view), "white_box" (features and gradients), "explanations", "anew" (the explainer once more).
+    reads:     what it looks at in explanations, where not every explainer gives it, of: "counterfactual", "coefficient".
     random:    whether `score` draws from the case's streams, so that the score depends on the seed.
     Args:
         n_images: score only the first so many images of the job; None = all.
@@ -57,6 +58,7 @@ class Metric(Component, ABC):
     unit: ClassVar[str] = ""
     symbol: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
+    reads: ClassVar[frozenset[str]] = frozenset()
     random: ClassVar[bool] = False
 
     n_images: Count | None = None

@@ -28,6 +28,7 @@ class ChangeSimilarity(Metric):
     Cost: an explanation per setting.
     """
 
+    reads = frozenset({"counterfactual"})
     direction: ClassVar = "lower"
     symbol = "alike"
     needs = frozenset({"explanations"})

@@ -26,6 +26,7 @@ class CounterfactualMetric(Metric, ABC):
     matched: whether it may also be asked for the images that several methods reached (results/matched.py).
     """
 
+    reads = frozenset({"counterfactual"})
     matched: ClassVar[bool] = True
     needs = frozenset({"explanation", "classifier"})
 

@@ -92,6 +92,7 @@ class FactorChange(FactorMetric):
     Cost: as many renderings as the cause has values.
     """
 
+    reads = frozenset({"counterfactual"})
     direction = None
     symbol = "change of the cause"
     needs = frozenset({"explanation", "factors"})

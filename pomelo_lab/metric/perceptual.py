@@ -72,6 +72,7 @@ class SeedDiversity(Metric, ABC):
     Cost: an explanation per seed.
     """
 
+    reads = frozenset({"counterfactual"})
     revision: ClassVar[int] = 2  # 1 did not say how often runs agree
     direction: ClassVar = "higher"
     needs = frozenset({"explanations"})

@@ -24,6 +24,7 @@ class Repeated(Metric):
     Raises: ValueError when the explainer gives no segment coefficients, or as many differ between repeats.
     """
 
+    reads = frozenset({"coefficient"})
     needs = frozenset({"explanations"})
 
     n_repeats: Repeats = 5

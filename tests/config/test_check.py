@@ -72,7 +72,8 @@ def test_without_attributes_the_user_says_how_many_outputs_there_are(tmp_path):
 
 
 def test_data_that_a_judge_is_trained_on(tmp_path):
-    marks = ("explainer=random", "sampler=none", "dataset=portraits", "dataset.label=Smiling", "metrics=mark", "dataset.spurious.attribute=Smiling")
+    data = ("dataset=portraits", "dataset.label=Smiling", "dataset.spurious.attribute=Smiling")
+    marks = ("explainer=ideal_counterfactual", "sampler=none", *data, "metrics=mark")
     node = "metrics.cd_mark.oracle.trained_on"
     assert problems(tmp_path, *marks) == ""
     assert f"{node}.spurious.rate must be a number in [0, 1], got 1.5" in problems(tmp_path, *marks, f"{node}.spurious.rate=1.5")
@@ -85,3 +86,26 @@ def test_features_of_a_black_box_come_from_an_embedder():
         cells("pomelo_generators", black_box)
     (cell,) = cells("pomelo_generators", [*black_box, "+classifier@metrics.mahalanobis.embedder=resnet18"])
     assert cell.config["metrics"]["mahalanobis"]["embedder"]["architecture"] == "resnet18"
+
+
+def test_what_an_explainer_does_not_give_is_said_before_the_job(tmp_path):
+    given = problems(tmp_path, "explainer=rise", "metrics=[flips,explanation]", "~metrics.iou", "~metrics.emr", "~metrics.emp")
+    text = "metrics.flip_rate: FlipRate scores the counterfactual of an explanation, RiseExplainer gives none"
+    assert f"{text}; drop it with ~metrics.flip_rate" in given
+    assert "metrics.stability: Stability scores the coefficient of an explanation, RiseExplainer gives none" in given
+    assert "coefficient" in problems(tmp_path, "explainer=random", "explainer.level=pixel", "metrics=explanation", "~metrics.iou")
+    kept = ("metrics=explanation", "~metrics.iou", "~metrics.emr", "~metrics.emp")
+    assert not problems(tmp_path, *kept) and not problems(tmp_path, "explainer=random", *kept)
+
+
+def test_every_explainer_says_what_it_gives():
+    """Contract: a new component that does not say it is found out by metrics in the middle of a job."""
+    import yaml
+
+    from pomelo_lab.config.signature import locate
+    from tests.running import ROOT
+
+    for path in sorted((ROOT / "conf" / "explainer").glob("*.yaml")):
+        node = yaml.safe_load(path.read_text())
+        if "_target_" in node:
+            assert locate(node["_target_"]).gives is not None, path.name
