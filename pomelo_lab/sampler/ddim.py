@@ -78,6 +78,12 @@ class DDIMSampler(Sampler):
         along = self.encoding_path
         return encode(self.generator.denoise, self.generator.scaled(images), along, along.n, self.fixed_point)[-1]
 
+    def noise_of(self, images: Tensor) -> Tensor:
+        """The noise that inversion finds in images [M,C,H,W]: what of the last place is not the image at that place's level."""
+        level = self.encoding_path.levels[-1]
+        x, z = self.generator.scaled(images), self.inverted(images)
+        return (z - level**0.5 * x) / (1 - level) ** 0.5
+
     def denoised(self, x: Tensor, draws: Draws) -> Tensor:
         """From there to images in [-1,1]."""
         if self.solver != "ddim":

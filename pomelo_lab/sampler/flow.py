@@ -49,5 +49,9 @@ class FlowSampler(Sampler):
         chosen = all_but_first(len(batch), n) if self.keep_first else None
         return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "flow", make, chosen))
 
+    def noise_of(self, images: Tensor) -> Tensor:
+        """The latents of images [M,C,H,W], [M,D]."""
+        return self.generator.encode(images)
+
     def evaluations(self, n: int) -> int:
         return 1 + n - (self.keep_first and n > 0)
