@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from pomelo_lab.config.check import ConfigError, NotForThisData, checked
 from pomelo_lab.config.entry import CONF, command
 from pomelo_lab.config.schema import register
-from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, exit_status, job_failed, search_path
+from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, exit_status, job_failed, search_path, split
 
 register()
 _anew: set[tuple[str, str]] = set()  # by this command
@@ -39,6 +39,9 @@ def one_job(cfg: DictConfig) -> str | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from pomelo_lab.results.grid_plan import print_grid_plan
+    from pomelo_lab.results.preset import cells
+
     hydra_config = HydraConfig.get()
     in_grid = hydra_config.mode == RunMode.MULTIRUN
     choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}
@@ -51,6 +54,12 @@ def one_job(cfg: DictConfig) -> str | None:
         return SKIPPED
     for name, reason in config.get("left_out", {}).items():
         print(f"left out: metrics.{name}: {reason}", file=sys.stderr)
+    if config["dry_run"] and choices.get("experiment") and not in_grid:  # the preset is a table: its plan is that of all cells
+        presets, rest = split(list(hydra_config.overrides.task))
+        planned = cells(presets[0], [*search_path(hydra_config), *rest], strict=False)
+        if len(planned) > 1:
+            print_grid_plan(planned)
+            return None
     try:
         run({**config, "choices": choices, "search_path": search_path(hydra_config)}, in_grid, _anew)
     except (ValueError, OSError) as error:  # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)

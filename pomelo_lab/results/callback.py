@@ -68,7 +68,12 @@ class PrintTable(Callback):
         grid, PrintTable.grid = PrintTable.grid, None
         PrintTable.ended = grid
         os.environ.pop(GROUP, None)
-        if grid is None or config.dry_run or not grid.parts:
+        if grid is None or not grid.parts:
+            return
+        if config.dry_run:
+            from pomelo_lab.results.grid_plan import print_grid_plan
+
+            print_grid_plan(grid.cells)
             return
         try:
             if not grid.built + grid.skipped + len(grid.failed):  # the jobs ran in other processes

@@ -26,6 +26,7 @@ def asked(monkeypatch):
     monkeypatch.setattr("pomelo_lab.results.show.show", lambda table, overrides, grid: calls.append((table, overrides)))
     monkeypatch.setattr(grids, "show_grid", lambda part, preset, overrides: calls.append((preset, overrides)))
     monkeypatch.setattr(grids, "cells", lambda *_, **__: points(2))
+    monkeypatch.setattr("pomelo_lab.results.grid_plan.print_grid_plan", lambda cells: calls.append(("plan", len(cells))))
     yield calls
     PrintTable.grid = PrintTable.ended = None
     os.environ.pop(GROUP, None)
@@ -128,12 +129,12 @@ def test_failure_is_told_and_not_raised(asked, monkeypatch, capsys):
     assert "no table: RuntimeError: no disk" in capsys.readouterr().err
 
 
-def test_every_grid_has_a_table_and_a_plan_has_none(asked):
+def test_every_grid_has_a_table_and_a_plan_its_sum(asked):
     start("experiment=pomelo_table1", "scale=smoke", "classifier.init_seed=${seed}").on_multirun_end(config([]))
     start("experiment=pomelo_table1").on_multirun_end(config([], dry_run=True))
     start("experiment=pomelo_quickstart").on_multirun_end(config([]))
     start("seed=1,2").on_multirun_end(config([]))
-    assert asked == [("pomelo_table1", ["scale=smoke", "classifier.init_seed=${seed}"]), ("pomelo_quickstart", []), ("", ["seed=1,2"])]
+    assert asked == [("pomelo_table1", ["scale=smoke", "classifier.init_seed=${seed}"]), ("plan", 2), ("pomelo_quickstart", []), ("", ["seed=1,2"])]
 
 
 def test_all_jobs_of_a_grid_share_a_name_while_it_runs(asked):
