@@ -17,6 +17,7 @@ from pomelo_lab.config.hints import Later, Local, Range, Weights
 from pomelo_lab.config.problem import Problem
 
 MISSING = "???"
+KNOWN_PACKAGES = ("pomelo_lab", "torch", "torchvision", "diffusers")
 
 
 class Component:
@@ -58,6 +59,8 @@ def locate(path: str) -> Any:
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise ImportError(f"{path!r} is not an importable path: expected package.module.Name")
+    if module_name not in sys.modules and module_name.partition(".")[0] not in KNOWN_PACKAGES:
+        print(f"importing {module_name}, which _target_ {path!r} names", file=sys.stderr)  # its code runs, whatever the check finds
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

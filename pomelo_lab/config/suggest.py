@@ -47,7 +47,9 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
     if "Ambiguous value" in str(error):
         return [line for text in overrides if "," in text and (line := typed(text, even_if_read=True))]
     if "more than once" in str(error):
-        return []
+        lists = [text for text in overrides if text.startswith("metrics=[")]
+        reason = "two of these suites have a metric of one name and choose a network or filler for it"
+        return [f"{text}: {reason}: run one after the other" for text in lists]
     choices = all_choices(folders)
     return list(unknown_choices(overrides, choices)) or list(unknown_keys(overrides, choices, folders, config_name))
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pomelo_lab.config.suggest import printable
 from pomelo_lab.results.grid import reason
 from pomelo_lab.results.preset import Cell
 
@@ -17,7 +18,7 @@ STYLE |= {"missing": "bright_black", "skipped": "bright_black"}
 def state(cell: Cell) -> str:
     """As recorded; "interrupted" when it says running and nobody holds the folder's lock."""
     if cell.state != "running":
-        return cell.state
+        return printable(str(cell.state))
     from pomelo_lab.locks import is_held
 
     return "running" if is_held(cell.folder / ".lock") else "interrupted"
@@ -32,7 +33,7 @@ def detail(cell: Cell) -> str:
         return f"{', '.join(damaged)}: the same command makes it again"
     if error := status.get("error"):
         lines = [line for line in error.strip().splitlines() if line and not line.startswith((" ", "\t"))]
-        return lines[-1] if lines else error
+        return printable(lines[-1] if lines else error)
     if cell.state == "done":
         from pomelo_lab.results.score import Scores
 

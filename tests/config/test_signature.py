@@ -116,3 +116,13 @@ def test_the_role_of_a_users_component_is_that_of_the_class_it_extends():
 
 def test_hints_in_words():
     assert describe(Count | None) == "an integer >= 1 or null"
+
+
+def test_code_from_outside_is_named_before_it_is_imported(tmp_path, monkeypatch, capsys):
+    from pomelo_lab.config.signature import locate
+
+    (tmp_path / "outside_of_us.py").write_text("import sys\nprint('runs', file=sys.stderr)\nclass X: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    locate("outside_of_us.X")
+    locate("outside_of_us.X")
+    assert capsys.readouterr().err.splitlines() == ["importing outside_of_us, which _target_ 'outside_of_us.X' names", "runs"]

@@ -101,3 +101,8 @@ def test_a_command_ends_with_the_help_and_without_advice_on_hydra(capsys, monkey
     assert sys.stderr is before and str(tmp_path) in sys.path  # modules of the current folder can be imported
     lines = capsys.readouterr().err.strip().splitlines()
     assert "lime is a choice of explainer" in lines[-1] and not any("HYDRA_FULL_ERROR" in line for line in lines)
+
+
+def test_suites_that_share_a_metric_with_a_choice_of_its_own_are_told_apart_from_typing_errors():
+    [line] = said("metrics=[explanation,fidelity]")
+    assert line.startswith("metrics=[explanation,fidelity]: two of these suites have a metric of one name") and "does not exist" not in line

@@ -43,3 +43,12 @@ def test_options_that_do_not_exist_show_the_usage(command):
     arguments = ["pomelo_table1", "--nothing"] if command in ("status", "table") else ["--nothing"]
     done = subprocess.run([sys.executable, f"scripts/{command}.py", *arguments], cwd=Path(CONF).parent, capture_output=True, text=True, check=False)
     assert done.returncode and not done.stdout and done.stderr.startswith(f"usage: python scripts/{command}.py")
+
+
+def test_escape_sequences_of_a_status_file_are_escaped():
+    from types import SimpleNamespace
+
+    from pomelo_lab.results.status import detail, state
+
+    cell = SimpleNamespace(state="\x1b[31mdone", lacks="", error=None, status={"error": "ValueError: \x1b]0;title\x07"})
+    assert "\x1b" not in state(cell) + detail(cell) and detail(cell).startswith("ValueError: \\x1b]0;title")
