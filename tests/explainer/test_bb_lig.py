@@ -9,7 +9,7 @@ from pomelo_lab.explainer.bb_lig import BBLIGExplainer
 from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.results.store import Shard, read_shard, write_shard
 from pomelo_lab.types import Explanation
-from tests.explainer.test_gcd import COMMON, SHAPE, fit, images_of, linear
+from tests.explainer.linear import COMMON, SHAPE, fit, images_of, linear
 from tests.tiny import TinyLinear, tiny_batch
 
 
@@ -142,7 +142,7 @@ def test_a_black_image_reaches_no_threshold():
 def test_plan_counts_what_is_done():
     from pomelo_lab.generator.base import Tally
     from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
-    from tests.explainer.test_gcd import CODE
+    from tests.explainer.linear import CODE
     from tests.generator.test_diffusion_autoencoder import TINY
 
     real = DiffusionAutoencoder(**{**TINY, "channels": 3, "code": CODE})

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.direction_mean import averaged
 from pomelo_lab.explainer.proxy import Proxy
-from tests.explainer.test_gcd import CODE, Faces, fit, gcd, images_of, known_direction, linear
+from tests.explainer.linear import CODE, Faces, fit, gcd, images_of, known_direction, linear
 
 
 def part(g, values, vectors, moving=0.0, explained=0.5):

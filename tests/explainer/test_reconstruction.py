@@ -5,7 +5,7 @@ import torch
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.reconstruction import ReconstructionExplainer
-from tests.explainer.test_gcd import GENERATOR, SHAPE, LinearAutoencoder, images_of, linear
+from tests.explainer.linear import GENERATOR, SHAPE, LinearAutoencoder, images_of, linear
 
 
 class Lossy(LinearAutoencoder):
@@ -38,7 +38,7 @@ def test_what_the_autoencoder_loses_is_the_change():
 
 
 def lossy():
-    from tests.explainer.test_gcd import CODE
+    from tests.explainer.linear import CODE
     from tests.generator.test_diffusion_autoencoder import TINY
 
     return Lossy(**{**TINY, "channels": 3, "code": CODE})

@@ -7,7 +7,7 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.code_probe import CodeProbe
 from pomelo_lab.types import Case
-from tests.explainer.test_gcd import BASIS, GENERATOR, SHAPE
+from tests.explainer.linear import BASIS, GENERATOR, SHAPE
 from tests.tiny import TinyLinear, tiny_batch
 
 N = 600
