@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Forwards, out_of_memory
+from pomelo_lab.batching import Forwards, in_full_rows, out_of_memory
 from pomelo_lab.config.signature import Component
 from pomelo_lab.types import Perturbations
 
@@ -93,13 +94,17 @@ class NetworkClassifier(Classifier):
     def activations(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
         """Outputs of named layers, in the order asked for: [M,D,h,w] each for a convolution."""
         caught: dict[str, Tensor] = {}
+
+        def seen(images: Tensor) -> list[Tensor]:
+            self.logit(images, eager=True)
+            return [caught[name].float() for name in layers]
+
         handles = [self.layer(n).register_forward_hook(lambda _, __, output, name=n: caught.__setitem__(name, output)) for n in layers]
         try:
-            self.logit(images, eager=True)
+            return in_full_rows(seen, images)
         finally:
             for handle in handles:
                 handle.remove()
-        return [caught[name].float() for name in layers]
 
     def layers(self) -> dict[str, nn.Module]:
         """Every named module of the network."""
@@ -197,6 +202,8 @@ class BlackBox:
 
     def __init__(self, classifier: Classifier, forwards: Forwards, device: torch.device | str = "cpu") -> None:
         self._probability = classifier.probability
+        if isinstance(classifier, NetworkClassifier):  # a function of a user's is asked for what is counted
+            self._probability = partial(in_full_rows, classifier.probability)
         self._forwards = forwards
         self.device = torch.device(device)
         self.num_classes = classifier.num_classes
@@ -245,6 +252,7 @@ class WhiteBox(BlackBox):
     def __init__(self, classifier: NetworkClassifier, forwards: Forwards, device: torch.device | str = "cpu") -> None:
         super().__init__(classifier, forwards, device)
         self._classifier = classifier
+        self._hooked = False  # whether a layer answers with rows of its own
         self.forwards = forwards
 
     @property
@@ -268,7 +276,8 @@ class WhiteBox(BlackBox):
 
     def log_odds(self, images: Tensor, target: Tensor) -> Tensor:
         """log p - log(1 - p) of each image's class, exact where p rounds to 0 or 1: [M,C,H,W], int64 [M] -> [M], differentiable."""
-        logit = self.logit(images)
+        self.queries += len(images)
+        logit = self._classifier.logit(images) if self._hooked else in_full_rows(self._classifier.logit, images)
         chosen = logit.gather(1, target[:, None])[:, 0]
         if self._classifier.output == "sigmoid":
             return chosen
@@ -279,7 +288,7 @@ class WhiteBox(BlackBox):
 
         def features(part: Tensor) -> Tensor:
             part = Perturbations.dequantize(part) if part.dtype == torch.uint8 else part
-            return self._classifier.feature(part.to(self.device)).float()
+            return in_full_rows(self._classifier.feature, part.to(self.device)).float()
 
         self.queries += len(images)
         with torch.no_grad():
@@ -313,9 +322,11 @@ class WhiteBox(BlackBox):
     def replaced(self, layer: nn.Module, output: Tensor):
         """Inside the block the layer answers `output`, whatever it is asked; one row per image."""
         handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype).clone())  # an activation may change it in place
+        self._hooked = True
         try:
             yield
         finally:
+            self._hooked = False
             handle.remove()
 
     def bottleneck(self, name: str | None) -> nn.Module:

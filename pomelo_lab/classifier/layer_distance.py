@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pomelo_lab.batching import in_full_rows
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.classifier.torchvision_ops import ensure
 from pomelo_lab.weights import read_state
@@ -55,7 +56,7 @@ def mean_distance(between: Between, training: Dataset, n_pairs: int, device: tor
         for start in range(0, n, 64):
             stop = min(n, start + 64)
             pair = [training.unmasked(rows[shift + start : shift + stop]).image.to(device) for shift in (0, n)]
-            parts.append(between(*pair).double())
+            parts.append(in_full_rows(between, *pair).double())
     mean = torch.cat(parts).mean() if parts else torch.tensor(0.0)
     if not (mean.isfinite() and mean > 0):
         raise ValueError(f"explainer.perceptual sees a distance of {float(mean):g} between two training images: nothing can be measured in it")

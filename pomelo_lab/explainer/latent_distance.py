@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pomelo_lab.batching import in_full_rows
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.classifier.layer_distance import Between, lpips, mean_distance, unit_distance
 from pomelo_lab.config.hints import Count, WeightsPath
@@ -52,7 +53,7 @@ class LatentDistance(LatentExplainer, ABC):
 
         def part(start: int, stop: int) -> Tensor:
             rows = torch.arange(start, stop, device=one.device) // each
-            return self.between(one[rows], Perturbations.dequantize(flat[start:stop]))
+            return in_full_rows(self.between, one[rows], Perturbations.dequantize(flat[start:stop]))
 
         return self.generator.forwards.rows(part, len(flat)).reshape(others.shape[:-3]) / unit.to(one.device)
 

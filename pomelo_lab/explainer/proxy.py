@@ -38,7 +38,8 @@ class Proxy(Component):
             sigmoid on the distance, which must then lie in (0,1).
         val_share: of the examples that tell when to stop.
         seed: of the initial weights and of the order.
-    Cost: seconds; no forwards of the classifier or the generator.
+    Cost: seconds; no forwards of the classifier or the generator. It learns in float64: in float32 the order of sums,
+        which changes with the number of threads, is seen in the directions after some hundred steps.
     """
 
     # also stands for the searches around it, whose renders a revision of theirs would throw away:
@@ -78,15 +79,15 @@ class Proxy(Component):
         rng = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(shift), generator=rng)
         rows, held = order[n_val:], order[:n_val]
-        wanted = torch.cat([score, distance[:, None]], 1).float()
-        model = Surrogate(shift.shape[1], self.widths, wanted.shape[1], self.activation, not self.standardize, rng)
+        shift, wanted = shift.double(), torch.cat([score, distance[:, None]], 1).double()
+        model = Surrogate(shift.shape[1], self.widths, wanted.shape[1], self.activation, not self.standardize, rng).double()
         if self.standardize:
             model.calibrate(
                 shift[rows].std().clamp_min(1e-12), wanted[rows].mean(0), wanted[rows].std(0).clamp_min(1e-12)
             )
         scale = model.spread
         factor = torch.tensor(
-            [self.weights[0]] * score.shape[1] + [self.weights[1] * score.shape[1]]
+            [self.weights[0]] * score.shape[1] + [self.weights[1] * score.shape[1]], dtype=torch.float64
         )  # MSE over all scores + that of the distance
 
         def loss(some: Tensor) -> Tensor:
@@ -115,7 +116,8 @@ class Proxy(Component):
         model.load_state_dict(kept)
         with torch.no_grad():
             left = (model(shift[held]) - wanted[held]).square().mean(0)
-        return model, 1 - left / wanted[held].var(0, correction=0).clamp_min(1e-12), torch.tensor([at_first, *history])
+        explained = 1 - left / wanted[held].var(0, correction=0).clamp_min(1e-12)
+        return model, explained.float(), torch.tensor([at_first, *history])
 
 
 class Surrogate(nn.Module):
@@ -142,7 +144,7 @@ class Surrogate(nn.Module):
         self.reach.copy_(reach), self.centre.copy_(centre), self.spread.copy_(spread)
 
     def forward(self, shift: Tensor) -> Tensor:
-        x = shift / self.reach
+        x = shift.to(self.reach) / self.reach
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         x = self.layers[-1](x)
@@ -154,9 +156,9 @@ class Surrogate(nn.Module):
 @torch.enable_grad()
 def gradient(loss: nn.Module, n: int) -> Tensor:
     """Unit gradient [n] of loss([1,n]) -> scalar at the centre: a g-direction (eq. 3)."""
-    at = torch.zeros(1, n, requires_grad=True)
-    (found,) = torch.autograd.grad(loss(at), at)
-    return F.normalize(found[0], dim=0)
+    at = torch.zeros(1, n, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(loss(at), at)
+    return on_grid(F.normalize(slope[0], dim=0))
 
 
 @torch.enable_grad()
@@ -167,10 +169,15 @@ def curvature(loss: nn.Module, n: int, keep: int, without: Tensor | None = None)
     Args: without: unit direction [n] that is projected out of the Hessian first; all eigenvectors are orthogonal to
         it.
     """
-    hessian = torch.autograd.functional.hessian(lambda shift: loss(shift[None]), torch.zeros(n)).double()
+    hessian = torch.autograd.functional.hessian(lambda shift: loss(shift[None]), torch.zeros(n, dtype=torch.float64))
     if without is not None:
-        rest = torch.eye(n, dtype=torch.float64) - torch.outer(without, without).double()
+        rest = torch.eye(n, dtype=torch.float64) - torch.outer(without.double(), without.double())
         hessian = rest @ hessian @ rest
     values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
     order = values.abs().argsort(descending=True, stable=True)[:keep]
-    return values[order].float(), vectors.T[order].float()
+    return values[order].float(), on_grid(vectors.T[order])
+
+
+def on_grid(direction: Tensor) -> Tensor:
+    """Entries of a unit direction as multiples of 2**-20, float32: what is left of rounding in them disappears."""
+    return (direction * 2**20).round().float() / 2**20

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pomelo_lab.batching import Draws, Forwards, Streams
+from pomelo_lab.batching import ROWS, Draws, Forwards, Streams, first_rows, with_copies
 from pomelo_lab.config.hints import Count, Local
 from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.types import Perturbations
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from pomelo_lab.training.recipe import Recipe
 
 
+def images_in(inputs: tuple[Any, ...]) -> Tensor:
+    """The images of a forward: its first input, or the first of its parts."""
+    return inputs[0] if isinstance(inputs[0], Tensor) else inputs[0][0]
+
+
 class Tally:
     """Images that the generators of this process have evaluated so far."""
 
@@ -27,9 +32,30 @@ class Tally:
 
     @classmethod
     def add(cls, _: Any, inputs: tuple[Any, ...]) -> None:
-        """A forward pre-hook; the first input, or the first of its parts, has the images in front."""
-        first = inputs[0]
-        cls.n += len(first if isinstance(first, Tensor) else first[0])
+        """A forward pre-hook."""
+        cls.n += len(images_in(inputs))
+
+
+class FullRows:
+    """Hooks by which a network is asked for full rows (see `in_full_rows`), outside training."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.n: list[int] = []  # rows of the forwards under way, 0 for those that are as they were given
+        network.register_forward_pre_hook(self.fill)
+        network.register_forward_hook(self.cut)
+
+    def fill(self, network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Inputs with copies of their last row."""
+        images = images_in(inputs)
+        n = len(images)
+        missing = 0 if images.device.type != "cpu" or network.training else -n % ROWS
+        self.n.append(n if missing else 0)
+        return with_copies(inputs, n, missing) if missing else inputs
+
+    def cut(self, _: nn.Module, __: tuple[Any, ...], answer: Any) -> Any:
+        """Answers without those of the copies."""
+        n = self.n.pop()
+        return first_rows(answer, n, n + -n % ROWS) if n else answer
 
 
 @dataclass(kw_only=True)
@@ -53,6 +79,7 @@ class Generator(TrainableNetwork):
                 raise ValueError(f"generator.{name} is missing: the job fills it from the data set, Python users pass it")
         super().__post_init__()
         self.network.register_forward_pre_hook(Tally.add)
+        FullRows(self.network)
         self.forwards = Forwards(self.batch_size or 64)
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pomelo_lab.batching import in_full_rows
 from pomelo_lab.classifier.torchvision_ops import ensure
 from pomelo_lab.config.hints import Count, Local
 from pomelo_lab.generator.diffusion import Denoiser, decode, encode, encode_as_published, split
@@ -86,7 +87,7 @@ class DiffusionAutoencoder(DiffusionModel):
     def encoded(self, images: Tensor) -> Tensor:
         """Semantic codes [M,code] of images [M,C,H,W] in [0,1]; differentiable, no batching here."""
         x = self.scaled(images).to(self.dtype)
-        return self.network.code(self.folded(x)).float()
+        return in_full_rows(self.network.code, self.folded(x)).float()
 
     def denoiser(self, code: Tensor) -> Denoiser:
         """The denoiser of rows with these codes [M,code]."""

@@ -1,0 +1,44 @@
+"""Every component in a tiny job with untrained networks: what contract tests over all of them run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.config.entry import CONF
+from pomelo_lab.job import Job
+from pomelo_lab.plan import untrained
+from pomelo_lab.results.store import Store
+from tests.running import config
+
+SMALL = ("networks=tiny", "metrics=none", "n_images=3")
+PORTRAITS = ("dataset=portraits", "dataset.size_px=32")
+ON_PORTRAITS = ("ideal", "ideal_counterfactual", "ideal_mask", "dime", "gcd", "bb_lig")  # known causes, or networks of their attributes
+DIRECTIONS = (
+    "sampler=none",
+    *(f"explainer.{key}" for key in ("random_flips=null", "n_pairs=4", "n_renders=16", "chunk=16", "n_invert=2", "n_render=2")),
+)
+SMALLER = {
+    "sobol": ("explainer.n_cells=2", "explainer.n_designs=4"),
+    "callable": ("sampler.function=tests.every:darker",),
+    "gcd": DIRECTIONS,
+    "bb_lig": DIRECTIONS,
+    "ace": ("scale.ace_steps=4",),
+}
+NAMES = {group: [p.stem for p in sorted(Path(CONF, group).glob("*.yaml")) if p.stem != "none"] for group in ("explainer", "sampler")}
+
+
+def chosen(group: str, name: str) -> tuple[str, ...]:
+    """The overrides that choose a component, and what it cannot do without."""
+    return (*(PORTRAITS if name in ON_PORTRAITS else ()), *SMALL, f"{group}={name}", *SMALLER.get(name, ()))
+
+
+def job(outputs: Path, *overrides: str) -> Job:
+    """A job whose networks are untrained, wherever its config names them."""
+    settings = config(outputs, *overrides)
+    return Job(untrained(settings, settings["dataset"], str(outputs), []), Store(outputs))
+
+
+def darker(images: Any) -> Any:
+    """A sampler of a user's."""
+    return images / 2
