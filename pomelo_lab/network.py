@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.config.hints import Later, Local, Natural, WeightsPath
 from pomelo_lab.config.signature import Component, role_of
+from pomelo_lab.devices import has_bfloat16
 from pomelo_lab.weights import load, state_digest
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class TrainableNetwork(Component, ABC):
         init_seed: of the initial weights, independent of the global RNG.
         precision: of weights and arithmetic inside the network; inputs and outputs are float32 at any precision. Against float32 and relative
             to the largest output, bfloat16 typically stays within 2 % and float16 within 0.3 % (measured; up to 7 % and 1.5 % at the
-            noisiest timesteps of a diffusion model); float16 can overflow.
+            noisiest timesteps of a diffusion model); float16 can overflow. auto = bfloat16 once the network is on a device that has the
+            instructions, else float32; results that were stored on either kind of machine serve on both.
         compile: let torch compile the graph, a minute or two on a CPU at first use; numbers agree with the uncompiled network to 1e-4 of the
             largest output. Reading layers through hooks goes back to the uncompiled network.
         recipe: conf/recipe/<name>.yaml, how it is trained on first use.
@@ -42,7 +44,7 @@ class TrainableNetwork(Component, ABC):
 
     weights: WeightsPath = None
     init_seed: Natural = 0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     compile: Annotated[bool, Local()] = False
     recipe: Annotated[str, Local()] = "default"
     trained_on: Annotated[dict[str, Any], Later()] = field(default_factory=dict)
@@ -63,7 +65,8 @@ class TrainableNetwork(Component, ABC):
             self.load_weights()
         # channels-last kernels answer up to twice as many images per second on a CPU (measured), never fewer beyond noise
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        if self.precision != "float32":
+        self._as_loaded: dict[str, str] = {}  # digest of weights that `auto` has cast -> their digest before
+        if self.precision not in ("float32", "auto"):
             self.cast()
         if self.compile:
             self.network.compile(dynamic=True)
@@ -94,6 +97,8 @@ class TrainableNetwork(Component, ABC):
 
     @property
     def dtype(self) -> torch.dtype:
+        if self.precision == "auto":
+            return torch.bfloat16 if self._as_loaded else torch.float32
         return getattr(torch, self.precision)
 
     @property
@@ -117,9 +122,14 @@ class TrainableNetwork(Component, ABC):
         """A short text that changes when the answers change: architecture, precision and weights, never a path."""
         node = {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}
         node |= {f.name: getattr(self, f.name) for f in fields(self) if f.init}
-        return digest({"config": canonical(node, drop=("weights", "init_seed")), "state": state_digest(self.network)})
+        state = state_digest(self.network)
+        return digest({"config": canonical(node, drop=("weights", "init_seed")), "state": self._as_loaded.get(state, state)})
 
     def to(self, device: torch.device | str) -> Self:
-        """Move to a device."""
+        """Move to a device; there precision=auto is decided, once."""
         self.network.to(device)
+        if self.precision == "auto" and not self._as_loaded and has_bfloat16(torch.device(device)):
+            before, self._as_loaded = state_digest(self.network), {"": ""}
+            self.cast()
+            self._as_loaded = {state_digest(self.network): before}
         return self

@@ -119,12 +119,13 @@ def train_component(
     from pomelo_lab.devices import launch
     from pomelo_lab.files import sweep
     from pomelo_lab.locks import locked
+    from pomelo_lab.training.recipe import Recipe
     from pomelo_lab.training.record import CHECKPOINT, drop_damaged
     from pomelo_lab.weights import CARD, FILE, training_data, training_digest, trains, whole
 
     node, dataset_node = whole(node), training_data(node, dataset_node)
     recipe_node = recipe_node or own_recipe(node)
-    science = {"trains": trains(node, dataset_node), "recipe": canonical(recipe_node), "seed": seed}
+    science = {"trains": trains(node, dataset_node), "recipe": canonical(Recipe.identity(recipe_node)), "seed": seed}
     if locate(dataset_node["_target_"]).reads_files():  # of built-in data the settings say all
         science["data"] = training_digest(node, dataset_node)
     name = f"{short_name(node)}_{short_name(dataset_node)}"
@@ -181,7 +182,8 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     if hasattr(component, "check_shape"):
         component.check_shape(training.shape)
     if rank == 0:
-        log.info("training %s on %s, into %s", about["name"], place if world == 1 else f"{world} x {place.type}", path.parent)
+        where = place if world == 1 else f"{world} x {place.type}"
+        log.info("training %s on %s in %s, into %s", about["name"], where, recipe.arithmetic(place), path.parent)
     from pomelo_lab.training.feed import Feed  # Lightning takes seconds to import: only now
     from pomelo_lab.training.loop import fit
 
@@ -189,6 +191,8 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     feed = Feed(training, recipe.batch_size, about["seed"], recipe.n_train, **memory)
     held_out = Feed(validation, max(recipe.batch_size, 256), about["seed"], recipe.n_val, shuffle=False, **memory)
     learner = component.training_module(recipe, training).fed(feed, held_out, about["seed"])
+    if rank == 0:
+        log.info("%d steps of %d images, of %d", learner.last_step, feed.batch_size, feed.n)
     module = fit(learner, path.parent, place, world, component.stored)
     if rank:
         return
@@ -200,6 +204,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
         "dataset_digest": training_digest(node, task["dataset"]),
         "n_train": feed.n,
         "steps": module.last_step,
+        "precision": recipe.arithmetic(place),
         "scores": module.report,
         "parameters": sum(p.numel() for p in module.network.parameters()),
         "device": place.type if world == 1 else f"{world} x {place.type}",

@@ -60,6 +60,19 @@ def test_digest_follows_precision_and_weights_but_neither_the_compiler_nor_the_p
     assert first.digest() != tiny().digest()
 
 
+def test_hardware_decides_auto_and_the_identity_is_the_same_on_all(monkeypatch):
+    digests = set()
+    for has in (True, False):
+        monkeypatch.setattr("pomelo_lab.network.has_bfloat16", lambda _, has=has: has)
+        auto = tiny(precision="auto").to("cpu").to("cpu")
+        assert next(auto.network.parameters()).dtype == (torch.bfloat16 if has else torch.float32) == auto.dtype
+        assert auto.logit(X).dtype == torch.float32 and largest(auto.logit(X), tiny().logit(X)) < 0.02
+        digests.add(auto.digest())
+        next(auto.network.parameters()).mul_(2)
+        assert auto.digest() not in digests  # other weights, as the sanity check draws them
+    assert len(digests) == 1
+
+
 def test_a_compiled_network_shows_its_layers_to_hooks():
     compiled, seen = tiny(compile=True), []
     assert compiled.network._compiled_call_impl is not None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_card_says_what_was_done(finished):
     outputs, path = finished
     card = json.loads((path.parent / "card.json").read_text())
     assert path.parent.parent == outputs / "weights" and path.parent.name.startswith("plain_digits-")
-    assert card["steps"] == 8 and card["seed"] == 0 and card["n_train"] == 256
+    assert card["precision"] == "32-true" and card["steps"] == 8 and card["seed"] == 0 and card["n_train"] == 256
     assert 0 <= card["scores"]["accuracy"] <= 1 and card["scores"]["n"] == 128 and len(card["scores"]["accuracy_per_class"]) == 10
     assert card["component"] == NODE and card["dataset"] == DATA and card["recipe"] == RECIPE
     assert {"digest", "trains", "dataset_digest", "versions", "created", "seconds"} <= set(card)
@@ -88,6 +89,18 @@ def test_a_network_learns_from_the_data_that_it_names(tmp_path, monkeypatch):
     assert json.loads((path.parent / "card.json").read_text())["dataset"]["size_px"] == 16
     assert train_component(NODE, small, quick, tmp_path, device="cpu") == path == resolve(NODE, small, tmp_path) == resolve(named, large, tmp_path)
     assert resolve(NODE, large, tmp_path) is None
+
+
+def test_steps_rate_and_time_left_are_told_without_a_terminal(tmp_path, caplog, monkeypatch):
+    from pomelo_lab.training import loop
+
+    monkeypatch.setattr(loop, "EVERY_S", 0.0)
+    monkeypatch.setattr(loop, "FIRST_S", 0.0)
+    with caplog.at_level("INFO"):
+        trained(tmp_path)
+    assert "8 steps of 64 images, of 256" in caplog.text
+    lines = re.findall(r"step (\d) of 8, [\d.]+ (?:steps/s|s per step), about \d+ s left", caplog.text)
+    assert lines == ["2", "3", "4", "5", "6", "7"]
 
 
 def test_global_rng_is_left_alone(tmp_path):

@@ -21,6 +21,8 @@ from pomelo_lab.types import Perturbations
 
 log = logging.getLogger(__name__)
 
+FIRST_S, EVERY_S = 8, 30  # lines of progress
+
 
 def fit(module: Training, folder: Path, device: torch.device, world: int = 1, stored: torch.dtype = torch.float32) -> Training:
     """Train to the end, from `folder`/last.ckpt where there is one; afterwards module.report holds the validation scores.
@@ -43,7 +45,7 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
             sync_batchnorm=world > 1 and device.type == "cuda",
             max_steps=module.last_step,
             max_epochs=-1,
-            precision=module.recipe.precision,
+            precision=module.recipe.arithmetic(device),
             gradient_clip_val=module.recipe.clip_norm,
             callbacks=[Checkpoints(last, module.recipe.checkpoint_s), progress],
             logger=False,
@@ -102,7 +104,10 @@ class Checkpoints(lightning.Callback):
 
 
 class Progress(lightning.Callback):
-    """After each validation: a line of log, a row of log.jsonl and, where there is something to see, samples/<step>.png."""
+    """After each validation: a line of log, a row of log.jsonl and, where there is something to see, samples/<step>.png.
+
+    Where there is no progress bar also a line with steps, rate and time left: after a few seconds, then twice a minute.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,7 +122,20 @@ class Progress(lightning.Callback):
     def on_fit_start(self, trainer: Any, *_: Any) -> None:
         self.start = time.monotonic()
 
+    def on_train_batch_end(self, trainer: Any, module: Training, *_: Any) -> None:
+        now, step = time.monotonic(), trainer.global_step
+        if not trainer.is_global_zero or trainer.progress_bar_callback is not None:
+            return
+        if self.first is None:  # a first step takes longer than the others
+            self.first, self.said = (now, step), now - EVERY_S + FIRST_S
+        if now - self.said >= EVERY_S and step > self.first[1] and step < module.last_step:
+            self.said = now
+            rate = (step - self.first[1]) / (now - self.first[0])
+            pace = f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s per step"
+            log.info("step %d of %d, %s, about %s left", step, module.last_step, pace, spoken((module.last_step - step) / rate))
+
     def on_train_start(self, trainer: Any, *_: Any) -> None:
+        self.first: tuple[float, int] | None = None
         if not trainer.is_global_zero:
             return
         by_step = {row["step"]: row for row in (*read_log(self.folder / LOG), *self.rows)}  # the checkpoint may be older than the row of its step
@@ -138,6 +156,11 @@ class Progress(lightning.Callback):
             images = module.sheet(16)
         if images is not None:
             save_sheet(images, self.folder / "samples" / f"{step:07d}.png")
+
+
+def spoken(seconds: float) -> str:
+    """A duration in words."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def save_sheet(images: torch.Tensor, path: Path, columns: int = 8) -> None:

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import torch
+
 from pomelo_lab.config.hints import Count, Fraction, Later, Local, Natural, NonNegative, Positive, Range
 from pomelo_lab.config.signature import Component
+from pomelo_lab.devices import has_bfloat16
 
 
 @dataclass(kw_only=True)
@@ -32,7 +35,8 @@ class Recipe(Component):
         shift_px: random shift by up to that many pixels, the border repeated.
         brightness: random offset of all pixels by up to that much, image units.
         n_train, n_val: images of the training and validation split, the first of a fixed random order; None = all.
-        precision: of the arithmetic, Lightning's name for it.
+        precision: of the arithmetic, Lightning's name for it; auto = bf16-mixed where the hardware has the instructions, else 32-true. What it
+            came to is written on the card; weights are the same weights on all machines.
         cache_gb: the images are held in memory as 8 bits if they fit into this, else read again every epoch.
         n_workers: processes that read images.
         checkpoint_s: seconds between checkpoints, the most work that a kill loses.
@@ -54,11 +58,22 @@ class Recipe(Component):
     brightness: Fraction = 0.05
     n_train: Count | None = None
     n_val: Count | None = 2000
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "32-true"
     until: Annotated[Count | None, Later()] = None
     cache_gb: Annotated[float, Range(low=0), Local()] = 4.0
     n_workers: Annotated[int, Range(low=0), Local()] = 0
     checkpoint_s: Annotated[float, Range(low=0), Local()] = 30.0
+
+    def arithmetic(self, device: torch.device) -> str:
+        """The precision on a device."""
+        if self.precision != "auto":
+            return self.precision
+        return "bf16-mixed" if has_bfloat16(device) else "32-true"
+
+    @classmethod
+    def identity(cls, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A recipe's node as it enters the fingerprint of a training: auto is what it is at best, on every machine."""
+        return {**node, "precision": "bf16-mixed"} if node.get("precision") == "auto" else node
 
     def passes(self, steps_per_epoch: int) -> int:
         """Passes over the training images that the recipe comes to."""

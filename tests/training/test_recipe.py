@@ -1,6 +1,12 @@
 """Learning rates are a pure function of the step; the default yaml is the constructor's defaults."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import torch
 import yaml
 
 from pomelo_lab.config.entry import CONF
@@ -22,3 +28,25 @@ def test_cosine_rises_and_falls():
 
 def test_small_data_sets_get_more_passes():
     assert Recipe(epochs=8, min_steps=600).passes(9) == 67 and Recipe(epochs=8, min_steps=600).passes(156) == 8
+
+
+def test_precision_follows_the_hardware_and_the_identity_does_not(monkeypatch):
+    node, old = ({"_target_": "pomelo_lab.training.recipe.Recipe", "precision": p} for p in ("auto", "bf16-mixed"))
+    for has, expected in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr("pomelo_lab.training.recipe.has_bfloat16", lambda _, has=has: has)
+        assert Recipe(precision="auto").arithmetic(torch.device("cpu")) == expected
+        assert canonical(Recipe.identity(node)) == canonical(old)  # weights that were trained before stay known
+        assert Recipe(precision="16-mixed").arithmetic(torch.device("cpu")) == "16-mixed"
+
+
+def test_no_recipe_asks_for_instructions_that_a_processor_may_not_have():
+    recipes = {path.stem: yaml.safe_load(path.read_text()) or {} for path in Path(CONF, "recipe").glob("*.yaml")}
+    names = {name: recipe.get("precision", "32-true") for name, recipe in recipes.items()}
+    assert set(names.values()) == {"auto", "32-true"} and names["ddpm_small"] == "auto"
+
+
+def test_a_processor_without_bfloat16_is_known():
+    """Five times slower than float32 is what emulation costs here; the variables simulate such a processor."""
+    code = "import torch; from pomelo_lab.devices import has_bfloat16; print(has_bfloat16(torch.device('cpu')))"
+    simulated = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    assert subprocess.run([sys.executable, "-c", code], env=simulated, capture_output=True, text=True, check=True).stdout.strip() == "False"
