@@ -23,7 +23,7 @@ class Glow(Flow):
     Source: Kingma & Dhariwal (2018); hyper-parameters and preprocessing of the CelebA flow of Dombrowski et al. that POMELO uses. Departures:
         images are taken at the centre of their quantisation bin, so that encoding and decoding returns them (`centered`).
     Args:
-        n_flows: flow steps per block.
+        n_flows: flow steps per block; a list has a number for each block, finest first.
         n_blocks: blocks; each halves the resolution, all but the last split half of the channels off.
         hidden: channels inside the coupling networks; a list has a number for each block, finest first.
         coupling: additive (the published flow), or affine, which fits better and can overflow when it decodes latents far from any image.
@@ -39,7 +39,7 @@ class Glow(Flow):
     Cost: one evaluation per image, encoded or decoded.
     """
 
-    n_flows: Count = 6
+    n_flows: Count | list[Count] = 6
     n_blocks: Count = 4
     hidden: Count | list[Count] = 64
     coupling: Literal["additive", "affine"] = "additive"
@@ -58,8 +58,9 @@ class Glow(Flow):
         side, fold = given["size_px"], 2 ** given["n_blocks"]
         if side and side % fold:
             yield f"size_px must be a multiple of {fold} (2 to the power of n_blocks), got {side}"
-        if isinstance(given["hidden"], list) and len(given["hidden"]) != given["n_blocks"]:
-            yield f"hidden must be a number or a list of {given['n_blocks']} (n_blocks), got {given['hidden']}"
+        for key in ("n_flows", "hidden"):
+            if isinstance(given[key], list) and len(given[key]) != given["n_blocks"]:
+                yield f"{key} must be a number or a list of {given['n_blocks']} (n_blocks), got {given[key]}"
         if given["scale_bound"] is not None and given["coupling"] != "affine":
             yield f"scale_bound is for coupling=affine, got coupling={given['coupling']}"
 
@@ -68,8 +69,8 @@ class Glow(Flow):
         self.network.freeze()
 
     def make_network(self) -> nn.Module:
-        hidden = [self.hidden] * self.n_blocks if isinstance(self.hidden, int) else self.hidden
-        return GlowNetwork(self.channels, self.n_flows, hidden, self.coupling == "affine", self.scale_bound)
+        n_flows, hidden = ([size] * self.n_blocks if isinstance(size, int) else size for size in (self.n_flows, self.hidden))
+        return GlowNetwork(self.channels, n_flows, hidden, self.coupling == "affine", self.scale_bound)
 
     def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return converted(state) if is_published(state) else state
@@ -170,12 +171,12 @@ class MixedNetwork(nn.Module):
 class GlowNetwork(MixedNetwork):
     """Blocks of flow steps: x [M,C,H,W] -> latents (whitened and raw, one per block) and log-determinants [M], or back."""
 
-    def __init__(self, channels: int, n_flows: int, hidden: Sequence[int], affine: bool, bound: float | None = None) -> None:
+    def __init__(self, channels: int, n_flows: Sequence[int], hidden: Sequence[int], affine: bool, bound: float | None = None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
-        for block, width in enumerate(hidden):
+        for block, (steps, width) in enumerate(zip(n_flows, hidden, strict=True)):
             channels *= 4
-            self.blocks.append(Block(channels, n_flows, width, affine, bound, split=block < len(hidden) - 1))
+            self.blocks.append(Block(channels, steps, width, affine, bound, split=block < len(hidden) - 1))
             channels //= 2
 
     def forward(self, x: Any, reverse: bool = False, whitened: bool = True) -> Any:

@@ -326,16 +326,16 @@ def test_wrong_arguments(wrong, text):
         tiny(**wrong)
 
 
-# --- bounded scales, widths per block, noise ----------------------------------------------------------------------
+# --- bounded scales, sizes per block, noise ------------------------------------------------------------------------
 
 
-BOUNDED = {"coupling": "affine", "scale_bound": 0.5, "hidden": [4, 8, 16]}
+BOUNDED = {"coupling": "affine", "scale_bound": 0.5, "hidden": [4, 8, 16], "n_flows": [1, 2, 3]}
 
 
-def test_bounded_couplings_of_a_width_per_block_are_exact_and_stay_within_their_bound():
+def test_bounded_couplings_of_a_size_per_block_are_exact_and_stay_within_their_bound():
     generator, images = shaken(tiny(**BOUNDED), sigma=0.05), tiny_image(4, (3, 16, 16))
     widths = [block.flows[0][2].net[0].out_channels for block in generator.network.blocks]
-    assert widths == [4, 8, 16]
+    assert widths == [4, 8, 16] and [len(block.flows) for block in generator.network.blocks] == [1, 2, 3]
     torch.testing.assert_close(generator.decode(generator.encode(images)), images, atol=1e-4, rtol=0)
     coupling = shaken(tiny(**BOUNDED), sigma=3.0).network.blocks[0].flows[0][2]
     log_scale, _ = coupling.change(normal(8, 6, 8, 8))
@@ -365,6 +365,7 @@ def test_noise_is_added_to_the_place_in_the_bin_in_training_only():
     ("changes", "text"),
     [
         ({"hidden": [4, 8]}, "hidden must be a number or a list of 3"),
+        ({"n_flows": [1, 2]}, "n_flows must be a number or a list of 3"),
         ({"scale_bound": 1.0}, "scale_bound is for coupling=affine, got coupling=additive"),
     ],
 )
