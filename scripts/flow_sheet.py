@@ -1,5 +1,6 @@
 """Samples and perturbations of flows: python scripts/flow_sheet.py docs/flows.png generator[,key=value...] ... (T=temperature)."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def main(path: str, *flows: str) -> None:
     batch = dataset.unmasked(dataset.order()[:N].tolist())
     rows = [batch.image]
     for text in flows:
-        name, *changes = text.split(",")
+        name, *changes = re.split(r",(?![^\[]*\])", text)  # lists keep their commas
         keys = {key: yaml.safe_load(value) for key, value in (change.split("=", 1) for change in changes)}
         temperature = keys.pop("T", 1.0)
         node = {**yaml.safe_load(Path(CONF, "generator", f"{name}.yaml").read_text()), **keys}
