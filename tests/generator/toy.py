@@ -1,6 +1,5 @@
 """Trainings of seconds: two flat images in noise-free copies, learned by generators of a few thousand weights."""
 
-import json
 
 import torch
 
@@ -8,6 +7,7 @@ from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.training import loop
 from pomelo_lab.training.feed import Feed
 from pomelo_lab.training.recipe import InpaintingRecipe, Recipe
+from pomelo_lab.training.record import read_log
 from tests.tiny import TinyDataset
 
 RECIPE = {"epochs": 4, "min_steps": 0, "batch_size": 8, "lr": 3e-3, "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant", "shift_px": 0,
@@ -38,9 +38,8 @@ def fitted(generator, folder, watch=None, **options):
 
 
 def rows(folder):
-    """log.jsonl without the times."""
-    found = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
+    """log.jsonl without the times, checked against its digests."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_log(folder / "log.jsonl")]
 
 
 def interrupted(monkeypatch, generator, folder, saved, killed, **options):

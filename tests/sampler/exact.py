@@ -97,14 +97,14 @@ def pixels(image: Tensor) -> Tensor:
 
 
 def counted(generator: Generator) -> list[int]:
-    """A list that grows by the rows of every evaluation of the network."""
+    """A list that grows by the rows of every evaluation of the network, without those that only fill it up (FullRows)."""
     rows: list[int] = []
 
-    def count(module, inputs, output):
+    def count(module, inputs):
         first = inputs[0]
         rows.append(len(first[0] if isinstance(first, (list, tuple)) else first))
 
-    generator.network.register_forward_hook(count)
+    generator.network.register_forward_pre_hook(count, prepend=True)
     return rows
 
 
