@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,7 +114,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
                     if strict:
                         raise
                     resolved, refused = plain, str(error)
-                found.append(Cell(names, dict(point), {**resolved, "choices": names}, lacks, refused))
+                found.append(Cell(names, {key: unescaped(value) for key, value in point}, {**resolved, "choices": names}, lacks, refused))
     finally:
         GlobalHydra.instance().clear()
         if before is not None:
@@ -150,3 +151,8 @@ def questions(overrides: Sequence[str]) -> list[str]:
     """The overrides that change what is asked, not where, on what or at which scale it is computed."""
     silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
     return [o for o in overrides if not o.lstrip("+").startswith(silent)]
+
+
+def unescaped(value: str) -> str:
+    """What a value of a sweep says: Hydra hands on `Lung Opacity` as it would be typed, with a backslash before the blank."""
+    return re.sub(r"\\(.)", r"\1", value)

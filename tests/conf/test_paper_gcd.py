@@ -14,6 +14,7 @@ OF = {
     "gcd_paper_chexpert": [],
 }
 RENDERS = {"gcd_paper": 50 * 8 * 512, "gcd_paper_hq": 52 * 8 * 128, "gcd_paper_chexpert": 84 * 8 * 128}  # rounds of 8 batches
+NETWORK = {"gcd_paper_chexpert": "densenet264"}
 SIDE = {"gcd_paper": 128, "gcd_paper_hq": 256, "gcd_paper_chexpert": 224}
 DIRECTIONS = {"gcd_paper": 30, "gcd_paper_hq": 6, "gcd_paper_chexpert": 6}
 
@@ -23,7 +24,7 @@ def test_the_preset_is_the_paper_s_experiment(preset):
     """Their code (sobieskibj/gcd, d540f77): a search per data set, LPIPS, 250 steps to noise, 100 back, 128 steps in [-3, 3]."""
     cell = cells(preset, [*FILES, *OF[preset]])[0]
     explainer, config = cell.config["explainer"], cell.config
-    assert config["dataset"]["size_px"] == SIDE[preset] and config["classifier"]["architecture"] == "densenet121"
+    assert config["dataset"]["size_px"] == SIDE[preset] and config["classifier"]["architecture"] == NETWORK.get(preset, "densenet121")
     assert config["classifier"]["normalization"] == "half" and config["classifier"]["column"] is not None
     stated = {"n_renders": RENDERS[preset], "n_invert": 250, "n_render": 100, "published_grid": True, "fixed_point": 0, "radius": 1.0}
     stated |= {"sampling": "uniform_radius", "n_alphas": 64, "reach": 3.0, "both_sides": True, "random_flips": None, "hessian": "class"}

@@ -292,7 +292,7 @@ def test_checkpoints_change_no_number():
 def test_images_at_once():
     """Each remembers tau evaluations, or one."""
     sizes = []
-    handle = GENERATOR.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    handle = GENERATOR.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])), prepend=True)
     try:
         for checkpoint in (False, True):
             explained(ace(generator=GENERATOR, n_attack=1, checkpoint=checkpoint), n=8, batch_size=8)

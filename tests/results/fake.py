@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from pomelo_lab.metric.localization import Localization
 from pomelo_lab.results.store import Shard
 from pomelo_lab.types import Batch, Explanation, Perturbations
 
+ALPHAS = 9  # thresholds of the fabricated localisation
 DIRECTIONS = {"mahalanobis": "lower", "silhouette": "lower", "l2": "lower", "stability": "lower", "label_distribution": None}
 
 
@@ -66,7 +68,7 @@ class FakeJob:
     def __init__(self, metrics: Sequence[str], seed: int = 0, n: int = 12) -> None:
         self.seed = seed
         self.random = torch.Generator().manual_seed(seed)
-        self.metrics = {name: self for name in metrics}
+        self.metrics = {name: Localization(n_alphas=ALPHAS) if name == "localization" else self for name in metrics}
         self.dataset = self
         self.n = n
         self.class_names = ("blond", "black", "gray", "brown", "bald")
@@ -81,6 +83,9 @@ class FakeJob:
             return Shard({"distribution": self.uniform(self.n, 5).softmax(1).double()})
         if name == "cd":
             return Shard({"change": (self.uniform(self.n, 3) * 3).floor() - 1, "counted": torch.ones(self.n)})
+        if name == "localization":
+            candidates = self.uniform(self.n, ALPHAS).double()
+            return Shard({"candidates": candidates, "value": candidates.mean(1)})
         if name == "silhouette":
             return Shard({"feature": self.uniform(self.n, 3, 4)})
         points = 101 if name in ("iou", "emr", "emp") else 9
@@ -100,8 +105,8 @@ class FakeJob:
         return self.uniform(30, 2), self.uniform(30, 2) + 0.5
 
     def batch(self, group: int) -> Batch:
-        image = self.uniform(self.n, 3, 16, 16)
-        return Batch(image, torch.zeros(self.n, dtype=torch.long), tuple(f"i{k}" for k in range(self.n)), torch.arange(self.n))
+        image, boxes = self.uniform(self.n, 3, 16, 16), {"label": torch.tensor([2.0, 2.0, 10.0, 12.0]).expand(self.n, 1, 4)}
+        return Batch(image, torch.zeros(self.n, dtype=torch.long), tuple(f"i{k}" for k in range(self.n)), torch.arange(self.n), boxes=boxes)
 
     def perturbations(self, group: int) -> Perturbations:
         return Perturbations(Perturbations.quantize(self.uniform(self.n, 8, 3, 16, 16)))
