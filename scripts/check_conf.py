@@ -13,6 +13,7 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.schema import register
 
 FILES = ["dataset.root=data", "classifier.weights=null"]  # that a user has on disk
+COUNTERFACTUALS = ["explainer=dime", "sampler=none", "dataset.label=Smiling"]  # what their suites score
 OF_DIME = ["explainer.perceptual.weights=null"]
 ROLES = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metrics", "scale", "tracking")
 
@@ -45,6 +46,8 @@ def main() -> int:
 def choice(role: str, name: str) -> list[str]:
     """Overrides that make a component part of a job that suits it."""
     suits = {
+        **{("metrics", suite): COUNTERFACTUALS for suite in ("counterfactual", "diversity", "fd_plus", "flips", "mark", "s3_oracle", "trajectory")},
+        ("metrics", "direction_diversity"): ["explainer=gcd", *COUNTERFACTUALS[1:]],
         ("metrics", "sampler"): ["explainer=none"],
         ("explainer", "none"): ["metrics=sampler"],
         ("sampler", "none"): ["explainer=random", "metrics=none"],
@@ -64,11 +67,11 @@ def choice(role: str, name: str) -> list[str]:
         ("experiment", "gcd_paper_hq"): ["dataset.root=data", "dataset.masks_root=data", "explainer.lpips=data"],
         ("experiment", "gcd_paper_chexpert"): ["dataset.root=data", "explainer.lpips=data"],
         ("metrics", "code"): ["explainer=gcd", "sampler=none"],
-        ("metrics", "s3"): ["metrics.s3.weights=data"],
+        ("metrics", "s3"): [*COUNTERFACTUALS, "metrics.s3.weights=data"],
         ("metrics", "lpips"): ["metrics.lpips.weights=data"],
-        ("metrics", "fid_plus"): ["metrics.fid_plus.weights=data"],
-        ("metrics", "diversity_lpips"): ["metrics.sigma_l.weights=data"],
-        ("metrics", "published"): [f"metrics.{name}.weights=data" for name in ("fid", "sfid", "fva", "fs", "lpips")],
+        ("metrics", "fid_plus"): [*COUNTERFACTUALS, "metrics.fid_plus.weights=data"],
+        ("metrics", "diversity_lpips"): [*COUNTERFACTUALS, "metrics.sigma_l.weights=data"],
+        ("metrics", "published"): [*COUNTERFACTUALS, *(f"metrics.{name}.weights=data" for name in ("fid", "sfid", "fva", "fs", "lpips"))],
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
     }
