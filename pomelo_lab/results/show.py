@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.results import render
 from pomelo_lab.results.figure.dispatch import draw_figure
 from pomelo_lab.results.marks import METHODS
@@ -16,6 +17,8 @@ from pomelo_lab.results.matched import MatchedCell, matched
 from pomelo_lab.results.preset import Cell, cells, questions
 from pomelo_lab.results.published import published
 from pomelo_lab.results.table import build, matches
+
+LONGEST = 80  # letters of a folder's name before a digest stands for the rest
 
 
 def show(
@@ -57,9 +60,14 @@ def show(
 
 
 def folder_name(scale: str, overrides: Sequence[str]) -> str:
-    """The scale, and what else differs from the preset: results of other questions are never overwritten."""
+    """The scale, and what else differs from the preset, without paths: a short digest stands for what the name leaves out.
+
+    Results of other questions are never overwritten.
+    """
     rest = sorted(questions(overrides))
-    return ",".join([scale, *(re.sub(r"[^\w.=,-]+", "_", o) for o in rest)])[:120]
+    exact = ",".join([scale, *rest])
+    name = ",".join([scale, *(re.sub(r"[^\w.=,-]+", "_", o) for o in rest if "/" not in o and "\\" not in o)])
+    return name if name == exact and len(name) <= LONGEST else f"{name[:LONGEST]},{digest(exact)[:8]}"
 
 
 def narrowed(found: Sequence[Cell]) -> list[str]:

@@ -55,7 +55,7 @@ def test_independent_of_batch_size_and_neighbours(representation, more):
 
 
 def test_with_an_in_painter_that_returns_gray_it_is_gray_lime():
-    """LIME-G differs from LIME in the filler alone (paper 001, section 3.2)."""
+    """LIME-G differs from LIME in the filler alone (Agarwal & Nguyen, section 3.2)."""
 
     class GrayInpainter(Inpainter):
         def inpaint(self, image, keep):

@@ -207,7 +207,7 @@ def test_evaluations_are_counted(options):
 
 def test_inversion_is_shared_by_the_perturbations():
     sampler = DDIMSampler(generator=tiny_ddpm(), n_steps=50)
-    assert sampler.evaluations(801) == 50 + 800 * 50  # paper 000: 50 steps there, 50 back per perturbation
+    assert sampler.evaluations(801) == 50 + 800 * 50  # POMELO: 50 steps there, 50 back per perturbation
 
 
 def problems(**given):
