@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import logging
 import os
 import socket
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,6 +127,9 @@ def checksum(data: bytes) -> str:
 HOST = "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:40] or "host"
 
 
+ABANDONED_S = 600.0  # no file takes that long to write
+
+
 @functools.lru_cache(maxsize=4096)
 def sweep(folder: Path) -> None:
     """Remove the temporary files that killed processes of this machine left in a folder; once per folder and process."""
@@ -133,8 +138,10 @@ def sweep(folder: Path) -> None:
     for path in left:
         host, _, pid = path.rpartition("-")[0].rpartition(".")[2].rpartition("-")
         if host == HOST and pid.isdigit() and not lives(int(pid)):
-            Path(path).unlink(missing_ok=True)
-            log.info("removed %s, which a killed process left", path)
+            with contextlib.suppress(OSError):  # another user's, or swept by another process: it costs room, nothing else
+                if time.time() - os.stat(path).st_mtime > ABANDONED_S:  # a process of another container may have this host's name
+                    os.unlink(path)
+                    log.info("removed %s, which a killed process left", path)
 
 
 def lives(pid: int) -> bool:

@@ -103,8 +103,9 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     with nullcontext() if problem else store.lock(scores.folder / ".lock"):
         # 3. finished work is skipped, also in a folder that cannot be written
         if not config["force"] and scores.done():
-            if not problem and not (scores.folder / FILE).exists():
-                write_sheet(job, scores.folder, config.get("sheet", BESIDE))
+            sheet = config.get("sheet", BESIDE)
+            if not problem and (sheet != BESIDE or not (scores.folder / FILE).exists()):  # another number of images is drawn anew
+                write_sheet(job, scores.folder, sheet)
             print("already done: force=true computes it again")
             print_report(scores.folder, brief)
             return scores.folder

@@ -130,6 +130,9 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
             say_once(f"{path} was trained by another recipe ({apart}): not used; weights={path} uses it")
     if found and found[0].parent == ZOO:
         return found[0]
+    if len(found) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
+        precision = own_recipe_precision(component_node)
+        found = [path for path, card in same if path in found and asked_precision(card.get("recipe") or {}) == precision] or found
     if len(found) > 1:
         listed = "".join(f"\n  weights={path}" for path in found)
         role = role_of(locate(component_node["_target_"]))
@@ -149,6 +152,20 @@ def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> 
     wanted, given = (canonical(recipe, ("precision",)) for recipe in (own_recipe(component_node), card["recipe"]))
     keys = [key for key in sorted({*wanted, *given}) if wanted.get(key) != given.get(key)]
     return ", ".join(f"{key}={given.get(key)}, not {wanted.get(key)}" for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
+
+
+def own_recipe_precision(component_node: Mapping[str, Any]) -> str | None:
+    """The arithmetic that the recipe of a component asks for."""
+    from pomelo_lab.train import own_recipe
+
+    return asked_precision(own_recipe(component_node))
+
+
+def asked_precision(recipe: Mapping[str, Any]) -> str | None:
+    """The arithmetic of a recipe as it enters the fingerprint of a training."""
+    from pomelo_lab.training.recipe import Recipe
+
+    return Recipe.identity(recipe).get("precision")
 
 
 def shipped(text: str) -> Path:

@@ -69,7 +69,10 @@ def test_leftovers_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path
     left = [tmp_path / f".scores.parquet.{maker}-0a1b2c3d.tmp" for maker in makers]
     for path in left:
         path.write_bytes(b"x")
+        os.utime(path, (1e9, 1e9))
+    fresh = tmp_path / f".z.{makers[0]}-0a1b2c3d.tmp"  # may be of a process of another container with this host's name
+    fresh.write_bytes(b"x")
     (tmp_path / "own.tmp").write_bytes(b"the user's")
     sweep.cache_clear()
     write_bytes(tmp_path / "y", b"")
-    assert [path.exists() for path in left] == [False, True, True] and (tmp_path / "own.tmp").exists()
+    assert [path.exists() for path in left] == [False, True, True] and (tmp_path / "own.tmp").exists() and fresh.exists()

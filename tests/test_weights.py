@@ -87,6 +87,9 @@ def test_weights_of_another_recipe_are_named_and_not_used(tmp_path, caplog):
     other = tmp_path / "weights" / "residual_digits-2" / weights.FILE
     weights.save(small().network, other, {"component": NODE, "dataset": DATA, "recipe": {**pomelo, "cache_gb": 0.5}})
     assert weights.resolve({**NODE, "recipe": "pomelo"}, DATA, tmp_path) == other and weights.resolve(NODE, DATA, tmp_path) == path
+    asked = tmp_path / "weights" / "residual_digits-3" / weights.FILE  # the same but for its arithmetic: what the recipe asks for is taken
+    weights.save(small().network, asked, {"component": NODE, "dataset": DATA, "recipe": default})
+    assert weights.resolve(NODE, DATA, tmp_path) == asked
 
 
 def pictures(root, seed):

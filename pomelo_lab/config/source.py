@@ -36,7 +36,7 @@ def code_digest(place: str, key: str) -> str:
     if file.suffix != ".py" or not file.is_file():
         say_once(f"{key}: the source of {place} cannot be read, so that edits are not noticed: change `version` when its answers change")
         return place
-    found = [file_digest(file), *sorted(map(file_digest, imported(file.resolve(), place) - {file.resolve()}))]
+    found = [file_digest(file), *(f"{name} {file_digest(path)}" for name, path in sorted(imported(file.resolve(), place)))]
     now = found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()[:16]
     first = now if place.endswith(".py") else _imported.setdefault(place, now)
     if first != now:
@@ -44,15 +44,15 @@ def code_digest(place: str, key: str) -> str:
     return first
 
 
-def imported(file: Path, name: str) -> set[Path]:
-    """The user's own files that a source file imports, directly or not."""
+def imported(file: Path, name: str) -> set[tuple[str, Path]]:
+    """The user's own modules that a source file imports, directly or not, each with its file; without that file itself."""
     package = "" if name.endswith(".py") else name if file.name == "__init__.py" else name.rpartition(".")[0]
-    found, open_files = {file}, [(file, package)]
+    found, open_files = set(), [(file, package)]
     while open_files:
         for name in names_of_imports(*open_files.pop()):
             for part, path in sources(name):
-                if path not in found:
-                    found.add(path)
+                if path != file and (part, path) not in found:
+                    found.add((part, path))
                     open_files.append((path, part if path.name == "__init__.py" else part.rpartition(".")[0]))
     return found
 

@@ -36,6 +36,7 @@ class Contents:
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = paths
+        self._stamps: list[tuple[int, int, int]] | None = None  # of the files when they were hashed last
         self._digest, self._until = "", -1.0
 
     def digest(self) -> str:
@@ -45,7 +46,9 @@ class Contents:
             return self._digest
         stamps = list(many(stamp, self.paths))
         took = time.monotonic() - start
-        self._digest = recalled(self.paths, stamps) or self._hashed(stamps)
+        if stamps != self._stamps:
+            self._digest = recalled(self.paths, stamps) or self._hashed(stamps)
+            self._stamps = stamps if settled(stamps) else None
         self._until = time.monotonic() + 20 * took if took > 0.1 else -1.0
         return self._digest
 
@@ -61,9 +64,18 @@ class Contents:
         for row, content in zip(rows, told, strict=True):
             found.update(f"{row}:".encode() + content)
         found.update(repr(sizes).encode())
-        if time.time_ns() - max((max(times) for _, *times in stamps), default=0) > SETTLED_S * 1e9:
+        if settled(stamps):
             remember(self.paths, stamps, found.hexdigest())
         return found.hexdigest()
+
+
+def settled(stamps: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether a later change of a file shows in its size or times.
+
+    Times in the future count as settled: a change would bring another time of change (ctime) all the same.
+    """
+    now = time.time_ns()
+    return all(time_ns > now or now - time_ns > SETTLED_S * 1e9 for _, *times in stamps for time_ns in times)
 
 
 def stamp(path: str) -> tuple[int, int, int]:

@@ -24,10 +24,10 @@ def eight_bits(file: Image, path: Path, value_range: Sequence[float] | None) -> 
     if values.min() < low or values.max() > high:
         got = f"{values.min():g} to {values.max():g}"
         raise ValueError(f"{path} holds values from {got}, outside dataset.value_range=[{low:g},{high:g}], the values of black and white")
-    if values.dtype.kind == "f" or not float(low).is_integer() or not float(high).is_integer():
-        scaled = np.rint((values.astype(np.float64) - low) * (255 / (high - low)))
+    if (low, high) == (0, 65535):
+        scaled = values * 255 // 65535  # as image programs cut 16 bits to 8
     else:
-        scaled = (values - int(low)) * 255 // int(high - low)
+        scaled = np.rint((values.astype(np.float64) - low) * (255 / (high - low)))
     return Image.fromarray(scaled.astype(np.uint8))
 
 

@@ -93,7 +93,8 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
         with initialize_config_dir(CONF, version_base="1.3"):
             base = compose("run", overrides=[*preset, *no_sweeps(overrides)], return_hydra_config=True)
             swept = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
-            for parsed in OverridesParser.create().parse_overrides(list(overrides)):
+            loader = GlobalHydra.instance().config_loader()  # knows what a glob stands for
+            for parsed in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
                 key = parsed.get_key_element()
                 if parsed.is_sweep_override():
                     swept[key] = ",".join(parsed.sweep_string_iterator())
@@ -154,5 +155,6 @@ def questions(overrides: Sequence[str]) -> list[str]:
 
 
 def unescaped(value: str) -> str:
-    """What a value of a sweep says: Hydra hands on `Lung Opacity` as it would be typed, with a backslash before the blank."""
-    return re.sub(r"\\(.)", r"\1", value)
+    """What a value of a sweep says: Hydra hands on `Lung Opacity` as it would be typed, in quotes or with a backslash before the blank."""
+    inside = re.fullmatch(r"(['\"])(.*)\1", value)
+    return inside[2] if inside else re.sub(r"\\(.)", r"\1", value)

@@ -64,11 +64,14 @@ def image_lines(images: Mapping[str, Any]) -> list[str]:
     n, of, split, sizes = images["n"], images["of"], images["split"], images.get("splits") or {}
     rest = {name: size for name, size in sizes.items() if name != split}
     others = ", ".join(f"{name} holds {size}" for name, size in rest.items())
-    ways = [*(["more: n_images="] if n < of else []), f"others: dataset.split=, {others}" if others else "others: dataset.split="]
+    drawn, correct = (images.get("chosen") == word for word in ("drawn", "correct"))
+    ways = [*(["more: n_images="] if n < of and not correct else []), f"others: dataset.split=, {others}" if others else "others: dataset.split="]
     right = f"{images['correct']} of {n} right, accuracy {images['correct'] / n:.2f}"
-    chosen = " (images=correct takes no others)" if images.get("chosen") == "correct" else ""
+    chosen = " (images=correct takes no others)" if correct else ""
+    total = of + sum(rest.values())
+    how_many = f"{n} draws with replacement from {of}" if drawn else f"{n} of {total}"
     return [
-        f"images:  {n} of {of + sum(rest.values())}, split {split} ({'; '.join(ways)})",
+        f"images:  {how_many}, split {split} ({'; '.join(ways)})",
         f"classifier on them: {right}{chosen}",
     ]
 

@@ -8,6 +8,7 @@ made again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -128,9 +129,10 @@ class Store:
         """Whether the shard is there and undamaged. A damaged one is removed. Once read, it is read again when its size or time changed."""
         path = self.find(kind, fingerprint, group, n)
         if path is not None and path in self._whole:
-            state = path.stat()
-            if self._whole[path] == (state.st_size, state.st_mtime_ns):
-                return True
+            with contextlib.suppress(FileNotFoundError):  # another process found it damaged
+                state = path.stat()
+                if self._whole[path] == (state.st_size, state.st_mtime_ns):
+                    return True
         return self.read(kind, fingerprint, group, n) is not None
 
     def meta(self, kind: str, fingerprint: str, group: int, n: int) -> dict[str, Any]:

@@ -77,3 +77,15 @@ def test_a_version_may_be_a_number():
     given = {"function": "tests.classifier.test_callable:brightness", "num_classes": 2}
     numbers = [CallableClassifier(**given, version=version).digest() for version in (2, "2", 2.5)]
     assert numbers[0] == numbers[1] != numbers[2] != CallableClassifier(**given).digest()
+
+
+def test_modules_that_exchange_their_code_are_another_digest(tmp_path, monkeypatch):
+    """Each counts under the name by which it is imported."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_script.py").write_text("from own_first import a\nfrom own_second import a as b\ndef f(x): return a - b\n")
+    digests = []
+    for values in ((1, 2), (2, 1)):
+        for name, value in zip(("own_first", "own_second"), values, strict=True):
+            (tmp_path / f"{name}.py").write_text(f"a = {value}\n")
+        digests.append(code_digest(str(tmp_path / "own_script.py"), "classifier.function"))
+    assert digests[0] != digests[1]

@@ -98,3 +98,15 @@ def test_many_files_give_what_few_give(tmp_path):
         with open(path, "w") as file:
             file.write(str(k))
     assert list(module.many(module.hashed, paths)) == [module.hashed(path) for path in paths]
+
+
+@pytest.mark.parametrize("why", ["a clock that was ahead", "a cache that cannot be written"])
+def test_an_object_hashes_its_files_once(files, tmp_path, monkeypatch, why):
+    settle(monkeypatch)
+    if why == "a clock that was ahead":
+        os.utime(files[0], (4e9, 4e9))
+    else:
+        (tmp_path / "no folder").write_text("")
+        monkeypatch.setenv("POMELO_CACHE", str(tmp_path / "no folder"))
+    read, contents = hashes(monkeypatch), Contents(files)
+    assert len({contents.digest() for _ in range(3)}) == 1 and len(read) == len(files)

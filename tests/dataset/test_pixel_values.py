@@ -82,3 +82,9 @@ def test_an_image_folder_takes_the_range_and_refuses_a_wrong_one(tmp_path):
     assert float(read.max()) == pytest.approx(int(RAMP[0, 7]) * 16 / 4095, abs=1 / 255)
     with pytest.raises(ValueError, match="value_range must be null or two rising values"):
         ImageFolder(root=str(tmp_path), size_px=8, value_range=[5, 5])
+
+
+def test_integers_and_floats_of_one_range_are_the_same_grays(tmp_path):
+    values = np.arange(201).reshape(3, 67)
+    grays = [gray(tmp_path / f"{kind.__name__}.tif", values.astype(kind), [0, 200]) for kind in (np.int32, np.float32)]
+    assert np.array_equal(*grays) and np.abs(grays[0] - values * 255 / 200).max() <= 0.5

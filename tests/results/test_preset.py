@@ -37,3 +37,10 @@ def test_components_from_a_users_folder_are_cells(tmp_path):
     (tmp_path / "sampler" / "red.yaml").write_text("_target_: pomelo_lab.sampler.black.BlackSampler\n")
     (red,) = cells("pomelo_table1", [f"hydra.searchpath=[file://{tmp_path}]", "sampler=red", "scale=smoke"])
     assert red.choices["sampler"] == "red" and red.config["sampler"]["_target_"].endswith("BlackSampler")
+
+
+def test_globs_and_quoted_values_are_what_they_stand_for():
+    """A glob of a group, and a text in quotes, as `did you mean` tells users to type it."""
+    made = cells("", ["scale=smoke", "sampler=glob(m*)", 'images="all","correct"'])
+    assert {cell.point["sampler"] for cell in made} == {"mean", "mean_dataset"} and len(made) == 4
+    assert {cell.point["images"] for cell in made} == {"all", "correct"}

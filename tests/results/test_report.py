@@ -38,6 +38,8 @@ def test_images_say_how_many_of_how_many_and_how_to_take_others():
     assert "3 of 6 right, accuracy 0.50" in lines[1]
     assert "more: n_images=" in image_lines({**IMAGES, "of": 9})[0]
     assert image_lines({}) == []
+    assert image_lines({**IMAGES, "n": 100, "chosen": "drawn"})[0].startswith("images:  100 draws with replacement from ")
+    assert "more: n_images=" not in image_lines({**IMAGES, "of": 9, "chosen": "correct"})[0]
 
 
 def test_the_report_is_read_from_the_folder_and_ends_in_it(tmp_path, capsys):

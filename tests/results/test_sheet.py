@@ -39,7 +39,9 @@ def test_the_number_of_images_is_no_part_of_the_fingerprint_and_a_missing_sheet_
     outputs, folder = finished
     (folder / "sheet.png").unlink()
     assert run(config(outputs, "n_images=3", "metrics=none", "sheet=1")) == folder
-    assert (folder / "sheet.png").exists()
+    narrow = (folder / "sheet.png").read_bytes()
+    run(config(outputs, "n_images=3", "metrics=none", "sheet=all"))
+    assert (folder / "sheet.png").read_bytes() != narrow, "a finished job draws another number of images"
 
 
 def test_a_broken_picture_costs_no_job(tmp_path, monkeypatch, capsys):
