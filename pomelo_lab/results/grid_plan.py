@@ -20,30 +20,27 @@ def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
 
     table = Table(title="plan of the grid", title_justify="left")
     table.add_column("job")
-    for head in ("images", "network evaluations", "classifier queries", "on disk", "seconds"):
+    for head in ("images", "network evaluations", "classifier queries", "on disk"):
         table.add_column(head, justify="right")
     table.add_column("")
-    sums: dict[str, Any] = dict.fromkeys(("images", *COUNTS), 0) | {"seconds": None}
+    sums = dict.fromkeys(("images", *COUNTS), 0)
 
-    def row(name: str, counts: dict[str, Any], note: str = "") -> None:
-        seconds = "" if counts["seconds"] is None else f"{counts['seconds']:,.0f}"
-        table.add_row(name, *(f"{counts[k]:,}" for k in ("images", "evaluations", "queries")), readable(counts["bytes"]), seconds, note)
+    def row(name: str, counts: dict[str, int], note: str = "") -> None:
+        table.add_row(name, *(f"{counts[k]:,}" for k in ("images", "evaluations", "queries")), readable(counts["bytes"]), note)
 
     for cell in cells:
         if cell.lacks or cell.error:
-            table.add_row(cell.name, "", "", "", "", "", f"not run: {cell.lacks or reason(cell.error)}")
+            table.add_row(cell.name, "", "", "", "", f"not run: {cell.lacks or reason(cell.error)}")
             continue
         counts, missing = planned(cell)
         row(cell.name or "the job", counts, f"trains {', '.join(missing)}" if missing else "")
-        sums |= {k: sums[k] + counts[k] for k in ("images", *COUNTS)}
-        if counts["seconds"] is not None:
-            sums["seconds"] = (sums["seconds"] or 0.0) + counts["seconds"]
+        sums = {k: sums[k] + counts[k] for k in sums}
     table.add_section()
     row(f"{len(cells)} jobs", sums, "at most: what jobs share is computed once")
     (console or Console(width=120)).print(table)
 
 
-def planned(cell: Cell) -> tuple[dict[str, Any], list[str]]:
+def planned(cell: Cell) -> tuple[dict[str, int], list[str]]:
     """The counts of one job, and the networks that it would train."""
     from pomelo_lab.job import Job
     from pomelo_lab.plan import steps, untrained
@@ -53,6 +50,5 @@ def planned(cell: Cell) -> tuple[dict[str, Any], list[str]]:
     outputs = cell.config["paths"]["outputs"]
     job = Job(untrained(cell.config, cell.config["dataset"], outputs, missing), Store(outputs))
     plan = steps(job)
-    counts: dict[str, Any] = {"images": job.n_asked} | {k: sum(getattr(step, k) for step in plan) for k in COUNTS}
-    known = [s for step in plan if (s := getattr(step, "seconds", None)) is not None]
-    return {**counts, "seconds": sum(known) if known else None}, list(dict.fromkeys(missing))
+    counts = {"images": job.n_asked} | {k: sum(getattr(step, k) for step in plan) for k in COUNTS}
+    return counts, list(dict.fromkeys(missing))
