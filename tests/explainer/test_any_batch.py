@@ -1,19 +1,38 @@
-"""Every explainer gives the same numbers whatever the batch size: what remains of rounding, by kind, is stated here and in README."""
+"""Every explainer gives the same numbers for any batch size and number of threads: what remains of rounding is stated here and in README."""
+
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests import every
 
 SEARCHES = ("flow_counterfactual", "gcd", "bb_lig", "dime", "ace")  # whose next step depends on the last: to the last bit
-REST = 1e-5  # of the largest value of a map: kernels, whose order of sums depends on the number of rows
+REST = 1e-5  # of the largest value of a map: kernels, whose order of sums depends on the number of rows and of threads
+
+
+def explained(name: str, outputs: Path, batch_size: int = 64) -> dict[str, Tensor]:
+    return every.job(outputs, *every.chosen("explainer", name), f"batch_size={batch_size}").explanation(0).tensors()
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float) -> None:
+    for key in {"attribution", "counterfactual"} & set(one):
+        scale = float(one[key].abs().max())
+        torch.testing.assert_close(other[key], one[key], atol=tolerance * scale, rtol=0, msg=lambda text, key=key: f"{key}: {text}")
 
 
 @pytest.mark.parametrize("name", every.NAMES["explainer"])
 def test_batches_of_one_image_and_of_many(name, tmp_path):
-    overrides = every.chosen("explainer", name)
-    many, single = (every.job(tmp_path / size, *overrides, f"batch_size={size}").explanation(0).tensors() for size in ("64", "1"))
-    for key in {"attribution", "counterfactual"} & set(many):
-        scale = float(many[key].abs().max())
-        tolerance = 0.0 if name in SEARCHES else REST * scale
-        torch.testing.assert_close(single[key], many[key], atol=tolerance, rtol=0, msg=lambda text, key=key: f"{name}, {key}: {text}")
+    assert_same(explained(name, tmp_path / "many"), explained(name, tmp_path / "single", 1), 0.0 if name in SEARCHES else REST)
+
+
+@pytest.mark.parametrize("name", ["lime", "iba", "dime"])
+def test_threads(name, tmp_path):
+    one = explained(name, tmp_path / "one")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert_same(one, explained(name, tmp_path / "two"), REST)
+    finally:
+        torch.set_num_threads(before)
