@@ -14,6 +14,8 @@ OmegaConf.register_new_resolver("whole_of_64", lambda px, size_px: max(1, round(
 # lengths of papers whose images have 224 pixels, in proportion: ${of_224:10.0,${dataset.size_px}}; whole pixels, 1 at least
 OmegaConf.register_new_resolver("of_224", lambda px, size_px: float(px) * float(size_px) / 224, replace=True)
 OmegaConf.register_new_resolver("whole_of_224", lambda px, size_px: max(1, round(float(px) * float(size_px) / 224)), replace=True)
+# the side of a filter with a middle, as printed for images of 128 pixels and more, in proportion to smaller ones: ${odd_of_128:15,${dataset.size_px}}
+OmegaConf.register_new_resolver("odd_of_128", lambda px, size_px: 2 * round((px * min(size_px, 128) / 128 - 1) / 2) + 1, replace=True)
 # so many of n steps as a share of them, `most` at most: ${share_of_steps:200,0.5,${.n_steps}}
 OmegaConf.register_new_resolver("share_of_steps", lambda steps, most, n: min(float(most), steps / n) if n else float(most), replace=True)
 # which output of a network is an attribute, where its file names none: ${position:${dataset.label},[Male,Smiling,Young]}

@@ -36,6 +36,7 @@ LENGTHS = {  # at 224 pixels as printed, at 64 in proportion: a mask of 28 cells
     "rise_blur_radius_px": (5, 1), "rise_step_px": (1792, 512), "patch_px": (29, 8),
     "patch_stride_px": (3, 1), "mask_px": (28, 8), "fido_px": (56, 16), "outside_patch_px": (53, 15),
     "patch_sizes": ([5, 17, 29, 41, 53], [1, 5, 8, 12, 15]), "mask_sizes": ([28, 56, 112], [8, 16, 32]),
+    "hog_cell_px": (16, 5), "ace_dilation_px": (15, 7),  # 7 of 64 as 15 of 128, at which side and at 256 ACE's authors take 15
 }  # fmt: skip
 
 
