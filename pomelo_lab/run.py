@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from pomelo_lab.config.check import ConfigError, NotForThisData, checked
 from pomelo_lab.config.entry import CONF, command
+from pomelo_lab.config.preset_data import Asked, keys
 from pomelo_lab.config.schema import register
 from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, exit_status, job_failed, search_path, split
 
@@ -46,14 +47,14 @@ def one_job(cfg: DictConfig) -> str | None:
     in_grid = hydra_config.mode == RunMode.MULTIRUN
     choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}
     try:
-        config = checked(cfg)
+        config = checked(cfg, asked(hydra_config, in_grid))
     except NotForThisData as error:  # a cell of a grid that this data set does not have; asked for by itself it is an error
         if not in_grid:
             raise
         print(f"skipped: {cell_name(error.lacking, choices)}: {error.reason}", file=sys.stderr)
         return SKIPPED
-    for name, reason in config.get("left_out", {}).items():
-        print(f"left out: metrics.{name}: {reason}", file=sys.stderr)
+    for key, reason in config.get("left_out", {}).items():
+        print(f"left out: {key}: {reason}", file=sys.stderr)
     if config["dry_run"] and choices.get("experiment") and not in_grid:  # the preset is a table: its plan is that of all cells
         presets, rest = split(list(hydra_config.overrides.task))
         planned = cells(presets[0], [*search_path(hydra_config), *rest], strict=False)
@@ -65,6 +66,16 @@ def one_job(cfg: DictConfig) -> str | None:
     except (ValueError, OSError) as error:  # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
         raise ConfigError(f"{error}") from error
     return None
+
+
+def asked(hydra_config: Any, in_grid: bool) -> Asked:
+    """What the command of this job asked for beside its preset. Of a grid, typed keys that the preset varies were judged before its first job."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from pomelo_lab.results.preset import axes
+
+    typed = keys(OverridesParser.create().parse_overrides(list(hydra_config.overrides.task)))
+    return Asked(bool(hydra_config.runtime.choices.get("experiment")), typed, axes(hydra_config.sweeper.params) if in_grid else {})
 
 
 def cell_name(lacking: Mapping[str, str], choices: Mapping[str, str]) -> str:

@@ -10,9 +10,10 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pomelo_lab.config.preset_data import Asked, without_foreign_keys
 from pomelo_lab.config.problem import Problem, lacks
 from pomelo_lab.config.schema import RunSchema
-from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems
+from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems, parameters
 from pomelo_lab.config.suggest import printable
 from pomelo_lab.config.target import class_index, output_problem
 
@@ -61,18 +62,22 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {key: None if key in ROLES and value == "???" else value for key, value in found.items()}
 
 
-def checked(cfg: DictConfig) -> dict[str, Any]:
+def checked(cfg: DictConfig, asked: Asked = Asked()) -> dict[str, Any]:
     """The resolved config of a run. Raises ConfigError with every problem in one message, NotForThisData where the data set alone is to blame.
 
-    The suite of a paper's table was not chosen for this data set: metrics that it cannot give are left out, and named under `left_out`.
+    The arguments and metrics of a preset were not chosen for this data set: what it does not have is left out, and named under `left_out`
+    (key -> reason).
     """
-    config = resolved(cfg)
-    found = problems(config)
-    if config.get("paper_table"):
-        config, found = without_metrics(config, found)
-    if not found and config.get("left_out") and not any((config.get("metrics") or {}).values()):
-        text = "; ".join(f"metrics.{name}: {reason}" for name, reason in config["left_out"].items())
-        raise NotForThisData(f"no metric is left: {text}", config, {f"metrics.{name}": reason for name, reason in config["left_out"].items()})
+    config, foreign, found = without_foreign_keys(resolved(cfg), asked)
+    found = found or problems(config)
+    metrics: dict[str, str] = {}
+    if asked.preset or config.get("paper_table"):
+        config, metrics, found = without_metrics(config, found)
+    if foreign or metrics:
+        config["left_out"] = foreign | metrics
+    if not found and metrics and not any((config.get("metrics") or {}).values()):
+        text = "; ".join(f"{key}: {reason}" for key, reason in metrics.items())
+        raise NotForThisData(f"no metric is left: {text}", config, metrics)
     if found:
         head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
         text = f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in found)
@@ -82,14 +87,14 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
     return config
 
 
-def without_metrics(config: dict[str, Any], found: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The config without the metrics that its data set cannot give, and what else is wrong with it."""
+def without_metrics(config: dict[str, Any], found: list[str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """The config without the metrics that its data set cannot give, those with the reasons, and what else is wrong with it."""
     left_out: dict[str, str] = {}
     while names := {p.owner.partition(".")[2].partition(".")[0]: p.lacks for p in found if lacks(p) and p.owner.startswith("metrics.")}:
-        left_out |= names
-        config = {**config, "metrics": {k: None if k in names else node for k, node in config["metrics"].items()}, "left_out": left_out}
+        left_out |= {f"metrics.{name}": reason for name, reason in names.items()}
+        config = {**config, "metrics": {k: None if k in names else node for k, node in config["metrics"].items()}}
         found = problems(config)
-    return config, found
+    return config, left_out, found
 
 
 def problems(config: Mapping[str, Any]) -> list[str]:
@@ -121,6 +126,12 @@ def training_problems(node: Any, key: str, dataset: Mapping[str, Any]) -> Iterat
     if node.get("trained_on"):
         from pomelo_lab.weights import training_data  # imports torch
 
+        taken = parameters(target) if (target := target_class(dataset)) is not None else {}
+        for name in node["trained_on"]:
+            if taken and name not in taken and "_target_" not in node["trained_on"]:
+                text = f"{target.__name__} has no {name}"
+                yield Problem(f"{key}.trained_on.{name}: dataset {text}", key, text)
+                return
         yield from node_problems(training_data(node, dataset), f"{key}.trained_on", locate(ROLES["dataset"]))
     for name, inner in node.items():
         yield from training_problems(inner, f"{key}.{name}", dataset)
@@ -238,10 +249,12 @@ def column_problems(classifier: Mapping[str, Any], node: Mapping[str, Any], data
     """Where one explained output of a multi-label network and the labels of the data set are about different things."""
     column, n_outputs, label = classifier["column"], classifier.get("n_outputs"), node.get("label")
     classes, attributes, name = dataset.classes(node), dataset.attribute_names, dataset.__name__
+    missing = "" if "attributes" in offers else f"classifier.column needs attributes, {name} has none"
     if classes is not None and len(classes) != 2:
-        yield f"classifier.column answers two classes, absent and present, dataset {name} has {len(classes)}: choose dataset.label=<attribute>"
-    if n_outputs is None and "attributes" not in offers:
-        yield f"classifier.n_outputs is missing: dataset {name} has no attributes that the outputs could be"
+        text = f"classifier.column answers two classes, absent and present, dataset {name} has {len(classes)}: choose dataset.label=<attribute>"
+        yield Problem(text, "classifier", missing)
+    if n_outputs is None and missing:
+        yield Problem(f"classifier.n_outputs is missing: dataset {name} has no attributes that the outputs could be", "classifier", missing)
     if not isinstance(attributes, tuple) or not attributes:
         return  # known when files are read
     explained = None  # where the outputs are the attributes

@@ -70,6 +70,8 @@ class PrintTable(Callback):
         os.environ.pop(GROUP, None)
         if grid is None or not grid.parts:
             return
+        if grid.skipped and not grid.built and not grid.failed:
+            print("no cell of this grid can be built on this data set", file=sys.stderr)
         if config.dry_run:
             from pomelo_lab.results.grid_plan import print_grid_plan
 
@@ -141,7 +143,7 @@ def exit_status() -> str | int | None:
         from pomelo_lab.results.grid import failures
 
         return "\n".join(failures(grid.failed, len(grid.failed) + grid.built + grid.skipped))
-    return "no cell of this grid can be built on this data set" if grid.skipped and not grid.built else None
+    return None
 
 
 def search_path(hydra: Any) -> list[str]:

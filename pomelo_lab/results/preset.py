@@ -82,6 +82,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from pomelo_lab.config.check import ConfigError, NotForThisData, checked
+    from pomelo_lab.config.preset_data import Asked, keys
     from pomelo_lab.config.schema import register
 
     register()
@@ -92,23 +93,26 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             base = compose("run", overrides=[*preset, *no_sweeps(overrides)], return_hydra_config=True)
-            swept = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
+            own = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
+            swept = dict(own)
             loader = GlobalHydra.instance().config_loader()  # knows what a glob stands for
-            for parsed in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
+            typed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            for parsed in typed:
                 key = parsed.get_key_element()
                 if parsed.is_sweep_override():
                     swept[key] = ",".join(parsed.sweep_string_iterator())
                 else:
                     swept.pop(key, None)
-            axes = [[(key, value) for value in sweep_values(f"{key}={text}")] for key, text in swept.items()]
-            for point in itertools.product(*axes):
+            asked = Asked(bool(experiment), keys(typed), {key: first for key, first in axes(own).items() if key not in keys(typed)})
+            lines = [[(key, value) for value in sweep_values(f"{key}={text}")] for key, text in swept.items()]
+            for point in itertools.product(*lines):
                 here = [f"{key}={value}" for key, value in point]
                 config = compose("run", overrides=[*preset, *no_sweeps(overrides), *here], return_hydra_config=True)
                 names = {g: n for g, n in config.hydra.runtime.choices.items() if "/" not in g and "@" not in g and n}
                 plain = {key: config[key] for key in config if key != "hydra"}
                 lacks = refused = ""
                 try:
-                    resolved = checked(type(config)(plain))
+                    resolved = checked(type(config)(plain), asked)
                 except NotForThisData as error:
                     resolved, lacks = error.config, error.reason
                 except ConfigError as error:
@@ -138,6 +142,11 @@ def sweep_values(override: str) -> list[str]:
 
     parsed = OverridesParser.create().parse_override(override)
     return list(parsed.sweep_string_iterator()) if parsed.is_sweep_override() else [parsed.get_value_element_as_str()]
+
+
+def axes(params: Any) -> dict[str, str]:
+    """The keys that a preset varies, each with its first value."""
+    return {str(key).lstrip("+"): unescaped(sweep_values(f"{key}={text}")[0]) for key, text in (params or {}).items()}
 
 
 def no_sweeps(overrides: Sequence[str]) -> list[str]:

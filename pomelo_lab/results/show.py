@@ -44,7 +44,7 @@ def show(
         found = matched(found, methods)
         one = replace(one, figure=None, notes=(*one.notes, *narrowed(found)))
     made = build(one, found, overrides)
-    if not made.states.get("done"):
+    if not made.states.get("done") and not made.complete:
         render.nothing_done(made, other_scales(table, overrides, Path(found[0].config["paths"]["outputs"])), console)
         return None
     render.terminal(made, console)
@@ -52,7 +52,7 @@ def show(
     folder = outputs / "tables" / table / (folder_name(made.scale, overrides) + (",matched" if common else ""))
     render.write(made, folder)
     console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False, markup=False)
-    if one.figure and figures:
+    if one.figure and figures and made.states.get("done"):
         symbols = {row.key: made.symbols(row) for row in made.rows}
         path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides), symbols)
         console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)

@@ -163,7 +163,7 @@ def remarks(cells: Sequence[Cell], now: Mapping[int, str]) -> list[str]:
             reasons.setdefault(c.lacks, []).append(c.name)
     out += [f"not on this data (–): {', '.join(names)}: {reason}" for reason, names in reasons.items()]
     dropped = {name: reason for c in cells for name, reason in c.config.get("left_out", {}).items()}
-    return out + [f"not scored on this data: {name}: {reason}" for name, reason in dropped.items()]
+    return out + [f"left out on this data: {key.removeprefix('metrics.')}: {reason}" for key, reason in dropped.items()]
 
 
 def wanted(column: Column, table: Published, finished: Sequence[Cell]) -> bool:

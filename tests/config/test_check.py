@@ -37,7 +37,7 @@ def test_a_papers_suite_leaves_out_what_the_data_cannot_give(tmp_path):
     with pytest.raises(NotForThisData, match="IoU needs masks"):
         config(tmp_path, *asked)
     made = config(tmp_path, *asked, "paper_table=pomelo_table2")
-    assert made["metrics"]["iou"] is None and made["left_out"]["iou"] == "needs masks, Digits has none"
+    assert made["metrics"]["iou"] is None and made["left_out"]["metrics.iou"] == "needs masks, Digits has none"
     assert any(made["metrics"].values()) and "left_out" not in config(tmp_path, "paper_table=pomelo_table2")
     with pytest.raises(NotForThisData, match="no metric is left: metrics.localization: needs boxes"):
         others = [f"metrics.{name}=null" for name in ("degenerate", "moving", "left", "unreached")]

@@ -103,12 +103,12 @@ def test_optional_columns_show_what_the_paper_printed():
 def test_rows_that_the_data_cannot_build_and_jobs_that_failed_are_named():
     ideal = FakeCell({"sampler": "gray"}, {}, "skipped", {"sampler": "gray"}, lacks="needs Portraits, not CelebA")
     broken = FakeCell({"sampler": "blur"}, {}, "failed", {"sampler": "blur"}, status={"error": "Traceback\nValueError: no paint"})
-    scored = replace(cell("black", mahalanobis=[1.0] * 12), config={"scale": {}, "left_out": {"iou": "needs masks, CelebA has none"}})
+    scored = replace(cell("black", mahalanobis=[1.0] * 12), config={"scale": {}, "left_out": {"metrics.iou": "needs masks, CelebA has none"}})
     table = build(TABLE, [scored, ideal, broken])
     text = render.markdown(table)
     assert table.entries["gray", "mahalanobis"].state == "skipped" and "1 of 2 jobs done, 1 failed" in text
     for part in ("not on this data (–): sampler=gray: needs Portraits, not CelebA", "failed: sampler=blur: ValueError: no paint",
-                 "not scored on this data: iou: needs masks, CelebA has none"):  # fmt: skip
+                 "left out on this data: iou: needs masks, CelebA has none"):  # fmt: skip
         assert part in text
     assert build(TABLE, [scored, ideal]).complete, "nothing is left to compute"
 

@@ -1,0 +1,65 @@
+"""What a preset says of its own data set, where the command line chose another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pomelo_lab.config.problem import Problem
+from pomelo_lab.config.signature import locate, parameters
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command asked for by itself, beside what its preset says.
+
+    Args:
+        preset: whether the job belongs to a preset, whose rows and metrics were not chosen for this data set.
+        typed: keys of the command line ("dataset", "dataset.label").
+        swept: keys that the preset itself varies, each with its first value.
+    """
+
+    preset: bool = False
+    typed: frozenset[str] = field(default_factory=frozenset)
+    swept: Mapping[str, str] = field(default_factory=dict)
+
+
+def without_foreign_keys(config: Mapping[str, Any], asked: Asked) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
+    """The config without the preset's arguments of a data set that the command line replaced by one that does not have them.
+
+    What was typed stays, and is an error. Where the preset varies such an argument, its first value stands for the data set as it is, and the
+    others are cells that this data set does not have.
+
+    Returns: the config; dropped keys -> reason; problems of a cell that is not the first.
+    """
+    node = config.get("dataset")
+    if not asked.preset or "dataset" not in asked.typed or not isinstance(node, Mapping) or "_target_" not in node:
+        return dict(config), {}, []
+    try:
+        target = locate(node["_target_"])
+    except (ImportError, TypeError):
+        return dict(config), {}, []  # the check says what is wrong with it
+    typed = {key.split(".")[1] for key in asked.typed if key.startswith("dataset.") and key not in asked.swept}
+    foreign = [name for name in node if name != "_target_" and name not in parameters(target) and name not in typed]
+    reasons = {f"dataset.{name}": f"{target.__name__} has no {name}" for name in foreign}
+    others = [
+        Problem(f"{key}={value}: {reason}", key.rpartition(".")[0], f"{reason}: {key}={value}")
+        for key, first in asked.swept.items()
+        for dropped, reason in reasons.items()
+        if (key == dropped or key.startswith(f"{dropped}.")) and str(value := value_at(config, key)) != first
+    ]
+    return {**config, "dataset": {name: value for name, value in node.items() if name not in foreign}}, reasons, others
+
+
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key, None where there is none."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def keys(overrides: Iterable[Any]) -> frozenset[str]:
+    """The keys of parsed overrides, without `+`."""
+    return frozenset(one.key_or_group for one in overrides)
