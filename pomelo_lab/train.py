@@ -22,6 +22,7 @@ from pomelo_lab.config.entry import CONF, command
 from pomelo_lab.config.schema import CommonSchema
 
 log = logging.getLogger(__name__)
+SHORT = {"epochs": 1, "min_steps": 0, "batch_size": 32, "ema": 0.0, "n_train": 256, "n_val": 64}  # of a shortened recipe: seconds
 
 
 @dataclass
@@ -238,16 +239,19 @@ def check_data(training: Any, validation: Any, labelled: bool) -> None:
 
 
 def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe that a component names as its own. Raises ValueError when conf/recipe has no such file."""
+    """The recipe that a component names as its own, with the sizes of `SHORT` where its name ends in ":short".
+
+    Raises: ValueError when conf/recipe has no such file.
+    """
     import yaml
 
     from pomelo_lab.config.signature import defaults, did_you_mean, locate
 
-    name = node.get("recipe") or defaults(locate(node["_target_"]))["recipe"]
+    name, _, short = (node.get("recipe") or defaults(locate(node["_target_"]))["recipe"]).partition(":")
     path = Path(CONF, "recipe", f"{name}.yaml")
     if not path.exists():
         raise ValueError(f"recipe {name!r} does not exist in {path.parent}{did_you_mean(name, [p.stem for p in path.parent.glob('*.yaml')])}")
-    return yaml.safe_load(path.read_text())
+    return {**yaml.safe_load(path.read_text()), **(SHORT if short else {})}
 
 
 def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path, device: str = "auto") -> dict[str, Any]:

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from pomelo_lab.config.build import build
-from pomelo_lab.train import ensure_weights, train_component
+from pomelo_lab.config.entry import CONF
+from pomelo_lab.train import ensure_weights, own_recipe, train_component
 from pomelo_lab.weights import resolve
+from tests.running import config
 
 ROOT = Path(__file__).resolve().parents[1]
 NODE = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier", "width": 4, "depth": 2, "hidden": 8, "weights": "auto"}
@@ -226,3 +228,19 @@ def test_images_that_a_network_cannot_take_are_refused_before_training(tmp_path)
     node = {"_target_": "pomelo_lab.classifier.torchvision.TorchvisionClassifier", "architecture": "vgg16", "weights": "auto"}
     with pytest.raises(ValueError, match="dataset.size_px: the classifier vgg16 cannot take images of 3x16x16"):
         train_component(node, folder_of(tmp_path, a=2, b=2), RECIPE, tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(("scale", "recipe"), [("smoke", "ddpm_small:short"), ("quick", "ddpm_small")])
+def test_smoke_shortens_the_training_of_networks_without_weights(scale, recipe, tmp_path):
+    """600 epochs on 28 images, at the scale that promises seconds; and 20,000 steps of a diffusion model."""
+    node = config(tmp_path, "sampler=ddim", f"scale={scale}")["generator"]
+    assert node["recipe"] == recipe
+    own, long = own_recipe(node), own_recipe({**node, "recipe": "ddpm_small"})
+    assert own.keys() == long.keys() and own["lr"] == long["lr"]
+    assert (own["epochs"], own["min_steps"], own["n_train"]) == ((1, 0, 256) if scale == "smoke" else (1, 20000, None))
+
+
+def test_every_network_that_is_trained_on_first_use_is_shortened_at_smoke():
+    files = [p for group in ("classifier", "generator") for p in Path(CONF, group).glob("*.yaml")]
+    named = {p.stem: line for p in files for line in p.read_text().splitlines() if line.startswith("recipe:") and "not trained here" not in line}
+    assert len(named) > 20 and all(line.startswith("recipe: ${short_at_smoke:") for line in named.values()), named

@@ -22,6 +22,14 @@ OmegaConf.register_new_resolver("share_of_steps", lambda steps, most, n: min(flo
 OmegaConf.register_new_resolver("position", lambda name, names: list(names).index(name), replace=True)
 
 
+def short_at_smoke(recipe: str, _root_: Any) -> str:
+    """A component's own recipe; at scale=smoke, which takes seconds, that recipe shortened, whose networks other scales do not take for trained."""
+    return f"{recipe}:short" if (_root_.get("scale") or {}).get("name") == "smoke" else recipe
+
+
+OmegaConf.register_new_resolver("short_at_smoke", short_at_smoke, replace=True)
+
+
 @dataclass
 class CommonSchema:
     """Keys that every command has; the yaml holds the values and says what they mean."""
