@@ -10,7 +10,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pomelo_lab.config.preset_data import Asked, without_foreign_keys
+from pomelo_lab.config.preset_data import BY_ITSELF, Asked, without_foreign_keys
 from pomelo_lab.config.problem import Problem, lacks
 from pomelo_lab.config.schema import RunSchema
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems, parameters
@@ -62,7 +62,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {key: None if key in ROLES and value == "???" else value for key, value in found.items()}
 
 
-def checked(cfg: DictConfig, asked: Asked = Asked()) -> dict[str, Any]:
+def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
     """The resolved config of a run. Raises ConfigError with every problem in one message, NotForThisData where the data set alone is to blame.
 
     The arguments and metrics of a preset were not chosen for this data set: what it does not have is left out, and named under `left_out`
@@ -120,19 +120,21 @@ def problems(config: Mapping[str, Any]) -> list[str]:
 
 
 def training_problems(node: Any, key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the data sets that networks below a node say they are trained on."""
+    """What networks below a node cannot be trained on: arguments that the job's data set does not have, attributes without which it has no labels."""
     if not isinstance(node, Mapping):
         return
-    if node.get("trained_on"):
+    target, changes = locate(dataset["_target_"]), node.get("trained_on") or {}
+    own = "_target_" not in changes  # the job's data set, with other arguments
+    if changes:
         from pomelo_lab.weights import training_data  # imports torch
 
-        taken = parameters(target) if (target := target_class(dataset)) is not None else {}
-        for name in node["trained_on"]:
-            if taken and name not in taken and "_target_" not in node["trained_on"]:
-                text = f"{target.__name__} has no {name}"
-                yield Problem(f"{key}.trained_on.{name}: dataset {text}", key, text)
-                return
-        yield from node_problems(training_data(node, dataset), f"{key}.trained_on", locate(ROLES["dataset"]))
+        unknown = ", ".join(sorted(set(changes) - set(parameters(target)))) if own else ""
+        for text in node_problems(training_data(node, dataset), f"{key}.trained_on", locate(ROLES["dataset"])):
+            yield Problem(text, key, f"{target.__name__} has no {unknown}") if unknown else text
+    if own and node.get("output") == "sigmoid" and node.get("num_classes") is None and node.get("weights") == "auto":
+        if "attributes" not in target.features({**dataset, **changes}):
+            text = f"needs attributes, {target.__name__} has none"
+            yield Problem(f"{key}: its outputs are the attributes of the data set, {text}", key, text)
     for name, inner in node.items():
         yield from training_problems(inner, f"{key}.{name}", dataset)
 

@@ -25,6 +25,9 @@ class Asked:
     swept: Mapping[str, str] = field(default_factory=dict)
 
 
+BY_ITSELF = Asked()
+
+
 def without_foreign_keys(config: Mapping[str, Any], asked: Asked) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
     """The config without the preset's arguments of a data set that the command line replaced by one that does not have them.
 

@@ -27,6 +27,19 @@ def short_at_smoke(recipe: str, _root_: Any) -> str:
     return f"{recipe}:short" if (_root_.get("scale") or {}).get("name") == "smoke" else recipe
 
 
+def outputs_of(dataset: Any) -> str:
+    """"sigmoid" where a data set has attributes that a network can learn, "softmax" where it has classes alone."""
+    from pomelo_lab.config.signature import defaults, locate
+
+    try:
+        target = locate(dataset["_target_"])
+        given = OmegaConf.to_container(dataset, throw_on_missing=False)
+        return "sigmoid" if "attributes" in target.features({**defaults(target), **given}) else "softmax"
+    except (ImportError, KeyError, TypeError, AttributeError):
+        return "sigmoid"  # the check says what is wrong with the data set
+
+
+OmegaConf.register_new_resolver("outputs_of", outputs_of, replace=True)
 OmegaConf.register_new_resolver("short_at_smoke", short_at_smoke, replace=True)
 
 
