@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.segmenter.base import Segmenter
 
-_alive: dict[str, Any] = {}  # classifiers, data sets and generators live as long as the process: jobs of a grid share them
+_alive: dict[str, tuple[Mapping[str, Any], Any]] = {}  # key -> node and object: jobs of a process share data sets and networks; see `release`
+FILLED = ("weights", "num_classes", "n_outputs", "column", "channels", "size_px")  # arguments that a node may leave to the data and to training
 
 
 class Components:
@@ -128,8 +130,8 @@ class Components:
         source = getattr(locate(node["_target_"]), "source", None)  # the code of a user's function may be edited, too
         key = digest({"node": node, "weights": weights, "source": source and source(node), "supplied": supplied, "device": str(self.device)})
         if key not in _alive:
-            _alive[key] = build(node, **supplied)
-        return _alive[key]
+            _alive[key] = node, build(node, **supplied)
+        return _alive[key][1]
 
     def _supplied(self, role: str) -> dict[str, Any]:
         return self._supplied_to(self.config[role])
@@ -148,6 +150,34 @@ class Components:
     def batch_size(self) -> int:
         """Forwards at once: small batches stay in a CPU's cache, large ones fill an accelerator."""
         return self.config["batch_size"] or (64 if self.device.type == "cpu" else 1024)
+
+
+def release(later: Iterable[Mapping[str, Any]]) -> None:
+    """Let go of data sets and networks that no later job names, so that a grid over many networks holds those that it still needs.
+
+    Args: later: resolved configs of the jobs that this process will run.
+    """
+    named = [node for config in later for node in nodes(config)]
+    for key in [key for key, (node, _) in _alive.items() if not any(names(asked, node) for asked in named)]:
+        del _alive[key]
+    gc.collect()  # a job and its stages refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def names(asked: Mapping[str, Any], built: Mapping[str, Any]) -> bool:
+    """Whether a node of a config, whose weights may be "auto", is the one that something was built from."""
+    same = all(asked.get(key) == built.get(key) for key in {*asked, *built} - {*FILLED})
+    return same and (asked.get("weights") == built.get("weights") or not Path(str(asked.get("weights"))).exists())
+
+
+def nodes(tree: Any) -> Iterator[Mapping[str, Any]]:
+    """Every node with a `_target_` below a config."""
+    if isinstance(tree, Mapping):
+        if "_target_" in tree:
+            yield tree
+        for value in tree.values():
+            yield from nodes(value)
 
 
 def position(column: int | str, attributes: Sequence[str]) -> int:

@@ -1,9 +1,11 @@
 """What a job fills into its classifier."""
 
+import weakref
+
 import pytest
 import torch
 
-from pomelo_lab.components import Components
+from pomelo_lab.components import Components, release
 from pomelo_lab.run import run
 from pomelo_lab.weights import FILE, save, trains, whole
 from tests.running import config
@@ -54,3 +56,33 @@ def test_a_judge_inside_a_metric_learns_the_number_of_classes_from_the_data_set(
     given = (*LABEL[:2], "classifier=plain", "sampler=gray", *judge, "metrics.removal_accuracy.judge.weights=null")
     found = Components(config(tmp_path, *given)).metrics["removal_accuracy"].judge
     assert found.num_classes == 5 and found.architecture == "resnet18"
+
+
+def test_networks_are_released_when_no_later_job_names_them(tmp_path):
+    """A grid over thirty classifiers held all of them."""
+    first, second = (parts(tmp_path, "sampler=ddim", "networks=tiny", "generator.weights=null", f"classifier.init_seed={seed}") for seed in (0, 1))
+    classifier, generator, dataset = (weakref.ref(one) for one in (first.classifier, first.generator, first.dataset))
+    config = first.config
+    del first
+    release([second.config, config])
+    assert classifier() is not None, "a later job names it"
+    release([second.config])
+    assert classifier() is None and generator() is not None and dataset() is not None, "the later job shares the generator and the data"
+    assert second.generator is generator() and second.dataset is dataset()
+    generator_of_second = weakref.ref(second.generator)
+    del second
+    release([])
+    assert generator_of_second() is None
+
+
+def test_weights_that_are_found_later_are_the_ones_that_a_config_names(tmp_path):
+    """`auto` names whatever was found; a file names itself."""
+    one = parts(tmp_path)
+    classifier = weakref.ref(one.classifier)
+    node = {**one.config["classifier"]}
+    del one
+    release([{"classifier": {**node, "weights": "auto"}}])
+    assert classifier() is not None
+    (tmp_path / "other.pth").touch()
+    release([{"classifier": {**node, "weights": str(tmp_path / "other.pth")}}])
+    assert classifier() is None
