@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,43 @@ def refused(arguments: Sequence[str]) -> str | None:
         if key in SINGLE and value.startswith("[") and value.endswith("]"):
             names = value.strip("[]").replace(" ", "")
             return f"{text}: {key} is one choice (a list goes with metrics alone); a grid over several is: -m {key}={names}"
+        if key == "metrics" and "[" in value:
+            lists = [names for names in re.findall(r"\[([^\[\]]*)\]", value) if "," in names]
+            folders, _ = config_folders(arguments)
+            for line in (line for names in lists for line in clashes([name.strip(" '\"") for name in names.split(",")], folders)):
+                return line
     return None
+
+
+def clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]:
+    """Pairs of suites that give one name to two metrics: Hydra would merge them to one, which is neither, by their order."""
+    contents = {suite: suite_contents(suite, folders) for suite in dict.fromkeys(suites)}
+    for (one, first), (other, second) in combinations(contents.items(), 2):
+        inside = [name for name, part in ((one, second), (other, first)) if contents[name].items() <= part.items()]
+        chosen = any("@" in key for key in first.keys() & second.keys())
+        names = [key for key in first if key in second and "@" not in key and first[key] != second[key]]
+        if inside and chosen:
+            yield f"metrics=[{one},{other}]: all of {inside[0]} is in the other one: leave it out"
+        elif names or chosen:
+            shared = ", ".join(names or sorted(key.rpartition("@")[2].partition(".")[0] for key in first.keys() & second.keys() if "@" in key))
+            yield f"metrics=[{one},{other}]: each has a metric {shared} of its own: run one after the other; what is explained is kept"
+
+
+def suite_contents(suite: str, folders: Sequence[str] = ()) -> dict[str, Any]:
+    """The metrics of a suite and the choices made inside them (`/classifier@fid.oracle`), with those of the suites that it extends."""
+    import yaml
+
+    path = next((path for root in (*folders, CONF) if (path := Path(root, "metrics", f"{suite}.yaml")).is_file()), None)
+    if path is None:
+        return {}
+    own = yaml.safe_load(path.read_text()) or {}
+    contents: dict[str, Any] = {}
+    for entry in own.pop("defaults", []):
+        if isinstance(entry, str) and entry != "_self_" and "/" not in entry:
+            contents |= suite_contents(entry, folders)
+        elif isinstance(entry, dict):
+            contents |= {key: choice for key, choice in entry.items() if key.startswith("/")}
+    return contents | own
 
 
 def suggestions(error: BaseException | None, arguments: Sequence[str], config_name: str = "run") -> list[str]:
@@ -46,10 +84,6 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
         return []
     if "Ambiguous value" in str(error):
         return [line for text in overrides if "," in text and (line := typed(text, even_if_read=True))]
-    if "more than once" in str(error):
-        lists = [text for text in overrides if text.startswith("metrics=[")]
-        reason = "two of these suites have a metric of one name and choose a network or filler for it"
-        return [f"{text}: {reason}: run one after the other" for text in lists]
     choices = all_choices(folders)
     return list(unknown_choices(overrides, choices)) or list(unknown_keys(overrides, choices, folders, config_name))
 

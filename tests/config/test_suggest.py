@@ -1,6 +1,8 @@
 """The help that follows Hydra's refusal names what was meant, and never something that exists."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -9,7 +11,7 @@ from hydra.errors import HydraException
 from pomelo_lab.config.check import ConfigError, problems, resolved
 from pomelo_lab.config.entry import CONF, command, config_folders, search_path
 from pomelo_lab.config.schema import register
-from pomelo_lab.config.suggest import printable, refused, suggestions
+from pomelo_lab.config.suggest import clashes, printable, refused, suggestions
 
 register()
 
@@ -39,7 +41,8 @@ def test_what_was_meant_is_named(override, start):
 
 
 @pytest.mark.parametrize(
-    "value", ["/a/epoch=3", "/a/birds (1)", "/a/vögel", "/a/it's", "/a[1]", "~/data", 'C:\\x "y" (2)'],
+    "value",
+    ["/a/epoch=3", "/a/birds (1)", "/a/vögel", "/a/it's", "/a[1]", "~/data", 'C:\\x "y" (2)'],
 )
 def test_a_value_that_hydra_cannot_read_is_shown_as_it_is_typed(value):
     import shlex
@@ -56,9 +59,7 @@ def test_choices_of_a_user_s_folder_exist(tmp_path):
     (tmp_path / "sampler" / "red.yaml").write_text("_target_: mine.Red\n")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "a.yaml").write_text("x: 1\n")
-    assert said("--config-dir", str(tmp_path), "sampler=red", "explainer.n_smaples=3") == [
-        line for line in said("explainer.n_smaples=3")
-    ]
+    assert said("--config-dir", str(tmp_path), "sampler=red", "explainer.n_smaples=3") == [line for line in said("explainer.n_smaples=3")]
     [line] = said("--config-dir", str(tmp_path), "sampler=rad")
     assert line.startswith("sampler=rad does not exist, did you mean 'red'?")
 
@@ -103,6 +104,40 @@ def test_a_command_ends_with_the_help_and_without_advice_on_hydra(capsys, monkey
     assert "lime is a choice of explainer" in lines[-1] and not any("HYDRA_FULL_ERROR" in line for line in lines)
 
 
-def test_suites_that_share_a_metric_with_a_choice_of_its_own_are_told_apart_from_typing_errors():
-    [line] = said("metrics=[explanation,fidelity]")
-    assert line.startswith("metrics=[explanation,fidelity]: two of these suites have a metric of one name") and "does not exist" not in line
+SUITES = sorted(path.stem for path in Path(CONF, "metrics").glob("*.yaml"))
+APART = {  # metrics of one name that mean two things, or suites that hold the other: a job has one of them
+    *(("counterfactual", suite) for suite in ("flow", "generator", "removal")),
+    *(("gcd_report", suite) for suite in ("localization", "rise_games", "saliency")),
+    *(("lpips", "published"), ("label_bias", "sampler"), ("flow", "generator")),
+}
+
+
+def test_two_suites_go_together_or_are_refused_by_name():
+    """Without the refusal Hydra ends with its own error, or merges two metrics into one that is neither."""
+    refusals = list(clashes(SUITES))
+    assert {tuple(line[len("metrics=[") :].partition("]")[0].split(",")) for line in refusals} == APART
+    assert len(refusals) == len(APART)
+
+
+@pytest.mark.parametrize("pair", ["explanation,fidelity", "fidelity,explanation", "explanation,sampler"])
+def test_suites_with_the_same_metric_have_it_once(pair):
+    def metrics(suites):
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return resolved(compose("run", overrides=[f"metrics={suites}"]))["metrics"]
+
+    one, other = pair.split(",")
+    assert metrics(f"[{pair}]") == {**metrics(one), **metrics(other)}
+
+
+def test_suites_of_a_grid_and_of_config_folders_are_compared(tmp_path):
+    assert refused(["-m", "metrics=lime_report,[lpips,published]"]).startswith("metrics=[lpips,published]: each has a metric lpips of its own")
+    assert refused(["metrics=[flow,generator]"]) == "metrics=[flow,generator]: all of generator is in the other one: leave it out"
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "mine.yaml").write_text("flip_rate: {_target_: mine.Rate}")
+    [line] = clashes(["mine", "counterfactual"], [str(tmp_path)])
+    assert line == refused(["--config-dir", str(tmp_path), "metrics=[mine,counterfactual]"]) and "a metric flip_rate of its own" in line
+
+
+def test_no_preset_has_suites_that_clash():
+    lists = {tuple(re.split(r", *", names)) for path in Path(CONF).rglob("*.yaml") for names in re.findall(r"/metrics: \[(.*)\]", path.read_text())}
+    assert len(lists) > 5 and not [line for names in lists for line in clashes(names)]
