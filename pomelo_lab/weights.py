@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 SHIPPED = "zoo:"  # in front of the name of a shipped file
+SHORT = ":short"  # behind the name of a recipe: shortened to seconds, for scale=smoke
 FILE, CARD = "weights.safetensors", "card.json"
 RESTORE = "It was shipped with pomelo_lab: install it again, or in a checkout: git checkout -- {}"
 
@@ -31,10 +32,11 @@ def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -
     it. What the images are, `training_digest` says."""
     dataset_node = training_data(component_node, dataset_node)
     drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")  # the shape follows from the data
-    n = component_node.get("num_classes") if learns_labels(component_node) else None
-    if n is not None and n == known_classes(dataset_node):
+    component_node = whole(component_node)
+    n, known = component_node.get("num_classes"), known_classes if learns_labels(component_node) else known_attributes
+    if n is not None and n == known(dataset_node):
         component_node = {**component_node, "num_classes": None}  # a restated default is the same network
-    component = canonical(whole(component_node), drop)
+    component = canonical(component_node, drop)
     unseen = () if learns_labels(component_node) else locate(dataset_node["_target_"]).label_arguments(dataset_node)
     return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))})
 
@@ -62,6 +64,14 @@ def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
         return len(names)
     try:
         return training_images(dataset_node).num_classes
+    except (OSError, ValueError):
+        return None
+
+
+def known_attributes(dataset_node: Mapping[str, Any]) -> int | None:
+    """Number of attributes of a data set; None where it has none or cannot be read."""
+    try:
+        return len(training_images(dataset_node).attribute_names) or None
     except (OSError, ValueError):
         return None
 
@@ -95,7 +105,7 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     """The file that `weights: auto` stands for: shipped in the zoo, else trained earlier below `outputs`, else None.
 
     Weights of the same network on data of the same settings that hold other images, that were trained by another recipe than the component names,
-    and damaged ones, are named in the log and not used. Shipped weights stand for every recipe.
+    and damaged ones, are named in the log and not used. Shipped weights stand for every recipe, those of the whole recipe for the shortened one.
 
     Raises: ValueError when several trainings (other seeds) fit: the user then names one; and when shipped weights are damaged.
     """
@@ -122,7 +132,9 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     if not same:
         for path, _ in fits:
             say_once(f"{path} was trained on other images than the train split of this data set holds now: not used")
-    found = []
+    found, full = [], {**component_node, "recipe": (component_node.get("recipe") or "").removesuffix(SHORT)}
+    if any(path.parent == ZOO or not other_recipe(card, full) for path, card in same):
+        component_node = full  # a shortened training stands in for the whole one, where that does not exist
     for path, card in same:
         if path.parent == ZOO or not (apart := other_recipe(card, component_node)):
             found.append(path)

@@ -1,12 +1,17 @@
 """Weights files: round trip, refusal, and finding the one that fits."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from pomelo_lab import files, weights
 from pomelo_lab.classifier.residual import ResidualClassifier
+from pomelo_lab.components import is_network
+from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.signature import defaults, locate
 from pomelo_lab.train import own_recipe
 
 NODE = {"_target_": "pomelo_lab.classifier.residual.ResidualClassifier", "width": 4, "weights": "auto"}
@@ -90,6 +95,38 @@ def test_weights_of_another_recipe_are_named_and_not_used(tmp_path, caplog):
     asked = tmp_path / "weights" / "residual_digits-3" / weights.FILE  # the same but for its arithmetic: what the recipe asks for is taken
     weights.save(small().network, asked, {"component": NODE, "dataset": DATA, "recipe": default})
     assert weights.resolve(NODE, DATA, tmp_path) == asked
+
+
+def test_a_shortened_training_stands_in_until_the_whole_one_exists(tmp_path):
+    """A classifier that was trained in full is the one that scale=smoke explains, too; a shortened one never serves another scale."""
+    short = {**NODE, "recipe": "default:short"}
+    for name, node in (("short", short), ("whole", NODE)):
+        path = tmp_path / "weights" / f"residual_digits-{name}" / weights.FILE
+        weights.save(small().network, path, {"component": node, "dataset": DATA, "recipe": own_recipe(node)})
+        assert weights.resolve(short, DATA, tmp_path) == path
+        assert weights.resolve(NODE, DATA, tmp_path) == (path if name == "whole" else None)
+    assert weights.resolve({**NODE, "recipe": "pomelo:short"}, DATA, tmp_path) is None
+
+
+TRAINED = [path for group in ("classifier", "generator") for path in sorted(Path(CONF, group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
+def test_a_restated_default_is_the_same_network(path):
+    """Whatever a component's yaml says is said by leaving it out, where its constructor has it; what the data say may be said, too."""
+    node = yaml.safe_load(path.read_text())
+    if not is_network(node):
+        pytest.skip("no trained network, or another file with changes")
+    data = {"_target_": "pomelo_lab.dataset.portraits.Portraits"}
+    node |= {"output": "sigmoid"} if str(node.get("output")).startswith("${outputs_of") else {}  # portraits have attributes
+    said, known = weights.trains(node, data), defaults(locate(node["_target_"]))
+    for key in [key for key in node if key in known and node[key] == known[key]]:
+        assert weights.trains({name: value for name, value in node.items() if name != key}, data) == said, key
+    images = weights.training_images(weights.training_data(node, data))
+    n_outputs = len(images.attribute_names) if node.get("output") == "sigmoid" else images.num_classes
+    for key, value in {"num_classes": n_outputs, "channels": 3, "size_px": 64}.items():
+        if key in known and node.get(key, 0) is None:
+            assert weights.trains({**node, key: value}, data) == said, key
 
 
 def pictures(root, seed):
