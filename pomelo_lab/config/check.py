@@ -10,7 +10,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pomelo_lab.config.preset_data import BY_ITSELF, Asked, without_foreign_keys
+from pomelo_lab.config.preset_data import BY_ITSELF, Asked, excused, without_foreign_keys
 from pomelo_lab.config.problem import Problem, lacks
 from pomelo_lab.config.schema import RunSchema
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems, parameters
@@ -69,10 +69,10 @@ def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
     (key -> reason).
     """
     config, foreign, found = without_foreign_keys(resolved(cfg), asked)
-    found = found or problems(config)
+    found = found or excused(problems(config), asked)
     metrics: dict[str, str] = {}
     if asked.preset or config.get("paper_table"):
-        config, metrics, found = without_metrics(config, found)
+        config, metrics, found = without_metrics(config, found, asked)
     if foreign or metrics:
         config["left_out"] = foreign | metrics
     if not found and metrics and not any((config.get("metrics") or {}).values()):
@@ -87,13 +87,13 @@ def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
     return config
 
 
-def without_metrics(config: dict[str, Any], found: list[str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+def without_metrics(config: dict[str, Any], found: list[str], asked: Asked) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The config without the metrics that its data set cannot give, those with the reasons, and what else is wrong with it."""
     left_out: dict[str, str] = {}
     while names := {p.owner.partition(".")[2].partition(".")[0]: p.lacks for p in found if lacks(p) and p.owner.startswith("metrics.")}:
         left_out |= {f"metrics.{name}": reason for name, reason in names.items()}
         config = {**config, "metrics": {k: None if k in names else node for k, node in config["metrics"].items()}}
-        found = problems(config)
+        found = excused(problems(config), asked)
     return config, left_out, found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pomelo_lab.config.problem import Problem
-from pomelo_lab.config.signature import locate, parameters
+from pomelo_lab.config.signature import defaults, locate, node_problems, parameters
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,42 @@ def without_foreign_keys(config: Mapping[str, Any], asked: Asked) -> tuple[dict[
     typed = {key.split(".")[1] for key in asked.typed if key.startswith("dataset.") and key not in asked.swept}
     foreign = [name for name in node if name != "_target_" and name not in parameters(target) and name not in typed]
     reasons = {f"dataset.{name}": f"{target.__name__} has no {name}" for name in foreign}
+    config = {**config, "dataset": {name: value for name, value in node.items() if name not in foreign}}
+    if (reason := label_refused(config["dataset"], target)) and "label" not in typed:
+        reasons["dataset.label"] = reason
+        config["dataset"]["label"] = defaults(target)["label"]
     others = [
         Problem(f"{key}={value}: {reason}", key.rpartition(".")[0], f"{reason}: {key}={value}")
         for key, first in asked.swept.items()
         for dropped, reason in reasons.items()
-        if (key == dropped or key.startswith(f"{dropped}.")) and str(value := value_at(config, key)) != first
+        if (key == dropped or key.startswith(f"{dropped}.")) and str(value := value_at({"dataset": node}, key)) != first
     ]
-    return {**config, "dataset": {name: value for name, value in node.items() if name not in foreign}}, reasons, others
+    return config, reasons, others
+
+
+def excused(problems: Iterable[str], asked: Asked) -> list[str]:
+    """Problems, where files of weights that a preset leaves to the user are what another data set lacks: they are of the preset's own data."""
+    problems = list(problems)
+    if not asked.preset or "dataset" not in asked.typed:
+        return problems
+    return [weights_asked(text) or text for text in problems]
+
+
+def weights_asked(text: str) -> Problem | None:
+    """A file of weights that only the user can give, as what the data set lacks; None for other problems."""
+    if not (key := re.match(r"(\S+\.weights) (is missing: |must be .*, got None)", text)):
+        return None
+    owner = ".".join(key[1].split(".")[: 2 if key[1].startswith("metrics.") else 1])
+    return Problem(text, owner, f"needs {key[1]}=<file>, which the preset leaves to the user")
+
+
+def label_refused(node: Mapping[str, Any], target: Any) -> str:
+    """Why a data set has no label of this name, "" where it has, or takes no names of labels."""
+    if "label" not in node or "label" not in defaults(target):
+        return ""
+    given = {**node, "root": "."} if node.get("root") == "???" else node  # a missing folder is another problem
+    refused = any(text.startswith("dataset.label ") for text in node_problems(given, "dataset"))
+    return f"{target.__name__} has no label {node['label']}" if refused else ""
 
 
 def value_at(config: Mapping[str, Any], key: str) -> Any:

@@ -183,6 +183,8 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
             match = next((c for c in injectable if c is not None and role is not None and issubclass(c, role)), None)
             if match is not None and name not in given:
                 supplied[name] = match
+            if given.get(name) == MISSING:
+                found.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
             continue
         if role is not None and name not in given:
             supplier = next((c for c in injectable if c is not None and (issubclass(c, role) or same_role(c, role))), None)

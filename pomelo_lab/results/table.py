@@ -177,8 +177,15 @@ def matches(cell: Cell, row: Row) -> bool:
     return bool(row.match) and all(str(choice_or_value(cell, key)) == str(wanted) for key, wanted in row.match.items())
 
 
+def left_out(cell: Cell, key: str) -> bool:
+    """Whether a key is, or belongs to, an argument that the preset gives and the cell's data set does not have."""
+    return any(key == name or key.startswith(f"{name}.") for name in cell.config.get("left_out", {}) if name.startswith("dataset."))
+
+
 def choice_or_value(cell: Cell, key: str) -> Any:
-    """What a grid gave a key, a group's choice, or the value of a dotted config key."""
+    """What a grid gave a key, a group's choice, or the value of a dotted config key; None for what the data set does not have."""
+    if left_out(cell, key):
+        return None
     if key in (given := {name.lstrip("+"): value for name, value in cell.point.items()}):
         return given[key]
     if key in cell.choices:
@@ -193,7 +200,7 @@ def extra_rows(cells: Sequence[Cell]) -> list[Row]:
     """A row for each distinct point of the grid that the paper does not have (your own sampler, another segmentation)."""
     found: dict[str, Row] = {}
     for cell in cells:
-        point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed"} or {"sampler": cell.choices.get("sampler")}
+        point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed" and not left_out(cell, k)} or {"sampler": cell.choices.get("sampler")}
         label = ", ".join(str(v) if k in cell.choices else f"{k.rpartition('.')[2]}={v}" for k, v in point.items())
         found[label] = Row(key=label, label=label, match=point, group="yours")
     return list(found.values())
