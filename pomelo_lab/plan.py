@@ -8,6 +8,7 @@ from typing import Any
 
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.job import Job
+from pomelo_lab.metric.base import Metric
 from pomelo_lab.results.store import Store
 
 IMAGE_BYTES = 4  # explanations and scores are float32
@@ -38,9 +39,27 @@ def steps(job: Job) -> list[Step]:
         note = "fits training statistics once" if metric.fits else ""
         if repeats := len(metric.overrides()):
             note = f"compares {repeats} explanations of each image"
-        queries, evaluations = metric.queries(shape, job.n_perturbations), metric.evaluations(shape)
-        plan.append(Step(f"metric {name}", images, images * evaluations, images * queries, images * IMAGE_BYTES, note))
+        evaluations, queries = again(job, metric, images)
+        evaluations, queries = evaluations + images * metric.evaluations(shape), queries + images * metric.queries(shape, job.n_perturbations)
+        if metric.costs_at_most or (any(metric.explanations(job.classifier)) and job.explainer.costs_at_most):
+            note = f"at most; {note}".rstrip("; ")
+        plan.append(Step(f"metric {name}", images, evaluations, queries, images * IMAGE_BYTES, note))
     return plan
+
+
+def again(job: Job, metric: Metric, images: int) -> tuple[int, int]:
+    """Generator evaluations and classifier queries of the explanations that a metric makes anew, for other images or changed classifiers.
+
+    Perturbations are drawn anew for other images alone, and answered anew for all; statistics are measured anew for each changed classifier.
+    """
+    moved, changed = metric.explanations(job.classifier)
+    if not moved + changed:
+        return 0, 0
+    shape, explainer = job.dataset.shape, job.explainer
+    fitted = explainer.fit_costs(len(job.dataset.at("train"))) if explainer.fitted and changed else (0, 0)
+    drawn = job.sampler.evaluations(job.n_perturbations) if job.perturbs else 0
+    evaluations = images * ((moved + changed) * explainer.evaluations(shape) + moved * drawn) + changed * fitted[0]
+    return evaluations, images * (moved + changed) * (explainer.queries(shape) + job.n_perturbations) + changed * fitted[1]
 
 
 def explaining(job: Job) -> list[Step]:
@@ -59,8 +78,17 @@ def explaining(job: Job) -> list[Step]:
         plan.append(Step("statistics", 0, *costs, note="once for all jobs that share them"))
     if job.explains:
         evaluations, queries = job.explainer.evaluations(shape), job.explainer.queries(shape)
-        plan.append(Step("explanations", n, n * evaluations, n * queries, n * shape[1] * shape[2] * IMAGE_BYTES))
+        note = "at most: images that have what they need end earlier" if job.explainer.costs_at_most else ""
+        plan.append(Step("explanations", n, n * evaluations, n * queries, explanation_bytes(job, n), note))
     return plan
+
+
+def explanation_bytes(job: Job, n: int) -> int:
+    """Size of n maps and counterfactuals. What explainers store beside them (a loss per step, other readings of a map) is not planned."""
+    channels, height, width = job.dataset.shape
+    gives = job.explainer.given_by(vars(job.explainer)) or frozenset({"attribution"})
+    images = 1 + channels * ("counterfactual" in gives)
+    return n * images * height * width * IMAGE_BYTES
 
 
 def compared(job: Job) -> list[Step]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,16 @@ def job(outputs: Path, *overrides: str) -> Job:
     return Job(untrained(settings, settings["dataset"], str(outputs), []), Store(outputs))
 
 
-def darker(images: Any) -> Any:
-    """A sampler of a user's."""
+@functools.cache
+def explained(name: str) -> Job:
+    """A job of an explainer whose first group is explained, once for all contracts of this process."""
+    folder = tempfile.TemporaryDirectory(prefix="every_")
+    made = job(Path(folder.name), *chosen("explainer", name))
+    made.explanation(0)
+    made.folder = folder  # removed with the job
+    return made
+
+
+def darker(images: Any, holes: Any) -> Any:
+    """An in-painter of a user's."""
     return images / 2

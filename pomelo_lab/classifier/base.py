@@ -164,11 +164,11 @@ def captured_input(module: nn.Module):
 
 
 class Answering(nn.Module):
-    """A function of images as a module that contains the network behind it."""
+    """A function of images as a module that contains the network behind it; `uncounted` answers without counting, for a look at the layers."""
 
-    def __init__(self, network: nn.Module, answer: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, network: nn.Module, answer: Callable[[Tensor], Tensor], uncounted: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
-        self.network, self.answer = network, answer
+        self.network, self.answer, self.uncounted = network, answer, uncounted or answer
 
     def forward(self, images: Tensor) -> Tensor:
         return self.answer(images)
@@ -316,7 +316,7 @@ class WhiteBox(BlackBox):
     def module(self, answer: str = "logit") -> nn.Module:
         """The classifier as a torch module from images in [0,1] to logits or probabilities, for libraries that set hooks."""
         self._classifier.layers()  # hooks want the uncompiled network
-        return Answering(self.network, self.logit if answer == "logit" else self.differentiable_probability)
+        return Answering(self.network, self.logit if answer == "logit" else self.differentiable_probability, self._classifier.logit)
 
     @contextmanager
     def replaced(self, layer: nn.Module, output: Tensor):

@@ -172,6 +172,10 @@ class ACEExplainer(CounterfactualExplainer):
                 z = z + self.chain.varied(k, share) ** 0.5 * noise(f"refine.{k}")
         return torch.where(keep, image, DDPM.unscaled(z).to(image))
 
+    @property
+    def costs_at_most(self) -> bool:
+        return self.sure is not None
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         return 2 + self.n_attack
 

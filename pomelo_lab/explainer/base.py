@@ -107,6 +107,11 @@ class Explainer(Component, ABC):
         """What a job reports of a stored explanation."""
         return explanation
 
+    @property
+    def costs_at_most(self) -> bool:
+        """Whether images that have what they need end before the counted steps: `queries` and `evaluations` are the most, then."""
+        return False
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         """Classifier queries per image of `shape` beyond those on perturbations, for the plan of a dry run."""
         return 0
@@ -116,5 +121,5 @@ class Explainer(Component, ABC):
         return 0, 0, 0
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        """Generator network evaluations per image, at most, for the plan (0 for explainers without a network)."""
+        """Generator network evaluations per image, for the plan (0 for explainers without a network)."""
         return 0

@@ -326,6 +326,10 @@ class DiMEExplainer(CounterfactualExplainer):
         n = max(1, round(self.mask * flat.shape[1]))
         return touched >= flat.topk(n, 1).values[:, -1:, None, None]
 
+    @property
+    def costs_at_most(self) -> bool:
+        return len(self.scales) > 1
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         return 1 + len(self.scales) * (self.taken + 1)
 

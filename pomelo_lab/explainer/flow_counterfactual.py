@@ -86,8 +86,12 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
         probability = answer.gather(1, goal[:, None])[:, 0]
         return found, (answer.argmax(1) == goal).float(), probability, steps, losses
 
+    @property
+    def costs_at_most(self) -> bool:
+        return True
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         return 2 + self.n_steps
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return 2 + self.n_steps
+        return 3 + self.n_steps

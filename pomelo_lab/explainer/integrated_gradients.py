@@ -54,6 +54,10 @@ class IntegratedGradientsExplainer(BaselineExplainer):
     def copies(self) -> int:
         return self.n_steps
 
+    @property
+    def costs_at_most(self) -> bool:
+        return self.most_steps >= 2 * self.n_steps
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         total, n_steps = self.n_steps, 2 * self.n_steps
         while n_steps <= self.most_steps:

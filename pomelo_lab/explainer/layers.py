@@ -113,7 +113,7 @@ def last_spatial(module: Answering, image: Tensor) -> str:
     handles = [layer.register_forward_hook(lambda _, __, output, name=name: note(name, output)) for name, layer in layers]
     try:
         with torch.no_grad():
-            module(image)
+            module.uncounted(image)
     finally:
         for handle in handles:
             handle.remove()

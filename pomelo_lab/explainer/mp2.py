@@ -165,5 +165,9 @@ class MP2Explainer(RemovalExplainer):
         n_steps = -(-(self.mask_px**2) // self.n_per_step)
         return 1 + n_steps + (len(self.blocks()) + 1) * -(-n_steps // self.probe_every)
 
+    @property
+    def costs_at_most(self) -> bool:
+        return True
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         return 1 + -(-(self.mask_px**2) // self.n_per_step)

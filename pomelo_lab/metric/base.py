@@ -119,9 +119,21 @@ class Metric(Component, ABC):
         """
         return None
 
+    @property
+    def costs_at_most(self) -> bool:
+        """Whether `queries` and `evaluations` are the most that can be needed: equal images are asked once, say."""
+        return False
+
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        """Classifier queries per image, for the plan of a dry run."""
+        """Classifier queries per image, for the plan of a dry run; without those of explanations that are made anew."""
         return 0
+
+    def explanations(self, classifier: Any) -> tuple[int, int]:
+        """Explanations of each image that are made anew, for other images and for changed classifiers (needs "anew").
+
+        Args: classifier: the job's.
+        """
+        return 0, 0
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         """Generator network evaluations per image (0 for metrics without a network)."""

@@ -115,10 +115,13 @@ class Flipping(Metric):
 
         return case.classifier.probability_of(compose, len(row), case.target[row]).to(rank.device).view(n_images, n_orders, n_steps)
 
+    @property
+    def costs_at_most(self) -> bool:
+        return True  # steps without ties are asked once for all orders, a fill of nothing needs no network
+
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         n_steps = len(step_grid(shape[1] * shape[2], self.step_px, self.bound)[0])
         return 1 + self.n_orders * (n_steps - 1) if self.filler.context == "image" else self.n_orders * n_steps
-
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         n_masks = self.n_orders * len(step_grid(shape[1] * shape[2], self.step_px, self.bound)[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,9 @@ class MaxSensitivity(Metric):
     n_neighbours: Count = 10
     radius: Positive = 0.2
     clamp: bool = True
+
+    def explanations(self, classifier: Any) -> tuple[int, int]:
+        return self.n_neighbours, 0
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image, before = case.batch.image, case.explanation.attribution.flatten(1).double()

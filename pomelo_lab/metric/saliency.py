@@ -51,6 +51,10 @@ class Saliency(Thresholded):
         found[defined] = share.clamp_min(self.smallest_area).log() - answer[place].clamp_min(SMALLEST).log()
         return {"candidates": found}
 
+    @property
+    def costs_at_most(self) -> bool:
+        return True
+
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         return len(self.alphas)
 

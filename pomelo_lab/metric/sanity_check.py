@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,9 @@ class SanityCheck(Metric):
         super().__post_init__()
         if self.similarity == "spearman":
             self.symbol = "Sanity rank corr."
+
+    def explanations(self, classifier: Any) -> tuple[int, int]:
+        return 0, len(self.chosen(classifier))
 
     def score(self, case: Case) -> dict[str, Tensor]:
         names, before = self.chosen(case.classifier), self.compared(case.explanation.attribution)

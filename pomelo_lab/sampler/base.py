@@ -140,9 +140,14 @@ class Filler(Sampler, ABC):
             row, place = rows
             return Perturbations.quantize(filling(row, pixels[row * n + place].to(batch.image.dtype), place))
 
-        at_once = max(1, VALUES_AT_ONCE // batch.image[0].numel())
-        parts = zip(*(index.split(at_once) for index in every(len(batch), n, batch.image.device)), strict=True)
-        return Perturbations(image=torch.cat([stored(part) for part in parts]).unflatten(0, (len(batch), n)), keep_mask=keep)
+        at_once, first = max(1, VALUES_AT_ONCE // batch.image[0].numel()), int(self.keep_first and n > 0)
+        row, place = every(len(batch), n - first, batch.image.device)
+        parts = zip(row.split(at_once), (place + first).split(at_once), strict=True)
+        image = Perturbations.quantize(batch.image)[:, None].expand(-1, first, -1, -1, -1)  # the first, which loses nothing, is not filled
+        filled = [stored(part) for part in parts]
+        if filled:
+            image = torch.cat([image, torch.cat(filled).unflatten(0, (len(batch), n - first))], 1)
+        return Perturbations(image=image, keep_mask=keep)
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from pomelo_lab.classifier.callable import found_function, split_path
 from pomelo_lab.classifier.users_code import ask
 from pomelo_lab.config.hints import Local
 from pomelo_lab.config.source import code_digest
+from pomelo_lab.generator.base import Tally
 from pomelo_lab.sampler.base import Filler, Filling
 from pomelo_lab.types import Segments
 
@@ -63,6 +64,7 @@ class CallableSampler(Filler):
     @torch.no_grad()
     def filled(self, images: Tensor, keep: Tensor) -> Tensor:
         """The function's answer to images [M,C,H,W] and keep [M,H,W] (below 0.5 = hole)."""
+        Tally.n += len(images)
         answer = ask(self._call, f"sampler.function {self.function}", images.clone(), (keep < 0.5)[:, None].to(images))
         try:
             answer = torch.as_tensor(answer, device=images.device).to(images.dtype)

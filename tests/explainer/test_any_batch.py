@@ -24,12 +24,13 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: flo
 
 @pytest.mark.parametrize("name", every.NAMES["explainer"])
 def test_batches_of_one_image_and_of_many(name, tmp_path):
-    assert_same(explained(name, tmp_path / "many"), explained(name, tmp_path / "single", 1), 0.0 if name in SEARCHES else REST)
+    many = every.explained(name).explanation(0).tensors()
+    assert_same(many, explained(name, tmp_path / "single", 1), 0.0 if name in SEARCHES else REST)
 
 
 @pytest.mark.parametrize("name", ["lime", "iba", "dime"])
 def test_threads(name, tmp_path):
-    one = explained(name, tmp_path / "one")
+    one = every.explained(name).explanation(0).tensors()
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
