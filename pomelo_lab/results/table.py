@@ -14,7 +14,7 @@ from pomelo_lab.results.claim import MIN_IMAGES, Sample, Verdict, judge
 from pomelo_lab.results.evidence import COSTS, cell_sample, mean_of, sample, std
 from pomelo_lab.results.marks import METHODS, Mark, is_best, marks
 from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.published import Claim, Column, Published, Row
+from pomelo_lab.results.published import Claim, Column, Published, Row, everything
 from pomelo_lab.results.status import detail, state
 
 
@@ -207,12 +207,13 @@ def extra_rows(cells: Sequence[Cell]) -> list[Row]:
 
 
 def extra_columns(table: Published, done: Sequence[Cell]) -> list[Column]:
-    """A column for each scored metric that the paper's table does not have."""
+    """A column for each scored metric that the paper's table does not have, under the title that another table gives it."""
+    titles = {c.metric: c.symbol for other in everything().values() for c in other.columns}
     known = {c.metric.partition("[")[0] for c in table.columns}
     names = dict.fromkeys(name for cell in done for name in cell.summary)
     if not table.columns or table.partial:
         return []
-    return [Column(metric=name, symbol=name, group="also") for name in names if name not in known]
+    return [Column(metric=name, symbol=titles.get(name, name), group="also") for name in names if name not in known]
 
 
 def direction(column: Column, cells: Iterable[Cell]) -> str | None:

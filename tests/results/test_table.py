@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pomelo_lab.results import render
-from pomelo_lab.results.published import Claim, Column, Published, Row
-from pomelo_lab.results.table import build
+from pomelo_lab.results.published import Claim, Column, Published, Row, published
+from pomelo_lab.results.table import build, extra_columns
 from tests.results.fake import FakeCell
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -192,3 +192,13 @@ def test_bold_is_what_the_images_bear_out():
     assert best_of(black=apart, gray=mixed) == [], "its mean is higher, and half of the images say the opposite"
     assert best_of(black=[1.0, 1.0], gray=[2.0, 2.0]) == [], "two images"
     assert best_of(black=apart, gray=apart) == ["black", "gray"], "equal means share it"
+
+
+def test_a_metric_outside_the_papers_table_has_the_title_that_another_table_gives_it():
+    """`label_distribution` stood as a raw key beside pretty names."""
+
+    class Scored:
+        summary = {"mahalanobis": {}, "label_distribution": {}, "a_metric_of_mine": {}}
+
+    titles = [column.symbol for column in extra_columns(published("pomelo_table1"), [Scored()])]
+    assert titles == [published("pomelo_fig6").columns[0].symbol, "a_metric_of_mine"]
