@@ -58,7 +58,7 @@ def choice(role: str, name: str) -> list[str]:
         ("experiment", "pomelo_paper"): ["dataset.root=data", "paths.cifar10=data"],
         ("experiment", "pomelo_paper_hq"): ["dataset.root=data", "dataset.masks_root=data"],
         ("experiment", "gcd_table2"): ["dataset.root=data"],
-        **{("experiment", f"fisher_paper{part}"): ["dataset.root=data"] for part in ("", "_ehr", "_sanity")},
+        **{("experiment", f"fisher_paper{part}"): FILES for part in ("", "_ehr", "_sanity")},
         **{("experiment", f"agarwal_paper{part}"): FILES for part in ("", "_places", "_sensitivity")},
         ("experiment", "agarwal_paper_removal"): [*FILES, "metrics.removal_accuracy.judge.weights=null"],
         ("experiment", "dime_paper"): [*FILES, *OF_DIME, "metrics.fid.weights=data", "metrics.fva.weights=data"],

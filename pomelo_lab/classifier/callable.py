@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import Classifier
-from pomelo_lab.classifier.users_code import ask, described
+from pomelo_lab.classifier.users_code import ask, described, visited
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
@@ -127,7 +127,8 @@ def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
 def found_function(path: str, key: str = "classifier.function") -> Callable[..., Any]:
     """Import the function. Raises ValueError naming the key and what is missing."""
     place, name = split_path(path, key)
-    module = from_file(place, key) if place.endswith(".py") else from_package(place, key)
+    with visited(f"{key} {path}"):
+        module = from_file(place, key) if place.endswith(".py") else from_package(place, key)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):

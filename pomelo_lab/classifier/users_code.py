@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from pomelo_lab.batching import out_of_memory
 
+log = logging.getLogger(__name__)
+_reading: ContextVar[set[str] | None] = ContextVar("files that code of the user's reads", default=None)
+_watching: list[bool] = []
+_told: set[str] = set()
 LIBRARIES = ("site-packages", "dist-packages", "importlib", "<frozen")
 
 
@@ -21,12 +30,53 @@ def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
     import torch
 
     try:
-        with torch.no_grad():
+        with torch.no_grad(), visited(what):
             return call(*given)
     except Exception as error:
         if out_of_memory(error):
             raise
         raise ValueError(f"{what} raised {described(error)}") from error
+
+
+@contextmanager
+def visited(what: str) -> Iterator[None]:
+    """Run code of the user's: torch's default type is as before when it ends, and files that it read are named, once each.
+
+    Results are addressed by its code. What a file holds is not seen: weights, tables, a list of names.
+    Args: what: the key and the name of the function, for the message.
+    """
+    import torch
+
+    dtype, seen = torch.get_default_dtype(), _reading.get()
+    files: set[str] = set() if seen is None else seen
+    if not _watching:
+        sys.addaudithook(note_file)  # it cannot be taken out again
+        _watching.append(True)
+    token = _reading.set(files)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+        torch.set_default_dtype(dtype)
+        if new := sorted(files - _told):
+            _told.update(new)
+            log.warning(
+                "%s reads %s: stored results do not notice when such a file changes; give another version then (key `version` beside the function), "
+                "or force=true",
+                what,
+                ", ".join(new),
+            )
+
+
+def note_file(event: str, given: tuple[Any, ...]) -> None:
+    """An audit hook: data files that are opened for reading while code of the user's runs."""
+    files = _reading.get() if event == "open" else None
+    if files is None or not isinstance(given[0], (str, os.PathLike)) or any(letter in str(given[1] or "r") for letter in "wax+"):
+        return
+    path = os.path.abspath(given[0])
+    libraries = (sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/dev/", str(Path(__file__).resolve().parents[1]))
+    if not path.endswith((".py", ".pyc", ".so")) and not path.startswith(libraries) and not any(part in path for part in LIBRARIES):
+        files.add(path)
 
 
 def described(error: BaseException) -> str:

@@ -22,6 +22,10 @@ OmegaConf.register_new_resolver("share_of_steps", lambda steps, most, n: min(flo
 OmegaConf.register_new_resolver("position", lambda name, names: list(names).index(name), replace=True)
 
 
+# what a preset leaves to the user although the component has a default, which `???` would not replace: ${required:}
+OmegaConf.register_new_resolver("required", lambda: "???", replace=True)
+
+
 def short_at_smoke(recipe: str, _root_: Any) -> str:
     """A component's own recipe; at scale=smoke, which takes seconds, that recipe shortened, whose networks other scales do not take for trained."""
     return f"{recipe}:short" if (_root_.get("scale") or {}).get("name") == "smoke" else recipe

@@ -86,3 +86,36 @@ def test_it_is_asked_without_gradients_and_the_first_question_costs_8_images_mor
         classifier.probability(torch.rand(20, 3, 4, 4))
     assert classifier._call.__globals__["asked"] == [20, 8, 20]
     assert np.isfinite(classifier.probability(IMAGES)).all()
+
+
+NETWORK = """
+import json, pathlib
+import torch
+SHARE = json.load(open(pathlib.Path(__file__).with_name("share.json")))
+def predict(images):
+    torch.set_default_dtype(torch.float64)
+    torch.load(pathlib.Path(__file__).with_name("weights.pt"))
+    return torch.tensor([[SHARE, 1 - SHARE]], dtype=torch.float32).repeat(len(images), 1)
+"""
+
+
+def test_files_that_a_function_reads_are_named_once(tmp_path, caplog):
+    """Retrained weights in a file beside it were "already done", without a word."""
+    (tmp_path / "share.json").write_text("0.25")
+    torch.save({"w": torch.ones(2)}, tmp_path / "weights.pt")
+    (tmp_path / "net.py").write_text(NETWORK)
+    made = CallableClassifier(function=f"{tmp_path / 'net.py'}:predict", num_classes=2)
+    for _ in range(2):
+        made.probability(torch.rand(2, 3, 4, 4))
+    told = [r.getMessage() for r in caplog.records if "stored results do not notice" in r.getMessage()]
+    assert len(told) == 2 and str(tmp_path / "share.json") in told[0] and str(tmp_path / "weights.pt") in told[1]
+    assert "net.py:predict reads" in told[0] and not any(word in told[0] for word in ("site-packages", ".pyc", "net.py,"))
+
+
+def test_torch_s_default_type_is_ours(tmp_path):
+    """A function that set it to float64 changed the random orders of a game: the same answers, other scores."""
+    (tmp_path / "share.json").write_text("0.25")
+    torch.save({}, tmp_path / "weights.pt")
+    (tmp_path / "net.py").write_text(NETWORK)
+    CallableClassifier(function=f"{tmp_path / 'net.py'}:predict", num_classes=2).probability(torch.rand(2, 3, 4, 4))
+    assert torch.get_default_dtype() == torch.float32

@@ -3,12 +3,11 @@
 import pytest
 
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier
-from pomelo_lab.config.build import build
 from pomelo_lab.metric.sanity_check import SanityCheck
 from pomelo_lab.results.preset import cells
 from pomelo_lab.results.published import published
 
-FILES = ["dataset.root=data"]
+FILES = ["dataset.root=data", "classifier.weights=vgg16.pth"]
 
 EQUATIONS = {  # eq. 33, 35 to 41
     "process": "vp", "beta_min": 0.1, "beta_max": 20.0, "sigma_min": 0.01, "weight": 1.0, "reading": "retained", "sigma_px": 0.0, "cell_px": 1,
@@ -65,10 +64,11 @@ def test_insertion_s_blur_is_the_same_share_of_portraits(scale, sigma_px):
             assert node["sigma_px"] == pytest.approx(sigma_px * size_px / 64) and node["radius_px"] == radius_px
 
 
-def test_the_network_s_weights_are_asked_for_before_anything_is_computed():
-    node = cells("fisher_paper", [*FILES, "row=fisher"])[0].config["classifier"]
-    with pytest.raises(ValueError, match="classifier.weights: there is no file vgg16-397923af.pth"):
-        build({**node, "num_classes": 1000})
+@pytest.mark.parametrize("preset", ["fisher_paper", "agarwal_paper", "dime_paper"])
+def test_the_network_s_weights_are_asked_for_before_anything_is_computed(preset):
+    """`???` does not replace a component's `auto`: agarwal_paper would have trained a ResNet-50 of its own."""
+    cell = cells(preset, ["dataset.root=/files"], strict=False)[0]
+    assert "classifier.weights is missing: expected a text or null" in cell.error
 
 
 @pytest.mark.parametrize(("n_steps", "falling"), [(100, 50), (200, 100), (400, 200), (4000, 200)])
