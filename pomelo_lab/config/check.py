@@ -251,6 +251,10 @@ def column_problems(classifier: Mapping[str, Any], node: Mapping[str, Any], data
     """Where one explained output of a multi-label network and the labels of the data set are about different things."""
     column, n_outputs, label = classifier["column"], classifier.get("n_outputs"), node.get("label")
     classes, attributes, name = dataset.classes(node), dataset.attribute_names, dataset.__name__
+    if isinstance(column, str) and isinstance(attributes, tuple) and attributes and column not in attributes:
+        text = f"classifier.column must be a position or an attribute of {name}, got {column!r}{did_you_mean(column, attributes)}"
+        yield Problem(text, "classifier", f"{name} has no attribute {column}")
+        return
     missing = "" if "attributes" in offers else f"classifier.column needs attributes, {name} has none"
     if classes is not None and len(classes) != 2:
         text = f"classifier.column answers two classes, absent and present, dataset {name} has {len(classes)}: choose dataset.label=<attribute>"
@@ -261,9 +265,7 @@ def column_problems(classifier: Mapping[str, Any], node: Mapping[str, Any], data
         return  # known when files are read
     explained = None  # where the outputs are the attributes
     if isinstance(column, str):
-        if column not in attributes:
-            yield f"classifier.column must be a position or an attribute of {name}, got {column!r}{did_you_mean(column, attributes)}"
-        elif n_outputs not in (None, len(attributes)):
+        if n_outputs not in (None, len(attributes)):
             yield f"classifier.column must be a position, got {column!r}: the {n_outputs} outputs are not the {len(attributes)} attributes of {name}"
         else:
             explained = column

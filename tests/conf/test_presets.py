@@ -26,9 +26,9 @@ OF_FILES = {  # presets of data sets and networks that a user has on disk
     "gcd_paper_chexpert": OF_GCD,
     "pomelo_paper": ["dataset.root=data", "paths.cifar10=data"],
     "pomelo_paper_hq": ["dataset.root=data", "dataset.masks_root=data"],
-    "fisher_paper": ["dataset.root=data"],
-    "fisher_paper_ehr": ["dataset.root=data"],
-    "fisher_paper_sanity": ["dataset.root=data"],
+    "fisher_paper": NETWORK,
+    "fisher_paper_ehr": NETWORK,
+    "fisher_paper_sanity": NETWORK,
 }
 
 
