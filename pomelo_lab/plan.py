@@ -1,22 +1,28 @@
-"""What a job would do: images, network evaluations, classifier queries, bytes on disk. Runs nothing."""
+"""What a job would do: images, network evaluations, classifier queries, bytes on disk, and about how long the networks take.
+
+Nothing is computed, but for a forward of each network by which its time is foretold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.devices import pick_device
 from pomelo_lab.job import Job
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.results.store import Store
 
 IMAGE_BYTES = 4  # explanations and scores are float32
+HEADS = ("images", "network evaluations", "classifier queries", "on disk", "time")
+CAPTION = "time: of the networks, from one forward of each; metrics and explainers compute beside that"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of the plan; totals over all images of the job."""
+    """One stage of the plan; totals over all images of the job. seconds: of the networks' forwards and backwards, None where that is not known."""
 
     name: str
     images: int
@@ -24,6 +30,38 @@ class Step:
     queries: int = 0
     bytes: int = 0
     note: str = ""
+    seconds: float | None = 0.0
+
+
+def timed(step: Step, job: Job, component: Any = None, gradients: bool = False) -> Step:
+    """The step with the time that its evaluations and queries take.
+
+    Args: component: what holds the generator that is evaluated, None = the job's. gradients: whether a query is a forward and a backward.
+    """
+    from pomelo_lab.timing import generator_of, per_evaluation, per_query
+
+    seconds: float | None = 0.0
+    if step.queries:
+        query = per_query(job.classifier, job.dataset.shape, job.batch_size, job.device, gradients)
+        seconds = None if query is None else step.queries * query
+    generator = (generator_of(component) or job.generator) if step.evaluations else None
+    if step.evaluations and seconds is not None:
+        seconds = None if generator is None else seconds + step.evaluations * per_evaluation(generator, job.batch_size, job.device)
+    return replace(step, seconds=seconds)
+
+
+def timed_steps(job: Job) -> list[Step]:
+    """The stages with their times; what a metric or another setting evaluates beside its own generator counts as the job's."""
+    components = {"perturbations": job.sampler, "explanations": job.explainer, "statistics": job.explainer}
+    components |= {f"metric {name}": metric for name, metric in job.metrics.items()}
+    white = {name for name, part in components.items() if getattr(part, "access", "") == "white_box"}
+    return [timed(step, job, components.get(step.name), step.name in white) for step in steps(job)]
+
+
+def total(plan: Sequence[Step], key: str) -> Any:
+    """The sum of a count or of the times, None where one of them is not known."""
+    values = [getattr(step, key) for step in plan]
+    return None if None in values else sum(values)
 
 
 def steps(job: Job) -> list[Step]:
@@ -121,20 +159,26 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from pomelo_lab.timing import told
+
     missing: list[str] = []
-    job = Job(untrained(config, config["dataset"], config["paths"]["outputs"], missing), store)
+    job = Job(untrained(config, config["dataset"], config["paths"]["outputs"], missing), store, pick_device(config["device"]))
     job.check_network()
     choices = job.config.get("choices") or {}
     title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
     table = Table(title=f"plan: {title}", title_justify="left")
     table.add_column("stage")
-    for head in ("images", "network evaluations", "classifier queries", "on disk"):
+    for head in HEADS:
         table.add_column(head, justify="right")
     table.add_column("")
-    plan = [Step(f"train {name}", 0, note="no weights yet") for name in dict.fromkeys(missing)] + steps(job)
-    plan.append(Step("total", job.n_asked, *(sum(getattr(s, k) for s in plan) for k in ("evaluations", "queries", "bytes"))))
+    plan = [Step(f"train {name}", 0, note="no weights yet", seconds=None) for name in dict.fromkeys(missing)] + timed_steps(job)
+    counted = [step for step in plan if not step.name.startswith("train ")]
+    sums = (total(counted, key) for key in ("evaluations", "queries", "bytes"))
+    plan.append(Step("total", job.n_asked, *sums, note="without trainings" if missing else "", seconds=total(counted, "seconds")))
     for step in plan:
-        table.add_row(step.name, f"{step.images:,}", f"{step.evaluations:,}", f"{step.queries:,}", readable(step.bytes), step.note)
+        counts = (f"{step.images:,}", f"{step.evaluations:,}", f"{step.queries:,}", readable(step.bytes), told(step.seconds))
+        table.add_row(step.name, *counts, step.note)
+    table.caption, table.caption_justify = CAPTION, "left"
     Console(width=120).print(table)
 
 

@@ -87,6 +87,10 @@ class Generator(TrainableNetwork):
         """(C, H, W) of the images."""
         return self.channels, self.size_px, self.size_px
 
+    def one_forward(self, images: Tensor) -> Any:
+        """One evaluation of the network for images [M,C,H,W], for the time that a plan foretells."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what one evaluation of its network is")
+
     def check_images(self, images: Tensor) -> None:
         """Raises ValueError when images [...,C,H,W] are not of the shape that the network was made for."""
         if tuple(images.shape[-3:]) != self.shape:
@@ -165,6 +169,9 @@ class ImageModel(Generator):
 @dataclass(kw_only=True)
 class Flow(ImageModel):
     """An image model that maps images exactly to latents of the same size and back, and knows their density."""
+
+    def one_forward(self, images: Tensor) -> Any:
+        return self.encode(images)
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

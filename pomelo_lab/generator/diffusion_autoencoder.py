@@ -84,6 +84,9 @@ class DiffusionAutoencoder(DiffusionModel):
 
     # --- code and noise -------------------------------------------------------------------------------------------
 
+    def one_forward(self, images: Tensor) -> Any:
+        return self.denoiser(self.encoded(images))(images, 1)
+
     def encoded(self, images: Tensor) -> Tensor:
         """Semantic codes [M,code] of images [M,C,H,W] in [0,1]; differentiable, no batching here."""
         x = self.scaled(images).to(self.dtype)

@@ -15,40 +15,44 @@ def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pomelo_lab.plan import readable
+    from pomelo_lab.plan import CAPTION, HEADS, readable
     from pomelo_lab.results.grid import reason
+    from pomelo_lab.timing import told
 
     table = Table(title="plan of the grid", title_justify="left")
     table.add_column("job")
-    for head in ("images", "network evaluations", "classifier queries", "on disk"):
+    for head in HEADS:
         table.add_column(head, justify="right")
     table.add_column("")
-    sums = dict.fromkeys(("images", *COUNTS), 0)
+    sums: dict[str, Any] = dict.fromkeys(("images", *COUNTS, "seconds"), 0)
 
-    def row(name: str, counts: dict[str, int], note: str = "") -> None:
-        table.add_row(name, *(f"{counts[k]:,}" for k in ("images", "evaluations", "queries")), readable(counts["bytes"]), note)
+    def row(name: str, counts: dict[str, Any], note: str = "") -> None:
+        numbers = (f"{counts[k]:,}" for k in ("images", "evaluations", "queries"))
+        table.add_row(name, *numbers, readable(counts["bytes"]), told(counts["seconds"]), note)
 
     for cell in cells:
         if cell.lacks or cell.error:
-            table.add_row(cell.name, "", "", "", "", f"not run: {cell.lacks or reason(cell.error)}")
+            table.add_row(cell.name, "", "", "", "", "", f"not run: {cell.lacks or reason(cell.error)}")
             continue
         counts, missing = planned(cell)
         row(cell.name or "the job", counts, f"trains {', '.join(missing)}" if missing else "")
-        sums = {k: sums[k] + counts[k] for k in sums}
+        sums = {k: None if counts[k] is None or sums[k] is None else sums[k] + counts[k] for k in sums}
     table.add_section()
     row(f"{len(cells)} jobs", sums, "at most: what jobs share is computed once")
+    table.caption, table.caption_justify = CAPTION, "left"
     (console or Console(width=120)).print(table)
 
 
-def planned(cell: Cell) -> tuple[dict[str, int], list[str]]:
-    """The counts of one job, and the networks that it would train."""
+def planned(cell: Cell) -> tuple[dict[str, Any], list[str]]:
+    """The counts and the time of one job, and the networks that it would train."""
+    from pomelo_lab.devices import pick_device
     from pomelo_lab.job import Job
-    from pomelo_lab.plan import steps, untrained
+    from pomelo_lab.plan import timed_steps, total, untrained
     from pomelo_lab.results.store import Store
 
     missing: list[str] = []
     outputs = cell.config["paths"]["outputs"]
-    job = Job(untrained(cell.config, cell.config["dataset"], outputs, missing), Store(outputs))
-    plan = steps(job)
-    counts = {"images": job.n_asked} | {k: sum(getattr(step, k) for step in plan) for k in COUNTS}
+    job = Job(untrained(cell.config, cell.config["dataset"], outputs, missing), Store(outputs), pick_device(cell.config["device"]))
+    plan = timed_steps(job)
+    counts = {"images": job.n_asked} | {k: total(plan, k) for k in (*COUNTS, "seconds")}
     return counts, list(dict.fromkeys(missing))
