@@ -10,7 +10,9 @@ from pathlib import Path, PurePosixPath
 from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, warn_once
 
 TOOL_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information"})  # in any case
-SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+SPLITS = {"train": "train training", "val": "val valid validate validation", "test": "test testing"}
+SPLIT_WORDS = {word: split for split, words in SPLITS.items() for word in words.split()}
+ALSO_CLASSES = {"dev": "val", "eval": "test", "evaluation": "test"}  # splits where nothing else lies beside them
 
 
 def subfolders(folder: Path, name_tools: bool = False) -> list[str]:
@@ -54,8 +56,9 @@ def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
     Raises: ValueError for splits in another spelling ("Training", "valid"), which would be classes otherwise.
     """
     names = [name for name in subfolders(root, name_tools=True) if not masks or name != PurePosixPath(masks).parts[0]]
-    if other := [name for name in names if name not in splits and name.lower() in SPLIT_WORDS]:
-        right = ", ".join(f"{name} to {SPLIT_WORDS[name.lower()]}" for name in other)
+    words = SPLIT_WORDS | (ALSO_CLASSES if all(name.lower() in SPLIT_WORDS | ALSO_CLASSES for name in names) else {})
+    if other := [name for name in names if name not in splits and name.lower() in words]:
+        right = ", ".join(f"{name} to {words[name.lower()]}" for name in other)
         raise ValueError(f"{root} has folders that look like splits, whose names are {', '.join(splits)}: rename {right}")
     found = tuple(name for name in splits if name in names)
     if found and (beside := [name for name in names if name not in splits and next(images_below(root / name, root), None)]):

@@ -19,7 +19,7 @@ def classes(root, **given):
     return ImageFolder(root=str(root), size_px=8, **{"val_fraction": 0, "test_fraction": 0, "split": "train", **given})
 
 
-@pytest.mark.parametrize("words", [("Training", "Testing"), ("train", "valid"), ("Train", "Test")])
+@pytest.mark.parametrize("words", [("Training", "Testing"), ("train", "valid"), ("Train", "Test"), ("train", "Validate"), ("dev", "eval")])
 def test_splits_in_another_spelling_are_refused(tmp_path, words):
     put(tmp_path, *[f"{word}/{name}/0.png" for word in words for name in ("glioma", "none")])
     with pytest.raises(ValueError, match=f"look like splits.* rename .*{words[1]} to (test|val)"):
@@ -97,3 +97,8 @@ def test_the_home_folder_is_understood(tmp_path, monkeypatch):
     put(tmp_path, "data/a/0.png")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(classes(Path("~/data"))) == 1
+
+
+def test_a_class_may_be_called_as_a_split_is_elsewhere(tmp_path):
+    put(tmp_path, *[f"{name}/0.png" for name in ("dev", "ops")])
+    assert classes(tmp_path).class_names == ("dev", "ops")
