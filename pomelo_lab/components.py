@@ -115,6 +115,25 @@ class Components:
             box = view(self.classifier, "white_box", self.batch_size, self.device)
             kind.check_network(given, box, torch.full((1, *self.dataset.shape), 0.5, device=self.device))
 
+    def check_data(self) -> None:
+        """Raises ValueError, before anything is computed, where an argument names a mask that the first image does not have, or a window is larger
+        than the images."""
+        owners = {"explainer": self.config["explainer"], **{f"metrics.{name}": node for name, node in self.config["metrics"].items() if node}}
+        side = min(self.dataset.shape[1:])
+        for key, node in owners.items():
+            given = {**defaults(locate(node["_target_"])), **node}
+            if (window := given.get("window_px") or 0) > side:
+                raise ValueError(f"{key}.window_px must be at most {side}, the images' side, got {window}")
+            if (part := given.get("part", "label")) != "label" and part not in self.mask_names:
+                known = ", ".join(self.mask_names) or "none"
+                raise ValueError(f"{key}.part must be label or a mask of the data set ({known}), got {part!r}{did_you_mean(part, self.mask_names)}")
+
+    @cached_property
+    def mask_names(self) -> tuple[str, ...]:
+        """The masks and boxes of the first image."""
+        first = self.dataset.batch(self.dataset.order()[:1].tolist())
+        return tuple(dict.fromkeys((*first.masks, *first.boxes)))
+
     @cached_property
     def metrics(self) -> dict[str, Metric]:
         return {name: build(self._with_networks(node), **self._supplied_to(node)) for name, node in self.metric_nodes.items()}

@@ -107,7 +107,9 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     if config["dry_run"]:
         return print_plan(config, store)
     # 2. components and fingerprints; nothing is computed yet, but networks without weights are trained once the method has a rule for them
-    Job(untrained(config, config["dataset"], config["paths"]["outputs"], []), store, pick_device(config["device"])).check_network()
+    untested = Job(untrained(config, config["dataset"], config["paths"]["outputs"], []), store, pick_device(config["device"]))
+    untested.check_network()
+    untested.check_data()
     job = Job(config, store, pick_device(config["device"]))
     scores = Scores(job)
     problem = unwritable(config["paths"]["outputs"])

@@ -86,3 +86,17 @@ def test_weights_that_are_found_later_are_the_ones_that_a_config_names(tmp_path)
     (tmp_path / "other.pth").touch()
     release([{"classifier": {**node, "weights": str(tmp_path / "other.pth")}}])
     assert classifier() is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (("metrics=localization", "metrics.localization.part=nos"), r"localization.part must be label or a mask of the data set \(.*\), got 'nos'"),
+        (("metrics=sanity", "metrics.sanity_check.window_px=17"), "metrics.sanity_check.window_px must be at most 16, the images' side, got 17"),
+    ],
+)
+def test_masks_and_windows_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path, overrides, text):
+    """Both failed in the metric, after all explanations were made."""
+    with pytest.raises(ValueError, match=text):
+        run(config(tmp_path, *LABEL[:-1], "explainer=random", *overrides))
+    assert not (tmp_path / "explanation").exists()
