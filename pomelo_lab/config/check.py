@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from textwrap import indent
 from typing import Any
 
 from hydra.errors import CompactHydraException
@@ -49,6 +51,7 @@ ROLES = {
     "sampler": "pomelo_lab.sampler.base.Sampler",
     "explainer": "pomelo_lab.explainer.base.Explainer",
 }
+ROOT_MISSING = "dataset.root is missing: expected a text"
 OPTIONAL = ("sampler", "segmenter", "generator")
 OWN = ("left_out", "choices", "search_path")  # keys that a job adds to its config
 
@@ -104,11 +107,13 @@ def problems(config: Mapping[str, Any]) -> list[str]:
     for role in ROLES:
         if config.get(role):
             classes[role] = target_class(config[role])
+    layout = getattr(sys.modules.get(getattr(classes.get("dataset"), "__module__", "")), "LAYOUT", "")
     supplied = tuple(c for c in classes.values() if c is not None)
     for role, base in ROLES.items():
         node = config.get(role)
         if node:
-            found += node_problems(node, role, locate(base), supplied)
+            texts = node_problems(node, role, locate(base), supplied)
+            found += [f"{t}, the folder that holds\n{indent(layout, '      ')}" if layout and t == ROOT_MISSING else t for t in texts]
         elif role not in OPTIONAL:
             found.append(f"{role} is missing: choose one with {role}=<name>")
     metric = locate("pomelo_lab.metric.base.Metric")

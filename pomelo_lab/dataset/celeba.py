@@ -38,6 +38,7 @@ HAIR = {"blond": "Blond_Hair", "black": "Black_Hair", "gray": "Gray_Hair", "brow
 HAIR_COLOR = "hair_color"
 HAIR_LABELS = frozenset({HAIR_COLOR, *HAIR.values(), "Bangs", "Receding_Hairline", "Straight_Hair", "Wavy_Hair"})
 PARTS = ("hair", "skin", "eyes", "brows", "mouth", "nose", "glasses", "neck", "clothes", "background", "hat", "earrings")
+LAYOUT = CELEBA_LAYOUT  # of root
 ALIGNED_WIDTH = 178  # pixels of an aligned image
 
 

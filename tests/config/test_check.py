@@ -109,3 +109,9 @@ def test_every_explainer_says_what_it_gives():
         node = yaml.safe_load(path.read_text())
         if "_target_" in node:
             assert locate(node["_target_"]).gives is not None, path.name
+
+
+@pytest.mark.parametrize(("dataset", "file"), [("chexpert", "CheXpert-v1.0-small/train"), ("image_folder", "<root>"), ("celeba", "list_attr_celeba")])
+def test_a_missing_root_says_what_the_folder_holds(tmp_path, dataset, file):
+    found = problems(tmp_path, f"dataset={dataset}", "metrics=none", "sampler=gray")
+    assert "dataset.root is missing: expected a text, the folder that holds\n" in found and file in found
