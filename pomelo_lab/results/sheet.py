@@ -275,7 +275,8 @@ def explained(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]
     out = []
     if "attribution" in keys:
         out.append(("attribution: red speaks for the explained class, blue against it, gray for neither", "map"))
-        out.append(("each map has its own scale: full colour is the number below it (all positive: from its smallest value)", ""))
+        out.append(("each map has its own scale: full colour is the number below it,", ""))
+        out.append(("gray is 0, or the least value of a map without negative ones", ""))
     if full := keys.get("difference"):
         out.append((f"difference = counterfactual − image, one scale for all: black −{full}, gray 0, white +{full}", "change"))
     if any(name.startswith("perturbed") for name in rows):
