@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
 from pomelo_lab.config.signature import defaults, did_you_mean, hints, injected_role, locate, parameters, role_of
 from pomelo_lab.config.target import class_index, output_problem
+from pomelo_lab.config.tree import nodes
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.generator.base import Generator
@@ -188,15 +189,6 @@ def names(asked: Mapping[str, Any], built: Mapping[str, Any]) -> bool:
     """Whether a node of a config, whose weights may be "auto", is the one that something was built from."""
     same = all(asked.get(key) == built.get(key) for key in {*asked, *built} - {*FILLED})
     return same and (asked.get("weights") == built.get("weights") or not Path(str(asked.get("weights"))).exists())
-
-
-def nodes(tree: Any) -> Iterator[Mapping[str, Any]]:
-    """Every node with a `_target_` below a config."""
-    if isinstance(tree, Mapping):
-        if "_target_" in tree:
-            yield tree
-        for value in tree.values():
-            yield from nodes(value)
 
 
 def position(column: int | str, attributes: Sequence[str]) -> int:

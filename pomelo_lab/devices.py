@@ -12,8 +12,12 @@ import torch
 import torch.multiprocessing
 
 
+class NoSuchDevice(ValueError):
+    """A device that torch knows and this machine does not have."""
+
+
 def pick_device(name: str) -> torch.device:
-    """"auto" is the first accelerator, else the CPU. Raises ValueError naming `device` when it is not there."""
+    """"auto" is the first accelerator, else the CPU. Raises ValueError naming `device`, NoSuchDevice when it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -22,9 +26,9 @@ def pick_device(name: str) -> torch.device:
         raise ValueError(f"device={name} is none that torch knows: auto, cpu, cuda, cuda:<index>, mps or xpu") from None
     there = {"mps": torch.backends.mps.is_available, "xpu": torch.xpu.is_available}
     if device.type in there and not there[device.type]():
-        raise ValueError(f"device={name}: there is none here, or this torch was built without it; use device=cpu or device=auto")
+        raise NoSuchDevice(f"device={name}: there is none here, or this torch was built without it; use device=cpu or device=auto")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise ValueError(f"device={name}: no such GPU here, {torch.cuda.device_count()} visible; use device=cpu or device=auto")
+        raise NoSuchDevice(f"device={name}: no such GPU here, {torch.cuda.device_count()} visible; use device=cpu or device=auto")
     return device
 
 

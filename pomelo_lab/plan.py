@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pomelo_lab.config.fingerprint import digest
-from pomelo_lab.devices import pick_device
+from pomelo_lab.devices import NoSuchDevice, pick_device
 from pomelo_lab.job import Job
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.results.store import Store
@@ -56,6 +56,22 @@ def timed_steps(job: Job) -> list[Step]:
     components |= {f"metric {name}": metric for name, metric in job.metrics.items()}
     white = {name for name, part in components.items() if getattr(part, "access", "") == "white_box"}
     return [timed(step, job, components.get(step.name), step.name in white) for step in steps(job)]
+
+
+def planned(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], list[str]]:
+    """A job whose networks need no weights, its stages, and the networks that it would train first.
+
+    A device that this machine does not have can be planned for; how long it takes is not known then.
+    """
+    missing: list[str] = []
+    settings = untrained(config, config["dataset"], config["paths"]["outputs"], missing)
+    try:
+        job = Job(settings, store, pick_device(config["device"]))
+        plan = timed_steps(job)
+    except NoSuchDevice:
+        job = Job(settings, store)
+        plan = [replace(step, seconds=None) for step in steps(job)]
+    return job, plan, list(dict.fromkeys(missing))
 
 
 def total(plan: Sequence[Step], key: str) -> Any:
@@ -161,8 +177,7 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
 
     from pomelo_lab.timing import told
 
-    missing: list[str] = []
-    job = Job(untrained(config, config["dataset"], config["paths"]["outputs"], missing), store, pick_device(config["device"]))
+    job, plan, missing = planned(config, store)
     job.check_network()
     choices = job.config.get("choices") or {}
     title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
@@ -171,11 +186,10 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
     for head in HEADS:
         table.add_column(head, justify="right")
     table.add_column("")
-    plan = [Step(f"train {name}", 0, note="no weights yet", seconds=None) for name in dict.fromkeys(missing)] + timed_steps(job)
-    counted = [step for step in plan if not step.name.startswith("train ")]
-    sums = (total(counted, key) for key in ("evaluations", "queries", "bytes"))
-    plan.append(Step("total", job.n_asked, *sums, note="without trainings" if missing else "", seconds=total(counted, "seconds")))
-    for step in plan:
+    trainings = [Step(f"train {name}", 0, note="no weights yet", seconds=None) for name in missing]
+    sums = (total(plan, key) for key in ("evaluations", "queries", "bytes"))
+    last = Step("total", job.n_asked, *sums, note="without trainings" if missing else "", seconds=total(plan, "seconds"))
+    for step in [*trainings, *plan, last]:
         counts = (f"{step.images:,}", f"{step.evaluations:,}", f"{step.queries:,}", readable(step.bytes), told(step.seconds))
         table.add_row(step.name, *counts, step.note)
     table.caption, table.caption_justify = CAPTION, "left"

@@ -15,6 +15,7 @@ from pomelo_lab.classifier.base import Classifier, NetworkClassifier, WhiteBox, 
 from pomelo_lab.generator.base import Generator, Tally
 
 CALLS = 3
+LONG = 2.0  # seconds after which a call is not repeated
 AT_ONCE = 16  # images of the measured forward
 SLOW = 0.25  # seconds that a forward of one image may take before more than one are tried
 _measured: WeakKeyDictionary[nn.Module, dict[str, float]] = WeakKeyDictionary()
@@ -41,11 +42,17 @@ def per_evaluation(generator: Generator, batch_size: int, device: torch.device) 
     """Seconds per image of one forward of a generator's network, without gradients."""
 
     def measured(n: int) -> float:
-        before = Tally.n
+        before, made = Tally.n, []
+
+        def ask(images: Tensor) -> None:
+            start = Tally.n
+            generator.one_forward(images)
+            made.append(Tally.n - start)
+
         with torch.no_grad():
-            seconds = measure(generator.one_forward, generator.shape, n, device)
-        made, Tally.n = Tally.n - before, before
-        return seconds * n / max(1, made / CALLS)
+            seconds = measure(ask, generator.shape, n, device)
+        Tally.n = before  # measuring counts for nothing
+        return seconds * n / max(1, made[-1])
 
     return once(generator.network, "forward", measured, batch_size)
 
@@ -61,7 +68,7 @@ def once(network: nn.Module, what: str, measured: Callable[[int], float], batch_
 
 
 def measure(ask: Callable[[Tensor], Any], shape: tuple[int, int, int], n: int, device: torch.device) -> float:
-    """Seconds per image of a call on n gray images: the least of CALLS, since the first prepares, and other processes disturb."""
+    """Seconds per image of a call on n gray images: the least of CALLS, since the first prepares and others may disturb; a long one is the last."""
     images, seconds = torch.full((n, *shape), 0.5, device=device), []
     for _ in range(CALLS):
         start = time.perf_counter()
@@ -69,6 +76,8 @@ def measure(ask: Callable[[Tensor], Any], shape: tuple[int, int, int], n: int, d
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
+        if seconds[-1] > LONG:
+            break
     return min(seconds) / n
 
 

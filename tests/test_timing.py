@@ -6,7 +6,7 @@ import torch
 from pomelo_lab import timing
 from pomelo_lab.generator.base import Tally
 from pomelo_lab.job import Job
-from pomelo_lab.plan import Step, timed, timed_steps, total
+from pomelo_lab.plan import Step, planned, steps, timed, timed_steps, total
 from pomelo_lab.results.store import Store
 from tests import every
 from tests.running import TINY, config
@@ -49,6 +49,13 @@ def test_a_function_of_the_user_s_is_not_asked(tmp_path):
     job = Job(settings, Store(tmp_path))
     plan = timed_steps(job)
     assert total(plan, "seconds") is None and timing.told(None) == "?" and total(plan, "queries") > 0
+
+
+def test_a_device_of_another_machine_can_be_planned_for(tmp_path):
+    """A grid for a cluster's GPU is planned on a laptop."""
+    settings = {**config(tmp_path, *every.chosen("explainer", "rise")), "device": "cuda:63"}
+    job, plan, _ = planned(settings, Store(tmp_path))
+    assert total(plan, "queries") == total(steps(job), "queries") > 0 and total(plan, "seconds") is None
 
 
 def never(images):

@@ -71,10 +71,10 @@ def visited(what: str) -> Iterator[None]:
 def note_file(event: str, given: tuple[Any, ...]) -> None:
     """An audit hook: data files that are opened for reading while code of the user's runs."""
     files = _reading.get() if event == "open" else None
-    if files is None or not isinstance(given[0], (str, os.PathLike)) or any(letter in str(given[1] or "r") for letter in "wax+"):
+    if files is None or not isinstance(given[0], (str, os.PathLike)) or given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         return
     path = os.path.abspath(given[0])
-    libraries = (sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/dev/", str(Path(__file__).resolve().parents[1]))
+    libraries = (f"{sys.prefix}/", f"{sys.base_prefix}/", "/usr/", "/etc/", "/proc/", "/sys/", "/dev/", f"{Path(__file__).resolve().parents[1]}/")
     if not path.endswith((".py", ".pyc", ".so")) and not path.startswith(libraries) and not any(part in path for part in LIBRARIES):
         files.add(path)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pomelo_lab.config.problem import Problem
 from pomelo_lab.config.signature import defaults, locate, node_problems, parameters
+from pomelo_lab.config.tree import value_at
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,6 @@ def label_refused(node: Mapping[str, Any], target: Any) -> str:
     given = {**node, "root": "."} if node.get("root") == "???" else node  # a missing folder is another problem
     refused = any(text.startswith("dataset.label ") for text in node_problems(given, "dataset"))
     return f"{target.__name__} has no label {node['label']}" if refused else ""
-
-
-def value_at(config: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key, None where there is none."""
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
 
 
 def keys(overrides: Iterable[Any]) -> frozenset[str]:

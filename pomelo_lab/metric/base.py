@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.classifier.base import BlackBox, Classifier
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import Component
 from pomelo_lab.dataset.base import Dataset
@@ -128,7 +128,7 @@ class Metric(Component, ABC):
         """Classifier queries per image, for the plan of a dry run; without those of explanations that are made anew."""
         return 0
 
-    def explanations(self, classifier: Any) -> tuple[int, int]:
+    def explanations(self, classifier: Classifier) -> tuple[int, int]:
         """Explanations of each image that are made anew, for other images and for changed classifiers (needs "anew").
 
         Args: classifier: the job's.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from pomelo_lab.classifier.base import Classifier
 from pomelo_lab.config.hints import Count, Positive
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.types import Case
@@ -37,7 +38,7 @@ class MaxSensitivity(Metric):
     radius: Positive = 0.2
     clamp: bool = True
 
-    def explanations(self, classifier: Any) -> tuple[int, int]:
+    def explanations(self, classifier: Classifier) -> tuple[int, int]:
         return self.n_neighbours, 0
 
     def score(self, case: Case) -> dict[str, Tensor]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import NetworkClassifier, WhiteBox, named_layer
+from pomelo_lab.classifier.base import Classifier, NetworkClassifier, WhiteBox, named_layer
 from pomelo_lab.config.hints import Natural, Range
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.sensitivity import spearman, unit
@@ -59,7 +59,7 @@ class SanityCheck(Metric):
         if self.similarity == "spearman":
             self.symbol = "Sanity rank corr."
 
-    def explanations(self, classifier: Any) -> tuple[int, int]:
+    def explanations(self, classifier: Classifier) -> tuple[int, int]:
         return 0, len(self.chosen(classifier))
 
     def score(self, case: Case) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
         if cell.lacks or cell.error:
             table.add_row(cell.name, "", "", "", "", "", f"not run: {cell.lacks or reason(cell.error)}")
             continue
-        counts, missing = planned(cell)
+        counts, missing = counted(cell)
         row(cell.name or "the job", counts, f"trains {', '.join(missing)}" if missing else "")
         sums = {k: None if counts[k] is None or sums[k] is None else sums[k] + counts[k] for k in sums}
     table.add_section()
@@ -43,16 +43,10 @@ def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
     (console or Console(width=120)).print(table)
 
 
-def planned(cell: Cell) -> tuple[dict[str, Any], list[str]]:
+def counted(cell: Cell) -> tuple[dict[str, Any], list[str]]:
     """The counts and the time of one job, and the networks that it would train."""
-    from pomelo_lab.devices import pick_device
-    from pomelo_lab.job import Job
-    from pomelo_lab.plan import timed_steps, total, untrained
+    from pomelo_lab.plan import planned, total
     from pomelo_lab.results.store import Store
 
-    missing: list[str] = []
-    outputs = cell.config["paths"]["outputs"]
-    job = Job(untrained(cell.config, cell.config["dataset"], outputs, missing), Store(outputs), pick_device(cell.config["device"]))
-    plan = timed_steps(job)
-    counts = {"images": job.n_asked} | {k: total(plan, k) for k in (*COUNTS, "seconds")}
-    return counts, list(dict.fromkeys(missing))
+    job, plan, missing = planned(cell.config, Store(cell.config["paths"]["outputs"]))
+    return {"images": job.n_asked} | {k: total(plan, k) for k in (*COUNTS, "seconds")}, missing

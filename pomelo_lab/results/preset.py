@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.tree import nodes
 from pomelo_lab.results.score import read_status, read_summary
 
 
@@ -46,7 +47,8 @@ class Cell:
         from pomelo_lab.weights import has_weights
 
         outputs = self.config["paths"]["outputs"]
-        if self.lacks or self.error or not all(has_weights(node, self.config["dataset"], outputs) for node in networks(self.config)):
+        networks = (node for node in nodes(self.config) if "weights" in node)
+        if self.lacks or self.error or not all(has_weights(node, self.config["dataset"], outputs) for node in networks):
             return None
         return self.job.store.folder("score", self.job.fingerprint)
 
@@ -125,15 +127,6 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
         if before is not None:
             GlobalHydra.instance().initialize(before)
     return found
-
-
-def networks(node: Any) -> Iterator[dict[str, Any]]:
-    """Every node with `weights` inside a config."""
-    if isinstance(node, dict):
-        if "weights" in node:
-            yield node
-        for value in node.values():
-            yield from networks(value)
 
 
 def sweep_values(override: str) -> list[str]:

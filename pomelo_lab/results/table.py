@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.config.tree import value_at
 from pomelo_lab.results.claim import MIN_IMAGES, Sample, Verdict, judge
 from pomelo_lab.results.evidence import COSTS, cell_sample, mean_of, sample, std
 from pomelo_lab.results.marks import METHODS, Mark, is_best, marks
@@ -190,10 +191,7 @@ def choice_or_value(cell: Cell, key: str) -> Any:
         return given[key]
     if key in cell.choices:
         return cell.choices[key]
-    node: Any = cell.config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
+    return value_at(cell.config, key)
 
 
 def extra_rows(cells: Sequence[Cell]) -> list[Row]:

@@ -89,11 +89,12 @@ def test_it_is_asked_without_gradients_and_the_first_question_costs_8_images_mor
 
 
 NETWORK = """
-import json, pathlib
+import json, pathlib, tempfile
 import torch
 SHARE = json.load(open(pathlib.Path(__file__).with_name("share.json")))
 def predict(images):
     torch.set_default_dtype(torch.float64)
+    tempfile.NamedTemporaryFile().close()
     torch.load(pathlib.Path(__file__).with_name("weights.pt"))
     return torch.tensor([[SHARE, 1 - SHARE]], dtype=torch.float32).repeat(len(images), 1)
 """
