@@ -62,15 +62,18 @@ def planned(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], l
     """A job whose networks need no weights, its stages, and the networks that it would train first.
 
     A device that this machine does not have can be planned for; how long it takes is not known then.
+    Raises: ValueError, before anything is timed, for what the job itself would be refused for before its first image.
     """
     missing: list[str] = []
     settings = untrained(config, config["dataset"], config["paths"]["outputs"], missing)
     try:
-        job = Job(settings, store, pick_device(config["device"]))
-        plan = timed_steps(job)
+        device: Any = pick_device(config["device"])
     except NoSuchDevice:
-        job = Job(settings, store)
-        plan = [replace(step, seconds=None) for step in steps(job)]
+        device = None
+    job = Job(settings, store, device or "cpu")
+    job.check_network()
+    job.check_data()
+    plan = timed_steps(job) if device else [replace(step, seconds=None) for step in steps(job)]
     return job, plan, list(dict.fromkeys(missing))
 
 
@@ -178,7 +181,6 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
     from pomelo_lab.timing import told
 
     job, plan, missing = planned(config, store)
-    job.check_network()
     choices = job.config.get("choices") or {}
     title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
     table = Table(title=f"plan: {title}", title_justify="left")

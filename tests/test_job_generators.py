@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.generator.base import Tally
 from pomelo_lab.job import Job
 from pomelo_lab.results.store import Store
 from pomelo_lab.run import run
+from pomelo_lab.timing import CALLS
 from tests.running import config, scores
 from tests.test_job import job
 
@@ -165,7 +167,10 @@ def test_weights_auto_are_those_of_a_finished_training_and_the_shape_is_the_data
     assert len(list((tmp_path / "weights").glob("*/card.json"))) == 1
 
 
-def test_a_dry_run_lists_network_evaluations_and_makes_none(tmp_path, evaluated, capsys):
+def test_a_dry_run_lists_network_evaluations_and_makes_none_but_those_that_it_times(tmp_path, evaluated, capsys):
+    before = Tally.n
     assert run(config(tmp_path, *DDIM, "dry_run=true")) is None
     lines = {line.split("│")[1].strip(): line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
-    assert "192" in lines["perturbations"] and "192" in lines["total"] and evaluated == []
+    assert "192" in lines["perturbations"] and "192" in lines["total"]
+    assert len(evaluated) <= 2 * CALLS and Tally.n == before, "timed a few times with one image and with more, which counts for nothing"
+    assert not (tmp_path / "perturbation").exists()
