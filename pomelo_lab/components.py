@@ -14,7 +14,7 @@ from pomelo_lab.classifier.base import Classifier, NetworkClassifier, view
 from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
 from pomelo_lab.config.signature import defaults, did_you_mean, hints, injected_role, locate, parameters, role_of
-from pomelo_lab.config.target import class_index, output_problem
+from pomelo_lab.config.target import check_target, output_problem
 from pomelo_lab.config.tree import nodes
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
@@ -104,8 +104,7 @@ class Components:
         """Raises ValueError, before anything is computed, when the explained class does not exist, the classifier's outputs are not the classes
         that the job takes them for, its network cannot take the images, or the explainer has no rule for it; asked of a gray image."""
         config, n = self.config, self.classifier.num_classes
-        if config["target"] not in ("predicted", "label"):
-            class_index(config["target"], self.dataset.class_names)
+        check_target(config["target"], self.dataset.class_names)
         if text := output_problem(config["classifier"], n, self.dataset.num_classes, config["target"], config.get("images", "all")):
             raise ValueError(text)
         if isinstance(self.classifier, NetworkClassifier):

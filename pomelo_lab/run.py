@@ -99,7 +99,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     from pomelo_lab.plan import print_plan, untrained
     from pomelo_lab.results.report import print_report
     from pomelo_lab.results.score import Scores, work
-    from pomelo_lab.results.sheet import BESIDE, FILE, write_sheet
+    from pomelo_lab.results.sheet import BESIDE, FILE, drop_damaged, write_sheet
     from pomelo_lab.results.store import Store
 
     store = Store(config["paths"]["outputs"])
@@ -117,8 +117,10 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
         # 3. finished work is skipped, also in a folder that cannot be written
         if not config["force"] and scores.done():
             sheet = config.get("sheet", BESIDE)
-            if not problem and (sheet != BESIDE or not (scores.folder / FILE).exists()):  # another number of images is drawn anew
-                write_sheet(job, scores.folder, sheet)
+            if not problem:
+                drop_damaged(scores.folder)
+                if sheet != BESIDE or not (scores.folder / FILE).exists():  # another number of images is drawn anew
+                    write_sheet(job, scores.folder, sheet)
             print("already done: force=true computes it again")
             print_report(scores.folder, brief)
             return scores.folder

@@ -86,6 +86,19 @@ def test_a_damaged_artefact_that_others_rest_on_is_made_again(job, kind, way, ca
     assert scores(run(found)) == columns and f"{kind}/" in caplog.text and "is damaged" in caplog.text
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_sheet_is_drawn_again_and_the_job_stays_done(job, way, caplog, capsys):
+    found, folder, *_ = job
+    whole = (folder / "sheet.png").read_bytes()
+    damaged(folder / "sheet.png", way)
+    (folder / "sheet-2.png").write_bytes(whole[:-400])
+    assert run(found) == folder and "already done" in capsys.readouterr().out
+    assert (folder / "sheet.png").read_bytes() == whole and not (folder / "sheet-2.png").exists()
+    assert f"{folder / 'sheet.png'} is damaged" in caplog.text and f"{folder / 'sheet-2.png'} is damaged" in caplog.text
+    caplog.clear()
+    assert run(found) == folder and "damaged" not in caplog.text
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "scores.parquet", "summary.json", "status.json", "explanation", "metric"])
 def test_what_is_missing_is_no_finished_job(job, name, capsys):
     found, folder, columns, _ = job

@@ -17,7 +17,7 @@ from pomelo_lab.config.problem import Problem, lacks
 from pomelo_lab.config.schema import RunSchema
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems, parameters
 from pomelo_lab.config.suggest import printable
-from pomelo_lab.config.target import class_index, output_problem
+from pomelo_lab.config.target import check_target, output_problem
 
 
 class ConfigError(CompactHydraException):
@@ -243,8 +243,7 @@ def target_problems(config: Mapping[str, Any], names: Sequence[str]) -> Iterator
     """What is wrong with the explained class, on a data set whose classes are known."""
     node, target = config["classifier"], config["target"]
     try:
-        if target not in ("predicted", "label"):
-            class_index(target, names)
+        check_target(target, names)
     except ValueError as error:
         yield str(error)
     n_outputs = node.get("num_classes") if node.get("column") is None else None  # `column_problems` has rules of its own

@@ -8,6 +8,19 @@ from typing import Any
 from pomelo_lab.config.signature import did_you_mean
 
 SHOWN = 20  # class names in a message
+RULES = ("predicted", "label")  # what `target` may say instead of a class
+
+
+def check_target(target: Any, names: Sequence[str]) -> None:
+    """Raises ValueError when `target` names no class of the data set, or is a rule and the name of a class at once."""
+    if target not in RULES:
+        class_index(target, names)
+    elif target in names:
+        where = list(names).index(target)
+        raise ValueError(
+            f"target={target} is a rule, and the data set has a class called {target}: "
+            f"say target={where} for this class, or rename it to use the rule"
+        )
 
 
 def class_index(rule: Any, names: Sequence[str]) -> int:
@@ -29,7 +42,7 @@ def class_index(rule: Any, names: Sequence[str]) -> int:
     if number is not None:
         return number
     listed = ", ".join(names[:SHOWN]) + (f", ... ({len(names)} classes)" if len(names) > SHOWN else "")
-    known = ["predicted", "label", *names]
+    known = [*RULES, *names]
     raise ValueError(f"target must be predicted, label, one of {listed} or a position below {len(names)}, got {rule!r}{did_you_mean(text, known)}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, warn_once
 TOOL_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information"})  # in any case
 SPLITS = {"train": "train training", "val": "val valid validate validation", "test": "test testing"}
 SPLIT_WORDS = {word: split for split, words in SPLITS.items() for word in words.split()}
+NO_CLASSES = "image img picture photo jpegimage label annotation mask segmentation trimap groundtruth ground_truth gt bbox box xml json"
 ALSO_CLASSES = {"dev": "val", "eval": "test", "evaluation": "test"}  # splits where nothing else lies beside them
 
 
@@ -83,11 +85,34 @@ def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
     if len(names) == 1 and (inner := above_classes([top / names[0] for top in tops if (top / names[0]).is_dir()])):
         text = f"{root} has one class folder, {names[0]}, which holds {', '.join(inner)} and no images"
         raise ValueError(f"{text}: is dataset.root one level too high?")
+    if doubt := no_classes(names, [top / name for top in tops for name in names]):
+        warn_once(f"{root}: the folders {shown(names)} are taken as the classes, although {doubt}; expected is a folder per class")
     lacking = {top.name: [name for name in names if name not in folders] for top, folders in by_top.items()}
     if any(lacking.values()):
         text = "; ".join(f"{split} has no {', '.join(absent)}" for split, absent in lacking.items() if absent)
         warn_once(f"{root}: not every class is in every split: {text}")
     return names
+
+
+def no_classes(names: Sequence[str], folders: Sequence[Path]) -> str:
+    """Why class folders are probably none, in words that follow "although"; "" where nothing speaks against them.
+
+    It is a doubt and no rule. Classes called "mask" and "no mask" are in none, nor are those that hold the same folders (left, right) each.
+    """
+    words, lower = set(NO_CLASSES.split()), [name.lower() for name in names]
+    kinds = [name for name in names if name.lower() in words or name.lower().removesuffix("s") in words]
+    if kinds := [name for name in kinds if not any(name.lower() in other for other in lower if other != name.lower())]:
+        verb = "names" if len(kinds) == 1 else "name"
+        return f"{shown(kinds)} often {verb} parts of a data set (masks beside the class folders are read with dataset.masks=<name>)"
+    numbered = [name for name in names if re.fullmatch(r"(cv|fold|part|split|batch)[ _-]?\d+", name, re.IGNORECASE)]
+    if len(numbered) == len(names) and (inner := above_classes([folder for folder in folders if folder.is_dir()])):
+        return f"they are numbered and hold {shown(inner)} and no images (folders of splits are called train, val and test)"
+    return ""
+
+
+def shown(names: Sequence[str], most: int = 6) -> str:
+    """The first names of a list."""
+    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
 
 
 def holds_parts(folder: Path, classes: Collection[str]) -> bool:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pomelo_lab.dataset.pixel_values import check_high_bytes, eight_bits
+from pomelo_lab.dataset.file_kind import what_it_is
+from pomelo_lab.dataset.pixel_values import check_high_bytes, eight_bits, flattened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,21 +61,26 @@ def warn_once(text: str) -> None:
     log.warning("%s", text)
 
 
-def open_image(path: Path, mode: str = "RGB", value_range: Sequence[float] | None = None) -> Image:
+def open_image(path: Path, mode: str = "RGB", value_range: Sequence[float] | None = None, background: float | None = None) -> Image:
     """Decode a file completely into a PIL mode ("RGB", "L").
 
     EXIF orientation is not applied (as in torchvision), so that masks and images share one frame. Images of more than LARGEST pixels are read
     reduced by a whole number, and named once.
 
-    Args: value_range: the values of black and white in files of more than 8 bits per value; None = as the format says (`stated_range`).
+    Args:
+        value_range: the values of black and white in files of more than 8 bits per value; None = as the format says (`stated_range`).
+        background: the gray level in [0,1] behind transparent parts; None = a file with such parts is refused.
     Raises: FileNotFoundError; ValueError naming the file when it is no image, too large, or its values are not clear.
     """
-    return open_sized(path, mode, value_range)[0]
+    return open_sized(path, mode, value_range, background)[0]
 
 
-def open_sized(path: Path, mode: str, value_range: Sequence[float] | None = None) -> tuple[Image, tuple[int, int]]:
+def open_sized(
+    path: Path, mode: str, value_range: Sequence[float] | None = None, background: float | None = None
+) -> tuple[Image, tuple[int, int]]:
     """`open_image`, and the (width, height) of the file, which is larger where the image was reduced."""
     file, full, raw = decoded(path, reduced=True)
+    file = flattened(file, path, background)
     if file.mode.startswith(("I", "F")):
         file = eight_bits(file, path, value_range)
     elif ";16" in raw:
@@ -98,7 +104,7 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
 
     Args: reduced: JPEGs of more than LARGEST pixels may be decoded at a half, a quarter or an eighth of their sides.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -113,8 +119,10 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
         raise FileNotFoundError(f"image file not found: {path}") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large to be read safely ({error}): scale it down or cut it into tiles") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} cannot be decoded, it is {what_it_is(path)}") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be decoded ({error}): it is truncated or no image; remove or replace this file") from None
+        raise ValueError(f"{path} cannot be decoded ({error}), it is truncated or damaged: remove or replace this file") from None
 
 
 def open_mask(path: Path) -> Image:
@@ -155,7 +163,12 @@ def centre_box(width: int, height: int, crop_px: int | None = None) -> Box:
 
 
 def read_image(
-    path: Path, size_px: int, crop_px: int | None = None, channels: int = 3, value_range: Sequence[float] | None = None
+    path: Path,
+    size_px: int,
+    crop_px: int | None = None,
+    channels: int = 3,
+    value_range: Sequence[float] | None = None,
+    background: float | None = None,
 ) -> tuple[Tensor, Box, tuple[int, int]]:
     """Decode, centre-crop to a square and resize with antialiasing (PIL's bilinear).
 
@@ -163,7 +176,7 @@ def read_image(
     """
     from PIL.Image import Resampling
 
-    image, full = open_sized(path, "RGB" if channels == 3 else "L", value_range)
+    image, full = open_sized(path, "RGB" if channels == 3 else "L", value_range, background)
     try:
         box = centre_box(*full, crop_px)
     except ValueError as error:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Count, Later, LocalPath, Natural, Range
+from pomelo_lab.config.hints import Count, Fraction, Later, LocalPath, Natural, Range
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.folders import class_folders, images_below, mask_files, name_unpaired, split_folders, subfolders
@@ -50,6 +50,7 @@ class ImageFolder(Dataset):
         attributes: name of the csv file below root; rows name a file by its path below root, or by its name alone when unique.
         value_range: the values of black and white in gray files of more than 8 bits ([0,4095] for 12 bits in 16, [-1000,1000] for floats);
             None = 0 to 65535, the bits that a TIFF states, or floats from 0 to 1; a file whose values do not say which is refused.
+        background: the gray behind transparent parts, 0 black to 1 white; None = an image with such parts is refused.
     Raises: FileNotFoundError or ValueError naming the file or folder, for each way in which the layout can be broken.
     """
 
@@ -64,6 +65,7 @@ class ImageFolder(Dataset):
     masks: str | None = None
     attributes: str | None = None
     value_range: Annotated[list[float] | None, Later()] = None
+    background: Annotated[Fraction | None, Later()] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,7 +111,8 @@ class ImageFolder(Dataset):
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         masks = {part: torch.zeros(len(rows), *self.shape[1:], dtype=torch.bool) for part in self.part_names}
         for i, row in enumerate(rows):
-            image[i], box, of_size = read_image(self._folder / self._files[row], self.size_px, value_range=self.value_range)
+            path, meaning = self._folder / self._files[row], {"value_range": self.value_range, "background": self.background}
+            image[i], box, of_size = read_image(path, self.size_px, **meaning)
             for part, mask in masks.items():
                 path = self._mask_path(part, self._files[row])
                 if path.exists():

@@ -1,4 +1,4 @@
-"""What numbers of more than 8 bits in an image file mean: from black to white on the 8-bit grid, or a refusal that names the file."""
+"""What the numbers in an image file mean where that is not clear: more than 8 bits, transparent parts. Colours, or a refusal that names the file."""
 
 from __future__ import annotations
 
@@ -71,3 +71,24 @@ def check_high_bytes(file: Image, path: Path, value_range: Sequence[float] | Non
             f"{path} has colours of 16 bits below {(most + 1) * 256}, nearly black unless they have fewer bits: save it with 8 bits per value, "
             "or say dataset.value_range=[0,65535] where the images are that dark"
         )
+
+
+def flattened(file: Image, path: Path, background: float | None) -> Image:
+    """An image with transparent parts as one without, laid over a gray of [0,1]; others as they are, with or without a channel for transparency.
+
+    The colours that a file stores under transparent parts are no part of the picture, and programs leave any values there.
+    Raises: ValueError naming the file where no background is given, or a gray value of more than 8 bits stands for transparency.
+    """
+    from PIL import Image
+
+    if not file.has_transparency_data:
+        return file
+    deep = file.mode.startswith(("I", "F"))
+    layers = file if deep else file.convert("RGBA")
+    if not (np.asarray(file) == file.info["transparency"]).any() if deep else layers.getchannel("A").getextrema()[0] == 255:
+        return file
+    if background is None or deep:
+        way = "save it without transparency" + ("" if deep else ", or say the gray behind them, dataset.background=1 for white (image_folder)")
+        raise ValueError(f"{path} has transparent parts, whose colours it does not say: {way}")
+    level = round(255 * background)
+    return Image.alpha_composite(Image.new("RGBA", file.size, (level, level, level, 255)), layers).convert("RGB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from pomelo_lab.types import Explanation, Perturbations
 
 if TYPE_CHECKING:
     from pomelo_lab.job import Job
+
+log = logging.getLogger(__name__)
 
 FILE = "sheet.png"
 BESIDE = 8  # images beside each other
@@ -56,6 +59,19 @@ def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | 
     except Exception as error:  # noqa: BLE001 (the scores are on disk: a picture is worth no failed job)
         print(f"(no sheet: {type(error).__name__}: {error})", file=sys.stderr)
         return None
+
+
+def drop_damaged(folder: Path) -> None:
+    """Remove the sheets of a folder whose bytes are not those that were written, and name them: PNG files carry checksums."""
+    from PIL import Image
+
+    for path in sorted(folder.glob("sheet*.png")):
+        try:
+            with Image.open(path) as file:
+                file.verify()
+        except Exception as error:  # noqa: BLE001 (bytes from outside, which may break any reader)
+            path.unlink()
+            log.warning("%s is damaged (%s): %s", path, error, "it is drawn again" if path.name == FILE else "removed, sheet=all draws it again")
 
 
 def draw(job: Job, images: range, path: Path) -> None:

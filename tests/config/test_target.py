@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomelo_lab.config.target import class_index, output_problem
+from pomelo_lab.config.target import check_target, class_index, output_problem
 
 FOLDERS = ("1", "10", "2", "3")
 
@@ -32,6 +32,15 @@ def test_a_long_list_of_classes_is_cut():
     with pytest.raises(ValueError) as error:
         class_index("x", [f"class {k}" for k in range(1000)])
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("rule", ["label", "predicted"])
+def test_a_rule_that_is_also_the_name_of_a_class_is_refused_with_the_way_to_say_either(rule):
+    names = ("a", rule, "z")
+    with pytest.raises(ValueError, match=f"target={rule} is a rule, and .* a class called {rule}: say target=1 for this class, or rename"):
+        check_target(rule, names)
+    check_target(1, names)
+    check_target(rule, ("a", "z"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a folder holds is decided by a stated rule, and what falls outside is named."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,38 @@ def test_the_home_folder_is_understood(tmp_path, monkeypatch):
     put(tmp_path, "data/a/0.png")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(classes(Path("~/data"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("paths", "text"),
+    [
+        (("images/0.png", "labels/0.png"), "images, labels are taken as the classes, although images, labels often name parts"),
+        (("cat/0.png", "dog/0.png", "annotations/0.png"), "although annotations often names parts .* dataset.masks=<name>"),
+        (("JPEGImages/0.png", "SegmentationClass/0.png"), "although JPEGImages often"),
+        (("fold1/a/0.png", "fold1/b/0.png", "fold2/a/0.png", "fold2/b/0.png"), "fold1, fold2 are taken .* they are numbered and hold a, b"),
+        (("train/images/0.png", "train/labels/0.png"), "although images, labels often name parts"),
+    ],
+)
+def test_folders_that_are_probably_no_classes_are_named_and_read(tmp_path, paths, text, caplog):
+    put(tmp_path, *paths)
+    assert len(classes(tmp_path)) == len(paths)
+    assert re.search(text, caplog.text) and caplog.text.count("taken as the classes") == 1
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("cat/left/0.png", "cat/right/0.png", "dog/left/0.png", "dog/right/0.png"),
+        ("fold1/0.png", "fold2/0.png"),
+        ("fold1/a/0.png", "flat/a/0.png"),
+        ("mask/0.png", "no_mask/0.png"),
+        ("boxer/0.png", "imagination/0.png", "labelled/0.png"),
+    ],
+)
+def test_classes_that_are_in_no_doubt_are_not_named(tmp_path, paths, caplog):
+    put(tmp_path, *paths)
+    classes(tmp_path)
+    assert "taken as" not in caplog.text
 
 
 def test_a_class_may_be_called_as_a_split_is_elsewhere(tmp_path):

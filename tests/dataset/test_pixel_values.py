@@ -88,3 +88,65 @@ def test_integers_and_floats_of_one_range_are_the_same_grays(tmp_path):
     values = np.arange(201).reshape(3, 67)
     grays = [gray(tmp_path / f"{kind.__name__}.tif", values.astype(kind), [0, 200]) for kind in (np.int32, np.float32)]
     assert np.array_equal(*grays) and np.abs(grays[0] - values * 255 / 200).max() <= 0.5
+
+
+# --- transparent parts --------------------------------------------------------------------------------------------
+
+CUTOUT = np.zeros((8, 8, 4), np.uint8)
+CUTOUT[:, :4] = (200, 40, 40, 255)
+CUTOUT[:, 4:] = (10, 220, 10, 0)  # a colour that no program shows
+HALF = np.array([[[200, 40, 40, 255]] * 4 + [[200, 40, 40, 128]] * 4] * 8, np.uint8)
+
+
+def saved(path, kind):
+    """The same picture with transparent parts, in each way in which files have them."""
+    image = Image.fromarray(HALF if kind == "half" else CUTOUT)
+    if kind in ("palette", "colour"):
+        image = image.convert("RGB")
+        image = image.quantize(4) if kind == "palette" else image
+        image.save(path, transparency=image.getpixel((7, 0)))
+    else:
+        image.convert("LA" if kind == "gray" else "RGBA").save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["rgba", "half", "gray", "palette", "colour"])
+def test_transparent_parts_are_refused_or_take_the_colour_that_is_asked_for(tmp_path, kind):
+    path = saved(tmp_path / "a.png", kind)
+    with pytest.raises(ValueError, match=r"a\.png has transparent parts.*dataset\.background=1"):
+        open_image(path)
+    for level in (0.0, 0.2, 1.0):
+        seen = np.asarray(open_image(path, background=level)).astype(int)
+        behind = np.full(3, round(255 * level))
+        right = HALF[0, 0, :3] * (128 / 255) + behind * (127 / 255) if kind == "half" else behind
+        assert np.abs(seen[:, 4:] - right).max() <= 1
+        assert kind == "gray" or np.array_equal(seen[0, 0], CUTOUT[0, 0, :3])
+        assert np.abs(np.asarray(open_image(path, "L", background=level))[0, 7].astype(int) - right @ (0.299, 0.587, 0.114)).max() <= 2
+
+
+def test_a_channel_for_transparency_that_hides_nothing_changes_nothing(tmp_path):
+    opaque = np.dstack([CUTOUT[..., :3], np.full((8, 8), 255, np.uint8)])
+    Image.fromarray(opaque).save(tmp_path / "a.png")
+    for level in (None, 0.0):
+        assert np.array_equal(np.asarray(open_image(tmp_path / "a.png", background=level)), opaque[..., :3])
+
+
+def test_a_transparent_value_of_16_bits_is_refused(tmp_path):
+    values = np.full((4, 4), 30000, np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=30000)
+    Image.fromarray(values).save(tmp_path / "b.png", transparency=5)
+    with pytest.raises(ValueError, match=r"a\.png has transparent parts"):
+        open_image(tmp_path / "a.png", background=0.0)
+    assert np.asarray(open_image(tmp_path / "b.png")).max() == 30000 * 255 // 65535
+
+
+def test_an_image_folder_takes_the_background_into_its_fingerprint_where_one_is_given(tmp_path):
+    from pomelo_lab.config.fingerprint import canonical
+
+    (tmp_path / "test" / "a").mkdir(parents=True)
+    saved(tmp_path / "test" / "a" / "0.png", "rgba")
+    node = {"_target_": "pomelo_lab.dataset.image_folder.ImageFolder", "root": str(tmp_path), "size_px": 8}
+    assert ImageFolder(root=str(tmp_path), size_px=8, background=1).batch([0]).image[0, :, 0, 7].tolist() == [1, 1, 1]
+    assert canonical(node) == canonical({**node, "background": None}) != canonical({**node, "background": 1})
+    with pytest.raises(ValueError, match="background must be"):
+        ImageFolder(root=str(tmp_path), size_px=8, background=255)

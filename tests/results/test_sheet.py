@@ -84,3 +84,18 @@ def test_counterfactuals_that_did_not_flip_are_framed_and_everything_has_a_place
     reds = [((p[..., 0] > 190) & (p[..., 1] < 20)).sum() for p in (read(tmp_path / "plain.png"), read(tmp_path / "framed.png"))]
     assert reds[0] == 0 and reds[1] > 500
     assert read(tmp_path / "framed.png").shape[0] > 1.5 * read(tmp_path / "plain.png").shape[0], "ten images need two bands"
+
+
+def test_every_bit_of_a_sheet_is_checked(tmp_path):
+    from itertools import product
+
+    sheet.render([sheet.Shown({"image": ("x", "#000000")}, {"image": (torch.rand(3, 4, 4), "", False)})], {}, "head", tmp_path / "sheet.png")
+    whole = (tmp_path / "sheet.png").read_bytes()
+    places = [*range(60), *range(60, len(whole) - 4, len(whole) // 60)]  # the last four bytes are the end's own checksum
+    for byte, bit in product(places, (1, 128)):
+        (tmp_path / "sheet.png").write_bytes(whole[:byte] + bytes([whole[byte] ^ bit]) + whole[byte + 1 :])
+        sheet.drop_damaged(tmp_path)
+        assert not (tmp_path / "sheet.png").exists(), byte
+    (tmp_path / "sheet.png").write_bytes(whole)
+    sheet.drop_damaged(tmp_path)
+    assert (tmp_path / "sheet.png").exists()
