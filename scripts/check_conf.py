@@ -68,7 +68,7 @@ def choice(role: str, name: str) -> list[str]:
         ("experiment", "gcd_paper_chexpert"): ["dataset.root=data", "explainer.lpips=data"],
         ("metrics", "code"): ["explainer=gcd", "sampler=none"],
         ("metrics", "s3"): [*COUNTERFACTUALS, "metrics.s3.weights=data"],
-        ("metrics", "lpips"): ["metrics.lpips.weights=data"],
+        ("metrics", "lpips"): ["metrics.removal_lpips.weights=data"],
         ("metrics", "fid_plus"): [*COUNTERFACTUALS, "metrics.fid_plus.weights=data"],
         ("metrics", "diversity_lpips"): [*COUNTERFACTUALS, "metrics.sigma_l.weights=data"],
         ("metrics", "published"): [*COUNTERFACTUALS, *(f"metrics.{name}.weights=data" for name in ("fid", "sfid", "fva", "fs", "lpips"))],

@@ -52,7 +52,7 @@ def test_a_network_without_a_rule_is_refused_before_it_is_trained(tmp_path):
 
 
 def test_a_judge_inside_a_metric_learns_the_number_of_classes_from_the_data_set(tmp_path):
-    judge = ("metrics=removal", "metrics.lpips_oracle=null", "+classifier@metrics.removal_accuracy.judge=resnet18")
+    judge = ("metrics=removal", "metrics.removal_lpips_oracle=null", "+classifier@metrics.removal_accuracy.judge=resnet18")
     given = (*LABEL[:2], "classifier=plain", "sampler=gray", *judge, "metrics.removal_accuracy.judge.weights=null")
     found = Components(config(tmp_path, *given)).metrics["removal_accuracy"].judge
     assert found.num_classes == 5 and found.architecture == "resnet18"

@@ -35,10 +35,11 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
 
     Args: kept: what an interrupted command has kept, in words.
     """
-    from pomelo_lab.config.suggest import refused, suggestions
+    from pomelo_lab.config.suggest import refused, suggestions, without_repeats
 
     if text := refused(sys.argv[1:]):
         sys.exit(text)
+    sys.argv[1:] = without_repeats(sys.argv[1:])
     if str(Path.cwd()) not in sys.path and "" not in sys.path:  # `python -m` puts it first, an installed command does not
         sys.path.append(str(Path.cwd()))
     stream, sys.stderr = sys.stderr, WithoutAdvice(sys.stderr)

@@ -6,7 +6,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +33,36 @@ def refused(arguments: Sequence[str]) -> str | None:
         if key == "metrics" and "[" in value:
             lists = [names for names in re.findall(r"\[([^\[\]]*)\]", value) if "," in names]
             folders, _ = config_folders(arguments)
-            for line in (line for names in lists for line in clashes([name.strip(" '\"") for name in names.split(",")], folders)):
+            for line in (line for names in lists for line in clashes(suites_of(names), folders)):
                 return line
     return None
+
+
+def suites_of(names: str) -> list[str]:
+    """The names in the brackets of metrics=[a,b]."""
+    return [name.strip(" '\"") for name in names.split(",")]
+
+
+def without_repeats(arguments: Sequence[str]) -> list[str]:
+    """The command line with each list metrics=[a,b] less the suites that others of it hold whole: Hydra would refuse to read them twice."""
+    folders, _ = config_folders(arguments)
+
+    def kept(match: re.Match) -> str:
+        contents = {suite: suite_contents(suite, folders) for suite in suites_of(match[1])}
+        held = {one for one, other in permutations(contents, 2) if contents[one] and contents[one].items() < contents[other].items()}
+        return f"[{','.join(suite for suite in contents if suite not in held)}]"
+
+    return [re.sub(r"\[([^\[\]]*,[^\[\]]*)\]", kept, text) if text.startswith("metrics=") else text for text in arguments]
 
 
 def clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]:
     """Pairs of suites that give one name to two metrics: Hydra would merge them to one, which is neither, by their order."""
     contents = {suite: suite_contents(suite, folders) for suite in dict.fromkeys(suites)}
     for (one, first), (other, second) in combinations(contents.items(), 2):
-        inside = [name for name, part in ((one, second), (other, first)) if contents[name].items() <= part.items()]
-        chosen = any("@" in key for key in first.keys() & second.keys())
-        names = [key for key in first if key in second and "@" not in key and first[key] != second[key]]
-        if inside and chosen:
-            yield f"metrics=[{one},{other}]: all of {inside[0]} is in the other one: leave it out"
-        elif names or chosen:
-            shared = ", ".join(names or sorted(key.rpartition("@")[2].partition(".")[0] for key in first.keys() & second.keys() if "@" in key))
-            yield f"metrics=[{one},{other}]: each has a metric {shared} of its own: run one after the other; what is explained is kept"
+        shared = first.keys() & second.keys()
+        apart = {key.rpartition("@")[2].partition(".")[0] for key in shared if "@" in key or first[key] != second[key]}
+        if apart and not (first.items() <= second.items() or second.items() <= first.items()):
+            yield f"metrics=[{one},{other}]: each has a metric {', '.join(sorted(apart))} of its own: run one, then the other; explanations are kept"
 
 
 def suite_contents(suite: str, folders: Sequence[str] = ()) -> dict[str, Any]:

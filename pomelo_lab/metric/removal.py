@@ -166,7 +166,7 @@ class RemovalLPIPS(LPIPSDistance, Removal):
 
     direction: ClassVar = "higher"
     symbol = "LPIPS"
-    instead = "metrics=removal (lpips_oracle)"
+    instead = "metrics=removal (removal_lpips_oracle)"
 
     net: Literal["alex", "vgg", "squeeze"] = "alex"
 

@@ -194,7 +194,7 @@ def test_table_1_runs_on_birds_of_imagenet(tmp_path, root):
     from pomelo_lab.run import run
 
     given = (f"dataset.root={root}", "dataset=imagenet_birds", "dataset.only_classes=[0,1]", "dataset.resize_px=40", "dataset.size_px=32")
-    network = ("classifier=plain", "classifier.width=4", "classifier.weights=null", "metrics.lpips_oracle=null", "images=all")
+    network = ("classifier=plain", "classifier.width=4", "classifier.weights=null", "metrics.removal_lpips_oracle=null", "images=all")
     (cell,) = cells("agarwal_table1", [*given, *network, "sampler=mean_dataset", "scale=smoke", "tracking=none", f"paths.outputs={tmp_path}"])
     run(cell.config)
     assert cell.summary["removal_accuracy"]["n"] == cell.summary["kept_accuracy"]["n"] == 4

@@ -11,7 +11,7 @@ from pomelo_lab.results.figure import style
 from pomelo_lab.results.preset import Cell
 
 OTHERS = (("entropy_hard", "E_hard, bits  (diverse ↑)"), ("l2", "L2  (local ↓)"))
-PANELS = {"depth": (("fd_oracle", "FD_oracle  (aligned ↓)"), *OTHERS)}  # else:
+PANELS = {"depth": (("fd_perturbed", "FD_perturbed  (aligned ↓)"), *OTHERS)}  # else:
 USUAL = (("mahalanobis", "D_M  (aligned ↓)"), *OTHERS)
 XLABELS = {
     "n_steps": "denoising steps",
