@@ -62,19 +62,19 @@ def without_foreign_keys(config: Mapping[str, Any], asked: Asked) -> tuple[dict[
 
 
 def excused(problems: Iterable[str], asked: Asked) -> list[str]:
-    """Problems, where files of weights that a preset leaves to the user are what another data set lacks: they are of the preset's own data."""
+    """Problems, where files and folders that a preset leaves to the user are what another data set lacks: they are of the preset's own data."""
     problems = list(problems)
     if not asked.preset or "dataset" not in asked.typed:
         return problems
-    return [weights_asked(text) or text for text in problems]
+    return [file_asked(text) or text for text in problems]
 
 
-def weights_asked(text: str) -> Problem | None:
-    """A file of weights that only the user can give, as what the data set lacks; None for other problems."""
-    if not (key := re.match(r"(\S+\.weights) (is missing: |must be .*, got None)", text)):
+def file_asked(text: str) -> Problem | None:
+    """A file or folder that only the user can give, as what the data set lacks; None for other problems, and for what the data set itself misses."""
+    if not (key := re.match(r"(?!dataset)(\S+\.\S+)(?: is missing: |(?<=\.weights) must be .*, got None)", text)):
         return None
     owner = ".".join(key[1].split(".")[: 2 if key[1].startswith("metrics.") else 1])
-    return Problem(text, owner, f"needs {key[1]}=<file>, which the preset leaves to the user")
+    return Problem(text, owner, f"needs {key[1]}=<path>, which the preset leaves to the user")
 
 
 def label_refused(node: Mapping[str, Any], target: Any) -> str:

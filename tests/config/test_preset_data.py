@@ -40,5 +40,5 @@ def test_files_that_a_preset_leaves_to_the_user_are_an_error_on_its_data_and_a_g
     with pytest.raises(ConfigError, match="explainer.perceptual.weights is missing: expected"):
         on("dime_paper", "dataset.root=data", "classifier.weights=null", "row=dime", "dataset.label=Smiling")
     cell = on("dime_paper_ablation", "dataset=digits", "row=dime")[0]
-    assert cell.error == "" and "needs explainer.perceptual.weights=<file>" in cell.lacks
-    assert cell.config["left_out"]["metrics.fid_plus"].startswith("needs metrics.fid_plus.weights=<file>")
+    assert cell.error == "" and "needs explainer.perceptual.weights=<path>" in cell.lacks
+    assert cell.config["left_out"]["metrics.fid_plus"].startswith("needs metrics.fid_plus.weights=<path>")
