@@ -163,8 +163,10 @@ def remarks(cells: Sequence[Cell], now: Mapping[int, str]) -> list[str]:
         if now[id(c)] == "skipped":
             reasons.setdefault(c.lacks, []).append(c.name)
     out += [f"not on this data (–): {', '.join(names)}: {reason}" for reason, names in reasons.items()]
-    dropped = {name: reason for c in cells for name, reason in c.config.get("left_out", {}).items()}
-    return out + [f"left out on this data: {key.removeprefix('metrics.')}: {reason}" for key, reason in dropped.items()]
+    dropped: dict[str, list[str]] = {}
+    for key, reason in {key: reason for c in cells for key, reason in c.config.get("left_out", {}).items()}.items():
+        dropped.setdefault(reason, []).append(key.removeprefix("metrics."))
+    return out + [f"left out on this data: {', '.join(keys)}: {reason}" for reason, keys in dropped.items()]
 
 
 def wanted(column: Column, table: Published, finished: Sequence[Cell]) -> bool:
