@@ -1,6 +1,11 @@
 """What a job would do: images, network evaluations, classifier queries, bytes on disk, and about how long the networks take.
 
-Nothing is computed, but for a forward of each network by which its time is foretold.
+One rule counts here and in what a job records (`Tally`, `BlackBox.queries`):
+- A query is an image that the classifier is asked about, an evaluation is an image that a generator's network is asked about. Copies that fill
+  a batch (`in_full_rows`) are neither, and a backward is no query of its own.
+- What is stored is counted once, where it is made: the plan is that of an empty store.
+- What is not stored is counted for the metric that asks for it: explanations made anew, statistics of a classifier that a metric has changed.
+Bytes are those of images, maps and the classifier's answers. Nothing is computed, but for the forwards by which time is foretold.
 """
 
 from __future__ import annotations
@@ -10,60 +15,62 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.config.signature import Component
 from pomelo_lab.devices import NoSuchDevice, pick_device
 from pomelo_lab.job import Job
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.results.store import Store
 
-IMAGE_BYTES = 4  # explanations and scores are float32
-HEADS = ("images", "network evaluations", "classifier queries", "on disk", "time")
-CAPTION = "time: of the networks, from one forward of each; metrics and explainers compute beside that"
+ANSWER_BYTES = 4  # probabilities are float32
+SHARED = "of training images, once for all jobs that share them"
+FEWER = "fewer where images are equal or end early"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Images that one network is asked about.
+
+    kind: "evaluations" of a generator or "queries" of the classifier. backward: whether gradients go through the network.
+    """
+
+    kind: str
+    n: int
+    network: Any = None
+    backward: bool = False
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of the plan; totals over all images of the job. seconds: of the networks' forwards and backwards, None where that is not known."""
+    """One stage of the plan; totals over all images of the job.
+
+    at_most: whether its counts are an upper limit. seconds: of the networks' forwards and backwards, None where that is not known.
+    """
 
     name: str
     images: int
-    evaluations: int = 0
-    queries: int = 0
+    asks: tuple[Ask, ...] = ()
     bytes: int = 0
     note: str = ""
+    at_most: bool = False
     seconds: float | None = 0.0
 
+    @property
+    def evaluations(self) -> int:
+        return sum(ask.n for ask in self.asks if ask.kind == "evaluations")
 
-def timed(step: Step, job: Job, component: Any = None, gradients: bool = False) -> Step:
-    """The step with the time that its evaluations and queries take.
-
-    Args: component: what holds the generator that is evaluated, None = the job's. gradients: whether a query is a forward and a backward.
-    """
-    from pomelo_lab.timing import generator_of, per_evaluation, per_query
-
-    seconds: float | None = 0.0
-    if step.queries:
-        query = per_query(job.classifier, job.dataset.shape, job.batch_size, job.device, gradients)
-        seconds = None if query is None else step.queries * query
-    generator = (generator_of(component) or job.generator) if step.evaluations else None
-    if step.evaluations and seconds is not None:
-        seconds = None if generator is None else seconds + step.evaluations * per_evaluation(generator, job.batch_size, job.device)
-    return replace(step, seconds=seconds)
-
-
-def timed_steps(job: Job) -> list[Step]:
-    """The stages with their times; what a metric or another setting evaluates beside its own generator counts as the job's."""
-    components = {"perturbations": job.sampler, "explanations": job.explainer, "statistics": job.explainer}
-    components |= {f"metric {name}": metric for name, metric in job.metrics.items()}
-    white = {name for name, part in components.items() if getattr(part, "access", "") == "white_box"}
-    return [timed(step, job, components.get(step.name), step.name in white) for step in steps(job)]
+    @property
+    def queries(self) -> int:
+        return sum(ask.n for ask in self.asks if ask.kind == "queries")
 
 
 def planned(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], list[str]]:
-    """A job whose networks need no weights, its stages, and the networks that it would train first.
+    """A job whose networks need no weights, its timed stages, and the networks that it would train first.
 
     A device that this machine does not have can be planned for; how long it takes is not known then.
     Raises: ValueError, before anything is timed, for what the job itself would be refused for before its first image.
     """
+    from pomelo_lab.timing import seconds
+
     missing: list[str] = []
     settings = untrained(config, config["dataset"], config["paths"]["outputs"], missing)
     try:
@@ -73,90 +80,133 @@ def planned(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], l
     job = Job(settings, store, device or "cpu")
     job.check_network()
     job.check_data()
-    plan = timed_steps(job) if device else [replace(step, seconds=None) for step in steps(job)]
-    return job, plan, list(dict.fromkeys(missing))
+
+    def timed(step: Step) -> Step:
+        each = [seconds(ask, job) if device else None for ask in step.asks]
+        return replace(step, seconds=None if None in each else sum(each))
+
+    return job, [timed(step) for step in steps(job)], list(dict.fromkeys(missing))
 
 
-def total(plan: Sequence[Step], key: str) -> Any:
-    """The sum of a count or of the times, None where one of them is not known."""
-    values = [getattr(step, key) for step in plan]
-    return None if None in values else sum(values)
+def total(plan: Sequence[Step], name: str, images: int, note: str = "", at_most: bool = False) -> Step:
+    """All steps as one, without their networks; its time is not known where one of theirs is not."""
+    asks = (Ask(kind, sum(getattr(step, kind) for step in plan)) for kind in ("evaluations", "queries"))
+    times = [step.seconds for step in plan]
+    seconds, size = None if None in times else sum(times), sum(step.bytes for step in plan)
+    return Step(name, images, tuple(asks), size, note, at_most or any(step.at_most for step in plan), seconds)
 
 
 def steps(job: Job) -> list[Step]:
-    """The stages of a job with their costs as the components state them; stored artefacts are not subtracted."""
-    n, shape = job.n_asked, job.dataset.shape
-    answers = n * job.dataset.num_classes * IMAGE_BYTES
-    plan = [Step("choice of images", n, queries=n, bytes=answers, note="at least: those it gets wrong are asked too")] if job.chooses else []
-    plan.append(Step("clean images", n, queries=n, bytes=answers))
-    plan += explaining(job)
+    """The stages of a job with their costs as the components state them."""
+    n, plan = job.n_asked, []
+    if job.chooses:
+        size = len(job.dataset)
+        note = "until enough images are answered right"
+        plan.append(Step("choice of images", size, asked(job, None, 0, size), answer_bytes(job, size), note, True))
+    plan.append(Step("clean images", n, asked(job, None, 0, n), answer_bytes(job, n)))
+    plan += explaining(job).values()
     plan += compared(job)
-    for name, metric in job.metrics.items():
-        images = min(n, metric.n_images or n)
-        note = "fits training statistics once" if metric.fits else ""
-        if repeats := len(metric.overrides()):
-            note = f"compares {repeats} explanations of each image"
-        evaluations, queries = again(job, metric, images)
-        evaluations, queries = evaluations + images * metric.evaluations(shape), queries + images * metric.queries(shape, job.n_perturbations)
-        if metric.costs_at_most or (any(metric.explanations(job.classifier)) and job.explainer.costs_at_most):
-            note = f"at most; {note}".rstrip("; ")
-        plan.append(Step(f"metric {name}", images, evaluations, queries, images * IMAGE_BYTES, note))
-    return plan
+    plan += measured(job)
+    return plan + [scored(job, name, metric) for name, metric in job.metrics.items()]
 
 
-def again(job: Job, metric: Metric, images: int) -> tuple[int, int]:
-    """Generator evaluations and classifier queries of the explanations that a metric makes anew, for other images or changed classifiers.
+def asked(job: Job, component: Any, evaluations: int, queries: int, backward: bool = True) -> tuple[Ask, ...]:
+    """What a component asks of its generator (else of the job's) and of the job's classifier.
 
-    Perturbations are drawn anew for other images alone, and answered anew for all; statistics are measured anew for each changed classifier.
+    Args: backward: False for what it asks without gradients, whatever it differentiates elsewhere.
     """
-    moved, changed = metric.explanations(job.classifier)
-    if not moved + changed:
-        return 0, 0
-    shape, explainer = job.dataset.shape, job.explainer
-    fitted = explainer.fit_costs(len(job.dataset.at("train"))) if explainer.fitted and changed else (0, 0)
-    drawn = job.sampler.evaluations(job.n_perturbations) if job.perturbs else 0
-    evaluations = images * ((moved + changed) * explainer.evaluations(shape) + moved * drawn) + changed * fitted[0]
-    return evaluations, images * (moved + changed) * (explainer.queries(shape) + job.n_perturbations) + changed * fitted[1]
+    through = getattr(component, "differentiates", frozenset()) if backward else frozenset()
+    generator = (generator_of(component) or job.generator) if evaluations else None
+    asks = (
+        Ask("evaluations", evaluations, generator, "generator" in through),
+        Ask("queries", queries, job.classifier, "classifier" in through),
+    )
+    return tuple(ask for ask in asks if ask.n)
 
 
-def explaining(job: Job) -> list[Step]:
-    """From perturbations to explanations."""
-    n, shape, plan = job.n_asked, job.dataset.shape, []
+def generator_of(component: Any) -> Any:
+    """The generator that a component, or one inside it, holds."""
+    from pomelo_lab.generator.base import Generator
+
+    if isinstance(component, Generator):
+        return component
+    held = vars(component).values() if isinstance(component, Component) else ()
+    return next((inner for part in held if (inner := generator_of(part)) is not None), None)
+
+
+def answer_bytes(job: Job, n: int) -> int:
+    """Size of the classifier's answers to n images."""
+    return n * job.dataset.num_classes * ANSWER_BYTES
+
+
+def explaining(job: Job) -> dict[str, Step]:
+    """From perturbations to explanations, by the artefact that each stage stores."""
+    n, shape, explainer, plan = job.n_asked, job.dataset.shape, job.explainer, {}
     if job.perturbs:
-        made = n * job.n_perturbations
-        kept = job.keeps_perturbations
+        made, kept = n * job.n_perturbations, job.keeps_perturbations
         note = "" if kept else f"not kept: over keep_gb={job.config['keep_gb']:g}"
-        size = job.perturbation_bytes if kept else 0
-        plan.append(Step("perturbations", n, n * job.sampler.evaluations(job.n_perturbations), 0, size, note))
-        if job.explains or any("classifier" in m.needs for m in job.metrics.values()):
-            plan.append(Step("predictions", n, 0, made, made * job.dataset.num_classes * IMAGE_BYTES))
-    if job.explains and job.explainer.fitted:
-        costs = job.explainer.fit_costs(len(job.dataset.at("train")))
-        plan.append(Step("statistics", 0, *costs, note="once for all jobs that share them"))
+        asks = asked(job, job.sampler, n * job.sampler.evaluations(job.n_perturbations), 0)
+        plan["perturbation"] = Step("perturbations", n, asks, job.perturbation_bytes if kept else 0, note)
+        if job.explains or any({"classifier", "perturbations"} <= metric.needs for metric in job.metrics.values()):
+            plan["prediction"] = Step("predictions", n, asked(job, None, 0, made), answer_bytes(job, made))
+    if job.explains and explainer.fitted:
+        *costs, size = explainer.fit_costs(len(job.dataset.at("train")))
+        plan["fit"] = Step("statistics", 0, asked(job, explainer, *costs, backward=False), size, SHARED)
     if job.explains:
-        evaluations, queries = job.explainer.evaluations(shape), job.explainer.queries(shape)
-        note = "at most: images that have what they need end earlier" if job.explainer.costs_at_most else ""
-        plan.append(Step("explanations", n, n * evaluations, n * queries, explanation_bytes(job, n), note))
+        asks = asked(job, explainer, n * explainer.evaluations(shape), n * explainer.queries(shape))
+        early = explainer.costs_at_most
+        plan["made_explanation"] = Step("explanations", n, asks, n * explainer.stored_bytes(shape), FEWER if early else "", early)
     return plan
-
-
-def explanation_bytes(job: Job, n: int) -> int:
-    """Size of n maps and counterfactuals. What explainers store beside them (a loss per step, other readings of a map) is not planned."""
-    channels, height, width = job.dataset.shape
-    gives = job.explainer.given_by(vars(job.explainer)) or frozenset({"attribution"})
-    images = 1 + channels * ("counterfactual" in gives)
-    return n * images * height * width * IMAGE_BYTES
 
 
 def compared(job: Job) -> list[Step]:
-    """The explanations that metrics compare with the job's own, made by other settings: each once, summed up."""
-    others = {digest(s.explanation_science): s for metric in job.metrics.values() for s in job.siblings(metric)}
-    others.pop(digest(job.explanation_science) if job.explains else "", None)
-    parts = [explaining(other) for other in others.values()]
-    if not parts:
+    """The explanations that metrics compare with the job's own, made by other settings: what they share with it or each other is made once."""
+    others = [sibling for metric in job.metrics.values() for sibling in job.siblings(metric)]
+    plan: dict[tuple[str, str], Step] = {}
+    for asker in (job, *others) if others else ():
+        for kind, step in explaining(asker).items():
+            plan.setdefault((kind, digest(getattr(asker, f"{kind}_science"))), step)
+    more = list(plan.values())[len(explaining(job)) :]
+    n = sum(step.name == "explanations" for step in more)
+    if not more:
         return []
-    totals = [sum(getattr(step, key) for part in parts for step in part) for key in ("evaluations", "queries", "bytes")]
-    return [Step(f"{len(parts)} more explanations", job.n_asked, *totals, note="other settings, which metrics compare")]
+    asks = tuple(ask for step in more for ask in step.asks)
+    note, at_most = "other settings, which metrics compare", any(step.at_most for step in more)
+    return [Step(f"{n} more explanations", job.n_asked, asks, sum(step.bytes for step in more), note, at_most)]
+
+
+def measured(job: Job) -> list[Step]:
+    """The statistics of training images for which metrics ask a network; metrics with the same ones share them."""
+    plan: dict[str, Step] = {}
+    for name, metric in job.metrics.items():
+        if metric.fits and any(costs := metric.fit_costs(len(job.dataset.at("train")))):
+            key = digest(job.fitted_metric_science(name))
+            plan.setdefault(key, Step(f"statistics {name}", 0, asked(job, metric, *costs), note=SHARED))
+    return list(plan.values())
+
+
+def scored(job: Job, name: str, metric: Metric) -> Step:
+    """One metric on the job's images, with the explanations that it makes anew, for other images or changed classifiers.
+
+    Perturbations are drawn anew for other images alone, and answered anew for all; statistics are measured anew for each changed classifier, but
+    for their stored parts.
+    """
+    shape, explainer, drawn = job.dataset.shape, job.explainer, job.n_perturbations
+    n = min(job.n_asked, metric.n_images or job.n_asked)
+    asks, at_most = asked(job, metric, n * metric.evaluations(shape), n * metric.queries(shape, drawn)), metric.costs_at_most
+    moved, changed = metric.explanations(job.classifier)
+    if anew := n * (moved + changed):
+        asks += asked(job, explainer, anew * explainer.evaluations(shape), anew * explainer.queries(shape))
+        asks += asked(job, job.sampler, n * moved * job.sampler.evaluations(drawn) if job.perturbs else 0, anew * drawn)
+        at_most |= explainer.costs_at_most
+        if explainer.fitted and changed:
+            *costs, parts = explainer.fit_costs(len(job.dataset.at("train")))
+            asks += asked(job, explainer, *(changed * cost for cost in costs), backward=False)
+            at_most |= parts > 0
+    notes = [FEWER] if at_most else []
+    if repeats := len(metric.overrides()):
+        notes.append(f"compares {repeats} explanations of each image")
+    return Step(f"metric {name}", n, asks, note="; ".join(notes), at_most=at_most)
 
 
 def untrained(node: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
@@ -171,37 +221,3 @@ def untrained(node: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
         missing.append(short_name(node))
         found["weights"] = None
     return found
-
-
-def print_plan(config: Mapping[str, Any], store: Store) -> None:
-    """The plan as a table on the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from pomelo_lab.timing import told
-
-    job, plan, missing = planned(config, store)
-    choices = job.config.get("choices") or {}
-    title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
-    table = Table(title=f"plan: {title}", title_justify="left")
-    table.add_column("stage")
-    for head in HEADS:
-        table.add_column(head, justify="right")
-    table.add_column("")
-    trainings = [Step(f"train {name}", 0, note="no weights yet", seconds=None) for name in missing]
-    sums = (total(plan, key) for key in ("evaluations", "queries", "bytes"))
-    last = Step("total", job.n_asked, *sums, note="without trainings" if missing else "", seconds=total(plan, "seconds"))
-    for step in [*trainings, *plan, last]:
-        counts = (f"{step.images:,}", f"{step.evaluations:,}", f"{step.queries:,}", readable(step.bytes), told(step.seconds))
-        table.add_row(step.name, *counts, step.note)
-    table.caption, table.caption_justify = CAPTION, "left"
-    Console(width=120).print(table)
-
-
-def readable(size: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

@@ -96,7 +96,8 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     from pomelo_lab.config.outputs import unwritable
     from pomelo_lab.devices import launch, pick_device
     from pomelo_lab.job import Job
-    from pomelo_lab.plan import print_plan, untrained
+    from pomelo_lab.plan import untrained
+    from pomelo_lab.results.grid_plan import print_plan
     from pomelo_lab.results.report import print_report
     from pomelo_lab.results.score import Scores, work
     from pomelo_lab.results.sheet import BESIDE, FILE, drop_damaged, write_sheet

@@ -108,9 +108,13 @@ class Sciences(Components, ABC):
     def training_science(self) -> dict[str, Any]:
         return {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
 
+    def fitted_metric_science(self, name: str) -> dict[str, Any]:
+        """What determines a metric's statistics of training images, for the job's data set and classifier."""
+        return self._science_of(self.metric_nodes[name], ("n_images",))
+
     def reference_science(self, name: str) -> dict[str, Any]:
         return {
-            "metric": self._science_of(self.metric_nodes[name], ("n_images",)),
+            "metric": self.fitted_metric_science(name),
             "dataset": self.training_science,
             "classifier": self.classifier_science,
         }

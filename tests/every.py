@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.utils._pytree import tree_leaves
 
 from pomelo_lab.config.entry import CONF
+from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.job import Job
-from pomelo_lab.plan import untrained
+from pomelo_lab.plan import generator_of, untrained
 from pomelo_lab.results.store import Store
 from tests.running import config
 
@@ -41,12 +49,32 @@ def job(outputs: Path, *overrides: str) -> Job:
     return Job(untrained(settings, settings["dataset"], str(outputs), []), Store(outputs))
 
 
+@contextmanager
+def gradients(watched: Job) -> Iterator[set[str]]:
+    """Which networks gradients go through inside the block: of "classifier" and "generator"."""
+    generator, through = generator_of(watched.explainer) or watched.generator, set()
+    networks = {"classifier": watched.classifier.network, **({"generator": generator.network} if generator else {})}
+    roles = {module: role for role, network in networks.items() for module in network.modules()}
+
+    def watch(module: nn.Module, _: Any, output: Any) -> None:
+        for tensor in tree_leaves(output) if module in roles else ():
+            if isinstance(tensor, Tensor) and tensor.requires_grad:
+                tensor.register_hook(lambda gradient: through.add(roles[module]))
+
+    handle = register_module_forward_hook(watch)
+    try:
+        yield through
+    finally:
+        handle.remove()
+
+
 @functools.cache
 def explained(name: str) -> Job:
-    """A job of an explainer whose first group is explained, once for all contracts of this process."""
+    """A job of an explainer whose first group is explained, once for all contracts of this process; `through`: the networks it differentiated."""
     folder = tempfile.TemporaryDirectory(prefix="every_")
     made = job(Path(folder.name), *chosen("explainer", name))
-    made.explanation(0)
+    with gradients(made) as made.through, patch.object(Explainer, "check"):  # whose look at the network is not what the method does
+        made.explanation(0)
     made.folder = folder  # removed with the job
     return made
 

@@ -1,20 +1,22 @@
 """The plan of a dry run is what a job then does: counted in the stored shards, for every explainer, sampler and metric of the package."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import torch
 
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.job import Job
-from pomelo_lab.plan import Step, steps
-from pomelo_lab.results.store import read_shard
+from pomelo_lab.plan import Step, steps, total
+from pomelo_lab.results.store import Shard, read_shard
 from scripts.check_conf import choice
 from tests import every
 
 STAGES = {"clean": "clean images", "perturbation": "perturbations", "prediction": "predictions", "explanation": "explanations"}
-FITTED = {"reference": "statistics", "part": "statistics"}
 FILES = ("fid_plus", "diversity_lpips", "lpips", "published", "s3")  # suites of networks whose files are not here; they ask the classifier nothing
 SUITES = [p.stem for p in sorted(Path(CONF, "metrics").glob("*.yaml")) if p.stem not in ("none", *FILES)]
+OWN_RULES = ("deep_lift", "guided_backprop")  # their backwards pass operators of their own: hooks of the network see none
 CHOSEN = {
     "latents": ("sampler=ddim",),
     "mark": ("dataset.spurious.attribute=Smiling",),
@@ -23,35 +25,48 @@ CHOSEN = {
 }
 
 
-def counted(outputs: Path) -> dict[str, tuple[int, int, int]]:
-    """Evaluations, queries and bytes that the shards of each stage tell."""
-    found: dict[str, tuple[int, int, int]] = {}
-    for path in outputs.rglob("*.safetensors"):
-        stage = (STAGES | FITTED).get(path.parts[len(outputs.parts)], "")
-        meta, before = read_shard(path).meta, found.get(stage, (0, 0, 0))
-        here = (meta.get("evaluations", 0), meta.get("queries", 0), path.stat().st_size)
-        found[stage] = tuple(a + b for a, b in zip(before, here, strict=True))
-    return found
+def shards(outputs: Path, *kinds: str) -> list[Shard]:
+    """What is stored of some kinds of artefacts, or of all."""
+    return [read_shard(path) for path in outputs.rglob("*.safetensors") if not kinds or path.parts[len(outputs.parts)] in kinds]
 
 
-def assert_planned(step: Step, evaluations: int, queries: int) -> None:
-    if step.note.startswith("at most"):
+def image_bytes(stored: Iterable[Shard], side: int) -> int:
+    """Bytes of images, maps and answers: what a plan states."""
+    tensors = [(name, tensor) for shard in stored for name, tensor in shard.tensors.items()]
+    return sum(t.nbytes for name, t in tensors if t.shape[-2:] == torch.Size((side, side)) or name == "probability")
+
+
+def assert_planned(step: Step, stored: Iterable[Shard]) -> None:
+    evaluations, queries = (sum(shard.meta.get(kind, 0) for shard in stored) for kind in ("evaluations", "queries"))
+    if step.at_most:
         assert evaluations <= step.evaluations and queries <= step.queries, step
     else:
         assert (evaluations, queries) == (step.evaluations, step.queries), step
 
 
 def assert_stages_are_planned(job: Job) -> None:
-    found, planned = counted(job.store.root), {step.name: step for step in steps(job)}
-    for name in set(STAGES.values()) & ({*found} | {*planned}) | ({"statistics"} & {*found}):
-        evaluations, queries, size = found.get(name, (0, 0, 0))
-        assert_planned(planned[name], evaluations, queries)
-        assert size >= planned[name].bytes, name
+    """Each stage by itself."""
+    planned, side = {step.name: step for step in steps(job)}, job.dataset.shape[-1]
+    for kind, name in STAGES.items():
+        stored, step = shards(job.store.root, kind), planned.get(name, Step(name, 0))
+        assert_planned(step, stored)
+        assert image_bytes(stored, side) == step.bytes, name
+    if "statistics" in planned:
+        drawn = [shard.tensors["image"].nbytes for shard in shards(job.store.root, "part") if "image" in shard.tensors]
+        assert sum(drawn) == planned["statistics"].bytes
+
+
+def assert_all_is_planned(job: Job) -> None:
+    """The sum of all that the job has stored, whatever stage it belongs to."""
+    assert_planned(total(steps(job), "all", 0), shards(job.store.root))
 
 
 @pytest.mark.parametrize("name", [name for name in every.NAMES["explainer"] if name != "none"])
 def test_explainers(name):
-    assert_stages_are_planned(every.explained(name))
+    job = every.explained(name)
+    assert_stages_are_planned(job)
+    assert_all_is_planned(job)
+    assert job.through == job.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), "what is timed with a backward"
 
 
 @pytest.mark.parametrize("name", [name for name in every.NAMES["sampler"] if name not in ("reference_cifar10", "reference_dataset")])
@@ -66,7 +81,35 @@ def test_samplers(name, tmp_path):
 def test_metrics(suite, tmp_path):
     """Metrics that explain anew for moved images or changed networks planned nothing: 120 times as many queries as the plan said."""
     job = every.job(tmp_path, *every.PORTRAITS, "networks=tiny", "n_images=3", *choice("metrics", suite), *CHOSEN.get(suite, ()))
+    assert_scores_are_planned(job)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("explainer=iba", "metrics=sanity"),  # statistics of changed networks
+        ("explainer=iba", "metrics=robustness"),
+        ("explainer=lime", "metrics=sensitivity"),  # perturbations of other seeds
+        ("explainer=random", "metrics=sensitivity"),  # nothing that other seeds share
+        ("images=correct", "metrics=fidelity"),
+    ],
+    ids=" ".join,
+)
+def test_metrics_that_explain_anew_or_compare(overrides, tmp_path):
+    assert_scores_are_planned(every.job(tmp_path, "networks=tiny", "n_images=3", *overrides))
+
+
+def assert_scores_are_planned(job: Job) -> None:
     planned = {step.name: step for step in steps(job)}
-    for name in job.metrics:
-        if shard := job.score(name, 0):
-            assert_planned(planned[f"metric {name}"], shard.meta["evaluations"], shard.meta["queries"])
+    job.clean(0)
+    if job.perturbs:
+        job.perturbations(0, probability=True)
+    if job.explains:
+        job.explanation(0)
+    for name, metric in job.metrics.items():
+        with every.gradients(job) as through:
+            shard = job.score(name, 0)
+        assert_planned(planned[f"metric {name}"], [shard] if shard else [])
+        explains = metric.overrides() or any(metric.explanations(job.classifier))
+        assert explains or not through, "metrics are timed without a backward"
+    assert_all_is_planned(job)

@@ -56,6 +56,7 @@ class ACEExplainer(CounterfactualExplainer):
     revision: ClassVar[int] = 2  # stores its loss
 
     access: ClassVar[str] = "white_box"
+    differentiates = frozenset({"classifier", "generator"})
     signed: ClassVar[bool] = False
 
     generator: DDPM

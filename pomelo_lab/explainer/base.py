@@ -15,6 +15,7 @@ from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.layers import check_gradient
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
+VALUE_BYTES = 4  # maps are float32
 Made = Callable[[], dict[str, Tensor]]
 
 
@@ -111,6 +112,17 @@ class Explainer(Component, ABC):
     def costs_at_most(self) -> bool:
         """Whether images that have what they need end before the counted steps: `queries` and `evaluations` are the most, then."""
         return False
+
+    @property
+    def differentiates(self) -> frozenset[str]:
+        """Which networks gradients go through, of "classifier" and "generator": their backwards take time that the plan estimates."""
+        return frozenset({"classifier"} if self.access == "white_box" else ())
+
+    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
+        """Bytes of the images and maps that are stored of one explanation, for the plan; numbers of an image (a loss per step) are not counted."""
+        channels, height, width = shape
+        gives = self.given_by(vars(self)) or frozenset({"attribution"})
+        return VALUE_BYTES * height * width * (1 + channels * ("counterfactual" in gives))
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         """Classifier queries per image of `shape` beyond those on perturbations, for the plan of a dry run."""

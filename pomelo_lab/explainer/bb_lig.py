@@ -12,6 +12,7 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction
+from pomelo_lab.explainer.base import VALUE_BYTES
 from pomelo_lab.explainer.counterfactual import Found
 from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.explainer.directions import DirectionExplainer
@@ -143,6 +144,9 @@ class BBLIGExplainer(DirectionExplainer):
             step = images.diff(dim=1)
             mean = torch.where(step == 0, 0.0, rise / torch.where(step == 0, 1.0, step)).mean(1)
         return (images[:, 0] - images[:, -1]) * mean
+
+    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
+        return super().stored_bytes(shape) + 2 * VALUE_BYTES * shape[1] * shape[2]
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         return (

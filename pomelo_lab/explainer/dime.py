@@ -330,6 +330,10 @@ class DiMEExplainer(CounterfactualExplainer):
     def costs_at_most(self) -> bool:
         return len(self.scales) > 1
 
+    @property
+    def differentiates(self) -> frozenset[str]:
+        return super().differentiates | ({"generator"} if self.jacobian == "exact" else set())
+
     def queries(self, shape: tuple[int, int, int]) -> int:
         return 1 + len(self.scales) * (self.taken + 1)
 

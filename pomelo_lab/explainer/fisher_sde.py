@@ -14,7 +14,7 @@ from torch import Tensor
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive, Range
-from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.sde import VE, VP, cumulative_information, information_at
@@ -244,6 +244,9 @@ class FisherSDEExplainer(Explainer):
 
                 error[..., k] += self.generator.forwards.rows(part, len(clean)).double() / self.n_curve_draws
         return (level / (1 - level)).log(), error
+
+    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
+        return super().stored_bytes(shape) + VALUE_BYTES * shape[1] * shape[2] * (1 if self.generator is None else 2)
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         return (self.n_steps + 1) * self.n_draws

@@ -36,6 +36,7 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
     revision: ClassVar[int] = 2  # stores its loss
 
     access: ClassVar[str] = "white_box"
+    differentiates = frozenset({"classifier", "generator"})
     signed: ClassVar[bool] = False
 
     generator: Flow

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.explainer.base import VALUE_BYTES
 from pomelo_lab.explainer.counterfactual import Found
 from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.explainer.directions import DirectionExplainer
@@ -89,6 +90,10 @@ class GCDExplainer(DirectionExplainer):
         image, change = Perturbations.dequantize(chosen.pop("image")), chosen.pop("change")
         extra = {name: value for name, value in explanation.extra.items() if not name.startswith("choice_")}
         return replace(explanation, attribution=change, counterfactual=image, extra={**extra, **chosen})
+
+    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
+        channels, height, width = shape
+        return super().stored_bytes(shape) + len(RULES) * (channels + VALUE_BYTES) * height * width  # images of each rule in 8 bits
 
     def chosen(self, loss: Tensor, reached: Tensor, length: Tensor, rule: str | None = None) -> Tensor:
         """The step of each image by a rule: loss and reached [B,M], length [M] -> int64 [B]."""

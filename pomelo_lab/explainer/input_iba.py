@@ -15,7 +15,7 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.explainer.base import Explainer, Keep, make_again
+from pomelo_lab.explainer.base import VALUE_BYTES, Explainer, Keep, make_again
 from pomelo_lab.explainer.bottleneck import READ_AT_ONCE, SMALLEST, FeatureBottleneck, bits, bottleneck_map, layer_statistics, passes
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
@@ -210,6 +210,9 @@ class InputIBAExplainer(Explainer):
 
     def fit_costs(self, n_training: int) -> tuple[int, int, int]:
         return 0, min(self.n_fit, n_training), 0
+
+    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
+        return super().stored_bytes(shape) + 2 * VALUE_BYTES * shape[1] * shape[2]
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         gan = self.n_epochs * (self.n_real + -(-self.n_real // (self.gan_batch * self.n_critic)) * self.gan_batch)

@@ -29,6 +29,7 @@ class KernelShapExplainer(BaselineExplainer):
     """
 
     uses: ClassVar[frozenset[str]] = frozenset({"segments"})
+    differentiates = frozenset()
 
     answer: Literal["logit", "probability"] = "probability"
     n_coalitions: Count = 1000

@@ -27,6 +27,8 @@ class OcclusionExplainer(BaselineExplainer):
     Cost: a forward per position and image.
     """
 
+    differentiates = frozenset()
+
     answer: Literal["logit", "probability"] = "probability"
     window_px: Count = 9
     stride_px: Count = 3

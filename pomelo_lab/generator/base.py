@@ -87,8 +87,8 @@ class Generator(TrainableNetwork):
         """(C, H, W) of the images."""
         return self.channels, self.size_px, self.size_px
 
-    def one_forward(self, images: Tensor) -> Any:
-        """One evaluation of the network for images [M,C,H,W], for the time that a plan foretells."""
+    def one_forward(self, images: Tensor) -> Tensor:
+        """One evaluation of images [M,C,H,W], whatever is answered, for the time that a plan foretells; differentiable."""
         raise NotImplementedError(f"{type(self).__name__} does not say what one evaluation of its network is")
 
     def check_images(self, images: Tensor) -> None:
@@ -170,7 +170,7 @@ class ImageModel(Generator):
 class Flow(ImageModel):
     """An image model that maps images exactly to latents of the same size and back, and knows their density."""
 
-    def one_forward(self, images: Tensor) -> Any:
+    def one_forward(self, images: Tensor) -> Tensor:
         return self.encode(images)
 
     @abstractmethod

@@ -134,9 +134,6 @@ class DDPM(DiffusionModel, ImageModel):
     def data_deviation(self) -> list[float] | None:
         return None if self.folder else super().data_deviation
 
-    def one_forward(self, images: Tensor) -> Any:
-        return self.estimate(images, 1)
-
     def denoise(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """(x0, eps) for x [M,C,H,W] in [-1,1] plus noise, at one timestep."""
         return split(self.output(x, t), x, float(self.levels[t]), self.predicts)

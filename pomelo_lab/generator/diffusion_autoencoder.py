@@ -84,8 +84,8 @@ class DiffusionAutoencoder(DiffusionModel):
 
     # --- code and noise -------------------------------------------------------------------------------------------
 
-    def one_forward(self, images: Tensor) -> Any:
-        return self.denoiser(self.encoded(images))(images, 1)
+    def one_forward(self, images: Tensor) -> Tensor:
+        return self.output(images, 1, images.new_zeros(len(images), self.code))
 
     def encoded(self, images: Tensor) -> Tensor:
         """Semantic codes [M,code] of images [M,C,H,W] in [0,1]; differentiable, no batching here."""

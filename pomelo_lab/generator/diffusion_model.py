@@ -204,6 +204,9 @@ class DiffusionModel(Generator):
         a, b, c, d = y.unflatten(1, (-1, 4)).unbind(2)
         return torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], 2).flatten(1, 2) / 2
 
+    def one_forward(self, images: Tensor) -> Tensor:
+        return self.output(images, 1)
+
     def output(self, x: Tensor, t: Tensor | int, *condition: Tensor) -> Tensor:
         """What the network predicts for x [M,C,H,W] at timestep(s) t under its conditions."""
         t = torch.as_tensor(t, device=x.device).expand(len(x))

@@ -60,7 +60,7 @@ class Inpainter(Generator):
             self.channels, self.width, self.n_down, self.dilations, self.unshuffle, self.convolution, self.attention
         )
 
-    def one_forward(self, images: Tensor) -> Any:
+    def one_forward(self, images: Tensor) -> Tensor:
         return self.inpaint(images, torch.zeros_like(images[:, 0]))
 
     def inpaint(self, images: Tensor, keep: Tensor) -> Tensor:

@@ -128,6 +128,10 @@ class Metric(Component, ABC):
         """Classifier queries per image, for the plan of a dry run; without those of explanations that are made anew."""
         return 0
 
+    def fit_costs(self, n_training: int) -> tuple[int, int]:
+        """Generator evaluations and classifier queries of `fit` on so many training images, for the plan."""
+        return 0, 0
+
     def explanations(self, classifier: Classifier) -> tuple[int, int]:
         """Explanations of each image that are made anew, for other images and for changed classifiers (needs "anew").
 

@@ -72,5 +72,8 @@ class CodeProbe(Metric):
         found = mean_summary(rows["value"])
         return Summary(found.mean, found.std, found.n, found.n_nan, details={"chance": float(reference["chance"])})
 
+    def fit_costs(self, n_training: int) -> tuple[int, int]:
+        return 0, min(self.n_reference, n_training)
+
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         return 1

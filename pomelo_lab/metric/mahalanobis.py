@@ -78,6 +78,9 @@ class Mahalanobis(FeatureMetric):
         distance = squared_distance(feature, case.reference["mean"], case.reference["whitener"])
         return {"value": distance.amin(1).view(images.shape[:2]).mean(1)}
 
+    def fit_costs(self, n_training: int) -> tuple[int, int]:
+        return 0, min(self.n_reference, n_training) if self.embedder is None else 0
+
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         return min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0
 

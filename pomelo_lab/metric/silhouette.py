@@ -73,6 +73,9 @@ class Silhouette(FeatureMetric):
         """The points of the k-th embedding, which are scored (Fig. 4 draws the first)."""
         return embedding(rows, reference, self.n_points, self.space, self.n_neighbors, self.min_dist, self.embedding_seed + k)
 
+    def fit_costs(self, n_training: int) -> tuple[int, int]:
+        return 0, min(self.n_points, n_training) if self.embedder is None else 0
+
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         return min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0
 

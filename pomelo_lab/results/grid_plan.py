@@ -1,52 +1,102 @@
-"""The plan of a whole grid: a line for each of its jobs, and their sum."""
+"""Plans on the terminal: the stages of one job, or a line for each job of a grid, and their sum."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pomelo_lab.plan import Step, planned, total
 from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.store import Store
 
-COUNTS = ("evaluations", "queries", "bytes")
+HEADS = ("images", "network\nevaluations", "classifier\nqueries", "on disk", "time")
+CAPTION = (
+    "on disk: images, maps, answers; no scores, keep masks, statistics, file heads",
+    "time: the networks' forwards and backwards, as measured here; nothing else",
+)
+UNKNOWN = "?: not measured: trainings, functions of yours, compile=true, absent devices"
+
+
+def print_plan(config: Mapping[str, Any], store: Store) -> None:
+    """The plan of one job as a table on the terminal."""
+    job, plan, missing = planned(config, store)
+    choices = config.get("choices") or {}
+    title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
+    trainings = [Step(f"train {name}", 0, note="no weights yet", seconds=None) for name in missing]
+    whole = total(plan, "total", job.n_asked, "without trainings" if missing else "")
+    print_steps(f"plan: {title}", "stage", [*trainings, *plan, whole])
 
 
 def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
     """Print what every job of a grid would do. What several of them share is computed once and counted in each: the sum is an upper limit."""
+    from pomelo_lab.results.grid import reason
+
+    def line(cell: Cell) -> Step:
+        name = cell.name or "the job"
+        if refused := cell.lacks or cell.error:
+            return Step(name, 0, note=f"not run: {reason(refused)}")
+        try:
+            return line_of(name, cell.config)
+        except (ValueError, OSError) as error:  # what the job would be refused for before its first image
+            return Step(name, 0, note=f"not run: {reason(f'{error}')}")
+
+    lines = [line(cell) for cell in cells]
+    whole = total(lines, f"{len(cells)} jobs", sum(step.images for step in lines), "what jobs share is computed once", True)
+    print_steps("plan of the grid", "job", [*lines, whole], console)
+
+
+def line_of(name: str, config: Mapping[str, Any]) -> Step:
+    """A whole job as one step."""
+    job, plan, missing = planned(config, Store(config["paths"]["outputs"]))
+    return total(plan, name, job.n_asked, f"trains {', '.join(missing)}" if missing else "")
+
+
+def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None) -> None:
+    """A table that fits the terminal: names fold, numbers stay whole. The last step is their sum; what is said of steps stands below, once."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    from pomelo_lab.plan import CAPTION, HEADS, readable
-    from pomelo_lab.results.grid import reason
-    from pomelo_lab.timing import told
-
-    table = Table(title="plan of the grid", title_justify="left")
-    table.add_column("job")
-    for head in HEADS:
-        table.add_column(head, justify="right")
-    table.add_column("")
-    sums: dict[str, Any] = dict.fromkeys(("images", *COUNTS, "seconds"), 0)
-
-    def row(name: str, counts: dict[str, Any], note: str = "") -> None:
-        numbers = (f"{counts[k]:,}" for k in ("images", "evaluations", "queries"))
-        table.add_row(name, *numbers, readable(counts["bytes"]), told(counts["seconds"]), note)
-
-    for cell in cells:
-        if cell.lacks or cell.error:
-            table.add_row(cell.name, "", "", "", "", "", f"not run: {cell.lacks or reason(cell.error)}")
-            continue
-        counts, missing = counted(cell)
-        row(cell.name or "the job", counts, f"trains {', '.join(missing)}" if missing else "")
-        sums = {k: None if counts[k] is None or sums[k] is None else sums[k] + counts[k] for k in sums}
-    table.add_section()
-    row(f"{len(cells)} jobs", sums, "at most: what jobs share is computed once")
-    table.caption, table.caption_justify = CAPTION, "left"
-    (console or Console(width=120)).print(table)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column(head, overflow="fold")
+    for name in HEADS:
+        table.add_column(name, justify="right", no_wrap=True)
+    notes: dict[str, list[str]] = {}
+    for step in plan:
+        name, upper = step.name.removeprefix("metric "), "up to " if step.at_most else ""
+        counts = (f"{upper}{n:,}" if n else "" for n in (step.evaluations, step.queries))
+        if step is plan[-1]:
+            table.add_section()
+        table.add_row(name, f"{step.images:,}" if step.images else "", *counts, readable(step.bytes) if step.bytes else "", told(step))
+        if step.note:
+            notes.setdefault(step.note, []).append(name)
+    screen = console or Console()
+    screen.print(table)
+    below = [f"{listed(names)}: {text}" for text, names in notes.items()]
+    for text in (*below, *CAPTION, *([UNKNOWN] if any(step.seconds is None for step in plan) else [])):
+        screen.print(text, highlight=False, markup=False)
 
 
-def counted(cell: Cell) -> tuple[dict[str, Any], list[str]]:
-    """The counts and the time of one job, and the networks that it would train."""
-    from pomelo_lab.plan import planned, total
-    from pomelo_lab.results.store import Store
+def told(step: Step) -> str:
+    """Its time for people: "3 s", "up to 12 min", "5.1 h"; "?" where it is not known, nothing where no network is asked."""
+    from pomelo_lab.results.progress import spelled
 
-    job, plan, missing = planned(cell.config, Store(cell.config["paths"]["outputs"]))
-    return {"images": job.n_asked} | {k: total(plan, k) for k in (*COUNTS, "seconds")}, missing
+    if step.seconds is None:
+        return "?"
+    if not step.seconds:
+        return ""
+    return f"{'up to ' if step.at_most else ''}{spelled(step.seconds)}" if step.seconds >= 1 else "< 1 s"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Names in a line, shortened where there are many."""
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def readable(size: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
