@@ -30,6 +30,7 @@ DIRECTIONS = (
 )
 SMALLER = {
     "sobol": ("explainer.n_cells=2", "explainer.n_designs=4"),
+    "reference_dataset": ("dataset@sampler.source=digits",),
     "callable": ("sampler.function=tests.every:darker",),
     "gcd": DIRECTIONS,
     "bb_lig": DIRECTIONS,

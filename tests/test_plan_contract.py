@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.job import Job
@@ -14,7 +15,8 @@ from scripts.check_conf import choice
 from tests import every
 
 STAGES = {"clean": "clean images", "perturbation": "perturbations", "prediction": "predictions", "explanation": "explanations"}
-FILES = ("fid_plus", "diversity_lpips", "lpips", "published", "s3")  # suites of networks whose files are not here; they ask the classifier nothing
+FILES = ("fid_plus", "published", "s3")  # suites of networks whose files are not here; they ask the classifier nothing
+BACKBONES = {"lpips": "removal_lpips", "diversity_lpips": "sigma_l"}  # the file is made
 SUITES = [p.stem for p in sorted(Path(CONF, "metrics").glob("*.yaml")) if p.stem not in ("none", *FILES)]
 OWN_RULES = ("deep_lift", "guided_backprop")  # their backwards pass operators of their own: hooks of the network see none
 CHOSEN = {
@@ -69,7 +71,8 @@ def test_explainers(name):
     assert job.through == job.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), "what is timed with a backward"
 
 
-@pytest.mark.parametrize("name", [name for name in every.NAMES["sampler"] if name not in ("reference_cifar10", "reference_dataset")])
+# reference_cifar10 is reference_dataset of another folder
+@pytest.mark.parametrize("name", [name for name in every.NAMES["sampler"] if name != "reference_cifar10"])
 def test_samplers(name, tmp_path):
     job = every.job(tmp_path, *every.chosen("sampler", name), "explainer=none", "metrics=sampler")
     job.clean(0)
@@ -80,7 +83,11 @@ def test_samplers(name, tmp_path):
 @pytest.mark.parametrize("suite", SUITES)
 def test_metrics(suite, tmp_path):
     """Metrics that explain anew for moved images or changed networks planned nothing: 120 times as many queries as the plan said."""
-    job = every.job(tmp_path, *every.PORTRAITS, "networks=tiny", "n_images=3", *choice("metrics", suite), *CHOSEN.get(suite, ()))
+    chosen = CHOSEN.get(suite, ())
+    if name := BACKBONES.get(suite):
+        torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "backbone.pth")
+        chosen = (f"metrics.{name}.weights={tmp_path}/backbone.pth", f"metrics.{name}.net=squeeze")
+    job = every.job(tmp_path, *every.PORTRAITS, "networks=tiny", "n_images=3", *choice("metrics", suite), *chosen)
     assert_scores_are_planned(job)
 
 
