@@ -1,10 +1,10 @@
 """What a job would do: images, network evaluations, classifier queries, bytes on disk, and about how long the networks take.
 
 One rule counts here and in what a job records (`Tally`, `BlackBox.queries`):
-- A query is an image that the classifier is asked about, an evaluation is an image that a generator's network is asked about. Copies that fill
-  a batch (`in_full_rows`) are neither, and a backward is no query of its own.
+- A query is an image that the classifier is asked about, an evaluation is an image that a generator's network is asked about.
+  Copies that fill a batch (`in_full_rows`) are neither, and a backward is no query of its own.
 - What is stored is counted once, where it is made: the plan is that of an empty store.
-- What is not stored is counted for the metric that asks for it: explanations made anew, statistics of a classifier that a metric has changed.
+- What is not stored is counted for the metric that asks for it: explanations made anew, statistics of a changed classifier.
 Bytes are those of images, maps and the classifier's answers. Nothing is computed, but for the forwards by which time is foretold.
 """
 
@@ -160,7 +160,7 @@ def explaining(job: Job) -> dict[str, Step]:
 
 
 def compared(job: Job) -> list[Step]:
-    """The explanations that metrics compare with the job's own, made by other settings: what they share with it or each other is made once."""
+    """The explanations by other settings that metrics compare with the job's own. What they share with it or each other is made once."""
     others = [sibling for metric in job.metrics.values() for sibling in job.siblings(metric)]
     plan: dict[tuple[str, str], Step] = {}
     for asker in (job, *others) if others else ():
@@ -188,8 +188,8 @@ def measured(job: Job) -> list[Step]:
 def scored(job: Job, name: str, metric: Metric) -> Step:
     """One metric on the job's images, with the explanations that it makes anew, for other images or changed classifiers.
 
-    Perturbations are drawn anew for other images alone, and answered anew for all; statistics are measured anew for each changed classifier, but
-    for their stored parts.
+    Perturbations are drawn anew for other images alone, and answered anew for all. Statistics are measured anew for each changed classifier,
+    but for their stored parts.
     """
     shape, explainer, drawn = job.dataset.shape, job.explainer, job.n_perturbations
     n = min(job.n_asked, metric.n_images or job.n_asked)

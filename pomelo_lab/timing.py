@@ -26,7 +26,7 @@ _measured: WeakKeyDictionary[nn.Module, dict[bool, float]] = WeakKeyDictionary()
 
 
 def seconds(ask: Ask, job: Job) -> float | None:
-    """Estimated seconds of what a network is asked; None for what is not measured: a function of the user's, a network that is compiled first."""
+    """Estimated seconds of what a network is asked; None for a function of the user's and for a network that would be compiled first."""
     network = ask.network
     if not isinstance(network, NetworkClassifier | Generator) or getattr(network, "compile", False):
         return None
@@ -35,7 +35,7 @@ def seconds(ask: Ask, job: Job) -> float | None:
 
 
 def per_image(network: Any, shape: tuple[int, int, int], backward: bool, batch_size: int, device: torch.device) -> float:
-    """Seconds of one image of a forward (and backward): of ROWS images first, and of more at once where that is fast. Measured once per network."""
+    """Seconds per image of a forward (and backward): of ROWS images, and of more at once where that is fast. Measured once per network."""
 
     def ask(images: Tensor) -> Tensor:
         given = images.requires_grad_(backward)
@@ -53,7 +53,10 @@ def per_image(network: Any, shape: tuple[int, int, int], backward: bool, batch_s
 
 
 def measure(ask: Callable[[Tensor], Tensor], shape: tuple[int, int, int], n: int, device: torch.device) -> float:
-    """Seconds per image of a call on n gray images: the least of CALLS, since the first prepares and others may disturb; a long one is the last."""
+    """Seconds per image of a call on n gray images: the least of CALLS, since the first prepares and others may disturb.
+
+    A long call is the last.
+    """
     images, forwards, taken = torch.full((n, *shape), 0.5, device=device), Forwards(n), []
     while len(taken) < CALLS and max(taken, default=0.0) < LONG:
         start = time.perf_counter()

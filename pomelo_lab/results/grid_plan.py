@@ -28,7 +28,7 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
 
 
 def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
-    """Print what every job of a grid would do. What several of them share is computed once and counted in each: the sum is an upper limit."""
+    """Print what every job of a grid would do. What several of them share is counted in each: the sum is an upper limit."""
     from pomelo_lab.results.grid import reason
 
     def line(cell: Cell) -> Step:
@@ -41,7 +41,8 @@ def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
             return Step(name, 0, note=f"not run: {reason(f'{error}')}")
 
     lines = [line(cell) for cell in cells]
-    whole = total(lines, f"{len(cells)} jobs", sum(step.images for step in lines), "what jobs share is computed once", True)
+    note = "without trainings; what jobs share is computed once"
+    whole = total(lines, f"{len(cells)} jobs", sum(step.images for step in lines), note, True)
     print_steps("plan of the grid", "job", [*lines, whole], console)
 
 
@@ -52,7 +53,7 @@ def line_of(name: str, config: Mapping[str, Any]) -> Step:
 
 
 def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None) -> None:
-    """A table that fits the terminal: names fold, numbers stay whole. The last step is their sum; what is said of steps stands below, once."""
+    """A table that fits the terminal: names fold, numbers stay whole. The last step is the sum; notes stand below, once."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

@@ -26,7 +26,7 @@ def test_a_grid_is_planned_with_its_sum_and_what_cannot_run_is_named(tmp_path):
     print_grid_plan(cells, console)
     text = console.file.getvalue()
     whole = next(line for line in text.splitlines() if line.startswith("3 jobs"))
-    assert f"up to {sum(queries):,}" in whole and "3 jobs: what jobs share is computed once" in text
+    assert f"up to {sum(queries):,}" in whole and "3 jobs: without trainings; what jobs share is computed once" in text
     assert "sampler=ideal: not run: needs Portraits, not Digits" in text
     assert not list(tmp_path.iterdir()), "a plan runs nothing"
 
