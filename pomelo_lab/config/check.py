@@ -265,6 +265,9 @@ def column_problems(classifier: Mapping[str, Any], node: Mapping[str, Any], data
         yield Problem(text, "classifier", missing)
     if n_outputs is None and missing:
         yield Problem(f"classifier.n_outputs is missing: dataset {name} has no attributes that the outputs could be", "classifier", missing)
+    if n_outputs is not None and missing and classifier.get("weights") == "auto":
+        text = f"classifier.weights must be a file: dataset {name} has no attributes from which the {n_outputs} outputs could be learnt, got auto"
+        yield Problem(text, "classifier", missing)
     if not isinstance(attributes, tuple) or not attributes:
         return  # known when files are read
     explained = None  # where the outputs are the attributes

@@ -68,7 +68,9 @@ def test_one_output_and_another_label_are_refused(tmp_path, overrides, expected)
 def test_without_attributes_the_user_says_how_many_outputs_there_are(tmp_path):
     folder = ("dataset=image_folder", "dataset.root=x", "metrics=none", "classifier.column=0")
     assert "classifier.n_outputs is missing: dataset ImageFolder has no attributes" in problems(tmp_path, *folder)
-    assert problems(tmp_path, *folder, "classifier.n_outputs=3") == ""
+    assert problems(tmp_path, *folder, "classifier.n_outputs=3", "classifier.weights=x") == ""
+    learnt = problems(tmp_path, *folder, "classifier.n_outputs=3", "classifier.weights=auto")
+    assert "no attributes from which the 3 outputs could be learnt, got auto" in learnt
 
 
 def test_data_that_a_judge_is_trained_on(tmp_path):
