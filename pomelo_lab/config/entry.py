@@ -18,13 +18,19 @@ os.environ.setdefault("POMELO_ROOT", str(_checkout if _is_checkout else Path.cwd
 
 
 class WithoutAdvice:
-    """A stream without Hydra's line on HYDRA_FULL_ERROR, which would stand above the lines that help."""
+    """A stream without what Hydra puts above the lines that help: its advice on HYDRA_FULL_ERROR, and lists of all choices and config folders."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
+        self.lists = ""  # those that were left out
 
     def write(self, text: str) -> int:
-        return len(text) if "HYDRA_FULL_ERROR=1 for a complete stack trace" in text else self.stream.write(text)
+        if "HYDRA_FULL_ERROR=1 for a complete stack trace" in text:
+            return len(text)
+        said, mark, rest = text.partition("\n\nAvailable options in ")
+        self.lists += mark + rest
+        self.stream.write(said + "\n" if mark else said)
+        return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -50,8 +56,8 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
         sys.exit(128 + signal.SIGINT)
     except SystemExit as stop:
         if stop.code:
-            for line in suggestions(stop.__context__, sys.argv[1:], config_name):
-                print(line, file=sys.stderr)
+            lines = suggestions(stop.__context__, sys.argv[1:], config_name)
+            print("\n".join(lines) or sys.stderr.lists.strip(), file=stream, end="\n" if lines or sys.stderr.lists else "")
         raise
     finally:
         sys.stderr = stream

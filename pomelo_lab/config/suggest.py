@@ -13,6 +13,8 @@ from typing import Any
 from pomelo_lab.config.entry import CONF, config_folders, search_path
 
 SINGLE = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "scale", "networks", "tracking", "recipe")
+WRONG_TYPE = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+).*full_key: (\S+)"  # of OmegaConf
+KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 LISTED = 40  # choices or keys in a message
 
 
@@ -97,6 +99,8 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
         return []
     if "Ambiguous value" in str(error):
         return [line for text in overrides if "," in text and (line := typed(text, even_if_read=True))]
+    if wrong := re.search(WRONG_TYPE, f"{error}\n{error.__cause__}", re.DOTALL):
+        return [f"{wrong[3]} must be {KINDS.get(wrong[2], wrong[2])}, got {wrong[1]!r}"]
     choices = all_choices(folders)
     return list(unknown_choices(overrides, choices)) or list(unknown_keys(overrides, choices, folders, config_name))
 
@@ -143,7 +147,9 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
             if isinstance(read.value(), Glob) or name in ("None", "null", *choices[group]):
                 continue
             elsewhere = [other for other, names in choices.items() if name in names and "/" not in other and other not in ("row", "recipe")]
+            longer = [choice for choice in choices[group] if choice.startswith(f"{name}_")]  # "wandb" of wandb_offline and wandb_online
             near = f": {name} is a choice of {elsewhere[0]} ({elsewhere[0]}={name})" if elsewhere else did_you_mean(name, choices[group])
+            near = near or (f", did you mean {' or '.join(map(repr, longer[:4]))}?" if longer else "")
             yield f"{group}={name} does not exist{near}; there are: {listed(choices[group])}"
 
 
@@ -172,7 +178,10 @@ def unknown_keys(overrides: Sequence[str], choices: Mapping[str, Sequence[str]],
             parent, _, leaf = parent.rpartition(".")
             node = OmegaConf.select(config, parent) if parent else config
         known = [str(name) for name in node] if OmegaConf.is_dict(node) else []
-        if leaf not in known:
+        owner = f"{parent}.{leaf}" if parent else leaf
+        if leaf in known and key != owner:
+            yield f"{key} does not exist: {owner} is one value, without keys below it"
+        elif leaf not in known:
             yield f"{key} does not exist{did_you_mean(leaf, known)}; {parent or 'the top level'} has: {listed(known)}"
 
 

@@ -213,7 +213,7 @@ def extra_columns(table: Published, done: Sequence[Cell]) -> list[Column]:
     names = dict.fromkeys(name for cell in done for name in cell.summary)
     if not table.columns or table.partial:
         return []
-    return [Column(metric=name, symbol=titles.get(name, name), group="also") for name in names if name not in known]
+    return [Column(metric=name, symbol=titles.get(name, name), group="not in paper") for name in names if name not in known]
 
 
 def direction(column: Column, cells: Iterable[Cell]) -> str | None:

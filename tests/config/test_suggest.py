@@ -32,6 +32,11 @@ def said(*arguments: str) -> list[str]:
         ("scale=tiny", "scale=tiny does not exist: tiny is a choice of networks (networks=tiny)"),
         ("metrics=[explanation,fidelty]", "metrics=fidelty does not exist, did you mean 'fidelity'?"),
         ("explainer.n_smaples=3", "explainer.n_smaples does not exist, did you mean 'n_samples'?"),
+        ("tracking=wandb", "tracking=wandb does not exist, did you mean 'wandb_offline' or 'wandb_online'?"),
+        ("seed=a", "seed must be a whole number, got 'a'"),
+        ("n_images=2.5", "n_images must be a whole number, got '2.5'"),
+        ("force=perhaps", "force must be true or false, got 'perhaps'"),
+        ("experiment.nope=1", "experiment.nope does not exist: experiment is one value"),
         ("batchsize=3", "batchsize does not exist, did you mean 'batch_size'?"),
     ],
 )
@@ -101,7 +106,18 @@ def test_a_command_ends_with_the_help_and_without_advice_on_hydra(capsys, monkey
         command(main)
     assert sys.stderr is before and str(tmp_path) in sys.path  # modules of the current folder can be imported
     lines = capsys.readouterr().err.strip().splitlines()
-    assert "lime is a choice of explainer" in lines[-1] and not any("HYDRA_FULL_ERROR" in line for line in lines)
+    assert "lime is a choice of explainer" in lines[-1] and len(lines) < 5, lines
+
+
+def test_lists_of_hydra_are_shown_where_nothing_better_is_known(capsys, monkeypatch):
+    def main():
+        sys.stderr.write("Could not find 'x'\n\nAvailable options in 'x':\n\ta\n\tb\n")
+        sys.exit(1)
+
+    monkeypatch.setattr(sys, "argv", ["run"])
+    with pytest.raises(SystemExit):
+        command(main)
+    assert capsys.readouterr().err == "Could not find 'x'\nAvailable options in 'x':\n\ta\n\tb\n"
 
 
 SUITES = sorted(path.stem for path in Path(CONF, "metrics").glob("*.yaml"))

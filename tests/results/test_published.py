@@ -163,3 +163,10 @@ def test_agarwal_s_maps_that_are_nearly_the_same_are_called_the_same(name, simil
 def test_fisher_s_sanity_claims_are_not_against_random_maps(name):
     """Whose similarity is 1 under every network, so that no method could fail."""
     assert not any("random" in text for claim in published(name).claims for text in claim.test)
+
+
+def test_groups_of_columns_are_words():
+    """They stand above the columns of a terminal table, where nothing explains an abbreviation."""
+    groups = {column.group for table in everything().values() for column in table.columns} - {""}
+    assert {"alignment", "diversity", "locality", "reasonability", "stability", "fidelity"} <= groups
+    assert not [group for group in groups if len(group) < 4 or group != group.lower()]
