@@ -71,6 +71,13 @@ def test_explainers(name):
     assert job.through == job.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), "what is timed with a backward"
 
 
+def test_dime_is_timed_with_the_denoiser_s_backward_where_its_jacobian_is_exact(tmp_path):
+    job = every.job(tmp_path, *every.chosen("explainer", "dime"), "explainer.jacobian=exact", "scale=smoke")
+    with every.gradients(job) as through:
+        job.explanation(0)
+    assert through == job.explainer.differentiates == {"classifier", "generator"}
+
+
 # reference_cifar10 is reference_dataset of another folder
 @pytest.mark.parametrize("name", [name for name in every.NAMES["sampler"] if name != "reference_cifar10"])
 def test_samplers(name, tmp_path):
