@@ -34,7 +34,7 @@ SMALLER = {
     "callable": ("sampler.function=tests.every:darker",),
     "gcd": DIRECTIONS,
     "bb_lig": DIRECTIONS,
-    "ace": ("scale.ace_steps=4",),
+    "ace": ("explainer.n_steps=4",),
 }
 NAMES = {group: [p.stem for p in sorted(Path(CONF, group).glob("*.yaml")) if p.stem != "none"] for group in ("explainer", "sampler")}
 

@@ -21,6 +21,19 @@ OmegaConf.register_new_resolver("share_of_steps", lambda steps, most, n: min(flo
 # which output of a network is an attribute, where its file names none: ${position:${dataset.label},[Male,Smiling,Young]}
 OmegaConf.register_new_resolver("position", lambda name, names: list(names).index(name), replace=True)
 
+SCALES = ("smoke", "demo", "quick", "paper")
+
+
+def scaled(*values: Any, _root_: Any) -> Any:
+    """The value at the chosen scale, of those at smoke, demo, quick and paper: ${scaled:2,8,10,50}."""
+    name = _root_.scale.name
+    if name not in SCALES:
+        raise ValueError(f"scale.name must be one of {', '.join(SCALES)}, whose values components take, got {name!r}")
+    return values[SCALES.index(name)]
+
+
+OmegaConf.register_new_resolver("scaled", scaled, replace=True)
+
 
 # what a preset leaves to the user although the component has a default, which `???` would not replace: ${required:}
 OmegaConf.register_new_resolver("required", lambda: "???", replace=True)

@@ -3,19 +3,18 @@
 import itertools
 import math
 import re
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.schema import SCALES
 from pomelo_lab.config.signature import node_problems, parameters
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.sampler.ddim import DDIMSampler
 from pomelo_lab.types import Perturbations
+from tests.running import config
 from tests.sampler.exact import MEAN, SIGMA, apart, counted, decoded, gaussian_batch, gaussian_ddpm, node_of, noise_of, pixels, tiny_ddpm
 
 SOLVERS = ["dpm++", "sde-dpm++", "unipc", "deis"]
@@ -243,14 +242,11 @@ def test_yaml_mirrors_the_constructor(name):
     assert list(node) == ["_target_", *(key for key in parameters(DDIMSampler) if key != "generator")]
 
 
-@pytest.mark.parametrize("path", sorted(Path(CONF, "scale").glob("*.yaml")), ids=lambda path: path.stem)
-def test_few_steps_are_fewer_at_every_scale(path):
+@pytest.mark.parametrize("scale", SCALES)
+def test_few_steps_are_fewer_at_every_scale(scale, tmp_path):
     """They were 16 at every scale, where `ddim` had 2 to 50."""
-    scale = yaml.safe_load(path.read_text())
-    fast, usual = ([scale[f"{name}_steps"], scale[f"{name}_encode"] or scale[f"{name}_steps"]] for name in ("ddim_fast", "ddim"))
-    assert fast[0] < usual[0] and fast[1] <= usual[1]
-    text = Path(CONF, "sampler", "ddim_fast.yaml").read_text()
-    assert "n_steps: ${scale.ddim_fast_steps}" in text and "n_encode: ${scale.ddim_fast_encode}" in text
+    fast, usual = (config(tmp_path, f"sampler={name}", f"scale={scale}")["sampler"] for name in ("ddim_fast", "ddim"))
+    assert fast["n_steps"] < usual["n_steps"] and (fast["n_encode"] or fast["n_steps"]) <= (usual["n_encode"] or usual["n_steps"])
 
 
 def test_images_of_another_shape_are_refused():
