@@ -57,7 +57,7 @@ class Components:
         return self._with_networks(self._with_weights(self.config["generator"]))
 
     def _with_weights(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        from pomelo_lab.train import ensure_weights
+        from pomelo_lab.training.train import ensure_weights
         from pomelo_lab.weights import whole
 
         found = ensure_weights(whole(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])

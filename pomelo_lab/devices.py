@@ -71,7 +71,7 @@ def _rank(rank: int, n: int, port: int, accelerator: str, config: Mapping[str, A
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    from pomelo_lab.classifier.torchvision_ops import ensure
+    from pomelo_lab.compat import ensure
 
     ensure()
     from lightning.fabric import Fabric

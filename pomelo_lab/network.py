@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +14,15 @@ from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.config.hints import Later, Local, Natural, WeightsPath
 from pomelo_lab.config.signature import Component, role_of
 from pomelo_lab.devices import has_bfloat16
-from pomelo_lab.weights import load, state_digest
-
-if TYPE_CHECKING:
-    from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.weights import SHIPPED, load, shipped, state_digest
 
 
 @dataclass(kw_only=True)
 class TrainableNetwork(Component, ABC):
-    """A component around one torch network. Subclasses write `make_network` and `training_module`.
+    """A component around one torch network. Subclasses write `make_network`, and name their `training`.
 
     Args:
-        weights: a .safetensors file, or a .pt/.pth state dict; None = untrained. In a config `auto` stands for the weights
+        weights: a .safetensors file, a .pt/.pth state dict, or zoo:<name> for a file that the package brings; None = untrained. In a config `auto` stands for the weights
             that fit: shipped, trained earlier, or trained on first use (the job resolves it, not the constructor).
         init_seed: of the initial weights, independent of the global RNG.
         precision: of weights and arithmetic inside the network; inputs and outputs are float32 at any precision. Against float32 and relative
@@ -50,14 +46,17 @@ class TrainableNetwork(Component, ABC):
     trained_on: Annotated[dict[str, Any], Later()] = field(default_factory=dict)
     network: nn.Module = field(init=False, repr=False, compare=False)
 
+    training: ClassVar[str] = ""  # dotted path of its `Training`, made of (component, recipe, data set); "" = cannot be trained
     stored: ClassVar[torch.dtype] = torch.float32  # of trained weights in files; half of it halves what is shipped
     ignored: ClassVar[tuple[str, ...]] = ()  # first parts of names in weights files that the network leaves out
 
     def __post_init__(self) -> None:
+        if str(self.weights).startswith(SHIPPED):
+            self.weights = str(shipped(str(self.weights)))
         super().__post_init__()
         if self.weights == "auto":
             key = f"{role_of(type(self))}.weights=auto"
-            raise ValueError(f"{key} is for configs: in Python use pomelo_lab.train.ensure_weights, a path or None")
+            raise ValueError(f"{key} is for configs: in Python use pomelo_lab.training.train.ensure_weights, a path or None")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.init_seed)
             self.network = self.make_network()
@@ -74,10 +73,6 @@ class TrainableNetwork(Component, ABC):
     @abstractmethod
     def make_network(self) -> nn.Module:
         """A freshly initialised network; called once, with torch's seed set."""
-
-    @abstractmethod
-    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
-        """How the network is trained: what pomelo_lab.train asks of anything trainable."""
 
     def load_weights(self) -> None:
         """Fill the network from `weights`."""

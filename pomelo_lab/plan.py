@@ -211,7 +211,7 @@ def scored(job: Job, name: str, metric: Metric) -> Step:
 
 def untrained(node: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
     """A config that can be built without training: networks that have no weights yet stay untrained, their names go to `missing`."""
-    from pomelo_lab.train import short_name
+    from pomelo_lab.training.train import short_name
     from pomelo_lab.weights import has_weights
 
     if not isinstance(node, Mapping):

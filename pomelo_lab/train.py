@@ -5,12 +5,9 @@ Interrupted at any moment, the same command continues; finished, it says so and 
 
 from __future__ import annotations
 
-import logging
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -20,9 +17,6 @@ from omegaconf import MISSING, DictConfig
 from pomelo_lab.config.check import ConfigError, resolved
 from pomelo_lab.config.entry import CONF, command
 from pomelo_lab.config.schema import CommonSchema
-
-log = logging.getLogger(__name__)
-SHORT = {"epochs": 1, "min_steps": 0, "batch_size": 32, "ema": 0.0, "n_train": 256, "n_val": 64}  # of a shortened recipe: seconds
 
 
 @dataclass
@@ -39,6 +33,8 @@ ConfigStore.instance().store(name="train_schema", node=TrainSchema)
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def main(cfg: DictConfig) -> None:
     """The Hydra entry point of one training."""
+    from pomelo_lab.training.train import train_component
+
     config = checked(cfg)
     role = trained_role(config)
     try:
@@ -64,7 +60,7 @@ def trained_role(config: Mapping[str, Any]) -> str:
 
 def checked(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config of a training. Raises ConfigError with every problem in one message, before anything is read."""
-    from pomelo_lab.config.signature import locate, node_problems, parameters
+    from pomelo_lab.config.signature import locate, node_problems
     from pomelo_lab.dataset.base import Dataset
     from pomelo_lab.training.recipe import Recipe
 
@@ -76,8 +72,8 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
         found += node_problems(config[role], role, None, (Dataset,))
     if not found:
         target = locate(config[role]["_target_"])
-        if not hasattr(target, "training_module") or "weights" not in parameters(target):
-            found.append(f"{role}: {target.__name__} cannot be trained (it has no training_module)")
+        if not getattr(target, "training", ""):
+            found.append(f"{role}: {target.__name__} cannot be trained (it names no `training`)")
         dataset = locate(config["dataset"]["_target_"])
         if config[role].get("output") == "sigmoid" and "attributes" not in dataset.features(config["dataset"]):
             found.append(f"{role}.output=sigmoid learns attributes, dataset {dataset.__name__} has none")
@@ -89,229 +85,6 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
         head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
         raise ConfigError(f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in found))
     return config
-
-
-def train_component(
-    node: Mapping[str, Any],
-    dataset_node: Mapping[str, Any],
-    recipe_node: Mapping[str, Any] | None = None,
-    outputs: str | Path = "outputs",
-    seed: int = 0,
-    device: str = "auto",
-    force: bool = False,
-    devices: int = 1,
-) -> Path:
-    """Train what a node describes; also for use without Hydra. Needs a component with `weights` and `training_module(recipe, dataset)`.
-    Of a classifier of one output (`column`) the network of all outputs is trained.
-
-    Two processes that ask for the same training do it once: the second waits for the first and uses its weights. A process that dies
-    leaves a checkpoint, and the next one continues with the numbers an undisturbed training would have had.
-
-    Args:
-        node, dataset_node: resolved config nodes; the split of the data set does not matter, its train and val splits are used.
-        recipe_node: None = the component's own, conf/recipe/<its `recipe`>.yaml.
-        seed: of image order and augmentation; initial weights have the component's own `init_seed`.
-        force: train again what is finished.
-        devices: processes that train together, each on its share of every batch (Lightning's ddp); not part of the fingerprint.
-    Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors, with card.json beside it.
-    """
-    from pomelo_lab.config.fingerprint import canonical, digest
-    from pomelo_lab.config.signature import locate
-    from pomelo_lab.devices import launch
-    from pomelo_lab.files import sweep
-    from pomelo_lab.locks import locked
-    from pomelo_lab.training.recipe import Recipe
-    from pomelo_lab.training.record import CHECKPOINT, drop_damaged
-    from pomelo_lab.weights import CARD, FILE, training_data, training_digest, trains, whole
-
-    node, dataset_node = whole(node), training_data(node, dataset_node)
-    recipe_node = recipe_node or own_recipe(node)
-    science = {"trains": trains(node, dataset_node), "recipe": canonical(Recipe.identity(recipe_node)), "seed": seed}
-    if locate(dataset_node["_target_"]).reads_files():  # of built-in data the settings say all
-        science["data"] = training_digest(node, dataset_node)
-    name = f"{short_name(node)}_{short_name(dataset_node)}"
-    folder = Path(outputs) / "weights" / f"{name}-{digest(science)}"
-    path, card, last = folder / FILE, folder / CARD, folder / CHECKPOINT
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock") as waited:
-        sweep(folder)
-        force = force and not waited  # what another process has just made is fresh
-        if not force and is_trained(folder):
-            log.info("already trained: %s (force=true trains it again)", path)
-            return path
-        for old in (card, last) if force else (card,):
-            old.unlink(missing_ok=True)
-        drop_damaged(folder)
-        about = {"name": name, **science}
-        task = {"node": node, "dataset": dataset_node, "recipe": recipe_node, "path": str(path), "about": about}
-        launch({"devices": devices, "device": device, "task": task}, run_training)
-        last.unlink(missing_ok=True)
-    return path
-
-
-def is_trained(folder: Path) -> bool:
-    """Whether weights and card of a finished training are there and undamaged; what is damaged is named. The log is written again from the card."""
-    from pomelo_lab.files import Damaged, read_json
-    from pomelo_lab.training.record import mend_log
-    from pomelo_lab.weights import CARD, FILE, check_file
-
-    try:
-        card = read_json(folder / CARD)
-        check_file(folder / FILE, card)
-    except FileNotFoundError:
-        return False
-    except Damaged as error:
-        log.warning("%s: trained again", error)
-        return False
-    mend_log(folder, card.get("log"))
-    return True
-
-
-def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
-    """Build, fit, save: one process of `world`."""
-    from pomelo_lab.config.build import build
-    from pomelo_lab.devices import pick_device
-    from pomelo_lab.weights import learns_labels, save, training_digest
-
-    task, start, place = config["task"], time.monotonic(), pick_device(device)
-    node, about, path = task["node"], task["about"], Path(task["path"])
-    dataset, recipe = build(task["dataset"]), build(task["recipe"])
-    training, validation = dataset.at("train"), dataset.at("val")
-    check_data(training, validation, learns_labels(node))
-    plain = {"weights": None, **({"precision": "float32", "compile": False} if "precision" in node else {})}
-    component = build({**node, **plain}, **fitted(node, training))
-    if hasattr(component, "check_shape"):
-        component.check_shape(training.shape)
-    if rank == 0:
-        where = place if world == 1 else f"{world} x {place.type}"
-        log.info("training %s on %s in %s, into %s", about["name"], where, recipe.arithmetic(place), path.parent)
-    from pomelo_lab.training.feed import Feed  # Lightning takes seconds to import: only now
-    from pomelo_lab.training.loop import fit
-
-    memory = {"cache_gb": recipe.cache_gb, "n_workers": recipe.n_workers}
-    feed = Feed(training, recipe.batch_size, about["seed"], recipe.n_train, **memory)
-    held_out = Feed(validation, max(recipe.batch_size, 256), about["seed"], recipe.n_val, shuffle=False, **memory)
-    learner = component.training_module(recipe, training).fed(feed, held_out, about["seed"])
-    if rank == 0:
-        log.info("%d steps of %d images, of %d", learner.last_step, feed.batch_size, feed.n)
-    module = fit(learner, path.parent, place, world, component.stored)
-    if rank:
-        return
-    card = {
-        **about,
-        "component": dict(node),
-        "dataset": dict(task["dataset"]),
-        "recipe": dict(task["recipe"]),
-        "dataset_digest": training_digest(node, task["dataset"]),
-        "n_train": feed.n,
-        "steps": module.last_step,
-        "precision": recipe.arithmetic(place),
-        "scores": module.report,
-        "parameters": sum(p.numel() for p in module.network.parameters()),
-        "device": place.type if world == 1 else f"{world} x {place.type}",
-        "seconds": round(time.monotonic() - start, 1),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": versions(),
-        "log": module.rows,
-    }
-    if measured := component.measured():
-        card["measured"] = {name: tensor.tolist() for name, tensor in measured.items()}
-    save(module.network, path, card, component.stored, measured)
-
-
-def check_data(training: Any, validation: Any, labelled: bool) -> None:
-    """What can be said of the images before a training starts.
-
-    Args: labelled: whether it looks at labels.
-    Raises: ValueError for fewer than two images to learn from. Classes without one are named in the log.
-    """
-    from pomelo_lab.dataset.base import Dataset
-
-    if len(training) < 2:
-        text = f"the split train of {type(training).__name__} has {len(training)} image, training needs two at least"
-        raise ValueError(f"{text} (a batch of one has no statistics), and some tens per class to learn anything")
-    if labelled and type(training).labels is not Dataset.labels:  # known without the images
-        counts = training.labels(range(len(training))).clamp_min(0).bincount(minlength=training.num_classes).tolist()
-        if absent := [name for name, count in zip(training.class_names, counts, strict=False) if not count]:
-            log.warning("no image of the split train is of the class %s: the classifier cannot learn it", ", ".join(absent))
-    if not len(validation):
-        log.warning("the split val has no image: nothing is known of what is learnt")
-
-
-def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe that a component names as its own, with the sizes of `SHORT` where its name ends in ":short".
-
-    Raises: ValueError when conf/recipe has no such file.
-    """
-    import yaml
-
-    from pomelo_lab.config.signature import defaults, did_you_mean, locate
-
-    name, _, short = (node.get("recipe") or defaults(locate(node["_target_"]))["recipe"]).partition(":")
-    path = Path(CONF, "recipe", f"{name}.yaml")
-    if not path.exists():
-        raise ValueError(f"recipe {name!r} does not exist in {path.parent}{did_you_mean(name, [p.stem for p in path.parent.glob('*.yaml')])}")
-    return {**yaml.safe_load(path.read_text()), **(SHORT if short else {})}
-
-
-def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path, device: str = "auto") -> dict[str, Any]:
-    """A classifier or generator node that can be built: `weights: auto` becomes a path, trained with its own recipe if there is none yet.
-
-    What the node leaves to the data set (outputs of sigmoid classifiers, shape of generated images) is filled in.
-    Raises: ValueError when several earlier trainings fit.
-    """
-    from pomelo_lab.config.build import build
-    from pomelo_lab.weights import SHIPPED, resolve, shipped, training_data
-
-    found, dataset_node = dict(node), training_data(node, dataset_node)
-    if str(node.get("weights")).startswith(SHIPPED):
-        found["weights"] = str(shipped(node["weights"]))
-    if node.get("weights") == "auto":
-        path = resolve(node, dataset_node, outputs)
-        if path is None:
-            log.warning("no weights for %s on %s yet: training them now, once", short_name(node), short_name(dataset_node))
-            path = train_component(node, dataset_node, None, outputs, device=device)
-        found["weights"] = str(path)
-    open_keys = [key for key in ("channels", "size_px") if node.get(key, 0) is None]
-    if open_keys or (node.get("output") == "sigmoid" and node.get("num_classes") is None):
-        known = fitted(node, build(dataset_node))
-        found |= {key: known[key] for key in [*open_keys, *(["num_classes"] if node.get("output") == "sigmoid" else [])]}
-    return found
-
-
-def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
-    """What a data set determines of a network: its outputs, and the shape of its images."""
-    channels, height, width = dataset.shape
-    if "size_px" in node and height != width:
-        raise ValueError(f"generator: images must be square, dataset {type(dataset).__name__} has {height}x{width} pixels")
-    return {"dataset": dataset, "num_classes": num_outputs(node, dataset), "channels": channels, "size_px": height}
-
-
-def num_outputs(node: Mapping[str, Any], dataset: Any) -> int:
-    """Attributes for sigmoid outputs, else classes. Raises ValueError when the data set has no attributes."""
-    if node.get("output") != "sigmoid":
-        return dataset.num_classes
-    if not dataset.attribute_names:
-        raise ValueError(f"classifier.output=sigmoid needs attributes, dataset {type(dataset).__name__} has none")
-    return len(dataset.attribute_names)
-
-
-def short_name(node: Mapping[str, Any]) -> str:
-    """A component for folder names: its architecture, else its file."""
-    return str(node.get("architecture") or node["_target_"].split(".")[-2])
-
-
-def versions() -> dict[str, str]:
-    """Of what made the numbers."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": sys.version.split()[0]}
-    for name in ("pomelo_lab", "torch", "torchvision", "lightning"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "source" if name == "pomelo_lab" else "absent"
-    return found
 
 
 def cli() -> None:

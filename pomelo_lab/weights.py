@@ -157,7 +157,7 @@ def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> 
 
     Of recipes only what changes results counts; the arithmetic of a training is no such thing. Nothing is known of cards without a recipe.
     """
-    from pomelo_lab.train import own_recipe
+    from pomelo_lab.training.recipe import own_recipe
 
     if not card.get("recipe"):
         return ""
@@ -168,7 +168,7 @@ def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> 
 
 def own_recipe_precision(component_node: Mapping[str, Any]) -> str | None:
     """The arithmetic that the recipe of a component asks for."""
-    from pomelo_lab.train import own_recipe
+    from pomelo_lab.training.recipe import own_recipe
 
     return asked_precision(own_recipe(component_node))
 

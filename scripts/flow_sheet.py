@@ -15,8 +15,8 @@ from pomelo_lab.config.entry import CONF  # noqa: E402
 from pomelo_lab.dataset.portraits import Portraits  # noqa: E402
 from pomelo_lab.sampler.flow import FlowSampler  # noqa: E402
 from pomelo_lab.sampler.generated import GeneratedSampler  # noqa: E402
-from pomelo_lab.train import ensure_weights  # noqa: E402
 from pomelo_lab.training.loop import save_sheet  # noqa: E402
+from pomelo_lab.training.train import ensure_weights  # noqa: E402
 from pomelo_lab.types import Perturbations  # noqa: E402
 
 N = 16  # pictures in a row

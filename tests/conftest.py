@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 
 ensure()  # before anything imports lightning or torchmetrics
 

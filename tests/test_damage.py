@@ -10,7 +10,7 @@ import torch
 from pomelo_lab.results.preset import Cell
 from pomelo_lab.results.score import Scores, read_status
 from pomelo_lab.run import run
-from pomelo_lab.train import train_component
+from pomelo_lab.training.train import train_component
 from pomelo_lab.weights import resolve, say_once
 from tests.running import TINY, config, scores
 
@@ -159,7 +159,7 @@ def training(tmp_path_factory):
 @pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
 def test_damaged_weights_are_trained_again_and_never_used(training, name, way, caplog, monkeypatch):
     outputs, path, whole = training
-    monkeypatch.setattr("pomelo_lab.train.own_recipe", lambda node: RECIPE)  # the recipe that the network names
+    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: RECIPE)  # the recipe that the network names
     damaged(path.parent / name, way)
     say_once.cache_clear()
     assert resolve(NODE, DATA, outputs) is None and f"{path.parent / name} is damaged" in caplog.text

@@ -147,13 +147,13 @@ def test_a_generator_of_the_wrong_kind_is_refused(tmp_path, sampler, wrong, text
 
 
 def test_weights_auto_are_those_of_a_finished_training_and_the_shape_is_the_data_set_s(tmp_path, monkeypatch):
-    from pomelo_lab.train import ensure_weights, train_component
+    from pomelo_lab.training.train import ensure_weights, train_component
 
     recipe = {
         "_target_": "pomelo_lab.training.recipe.Recipe", "epochs": 1, "min_steps": 0, "batch_size": 32, "lr": 2e-3,
         "n_train": 64, "n_val": 32, "shift_px": 0, "brightness": 0.0,
     }  # fmt: skip
-    monkeypatch.setattr("pomelo_lab.train.own_recipe", lambda node: recipe)  # the recipe that the network names
+    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: recipe)  # the recipe that the network names
     found = config(tmp_path, *DDIM, "generator.weights=auto", "dataset.size_px=8")
     generator, dataset = found["generator"], found["dataset"]
     assert generator["channels"] is None is generator["size_px"]

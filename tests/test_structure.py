@@ -45,6 +45,12 @@ def test_a_stage_imports_only_from_stages_to_its_left(path):
     assert not wrong
 
 
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name in ("classifier", "generator")], ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_network_does_not_import_what_trains_it(path):
+    """It names its training by a dotted path, so that a generator is read without Lightning in mind."""
+    assert not {module for module in imports(path) if module.startswith("pomelo_lab.train")}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_only_tracking_imports_wandb_and_heavy_imports_are_local(path):
     top = {n.name for s in ast.parse(path.read_text()).body if isinstance(s, ast.Import) for n in s.names}

@@ -14,7 +14,8 @@ import torch
 
 from pomelo_lab.config.build import build
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.train import ensure_weights, own_recipe, train_component
+from pomelo_lab.training.recipe import own_recipe
+from pomelo_lab.training.train import ensure_weights, train_component
 from pomelo_lab.weights import resolve
 from tests.running import config
 
@@ -72,7 +73,7 @@ def test_another_seed_is_another_training(finished):
 
 def test_auto_becomes_the_trained_file(finished, monkeypatch):
     outputs, path = finished
-    monkeypatch.setattr("pomelo_lab.train.own_recipe", lambda node: RECIPE)  # the recipe that the network names
+    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: RECIPE)  # the recipe that the network names
     assert resolve(NODE, DATA, outputs) == path
     node = ensure_weights(NODE, DATA, outputs, "cpu")
     assert node["weights"] == str(path)
@@ -84,7 +85,7 @@ def test_auto_becomes_the_trained_file(finished, monkeypatch):
 def test_a_network_learns_from_the_data_that_it_names(tmp_path, monkeypatch):
     """As if they were the job's: the same file, found for either way of saying so."""
     quick = {**RECIPE, "epochs": 1, "n_train": 64, "n_val": 64}
-    monkeypatch.setattr("pomelo_lab.train.own_recipe", lambda node: quick)  # the recipe that the network names
+    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: quick)  # the recipe that the network names
     small, large = {**DATA, "size_px": 16}, {**DATA, "size_px": 24}
     named = {**NODE, "trained_on": {"size_px": 16}}
     path = train_component(named, large, quick, tmp_path, device="cpu")
@@ -115,7 +116,7 @@ SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
 from tests.test_train import NODE, DATA, RECIPE
-from pomelo_lab.train import train_component
+from pomelo_lab.training.train import train_component
 recipe = {**RECIPE, "epochs": 12, "n_train": None, "checkpoint_s": float(sys.argv[2]), "cache_gb": float(sys.argv[3])}
 print(train_component(NODE, DATA, recipe, sys.argv[1], device="cpu"))
 """

@@ -12,7 +12,7 @@ from pomelo_lab.classifier.residual import ResidualClassifier
 from pomelo_lab.components import is_network
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.signature import defaults, locate
-from pomelo_lab.train import own_recipe
+from pomelo_lab.training.recipe import own_recipe
 
 NODE = {"_target_": "pomelo_lab.classifier.residual.ResidualClassifier", "width": 4, "weights": "auto"}
 DATA = {"_target_": "pomelo_lab.dataset.digits.Digits", "size_px": 16, "split": "test"}
@@ -193,7 +193,7 @@ def test_a_damaged_file_is_not_used(tmp_path):
 @pytest.mark.parametrize("damage", ["bit", "cut", "zeros", "empty"])
 def test_damaged_shipped_weights_are_refused_with_what_restores_them(tmp_path, monkeypatch, victim, damage):
     """By every door: found by themselves, asked for by name, by path; never trained anew for hours instead."""
-    from pomelo_lab.train import ensure_weights
+    from pomelo_lab.training.train import ensure_weights
     from tests.test_damage import damaged
 
     monkeypatch.setattr(weights, "ZOO", tmp_path / "zoo")

@@ -20,7 +20,7 @@ import torch
 from pomelo_lab import bench as package
 from pomelo_lab.bench.row import Row
 from pomelo_lab.bench.setting import Setting
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.files import write_text
 
 HEAD = ("", "median", "min - max", "by CPU time", "target", "met", "theirs and ours")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.batching import in_full_rows
 from pomelo_lab.classifier.base import NetworkClassifier
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.weights import read_state
 
 if TYPE_CHECKING:

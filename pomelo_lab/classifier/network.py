@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,6 @@ from torch import Tensor, nn
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.config.hints import Count, Later, Natural
 from pomelo_lab.network import TrainableNetwork
-
-if TYPE_CHECKING:
-    from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
 
 ONE_OUTPUT = (
     "must be at least 2: the softmax of one output is 1 for every image; a network whose one output is the logit of a class is "
@@ -41,6 +37,7 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
     column: Annotated[Natural | str | None, Later()] = None
     n_outputs: Annotated[Count | None, Later()] = None
 
+    training = "pomelo_lab.training.classifier.ClassifierTraining"
     def __post_init__(self) -> None:
         if isinstance(self.column, str):
             raise ValueError(f"classifier.column={self.column} is for configs, which know the data set's attributes: in Python pass a position")
@@ -87,13 +84,6 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
     def layers(self) -> dict[str, nn.Module]:
         self.network._compiled_call_impl = None  # a compiled graph does not see hooks that are set later
         return super().layers()
-
-    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
-        from pomelo_lab.classifier.training import ClassifierTraining
-
-        if self.column is not None:
-            raise ValueError("classifier.column chooses among the outputs of a trained network: train it whole, with output=sigmoid and no column")
-        return ClassifierTraining(self, recipe, dataset)
 
 
 def standardized(images: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.network import TrainableClassifier, standardized
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.config.hints import Count, Later
 from pomelo_lab.config.signature import did_you_mean
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,6 @@ from pomelo_lab.batching import ROWS, Draws, Forwards, Streams, first_rows, with
 from pomelo_lab.config.hints import Count, Local
 from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.types import Perturbations
-
-if TYPE_CHECKING:
-    from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
 
 
 def images_in(inputs: tuple[Any, ...]) -> Tensor:
@@ -170,6 +166,8 @@ class ImageModel(Generator):
 class Flow(ImageModel):
     """An image model that maps images exactly to latents of the same size and back, and knows their density."""
 
+    training = "pomelo_lab.training.flow.FlowTraining"
+
     def one_forward(self, images: Tensor) -> Tensor:
         return self.encode(images)
 
@@ -200,9 +198,3 @@ class Flow(ImageModel):
     def training_density(self, images: Tensor, place: Tensor) -> Tensor:
         """log p, mean over images: what training raises."""
         return self.log_density(images, place).mean()
-
-    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
-        from pomelo_lab.generator.flow_training import FlowTraining
-
-        self.network.thaw()
-        return FlowTraining(self, recipe)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import in_full_rows
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.config.hints import Count, Local
 from pomelo_lab.generator.diffusion import Denoiser, decode, encode, encode_as_published, split
 from pomelo_lab.generator.diffusion_model import DiffusionModel
-
-if TYPE_CHECKING:
-    from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
 
 DEPTH = 0.98  # share of the schedule that is inverted: at its very end a cosine schedule's steps cannot be
 
@@ -49,6 +45,7 @@ class DiffusionAutoencoder(DiffusionModel):
 
     recipe: Annotated[str, Local()] = "diffusion_autoencoder_small"
 
+    training = "pomelo_lab.training.diffusion_autoencoder.DiffusionAutoencoderTraining"
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Those of the U-Net, and the same for the encoder."""
@@ -121,8 +118,3 @@ class DiffusionAutoencoder(DiffusionModel):
         shown = images[: len(images) // 2]
         noise = torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0)).to(images.device).expand(shown.shape)
         return torch.cat([shown, self.render(self.encoded(shown), noise, min(20, self.n_timesteps))])
-
-    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
-        from pomelo_lab.generator.diffusion_autoencoder_training import DiffusionAutoencoderTraining
-
-        return DiffusionAutoencoderTraining(self, recipe)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.config.hints import Count, Fraction, Later, Local
 from pomelo_lab.generator.base import Generator
 from pomelo_lab.generator.diffusion import Path, Prediction, Spacing, betas, path
@@ -20,8 +20,6 @@ from pomelo_lab.weights import read_state
 
 if TYPE_CHECKING:
     from pomelo_lab.dataset.base import Dataset
-    from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
 
 
 def unet_class() -> type[nn.Module]:
@@ -84,6 +82,7 @@ class DiffusionModel(Generator):
 
     recipe: Annotated[str, Local()] = "ddpm_small"
 
+    training = "pomelo_lab.training.ddpm.DDPMTraining"
     ignored = ("sigma_data",)
 
     @classmethod
@@ -254,10 +253,3 @@ class DiffusionModel(Generator):
             if stored is None:
                 raise ValueError(f"generator.sigma_data=auto: {self.weights} does not hold what was measured: give the numbers, or null")
             self.sigma_data = stored.tolist()
-
-    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
-        if self.sigma_data == "auto":
-            self.sigma_data = self.measure_deviation(dataset)
-        from pomelo_lab.generator.ddpm_training import DDPMTraining
-
-        return DDPMTraining(self, recipe)

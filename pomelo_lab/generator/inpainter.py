@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.hints import Count, Local
 from pomelo_lab.generator.base import Generator
-
-if TYPE_CHECKING:
-    from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
 
 
 @dataclass(kw_only=True)
@@ -44,6 +40,7 @@ class Inpainter(Generator):
 
     recipe: Annotated[str, Local()] = "inpainter_small"
 
+    training = "pomelo_lab.training.inpainter.InpainterTraining"
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Sides that do not halve, dilations below one."""
@@ -73,8 +70,3 @@ class Inpainter(Generator):
         """`inpaint` for masks keep [M,H,W] of images [B,C,H,W] given by row [M], in micro-batches: [M,C,H,W]."""
         self.check_images(images)
         return self.forwards.rows(lambda start, stop: self.inpaint(images[row[start:stop]], keep[start:stop]), len(row))
-
-    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
-        from pomelo_lab.generator.inpainter_training import InpainterTraining
-
-        return InpainterTraining(self, recipe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,6 @@ from torch import Tensor, nn
 from pomelo_lab.config.hints import Count, Local, Natural, NonNegative, Positive
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.generator.wavelet_flow_network import WaveletFlowNetwork
-
-if TYPE_CHECKING:
-    from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
 
 
 @dataclass(kw_only=True)
@@ -58,6 +54,7 @@ class WaveletFlow(Flow):
 
     recipe: Annotated[str, Local()] = "wavelet_flow_small"
 
+    training = "pomelo_lab.training.wavelet_flow.WaveletFlowTraining"
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Lists of other lengths than `widths`, shares above 1, images that cannot be halved once per level and once more, too many components."""
@@ -138,12 +135,6 @@ class WaveletFlow(Flow):
         sides = [self.size_px >> (level + 1) for level in range(len(self.widths))]
         last = self.size_px >> len(self.widths)
         return [*((3 * self.channels, side, side) for side in sides), (self.channels, last, last)]
-
-    def training_module(self, recipe: Recipe, dataset: Any) -> Training:
-        from pomelo_lab.generator.wavelet_flow_training import WaveletFlowTraining
-
-        self.network.thaw()
-        return WaveletFlowTraining(self, recipe)
 
 
 def level_density(latent: Tensor, spread: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.metric.counterfactual_frechet import FrechetOfFeatures
 from pomelo_lab.metric.published import PublishedNetwork
 from pomelo_lab.weights import load

@@ -149,7 +149,7 @@ class RemovalMSSSIM(Removal):
     symbol = "MS-SSIM"
 
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
-        from pomelo_lab.classifier.torchvision_ops import ensure
+        from pomelo_lab.compat import ensure
 
         ensure()
         from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.torchvision import IMAGENET_MEAN, IMAGENET_STD
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.metric.counterfactual import Population
 from pomelo_lab.metric.identity import FeatureSimilarity, Likeness
 from pomelo_lab.metric.published import PublishedNetwork

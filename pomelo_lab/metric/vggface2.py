@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.metric.identity import Likeness, Verification
 from pomelo_lab.metric.published import PublishedNetwork
 from pomelo_lab.types import Case

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.training.feed import Feed
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.types import Batch, Perturbations

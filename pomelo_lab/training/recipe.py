@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 
+from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.hints import Count, Fraction, Later, Local, Natural, NonNegative, Positive, Range
 from pomelo_lab.config.signature import Component
 from pomelo_lab.devices import has_bfloat16
+
+SHORT = {"epochs": 1, "min_steps": 0, "batch_size": 32, "ema": 0.0, "n_train": 256, "n_val": 64}  # of a shortened recipe: seconds
 
 
 @dataclass(kw_only=True)
@@ -133,3 +137,19 @@ class InpaintingRecipe(Recipe):
                 yield f"holes.{kind} must be >= 0, got {share}"
         if not sum(given["holes"].values()) > 0:
             yield f"holes needs a positive share, got {dict(given['holes'])}"
+
+
+def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe that a component names as its own, with the sizes of `SHORT` where its name ends in ":short".
+
+    Raises: ValueError when conf/recipe has no such file.
+    """
+    import yaml
+
+    from pomelo_lab.config.signature import defaults, did_you_mean, locate
+
+    name, _, short = (node.get("recipe") or defaults(locate(node["_target_"]))["recipe"]).partition(":")
+    path = Path(CONF, "recipe", f"{name}.yaml")
+    if not path.exists():
+        raise ValueError(f"recipe {name!r} does not exist in {path.parent}{did_you_mean(name, [p.stem for p in path.parent.glob('*.yaml')])}")
+    return {**yaml.safe_load(path.read_text()), **(SHORT if short else {})}

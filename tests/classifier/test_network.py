@@ -11,6 +11,7 @@ from pomelo_lab.classifier.residual import ResidualClassifier
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier
 from pomelo_lab.config.fingerprint import canonical
 from pomelo_lab.config.signature import node_problems
+from pomelo_lab.training.train import training_of
 
 KINDS = {PlainClassifier: {"width": 4, "depth": 2, "hidden": 8}, ResidualClassifier: {"width": 4}, TorchvisionClassifier: {}}
 NODE = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier"}
@@ -82,4 +83,4 @@ def test_python_users_say_what_the_job_would_fill_in():
 
 def test_networks_are_trained_whole():
     with pytest.raises(ValueError, match="classifier.column .* train it whole, with output=sigmoid"):
-        both()[1].training_module(None, None)
+        training_of(both()[1], None, None)

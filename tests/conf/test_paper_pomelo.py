@@ -5,7 +5,7 @@ import pytest
 from pomelo_lab.results.claim import pairs
 from pomelo_lab.results.preset import cells
 from pomelo_lab.results.published import published
-from pomelo_lab.train import own_recipe
+from pomelo_lab.training.recipe import own_recipe
 from pomelo_lab.weights import trains
 from tests.conf.test_presets import OF_FILES
 

@@ -7,6 +7,7 @@ import torch
 
 from pomelo_lab.generator.diffusion import noised
 from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.training.train import training_of
 from pomelo_lab.weights import save
 from tests.generator.test_ddpm import draw, shaken, tiny
 from tests.tiny import TinyDataset
@@ -48,7 +49,7 @@ def test_every_data_set_gets_the_deviation_of_its_own_images(spread, tmp_path):
     images = 0.5 + spread * torch.randn(64, 3, 16, 16, generator=rng)
     dataset = TinyDataset(image=images, label=torch.zeros(64, dtype=torch.long))
     generator = tiny(folding="haar", sigma_data="auto")
-    generator.training_module(Recipe(), dataset)
+    training_of(generator, Recipe(), dataset)
     assert generator.sigma_data == pytest.approx([2 * spread] * 4, rel=0.02)
     path = tmp_path / "w.safetensors"
     save(generator.network, path, {}, torch.float16, generator.measured())

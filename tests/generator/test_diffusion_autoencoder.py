@@ -9,6 +9,7 @@ from pomelo_lab.generator.diffusion import decode
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
 from pomelo_lab.generator.diffusion_autoencoder_network import AdaGNBlock
 from pomelo_lab.training.recipe import AutoencoderRecipe, Recipe
+from pomelo_lab.training.train import training_of
 from tests.generator import toy
 from tests.generator.test_ddpm import draw, shaken
 from tests.tiny import batch_of, tiny_image
@@ -98,7 +99,7 @@ def test_timesteps_of_a_training():
     rng = lambda: torch.Generator().manual_seed(0)  # noqa: E731
     generator, n = tiny(), 20_000
     plain, all_alike, more = (
-        generator.training_module(recipe, None).timesteps(n, rng())
+        training_of(generator, recipe, None).timesteps(n, rng())
         for recipe in (Recipe(**toy.RECIPE), AutoencoderRecipe(**toy.RECIPE), AutoencoderRecipe(**toy.RECIPE, noisy=0.5, noisiest=0.2))
     )
     assert torch.equal(plain, all_alike) and torch.equal(plain, torch.randint(100, (n,), generator=rng()))
@@ -109,7 +110,7 @@ def test_timesteps_of_a_training():
 
 def test_loss_is_told_the_code_of_the_clean_image():
     generator = shaken(tiny(prediction="epsilon"))
-    module, given = generator.training_module(Recipe(**toy.RECIPE), None), batch_of(tiny_image(4, (1, 8, 8)))
+    module, given = training_of(generator, Recipe(**toy.RECIPE), None), batch_of(tiny_image(4, (1, 8, 8)))
     t, noise = torch.tensor([3, 40, 70, 99]), draw(4, shape=(1, 8, 8))
     level = generator.levels[t].float()[:, None, None, None]
     x = level.sqrt() * (given.image * 2 - 1) + (1 - level).sqrt() * noise

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.generator.inpainter_network import Critic, PartialConv, contextual_attention
 from pomelo_lab.training.recipe import InpaintingRecipe, Recipe
+from pomelo_lab.training.train import training_of
 
 SIZE = 16
 
@@ -101,7 +102,7 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="generator.dilations must be >= 1"):
         inpainter(dilations=[0])
     with pytest.raises(ValueError, match="recipe must be an InpaintingRecipe"):
-        inpainter().training_module(Recipe(), None)
+        training_of(inpainter(), Recipe(), None)
     with pytest.raises(ValueError, match="holes.square is unknown; it takes freeform, box, superpixel, cell"):
         InpaintingRecipe(holes={"square": 1.0})
     with pytest.raises(ValueError, match="generator: made for images of 3x16x16, got 3x8x8"):

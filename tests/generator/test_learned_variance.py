@@ -8,6 +8,7 @@ from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas, noised, path, posterior
 from pomelo_lab.generator.learned_variance import bound_term, bounds, discretized_log_likelihood, interpolated
 from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.training.train import training_of
 
 TINY = {"channels": 3, "size_px": 8, "unshuffle": 1, "widths": [8, 8], "attention": [], "head_dim": 4, "norm_groups": 4, "n_timesteps": 100,
         "prediction": "epsilon", "schedule": "linear"}  # fmt: skip
@@ -73,7 +74,7 @@ def test_a_network_that_learns_them():
     estimate, share = generator.estimate(drawn(2, 3, 8, 8), 50)
     assert estimate.shape == share.shape == (2, 3, 8, 8) and torch.equal(estimate, generator.denoise(drawn(2, 3, 8, 8), 50)[0].clamp(-1, 1))
     generator.network.requires_grad_(True)
-    training = generator.training_module(Recipe(), None)
+    training = training_of(generator, Recipe(), None)
     error = training.error(torch.rand(2, 3, 8, 8), torch.tensor([0, 50]), drawn(2, 3, 8, 8))
     error.sum().backward()
     slope = generator.network.conv_out.weight.grad

@@ -8,6 +8,7 @@ from pomelo_lab.training import loop
 from pomelo_lab.training.feed import Feed
 from pomelo_lab.training.recipe import InpaintingRecipe, Recipe
 from pomelo_lab.training.record import read_log
+from pomelo_lab.training.train import training_of
 from tests.tiny import TinyDataset
 
 RECIPE = {"epochs": 4, "min_steps": 0, "batch_size": 8, "lr": 3e-3, "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant", "shift_px": 0,
@@ -25,7 +26,7 @@ def module_of(generator, **options):
     kind = InpaintingRecipe if isinstance(generator, Inpainter) else Recipe
     recipe, data = kind(**{**RECIPE, **options}), two_values(shape=generator.shape)
     feeds = Feed(data, recipe.batch_size, 3), Feed(data, 16, 3, shuffle=False)
-    return generator.training_module(recipe, data).fed(*feeds, 3)
+    return training_of(generator, recipe, data).fed(*feeds, 3)
 
 
 def fitted(generator, folder, watch=None, **options):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 
 
 def lively(network: nn.Module, seed: int = 0) -> nn.Module:

@@ -23,7 +23,7 @@ def test_closed_form_of_two_gaussians():
 
 def test_against_torchmetrics():
     pytest.importorskip("torchmetrics")
-    from pomelo_lab.classifier.torchvision_ops import ensure
+    from pomelo_lab.compat import ensure
 
     ensure()
     from torchmetrics.image.fid import _compute_fid

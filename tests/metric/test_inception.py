@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.metric.inception import FID, inception
 from tests.metric.counterfactuals import case_of
 from tests.metric.networks import MeanColour, lively

@@ -55,7 +55,7 @@ def test_empty_masks_are_nan_and_neighbours_do_not_matter(make):
 
 
 def test_ms_ssim_is_torchmetrics_with_as_many_scales_as_fit():
-    from pomelo_lab.classifier.torchvision_ops import ensure
+    from pomelo_lab.compat import ensure
 
     ensure()
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
@@ -93,7 +93,7 @@ def test_lpips_in_an_oracle_s_layers():
 
 def test_lpips_with_a_local_backbone(tmp_path):
     """The distance of torchmetrics' own network with the same backbone; nothing is downloaded."""
-    from pomelo_lab.classifier.torchvision_ops import ensure
+    from pomelo_lab.compat import ensure
 
     ensure()
     import torchvision

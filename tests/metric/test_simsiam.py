@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.config.signature import node_problems
 from pomelo_lab.metric.simsiam import S3, S3Oracle
 from tests.metric.counterfactuals import case_of

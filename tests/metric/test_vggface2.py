@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 from pomelo_lab.metric.vggface2 import FaceSimilarity, FaceVerification, resnet
 from tests.metric.counterfactuals import case_of
 from tests.metric.networks import MeanColour, lively

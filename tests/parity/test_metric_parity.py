@@ -40,7 +40,7 @@ def test_ssim_scikit_image(gaussian, case):
 
 
 def test_ssim_torchmetrics():
-    pytest.importorskip("pomelo_lab.classifier.torchvision_ops").ensure()
+    pytest.importorskip("pomelo_lab.compat").ensure()
     functional = pytest.importorskip("torchmetrics.functional.image")
     case = natural_case()
     image = case.batch.image[:, None].expand(-1, 3, -1, -1, -1).flatten(0, 1).double()

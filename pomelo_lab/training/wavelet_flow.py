@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pomelo_lab.generator.flow_training import FlowTraining
 from pomelo_lab.generator.wavelet_flow import WaveletFlow
+from pomelo_lab.training.flow import FlowTraining
 from pomelo_lab.types import Batch
 
 

@@ -12,7 +12,7 @@ def refuse(path): raise OSError("libcudart.so.13: cannot open shared object file
 torch.ops.load_library = refuse
 """
 USE = """
-from pomelo_lab.classifier.torchvision_ops import ensure
+from pomelo_lab.compat import ensure
 works = ensure()
 assert ensure() is works
 import torch, torchvision
@@ -38,5 +38,5 @@ def test_with_operators_that_cannot_load():
 
 def test_without_torchvision():
     hidden = "import importlib.util as u; find = u.find_spec\nu.find_spec = lambda n, *a: None if n == 'torchvision' else find(n, *a)\n"
-    done = run(hidden + "from pomelo_lab.classifier.torchvision_ops import ensure; print(ensure())")
+    done = run(hidden + "from pomelo_lab.compat import ensure; print(ensure())")
     assert done.stdout.strip() == "False", done.stderr

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
+from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.generator.inpainter_network import Critic
 from pomelo_lab.training.augment import augmented
@@ -26,7 +27,7 @@ class InpainterTraining(Training):
     network's at the critic), instead of in turn.
     """
 
-    def __init__(self, generator: Inpainter, recipe: Recipe) -> None:
+    def __init__(self, generator: Inpainter, recipe: Recipe, dataset: Dataset | None = None) -> None:
         if not isinstance(recipe, InpaintingRecipe):
             raise ValueError(f"recipe must be an InpaintingRecipe for generator=inpainter (recipe=inpainter_small), got {type(recipe).__name__}")
         super().__init__(generator.network, recipe)

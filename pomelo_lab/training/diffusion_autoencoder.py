@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.generator.ddpm_training import DDPMTraining
+from pomelo_lab.training.ddpm import DDPMTraining
 from pomelo_lab.training.recipe import AutoencoderRecipe
 from pomelo_lab.types import Batch
 

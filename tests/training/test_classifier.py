@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from pomelo_lab.classifier.plain import PlainClassifier
 from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.training.train import training_of
 from pomelo_lab.types import Batch
 
 OFF = {"flip": 0.0, "shift_px": 0, "brightness": 0.0}
@@ -23,7 +24,7 @@ def batch(label):
 
 def training(output, num_classes):
     classifier = PlainClassifier(num_classes=num_classes, width=4, depth=2, hidden=8, output=output)
-    return classifier, classifier.training_module(Recipe(**OFF), Names)
+    return classifier, training_of(classifier, Recipe(**OFF), Names)
 
 
 def test_unknown_labels_do_not_count():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
+from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.diffusion import split
 from pomelo_lab.generator.diffusion_model import DiffusionModel
 from pomelo_lab.generator.learned_variance import bound_term
@@ -25,7 +26,9 @@ class DDPMTraining(Training):
     Also with `generator.sigma_data`: in the units of what a linear estimate leaves (Karras et al. 2022) the shipped network came out worse.
     """
 
-    def __init__(self, generator: DiffusionModel, recipe: Recipe) -> None:
+    def __init__(self, generator: DiffusionModel, recipe: Recipe, dataset: Dataset | None = None) -> None:
+        if generator.sigma_data == "auto":
+            generator.sigma_data = generator.measure_deviation(dataset)
         super().__init__(generator.network, recipe)
         self.generator = generator
 

@@ -10,6 +10,7 @@ from PIL import Image
 from pomelo_lab.batching import Streams
 from pomelo_lab.generator.glow import ActNorm, Glow, Mix
 from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.training.train import training_of
 from tests.generator import toy
 from tests.tiny import batch_of, tiny_image
 
@@ -26,7 +27,7 @@ def norms(network):
 
 def test_loss_by_hand():
     """An untrained additive flow only rotates: independent normal logits, the noise places colours inside their bins."""
-    module = tiny(coupling="additive").training_module(Recipe(**toy.RECIPE), None)
+    module = training_of(tiny(coupling="additive"), Recipe(**toy.RECIPE), None)
     given, rng = batch_of(tiny_image(5, (1, 8, 8))), torch.Generator().manual_seed(4)
     torch.rand(4, 5, generator=rng)  # augmentation draws these first
     noise = torch.rand(5, 1, 8, 8, generator=rng)
@@ -49,7 +50,7 @@ def test_the_matrices_are_thawed_for_training():
     generator = tiny()
     mix = next(m for m in generator.network.modules() if isinstance(m, Mix))
     assert mix.kept is not None
-    module = generator.training_module(Recipe(ema=0.9), None)
+    module = training_of(generator, Recipe(ema=0.9), None)
     mixes = [m for network in (generator.network, module.average) for m in network.modules() if isinstance(m, Mix)]
     assert len(mixes) == 8 and all(m.kept is None and m.kept_inverse is None for m in mixes)
 

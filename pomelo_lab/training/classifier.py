@@ -21,6 +21,8 @@ class ClassifierTraining(Training):
     """Cross-entropy; a softmax classifier learns Batch.label (-1 = unknown is skipped), a sigmoid one Batch.attributes."""
 
     def __init__(self, classifier: TrainableClassifier, recipe: Recipe, dataset: Dataset) -> None:
+        if classifier.column is not None:
+            raise ValueError("classifier.column chooses among the outputs of a trained network: train it whole, with output=sigmoid and no column")
         super().__init__(classifier.network, recipe)
         self.classifier = classifier
         self.names = dataset.class_names if classifier.output == "softmax" else dataset.attribute_names

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import Streams
+from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.training.augment import augmented
 from pomelo_lab.training.module import Training
@@ -20,7 +21,8 @@ from pomelo_lab.types import Batch
 class FlowTraining(Training):
     """Negative log-likelihood in bits per value, with uniform dequantisation (Kingma & Dhariwal 2018, eq. 2) and the noise that the flow asks for."""
 
-    def __init__(self, generator: Flow, recipe: Recipe) -> None:
+    def __init__(self, generator: Flow, recipe: Recipe, dataset: Dataset | None = None) -> None:
+        generator.network.thaw()
         super().__init__(generator.network, recipe)
         self.generator = generator
 

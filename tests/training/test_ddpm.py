@@ -9,6 +9,7 @@ from PIL import Image
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.training import loop
 from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.training.train import training_of
 from tests.generator import toy
 from tests.tiny import batch_of, tiny_image
 
@@ -33,7 +34,7 @@ def wanted(generator, images, t, noise):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_loss_by_hand(prediction, monkeypatch):
     generator = tiny(prediction=prediction)
-    module, given = generator.training_module(Recipe(**toy.RECIPE), None), batch_of(tiny_image(5, (1, 8, 8)))
+    module, given = training_of(generator, Recipe(**toy.RECIPE), None), batch_of(tiny_image(5, (1, 8, 8)))
     rng = torch.Generator().manual_seed(4)
     torch.rand(4, 5, generator=rng)  # augmentation draws these first
     t, noise = torch.randint(100, (5,), generator=rng), torch.randn(5, 1, 8, 8, generator=rng)
@@ -49,7 +50,7 @@ def test_beyond_a_linear_estimate_a_silent_network_has_the_loss_of_wiener_s_filt
     generator = tiny(sigma_data=[0.2])
     generator.network.conv_out.weight.zero_()
     generator.network.conv_out.bias.zero_()
-    module, rng = generator.training_module(Recipe(**toy.RECIPE), None), torch.Generator().manual_seed(0)
+    module, rng = training_of(generator, Recipe(**toy.RECIPE), None), torch.Generator().manual_seed(0)
     images = 0.5 + 0.1 * torch.randn(64, 1, 8, 8, generator=rng)  # deviation 0.2 in [-1,1]
     noise = torch.randn(images.shape, generator=rng)
     for step in (0, 30, 60, 99):

@@ -4,6 +4,7 @@ from PIL import Image
 
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.training.recipe import InpaintingRecipe
+from pomelo_lab.training.train import training_of
 from tests.generator import toy
 
 
@@ -21,7 +22,7 @@ def test_each_player_gets_its_own_loss():
     """The critic's gradients are those of its hinge loss alone, the network's those of reconstruction plus verdict."""
     draw = torch.Generator().manual_seed(0)
     given = {"images": torch.rand(4, 1, 8, 8, generator=draw), "hole": torch.rand(4, 8, 8, generator=draw) < 0.5}
-    module = tiny().training_module(InpaintingRecipe(adversarial=0.7, critic_width=4, hole_weight=3.0), None)
+    module = training_of(tiny(), InpaintingRecipe(adversarial=0.7, critic_width=4, hole_weight=3.0), None)
     module.critic.eval()  # no power iterations: the same critic in every call
     found = gradients(module, given)
     x, hole = given["images"] * 2 - 1, given["hole"][:, None].float()
