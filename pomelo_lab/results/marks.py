@@ -10,7 +10,7 @@ from pomelo_lab.results.claim import HOLDS, LEVEL, Sample, centre, judge_pair
 from pomelo_lab.results.grammar import Pair, Term, Value
 from pomelo_lab.results.published import Control, Published, Row
 
-METHODS = ("neural", "naive", "extra", "yours")  # groups among which the best is set in bold, and which have to beat the control
+METHODS = ("proposed", "baseline", "extra", "yours")  # groups among which the best is set in bold, and which have to beat the control
 SYMBOLS = ("†", "‡", "§", "¶", "‖", "††", "‡‡", "§§")
 LATEX = {"†": r"\dagger", "‡": r"\ddagger", "§": r"\S", "¶": r"\P", "‖": r"\|"}
 

@@ -64,7 +64,7 @@ class Row:
     """One method.
 
     match: what selects its jobs: group -> choice, or a dotted config key -> value; empty for a method that does not exist here, whose printed
-    numbers are shown. group: "neural", "naive", "control", "limit" (the ideal components) or "reference" (not a method, never the best).
+    numbers are shown. group: "proposed", "baseline", "control", "limit" (the ideal components) or "reference" (not a method, never the best).
     values: metric -> (mean, std or None), as printed; `metric@value` in tables that run across a config key. control: its own, else the table's.
     """
 
@@ -124,7 +124,7 @@ class Published:
     @property
     def printed(self) -> tuple[str, ...]:
         """Keys of the paper's own methods: what "others" in a claim ranges over."""
-        return tuple(r.key for r in self.rows if r.group in ("neural", "naive"))
+        return tuple(r.key for r in self.rows if r.group in ("proposed", "baseline"))
 
 
 def published(table: str) -> Published:

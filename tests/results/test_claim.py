@@ -5,8 +5,8 @@ import torch
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, MISSING, RESAMPLES, Resampled, Sample, judge, resamples
 from pomelo_lab.results.published import Claim, Published, Row
 
-TABLE = Published("t", "", "", rows=tuple(Row(k, k, {}, "naive") for k in "abc") + (Row("reference", "r", {}, "reference"),))
-ACROSS = Published("t", "", "", rows=tuple(Row(f"{k}@{v}", k, {}, "naive") for k in "ab" for v in (30, 70)), across={"n": (30, 70)})
+TABLE = Published("t", "", "", rows=tuple(Row(k, k, {}, "baseline") for k in "abc") + (Row("reference", "r", {}, "reference"),))
+ACROSS = Published("t", "", "", rows=tuple(Row(f"{k}@{v}", k, {}, "baseline") for k in "ab" for v in (30, 70)), across={"n": (30, 70)})
 
 
 def values(table):

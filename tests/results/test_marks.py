@@ -114,7 +114,7 @@ def test_limits_that_are_none_are_refused(mark):
 
 
 def test_a_method_that_does_not_exist_here_keeps_its_printed_numbers():
-    rows = (*TABLE.rows, Row("rival", "Rival", {}, "neural", {"mahalanobis": (1.5, None)}))
+    rows = (*TABLE.rows, Row("rival", "Rival", {}, "proposed", {"mahalanobis": (1.5, None)}))
     table = build(replace(TABLE, rows=rows), cells())
     assert table.entries["rival", "mahalanobis"].state == "not built" and "1.5" in render.markdown(table)
     assert table.states == {"done": 4}, "it matches no job"

@@ -109,7 +109,7 @@ def test_numbers_of_a_table_that_runs_across_a_key():
 
 def test_a_table_like_another_inherits_its_control():
     """Where the control is among its rows, also where the other table runs across a key and its rows are split."""
-    rows = [{"key": "m", "label": "M", "group": "neural"}, {"key": "r", "label": "R", "group": "control"}]
+    rows = [{"key": "m", "label": "M", "group": "proposed"}, {"key": "r", "label": "R", "group": "control"}]
     columns, control = [{"metric": "l1", "symbol": "L1"}], {"row": "r", "metric": "l1"}
     node = {"id": "t", "title": "", "source": "", "rows": rows, "columns": columns, "control": control}
     like = {"id": "u", "title": "", "source": "", "like": "t"}

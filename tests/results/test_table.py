@@ -20,10 +20,10 @@ TABLE = Published(
         Column("entropy_hard", "E_hard", group="D", arrow="up", digits=2),
     ),
     rows=(
-        Row("flow", "Flow", {"sampler": "of_the_next_issue"}, "neural", {"mahalanobis": (398.32, None), "entropy_hard": (1.07, 0.43)}),
-        Row("black", "Black-out", {"sampler": "black"}, "naive", {"mahalanobis": (717.17, None), "entropy_hard": (0.44, 0.32)}),
-        Row("gray", "Gray-out", {"sampler": "gray"}, "naive", {"mahalanobis": (611.63, None)}),
-        Row("blur", "Blur", {"sampler": "blur"}, "naive"),
+        Row("flow", "Flow", {"sampler": "of_the_next_issue"}, "proposed", {"mahalanobis": (398.32, None), "entropy_hard": (1.07, 0.43)}),
+        Row("black", "Black-out", {"sampler": "black"}, "baseline", {"mahalanobis": (717.17, None), "entropy_hard": (0.44, 0.32)}),
+        Row("gray", "Gray-out", {"sampler": "gray"}, "baseline", {"mahalanobis": (611.63, None)}),
+        Row("blur", "Blur", {"sampler": "blur"}, "baseline"),
         Row("reference_val", "Validation", {"sampler": "reference_val"}, "reference"),
     ),
     claims=(
@@ -172,8 +172,8 @@ def test_repeats_over_seeds_are_averaged_per_image():
 def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
     cost = {"stages": {"perturbation": {"seconds": 4.0, "images": 10}}}
     one = FakeCell({"sampler": "black"}, config={"segmenter": {"n_segments": 30}, "explainer": {"n_samples": 200}}, status=cost)
-    row = Row("black@30", "Black", {"sampler": "black", "segmenter.n_segments": 30}, "naive")
-    other = Row("black@70", "Black", {"sampler": "black", "segmenter.n_segments": 70}, "naive")
+    row = Row("black@30", "Black", {"sampler": "black", "segmenter.n_segments": 30}, "baseline")
+    other = Row("black@70", "Black", {"sampler": "black", "segmenter.n_segments": 70}, "baseline")
     table = build(Published("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])
     assert table.entries["black@30", "seconds_per_1000"].mean == 2.0
     assert table.entries["black@70", "seconds_per_1000"].state == "not asked"

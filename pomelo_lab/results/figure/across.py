@@ -9,7 +9,7 @@ from typing import Any
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.preset import Cell
 
-PANELS = (("full-input and neural samplers", ("neural", "limit", "yours")), ("segment-wise samplers", ("naive",)))
+PANELS = (("full-input and neural samplers", ("proposed", "limit", "yours")), ("segment-wise samplers", ("baseline",)))
 
 
 def panels(figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[float, float] | None], ylabel: str) -> None:

@@ -10,7 +10,7 @@ from pomelo_lab.results.preset import Cell
 
 MANY = 20  # classes beyond which a legend covers the bars: then a histogram of the most frequent ones
 N_TOP = 50  # of them, as the paper's figure has
-ORDER = ("neural", "limit", "yours", "training", "reference", "control", "naive")
+ORDER = ("proposed", "limit", "yours", "training", "reference", "control", "baseline")
 
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:

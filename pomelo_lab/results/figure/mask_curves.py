@@ -21,7 +21,7 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                     continue
                 curve = rows["curve"].nanmean(0)
                 curve[rows["curve"].isfinite().double().mean(0) < 0.5] = torch.nan
-                line = {"color": look.colour, "ls": look.line, "zorder": 2 if look.group == "naive" else 3}
+                line = {"color": look.colour, "ls": look.line, "zorder": 2 if look.group == "baseline" else 3}
                 axis.plot(torch.linspace(0, 1, len(curve)), curve, **line)
             axis.set(title=f"explanation mask {name}", xlabel="threshold τ on the scaled explanation", ylabel=name)
             axis.set(xlim=(0, 1), ylim=(0, 1.02))

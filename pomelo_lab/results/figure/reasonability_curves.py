@@ -17,7 +17,7 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
     with style.canvas(path, 8.4, 4.0) as figure:
         left, right = figure.subplots(1, 2)
         for look, group in groups:
-            line = {"color": look.colour, "ls": look.line, "zorder": 2 if look.group == "naive" else 3}
+            line = {"color": look.colour, "ls": look.line, "zorder": 2 if look.group == "baseline" else 3}
             curves = {m: rows["curve"].nanmean(0) for m in ("iou", "emr", "emp") if (rows := style.stored(group[0], m))}
             if "iou" in curves:
                 left.plot(torch.linspace(0, 1, len(curves["iou"])), curves["iou"], **line)

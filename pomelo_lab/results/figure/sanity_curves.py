@@ -30,7 +30,7 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "sanity_check") -> Pat
                 axis.axhline(null, color=look.colour, ls=":", lw=0.9, alpha=0.7, zorder=1)
                 curve = [1.0, *rows[kind].double().nanmean(0).tolist()]
                 lowest = min(lowest, null, *curve)
-                marker = {"marker": look.marker, "ms": 4.5, "zorder": 2 if look.group == "naive" else 3}
+                marker = {"marker": look.marker, "ms": 4.5, "zorder": 2 if look.group == "baseline" else 3}
                 axis.plot(range(len(curve)), curve, color=look.colour, ls=look.line, **marker)
         for axis, title in ((left, "structural similarity"), (right, "rank correlation")):
             axis.set(title=title, xlabel="randomised down to", ylim=(min(0.0, lowest) - 0.03, 1.03))

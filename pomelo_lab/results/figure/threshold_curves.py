@@ -22,7 +22,7 @@ def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = tuple(METRI
                 measured, candidates = group[0].job.metrics[metric], rows["candidates"].double()
                 n, best = measured.n_scored(len(candidates)), measured.chosen(candidates)
                 held, scored = candidates[n:].nanmean(0), candidates[:n].nanmean(0)
-                line = {"color": look.colour, "zorder": 2 if look.group == "naive" else 3}
+                line = {"color": look.colour, "zorder": 2 if look.group == "baseline" else 3}
                 axis.plot(measured.alphas, held, ls=look.line, lw=1.4, **line)
                 axis.plot(measured.alphas[best], held[best], marker=look.marker, ms=6, **line)
                 axis.plot(measured.alphas[best], scored[best], marker=look.marker, ms=6, mfc="white", **line)

@@ -19,7 +19,7 @@ def test_a_thousand_classes_are_drawn_as_the_most_frequent_ones(tmp_path, monkey
     monkeypatch.setattr(label_distribution.style, "canvas", watched)
     share = torch.rand(2, 1000, generator=torch.Generator().manual_seed(0))
     share /= share.sum(1, keepdim=True)
-    bars = [("naive", "LIME", share[0].tolist()), ("neural", "LIME-G", share[1].tolist())]
+    bars = [("baseline", "LIME", share[0].tolist()), ("proposed", "LIME-G", share[1].tolist())]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         path = label_distribution.histograms(bars, [f"class {k}, also called {k}" for k in range(1000)], tmp_path / "many.png")
