@@ -26,8 +26,8 @@ def panels(figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[flo
                 continue
             points: dict[int, list[tuple[float, float]]] = {}
             for cell in group:
-                if (found := value(cell)) is not None:
-                    points.setdefault(n_segments(cell), []).append(found)
+                if (point := value(cell)) is not None:
+                    points.setdefault(n_segments(cell), []).append(point)
             xs = sorted(points)
             mean = [sum(m for m, _ in points[x]) / len(points[x]) for x in xs]
             half = [max(h for _, h in points[x]) for x in xs]

@@ -20,13 +20,17 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 0.9
     pictures, names = [], None
     for look, group in style.seed_means(cells):
         job = group[0].job
-        found, image = job.explanation(0), job.batch(0).image[:n_images]
-        if not pictures and found.counterfactual is not None:
-            change = (0.5 + (found.counterfactual[:n_images] - image) / 2).clamp(0, 1)
-            pictures = [("Image", "#333333", image), ("Baseline", "#333333", found.counterfactual[:n_images]), ("Difference", "#333333", change)]
-            names = [job.dataset.class_names[t] for t in found.target[:n_images].tolist()]
-        if pictures and found.attribution is not None:
-            pictures.append((look.label, look.colour, overlay(image, found.attribution[:n_images], clip=clip)))
+        explanation, image = job.explanation(0), job.batch(0).image[:n_images]
+        if not pictures and explanation.counterfactual is not None:
+            change = (0.5 + (explanation.counterfactual[:n_images] - image) / 2).clamp(0, 1)
+            pictures = [
+                ("Image", "#333333", image),
+                ("Baseline", "#333333", explanation.counterfactual[:n_images]),
+                ("Difference", "#333333", change),
+            ]
+            names = [job.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
+        if pictures and explanation.attribution is not None:
+            pictures.append((look.label, look.colour, overlay(image, explanation.attribution[:n_images], clip=clip)))
         job.forget()
     if not pictures:
         raise ValueError("baseline_sheet: none of the finished jobs has counterfactuals to show")

@@ -94,7 +94,7 @@ def lead(first: Cell, second: Cell, metrics: Sequence[str]) -> Tensor:
         apart = ours[:n] - theirs[:n]
         places.append(apart.nan_to_num(-torch.inf).argsort(stable=True).argsort(stable=True))
     n = min(map(len, places))
-    return torch.stack([place[:n] for place in places]).amin(0)
+    return torch.stack([ranks[:n] for ranks in places]).amin(0)
 
 
 def values(cell: Cell, metric: str) -> Tensor:

@@ -40,10 +40,10 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: in
         width = 0.8 / (1 + len(bars))
         places = torch.arange(len(others)) - 0.4 + width / 2
         axis.bar(places, truth[others], width=width, color="#333333", label="in the data")
-        for k, (look, (found, low, high)) in enumerate(bars, start=1):
-            whisker = torch.stack([found - low, high - found])[:, others].clamp_min(0)
+        for k, (look, (correlation, low, high)) in enumerate(bars, start=1):
+            whisker = torch.stack([correlation - low, high - correlation])[:, others].clamp_min(0)
             error = {"yerr": whisker.numpy(), "ecolor": "#555555", "capsize": 1.5, "error_kw": {"lw": 0.8}}
-            axis.bar(places + k * width, found[others], width=width, color=look.colour, label=look.label, **error)
+            axis.bar(places + k * width, correlation[others], width=width, color=look.colour, label=look.label, **error)
         axis.axhline(0, color="#555555", lw=0.8)
         axis.set_xticks(range(len(others)), [names[a].replace("_", " ") for a in others], rotation=40, ha="right", fontsize=8)
         top = max(float(values[others].abs().max()) for values in (truth, *(end for _, bar in bars for end in bar)))
@@ -56,6 +56,6 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: in
 def resampled(change: Tensor, query: int, n: int) -> Bar:
     """Correlations of changes [B,A] with the query's, and the interval that holds 95 % of n resamples of the images."""
     rows = torch.randint(len(change), (n, len(change)), generator=torch.Generator().manual_seed(0))
-    found = torch.cat([correlations(change[some], query) for some in rows.split(100)])
-    low, high = found.quantile(torch.tensor([0.025, 0.975], dtype=found.dtype), dim=0)
+    replicates = torch.cat([correlations(change[chunk], query) for chunk in rows.split(100)])
+    low, high = replicates.quantile(torch.tensor([0.025, 0.975], dtype=replicates.dtype), dim=0)
     return correlations(change[None], query)[0], low, high

@@ -15,11 +15,11 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
     devices = sorted({str(c.status.get("device", "?")) for c in cells})
 
     def value(cell: Cell) -> tuple[float, float] | None:
-        found = cell.summary.get("perturbing_time")
-        if not found or found["mean"] is None:
+        timing = cell.summary.get("perturbing_time")
+        if not timing or timing["mean"] is None:
             return None
-        runs = found.get("repeats") or [found["mean"]]
-        return found["mean"], (max(runs) - min(runs)) / 2
+        runs = timing.get("repeats") or [timing["mean"]]
+        return timing["mean"], (max(runs) - min(runs)) / 2
 
     with style.canvas(path, 7.6, 3.9) as figure:
         panels(figure, cells, value, "seconds per 1,000 perturbed images\n(cheap ↓)")

@@ -24,16 +24,24 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
     columns = []
     for cell in cells:
         job = cell.job
-        found, batch, names = job.explanation(0), job.batch(0), job.dataset.class_names
-        if found.counterfactual is not None:
-            columns.append((style.look(cell), cell.config["dataset"], batch.image[:n_images], found, [names[t] for t in found.target.tolist()]))
+        explanation, batch, names = job.explanation(0), job.batch(0), job.dataset.class_names
+        if explanation.counterfactual is not None:
+            columns.append(
+                (
+                    style.look(cell),
+                    cell.config["dataset"],
+                    batch.image[:n_images],
+                    explanation,
+                    [names[t] for t in explanation.target.tolist()],
+                )
+            )
         job.forget()
     if not columns:
         raise ValueError("counterfactual_sheet: none of the finished jobs has counterfactuals to show")
     n, inch = min(n_images, len(columns[0][2])), 0.95
     blocks, heads = {}, told_apart([node for _, node, *_ in columns])
-    for head, (look, _, image, found, target) in zip(heads, columns, strict=True):  # a block per data set: its images are its own
-        blocks.setdefault(head, (image, target, []))[2].append((look, found))
+    for head, (look, _, image, explanation, target) in zip(heads, columns, strict=True):  # a block per data set: its images are its own
+        blocks.setdefault(head, (image, target, []))[2].append((look, explanation))
     widths = [1 + 2 * len(methods) for _, _, methods in blocks.values()]
     stacked = sum(widths) > WIDEST
     width, height = (max(widths), n * len(blocks)) if stacked else (sum(widths), n)
@@ -41,8 +49,8 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
         axes = figure.subplots(height, width, squeeze=False)
         for axis in axes.flat:
             style.bare(axis)
-        for place, (head, (image, target, methods)) in enumerate(blocks.items()):
-            top, left = (n * place, 0) if stacked else (0, sum(widths[:place]))
+        for index, (head, (image, target, methods)) in enumerate(blocks.items()):
+            top, left = (n * index, 0) if stacked else (0, sum(widths[:index]))
             draw_block(axes[top : top + n, left:], head, image, target, methods)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path
@@ -57,20 +65,20 @@ def draw_block(axes: Any, head: str, image: Tensor, target: Sequence[str], metho
     for i in range(len(axes)):
         style.picture(axes[i][0], image[i])
         axes[i][0].set_ylabel(textwrap.fill(target[i], 8), fontsize=7)
-        for k, (_, found) in enumerate(methods):
-            style.picture(axes[i][1 + 2 * k], found.counterfactual[i], framed=not found.extra["flipped"][i])
-            style.picture(axes[i][2 + 2 * k], (0.5 + (found.counterfactual[i] - image[i]) / 2).clamp(0, 1))
+        for k, (_, explanation) in enumerate(methods):
+            style.picture(axes[i][1 + 2 * k], explanation.counterfactual[i], framed=not explanation.extra["flipped"][i])
+            style.picture(axes[i][2 + 2 * k], (0.5 + (explanation.counterfactual[i] - image[i]) / 2).clamp(0, 1))
 
 
 def told_apart(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """A head for the images of each data set: "Image", and the values in which they differ."""
     flat = [dict(leaves(node)) for node in nodes]
-    keys = [key for key in dict.fromkeys(k for one in flat for k in one) if len({str(one.get(key)) for one in flat}) > 1]
-    return ["\n".join(["Image", *(f"{key.rpartition('.')[2]} {one.get(key)}" for key in keys)]) for one in flat]
+    keys = [key for key in dict.fromkeys(k for values in flat for k in values) if len({str(values.get(key)) for values in flat}) > 1]
+    return ["\n".join(["Image", *(f"{key.rpartition('.')[2]} {values.get(key)}" for key in keys)]) for values in flat]
 
 
 def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values."""
+    """Dotted keys and values of a nested mapping."""
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{above}{key}.")

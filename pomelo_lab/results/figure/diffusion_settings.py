@@ -53,5 +53,5 @@ def setting(cell: Cell, name: str) -> Any:
 
 def interval(cell: Cell, metric: str) -> tuple[float, float]:
     """Mean and half width of its 95 % interval over images; 0 where a statistic of the set has none."""
-    found = cell.summary[metric]
-    return found["mean"], 1.96 * (found["std"] or 0) / math.sqrt(max(1, found["n"]))
+    summary = cell.summary[metric]
+    return summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(max(1, summary["n"]))

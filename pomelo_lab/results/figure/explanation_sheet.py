@@ -27,12 +27,14 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0
     columns, truth = [], None
     for look, group in style.seed_means(cells):
         job = group[0].job
-        found = job.explanation(0)
-        if found.attribution is not None:
+        explanation = job.explanation(0)
+        if explanation.attribution is not None:
             batch = job.batch(0)
-            columns.append((look, overlay(batch.image[:n_images], found.attribution[:n_images], clip=clip), derived(group[0], boxes, n_images)))
+            columns.append(
+                (look, overlay(batch.image[:n_images], explanation.attribution[:n_images], clip=clip), derived(group[0], boxes, n_images))
+            )
             truth = batch.box(job.metrics[boxes].part)[:n_images] if boxes in job.metrics else None
-            picture, target, names = batch.image[:n_images], found.target[:n_images].tolist(), job.dataset.class_names
+            picture, target, names = batch.image[:n_images], explanation.target[:n_images].tolist(), job.dataset.class_names
         job.forget()
     n = len(picture)
     inch = 0.95
@@ -62,8 +64,8 @@ def derived(cell: Cell, metric: str | None, n_images: int) -> tuple[Tensor, list
         return None
     measured, rows = job.metrics[metric], style.stored(cell, metric)
     best = measured.chosen(rows["candidates"])
-    found = measured.boxes(job.explanation(0).attribution[:n_images])[:, best]
-    return found, (rows["candidates"][:n_images, best] == 0).tolist()
+    boxes = measured.boxes(job.explanation(0).attribution[:n_images])[:, best]
+    return boxes, (rows["candidates"][:n_images, best] == 0).tolist()
 
 
 def outline(axis: Any, box: Tensor, colour: str, dashed: bool = False) -> None:

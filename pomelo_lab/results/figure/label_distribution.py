@@ -29,24 +29,29 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
     bars.append(("training", "Training labels", training))
     bars.sort(key=lambda bar: ORDER.index(bar[0]))  # stable: within a group the order of the table
     palette = {n: style.CLASSES.get(n, style.CLASS_SPARE[i % len(style.CLASS_SPARE)]) for i, n in enumerate(names)}
-    place, y, last = [], 0.0, bars[0][0]
+    positions, y, last = [], 0.0, bars[0][0]
     for group, _, _ in bars:
         y += 1.0 + 0.35 * (group != last)
         last = group
-        place.append(-y)
-    with style.canvas(path, 7.2, 0.75 + 0.36 * (place[0] - place[-1] + 1)) as figure:
+        positions.append(-y)
+    with style.canvas(path, 7.2, 0.75 + 0.36 * (positions[0] - positions[-1] + 1)) as figure:
         axis = figure.subplots()
         left = [0.0] * len(bars)
         for k, name in enumerate(names):
             share = [bar[2][k] for bar in bars]
-            axis.barh(place, share, left=left, height=0.82, color=palette[name], label=name, edgecolor="white", lw=0.8)
-            for at, start, width in zip(place, left, share, strict=True):
+            axis.barh(positions, share, left=left, height=0.82, color=palette[name], label=name, edgecolor="white", lw=0.8)
+            for position, start, width in zip(positions, left, share, strict=True):
                 if width >= 0.045:
                     dark = sum(int(palette[name][i : i + 2], 16) for i in (1, 3, 5)) < 380
                     colour = "white" if dark else "#222222"
-                    axis.text(start + width / 2, at, f"{100 * width:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
+                    axis.text(start + width / 2, position, f"{100 * width:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
             left = [a + b for a, b in zip(left, share, strict=True)]
-        axis.set(yticks=place, yticklabels=[bar[1] for bar in bars], xlim=(0, 1), xlabel="share of perturbed images by winning class, %")
+        axis.set(
+            yticks=positions,
+            yticklabels=[bar[1] for bar in bars],
+            xlim=(0, 1),
+            xlabel="share of perturbed images by winning class, %",
+        )
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100"])
         for text, bar in zip(axis.get_yticklabels(), bars, strict=True):
             text.set_fontweight("bold" if bar[0] == "training" else "normal")
@@ -65,8 +70,8 @@ def histograms(bars: Sequence[tuple[str, str, list[float]]], names: Sequence[str
     with style.canvas(path, 7.2, 1.9 * len(bars) + 0.5) as figure:
         for axis, (_, label, _), share in zip(figure.subplots(len(bars), 1, sharex=True, squeeze=False)[:, 0], bars, top, strict=True):
             axis.bar(range(len(share)), [100 * s for s, _ in share], color="#6B7A8F", width=0.85)
-            for place, (s, name) in enumerate(share[:3]):
-                axis.text(place + 0.6, 100 * s, f"{name.split(',')[0][:28]}, {100 * s:.1f} %", fontsize=7.5, va="center")
+            for position, (s, name) in enumerate(share[:3]):
+                axis.text(position + 0.6, 100 * s, f"{name.split(',')[0][:28]}, {100 * s:.1f} %", fontsize=7.5, va="center")
             taken = 100 * sum(s for s, _ in share[:3])
             axis.set(ylim=(0, 115 * highest), ylabel="%", xlim=(-0.6, len(share) + 6), title=f"{label}: three classes take {taken:.1f} %")
         axis.set_xlabel(f"classes by how often they win on perturbed images, the first {len(top[0])} of {len(names)}")

@@ -15,23 +15,23 @@ from pomelo_lab.results.preset import Cell
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
     """A map per method, a row per explained label, all on one scale: mean absolute change of a pixel over the images that reached the class."""
-    found: dict[tuple[str, str], tuple[style.Look, Tensor, int]] = {}
+    changes: dict[tuple[str, str], tuple[style.Look, Tensor, int]] = {}
     for cell in cells:
         label, (change, n) = str(cell.config["dataset"].get("label", "")), mean_change(cell)
         if n:
-            found.setdefault((label, style.key(cell)), (style.look(cell), change, n))
-    if not found:
+            changes.setdefault((label, style.key(cell)), (style.look(cell), change, n))
+    if not changes:
         raise ValueError("mean_change: none of the finished jobs has counterfactuals that reached their class")
-    labels, methods = (list(dict.fromkeys(name[place] for name in found)) for place in (0, 1))
-    top = max(float(change.max()) for _, change, _ in found.values())
+    labels, methods = (list(dict.fromkeys(name[index] for name in changes)) for index in (0, 1))
+    top = max(float(change.max()) for _, change, _ in changes.values())
     inch = 1.35
     with style.canvas(path, 0.9 + inch * len(methods), 0.4 + inch * 1.12 * len(labels)) as figure:
         axes = figure.subplots(len(labels), len(methods), squeeze=False)
         for i, label in enumerate(labels):
             for k, method in enumerate(methods):
                 style.bare(axes[i][k])
-                if (label, method) in found:
-                    look, change, n = found[label, method]
+                if (label, method) in changes:
+                    look, change, n = changes[label, method]
                     shown = axes[i][k].imshow(change.numpy(), vmin=0, vmax=top, cmap="magma", interpolation="nearest")
                     axes[i][k].set_title(textwrap.fill(look.label, 18, break_long_words=False), color=look.colour, fontsize=8)
                     axes[i][k].set_xlabel(f"{n} images", fontsize=7)
@@ -44,10 +44,10 @@ def mean_change(cell: Cell) -> tuple[Tensor, int]:
     """Mean over a job's successes of the absolute change [H,W], mean over channels; and how many there are."""
     job, total, n = cell.job, torch.zeros(()), 0
     for group in range(job.n_groups):
-        found, image = job.explanation(group), job.batch(group).image
-        if found.counterfactual is not None:
-            flipped = (found.extra["flipped"] > 0.5).cpu()
-            total = total + (found.counterfactual - image).abs().mean(1).cpu()[flipped].sum(0)
+        explanation, image = job.explanation(group), job.batch(group).image
+        if explanation.counterfactual is not None:
+            flipped = (explanation.extra["flipped"] > 0.5).cpu()
+            total = total + (explanation.counterfactual - image).abs().mean(1).cpu()[flipped].sum(0)
             n += int(flipped.sum())
         job.forget()
     return total / max(n, 1), n

@@ -30,8 +30,8 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> P
         top, left = measured.corners(job.dataset.shape)
         if image is None:
             lost = (rows["clean"][:, None] - rows["answer"])[: len(batch)].nan_to_num(-1.0)
-            image, place = divmod(int(lost.argmax()), len(top))
-            height = top[place]
+            image, position = divmod(int(lost.argmax()), len(top))
+            height = top[position]
         batch = batch.select([image])
         line = (top == height).nonzero()[:, 0]
         touches = ~rows["outside"][image, line].bool()
@@ -55,8 +55,8 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> P
         for number, (start, stop) in enumerate(runs(touches.tolist())):  # none where the whole row lies above or below the object
             label = None if number else "patch touches the box"
             axis.axvspan(float(reach[start]), float(reach[stop]), color="#F3EBDD", label=label)
-        for look, place, answer, _ in curves:
-            axis.plot(place, answer, color=look.colour, marker=look.marker, ms=3.5, label=look.label)
+        for look, position, answer, _ in curves:
+            axis.plot(position, answer, color=look.colour, marker=look.marker, ms=3.5, label=look.label)
         axis.axhline(curves[0][3], color="#888888", lw=0.9, ls=":", label="image")
         axis.set(xlabel="left edge of the patch, pixels", ylabel="probability of the class", ylim=(-0.03, 1.03))
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=4)

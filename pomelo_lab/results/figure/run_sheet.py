@@ -23,11 +23,11 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
     images, targets = {}, {}
     for cell in cells:
         label, job = str(cell.config["dataset"].get("label", "")), cell.job
-        for run, found in runs(cell, metric, by):
-            if found.counterfactual is not None:
+        for run, explanation in runs(cell, metric, by):
+            if explanation.counterfactual is not None:
                 images[label] = job.batch(0).image[:n_images]
-                targets[label] = [job.dataset.class_names[t] for t in found.target[:n_images].tolist()]
-                blocks.setdefault((label, style.key(cell)), []).append((style.look(cell), run, found))
+                targets[label] = [job.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
+                blocks.setdefault((label, style.key(cell)), []).append((style.look(cell), run, explanation))
         job.forget()
     if not blocks:
         raise ValueError("run_sheet: none of the finished jobs has counterfactuals to show")
@@ -42,10 +42,10 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
                 axes[i][at].set_ylabel(textwrap.fill(targets[label][i], 8), fontsize=7)
             at += 1
             for (of, _), columns in blocks.items():
-                for look, run, found in columns if of == label else ():
+                for look, run, explanation in columns if of == label else ():
                     axes[0][at].set_title(textwrap.fill(f"{look.label}, {run}", 14, break_long_words=False), color=look.colour, fontsize=7.5)
                     for i in range(n):
-                        style.picture(axes[i][at], found.counterfactual[i], framed=not found.extra["flipped"][i])
+                        style.picture(axes[i][at], explanation.counterfactual[i], framed=not explanation.extra["flipped"][i])
                     at += 1
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path
@@ -54,8 +54,8 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
 def runs(cell: Cell, metric: str | None, by: str) -> Iterator[tuple[str, Explanation]]:
     """What tells a run apart, and its explanations of the first group of images."""
     job = cell.job
-    for one in job.siblings(job.metrics[metric]) if metric in job.metrics else [job]:
-        node = one.config
+    for run in job.siblings(job.metrics[metric]) if metric in job.metrics else [job]:
+        node = run.config
         for part in by.split("."):
             node = node.get(part, {})
-        yield f"{by.rpartition('.')[2]} {node}", one.explanation(0)
+        yield f"{by.rpartition('.')[2]} {node}", run.explanation(0)

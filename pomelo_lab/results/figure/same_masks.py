@@ -13,7 +13,7 @@ N_MASKS = 6
 
 
 def draw(cells: Sequence[Cell], path: Path, metric: str = "sensitivity_ssim", image: int = 0, n_masks: int = N_MASKS) -> Path:
-    """Per filler a row of perturbed images with the probability of the class, the first n_masks random ones, then a map per seed.
+    """A row per filler: perturbed images with the probability of the class, the first n_masks random ones, then a map per seed.
 
     Masks are drawn from the image and the seed alone, so that column k has one mask in all rows. Nothing is selected: `image` is the place of the
     image in the job.
@@ -29,7 +29,7 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "sensitivity_ssim", im
         pictures = Perturbations.dequantize(seen.image[image, 1 : n_masks + 1])
         answers = seen.probability[image, 1 : n_masks + 1, target].tolist()
         maps = [other.explanation(0).attribution[[image]] for other in job.siblings(job.metrics[metric])]
-        shown = [overlay(batch.image[[image]], one)[0] for one in maps]
+        shown = [overlay(batch.image[[image]], pixels)[0] for pixels in maps]
         lines.append((look, batch.image[image], float(job.clean(0)[image, target]), pictures, answers, shown))
         job.forget()
     if not lines:
@@ -37,11 +37,11 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "sensitivity_ssim", im
     width, inch = 1 + len(lines[0][3]) + max(len(line[-1]) for line in lines), 0.92
     with style.canvas(path, 0.8 + inch * width, 0.4 + 1.18 * inch * len(lines)) as figure:
         for axes, (look, original, clean, pictures, answers, shown) in zip(figure.subplots(len(lines), width, squeeze=False), lines, strict=True):
-            for axis, one, p in zip(axes, [original, *pictures], [clean, *answers], strict=False):
-                style.picture(axis, one).set_title(f"{p:.3f}", fontsize=8, fontweight="normal")
+            for axis, pixels, p in zip(axes, [original, *pictures], [clean, *answers], strict=False):
+                style.picture(axis, pixels).set_title(f"{p:.3f}", fontsize=8, fontweight="normal")
             axes[0].set_ylabel(look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8)
-            for number, (axis, one) in enumerate(zip(axes[1 + len(pictures) :], shown, strict=False)):
-                style.picture(axis, one).set_title(f"map {number + 1}", fontsize=8, fontweight="normal")
+            for number, (axis, pixels) in enumerate(zip(axes[1 + len(pictures) :], shown, strict=False)):
+                style.picture(axis, pixels).set_title(f"map {number + 1}", fontsize=8, fontweight="normal")
             for axis in axes[1 + len(pictures) + len(shown) :]:
                 axis.set_axis_off()
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)

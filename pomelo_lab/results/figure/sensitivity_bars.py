@@ -21,11 +21,11 @@ def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = tuple(METRI
         bars.setdefault(label, (look, cell))  # jobs that do not look at segments are the same at every number of them
     with style.canvas(path, 9.0, 3.1) as figure:
         for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-            for place, (look, cell) in enumerate(bars.values()):
-                found = cell.summary.get(metric)
-                if found and found["mean"] is not None:
-                    whisker = {"yerr": found["std"] or 0, "ecolor": "#555555", "capsize": 2, "error_kw": {"lw": 0.9}}
-                    axis.bar(place, found["mean"], color=look.colour, width=0.8, **whisker)
+            for position, (look, cell) in enumerate(bars.values()):
+                summary = cell.summary.get(metric)
+                if summary and summary["mean"] is not None:
+                    whisker = {"yerr": summary["std"] or 0, "ecolor": "#555555", "capsize": 2, "error_kw": {"lw": 0.9}}
+                    axis.bar(position, summary["mean"], color=look.colour, width=0.8, **whisker)
             axis.axhline(0, color="#555555", lw=0.8)
             axis.set_xticks(range(len(bars)), list(bars), rotation=55, ha="right", fontsize=8)
             axis.set(title=METRICS.get(metric, metric), ylim=(None, 1.0), ylabel="similarity (robust ↑)")

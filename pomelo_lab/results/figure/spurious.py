@@ -38,5 +38,5 @@ def rate(cell: Cell) -> float:
 
 
 def interval(found: dict) -> tuple[float, float]:
-    """Mean, half width."""
+    """Mean and half width of its 95 % interval over images."""
     return found["mean"], 1.96 * (found["std"] or 0) / math.sqrt(found["n"])

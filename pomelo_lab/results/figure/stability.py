@@ -15,8 +15,10 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
     """Mean distance of repeated explanations to their mean, with its 95 % interval over images; random maps in both panels."""
 
     def value(cell: Cell) -> tuple[float, float] | None:
-        found = cell.summary.get("stability")
-        return (found["mean"], 1.96 * (found["std"] or 0) / math.sqrt(found["n"])) if found and found["mean"] is not None else None
+        summary = cell.summary.get("stability")
+        return (
+            (summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(summary["n"])) if summary and summary["mean"] is not None else None
+        )
 
     with style.canvas(path, 7.6, 3.9) as figure:
         panels(figure, cells, value, "distance to the mean explanation\n(stable ↓)")

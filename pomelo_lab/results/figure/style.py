@@ -162,9 +162,9 @@ def key(cell: Cell) -> str:
 def look(cell: Cell, seen: Sequence[str] = ()) -> Look:
     """The look of a cell's method; methods unknown here get a spare colour that does not depend on the other cells."""
     name = key(cell)
-    found = LOOKS.get(name) or Look(name, SPARE[sum(map(ord, name)) % len(SPARE)], "yours", "-", "^")
+    unmarked = LOOKS.get(name) or Look(name, SPARE[sum(map(ord, name)) % len(SPARE)], "yours", "-", "^")
     symbols = MARKS.get().get(name, "")
-    return replace(found, label=f"{found.label} {symbols}") if symbols else found
+    return replace(unmarked, label=f"{unmarked.label} {symbols}") if symbols else unmarked
 
 
 @contextmanager
@@ -223,10 +223,10 @@ def stored(cell: Cell, metric: str) -> dict[str, Tensor]:
 
 def seed_means(cells: Sequence[Cell]) -> list[tuple[Look, list[Cell]]]:
     """Cells grouped by method in order of appearance: repeats over seeds are drawn as one."""
-    found: dict[str, list[Cell]] = {}
+    groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        found.setdefault(key(cell), []).append(cell)
-    return [(look(group[0]), group) for group in found.values()]
+        groups.setdefault(key(cell), []).append(cell)
+    return [(look(group[0]), group) for group in groups.values()]
 
 
 def panel(axes: Any, **settings: Any) -> Any:

@@ -20,11 +20,11 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
     with style.canvas(path, 8.4, 4.1) as figure:
         for axis, (local, diverse) in zip(figure.subplots(1, 2), AXES, strict=True):
             for look, group in groups:
-                found = [[c.summary[m] for m in (local, diverse)] for c in group if local in c.summary and diverse in c.summary]
-                if not found:
+                summaries = [[c.summary[m] for m in (local, diverse)] for c in group if local in c.summary and diverse in c.summary]
+                if not summaries:
                     continue
-                x, y = (sum(f[i]["mean"] for f in found) / len(found) for i in (0, 1))
-                error = [1.96 * (found[0][i]["std"] or 0) / math.sqrt(max(1, found[0][i]["n"])) for i in (0, 1)]
+                x, y = (sum(f[i]["mean"] for f in summaries) / len(summaries) for i in (0, 1))
+                error = [1.96 * (summaries[0][i]["std"] or 0) / math.sqrt(max(1, summaries[0][i]["n"])) for i in (0, 1)]
                 size = 11 if look.marker == "*" else 7
                 edge = {"mec": "white", "mew": 0.7, "elinewidth": 1}
                 axis.errorbar(x, y, error[1], error[0], fmt=look.marker, ms=size, color=look.colour, **edge)

@@ -56,8 +56,8 @@ def pictures(axes: Any, batch: Batch, made: Explanation, n: int) -> None:
         last = below[len(places) + 1]
         style.picture(last, made.counterfactual[row], framed=not made.extra["flipped"][row])
     axes[0][0].set_title("Image", fontsize=8)
-    for k, place in enumerate(places):
-        axes[0][k + 1].set_title(f"{place:g} left" if k == 0 else f"{place:g}", fontsize=8)
+    for k, steps_left in enumerate(places):
+        axes[0][k + 1].set_title(f"{steps_left:g} left" if k == 0 else f"{steps_left:g}", fontsize=8)
     axes[0][len(places) + 1].set_title("Result", fontsize=8)
 
 

@@ -34,8 +34,8 @@ def draw(cells: Sequence[Cell], path: Path, key: str = "explainer.lambda_p", lab
             x, x_error, y, y_error = ([share(summary, kind)[i] for _, summary in points] for kind in ("fva_oracle", metric) for i in (0, 1))
             right.errorbar(x, y, y_error, x_error, color=colour, marker=marker, ms=5, lw=1.2, elinewidth=0.7, alpha=0.85, label=name)
             if metric == "target_seen":
-                for text, place in labels(weights, list(zip(x, y, strict=True))):
-                    right.annotate(text, place, xytext=(5, -11), textcoords="offset points", fontsize=7.5, color=colour)
+                for text, position in labels(weights, list(zip(x, y, strict=True))):
+                    right.annotate(text, position, xytext=(5, -11), textcoords="offset points", fontsize=7.5, color=colour)
         right.set(xlabel="same person", ylabel="target seen", xlim=(-0.03, 1.06), ylim=(-0.03, 1.06))
         left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
         right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
@@ -45,11 +45,11 @@ def draw(cells: Sequence[Cell], path: Path, key: str = "explainer.lambda_p", lab
 def labels(weights: Sequence[float], places: Sequence[tuple[float, float]]) -> list[tuple[str, tuple[float, float]]]:
     """A text per place; weights that come to lie within 0.05 of the one before share its text."""
     out: list[tuple[str, tuple[float, float]]] = []
-    for weight, place in zip(weights, places, strict=True):
-        if out and math.dist(out[-1][1], place) < 0.05:
+    for weight, position in zip(weights, places, strict=True):
+        if out and math.dist(out[-1][1], position) < 0.05:
             out[-1] = (f"{out[-1][0]}; {weight:,.0f}", out[-1][1])
         else:
-            out.append((f"{weight:,.0f}", place))
+            out.append((f"{weight:,.0f}", position))
     return out
 
 
