@@ -163,13 +163,13 @@ def split(overrides: list[str]) -> tuple[list[str], list[str]]:
     from pomelo_lab.config.entry import CONF
 
     presets, rest = [], []
-    for text, one in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True):
-        if one.key_or_group != "experiment":
+    for text, override in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True):
+        if override.key_or_group != "experiment":
             rest.append(text)
-        elif isinstance(one.value(), Glob):
-            presets += one.value().filter(sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml")))
+        elif isinstance(override.value(), Glob):
+            presets += override.value().filter(sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml")))
         else:
-            presets += list(one.sweep_string_iterator()) if one.is_sweep_override() else [one.get_value_element_as_str()]
+            presets += list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
     return presets, rest
 
 

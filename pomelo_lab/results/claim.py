@@ -103,7 +103,7 @@ class Verdict:
 
     @property
     def by(self) -> str:
-        """The evidence: a claim holds by the weakest of its pairs, and fails by the strongest one that fails."""
+        """What the verdict rests on: a claim holds by the weakest of its pairs, and fails by the strongest one that fails."""
         ranks = [(IMAGES, REPEATS, POINT).index(p.by) for p in self.pairs if p.verdict == self.verdict]
         return (IMAGES, REPEATS, POINT)[min(ranks) if self.verdict == FAILS else max(ranks)]
 
@@ -128,7 +128,7 @@ class Verdict:
 
     @property
     def summary(self) -> str:
-        """One line for people."""
+        """The reasons for the verdict in one line for people."""
         if self.verdict == MISSING:
             rows = dict.fromkeys(row for p in self.pairs for row in p.absent)
             counts = {HOLDS: "hold", FEW: "have too few images"}

@@ -113,20 +113,21 @@ def stored_reference(job: Any, name: str) -> dict[str, Any] | None:
 def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
     """One entry of what a metric gives per image; None when there is no such entry.
 
-    Args: part: a class of its distribution; a place (0, -1) of its curve; a stored tensor [B] by its name; `name:place` of a stored tensor [B,L].
+    Args: part: a class of its distribution; a position (0, -1) of its curve; a stored tensor [B] by its name; `name:position` of
+        a stored tensor [B,L].
     """
     if name not in cell.summary:
         return None
     rows, names = stored_rows(cell, name), list(cell.job.dataset.class_names)
-    key, _, place = part.partition(":")
+    key, _, position = part.partition(":")
     if part.lstrip("-").isdigit():
-        key, place = "curve", part
+        key, position = "curve", part
     elif part in names and "distribution" in rows:
-        key, place = "distribution", str(names.index(part))
+        key, position = "distribution", str(names.index(part))
     values = rows.get(key)
-    if values is None or values.ndim != (2 if place else 1):
+    if values is None or values.ndim != (2 if position else 1):
         return None
-    values = (values[:, int(place)] if place else values).double()
+    values = (values[:, int(position)] if position else values).double()
     counted = (rows["counted"] > 0.5).tolist() if "counted" in rows else [True] * len(values)
     triples = zip(cell.scores()["image_id"][: len(values)], values.tolist(), counted, strict=True)
     value = {image: v for image, v, kept in triples if kept}

@@ -22,29 +22,29 @@ class MatchedCell(Cell):
 
     @cached_property
     def counted(self) -> Tensor:
-        """bool [B]."""
+        """Which images count: bool [B]."""
         return torch.tensor([name in self.common for name in super().scores()["image_id"]])
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         from pomelo_lab.results.score import Scores, summary_row
 
-        found, rows = dict(super().summary), Scores(self.job).rows()
-        for name in self.narrowed(found):
+        summaries, rows = dict(super().summary), Scores(self.job).rows()
+        for name in self.narrowed(summaries):
             metric = self.job.metrics[name]
             kept = self.counted[: len(rows[name]["counted"])]
             tensors = {**rows[name], "counted": rows[name]["counted"] * kept}
-            found[name] = summary_row(metric.summarize(tensors, self.job.reference(name)), metric)
-        return found
+            summaries[name] = summary_row(metric.summarize(tensors, self.job.reference(name)), metric)
+        return summaries
 
     def scores(self) -> dict[str, list[Any]]:
-        found = super().scores()
-        for name in self.narrowed(found):
-            found[name] = [value if kept else None for value, kept in zip(found[name], self.counted.tolist(), strict=True)]
-        return found
+        columns = super().scores()
+        for name in self.narrowed(columns):
+            columns[name] = [value if kept else None for value, kept in zip(columns[name], self.counted.tolist(), strict=True)]
+        return columns
 
     def narrowed(self, names: Iterable[str]) -> list[str]:
-        """Those of some metrics that are narrowed down."""
+        """The metrics among `names` that count matched images only."""
         return [name for name in names if name in self.job.metrics and getattr(self.job.metrics[name], "matched", False)]
 
 
@@ -55,9 +55,9 @@ def matched(cells: Sequence[Cell], among: Sequence[Cell]) -> list[Cell]:
     """
     common: dict[str, frozenset[str]] = {}
     for cell in among:
-        if cell.state == "done" and (found := reached(cell)) is not None:
+        if cell.state == "done" and (image_ids := reached(cell)) is not None:
             key = digest(cell.config["dataset"])
-            common[key] = common[key] & found if key in common else found
+            common[key] = common[key] & image_ids if key in common else image_ids
     return [
         MatchedCell(cell.choices, cell.point, cell.config, common=common[key])
         if cell.state == "done" and (key := digest(cell.config["dataset"])) in common
@@ -68,13 +68,13 @@ def matched(cells: Sequence[Cell], among: Sequence[Cell]) -> list[Cell]:
 
 def reached(cell: Cell) -> frozenset[str] | None:
     """Ids of the images that a finished job's explainer brought to their goals; None for explainers without goals."""
-    job, found = cell.job, []
+    job, image_ids = cell.job, []
     if not job.explains:
         return None
     for group in range(job.n_groups):
         flipped = job.explanation(group).extra.get("flipped")
         if flipped is None:
             return None
-        found += [name for name, yes in zip(job.batch(group).image_id, (flipped > 0.5).tolist(), strict=True) if yes]
+        image_ids += [name for name, yes in zip(job.batch(group).image_id, (flipped > 0.5).tolist(), strict=True) if yes]
         job.forget()
-    return frozenset(found)
+    return frozenset(image_ids)

@@ -31,7 +31,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Its point of the grid."""
+        """The cell's point of the grid."""
         return " ".join(f"{key}={value}" for key, value in self.point.items())
 
     @cached_property
@@ -91,7 +91,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
     preset = [f"experiment={experiment}"] if experiment else []
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
-    found = []
+    grid_cells = []
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             base = compose("run", overrides=[*preset, *no_sweeps(overrides)], return_hydra_config=True)
@@ -121,12 +121,14 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
                     if strict:
                         raise
                     resolved, refused = plain, str(error)
-                found.append(Cell(names, {key: unescaped(value) for key, value in point}, {**resolved, "choices": names}, lacks, refused))
+                grid_cells.append(
+                    Cell(names, {key: unescaped(value) for key, value in point}, {**resolved, "choices": names}, lacks, refused)
+                )
     finally:
         GlobalHydra.instance().clear()
         if before is not None:
             GlobalHydra.instance().initialize(before)
-    return found
+    return grid_cells
 
 
 def sweep_values(override: str) -> list[str]:
@@ -147,7 +149,7 @@ def no_sweeps(overrides: Sequence[str]) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [text for text, one in zip(overrides, parsed, strict=True) if not one.is_sweep_override()]
+    return [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
 
 
 def questions(overrides: Sequence[str]) -> list[str]:

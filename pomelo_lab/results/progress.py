@@ -73,14 +73,14 @@ class Progress:
         self.update()
 
     def update(self) -> None:
-        """Show it on the bar."""
+        """Show the progress on the bar."""
         if self.bar is not None and self.task is not None:
             done = self.seen + self.size * self.passed / (self.stages + 1)
             left = f"about {spelled(seconds)} left" if (seconds := self.seconds_left()) is not None else ""
             self.bar.update(self.task, completed=done, description=f"{self.title} · {self.stage}", left=left)
 
     def seconds_left(self) -> float | None:
-        """As long per image as so far; None before the first group is done, and when nothing is left."""
+        """Time left in seconds, at the mean time per image so far; None before the first group is done, and when nothing is left."""
         rest = self.total - self.seen
         return (self.now() - self.start) / self.seen * rest if self.seen and rest else None
 
@@ -101,7 +101,7 @@ class Progress:
 
 
 def spelled(seconds: float) -> str:
-    """Seconds for people."""
+    """A duration in words."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

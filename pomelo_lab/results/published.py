@@ -142,13 +142,13 @@ def everything() -> dict[str, Published]:
     """Every published table by id, in the order of the files."""
     import yaml
 
-    found: dict[str, Published] = {}
+    tables: dict[str, Published] = {}
     for path in sorted(FOLDER.glob("*.yaml")):
         content = yaml.safe_load(path.read_text())
-        for one in content["tables"]:
-            base = found.get(one.get("like", ""))
-            found[one["id"]] = parsed(one, content["paper"], base)
-    return found
+        for entry in content["tables"]:
+            base = tables.get(entry.get("like", ""))
+            tables[entry["id"]] = parsed(entry, content["paper"], base)
+    return tables
 
 
 def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -> Published:

@@ -97,19 +97,19 @@ class Scores:
         """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on, whoever made them."""
         from pomelo_lab.config.fingerprint import digest
 
-        job, found = self.job, {}
+        job, stages = self.job, {}
         for kind, made_from in self.artefacts().items():
-            found[kind] = total(job.store, kind, digest(made_from), job)
+            stages[kind] = total(job.store, kind, digest(made_from), job)
         if job.explains and job.explainer.fitted:
-            found["statistics"] = once(job.store, digest(job.fit_science))
+            stages["statistics"] = once(job.store, digest(job.fit_science))
         for name, metric in job.metrics.items():
-            found[f"metric.{name}"] = total(job.store, "metric", digest(job.metric_science(name)), job)
+            stages[f"metric.{name}"] = total(job.store, "metric", digest(job.metric_science(name)), job)
             if metric.fits:
-                found[f"statistics.{name}"] = once(job.store, digest(job.reference_science(name)))
-        return {kind: costs for kind, costs in found.items() if costs}
+                stages[f"statistics.{name}"] = once(job.store, digest(job.reference_science(name)))
+        return {kind: costs for kind, costs in stages.items() if costs}
 
     def artefacts(self) -> dict[str, Mapping[str, Any]]:
-        """Kind -> what determines it, of what the job looks at."""
+        """The artefacts that the job looks at: kind -> what determines it."""
         job, kinds = self.job, {"clean": self.job.clean_science}
         if job.perturbs:
             kinds |= {"perturbation": job.perturbation_science, "prediction": job.prediction_science}
@@ -124,13 +124,13 @@ class Scores:
         return {kind: str(folder.relative_to(store.root)) for kind, folder in places.items() if folder.is_dir()}
 
     def rows(self) -> dict[str, dict[str, Tensor]]:
-        """Per metric, what its `score` returned, all images in order."""
-        found: dict[str, dict[str, Tensor]] = {}
+        """What `score` returned for each metric, all images in order."""
+        rows: dict[str, dict[str, Tensor]] = {}
         for name in self.job.metrics:
             shards = [s for g in range(self.job.n_groups) if (s := self.job.score(name, g)) is not None]
-            found[name] = {key: torch.cat([s.tensors[key] for s in shards]) for key in (shards[0].tensors if shards else ())}
+            rows[name] = {key: torch.cat([s.tensors[key] for s in shards]) for key in (shards[0].tensors if shards else ())}
             self.job.forget()
-        return found
+        return rows
 
     def gather(self) -> dict[str, Summary]:
         """Rows and summaries of all images, written to the folder."""
@@ -152,10 +152,10 @@ class Scores:
         self.images |= {"chosen": job.config.get("images", "all"), "correct": correct}
         columns: dict[str, Any] = {"image_id": ids, "label": label, "target": target}
         for name, tensors in rows.items():
-            found = job.metrics[name].values(tensors)
-            if found is not None:
-                counted = tensors.get("counted", torch.ones(len(found)))[: len(found)] > 0.5
-                values = [value if kept else None for value, kept in zip(found.double().tolist(), counted.tolist(), strict=True)]
+            scores = job.metrics[name].values(tensors)
+            if scores is not None:
+                counted = tensors.get("counted", torch.ones(len(scores)))[: len(scores)] > 0.5
+                values = [value if kept else None for value, kept in zip(scores.double().tolist(), counted.tolist(), strict=True)]
                 columns[name] = values + [None] * (len(ids) - len(values))
         summaries = {name: job.metrics[name].summarize(tensors, job.reference(name)) for name, tensors in rows.items() if tensors}
         buffer = pa.BufferOutputStream()
@@ -215,13 +215,13 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that numbers can depend on."""
     import pomelo_lab
 
-    found = {"python": platform.python_version(), "pomelo_lab": pomelo_lab.__version__}
+    version_of = {"python": platform.python_version(), "pomelo_lab": pomelo_lab.__version__}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            version_of[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return version_of
 
 
 def peak_memory_mb(device: torch.device) -> float:

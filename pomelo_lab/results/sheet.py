@@ -81,8 +81,8 @@ def draw(job: Job, images: range, path: Path) -> None:
     shown, keys = [], {}
     for group in range(images.start // GROUP, -(-images.stop // GROUP)):
         rows = slice(max(images.start - group * GROUP, 0), min(images.stop - group * GROUP, GROUP))
-        found, new = shown_images(job, group, rows)
-        shown, keys = shown + found, {**keys, **new}
+        group_images, new = shown_images(job, group, rows)
+        shown, keys = shown + group_images, {**keys, **new}
         job.forget()
     share_scale(shown, keys)
     shorten_names(shown)
@@ -90,7 +90,7 @@ def draw(job: Job, images: range, path: Path) -> None:
 
 
 def title(job: Job, n: int) -> str:
-    """What a picture that left its folder has to say of itself."""
+    """The title of a sheet: methods, data and scale, so that a picture says them where it has left its folder."""
     choices = job.config.get("choices") or {}
     made = [choices[r] for r in ("explainer", "sampler") if choices.get(r, "none") != "none"]
     about = [choices[r] for r in ("classifier", "dataset") if choices.get(r)]
@@ -116,18 +116,19 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
             texts["predicted"] = (f"{names[guess]} {float(row[guess]):.2f}", PLAIN if guess == truth else WRONG)
         if target is not None:
             texts["explained"] = (names[int(target[i])], PLAIN)
-        one = Shown(texts, {"image": (rgb(batch.image[i]), "", False)})
+        entry = Shown(texts, {"image": (rgb(batch.image[i]), "", False)})
         if maps is not None:
-            one.pictures["attribution"] = (maps[i], scale_of(explanation.attribution[i]), False)
+            entry.pictures["attribution"] = (maps[i], scale_of(explanation.attribution[i]), False)
             keys["attribution"] = "map"
         if explanation is not None and explanation.counterfactual is not None:
             flipped = bool(explanation.extra["flipped"][i] > 0.5) if "flipped" in explanation.extra else True
-            one.pictures["counterfactual"] = (rgb(explanation.counterfactual[i]), "" if flipped else "did not flip", not flipped)
-            one.pictures["difference"] = (rgb(explanation.counterfactual[i] - batch.image[i]), "", False)  # `share_scale` makes it a picture
+            entry.pictures["counterfactual"] = (rgb(explanation.counterfactual[i]), "" if flipped else "did not flip", not flipped)
+            # `share_scale` makes it a picture
+            entry.pictures["difference"] = (rgb(explanation.counterfactual[i] - batch.image[i]), "", False)
             keys["difference"] = "difference"
         for k in range(1, min(1 + N_PERTURBED, perturbed.n if perturbed is not None else 0)):
-            one.pictures[f"perturbed {k}"] = (rgb(Perturbations.dequantize(perturbed.image[i, k])), "", False)
-        out.append(one)
+            entry.pictures[f"perturbed {k}"] = (rgb(Perturbations.dequantize(perturbed.image[i, k])), "", False)
+        out.append(entry)
     return out, keys
 
 
@@ -175,16 +176,16 @@ def scale_of(attribution: Tensor) -> str:
 
 def share_scale(shown: list[Shown], keys: dict[str, str]) -> None:
     """Differences of all images on one scale: gray = unchanged, white or black = the largest change."""
-    differences = [one.pictures["difference"][0] for one in shown if "difference" in one.pictures]
+    differences = [entry.pictures["difference"][0] for entry in shown if "difference" in entry.pictures]
     if not differences:
         return
     sizes = torch.cat([d[d.isfinite()].abs().flatten() for d in differences])
     full = float(torch.quantile(sizes[:: max(1, len(sizes) // 1_000_000)], 0.999)) if len(sizes) else 0.0
     full = full or 1.0
-    for one in shown:
-        if "difference" in one.pictures:
-            change, *rest = one.pictures["difference"]
-            one.pictures["difference"] = ((0.5 + change.nan_to_num(0.0) / (2 * full)).clamp(0, 1), *rest)
+    for entry in shown:
+        if "difference" in entry.pictures:
+            change, *rest = entry.pictures["difference"]
+            entry.pictures["difference"] = ((0.5 + change.nan_to_num(0.0) / (2 * full)).clamp(0, 1), *rest)
     keys["difference"] = f"{full:.2f}"
 
 
@@ -193,21 +194,21 @@ def render(shown: list[Shown], keys: Mapping[str, str], head: str, path: Path) -
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    text_rows = list(dict.fromkeys(name for one in shown for name in one.texts))
-    rows = list(dict.fromkeys(name for one in shown for name in one.pictures))
-    below = {name: any(one.pictures.get(name, (None, ""))[1] for one in shown) for name in rows}
+    text_rows = list(dict.fromkeys(name for entry in shown for name in entry.texts))
+    rows = list(dict.fromkeys(name for entry in shown for name in entry.pictures))
+    below = {name: any(entry.pictures.get(name, (None, ""))[1] for entry in shown) for name in rows}
     columns = min(BESIDE, max(4, len(shown)))
     band = LINE * len(text_rows) + sum(TILE + GAP + LINE * below[name] for name in rows) + 2 * GAP
     bands = -(-len(shown) // BESIDE)
     notes = explained(keys, rows)
-    if any(one.texts.get("predicted", ("", ""))[1] == WRONG for one in shown):
+    if any(entry.texts.get("predicted", ("", ""))[1] == WRONG for entry in shown):
         notes.append(("predicted in red: not the true class", ""))
     width, height = LEFT + columns * (TILE + GAP), 2 * LINE + bands * band + len(notes) * LINE + (LINE if notes else 0)
     canvas = torch.ones(3, height, width)
     words: list[tuple[float, float, str, dict[str, Any]]] = [(GAP, LINE, head, {"weight": "bold"})]
-    for k, one in enumerate(shown):
+    for k, entry in enumerate(shown):
         left, top = LEFT + (k % BESIDE) * (TILE + GAP), 2 * LINE + (k // BESIDE) * band
-        place_image(canvas, words, one, (left, top), text_rows, rows, below, first=k % BESIDE == 0)
+        place_image(canvas, words, entry, (left, top), text_rows, rows, below, first=k % BESIDE == 0)
     for i, (note, bar) in enumerate(notes):
         y = 2 * LINE + bands * band + i * LINE
         if bar:
@@ -302,16 +303,16 @@ def explained(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]
 
 def shorten_names(shown: list[Shown]) -> None:
     """Long image names lose the folders and words that all of them begin with."""
-    names = [one.texts["image"][0] for one in shown]
+    names = [entry.texts["image"][0] for entry in shown]
     common = os.path.commonprefix(names)
     cut = max(common.rfind(separator) for separator in "/-_ ") + 1
     if max(map(len, names)) > MOST and len(names) > 1:
-        for one in shown:
-            one.texts["image"] = (one.texts["image"][0][cut:], one.texts["image"][1])
+        for entry in shown:
+            entry.texts["image"] = (entry.texts["image"][0][cut:], entry.texts["image"][1])
 
 
 def shortened(text: str, most: int = MOST) -> str:
-    """As much of a text as stands above a picture: its end, which tells files apart."""
+    """The end of a text, which tells files apart, as far as it fits above a picture."""
     return text if len(text) <= most else "…" + text[-(most - 1) :]
 
 

@@ -16,7 +16,7 @@ STYLE |= {"missing": "bright_black", "skipped": "bright_black"}
 
 
 def state(cell: Cell) -> str:
-    """As recorded; "interrupted" when it says running and nobody holds the folder's lock."""
+    """The state of a job as recorded; "interrupted" when it says running and nobody holds the folder's lock."""
     if cell.state != "running":
         return printable(str(cell.state))
     from pomelo_lab.locks import is_held
@@ -51,19 +51,21 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
     from pomelo_lab.results.preset import cells
 
     console = console or Console(width=None if sys.stdout.isatty() else 160)
-    found = cells(experiment, overrides)
-    states = [state(cell) for cell in found]
+    grid_cells = cells(experiment, overrides)
+    states = [state(cell) for cell in grid_cells]
     grid = Table(box=None, padding=(0, 1), show_header=False)
-    for cell, now in zip(found, states, strict=True):
+    for cell, now in zip(grid_cells, states, strict=True):
         grid.add_row(Text(now, style=STYLE.get(now, "")), cell.name or experiment, Text(detail(cell), overflow="fold"))
     console.print(grid)
     counts = ", ".join(f"{states.count(s)} {s}" for s in STYLE if s in states)
     console.print(f"{experiment}: {counts}", highlight=False)
-    if missing := [c for c, s in zip(found, states, strict=True) if s not in ("done", "skipped")]:
+    if missing := [c for c, s in zip(grid_cells, states, strict=True) if s not in ("done", "skipped")]:
         command = " ".join(["python -m pomelo_lab.run -m", f"experiment={experiment}", *map(shlex.quote, overrides)])
         console.print(f"continue (finished jobs are skipped): {command}", highlight=False, markup=False, soft_wrap=True)
-        one = " ".join(["python -m pomelo_lab.run", f"experiment={experiment}", *map(shlex.quote, overrides_of(missing[0], overrides))])
-        console.print(f"one alone:  {one}", highlight=False, markup=False, soft_wrap=True)
+        single_command = " ".join(
+            ["python -m pomelo_lab.run", f"experiment={experiment}", *map(shlex.quote, overrides_of(missing[0], overrides))]
+        )
+        console.print(f"one alone:  {single_command}", highlight=False, markup=False, soft_wrap=True)
     return not missing
 
 

@@ -84,8 +84,8 @@ class Store:
         """
         from filelock import Timeout
 
-        if (found := self.read(kind, fingerprint, group, n)) is not None:
-            return found, False
+        if (stored := self.read(kind, fingerprint, group, n)) is not None:
+            return stored, False
         prepare()
         if not keep:
             shard = make()
@@ -94,8 +94,8 @@ class Store:
         path = self.path(kind, fingerprint, group, n)
         try:
             with self.lock(path.with_name(f".{path.stem}.lock"), wait):
-                if (found := self.read(kind, fingerprint, group, n)) is not None:
-                    return found, False
+                if (stored := self.read(kind, fingerprint, group, n)) is not None:
+                    return stored, False
                 shard = make()
                 write_shard(path, shard)
         except Timeout:
@@ -158,7 +158,7 @@ class Store:
         return locked(path, wait)
 
     def describe(self, kind: str, fingerprint: str, science: Mapping[str, Any]) -> None:
-        """Beside the shards: what determined them, for people. One that is missing or differs is written again; leftovers of kills go."""
+        """Write what determined the shards beside them, for people, where it is missing or differs; remove leftovers of kills."""
         if (kind, fingerprint) in self._described:
             return
         path, text = self.folder(kind, fingerprint) / "made_from.json", json.dumps(science, indent=1, sort_keys=True)
@@ -227,10 +227,10 @@ def cut(shard: Shard, n: int) -> Shard:
 
 def content_digest(tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
     """Digest of names, types, shapes and bytes."""
-    found = hashlib.blake2b(digest_size=16)
+    hasher = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name]
-        found.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        found.update(tensor.contiguous().view(-1).numpy().data if tensor.numel() else b"")
-    found.update(json.dumps(dict(meta), sort_keys=True).encode())
-    return found.hexdigest()
+        hasher.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        hasher.update(tensor.contiguous().view(-1).numpy().data if tensor.numel() else b"")
+    hasher.update(json.dumps(dict(meta), sort_keys=True).encode())
+    return hasher.hexdigest()

@@ -110,8 +110,8 @@ class Table:
         return [*out, *self.published.notes, *self.remarks]
 
     def row_state(self, row: Row) -> str:
-        found = {self.entry(row, c).state for c in self.columns}
-        return found.pop() if len(found) == 1 else "mixed"
+        states = {self.entry(row, c).state for c in self.columns}
+        return states.pop() if len(states) == 1 else "mixed"
 
 
 def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()) -> Table:
@@ -120,8 +120,8 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
     rows = (*table.rows, *extra)
     now = {id(c): state(c) for c in cells}
     by_row = {r.key: [c for c in cells if matches(c, r)] for r in rows}
-    done = {key: [c for c in found if now[id(c)] == "done"] for key, found in by_row.items()}
-    finished = [c for found in done.values() for c in found]
+    done = {key: [c for c in row_cells if now[id(c)] == "done"] for key, row_cells in by_row.items()}
+    finished = [c for row_cells in done.values() for c in row_cells]
     columns = (*(c for c in table.columns if c.shown and wanted(c, table, finished)), *extra_columns(table, finished))
     samples: dict[tuple[str, str], Sample | None] = {}
 
@@ -148,7 +148,7 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
         entries=entries,
         verdicts=tuple(judge(claim, table, values) for claim in table.claims),
         own=tuple(own_words(claim, table) for claim in table.claims),
-        states={one: list(now.values()).count(one) for one in dict.fromkeys(now.values())},
+        states={job_state: list(now.values()).count(job_state) for job_state in dict.fromkeys(now.values())},
         overrides=tuple(overrides),
         marks=marks(table, rows, values, better),
         remarks=tuple(remarks(cells, now)),
@@ -198,12 +198,12 @@ def choice_or_value(cell: Cell, key: str) -> Any:
 
 def extra_rows(cells: Sequence[Cell]) -> list[Row]:
     """A row for each distinct point of the grid that the paper does not have (your own sampler, another segmentation)."""
-    found: dict[str, Row] = {}
+    by_label: dict[str, Row] = {}
     for cell in cells:
         point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed" and not left_out(cell, k)} or {"sampler": cell.choices.get("sampler")}
         label = ", ".join(str(v) if k in cell.choices else f"{k.rpartition('.')[2]}={v}" for k, v in point.items())
-        found[label] = Row(key=label, label=label, match=point, group="yours")
-    return list(found.values())
+        by_label[label] = Row(key=label, label=label, match=point, group="yours")
+    return list(by_label.values())
 
 
 def extra_columns(table: Published, done: Sequence[Cell]) -> list[Column]:
@@ -250,26 +250,32 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
     if not done:
         worst = next((s for s in ("failed", "damaged", "interrupted", "running", "missing", "skipped") if s in states), "missing")
         return Entry(worst if states else "not built" if not_built(row) else "not asked", printed=printed)
-    found = values(row.key, column.metric)
-    if any((c.summary.get(column.metric, {}).get("details") or {}).get("applies") == 0 for c in done) and (found is None or not found.value):
+    scores = values(row.key, column.metric)
+    if any((c.summary.get(column.metric, {}).get("details") or {}).get("applies") == 0 for c in done) and (
+        scores is None or not scores.value
+    ):
         return Entry("not applicable", printed=printed)
-    if found is None:
+    if scores is None:
         summary = any(column.metric in c.summary for c in done)
         return Entry("undefined" if summary else "not scored", printed=printed)
     parts = [s for c in done if (s := cell_sample(c, column.metric)) is not None]
     summaries = [c.summary.get(column.metric, {}) for c in done]
-    finite = [v for v in found.value.values() if math.isfinite(v)]
-    if found.point is None and not finite:
-        return Entry("undefined", n_nan=found.n_nan, repeats=len(parts), printed=printed)
+    finite = [v for v in scores.value.values() if math.isfinite(v)]
+    if scores.point is None and not finite:
+        return Entry("undefined", n_nan=scores.n_nan, repeats=len(parts), printed=printed)
     return Entry(
         state="done",
-        mean=found.point if found.point is not None else sum(finite) / len(finite),
-        std=std(finite) if found.point is None else None,
-        n=len(finite) if found.point is None else max((s.get("n") or 0 for s in summaries), default=0),
-        n_nan=found.n_nan or max((s.get("n_nan") or 0 for s in summaries), default=0),
-        repeats=len(found.repeats) or len(parts),
-        std_repeats=std([mean_of(p) for p in parts]) if found.point is None else std(found.repeats) if found.repeats else summaries[0].get("std"),
-        interval=interval(summaries) if found.point is not None and not column.magnitude else None,
+        mean=scores.point if scores.point is not None else sum(finite) / len(finite),
+        std=std(finite) if scores.point is None else None,
+        n=len(finite) if scores.point is None else max((s.get("n") or 0 for s in summaries), default=0),
+        n_nan=scores.n_nan or max((s.get("n_nan") or 0 for s in summaries), default=0),
+        repeats=len(scores.repeats) or len(parts),
+        std_repeats=std([mean_of(p) for p in parts])
+        if scores.point is None
+        else std(scores.repeats)
+        if scores.repeats
+        else summaries[0].get("std"),
+        interval=interval(summaries) if scores.point is not None and not column.magnitude else None,
         printed=printed,
     )
 
@@ -301,23 +307,23 @@ def mark_best(
     """
     from dataclasses import replace
 
-    found = {r: entries[r, column.metric] for r in rows if entries[r, column.metric].state == "done"}
-    if better is None or len(found) < 2:
+    finished = {r: entries[r, column.metric] for r in rows if entries[r, column.metric].state == "done"}
+    if better is None or len(finished) < 2:
         return
-    best = (max if better == "higher" else min)(e.mean for e in found.values())
-    first, others = [r for r in found if found[r].mean == best], [r for r in found if found[r].mean != best]
-    few = any(0 < e.n < MIN_IMAGES for e in found.values())
+    best = (max if better == "higher" else min)(e.mean for e in finished.values())
+    first, others = [r for r in finished if finished[r].mean == best], [r for r in finished if finished[r].mean != best]
+    few = any(0 < e.n < MIN_IMAGES for e in finished.values())
     if not few and is_best(first[0], others, column.metric, better, values):
         for r in first:
-            entries[r, column.metric] = replace(found[r], best=True)
+            entries[r, column.metric] = replace(finished[r], best=True)
 
 
 def own_judged(claim: Claim, table: Published) -> Verdict:
     """The claim judged on the paper's own printed means."""
 
     def printed(row: str, metric: str) -> Sample | None:
-        found = table.row(row)
-        return Sample({}, point=found.values[metric][0]) if found is not None and metric in found.values else None
+        published_row = table.row(row)
+        return Sample({}, point=published_row.values[metric][0]) if published_row is not None and metric in published_row.values else None
 
     return judge(claim, table, printed)
 
