@@ -91,11 +91,11 @@ def quantus(batch: Batch, attribution: Tensor, n_steps: int, classifier: Network
     def work() -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = metric(
+            curves = metric(
                 model=model, x_batch=image, y_batch=label, a_batch=given, softmax=True, device="cpu", channel_first=True,
                 batch_size=len(image),
             )  # fmt: skip
-        return torch.tensor(found)
+        return torch.tensor(curves)
 
     return work
 

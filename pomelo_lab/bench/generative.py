@@ -120,7 +120,7 @@ def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> T
     inverse, forward = DDIMInverseScheduler(**config), DDIMScheduler(**config)
     inverse.set_timesteps(sampler.n_steps)
     forward.set_timesteps(sampler.n_steps)
-    found, noisy = [], ddpm.scaled(image)
+    perturbations, noisy = [], ddpm.scaled(image)
     for t in inverse.timesteps:
         noisy = inverse.step(ddpm.output(noisy, t), t, noisy).prev_sample
     for k in range(n):
@@ -129,8 +129,8 @@ def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> T
         for t in forward.timesteps:
             noise = draws.normal(*x.shape[1:])
             x = forward.step(ddpm.output(x, t), t, x, eta=sampler.eta, variance_noise=noise).prev_sample
-        found.append(Perturbations.quantize(ddpm.unscaled(x)))
-    return torch.cat(found)
+        perturbations.append(Perturbations.quantize(ddpm.unscaled(x)))
+    return torch.cat(perturbations)
 
 
 def over_segments(setting: Setting, counts: tuple[int, int], n: int = 10_000) -> Row:

@@ -69,8 +69,8 @@ def ours(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
     def work(batch_size: int) -> Tensor:
         streams = Streams(setting.seed)
         perturbations = sampler.perturb(batch, segments, n_samples, streams)
-        found = explainer.explain(batch, target, view(classifier, "black_box", batch_size), streams, segments, perturbations)
-        return found.extra["coefficient"][0].double()
+        explanation = explainer.explain(batch, target, view(classifier, "black_box", batch_size), streams, segments, perturbations)
+        return explanation.extra["coefficient"][0].double()
 
     return work
 
@@ -87,12 +87,12 @@ def lime(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
 
     def work(batch_size: int) -> Tensor:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-            found = LimeImageExplainer(random_state=setting.seed, feature_selection="none").explain_instance(
+            explanation = LimeImageExplainer(random_state=setting.seed, feature_selection="none").explain_instance(
                 image, answer, labels=(TARGET,), top_labels=None, hide_color=128, num_samples=n_samples, batch_size=batch_size,
                 segmentation_fn=lambda _: label, random_seed=1,
             )  # fmt: skip
         coefficient = torch.zeros(setting.segments.largest, dtype=torch.float64)
-        index, value = zip(*found.local_exp[TARGET], strict=True)
+        index, value = zip(*explanation.local_exp[TARGET], strict=True)
         coefficient[torch.tensor([int(i) for i in index])] = torch.tensor([float(v) for v in value], dtype=torch.float64)
         return coefficient
 
@@ -117,10 +117,10 @@ def captum(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
 
     def work(batch_size: int) -> Tensor:
         explainer = Lime(classifier.probability, SkLearnRidge(alpha=1.0), similarity, rows)
-        found = explainer.attribute(
+        coefficients = explainer.attribute(
             batch.image, baselines=128 / 255, target=TARGET, feature_mask=segments.label[:, None], n_samples=n_samples,
             perturbations_per_eval=batch_size, return_input_shape=False,
         )  # fmt: skip
-        return found.detach().double().flatten()
+        return coefficients.detach().double().flatten()
 
     return work

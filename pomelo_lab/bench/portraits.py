@@ -8,7 +8,7 @@ from pomelo_lab.bench.timer import Inside
 
 
 def compare(setting: Setting, n_images: int = 256) -> list[Row]:
-    """With all masks, as `batch` gives them, and images alone."""
+    """Rendering with all masks, as `batch` gives them, and of images alone."""
     data, indices = setting.dataset, range(n_images)
     works = {
         "with masks": lambda: data.batch(indices),
@@ -19,7 +19,7 @@ def compare(setting: Setting, n_images: int = 256) -> list[Row]:
     runs = Inside().paired(works, setting.repeats)
     size = f"{setting.size_px}x{setting.size_px}"
     return [
-        Row(f"portraits {name}", tuple(n_images / r.total.wall for r in found), "images/s", tuple(n_images / r.total.cpu for r in found),
-            note=f"{n_images} of {size} at once")
-        for name, found in runs.items()
+        Row(f"portraits {name}", tuple(n_images / r.total.wall for r in repeats), "images/s",
+            tuple(n_images / r.total.cpu for r in repeats), note=f"{n_images} of {size} at once")
+        for name, repeats in runs.items()
     ]  # fmt: skip

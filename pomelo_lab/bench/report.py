@@ -31,8 +31,8 @@ COMPARED = ("torch", "lime", "captum", "quantus", "scikit-learn", "numpy")
 def comparisons() -> dict[str, ModuleType]:
     """File name -> module, for every file of this folder that has `compare`."""
     names = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
-    found = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
-    return {name: module for name, module in found.items() if hasattr(module, "compare")}
+    modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
+    return {name: module for name, module in modules.items() if hasattr(module, "compare")}
 
 
 def machine() -> dict[str, Any]:
@@ -93,20 +93,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{usage}\ncomparisons: {', '.join(known)}", file=sys.stderr)
         return 2
     facts, start = machine(), time.perf_counter()
-    setting, found = Setting(repeats=max(1, int(options["repeats"]))), {}
+    setting, results = Setting(repeats=max(1, int(options["repeats"]))), {}
     for name in asked or known:
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
-            found[name] = known[name].compare(setting)
+            results[name] = known[name].compare(setting)
         except ModuleNotFoundError as error:
             print(f"{name}: left out, {error.name} is not installed (make install)", file=sys.stderr)
     facts |= {"seconds": round(time.perf_counter() - start)}
-    show(found, facts)
+    show(results, facts)
     folder = Path(options["paths.outputs"], "bench")
-    write_text(folder / "bench.md", markdown(found, facts))
-    record = {"machine": facts, "rows": {name: [row.record() for row in rows] for name, rows in found.items()}}
+    write_text(folder / "bench.md", markdown(results, facts))
+    record = {"machine": facts, "rows": {name: [row.record() for row in rows] for name, rows in results.items()}}
     write_text(folder / "bench.json", json.dumps(record, indent=1))
-    missed = [f"{name}: {row.what}" for name, rows in found.items() for row in rows if row.met is False]
+    missed = [f"{name}: {row.what}" for name, rows in results.items() for row in rows if row.met is False]
     print("\n".join(["targets missed:", *missed]) if missed else "all targets met")
     print(f"results: {folder}")
     return 0

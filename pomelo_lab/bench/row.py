@@ -56,7 +56,7 @@ class Row:
         )
 
     def record(self) -> dict[str, Any]:
-        """For JSON."""
+        """The row as values for JSON."""
         return {**vars(self), "median": self.median, "met": self.met}
 
 
@@ -77,7 +77,7 @@ def ratio(
     unit: Unit = "x",
     **options: Any,
 ) -> Row:
-    """Repeat by repeat, one part of some runs over one part of others."""
+    """The ratio of one part of some runs to one part of others, repeat by repeat."""
     pairs = [(over[1](a), under[1](b)) for a, b in zip(over[0], under[0], strict=True)]
     wall = tuple(a.wall / max(b.wall, 1e-9) for a, b in pairs)
     return Row(what, wall, unit, cpu=tuple(a.cpu / max(b.cpu, 1e-9) for a, b in pairs), **options)

@@ -37,13 +37,13 @@ def compare(setting: Setting, n: int = 1000, batch_size: int = 500) -> list[Row]
 
 def fillers() -> dict[str, Filler]:
     """File name -> filler with its default arguments; those that need an argument (a generator) are left to other comparisons."""
-    found = {}
+    instances = {}
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         for kind in vars(importlib.import_module(f"{package.__name__}.{module}")).values():
             own = inspect.isclass(kind) and issubclass(kind, Filler) and kind.__module__.endswith(f".{module}")
             if own and not inspect.isabstract(kind) and not any(required(f) for f in dataclasses.fields(kind)):
-                found[module] = kind()
-    return found
+                instances[module] = kind()
+    return instances
 
 
 def required(field: dataclasses.Field) -> bool:

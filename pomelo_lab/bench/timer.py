@@ -68,12 +68,12 @@ class Inside:
         return Run(now() - start, self.spent - before, result)
 
     def paired(self, works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Run]]:
-        """A B C A B C ...: what slows the machine for a while then hits all works, and cancels in the ratios of a repeat."""
-        found: dict[str, list[Run]] = {name: [] for name in works}
+        """Run the works in turn, A B C A B C ...: what slows the machine for a while then hits all, and cancels in ratios."""
+        runs: dict[str, list[Run]] = {name: [] for name in works}
         for _ in range(repeats):
             for name, work in works.items():
-                found[name].append(self.run(work))
-        return found
+                runs[name].append(self.run(work))
+        return runs
 
     def fastest(self, work: Callable[[int], Any], batch_sizes: Iterable[int]) -> int:
         """The batch size at which `work` takes least time; the warm-up as well."""
