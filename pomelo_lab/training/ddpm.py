@@ -50,9 +50,9 @@ class DDPMTraining(Training):
 
     def held_out(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Timesteps [B] and noise [B,C,H,W] of validation, the same for an image at every validation."""
-        streams, place = Streams(0), batch.image.device
+        streams, device = Streams(0), batch.image.device
         t = (streams.uniform(batch.image_id, "validation timestep")[:] * self.generator.n_timesteps).long()
-        return t.to(place), streams.normal(batch.image_id, "validation noise", *batch.image.shape[1:]).to(place)
+        return t.to(device), streams.normal(batch.image_id, "validation noise", *batch.image.shape[1:]).to(device)
 
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         return {"loss": scores["loss"].double().mean().item(), "n": len(scores["loss"])}

@@ -67,9 +67,9 @@ class Feed:
         if self._ahead is None or self._ahead[0] != step:
             wanted = (self.places[self.indices(s)].tolist() for s in itertools.count(step))
             self._ahead = (step, iter(self._reader(wanted)))
-        found = next(self._ahead[1])
+        batch = next(self._ahead[1])
         self._ahead = (step + 1, self._ahead[1])
-        return found
+        return batch
 
     def _order(self, epoch: int) -> Tensor:
         return torch.randperm(self.n, generator=Streams(self.seed).generator("", f"training order {epoch}"))

@@ -47,10 +47,10 @@ class FlowTraining(Training):
         return self.generator.sample(n, torch.Generator().manual_seed(0), temperature=0.8)
 
     def bits(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Per image [B]; the lower the better, n_bits = knows nothing."""
+        """Bits per value of each image [B]; the lower the better, n_bits = knows nothing."""
         return -self.generator.log_density(images, noise) / self.nats
 
     @property
     def nats(self) -> float:
-        """Of one bit per value, for a whole image."""
+        """The nats of a whole image at one bit per value."""
         return math.log(2) * math.prod(self.generator.shape)

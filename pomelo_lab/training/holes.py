@@ -24,9 +24,9 @@ def holes(images: Tensor, share: Mapping[str, float], rng: torch.Generator) -> T
     drawn = torch.stack([make(images.cpu(), rng) for make in kinds.values()], 1)
     weight = torch.tensor([float(share.get(kind, 0.0)) for kind in kinds])
     chosen = torch.multinomial(weight, n, replacement=True, generator=rng)
-    found = drawn[torch.arange(n), chosen]
-    found[~found.flatten(1).any(1), height // 2, width // 2] = True
-    return found.to(images.device)
+    hole = drawn[torch.arange(n), chosen]
+    hole[~hole.flatten(1).any(1), height // 2, width // 2] = True
+    return hole.to(images.device)
 
 
 def grid(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -46,15 +46,15 @@ def freeform(images: Tensor, rng: torch.Generator) -> Tensor:
     corners = torch.cat([start, start + (torch.stack([heading.sin(), heading.cos()], -1) * length[..., None]).cumsum(2)], 2)
     radius = 0.03 + 0.1 * torch.rand(n, N_STROKES, generator=rng)
     used = torch.arange(N_STROKES) <= torch.randint(N_STROKES, (n, 1), generator=rng)
-    found = torch.zeros(n, height, width, dtype=torch.bool)
+    hole = torch.zeros(n, height, width, dtype=torch.bool)
     for piece in range(N_TURNS):  # a distance map for all strokes of all images at once
         (ay, ax), (by, bx) = (corners[:, :, piece + i].unbind(-1) for i in (0, 1))
         dy, dx = (by - ay)[..., None, None], (bx - ax)[..., None, None]
         py, px = y - ay[..., None, None], x - ax[..., None, None]
         along = ((py * dy + px * dx) / (dy**2 + dx**2)).clamp(0, 1)
         near = (py - along * dy) ** 2 + (px - along * dx) ** 2 < (radius**2)[..., None, None]
-        found |= (near & used[..., None, None]).any(1)
-    return found
+        hole |= (near & used[..., None, None]).any(1)
+    return hole
 
 
 def boxes(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -73,14 +73,14 @@ def superpixels(images: Tensor, rng: torch.Generator) -> Tensor:
     n, _, height, width = images.shape
     y, x = grid(height, width)
     side = torch.randint(4, 9, (n, 1, 1), generator=rng)
-    place = (torch.arange(8)[None, :, None] + torch.rand(n, 8, 8, generator=rng)) / side, (
+    seeds = (torch.arange(8)[None, :, None] + torch.rand(n, 8, 8, generator=rng)) / side, (
         torch.arange(8)[None, None] + torch.rand(n, 8, 8, generator=rng)
     ) / side
     exists = ((torch.arange(8)[:, None] < side) & (torch.arange(8)[None] < side)).flatten(1)
-    sy, sx = (one.flatten(1).clamp(0, 1 - 1e-4) for one in place)
+    sy, sx = (coordinate.flatten(1).clamp(0, 1 - 1e-4) for coordinate in seeds)
     color = images[torch.arange(n)[:, None], :, (sy * height).long(), (sx * width).long()]  # [n,64,C]
     away = torch.cdist(images.flatten(2).transpose(1, 2).float(), color.float()).square()  # [n,H*W,64]
-    pixel_y, pixel_x = (one.expand(height, width).flatten()[None, :, None] for one in (y, x))
+    pixel_y, pixel_x = (coordinate.expand(height, width).flatten()[None, :, None] for coordinate in (y, x))
     apart = (pixel_y - sy[:, None]) ** 2 + (pixel_x - sx[:, None]) ** 2
     label = (away + 4 * apart).masked_fill(~exists[:, None], torch.inf).argmin(2)
     dropped = torch.rand(n, 64, generator=rng) < 0.1 + 0.8 * torch.rand(n, 1, generator=rng)

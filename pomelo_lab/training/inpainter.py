@@ -43,9 +43,9 @@ class InpainterTraining(Training):
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
         x, hole = given["images"] * 2 - 1, given["hole"][:, None].to(given["images"])
-        coarse, fine = (found.float() for found in self.network.stages(x, hole))
+        coarse, fine = (output.float() for output in self.network.stages(x, hole))
         weight = torch.where(hole > 0, self.recipe.hole_weight, 1.0)
-        total = sum((weight * (found - x).abs()).mean() for found in (coarse, fine))
+        total = sum((weight * (output - x).abs()).mean() for output in (coarse, fine))
         if self.critic is None:
             return total
         filled = torch.where(hole > 0, fine, x)
@@ -59,11 +59,11 @@ class InpainterTraining(Training):
     def score(self, batch: Batch) -> dict[str, Tensor]:
         rng = Streams(0).generator(batch.image_id[0], "validation holes")
         hole = holes(batch.image, self.recipe.holes, rng)
-        found = self.generator.inpaint(batch.image, 1 - hole.float())
-        if self.shown is None or len(self.shown) != 2 * len(found):
+        filled = self.generator.inpaint(batch.image, 1 - hole.float())
+        if self.shown is None or len(self.shown) != 2 * len(filled):
             clean = batch.image.where(~hole[:, None], 0.5)
-            self.shown = torch.stack([clean, batch.image.where(~hole[:, None], found)], 1).flatten(0, 1)
-        away = (found - batch.image).abs().mean(1).masked_fill(~hole, 0)
+            self.shown = torch.stack([clean, batch.image.where(~hole[:, None], filled)], 1).flatten(0, 1)
+        away = (filled - batch.image).abs().mean(1).masked_fill(~hole, 0)
         return {"l1": away.flatten(1).sum(1) / hole.flatten(1).sum(1)}
 
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:

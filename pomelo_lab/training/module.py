@@ -125,11 +125,11 @@ class Training(lightning.LightningModule):
         """Exchange the weights with their running average, where there is one; twice = as before."""
         if self.average is None:
             return
-        for one, other in zip(self.network.parameters(), self.average.parameters(), strict=True):
-            one.data, other.data = other.data, one.data
+        for parameter, other in zip(self.network.parameters(), self.average.parameters(), strict=True):
+            parameter.data, other.data = other.data, parameter.data
 
     def finish(self, stored: torch.dtype) -> None:
-        """At the end the running average becomes the weights, rounded as they will be stored, so that what is validated is what is kept."""
+        """Make the running average the weights at the end, rounded as they will be stored, so that what is validated is what is kept."""
         if self.average is not None:
             self.network.load_state_dict(self.average.state_dict())
             self.average = None

@@ -99,7 +99,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     from pomelo_lab.devices import pick_device
     from pomelo_lab.weights import learns_labels, save, training_digest
 
-    task, start, place = config["task"], time.monotonic(), pick_device(device)
+    task, start, torch_device = config["task"], time.monotonic(), pick_device(device)
     node, about, path = task["node"], task["about"], Path(task["path"])
     dataset, recipe = build(task["dataset"]), build(task["recipe"])
     training, validation = dataset.at("train"), dataset.at("val")
@@ -109,8 +109,8 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     if hasattr(component, "check_shape"):
         component.check_shape(training.shape)
     if rank == 0:
-        where = place if world == 1 else f"{world} x {place.type}"
-        log.info("training %s on %s in %s, into %s", about["name"], where, recipe.arithmetic(place), path.parent)
+        where = torch_device if world == 1 else f"{world} x {torch_device.type}"
+        log.info("training %s on %s in %s, into %s", about["name"], where, recipe.arithmetic(torch_device), path.parent)
     from pomelo_lab.training.feed import Feed  # Lightning takes seconds to import: only now
     from pomelo_lab.training.loop import fit
 
@@ -120,7 +120,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     learner = training_of(component, recipe, training).fed(feed, held_out, about["seed"])
     if rank == 0:
         log.info("%d steps of %d images, of %d", learner.last_step, feed.batch_size, feed.n)
-    module = fit(learner, path.parent, place, world, component.stored)
+    module = fit(learner, path.parent, torch_device, world, component.stored)
     if rank:
         return
     card = {
@@ -131,10 +131,10 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
         "dataset_digest": training_digest(node, task["dataset"]),
         "n_train": feed.n,
         "steps": module.last_step,
-        "precision": recipe.arithmetic(place),
+        "precision": recipe.arithmetic(torch_device),
         "scores": module.report,
         "parameters": sum(p.numel() for p in module.network.parameters()),
-        "device": place.type if world == 1 else f"{world} x {place.type}",
+        "device": torch_device.type if world == 1 else f"{world} x {torch_device.type}",
         "seconds": round(time.monotonic() - start, 1),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": versions(),
@@ -180,20 +180,20 @@ def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], out
     from pomelo_lab.config.build import build
     from pomelo_lab.weights import SHIPPED, resolve, shipped, training_data
 
-    found, dataset_node = dict(node), training_data(node, dataset_node)
+    filled, dataset_node = dict(node), training_data(node, dataset_node)
     if str(node.get("weights")).startswith(SHIPPED):
-        found["weights"] = str(shipped(node["weights"]))
+        filled["weights"] = str(shipped(node["weights"]))
     if node.get("weights") == "auto":
         path = resolve(node, dataset_node, outputs)
         if path is None:
             log.warning("no weights for %s on %s yet: training them now, once", short_name(node), short_name(dataset_node))
             path = train_component(node, dataset_node, None, outputs, device=device)
-        found["weights"] = str(path)
+        filled["weights"] = str(path)
     open_keys = [key for key in ("channels", "size_px") if node.get(key, 0) is None]
     if open_keys or (node.get("output") == "sigmoid" and node.get("num_classes") is None):
         known = fitted(node, build(dataset_node))
-        found |= {key: known[key] for key in [*open_keys, *(["num_classes"] if node.get("output") == "sigmoid" else [])]}
-    return found
+        filled |= {key: known[key] for key in [*open_keys, *(["num_classes"] if node.get("output") == "sigmoid" else [])]}
+    return filled
 
 
 def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
 
 
 def num_outputs(node: Mapping[str, Any], dataset: Any) -> int:
-    """Attributes for sigmoid outputs, else classes. Raises ValueError when the data set has no attributes."""
+    """Number of a network's outputs: attributes for sigmoid outputs, else classes. Raises ValueError for a data set without attributes."""
     if node.get("output") != "sigmoid":
         return dataset.num_classes
     if not dataset.attribute_names:
@@ -219,13 +219,13 @@ def short_name(node: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what made the numbers."""
+    """Versions of Python and of the libraries that made the numbers."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": sys.version.split()[0]}
+    version_of = {"python": sys.version.split()[0]}
     for name in ("pomelo_lab", "torch", "torchvision", "lightning"):
         try:
-            found[name] = version(name)
+            version_of[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "source" if name == "pomelo_lab" else "absent"
-    return found
+            version_of[name] = "source" if name == "pomelo_lab" else "absent"
+    return version_of

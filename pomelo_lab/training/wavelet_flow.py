@@ -28,6 +28,6 @@ class WaveletFlowTraining(FlowTraining):
         for step in range(feed.steps_per_epoch):
             batch: Batch = self._given(feed, step)
             rng = torch.Generator().manual_seed(step)
-            images, place = self.drawn(batch, rng).values()
-            parts.append(self.generator.network.coarsest(self.generator.scaled(images, place)[0]))
+            images, noise = self.drawn(batch, rng).values()
+            parts.append(self.generator.network.coarsest(self.generator.scaled(images, noise)[0]))
         return torch.cat(parts)
