@@ -121,7 +121,7 @@ def network(architecture: str) -> tuple[TorchvisionClassifier, Portraits]:
 
 
 def cell(made: Outcome, rests_on: str) -> str:
-    """For the table."""
+    """An outcome as the text of a table cell."""
     if made.refused:
         return "refused"
     if rests_on in (SUM, EXPECTATION):
