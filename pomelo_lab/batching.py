@@ -114,7 +114,7 @@ class Forwards:
                 log.warning("out of memory at %d forwards: continuing with batch_size=%d", (stop - start) * copies, self.batch_size)
                 continue
             start = stop
-        return tuple(torch.cat(some) for some in zip(*parts, strict=True)) if isinstance(parts[0], tuple) else torch.cat(parts)
+        return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True)) if isinstance(parts[0], tuple) else torch.cat(parts)
 
     def __call__(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """Concatenate function(rows[start:stop])."""

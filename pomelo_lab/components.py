@@ -60,11 +60,11 @@ class Components:
         from pomelo_lab.training.train import ensure_weights
         from pomelo_lab.weights import whole
 
-        found = ensure_weights(whole(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
+        trained = ensure_weights(whole(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
         if node.get("column") is None:
-            return found
+            return trained
         column = position(node["column"], self.dataset.attribute_names)
-        return {**node, "weights": found["weights"], "column": column, "n_outputs": found["num_classes"]}
+        return {**node, "weights": trained["weights"], "column": column, "n_outputs": trained["num_classes"]}
 
     def node(self, role: str) -> Any:
         return self._with_weights_inside(self.config[role])
@@ -76,12 +76,12 @@ class Components:
         inner = {name: self._with_weights_inside(value) for name, value in node.items()}
         if not is_network(node):
             return inner
-        found = self._with_weights(inner)
-        unset = {**defaults(locate(node["_target_"])), **found}.get("num_classes", 0) is None  # also where the node leaves it out
-        return {**found, "num_classes": self.dataset.num_classes} if unset else found
+        trained = self._with_weights(inner)
+        unset = {**defaults(locate(node["_target_"])), **trained}.get("num_classes", 0) is None  # also where the node leaves it out
+        return {**trained, "num_classes": self.dataset.num_classes} if unset else trained
 
     def _with_networks(self, node: Any) -> Any:
-        """The same with those networks built, shared by all that name them."""
+        """A node whose own networks are built, shared by all that name them."""
         if is_network(node):
             return self._shared("network", node, batch_size=self.batch_size, num_classes=self.dataset.num_classes).to(self.device)
         return {name: self._with_networks(value) for name, value in node.items()} if isinstance(node, Mapping) else node
@@ -144,8 +144,8 @@ class Components:
 
     def _shared(self, role: str, node: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
         node = self.config[role] if node is None else node
-        place = node.get("weights")  # a file may be overwritten while the process lives
-        weights = file_digest(place) if place and Path(place).exists() else None
+        path = node.get("weights")  # a file may be overwritten while the process lives
+        weights = file_digest(path) if path and Path(path).exists() else None
         source = getattr(locate(node["_target_"]), "source", None)  # the code of a user's function may be edited, too
         key = digest({"node": node, "weights": weights, "source": source and source(node), "supplied": supplied, "device": str(self.device)})
         if key not in _alive:

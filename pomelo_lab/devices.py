@@ -17,7 +17,10 @@ class NoSuchDevice(ValueError):
 
 
 def pick_device(name: str) -> torch.device:
-    """"auto" is the first accelerator, else the CPU. Raises ValueError naming `device`, NoSuchDevice when it is not there."""
+    """The device of that name; "auto" is the first accelerator, else the CPU.
+
+    Raises: ValueError naming `device`; NoSuchDevice when it is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -33,7 +36,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there: an NVIDIA GPU from compute capability 8 on, a processor with the instructions.
+    """Whether bfloat16 is faster than float32 on a device: an NVIDIA GPU from compute capability 8 on, a processor with the instructions.
 
     Without them it is emulated, six to ten times slower than float32. oneDNN's answer heeds ONEDNN_MAX_CPU_ISA, but counts every AVX-512.
     """

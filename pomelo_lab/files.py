@@ -61,7 +61,7 @@ def write_json(path: Path, value: Mapping[str, Any], indent: int = 1) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote. Files of earlier versions have no seal.
+    """The mapping in a file of `write_json`. Files of earlier versions have no seal.
 
     Raises: FileNotFoundError; Damaged when it is no JSON mapping or does not match its seal.
     """
@@ -111,16 +111,16 @@ def check_sealed(path: Path, about: str = "") -> None:
 
 def stream_checksum(path: Path, length: int, about: str) -> str:
     """Digest of the first bytes of a file, which may be larger than the memory."""
-    found = hashlib.blake2b(about.encode() + b"\0", digest_size=16)
+    hasher = hashlib.blake2b(about.encode() + b"\0", digest_size=16)
     with open(path, "rb") as file:
         while length > 0 and (chunk := file.read(min(length, 1 << 20))):
-            found.update(chunk)
+            hasher.update(chunk)
             length -= len(chunk)
-    return found.hexdigest()
+    return hasher.hexdigest()
 
 
 def checksum(data: bytes) -> str:
-    """32 hex characters."""
+    """The digest of bytes in 32 hex characters."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 

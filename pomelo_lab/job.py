@@ -129,13 +129,13 @@ class Job(Selection):
                 self.segments(group)
 
         shard = self._artefact("perturbation", self.perturbation_science, group, make, prepare, keep=self.keeps_perturbations)
-        found = Perturbations(**{name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
+        perturbations = Perturbations(**{name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
         if not probability:
-            return found
+            return perturbations
         answered = self._artefact(
-            "prediction", self.prediction_science, group, lambda box: {"probability": box.probability(found.image)}
+            "prediction", self.prediction_science, group, lambda box: {"probability": box.probability(perturbations.image)}
         )
-        return Perturbations(found.image, found.keep_mask, answered.tensors["probability"].to(self.device))
+        return Perturbations(perturbations.image, perturbations.keep_mask, answered.tensors["probability"].to(self.device))
 
     def explanation(self, group: int) -> Explanation:
         def prepare() -> dict[str, Any]:
@@ -218,7 +218,7 @@ class Job(Selection):
             rows = slice(0, size)
             return Case(
                 **{key: value[rows] if isinstance(value, Tensor) else value and value.select(rows) for key, value in whole.items()},
-                explanations=tuple(one.select(rows) for one in several),
+                explanations=tuple(explanation.select(rows) for explanation in several),
                 classifier=box,
                 reference=self.reference(name),
                 streams=self.streams,
@@ -266,20 +266,20 @@ class Job(Selection):
         if perturbations is not None:
             perturbations = replace(perturbations, probability=box.probability(perturbations.image))
         segments = segments if "segments" in uses else None
-        found = self.explainer.explain(batch, target, box, self.streams, segments, perturbations, **fit)
+        explanation = self.explainer.explain(batch, target, box, self.streams, segments, perturbations, **fit)
         asked.queries += box.queries
-        return self.explainer.shown(found)
+        return self.explainer.shown(explanation)
 
     def siblings(self, metric: Metric) -> list[Job]:
         """The jobs whose explanations of the same images a metric compares: this one with other config values."""
-        found = []
+        jobs = []
         for changes in metric.overrides():
             key = digest(changes)
             if key not in self._siblings:
                 self._siblings[key] = Job(override(self.config, changes), self.store, self.device)
                 self._siblings[key].tell = self.tell
-            found.append(self._siblings[key])
-        return found
+            jobs.append(self._siblings[key])
+        return jobs
 
     @property
     def perturbation_bytes(self) -> int:

@@ -81,9 +81,9 @@ def has_flock(folder: Path) -> bool:
         import fcntl
     except ImportError:
         return True  # Windows: the library has locks of its own
-    place = folder / f".flock-{os.getpid()}"
+    probe = folder / f".flock-{os.getpid()}"
     try:
-        with open(place, "wb") as file:
+        with open(probe, "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in WITHOUT_FLOCK:
@@ -91,5 +91,5 @@ def has_flock(folder: Path) -> bool:
         log.info("%s is on a file system without locks (flock): files that are refreshed serve as locks", folder)
         return False
     finally:
-        place.unlink(missing_ok=True)
+        probe.unlink(missing_ok=True)
     return True

@@ -22,8 +22,9 @@ class TrainableNetwork(Component, ABC):
     """A component around one torch network. Subclasses write `make_network`, and name their `training`.
 
     Args:
-        weights: a .safetensors file, a .pt/.pth state dict, or zoo:<name> for a file that the package brings; None = untrained. In a config `auto` stands for the weights
-            that fit: shipped, trained earlier, or trained on first use (the job resolves it, not the constructor).
+        weights: a .safetensors file, a .pt/.pth state dict, or zoo:<name> for a file that the package brings; None = untrained. In a config
+            `auto` stands for the weights that fit: shipped, trained earlier, or trained on first use (the job resolves it, not the
+            constructor).
         init_seed: of the initial weights, independent of the global RNG.
         precision: of weights and arithmetic inside the network; inputs and outputs are float32 at any precision. Against float32 and relative
             to the largest output, bfloat16 typically stays within 2 % and float16 within 0.3 % (measured; up to 7 % and 1.5 % at the
@@ -104,8 +105,8 @@ class TrainableNetwork(Component, ABC):
         """The network on images first, float32 in and out; eager = the uncompiled graph, which hooks can see."""
         images, *others = inputs
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        found = (self.network.forward if eager else self.network)(images, *others)
-        return (found if isinstance(found, Tensor) else found.sample).float()
+        output = (self.network.forward if eager else self.network)(images, *others)
+        return (output if isinstance(output, Tensor) else output.sample).float()
 
     def described(self) -> str:
         """Class and arguments, without weights, for messages."""

@@ -54,8 +54,8 @@ class Sciences(Components, ABC):
 
     @cached_property
     def perturbation_science(self) -> dict[str, Any]:
-        found = {"dataset": self.dataset_science, "sampler": self.sampler_science, "n": self.n_perturbations, "seed": self.config["seed"]}
-        return {**found, "segmenter": self.segmenter_science} if self.sampler.uses_segments else found
+        science = {"dataset": self.dataset_science, "sampler": self.sampler_science, "n": self.n_perturbations, "seed": self.config["seed"]}
+        return {**science, "segmenter": self.segmenter_science} if self.sampler.uses_segments else science
 
     @cached_property
     def prediction_science(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Sciences(Components, ABC):
 
     @cached_property
     def explanation_science(self) -> dict[str, Any]:
-        found = {
+        science = {
             "dataset": self.dataset_science,
             "classifier": self.classifier_science,
             "explainer": self._science("explainer"),
@@ -75,16 +75,16 @@ class Sciences(Components, ABC):
             "seed": self.config["seed"],
         }
         if "segments" in self.explainer.uses:
-            found["segmenter"] = self.segmenter_science
+            science["segmenter"] = self.segmenter_science
         if "perturbations" in self.explainer.uses:
-            found["perturbation"] = digest(self.perturbation_science)
-        return found
+            science["perturbation"] = digest(self.perturbation_science)
+        return science
 
     @cached_property
     def made_explanation_science(self) -> dict[str, Any]:
         """What determines the stored explanation: all but what only says how it is presented."""
-        found, presents = self.explanation_science, tuple(self.explainer.presents)
-        return {**found, "explainer": self._science_of(self.node("explainer"), presents)} if presents else found
+        science, presents = self.explanation_science, tuple(self.explainer.presents)
+        return {**science, "explainer": self._science_of(self.node("explainer"), presents)} if presents else science
 
     @cached_property
     def fit_science(self) -> dict[str, Any]:
@@ -101,8 +101,8 @@ class Sciences(Components, ABC):
         """Some arguments of the explainer, under the name of the class whose `fit` it has: explainers that share it share what it measured."""
         node = self.node("explainer")
         owner = next(c for c in type(self.explainer).__mro__ if "fit" in vars(c))
-        found = self._science_of(node, tuple(set(canonical(node)) - {"_target_", "revision"} - arguments))
-        return {**found, "_target_": f"{owner.__module__}.{owner.__qualname__}"}
+        science = self._science_of(node, tuple(set(canonical(node)) - {"_target_", "revision"} - arguments))
+        return {**science, "_target_": f"{owner.__module__}.{owner.__qualname__}"}
 
     @cached_property
     def training_science(self) -> dict[str, Any]:
@@ -122,22 +122,22 @@ class Sciences(Components, ABC):
     def metric_science(self, name: str) -> dict[str, Any]:
         """A score is determined by its metric and by what the metric looks at."""
         metric = self.metrics[name]
-        found = {"metric": self._science_of(self.metric_nodes[name], ("n_images",)), "dataset": self.dataset_science}
+        science = {"metric": self._science_of(self.metric_nodes[name], ("n_images",)), "dataset": self.dataset_science}
         if {"classifier", "white_box"} & metric.needs:
-            found |= {"classifier": self.classifier_science, "target": self.config["target"]}
+            science |= {"classifier": self.classifier_science, "target": self.config["target"]}
         if "segments" in metric.needs:
-            found["segmenter"] = self.segmenter_science
+            science["segmenter"] = self.segmenter_science
         if "perturbations" in metric.needs:
-            found["perturbation"] = digest(self.perturbation_science)
+            science["perturbation"] = digest(self.perturbation_science)
         if "explanation" in metric.needs:
-            found["explanation"] = digest(self.explanation_science)
+            science["explanation"] = digest(self.explanation_science)
         if "explanations" in metric.needs:
-            found["explanations"] = [digest(s.explanation_science) for s in self.siblings(metric)]
+            science["explanations"] = [digest(s.explanation_science) for s in self.siblings(metric)]
         if not {"perturbations", "explanation", "explanations"} & metric.needs or metric.random:
-            found["seed"] = self.config["seed"]
+            science["seed"] = self.config["seed"]
         if metric.fits:
-            found["reference"] = digest(self.reference_science(name))
-        return found
+            science["reference"] = digest(self.reference_science(name))
+        return science
 
     @cached_property
     def science(self) -> dict[str, Any]:

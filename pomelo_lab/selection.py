@@ -34,7 +34,7 @@ class CorrectImages:
         self.known: list[int] = []
 
     def first(self, n: int) -> list[int]:
-        """Indices of the first n of them; fewer where the data set has no more.
+        """Indices of the first n correct images; fewer where the data set has no more.
 
         Cost: one classifier query per image that is passed, correct or not; what was asked before is remembered.
         """
@@ -76,7 +76,7 @@ class Selection(Sciences):
     @property
     @abstractmethod
     def whole(self) -> Any:
-        """The same job on all images, right or wrong."""
+        """A job of the same configuration on all images, right or wrong."""
 
     @cached_property
     def correct_images(self) -> CorrectImages:
@@ -92,7 +92,7 @@ class Selection(Sciences):
 
     @cached_property
     def n_images(self) -> int:
-        """As many images as are asked for, or as there are."""
+        """Number of images of the job: as many as are asked for, or as there are."""
         if not self.chooses:
             return self.n_asked
         if not (chosen := self.correct_images.first(self.n_asked)):

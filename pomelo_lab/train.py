@@ -66,24 +66,24 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
 
     config = resolved(cfg)
     role = trained_role(config)
-    found = [f"{key} is missing: choose one with {key}=<name>" for key in (role, "dataset", "recipe") if not config.get(key)]
-    if not found:
-        found += node_problems(config["dataset"], "dataset", Dataset) + node_problems(config["recipe"], "recipe", Recipe)
-        found += node_problems(config[role], role, None, (Dataset,))
-    if not found:
+    problems = [f"{key} is missing: choose one with {key}=<name>" for key in (role, "dataset", "recipe") if not config.get(key)]
+    if not problems:
+        problems += node_problems(config["dataset"], "dataset", Dataset) + node_problems(config["recipe"], "recipe", Recipe)
+        problems += node_problems(config[role], role, None, (Dataset,))
+    if not problems:
         target = locate(config[role]["_target_"])
         if not getattr(target, "training", ""):
-            found.append(f"{role}: {target.__name__} cannot be trained (it names no `training`)")
+            problems.append(f"{role}: {target.__name__} cannot be trained (it names no `training`)")
         dataset = locate(config["dataset"]["_target_"])
         if config[role].get("output") == "sigmoid" and "attributes" not in dataset.features(config["dataset"]):
-            found.append(f"{role}.output=sigmoid learns attributes, dataset {dataset.__name__} has none")
+            problems.append(f"{role}.output=sigmoid learns attributes, dataset {dataset.__name__} has none")
     if config["devices"] < 1:
-        found.append(f"devices must be >= 1, got {config['devices']}")
+        problems.append(f"devices must be >= 1, got {config['devices']}")
     if config["seed"] < 0:
-        found.append(f"seed must be >= 0, got {config['seed']}")
-    if found:
-        head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
-        raise ConfigError(f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in found))
+        problems.append(f"seed must be >= 0, got {config['seed']}")
+    if problems:
+        head = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in problems))
     return config
 
 

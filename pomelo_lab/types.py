@@ -30,7 +30,7 @@ class PerImage:
         return replace(self, **{f.name: change(getattr(self, f.name)) for f in fields(self)})
 
     def to(self: T, device: torch.device | str) -> T:
-        """The same values with every tensor on `device`."""
+        """A copy of the values with every tensor on `device`."""
         return self._map(lambda t: t.to(device))
 
     def select(self: T, index: slice | Sequence[int]) -> T:
@@ -89,11 +89,11 @@ def tight_box(mask: Tensor) -> Tensor:
     for axis in (-2, -1):  # columns that hold something, then rows
         holds = mask.any(axis)
         size = holds.shape[-1]
-        place = torch.arange(size, device=mask.device)
-        edges.append((torch.where(holds, place, size).amin(-1), torch.where(holds, place, -1).amax(-1) + 1))
+        position = torch.arange(size, device=mask.device)
+        edges.append((torch.where(holds, position, size).amin(-1), torch.where(holds, position, -1).amax(-1) + 1))
     (left, right), (top, bottom) = edges
-    found = torch.stack([left, top, right, bottom], -1).float()
-    return found.masked_fill(~mask.flatten(-2).any(-1)[..., None], torch.nan)
+    box = torch.stack([left, top, right, bottom], -1).float()
+    return box.masked_fill(~mask.flatten(-2).any(-1)[..., None], torch.nan)
 
 
 @dataclass(frozen=True)

@@ -110,11 +110,11 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     Raises: ValueError when several trainings (other seeds) fit: the user then names one; and when shipped weights are damaged.
     """
     wanted, fits = trains(component_node, dataset_node), []
-    for place, path in (*places(ZOO, "*.json"), *places(Path(outputs) / "weights", f"*/{CARD}")):
+    for card_path, path in (*places(ZOO, "*.json"), *places(Path(outputs) / "weights", f"*/{CARD}")):
         if path.parent != ZOO and any(fit.parent == ZOO for fit, _ in fits):
             break
         try:
-            card = read_json(place)
+            card = read_json(card_path)
             if trained_for(card) == wanted:
                 check_file(path, card)
                 fits.append((path, card))
@@ -123,8 +123,8 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
         except Damaged as error:
             if path.parent != ZOO:
                 say_once(f"{error}: not used")
-            elif path.exists() and place.stem.startswith(data_name(dataset_node)):
-                raise ValueError(f"{error}. {RESTORE.format(place)} and {path}") from None
+            elif path.exists() and card_path.stem.startswith(data_name(dataset_node)):
+                raise ValueError(f"{error}. {RESTORE.format(card_path)} and {path}") from None
     if not fits:
         return None
     seen = training_digest(component_node, dataset_node)
@@ -132,24 +132,24 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     if not same:
         for path, _ in fits:
             say_once(f"{path} was trained on other images than the train split of this data set holds now: not used")
-    found, full = [], {**component_node, "recipe": (component_node.get("recipe") or "").removesuffix(SHORT)}
+    matches, full = [], {**component_node, "recipe": (component_node.get("recipe") or "").removesuffix(SHORT)}
     if any(path.parent == ZOO or not other_recipe(card, full) for path, card in same):
         component_node = full  # a shortened training stands in for the whole one, where that does not exist
     for path, card in same:
         if path.parent == ZOO or not (apart := other_recipe(card, component_node)):
-            found.append(path)
+            matches.append(path)
         else:
             say_once(f"{path} was trained by another recipe ({apart}): not used; weights={path} uses it")
-    if found and found[0].parent == ZOO:
-        return found[0]
-    if len(found) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
+    if matches and matches[0].parent == ZOO:
+        return matches[0]
+    if len(matches) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
         precision = own_recipe_precision(component_node)
-        found = [path for path, card in same if path in found and asked_precision(card.get("recipe") or {}) == precision] or found
-    if len(found) > 1:
-        listed = "".join(f"\n  weights={path}" for path in found)
+        matches = [path for path, card in same if path in matches and asked_precision(card.get("recipe") or {}) == precision] or matches
+    if len(matches) > 1:
+        listed = "".join(f"\n  weights={path}" for path in matches)
         role = role_of(locate(component_node["_target_"]))
-        raise ValueError(f"{role}.weights=auto is ambiguous, {len(found)} trainings fit; name one:{listed}")
-    return found[0] if found else None
+        raise ValueError(f"{role}.weights=auto is ambiguous, {len(matches)} trainings fit; name one:{listed}")
+    return matches[0] if matches else None
 
 
 def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> str:
@@ -216,8 +216,8 @@ def has_weights(component_node: Mapping[str, Any], dataset_node: Mapping[str, An
 
 def places(folder: Path, pattern: str) -> Iterator[tuple[Path, Path]]:
     """(card, weights) of a folder, by name."""
-    for place in sorted(folder.glob(pattern)):
-        yield place, place.with_name(FILE) if place.name == CARD else place.with_suffix(".safetensors")
+    for card_path in sorted(folder.glob(pattern)):
+        yield card_path, card_path.with_name(FILE) if card_path.name == CARD else card_path.with_suffix(".safetensors")
 
 
 def data_name(dataset_node: Mapping[str, Any]) -> str:
@@ -233,10 +233,10 @@ def check_file(path: Path, card: Mapping[str, Any]) -> None:
 
 def check_beside(path: Path, key: str) -> None:
     """Weights that a card lies beside are what was saved; nothing is known of others. Raises ValueError with what to do."""
-    place = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
-    ours = place.name == CARD or path.parent == ZOO
+    card_path = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
+    ours = card_path.name == CARD or path.parent == ZOO
     try:
-        card = read_json(place)
+        card = read_json(card_path)
         if "digest" in card:
             check_file(path, card)
     except FileNotFoundError:
@@ -245,7 +245,7 @@ def check_beside(path: Path, key: str) -> None:
         if not ours and "its card" not in str(error):  # some other JSON of the user's
             return
         again = "Train them again: weights=auto does, or the command that trained them"
-        remedy = RESTORE.format(place) + f" and {path}" if path.parent == ZOO else again
+        remedy = RESTORE.format(card_path) + f" and {path}" if path.parent == ZOO else again
         raise ValueError(f"{key}: {error}. {remedy}") from None
 
 
@@ -333,18 +333,20 @@ def load(
         if names
     ]
     if problems:
-        one = any(state[n].shape[:1] == (1,) and expected[n].shape[:1] == (2,) and state[n].shape[1:] == expected[n].shape[1:] for n in differs)
-        hint = "; a network of one output, the logit of a class, is classifier.column=0 classifier.n_outputs=1" if one else ""
+        single_output = any(
+            state[n].shape[:1] == (1,) and expected[n].shape[:1] == (2,) and state[n].shape[1:] == expected[n].shape[1:] for n in differs
+        )
+        hint = "; a network of one output, the logit of a class, is classifier.column=0 classifier.n_outputs=1" if single_output else ""
         raise ValueError(f"{key}: {path} does not fit {what}; " + "; ".join(problems) + hint)
     network.load_state_dict(state, strict=False)
 
 
 def state_digest(network: nn.Module) -> str:
     """16 hex characters of the sha256 of all parameters and buffers, the same on every device and for every file format."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if name.endswith("num_batches_tracked"):
             continue
-        found.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:16]
+        hasher.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return hasher.hexdigest()[:16]
