@@ -12,7 +12,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.train import checked, train_component, trained_role
+from pomelo_lab.train import checked, trained_role
+from pomelo_lab.training.train import train_component
 from pomelo_lab.weights import CARD, ZOO
 
 RECIPES = {
