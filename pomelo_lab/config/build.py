@@ -35,7 +35,7 @@ def build(node: Mapping[str, Any], **supplied: Any) -> Any:
     for name in parameters(target):
         role = injected_role(hints(target).get(name))
         if name not in values and role is not None:
-            match = next((one for one in supplied.values() if isinstance(one, role)), None)
+            match = next((component for component in supplied.values() if isinstance(component, role)), None)
             if match is not None:
                 values[name] = match
         elif values.get(name) is None and name in supplied:

@@ -39,7 +39,7 @@ class NotForThisData(ConfigError):
 
     @property
     def reason(self) -> str:
-        """In one line."""
+        """The reasons in one line."""
         return "; ".join(dict.fromkeys(self.lacking.values()))
 
 
@@ -59,10 +59,10 @@ OWN = ("left_out", "choices", "search_path")  # keys that a job adds to its conf
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The config as a plain mapping; a group taken out by `~group` is None. Raises ConfigError naming an interpolation that leads nowhere."""
     try:
-        found = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
         raise ConfigError(f"config: {error}") from None
-    return {key: None if key in ROLES and value == "???" else value for key, value in found.items()}
+    return {key: None if key in ROLES and value == "???" else value for key, value in plain.items()}
 
 
 def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
@@ -71,21 +71,21 @@ def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
     The arguments and metrics of a preset were not chosen for this data set: what it does not have is left out, and named under `left_out`
     (key -> reason).
     """
-    config, foreign, found = without_foreign_keys(resolved(cfg), asked)
-    found = found or excused(problems(config), asked)
+    config, foreign, messages = without_foreign_keys(resolved(cfg), asked)
+    messages = messages or excused(problems(config), asked)
     metrics: dict[str, str] = {}
     if asked.preset or config.get("paper_table"):
-        config, metrics, found = without_metrics(config, found, asked)
+        config, metrics, messages = without_metrics(config, messages, asked)
     if foreign or metrics:
         config["left_out"] = foreign | metrics
-    if not found and metrics and not any((config.get("metrics") or {}).values()):
+    if not messages and metrics and not any((config.get("metrics") or {}).values()):
         text = "; ".join(f"{key}: {reason}" for key, reason in metrics.items())
         raise NotForThisData(f"no metric is left: {text}", config, metrics)
-    if found:
-        head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
-        text = f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in found)
-        if all(map(lacks, found)):
-            raise NotForThisData(text, config, {problem.owner: problem.lacks for problem in found})
+    if messages:
+        head = "1 problem" if len(messages) == 1 else f"{len(messages)} problems"
+        text = f"the config has {head}:\n" + "\n".join(f"  - {text}" for text in messages)
+        if all(map(lacks, messages)):
+            raise NotForThisData(text, config, {problem.owner: problem.lacks for problem in messages})
         raise ConfigError(text)
     return config
 
@@ -102,7 +102,7 @@ def without_metrics(config: dict[str, Any], found: list[str], asked: Asked) -> t
 
 def problems(config: Mapping[str, Any]) -> list[str]:
     """Every problem of a resolved run config, most basic first."""
-    found = top_level_problems(config)
+    messages = top_level_problems(config)
     classes: dict[str, Any] = {}
     for role in ROLES:
         if config.get(role):
@@ -113,15 +113,15 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         node = config.get(role)
         if node:
             texts = node_problems(node, role, locate(base), supplied)
-            found += [f"{t}, the folder that holds\n{indent(layout, '      ')}" if layout and t == ROOT_MISSING else t for t in texts]
+            messages += [f"{t}, the folder that holds\n{indent(layout, '      ')}" if layout and t == ROOT_MISSING else t for t in texts]
         elif role not in OPTIONAL:
-            found.append(f"{role} is missing: choose one with {role}=<name>")
+            messages.append(f"{role} is missing: choose one with {role}=<name>")
     metric = locate("pomelo_lab.metric.base.Metric")
     for name, node in (config.get("metrics") or {}).items():
         if node is not None:
-            found += node_problems(node, f"metrics.{name}", metric, supplied)
-    found = found or [text for role in (*ROLES, "metrics") for text in training_problems(config.get(role), role, config["dataset"])]
-    return found or compatibility_problems(config, classes)
+            messages += node_problems(node, f"metrics.{name}", metric, supplied)
+    messages = messages or [text for role in (*ROLES, "metrics") for text in training_problems(config.get(role), role, config["dataset"])]
+    return messages or compatibility_problems(config, classes)
 
 
 def training_problems(node: Any, key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
@@ -157,20 +157,22 @@ def top_level_problems(config: Mapping[str, Any]) -> list[str]:
     known = [field.name for field in fields(RunSchema)]
     unknown = [f"{key} is unknown{did_you_mean(key, known)}; the top level has {', '.join(known)}" for key in config if key not in (*known, *OWN)]
     rules = {"n_images": 1, "batch_size": 1, "devices": 1, "keep_gb": 0}
-    found = [f"{key} must be >= {low}, got {config[key]!r}" for key, low in rules.items() if config[key] is not None and config[key] < low]
+    messages = [
+        f"{key} must be >= {low}, got {config[key]!r}" for key, low in rules.items() if config[key] is not None and config[key] < low
+    ]
     if config["seed"] < 0:
-        found.append(f"seed must be >= 0, got {config['seed']}")
+        messages.append(f"seed must be >= 0, got {config['seed']}")
     if (chosen := config.get("images", "all")) not in ("all", "correct", "drawn"):
         words = "all, correct (those that the classifier gives their label) or drawn (with replacement)"
-        found.append(f"images must be {words}, got {chosen!r}{did_you_mean(str(chosen), ('all', 'correct', 'drawn'))}")
+        messages.append(f"images must be {words}, got {chosen!r}{did_you_mean(str(chosen), ('all', 'correct', 'drawn'))}")
     sheet = config.get("sheet", 0)
     if sheet != "all" and (isinstance(sheet, bool) or not isinstance(sheet, int) or sheet < 0):
-        found.append(f"sheet must be a number of images >= 0, or all, got {sheet!r}")
-    found += unknown
+        messages.append(f"sheet must be a number of images >= 0, or all, got {sheet!r}")
+    messages += unknown
     device = str(config["device"])
     if device != "auto" and not device.startswith(("cpu", "cuda", "mps", "xpu")):
-        found.append(f"device must be auto, cpu, cuda, cuda:<index>, mps or xpu, got {device!r}")
-    return found
+        messages.append(f"device must be auto, cpu, cuda, cuda:<index>, mps or xpu, got {device!r}")
+    return messages
 
 
 def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]) -> list[str]:
@@ -179,43 +181,43 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
     names = {role: config[role]["_target_"].rpartition(".")[2] for role in classes}
     offers = dataset.features(config["dataset"])
     offers |= {"boxes"} if "masks" in offers else set()
-    found: list[str] = []
+    messages: list[str] = []
 
     def require(key: str, asked: frozenset[str], name: str) -> None:
         for feature in sorted(asked & {"masks", "attributes", "factors", "boxes"}):
             if feature not in offers:
                 drop = f"; drop it with ~{key}" if "." in key else ""
                 text = f"{key}: {name} needs {feature}, dataset {names['dataset']} has none{drop}"
-                found.append(Problem(text, key, f"needs {feature}, {names['dataset']} has none"))
+                messages.append(Problem(text, key, f"needs {feature}, {names['dataset']} has none"))
         if asked & {"white_box"} and classifier.access != "white_box":
-            found.append(f"{key}: {name} needs features or gradients, classifier {names['classifier']} is a black box")
+            messages.append(f"{key}: {name} needs features or gradients, classifier {names['classifier']} is a black box")
         if "perturbations" in asked and not config.get("sampler"):
-            found.append(f"{key}: {name} needs perturbations, sampler is none: choose one with sampler=<name>")
+            messages.append(f"{key}: {name} needs perturbations, sampler is none: choose one with sampler=<name>")
         if "segments" in asked and not config.get("segmenter"):
-            found.append(f"{key}: {name} needs segments, segmenter is none: choose one with segmenter=<name>")
+            messages.append(f"{key}: {name} needs segments, segmenter is none: choose one with segmenter=<name>")
 
     explains = names["explainer"] != "NoExplainer"  # without, only metrics look at perturbations
     if explains:
         require("explainer", explainer.uses | ({"white_box"} if explainer.access == "white_box" else set()), names["explainer"])
     if "sampler" in classes and "perturbations" in explainer.uses and classes["sampler"].uses_segments and not config.get("segmenter"):
-        found.append(f"sampler: {names['sampler']} drops segments, segmenter is none: choose one with segmenter=<name>")
+        messages.append(f"sampler: {names['sampler']} drops segments, segmenter is none: choose one with segmenter=<name>")
     gives = explainer.given_by({**defaults(explainer), **config["explainer"]})
     for name, node in (config.get("metrics") or {}).items():
         if node is None:
             continue
         metric = locate(node["_target_"])
         require(f"metrics.{name}", metric.needed(node), metric.__name__)
-        found += [
+        messages += [
             Problem(f"metrics.{name}.{text}; drop it with ~metrics.{name}", f"metrics.{name}", text)
             for text in metric.dataset_problems({**defaults(metric), **node}, dataset)
         ]
         if {"explanation", "explanations"} & metric.needs and not explains:
-            found.append(f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with ~metrics.{name}")
+            messages.append(f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with ~metrics.{name}")
         if explains and (lacking := metric.reads - (metric.reads if gives is None else gives)):
             text = f"metrics.{name}: {metric.__name__} scores the {' and '.join(sorted(lacking))} of an explanation, {names['explainer']} gives none"
-            found.append(f"{text}; drop it with ~metrics.{name}")
+            messages.append(f"{text}; drop it with ~metrics.{name}")
         if "perturbations" in metric.needs and "perturbations" not in explainer.uses:
-            found.append(
+            messages.append(
                 f"metrics.{name}: {metric.__name__} scores perturbations, {names['explainer']} uses none; "
                 f"drop it with ~metrics.{name} or choose explainer=none or explainer=lime"
             )
@@ -227,16 +229,16 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
         for key, node in inner.items():
             filler = locate(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
             if getattr(filler, "fill_uses_segments", False):
-                found.append(f"{key}: {filler.__name__} fills segment by segment, segmenter is none: choose one with segmenter=<name>")
+                messages.append(f"{key}: {filler.__name__} fills segment by segment, segmenter is none: choose one with segmenter=<name>")
     size, channels = config["dataset"].get("size_px"), config["dataset"].get("channels", 3)
     if size and config.get("segmenter"):
-        found += classes["segmenter"].shape_problems(config["segmenter"], (channels, size, size))
+        messages += classes["segmenter"].shape_problems(config["segmenter"], (channels, size, size))
     if config["classifier"].get("column") is not None:
-        found += column_problems(config["classifier"], config["dataset"], dataset, offers)
+        messages += column_problems(config["classifier"], config["dataset"], dataset, offers)
     classes_known = dataset.classes(config["dataset"])
     if classes_known is not None:
-        found += target_problems(config, classes_known)
-    return found
+        messages += target_problems(config, classes_known)
+    return messages
 
 
 def target_problems(config: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:

@@ -44,8 +44,8 @@ def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
             out[name] = canonical(coerced(value, hint), inside=True)
         if (more := getattr(target, "more_science", None)) is not None:  # of arguments that say where something lies
             out["more_science"] = more(values)
-        if inside and (contents := getattr(target, "contents_science", None)) is not None and (found := contents(values)) is not None:
-            out["contents"] = found
+        if inside and (contents := getattr(target, "contents_science", None)) is not None and (science := contents(values)) is not None:
+            out["contents"] = science
         return out
     if isinstance(node, Mapping):
         return {str(name): canonical(node[name], inside=inside) for name in sorted(node)}
@@ -75,8 +75,8 @@ def leaf_types(hint: Any) -> Iterator[type]:
     """The plain types inside a hint: `Annotated[float, Range(1)] | None` -> float, NoneType."""
     if inspect.isclass(hint):
         yield hint
-    for one in typing.get_args(hint):
-        yield from leaf_types(one)
+    for argument in typing.get_args(hint):
+        yield from leaf_types(argument)
 
 
 def digest(value: Any) -> str:
@@ -95,10 +95,10 @@ def file_digest(path: str | Path) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _file_digest(stamp: tuple[tuple[str, int, int], ...], root: str) -> str:
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name, _, _ in stamp:
-        found.update(str(Path(name).relative_to(root)).encode() + b"\0" if name != root else b"")
+        hasher.update(str(Path(name).relative_to(root)).encode() + b"\0" if name != root else b"")
         with open(name, "rb") as file:
             while chunk := file.read(1 << 20):
-                found.update(chunk)
-    return found.hexdigest()[:16]
+                hasher.update(chunk)
+    return hasher.hexdigest()[:16]

@@ -88,4 +88,4 @@ def label_refused(node: Mapping[str, Any], target: Any) -> str:
 
 def keys(overrides: Iterable[Any]) -> frozenset[str]:
     """The keys of parsed overrides, without `+`."""
-    return frozenset(one.key_or_group for one in overrides)
+    return frozenset(override.key_or_group for override in overrides)

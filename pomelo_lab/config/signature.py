@@ -32,9 +32,9 @@ class Component:
 
     def __post_init__(self) -> None:
         values, role = {name: getattr(self, name) for name in parameters(type(self)) if hasattr(self, name)}, role_of(type(self))
-        found = list(value_problems(type(self), values, role)) or [f"{role}.{text}" for text in self.config_problems(values)]
-        if found:
-            raise ValueError("; ".join(found))
+        problems = list(value_problems(type(self), values, role)) or [f"{role}.{text}" for text in self.config_problems(values)]
+        if problems:
+            raise ValueError("; ".join(problems))
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterable[str]:
@@ -80,11 +80,11 @@ def parameters(target: Any) -> dict[str, inspect.Parameter]:
 
 def defaults(target: Any) -> dict[str, Any]:
     """Default argument values; a dataclass default factory is called."""
-    found = {n: p.default for n, p in parameters(target).items() if p.default is not inspect.Parameter.empty}
+    values = {n: p.default for n, p in parameters(target).items() if p.default is not inspect.Parameter.empty}
     for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
-        if field.name in found and field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
-    return found
+        if field.name in values and field.default_factory is not dataclasses.MISSING:
+            values[field.name] = field.default_factory()
+    return values
 
 
 @functools.cache
@@ -95,15 +95,15 @@ def hints(target: Any) -> dict[str, Any]:
     A hint that only a type checker can resolve counts as Any.
     """
     if inspect.isclass(target) and dataclasses.is_dataclass(target):
-        found: dict[str, Any] = {}
+        evaluated_hints: dict[str, Any] = {}
         for base in reversed(target.__mro__):
             scope = vars(sys.modules[base.__module__])
             for name, hint in vars(base).get("__annotations__", {}).items():
-                found[name] = evaluated(hint, scope)
+                evaluated_hints[name] = evaluated(hint, scope)
     else:
         function = target if inspect.isfunction(target) else target.__init__
-        found = {name: evaluated(hint, function.__globals__) for name, hint in getattr(function, "__annotations__", {}).items()}
-    return {name: hint for name, hint in found.items() if name in parameters(target)}
+        evaluated_hints = {name: evaluated(hint, function.__globals__) for name, hint in getattr(function, "__annotations__", {}).items()}
+    return {name: hint for name, hint in evaluated_hints.items() if name in parameters(target)}
 
 
 def evaluated(hint: Any, scope: dict[str, Any]) -> Any:
@@ -165,7 +165,7 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
         target = locate(path)
     except ImportError as error:
         return [f"{key}._target_: {error}"]
-    found: list[str] = []
+    problems: list[str] = []
     if expected is not None and not (inspect.isclass(target) and issubclass(target, expected)):
         return [f"{key} must be a {expected.__name__}, got {path.rpartition('.')[2]}{why_not(expected)}"]
     given = {name: value for name, value in node.items() if not name.startswith("_") or name in parameters(target)}
@@ -173,7 +173,9 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
     catch_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
     for name in given:
         if name not in known and not catch_all:
-            found.append(f"{key}.{name} is unknown to {target.__name__}{did_you_mean(name, known)}; it takes {', '.join(known) or 'nothing'}")
+            problems.append(
+                f"{key}.{name} is unknown to {target.__name__}{did_you_mean(name, known)}; it takes {', '.join(known) or 'nothing'}"
+            )
     supplied: dict[str, Any] = {}
     for name, parameter in known.items():
         if node.get("_partial_"):
@@ -184,22 +186,22 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
             if match is not None and name not in given:
                 supplied[name] = match
             if given.get(name) == MISSING:
-                found.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
+                problems.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
             continue
         if role is not None and name not in given:
             supplier = next((c for c in injectable if c is not None and (issubclass(c, role) or same_role(c, role))), None)
             if supplier is None:
-                found.append(f"{key}.{name} is missing: expected a {role.__name__}")
+                problems.append(f"{key}.{name} is missing: expected a {role.__name__}")
             elif not issubclass(supplier, role):
                 text = f"{key}.{name} needs a {role.__name__}, the job has {supplier.__name__}{why_not(role)}"
                 lacks = f"needs {role.__name__}, not {supplier.__name__}" if role_of(role) == "dataset" else ""
-                found.append(Problem(text, key, lacks))
+                problems.append(Problem(text, key, lacks))
         elif name not in given or given[name] == MISSING:
-            found.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
-    found += value_problems(target, {n: v for n, v in given.items() if n in known and v != MISSING}, key, injectable)
-    if not found and hasattr(target, "config_problems"):
-        found += [f"{key}.{text}" for text in target.config_problems({**defaults(target), **supplied, **given})]
-    return found
+            problems.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
+    problems += value_problems(target, {n: v for n, v in given.items() if n in known and v != MISSING}, key, injectable)
+    if not problems and hasattr(target, "config_problems"):
+        problems += [f"{key}.{text}" for text in target.config_problems({**defaults(target), **supplied, **given})]
+    return problems
 
 
 def same_role(supplier: type, wanted: type) -> bool:
@@ -225,13 +227,13 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
     """Problems of one value against one hint; values of unknown hints pass."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        found = type_problems(value, args[0], key, injectable)
-        if found and args[0] in (int, float):
+        problems = type_problems(value, args[0], key, injectable)
+        if problems and args[0] in (int, float):
             return [f"{key} must be {describe(hint)}, got {value!r}"]
-        if not found:
+        if not problems:
             broken = (extra.problem(value) for extra in args[1:] if isinstance(extra, Range) and isinstance(value, (int, float)))
-            found = [f"{key} must be {rule}, got {value!r}" for rule in broken if rule]
-        return found
+            problems = [f"{key} must be {rule}, got {value!r}" for rule in broken if rule]
+        return problems
     if origin in (typing.Union, types.UnionType):
         if any(not type_problems(value, choice, key, injectable) for choice in args):
             return []

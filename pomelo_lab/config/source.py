@@ -36,8 +36,8 @@ def code_digest(place: str, key: str) -> str:
     if file.suffix != ".py" or not file.is_file():
         say_once(f"{key}: the source of {place} cannot be read, so that edits are not noticed: change `version` when its answers change")
         return place
-    found = [file_digest(file), *(f"{name} {file_digest(path)}" for name, path in sorted(imported(file.resolve(), place)))]
-    now = found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()[:16]
+    digests = [file_digest(file), *(f"{name} {file_digest(path)}" for name, path in sorted(imported(file.resolve(), place)))]
+    now = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
     first = now if place.endswith(".py") else _imported.setdefault(place, now)
     if first != now:
         say_once(f"{key}: {place} was edited after this process imported it: the code as it was imported is used, a new process uses the new")
@@ -47,14 +47,14 @@ def code_digest(place: str, key: str) -> str:
 def imported(file: Path, name: str) -> set[tuple[str, Path]]:
     """The user's own modules that a source file imports, directly or not, each with its file; without that file itself."""
     package = "" if name.endswith(".py") else name if file.name == "__init__.py" else name.rpartition(".")[0]
-    found, open_files = set(), [(file, package)]
+    modules, open_files = set(), [(file, package)]
     while open_files:
         for name in names_of_imports(*open_files.pop()):
             for part, path in sources(name):
-                if path != file and (part, path) not in found:
-                    found.add((part, path))
+                if path != file and (part, path) not in modules:
+                    modules.add((part, path))
                     open_files.append((path, part if path.name == "__init__.py" else part.rpartition(".")[0]))
-    return found
+    return modules
 
 
 def names_of_imports(file: Path, package: str) -> Iterator[str]:
