@@ -65,7 +65,7 @@ class Dataset(Component, ABC):
         return self.digest()
 
     def attribute_digest(self) -> str:
-        """The same that changes with the attributes too: what networks of all attributes learn from."""
+        """An `image_digest` that changes with the attributes too: what networks of all attributes learn from."""
         return self.digest()
 
     @classmethod
@@ -98,7 +98,7 @@ class Dataset(Component, ABC):
         return len(self.class_names)
 
     def at(self, split: Split) -> Dataset:
-        """The same data set at another split."""
+        """This data set at another split."""
         return self if split == self.split else replace(self, split=split)
 
     def split_sizes(self) -> dict[str, int]:

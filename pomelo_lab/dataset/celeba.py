@@ -109,21 +109,21 @@ class CelebA(Dataset):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
-        found = []
+        problems = []
         label, hq = given["label"], given["frame"] == "hq"
         if label not in (HAIR_COLOR, *ATTRIBUTES):
             near = did_you_mean(label, (HAIR_COLOR, *ATTRIBUTES))
-            found.append(f"label must be {HAIR_COLOR} or one of CelebA's 40 attributes, got {label!r}{near}")
+            problems.append(f"label must be {HAIR_COLOR} or one of CelebA's 40 attributes, got {label!r}{near}")
         if hq and given["masks_root"] in (None, MISSING):
-            found.append("masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder")
+            problems.append("masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder")
         if hq and given["crop_px"] is not None:
-            found.append(f"crop_px must be null with frame 'hq' (its images are square already), got {given['crop_px']}")
+            problems.append(f"crop_px must be null with frame 'hq' (its images are square already), got {given['crop_px']}")
         if given["train_frame"] == "hq" and given["masks_root"] in (None, MISSING):
-            found.append("masks_root is missing: train_frame 'hq' reads its images from the CelebAMask-HQ folder")
+            problems.append("masks_root is missing: train_frame 'hq' reads its images from the CelebAMask-HQ folder")
         for name in ("masks_root", "masked_only"):
             if not hq and given[name]:
-                found.append(f"{name} needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit the aligned images")
-        return found
+                problems.append(f"{name} needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit the aligned images")
+        return problems
 
     @classmethod
     def classes(cls, given: Mapping[str, Any]) -> tuple[str, ...]:
@@ -181,15 +181,15 @@ class CelebA(Dataset):
         return self._attribute[self._kept[torch.tensor(checked(indices, len(self)), dtype=torch.long)]]
 
     def digest(self) -> str:
-        """From names, labels and attributes of this split and the contents of its images and masks."""
+        """Digest of the names, labels and attributes of this split and the contents of its images and masks."""
         return self._digest(self._label.numpy().tobytes() + np.packbits(self._attribute.numpy()).tobytes())
 
     def attribute_digest(self) -> str:
-        """The same without labels."""
+        """Digest of the names and attributes of this split and the contents of its images and masks, without labels."""
         return self._digest(np.packbits(self._attribute.numpy()).tobytes())
 
     def image_digest(self) -> str:
-        """Without labels and attributes."""
+        """Digest of the names of this split and the contents of its images and masks, without labels and attributes."""
         return self._digest(b"")
 
     def _digest(self, told: bytes) -> str:
@@ -220,8 +220,8 @@ class CelebA(Dataset):
         folder = of_hq("the images of CelebA-HQ", "CelebA-HQ-img")
         if self.masked_only:
             self._masks_folder = of_hq("the masks of CelebAMask-HQ", "CelebAMask-HQ-mask-anno")
-        found = [(number, name) for number, name in sorted(read_mapping(mapping).items()) if partition.get(name) == wanted]
-        return folder, [str(number) for number, _ in found], [name for _, name in found]
+        numbered = [(number, name) for number, name in sorted(read_mapping(mapping).items()) if partition.get(name) == wanted]
+        return folder, [str(number) for number, _ in numbered], [name for _, name in numbered]
 
     @functools.cached_property
     def _kept(self) -> Tensor:

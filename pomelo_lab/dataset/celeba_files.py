@@ -94,22 +94,22 @@ def read_partition(path: Path) -> dict[str, int]:
     else:
         lines = path.read_text(encoding="utf-8").splitlines()
         body, first = [line.partition(" ")[::2] for line in lines if line.strip()], 1
-    found = {}
+    part_of_file = {}
     for line, (name, part) in enumerate(body, start=first):
         if part.strip() not in ("0", "1", "2"):
             raise ValueError(f"{path} line {line}: expected '<image>.jpg 0|1|2', got {name} {part}")
-        found[name] = int(part)
-    return found
+        part_of_file[name] = int(part)
+    return part_of_file
 
 
 def read_mapping(path: Path) -> dict[int, str]:
     """CelebA-HQ number -> CelebA file name, from lines "idx orig_idx orig_file". Raises: ValueError naming the file and line."""
-    found = {}
+    file_names = {}
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         cells = text.split()
         if not cells or cells[0] == "idx":
             continue
         if len(cells) != 3 or not cells[0].isdigit():
             raise ValueError(f"{path} line {line}: expected 'idx orig_idx orig_file', got {text!r}")
-        found[int(cells[0])] = cells[2]
-    return found
+        file_names[int(cells[0])] = cells[2]
+    return file_names

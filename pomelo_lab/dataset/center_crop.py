@@ -43,8 +43,8 @@ class Crop(NamedTuple):
         """Boxes in fractions of the file [M,4] -> pixels of the cut image [<=M,4], clipped; those with nothing left are dropped."""
         scale = torch.tensor([self.width, self.height, self.width, self.height], dtype=torch.float32)
         shift = torch.tensor([self.left, self.top, self.left, self.top], dtype=torch.float32)
-        place = (fractions.reshape(-1, 4) * scale - shift).clamp(0, self.size_px)
-        return place[(place[:, 2:] > place[:, :2]).all(1)]
+        clipped = (fractions.reshape(-1, 4) * scale - shift).clamp(0, self.size_px)
+        return clipped[(clipped[:, 2:] > clipped[:, :2]).all(1)]
 
 
 def read_cropped(path: Path, resize_px: int, size_px: int, mode: str = "RGB") -> tuple[Tensor, Crop, tuple[int, int]]:
@@ -155,11 +155,11 @@ class CroppedFiles(Dataset):
         return self._label[checked(indices, len(self))]
 
     def digest(self) -> str:
-        """From the image ids and labels of this split and the contents of its files."""
+        """Digest of the image ids and labels of this split and the contents of its files."""
         return self._digest(self._label.numpy().tobytes())
 
     def image_digest(self) -> str:
-        """The same without labels."""
+        """Digest of the image ids of this split and the contents of its files, without labels."""
         return self._digest(b"")
 
     def _digest(self, told: bytes) -> str:
@@ -201,10 +201,10 @@ def stem(file: str) -> str:
 
 def images_in(folder: Path) -> list[str]:
     """Sorted paths below a folder, with "/", of the image files anywhere in it; hidden ones are left out."""
-    found = []
+    paths = []
     for here, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = os.path.relpath(here, folder).replace(os.sep, "/")
         lead = "" if below == "." else f"{below}/"
-        found += [lead + name for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")]
-    return sorted(found)
+        paths += [lead + name for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+    return sorted(paths)

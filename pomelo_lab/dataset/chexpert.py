@@ -77,10 +77,10 @@ class CheXpert(CroppedFiles):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
-        label, found = given["label"], super().config_problems(given)
+        label, problems = given["label"], super().config_problems(given)
         if label not in OBSERVATIONS:
-            found.append(f"label must be one of {', '.join(OBSERVATIONS)}, got {label!r}{did_you_mean(label, OBSERVATIONS)}")
-        return found
+            problems.append(f"label must be one of {', '.join(OBSERVATIONS)}, got {label!r}{did_you_mean(label, OBSERVATIONS)}")
+        return problems
 
     @classmethod
     def classes(cls, given: Mapping[str, Any]) -> tuple[str, ...]:
@@ -124,12 +124,12 @@ class CheXpert(CroppedFiles):
         return self._attribute[checked(indices, len(self))]
 
     def digest(self) -> str:
-        """From what CroppedFiles looks at, and the attributes."""
+        """Digest of the image ids, labels, attributes and file contents of this split."""
         attributes = np.packbits(self._attribute.numpy()).tobytes()
         return hashlib.sha256(super().digest().encode() + attributes).hexdigest()[:16]
 
     def attribute_digest(self) -> str:
-        """The same without labels."""
+        """Digest of the image ids, attributes and file contents of this split, without labels."""
         attributes = np.packbits(self._attribute.numpy()).tobytes()
         return hashlib.sha256(self.image_digest().encode() + attributes).hexdigest()[:16]
 

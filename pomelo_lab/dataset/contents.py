@@ -60,13 +60,13 @@ class Contents:
             rows = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SOME].sort().values.tolist()  # as Dataset.order
             log.info("%d files of %.0f GB: the contents of %d count, and the sizes of all", n, total / 1e9, len(rows))
         told = told_sometimes(many(hashed, [self.paths[row] for row in rows]), [max(sizes[row], 0) for row in rows])
-        found = hashlib.blake2b(digest_size=16)
+        hasher = hashlib.blake2b(digest_size=16)
         for row, content in zip(rows, told, strict=True):
-            found.update(f"{row}:".encode() + content)
-        found.update(repr(sizes).encode())
+            hasher.update(f"{row}:".encode() + content)
+        hasher.update(repr(sizes).encode())
         if settled(stamps):
-            remember(self.paths, stamps, found.hexdigest())
-        return found.hexdigest()
+            remember(self.paths, stamps, hasher.hexdigest())
+        return hasher.hexdigest()
 
 
 def settled(stamps: Sequence[tuple[int, int, int]]) -> bool:
@@ -89,14 +89,14 @@ def stamp(path: str) -> tuple[int, int, int]:
 
 def hashed(path: str) -> bytes:
     """Digest of a file's bytes, b"" for a file that does not exist."""
-    found = hashlib.blake2b(digest_size=16)
+    hasher = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
             while chunk := file.read(1 << 20):
-                found.update(chunk)
+                hasher.update(chunk)
     except (FileNotFoundError, NotADirectoryError):
         return b""
-    return found.digest()
+    return hasher.digest()
 
 
 def many(function, paths: Sequence[str]) -> Iterator:
@@ -110,7 +110,7 @@ def many(function, paths: Sequence[str]) -> Iterator:
 
 
 def told_sometimes(digests: Iterable[bytes], sizes: Sequence[int]) -> Iterator[bytes]:
-    """The same digests, with a line of log after 3 s and then every 10 s."""
+    """The given digests, unchanged, with a line of log after 3 s and then every 10 s."""
     start, said, total = time.monotonic(), time.monotonic() - 7, max(sum(sizes), 1)
     for content, done in zip(digests, itertools.accumulate(sizes), strict=True):
         yield content
@@ -122,11 +122,11 @@ def told_sometimes(digests: Iterable[bytes], sizes: Sequence[int]) -> Iterator[b
 
 def memory(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> Path:
     """Where the digest of files in this state is remembered."""
-    found = hashlib.blake2b(digest_size=16)
+    hasher = hashlib.blake2b(digest_size=16)
     for path, state in zip(paths, stamps, strict=True):
-        found.update(f"{os.path.abspath(path)}\0{state}\n".encode(errors="surrogateescape"))
+        hasher.update(f"{os.path.abspath(path)}\0{state}\n".encode(errors="surrogateescape"))
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("POMELO_CACHE") or Path(cache, "pomelo_lab"), "contents", found.hexdigest())
+    return Path(os.environ.get("POMELO_CACHE") or Path(cache, "pomelo_lab"), "contents", hasher.hexdigest())
 
 
 def recalled(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> str:
@@ -139,7 +139,7 @@ def recalled(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> st
 
 
 def remember(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]], digest: str) -> None:
-    """For the next process. A cache folder that cannot be written costs time, nothing else."""
+    """The digest is stored for the next process. A cache folder that cannot be written costs time, nothing else."""
     try:
         write_text(memory(paths, stamps), f"{digest} {hashlib.blake2b(digest.encode(), digest_size=16).hexdigest()}")
     except OSError as error:

@@ -48,12 +48,12 @@ class Digits(Dataset):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         rows = checked(indices, len(self))
-        places = members()[self.split][rows]
-        gray = resized(self.size_px, self.resize)[places]
+        positions = members()[self.split][rows]
+        gray = resized(self.size_px, self.resize)[positions]
         return Batch(
             image=to_unit(gray).expand(-1, self.channels, -1, -1).contiguous(),
-            label=originals()[1][places],
-            image_id=tuple(f"digits-{place:04d}" for place in places.tolist()),
+            label=originals()[1][positions],
+            image_id=tuple(f"digits-{position:04d}" for position in positions.tolist()),
             index=torch.tensor(rows, dtype=torch.long),
         )
 
@@ -75,18 +75,18 @@ def originals() -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def members() -> dict[str, Tensor]:
-    """Places of each split, ascending. Ordered by a hash, not by a random generator, so that no version changes the split."""
+    """Positions of each split, ascending. Ordered by a hash, not by a random generator, so that no version changes the split."""
     label = originals()[1].tolist()
     of_class: dict[int, list[int]] = {}
-    for place in sorted(range(len(label)), key=lambda place: hashlib.sha256(f"digits-{place:04d}".encode()).digest()):
-        of_class.setdefault(label[place], []).append(place)
-    found: dict[str, list[int]] = {name: [] for name in FRACTIONS}
-    for places in of_class.values():
-        first, second = round(FRACTIONS["train"] * len(places)), round((FRACTIONS["train"] + FRACTIONS["val"]) * len(places))
-        found["train"] += places[:first]
-        found["val"] += places[first:second]
-        found["test"] += places[second:]
-    return {name: torch.tensor(sorted(places)) for name, places in found.items()}
+    for position in sorted(range(len(label)), key=lambda position: hashlib.sha256(f"digits-{position:04d}".encode()).digest()):
+        of_class.setdefault(label[position], []).append(position)
+    split_positions: dict[str, list[int]] = {name: [] for name in FRACTIONS}
+    for positions in of_class.values():
+        first, second = round(FRACTIONS["train"] * len(positions)), round((FRACTIONS["train"] + FRACTIONS["val"]) * len(positions))
+        split_positions["train"] += positions[:first]
+        split_positions["val"] += positions[first:second]
+        split_positions["test"] += positions[second:]
+    return {name: torch.tensor(sorted(positions)) for name, positions in split_positions.items()}
 
 
 @functools.lru_cache(maxsize=4)

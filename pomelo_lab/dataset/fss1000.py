@@ -56,13 +56,13 @@ class FSS1000(CroppedFiles):
         if folder is None:
             raise missing_file("the images of FSS-1000", places, LAYOUT, SOURCE)
         names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        number = {name: place for place, name in enumerate(names)}
+        number = {name: index for index, name in enumerate(names)}
         first = {"train": 1, "val": LAST["train"] + 1, "test": LAST["val"] + 1}[self.split]
         chosen = {}
         for file in images_in(folder):
             kind, _, name = file.rpartition("/")
-            place = stem(name)
-            if kind in number and name.lower().endswith((".jpg", ".jpeg")) and place.isdigit() and first <= int(place) <= LAST[self.split]:
+            index = stem(name)
+            if kind in number and name.lower().endswith((".jpg", ".jpeg")) and index.isdigit() and first <= int(index) <= LAST[self.split]:
                 chosen[file] = number[kind]
         return Listing(folder, chosen, tuple(names))
 
@@ -78,7 +78,7 @@ class FSS1000(CroppedFiles):
         return self._read(checked(indices, len(self)))[0]
 
     def digest(self) -> str:
-        """As for any of its kind, and from the contents of the masks."""
+        """Digest of the image ids, labels and file contents of this split, masks included."""
         return hashlib.sha256(f"{super().digest()} {self._masks.digest()}".encode()).hexdigest()[:16]
 
     @functools.cached_property

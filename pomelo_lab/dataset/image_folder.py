@@ -90,10 +90,10 @@ class ImageFolder(Dataset):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
         total, values = given["val_fraction"] + given["test_fraction"], given["value_range"]
-        found = [f"val_fraction + test_fraction must be < 1, got {total:g}"] if total >= 1 else []
+        problems = [f"val_fraction + test_fraction must be < 1, got {total:g}"] if total >= 1 else []
         if values is not None and (len(values) != 2 or not values[0] < values[1]):
-            found.append(f"value_range must be null or two rising values, black and white, got {values}")
-        return found
+            problems.append(f"value_range must be null or two rising values, black and white, got {values}")
+        return problems
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ class ImageFolder(Dataset):
         return self._attribute[checked(indices, len(self))]
 
     def digest(self) -> str:
-        """From the sorted paths below root and the contents of this split's images and masks, the class and part names and the csv."""
+        """Digest of the sorted paths below root, the contents of this split's images and masks, the class and part names and the csv."""
         names = "\n".join("\0".join(given) for given in (self.class_names, self._files, self.part_names))
         total = hashlib.sha256(names.encode(errors="surrogateescape") + self._contents.digest().encode())
         if self.attributes:
@@ -149,11 +149,11 @@ class ImageFolder(Dataset):
     def _classes(self) -> tuple[str, ...]:
         if self._has_split_folders and self.split not in self._split_folders:
             raise ValueError(f"split {self.split!r}: {self._folder} has split folders, but only {', '.join(self._split_folders)}")
-        found = class_folders(self._folder, self._split_folders, self.masks)
-        if not found:
+        classes = class_folders(self._folder, self._split_folders, self.masks)
+        if not classes:
             top = self._folder / self._split_folders[0] if self._has_split_folders else self._folder
             raise ValueError(f"{top} holds no class folders; expected layout:\n{LAYOUT}")
-        return found
+        return classes
 
     def _class_of(self, file: str) -> str:
         return file.split("/")[1 if self._has_split_folders else 0]
@@ -172,8 +172,8 @@ class ImageFolder(Dataset):
         return files if self._has_split_folders else [file for file in files if self._split_of(file) == split]
 
     def _split_of(self, file: str) -> Split:
-        place = int.from_bytes(hashlib.sha256(f"{self.seed}:{file}".encode()).digest()[:8], "big") / 2**64
-        return "val" if place < self.val_fraction else "test" if place < self.val_fraction + self.test_fraction else "train"
+        position = int.from_bytes(hashlib.sha256(f"{self.seed}:{file}".encode()).digest()[:8], "big") / 2**64
+        return "val" if position < self.val_fraction else "test" if position < self.val_fraction + self.test_fraction else "train"
 
     def split_sizes(self) -> dict[str, int]:
         folders = [name for name in SPLITS if not self._has_split_folders or (self._folder / name).is_dir()]

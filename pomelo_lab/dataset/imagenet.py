@@ -86,9 +86,9 @@ class ImageNet(CroppedFiles):
             batch = replace(batch, masks={"label": inside(batch.boxes["label"], self.size_px)})
         elif self.masks is not None:
             masks = torch.zeros(len(rows), self.size_px, self.size_px, dtype=torch.bool)
-            for place, (row, crop, size) in enumerate(zip(rows, crops, sizes, strict=True)):
+            for position, (row, crop, size) in enumerate(zip(rows, crops, sizes, strict=True)):
                 if path := self._mask_file(self._files[row]):
-                    masks[place] = read_cropped_mask(path, crop, size)
+                    masks[position] = read_cropped_mask(path, crop, size)
             batch = replace(batch, masks={"label": masks})
         return batch
 
@@ -96,7 +96,9 @@ class ImageNet(CroppedFiles):
         return super().batch(indices)
 
     def digest(self) -> str:
-        """As for any of its kind; the annotation and mask files of the same images, where boxes and masks are provided."""
+        """Digest of the image ids, labels and file contents of this split, and of its annotation and mask files where boxes and masks are
+        provided.
+        """
         if not self.boxes and self.masks is None:
             return super().digest()
         given = f"boxes={self.boxes} masks={self.masks if self.masks in (None, 'boxes') else 'files'} {self._beside.digest()}"
@@ -141,9 +143,9 @@ class ImageNet(CroppedFiles):
 
     def _box_file(self, file: str) -> Path | None:
         """The annotation of an image, in the folder of its class or not."""
-        for place in (file.rpartition("/")[0], ""):
-            if self._annotations is not None and (found := self._annotations / place / f"{stem(file)}.xml").is_file():
-                return found
+        for folder in (file.rpartition("/")[0], ""):
+            if self._annotations is not None and (path := self._annotations / folder / f"{stem(file)}.xml").is_file():
+                return path
         return None
 
     def _mask_file(self, file: str) -> Path | None:
@@ -190,17 +192,17 @@ class ImageNet(CroppedFiles):
 
     def _sorted_in(self, folder: Path, files: Sequence[str]) -> dict[str, str]:
         """File -> wnid, of images in class folders."""
-        found = {file: file.partition("/")[0] for file in files}
-        wrong = next((file for file, wnid in found.items() if not WNID.fullmatch(wnid) or "/" not in file), None)
+        wnid_of = {file: file.partition("/")[0] for file in files}
+        wrong = next((file for file, wnid in wnid_of.items() if not WNID.fullmatch(wnid) or "/" not in file), None)
         if wrong is not None:
             advice = "dataset=image_folder reads classes of other names"
             raise ValueError(f"{folder / wrong} is not in a folder of a WordNet id (n and 8 digits); {advice}; expected layout:\n{LAYOUT}")
-        return found
+        return wnid_of
 
     def _unsorted(self, files: Sequence[str]) -> dict[str, str]:
         """File -> wnid, of validation images that lie side by side."""
         truth, meta = self._list_file("ILSVRC2012_validation_ground_truth.txt"), self._list_file("meta.mat")
-        boxes = next((place for place in self._box_folders("val") if place.is_dir()), None)
+        boxes = next((path for path in self._box_folders("val") if path.is_dir()), None)
         stems = tuple(map(stem, files))
         if solution := self._list_file("LOC_val_solution.csv"):
             source, wnid_of = solution, read_solution(solution)
@@ -222,5 +224,5 @@ class ImageNet(CroppedFiles):
         if mapping := self._list_file("LOC_synset_mapping.txt"):
             return read_mapping(mapping)
         folder = next((path for path in self._images("train") if path.is_dir()), None)
-        found = {path.name for path in folder.iterdir() if WNID.fullmatch(path.name)} if folder else set()
-        return {wnid: wnid for wnid in found or set(seen)}
+        wnids = {path.name for path in folder.iterdir() if WNID.fullmatch(path.name)} if folder else set()
+        return {wnid: wnid for wnid in wnids or set(seen)}

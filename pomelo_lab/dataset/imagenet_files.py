@@ -43,27 +43,27 @@ class Annotation(NamedTuple):
 
 def read_mapping(path: Path) -> dict[str, str]:
     """Wnid -> words, from lines "n01440764 tench, Tinca tinca". Raises: ValueError naming the file and line."""
-    found: dict[str, str] = {}
+    words_of: dict[str, str] = {}
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         wnid, _, words = text.strip().partition(" ")
         if text.strip() and not (WNID.fullmatch(wnid) and words):
             raise ValueError(f"{path} line {line}: expected 'n01440764 tench, Tinca tinca', got {text!r}")
         if words:
-            found[wnid] = words
-    uses = Counter(found.values())  # there are two cranes
-    return {wnid: f"{words} ({wnid})" if uses[words] > 1 else words for wnid, words in found.items()}
+            words_of[wnid] = words
+    uses = Counter(words_of.values())  # there are two cranes
+    return {wnid: f"{words} ({wnid})" if uses[words] > 1 else words for wnid, words in words_of.items()}
 
 
 def read_solution(path: Path) -> dict[str, str]:
     """Image name -> wnid, from Kaggle's rows "ILSVRC2012_val_00048981,n03995372 85 1 499 272 ...". Raises: ValueError naming the line."""
     _, body, first = table_of_csv(path, 2)
-    found = {}
+    wnid_by_image = {}
     for line, (name, text) in enumerate(body, start=first):
         wnid = text.split(" ")[0]
         if not WNID.fullmatch(wnid):
             raise ValueError(f"{path} line {line}: expected '<image>,<wnid> xmin ymin xmax ymax ...', got '{name},{text}'")
-        found[name] = wnid
-    return found
+        wnid_by_image[name] = wnid
+    return wnid_by_image
 
 
 def read_devkit(truth: Path, meta: Path) -> dict[str, str]:
@@ -76,12 +76,12 @@ def read_devkit(truth: Path, meta: Path) -> dict[str, str]:
         wnid_of = {int(number): str(wnid) for number, wnid in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)}
     except (MatReadError, NotImplementedError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
         raise ValueError(f"{meta} is not the devkit's meta.mat (synsets with ILSVRC2012_ID and WNID): {error}") from None
-    found = {}
+    wnid_by_image = {}
     for line, text in enumerate(truth.read_text(encoding="utf-8").splitlines(), start=1):
         if not text.strip().isdigit() or int(text) not in wnid_of:
             raise ValueError(f"{truth} line {line}: expected a class number of {meta.name}, got {text!r}")
-        found[f"ILSVRC2012_val_{line:08d}"] = wnid_of[int(text)]
-    return found
+        wnid_by_image[f"ILSVRC2012_val_{line:08d}"] = wnid_of[int(text)]
+    return wnid_by_image
 
 
 def read_annotation(path: Path) -> Annotation:
@@ -92,12 +92,12 @@ def read_annotation(path: Path) -> Annotation:
             raise ValueError("it declares XML entities, as no annotation of ImageNet does")
         tree = ElementTree.fromstring(text)
         objects = tree.findall("object")
-        edges = [[float(one.findtext(f"bndbox/{edge}", "absent")) for edge in EDGES] for one in objects]
+        edges = [[float(entry.findtext(f"bndbox/{edge}", "absent")) for edge in EDGES] for entry in objects]
         width, height = (float(tree.findtext(f"size/{side}") or 0) for side in ("width", "height"))
     except (ElementTree.ParseError, ValueError) as error:
         expected = "object/name, object/bndbox/{xmin,ymin,xmax,ymax}, size/{width,height}"
         raise ValueError(f"{path} cannot be read as an annotation ({expected}): {error}") from None
-    names = [(one.findtext("name") or "").strip() for one in objects]
+    names = [(entry.findtext("name") or "").strip() for entry in objects]
     return Annotation(names, torch.tensor(edges, dtype=torch.float32).reshape(-1, 4), (width, height) if width > 0 and height > 0 else None)
 
 
@@ -106,4 +106,4 @@ def names_in_boxes(folder: Path, mtime_ns: int, stems: tuple[str, ...]) -> dict[
     """Image name -> wnid of the first object in its annotation; once per folder state and process (about 3 s for all 50,000)."""
     paths = {stem: folder / f"{stem}.xml" for stem in stems}
     names = {stem: read_annotation(path).names for stem, path in paths.items() if path.is_file()}
-    return {stem: found[0] for stem, found in names.items() if found}
+    return {stem: wnids[0] for stem, wnids in names.items() if wnids}

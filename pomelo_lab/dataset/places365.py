@@ -60,7 +60,7 @@ class Places365(CroppedFiles):
             if number is None or wanted is not None:
                 raise missing_file(f"a list that {folder.name} of Places365 needs", wanted, LAYOUT, SOURCE)
             label = read_list(root / LISTS[of], (root / LISTS[of]).stat().st_mtime_ns, len(number))
-        chosen = {file: place for file, place in label.items() if of == "train" or half(self._image_id(file)) == self.split}
+        chosen = {file: class_number for file, class_number in label.items() if of == "train" or half(self._image_id(file)) == self.split}
         return Listing(folder, chosen, tuple(sorted(number, key=number.__getitem__)))
 
 
@@ -73,42 +73,42 @@ def category(path: str) -> str:
 def sorted_folders(easy: Path) -> dict[str, int]:
     """Class -> number by the sorted names of the class folders, of the training images where they are there."""
     folder = next(easy / of for of in ("train", "val") if (easy / of).is_dir())
-    return {category(name): place for place, name in enumerate(sorted(path.name for path in folder.iterdir() if path.is_dir()))}
+    return {category(name): number for number, name in enumerate(sorted(path.name for path in folder.iterdir() if path.is_dir()))}
 
 
 def in_class_folders(folder: Path, number: Mapping[str, int], source: Path) -> dict[str, int]:
     """Path below the folder -> class number of every image. Raises: ValueError naming an image whose folder is no class of `source`."""
-    found = {}
+    class_numbers = {}
     for file in images_in(folder):
         kind = category(file.rpartition("/")[0])
         if kind not in number:
             raise ValueError(f"{folder / file}: {kind!r} is not one of the {len(number)} classes of {source}; expected layout:\n{LAYOUT}")
-        found[file] = number[kind]
-    return found
+        class_numbers[file] = number[kind]
+    return class_numbers
 
 
 @functools.lru_cache(maxsize=2)
 def read_categories(path: Path, mtime_ns: int) -> dict[str, int]:
     """Class -> number, from lines "/a/airfield 0". Raises: ValueError naming the file and line."""
-    found: dict[str, int] = {}
+    class_numbers: dict[str, int] = {}
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         name, _, number = text.strip().rpartition(" ")
-        if text.strip() and (not name or number != str(len(found))):
-            raise ValueError(f"{path} line {line}: expected '/a/airfield {len(found)}', a class and its number, got {text!r}")
+        if text.strip() and (not name or number != str(len(class_numbers))):
+            raise ValueError(f"{path} line {line}: expected '/a/airfield {len(class_numbers)}', a class and its number, got {text!r}")
         if name:
-            found[category(name)] = len(found)
-    return found
+            class_numbers[category(name)] = len(class_numbers)
+    return class_numbers
 
 
 @functools.lru_cache(maxsize=2)
 def read_list(path: Path, mtime_ns: int, n_classes: int) -> dict[str, int]:
     """Path below the folder of images -> class number, from lines "/a/airfield/00000001.jpg 0". Raises: ValueError naming file and line."""
-    found = {}
+    class_numbers = {}
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         name, _, number = text.strip().rpartition(" ")
         if not text.strip():
             continue
         if not name or not number.isdigit() or int(number) >= n_classes:
             raise ValueError(f"{path} line {line}: expected '<image> <number below {n_classes}>', got {text!r}")
-        found[name.lstrip("/")] = int(number)
-    return found
+        class_numbers[name.lstrip("/")] = int(number)
+    return class_numbers

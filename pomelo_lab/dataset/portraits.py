@@ -123,9 +123,9 @@ class Portraits(Dataset):
             return render(factors, self.size_px, with_masks)
         size = min(LARGEST_PART, -(-n // workers))
         parts = [{name: value[start : start + size] for name, value in factors.items()} for start in range(0, n, size)]
-        found = list(renderers(workers, os.getpid()).map(lambda part: render(part, self.size_px, with_masks), parts))
-        masks = {name: torch.cat([one[name] for _, one in found]) for name in found[0][1]}
-        return torch.cat([image for image, _ in found]), masks
+        rendered = list(renderers(workers, os.getpid()).map(lambda part: render(part, self.size_px, with_masks), parts))
+        masks = {name: torch.cat([part_masks[name] for _, part_masks in rendered]) for name in rendered[0][1]}
+        return torch.cat([image for image, _ in rendered]), masks
 
     def batch(self, indices: Sequence[int]) -> Batch:
         return self._batch(indices, with_masks=True)
@@ -164,7 +164,7 @@ class Portraits(Dataset):
         )
 
     def intervene(self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False) -> dict[str, Tensor]:
-        """The same people with some causes set (state name, number or [B]); see CausalModel.intervene."""
+        """Factors of the same people with some causes set (state name, number or [B]); see CausalModel.intervene."""
         return self.model.intervene(factors, changes, propagate)
 
     def resample(self, factors: Mapping[str, Tensor], names: Sequence[str], u: Tensor) -> dict[str, Tensor]:

@@ -273,7 +273,7 @@ class CausalModel:
         return given.expand(like.shape).clone()
 
     def intervene(self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False) -> dict[str, Tensor]:
-        """The same people with some causes set; with `propagate` their effects follow, from the same noise.
+        """Factors of the same people with some causes set; with `propagate` the effects of these causes follow, from the same noise.
 
         Args:
             changes: name -> state name, number or tensor [B].
@@ -317,11 +317,11 @@ class CausalModel:
 
     def ancestors(self, names: Iterable[str]) -> list[str]:
         """The names and all they depend on, in causal order."""
-        found = set(names)
+        needed = set(names)
         for name in reversed(self.causes):
-            if name in found:
-                found.update(self.causes[name].parents)
-        return [name for name in self.causes if name in found]
+            if name in needed:
+                needed.update(self.causes[name].parents)
+        return [name for name in self.causes if name in needed]
 
     def probability(self, *events: Mapping[str, Sequence[str]]) -> float:
         """Exact probability that all events (factor -> allowed states) hold, by enumeration over the ancestors."""

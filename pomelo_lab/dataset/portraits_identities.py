@@ -36,10 +36,10 @@ class PortraitsIdentities(Portraits):
 
     def factors(self, indices: Sequence[int]) -> dict[str, Tensor]:
         index = torch.as_tensor(list(indices), dtype=torch.long)
-        found = super().factors(indices)["noise"]
+        noise = super().factors(indices)["noise"]
         who = uniforms(self.seed, PEOPLE, index % self.n_people, self.model.causes)
-        kept = torch.tensor([cause.group == "person" for cause in self.model.causes.values()])
-        return self.model.draw(torch.where(kept, who, found)) | {"person": index % self.n_people}
+        personal = torch.tensor([cause.group == "person" for cause in self.model.causes.values()])
+        return self.model.draw(torch.where(personal, who, noise)) | {"person": index % self.n_people}
 
     def labelled(self, factors: dict[str, Tensor]) -> Tensor:
         return factors["person"]

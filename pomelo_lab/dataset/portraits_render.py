@@ -100,9 +100,9 @@ class Painter:
             paint(self.canvas, cover, colour, shade)
         else:
             self.hair_weight[:, rows] *= 1 - cover
-            some = self.canvas[:, rows]
-            paint(some, cover, colour, shade)
-            self.canvas[:, rows] = some
+            canvas = self.canvas[:, rows]
+            paint(canvas, cover, colour, shade)
+            self.canvas[:, rows] = canvas
         self.own(part, cover, rows)
 
     def add_hair(self, cover: Tensor, light: Tensor, gloss: Tensor) -> None:
@@ -133,11 +133,11 @@ class Painter:
 
         rows = s.code["beard"].nonzero()[:, 0]
         if len(rows):
-            some = s.rows(rows)
-            cover = shapes.beard(some, head[rows])
-            grain = 0.96 + 0.06 * shapes.wave(some.u * 7 + 2 * some.v) + 0.05 * shapes.wave(some.u * 5 - 3 * some.v)
+            bearded = s.rows(rows)
+            cover = shapes.beard(bearded, head[rows])
+            grain = 0.96 + 0.06 * shapes.wave(bearded.u * 7 + 2 * bearded.v) + 0.05 * shapes.wave(bearded.u * 5 - 3 * bearded.v)
             part = face[rows]
-            paint(part, cover * 0.92, planes(some.pick("facial_hair_color", FACIAL_HAIR_RGB)), grain)
+            paint(part, cover * 0.92, planes(bearded.pick("facial_hair_color", FACIAL_HAIR_RGB)), grain)
             face[rows] = part
             self.own("beard", cover, rows)
 

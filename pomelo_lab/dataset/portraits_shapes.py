@@ -97,7 +97,7 @@ class Scene:
         return rows[:, None, None] if rows.ndim == 1 else rows
 
     def rows(self, chosen: Tensor) -> Scene:
-        """The same scene for some of the people (index [b]); rare parts are drawn for those who have them."""
+        """A scene of some of the people (index [b]); rare parts are drawn for those who have them."""
         part = object.__new__(Scene)
         part.factors = {k: t[chosen] for k, t in self.factors.items()}
         part.code = {k: t[chosen] for k, t in self.code.items()}
