@@ -232,15 +232,15 @@ class BlackBox:
             if images.requires_grad:
                 raise ValueError("a black-box classifier cannot be differentiated: the explainer needs access='white_box'")
             images = Perturbations.dequantize(images) if images.dtype == torch.uint8 else images
-            found = self._probability(images.to(self.device)).detach().float()
-            return found if target is None else found.gather(1, target[start:stop, None].to(found.device))[:, 0]
+            probabilities = self._probability(images.to(self.device)).detach().float()
+            return probabilities if target is None else probabilities.gather(1, target[start:stop, None].to(probabilities.device))[:, 0]
 
         with torch.inference_mode(False), torch.no_grad():
-            found = self._forwards.rows(answer, n)
-        if not (finite := found.isfinite()).all():
+            probabilities = self._forwards.rows(answer, n)
+        if not (finite := probabilities.isfinite()).all():
             raise NotFinite(int(finite.flatten(1).all(1).long().argmin() if finite.ndim > 1 else finite.long().argmin()), n)
         self.queries += n
-        return found
+        return probabilities
 
 
 class WhiteBox(BlackBox):

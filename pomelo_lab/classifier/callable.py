@@ -118,25 +118,25 @@ class CallableClassifier(Classifier):
 
 def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
     """"package.module:function" -> ("package.module", "function")."""
-    place, _, name = path.rpartition(":")
-    if not place or not name:
+    source, _, name = path.rpartition(":")
+    if not source or not name:
         raise ValueError(f"{key} must be package.module:function or file.py:function, got {path!r}")
-    return place, name
+    return source, name
 
 
 def found_function(path: str, key: str = "classifier.function") -> Callable[..., Any]:
     """Import the function. Raises ValueError naming the key and what is missing."""
-    place, name = split_path(path, key)
+    source, name = split_path(path, key)
     with visited(f"{key} {path}"):
-        module = from_file(place, key) if place.endswith(".py") else from_package(place, key)
-    found: Any = module
+        module = from_file(source, key) if source.endswith(".py") else from_package(source, key)
+    member: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"{key}: {place} has no {name!r}{did_you_mean(part, dir(found))}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise ValueError(f"{key} {path} is a {type(found).__name__}, not a function")
-    return found
+        if not hasattr(member, part):
+            raise ValueError(f"{key}: {source} has no {name!r}{did_you_mean(part, dir(member))}")
+        member = getattr(member, part)
+    if not callable(member):
+        raise ValueError(f"{key} {path} is a {type(member).__name__}, not a function")
+    return member
 
 
 def from_package(name: str, key: str) -> ModuleType:

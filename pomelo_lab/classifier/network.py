@@ -75,10 +75,10 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
         return self.num_classes if self.column is None else self.n_outputs
 
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
-        found = self.applied(self.normalized(images), eager=eager)
+        logits = self.applied(self.normalized(images), eager=eager)
         if self.column is None:
-            return found
-        chosen = found[:, self.column]
+            return logits
+        chosen = logits[:, self.column]
         return torch.stack([-chosen / 2, chosen / 2], 1)  # not (0, l): the logit of "absent" has a gradient too
 
     def layers(self) -> dict[str, nn.Module]:

@@ -144,9 +144,9 @@ def is_resnet(name: str) -> bool:
 def last_layer(network: nn.Module) -> tuple[str, nn.Module]:
     """Name and module of the last linear layer; of the last convolution where there is none (SqueezeNet)."""
     for kind in (nn.Linear, nn.Conv2d):
-        found = [(name, module) for name, module in network.named_modules() if isinstance(module, kind)]
-        if found:
-            return found[-1]
+        layers = [(name, module) for name, module in network.named_modules() if isinstance(module, kind)]
+        if layers:
+            return layers[-1]
     raise ValueError(f"{type(network).__name__} has neither a linear layer nor a convolution")
 
 
