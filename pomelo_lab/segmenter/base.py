@@ -32,5 +32,5 @@ class Segmenter(Component, ABC):
     def segment(self, image: Tensor) -> Segments:
         """Segments of each image."""
         label = self.labels(image)
-        dense = torch.stack([torch.unique(one, return_inverse=True)[1] for one in label])
+        dense = torch.stack([torch.unique(image_label, return_inverse=True)[1] for image_label in label])
         return Segments(label=dense, count=dense.flatten(1).amax(1) + 1)

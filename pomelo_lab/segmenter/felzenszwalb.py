@@ -38,8 +38,8 @@ class FelzenszwalbSegmenter(Segmenter):
     def labels(self, image: Tensor) -> Tensor:
         from skimage.segmentation import felzenszwalb
 
-        found = [
-            felzenszwalb(one, scale=self.scale, sigma=self.sigma, min_size=self.min_size, channel_axis=-1)
-            for one in image.permute(0, 2, 3, 1).double().cpu().numpy()
+        label_maps = [
+            felzenszwalb(array, scale=self.scale, sigma=self.sigma, min_size=self.min_size, channel_axis=-1)
+            for array in image.permute(0, 2, 3, 1).double().cpu().numpy()
         ]
-        return torch.stack([torch.from_numpy(one).long() for one in found]).to(image.device)
+        return torch.stack([torch.from_numpy(array).long() for array in label_maps]).to(image.device)

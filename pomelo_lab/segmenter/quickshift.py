@@ -44,8 +44,8 @@ class QuickshiftSegmenter(Segmenter):
 
         settings = {"kernel_size": self.kernel_size, "max_dist": self.max_dist, "ratio": self.ratio, "sigma": self.sigma}
         color = image.shape[1] == 3
-        found = [
-            quickshift(one, **settings, convert2lab=color, rng=42, channel_axis=-1)
-            for one in image.permute(0, 2, 3, 1).double().cpu().numpy()
+        label_maps = [
+            quickshift(array, **settings, convert2lab=color, rng=42, channel_axis=-1)
+            for array in image.permute(0, 2, 3, 1).double().cpu().numpy()
         ]
-        return torch.stack([torch.from_numpy(one).long() for one in found]).to(image.device)
+        return torch.stack([torch.from_numpy(array).long() for array in label_maps]).to(image.device)

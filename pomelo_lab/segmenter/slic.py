@@ -42,11 +42,11 @@ class SlicSegmenter(Segmenter):
         from skimage.segmentation import slic
 
         channels_last = image.permute(0, 2, 3, 1).double().cpu().numpy()
-        found = [
-            slic(one, n_segments=self.n_segments, compactness=self.compactness, sigma=self.sigma, start_label=0, channel_axis=-1)
-            for one in channels_last
+        label_maps = [
+            slic(array, n_segments=self.n_segments, compactness=self.compactness, sigma=self.sigma, start_label=0, channel_axis=-1)
+            for array in channels_last
         ]
-        return torch.stack([torch.from_numpy(one).long() for one in found]).to(image.device)
+        return torch.stack([torch.from_numpy(array).long() for array in label_maps]).to(image.device)
 
 
 def too_many_segments(n_segments: Any, shape: Sequence[int]) -> list[str]:
