@@ -113,9 +113,9 @@ class Generator(TrainableNetwork):
         """
         out = Perturbations.quantize(images)[:, None].repeat(1, n, 1, 1, 1)
         rows = torch.ones(len(images), n, dtype=torch.bool) if chosen is None else chosen.cpu()
-        image, place = (index.to(images.device) for index in rows.nonzero(as_tuple=True))
+        image, version = (index.to(images.device) for index in rows.nonzero(as_tuple=True))
         if len(image):
-            out[image, place] = self.versions(image_ids, image, place, streams, purpose, lambda rows, draws: make(image[rows], draws))
+            out[image, version] = self.versions(image_ids, image, version, streams, purpose, lambda rows, draws: make(image[rows], draws))
         return out
 
     @torch.no_grad()

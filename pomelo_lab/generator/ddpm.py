@@ -34,7 +34,7 @@ class DDPM(DiffusionModel, ImageModel):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Those of the U-Net; a foreign network has an architecture of its own."""
+        """Problems of the U-Net's arguments; a foreign network has an architecture of its own."""
         if not (given["weights"] and File(given["weights"]).expanduser().is_dir()):
             yield from super().config_problems(given)
 
@@ -53,10 +53,10 @@ class DDPM(DiffusionModel, ImageModel):
     @property
     def unet_folder(self) -> File:
         inner = self.folder / "unet"
-        found = inner if inner.is_dir() else self.folder
-        if not (found / "config.json").is_file():
+        folder = inner if inner.is_dir() else self.folder
+        if not (folder / "config.json").is_file():
             raise ValueError(f"generator.weights: {self.folder} is no diffusers folder: expected config.json, or unet/config.json, in it")
-        return found
+        return folder
 
     def load_weights(self) -> None:
         if self.folder is None:

@@ -130,15 +130,15 @@ def encode(denoise: Denoiser, x0: Tensor, along: Path, stop: int | None = None, 
 
     Cost: (1 + fixed_point) evaluations per step.
     """
-    found = [x0]
+    inverted = [x0]
     for k in range(1, (along.n if stop is None else stop) + 1):
-        before, (end, start) = found[-1], (along.levels[k - 1], along.levels[k])
+        before, (end, start) = inverted[-1], (along.levels[k - 1], along.levels[k])
         x = before
         for _ in range(1 + fixed_point):
             _, eps = denoise(x, along.timesteps[k - 1])
             x = math.sqrt(start / end) * (before - math.sqrt(1 - end) * eps) + math.sqrt(1 - start) * eps
-        found.append(x)
-    return found
+        inverted.append(x)
+    return inverted
 
 
 def encode_as_published(denoise: Denoiser, x0: Tensor, along: Path) -> Tensor:
@@ -203,16 +203,16 @@ def inpaint(
 def resampled_places(n: int, jump_length: int = 1, n_resample: int = 1) -> list[int]:
     """The places that RePaint visits, from n to 0, neighbours one apart."""
     left = {place: n_resample - 1 for place in range(1, n - jump_length + 1, jump_length)}  # the clean image is not noised again
-    found, place = [n], n
+    visited, place = [n], n
     while place > 0:
         place -= 1
-        found.append(place)
+        visited.append(place)
         if left.get(place, 0) > 0:
             left[place] -= 1
             for _ in range(jump_length):
                 place += 1
-                found.append(place)
-    return found
+                visited.append(place)
+    return visited
 
 
 SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -48,7 +48,7 @@ class DiffusionAutoencoder(DiffusionModel):
     training = "pomelo_lab.training.diffusion_autoencoder.DiffusionAutoencoderTraining"
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Those of the U-Net, and the same for the encoder."""
+        """Problems of the U-Net's arguments and of the encoder's."""
         yield from super().config_problems(given)
         widths, groups = given["encoder_widths"], given["norm_groups"]
         for width in widths:

@@ -216,8 +216,8 @@ class DiffusionModel(Generator):
         s = y.new_tensor(self.data_deviation)
         s = s.repeat(y.shape[1] // len(s))[:, None, None]
         deviation = (a * s**2 + 1 - a).sqrt()  # of what the network is given
-        found = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
-        return self.unfolded(found)
+        predicted = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
+        return self.unfolded(predicted)
 
     @property
     def learns_variance(self) -> bool:
@@ -228,8 +228,8 @@ class DiffusionModel(Generator):
         """(`output`, the learned variance's share of the way from the posterior's to beta, [M,C,H,W], about [0,1])."""
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         y = self.folded(x)
-        found = self.applied(y, t, *condition)
-        return self.unfolded(found[:, : y.shape[1]]), (self.unfolded(found[:, y.shape[1] :]) + 1) / 2
+        outputs = self.applied(y, t, *condition)
+        return self.unfolded(outputs[:, : y.shape[1]]), (self.unfolded(outputs[:, y.shape[1] :]) + 1) / 2
 
     @abstractmethod
     def sheet(self, images: Tensor) -> Tensor:

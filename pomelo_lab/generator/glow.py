@@ -91,9 +91,9 @@ class Glow(Flow):
 
         Args: noise: uniform in [0,1), the place inside the bin (dequantisation); None = its centre, or its lower edge.
         """
-        place = (0.5 if self.centered else 0.0) if noise is None else noise
+        offset = (0.5 if self.centered else 0.0) if noise is None else noise
         bins = (images * (255 / 2 ** (8 - self.n_bits)) + 1e-4).floor()  # 1e-4: k/255 times 255 may fall just below k
-        y = self.margin + (1 - 2 * self.margin) * (bins + place) / self.n_bins
+        y = self.margin + (1 - 2 * self.margin) * (bins + offset) / self.n_bins
         slope = (1 - 2 * self.margin) / self.n_bins / (y * (1 - y))
         return y.logit(), slope.log().flatten(1).sum(1)
 
@@ -138,13 +138,13 @@ class Glow(Flow):
     @property
     def latent_shapes(self) -> list[tuple[int, int, int]]:
         """Channels and sides of the latents that each block gives, finest first."""
-        found, channels, side = [], self.channels, self.size_px
+        shapes, channels, side = [], self.channels, self.size_px
         for block in range(self.n_blocks):
             channels, side = channels * 4, side // 2
             if block < self.n_blocks - 1:
                 channels //= 2
-            found.append((channels, side, side))
-        return found
+            shapes.append((channels, side, side))
+        return shapes
 
     def generate(self, noise: Tensor) -> Tensor:
         if self.latent != "eps":
@@ -264,9 +264,9 @@ class Mix(nn.Module):
         self.register_buffer("kept_inverse", None, persistent=False)
 
     def matrix(self) -> Tensor:
-        one = torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
-        diagonal = torch.diag(self.sign.to(one) * self.log_diagonal.exp())
-        return self.permutation.to(one) @ (self.lower.tril(-1) + one) @ (self.upper.triu(1) + diagonal)
+        identity = torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
+        diagonal = torch.diag(self.sign.to(identity) * self.log_diagonal.exp())
+        return self.permutation.to(identity) @ (self.lower.tril(-1) + identity) @ (self.upper.triu(1) + diagonal)
 
     def inverse(self) -> Tensor:
         return torch.linalg.inv(self.matrix().double()).to(self.lower.dtype)

@@ -25,7 +25,7 @@ def is_published(state: Mapping[str, Tensor]) -> bool:
 
 
 def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their state dict as one of `GlowNetwork`, exactly.
+    """The published state dict converted to one of `GlowNetwork`, exactly.
 
     Source: Dombrowski et al. (2021), https://github.com/annahdo/counterfactuals, after https://github.com/rosinality/glow-pytorch. Their actnorm
         stores a scale, ours its logarithm: a negative scale turns the sign of its column of the 1x1 convolution that follows.

@@ -38,8 +38,8 @@ class PartialConv(nn.Module):
             seen = F.conv2d(known, self.ones.to(known), None, c.stride, c.padding, c.dilation)
             share = (self.ones.numel() / seen.clamp_min(1)).to(x.dtype)
             reached = (seen > 0).to(x.dtype)
-        found = F.conv2d(x * known, c.weight, None, c.stride, c.padding, c.dilation) * share + c.bias[:, None, None]
-        return F.elu(found * reached), reached
+        response = F.conv2d(x * known, c.weight, None, c.stride, c.padding, c.dilation) * share + c.bias[:, None, None]
+        return F.elu(response * reached), reached
 
 
 KINDS = {"gated": GatedConv, "partial": PartialConv}
@@ -55,7 +55,7 @@ class Body(nn.Module):
 
     def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         if self.up:
-            x, known = (F.interpolate(one, scale_factor=2.0, mode="nearest") for one in (x, known))
+            x, known = (F.interpolate(tensor, scale_factor=2.0, mode="nearest") for tensor in (x, known))
         for layer in self.layers:
             x, known = layer(x, known)
         return x, known

@@ -75,7 +75,7 @@ def cumulative_information(log_snr: Tensor, error: Tensor) -> Tensor:
 
 
 def information_at(at: Tensor, log_snr: Tensor, error: Tensor) -> Tensor:
-    """The same at any log SNR: error linear between the nodes; beyond them nothing is added.
+    """The cumulative information at any log SNR: the error is linear between the nodes; beyond them nothing is added.
 
     Shapes: at [...], log_snr [K] rising, error [...,K] -> [...].
     """

@@ -116,7 +116,7 @@ class WaveletFlow(Flow):
         return self.unscaled(self.network(parts, reverse=True))
 
     def log_density(self, images: Tensor, place: Tensor | None = None) -> Tensor:
-        """Of temperature 1, the density that was trained."""
+        """log p [M] of images at temperature 1, the density that was trained."""
         x, change = self.scaled(images, place)
         return sum(level_density(*level) for level in zip(*self.network(x), strict=True)) + change
 
