@@ -163,7 +163,7 @@ class BaseImageFiller(Filler, ABC):
         return Filling(image, lambda row, keep, place: base[row])
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
-        """As `Filler.perturb`, bit for bit, but choosing between two stored images instead of blending floats.
+        """Perturbations equal to those of `Filler.perturb`, bit for bit, chosen between two stored images instead of blending floats.
 
         Cost: 2 bytes per value at the peak (a float blend needs 9), about 10 ms of one core instead of 90 for 800 images of 64x64.
         """

@@ -41,6 +41,6 @@ def blur_matrix(n: int, sigma_px: float, cut: float = 4.0, radius_px: int | None
     offset = torch.arange(-radius, radius + 1)
     weight = torch.exp(-0.5 * (offset.double() / sigma_px) ** 2)
     period = max(2 * (n - 1), 1)
-    place = (torch.arange(n)[:, None] + offset) % period
-    place = torch.where(place >= n, period - place, place)  # the mirror: one period is 0..n-1 and back
-    return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, place, (weight / weight.sum()).expand(n, -1))
+    position = (torch.arange(n)[:, None] + offset) % period
+    position = torch.where(position >= n, period - position, position)  # the mirror: one period is 0..n-1 and back
+    return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, position, (weight / weight.sum()).expand(n, -1))

@@ -51,9 +51,9 @@ class CallableSampler(Filler):
     @classmethod
     def more_science(cls, given: Mapping[str, Any]) -> list[str]:
         """What the function is, wherever its file lies: its name and its code."""
-        place, name = split_path(given["function"], "sampler.function")
+        source, name = split_path(given["function"], "sampler.function")
         found_function(given["function"], "sampler.function")
-        return [code_digest(place, "sampler.function"), name]
+        return [code_digest(source, "sampler.function"), name]
 
     def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
         def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:

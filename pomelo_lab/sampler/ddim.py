@@ -85,14 +85,14 @@ class DDIMSampler(Sampler):
         return (z - level**0.5 * x) / (1 - level) ** 0.5
 
     def denoised(self, x: Tensor, draws: Draws) -> Tensor:
-        """From there to images in [-1,1]."""
+        """Noisy images x [M,C,H,W] denoised to images in [-1,1]."""
         if self.solver != "ddim":
             return self.solved(x, draws)
         along, shape = self.generator.path(self.n_steps, self.spacing, self.reach), x.shape[1:]
         return decode(self.generator.denoise, x, along, self.n_steps - self.start, self.eta, lambda _: draws.normal(*shape), self.clip)
 
     def solved(self, x: Tensor, draws: Draws) -> Tensor:
-        """The same with a few-step scheduler of diffusers."""
+        """Noisy images x [M,C,H,W] denoised to images in [-1,1] by a few-step scheduler of diffusers."""
         scheduler = self.scheduler
         noise = {"variance_noise": None} if self.solver.startswith("sde") else {}
         for t in scheduler.timesteps.tolist():
@@ -113,7 +113,7 @@ class DDIMSampler(Sampler):
 
     @property
     def encoding_path(self) -> Path:
-        """From the image to the timestep where denoising starts."""
+        """The path from the image to the timestep where denoising starts."""
         along = self.generator.path(self.n_steps, self.spacing, self.reach)
         stop = self.n_steps - self.start
         if self.solver == "ddim" and self.n_encode is None:

@@ -62,10 +62,10 @@ class InpaintDDIMSampler(Filler):
         inverted = torch.zeros(len(image), dtype=torch.bool, device=image.device)
 
         def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
-            found, keep = Perturbations.quantize(image)[row], keep.detach()
+            filled, keep = Perturbations.quantize(image)[row], keep.detach()
             removes = (keep < 1).flatten(1).any(1).nonzero()[:, 0]
             if not len(removes):
-                return Perturbations.dequantize(found)
+                return Perturbations.dequantize(filled)
             asked, soft = row[removes], self.blurred(keep[removes][:, None])
             new = asked.unique()
             new = new[~inverted[new]]
@@ -84,8 +84,8 @@ class InpaintDDIMSampler(Filler):
                 made = inpaint(self.generator.denoise, start, along, known, soft[rows], self.eta, lambda: draws.normal(*shape), *jumps)
                 return self.generator.unscaled(made)
 
-            found[removes] = self.generator.versions(image_ids, asked, place[removes], streams, "inpaint", make)
-            return Perturbations.dequantize(found)
+            filled[removes] = self.generator.versions(image_ids, asked, place[removes], streams, "inpaint", make)
+            return Perturbations.dequantize(filled)
 
         return Filling(image, replacement, merges=True)
 
@@ -116,8 +116,8 @@ class InpaintDDIMSampler(Filler):
     @cached_property
     def kernel(self) -> Tensor:
         reach = max(1, round(4 * self.sigma_px))
-        place = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        weight = torch.exp(-0.5 * (place / self.sigma_px) ** 2)
+        offset = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        weight = torch.exp(-0.5 * (offset / self.sigma_px) ** 2)
         return weight / weight.sum()
 
     def fill_evaluations(self, n: int) -> int:
