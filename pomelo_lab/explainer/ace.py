@@ -89,10 +89,10 @@ class ACEExplainer(CounterfactualExplainer):
             keep = self.kept(part.image, attacked)
             return self.refined(part.image, attacked, keep, self.noise(part, streams)), tries, (~keep).float().mean((1, 2, 3)), loss
 
-        found, tries, free, loss = classifier.forwards.rows(some, len(batch), copies=1 if self.checkpoint else self.tau)
-        answer = classifier.probability(found)
+        images, tries, free, loss = classifier.forwards.rows(some, len(batch), copies=1 if self.checkpoint else self.tau)
+        answer = classifier.probability(images)
         extra = {"free": free, **record(loss)}
-        return Found(found, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, extra)
+        return Found(images, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, extra)
 
     @staticmethod
     def noise(batch: Batch, streams: Streams) -> Noise:
@@ -117,22 +117,24 @@ class ACEExplainer(CounterfactualExplainer):
 
     def attacked(self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor, Tensor]:
         """(pre-explanations [B,C,H,W] in [0,1], iterations [B], loss [B,n_attack]); attacks that have ended leave the batch."""
-        image, found = batch.image, batch.image.clone()
+        image, perturbed = batch.image, batch.image.clone()
         low, high = ((image + sign * self.eps / 255).clamp(0, 1) for sign in (-1, 1))
         rows, tries = torch.arange(len(image), device=image.device), torch.zeros(len(image), device=image.device)
         losses = image.new_zeros(len(image), self.n_attack)
         for i in range(self.n_attack):
             noise = self.noise(batch.select(rows.tolist()), streams)
-            slope, odds, loss = self.gradient(found[rows], image[rows], goal[rows], classifier, lambda name, i=i, noise=noise: noise(f"{i}.{name}"))
+            slope, odds, loss = self.gradient(
+                perturbed[rows], image[rows], goal[rows], classifier, lambda name, i=i, noise=noise: noise(f"{i}.{name}")
+            )
             losses[rows, i:] = loss[:, None].to(losses)
             if self.sure is not None:
                 going = odds.sigmoid() <= self.sure
                 rows, slope = rows[going], slope[going]
                 if not len(rows):
                     break
-            found[rows] = (found[rows] - self.step / 255 * slope.sign()).clamp(low[rows], high[rows])
+            perturbed[rows] = (perturbed[rows] - self.step / 255 * slope.sign()).clamp(low[rows], high[rows])
             tries[rows] = i + 1.0
-        return found, tries, losses
+        return perturbed, tries, losses
 
     @torch.enable_grad()
     def gradient(self, at: Tensor, image: Tensor, goal: Tensor, classifier: WhiteBox, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:

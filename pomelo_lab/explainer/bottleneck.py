@@ -123,8 +123,8 @@ class FeatureBottleneck:
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
         with torch.no_grad():
-            found = capacity(*passes(logit, self.sigma), standard) * active
-        return found, value, entropy.detach(), losses
+            nats = capacity(*passes(logit, self.sigma), standard) * active
+        return nats, value, entropy.detach(), losses
 
 
 def bits(capacity: Tensor, shape: tuple[int, int]) -> Tensor:

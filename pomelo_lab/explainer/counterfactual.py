@@ -56,12 +56,12 @@ class CounterfactualExplainer(Explainer, ABC):
         **fit: Any,
     ) -> Explanation:
         goal = self.goals(batch.image, target, classifier, **fit)
-        found = self.sought(batch, target, goal, classifier, streams, **fit)
-        counterfactual = found.image.clamp(0, 1)
-        numbers = {"goal": goal, "flipped": found.flipped, "goal_probability": found.probability, "tries": found.tries, **found.extra}
+        result = self.sought(batch, target, goal, classifier, streams, **fit)
+        counterfactual = result.image.clamp(0, 1)
+        numbers = {"goal": goal, "flipped": result.flipped, "goal_probability": result.probability, "tries": result.tries, **result.extra}
         return Explanation(
             target=target,
-            attribution=(counterfactual - batch.image).abs().mean(1) if found.attribution is None else found.attribution,
+            attribution=(counterfactual - batch.image).abs().mean(1) if result.attribution is None else result.attribution,
             counterfactual=counterfactual,
             extra={name: value if value.dtype == torch.uint8 else value.float() for name, value in numbers.items()},
         )
@@ -92,7 +92,7 @@ class Ancestral:
     along: Path
 
     def variance(self, k: int) -> float:
-        """Of the step that leaves place k."""
+        """The posterior's variance of the step that leaves place k."""
         k = max(k, min(2, self.along.n))
         start, end = self.along.levels[k], self.along.levels[k - 1]
         return (1 - start / end) * (1 - end) / (1 - start)
@@ -104,11 +104,11 @@ class Ancestral:
         return interpolated(share, self.variance(k), 1 - self.along.levels[k] / self.along.levels[k - 1])
 
     def mean(self, x: Tensor, x0: Tensor, k: int) -> Tensor:
-        """Of the posterior at place k - 1 given x at place k and its clean estimate."""
+        """Mean of the posterior at place k - 1 given x at place k and its clean estimate."""
         return posterior(x, x0, self.along.levels[k], self.along.levels[k - 1])[0]
 
     def sampled(self, clean: Callable[[Tensor, int], tuple[Tensor, Tensor | None]], x: Tensor, k: int, noise: Callable[[int], Tensor]) -> Tensor:
-        """Down from place k to a clean image: k evaluations; noise(j) for the step that leaves place j, none for the last.
+        """The chain from place k down to a clean image: k evaluations; noise(j) for the step that leaves place j, none for the last.
 
         Args: clean: (x, place) -> (clean estimate, share of the learned variance or None).
         """

@@ -64,18 +64,18 @@ class DesignExplainer(RemovalExplainer):
             return filling(row[start:stop], enlarged(cells[start:stop], shape, "nearest"), place[start:stop])
 
         answer = classifier.probability_of(seen, len(row), target[row]).view(len(image), -1)
-        found = self.indices(masks.double(), answer.to(masks.device).double()).float()
-        maps = F.interpolate(found.view(-1, 1, side, side), shape, mode="bicubic", align_corners=False)[:, 0]
-        return Explanation(target=target, attribution=maps, extra={"cells": found})
+        indices = self.indices(masks.double(), answer.to(masks.device).double()).float()
+        maps = F.interpolate(indices.view(-1, 1, side, side), shape, mode="bicubic", align_corners=False)[:, 0]
+        return Explanation(target=target, attribution=maps, extra={"cells": indices})
 
     def sobol_points(self, image_ids: Sequence[str], streams: Streams, n: int, d: int) -> Tensor:
         """n points of a scrambled Sobol sequence in [0,1)^d per image: float32 [B,n,d]."""
         from scipy.stats import qmc
 
-        found = torch.empty(len(image_ids), n, d)
-        for row, image_id in zip(found, image_ids, strict=True):
+        points = torch.empty(len(image_ids), n, d)
+        for row, image_id in zip(points, image_ids, strict=True):
             seed = streams.generator(image_id, self.purpose).initial_seed() % 2**63
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="The balance properties")  # n need not be a power of two here
                 row.copy_(torch.from_numpy(qmc.Sobol(d, scramble=True, rng=seed).random(n)))
-        return found
+        return points

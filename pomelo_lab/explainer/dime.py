@@ -182,7 +182,7 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @property
     def scales(self) -> list[float]:
-        """Of the class term, one per try."""
+        """Scales of the class term, one per try."""
         return self.lambda_c if self.variant != "unconditional" else [0.0]
 
     @cached_property
@@ -314,7 +314,7 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @torch.enable_grad()
     def class_gradient(self, at: Tensor, goal: Tensor, classifier: WhiteBox, scale: float) -> Tensor:
-        """Of the class loss, at images in [-1,1]'s scale."""
+        """Gradient of the scaled class loss [B,C,H,W], at images in [-1,1]'s scale."""
         at = at.detach().requires_grad_(True)
         odds = classifier.log_odds((at + 1) / 2, goal)
         loss = -odds if self.class_loss == "logit" else F.softplus(-odds)

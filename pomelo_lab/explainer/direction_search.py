@@ -238,7 +238,7 @@ class DirectionSearch(TrainingWalks, ABC):
         return self.source_probability is not None or self.n_sources > 1
 
     def positions(self, training: Dataset, classifier: BlackBox) -> list[int]:
-        """Of the sources in the order of the training images. Raises ValueError where too few candidates have the
+        """Positions of the sources in the order of the training images. Raises ValueError where too few candidates have the
         first one's class.
         """
         if self.source >= len(training):
@@ -258,7 +258,7 @@ class DirectionSearch(TrainingWalks, ABC):
                 f"explainer.n_sources={self.n_sources} needs as many candidates of one class, got {len(alike)}: "
                 f"raise explainer.n_candidates={self.n_candidates}"
             )
-        return [self.source + place for place in alike]
+        return [self.source + position for position in alike]
 
     def start(self, training: Dataset, position: int, keep: Keep) -> tuple[Tensor, Tensor, Tensor]:
         """The source [1,C,H,W], its code [1,D] and noise [1,C,H,W]."""

@@ -57,8 +57,8 @@ class DirectionExplainer(DirectionSearch, ABC):
     def goals(
         self, images: Tensor, target: Tensor, classifier: BlackBox, reference: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """As for all counterfactuals; but a direction only tells the source's class from the rest, so other images go
-        there.
+        """Goal classes [B] as for all counterfactuals, except that images of classes other than the source's go to the source's class:
+        a direction only tells that class from the rest.
         """
         goal, own = super().goals(images, target, classifier), int(reference["class"])
         if self.goal is not None and self.goal != own and bool(((target != own) & (target != goal)).any()):
@@ -68,7 +68,7 @@ class DirectionExplainer(DirectionSearch, ABC):
         return torch.where(target == own, goal, own)
 
     def loaded(self, training: Dataset, classifier: BlackBox, keep: Keep) -> dict[str, Tensor]:
-        """As for every search. Raises ValueError also where `index` names directions that the file lacks."""
+        """Directions as loaded for every search. Raises ValueError also where `index` names directions that the file lacks."""
         made = super().loaded(training, classifier, keep)
         known = math.inf if self.direction == "random" else len(made["g" if self.direction == "g" else "h_class"])
         if max(self.index) >= known:

@@ -67,9 +67,9 @@ class FidoExplainer(RemovalExplainer):
     ) -> Explanation:
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
             rows = slice(start, stop)
-            some = batch.select(rows)
-            filling = self.sampler.filling(some.image, streams, some.image_id, segments and segments.select(rows))
-            return self.optimized(some, target[rows], classifier, streams, filling)
+            chunk = batch.select(rows)
+            filling = self.sampler.filling(chunk.image, streams, chunk.image_id, segments and segments.select(rows))
+            return self.optimized(chunk, target[rows], classifier, streams, filling)
 
         images_at_once = Forwards(max(1, classifier.forwards.batch_size // self.n_samples))
         drop, loss = images_at_once.rows(part, len(batch))

@@ -173,7 +173,7 @@ class FisherSDEExplainer(Explainer):
         return self.spread(logit.detach(), (height, width)), losses, mean_times, entropy.detach()
 
     def weight_at(self, step: int) -> float:
-        """Of the mean time in a step."""
+        """Weight of the mean time in a step."""
         end, start = self.anneal * self.n_steps, max(self.weight, self.start_weight)
         return self.weight if step >= end else start * (self.weight / start) ** (step / end)
 
@@ -204,7 +204,7 @@ class FisherSDEExplainer(Explainer):
 
     def information(self, batch: Batch, time: Tensor, streams: Streams) -> tuple[Tensor, dict[str, Tensor]]:
         """What is retained at times [B,1 or C,H,W], in nats [B,H,W], and the extras that say how."""
-        log_snr, error = (found.to(time.device) for found in self.curve(batch, streams))
+        log_snr, error = (tensor.to(time.device) for tensor in self.curve(batch, streams))
         shown = time.double().expand(-1, batch.image.shape[1], -1, -1)  # [B,C,H,W]
         kept = information_at(self.sde.log_snr(shown), log_snr, error)
         whole = information_at(self.sde.log_snr(torch.full_like(shown, self.t_min)), log_snr, error)

@@ -58,7 +58,7 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
         """(images [B,C,H,W], flipped, goal probability, steps [B], loss [B,n_steps]); finished images leave the batch."""
         with torch.no_grad():
             latent = self.generator.encode(image)
-            found = self.generator.decode(latent)
+            images = self.generator.decode(latent)
         steps = torch.zeros(len(image), device=image.device)
         rows = torch.arange(len(image), device=image.device)
         losses = image.new_zeros(len(image), self.n_steps)
@@ -67,7 +67,7 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
             at = latent[rows].detach().requires_grad_(True)
             made = self.generator.decode(at)
             odds = classifier.log_odds(made, goal[rows])
-            found[rows] = made.detach()
+            images[rows] = made.detach()
             losses[rows, step - 1 :] = F.softplus(-odds.detach())[:, None].to(losses)
             done = odds.detach().sigmoid() > self.sure
             steps[rows] = step - 1.0
@@ -82,10 +82,10 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
             steps[rows] = float(step)
         else:
             with torch.no_grad():
-                found[rows] = self.generator.decode(latent[rows])
-        answer = classifier.probability(found)
+                images[rows] = self.generator.decode(latent[rows])
+        answer = classifier.probability(images)
         probability = answer.gather(1, goal[:, None])[:, 0]
-        return found, (answer.argmax(1) == goal).float(), probability, steps, losses
+        return images, (answer.argmax(1) == goal).float(), probability, steps, losses
 
     @property
     def costs_at_most(self) -> bool:

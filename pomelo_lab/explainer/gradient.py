@@ -121,5 +121,5 @@ class BaselineExplainer(GradientExplainer, ABC):
 def gradient(module: nn.Module, images: Tensor, target: Tensor) -> Tensor:
     """d answer / d image [M,C,H,W]."""
     images = images.detach().requires_grad_(True)
-    (found,) = torch.autograd.grad(module(images).gather(1, target[:, None]).sum(), images)
-    return found
+    (slope,) = torch.autograd.grad(module(images).gather(1, target[:, None]).sum(), images)
+    return slope

@@ -35,8 +35,8 @@ class GradientShapExplainer(BaselineExplainer):
         share = streams.uniform(batch.image_id, "gradient_shap.share", self.n_draws, 1, 1, 1).to(image)
         way = image[:, None] + self.sigma * noise - baseline
         points = (baseline + share * way).flatten(0, 1)
-        found = gradient(module, points, target.repeat_interleave(self.n_draws)).unflatten(0, (len(image), -1))
-        return (found * way).mean(1)
+        slopes = gradient(module, points, target.repeat_interleave(self.n_draws)).unflatten(0, (len(image), -1))
+        return (slopes * way).mean(1)
 
     @property
     def copies(self) -> int:

@@ -96,8 +96,8 @@ def as_relu(call: Call) -> Call:
     """The maximum of values and a constant 0 as the ReLU that it is; other calls as they are."""
     if call.name != "maximum" or len(call.carried) != 1:
         return call
-    (place,) = call.carried
-    x, other = call.args[place], call.args[1 - place]
+    (position,) = call.carried
+    x, other = call.args[position], call.args[1 - position]
     if not zero(other) or torch.broadcast_shapes(x.shape, other.shape) != x.shape or torch.result_type(x, other) != x.dtype:
         return call
     return Call("relu", torch.ops.aten.relu.default, (x,), {}, frozenset({0}))

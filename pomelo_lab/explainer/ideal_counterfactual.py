@@ -47,7 +47,7 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
             return out
         for name, allowed in ATTRIBUTES[self.dataset.label].items():
             cause, state = model.causes[name], model.state(name, factors)
-            holds = torch.tensor([one in allowed for one in cause.states])
+            holds = torch.tensor([value in allowed for value in cause.states])
             turn = holds[state] != (goal == 1)
             if cause.continuous:
                 edge = next(cause.edges[i + 1] for i in range(len(holds) - 1) if holds[i] != holds[i + 1])

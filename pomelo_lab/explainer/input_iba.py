@@ -92,14 +92,14 @@ class InputIBAExplainer(Explainer):
             raise ValueError(f"explainer.layer must give maps of 4x4 cells or more, this one gives {height}x{width}: name an earlier layer")
 
     def fit(self, training: Dataset, classifier: WhiteBox, keep: Keep = make_again) -> dict[str, Tensor]:
-        found = layer_statistics(training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share)
+        statistics = layer_statistics(training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share)
         order = training.order()[: self.n_fit].tolist()
         totals = torch.zeros(2, training.shape[0], dtype=torch.float64)
         for start in range(0, len(order), READ_AT_ONCE):
             images = training.batch(order[start : start + READ_AT_ONCE]).image.double()
             totals += torch.stack([images.mean((2, 3)).sum(0), images.square().mean((2, 3)).sum(0)])
         mean, square = totals / len(order)
-        return {**found, "pixel_mean": mean.float(), "pixel_std": (square - mean.square()).sqrt().float()}
+        return {**statistics, "pixel_mean": mean.float(), "pixel_std": (square - mean.square()).sqrt().float()}
 
     def explain(
         self,
@@ -156,18 +156,18 @@ class InputIBAExplainer(Explainer):
             return classifier.activation(made.flatten(0, 1), layer).unflatten(0, (len(batch), n))
 
         for epoch in range(self.n_epochs):
-            for place, chosen in enumerate(order[:, epoch].split(self.gan_batch, 1)):
+            for number, chosen in enumerate(order[:, epoch].split(self.gan_batch, 1)):
                 n = chosen.shape[1]
                 with torch.no_grad():
-                    made = fake(f"input_iba.critic.{epoch}.{place}", n)
+                    made = fake(f"input_iba.critic.{epoch}.{number}", n)
                 loss = critics(made).mean(1) - critics(real[every_row, chosen]).mean(1)
                 critic_step.zero_grad()
                 loss.sum().backward()
                 critic_step.step()
                 critics.clip(self.clip)
-                if place % self.n_critic:
+                if number % self.n_critic:
                     continue
-                loss = -critics(fake(f"input_iba.generator.{epoch}.{place}", n)).mean(1)
+                loss = -critics(fake(f"input_iba.generator.{epoch}.{number}", n)).mean(1)
                 for step in steps:
                     step.zero_grad()
                 loss.sum().backward(inputs=[generator.mask, generator.mean, generator.std])
@@ -221,7 +221,7 @@ class InputIBAExplainer(Explainer):
 
 @dataclass(frozen=True)
 class Scale:
-    """Between images in [0,1] and pixels of mean 0 and deviation 1 per channel."""
+    """The scale between images in [0,1] and pixels of mean 0 and deviation 1 per channel."""
 
     mean: Tensor  # [C]
     std: Tensor
@@ -251,7 +251,7 @@ class MaskedNoise:
         return self.scale.image(keep * self.x[:, None] + (1 - keep) * (self.std[:, None] * noise + self.mean[:, None]))
 
     def detached(self) -> MaskedNoise:
-        self.mask, self.mean, self.std = (one.detach() for one in (self.mask, self.mean, self.std))
+        self.mask, self.mean, self.std = (tensor.detach() for tensor in (self.mask, self.mean, self.std))
         return self
 
     def information(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
@@ -303,5 +303,5 @@ class Critics(nn.Module):
 
     def clip(self, bound: float) -> None:
         with torch.no_grad():
-            for one in self.parameters():
-                one.clamp_(-bound, bound)
+            for parameter in self.parameters():
+                parameter.clamp_(-bound, bound)

@@ -38,21 +38,21 @@ class KernelShapExplainer(BaselineExplainer):
     def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
         from captum.attr import KernelShap
 
-        found, segments = [], more["segments"].label
+        per_image, segments = [], more["segments"].label
         for i, image_id in enumerate(batch.image_id):
-            one = slice(i, i + 1)
+            row = slice(i, i + 1)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(streams.generator(image_id, "kernel_shap").initial_seed())
                 values = KernelShap(module).attribute(
-                    batch.image[one],
-                    baselines=more["baseline"][one],
-                    target=target[one],
-                    feature_mask=segments[one, None],
+                    batch.image[row],
+                    baselines=more["baseline"][row],
+                    target=target[row],
+                    feature_mask=segments[row, None],
                     n_samples=self.n_coalitions,
                     perturbations_per_eval=min(AT_ONCE, self.n_coalitions),
                 )
-            found.append(values)
-        values = torch.cat(found)  # the value of a segment, at each of its pixels and channels
+            per_image.append(values)
+        values = torch.cat(per_image)  # the value of a segment, at each of its pixels and channels
         return values / values.shape[1]
 
     def part(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None) -> tuple[Tensor, ...]:

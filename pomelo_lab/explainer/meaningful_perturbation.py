@@ -73,9 +73,9 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
 
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
             rows = slice(start, stop)
-            some = batch.select(rows)
-            filling = self.sampler.filling(some.image, streams, some.image_id, segments and segments.select(rows))
-            return self.optimized(some, target[rows], classifier, streams, filling)
+            chunk = batch.select(rows)
+            filling = self.sampler.filling(chunk.image, streams, chunk.image_id, segments and segments.select(rows))
+            return self.optimized(chunk, target[rows], classifier, streams, filling)
 
         mask, loss = classifier.forwards.rows(part, len(batch))
         filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
@@ -132,9 +132,9 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         masks = torch.stack([((away - radius) / ring + 0.5).clamp(0, 1) if radius else torch.ones_like(away) for radius in RADII.tolist()])
         masks = torch.cat([masks, torch.zeros_like(masks[:1])])  # the last one removes all
         answers = []
-        for place, mask in enumerate(masks):
+        for number, mask in enumerate(masks):
             keep = enlarged(mask[None], batch.image.shape[-2:], self.upsample).expand(len(batch), -1, -1)
-            filled = filling(row, keep, torch.full_like(row, self.n_steps + 1 + place))
+            filled = filling(row, keep, torch.full_like(row, self.n_steps + 1 + number))
             answers.append(classifier.probability_of(lambda start, stop, filled=filled: filled[start:stop], len(row), target))
         answer = torch.stack(answers, 1)
         relative = (answer - answer[:, -1:]) / (answer[:, :1] - answer[:, -1:]).clamp_min(1e-12)

@@ -72,8 +72,8 @@ class MP2Explainer(RemovalExplainer):
     ) -> Explanation:
         def part(start: int, stop: int) -> Tensor:
             rows = slice(start, stop)
-            some = batch.select(rows)
-            filling = self.sampler.filling(some.image, streams, some.image_id, segments and segments.select(rows))
+            chunk = batch.select(rows)
+            filling = self.sampler.filling(chunk.image, streams, chunk.image_id, segments and segments.select(rows))
             order, left, first = self.grown(filling, target[rows], classifier)
             return torch.cat([order.flatten(1), left[:, None], first[:, None]], 1)
 
@@ -149,8 +149,8 @@ class MP2Explainer(RemovalExplainer):
         content = filling.replacement(row, keep, place)
         for number, block in enumerate(self.blocks()):
             removed = enlarged(block[None].to(keep), keep.shape[-2:], "nearest") > 0
-            found = filling.replacement(row, keep.masked_fill(removed, 0), place + 1 + number)
-            content = torch.where(removed[:, None], found, content)
+            filled = filling.replacement(row, keep.masked_fill(removed, 0), place + 1 + number)
+            content = torch.where(removed[:, None], filled, content)
         return content
 
     def blocks(self) -> list[Tensor]:

@@ -45,8 +45,8 @@ class OcclusionExplainer(BaselineExplainer):
 
         channels, window, stride = batch.image.shape[1], min(self.window_px, *batch.image.shape[2:]), self.stride_px
         sizes = {"sliding_window_shapes": (channels, window, window), "strides": (channels, stride, stride)}
-        found = Occlusion(module).attribute(batch.image, baselines=more["baseline"], target=target, **sizes)
-        return found / channels  # a window takes all channels: each has the whole loss
+        attribution = Occlusion(module).attribute(batch.image, baselines=more["baseline"], target=target, **sizes)
+        return attribution / channels  # a window takes all channels: each has the whole loss
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         positions = [1 + max(0, -(-(size - self.window_px) // self.stride_px)) for size in shape[1:]]

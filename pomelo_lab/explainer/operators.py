@@ -121,11 +121,11 @@ class Run:
             return self.in_place(name, operator, args, kwargs)
         if name in INDEPENDENT:
             return operator(*values(args), **kwargs)
-        found = self.answer(name, operator, args, kwargs)
+        result = self.answer(name, operator, args, kwargs)
         if name == "sigmoid":
-            return Carried(found, self, sigmoid_of=(args[0], args[0].version))
+            return Carried(result, self, sigmoid_of=(args[0], args[0].version))
         views = args[0].views if operator.is_view and isinstance(args[0], Carried) else None
-        return each(partial(self.wrapped, views=views), found)
+        return each(partial(self.wrapped, views=views), result)
 
     def answer(self, name: str, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         carried = frozenset(i for i, value in enumerate(args) if any(isinstance(inner, Carried) for inner in flat(value)))
@@ -254,7 +254,7 @@ class Value(torch.autograd.Function):
 
 
 def derivative(call: Call, x: Tensor) -> Tensor:
-    """Of an elementwise operator at x."""
+    """Derivative of an elementwise operator at x, in the shape of x."""
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
         return torch.autograd.grad(call.of(x).sum(), x)[0]

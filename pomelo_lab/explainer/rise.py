@@ -68,9 +68,9 @@ class RiseExplainer(RemovalExplainer):
     def smooth(self, cells: Tensor, shift: Tensor, shape: tuple[int, int]) -> Tensor:
         """Cells enlarged by one more than fits, then cut out at a random offset of up to a cell: [B,n,s,s], [B,n,2] -> [B,n,H,W]."""
         side = [math.ceil(size / self.n_cells) for size in shape]
-        high, wide = (enlarging(self.n_cells, (self.n_cells + 1) * one).to(cells) for one in side)
+        high, wide = (enlarging(self.n_cells, (self.n_cells + 1) * cell_px).to(cells) for cell_px in side)
         large = high @ cells.flatten(0, 1) @ wide.mT
-        top, left = ((shift[..., axis] * one).long().flatten() for axis, one in enumerate(side))
+        top, left = ((shift[..., axis] * cell_px).long().flatten() for axis, cell_px in enumerate(side))
         y, x = (torch.arange(size, device=cells.device) for size in shape)
         rows, columns = top[:, None] + y, left[:, None] + x
         return large[torch.arange(len(large), device=cells.device)[:, None, None], rows[:, :, None], columns[:, None]].unflatten(0, cells.shape[:2])
@@ -84,6 +84,6 @@ class RiseExplainer(RemovalExplainer):
 
 def enlarging(n: int, size: int) -> Tensor:
     """Linear interpolation of n values to `size`, mirrored at the ends as scikit-image's resize does: float64 [size,n]."""
-    place = ((torch.arange(size, dtype=torch.float64) + 0.5) * n / size - 0.5).abs()
-    place = torch.where(place > n - 1, 2 * (n - 1) - place, place)
-    return (1 - (place[:, None] - torch.arange(n)).abs()).clamp_min(0)
+    position = ((torch.arange(size, dtype=torch.float64) + 0.5) * n / size - 0.5).abs()
+    position = torch.where(position > n - 1, 2 * (n - 1) - position, position)
+    return (1 - (position[:, None] - torch.arange(n)).abs()).clamp_min(0)

@@ -50,8 +50,8 @@ class SobolExplainer(DesignExplainer):
         n = self.n_designs
         first, mixed = answer[:, :n], answer[:, 2 * n :].unflatten(1, (-1, n))
         variance = first.var(1, correction=0)[:, None]
-        found = (first[:, None] - mixed).square().mean(2) / (2 * variance)
-        return found.masked_fill(variance <= 1e-24, 0)
+        indices = (first[:, None] - mixed).square().mean(2) / (2 * variance)
+        return indices.masked_fill(variance <= 1e-24, 0)
 
     def fills(self, shape: tuple[int, int, int]) -> int:
         return self.n_designs * (self.n_cells**2 + 2)

@@ -115,13 +115,13 @@ class TrainingWalks(LatentDistance, ABC):
         )
 
     def steps(self, direction: str, reach: float) -> Tensor:
-        """Along directions of a kind (g, h, random) up to a reach, without 0: [n_alphas], or twice as many on both
+        """Steps along directions of a kind (g, h, random) up to a reach, without 0: [n_alphas], or twice as many on both
         sides.
         """
         ahead = reach * torch.arange(1, self.n_alphas + 1) / self.n_alphas
         return torch.cat([-ahead.flip(0), ahead]) if self.sides(direction) == 2 else ahead
 
     def sides(self, direction: str) -> int:
-        """On how many sides of the image a line search goes."""
+        """Number of sides of the image that a line search covers."""
         both = direction == "h" if self.both_sides is None else self.both_sides
         return 2 if both else 1

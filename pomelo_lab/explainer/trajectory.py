@@ -48,7 +48,7 @@ class Trajectory:
             self.noisy[rows, at], self.clean[rows, at], self.push[rows, at] = eight_bits(noisy), eight_bits(clean), norms
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name, image axis first; empty when nothing is remembered."""
+        """The remembered tensors by name, image axis first; empty when nothing is remembered."""
         if not self.places:
             return {}
         place = torch.tensor(self.places, dtype=torch.float32, device=self.push.device).repeat(len(self.push), 1)
