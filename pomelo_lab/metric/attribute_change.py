@@ -81,7 +81,7 @@ class MNAC(AttributeMetric):
     def counts(self) -> list[int]:
         left_out = None if self.without is None else self.place(self.without)
         names = self.dataset.attribute_names if self.among is None else self.among
-        return [place for place in map(self.place, names) if place != left_out]
+        return [column for column in map(self.place, names) if column != left_out]
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         changed = (self.seen(case.batch.image) != self.seen(counterfactual))[:, self.counts].sum(1)
@@ -122,11 +122,11 @@ class TargetSeen(AttributeMetric):
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         """value: the goal's side is seen in the counterfactual; settled: in the image already."""
-        place, before = self.place(self.attribute), self.seen(case.batch.image)
+        column, before = self.place(self.attribute), self.seen(case.batch.image)
         wanted = case.explanation.extra["goal"].long().to(before.device) == self.present(case.classifier.num_classes)
         return {
-            "value": (self.seen(counterfactual)[:, place] == wanted).double(),
-            "settled": (before[:, place] == wanted).float(),
+            "value": (self.seen(counterfactual)[:, column] == wanted).double(),
+            "settled": (before[:, column] == wanted).float(),
         }
 
     def present(self, num_classes: int) -> int:
@@ -191,7 +191,7 @@ class CorrelationDifference(AttributeMetric):
             return (correlations(changes, query) - truth)[:, self.counts].abs().sum(1)
 
         drawn = torch.randint(n, (self.n_resamples, n), generator=torch.Generator().manual_seed(0))
-        spread = torch.cat([apart(change[some]) for some in drawn.split(100)])
+        spread = torch.cat([apart(change[sample]) for sample in drawn.split(100)])
         low, high = spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
         never = float((change == 0).all(0)[self.counts].sum())
         return Summary(mean=float(apart(change[None])), std=None, n=n, details={"low": low, "high": high, "never_changed": never})
@@ -200,8 +200,8 @@ class CorrelationDifference(AttributeMetric):
         """Weighted correlations; images that do not count have no weight, so that methods with other successes are compared on one resample."""
         weights = weights * (rows["counted"] > 0.5)
         truth = reference["correlation"].double().cpu()
-        found = weighted_correlations(rows["change"].double(), weights, self.place(self.attribute))
-        apart = (found - truth)[:, self.counts].abs().sum(1)
+        correlation = weighted_correlations(rows["change"].double(), weights, self.place(self.attribute))
+        apart = (correlation - truth)[:, self.counts].abs().sum(1)
         return apart.masked_fill(weights.gt(0).sum(1) < 2, torch.nan)
 
 
@@ -240,7 +240,7 @@ class FactorError(AttributeMetric):
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         wanted = case.batch.attributes.clone()
-        place = self.place(self.attribute)
-        wanted[:, place] = ~wanted[:, place]
+        column = self.place(self.attribute)
+        wanted[:, column] = ~wanted[:, column]
         wrong = self.seen(counterfactual).to(wanted.device) != wanted
         return {"value": wrong[:, self.counts].sum(1), "wrong": wrong.float()}

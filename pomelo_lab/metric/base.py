@@ -101,8 +101,8 @@ class Metric(Component, ABC):
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         """All images' scores to one number. NaN and infinities are counted, never averaged."""
         value = self.values(rows)
-        found = mean_summary(value[rows["counted"][: len(value)] > 0.5] if "counted" in rows else value)
-        return replace(found, details={"applies": 0.0}) if "applies" in rows else found
+        summary = mean_summary(value[rows["counted"][: len(value)] > 0.5] if "counted" in rows else value)
+        return replace(summary, details={"applies": 0.0}) if "applies" in rows else summary
 
     def groups(self, n: int) -> tuple[int, ...]:
         """Sizes of the consecutive groups of n images that a bootstrap resamples each by itself: (scored, held-out)."""

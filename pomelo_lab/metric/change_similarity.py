@@ -47,11 +47,11 @@ class ChangeSimilarity(Metric):
         return [{self.key: value} for value in self.settings]
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        if any(one.counterfactual is None for one in case.explanations):
+        if any(explanation.counterfactual is None for explanation in case.explanations):
             raise ValueError("metric ChangeSimilarity needs counterfactuals, and the explainer gives none")
-        changes = torch.stack([one.counterfactual - case.batch.image for one in case.explanations], 1).flatten(2).double()
+        changes = torch.stack([explanation.counterfactual - case.batch.image for explanation in case.explanations], 1).flatten(2).double()
         length = torch.linalg.vector_norm(changes, dim=2, keepdim=True)
         unit = torch.where(length > 0, changes / length, torch.nan)
         pairs = torch.stack([(unit[:, i] * unit[:, j]).sum(1) for i, j in combinations(range(unit.shape[1]), 2)], 1)
-        reached = torch.stack([one.extra["flipped"] for one in case.explanations], 1).double().mean(1)
+        reached = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1).double().mean(1)
         return {"value": pairs.mean(1), "pairs": pairs, "reached": reached}

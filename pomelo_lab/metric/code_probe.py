@@ -69,8 +69,8 @@ class CodeProbe(Metric):
         return {"value": (told.argmax(1) == answer).double()}
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
-        found = mean_summary(rows["value"])
-        return Summary(found.mean, found.std, found.n, found.n_nan, details={"chance": float(reference["chance"])})
+        summary = mean_summary(rows["value"])
+        return Summary(summary.mean, summary.std, summary.n, summary.n_nan, details={"chance": float(reference["chance"])})
 
     def fit_costs(self, n_training: int) -> tuple[int, int]:
         return 0, min(self.n_reference, n_training)

@@ -41,19 +41,19 @@ class CounterfactualMetric(Metric, ABC):
             raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
         image = Perturbations.dequantize(Perturbations.quantize(case.explanation.counterfactual))
         counted = self.counted(case)
-        found = self.measured(case, image)
-        if "value" in found:
-            found["value"] = found["value"].double().masked_fill(~counted.to(found["value"].device), torch.nan)
-        return {**found, "counted": counted.float()}
+        rows = self.measured(case, image)
+        if "value" in rows:
+            rows["value"] = rows["value"].double().masked_fill(~counted.to(rows["value"].device), torch.nan)
+        return {**rows, "counted": counted.float()}
 
     def counted(self, case: Case) -> Tensor:
         """bool [B]."""
-        found = torch.ones(len(case.batch), dtype=torch.bool, device=case.batch.image.device)
+        mask = torch.ones(len(case.batch), dtype=torch.bool, device=case.batch.image.device)
         if self.population in ("successes", "correct_successes"):
-            found &= case.explanation.extra["flipped"].to(found.device) > 0.5
+            mask &= case.explanation.extra["flipped"].to(mask.device) > 0.5
         if self.population in ("correct", "correct_successes"):
-            found &= (case.classifier.probability(case.batch.image).argmax(1) == case.batch.label.to(case.classifier.device)).to(found.device)
-        return found
+            mask &= (case.classifier.probability(case.batch.image).argmax(1) == case.batch.label.to(case.classifier.device)).to(mask.device)
+        return mask
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
         return mean_summary(rows["value"][rows["counted"] > 0.5])
@@ -154,9 +154,9 @@ class COUT(CounterfactualMetric):
         n, steps = len(image), len(changed)
 
         def composed(start: int, stop: int) -> Tensor:
-            place = torch.arange(start, stop, device=image.device)
-            row = place // steps
-            taken = rank[row] < changed[place % steps][:, None, None]
+            index = torch.arange(start, stop, device=image.device)
+            row = index // steps
+            taken = rank[row] < changed[index % steps][:, None, None]
             return torch.where(taken[:, None], counterfactual[row], image[row])
 
         answer = case.classifier.probability_of(composed, n * steps).view(n, steps, -1).double()

@@ -65,7 +65,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         rows = {"original": self.features(case.batch.image), "made": self.features(counterfactual)}
         if self.n_equal == "least":
-            rows["reached"] = torch.stack([one.extra["flipped"] for one in case.explanations], 1)  # [B,V]
+            rows["reached"] = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1)  # [B,V]
         return rows
 
     def values(self, rows: dict[str, Tensor]) -> Tensor | None:
@@ -78,21 +78,21 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         n_nan = int(chosen.sum()) - n
         if self.n_equal is not None:
             wanted = max(FEWEST, int(rows["reached"].sum(0).min()) if self.n_equal == "least" else self.n_equal)
-            found = self.drawn(original, made[counted], wanted) if n >= wanted else []
-            n = wanted if found else n
+            distances = self.drawn(original, made[counted], wanted) if n >= wanted else []
+            n = wanted if distances else n
         elif self.n_splits:
-            found = self.split(original, made, counted)
+            distances = self.split(original, made, counted)
         else:
-            found = [frechet(original, made[counted])] if min(n, len(original)) >= FEWEST else []
-        if not found:
+            distances = [frechet(original, made[counted])] if min(n, len(original)) >= FEWEST else []
+        if not distances:
             return Summary(mean=float("nan"), std=None, n=n, n_nan=n_nan, details={"wanted": float(FEWEST if self.n_equal is None else wanted)})
         deficient = n <= made.shape[1]
         if deficient:
             text = "%s of %d counterfactuals in %d features is rank-deficient: compare methods at equal numbers only"
             log.warning(text, self.symbol, n, made.shape[1])
-        values = torch.tensor(found, dtype=torch.float64)
+        values = torch.tensor(distances, dtype=torch.float64)
         spread = float(values.std()) if len(values) > 1 else None
-        repeats = tuple(found) if self.n_equal is not None else ()
+        repeats = tuple(distances) if self.n_equal is not None else ()
         details = {"rank_deficient": float(deficient)}
         return Summary(mean=float(values.mean()), std=spread, n=n, n_nan=n_nan, details=details, repeats=repeats)
 
@@ -103,14 +103,14 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
 
     def split(self, original: Tensor, made: Tensor, counted: Tensor) -> list[float]:
         """One distance per random halving and direction."""
-        found, n = [], len(original)
+        distances, n = [], len(original)
         for order in (torch.randperm(n, generator=torch.Generator().manual_seed(k)) for k in range(self.n_splits)):
             halves = order[: n // 2], order[n // 2 :]
             for real, fake in (halves, halves[::-1]):
                 fake = fake[counted[fake]]
                 if min(len(real), len(fake)) >= FEWEST:
-                    found.append(frechet(original[real], made[fake]))
-        return found
+                    distances.append(frechet(original[real], made[fake]))
+        return distances
 
 
 @dataclass(kw_only=True)

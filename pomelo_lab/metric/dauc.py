@@ -61,11 +61,11 @@ class DAUC(Metric):
         rank = torch.empty_like(ascending)
         rank.scatter_(1, ascending.flip(1), torch.arange(ascending.shape[1], device=rank.device).expand_as(rank))
         rank = rank.view_as(attribution).to(image.device)
-        found: dict[str, Tensor] = {}
+        result: dict[str, Tensor] = {}
         for name, filler in (("insertion", self.insertion), ("deletion", self.deletion)):
             curve = self.curve(case, rank, filler, name == "insertion").masked_fill(~defined[:, None].to(image.device), math.nan)
-            found |= {f"{name}_area": self.area(curve, rank[0].numel()), name: curve.float()}
-        return {"value": found["insertion_area"] - found["deletion_area"], **found}
+            result |= {f"{name}_area": self.area(curve, rank[0].numel()), name: curve.float()}
+        return {"value": result["insertion_area"] - result["deletion_area"], **result}
 
     def changed(self, n_px: int) -> Tensor:
         """Pixels changed where the classifier is asked: int64 [T]."""

@@ -97,8 +97,8 @@ class SSIM(Metric):
 
 def window_matrix(weight: Tensor, n: int) -> Tensor:
     """The moving average of n pixels, windows inside only, as a matrix: [w] -> [n-w+1,n]."""
-    place = torch.arange(n - len(weight) + 1)[:, None] + torch.arange(len(weight))
-    return weight.new_zeros(len(place), n).scatter_(1, place, weight.expand(len(place), -1))
+    position = torch.arange(n - len(weight) + 1)[:, None] + torch.arange(len(weight))
+    return weight.new_zeros(len(position), n).scatter_(1, position, weight.expand(len(position), -1))
 
 
 def per_perturbation(case: Case, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

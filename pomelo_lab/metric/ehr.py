@@ -63,7 +63,7 @@ class EffectiveHeatRatio(Metric):
         if self.least_probability:
             sure = case.classifier.probability(case.batch.image).gather(1, case.target[:, None].to(case.classifier.device))[:, 0]
             counted &= sure.to(counted.device) >= self.least_probability
-        ratio = torch.stack([self.ratios(one, region) for one, region in zip(maps.nan_to_num(), mask, strict=True)])
+        ratio = torch.stack([self.ratios(heatmap, region) for heatmap, region in zip(maps.nan_to_num(), mask, strict=True)])
         ratio = ratio.masked_fill(~counted[:, None], torch.nan)
         return {"value": torch.trapezoid(ratio, dx=1 / (self.n_quantiles - 1), dim=1), "ratio": ratio}
 

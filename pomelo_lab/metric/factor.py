@@ -31,7 +31,7 @@ class FactorMetric(Metric):
         self.dataset.model.check([self.factor])
 
     def changed(self, case: Case) -> list[Tensor]:
-        """The same pictures with the factor at each of its values: [B,3,H,W] each, equal to the picture where it has that value."""
+        """The images rendered again with the factor at each of its values: [B,3,H,W] each, equal to the image where it has that value."""
         model = self.dataset.model
         values = model.causes[self.factor].values(8)
         return [self.dataset.render(model.intervene(case.batch.factors, {self.factor: v}), with_masks=False)[0] for v in values]

@@ -55,7 +55,7 @@ class Flipping(Metric):
         if attribution is None:
             raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
         n_px = attribution[0].numel()
-        count, fraction = (one.to(attribution.device) for one in step_grid(n_px, self.step_px, self.bound))
+        count, fraction = (tensor.to(attribution.device) for tensor in step_grid(n_px, self.step_px, self.bound))
         defined = attribution.isfinite().flatten(1).all(1)
         orders = case.streams.permutation(case.batch.image_id, "tie_order", self.n_orders, n_px).to(attribution.device)
         rank, settled = flip_ranks(attribution.where(defined[:, None, None], 0), orders)
@@ -176,16 +176,16 @@ def step_grid(n_px: int, step_px: int, bound: float) -> tuple[Tensor, Tensor]:
 
 
 def flip_ranks(attribution: Tensor, orders: Tensor) -> tuple[Tensor, Tensor]:
-    """The place of each pixel in descending attribution, ties in the given random orders.
+    """The position of each pixel in descending attribution, ties in the given random orders.
 
     Shapes: attribution [B,H,W], orders int64 [B,O,H*W] -> rank int32 [B,O,H,W], settled bool [B,H*W+1]: whether the first k
         pixels are the same set in every order (no tie across k).
     """
     value = attribution.flatten(1)
     shuffled = value[:, None].expand(orders.shape).gather(2, orders)
-    pixel = orders.gather(2, shuffled.argsort(dim=2, descending=True, stable=True))  # [B,O,place]
-    place = torch.arange(value.shape[1], dtype=torch.int32, device=value.device).expand(pixel.shape)
-    rank = torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(2, pixel, place)
+    pixel = orders.gather(2, shuffled.argsort(dim=2, descending=True, stable=True))  # [B,O,position]
+    position = torch.arange(value.shape[1], dtype=torch.int32, device=value.device).expand(pixel.shape)
+    rank = torch.empty_like(position, memory_format=torch.contiguous_format).scatter_(2, pixel, position)
     ordered = value.sort(1, descending=True).values
     ends = torch.ones_like(ordered[:, :1], dtype=torch.bool)
     settled = torch.cat([ends, ordered[:, :-1] > ordered[:, 1:], ends], 1)

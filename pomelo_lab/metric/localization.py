@@ -36,8 +36,8 @@ class Localization(Thresholded):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         truth = case.batch.box(self.part)[:, None].to(case.explanation.attribution.device)  # [B,1,M,4]
-        found = overlap(self.boxes(case.explanation.attribution)[:, :, None], truth)
-        known = truth.isfinite().all(-1).expand(found.shape)
-        best = found.masked_fill(~known, -torch.inf).amax(2)  # NaN maps stay NaN
+        overlaps = overlap(self.boxes(case.explanation.attribution)[:, :, None], truth)
+        known = truth.isfinite().all(-1).expand(overlaps.shape)
+        best = overlaps.masked_fill(~known, -torch.inf).amax(2)  # NaN maps stay NaN
         best = best.masked_fill(~known.any(2), torch.nan)
         return {"candidates": (best < self.iou).double().masked_fill(best.isnan(), torch.nan), "iou": best}

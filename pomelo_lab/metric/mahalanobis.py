@@ -90,15 +90,15 @@ def training_features(training: Dataset, classifier: WhiteBox, n: int) -> tuple[
 
     Raises: ValueError naming the first image whose features are not finite.
     """
-    found = []
+    pairs = []
     for indices in training.order()[:n].split(256):
         batch = training.unmasked(indices.tolist())
         feature = classifier.feature(batch.image)
         if not (finite := feature.isfinite().all(1)).all():
             name = batch.image_id[int(finite.long().argmin())]
             raise ValueError(f"features of {type(classifier.network).__name__} are not finite for the image {name}: are its weights whole?")
-        found.append((feature, batch.label.to(classifier.device)))
-    features, labels = zip(*found, strict=True)
+        pairs.append((feature, batch.label.to(classifier.device)))
+    features, labels = zip(*pairs, strict=True)
     return torch.cat(features), torch.cat(labels)
 
 

@@ -49,6 +49,6 @@ class MaxSensitivity(Metric):
             moved = image + self.radius * (2 * case.streams.uniform(case.batch.image_id, f"max_sensitivity.{k}", *image.shape[1:]).to(image) - 1)
             after = case.anew(images=moved.clamp(0, 1) if self.clamp else moved).attribution.flatten(1).double()
             changes.append(torch.linalg.vector_norm(after - before, dim=1) / size)
-        found = torch.stack(changes, 1)
-        found = found.masked_fill(~found.isfinite(), torch.nan)
-        return {"value": found.amax(1), "changes": found}
+        relative_changes = torch.stack(changes, 1)
+        relative_changes = relative_changes.masked_fill(~relative_changes.isfinite(), torch.nan)
+        return {"value": relative_changes.amax(1), "changes": relative_changes}

@@ -100,15 +100,15 @@ class SeedDiversity(Metric, ABC):
         return [{self.key: value} for value in (self.seeds if self.settings is None else self.settings)]
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        if any(one.counterfactual is None for one in case.explanations):
+        if any(explanation.counterfactual is None for explanation in case.explanations):
             raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
-        images = [Perturbations.dequantize(Perturbations.quantize(one.counterfactual)) for one in case.explanations]
+        images = [Perturbations.dequantize(Perturbations.quantize(explanation.counterfactual)) for explanation in case.explanations]
         pairs = torch.stack([self.distance(a, b) for a, b in combinations(images, 2)], 1).double()
         n = len(images)
         counted = torch.ones(len(pairs), device=pairs.device)
         if self.population == "successes":
-            counted = torch.stack([one.extra["flipped"] for one in case.explanations]).amin(0).to(pairs.device)
-        reached = torch.stack([one.extra["flipped"] for one in case.explanations], 1).double().mean(1)
+            counted = torch.stack([explanation.extra["flipped"] for explanation in case.explanations]).amin(0).to(pairs.device)
+        reached = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1).double().mean(1)
         value = pairs.sum(1) / (n * (n - 1) / 2 if self.normalizer == "pairs" else n * (n + 1) / 2)
         return {"value": value.masked_fill(counted < 0.5, torch.nan), "pairs": pairs, "counted": counted, "same": torch.maximum(reached, 1 - reached)}
 

@@ -53,9 +53,9 @@ class MaskOverlap(Metric):
             raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
         if self.part not in masks:
             raise ValueError(f"metric {type(self).__name__} needs the mask part={self.part!r}, images have {sorted(masks)}")
-        found = overlap(attribution, masks[self.part], self.n_thresholds)
-        undefined = (found.area == 0) | ~attribution.isfinite().flatten(1).all(1)
-        curve = self.ratio(found).masked_fill(undefined[:, None], math.nan)
+        counts = overlap(attribution, masks[self.part], self.n_thresholds)
+        undefined = (counts.area == 0) | ~attribution.isfinite().flatten(1).all(1)
+        curve = self.ratio(counts).masked_fill(undefined[:, None], math.nan)
         return {"value": mean_over_intervals(curve), "curve": curve.float()}
 
 
@@ -108,17 +108,17 @@ class MaskPrecision(MaskOverlap):
 def overlap(attribution: Tensor, mask: Tensor, n_thresholds: int) -> Overlap:
     """Counts of pixels above each threshold: [B,H,W] and bool [B,H,W] -> Overlap, in one pass over the pixels.
 
-    A pixel's value lies above all thresholds before its place among them, so a histogram of places, summed from the
+    A pixel's value lies above all thresholds before its position among them, so a histogram of positions, summed from the
     far end, counts the pixels above each.
     """
     value, mask = attribution.flatten(1).double(), mask.flatten(1).double()
     low, high = value.aminmax(dim=1, keepdim=True)
     scaled = torch.where(high > low, (value - low) / (high - low), 0)
     threshold = torch.arange(n_thresholds, device=value.device, dtype=torch.float64) / (n_thresholds - 1)
-    place = torch.bucketize(scaled, threshold)  # thresholds strictly below the value
+    position = torch.bucketize(scaled, threshold)  # thresholds strictly below the value
 
     def above(weight: Tensor) -> Tensor:
-        count = weight.new_zeros(len(value), n_thresholds + 1).scatter_add_(1, place, weight)
+        count = weight.new_zeros(len(value), n_thresholds + 1).scatter_add_(1, position, weight)
         return count.flip(1).cumsum(1).flip(1)[:, 1:]
 
     return Overlap(above(mask), above(torch.ones_like(mask)), mask.sum(1))

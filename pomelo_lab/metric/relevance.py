@@ -51,8 +51,8 @@ class RelevanceMass(Relevance):
     def score(self, case: Case) -> dict[str, Tensor]:
         maps, mask = self.inside(case)
         maps = {"positive": maps.clamp_min(0), "absolute": maps.abs(), "signed": maps}[self.of]
-        found = (maps * mask).sum(1) / maps.sum(1)
-        return {"value": found.masked_fill(~found.isfinite(), torch.nan)}
+        mass = (maps * mask).sum(1) / maps.sum(1)
+        return {"value": mass.masked_fill(~mass.isfinite(), torch.nan)}
 
 
 @dataclass(kw_only=True)
@@ -73,8 +73,8 @@ class RelevanceRank(Relevance):
         edge = maps.sort(dim=1, descending=True).values.gather(1, (size - 1).clamp_min(0)[:, None])
         above, equal = maps > edge, maps == edge
         share = (size - above.sum(1)) / equal.sum(1)  # of the pixels at the edge, those that are taken
-        found = ((above & mask).sum(1) + share * (equal & mask).sum(1)) / size
-        return {"value": found.masked_fill(maps.isnan().any(1) | (size == 0), torch.nan)}
+        accuracy = ((above & mask).sum(1) + share * (equal & mask).sum(1)) / size
+        return {"value": accuracy.masked_fill(maps.isnan().any(1) | (size == 0), torch.nan)}
 
 
 @dataclass(kw_only=True)
@@ -99,5 +99,5 @@ class PointingGame(Relevance):
             wide = mask.view_as(case.batch.masks[self.part]).float()[:, None]
             mask = F.max_pool2d(wide, 2 * self.tolerance_px + 1, 1, self.tolerance_px)[:, 0].flatten(1) > 0
         top = maps == maps.amax(1, keepdim=True)
-        found = (top & mask).sum(1) / top.sum(1)
-        return {"value": found.double().masked_fill(maps.isnan().any(1) | empty, torch.nan)}
+        hits = (top & mask).sum(1) / top.sum(1)
+        return {"value": hits.double().masked_fill(maps.isnan().any(1) | empty, torch.nan)}

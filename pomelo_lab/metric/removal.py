@@ -176,7 +176,7 @@ class RemovalLPIPS(LPIPSDistance, Removal):
 
 @dataclass(kw_only=True)
 class RemovalLPIPSOracle(Removal):
-    """The same distance in layers of our own oracle, all channels weighted equally; never to be compared with a published LPIPS.
+    """The distance of RemovalLPIPS in layers of our own oracle, all channels weighted equally; never to be compared with a published LPIPS.
 
     Source: Zhang et al. (2018), eq. 1, with unit weights.
     Args:

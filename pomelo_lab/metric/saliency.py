@@ -38,18 +38,18 @@ class Saliency(Thresholded):
         defined = box.isfinite().all(2)
         row = torch.arange(len(image), device=image.device)[:, None].expand(defined.shape)
         asked = torch.cat([row[..., None].to(box), box], 2)[defined]  # [M,5]
-        distinct, place = asked.unique(dim=0, return_inverse=True)
+        distinct, position = asked.unique(dim=0, return_inverse=True)
         rows = distinct[:, 0].long()
 
         def crops(start: int, stop: int) -> Tensor:
             boxes = distinct[start:stop, 1:].long().tolist()
-            return torch.cat([enlarged(image[i], one) for i, one in zip(rows[start:stop].tolist(), boxes, strict=True)])
+            return torch.cat([enlarged(image[i], crop_box) for i, crop_box in zip(rows[start:stop].tolist(), boxes, strict=True)])
 
         answer = case.classifier.probability_of(crops, len(distinct), case.target[rows]).to(image.device).double()
-        found = torch.full(defined.shape, torch.nan, dtype=torch.float64, device=image.device)
+        candidates = torch.full(defined.shape, torch.nan, dtype=torch.float64, device=image.device)
         share = (area(asked[:, 1:]) / (image.shape[2] * image.shape[3])).double()
-        found[defined] = share.clamp_min(self.smallest_area).log() - answer[place].clamp_min(SMALLEST).log()
-        return {"candidates": found}
+        candidates[defined] = share.clamp_min(self.smallest_area).log() - answer[position].clamp_min(SMALLEST).log()
+        return {"candidates": candidates}
 
     @property
     def costs_at_most(self) -> bool:

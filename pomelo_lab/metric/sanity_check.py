@@ -125,8 +125,8 @@ class SanityCheck(Metric):
         from skimage.metrics import structural_similarity
 
         pairs = zip(one.numpy(), other.numpy(), strict=True)
-        found = [float(structural_similarity(a, b, win_size=self.window_px, data_range=1.0)) for a, b in pairs]
-        return torch.tensor(found, dtype=torch.float64)
+        scores = [float(structural_similarity(a, b, win_size=self.window_px, data_range=1.0)) for a, b in pairs]
+        return torch.tensor(scores, dtype=torch.float64)
 
 
 def varied(maps: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ class Sensitivity(Metric):
         from skimage.feature import hog
 
         blocks = {"pixels_per_cell": (self.cell_px,) * 2, "cells_per_block": (self.block_cells,) * 2}
-        features = torch.stack([torch.from_numpy(hog(one.numpy(), orientations=self.orientations, **blocks)) for one in maps])
+        features = torch.stack([torch.from_numpy(hog(image_map.numpy(), orientations=self.orientations, **blocks)) for image_map in maps])
         return correlations(features)
 
 
@@ -119,13 +119,13 @@ def pairwise(maps: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
     """Similarities of all pairs of maps [S,H,W], NaN where a map is constant or not finite: [P]."""
     flat = maps.flatten(1)
     defined = flat.isfinite().all(1) & (flat.amax(1) > flat.amin(1))
-    found = torch.tensor(alike(maps.where(defined[:, None, None], 0)), dtype=torch.float64)
+    similarities = torch.tensor(alike(maps.where(defined[:, None, None], 0)), dtype=torch.float64)
     both = torch.tensor([bool(defined[i] & defined[j]) for i, j in combinations(range(len(maps)), 2)])
-    return found.masked_fill(~both, torch.nan)
+    return similarities.masked_fill(~both, torch.nan)
 
 
 def across(maps: Tensor, others: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
-    """The same for two images [S,H,W]: of each pair of settings the second map is the other image's."""
+    """Similarities of the maps of two images [S,H,W]: of each pair of settings the second map is the other image's: [P]."""
     pairs = combinations(range(len(maps)), 2)
     return torch.cat([pairwise(torch.stack([maps[i], others[j]]), alike) for i, j in pairs])
 

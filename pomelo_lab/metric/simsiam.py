@@ -47,7 +47,7 @@ class S3(PublishedNetwork, Likeness):
 
 @dataclass(kw_only=True)
 class S3Oracle(FeatureSimilarity):
-    """The same cosine in features of our own oracle, of all images that were classified correctly; never to be compared with a published S3.
+    """The cosine of S3 in features of our own oracle, for all correctly classified images; never to be compared with a published S3.
 
     Source: as S3. Departures: the network, which was trained with labels; penultimate features.
     """

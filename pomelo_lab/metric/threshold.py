@@ -56,10 +56,10 @@ class Thresholded(Metric, ABC):
         above = attribution[:, None] >= level[..., None, None]
         if self.region == "largest":
             above = torch.stack([largest_group(mask) for mask in above.flatten(0, 1)]).view_as(above)
-        found = tight_box(above)
-        whole = found.new_tensor([0, 0, width, height])
-        found = torch.where((top > 0)[:, None, None], found, whole)
-        return found.masked_fill(~attribution.isfinite().flatten(1).all(1)[:, None, None], torch.nan)
+        box = tight_box(above)
+        whole = box.new_tensor([0, 0, width, height])
+        box = torch.where((top > 0)[:, None, None], box, whole)
+        return box.masked_fill(~attribution.isfinite().flatten(1).all(1)[:, None, None], torch.nan)
 
     def n_scored(self, n: int) -> int:
         """Images whose score counts; the others choose alpha."""
@@ -92,9 +92,9 @@ class Thresholded(Metric, ABC):
 
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         candidates = rows["candidates"]
-        found = mean_summary(self.values(rows))
+        summary = mean_summary(self.values(rows))
         details = {"alpha": self.alphas[self.chosen(candidates)], "held_out": float(len(candidates) - self.n_scored(len(candidates)))}
-        return Summary(found.mean, found.std, found.n, found.n_nan, details)
+        return Summary(summary.mean, summary.std, summary.n, summary.n_nan, details)
 
 
 def largest_group(mask: Tensor) -> Tensor:
