@@ -35,8 +35,11 @@ def pending(outputs: Path) -> list[Path]:
 def sync(outputs: Path, command: tuple[str, ...] = (sys.executable, "-m", "wandb", "sync"), limit_s: float = 600.0) -> int:
     """Upload each pending run and note that it was. A failure that every run would have, such as no network, ends it.
 
-    Returns: how many were not uploaded.
+    Returns: how many were not uploaded; 1 where there is no such folder.
     """
+    if not outputs.is_dir():
+        print(f"the outputs folder {outputs} does not exist: name the one that jobs were written to (paths.outputs)", file=sys.stderr)
+        return 1
     folders = pending(outputs)
     print(f"{len(folders)} finished offline runs to upload from {outputs / 'wandb'}")
     failed = 0

@@ -52,3 +52,9 @@ def test_a_failure_has_its_reason_and_one_that_all_share_ends_the_upload(tmp_pat
     assert capsys.readouterr().err.count("this file is broken") == 3
     assert sync(tmp_path, (sys.executable, "-c", "import time; time.sleep(60)"), limit_s=0.2) == 3
     assert "no answer within" in capsys.readouterr().err
+
+
+def test_a_folder_that_does_not_exist_is_no_folder_without_runs(tmp_path, capsys):
+    assert sync(tmp_path / "nowhere") == 1
+    assert f"the outputs folder {tmp_path / 'nowhere'} does not exist" in capsys.readouterr().err
+    assert sync(tmp_path) == 0
