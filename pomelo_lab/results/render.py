@@ -92,6 +92,8 @@ def terminal(table: Table, console: Any) -> None:
         paper = " second line: the paper's" if any(e.printed for e in table.entries.values()) else ""
         legend = f"{'ours: ' if paper else ''}{what(table, compact)} (n where it differs from the row's);{best}{paper}".rstrip(";")
         console.print(Text(legend, style="bright_black"))
+        if keys := ", ".join(f"{c.symbol} = {c.metric}" for c in table.columns if c.symbol != c.metric):
+            console.print(Text(f"columns by their keys in scores and configs: {keys}", style="bright_black"))
     for note in table.notes():
         console.print(Text(f"  {note}", style="bright_black"))
     if table.verdicts:

@@ -45,3 +45,9 @@ def test_latex_escapes_and_balances():
     assert r"E\_hard" in text and text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     n = text.splitlines()[4].count("&")
     assert all(line.count("&") == n for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_columns_are_explained_by_their_keys_where_their_titles_are_short():
+    text = shown(build(TABLE, cells()), width=80)
+    assert "D_M = mahalanobis, Sil. = silhouette, E_hard = entropy_hard" in " ".join(text.split()) and "extra = " not in text
+    assert "not in paper" in text
