@@ -110,6 +110,8 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # beyond the double of its limit it is an error
             with Image.open(path) as file:
+                if file.format == "TIFF" and file.n_frames > 1:
+                    warn_once(f"{path.parent}: of TIFF files with several pages the first is read")
                 full, raw = file.size, str(file.tile[0][3]) if getattr(file, "tile", None) else ""
                 if reduced and (factor := reduction(full)) > 1:
                     file.draft(None, (full[0] // factor, full[1] // factor))

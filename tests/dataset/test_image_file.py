@@ -170,3 +170,14 @@ def test_an_image_that_pillow_refuses_is_called_too_large(tmp_path, monkeypatch)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ValueError, match=r"slide\.png is too large .*4096 pixels.*scale it down"):
         open_image(tmp_path / "slide.png")
+
+
+def test_of_a_file_with_several_pages_the_first_is_read_which_is_said_once(tmp_path, caplog):
+    pages = [Image.fromarray(np.full((6, 6), level, np.uint8)) for level in (50, 200)]
+    for name in ("a.tif", "b.tif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+        assert np.asarray(open_image(tmp_path / name, "L")).tolist() == [[50] * 6] * 6
+    assert caplog.text.count("with several pages the first is read") == 1
+    pages[0].save(tmp_path / "c.tif")
+    caplog.clear()
+    assert np.asarray(open_image(tmp_path / "c.tif", "L")).max() == 50 and not caplog.text
