@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 LARGEST = 2**26  # pixels of an image that is read as it is (8192 x 8192); larger ones are reduced by a whole number
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
+ORIENTATION = 274  # EXIF's number for how a camera was held
+_said: set[str] = set()
+
 Box = tuple[float, float, float, float]  # left, top, right, bottom as fractions of the width and height
 
 
@@ -61,11 +64,18 @@ def warn_once(text: str) -> None:
     log.warning("%s", text)
 
 
+def warn_of_first(path: Path, text: str) -> None:
+    """Say something about the first file that it is true of."""
+    if text not in _said:
+        _said.add(text)
+        log.warning("%s %s", path, text)
+
+
 def open_image(path: Path, mode: str = "RGB", value_range: Sequence[float] | None = None, background: float | None = None) -> Image:
     """Decode a file completely into a PIL mode ("RGB", "L").
 
-    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame. Images of more than LARGEST pixels are read
-    reduced by a whole number, and named once.
+    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame, which is said once; Pillow turns TIFF files,
+    and no others. Images of more than LARGEST pixels are read reduced by a whole number, and named once. Of several pages the first is read.
 
     Args:
         value_range: the values of black and white in files of more than 8 bits per value; None = as the format says (`stated_range`).
@@ -111,7 +121,9 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # beyond the double of its limit it is an error
             with Image.open(path) as file:
                 if file.format == "TIFF" and file.n_frames > 1:
-                    warn_once(f"{path.parent}: of TIFF files with several pages the first is read")
+                    warn_of_first(path, "has several pages: the first is read, also of further such files")
+                if file.format != "TIFF" and file.getexif().get(ORIENTATION, 1) not in (0, 1):
+                    warn_of_first(path, "is stored rotated (EXIF): it is read as it is stored, further such files too")
                 full, raw = file.size, str(file.tile[0][3]) if getattr(file, "tile", None) else ""
                 if reduced and (factor := reduction(full)) > 1:
                     file.draft(None, (full[0] // factor, full[1] // factor))

@@ -172,12 +172,28 @@ def test_an_image_that_pillow_refuses_is_called_too_large(tmp_path, monkeypatch)
         open_image(tmp_path / "slide.png")
 
 
-def test_of_a_file_with_several_pages_the_first_is_read_which_is_said_once(tmp_path, caplog):
+@pytest.fixture
+def nothing_said(monkeypatch):
+    monkeypatch.setattr("pomelo_lab.dataset.image_file._said", set())
+
+
+def test_of_a_file_with_several_pages_the_first_is_read_which_is_said_once(tmp_path, caplog, nothing_said):
     pages = [Image.fromarray(np.full((6, 6), level, np.uint8)) for level in (50, 200)]
+    pages[0].save(tmp_path / "c.tif")
+    assert np.asarray(open_image(tmp_path / "c.tif", "L")).max() == 50 and not caplog.text
     for name in ("a.tif", "b.tif"):
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
         assert np.asarray(open_image(tmp_path / name, "L")).tolist() == [[50] * 6] * 6
-    assert caplog.text.count("with several pages the first is read") == 1
-    pages[0].save(tmp_path / "c.tif")
-    caplog.clear()
-    assert np.asarray(open_image(tmp_path / "c.tif", "L")).max() == 50 and not caplog.text
+    assert caplog.text.count("several pages") == 1 and f"{tmp_path / 'a.tif'} has several pages" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_a_rotation_of_the_camera_is_not_applied_which_is_said_once(tmp_path, caplog, nothing_said, suffix):
+    exif = Image.Exif()
+    for name, orientation in (("upright", 1), ("left", 6), ("right", 8)):
+        exif[274] = orientation
+        picture(0, 8, 12).save(tmp_path / f"{name}.{suffix}", exif=exif)
+        turned = suffix == "tif" and orientation > 1  # by Pillow itself
+        assert open_image(tmp_path / f"{name}.{suffix}").size == ((12, 8) if turned else (8, 12))
+    assert caplog.text.count("stored rotated") == (suffix != "tif")
+    assert (f"left.{suffix} is stored rotated (EXIF)" in caplog.text) == (suffix != "tif")
