@@ -2,6 +2,7 @@
 
 import pytest
 
+from pomelo_lab.config.tree import value_at
 from pomelo_lab.results.preset import cells
 
 SIZES = {  # images that the paper scores; tables with thresholds have 1,000 more that choose them
@@ -32,18 +33,25 @@ def test_table_1_blurs_as_meaningful_perturbations_do(scale, sigma_px):
 
 
 LENGTHS = {  # at 224 pixels as printed, at 64 in proportion: a mask of 28 cells had cells of 2.3 pixels there, a patch of 29 half of the image
-    "removal_blur_px": (10.0, pytest.approx(2.857, abs=1e-3)), "rise_blur_px": (5.0, pytest.approx(1.429, abs=1e-3)),
-    "rise_blur_radius_px": (5, 1), "rise_step_px": (1792, 512), "patch_px": (29, 8),
-    "patch_stride_px": (3, 1), "mask_px": (28, 8), "fido_px": (56, 16), "outside_patch_px": (53, 15),
-    "patch_sizes": ([5, 17, 29, 41, 53], [1, 5, 8, 12, 15]), "mask_sizes": ([28, 56, 112], [8, 16, 32]),
-    "hog_cell_px": (16, 5), "ace_dilation_px": (15, 7),  # 7 of 64 as 15 of 128, at which side and at 256 ACE's authors take 15
+    "scale.removal_blur_px": (10.0, pytest.approx(2.857, abs=1e-3)), "scale.patch_px": (29, 8), "scale.patch_stride_px": (3, 1),
+    "scale.mask_px": (28, 8), "scale.patch_sizes": ([5, 17, 29, 41, 53], [1, 5, 8, 12, 15]), "scale.mask_sizes": ([28, 56, 112], [8, 16, 32]),
+    "metrics.insertion_rise.filler.sigma_px": (5.0, pytest.approx(1.429, abs=1e-3)), "metrics.insertion_rise.filler.radius_px": (5, 1),
+    "metrics.deletion_rise.step_px": (1792, 512), "metrics.outside_change.patch_px": (53, 15), "metrics.sensitivity_hog.cell_px": (16, 5),
+    "explainer.mask_px": (56, 16),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("size_px", "place"), [(224, 0), (64, 1)])
 def test_the_paper_s_lengths_are_shares_of_the_side(size_px, place):
-    (cell,) = cells("agarwal_table2", ["scale=paper", "row=mp", f"dataset.size_px={size_px}"])
-    assert {key: cell.config["scale"][key] for key in LENGTHS} == {key: pair[place] for key, pair in LENGTHS.items()}
+    given = ["scale=paper", "row=fido_ca", f"dataset.size_px={size_px}", "metrics=[rise_games,outside,sensitivity]"]
+    (cell,) = cells("agarwal_table2", given)
+    assert {key: value_at(cell.config, key) for key in LENGTHS} == {key: pair[place] for key, pair in LENGTHS.items()}
+
+
+@pytest.mark.parametrize(("size_px", "dilation_px"), [(128, 15), (256, 15), (64, 7)])
+def test_the_filter_of_ace_is_as_its_authors_have_it_at_both_sides(size_px, dilation_px):
+    (cell,) = cells("gcd_table1", ["scale=paper", "row=ace_l1", "dataset.label=Smiling", f"dataset.size_px={size_px}"])
+    assert cell.config["explainer"]["dilation_px"] == dilation_px
 
 
 FILES = ["dataset.root=data", "classifier.weights=null"]
