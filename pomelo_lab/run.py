@@ -95,13 +95,13 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     from pomelo_lab import tracking
     from pomelo_lab.config.outputs import unwritable
     from pomelo_lab.devices import launch, pick_device
-    from pomelo_lab.job import Job
-    from pomelo_lab.plan import untrained
+    from pomelo_lab.engine.job import Job
+    from pomelo_lab.engine.plan import untrained
+    from pomelo_lab.engine.scores import Scores, work
+    from pomelo_lab.engine.store import Store
     from pomelo_lab.results.grid_plan import print_plan
     from pomelo_lab.results.report import print_report
-    from pomelo_lab.results.score import Scores, work
     from pomelo_lab.results.sheet import BESIDE, FILE, drop_damaged, write_sheet
-    from pomelo_lab.results.store import Store
 
     store = Store(config["paths"]["outputs"])
     # 1. a dry run ends here
@@ -164,7 +164,7 @@ def track_tables() -> None:
 
 def kept() -> str:
     """What an interrupted run leaves."""
-    from pomelo_lab.results.progress import Progress
+    from pomelo_lab.engine.progress import Progress
 
     grid, PrintTable.grid = PrintTable.grid, None
     jobs = f", with {grid.built} finished jobs of the grid's {len(grid.cells)}" if grid and grid.built else ""

@@ -15,10 +15,10 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._pytree import tree_leaves
 
 from pomelo_lab.config.entry import CONF
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.plan import generator_of, untrained
+from pomelo_lab.engine.store import Store
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.job import Job
-from pomelo_lab.plan import generator_of, untrained
-from pomelo_lab.results.store import Store
 from tests.running import config
 
 SMALL = ("networks=tiny", "metrics=none", "n_images=3")

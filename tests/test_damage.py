@@ -7,8 +7,8 @@ import shutil
 import pytest
 import torch
 
+from pomelo_lab.engine.scores import Scores, read_status
 from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.score import Scores, read_status
 from pomelo_lab.run import run
 from pomelo_lab.training.train import train_component
 from pomelo_lab.weights import resolve, say_once

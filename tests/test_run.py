@@ -200,9 +200,9 @@ def test_an_interrupted_command_says_what_is_kept_and_how_to_go_on(monkeypatch, 
 
 
 def test_an_interrupted_job_is_no_failed_one(tmp_path):
-    from pomelo_lab.job import Job
-    from pomelo_lab.results.score import Scores
-    from pomelo_lab.results.store import Store
+    from pomelo_lab.engine.job import Job
+    from pomelo_lab.engine.scores import Scores
+    from pomelo_lab.engine.store import Store
 
     scores = Scores(Job(config(tmp_path), Store(tmp_path)))
     with pytest.raises(KeyboardInterrupt), scores.recorded():

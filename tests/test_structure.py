@@ -15,7 +15,7 @@ from pomelo_lab.config.signature import Component
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pomelo_lab"
-STAGES = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metric", "results", "tracking")
+STAGES = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metric", "engine", "results", "tracking")
 COMPONENT_FOLDERS = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer")
 
 

@@ -9,9 +9,9 @@ import yaml
 
 from pomelo_lab import files, weights
 from pomelo_lab.classifier.residual import ResidualClassifier
-from pomelo_lab.components import is_network
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.signature import defaults, locate
+from pomelo_lab.engine.components import is_network
 from pomelo_lab.training.recipe import own_recipe
 
 NODE = {"_target_": "pomelo_lab.classifier.residual.ResidualClassifier", "width": 4, "weights": "auto"}

@@ -61,7 +61,7 @@ class PrintTable(Callback):
             grid.skipped += 1
         elif job_return.return_value != FAILED:
             grid.built += 1
-        if (components := sys.modules.get("pomelo_lab.components")) is not None:  # a grid that was planned or skipped has built nothing
+        if (components := sys.modules.get("pomelo_lab.engine.components")) is not None:  # a grid that was planned or skipped has built nothing
             components.release([c.config for c in grid.cells[grid.built + grid.skipped + len(grid.failed) :] if not c.error])
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pomelo_lab.plan import Step, planned, total
+from pomelo_lab.engine.plan import Step, planned, total
+from pomelo_lab.engine.store import Store
 from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.store import Store
 
 HEADS = ("images", "network\nevaluations", "classifier\nqueries", "on disk", "time")
 CAPTION = (
@@ -80,7 +80,7 @@ def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None
 
 def told(step: Step) -> str:
     """Its time for people: "3 s", "up to 12 min", "5.1 h"; "?" where it is not known, nothing where no network is asked."""
-    from pomelo_lab.results.progress import spelled
+    from pomelo_lab.engine.progress import spelled
 
     if step.seconds is None:
         return "?"

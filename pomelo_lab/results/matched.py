@@ -27,7 +27,7 @@ class MatchedCell(Cell):
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        from pomelo_lab.results.score import Scores, summary_row
+        from pomelo_lab.engine.scores import Scores, summary_row
 
         summaries, rows = dict(super().summary), Scores(self.job).rows()
         for name in self.narrowed(summaries):

@@ -12,7 +12,7 @@ from typing import Any
 
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.tree import nodes
-from pomelo_lab.results.score import read_status, read_summary
+from pomelo_lab.engine.scores import read_status, read_summary
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Cell:
 
     @cached_property
     def job(self) -> Any:
-        from pomelo_lab.job import Job
-        from pomelo_lab.results.store import Store
+        from pomelo_lab.engine.job import Job
+        from pomelo_lab.engine.store import Store
 
         return Job(self.config, Store(self.config["paths"]["outputs"]))
 

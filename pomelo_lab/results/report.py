@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.results.score import read_status, read_summary
+from pomelo_lab.engine.scores import read_status, read_summary
 from pomelo_lab.results.sheet import FILE
 
 NO_VALUE = "–"

@@ -16,7 +16,7 @@ from torch import Tensor
 from pomelo_lab.types import Explanation, Perturbations
 
 if TYPE_CHECKING:
-    from pomelo_lab.job import Job
+    from pomelo_lab.engine.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def drop_damaged(folder: Path) -> None:
 
 def draw(job: Job, images: range, path: Path) -> None:
     """One file with the images at some positions of the job's order."""
-    from pomelo_lab.results.store import GROUP
+    from pomelo_lab.engine.store import GROUP
 
     shown, keys = [], {}
     for group in range(images.start // GROUP, -(-images.stop // GROUP)):

@@ -35,7 +35,7 @@ def detail(cell: Cell) -> str:
         lines = [line for line in error.strip().splitlines() if line and not line.startswith((" ", "\t"))]
         return printable(lines[-1] if lines else error)
     if cell.state == "done":
-        from pomelo_lab.results.score import Scores
+        from pomelo_lab.engine.scores import Scores
 
         images = Scores(cell.job).job.n_images
         return f"{images} images, {status.get('seconds', 0):.0f} s, {cell.folder}"

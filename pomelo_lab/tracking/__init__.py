@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pomelo_lab.engine.scores import Scores
     from pomelo_lab.metric.base import Summary
-    from pomelo_lab.results.score import Scores
 
 
 class NoTracker:

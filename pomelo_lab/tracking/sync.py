@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pomelo_lab.engine.store import Store
 from pomelo_lab.files import write_text
-from pomelo_lab.results.store import Store
 
 DONE = "synced.txt"
 COMMON = re.compile(r"API key|log ?in|network|connect|no answer|resolve|unauthorized", re.IGNORECASE)  # of every run
@@ -19,7 +19,7 @@ TABLE = "table"  # before the id of a run that holds a table and no job
 
 def pending(outputs: Path) -> list[Path]:
     """Offline run folders whose job is done and that were not uploaded yet, one per fingerprint (the newest)."""
-    from pomelo_lab.results.score import read_status
+    from pomelo_lab.engine.scores import read_status
 
     newest: dict[str, Path] = {}
     for folder in sorted((outputs / "wandb").glob("offline-run-*")):

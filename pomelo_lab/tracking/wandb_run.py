@@ -20,8 +20,8 @@ from pomelo_lab.types import Perturbations
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pomelo_lab.engine.scores import Scores
     from pomelo_lab.metric.base import Summary
-    from pomelo_lab.results.score import Scores
 
 log = logging.getLogger(__name__)
 

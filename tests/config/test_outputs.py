@@ -35,7 +35,7 @@ def test_hydra_s_records_go_where_they_can_be_written_and_a_plan_leaves_none(tmp
 def test_finished_work_is_shown_from_a_folder_that_cannot_be_written_and_other_work_is_one_line(tmp_path, capsys, monkeypatch):
     made = run(config(tmp_path, "n_images=2", "metrics=none"))
     monkeypatch.setattr(outputs, "unwritable", lambda folder: "Read-only file system")
-    monkeypatch.setattr("pomelo_lab.results.store.Store.lock", lambda *_: pytest.fail("a lock file would be written"))
+    monkeypatch.setattr("pomelo_lab.engine.store.Store.lock", lambda *_: pytest.fail("a lock file would be written"))
     assert run(config(tmp_path, "n_images=2", "metrics=none")) == made and "already done" in capsys.readouterr().out
     with pytest.raises(ValueError, match=f"^paths.outputs={re.escape(str(tmp_path))} cannot be written: Read-only file system; choose"):
         run(config(tmp_path, "n_images=2", "metrics=none", "seed=1"))

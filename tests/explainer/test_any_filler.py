@@ -9,10 +9,10 @@ import yaml
 from pomelo_lab.config.check import ConfigError
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.signature import locate
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.store import Store
 from pomelo_lab.explainer.lime import LimeExplainer
 from pomelo_lab.explainer.removal import RemovalExplainer
-from pomelo_lab.job import Job
-from pomelo_lab.results.store import Store
 from pomelo_lab.sampler.base import Filler
 from tests import running
 

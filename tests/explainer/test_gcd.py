@@ -6,10 +6,10 @@ import torch
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.layer_distance import layer_distance
 from pomelo_lab.config.signature import node_problems
+from pomelo_lab.engine.store import Shard, read_shard, write_shard
 from pomelo_lab.explainer.gcd import GCDExplainer
 from pomelo_lab.explainer.proxy import Proxy
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
-from pomelo_lab.results.store import Shard, read_shard, write_shard
 from pomelo_lab.types import Explanation
 from tests.explainer.linear import CODE, COMMON, SHAPE, explained, fit, gcd, images_of, linear
 from tests.generator.test_diffusion_autoencoder import TINY

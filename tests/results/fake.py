@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from pomelo_lab.engine.store import Shard
 from pomelo_lab.metric.localization import Localization
-from pomelo_lab.results.store import Shard
 from pomelo_lab.types import Batch, Explanation, Perturbations
 
 ALPHAS = 9  # thresholds of the fabricated localisation

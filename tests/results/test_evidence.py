@@ -52,9 +52,9 @@ def test_stored_tensors_by_name_and_place(monkeypatch):
 
 def test_matched_cells_resample_only_their_common_images():
     """What a correlation difference counts in a resample are the images that all methods reached, as in the table."""
+    from pomelo_lab.engine.store import Shard
     from pomelo_lab.results.evidence import stored_rows
     from pomelo_lab.results.matched import MatchedCell
-    from pomelo_lab.results.store import Shard
 
     metric = SimpleNamespace(n_images=None, matched=True)
     shard = Shard({"change": torch.zeros(4, 3), "counted": torch.tensor([1.0, 1, 0, 1])})

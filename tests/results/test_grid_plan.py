@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from pomelo_lab.plan import Ask, Step, total
+from pomelo_lab.engine.plan import Ask, Step, total
 from pomelo_lab.results.grid_plan import line_of, print_grid_plan, print_steps, told
 from tests.results.fake import FakeCell
 from tests.running import config

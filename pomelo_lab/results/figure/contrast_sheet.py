@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pomelo_lab.engine.store import GROUP
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.figure.explanation_sheet import outline
 from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.store import GROUP
 
 
 def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = ("localization",), n_each: int = 5) -> Path:

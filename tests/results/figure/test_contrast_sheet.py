@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pomelo_lab.engine.store import GROUP, Shard
 from pomelo_lab.results.figure import contrast_sheet
 from pomelo_lab.results.figure.contrast_sheet import lead, of_rows, values
-from pomelo_lab.results.store import GROUP, Shard
 from tests.results.fake import FakeCell, FakeJob
 
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import torch
 
-from pomelo_lab.job import Job
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.store import Store
 from pomelo_lab.results.figure.explanation_sheet import derived, draw
-from pomelo_lab.results.store import Store
 from tests.running import config
 
 GIVEN = ("dataset=portraits", "dataset.size_px=32", "classifier=plain", "classifier.width=4", "classifier.weights=null", "target=label",

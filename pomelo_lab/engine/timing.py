@@ -15,8 +15,8 @@ from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.generator.base import Generator, Tally
 
 if TYPE_CHECKING:
-    from pomelo_lab.job import Job
-    from pomelo_lab.plan import Ask
+    from pomelo_lab.engine.job import Job
+    from pomelo_lab.engine.plan import Ask
 
 CALLS = 3
 LONG = 2.0  # seconds after which a call is not repeated

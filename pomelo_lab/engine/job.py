@@ -20,11 +20,11 @@ from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import BlackBox, NotFinite, view
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.target import class_index
+from pomelo_lab.engine.selection import Selection
+from pomelo_lab.engine.store import Shard, Store
 from pomelo_lab.explainer.base import Made
 from pomelo_lab.generator.base import Tally
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.results.store import Shard, Store
-from pomelo_lab.selection import Selection
 from pomelo_lab.types import Batch, Case, Explanation, Perturbations, Segments
 
 

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.fingerprint import file_digest
+from pomelo_lab.engine.store import Store
 from pomelo_lab.files import Damaged, read_json, sweep, write_bytes, write_json, write_text
 from pomelo_lab.metric.base import Summary
-from pomelo_lab.results.store import Store
 
 if TYPE_CHECKING:
-    from pomelo_lab.job import Job
+    from pomelo_lab.engine.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +172,8 @@ class Scores:
 
 def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
     """Every group of images of this rank through all stages and metrics of the job."""
-    from pomelo_lab.job import Job
-    from pomelo_lab.results.progress import progress
+    from pomelo_lab.engine.job import Job
+    from pomelo_lab.engine.progress import progress
 
     job = Job(config, Store(config["paths"]["outputs"]), device)
     with progress(rank == 0) as bar:

@@ -10,8 +10,8 @@ import time
 import pytest
 import torch
 
-from pomelo_lab.results import store as module
-from pomelo_lab.results.store import Shard, Store
+from pomelo_lab.engine import store as module
+from pomelo_lab.engine.store import Shard, Store
 
 
 def shard(n=4):

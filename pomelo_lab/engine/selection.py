@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pomelo_lab.results.store import GROUP
-from pomelo_lab.science import DRAW_SEED, Sciences
+from pomelo_lab.engine.provenance import DRAW_SEED, Sciences
+from pomelo_lab.engine.store import GROUP
 from pomelo_lab.types import Batch
 
 

@@ -5,11 +5,11 @@ import random
 import pytest
 import torch
 
-from pomelo_lab.job import Job
-from pomelo_lab.plan import steps
-from pomelo_lab.results.store import GROUP, Store
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.plan import steps
+from pomelo_lab.engine.selection import CorrectImages, DrawnImages
+from pomelo_lab.engine.store import GROUP, Store
 from pomelo_lab.run import run
-from pomelo_lab.selection import CorrectImages, DrawnImages
 from tests.running import config, scores
 
 RIGHT = torch.tensor([1, 0, 0, 1, 1, 0, 1, 0, 0, 0]).bool()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from pomelo_lab.job import Job
+    from pomelo_lab.engine.job import Job
 
 SECONDS_BETWEEN_LINES = 20.0
 SECONDS_OF_A_STAGE = 2.0  # a stage that takes longer is named in a log file; shorter ones would only fill it

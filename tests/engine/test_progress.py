@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pomelo_lab.results.progress import SECONDS_BETWEEN_LINES, SECONDS_OF_A_STAGE, Progress, spelled
+from pomelo_lab.engine.progress import SECONDS_BETWEEN_LINES, SECONDS_OF_A_STAGE, Progress, spelled
 
 
 class Clock:

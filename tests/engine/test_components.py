@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from pomelo_lab.components import Components, release
+from pomelo_lab.engine.components import Components, release
 from pomelo_lab.run import run
 from pomelo_lab.weights import FILE, save, trains, whole
 from tests.running import config

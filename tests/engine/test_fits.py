@@ -7,14 +7,14 @@ import torch
 
 from pomelo_lab.classifier.base import view
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.engine.plan import steps
+from pomelo_lab.engine.scores import Scores
 from pomelo_lab.explainer.direction_search import DirectionSearch
 from pomelo_lab.explainer.iba import IBAExplainer
 from pomelo_lab.locks import lock_at
-from pomelo_lab.plan import steps
-from pomelo_lab.results.score import Scores
 from pomelo_lab.run import run
+from tests.engine.test_job import job
 from tests.running import all_scores, config
-from tests.test_job import job
 
 
 def iba(tmp_path, *overrides):

@@ -1,8 +1,8 @@
 """What a dry run counts."""
 
-from pomelo_lab.job import Job
-from pomelo_lab.plan import steps
-from pomelo_lab.results.store import Store
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.plan import steps
+from pomelo_lab.engine.store import Store
 from tests.running import config
 
 

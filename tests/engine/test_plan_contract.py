@@ -8,9 +8,9 @@ import torch
 import torchvision
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.job import Job
-from pomelo_lab.plan import Step, steps, total
-from pomelo_lab.results.store import Shard, read_shard
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.plan import Step, steps, total
+from pomelo_lab.engine.store import Shard, read_shard
 from scripts.check_conf import choice
 from tests import every
 

@@ -17,9 +17,9 @@ from typing import Any
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.signature import Component
 from pomelo_lab.devices import NoSuchDevice, pick_device
-from pomelo_lab.job import Job
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.store import Store
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.results.store import Store
 
 ANSWER_BYTES = 4  # probabilities are float32
 SHARED = "of training images, once for all jobs that share them"
@@ -69,7 +69,7 @@ def planned(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], l
     A device that this machine does not have can be planned for; how long it takes is not known then.
     Raises: ValueError, before anything is timed, for what the job itself would be refused for before its first image.
     """
-    from pomelo_lab.timing import seconds
+    from pomelo_lab.engine.timing import seconds
 
     missing: list[str] = []
     settings = untrained(config, config["dataset"], config["paths"]["outputs"], missing)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pomelo_lab import timing
 from pomelo_lab.batching import ROWS
 from pomelo_lab.config.entry import CONF
+from pomelo_lab.engine import timing
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.plan import Ask, planned, steps, total
+from pomelo_lab.engine.store import Store
 from pomelo_lab.generator.base import Tally
-from pomelo_lab.job import Job
-from pomelo_lab.plan import Ask, planned, steps, total
-from pomelo_lab.results.store import Store
 from tests import every
 from tests.running import TINY, config
 
@@ -82,7 +82,7 @@ def test_explanations_that_a_metric_makes_anew_are_timed_as_the_explainer_s(tmp_
 
 
 def test_a_function_of_the_user_s_is_not_asked(tmp_path):
-    function = ("classifier=callable", "classifier.function=tests.test_timing:never", "classifier.num_classes=10")
+    function = ("classifier=callable", "classifier.function=tests.engine.test_timing:never", "classifier.num_classes=10")
     settings = config(tmp_path, *every.SMALL, "explainer=rise", "sampler=gray", *function, base=BASE)
     job = Job(settings, Store(tmp_path))
     assert {timing.seconds(ask, job) for step in steps(job) for ask in step.asks} == {None}

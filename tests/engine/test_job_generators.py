@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.store import Store
+from pomelo_lab.engine.timing import CALLS
 from pomelo_lab.generator.base import Tally
-from pomelo_lab.job import Job
-from pomelo_lab.results.store import Store
 from pomelo_lab.run import run
-from pomelo_lab.timing import CALLS
+from tests.engine.test_job import job
 from tests.running import config, scores
-from tests.test_job import job
 
 # --- perturbations of a grid ---------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from pomelo_lab.components import Components
 from pomelo_lab.config.fingerprint import canonical, digest
+from pomelo_lab.engine.components import Components
 from pomelo_lab.metric.base import Metric
 
 DRAW_SEED = 5  # of images=drawn: that of DiME's mini-validation set

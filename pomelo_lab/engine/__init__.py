@@ -1,0 +1,1 @@
+"""What makes results: components, their provenance, the store, jobs, plans and scores. Reports read what it stored."""
