@@ -65,7 +65,7 @@ class PrintTable(Callback):
             components.release([c.config for c in grid.cells[grid.built + grid.skipped + len(grid.failed) :] if not c.error])
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        from pomelo_lab.results.grid import note_states
+        from pomelo_lab.results.grid import group_name, note_states
 
         grid, PrintTable.grid = PrintTable.grid, None
         PrintTable.ended = grid
@@ -83,7 +83,7 @@ class PrintTable(Callback):
             if not grid.built + grid.skipped + len(grid.failed):  # the jobs ran in other processes
                 note_states(grid)
             for preset, part in zip(grid.presets or [""], grid.parts, strict=True):
-                show_part(preset, part, [*grid.search_path, *grid.rest])
+                show_part(preset, part, [*grid.search_path, *grid.rest], group_name(grid))
         except Exception as error:
             name = type(error).__name__
             print(f"(no table: {name}: {error}; python scripts/table.py <id> prints it)", file=sys.stderr)
@@ -91,8 +91,8 @@ class PrintTable(Callback):
                 traceback.print_exc()
 
 
-def show_part(preset: str, part: list[Any], overrides: list[str]) -> None:
-    """The paper's table where the preset has one, else a plain one."""
+def show_part(preset: str, part: list[Any], overrides: list[str], group: str) -> None:
+    """The paper's table where the preset has one, else a plain one. group: what the jobs of the grid share where they are tracked."""
     if is_table(preset):
         from pomelo_lab.results.show import show
 
@@ -103,7 +103,7 @@ def show_part(preset: str, part: list[Any], overrides: list[str]) -> None:
         folder = show_grid(part, preset, [o for o in overrides if not o.startswith("hydra.searchpath=")])
     if folder is not None:
         figures = sorted((folder.parents[2] / "figures" / preset / folder.name).glob("*.png")) if preset else []
-        PrintTable.tables.append((part[0].config, preset or folder.parent.name, folder, figures))
+        PrintTable.tables.append((part[0].config, preset or folder.parent.name, folder, figures, preset or group))
 
 
 def job_failed(overrides: list[str], error: Exception) -> str:

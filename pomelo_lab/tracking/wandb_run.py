@@ -107,12 +107,12 @@ def portable(value: Any) -> Any:
     return value
 
 
-def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path]) -> None:
+def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path], shared: str = "") -> None:
     """One run with what belongs to all jobs of a grid: its table with the papers' numbers, the verdicts on their claims, its figures."""
     from pomelo_lab.config.fingerprint import digest
 
     run_id = TABLE + digest({"table": name, "folder": folder.name})
-    run = opened(config, Path(config["paths"]["outputs"]), run_id, name=f"table {name}", group=group(config) or name, job_type="table")
+    run = opened(config, Path(config["paths"]["outputs"]), run_id, name=f"table {name}", group=group(config) or shared or name, job_type="table")
     if run is None:
         return
     code = 1

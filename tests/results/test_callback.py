@@ -67,6 +67,16 @@ def test_a_job_that_raised_in_another_process_still_has_its_table(asked, capsys)
     assert [table for table, _ in asked] == ["pomelo_table1"], "once"
 
 
+def test_a_table_is_tracked_in_the_group_of_its_jobs(asked, monkeypatch, tmp_path):
+    monkeypatch.setattr(grids, "show_grid", lambda part, preset, overrides: tmp_path / "tables" / "sampler" / "smoke")
+    monkeypatch.setattr(PrintTable, "tables", [])
+    callback = start("sampler=0,1", "seed=0")
+    shared = os.environ[GROUP]
+    callback.on_multirun_end(config([]))
+    [(*_, group)] = PrintTable.tables
+    assert group == shared and shared.startswith("sampler-")
+
+
 def test_jobs_of_other_processes_are_counted_by_their_folders(asked, monkeypatch):
     monkeypatch.setattr(grids, "cells", lambda *_, **__: [*points(1), *points(2, state="failed", status={"error": "ValueError: no paint"})[1:]])
     start("sampler=0,1")

@@ -88,6 +88,12 @@ def test_jobs_of_a_grid_share_a_group(tmp_path, runs, monkeypatch):
     assert [run.options["group"] for run in runs] == ["pomelo_quickstart", "sampler-123456"]
 
 
+def test_a_table_without_a_preset_is_in_the_group_that_its_grid_gives(tmp_path, runs):
+    plain = {**CONFIG, "paper_table": None, "choices": {}, "paths": {"outputs": str(tmp_path)}}
+    tracking.log_table(plain, "sampler", tmp_path, group="sampler-123456")
+    assert runs[0].options["group"] == "sampler-123456" and runs[0].options["job_type"] == "table"
+
+
 def test_no_folder_of_this_machine_leaves_it(tmp_path, runs):
     places = {"root": "/home/me/faces", "weights": "C:\\nets\\r18.pt", "function": "/home/me/mine.py:predict", "name": "zoo:portraits"}
     config = {**CONFIG, "dataset": places, "search_path": ["hydra.searchpath=[file:///home/me]"]}
