@@ -122,12 +122,12 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
             with Image.open(path) as file:
                 if file.format == "TIFF" and file.n_frames > 1:
                     warn_of_first(path, "has several pages: the first is read, also of further such files")
-                if file.format != "TIFF" and file.getexif().get(ORIENTATION, 1) not in (0, 1):
-                    warn_of_first(path, "is stored rotated (EXIF): it is read as it is stored, further such files too")
                 full, raw = file.size, str(file.tile[0][3]) if getattr(file, "tile", None) else ""
                 if reduced and (factor := reduction(full)) > 1:
                     file.draft(None, (full[0] // factor, full[1] // factor))
                 file.load()
+                if file.format != "TIFF" and file.getexif().get(ORIENTATION, 1) not in (0, 1):
+                    warn_of_first(path, "is stored rotated (EXIF): it is read as it is stored, further such files too")
                 return file, full, raw
     except FileNotFoundError:
         raise FileNotFoundError(f"image file not found: {path}") from None
