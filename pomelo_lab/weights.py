@@ -132,6 +132,7 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     if not same:
         for path, _ in fits:
             say_once(f"{path} was trained on other images than the train split of this data set holds now: not used")
+    role = role_of(locate(component_node["_target_"]))
     matches, full = [], {**component_node, "recipe": (component_node.get("recipe") or "").removesuffix(SHORT)}
     if any(path.parent == ZOO or not other_recipe(card, full) for path, card in same):
         component_node = full  # a shortened training stands in for the whole one, where that does not exist
@@ -139,15 +140,14 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
         if path.parent == ZOO or not (apart := other_recipe(card, component_node)):
             matches.append(path)
         else:
-            say_once(f"{path} was trained by another recipe ({apart}): not used; weights={path} uses it")
+            say_once(f"{path} was trained by another recipe ({apart}): not used; {role}.weights={path} uses it")
     if matches and matches[0].parent == ZOO:
         return matches[0]
     if len(matches) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
         precision = own_recipe_precision(component_node)
         matches = [path for path, card in same if path in matches and asked_precision(card.get("recipe") or {}) == precision] or matches
     if len(matches) > 1:
-        listed = "".join(f"\n  weights={path}" for path in matches)
-        role = role_of(locate(component_node["_target_"]))
+        listed = "".join(f"\n  {role}.weights={path}" for path in matches)
         raise ValueError(f"{role}.weights=auto is ambiguous, {len(matches)} trainings fit; name one:{listed}")
     return matches[0] if matches else None
 
