@@ -20,3 +20,14 @@ def value_at(tree: Any, key: str) -> Any:
     for part in key.split("."):
         tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
+
+
+def override(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a nested mapping with dotted keys changed. Raises KeyError when a key does not exist."""
+    out = dict(config)
+    for key, value in changes.items():
+        head, _, rest = key.partition(".")
+        if head not in out:
+            raise KeyError(f"override {key!r}: {head!r} does not exist among {', '.join(out)}")
+        out[head] = override(out[head], {rest: value}) if rest else value
+    return out

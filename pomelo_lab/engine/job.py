@@ -7,7 +7,6 @@ before it. Nothing is computed that a stored artefact already holds.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,13 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import Streams
-from pomelo_lab.classifier.base import BlackBox, NotFinite, view
+from pomelo_lab.classifier.base import BlackBox, view
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.target import class_index
+from pomelo_lab.config.tree import override
+from pomelo_lab.engine.artefact import Artefact
+from pomelo_lab.engine.cache import Cache
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.store import Shard, Store
 from pomelo_lab.explainer.base import Made
-from pomelo_lab.generator.base import Tally
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.types import Batch, Case, Explanation, Perturbations, Segments
 
@@ -42,7 +43,7 @@ class Job(Selection):
         self.store = store
         self.streams = Streams(config["seed"])
         self.tell: Callable[[str], None] = lambda kind: None  # what it is making now
-        self._memo: dict[tuple[str, str, int], Any] = {}
+        self.cache = Cache(self)
         self._siblings: dict[str, Job] = {}
         self._refits: dict[str, Mapping[str, Tensor]] = {}  # statistics of changed classifiers, for metrics that explain anew
 
@@ -90,21 +91,29 @@ class Job(Selection):
 
     def forget(self) -> None:
         """Drop what is held in memory for the group at hand."""
-        self._memo.clear()
+        self.cache.clear()
         for sibling in self._siblings.values():
             sibling.forget()
 
     # --- stages ---------------------------------------------------------------------------------------------------
 
     def batch(self, group: int) -> Batch:
-        return self._once("batch", "", group, lambda: self.named(self.dataset.batch(self.indices(group)), group).to(self.device))
+        return self.cache.once("batch", "", group, lambda: self.named(self.dataset.batch(self.indices(group)), group).to(self.device))
 
     def segments(self, group: int) -> Segments:
-        return self._once("segments", "", group, lambda: self.segmenter.segment(self.batch(group).image))
+        return self.cache.once("segments", "", group, lambda: self.segmenter.segment(self.batch(group).image))
 
     def clean(self, group: int) -> Tensor:
         """Class probabilities [B,K] of the unperturbed images."""
-        shard = self._artefact("clean", self.clean_science, group, lambda box: {"probability": box.probability(self.batch(group).image)})
+        shard = self.cache.get(
+            Artefact(
+                kind="clean",
+                provenance=self.clean_science,
+                group=group,
+                inputs=lambda: self.batch(group).image,
+                make=lambda box, images: {"probability": box.probability(images)},
+            )
+        )
         return shard.tensors["probability"].to(self.device)
 
     def target(self, group: int) -> Tensor:
@@ -118,27 +127,35 @@ class Job(Selection):
     def perturbations(self, group: int, probability: bool = False) -> Perturbations:
         """The perturbed images, with the classifier's probabilities when asked."""
 
-        def make(_: BlackBox) -> dict[str, Tensor]:
-            segments = self.segments(group) if self.sampler.uses_segments else None
-            made = self.sampler.perturb(self.batch(group), segments, self.n_perturbations, self.streams)
+        def make(_: BlackBox | None, inputs: tuple[Batch, Segments | None]) -> dict[str, Tensor]:
+            made = self.sampler.perturb(*inputs, self.n_perturbations, self.streams)
             return {"image": made.image, **({"keep_mask": made.keep_mask} if made.keep_mask is not None else {})}
 
-        def prepare() -> None:
-            self.batch(group)
-            if self.sampler.uses_segments:
-                self.segments(group)
-
-        shard = self._artefact("perturbation", self.perturbation_science, group, make, prepare, keep=self.keeps_perturbations)
+        shard = self.cache.get(
+            Artefact(
+                kind="perturbation",
+                provenance=self.perturbation_science,
+                group=group,
+                inputs=lambda: (self.batch(group), self.segments(group) if self.sampler.uses_segments else None),
+                make=make,
+                keep=self.keeps_perturbations,
+            )
+        )
         perturbations = Perturbations(**{name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
         if not probability:
             return perturbations
-        answered = self._artefact(
-            "prediction", self.prediction_science, group, lambda box: {"probability": box.probability(perturbations.image)}
+        answered = self.cache.get(
+            Artefact(
+                kind="prediction",
+                provenance=self.prediction_science,
+                group=group,
+                make=lambda box, _: {"probability": box.probability(perturbations.image)},
+            )
         )
         return Perturbations(perturbations.image, perturbations.keep_mask, answered.tensors["probability"].to(self.device))
 
     def explanation(self, group: int) -> Explanation:
-        def prepare() -> dict[str, Any]:
+        def inputs() -> dict[str, Any]:
             uses = self.explainer.uses
             return {
                 "batch": self.batch(group),
@@ -148,32 +165,39 @@ class Job(Selection):
                 **self.fitted(),
             }
 
-        def make(box: BlackBox) -> dict[str, Tensor]:
-            return self.explainer.explain(classifier=box, streams=self.streams, **prepare()).tensors()
-
-        shard = self._artefact("explanation", self.made_explanation_science, group, make, prepare, access=self.explainer.access)
+        shard = self.cache.get(
+            Artefact(
+                kind="explanation",
+                provenance=self.made_explanation_science,
+                group=group,
+                inputs=inputs,
+                make=lambda box, given: self.explainer.explain(classifier=box, streams=self.streams, **given).tensors(),
+                access=self.explainer.access,
+            )
+        )
         return self.explainer.shown(Explanation.of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()}))
 
     def fitted(self) -> dict[str, Any]:
         """The explainer's statistics as an argument of `explain`; nothing for explainers without."""
         if not self.explainer.fitted:
             return {}
-        training, access = self.dataset.at("train"), self.explainer.access
+        training = self.dataset.at("train")
         parts: list[tuple[str, int]] = []
 
         def keep(arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor] | None:
             parts.append((digest(self.part_science(arguments, **chosen)), part))
             return self.kept(arguments, part, make, wait, **chosen)
 
-        shard = self._artefact(
-            "reference",
-            self.fit_science,
-            0,
-            lambda box: self.explainer.fit(training, box, keep),
-            lambda: self.explainer.prepare(training, self.kept),
-            access=access,
-            images=False,
-            also=lambda: {"parts": parts},
+        shard = self.cache.get(
+            Artefact(
+                kind="reference",
+                provenance=self.fit_science,
+                inputs=lambda: self.explainer.prepare(training, self.kept),
+                make=lambda box, _: self.explainer.fit(training, box, keep),
+                access=self.explainer.access,
+                of_images=False,
+                about=lambda: {"parts": parts},
+            )
         )
         return {"reference": {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}}
 
@@ -182,7 +206,17 @@ class Job(Selection):
 
         Not held in memory: all parts of a search at the paper's size have gigabytes.
         """
-        shard = self._artefact("part", self.part_science(arguments, **chosen), part, lambda _: make(), images=False, hold=False, wait=wait)
+        shard = self.cache.get(
+            Artefact(
+                kind="part",
+                provenance=self.part_science(arguments, **chosen),
+                group=part,
+                make=lambda *_: make(),
+                of_images=False,
+                hold=False,
+                wait=wait,
+            )
+        )
         return shard and shard.tensors
 
     def reference(self, name: str) -> Mapping[str, Tensor]:
@@ -191,9 +225,14 @@ class Job(Selection):
         if not metric.fits:
             return {}
         training = self.dataset.at("train")
-        access = "white_box" if "white_box" in metric.needs else "black_box"
-        shard = self._artefact(
-            "reference", self.reference_science(name), 0, lambda box: metric.fit(training, box, self.streams), access=access, images=False
+        shard = self.cache.get(
+            Artefact(
+                kind="reference",
+                provenance=self.reference_science(name),
+                make=lambda box, _: metric.fit(training, box, self.streams),
+                access=access_of(metric),
+                of_images=False,
+            )
         )
         return {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}
 
@@ -204,9 +243,9 @@ class Job(Selection):
         if not size:
             return None
 
-        def case(box: BlackBox | None) -> Case:
+        def case() -> Case:
             needs = metric.needs
-            with_probability = bool({"classifier"} & needs)
+            with_probability = "classifier" in needs
             whole = {
                 "batch": self.batch(group),
                 "target": self.target(group),
@@ -219,21 +258,24 @@ class Job(Selection):
             return Case(
                 **{key: value[rows] if isinstance(value, Tensor) else value and value.select(rows) for key, value in whole.items()},
                 explanations=tuple(explanation.select(rows) for explanation in several),
-                classifier=box,
                 reference=self.reference(name),
                 streams=self.streams,
-                anew=partial(self.anew, group, rows, box) if box and "anew" in needs else None,
             )
 
-        access = "white_box" if "white_box" in metric.needs else "black_box"
-        return self._artefact(
-            "metric",
-            self.metric_science(name),
-            group,
-            lambda box: metric.score(case(box)),
-            lambda: case(None),
-            access=access,
-            size=size,
+        def make(box: BlackBox, case: Case) -> Mapping[str, Tensor]:
+            anew = partial(self.anew, group, slice(0, size), box) if "anew" in metric.needs else None
+            return metric.score(replace(case, classifier=box, anew=anew))
+
+        return self.cache.get(
+            Artefact(
+                kind="metric",
+                provenance=self.metric_science(name),
+                group=group,
+                inputs=case,
+                make=make,
+                access=access_of(metric),
+                n_images=size,
+            )
         )
 
     def anew(
@@ -292,77 +334,7 @@ class Job(Selection):
         """Perturbations are kept when all of the job's fit under `keep_gb`; otherwise they are made again when needed."""
         return self.perturbation_bytes <= self.config["keep_gb"] * 1e9
 
-    def not_finite(self, error: NotFinite, kind: str, group: int | None) -> str:
-        """Which classifier answered NaN or infinity, and for which image, as far as a stage tells (group None: training images)."""
-        node, ids = self.config["classifier"], self.batch(group).image_id if group is not None else ()
-        if kind in ("clean", "prediction"):
-            image = f"{'a perturbation of ' if kind == 'prediction' else ''}{ids[error.row * len(ids) // error.n]}"
-        else:
-            image = f"an image of the stage {kind}" + (f", made of {ids[0]} to {ids[-1]}" if ids else "")
-        what = node.get("function") or node.get("architecture") or type(self.classifier).__name__
-        weights = f", weights {node['weights']}" if node.get("weights") else ""
-        return f"classifier {what}{weights} answers values that are not finite (NaN or infinite) for {image}"
 
-    # --- shared mechanism -----------------------------------------------------------------------------------------
-
-    def _once(self, kind: str, fingerprint: str, group: int, make: Any) -> Any:
-        key = (kind, fingerprint, group)
-        if key not in self._memo:
-            self._memo[key] = make()
-        return self._memo[key]
-
-    def _artefact(
-        self,
-        kind: str,
-        science: Mapping[str, Any],
-        group: int,
-        make: Any,
-        prepare: Any = lambda: None,
-        access: str = "black_box",
-        keep: bool = True,
-        size: int | None = None,
-        images: bool = True,
-        hold: bool = True,
-        wait: bool = True,
-        also: Callable[[], Mapping[str, Any]] = dict,
-    ) -> Shard | None:
-        """Memory, else disk, else make: with seconds, classifier queries and generator evaluations recorded.
-
-        Args: hold: in memory, until the next group; wait: False gives None while another process makes it; also: what else is recorded.
-        """
-        fingerprint = digest(science)
-        size = self.group_size(group) if size is None else size
-
-        def timed() -> Shard:
-            self.tell(kind)
-            box = view(self.classifier, access, self.batch_size, self.device) if kind != "perturbation" else None
-            start, evaluated = time.perf_counter(), Tally.n
-            try:
-                with torch.inference_mode(False):
-                    tensors = make(box)
-            except NotFinite as error:
-                raise ValueError(self.not_finite(error, kind, group if images else None)) from error
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            meta = {"seconds": time.perf_counter() - start, "queries": box.queries if box else 0, "evaluations": Tally.n - evaluated}
-            ids = list(self.batch(group).image_id[:size]) if images else []
-            return Shard({name: tensor.detach().cpu() for name, tensor in tensors.items()}, {"image_id": ids, **meta, **also()})
-
-        def get() -> Shard | None:
-            shard, _ = self.store.get_or_make(kind, fingerprint, group, size if images else 0, timed, prepare, keep, wait)
-            if keep:
-                self.store.describe(kind, fingerprint, science)
-            return shard
-
-        return self._once(kind, f"{fingerprint}-{size}", group, get) if hold else get()
-
-
-def override(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a nested mapping with dotted keys changed. Raises KeyError when a key does not exist."""
-    out = dict(config)
-    for key, value in changes.items():
-        head, _, rest = key.partition(".")
-        if head not in out:
-            raise KeyError(f"override {key!r}: {head!r} does not exist among {', '.join(out)}")
-        out[head] = override(out[head], {rest: value}) if rest else value
-    return out
+def access_of(metric: Metric) -> str:
+    """The view of the classifier that a metric is given."""
+    return "white_box" if "white_box" in metric.needs else "black_box"

@@ -69,16 +69,16 @@ class Store:
         fingerprint: str,
         group: int,
         n: int,
-        make: Callable[[], Shard],
-        prepare: Callable[[], Any] = lambda: None,
+        make: Callable[[Any], Shard],
+        inputs: Callable[[], Any] = lambda: None,
         keep: bool = True,
         wait: bool = True,
     ) -> tuple[Shard | None, bool]:
         """The shard, and whether it was made now.
 
         Args:
-            make: computes it; called under the shard's lock, at most once among all processes.
-            prepare: makes what `make` needs, before the lock is taken, so that no two locks are ever held at once.
+            make: computes it of what `inputs` returned; called under the shard's lock, at most once among all processes.
+            inputs: gets what `make` needs, before the lock is taken, so that no two locks are ever held at once.
             keep: False computes without writing (large artefacts over the limit).
             wait: False gives (None, False) while another process makes it.
         """
@@ -86,9 +86,9 @@ class Store:
 
         if (stored := self.read(kind, fingerprint, group, n)) is not None:
             return stored, False
-        prepare()
+        given = inputs()
         if not keep:
-            shard = make()
+            shard = make(given)
             write_shard(self.path(f"{kind}-cost", fingerprint, group, n), Shard({}, shard.meta))
             return shard, True
         path = self.path(kind, fingerprint, group, n)
@@ -96,7 +96,7 @@ class Store:
             with self.lock(path.with_name(f".{path.stem}.lock"), wait):
                 if (stored := self.read(kind, fingerprint, group, n)) is not None:
                     return stored, False
-                shard = make()
+                shard = make(given)
                 write_shard(path, shard)
         except Timeout:
             if wait:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.config.tree import override
 from pomelo_lab.engine import store as store_module
-from pomelo_lab.engine.job import Job, override
+from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.store import Store
 from pomelo_lab.run import run
 from tests.running import TINY, all_scores, config, scores

@@ -14,14 +14,14 @@ from pomelo_lab.engine import store as module
 from pomelo_lab.engine.store import Shard, Store
 
 
-def shard(n=4):
+def shard(_=None, n=4):
     return Shard({"value": torch.arange(float(n))}, {"image_id": [f"i{k}" for k in range(n)], "seconds": 1.5})
 
 
 def test_a_shard_comes_back_as_it_was(tmp_path):
     store = Store(tmp_path)
     made, new = store.get_or_make("metric", "f", 0, 4, shard)
-    again, old = store.get_or_make("metric", "f", 0, 4, lambda: pytest.fail("made twice"))
+    again, old = store.get_or_make("metric", "f", 0, 4, lambda _: pytest.fail("made twice"))
     assert new and not old
     assert torch.equal(again.tensors["value"], made.tensors["value"]) and again.meta == made.meta
     assert store.meta("metric", "f", 0, 4)["seconds"] == 1.5
@@ -66,7 +66,7 @@ def test_large_artefacts_are_not_kept_but_their_cost_is(tmp_path):
 
 
 def _slow(root, log):
-    def make():
+    def make(_):
         with open(log, "a") as file:
             file.write("made\n")
         time.sleep(0.3)
@@ -88,9 +88,9 @@ def test_processes_side_by_side_make_a_shard_once(tmp_path):
 
 def test_who_does_not_wait_passes_over_what_another_makes(tmp_path):
     """Nothing is made twice, the lock is free afterwards, and what lies there is given to everybody."""
-    store, refuse = Store(tmp_path), lambda: pytest.fail("made although another process is at it")
+    store, refuse = Store(tmp_path), lambda _: pytest.fail("made although another process is at it")
 
-    def make():
+    def make(_):
         assert Store(tmp_path).get_or_make("part", "f", 0, 4, refuse, wait=False) == (None, False)
         return shard()
 
@@ -102,7 +102,7 @@ def test_who_does_not_wait_passes_over_what_another_makes(tmp_path):
 
 
 def _dies(root):
-    Store(root).get_or_make("metric", "f", 0, 4, lambda: os._exit(9))
+    Store(root).get_or_make("metric", "f", 0, 4, lambda _: os._exit(9))
 
 
 def test_a_dead_holder_releases_its_lock(tmp_path):
@@ -116,7 +116,7 @@ def test_a_shard_in_the_place_of_another_is_made_again(tmp_path):
     """Both are whole, and neither is what its place says."""
     store = Store(tmp_path)
     for fingerprint, value in (("f", 1.0), ("g", 2.0)):
-        store.get_or_make("metric", fingerprint, 0, 4, lambda value=value: Shard({"value": torch.full((4,), value)}, {"image_id": list("abcd")}))
+        store.get_or_make("metric", fingerprint, 0, 4, lambda _, value=value: Shard({"value": torch.full((4,), value)}, {"image_id": list("abcd")}))
     one, other = store.path("metric", "f", 0, 4), store.path("metric", "g", 0, 4)
     data = one.read_bytes()
     one.write_bytes(other.read_bytes())
