@@ -21,7 +21,7 @@ install: $(READY) ## virtual environment with everything, in .venv
 demo: $(READY) ## both tables and the figures of the POMELO paper on the built-in faces, in minutes
 	$(RUN) scripts/demo.py
 
-test: $(READY) ## the tests, a quarter of an hour on one core
+test: $(READY) ## the tests, half an hour on one core
 	$(RUN) -m pytest -m 'not slow and not gpu'
 
 test-all: $(READY) ## every test, the slow ones too
