@@ -39,6 +39,10 @@ OmegaConf.register_new_resolver("scaled", scaled, replace=True)
 OmegaConf.register_new_resolver("required", lambda: "???", replace=True)
 
 
+# what the labels of a data set are about, "" where it does not say: ${label_of:${dataset}}
+OmegaConf.register_new_resolver("label_of", lambda dataset: (dataset or {}).get("label") or "", replace=True)
+
+
 def short_at_smoke(recipe: str, _root_: Any) -> str:
     """A component's own recipe; at scale=smoke, which takes seconds, that recipe shortened, whose networks other scales do not take for trained."""
     return f"{recipe}:short" if (_root_.get("scale") or {}).get("name") == "smoke" else recipe

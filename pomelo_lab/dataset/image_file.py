@@ -127,7 +127,7 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
                     file.draft(None, (full[0] // factor, full[1] // factor))
                 file.load()
                 if file.format != "TIFF" and file.getexif().get(ORIENTATION, 1) not in (0, 1):
-                    warn_of_first(path, "is stored rotated (EXIF): it is read as it is stored, further such files too")
+                    warn_of_first(path, "is stored rotated (EXIF): it is read as it is stored, others too; save it upright if that is not meant")
                 return file, full, raw
     except FileNotFoundError:
         raise FileNotFoundError(f"image file not found: {path}") from None

@@ -43,7 +43,7 @@ class PrintTable(Callback):
             return
         os.environ[GROUP] = group_name(grid)
         if refused := grid.refused:
-            print("\n".join(refusals(refused, len(grid.cells))), file=sys.stderr, flush=True)
+            print("\n".join(refusals(refused, len(grid.cells), sum(bool(cell.lacks) for cell in grid.cells))), file=sys.stderr, flush=True)
             if len(refused) == len(grid.cells):
                 PrintTable.grid = None
                 sys.exit(1)
@@ -86,7 +86,7 @@ class PrintTable(Callback):
                 show_part(preset, part, [*grid.search_path, *grid.rest], group_name(grid))
         except Exception as error:
             name = type(error).__name__
-            print(f"(no table: {name}: {error}; python scripts/table.py <id> prints it)", file=sys.stderr)
+            print(f"(no table: {name}: {error})", file=sys.stderr)
             if kwargs.get("debug"):
                 traceback.print_exc()
 

@@ -46,9 +46,10 @@ class Grid:
         return " ".join(text for text in overrides if text.partition("=")[0] in keys) or "the job"
 
 
-def refusals(refused: Sequence[Cell], total: int) -> Iterator[str]:
-    """Which cells cannot work, each kind of problem once."""
-    yield f"{len(refused)} of {total} cells cannot run" + (", the others do:" if len(refused) < total else ":")
+def refusals(refused: Sequence[Cell], total: int, skipped: int = 0) -> Iterator[str]:
+    """Which cells cannot work, each kind of problem once. skipped: cells that the data set cannot build."""
+    rest, other = total - len(refused) - skipped, f", {skipped} are not for this data set" if skipped else ""
+    yield f"{len(refused)} of {total} cells cannot run{other}" + (", the others do:" if rest else ":")
     names: dict[str, list[str]] = {}
     for cell in refused:
         names.setdefault(reason(cell.error), []).append(cell.name or "the job")

@@ -200,7 +200,10 @@ def extra_rows(cells: Sequence[Cell]) -> list[Row]:
     """A row for each distinct point of the grid that the paper does not have (your own sampler, another segmentation)."""
     by_label: dict[str, Row] = {}
     for cell in cells:
-        point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed" and not left_out(cell, k)} or {"sampler": cell.choices.get("sampler")}
+        point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed" and not left_out(cell, k)}
+        if not point:
+            role = "row" if "row" in cell.choices else "sampler"
+            point = {role: cell.choices.get(role)}
         label = ", ".join(str(v) if k in cell.choices else f"{k.rpartition('.')[2]}={v}" for k, v in point.items())
         by_label[label] = Row(key=label, label=label, match=point, group="yours")
     return list(by_label.values())

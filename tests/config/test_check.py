@@ -73,6 +73,12 @@ def test_without_attributes_the_user_says_how_many_outputs_there_are(tmp_path):
     assert "no attributes from which the 3 outputs could be learnt, got auto" in learnt
 
 
+def test_metrics_of_a_label_name_themselves_on_data_without_labels(tmp_path):
+    """It ended in "Interpolation key 'dataset.label' not found" of the first one."""
+    text = problems(tmp_path, "dataset=digits", "networks=tiny", "explainer=dime", "sampler=none", "metrics=counterfactual")
+    assert "metrics.mnac_rest.oracle" in text and "metrics.target_seen.oracle" in text and "Interpolation" not in text
+
+
 def test_data_that_a_judge_is_trained_on(tmp_path):
     data = ("dataset=portraits", "dataset.label=Smiling", "dataset.spurious.attribute=Smiling")
     marks = ("explainer=ideal_counterfactual", "sampler=none", *data, "metrics=mark")

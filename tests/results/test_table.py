@@ -6,7 +6,7 @@ import pytest
 
 from pomelo_lab.results import render
 from pomelo_lab.results.published import Claim, Column, Published, Row, published
-from pomelo_lab.results.table import build, extra_columns
+from pomelo_lab.results.table import build, extra_columns, extra_rows
 from tests.results.fake import FakeCell
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -202,3 +202,10 @@ def test_a_metric_outside_the_papers_table_has_the_title_that_another_table_give
 
     titles = [column.symbol for column in extra_columns(published("pomelo_table1"), [Scored()])]
     assert titles == [published("pomelo_fig6").columns[0].symbol, "a_metric_of_mine"]
+
+
+def test_a_lone_job_of_a_row_is_called_after_its_row():
+    """On data without the label that a preset varies it was called after its sampler, "none"."""
+    lone = FakeCell({"row": "dime", "sampler": "none"}, {"l1": [0.5] * 3})
+    labelled = FakeCell({"sampler": "gray"}, {"l1": [0.5] * 3})
+    assert [row.label for row in extra_rows([lone, labelled])] == ["dime", "gray"]
