@@ -109,6 +109,8 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
 
     Raises: ValueError when several trainings (other seeds) fit: the user then names one; and when shipped weights are damaged.
     """
+    from pomelo_lab.training.recipe import own_recipe, precision_of
+
     wanted, fits = trains(component_node, dataset_node), []
     for card_path, path in (*places(ZOO, "*.json"), *places(Path(outputs) / "weights", f"*/{CARD}")):
         if path.parent != ZOO and any(fit.parent == ZOO for fit, _ in fits):
@@ -144,8 +146,8 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     if matches and matches[0].parent == ZOO:
         return matches[0]
     if len(matches) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
-        precision = own_recipe_precision(component_node)
-        matches = [path for path, card in same if path in matches and asked_precision(card.get("recipe") or {}) == precision] or matches
+        precision = precision_of(own_recipe(component_node))
+        matches = [path for path, card in same if path in matches and precision_of(card.get("recipe") or {}) == precision] or matches
     if len(matches) > 1:
         listed = "".join(f"\n  {role}.weights={path}" for path in matches)
         raise ValueError(f"{role}.weights=auto is ambiguous, {len(matches)} trainings fit; name one:{listed}")
@@ -164,20 +166,6 @@ def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> 
     wanted, given = (canonical(recipe, ("precision",)) for recipe in (own_recipe(component_node), card["recipe"]))
     keys = [key for key in sorted({*wanted, *given}) if wanted.get(key) != given.get(key)]
     return ", ".join(f"{key}={given.get(key)}, not {wanted.get(key)}" for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
-
-
-def own_recipe_precision(component_node: Mapping[str, Any]) -> str | None:
-    """The arithmetic that the recipe of a component asks for."""
-    from pomelo_lab.training.recipe import own_recipe
-
-    return asked_precision(own_recipe(component_node))
-
-
-def asked_precision(recipe: Mapping[str, Any]) -> str | None:
-    """The arithmetic of a recipe as it enters the fingerprint of a training."""
-    from pomelo_lab.training.recipe import Recipe
-
-    return Recipe.identity(recipe).get("precision")
 
 
 def shipped(text: str) -> Path:

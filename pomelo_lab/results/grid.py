@@ -48,7 +48,7 @@ class Grid:
 
 def refusals(refused: Sequence[Cell], total: int, skipped: int = 0) -> Iterator[str]:
     """Which cells cannot work, each kind of problem once. skipped: cells that the data set cannot build."""
-    rest, other = total - len(refused) - skipped, f", {skipped} are not for this data set" if skipped else ""
+    rest, other = total - len(refused) - skipped, f", {skipped} not for this data set" if skipped else ""
     yield f"{len(refused)} of {total} cells cannot run{other}" + (", the others do:" if rest else ":")
     names: dict[str, list[str]] = {}
     for cell in refused:

@@ -153,3 +153,8 @@ def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
     if not path.exists():
         raise ValueError(f"recipe {name!r} does not exist in {path.parent}{did_you_mean(name, [p.stem for p in path.parent.glob('*.yaml')])}")
     return {**yaml.safe_load(path.read_text()), **(SHORT if short else {})}
+
+
+def precision_of(recipe: Mapping[str, Any]) -> str | None:
+    """The arithmetic of a recipe's node as it enters the fingerprint of a training."""
+    return Recipe.identity(recipe).get("precision")
