@@ -54,7 +54,8 @@ class AttributeMetric(CounterfactualMetric, ABC):
         """Raises ValueError naming the attributes that exist."""
         names = list(self.dataset.attribute_names)
         if attribute not in names:
-            raise ValueError(f"metric {type(self).__name__}: attribute must be one of {', '.join(names)}, got {attribute!r}")
+            way = "choose dataset.label=<attribute>, say metrics.<name>.attribute (of MNAC .without), or drop it with ~metrics.<name>"
+            raise ValueError(f"metric {type(self).__name__}: attribute must be one of {', '.join(names)}, got {attribute!r}: {way}")
         return names.index(attribute)
 
 
