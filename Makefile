@@ -28,7 +28,7 @@ test-all: $(READY) ## every test, the slow ones too
 	$(RUN) -m pytest
 
 lint: $(READY) ## ruff
-	$(RUN) -m ruff check .
+	$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
 
 check-conf: $(READY) ## compose and check every config and preset
 	$(RUN) scripts/check_conf.py

@@ -36,7 +36,9 @@ class Streams:
         value = int.from_bytes(hashlib.sha256(text).digest()[:8], "little", signed=True)
         return torch.Generator(device).manual_seed(value)
 
-    def uniform(self, image_ids: Sequence[str], purpose: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+    def uniform(
+        self, image_ids: Sequence[str], purpose: str, *shape: int, device: torch.device | str = "cpu"
+    ) -> Tensor:
         """U[0,1) float32 [B,*shape]."""
         return self._draw(torch.rand, image_ids, purpose, shape, device)
 
@@ -56,15 +58,24 @@ class Streams:
 
 
 class Draws:
-    """Sequential random numbers for many rows, each an (image, perturbation) pair: call j gives every row its own j-th draw.
+    """Sequential random numbers for many rows, each an (image, perturbation) pair: call j gives every row its own j-th
+    draw.
 
     However the rows are batched, and whatever the number of perturbations, a row sees the same numbers.
 
     Args: image_ids, places: the image of each row and its place among that image's perturbations.
-    Cost: about 0.1 ms per row and draw of 12,288 normals, on one core; drawn on the CPU, so that every device sees the same.
+    Cost: about 0.1 ms per row and draw of 12,288 normals, on one core; drawn on the CPU, so that every device sees the
+        same.
     """
 
-    def __init__(self, streams: Streams, purpose: str, image_ids: Sequence[str], places: Sequence[int], device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        streams: Streams,
+        purpose: str,
+        image_ids: Sequence[str],
+        places: Sequence[int],
+        device: torch.device | str = "cpu",
+    ):
         self.generators = [streams.generator(i, f"{purpose}.{k}") for i, k in zip(image_ids, places, strict=True)]
         self.device = device
 
@@ -111,10 +122,18 @@ class Forwards:
                 self.batch_size = math.ceil((stop - start) / 2) * copies
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-                log.warning("out of memory at %d forwards: continuing with batch_size=%d", (stop - start) * copies, self.batch_size)
+                log.warning(
+                    "out of memory at %d forwards: continuing with batch_size=%d",
+                    (stop - start) * copies,
+                    self.batch_size,
+                )
                 continue
             start = stop
-        return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True)) if isinstance(parts[0], tuple) else torch.cat(parts)
+        return (
+            tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True))
+            if isinstance(parts[0], tuple)
+            else torch.cat(parts)
+        )
 
     def __call__(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """Concatenate function(rows[start:stop])."""
@@ -122,11 +141,12 @@ class Forwards:
 
 
 def in_full_rows(function: Callable[..., Any], *inputs: Tensor) -> Any:
-    """function(*inputs), asked for a multiple of ROWS rows: the last row is repeated, the answers of the copies are left out.
+    """function(*inputs), asked for a multiple of ROWS rows: the last row is repeated, the answers of the copies are
+    left out.
 
-    On the CPU a row's answer is then the same to the last bit in every batch and with every number of threads (measured with
-    oneDNN and MKL for 1 to 64 rows and 1 to 8 threads). A search whose next step depends on its last one needs that: what rounding
-    changes in the first step, hundreds of steps make visible.
+    On the CPU a row's answer is then the same to the last bit in every batch and with every number of threads (measured
+    with oneDNN and MKL for 1 to 64 rows and 1 to 8 threads). A search whose next step depends on its last one needs
+    that: what rounding changes in the first step, hundreds of steps make visible.
 
     Args: inputs: rows first, as many of each; what `function` answers too, a tensor or a collection of tensors.
     Cost: up to ROWS - 1 more rows.
@@ -157,4 +177,8 @@ def first_rows(value: Any, n: int, total: int) -> Any:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on any device."""
     text = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in text or "can't allocate memory" in text
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )

@@ -1,8 +1,8 @@
 """Makes `import torchvision` work where its compiled operators cannot load.
 
-A torchvision wheel built for CUDA beside a CPU torch (or for another torch version) cannot load its `_C` library. torchvision then
-fails on import with "operator torchvision::nms does not exist", and Lightning and torchmetrics, which import it, fail with it. The
-model zoo and the transforms are pure Python and need only the *schemas* of two operators.
+A torchvision wheel built for CUDA beside a CPU torch (or for another torch version) cannot load its `_C` library.
+torchvision then fails on import with "operator torchvision::nms does not exist", and Lightning and torchmetrics, which
+import it, fail with it. The model zoo and the transforms are pure Python and need only the *schemas* of two operators.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ SCHEMAS = {
 
 @functools.cache
 def ensure() -> bool:
-    """Call before the first import of torchvision, torchmetrics or lightning; True when torchvision's own operators work.
+    """Call before the first import of torchvision, torchmetrics or lightning; True when torchvision's own operators
+    work.
 
-    Loads the compiled library, as torchvision itself would. Only if that fails, defines the schemas that torchvision registers
-    fake kernels for; calling such an operator still fails, as there is no kernel. Does nothing when torchvision is absent.
+    Loads the compiled library, as torchvision itself would. Only if that fails, defines the schemas that torchvision
+    registers fake kernels for; calling such an operator still fails, as there is no kernel. Does nothing when
+    torchvision is absent.
     """
     warnings.filterwarnings("ignore", message="Failed to load image Python extension")
     spec = importlib.util.find_spec("torchvision")

@@ -22,23 +22,31 @@ def pick_device(name: str) -> torch.device:
     Raises: ValueError naming `device`; NoSuchDevice when it is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"device={name} is none that torch knows: auto, cpu, cuda, cuda:<index>, mps or xpu") from None
     there = {"mps": torch.backends.mps.is_available, "xpu": torch.xpu.is_available}
     if device.type in there and not there[device.type]():
-        raise NoSuchDevice(f"device={name}: there is none here, or this torch was built without it; use device=cpu or device=auto")
+        raise NoSuchDevice(
+            f"device={name}: there is none here, or this torch was built without it; use device=cpu or device=auto"
+        )
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise NoSuchDevice(f"device={name}: no such GPU here, {torch.cuda.device_count()} visible; use device=cpu or device=auto")
+        raise NoSuchDevice(
+            f"device={name}: no such GPU here, {torch.cuda.device_count()} visible; use device=cpu or device=auto"
+        )
     return device
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 on a device: an NVIDIA GPU from compute capability 8 on, a processor with the instructions.
+    """Whether bfloat16 is faster than float32 on a device: an NVIDIA GPU from compute capability 8 on, a processor with
+    the instructions.
 
-    Without them it is emulated, six to ten times slower than float32. oneDNN's answer heeds ONEDNN_MAX_CPU_ISA, but counts every AVX-512.
+    Without them it is emulated, six to ten times slower than float32. oneDNN's answer heeds ONEDNN_MAX_CPU_ISA, but
+    counts every AVX-512.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -51,8 +59,8 @@ def has_bfloat16(device: torch.device) -> bool:
 def launch(config: Mapping[str, Any], work: Callable[[Mapping[str, Any], str, int, int], None]) -> None:
     """Call work(config, device, rank, world) once per device.
 
-    One device runs in this process. Several run in processes of their own, whose ranks Fabric sets up; they share nothing but the
-    artefact store, so the numbers are those of one device.
+    One device runs in this process. Several run in processes of their own, whose ranks Fabric sets up; they share
+    nothing but the artefact store, so the numbers are those of one device.
     """
     n, device = config["devices"], pick_device(config["device"])
     if n == 1:

@@ -88,7 +88,8 @@ def seal_of(value: Mapping[str, Any]) -> str:
 
 
 def seal(path: Path, about: str = "") -> None:
-    """Put the digest of a file behind its bytes; formats that are read from their head or through an index do not mind (torch, zip).
+    """Put the digest of a file behind its bytes; formats that are read from their head or through an index do not mind
+    (torch, zip).
 
     Args: about: what the file is of; a file of something else under this name counts as damaged.
     """
@@ -132,14 +133,17 @@ ABANDONED_S = 600.0  # no file takes that long to write
 
 @functools.lru_cache(maxsize=4096)
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes of this machine left in a folder; once per folder and process."""
+    """Remove the temporary files that killed processes of this machine left in a folder; once per folder and
+    process."""
     with os.scandir(folder) as entries:
         left = [entry.path for entry in entries if entry.name.startswith(".") and entry.name.endswith(".tmp")]
     for path in left:
         host, _, pid = path.rpartition("-")[0].rpartition(".")[2].rpartition("-")
         if host == HOST and pid.isdigit() and not lives(int(pid)):
-            with contextlib.suppress(OSError):  # another user's, or swept by another process: it costs room, nothing else
-                if time.time() - os.stat(path).st_mtime > ABANDONED_S:  # a process of another container may have this host's name
+            # another user's, or swept by another process: it costs room, nothing else
+            with contextlib.suppress(OSError):
+                # a process of another container may have this host's name
+                if time.time() - os.stat(path).st_mtime > ABANDONED_S:
                     os.unlink(path)
                     log.info("removed %s, which a killed process left", path)
 

@@ -59,7 +59,8 @@ def is_held(path: Path) -> bool:
 def lock_at(path: Path) -> BaseFileLock:
     """A lock of the operating system (flock); a lease where the file system has none.
 
-    A lease is a file that its holder refreshes. It is free when its holder died on this machine, or did not refresh it for a minute.
+    A lease is a file that its holder refreshes. It is free when its holder died on this machine, or did not refresh it
+    for a minute.
     """
     from filelock import FileLock, SoftFileLease
 

@@ -1,4 +1,5 @@
-"""What every trainable network shares: how it is initialised, filled from a file, cast, compiled, identified and trained."""
+"""What every trainable network shares: how it is initialised, filled from a file, cast, compiled, identified and
+trained."""
 
 from __future__ import annotations
 
@@ -22,19 +23,20 @@ class TrainableNetwork(Component, ABC):
     """A component around one torch network. Subclasses write `make_network`, and name their `training`.
 
     Args:
-        weights: a .safetensors file, a .pt/.pth state dict, or zoo:<name> for a file that the package brings; None = untrained. In a config
-            `auto` stands for the weights that fit: shipped, trained earlier, or trained on first use (the job resolves it, not the
-            constructor).
+        weights: a .safetensors file, a .pt/.pth state dict, or zoo:<name> for a file that the package brings; None =
+            untrained. In a config `auto` stands for the weights that fit: shipped, trained earlier, or trained on first
+            use (the job resolves it, not the constructor).
         init_seed: of the initial weights, independent of the global RNG.
-        precision: of weights and arithmetic inside the network; inputs and outputs are float32 at any precision. Against float32 and relative
-            to the largest output, bfloat16 typically stays within 2 % and float16 within 0.3 % (measured; up to 7 % and 1.5 % at the
-            noisiest timesteps of a diffusion model); float16 can overflow. auto = bfloat16 once the network is on a device that has the
-            instructions, else float32; results that were stored on either kind of machine serve on both.
-        compile: let torch compile the graph, a minute or two on a CPU at first use; numbers agree with the uncompiled network to 1e-4 of the
-            largest output. Reading layers through hooks goes back to the uncompiled network.
+        precision: of weights and arithmetic inside the network; inputs and outputs are float32 at any precision.
+            Against float32 and relative to the largest output, bfloat16 typically stays within 2 % and float16 within
+            0.3 % (measured; up to 7 % and 1.5 % at the noisiest timesteps of a diffusion model); float16 can overflow.
+            auto = bfloat16 once the network is on a device that has the instructions, else float32; results that were
+            stored on either kind of machine serve on both.
+        compile: let torch compile the graph, a minute or two on a CPU at first use; numbers agree with the uncompiled
+            network to 1e-4 of the largest output. Reading layers through hooks goes back to the uncompiled network.
         recipe: conf/recipe/<name>.yaml, how it is trained on first use.
-        trained_on: keys of the job's data set that have another value there, as {spurious: {rate: 0.5}} for the judge of a classifier whose data
-            are biased. Nothing else looks at it.
+        trained_on: keys of the job's data set that have another value there, as {spurious: {rate: 0.5}} for the judge
+            of a classifier whose data are biased. Nothing else looks at it.
     Random: none after construction; parameters are frozen and the network is in evaluation mode.
     Raises: ValueError when the file does not fit, naming `<role>.weights`, the path and the first names that differ.
     """
@@ -47,7 +49,8 @@ class TrainableNetwork(Component, ABC):
     trained_on: Annotated[dict[str, Any], Later()] = field(default_factory=dict)
     network: nn.Module = field(init=False, repr=False, compare=False)
 
-    training: ClassVar[str] = ""  # dotted path of its `Training`, made of (component, recipe, data set); "" = cannot be trained
+    # dotted path of its `Training`, made of (component, recipe, data set); "" = cannot be trained
+    training: ClassVar[str] = ""
     stored: ClassVar[torch.dtype] = torch.float32  # of trained weights in files; half of it halves what is shipped
     ignored: ClassVar[tuple[str, ...]] = ()  # first parts of names in weights files that the network leaves out
 
@@ -57,13 +60,16 @@ class TrainableNetwork(Component, ABC):
         super().__post_init__()
         if self.weights == "auto":
             key = f"{role_of(type(self))}.weights=auto"
-            raise ValueError(f"{key} is for configs: in Python use pomelo_lab.training.train.ensure_weights, a path or None")
+            raise ValueError(
+                f"{key} is for configs: in Python use pomelo_lab.training.train.ensure_weights, a path or None"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.init_seed)
             self.network = self.make_network()
         if self.weights is not None:
             self.load_weights()
-        # channels-last kernels answer up to twice as many images per second on a CPU (measured), never fewer beyond noise
+        # channels-last kernels answer up to twice as many images per second on a CPU (measured), never fewer beyond
+        # noise
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self._as_loaded: dict[str, str] = {}  # digest of weights that `auto` has cast -> their digest before
         if self.precision not in ("float32", "auto"):
@@ -77,10 +83,18 @@ class TrainableNetwork(Component, ABC):
 
     def load_weights(self) -> None:
         """Fill the network from `weights`."""
-        load(self.network, self.weights, self.described(), f"{role_of(type(self))}.weights", self.ignored, self.translated)
+        load(
+            self.network,
+            self.weights,
+            self.described(),
+            f"{role_of(type(self))}.weights",
+            self.ignored,
+            self.translated,
+        )
 
     def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """What a weights file holds, under the names of the network: published files of the same network have names of their own."""
+        """What a weights file holds, under the names of the network: published files of the same network have names of
+        their own."""
         return state
 
     def measured(self) -> dict[str, Tensor]:
@@ -119,7 +133,9 @@ class TrainableNetwork(Component, ABC):
         node = {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}
         node |= {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         state = state_digest(self.network)
-        return digest({"config": canonical(node, drop=("weights", "init_seed")), "state": self._as_loaded.get(state, state)})
+        return digest(
+            {"config": canonical(node, drop=("weights", "init_seed")), "state": self._as_loaded.get(state, state)}
+        )
 
     def to(self, device: torch.device | str) -> Self:
         """Move to a device; there precision=auto is decided, once."""

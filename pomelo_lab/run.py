@@ -26,7 +26,10 @@ _anew: set[tuple[str, str]] = set()  # by this command
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="run")
 def main(cfg: DictConfig) -> str | None:
-    """The Hydra entry point of one job. Returns SKIPPED for a cell that the data set cannot build, FAILED for one of a grid that raised."""
+    """The Hydra entry point of one job.
+
+    Returns SKIPPED for a cell that the data set cannot build, FAILED for one of a grid that raised.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     try:
@@ -48,14 +51,16 @@ def one_job(cfg: DictConfig) -> str | None:
     choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}
     try:
         config = checked(cfg, asked(hydra_config, in_grid))
-    except NotForThisData as error:  # a cell of a grid that this data set does not have; asked for by itself it is an error
+    # a cell of a grid that this data set does not have; asked for by itself it is an error
+    except NotForThisData as error:
         if not in_grid:
             raise
         print(f"skipped: {cell_name(error.lacking, choices)}: {error.reason}", file=sys.stderr)
         return SKIPPED
     for key, reason in config.get("left_out", {}).items():
         print(f"left out: {key}: {reason}", file=sys.stderr)
-    if config["dry_run"] and choices.get("experiment") and not in_grid:  # the preset is a table: its plan is that of all cells
+    # the preset is a table: its plan is that of all cells
+    if config["dry_run"] and choices.get("experiment") and not in_grid:
         presets, rest = split(list(hydra_config.overrides.task))
         planned = cells(presets[0], [*search_path(hydra_config), *rest], strict=False)
         if len(planned) > 1:
@@ -63,24 +68,36 @@ def one_job(cfg: DictConfig) -> str | None:
             return None
     try:
         run({**config, "choices": choices, "search_path": search_path(hydra_config)}, in_grid, _anew)
-    except (ValueError, OSError) as error:  # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
+    # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
+    except (ValueError, OSError) as error:
         raise ConfigError(f"{error}") from error
     return None
 
 
 def asked(hydra_config: Any, in_grid: bool) -> Asked:
-    """What the command of this job asked for beside its preset. Of a grid, typed keys that the preset varies were judged before its first job."""
+    """What the command of this job asked for beside its preset.
+
+    Of a grid, typed keys that the preset varies were judged before its first job.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from pomelo_lab.results.preset import axes
 
     typed = keys(OverridesParser.create().parse_overrides(list(hydra_config.overrides.task)))
-    return Asked(bool(hydra_config.runtime.choices.get("experiment")), typed, axes(hydra_config.sweeper.params) if in_grid else {})
+    return Asked(
+        bool(hydra_config.runtime.choices.get("experiment")),
+        typed,
+        axes(hydra_config.sweeper.params) if in_grid else {},
+    )
 
 
 def cell_name(lacking: Mapping[str, str], choices: Mapping[str, str]) -> str:
     """The row of a grid, or the components that cannot be built: "sampler=ideal"."""
-    roles = ["row"] if choices.get("row") else [role for role in choices if any(owner.partition(".")[0] == role for owner in lacking)]
+    roles = (
+        ["row"]
+        if choices.get("row")
+        else [role for role in choices if any(owner.partition(".")[0] == role for owner in lacking)]
+    )
     return " ".join(f"{role}={choices[role]}" for role in roles)
 
 
@@ -107,8 +124,11 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     # 1. a dry run ends here
     if config["dry_run"]:
         return print_plan(config, store)
-    # 2. components and fingerprints; nothing is computed yet, but networks without weights are trained once the method has a rule for them
-    untested = Job(untrained(config, config["dataset"], config["paths"]["outputs"], []), store, pick_device(config["device"]))
+    # 2. components and fingerprints; nothing is computed yet, but networks without weights are trained once the method
+    # has a rule for them
+    untested = Job(
+        untrained(config, config["dataset"], config["paths"]["outputs"], []), store, pick_device(config["device"])
+    )
     untested.check_network()
     untested.check_data()
     job = Job(config, store, pick_device(config["device"]))
@@ -126,7 +146,10 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
             print_report(scores.folder, brief)
             return scores.folder
         if problem:
-            raise ValueError(f"paths.outputs={config['paths']['outputs']} cannot be written: {problem}; choose another folder, or free some space")
+            raise ValueError(
+                f"paths.outputs={config['paths']['outputs']} cannot be written: {problem}; choose another "
+                f"folder, or free some space"
+            )
         if config["force"]:
             job.refresh(set() if anew is None else anew)
         with scores.recorded(), tracking.session(config, scores) as tracker:

@@ -1,6 +1,7 @@
 """Train a classifier or a generator: `python -m pomelo_lab.train classifier=<name>|generator=<name> dataset=<name>`.
 
-Interrupted at any moment, the same command continues; finished, it says so and does nothing (`force=true` trains again).
+Interrupted at any moment, the same command continues; finished, it says so and does nothing (`force=true` trains
+again).
 """
 
 from __future__ import annotations
@@ -59,16 +60,23 @@ def trained_role(config: Mapping[str, Any]) -> str:
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config of a training. Raises ConfigError with every problem in one message, before anything is read."""
+    """The resolved config of a training.
+
+    Raises ConfigError with every problem in one message, before anything is read.
+    """
     from pomelo_lab.config.signature import locate, node_problems
     from pomelo_lab.dataset.base import Dataset
     from pomelo_lab.training.recipe import Recipe
 
     config = resolved(cfg)
     role = trained_role(config)
-    problems = [f"{key} is missing: choose one with {key}=<name>" for key in (role, "dataset", "recipe") if not config.get(key)]
+    problems = [
+        f"{key} is missing: choose one with {key}=<name>" for key in (role, "dataset", "recipe") if not config.get(key)
+    ]
     if not problems:
-        problems += node_problems(config["dataset"], "dataset", Dataset) + node_problems(config["recipe"], "recipe", Recipe)
+        problems += node_problems(config["dataset"], "dataset", Dataset) + node_problems(
+            config["recipe"], "recipe", Recipe
+        )
         problems += node_problems(config[role], role, None, (Dataset,))
     if not problems:
         target = locate(config[role]["_target_"])

@@ -56,8 +56,9 @@ class Batch(PerImage):
     image_id:   B stable names; random streams and result rows are keyed by them
     index:      int64 [B], position in the data set
     masks:      part name -> bool [B,H,W]
-    boxes:      part name -> float32 [B,M,4], annotated boxes (left, top, right, bottom) in pixels, right and bottom beyond the last pixel;
-                rows of NaN fill up where an image has fewer than M. Ask `box`, which falls back on the mask
+    boxes:      part name -> float32 [B,M,4], annotated boxes (left, top, right, bottom) in pixels, right and bottom
+                beyond the last pixel; rows of NaN fill up where an image has fewer than M. Ask `box`, which falls back
+                on the mask
     attributes: bool [B,A] in the order of Dataset.attribute_names, or None
     factors:    name of a known cause -> [B,...] (portraits only), or None
     """
@@ -79,12 +80,15 @@ class Batch(PerImage):
         if part in self.boxes:
             return self.boxes[part]
         if part not in self.masks:
-            raise ValueError(f"no boxes and no mask of {part!r}; there are {', '.join({*self.boxes, *self.masks}) or 'none'}")
+            raise ValueError(
+                f"no boxes and no mask of {part!r}; there are {', '.join({*self.boxes, *self.masks}) or 'none'}"
+            )
         return tight_box(self.masks[part])[:, None]
 
 
 def tight_box(mask: Tensor) -> Tensor:
-    """The smallest box around the True pixels: bool [...,H,W] -> float32 [...,4] (left, top, right, bottom), NaN for an empty mask."""
+    """The smallest box around the True pixels: bool [...,H,W] -> float32 [...,4] (left, top, right, bottom), NaN for an
+    empty mask."""
     edges = []
     for axis in (-2, -1):  # columns that hold something, then rows
         holds = mask.any(axis)
@@ -146,14 +150,19 @@ class Perturbations(PerImage):
 
     @property
     def scored(self) -> Perturbations:
-        """What statistics of a sampler count: all but perturbation 0, which is the image itself where a sampler keeps it.
+        """What statistics of a sampler count: all but perturbation 0, which is the image itself where a sampler keeps
+        it.
 
-        Perturbation 0 of a reference or a generator is left out too, so that every row of a table counts equally many images.
+        Perturbation 0 of a reference or a generator is left out too, so that every row of a table counts equally many
+        images.
 
         Raises: ValueError when there is no other.
         """
         if self.n < 2:
-            raise ValueError(f"explainer.n_samples must be >= 2 to score perturbations, got {self.n}: perturbation 0 is the image itself")
+            raise ValueError(
+                f"explainer.n_samples must be >= 2 to score perturbations, got {self.n}: perturbation 0 "
+                f"is the image itself"
+            )
         known = self.probability
         return Perturbations(
             image=self.image[:, 1:],
@@ -198,8 +207,8 @@ class Case:
     explanations: one explanation of the same images per entry of Metric.overrides()
     reference:    what Metric.fit returned
     streams:      random streams (pomelo_lab.batching.Streams)
-    anew:         (images=None, change=None) -> Explanation of the same targets, for other images [B,C,H,W] with the same random numbers, or for a
-                  copy of the classifier whose network `change` has altered
+    anew:         (images=None, change=None) -> Explanation of the same targets, for other images [B,C,H,W] with the
+                  same random numbers, or for a copy of the classifier whose network `change` has altered
     """
 
     batch: Batch

@@ -1,4 +1,5 @@
-"""Weights files: saved whole or not at all, refused with a clear text when they do not fit, found by what they were trained for."""
+"""Weights files: saved whole or not at all, refused with a clear text when they do not fit, found by what they were
+trained for."""
 
 from __future__ import annotations
 
@@ -28,21 +29,25 @@ RESTORE = "It was shipped with pomelo_lab: install it again, or in a checkout: g
 
 
 def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
-    """Digest of what weights are for: the component without its weights and arithmetic, and the settings of the data set as its training sees
-    it. What the images are, `training_digest` says."""
+    """Digest of what weights are for: the component without its weights and arithmetic, and the settings of the data
+    set as its training sees it. What the images are, `training_digest` says."""
     dataset_node = training_data(component_node, dataset_node)
-    drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")  # the shape follows from the data
+    # the shape follows from the data
+    drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")
     component_node = whole(component_node)
     n, known = component_node.get("num_classes"), known_classes if learns_labels(component_node) else known_attributes
     if n is not None and n == known(dataset_node):
         component_node = {**component_node, "num_classes": None}  # a restated default is the same network
     component = canonical(component_node, drop)
     unseen = () if learns_labels(component_node) else locate(dataset_node["_target_"]).label_arguments(dataset_node)
-    return digest({"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))})
+    return digest(
+        {"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))}
+    )
 
 
 def training_digest(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
-    """A text that changes with what the training sees: the images of the train split; their labels and attributes where it looks at them."""
+    """A text that changes with what the training sees: the images of the train split; their labels and attributes where
+    it looks at them."""
     training = training_images(training_data(component_node, dataset_node))
     if learns_labels(component_node):
         return training.digest()
@@ -77,10 +82,15 @@ def known_attributes(dataset_node: Mapping[str, Any]) -> int | None:
 
 
 def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> dict[str, Any]:
-    """The data set that a component learns from: the job's, as its kind says that networks learn from it, with what `trained_on` changes of it."""
+    """The data set that a component learns from: the job's, as its kind says that networks learn from it, with what
+    `trained_on` changes of it."""
 
     def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-        inner = {name: merged(old[name], value) for name, value in new.items() if isinstance(value, Mapping) and isinstance(old.get(name), Mapping)}
+        inner = {
+            name: merged(old[name], value)
+            for name, value in new.items()
+            if isinstance(value, Mapping) and isinstance(old.get(name), Mapping)
+        }
         return {**old, **new, **inner}
 
     target = locate(dataset_node["_target_"])
@@ -89,12 +99,14 @@ def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, 
 
 
 def learns_labels(component_node: Mapping[str, Any]) -> bool:
-    """Whether training looks at labels: of classifiers of one of several classes, not of generators and attribute networks."""
+    """Whether training looks at labels: of classifiers of one of several classes, not of generators and attribute
+    networks."""
     return {**defaults(locate(component_node["_target_"])), **whole(component_node)}.get("output") == "softmax"
 
 
 def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is trained for a component: where one output of a multi-label network is explained (`column`), the network of all outputs."""
+    """What is trained for a component: where one output of a multi-label network is explained (`column`), the network
+    of all outputs."""
     if component_node.get("column") is None:
         return component_node
     rest = {name: value for name, value in component_node.items() if name not in ("column", "n_outputs")}
@@ -104,10 +116,12 @@ def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:
 def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
     """The file that `weights: auto` stands for: shipped in the zoo, else trained earlier below `outputs`, else None.
 
-    Weights of the same network on data of the same settings that hold other images, that were trained by another recipe than the component names,
-    and damaged ones, are named in the log and not used. Shipped weights stand for every recipe, those of the whole recipe for the shortened one.
+    Weights of the same network on data of the same settings that hold other images, that were trained by another recipe
+    than the component names, and damaged ones, are named in the log and not used. Shipped weights stand for every
+    recipe, those of the whole recipe for the shortened one.
 
-    Raises: ValueError when several trainings (other seeds) fit: the user then names one; and when shipped weights are damaged.
+    Raises: ValueError when several trainings (other seeds) fit: the user then names one; and when shipped weights are
+        damaged.
     """
     from pomelo_lab.training.recipe import own_recipe, precision_of
 
@@ -130,7 +144,11 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     if not fits:
         return None
     seen = training_digest(component_node, dataset_node)
-    same = [(path, card) for path, card in fits if card.get("dataset_digest", "" if locate(dataset_node["_target_"]).reads_files() else seen) == seen]
+    same = [
+        (path, card)
+        for path, card in fits
+        if card.get("dataset_digest", "" if locate(dataset_node["_target_"]).reads_files() else seen) == seen
+    ]
     if not same:
         for path, _ in fits:
             say_once(f"{path} was trained on other images than the train split of this data set holds now: not used")
@@ -147,7 +165,9 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
         return matches[0]
     if len(matches) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
         precision = precision_of(own_recipe(component_node))
-        matches = [path for path, card in same if path in matches and precision_of(card.get("recipe") or {}) == precision] or matches
+        matches = [
+            path for path, card in same if path in matches and precision_of(card.get("recipe") or {}) == precision
+        ] or matches
     if len(matches) > 1:
         listed = "".join(f"\n  {role}.weights={path}" for path in matches)
         raise ValueError(f"{role}.weights=auto is ambiguous, {len(matches)} trainings fit; name one:{listed}")
@@ -155,9 +175,11 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
 
 
 def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> str:
-    """Where the recipe of a card differs from the one that a component names, in words; nothing where both give the same weights.
+    """Where the recipe of a card differs from the one that a component names, in words; nothing where both give the
+    same weights.
 
-    Of recipes only what changes results counts; the arithmetic of a training is no such thing. Nothing is known of cards without a recipe.
+    Of recipes only what changes results counts; the arithmetic of a training is no such thing. Nothing is known of
+    cards without a recipe.
     """
     from pomelo_lab.training.recipe import own_recipe
 
@@ -165,7 +187,9 @@ def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> 
         return ""
     wanted, given = (canonical(recipe, ("precision",)) for recipe in (own_recipe(component_node), card["recipe"]))
     keys = [key for key in sorted({*wanted, *given}) if wanted.get(key) != given.get(key)]
-    return ", ".join(f"{key}={given.get(key)}, not {wanted.get(key)}" for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
+    return ", ".join(f"{key}={given.get(key)}, not {wanted.get(key)}" for key in keys[:3]) + (
+        ", ..." if len(keys) > 3 else ""
+    )
 
 
 def shipped(text: str) -> Path:
@@ -176,7 +200,9 @@ def shipped(text: str) -> Path:
         from pomelo_lab.config.signature import did_you_mean
 
         known = sorted(p.stem for p in ZOO.glob("*.safetensors"))
-        raise ValueError(f"weights={text}: nothing of that name is shipped{did_you_mean(name, known)}; there are {', '.join(known)}")
+        raise ValueError(
+            f"weights={text}: nothing of that name is shipped{did_you_mean(name, known)}; there are {', '.join(known)}"
+        )
     return path
 
 
@@ -220,7 +246,10 @@ def check_file(path: Path, card: Mapping[str, Any]) -> None:
 
 
 def check_beside(path: Path, key: str) -> None:
-    """Weights that a card lies beside are what was saved; nothing is known of others. Raises ValueError with what to do."""
+    """Weights that a card lies beside are what was saved; nothing is known of others.
+
+    Raises ValueError with what to do.
+    """
     card_path = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
     ours = card_path.name == CARD or path.parent == ZOO
     try:
@@ -244,7 +273,8 @@ def save(
     stored: torch.dtype = torch.float32,
     measured: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
-    """Write a safetensors file and then its card (weights.safetensors + card.json, or x.safetensors + x.json), each all or nothing.
+    """Write a safetensors file and then its card (weights.safetensors + card.json, or x.safetensors + x.json), each all
+    or nothing.
 
     Args: stored: precision of the parameters in the file; measured: further tensors, stored as they are.
     Returns: the card with the `digest` of the file. The card comes last, so where there is a card the file is whole.
@@ -279,7 +309,9 @@ def read_state(path: str | Path, key: str = "classifier.weights") -> dict[str, T
     except UnpicklingError:
         text = "it is damaged or holds Python objects, which are not unpickled since they could run code"
         remedy = "save tensors alone, with torch.save(model.state_dict(), path) or as .safetensors"
-        raise ValueError(f"{key}: {path} cannot be read as a safetensors file or a plain state dict: {text}; {remedy}") from None
+        raise ValueError(
+            f"{key}: {path} cannot be read as a safetensors file or a plain state dict: {text}; {remedy}"
+        ) from None
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{key}: {path} cannot be read as a safetensors file or a plain state dict: {first}") from None
@@ -305,9 +337,12 @@ def load(
         what: the architecture in words, for the message.
         ignore: first parts of names in the file that the network leaves out on purpose.
         translated: the file's tensors under this package's names.
-    Raises: ValueError naming `key`, the path, and the first names that are missing, unknown, of another shape or hold NaN.
+    Raises: ValueError naming `key`, the path, and the first names that are missing, unknown, of another shape or hold
+        NaN.
     """
-    state = {name: value for name, value in translated(read_state(path, key)).items() if name.partition(".")[0] not in ignore}
+    state = {
+        name: value for name, value in translated(read_state(path, key)).items() if name.partition(".")[0] not in ignore
+    }
     expected = network.state_dict()
     differs = [n for n, tensor in expected.items() if n in state and state[n].shape != tensor.shape]
     wrong = [f"{n} is {list(state[n].shape)}, expected {list(expected[n].shape)}" for n in differs]
@@ -317,20 +352,31 @@ def load(
     broken = [n for n in expected if n in state and state[n].is_floating_point() and state[n].isnan().any()]
     problems = [
         f"{label}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        for label, names in (("other shape", wrong), ("missing", missing), ("unknown", unknown), ("not a number (NaN)", broken))
+        for label, names in (
+            ("other shape", wrong),
+            ("missing", missing),
+            ("unknown", unknown),
+            ("not a number (NaN)", broken),
+        )
         if names
     ]
     if problems:
         single_output = any(
-            state[n].shape[:1] == (1,) and expected[n].shape[:1] == (2,) and state[n].shape[1:] == expected[n].shape[1:] for n in differs
+            state[n].shape[:1] == (1,) and expected[n].shape[:1] == (2,) and state[n].shape[1:] == expected[n].shape[1:]
+            for n in differs
         )
-        hint = "; a network of one output, the logit of a class, is classifier.column=0 classifier.n_outputs=1" if single_output else ""
+        hint = (
+            "; a network of one output, the logit of a class, is classifier.column=0 classifier.n_outputs=1"
+            if single_output
+            else ""
+        )
         raise ValueError(f"{key}: {path} does not fit {what}; " + "; ".join(problems) + hint)
     network.load_state_dict(state, strict=False)
 
 
 def state_digest(network: nn.Module) -> str:
-    """16 hex characters of the sha256 of all parameters and buffers, the same on every device and for every file format."""
+    """16 hex characters of the sha256 of all parameters and buffers, the same on every device and for every file
+    format."""
     hasher = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if name.endswith("num_batches_tracked"):

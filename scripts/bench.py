@@ -1,4 +1,5 @@
-"""Ratios against other packages and against the classifier's own time: python scripts/bench.py [lime deletion ...] [repeats=5]."""
+"""Ratios against other packages and against the classifier's own time: python scripts/bench.py [lime deletion ...]
+[repeats=5]."""
 
 import sys
 from pathlib import Path

@@ -46,7 +46,10 @@ def main() -> int:
 def choice(role: str, name: str) -> list[str]:
     """Overrides that make a component part of a job that suits it."""
     suits = {
-        **{("metrics", suite): COUNTERFACTUALS for suite in ("counterfactual", "diversity", "fd_plus", "flips", "mark", "s3_oracle", "trajectory")},
+        **{
+            ("metrics", suite): COUNTERFACTUALS
+            for suite in ("counterfactual", "diversity", "fd_plus", "flips", "mark", "s3_oracle", "trajectory")
+        },
         ("metrics", "direction_diversity"): ["explainer=gcd", *COUNTERFACTUALS[1:]],
         ("metrics", "sampler"): ["explainer=none"],
         ("explainer", "none"): ["metrics=sampler"],
@@ -71,13 +74,20 @@ def choice(role: str, name: str) -> list[str]:
         ("metrics", "lpips"): ["metrics.removal_lpips.weights=data"],
         ("metrics", "fid_plus"): [*COUNTERFACTUALS, "metrics.fid_plus.weights=data"],
         ("metrics", "diversity_lpips"): [*COUNTERFACTUALS, "metrics.sigma_l.weights=data"],
-        ("metrics", "published"): [*COUNTERFACTUALS, *(f"metrics.{name}.weights=data" for name in ("fid", "sfid", "fva", "fs", "lpips"))],
+        ("metrics", "published"): [
+            *COUNTERFACTUALS,
+            *(f"metrics.{name}.weights=data" for name in ("fid", "sfid", "fva", "fs", "lpips")),
+        ],
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
     }
     content = yaml.safe_load(Path(CONF, role, f"{name}.yaml").read_text()) or {}
     left_to_the_user = [key for key, value in content.items() if value == "???"]
-    return [f"{role}={name}", *suits.get((role, name), suits.get((role, "*"), [])), *(f"{role}.{key}=data" for key in left_to_the_user)]
+    return [
+        f"{role}={name}",
+        *suits.get((role, name), suits.get((role, "*"), [])),
+        *(f"{role}.{key}=data" for key in left_to_the_user),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Both tables and the figures of the POMELO paper on the built-in faces: the commands of the README, one after another."""
+"""Both tables and the figures of the POMELO paper on the built-in faces: the commands of the README, one after
+another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Samples and perturbations of flows: python scripts/flow_sheet.py docs/flows.png generator[,key=value...] ... (T=temperature)."""
+"""Samples and perturbations of flows: python scripts/flow_sheet.py docs/flows.png generator[,key=value...] ...
+(T=temperature)."""
 
 import re
 import sys

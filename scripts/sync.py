@@ -1,4 +1,5 @@
-"""Upload finished offline W&B runs: python scripts/sync.py [outputs folder], also written paths.outputs=DIR as for the other scripts."""
+"""Upload finished offline W&B runs: python scripts/sync.py [outputs folder], also written paths.outputs=DIR as for the
+other scripts."""
 
 import sys
 from pathlib import Path

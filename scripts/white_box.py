@@ -1,4 +1,5 @@
-"""What every white-box explainer does on torchvision's networks: python scripts/white_box.py writes docs/white_box.md."""
+"""What every white-box explainer does on torchvision's networks: python scripts/white_box.py writes
+docs/white_box.md."""
 
 from __future__ import annotations
 
@@ -37,7 +38,13 @@ NETWORKS = {  # architecture: side of its images
 }
 FADED, STEPS = 0.01, 20
 LIMIT = 0.02  # of |sum - difference| / |difference|
-SUM, EXPECTATION, GRADIENT, LAYER, QUERIES = "the sum", "the sum in expectation", "a gradient", "a layer", "answers with gradients"
+SUM, EXPECTATION, GRADIENT, LAYER, QUERIES = (
+    "the sum",
+    "the sum in expectation",
+    "a gradient",
+    "a layer",
+    "answers with gradients",
+)
 EXPLAINERS = {  # heading: (class, what the map rests on)
     "DeepLIFT": ("deep_lift.DeepLiftExplainer", SUM),
     "integrated gradients": ("integrated_gradients.IntegratedGradientsExplainer", SUM),
@@ -75,7 +82,8 @@ class Faded(BaseImageFiller):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One explainer on one network: why it is refused, or the share by which its sum misses the difference of the answers (NaN: no promise)."""
+    """One explainer on one network: why it is refused, or the share by which its sum misses the difference of the
+    answers (NaN: no promise)."""
 
     refused: str = ""
     gap: float = math.nan
@@ -84,7 +92,8 @@ class Outcome:
 
 
 def outcome(architecture: str, heading: str) -> Outcome:
-    """What an explainer does with an untrained network (seed 0) and a portrait; `seconds` are processor time of the check alone."""
+    """What an explainer does with an untrained network (seed 0) and a portrait; `seconds` are processor time of the
+    check alone."""
     path, rests_on = EXPLAINERS[heading]
     kind = locate(f"pomelo_lab.explainer.{path}")
     classifier, data = network(architecture)
@@ -102,14 +111,19 @@ def outcome(architecture: str, heading: str) -> Outcome:
     with torch.no_grad():
         target = (classifier.logit(batch.image) - classifier.logit(faded(batch.image, share))).abs().argmax(1)
     extra = kind(sampler=Faded(share=share), **steps).explain(batch, target, box, Streams(0)).extra
-    return Outcome(gap=float(((extra["total"] - extra["difference"]) / extra["difference"]).abs().mean()), seconds=seconds)
+    return Outcome(
+        gap=float(((extra["total"] - extra["difference"]) / extra["difference"]).abs().mean()), seconds=seconds
+    )
 
 
 @cache
 def network(architecture: str) -> tuple[TorchvisionClassifier, Portraits]:
-    """An untrained network (seed 0) and portraits of its size; batch norm has the statistics of 16 of them, since without any the answers to all
-    images are the same up to rounding."""
-    classifier, data = TorchvisionClassifier(architecture=architecture, num_classes=10), Portraits(size_px=NETWORKS[architecture])
+    """An untrained network (seed 0) and portraits of its size; batch norm has the statistics of 16 of them, since
+    without any the answers to all images are the same up to rounding."""
+    classifier, data = (
+        TorchvisionClassifier(architecture=architecture, num_classes=10),
+        Portraits(size_px=NETWORKS[architecture]),
+    )
     norms = [part for part in classifier.network.modules() if isinstance(part, nn.BatchNorm2d)]
     for norm in norms:
         norm.train().momentum = None  # the mean over batches
@@ -135,13 +149,18 @@ def page(made: dict[str, dict[str, Outcome]]) -> str:
     lines = [
         "# White-box explainers on torchvision's networks",
         "",
-        f"`python scripts/white_box.py` wrote this page with torch {version}. A white-box explainer either does on a network what its paper says,",
-        "or it refuses the network before work starts, naming the module. Here networks are untrained (seed 0, batch norm with the statistics of",
-        "16 portraits) and one portrait is explained, for the class whose logit differs most from the baseline's. DeepLIFT's baseline is gray;",
-        f"integrated and expected gradients ({STEPS} points at first) start from the portrait faded by {percent} to gray, since",
+        f"`python scripts/white_box.py` wrote this page with torch {version}. A white-box explainer either does on a "
+        f"network what its paper says,",
+        "or it refuses the network before work starts, naming the module. Here networks are untrained (seed 0, batch "
+        "norm with the statistics of",
+        "16 portraits) and one portrait is explained, for the class whose logit differs most from the baseline's. "
+        "DeepLIFT's baseline is gray;",
+        f"integrated and expected gradients ({STEPS} points at first) start from the portrait faded by {percent} to "
+        f"gray, since",
         "without training the answers are too rough along the whole line to gray to be integrated.",
         "",
-        "- *the sum*: the map promises to sum up to the difference of the answers for the image and the baseline; the cell holds the miss as a share",
+        "- *the sum*: the map promises to sum up to the difference of the answers for the image and the baseline; the "
+        "cell holds the miss as a share",
         f"  of that difference, which must be below {100 * LIMIT:g} %.",
         "- *a layer*: the cell holds the layer whose map is used where none is named.",
         "- *yes*: the method has a rule for everything in the network.",
@@ -153,7 +172,13 @@ def page(made: dict[str, dict[str, Outcome]]) -> str:
     for architecture, row in made.items():
         cells = [cell(row[heading], rests_on) for heading, (_, rests_on) in EXPLAINERS.items()]
         lines.append(f"| {architecture}, {NETWORKS[architecture]} | " + " | ".join(cells) + " |")
-    lines += ["", "## Why networks are refused", "", "| network | explainer | message | seconds of processor time |", "| --- | --- | --- | --: |"]
+    lines += [
+        "",
+        "## Why networks are refused",
+        "",
+        "| network | explainer | message | seconds of processor time |",
+        "| --- | --- | --- | --: |",
+    ]
     for architecture, row in made.items():
         for heading, result in row.items():
             if result.refused:
@@ -164,17 +189,19 @@ def page(made: dict[str, dict[str, Outcome]]) -> str:
 
 RULES = """## The rules
 
-Networks run operator by operator, so that an activation is seen whether a module, a function, or a module used for the second time calls it,
-in place or not.
+Networks run operator by operator, so that an activation is seen whether a module, a function, or a module used for the
+second time calls it, in place or not.
 
-- **DeepLIFT** (Shrikumar et al. 2017): linear operators pass multipliers on; every elementwise function has the rescale rule; max pooling and
-  the product of two units (gates) have the rules of SHAP and captum, which keep the sum. LayerNorm, softmax and attention are refused: the
-  paper has no rule for them.
-- **Guided backpropagation** (Springenberg et al. 2015): a rectifier passes the positive part of what comes from above where its input is
-  positive, times its derivative. ReLU6 passes nothing above 6. SiLU, GELU, Hardswish, ELU and the like are rectifiers; gates (sigmoid, hard
-  sigmoid, tanh), norms and attention have their ordinary gradient. A network without a rectifier is refused.
-- **Integrated gradients** (Sundararajan et al. 2017): an image whose map misses the difference by more than `explainer.gap` gets twice the
-  steps, up to `explainer.most_steps`. Expected gradients sum up on average over draws only (`explainer.n_draws`).
+- **DeepLIFT** (Shrikumar et al. 2017): linear operators pass multipliers on; every elementwise function has the rescale
+  rule; max pooling and the product of two units (gates) have the rules of SHAP and captum, which keep the sum.
+  LayerNorm, softmax and attention are refused: the paper has no rule for them.
+- **Guided backpropagation** (Springenberg et al. 2015): a rectifier passes the positive part of what comes from above
+  where its input is positive, times its derivative. ReLU6 passes nothing above 6. SiLU, GELU, Hardswish, ELU and the
+  like are rectifiers; gates (sigmoid, hard sigmoid, tanh), norms and attention have their ordinary gradient. A network
+  without a rectifier is refused.
+- **Integrated gradients** (Sundararajan et al. 2017): an image whose map misses the difference by more than
+  `explainer.gap` gets twice the steps, up to `explainer.most_steps`. Expected gradients sum up on average over draws
+  only (`explainer.n_draws`).
 - **Grad-CAM, IBA, InputIBA** need a layer that gives one map per image, rows and columns last.
 - **Fisher/SDE, MP, MP2, FIDO, DiME, ACE, flow counterfactuals** ask for the gradient of the answer alone.
 

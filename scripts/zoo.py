@@ -1,6 +1,7 @@
 """Train every shipped weight from nothing and put it into pomelo_lab/zoo; interrupted, the same command continues.
 
-`python scripts/zoo.py` trains all, `python scripts/zoo.py portraits_oracle` one; other overrides go to the training (device=cuda).
+`python scripts/zoo.py` trains all, `python scripts/zoo.py portraits_oracle` one; other overrides go to the training
+(device=cuda).
 """
 
 from __future__ import annotations
@@ -36,14 +37,23 @@ def main(arguments: list[str]) -> int:
     """Train and ship; returns 1 when an asked name does not exist or the zoo outgrows its limit."""
     asked, overrides = [a for a in arguments if "=" not in a], [a for a in arguments if "=" in a]
     if unknown := set(asked) - set(RECIPES):
-        print(f"no recipe for {', '.join(unknown)}; there are: {', '.join(RECIPES)} (none = all), and overrides of the training", file=sys.stderr)
+        print(
+            f"no recipe for {', '.join(unknown)}; there are: {', '.join(RECIPES)} (none = all), and overrides of the "
+            f"training",
+            file=sys.stderr,
+        )
         return 1
     for name in asked or RECIPES:
         with initialize_config_dir(CONF, version_base="1.3"):
             config = checked(compose("train", overrides=[*RECIPES[name], *overrides]))
         role = trained_role(config)
         trained = train_component(
-            config[role], config["dataset"], config["recipe"], Path(config["paths"]["outputs"]), config["seed"], config["device"]
+            config[role],
+            config["dataset"],
+            config["recipe"],
+            Path(config["paths"]["outputs"]),
+            config["seed"],
+            config["device"],
         )
         shutil.copyfile(trained, ZOO / f"{name}.safetensors")
         shutil.copyfile(trained.with_name(CARD), ZOO / f"{name}.json")

@@ -23,10 +23,14 @@ from tests.running import config
 
 SMALL = ("networks=tiny", "metrics=none", "n_images=3")
 PORTRAITS = ("dataset=portraits", "dataset.size_px=32")
-ON_PORTRAITS = ("ideal", "ideal_counterfactual", "ideal_mask", "dime", "gcd", "bb_lig")  # known causes, or networks of their attributes
+# known causes, or networks of their attributes
+ON_PORTRAITS = ("ideal", "ideal_counterfactual", "ideal_mask", "dime", "gcd", "bb_lig")
 DIRECTIONS = (
     "sampler=none",
-    *(f"explainer.{key}" for key in ("random_flips=null", "n_pairs=4", "n_renders=16", "chunk=16", "n_invert=2", "n_render=2")),
+    *(
+        f"explainer.{key}"
+        for key in ("random_flips=null", "n_pairs=4", "n_renders=16", "chunk=16", "n_invert=2", "n_render=2")
+    ),
 )
 SMALLER = {
     "sobol": ("explainer.n_cells=2", "explainer.n_designs=4"),
@@ -36,7 +40,10 @@ SMALLER = {
     "bb_lig": DIRECTIONS,
     "ace": ("explainer.n_steps=4",),
 }
-NAMES = {group: [p.stem for p in sorted(Path(CONF, group).glob("*.yaml")) if p.stem != "none"] for group in ("explainer", "sampler")}
+NAMES = {
+    group: [p.stem for p in sorted(Path(CONF, group).glob("*.yaml")) if p.stem != "none"]
+    for group in ("explainer", "sampler")
+}
 
 
 def chosen(group: str, name: str) -> tuple[str, ...]:
@@ -71,10 +78,12 @@ def gradients(watched: Job) -> Iterator[set[str]]:
 
 @functools.cache
 def explained(name: str) -> Job:
-    """A job of an explainer whose first group is explained, once for all contracts of this process; `through`: the networks it differentiated."""
+    """A job of an explainer whose first group is explained, once for all contracts of this process; `through`: the
+    networks it differentiated."""
     folder = tempfile.TemporaryDirectory(prefix="every_")
     made = job(Path(folder.name), *chosen("explainer", name))
-    with gradients(made) as made.through, patch.object(Explainer, "check"):  # whose look at the network is not what the method does
+    # whose look at the network is not what the method does
+    with gradients(made) as made.through, patch.object(Explainer, "check"):
         made.explanation(0)
     made.folder = folder  # removed with the job
     return made

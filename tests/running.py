@@ -42,7 +42,13 @@ def command(outputs: Path, *overrides: str, tiny: bool = True, **options: Any) -
     flags, rest = overrides[:first], overrides[first:]  # Hydra wants its flags before the overrides
     arguments = [*flags, *(TINY if tiny else ()), f"paths.outputs={outputs}", *rest]
     return subprocess.run(
-        [sys.executable, "-m", "pomelo_lab.run", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options
+        [sys.executable, "-m", "pomelo_lab.run", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **options,
     )
 
 

@@ -28,7 +28,9 @@ PACKAGES = {"generative": ("diffusers",), "lime": ("lime", "captum", "sklearn"),
 
 @pytest.fixture(scope="module")
 def toy() -> Setting:
-    return Setting(size_px=16, n_segments=6, repeats=2, classifiers={"tiny": TinyLinear.random(5, (3, 16, 16), scale=0.05)})
+    return Setting(
+        size_px=16, n_segments=6, repeats=2, classifiers={"tiny": TinyLinear.random(5, (3, 16, 16), scale=0.05)}
+    )
 
 
 def test_every_comparison_is_found_and_tried():

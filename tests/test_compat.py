@@ -23,7 +23,9 @@ print(works, torch._C._dispatch_has_kernel("torchvision::nms"))
 
 
 def run(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_here():
@@ -37,6 +39,9 @@ def test_with_operators_that_cannot_load():
 
 
 def test_without_torchvision():
-    hidden = "import importlib.util as u; find = u.find_spec\nu.find_spec = lambda n, *a: None if n == 'torchvision' else find(n, *a)\n"
+    hidden = (
+        "import importlib.util as u; find = u.find_spec\nu.find_spec = lambda n, *a: None if n == 'torchvision' "
+        "else find(n, *a)\n"
+    )
     done = run(hidden + "from pomelo_lab.compat import ensure; print(ensure())")
     assert done.stdout.strip() == "False", done.stderr

@@ -27,7 +27,9 @@ def damaged(path, way):
     """Damage a file: one bit, its second half cut off, zeros, nothing left."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    path.write_bytes({"bit": bytes(data), "cut": bytes(data[: len(data) // 2]), "zeros": bytes(len(data)), "empty": b""}[way])
+    path.write_bytes(
+        {"bit": bytes(data), "cut": bytes(data[: len(data) // 2]), "zeros": bytes(len(data)), "empty": b""}[way]
+    )
 
 
 # --- jobs ---------------------------------------------------------------------------------------------------------
@@ -38,7 +40,12 @@ def job(tmp_path_factory):
     """The config of a finished job, its folder, its scores and summary."""
     root = tmp_path_factory.mktemp("job")
     (root / "own.py").write_text(FUNCTION)
-    given = ("classifier=callable", f"classifier.function={root / 'own.py'}:predict", "metrics=lime_report", "sampler=gray")
+    given = (
+        "classifier=callable",
+        f"classifier.function={root / 'own.py'}:predict",
+        "metrics=lime_report",
+        "sampler=gray",
+    )
     found = config(root / "outputs", *given, base=[text for text in TINY if not text.startswith("classifier")])
     folder = run(found)
     cell = Cell({}, {}, found)
@@ -57,8 +64,16 @@ def test_a_damaged_score_file_is_in_no_table_and_made_again(job, name, way, capl
     found, folder, columns, summary = job
     damaged(folder / name, way)
     cell = Cell({}, {}, found)
-    assert cell.state == "damaged" and cell.summary == {} == cell.scores() and cell.status["damaged"] == [str(folder / name)]
-    assert run(found) == folder and "already done" not in capsys.readouterr().out and f"{folder / name} is damaged" in caplog.text
+    assert (
+        cell.state == "damaged"
+        and cell.summary == {} == cell.scores()
+        and cell.status["damaged"] == [str(folder / name)]
+    )
+    assert (
+        run(found) == folder
+        and "already done" not in capsys.readouterr().out
+        and f"{folder / name} is damaged" in caplog.text
+    )
     cell = Cell({}, {}, found)
     assert cell.state == "done" and (cell.scores(), cell.summary) == (columns, summary)
     assert run(found) == folder and "already done" in capsys.readouterr().out
@@ -71,7 +86,9 @@ def test_a_damaged_artefact_of_a_finished_job_is_made_again(job, kind, way, capl
     victim = shard(folder, kind)
     whole = victim.read_bytes()
     damaged(victim, way)
-    assert run(found) == folder and "already done" not in capsys.readouterr().out and f"{victim} is damaged" in caplog.text
+    assert (
+        run(found) == folder and "already done" not in capsys.readouterr().out and f"{victim} is damaged" in caplog.text
+    )
     assert scores(folder) == columns and len(victim.read_bytes()) == pytest.approx(len(whole), abs=200)
     assert run(found) == folder and "already done" in capsys.readouterr().out
 
@@ -99,7 +116,9 @@ def test_a_damaged_sheet_is_drawn_again_and_the_job_stays_done(job, way, caplog,
     assert run(found) == folder and "damaged" not in caplog.text
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "scores.parquet", "summary.json", "status.json", "explanation", "metric"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "scores.parquet", "summary.json", "status.json", "explanation", "metric"]
+)
 def test_what_is_missing_is_no_finished_job(job, name, capsys):
     found, folder, columns, _ = job
     (folder / name if "." in name else shard(folder, name)).unlink()
@@ -108,7 +127,9 @@ def test_what_is_missing_is_no_finished_job(job, name, capsys):
     assert "already done" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["[]", "null", '{"state": "done"}', '{"state": ["done"]}', '{"state": "done", "fingerprint": "another"}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "null", '{"state": "done"}', '{"state": ["done"]}', '{"state": "done", "fingerprint": "another"}']
+)
 def test_a_status_of_another_shape_is_damaged(job, text):
     found, folder, *_ = job
     whole = (folder / "status.json").read_bytes()
@@ -138,9 +159,22 @@ def test_a_job_of_an_earlier_version_is_still_done(job):
 
 # --- trainings ----------------------------------------------------------------------------------------------------
 
-NODE = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier", "width": 4, "depth": 1, "hidden": 4, "weights": "auto"}
+NODE = {
+    "_target_": "pomelo_lab.classifier.plain.PlainClassifier",
+    "width": 4,
+    "depth": 1,
+    "hidden": 4,
+    "weights": "auto",
+}
 DATA = {"_target_": "pomelo_lab.dataset.digits.Digits", "split": "test", "size_px": 8}
-RECIPE = {"_target_": "pomelo_lab.training.recipe.Recipe", "epochs": 2, "min_steps": 0, "batch_size": 32, "n_train": 64, "n_val": 32}
+RECIPE = {
+    "_target_": "pomelo_lab.training.recipe.Recipe",
+    "epochs": 2,
+    "min_steps": 0,
+    "batch_size": 32,
+    "n_train": 64,
+    "n_val": 32,
+}
 
 
 def trained(outputs, **changes):
@@ -159,7 +193,8 @@ def training(tmp_path_factory):
 @pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
 def test_damaged_weights_are_trained_again_and_never_used(training, name, way, caplog, monkeypatch):
     outputs, path, whole = training
-    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: RECIPE)  # the recipe that the network names
+    # the recipe that the network names
+    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: RECIPE)
     damaged(path.parent / name, way)
     say_once.cache_clear()
     assert resolve(NODE, DATA, outputs) is None and f"{path.parent / name} is damaged" in caplog.text
@@ -194,7 +229,10 @@ def interrupted(tmp_path_factory):
         with pytest.raises(ZeroDivisionError):
             trained(outputs, checkpoint_s=0.0)
     [last] = outputs.glob("weights/*/last.ckpt")
-    assert torch.load(last, weights_only=True)["global_step"] == 3 and len((last.parent / "log.jsonl").read_text().splitlines()) == 1
+    assert (
+        torch.load(last, weights_only=True)["global_step"] == 3
+        and len((last.parent / "log.jsonl").read_text().splitlines()) == 1
+    )
     return outputs
 
 
@@ -208,7 +246,9 @@ def test_an_interrupted_training_goes_on_or_begins_anew(training, interrupted, t
         damaged(last.with_name(name), way)
     path = trained(tmp_path / "outputs", checkpoint_s=0.0)
     assert path.read_bytes() == whole
-    assert (f"{last.with_name(name)} is damaged" in caplog.text) == (way is not None and not (name == "log.jsonl" and way == "empty"))
+    assert (f"{last.with_name(name)} is damaged" in caplog.text) == (
+        way is not None and not (name == "log.jsonl" and way == "empty")
+    )
     assert len((path.parent / "log.jsonl").read_text().splitlines()) == 2
 
 
@@ -222,4 +262,8 @@ def test_the_checkpoint_of_another_training_is_not_resumed(training, interrupted
     (place / "card.json").unlink()
     shutil.copy(last, place)
     again = train_component(NODE, DATA, {**RECIPE, "lr": 0.01}, outputs, device="cpu")
-    assert again.parent == place and again.read_bytes() == other.read_bytes() and f"{place / 'last.ckpt'} is damaged" in caplog.text
+    assert (
+        again.parent == place
+        and again.read_bytes() == other.read_bytes()
+        and f"{place / 'last.ckpt'} is damaged" in caplog.text
+    )

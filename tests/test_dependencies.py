@@ -12,19 +12,32 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"pomelo_lab", "scripts", "tests"}
-OTHER_NAMES = {"pillow": "PIL", "hydra-core": "hydra", "scikit-image": "skimage", "scikit-learn": "sklearn", "umap-learn": "umap", "pyyaml": "yaml"}
-TOOLS = {"ruff", "build", "hydra-joblib-launcher", "hydra-submitit-launcher", "hydra-ray-launcher"}  # commands, and plugins that Hydra finds
+OTHER_NAMES = {
+    "pillow": "PIL",
+    "hydra-core": "hydra",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+    "umap-learn": "umap",
+    "pyyaml": "yaml",
+}
+# commands, and plugins that Hydra finds
+TOOLS = {"ruff", "build", "hydra-joblib-launcher", "hydra-submitit-launcher", "hydra-ray-launcher"}
 
 
 def imported(folder: str) -> set[str]:
-    """Top-level modules that the files of a folder import anywhere, also inside functions and by pytest.importorskip."""
+    """Top-level modules that the files of a folder import anywhere, also inside functions and by
+    pytest.importorskip."""
     modules = set()
     for node in (node for path in (ROOT / folder).rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module)
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip" and isinstance(node.args[0], ast.Constant):
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "attr", "") == "importorskip"
+            and isinstance(node.args[0], ast.Constant)
+        ):
             modules.add(node.args[0].value)
     return {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - OWN
 

@@ -13,12 +13,14 @@ from pomelo_lab.config.schema import register
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"python -m pomelo_lab\.(run|train) ((?:[^`\n\\]|\\\n)*)")
-PLACEHOLDER = re.compile(r"<|\bFILE\b|--config-dir|\||\$\(")  # for the reader to fill in, choices to choose from, or files of the reader's own
+# for the reader to fill in, choices to choose from, or files of the reader's own
+PLACEHOLDER = re.compile(r"<|\bFILE\b|--config-dir|\||\$\(")
 
 
 def printed(text):
-    """(config name, overrides) of every command on a page: to the end of its line, continued after a backslash, or to the closing backtick. Comments,
-    flags and settings of Hydra's launchers, which need plugins, are left out; of a grid the first value of each list is taken."""
+    """(config name, overrides) of every command on a page: to the end of its line, continued after a backslash, or to
+    the closing backtick. Comments, flags and settings of Hydra's launchers, which need plugins, are left out; of a grid
+    the first value of each list is taken."""
     for name, rest in COMMAND.findall(text):
         if PLACEHOLDER.search(rest.partition("  #")[0].partition(" # ")[0]):
             continue
@@ -58,5 +60,8 @@ python -m pomelo_lab.train classifier=b \\
     recipe.epochs=1 hydra/launcher=joblib   # said
 python -m pomelo_lab.run experiment=<preset>
 """
-    assert list(printed(text)) == [("run", ["experiment=a", "seed=0", "x=[1,2]"]), ("train", ["classifier=b", "recipe.epochs=1"])]
+    assert list(printed(text)) == [
+        ("run", ["experiment=a", "seed=0", "x=[1,2]"]),
+        ("train", ["classifier=b", "recipe.epochs=1"]),
+    ]
     assert sum(len(list(printed(page.read_text()))) for page in PAGES) > 15

@@ -11,7 +11,13 @@ import pytest
 from pomelo_lab import files
 from pomelo_lab.files import Damaged, check_sealed, read_json, seal, sweep, write_bytes, write_json
 
-VALUE = {"state": "done", "seconds": 1.25, "none": None, "inner": {"b": [1, 2.5], "a": "ü"}, "not a number": float("nan")}
+VALUE = {
+    "state": "done",
+    "seconds": 1.25,
+    "none": None,
+    "inner": {"b": [1, 2.5], "a": "ü"},
+    "not a number": float("nan"),
+}
 
 
 def every_bit(data):
@@ -35,7 +41,7 @@ def test_json_comes_back_and_no_bit_of_it_changes_unseen(tmp_path):
             assert repr({name: found.get(name) for name in VALUE}) == repr(VALUE)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "3", "{", "[" * 100000, "{\"a\": 1} x"])
+@pytest.mark.parametrize("text", ["", "[]", "null", "3", "{", "[" * 100000, '{"a": 1} x'])
 def test_json_of_another_shape_is_damaged(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(Damaged, match="x.json is damaged"):
@@ -75,4 +81,6 @@ def test_leftovers_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path
     (tmp_path / "own.tmp").write_bytes(b"the user's")
     sweep.cache_clear()
     write_bytes(tmp_path / "y", b"")
-    assert [path.exists() for path in left] == [False, True, True] and (tmp_path / "own.tmp").exists() and fresh.exists()
+    assert (
+        [path.exists() for path in left] == [False, True, True] and (tmp_path / "own.tmp").exists() and fresh.exists()
+    )

@@ -15,7 +15,8 @@ def answer(x): return (x[:, :2].mean((2, 3)) * 15).softmax(1)
 def copies(x): return answer((x - 0.5) / 0.25)
 def in_place(x): return answer(x.sub_(0.5).div_(0.25))
 def clean_nan(x): return answer(x) / (x.mean((1, 2, 3), keepdim=True)[:, 0, 0] > 0.42)
-def perturbed_nan(x): return answer(x) * (torch.where(((x - 0.5).abs() < 0.01).all(1).flatten(1).any(1), torch.nan, 1.0)[:, None])
+def perturbed_nan(x):
+    return answer(x) * (torch.where(((x - 0.5).abs() < 0.01).all(1).flatten(1).any(1), torch.nan, 1.0)[:, None])
 def four(x): return x.new_full((len(x), 4), .25)
 def two(x): return x.new_full((len(x), 2), .5)
 """
@@ -44,7 +45,9 @@ def job(tmp_path, *overrides, function: str | None = None, outputs: str = "out")
     """A checked config of a job on the folder, with a function as classifier."""
     data = ["dataset=image_folder", f"dataset.root={tmp_path / 'data'}", "dataset.size_px=16"]
     asked = ["classifier=callable", f"classifier.function={tmp_path / 'clf.py'}:{function}"] if function else []
-    tiny = [text for text in TINY if not text.startswith("dataset") and not (function and text.startswith("classifier"))]
+    tiny = [
+        text for text in TINY if not text.startswith("dataset") and not (function and text.startswith("classifier"))
+    ]
     return config(tmp_path / outputs, *data, *asked, *overrides, base=tiny)
 
 
@@ -57,7 +60,11 @@ def test_a_function_that_works_in_place_gives_the_same_numbers(folder):
 
 def test_answers_that_are_nan_name_the_classifier_and_the_image(folder):
     tmp_path = folder("a", "b", n=4)
-    with pytest.raises(ValueError, match=r"clf\.py:clean_nan answers values that are not finite .* for test/[ab]/\d\.png$"):
+    with pytest.raises(
+        ValueError,
+        match=r"clf\.py:clean_nan answers values that are not finite .* for "
+        r"test/[ab]/\d\.png$",
+    ):
         run(job(tmp_path, "metrics=none", function="clean_nan"))
     with pytest.raises(ValueError, match=r"clf\.py:perturbed_nan answers .* for a perturbation of test/[ab]/\d\.png$"):
         run(job(tmp_path, "metrics=none", function="perturbed_nan"))
@@ -113,6 +120,8 @@ def test_one_class_is_none_for_a_softmax(folder):
 def test_an_image_too_small_for_its_network_is_named_before_the_job_and_in_its_plan(folder, dry_run):
     tmp_path = folder("a", "b")
     asked = job(tmp_path, "classifier=vgg16", "classifier.weights=null", "metrics=none", f"dry_run={dry_run}")
-    with pytest.raises(ValueError, match="dataset.size_px: the classifier vgg16 cannot take images of 3x16x16: .*too small"):
+    with pytest.raises(
+        ValueError, match="dataset.size_px: the classifier vgg16 cannot take images of 3x16x16: .*too small"
+    ):
         run(asked)
     assert not (tmp_path / "out" / "score").exists() or dry_run is False

@@ -26,6 +26,8 @@ def test_launchers_give_the_same_scores(tmp_path, launcher):
     found = command(tmp_path / launcher, "-m", f"hydra/launcher={launcher}", *GRID, *options)
     assert found.returncode == 0, found.stderr
     assert all_scores(tmp_path / launcher) == all_scores(tmp_path / "basic") != {}
-    shards = [sorted(p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*.safetensors")) for n in (launcher, "basic")]
+    shards = [
+        sorted(p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*.safetensors")) for n in (launcher, "basic")
+    ]
     assert shards[0] == shards[1]
     assert not list((tmp_path / launcher).rglob("*.tmp"))

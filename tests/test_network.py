@@ -31,7 +31,8 @@ def largest(found, expected):
 
 @pytest.mark.parametrize(("precision", "limit"), [("bfloat16", 0.02), ("float16", 0.005)])
 def test_lower_precision_is_as_close_as_documented(precision, limit, tmp_path):
-    """Of the largest logit; measured 0.4 to 1.6 % (bfloat16) and 0.05 to 0.28 % (float16) at widths 8 and 32, 64 pixels."""
+    """Of the largest logit; measured 0.4 to 1.6 % (bfloat16) and 0.05 to 0.28 % (float16) at widths 8 and 32, 64
+    pixels."""
     for seed in range(6):
         path = tmp_path / f"{seed}.safetensors"
         save(shaken(tiny(), seed).network, path, {})
@@ -54,7 +55,11 @@ def test_gradients_reach_the_image_at_any_precision():
 def test_digest_follows_precision_and_weights_but_neither_the_compiler_nor_the_path(tmp_path):
     first = tiny()
     save(first.network, tmp_path / "a.safetensors", {})
-    assert first.digest() == tiny(compile=True).digest() == tiny(weights=str(tmp_path / "a.safetensors"), init_seed=9).digest()
+    assert (
+        first.digest()
+        == tiny(compile=True).digest()
+        == tiny(weights=str(tmp_path / "a.safetensors"), init_seed=9).digest()
+    )
     assert len({tiny(precision=p).digest() for p in ("float32", "bfloat16", "float16")}) == 3
     first.network.head.bias[0] += 1
     assert first.digest() != tiny().digest()

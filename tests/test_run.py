@@ -27,7 +27,9 @@ def test_a_grid_gives_a_score_folder_per_job_and_repeated_does_no_work(tmp_path)
     lines = first.stdout.strip().splitlines()
     assert len(found) == 4 and sum(line.startswith("results: ") for line in lines) == 4
     table = Path(lines[-1].removeprefix("table:").partition("/table.md")[0].strip())
-    assert "4 of 4 jobs done" in first.stdout and len(list(csv.DictReader((table / "table.csv").open()))) == 2 * 8, "a row a sampler, seeds folded"
+    assert "4 of 4 jobs done" in first.stdout and len(list(csv.DictReader((table / "table.csv").open()))) == 2 * 8, (
+        "a row a sampler, seeds folded"
+    )
     for folder in (tmp_path / "score").iterdir():
         assert json.loads((folder / "status.json").read_text())["state"] == "done"
         assert {p.name for p in folder.iterdir()} >= {"config.yaml", "status.json", "scores.parquet", "summary.json"}
@@ -59,12 +61,21 @@ def test_a_killed_grid_continues_with_the_same_numbers(tmp_path, seconds):
         (["batchsize=3"], ["did you mean 'batch_size'?"]),
         (
             ["explainer.n_samples=abc", "+sampler.sgima=2", "seed=-1"],
-            ["3 problems", "explainer.n_samples must be an integer >= 1, got 'abc'", "sampler.sgima is unknown", "seed must be >= 0, got -1"],
+            [
+                "3 problems",
+                "explainer.n_samples must be an integer >= 1, got 'abc'",
+                "sampler.sgima is unknown",
+                "seed must be >= 0, got -1",
+            ],
         ),
         (["metrics=explanation"], ["metrics.iou: IoU needs masks, dataset Digits has none"]),
         (
             ["sampler@metrics.deletion_gray.filler=reference_noise"],
-            ["metrics.deletion_gray.filler must be a Filler, got ReferenceSampler (a sampler that can fill what a mask removed"],
+            [
+                "metrics.deletion_gray.filler must be a Filler, got ReferenceSampler (a sampler that can fill what a "
+                "mask "
+                "removed"
+            ],
         ),
         (["segmenter.n_segments=5000"], ["segmenter.n_segments must be <= 256 (16x16 pixels), got 5000"]),
         (["target=17.5"], ["target must be"]),
@@ -79,7 +90,9 @@ def test_a_killed_grid_continues_with_the_same_numbers(tmp_path, seconds):
 )
 def test_bad_input_is_answered_by_a_clear_message(tmp_path, overrides, expected):
     tiny = tuple(t for t in TINY if not (t.startswith("dataset") and any(o.startswith("dataset=") for o in overrides)))
-    found = command(tmp_path, *tiny, *[o.replace("+dataset.root", "dataset.root") for o in overrides if o[0] != "~"], tiny=False)
+    found = command(
+        tmp_path, *tiny, *[o.replace("+dataset.root", "dataset.root") for o in overrides if o[0] != "~"], tiny=False
+    )
     assert found.returncode in (1, 2)
     for text in expected:
         assert text in found.stderr + found.stdout
@@ -143,7 +156,9 @@ def test_a_users_own_component_runs_from_outside(tmp_path):
     environment = own_conf(tmp_path, red="_target_: mine.RedSampler\nred: 0.9\n")
     found = command(tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", env=environment)
     assert found.returncode == 0, found.stderr
-    wrong = command(tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", "+sampler.rad=1", env=environment)
+    wrong = command(
+        tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", "+sampler.rad=1", env=environment
+    )
     assert wrong.returncode == 1 and "sampler.rad is unknown to RedSampler, did you mean 'red'?" in wrong.stderr
 
 
@@ -160,7 +175,8 @@ def own_conf(tmp_path, **samplers):
 
 @pytest.mark.slow
 def test_a_grid_shows_its_table_whatever_happened_to_some_cells(tmp_path):
-    """One cell runs, one fails, one cannot be built on this data: the table names the last two, and the exit code tells of the failure."""
+    """One cell runs, one fails, one cannot be built on this data: the table names the last two, and the exit code tells
+    of the failure."""
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\n"
         "from pomelo_lab.sampler.base import BaseImageFiller\n\n\n"
@@ -173,17 +189,40 @@ def test_a_grid_shows_its_table_whatever_happened_to_some_cells(tmp_path):
     )
     target = "_target_: mine.RedSampler\nred: "
     environment = own_conf(tmp_path, red=f"{target}0.9\n", dry=f"{target}0.0\n")
-    small = ("dataset=digits", "dataset.size_px=16", "classifier.weights=null", "scale=smoke", "tracking=none", "n_images=2")
-    grid = ("-m", "--config-dir", str(tmp_path / "conf"), "experiment=pomelo_table1", *small, "~metrics.silhouette", "~metrics.mahalanobis")
+    small = (
+        "dataset=digits",
+        "dataset.size_px=16",
+        "classifier.weights=null",
+        "scale=smoke",
+        "tracking=none",
+        "n_images=2",
+    )
+    grid = (
+        "-m",
+        "--config-dir",
+        str(tmp_path / "conf"),
+        "experiment=pomelo_table1",
+        *small,
+        "~metrics.silhouette",
+        "~metrics.mahalanobis",
+    )
     failed = command(tmp_path / "out", *grid, "sampler=red,dry,ideal", tiny=False, env=environment)
     assert failed.returncode != 0 and "skipped: sampler=ideal: needs Portraits, not Digits" in failed.stderr
-    assert "failed: sampler=dry: sampler.red is out of paint" in failed.stderr and "1 of 2 jobs done, 1 failed" in failed.stdout
+    assert (
+        "failed: sampler=dry: sampler.red is out of paint" in failed.stderr
+        and "1 of 2 jobs done, 1 failed" in failed.stdout
+    )
     assert failed.stderr.strip().splitlines()[-2:] == ["1 of 3 failed:", "  sampler=dry: sampler.red is out of paint"]
-    assert "not on this data (–): sampler=ideal: needs Portraits, not Digits" in failed.stdout and "does not exist" not in failed.stderr
+    assert (
+        "not on this data (–): sampler=ideal: needs Portraits, not Digits" in failed.stdout
+        and "does not exist" not in failed.stderr
+    )
     whole = command(tmp_path / "out", *grid, "sampler=red,ideal", tiny=False, env=environment)
     assert whole.returncode == 0 and "1 of 1 jobs done" in whole.stdout, whole.stderr
     configs = [yaml.safe_load(path.read_text()) for path in (tmp_path / "out").glob("score/*/config.yaml")]
-    assert [c["search_path"] for c in configs] == [[f"hydra.searchpath=[file://{tmp_path / 'conf'}]"]] * len(configs) and configs
+    assert [c["search_path"] for c in configs] == [[f"hydra.searchpath=[file://{tmp_path / 'conf'}]"]] * len(
+        configs
+    ) and configs
 
 
 def test_an_interrupted_command_says_what_is_kept_and_how_to_go_on(monkeypatch, capsys):
@@ -196,7 +235,12 @@ def test_an_interrupted_command_says_what_is_kept_and_how_to_go_on(monkeypatch, 
     with pytest.raises(SystemExit) as stop:
         run.cli()
     told = capsys.readouterr().err
-    assert stop.value.code == 130 and "stopped: " in told and "the same command continues there" in told and "Traceback" not in told
+    assert (
+        stop.value.code == 130
+        and "stopped: " in told
+        and "the same command continues there" in told
+        and "Traceback" not in told
+    )
 
 
 def test_an_interrupted_job_is_no_failed_one(tmp_path):

@@ -1,4 +1,5 @@
-"""The house rules that code alone cannot keep: imports run one way, every component has a yaml and a test, wandb has one door."""
+"""The house rules that code alone cannot keep: imports run one way, every component has a yaml and a test, wandb has
+one door."""
 
 from __future__ import annotations
 
@@ -15,14 +16,30 @@ from pomelo_lab.config.signature import Component
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pomelo_lab"
-STAGES = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metric", "engine", "results", "tracking")
+STAGES = (
+    "dataset",
+    "classifier",
+    "segmenter",
+    "generator",
+    "sampler",
+    "explainer",
+    "metric",
+    "engine",
+    "results",
+    "tracking",
+)
 COMPONENT_FOLDERS = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer")
 
 
 def imports(path: Path) -> set[str]:
     """Modules that a file imports, outside `if TYPE_CHECKING` blocks."""
     tree = ast.parse(path.read_text())
-    typing_only = {id(n) for b in ast.walk(tree) if isinstance(b, ast.If) and "TYPE_CHECKING" in ast.dump(b.test) for n in ast.walk(b)}
+    typing_only = {
+        id(n)
+        for b in ast.walk(tree)
+        if isinstance(b, ast.If) and "TYPE_CHECKING" in ast.dump(b.test)
+        for n in ast.walk(b)
+    }
     found = set()
     for node in ast.walk(tree):
         if id(node) in typing_only:
@@ -37,7 +54,9 @@ def imports(path: Path) -> set[str]:
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.parts)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name in STAGES], ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent.name in STAGES], ids=lambda p: str(p.relative_to(PACKAGE))
+)
 def test_a_stage_imports_only_from_stages_to_its_left(path):
     stage = path.relative_to(PACKAGE).parts[0]
     right = STAGES[STAGES.index(stage) + 1 :]
@@ -45,7 +64,11 @@ def test_a_stage_imports_only_from_stages_to_its_left(path):
     assert not wrong
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name in ("classifier", "generator")], ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.parent.name in ("classifier", "generator")],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
 def test_a_network_does_not_import_what_trains_it(path):
     """It names its training by a dotted path, so that a generator is read without Lightning in mind."""
     assert not {module for module in imports(path) if module.startswith("pomelo_lab.train")}
@@ -55,7 +78,18 @@ def test_a_network_does_not_import_what_trains_it(path):
 def test_only_tracking_imports_wandb_and_heavy_imports_are_local(path):
     top = {n.name for s in ast.parse(path.read_text()).body if isinstance(s, ast.Import) for n in s.names}
     top |= {s.module for s in ast.parse(path.read_text()).body if isinstance(s, ast.ImportFrom) and s.module}
-    heavy = {"wandb", "lightning", "torchmetrics", "diffusers", "umap", "skimage", "sklearn", "matplotlib", "captum", "torchvision"}
+    heavy = {
+        "wandb",
+        "lightning",
+        "torchmetrics",
+        "diffusers",
+        "umap",
+        "skimage",
+        "sklearn",
+        "matplotlib",
+        "captum",
+        "torchvision",
+    }
     assert not {m for m in top if m.split(".")[0] in heavy}
     if "tracking" not in path.parts:
         assert not {m for m in imports(path) if m.split(".")[0] == "wandb"}
@@ -66,20 +100,32 @@ def components():
     for folder in COMPONENT_FOLDERS:
         for path in sorted((PACKAGE / folder).glob("*.py")):
             module = importlib.import_module(f"pomelo_lab.{folder}.{path.stem}") if path.stem != "__init__" else None
-            own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__] if module else []
+            own = (
+                [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+                if module
+                else []
+            )
             if any(issubclass(c, Component) and not inspect.isabstract(c) and dataclasses.is_dataclass(c) for c in own):
                 yield folder, path
 
 
 @pytest.mark.parametrize(("folder", "path"), list(components()), ids=lambda v: getattr(v, "stem", v))
 def test_every_component_has_a_yaml_and_a_test(folder, path):
-    targets = [p.read_text() for p in (ROOT / "conf" / folder).rglob("*.yaml")]  # a part of components stands in their shared/
-    assert any(f"pomelo_lab.{folder}.{path.stem}." in text for text in targets), f"no conf/{folder}/*.yaml names {path.stem}"
+    # a part of components stands in their shared/
+    targets = [p.read_text() for p in (ROOT / "conf" / folder).rglob("*.yaml")]
+    assert any(f"pomelo_lab.{folder}.{path.stem}." in text for text in targets), (
+        f"no conf/{folder}/*.yaml names {path.stem}"
+    )
     assert (ROOT / "tests" / folder / f"test_{path.stem}.py").exists()
 
 
 def test_papers_have_names():
     """A paper is its authors or its method; a number is its place in a folder that no reader has."""
-    pages = [p for top in ("pomelo_lab", "conf", "docs", "scripts", "tests") for p in (ROOT / top).rglob("*") if p.suffix in (".py", ".yaml", ".md")]
+    pages = [
+        p
+        for top in ("pomelo_lab", "conf", "docs", "scripts", "tests")
+        for p in (ROOT / top).rglob("*")
+        if p.suffix in (".py", ".yaml", ".md")
+    ]
     numbered = re.compile(r"\bpapers? 00\d|\b00\d and 00\d\b", re.IGNORECASE)
     assert not [str(p.relative_to(ROOT)) for p in (*pages, ROOT / "README.md") if numbered.search(p.read_text())]

@@ -1,4 +1,5 @@
-"""Training: the same numbers after a kill, done once, found again, and wrong configs refused before anything is read."""
+"""Training: the same numbers after a kill, done once, found again, and wrong configs refused before anything is
+read."""
 
 import json
 import os
@@ -20,12 +21,24 @@ from pomelo_lab.weights import resolve
 from tests.running import config
 
 ROOT = Path(__file__).resolve().parents[1]
-NODE = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier", "width": 4, "depth": 2, "hidden": 8, "weights": "auto"}
+NODE = {
+    "_target_": "pomelo_lab.classifier.plain.PlainClassifier",
+    "width": 4,
+    "depth": 2,
+    "hidden": 8,
+    "weights": "auto",
+}
 DATA = {"_target_": "pomelo_lab.dataset.digits.Digits", "split": "test", "size_px": 16}
 RECIPE = {
-    "_target_": "pomelo_lab.training.recipe.Recipe", "epochs": 2, "min_steps": 0, "batch_size": 64,
-    "n_train": 256, "n_val": 128, "flip": 0.5, "shift_px": 1,
-}  # fmt: skip
+    "_target_": "pomelo_lab.training.recipe.Recipe",
+    "epochs": 2,
+    "min_steps": 0,
+    "batch_size": 64,
+    "n_train": 256,
+    "n_val": 128,
+    "flip": 0.5,
+    "shift_px": 1,
+}
 
 
 def trained(outputs, recipe=RECIPE, **options):
@@ -49,10 +62,18 @@ def test_card_says_what_was_done(finished):
     card = json.loads((path.parent / "card.json").read_text())
     assert path.parent.parent == outputs / "weights" and path.parent.name.startswith("plain_digits-")
     assert card["precision"] == "32-true" and card["steps"] == 8 and card["seed"] == 0 and card["n_train"] == 256
-    assert 0 <= card["scores"]["accuracy"] <= 1 and card["scores"]["n"] == 128 and len(card["scores"]["accuracy_per_class"]) == 10
+    assert (
+        0 <= card["scores"]["accuracy"] <= 1
+        and card["scores"]["n"] == 128
+        and len(card["scores"]["accuracy_per_class"]) == 10
+    )
     assert card["component"] == NODE and card["dataset"] == DATA and card["recipe"] == RECIPE
     assert {"digest", "trains", "dataset_digest", "versions", "created", "seconds"} <= set(card)
-    assert sorted(p.name for p in path.parent.iterdir() if p.name != ".lock") == ["card.json", "log.jsonl", "weights.safetensors"]
+    assert sorted(p.name for p in path.parent.iterdir() if p.name != ".lock") == [
+        "card.json",
+        "log.jsonl",
+        "weights.safetensors",
+    ]
 
 
 def test_finished_training_is_skipped_unless_forced(finished):
@@ -73,7 +94,8 @@ def test_another_seed_is_another_training(finished):
 
 def test_auto_becomes_the_trained_file(finished, monkeypatch):
     outputs, path = finished
-    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: RECIPE)  # the recipe that the network names
+    # the recipe that the network names
+    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: RECIPE)
     assert resolve(NODE, DATA, outputs) == path
     node = ensure_weights(NODE, DATA, outputs, "cpu")
     assert node["weights"] == str(path)
@@ -85,12 +107,18 @@ def test_auto_becomes_the_trained_file(finished, monkeypatch):
 def test_a_network_learns_from_the_data_that_it_names(tmp_path, monkeypatch):
     """As if they were the job's: the same file, found for either way of saying so."""
     quick = {**RECIPE, "epochs": 1, "n_train": 64, "n_val": 64}
-    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: quick)  # the recipe that the network names
+    # the recipe that the network names
+    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: quick)
     small, large = {**DATA, "size_px": 16}, {**DATA, "size_px": 24}
     named = {**NODE, "trained_on": {"size_px": 16}}
     path = train_component(named, large, quick, tmp_path, device="cpu")
     assert json.loads((path.parent / "card.json").read_text())["dataset"]["size_px"] == 16
-    assert train_component(NODE, small, quick, tmp_path, device="cpu") == path == resolve(NODE, small, tmp_path) == resolve(named, large, tmp_path)
+    assert (
+        train_component(NODE, small, quick, tmp_path, device="cpu")
+        == path
+        == resolve(NODE, small, tmp_path)
+        == resolve(named, large, tmp_path)
+    )
     assert resolve(NODE, large, tmp_path) is None
 
 
@@ -123,7 +151,9 @@ print(train_component(NODE, DATA, recipe, sys.argv[1], device="cpu"))
 
 
 def start(outputs, checkpoint_s, cache_gb):
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(outputs), str(checkpoint_s), str(cache_gb)], cwd=ROOT, env={**os.environ})
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(outputs), str(checkpoint_s), str(cache_gb)], cwd=ROOT, env={**os.environ}
+    )
 
 
 def test_killed_and_resumed_equals_undisturbed_bit_for_bit(tmp_path):
@@ -145,11 +175,20 @@ def test_killed_and_resumed_equals_undisturbed_bit_for_bit(tmp_path):
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "pomelo_lab.train", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "pomelo_lab.train", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
 
 
 def test_command_ends_with_the_folder(tmp_path):
-    overrides = ["classifier.width=4", "dataset=digits", "dataset.size_px=16", "recipe=smoke", f"paths.outputs={tmp_path}", "device=cpu"]
+    overrides = [
+        "classifier.width=4",
+        "dataset=digits",
+        "dataset.size_px=16",
+        "recipe=smoke",
+        f"paths.outputs={tmp_path}",
+        "device=cpu",
+    ]
     done = command(*overrides)
     assert done.returncode == 0, done.stderr
     folder = Path(done.stdout.splitlines()[-1].removeprefix("results: "))
@@ -157,10 +196,17 @@ def test_command_ends_with_the_folder(tmp_path):
 
 
 def test_every_mistake_in_one_message(tmp_path):
-    done = command("dataset=digits", "classifier=oracle", "recipe.lr=-1", "recipe.optimizer=adamm", f"paths.outputs={tmp_path}")
+    done = command(
+        "dataset=digits", "classifier=oracle", "recipe.lr=-1", "recipe.optimizer=adamm", f"paths.outputs={tmp_path}"
+    )
     assert done.returncode == 1
     assert "recipe.lr must be > 0, got -1" in done.stderr and "did you mean 'adam'" in done.stderr
-    assert command("dataset=digits", "classifier=oracle", f"paths.outputs={tmp_path}").stderr.count("dataset Digits has none") == 1
+    assert (
+        command("dataset=digits", "classifier=oracle", f"paths.outputs={tmp_path}").stderr.count(
+            "dataset Digits has none"
+        )
+        == 1
+    )
     assert not (tmp_path / "weights").exists()
 
 
@@ -174,10 +220,14 @@ def test_several_processes_learn_what_one_does(tmp_path):
     shape = {"unshuffle": 1, "widths": [8], "attention": [], "norm_groups": 4, "head_dim": 4, "channels": None}
     node = {"_target_": "pomelo_lab.generator.ddpm.DDPM", **shape}
     recipe = {**RECIPE, "epochs": 1, "optimizer": "sgd", "lr": 0.01, "ema": 0.5}
-    one, two = (train_component({**node, "size_px": None}, DATA, recipe, tmp_path / str(n), device="cpu", devices=n) for n in (1, 2))
+    one, two = (
+        train_component({**node, "size_px": None}, DATA, recipe, tmp_path / str(n), device="cpu", devices=n)
+        for n in (1, 2)
+    )
     assert one.parent.name == two.parent.name
     single, shared = state(one), state(two)
-    assert all(torch.allclose(single[name].float(), tensor.float(), atol=2e-3) for name, tensor in shared.items())  # kept in 16 bits
+    # kept in 16 bits
+    assert all(torch.allclose(single[name].float(), tensor.float(), atol=2e-3) for name, tensor in shared.items())
     assert json.loads((two.parent / "card.json").read_text())["device"] == "2 x cpu"
 
 
@@ -191,15 +241,29 @@ def test_celeba_trains_generators_and_perturbs(tmp_path):
     short = ["recipe.min_steps=2", "recipe.batch_size=4", "recipe.n_workers=0"]
     tiny = {
         "glow_paper": ["generator.n_flows=1", "generator.n_blocks=2", "generator.hidden=4"],
-        "ddpm_paper": ["generator.widths=[8,8]", "generator.attention=[1]", "generator.norm_groups=4", "generator.head_dim=4"],
+        "ddpm_paper": [
+            "generator.widths=[8,8]",
+            "generator.attention=[1]",
+            "generator.norm_groups=4",
+            "generator.head_dim=4",
+        ],
     }
     for generator, small in tiny.items():
         run = [sys.executable, "-m", "pomelo_lab.train", f"generator={generator}", *common, *small, *short]
         done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0 and "use it with generator.weights=" in done.stdout, done.stderr
-        weights = re.search(r"generator\.weights=\S+", done.stdout)[0]  # of another recipe than the generator names: asked for by their file
+        # of another recipe than the generator names: asked for by their file
+        weights = re.search(r"generator\.weights=\S+", done.stdout)[0]
         sampler = {"glow_paper": "flow", "ddpm_paper": "ddim"}[generator]
-        job = [f"sampler={sampler}", "networks=paper", "classifier.weights=null", "metrics=none", "explainer=lime", "scale=smoke", "tracking=none"]
+        job = [
+            f"sampler={sampler}",
+            "networks=paper",
+            "classifier.weights=null",
+            "metrics=none",
+            "explainer=lime",
+            "scale=smoke",
+            "tracking=none",
+        ]
         run = [sys.executable, "-m", "pomelo_lab.run", *job, *common, *small, weights, "segmenter.n_segments=4"]
         done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0 and "training them now" not in done.stderr, done.stderr
@@ -226,7 +290,11 @@ def test_one_image_to_learn_from_and_a_class_without_any_are_named_before(tmp_pa
 
 
 def test_images_that_a_network_cannot_take_are_refused_before_training(tmp_path):
-    node = {"_target_": "pomelo_lab.classifier.torchvision.TorchvisionClassifier", "architecture": "vgg16", "weights": "auto"}
+    node = {
+        "_target_": "pomelo_lab.classifier.torchvision.TorchvisionClassifier",
+        "architecture": "vgg16",
+        "weights": "auto",
+    }
     with pytest.raises(ValueError, match="dataset.size_px: the classifier vgg16 cannot take images of 3x16x16"):
         train_component(node, folder_of(tmp_path, a=2, b=2), RECIPE, tmp_path, device="cpu")
 
@@ -243,5 +311,10 @@ def test_smoke_shortens_the_training_of_networks_without_weights(scale, recipe, 
 
 def test_every_network_that_is_trained_on_first_use_is_shortened_at_smoke():
     files = [p for group in ("classifier", "generator") for p in Path(CONF, group).glob("*.yaml")]
-    named = {p.stem: line for p in files for line in p.read_text().splitlines() if line.startswith("recipe:") and "not trained here" not in line}
+    named = {
+        p.stem: line
+        for p in files
+        for line in p.read_text().splitlines()
+        if line.startswith("recipe:") and "not trained here" not in line
+    }
     assert len(named) > 20 and all(line.startswith("recipe: ${short_at_smoke:") for line in named.values()), named

@@ -17,7 +17,12 @@ def test_tight_boxes():
 def test_annotated_boxes_come_first_then_masks():
     mask = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask[0, 1, 1] = True
-    about = {"image": torch.zeros(1, 3, 4, 4), "label": torch.zeros(1, dtype=torch.long), "image_id": ("a",), "index": torch.zeros(1)}
+    about = {
+        "image": torch.zeros(1, 3, 4, 4),
+        "label": torch.zeros(1, dtype=torch.long),
+        "image_id": ("a",),
+        "index": torch.zeros(1),
+    }
     assert Batch(**about, masks={"label": mask}).box().tolist() == [[[1, 1, 2, 2]]]
     given = torch.tensor([[[0.0, 0, 2, 2], [1, 1, 4, 4]]])
     assert torch.equal(Batch(**about, masks={"label": mask}, boxes={"label": given}).select([0]).box(), given)

@@ -30,7 +30,10 @@ def test_round_trip(tmp_path, name):
         card = weights.save(source.network, path, {"steps": 1})
         assert files.read_json(path.with_suffix(".json")) == card
     else:
-        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3} if "wrapped" in name else state, path)
+        torch.save(
+            {"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3} if "wrapped" in name else state,
+            path,
+        )
     loaded, x = small(weights=str(path)), torch.rand(2, 3, 32, 32)
     assert torch.equal(loaded.logit(x), source.logit(x))
     assert loaded.digest() == source.digest() != small().digest()
@@ -75,30 +78,47 @@ def test_auto_finds_what_was_trained_for_the_same_thing(tmp_path):
     assert weights.resolve({**NODE, "weights": None}, DATA, tmp_path) == path
     assert weights.resolve({**NODE, "width": 8}, DATA, tmp_path) is None
     assert weights.resolve(NODE, {**DATA, "size_px": 32}, tmp_path) is None
-    weights.save(small().network, tmp_path / "weights" / "residual_digits-2" / weights.FILE, {"component": NODE, "dataset": DATA})
+    weights.save(
+        small().network, tmp_path / "weights" / "residual_digits-2" / weights.FILE, {"component": NODE, "dataset": DATA}
+    )
     with pytest.raises(ValueError, match="2 trainings fit; name one"):
         weights.resolve(NODE, DATA, tmp_path)
 
 
 def test_weights_of_another_recipe_are_named_and_not_used(tmp_path, caplog):
-    """A ResNet-18 of the default recipe passed for that of POMELO's experiment. What only concerns speed or arithmetic does not count."""
+    """A ResNet-18 of the default recipe passed for that of POMELO's experiment.
+
+    What only concerns speed or arithmetic does not count.
+    """
     weights.say_once.cache_clear()
     default, pomelo = own_recipe(NODE), own_recipe({**NODE, "recipe": "pomelo"})
     path = tmp_path / "weights" / "residual_digits-1" / weights.FILE
-    weights.save(small().network, path, {"component": NODE, "dataset": DATA, "recipe": {**default, "n_workers": 3, "precision": "bf16-mixed"}})
+    weights.save(
+        small().network,
+        path,
+        {"component": NODE, "dataset": DATA, "recipe": {**default, "n_workers": 3, "precision": "bf16-mixed"}},
+    )
     assert weights.resolve(NODE, DATA, tmp_path) == path and not caplog.text
     assert weights.resolve({**NODE, "recipe": "pomelo"}, DATA, tmp_path) is None
-    assert f"{path} was trained by another recipe (batch_size={default['batch_size']}, not {pomelo['batch_size']}" in caplog.text
+    assert (
+        f"{path} was trained by another recipe (batch_size={default['batch_size']}, not {pomelo['batch_size']}"
+        in caplog.text
+    )
     other = tmp_path / "weights" / "residual_digits-2" / weights.FILE
     weights.save(small().network, other, {"component": NODE, "dataset": DATA, "recipe": {**pomelo, "cache_gb": 0.5}})
-    assert weights.resolve({**NODE, "recipe": "pomelo"}, DATA, tmp_path) == other and weights.resolve(NODE, DATA, tmp_path) == path
-    asked = tmp_path / "weights" / "residual_digits-3" / weights.FILE  # the same but for its arithmetic: what the recipe asks for is taken
+    assert (
+        weights.resolve({**NODE, "recipe": "pomelo"}, DATA, tmp_path) == other
+        and weights.resolve(NODE, DATA, tmp_path) == path
+    )
+    # the same but for its arithmetic: what the recipe asks for is taken
+    asked = tmp_path / "weights" / "residual_digits-3" / weights.FILE
     weights.save(small().network, asked, {"component": NODE, "dataset": DATA, "recipe": default})
     assert weights.resolve(NODE, DATA, tmp_path) == asked
 
 
 def test_a_shortened_training_stands_in_until_the_whole_one_exists(tmp_path):
-    """A classifier that was trained in full is the one that scale=smoke explains, too; a shortened one never serves another scale."""
+    """A classifier that was trained in full is the one that scale=smoke explains, too; a shortened one never serves
+    another scale."""
     short = {**NODE, "recipe": "default:short"}
     for name, node in (("short", short), ("whole", NODE)):
         path = tmp_path / "weights" / f"residual_digits-{name}" / weights.FILE
@@ -113,12 +133,14 @@ TRAINED = [path for group in ("classifier", "generator") for path in sorted(Path
 
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_a_restated_default_is_the_same_network(path):
-    """Whatever a component's yaml says is said by leaving it out, where its constructor has it; what the data say may be said, too."""
+    """Whatever a component's yaml says is said by leaving it out, where its constructor has it; what the data say may
+    be said, too."""
     node = yaml.safe_load(path.read_text())
     if not is_network(node):
         pytest.skip("no trained network, or another file with changes")
     data = {"_target_": "pomelo_lab.dataset.portraits.Portraits"}
-    node |= {"output": "sigmoid"} if str(node.get("output")).startswith("${outputs_of") else {}  # portraits have attributes
+    # portraits have attributes
+    node |= {"output": "sigmoid"} if str(node.get("output")).startswith("${outputs_of") else {}
     said, known = weights.trains(node, data), defaults(locate(node["_target_"]))
     for key in [key for key in node if key in known and node[key] == known[key]]:
         assert weights.trains({name: value for name, value in node.items() if name != key}, data) == said, key
@@ -139,7 +161,12 @@ def pictures(root, seed):
             (root / split / name).mkdir(parents=True, exist_ok=True)
             pixels = np.random.default_rng((seed, ord(name))).integers(0, 256, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / split / name / "0.bmp")
-    return {"_target_": "pomelo_lab.dataset.image_folder.ImageFolder", "root": str(root), "size_px": 16, "split": "test"}
+    return {
+        "_target_": "pomelo_lab.dataset.image_folder.ImageFolder",
+        "root": str(root),
+        "size_px": 16,
+        "split": "test",
+    }
 
 
 def test_weights_belong_to_the_images_that_they_were_trained_on(tmp_path, caplog):
@@ -158,18 +185,27 @@ def test_weights_belong_to_the_images_that_they_were_trained_on(tmp_path, caplog
 
 def test_a_restated_number_of_classes_is_the_same_network(tmp_path):
     for data, n in ((DATA, 10), (pictures(tmp_path / "own", 1), 2)):
-        assert weights.trains({**NODE, "num_classes": n}, data) == weights.trains(NODE, data) == weights.trains({**NODE, "num_classes": None}, data)
+        assert (
+            weights.trains({**NODE, "num_classes": n}, data)
+            == weights.trains(NODE, data)
+            == weights.trains({**NODE, "num_classes": None}, data)
+        )
         assert weights.trains({**NODE, "num_classes": n + 1}, data) != weights.trains(NODE, data)
 
 
 def test_shipped_weights_are_those_of_the_built_in_data_restated_or_not(tmp_path):
-    portraits, residual = ({"_target_": f"pomelo_lab.{name}"} for name in ("dataset.portraits.Portraits", "classifier.residual.ResidualClassifier"))
+    portraits, residual = (
+        {"_target_": f"pomelo_lab.{name}"}
+        for name in ("dataset.portraits.Portraits", "classifier.residual.ResidualClassifier")
+    )
     for restated in ({}, {"num_classes": 5}):
         found = weights.resolve({**residual, **restated, "weights": "auto"}, {**portraits, "size_px": 64}, tmp_path)
         assert found == weights.ZOO / "portraits_residual.safetensors"
     for card in weights.ZOO.glob("*.json"):
         told = json.loads(card.read_text())
-        assert weights.resolve({**told["component"], "weights": "auto"}, told["dataset"], tmp_path) == card.with_suffix(".safetensors")
+        assert weights.resolve({**told["component"], "weights": "auto"}, told["dataset"], tmp_path) == card.with_suffix(
+            ".safetensors"
+        )
 
 
 def test_trained_on_changes_the_data_and_nothing_else(tmp_path):
@@ -177,9 +213,17 @@ def test_trained_on_changes_the_data_and_nothing_else(tmp_path):
     judge = {**NODE, "trained_on": {"spurious": {"rate": 0.5}}}
     assert weights.training_data(judge, biased) == {**biased, "spurious": {"attribute": "Smiling", "rate": 0.5}}
     assert weights.training_data(NODE, biased) == biased and biased["spurious"]["rate"] == 0.95
-    portraits = {"_target_": "pomelo_lab.dataset.portraits.Portraits", "spurious": {"attribute": "Smiling", "rate": 0.95}}
+    portraits = {
+        "_target_": "pomelo_lab.dataset.portraits.Portraits",
+        "spurious": {"attribute": "Smiling", "rate": 0.95},
+    }
     fair = {**portraits, "spurious": {"attribute": "Smiling", "rate": 0.5}}
-    assert weights.trains(judge, portraits) == weights.trains(NODE, fair) == weights.trains(judge, fair) != weights.trains(NODE, portraits)
+    assert (
+        weights.trains(judge, portraits)
+        == weights.trains(NODE, fair)
+        == weights.trains(judge, fair)
+        != weights.trains(NODE, portraits)
+    )
 
 
 def test_a_damaged_file_is_not_used(tmp_path):
@@ -201,7 +245,9 @@ def test_damaged_shipped_weights_are_refused_with_what_restores_them(tmp_path, m
     weights.save(small(num_classes=10).network, path, {"component": NODE, "dataset": DATA})
     damaged(tmp_path / "zoo" / victim, damage)
     for weight in ("auto", "zoo:digits_residual", str(path)):
-        with pytest.raises(ValueError, match=f"{victim} is damaged.*install it again, or in a checkout: git checkout --"):
+        with pytest.raises(
+            ValueError, match=f"{victim} is damaged.*install it again, or in a checkout: git checkout --"
+        ):
             small(num_classes=10, weights=ensure_weights({**NODE, "weights": weight}, DATA, tmp_path, "cpu")["weights"])
 
 
@@ -211,7 +257,9 @@ def test_weights_that_are_not_those_of_their_card_are_not_loaded(tmp_path):
     data = bytearray(path.read_bytes())
     data[-9] ^= 64
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"classifier\.weights: .*weights\.safetensors is damaged .*[Tt]rain them again"):
+    with pytest.raises(
+        ValueError, match=r"classifier\.weights: .*weights\.safetensors is damaged .*[Tt]rain them again"
+    ):
         small(weights=str(path))
     (tmp_path / "x.json").write_text("not a card")
     weights.save(small().network, tmp_path / "y.safetensors", {})
@@ -221,31 +269,45 @@ def test_weights_that_are_not_those_of_their_card_are_not_loaded(tmp_path):
 
 def test_the_zoo_comes_first(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "ZOO", tmp_path / "zoo")
-    for path in (tmp_path / "zoo" / "digits_residual.safetensors", tmp_path / "weights" / "residual_digits-1" / weights.FILE):
+    for path in (
+        tmp_path / "zoo" / "digits_residual.safetensors",
+        tmp_path / "weights" / "residual_digits-1" / weights.FILE,
+    ):
         weights.save(small().network, path, {"component": NODE, "dataset": DATA})
     assert weights.resolve(NODE, DATA, tmp_path) == tmp_path / "zoo" / "digits_residual.safetensors"
 
 
 def test_networks_without_labels_are_shared_between_labels_that_choose_no_images():
     generator = {"_target_": "pomelo_lab.generator.ddpm.DDPM"}
-    celeba, chexpert = ({"_target_": f"pomelo_lab.dataset.{name}", "root": "x"} for name in ("celeba.CelebA", "chexpert.CheXpert"))
+    celeba, chexpert = (
+        {"_target_": f"pomelo_lab.dataset.{name}", "root": "x"} for name in ("celeba.CelebA", "chexpert.CheXpert")
+    )
 
     def same(node, one, other):
         return weights.trains(generator, {**node, **one}) == weights.trains(generator, {**node, **other})
 
-    assert same(celeba, {"label": "Smiling"}, {"label": "Young"}) and same(celeba, {"label": "Smiling"}, {"label": "hair_color"})
+    assert same(celeba, {"label": "Smiling"}, {"label": "Young"}) and same(
+        celeba, {"label": "Smiling"}, {"label": "hair_color"}
+    )
     assert same(chexpert, {"label": "Edema"}, {"label": "Fracture"})
     assert not same({**chexpert, "uncertain": "drop"}, {"label": "Edema"}, {"label": "Fracture"})
-    assert weights.trains(NODE, {**celeba, "label": "Smiling"}) != weights.trains({**NODE, "output": "sigmoid"}, {**celeba, "label": "Smiling"})
+    assert weights.trains(NODE, {**celeba, "label": "Smiling"}) != weights.trains(
+        {**NODE, "output": "sigmoid"}, {**celeba, "label": "Smiling"}
+    )
 
 
 def test_temperature_is_no_property_of_weights():
-    """A flow's latents are scaled, its weights stay what they were trained to be; what trains differently is another network."""
+    """A flow's latents are scaled, its weights stay what they were trained to be; what trains differently is another
+    network."""
     from pomelo_lab.weights import trains
 
     data = {"_target_": "pomelo_lab.dataset.digits.Digits", "split": "test", "size_px": 16}
     flow = {"_target_": "pomelo_lab.generator.wavelet_flow.WaveletFlow", "weights": "auto"}
-    assert trains({**flow, "temperature": [0.5, 0.7, 1.0]}, data) == trains(flow, data) != trains({**flow, "noise": 2.0}, data)
+    assert (
+        trains({**flow, "temperature": [0.5, 0.7, 1.0]}, data)
+        == trains(flow, data)
+        != trains({**flow, "noise": 2.0}, data)
+    )
 
 
 def test_weights_that_are_nan_and_pickled_objects_are_refused_in_our_words(tmp_path):
@@ -254,7 +316,11 @@ def test_weights_that_are_nan_and_pickled_objects_are_refused_in_our_words(tmp_p
     name = next(iter(state))
     state[name].fill_(torch.nan)
     torch.save(state, tmp_path / "diverged.pth")
-    with pytest.raises(ValueError, match=rf"classifier\.weights: .*diverged\.pth does not fit .*not a number \(NaN\): {name}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"classifier\.weights: .*diverged\.pth does not fit .*not a number \(NaN\): "
+        rf"{name}",
+    ):
         small(weights=str(tmp_path / "diverged.pth"))
     torch.save(network, tmp_path / "whole.pth")
     with pytest.raises(ValueError, match="damaged or holds Python objects, which are not unpickled") as error:

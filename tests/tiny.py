@@ -55,7 +55,13 @@ class TinyLinear(NetworkClassifier):
 
     @classmethod
     def random(
-        cls, n_classes: int, shape: Sequence[int], seed: int = 0, scale: float = 1.0, dtype: torch.dtype = torch.float32, **options: Any
+        cls,
+        n_classes: int,
+        shape: Sequence[int],
+        seed: int = 0,
+        scale: float = 1.0,
+        dtype: torch.dtype = torch.float32,
+        **options: Any,
     ) -> TinyLinear:
         """Normal weights of a fixed seed."""
         weight = torch.randn(n_classes, *shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
@@ -85,7 +91,9 @@ class TinyDataset(Dataset):
     def batch(self, indices: Sequence[int]) -> Batch:
         index = torch.as_tensor(list(indices), dtype=torch.long)
         masks = {name: mask[index] for name, mask in self.masks.items()}
-        return batch_of(self.image[index], label=self.label[index], masks=masks, names=[f"tiny-{i}" for i in index.tolist()])
+        return batch_of(
+            self.image[index], label=self.label[index], masks=masks, names=[f"tiny-{i}" for i in index.tolist()]
+        )
 
     def digest(self) -> str:
         return f"tiny-{len(self)}-{float(self.image.double().sum()):.6f}"
@@ -113,7 +121,9 @@ def tiny_batch(n: int = 4, shape: Sequence[int] = (3, 8, 8), seed: int = 0) -> B
     return batch_of(tiny_image(n, shape, seed), label=torch.arange(n) % 2, masks=masks)
 
 
-def batch_of(image: Tensor, label: Tensor | None = None, masks: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()) -> Batch:
+def batch_of(
+    image: Tensor, label: Tensor | None = None, masks: Mapping[str, Tensor] | None = None, names: Sequence[str] = ()
+) -> Batch:
     """A batch of given images [B,C,H,W]; ids "image-0", ... unless named."""
     n = len(image)
     return Batch(

@@ -26,9 +26,15 @@ def compare(setting: Setting, n_images: int = 16, n_steps: int = 20) -> list[Row
     explainers: dict[str, Explainer] = {
         "Fisher/SDE": FisherSDEExplainer(generator=ddpm, n_steps=n_steps, n_draws=1, n_levels=9, n_curve_draws=1),
         "IBA": IBAExplainer(layer="stage1", n_steps=n_steps, n_draws=1, n_fit=64),
-        "InputIBA": InputIBAExplainer(layer="stage1", n_steps=n_steps, n_draws=1, n_epochs=1, gan_batch=4, n_real=20, n_fit=64),
+        "InputIBA": InputIBAExplainer(
+            layer="stage1", n_steps=n_steps, n_draws=1, n_epochs=1, gan_batch=4, n_real=20, n_fit=64
+        ),
         "integrated gradients": IntegratedGradientsExplainer(sampler=GraySampler(), n_steps=4),
     }
     box = view(classifier, "white_box", 256)
-    fit = {name: {"reference": explainer.fit(dataset.at("train"), box)} for name, explainer in explainers.items() if explainer.fitted}
+    fit = {
+        name: {"reference": explainer.fit(dataset.at("train"), box)}
+        for name, explainer in explainers.items()
+        if explainer.fitted
+    }
     return beside(setting, explainers, dataset.batch(range(n_images)), classifier, at_most=1 / 4, fit=fit)

@@ -1,7 +1,8 @@
-"""The deletion curve here and in Quantus (PixelFlipping): the same images, attribution, base value, steps and classifier.
+"""The deletion curve here and in Quantus (PixelFlipping): the same images, attribution, base value, steps and
+classifier.
 
-Quantus flips single values, so images have one channel here and the classifier sees it three times. It asks the classifier once per
-step, with one row per image: its batch is the number of images, ours is tuned.
+Quantus flips single values, so images have one channel here and the classifier sees it three times. It asks the
+classifier once per step, with one row per image: its batch is the number of images, ours is tuned.
 """
 
 from __future__ import annotations
@@ -44,13 +45,26 @@ def compare(
             times, batches = f"{typical(there, total)} and {typical(here, total)}", f"batches of {n_images} and {best}"
             share = ratio("", (there, inside), (there, total), "%")
             promised = 0.9 if name == JUDGED else None
-            difference = float((here[-1].result[:, 1:] - there[-1].result).abs().max())  # Quantus has no point before the first step
+            # Quantus has no point before the first step
+            difference = float((here[-1].result[:, 1:] - there[-1].result).abs().max())
             rows += [
                 ratio(f"total time, Quantus / ours, {work}", (there, total), (here, total), note=f"{times}; {batches}"),
-                ratio(f"our share in the classifier, {work}", (here, inside), (here, total), "%", at_least=promised,
-                      note=f"Quantus {share.cells()[1]}"),
-                Row(f"same curve? {work}", (difference,), "difference", at_most=1e-4, note="largest difference of a probability"),
-            ]  # fmt: skip
+                ratio(
+                    f"our share in the classifier, {work}",
+                    (here, inside),
+                    (here, total),
+                    "%",
+                    at_least=promised,
+                    note=f"Quantus {share.cells()[1]}",
+                ),
+                Row(
+                    f"same curve? {work}",
+                    (difference,),
+                    "difference",
+                    at_most=1e-4,
+                    note="largest difference of a probability",
+                ),
+            ]
     return rows
 
 
@@ -63,38 +77,55 @@ def gray_portraits(setting: Setting, n: int) -> tuple[Batch, Tensor]:
     return named, order.view(n, *image.shape[2:]).float() / image[0].numel()
 
 
-def deletion(batch: Batch, attribution: Tensor, n_steps: int, classifier: Classifier, timer: Inside, seed: int) -> Callable[[int], Tensor]:
+def deletion(
+    batch: Batch, attribution: Tensor, n_steps: int, classifier: Classifier, timer: Inside, seed: int
+) -> Callable[[int], Tensor]:
     timed = Timed(OneChannel(classifier), timer)
     metric = Deletion(filler=GraySampler(value=BASE), step_px=attribution[0].numel() // n_steps, bound=1.0)
     target = batch.label.clone()
 
     def work(batch_size: int) -> Tensor:
         case = Case(
-            batch=batch, target=target, explanation=Explanation(target=target, attribution=attribution),
-            classifier=view(timed, "black_box", batch_size), streams=Streams(seed),
-        )  # fmt: skip
+            batch=batch,
+            target=target,
+            explanation=Explanation(target=target, attribution=attribution),
+            classifier=view(timed, "black_box", batch_size),
+            streams=Streams(seed),
+        )
         return metric.score(case)["curve"]
 
     return work
 
 
-def quantus(batch: Batch, attribution: Tensor, n_steps: int, classifier: NetworkClassifier, timer: Inside) -> Callable[[], Tensor]:
+def quantus(
+    batch: Batch, attribution: Tensor, n_steps: int, classifier: NetworkClassifier, timer: Inside
+) -> Callable[[], Tensor]:
     from quantus.metrics.faithfulness.pixel_flipping import PixelFlipping
 
     model = Logits(OneChannel(classifier), timer).eval()
     metric = PixelFlipping(
-        features_in_step=attribution[0].numel() // n_steps, abs=False, normalise=False, perturb_baseline=BASE, disable_warnings=True,
+        features_in_step=attribution[0].numel() // n_steps,
+        abs=False,
+        normalise=False,
+        perturb_baseline=BASE,
+        disable_warnings=True,
         display_progressbar=False,
-    )  # fmt: skip
+    )
     image, label, given = batch.image.numpy(), batch.label.numpy(), attribution[:, None].numpy()
 
     def work() -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             curves = metric(
-                model=model, x_batch=image, y_batch=label, a_batch=given, softmax=True, device="cpu", channel_first=True,
+                model=model,
+                x_batch=image,
+                y_batch=label,
+                a_batch=given,
+                softmax=True,
+                device="cpu",
+                channel_first=True,
                 batch_size=len(image),
-            )  # fmt: skip
+            )
         return torch.tensor(curves)
 
     return work

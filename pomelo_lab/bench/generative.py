@@ -1,4 +1,5 @@
-"""Neural samplers beside their networks' own forwards, and DDIM beside the same work done image by image with diffusers' schedulers."""
+"""Neural samplers beside their networks' own forwards, and DDIM beside the same work done image by image with
+diffusers' schedulers."""
 
 from __future__ import annotations
 
@@ -38,9 +39,21 @@ def compare(
     shape = {"channels": 3, "size_px": setting.size_px}
     ddpm, glow = DDPM(**shape, prediction="epsilon", schedule="linear"), Glow(**shape)
     works: list[tuple[str, Sampler, Generator, int, Callable[[Tensor], Tensor]]] = [
-        ("flow", FlowSampler(generator=glow), glow, n_flow, lambda rows: glow.network([*latents(glow, rows)], reverse=True)),
+        (
+            "flow",
+            FlowSampler(generator=glow),
+            glow,
+            n_flow,
+            lambda rows: glow.network([*latents(glow, rows)], reverse=True),
+        ),
         ("ddim", DDIMSampler(generator=ddpm, n_steps=n_steps), ddpm, n, lambda rows: ddpm.output(rows, 500)),
-        ("inpaint_ddim", InpaintDDIMSampler(generator=ddpm, n_steps=n_steps), ddpm, n, lambda rows: ddpm.output(rows, 500)),
+        (
+            "inpaint_ddim",
+            InpaintDDIMSampler(generator=ddpm, n_steps=n_steps),
+            ddpm,
+            n,
+            lambda rows: ddpm.output(rows, 500),
+        ),
     ]
     rows = []
     for name, sampler, generator, size, forward in works:
@@ -52,7 +65,8 @@ def latents(glow: Glow, rows: Tensor) -> list[Tensor]:
     """Rows of pixels as latents of the shapes that decoding takes."""
     sizes = glow.latent_shapes
     return [
-        part.unflatten(1, size) for part, size in zip(rows.flatten(1).split([math.prod(s) for s in sizes], 1), sizes, strict=True)
+        part.unflatten(1, size)
+        for part, size in zip(rows.flatten(1).split([math.prod(s) for s in sizes], 1), sizes, strict=True)
     ]
 
 
@@ -66,7 +80,8 @@ def beside_forwards(
     forward: Callable[[Tensor], Tensor],
     batch_sizes: Sequence[int],
 ) -> Row:
-    """The time of n perturbations over that of as many bare network evaluations, both at the network's best batch size."""
+    """The time of n perturbations over that of as many bare network evaluations, both at the network's best batch
+    size."""
     timer, evaluations = Inside(), sampler.evaluations(n)
     rows = torch.randn(max(batch_sizes), *generator.shape)
 
@@ -83,29 +98,43 @@ def beside_forwards(
         (runs["perturb"], total),
         (runs["bare"], total),
         at_most=1.10,
-        note=f"{typical(runs['perturb'], total)} and {typical(runs['bare'], total)}; {evaluations} evaluations in batches of {best}",
+        note=f"{typical(runs['perturb'], total)} and {typical(runs['bare'], total)}; {evaluations} evaluations in "
+        f"batches of {best}",
     )
 
 
 @torch.no_grad()
 def beside_diffusers(setting: Setting, ddpm: DDPM, n: int, n_steps: int) -> list[Row]:
-    """Ours over one perturbation after another with DDIMInverseScheduler and DDIMScheduler; the same network, noise and images."""
+    """Ours over one perturbation after another with DDIMInverseScheduler and DDIMScheduler; the same network, noise and
+    images."""
     timer, ours = Inside(), DDIMSampler(generator=ddpm, n_steps=n_steps, spacing="leading", keep_first=False)
     ddpm.forwards = Forwards(64)
     streams = Streams(setting.seed)
     runs = timer.paired(
-        {"ours": lambda: ours.perturb(setting.batch, None, n, streams).image[0], "stock": lambda: stock(ours, setting, n, streams)},
+        {
+            "ours": lambda: ours.perturb(setting.batch, None, n, streams).image[0],
+            "stock": lambda: stock(ours, setting, n, streams),
+        },
         setting.repeats,
     )
     here, there = runs["ours"], runs["stock"]
     difference = (here[-1].result.int() - there[-1].result.int()).abs().float()
     work = f"{n} perturbations of {n_steps} steps"
     return [
-        ratio(f"ddim, image by image with diffusers / ours, {work}", (there, total), (here, total),
-              note=f"{typical(there, total)} and {typical(here, total)}"),
-        Row("same ddim images? largest difference", (float(difference.max()) / 255,), "difference", at_most=1 / 255,
-            note="8-bit images: one step is 3.9e-03"),
-    ]  # fmt: skip
+        ratio(
+            f"ddim, image by image with diffusers / ours, {work}",
+            (there, total),
+            (here, total),
+            note=f"{typical(there, total)} and {typical(here, total)}",
+        ),
+        Row(
+            "same ddim images? largest difference",
+            (float(difference.max()) / 255,),
+            "difference",
+            at_most=1 / 255,
+            note="8-bit images: one step is 3.9e-03",
+        ),
+    ]
 
 
 def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> Tensor:
@@ -114,9 +143,13 @@ def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> T
 
     ddpm, image = sampler.generator, setting.batch.image
     config = {
-        "num_train_timesteps": ddpm.n_timesteps, "trained_betas": ddpm.betas.float().numpy(), "clip_sample": False,
-        "set_alpha_to_one": True, "timestep_spacing": sampler.spacing, "prediction_type": ddpm.predicts,
-    }  # fmt: skip
+        "num_train_timesteps": ddpm.n_timesteps,
+        "trained_betas": ddpm.betas.float().numpy(),
+        "clip_sample": False,
+        "set_alpha_to_one": True,
+        "timestep_spacing": sampler.spacing,
+        "prediction_type": ddpm.predicts,
+    }
     inverse, forward = DDIMInverseScheduler(**config), DDIMScheduler(**config)
     inverse.set_timesteps(sampler.n_steps)
     forward.set_timesteps(sampler.n_steps)
@@ -134,10 +167,13 @@ def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> T
 
 
 def over_segments(setting: Setting, counts: tuple[int, int], n: int = 10_000) -> Row:
-    """What a naive sampler's time does between few and many segments; so many perturbations that the clock sees them."""
+    """What a naive sampler's time does between few and many segments; so many perturbations that the clock sees
+    them."""
     timer, sampler = Inside(), BlackSampler()
     works = {
-        str(count): partial(sampler.perturb, setting.batch, SlicSegmenter(n_segments=count).segment(setting.batch.image), n, Streams(0))
+        str(count): partial(
+            sampler.perturb, setting.batch, SlicSegmenter(n_segments=count).segment(setting.batch.image), n, Streams(0)
+        )
         for count in counts
     }
     for work in works.values():

@@ -1,8 +1,9 @@
-"""LIME here, in the lime package, and in captum: the same image, segments, masks, removal, kernel, ridge and classifier.
+"""LIME here, in the lime package, and in captum: the same image, segments, masks, removal, kernel, ridge and
+classifier.
 
-The classifier's time is that of `Classifier.probability`, given floats, for all. Segmenting is done beforehand. Each package runs at the
-batch size that suits it best, and in its cheapest way: lime gets an 8-bit image and skips its feature selection; captum gets finished
-masks and a similarity function of two operations.
+The classifier's time is that of `Classifier.probability`, given floats, for all. Segmenting is done beforehand. Each
+package runs at the batch size that suits it best, and in its cheapest way: lime gets an 8-bit image and skips its
+feature selection; captum gets finished masks and a similarity function of two operations.
 """
 
 from __future__ import annotations
@@ -45,15 +46,39 @@ def compare(setting: Setting, n_samples: int = 800, batch_sizes: Sequence[int] =
             batches = f"batches of {best[package]} and {best['ours']}"
             difference, largest = (float(x.abs().max()) for x in (theirs[-1].result - here[-1].result, here[-1].result))
             rows += [
-                ratio(f"total time, {versus}", (theirs, total), (here, total), note=f"{both(theirs, here, total)}; {batches}"),
-                ratio(f"outside the classifier, {versus}", (theirs, outside), (here, outside), at_least=promised,
-                      note=both(theirs, here, outside)),
-                Row(f"same coefficients? {versus}", (difference / largest,), "difference", at_most=1e-3,
-                    note=f"largest difference over the largest coefficient, {largest:.1e}"),
-            ]  # fmt: skip
+                ratio(
+                    f"total time, {versus}",
+                    (theirs, total),
+                    (here, total),
+                    note=f"{both(theirs, here, total)}; {batches}",
+                ),
+                ratio(
+                    f"outside the classifier, {versus}",
+                    (theirs, outside),
+                    (here, outside),
+                    at_least=promised,
+                    note=both(theirs, here, outside),
+                ),
+                Row(
+                    f"same coefficients? {versus}",
+                    (difference / largest,),
+                    "difference",
+                    at_most=1e-3,
+                    note=f"largest difference over the largest coefficient, {largest:.1e}",
+                ),
+            ]
         limit = 0.05 if name == JUDGED else None
         note = f"{typical(here, outside)} of {typical(here, total)}"
-        rows.append(ratio(f"our overhead on the classifier's time, {name}", (here, outside), (here, inside), "%", at_most=limit, note=note))
+        rows.append(
+            ratio(
+                f"our overhead on the classifier's time, {name}",
+                (here, outside),
+                (here, inside),
+                "%",
+                at_most=limit,
+                note=note,
+            )
+        )
     return rows
 
 
@@ -69,7 +94,9 @@ def ours(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
     def work(batch_size: int) -> Tensor:
         streams = Streams(setting.seed)
         perturbations = sampler.perturb(batch, segments, n_samples, streams)
-        explanation = explainer.explain(batch, target, view(classifier, "black_box", batch_size), streams, segments, perturbations)
+        explanation = explainer.explain(
+            batch, target, view(classifier, "black_box", batch_size), streams, segments, perturbations
+        )
         return explanation.extra["coefficient"][0].double()
 
     return work
@@ -83,17 +110,28 @@ def lime(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
 
     def answer(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return classifier.probability(Perturbations.dequantize(torch.from_numpy(images).permute(0, 3, 1, 2))).numpy()
+            return classifier.probability(
+                Perturbations.dequantize(torch.from_numpy(images).permute(0, 3, 1, 2))
+            ).numpy()
 
     def work(batch_size: int) -> Tensor:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
             explanation = LimeImageExplainer(random_state=setting.seed, feature_selection="none").explain_instance(
-                image, answer, labels=(TARGET,), top_labels=None, hide_color=128, num_samples=n_samples, batch_size=batch_size,
-                segmentation_fn=lambda _: label, random_seed=1,
-            )  # fmt: skip
+                image,
+                answer,
+                labels=(TARGET,),
+                top_labels=None,
+                hide_color=128,
+                num_samples=n_samples,
+                batch_size=batch_size,
+                segmentation_fn=lambda _: label,
+                random_seed=1,
+            )
         coefficient = torch.zeros(setting.segments.largest, dtype=torch.float64)
         index, value = zip(*explanation.local_exp[TARGET], strict=True)
-        coefficient[torch.tensor([int(i) for i in index])] = torch.tensor([float(v) for v in value], dtype=torch.float64)
+        coefficient[torch.tensor([int(i) for i in index])] = torch.tensor(
+            [float(v) for v in value], dtype=torch.float64
+        )
         return coefficient
 
     return work
@@ -118,9 +156,14 @@ def captum(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
     def work(batch_size: int) -> Tensor:
         explainer = Lime(classifier.probability, SkLearnRidge(alpha=1.0), similarity, rows)
         coefficients = explainer.attribute(
-            batch.image, baselines=128 / 255, target=TARGET, feature_mask=segments.label[:, None], n_samples=n_samples,
-            perturbations_per_eval=batch_size, return_input_shape=False,
-        )  # fmt: skip
+            batch.image,
+            baselines=128 / 255,
+            target=TARGET,
+            feature_mask=segments.label[:, None],
+            n_samples=n_samples,
+            perturbations_per_eval=batch_size,
+            return_input_shape=False,
+        )
         return coefficients.detach().double().flatten()
 
     return work

@@ -19,7 +19,12 @@ def compare(setting: Setting, n_images: int = 256) -> list[Row]:
     runs = Inside().paired(works, setting.repeats)
     size = f"{setting.size_px}x{setting.size_px}"
     return [
-        Row(f"portraits {name}", tuple(n_images / r.total.wall for r in repeats), "images/s",
-            tuple(n_images / r.total.cpu for r in repeats), note=f"{n_images} of {size} at once")
+        Row(
+            f"portraits {name}",
+            tuple(n_images / r.total.wall for r in repeats),
+            "images/s",
+            tuple(n_images / r.total.cpu for r in repeats),
+            note=f"{n_images} of {size} at once",
+        )
         for name, repeats in runs.items()
-    ]  # fmt: skip
+    ]

@@ -1,4 +1,5 @@
-"""Removing explainers: many images side by side against one after another, and SP-G against the networks' own forwards."""
+"""Removing explainers: many images side by side against one after another, and SP-G against the networks' own
+forwards."""
 
 from __future__ import annotations
 
@@ -25,8 +26,11 @@ from pomelo_lab.sampler.inpaint import InpaintSampler
 SIDE_PX = 16  # of the images that are optimised side by side: a network so small that a single image cannot fill a core
 
 
-def compare(setting: Setting, n_images: int = 16, n_steps: int = 20, stride_px: int = 3, patch_px: int = 9) -> list[Row]:
-    """Whether batching pays where a single image leaves the machine idle, and whether anything but networks costs time."""
+def compare(
+    setting: Setting, n_images: int = 16, n_steps: int = 20, stride_px: int = 3, patch_px: int = 9
+) -> list[Row]:
+    """Whether batching pays where a single image leaves the machine idle, and whether anything but networks costs
+    time."""
     return [*side_by_side(setting, n_images, n_steps), sliding_patch(setting, stride_px, patch_px)]
 
 
@@ -47,7 +51,9 @@ def sliding_patch(setting: Setting, stride_px: int, patch_px: int, batch_size: i
     """SP-G over as many bare forwards of in-painter and classifier in batches of the same size."""
     generator = Inpainter(channels=3, size_px=setting.size_px, batch_size=batch_size)
     classifier = list(setting.classifiers.values())[-1]  # the cheapest
-    explainer = SlidingPatchExplainer(sampler=InpaintSampler(generator=generator), patch_px=patch_px, stride_px=stride_px)
+    explainer = SlidingPatchExplainer(
+        sampler=InpaintSampler(generator=generator), patch_px=patch_px, stride_px=stride_px
+    )
     images, n = torch.rand(batch_size, *generator.shape), explainer.fills(generator.shape)
     keep = torch.ones(batch_size, *generator.shape[1:])
 

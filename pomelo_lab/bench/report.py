@@ -38,10 +38,14 @@ def comparisons() -> dict[str, ModuleType]:
 def machine() -> dict[str, Any]:
     """What the numbers depend on; a load above zero at the start means that other programs were running."""
     return {
-        "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 1), "processor": processor(),
-        **{key: os.environ.get(key, "default") for key in WAITING}, "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1),
+        "processor": processor(),
+        **{key: os.environ.get(key, "default") for key in WAITING},
+        "python": platform.python_version(),
         **{name: installed(name) for name in COMPARED},
-    }  # fmt: skip
+    }
 
 
 def processor() -> str:
@@ -78,12 +82,18 @@ def show(found: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> None:
 def markdown(found: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> str:
     lines = ["# Bench", "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
     for name, rows in found.items():
-        lines += [f"## {name}", "", *(f"| {' | '.join(cells)} |" for cells in (HEAD, ["---"] * len(HEAD), *(r.cells() for r in rows))), ""]
+        lines += [
+            f"## {name}",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in (HEAD, ["---"] * len(HEAD), *(r.cells() for r in rows))),
+            "",
+        ]
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/bench.py [comparison ...] [repeats=5] [paths.outputs=DIR]`: 0 even where a target is missed, as times vary."""
+    """`python scripts/bench.py [comparison ...] [repeats=5] [paths.outputs=DIR]`: 0 even where a target is missed, as
+    times vary."""
     ensure()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = {"repeats": "5", "paths.outputs": "outputs", **dict(a.split("=", 1) for a in arguments if "=" in a)}

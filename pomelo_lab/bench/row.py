@@ -39,7 +39,9 @@ class Row:
         """Whether the median meets the target; None without one."""
         if self.at_least is None and self.at_most is None:
             return None
-        return (self.at_least is None or self.median >= self.at_least) and (self.at_most is None or self.median <= self.at_most)
+        return (self.at_least is None or self.median >= self.at_least) and (
+            self.at_most is None or self.median <= self.at_most
+        )
 
     def cells(self) -> tuple[str, ...]:
         """what, median, min-max, median by processor time, target, met, note."""

@@ -23,20 +23,28 @@ def compare(setting: Setting, n: int = 1000, batch_size: int = 500) -> list[Row]
     works = {name: partial(f.perturb, batch, segments, n, Streams(setting.seed)) for name, f in fillers().items()}
     images = works["gray"]().image
     asked = {
-        name: partial(view(Timed(c, timer), "black_box", batch_size).probability, images) for name, c in setting.classifiers.items()
+        name: partial(view(Timed(c, timer), "black_box", batch_size).probability, images)
+        for name, c in setting.classifiers.items()
     }
     for work in (*works.values(), *asked.values()):
         work()
     runs = timer.paired({**works, **asked}, setting.repeats)
     return [
-        ratio(f"{n} perturbations, {name} / forwards, {c}", (runs[name], total), (runs[c], inside), "%",
-              note=f"{typical(runs[name], total)} and {typical(runs[c], inside)}")
-        for c in asked for name in works
-    ]  # fmt: skip
+        ratio(
+            f"{n} perturbations, {name} / forwards, {c}",
+            (runs[name], total),
+            (runs[c], inside),
+            "%",
+            note=f"{typical(runs[name], total)} and {typical(runs[c], inside)}",
+        )
+        for c in asked
+        for name in works
+    ]
 
 
 def fillers() -> dict[str, Filler]:
-    """File name -> filler with its default arguments; those that need an argument (a generator) are left to other comparisons."""
+    """File name -> filler with its default arguments; those that need an argument (a generator) are left to other
+    comparisons."""
     instances = {}
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         for kind in vars(importlib.import_module(f"{package.__name__}.{module}")).values():

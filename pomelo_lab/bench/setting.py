@@ -18,7 +18,10 @@ JUDGED = "resnet18"  # targets relative to the classifier's own time are promise
 
 def networks() -> dict[str, Classifier]:
     """An ordinary network and a very cheap one; weights do not matter for time."""
-    return {JUDGED: TorchvisionClassifier(num_classes=5, architecture="resnet18"), "residual": ResidualClassifier(num_classes=5)}
+    return {
+        JUDGED: TorchvisionClassifier(num_classes=5, architecture="resnet18"),
+        "residual": ResidualClassifier(num_classes=5),
+    }
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from pomelo_lab.classifier.base import Classifier
 
 @dataclass(frozen=True)
 class Seconds:
-    """A span of time: on the clock, and summed over this process's threads (what other programs do to the machine shows less there)."""
+    """A span of time: on the clock, and summed over this process's threads (what other programs do to the machine shows
+    less there)."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -68,7 +69,8 @@ class Inside:
         return Run(now() - start, self.spent - before, result)
 
     def paired(self, works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Run]]:
-        """Run the works in turn, A B C A B C ...: what slows the machine for a while then hits all, and cancels in ratios."""
+        """Run the works in turn, A B C A B C ...: what slows the machine for a while then hits all, and cancels in
+        ratios."""
         runs: dict[str, list[Run]] = {name: [] for name in works}
         for _ in range(repeats):
             for name, work in works.items():

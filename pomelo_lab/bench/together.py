@@ -26,7 +26,8 @@ def beside(
     at_most: float,
     fit: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Row]:
-    """The time of all images together over that of one by one, and how far the maps differ, relative to the largest value.
+    """The time of all images together over that of one by one, and how far the maps differ, relative to the largest
+    value.
 
     Args: fit: explainer name -> its statistics, as an argument of `explain`.
     """
@@ -40,10 +41,15 @@ def beside(
         here, there = runs["together"], runs["alone"]
         difference = float((here[-1].result - there[-1].result).abs().max() / there[-1].result.abs().max())
         rows += [
-            ratio(f"{name}, {len(batch)} images together / one by one", (here, total), (there, total), at_most=at_most,
-                  note=f"{typical(here, total)} and {typical(there, total)}"),
+            ratio(
+                f"{name}, {len(batch)} images together / one by one",
+                (here, total),
+                (there, total),
+                at_most=at_most,
+                note=f"{typical(here, total)} and {typical(there, total)}",
+            ),
             Row(f"same maps? {name}", (difference,), "difference", at_most=1e-5),
-        ]  # fmt: skip
+        ]
     return rows
 
 

@@ -47,7 +47,8 @@ class NetworkClassifier(Classifier):
     access = "white_box"
     network: nn.Module
     output: str = "softmax"  # or "sigmoid" for independent attributes
-    middle: str | None = None  # the layer where bottlenecks go that name none; maps of about an eighth to a quarter of the image's side
+    # the layer where bottlenecks go that name none; maps of about an eighth to a quarter of the image's side
+    middle: str | None = None
 
     def normalized(self, images: Tensor) -> Tensor:
         """The network's own input scaling; a differentiable function of images in [0,1]."""
@@ -57,7 +58,8 @@ class NetworkClassifier(Classifier):
     def stages(self) -> tuple[str, ...]:
         """Names of the parts that the sanity check randomises one after another, from the output down.
 
-        Default: the network's top-level parts with weights; of networks of few such parts, the parts of their sequences.
+        Default: the network's top-level parts with weights; of networks of few such parts, the parts of their
+            sequences.
         """
         return stages(self.network)
 
@@ -79,7 +81,9 @@ class NetworkClassifier(Classifier):
             if out_of_memory(error):
                 raise
             what, reason = getattr(self, "architecture", type(self).__name__), str(error).strip().splitlines()[0]
-            raise ValueError(f"dataset.size_px: the classifier {what} cannot take images of {'x'.join(map(str, shape))}: {reason}") from error
+            raise ValueError(
+                f"dataset.size_px: the classifier {what} cannot take images of {'x'.join(map(str, shape))}: {reason}"
+            ) from error
 
     def probability(self, images: Tensor) -> Tensor:
         logits = self.logit(images)
@@ -99,7 +103,10 @@ class NetworkClassifier(Classifier):
             self.logit(images, eager=True)
             return [caught[name].float() for name in layers]
 
-        handles = [self.layer(n).register_forward_hook(lambda _, __, output, name=n: caught.__setitem__(name, output)) for n in layers]
+        handles = [
+            self.layer(n).register_forward_hook(lambda _, __, output, name=n: caught.__setitem__(name, output))
+            for n in layers
+        ]
         try:
             return in_full_rows(seen, images)
         finally:
@@ -118,7 +125,10 @@ class NetworkClassifier(Classifier):
     def bottleneck(self, name: str | None) -> nn.Module:
         """The named layer, or the middle one. Raises ValueError when there is none."""
         if (name or self.middle) is None:
-            raise ValueError(f"explainer.layer must name a layer: {type(self).__name__} has no customary one; known: {', '.join(self.layers())[2:]}")
+            raise ValueError(
+                f"explainer.layer must name a layer: {type(self).__name__} has no customary one; known: "
+                f"{', '.join(self.layers())[2:]}"
+            )
         return self.layer(name or self.middle)
 
     def to(self, device: torch.device | str) -> Classifier:
@@ -127,11 +137,14 @@ class NetworkClassifier(Classifier):
 
 
 def stages(network: nn.Module, at_least: int = 4) -> tuple[str, ...]:
-    """The parts of a network that have weights, from the last to the first: its children, and for fewer than `at_least` of them (VGG, DenseNet:
-    `features` and `classifier`) the children of those that are sequences."""
+    """The parts of a network that have weights, from the last to the first: its children, and for fewer than `at_least`
+    of them (VGG, DenseNet: `features` and `classifier`) the children of those that are sequences."""
     parts = weighted(network)
     if len(parts) < at_least:
-        opened = [[f"{name}.{inner}" for inner in weighted(part)] if isinstance(part, nn.Sequential) else [] for name, part in parts.items()]
+        opened = [
+            [f"{name}.{inner}" for inner in weighted(part)] if isinstance(part, nn.Sequential) else []
+            for name, part in parts.items()
+        ]
         return tuple(reversed([name for part, inner in zip(parts, opened, strict=True) for name in inner or [part]]))
     return tuple(reversed(parts))
 
@@ -164,9 +177,15 @@ def captured_input(module: nn.Module):
 
 
 class Answering(nn.Module):
-    """A function of images as a module that contains the network behind it; `uncounted` answers without counting, for a look at the layers."""
+    """A function of images as a module that contains the network behind it; `uncounted` answers without counting, for a
+    look at the layers."""
 
-    def __init__(self, network: nn.Module, answer: Callable[[Tensor], Tensor], uncounted: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        answer: Callable[[Tensor], Tensor],
+        uncounted: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.answer, self.uncounted = network, answer, uncounted or answer
 
@@ -189,7 +208,10 @@ class NotFinite(ValueError):
     """
 
     def __init__(self, row: int, n: int) -> None:
-        super().__init__(f"the classifier answers values that are not finite (NaN or infinite), first for image {row} of {n} that it was asked")
+        super().__init__(
+            f"the classifier answers values that are not finite (NaN or infinite), first for image {row} "
+            f"of {n} that it was asked"
+        )
         self.row, self.n = row, n
 
 
@@ -230,15 +252,23 @@ class BlackBox:
         def answer(start: int, stop: int) -> Tensor:
             images = make(start, stop)
             if images.requires_grad:
-                raise ValueError("a black-box classifier cannot be differentiated: the explainer needs access='white_box'")
+                raise ValueError(
+                    "a black-box classifier cannot be differentiated: the explainer needs access='white_box'"
+                )
             images = Perturbations.dequantize(images) if images.dtype == torch.uint8 else images
             probabilities = self._probability(images.to(self.device)).detach().float()
-            return probabilities if target is None else probabilities.gather(1, target[start:stop, None].to(probabilities.device))[:, 0]
+            return (
+                probabilities
+                if target is None
+                else probabilities.gather(1, target[start:stop, None].to(probabilities.device))[:, 0]
+            )
 
         with torch.inference_mode(False), torch.no_grad():
             probabilities = self._forwards.rows(answer, n)
         if not (finite := probabilities.isfinite()).all():
-            raise NotFinite(int(finite.flatten(1).all(1).long().argmin() if finite.ndim > 1 else finite.long().argmin()), n)
+            raise NotFinite(
+                int(finite.flatten(1).all(1).long().argmin() if finite.ndim > 1 else finite.long().argmin()), n
+            )
         self.queries += n
         return probabilities
 
@@ -275,7 +305,8 @@ class WhiteBox(BlackBox):
         return self._classifier.probability(images)
 
     def log_odds(self, images: Tensor, target: Tensor) -> Tensor:
-        """log p - log(1 - p) of each image's class, exact where p rounds to 0 or 1: [M,C,H,W], int64 [M] -> [M], differentiable."""
+        """log p - log(1 - p) of each image's class, exact where p rounds to 0 or 1: [M,C,H,W], int64 [M] -> [M],
+        differentiable."""
         self.queries += len(images)
         logit = self._classifier.logit(images) if self._hooked else in_full_rows(self._classifier.logit, images)
         chosen = logit.gather(1, target[:, None])[:, 0]
@@ -311,17 +342,23 @@ class WhiteBox(BlackBox):
             return reached.output.float()
         finally:
             handle.remove()
-        raise ValueError(f"layer {type(layer).__name__} takes no part in the answers of {type(self._classifier).__name__}")
+        raise ValueError(
+            f"layer {type(layer).__name__} takes no part in the answers of {type(self._classifier).__name__}"
+        )
 
     def module(self, answer: str = "logit") -> nn.Module:
-        """The classifier as a torch module from images in [0,1] to logits or probabilities, for libraries that set hooks."""
+        """The classifier as a torch module from images in [0,1] to logits or probabilities, for libraries that set
+        hooks."""
         self._classifier.layers()  # hooks want the uncompiled network
-        return Answering(self.network, self.logit if answer == "logit" else self.differentiable_probability, self._classifier.logit)
+        return Answering(
+            self.network, self.logit if answer == "logit" else self.differentiable_probability, self._classifier.logit
+        )
 
     @contextmanager
     def replaced(self, layer: nn.Module, output: Tensor):
         """Inside the block the layer answers `output`, whatever it is asked; one row per image."""
-        handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype).clone())  # an activation may change it in place
+        # an activation may change it in place
+        handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype).clone())
         self._hooked = True
         try:
             yield
@@ -343,5 +380,7 @@ def view(classifier: Classifier, access: str, batch_size: int, device: Any = "cp
     if access == "black_box":
         return BlackBox(classifier, forwards, device)
     if not isinstance(classifier, NetworkClassifier):
-        raise ValueError(f"classifier {type(classifier).__name__} is a black box: it has no logits, features or gradients")
+        raise ValueError(
+            f"classifier {type(classifier).__name__} is a black box: it has no logits, features or gradients"
+        )
     return WhiteBox(classifier, forwards, device)

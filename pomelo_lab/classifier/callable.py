@@ -32,20 +32,21 @@ SAME = 0.01  # answers this close are the same: rounding of half precision
 class CallableClassifier(Classifier):
     """Any function from images to class probabilities: a service, another framework, a pipeline.
 
-    It gets images of its own, which it may change, and is asked without gradients; a torch module is put into evaluation mode. With the first
-    question the first image is asked once more, among copies of itself: another answer (dropout, batch statistics) is said.
+    It gets images of its own, which it may change, and is asked without gradients; a torch module is put into
+    evaluation mode. With the first question the first image is asked once more, among copies of itself: another answer
+    (dropout, batch statistics) is said.
 
     Args:
         function: "package.module:function", or "path/to/file.py:function".
         num_classes: columns of the answer; None = the job fills in the number of classes of the data set.
-        images: what the function receives. tensor = float32 [M,C,H,W] in [0,1]; numpy = the same as array [M,H,W,C]; numpy_uint8 = uint8
-            array [M,H,W,C] in 0..255, as `lime` users have it.
-        version: stored results are addressed by it, and by the code: the source of the module or file and of the user's modules that it imports.
-            Change it when the answers change otherwise (other weights, another service).
+        images: what the function receives. tensor = float32 [M,C,H,W] in [0,1]; numpy = the same as array [M,H,W,C];
+            numpy_uint8 = uint8 array [M,H,W,C] in 0..255, as `lime` users have it.
+        version: stored results are addressed by it, and by the code: the source of the module or file and of the user's
+            modules that it imports. Change it when the answers change otherwise (other weights, another service).
     Shapes: the function answers [M,num_classes], a tensor, an array or lists; rows should sum to 1.
     Cost: at most 8 images more than are asked, once.
-    Raises: ValueError when the function cannot be found, fails (with its file and line), or answers another shape; a warning, once, when rows do
-        not sum to 1, and when the same image has two answers.
+    Raises: ValueError when the function cannot be found, fails (with its file and line), or answers another shape; a
+        warning, once, when rows do not sum to 1, and when the same image has two answers.
     """
 
     function: str
@@ -60,7 +61,9 @@ class CallableClassifier(Classifier):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_classes is None:
-            raise ValueError("classifier.num_classes is missing: the job fills it from the data set, Python users pass it")
+            raise ValueError(
+                "classifier.num_classes is missing: the job fills it from the data set, Python users pass it"
+            )
         self._call, self._code = found_function(self.function), self.source(vars(self))
         if isinstance(self._call, torch.nn.Module):
             self._call.eval()
@@ -82,18 +85,26 @@ class CallableClassifier(Classifier):
         """Warn when an image among copies of itself has another answer than among the other images."""
         apart = float((self._answer(copies) - first).abs().nan_to_num(0).max())
         if apart > SAME:
-            text = f"classifier.function {self.function} answers the same image differently (by {apart:.2g}) among other images"
-            log.warning("%s: results depend on chance and batch_size; is a network in training mode (model.eval())?", text)
+            text = (
+                f"classifier.function {self.function} answers the same image differently (by {apart:.2g}) among "
+                f"other images"
+            )
+            log.warning(
+                "%s: results depend on chance and batch_size; is a network in training mode (model.eval())?", text
+            )
 
     def _answer(self, images: Tensor) -> Tensor:
         answer = ask(self._call, f"classifier.function {self.function}", self._given(images))
         try:
             answer = torch.as_tensor(answer, device=images.device)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"classifier.function {self.function} must answer an array, got {type(answer).__name__} ({error})") from None
+            raise ValueError(
+                f"classifier.function {self.function} must answer an array, got {type(answer).__name__} ({error})"
+            ) from None
         if tuple(answer.shape) != (len(images), self.num_classes):
             raise ValueError(
-                f"classifier.function {self.function} must answer [{len(images)}, {self.num_classes}] for {len(images)} images "
+                f"classifier.function {self.function} must answer [{len(images)}, {self.num_classes}] for "
+                f"{len(images)} images "
                 f"and {self.num_classes} classes, got {list(answer.shape)}"
             )
         answer = answer.to(torch.float32)
@@ -106,18 +117,29 @@ class CallableClassifier(Classifier):
 
     def digest(self) -> str:
         _, name = split_path(self.function)
-        return digest({"function": [self._code, name], "version": str(self.version), "num_classes": self.num_classes, "images": self.images})
+        return digest(
+            {
+                "function": [self._code, name],
+                "version": str(self.version),
+                "num_classes": self.num_classes,
+                "images": self.images,
+            }
+        )
 
     def _given(self, images: Tensor) -> Any:
         own = images.detach().clone(memory_format=torch.contiguous_format)
         if self.images == "tensor":
             return own
         rows = own.permute(0, 2, 3, 1).cpu()
-        return (rows.mul(255).round().clamp(0, 255).to(torch.uint8) if self.images == "numpy_uint8" else rows).contiguous().numpy()
+        return (
+            (rows.mul(255).round().clamp(0, 255).to(torch.uint8) if self.images == "numpy_uint8" else rows)
+            .contiguous()
+            .numpy()
+        )
 
 
 def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
-    """"package.module:function" -> ("package.module", "function")."""
+    """ "package.module:function" -> ("package.module", "function")."""
     source, _, name = path.rpartition(":")
     if not source or not name:
         raise ValueError(f"{key} must be package.module:function or file.py:function, got {path!r}")

@@ -26,9 +26,10 @@ Between = Callable[[Tensor, Tensor], Tensor]  # images [B,C,H,W] in [0,1] twice 
 class PerceptualDistance:
     """A perceptual distance in the units in which a loss weighs it.
 
-    Networks differ in the size of their features: the same weight in front of a distance means something else with each of them. A distance divided
-    by its mean between two training images is 1 between two people, whatever network it looks through, so that weights carry over. A published
-    distance with its published weights file (LPIPS; VGG-19 for DiME) has a unit of its own, in which its paper's weights are stated: mean = 1.
+    Networks differ in the size of their features: the same weight in front of a distance means something else with each
+    of them. A distance divided by its mean between two training images is 1 between two people, whatever network it
+    looks through, so that weights carry over. A published distance with its published weights file (LPIPS; VGG-19 for
+    DiME) has a unit of its own, in which its paper's weights are stated: mean = 1.
 
     Args:
         between: `feature_distance`, `unit_distance` or an LPIPS network.
@@ -44,7 +45,8 @@ class PerceptualDistance:
 
 
 def mean_distance(between: Between, training: Dataset, n_pairs: int, device: torch.device | str = "cpu") -> Tensor:
-    """The mean of a distance between two training images, over pairs of different images, each image in one pair: float64, a scalar.
+    """The mean of a distance between two training images, over pairs of different images, each image in one pair:
+    float64, a scalar.
 
     Args: n_pairs: pairs, of the first 2 n_pairs images of the fixed order; fewer where the training set is smaller.
     Cost: two forwards of the network per pair. Raises: ValueError when it is 0 or not finite.
@@ -59,7 +61,10 @@ def mean_distance(between: Between, training: Dataset, n_pairs: int, device: tor
             parts.append(in_full_rows(between, *pair).double())
     mean = torch.cat(parts).mean() if parts else torch.tensor(0.0)
     if not (mean.isfinite() and mean > 0):
-        raise ValueError(f"explainer.perceptual sees a distance of {float(mean):g} between two training images: nothing can be measured in it")
+        raise ValueError(
+            f"explainer.perceptual sees a distance of {float(mean):g} between two training images: "
+            f"nothing can be measured in it"
+        )
     return mean.cpu()
 
 
@@ -70,7 +75,8 @@ def layer_distance(network: NetworkClassifier, layers: list[str], one: Tensor, o
 
 
 def unit_distance(network: NetworkClassifier, layers: list[str], one: Tensor, other: Tensor) -> Tensor:
-    """Squared distance of unit feature vectors, mean over places, summed over layers (Zhang et al. 2018, eq. 1, with unit weights): [B]."""
+    """Squared distance of unit feature vectors, mean over places, summed over layers (Zhang et al. 2018, eq. 1, with
+    unit weights): [B]."""
     network.to(one.device)
     ours, theirs = (network.activations(images, layers) for images in (one, other))
     apart = [(normalized(a) - normalized(b)).square().sum(1).mean((1, 2)) for a, b in zip(ours, theirs, strict=True)]
@@ -78,9 +84,12 @@ def unit_distance(network: NetworkClassifier, layers: list[str], one: Tensor, ot
 
 
 def feature_distance(network: NetworkClassifier, layers: list[str], one: Tensor, other: Tensor) -> Tensor:
-    """Mean squared difference of some layers' outputs, summed over the layers (DiME's code): [B]; images are clamped to [0,1] first."""
+    """Mean squared difference of some layers' outputs, summed over the layers (DiME's code): [B]; images are clamped to
+    [0,1] first."""
     network.to(one.device)
-    pairs = zip(network.activations(one.clamp(0, 1), layers), network.activations(other.clamp(0, 1), layers), strict=True)
+    pairs = zip(
+        network.activations(one.clamp(0, 1), layers), network.activations(other.clamp(0, 1), layers), strict=True
+    )
     return sum((a - b).square().flatten(1).mean(1) for a, b in pairs)
 
 
@@ -98,9 +107,13 @@ def untrained_lpips(net: str = "vgg") -> nn.Module:
 
 
 def fill_lpips(network: nn.Module, weights: str, net: str, key: str) -> None:
-    """Read the backbone, a state dict of torchvision's. Raises ValueError naming `key` when the file is another network's."""
+    """Read the backbone, a state dict of torchvision's.
+
+    Raises ValueError naming `key` when the file is another network's.
+    """
     given, wanted = read_state(weights, key), network.net.state_dict()
-    state = {name: given.get(re.sub(r"slices?\.?\d+", "features", name, count=1)) for name in wanted}  # slice2.3.weight: layer 3 of the features
+    # slice2.3.weight: layer 3 of the features
+    state = {name: given.get(re.sub(r"slices?\.?\d+", "features", name, count=1)) for name in wanted}
     if wrong := [name for name, value in state.items() if value is None or value.shape != wanted[name].shape]:
         raise ValueError(f"{key}: {weights} does not fit the {net} backbone of torchvision, first at {wrong[0]}")
     network.net.load_state_dict(state)

@@ -14,7 +14,8 @@ from pomelo_lab.config.hints import Count, Later, Natural
 from pomelo_lab.network import TrainableNetwork
 
 ONE_OUTPUT = (
-    "must be at least 2: the softmax of one output is 1 for every image; a network whose one output is the logit of a class is "
+    "must be at least 2: the softmax of one output is 1 for every image; a network whose one output is the logit of a "
+    "class is "
     "classifier.column=0 classifier.n_outputs=1"
 )
 
@@ -24,12 +25,15 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
     """A network of ours or of a model zoo that is filled from a weights file. Subclasses are keyword-only dataclasses.
 
     Args:
-        num_classes: classes of the answer; None = the job fills in the number of classes (softmax) or attributes (sigmoid) of the data set.
+        num_classes: classes of the answer; None = the job fills in the number of classes (softmax) or attributes
+            (sigmoid) of the data set.
         output: softmax = one of the classes; sigmoid = independent attributes.
-        column: of a network with independent outputs only this one is explained, as a classifier of two classes, absent and present: the
-            logits are (-l/2, l/2), so p(present) = sigmoid(l). In a config also the name of one of the data set's attributes, where the outputs
-            are those (column=${dataset.label} follows the label). None = all outputs.
-        n_outputs: outputs of the network that `column` counts in; None = the job fills in the number of attributes of the data set.
+        column: of a network with independent outputs only this one is explained, as a classifier of two classes, absent
+            and present: the logits are (-l/2, l/2), so p(present) = sigmoid(l). In a config also the name of one of the
+            data set's attributes, where the outputs are those (column=${dataset.label} follows the label). None = all
+            outputs.
+        n_outputs: outputs of the network that `column` counts in; None = the job fills in the number of attributes of
+            the data set.
     """
 
     num_classes: Count | None = None
@@ -38,17 +42,27 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
     n_outputs: Annotated[Count | None, Later()] = None
 
     training = "pomelo_lab.training.classifier.ClassifierTraining"
+
     def __post_init__(self) -> None:
         if isinstance(self.column, str):
-            raise ValueError(f"classifier.column={self.column} is for configs, which know the data set's attributes: in Python pass a position")
+            raise ValueError(
+                f"classifier.column={self.column} is for configs, which know the data set's attributes: "
+                f"in Python pass a position"
+            )
         if self.column is not None and self.n_outputs is None:
-            raise ValueError("classifier.n_outputs is missing: the job fills it from the data set's attributes, Python users pass it")
+            raise ValueError(
+                "classifier.n_outputs is missing: the job fills it from the data set's attributes, Python users pass it"
+            )
         if self.num_classes is None and self.column is not None:
             self.num_classes = 2
         if self.num_classes is None:
-            raise ValueError("classifier.num_classes is missing: the job fills it from the data set, Python users pass it")
+            raise ValueError(
+                "classifier.num_classes is missing: the job fills it from the data set, Python users pass it"
+            )
         if self.num_classes == 1 and self.output == "softmax":
-            raise ValueError(f"classifier.num_classes {ONE_OUTPUT}, got 1 (the classes of the data set where it is null)")
+            raise ValueError(
+                f"classifier.num_classes {ONE_OUTPUT}, got 1 (the classes of the data set where it is null)"
+            )
         super().__post_init__()
 
     @classmethod
@@ -59,11 +73,17 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
             if given["num_classes"] == 1 and given["output"] == "softmax":
                 yield f"num_classes {ONE_OUTPUT}, got 1"
             if n_outputs is not None:
-                yield f"n_outputs goes with column, got {n_outputs} without one: num_classes says how many outputs there are"
+                yield (
+                    f"n_outputs goes with column, got {n_outputs} without one: num_classes says how many outputs "
+                    f"there are"
+                )
             return
         if given["num_classes"] not in (None, 2):
             got = given["num_classes"]
-            yield f"num_classes must be null or 2 with column (absent, present), got {got}; n_outputs says how many outputs there are"
+            yield (
+                f"num_classes must be null or 2 with column (absent, present), got {got}; n_outputs says how many "
+                f"outputs there are"
+            )
         if given["output"] != "softmax":
             yield f"output must be softmax with column (absent or present), got {given['output']!r}"
         if n_outputs is not None and not isinstance(column, str) and column >= n_outputs:

@@ -1,4 +1,5 @@
-"""A plain convolutional network: another architecture than the residual one, for oracles that must be independent of it."""
+"""A plain convolutional network: another architecture than the residual one, for oracles that must be independent of
+it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from pomelo_lab.config.hints import Count, Positive
 class PlainClassifier(TrainableClassifier):
     """Convolution, batch norm, ReLU and max pooling, repeated; then a hidden layer, in the manner of VGG.
 
-    Source: Simonyan & Zisserman (2015), configuration A. Departures: few and narrow layers, batch norm, one hidden layer, no dropout.
+    Source: Simonyan & Zisserman (2015), configuration A. Departures: few and narrow layers, batch norm, one hidden
+        layer, no dropout.
     Args:
         channels: of the images.
         width: channels of the first stage; the second has twice as many, the later ones four times.
@@ -40,7 +42,12 @@ class PlainClassifier(TrainableClassifier):
         for stage in range(self.depth):
             after = self.width * min(2**stage, 4)
             pool = nn.MaxPool2d(2, ceil_mode=True)
-            parts.append((f"stage{stage + 1}", nn.Sequential(OrderedDict([*unit(before, after).named_children(), ("pool", pool)]))))
+            parts.append(
+                (
+                    f"stage{stage + 1}",
+                    nn.Sequential(OrderedDict([*unit(before, after).named_children(), ("pool", pool)])),
+                )
+            )
             before = after
         parts += [
             ("pool", nn.AdaptiveAvgPool2d(4)),

@@ -15,8 +15,9 @@ from pomelo_lab.config.hints import Count, Positive
 class ResidualClassifier(TrainableClassifier):
     """A residual network that is cheap to query on a CPU: a stem with stride 4, then three stages of basic blocks.
 
-    Source: He et al. (2016), basic blocks with projection shortcuts. Departures: the stem is one 7x7 convolution with stride 4 (the paper:
-        stride 2 and max pooling); every ReLU is a module of its own and none works in place, as attribution hooks need.
+    Source: He et al. (2016), basic blocks with projection shortcuts. Departures: the stem is one 7x7 convolution with
+        stride 4 (the paper: stride 2 and max pooling); every ReLU is a module of its own and none works in place, as
+        attribution hooks need.
     Args:
         channels: of the images.
         width: channels of the first stage; the next have twice and four times as many.
@@ -42,7 +43,11 @@ class ResidualClassifier(TrainableClassifier):
             blocks = [Block(before if i == 0 else after, after, stride) for i, stride in enumerate(strides)]
             parts.append((f"stage{stage + 1}", nn.Sequential(*blocks)))
             before = after
-        parts += [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("head", nn.Linear(before, self.n_logits))]
+        parts += [
+            ("pool", nn.AdaptiveAvgPool2d(1)),
+            ("flatten", nn.Flatten()),
+            ("head", nn.Linear(before, self.n_logits)),
+        ]
         return nn.Sequential(OrderedDict(parts))
 
     def normalized(self, images: Tensor) -> Tensor:

@@ -15,7 +15,16 @@ from pomelo_lab.compat import ensure
 from pomelo_lab.config.hints import Count, Later
 from pomelo_lab.config.signature import did_you_mean
 
-VGG16_STAGES = ("classifier.6", "classifier.0", "features.28", "features.24", "features.21", "features.17", "features.12", "features.7")
+VGG16_STAGES = (
+    "classifier.6",
+    "classifier.0",
+    "features.28",
+    "features.24",
+    "features.21",
+    "features.17",
+    "features.12",
+    "features.7",
+)
 MIDDLE = {  # customary layers of bottlenecks
     "vgg16": "features.17",
     "densenet121": "features.denseblock2",
@@ -26,7 +35,8 @@ MIDDLE = {  # customary layers of bottlenecks
     "convnext_tiny": "features.3",
 }
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-DENSENETS = {"densenet264": (6, 12, 64, 48)}  # blocks of DenseNets that torchvision's class makes and its list lacks (Huang et al. 2017, table 1)
+# blocks of DenseNets that torchvision's class makes and its list lacks (Huang et al. 2017, table 1)
+DENSENETS = {"densenet264": (6, 12, 64, 48)}
 HALF = ("inception_v3", "googlenet")  # their files were trained on images in [-1,1]
 SIDES = {"inception_v3": 299}
 
@@ -35,18 +45,21 @@ SIDES = {"inception_v3": 299}
 class TorchvisionClassifier(TrainableClassifier):
     """resnet18, resnet50, vgg16, densenet121, ...: torchvision's networks with as many outputs as there are classes.
 
-    Nothing is downloaded. torchvision's ImageNet files fit with num_classes 1000. ReLUs do not work in place and those of ResNet blocks run
-    once each, as attribution hooks (DeepLIFT, guided backpropagation) need; the numbers and the names in weights files are torchvision's.
+    Nothing is downloaded. torchvision's ImageNet files fit with num_classes 1000. ReLUs do not work in place and those
+    of ResNet blocks run once each, as attribution hooks (DeepLIFT, guided backpropagation) need; the numbers and the
+    names in weights files are torchvision's.
 
-    Source: torchvision.models. Departures: the last linear layer (or 1x1 convolution) is replaced unless there are 1000 outputs;
-        gray images [M,1,H,W] are repeated to three channels.
+    Source: torchvision.models. Departures: the last linear layer (or 1x1 convolution) is replaced unless there are 1000
+        outputs; gray images [M,1,H,W] are repeated to three channels.
     Args:
-        architecture: name in torchvision.models.list_models(module=torchvision.models), or densenet264 (growth rate 32).
-        normalization: imagenet = torchvision's channel means and deviations; half = mean and deviation 0.5, images in [-1,1]; none = images as
-            they are, in [0,1]; auto = what torchvision's files expect: half for Inception-v3 and GoogLeNet, else imagenet.
+        architecture: name in torchvision.models.list_models(module=torchvision.models), or densenet264 (growth rate
+            32).
+        normalization: imagenet = torchvision's channel means and deviations; half = mean and deviation 0.5, images in
+            [-1,1]; none = images as they are, in [0,1]; auto = what torchvision's files expect: half for Inception-v3
+            and GoogLeNet, else imagenet.
         input_px: side to which images are resized first, bilinearly; None = as they are, but 299 for Inception-v3.
-        stem: imagenet = unchanged (POMELO runs it so on 64x64 images); small = 3x3 first convolution with stride 1 and no max pooling, for
-            images of about 32 pixels (ResNets only).
+        stem: imagenet = unchanged (POMELO runs it so on 64x64 images); small = 3x3 first convolution with stride 1 and
+            no max pooling, for images of about 32 pixels (ResNets only).
     """
 
     architecture: str = "resnet18"
@@ -69,7 +82,9 @@ class TorchvisionClassifier(TrainableClassifier):
         yield from super().config_problems(given)
         name, known = given["architecture"], architectures()
         if name not in known:
-            yield f"architecture {name!r} is unknown to torchvision{did_you_mean(name, known)}; it has {', '.join(known)}"
+            yield (
+                f"architecture {name!r} is unknown to torchvision{did_you_mean(name, known)}; it has {', '.join(known)}"
+            )
         elif given["stem"] == "small" and not is_resnet(name):
             yield f"stem=small is for ResNets only, got architecture={name}"
 
@@ -99,13 +114,16 @@ class TorchvisionClassifier(TrainableClassifier):
             return images
         if self.normalization == "half":
             return standardized(images, 0.5, 0.5)
-        mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = (
+            torch.tensor(v, dtype=images.dtype, device=images.device)[:, None, None]
+            for v in (IMAGENET_MEAN, IMAGENET_STD)
+        )
         return standardized(images, mean, std)
 
     @property
     def middle(self) -> str | None:
-        """VGG-16: conv4_1 before its ReLU (Schulz et al. 2020); ResNets: their second stage (IBA's code); others (MIDDLE): the last block at an
-        eighth of the image's side."""
+        """VGG-16: conv4_1 before its ReLU (Schulz et al. 2020); ResNets: their second stage (IBA's code); others
+        (MIDDLE): the last block at an eighth of the image's side."""
         return MIDDLE.get(self.architecture, "layer2" if is_resnet(self.architecture) else None)
 
     @property

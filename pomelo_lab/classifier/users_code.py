@@ -25,7 +25,8 @@ def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
     """call(*given), in no gradient's way.
 
     Args: what: the key and the name of the function, for the message.
-    Raises: ValueError naming the function, the error, its file and line; memory that ran out is raised as it is, for the batch to be halved.
+    Raises: ValueError naming the function, the error, its file and line; memory that ran out is raised as it is, for
+        the batch to be halved.
     """
     import torch
 
@@ -40,7 +41,8 @@ def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
 
 @contextmanager
 def visited(what: str) -> Iterator[None]:
-    """Run code of the user's: torch's default type is as before when it ends, and files that it read are named, once each.
+    """Run code of the user's: torch's default type is as before when it ends, and files that it read are named, once
+    each.
 
     Results are addressed by its code. What a file holds is not seen: weights, tables, a list of names.
     Args: what: the key and the name of the function, for the message.
@@ -61,7 +63,8 @@ def visited(what: str) -> Iterator[None]:
         if new := sorted(files - _told):
             _told.update(new)
             log.warning(
-                "%s reads %s: stored results do not notice when such a file changes; give another version then (key `version` beside the function), "
+                "%s reads %s: stored results do not notice when such a file changes; give another version then (key "
+                "`version` beside the function), "
                 "or force=true",
                 what,
                 ", ".join(new),
@@ -71,11 +74,28 @@ def visited(what: str) -> Iterator[None]:
 def note_file(event: str, given: tuple[Any, ...]) -> None:
     """An audit hook: data files that are opened for reading while code of the user's runs."""
     files = _reading.get() if event == "open" else None
-    if files is None or not isinstance(given[0], (str, os.PathLike)) or given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+    if (
+        files is None
+        or not isinstance(given[0], (str, os.PathLike))
+        or given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    ):
         return
     path = os.path.abspath(given[0])
-    libraries = (f"{sys.prefix}/", f"{sys.base_prefix}/", "/usr/", "/etc/", "/proc/", "/sys/", "/dev/", f"{Path(__file__).resolve().parents[1]}/")
-    if not path.endswith((".py", ".pyc", ".so")) and not path.startswith(libraries) and not any(part in path for part in LIBRARIES):
+    libraries = (
+        f"{sys.prefix}/",
+        f"{sys.base_prefix}/",
+        "/usr/",
+        "/etc/",
+        "/proc/",
+        "/sys/",
+        "/dev/",
+        f"{Path(__file__).resolve().parents[1]}/",
+    )
+    if (
+        not path.endswith((".py", ".pyc", ".so"))
+        and not path.startswith(libraries)
+        and not any(part in path for part in LIBRARIES)
+    ):
         files.add(path)
 
 
@@ -87,7 +107,9 @@ def described(error: BaseException) -> str:
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
     text = " ".join(str(error).split()) or "no message"
     frame = (own or list(frames) or [None])[-1]
-    return f"{type(error).__name__}: {text}" + (f" ({frame.filename}, line {frame.lineno}, in {frame.name})" if frame else "")
+    return f"{type(error).__name__}: {text}" + (
+        f" ({frame.filename}, line {frame.lineno}, in {frame.name})" if frame else ""
+    )
 
 
 def is_ours(filename: str) -> bool:

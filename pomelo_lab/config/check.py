@@ -21,7 +21,10 @@ from pomelo_lab.config.target import check_target, output_problem
 
 
 class ConfigError(CompactHydraException):
-    """A config that cannot run. Its text lists every problem: key, value, what was expected; control characters in it are escaped."""
+    """A config that cannot run.
+
+    Its text lists every problem: key, value, what was expected; control characters in it are escaped.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
@@ -57,7 +60,10 @@ OWN = ("left_out", "choices", "search_path")  # keys that a job adds to its conf
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config as a plain mapping; a group taken out by `~group` is None. Raises ConfigError naming an interpolation that leads nowhere."""
+    """The config as a plain mapping; a group taken out by `~group` is None.
+
+    Raises ConfigError naming an interpolation that leads nowhere.
+    """
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
@@ -66,10 +72,11 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
-    """The resolved config of a run. Raises ConfigError with every problem in one message, NotForThisData where the data set alone is to blame.
+    """The resolved config of a run. Raises ConfigError with every problem in one message, NotForThisData where the data
+    set alone is to blame.
 
-    The arguments and metrics of a preset were not chosen for this data set: what it does not have is left out, and named under `left_out`
-    (key -> reason).
+    The arguments and metrics of a preset were not chosen for this data set: what it does not have is left out, and
+    named under `left_out` (key -> reason).
     """
     config, foreign, messages = without_foreign_keys(resolved(cfg), asked)
     messages = messages or excused(problems(config), asked)
@@ -90,10 +97,17 @@ def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
     return config
 
 
-def without_metrics(config: dict[str, Any], found: list[str], asked: Asked) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """The config without the metrics that its data set cannot give, those with the reasons, and what else is wrong with it."""
+def without_metrics(
+    config: dict[str, Any], found: list[str], asked: Asked
+) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """The config without the metrics that its data set cannot give, those with the reasons, and what else is wrong with
+    it."""
     left_out: dict[str, str] = {}
-    while names := {p.owner.partition(".")[2].partition(".")[0]: p.lacks for p in found if lacks(p) and p.owner.startswith("metrics.")}:
+    while names := {
+        p.owner.partition(".")[2].partition(".")[0]: p.lacks
+        for p in found
+        if lacks(p) and p.owner.startswith("metrics.")
+    }:
         left_out |= {f"metrics.{name}": reason for name, reason in names.items()}
         config = {**config, "metrics": {k: None if k in names else node for k, node in config["metrics"].items()}}
         found = excused(problems(config), asked)
@@ -113,19 +127,25 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         node = config.get(role)
         if node:
             texts = node_problems(node, role, locate(base), supplied)
-            messages += [f"{t}, the folder that holds\n{indent(layout, '      ')}" if layout and t == ROOT_MISSING else t for t in texts]
+            messages += [
+                f"{t}, the folder that holds\n{indent(layout, '      ')}" if layout and t == ROOT_MISSING else t
+                for t in texts
+            ]
         elif role not in OPTIONAL:
             messages.append(f"{role} is missing: choose one with {role}=<name>")
     metric = locate("pomelo_lab.metric.base.Metric")
     for name, node in (config.get("metrics") or {}).items():
         if node is not None:
             messages += node_problems(node, f"metrics.{name}", metric, supplied)
-    messages = messages or [text for role in (*ROLES, "metrics") for text in training_problems(config.get(role), role, config["dataset"])]
+    messages = messages or [
+        text for role in (*ROLES, "metrics") for text in training_problems(config.get(role), role, config["dataset"])
+    ]
     return messages or compatibility_problems(config, classes)
 
 
 def training_problems(node: Any, key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    """What networks below a node cannot be trained on: arguments that the job's data set does not have, attributes without which it has no labels."""
+    """What networks below a node cannot be trained on: arguments that the job's data set does not have, attributes
+    without which it has no labels."""
     if not isinstance(node, Mapping):
         return
     target, changes = locate(dataset["_target_"]), node.get("trained_on") or {}
@@ -155,16 +175,24 @@ def target_class(node: Any) -> Any:
 def top_level_problems(config: Mapping[str, Any]) -> list[str]:
     """Keys that no command has (`+foo=1` gets past Hydra), and ranges of the top-level numbers."""
     known = [field.name for field in fields(RunSchema)]
-    unknown = [f"{key} is unknown{did_you_mean(key, known)}; the top level has {', '.join(known)}" for key in config if key not in (*known, *OWN)]
+    unknown = [
+        f"{key} is unknown{did_you_mean(key, known)}; the top level has {', '.join(known)}"
+        for key in config
+        if key not in (*known, *OWN)
+    ]
     rules = {"n_images": 1, "batch_size": 1, "devices": 1, "keep_gb": 0}
     messages = [
-        f"{key} must be >= {low}, got {config[key]!r}" for key, low in rules.items() if config[key] is not None and config[key] < low
+        f"{key} must be >= {low}, got {config[key]!r}"
+        for key, low in rules.items()
+        if config[key] is not None and config[key] < low
     ]
     if config["seed"] < 0:
         messages.append(f"seed must be >= 0, got {config['seed']}")
     if (chosen := config.get("images", "all")) not in ("all", "correct", "drawn"):
         words = "all, correct (those that the classifier gives their label) or drawn (with replacement)"
-        messages.append(f"images must be {words}, got {chosen!r}{did_you_mean(str(chosen), ('all', 'correct', 'drawn'))}")
+        messages.append(
+            f"images must be {words}, got {chosen!r}{did_you_mean(str(chosen), ('all', 'correct', 'drawn'))}"
+        )
     sheet = config.get("sheet", 0)
     if sheet != "all" and (isinstance(sheet, bool) or not isinstance(sheet, int) or sheet < 0):
         messages.append(f"sheet must be a number of images >= 0, or all, got {sheet!r}")
@@ -190,7 +218,9 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
                 text = f"{key}: {name} needs {feature}, dataset {names['dataset']} has none{drop}"
                 messages.append(Problem(text, key, f"needs {feature}, {names['dataset']} has none"))
         if asked & {"white_box"} and classifier.access != "white_box":
-            messages.append(f"{key}: {name} needs features or gradients, classifier {names['classifier']} is a black box")
+            messages.append(
+                f"{key}: {name} needs features or gradients, classifier {names['classifier']} is a black box"
+            )
         if "perturbations" in asked and not config.get("sampler"):
             messages.append(f"{key}: {name} needs perturbations, sampler is none: choose one with sampler=<name>")
         if "segments" in asked and not config.get("segmenter"):
@@ -198,9 +228,20 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
 
     explains = names["explainer"] != "NoExplainer"  # without, only metrics look at perturbations
     if explains:
-        require("explainer", explainer.uses | ({"white_box"} if explainer.access == "white_box" else set()), names["explainer"])
-    if "sampler" in classes and "perturbations" in explainer.uses and classes["sampler"].uses_segments and not config.get("segmenter"):
-        messages.append(f"sampler: {names['sampler']} drops segments, segmenter is none: choose one with segmenter=<name>")
+        require(
+            "explainer",
+            explainer.uses | ({"white_box"} if explainer.access == "white_box" else set()),
+            names["explainer"],
+        )
+    if (
+        "sampler" in classes
+        and "perturbations" in explainer.uses
+        and classes["sampler"].uses_segments
+        and not config.get("segmenter")
+    ):
+        messages.append(
+            f"sampler: {names['sampler']} drops segments, segmenter is none: choose one with segmenter=<name>"
+        )
     gives = explainer.given_by({**defaults(explainer), **config["explainer"]})
     for name, node in (config.get("metrics") or {}).items():
         if node is None:
@@ -212,9 +253,15 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
             for text in metric.dataset_problems({**defaults(metric), **node}, dataset)
         ]
         if {"explanation", "explanations"} & metric.needs and not explains:
-            messages.append(f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with ~metrics.{name}")
+            messages.append(
+                f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with "
+                f"~metrics.{name}"
+            )
         if explains and (lacking := metric.reads - (metric.reads if gives is None else gives)):
-            text = f"metrics.{name}: {metric.__name__} scores the {' and '.join(sorted(lacking))} of an explanation, {names['explainer']} gives none"
+            text = (
+                f"metrics.{name}: {metric.__name__} scores the {' and '.join(sorted(lacking))} of an explanation, "
+                f"{names['explainer']} gives none"
+            )
             messages.append(f"{text}; drop it with ~metrics.{name}")
         if "perturbations" in metric.needs and "perturbations" not in explainer.uses:
             messages.append(
@@ -222,14 +269,20 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
                 f"drop it with ~metrics.{name} or choose explainer=none or explainer=lime"
             )
     if not config.get("segmenter"):
-        owners = {"explainer": config["explainer"], **{f"metrics.{name}": node for name, node in (config.get("metrics") or {}).items() if node}}
+        owners = {
+            "explainer": config["explainer"],
+            **{f"metrics.{name}": node for name, node in (config.get("metrics") or {}).items() if node},
+        }
         inner = {f"{owner}.{option}": value for owner, node in owners.items() for option, value in node.items()}
         if "sampler" in getattr(explainer, "__dataclass_fields__", ()) and "sampler" not in config["explainer"]:
             inner["sampler"] = config.get("sampler")
         for key, node in inner.items():
             filler = locate(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
             if getattr(filler, "fill_uses_segments", False):
-                messages.append(f"{key}: {filler.__name__} fills segment by segment, segmenter is none: choose one with segmenter=<name>")
+                messages.append(
+                    f"{key}: {filler.__name__} fills segment by segment, segmenter is none: choose one "
+                    f"with segmenter=<name>"
+                )
     size, channels = config["dataset"].get("size_px"), config["dataset"].get("channels", 3)
     if size and config.get("segmenter"):
         messages += classes["segmenter"].shape_problems(config["segmenter"], (channels, size, size))
@@ -248,34 +301,53 @@ def target_problems(config: Mapping[str, Any], names: Sequence[str]) -> Iterator
         check_target(target, names)
     except ValueError as error:
         yield str(error)
-    n_outputs = node.get("num_classes") if node.get("column") is None else None  # `column_problems` has rules of its own
+    # `column_problems` has rules of its own
+    n_outputs = node.get("num_classes") if node.get("column") is None else None
     if n_outputs and (text := output_problem(node, n_outputs, len(names), target, config.get("images", "all"))):
         yield text
 
 
-def column_problems(classifier: Mapping[str, Any], node: Mapping[str, Any], dataset: Any, offers: frozenset[str]) -> Iterator[str]:
+def column_problems(
+    classifier: Mapping[str, Any], node: Mapping[str, Any], dataset: Any, offers: frozenset[str]
+) -> Iterator[str]:
     """Where one explained output of a multi-label network and the labels of the data set are about different things."""
     column, n_outputs, label = classifier["column"], classifier.get("n_outputs"), node.get("label")
     classes, attributes, name = dataset.classes(node), dataset.attribute_names, dataset.__name__
     if isinstance(column, str) and isinstance(attributes, tuple) and attributes and column not in attributes:
-        text = f"classifier.column must be a position or an attribute of {name}, got {column!r}{did_you_mean(column, attributes)}"
+        text = (
+            f"classifier.column must be a position or an attribute of {name}, got "
+            f"{column!r}{did_you_mean(column, attributes)}"
+        )
         yield Problem(text, "classifier", f"{name} has no attribute {column}")
         return
     missing = "" if "attributes" in offers else f"classifier.column needs attributes, {name} has none"
     if classes is not None and len(classes) != 2:
-        text = f"classifier.column answers two classes, absent and present, dataset {name} has {len(classes)}: choose dataset.label=<attribute>"
+        text = (
+            f"classifier.column answers two classes, absent and present, dataset {name} has {len(classes)}: choose "
+            f"dataset.label=<attribute>"
+        )
         yield Problem(text, "classifier", missing)
     if n_outputs is None and missing:
-        yield Problem(f"classifier.n_outputs is missing: dataset {name} has no attributes that the outputs could be", "classifier", missing)
+        yield Problem(
+            f"classifier.n_outputs is missing: dataset {name} has no attributes that the outputs could be",
+            "classifier",
+            missing,
+        )
     if n_outputs is not None and missing and classifier.get("weights") == "auto":
-        text = f"classifier.weights must be a file: dataset {name} has no attributes from which the {n_outputs} outputs could be learnt, got auto"
+        text = (
+            f"classifier.weights must be a file: dataset {name} has no attributes from which the {n_outputs} "
+            f"outputs could be learnt, got auto"
+        )
         yield Problem(text, "classifier", missing)
     if not isinstance(attributes, tuple) or not attributes:
         return  # known when files are read
     explained = None  # where the outputs are the attributes
     if isinstance(column, str):
         if n_outputs not in (None, len(attributes)):
-            yield f"classifier.column must be a position, got {column!r}: the {n_outputs} outputs are not the {len(attributes)} attributes of {name}"
+            yield (
+                f"classifier.column must be a position, got {column!r}: the {n_outputs} outputs are not the "
+                f"{len(attributes)} attributes of {name}"
+            )
         else:
             explained = column
     elif n_outputs is None:
@@ -285,6 +357,7 @@ def column_problems(classifier: Mapping[str, Any], node: Mapping[str, Any], data
             explained = attributes[column]
     if explained and label in attributes and explained != label:
         yield (
-            f"classifier.column={column} explains {explained}, dataset.label is {label}: take classifier.column={label}; "
+            f"classifier.column={column} explains {explained}, dataset.label is {label}: take "
+            f"classifier.column={label}; "
             "where the outputs are others than the attributes, say n_outputs"
         )

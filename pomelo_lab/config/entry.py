@@ -11,14 +11,17 @@ from typing import Any
 
 _checkout = Path(__file__).resolve().parents[2]
 _is_checkout = (_checkout / "conf" / "run.yaml").exists()
-CONF = str(_checkout / "conf" if _is_checkout else Path(__file__).resolve().parents[1] / "conf")  # an installed wheel has it inside
+# an installed wheel has it inside
+CONF = str(_checkout / "conf" if _is_checkout else Path(__file__).resolve().parents[1] / "conf")
 
-# paths.root of conf/paths: the checkout, wherever a command is started; for an installed wheel the folder it is started in
+# paths.root of conf/paths: the checkout, wherever a command is started; for an installed wheel the folder it is started
+# in
 os.environ.setdefault("POMELO_ROOT", str(_checkout if _is_checkout else Path.cwd()))
 
 
 class WithoutAdvice:
-    """A stream without what Hydra puts above the lines that help: its advice on HYDRA_FULL_ERROR, and lists of all choices and config folders."""
+    """A stream without what Hydra puts above the lines that help: its advice on HYDRA_FULL_ERROR, and lists of all
+    choices and config folders."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -37,7 +40,8 @@ class WithoutAdvice:
 
 
 def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[], str] = str) -> None:
-    """Run a Hydra main; when it ends with an error, the last lines are those that help. Modules of the current folder can be imported.
+    """Run a Hydra main; when it ends with an error, the last lines are those that help. Modules of the current folder
+    can be imported.
 
     Args: kept: what an interrupted command has kept, in words.
     """
@@ -46,7 +50,8 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
     if text := refused(sys.argv[1:]):
         sys.exit(text)
     sys.argv[1:] = without_repeats(sys.argv[1:])
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:  # `python -m` puts it first, an installed command does not
+    # `python -m` puts it first, an installed command does not
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))
     stream, sys.stderr = sys.stderr, WithoutAdvice(sys.stderr)
     try:
@@ -57,14 +62,17 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
     except SystemExit as stop:
         if stop.code:
             lines = suggestions(stop.__context__, sys.argv[1:], config_name)
-            print("\n".join(lines) or sys.stderr.lists.strip(), file=stream, end="\n" if lines or sys.stderr.lists else "")
+            print(
+                "\n".join(lines) or sys.stderr.lists.strip(), file=stream, end="\n" if lines or sys.stderr.lists else ""
+            )
         raise
     finally:
         sys.stderr = stream
 
 
 def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The config folders that a command line names beside ours (`--config-dir DIR`, `-cd DIR`), and its other arguments."""
+    """The config folders that a command line names beside ours (`--config-dir DIR`, `-cd DIR`), and its other
+    arguments."""
     folders, rest, words = [], [], iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")

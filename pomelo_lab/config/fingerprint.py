@@ -17,14 +17,17 @@ from pomelo_lab.config.signature import defaults, hints, is_later, is_local, is_
 def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
     """The science of a config node as plain JSON values.
 
-    Defaults of the signature are filled in and numbers take the type of their hint, so that leaving out `sigma`, writing
-    `sigma: 5` and writing `sigma: 5.0` are one thing. Where files lie is dropped; weights become the digest of their file.
+    Defaults of the signature are filled in and numbers take the type of their hint, so that leaving out `sigma`,
+    writing
+    `sigma: 5` and writing `sigma: 5.0` are one thing. Where files lie is dropped; weights become the digest of their
+        file.
 
     Args:
         node: a resolved `_target_` node, or any plain value.
         drop: argument names to leave out at the top level.
-        inside: whether the node is a part of another one. A data set inside a component is its images, wherever its files lie; those of
-            a job's own data set are added by who asks for them (a network sees other ones than a job).
+        inside: whether the node is a part of another one. A data set inside a component is its images, wherever its
+            files lie; those of a job's own data set are added by who asks for them (a network sees other ones than a
+            job).
     """
     if isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
         target = locate(node["_target_"])
@@ -44,7 +47,11 @@ def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
             out[name] = canonical(coerced(value, hint), inside=True)
         if (more := getattr(target, "more_science", None)) is not None:  # of arguments that say where something lies
             out["more_science"] = more(values)
-        if inside and (contents := getattr(target, "contents_science", None)) is not None and (science := contents(values)) is not None:
+        if (
+            inside
+            and (contents := getattr(target, "contents_science", None)) is not None
+            and (science := contents(values)) is not None
+        ):
             out["contents"] = science
         return out
     if isinstance(node, Mapping):
@@ -86,7 +93,8 @@ def digest(value: Any) -> str:
 
 
 def file_digest(path: str | Path) -> str:
-    """16 hex characters of the sha256 of a file's bytes (or of all files of a folder, by name); remembered until it changes."""
+    """16 hex characters of the sha256 of a file's bytes (or of all files of a folder, by name); remembered until it
+    changes."""
     path = Path(path)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     stamp = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)

@@ -40,7 +40,8 @@ class Local:
 
 @dataclass(frozen=True)
 class Later:
-    """Marks an argument that a component got after results of it were stored: at its default it is left out of fingerprints, so that they stay."""
+    """Marks an argument that a component got after results of it were stored: at its default it is left out of
+    fingerprints, so that they stay."""
 
 
 @dataclass(frozen=True)

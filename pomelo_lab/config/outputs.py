@@ -15,8 +15,8 @@ PROBE = b" " * 2**16  # what Hydra's records of a command need
 
 
 class Records(Callback):
-    """Moves Hydra's folder of a command out of `paths.outputs` where that cannot be written, so that a message of ours tells so and what is finished
-    is still shown; and for `dry_run`, which leaves nothing."""
+    """Moves Hydra's folder of a command out of `paths.outputs` where that cannot be written, so that a message of ours
+    tells so and what is finished is still shown; and for `dry_run`, which leaves nothing."""
 
     def on_run_start(self, config: Any, **kwargs: Any) -> None:
         self.move(config, "run")

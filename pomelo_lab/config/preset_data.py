@@ -30,11 +30,14 @@ class Asked:
 BY_ITSELF = Asked()
 
 
-def without_foreign_keys(config: Mapping[str, Any], asked: Asked) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
-    """The config without the preset's arguments of a data set that the command line replaced by one that does not have them.
+def without_foreign_keys(
+    config: Mapping[str, Any], asked: Asked
+) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
+    """The config without the preset's arguments of a data set that the command line replaced by one that does not have
+    them.
 
-    What was typed stays, and is an error. Where the preset varies such an argument, its first value stands for the data set as it is, and the
-    others are cells that this data set does not have.
+    What was typed stays, and is an error. Where the preset varies such an argument, its first value stands for the data
+    set as it is, and the others are cells that this data set does not have.
 
     Returns: the config; dropped keys -> reason; problems of a cell that is not the first.
     """
@@ -62,7 +65,8 @@ def without_foreign_keys(config: Mapping[str, Any], asked: Asked) -> tuple[dict[
 
 
 def excused(problems: Iterable[str], asked: Asked) -> list[str]:
-    """Problems, where files and folders that a preset leaves to the user are what another data set lacks: they are of the preset's own data."""
+    """Problems, where files and folders that a preset leaves to the user are what another data set lacks: they are of
+    the preset's own data."""
     problems = list(problems)
     if not asked.preset or "dataset" not in asked.typed:
         return problems
@@ -70,7 +74,8 @@ def excused(problems: Iterable[str], asked: Asked) -> list[str]:
 
 
 def file_asked(text: str) -> Problem | None:
-    """A file or folder that only the user can give, as what the data set lacks; None for other problems, and for what the data set itself misses."""
+    """A file or folder that only the user can give, as what the data set lacks; None for other problems, and for what
+    the data set itself misses."""
     if not (key := re.match(r"(?!dataset)(\S+\.\S+)(?: is missing: |(?<=\.weights) must be .*, got None)", text)):
         return None
     owner = ".".join(key[1].split(".")[: 2 if key[1].startswith("metrics.") else 1])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class Problem(str):
-    """A problem in words that also says whether the job's data cannot give what a component needs, where another data set could.
+    """A problem in words that also says whether the job's data cannot give what a component needs, where another data
+    set could.
 
     Args:
         text: the whole message.

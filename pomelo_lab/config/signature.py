@@ -1,4 +1,5 @@
-"""The constructor signature as the schema of a component: unknown, missing, wrong type, out of range, "did you mean"."""
+"""The constructor signature as the schema of a component: unknown, missing, wrong type, out of range, "did you
+mean"."""
 
 from __future__ import annotations
 
@@ -28,11 +29,17 @@ class Component:
     Raises: ValueError naming the argument, its value and what was expected.
     """
 
-    revision: ClassVar[int] = 1  # raise it when the numbers a component gives change: stored results then no longer match
+    # raise it when the numbers a component gives change: stored results then no longer match
+    revision: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        values, role = {name: getattr(self, name) for name in parameters(type(self)) if hasattr(self, name)}, role_of(type(self))
-        problems = list(value_problems(type(self), values, role)) or [f"{role}.{text}" for text in self.config_problems(values)]
+        values, role = (
+            {name: getattr(self, name) for name in parameters(type(self)) if hasattr(self, name)},
+            role_of(type(self)),
+        )
+        problems = list(value_problems(type(self), values, role)) or [
+            f"{role}.{text}" for text in self.config_problems(values)
+        ]
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -60,7 +67,8 @@ def locate(path: str) -> Any:
     if not module_name:
         raise ImportError(f"{path!r} is not an importable path: expected package.module.Name")
     if module_name not in sys.modules and module_name.partition(".")[0] not in KNOWN_PACKAGES:
-        print(f"importing {module_name}, which _target_ {path!r} names", file=sys.stderr)  # its code runs, whatever the check finds
+        # its code runs, whatever the check finds
+        print(f"importing {module_name}, which _target_ {path!r} names", file=sys.stderr)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -102,7 +110,10 @@ def hints(target: Any) -> dict[str, Any]:
                 evaluated_hints[name] = evaluated(hint, scope)
     else:
         function = target if inspect.isfunction(target) else target.__init__
-        evaluated_hints = {name: evaluated(hint, function.__globals__) for name, hint in getattr(function, "__annotations__", {}).items()}
+        evaluated_hints = {
+            name: evaluated(hint, function.__globals__)
+            for name, hint in getattr(function, "__annotations__", {}).items()
+        }
     return {name: hint for name, hint in evaluated_hints.items() if name in parameters(target)}
 
 
@@ -142,14 +153,20 @@ def is_weights(hint: Any) -> bool:
 
 def injected_role(hint: Any) -> type[Component] | None:
     """The component class that a parameter asks for (`filler: Filler`), or None for plain values."""
-    candidates = typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+    candidates = (
+        typing.get_args(hint)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+        else (hint,)
+    )
     for candidate in candidates:
         if inspect.isclass(candidate) and issubclass(candidate, Component):
             return candidate
     return None
 
 
-def node_problems(node: Mapping[str, Any], key: str, expected: type | None = None, injectable: tuple[type, ...] = ()) -> list[str]:
+def node_problems(
+    node: Mapping[str, Any], key: str, expected: type | None = None, injectable: tuple[type, ...] = ()
+) -> list[str]:
     """All that is wrong with one `_target_` node, children included; an empty list when it can be built.
 
     Args:
@@ -174,7 +191,8 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
     for name in given:
         if name not in known and not catch_all:
             problems.append(
-                f"{key}.{name} is unknown to {target.__name__}{did_you_mean(name, known)}; it takes {', '.join(known) or 'nothing'}"
+                f"{key}.{name} is unknown to {target.__name__}{did_you_mean(name, known)}; it takes "
+                f"{', '.join(known) or 'nothing'}"
             )
     supplied: dict[str, Any] = {}
     for name, parameter in known.items():
@@ -189,7 +207,9 @@ def node_problems(node: Mapping[str, Any], key: str, expected: type | None = Non
                 problems.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
             continue
         if role is not None and name not in given:
-            supplier = next((c for c in injectable if c is not None and (issubclass(c, role) or same_role(c, role))), None)
+            supplier = next(
+                (c for c in injectable if c is not None and (issubclass(c, role) or same_role(c, role))), None
+            )
             if supplier is None:
                 problems.append(f"{key}.{name} is missing: expected a {role.__name__}")
             elif not issubclass(supplier, role):
@@ -215,7 +235,9 @@ def why_not(expected: type) -> str:
     return f" ({requirement})" if requirement else ""
 
 
-def value_problems(target: Any, values: Mapping[str, Any], key: str, injectable: tuple[type, ...] = ()) -> Iterator[str]:
+def value_problems(
+    target: Any, values: Mapping[str, Any], key: str, injectable: tuple[type, ...] = ()
+) -> Iterator[str]:
     """Problems of given argument values against the hints of `target`."""
     known = hints(target)
     for name, value in values.items():
@@ -231,7 +253,11 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
         if problems and args[0] in (int, float):
             return [f"{key} must be {describe(hint)}, got {value!r}"]
         if not problems:
-            broken = (extra.problem(value) for extra in args[1:] if isinstance(extra, Range) and isinstance(value, (int, float)))
+            broken = (
+                extra.problem(value)
+                for extra in args[1:]
+                if isinstance(extra, Range) and isinstance(value, (int, float))
+            )
             problems = [f"{key} must be {rule}, got {value!r}" for rule in broken if rule]
         return problems
     if origin in (typing.Union, types.UnionType):
@@ -239,13 +265,20 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
             return []
         if isinstance(value, Mapping) and "_target_" in value and (component := injected_role(hint)) is not None:
             return type_problems(value, component, key, injectable)
-        ranged = [p for choice in args for p in type_problems(value, choice, key, injectable) if "must be " in p and "expected" not in p]
+        ranged = [
+            p
+            for choice in args
+            for p in type_problems(value, choice, key, injectable)
+            if "must be " in p and "expected" not in p
+        ]
         return ranged[:1] or [f"{key} must be {describe(hint)}, got {value!r}"]
     if origin is typing.Literal:
         close = did_you_mean(str(value), [str(a) for a in args])
-        return [] if value in args and isinstance(value, type(args[args.index(value)])) else [
-            f"{key} must be {describe(hint)}, got {value!r}{close}"
-        ]
+        return (
+            []
+            if value in args and isinstance(value, type(args[args.index(value)]))
+            else [f"{key} must be {describe(hint)}, got {value!r}{close}"]
+        )
     if isinstance(value, Mapping) and "_target_" in value:
         base = hint if inspect.isclass(hint) and issubclass(hint, Component) else None
         if base is None and inspect.isclass(hint):
@@ -297,7 +330,14 @@ def describe(hint: Any) -> str:
         return " or ".join(describe(a) for a in args)
     if origin is typing.Literal:
         return "one of " + ", ".join(repr(a) for a in args)
-    names = {int: "an integer", float: "a number", str: "a text", bool: "true or false", type(None): "null", Any: "a value"}
+    names = {
+        int: "an integer",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        type(None): "null",
+        Any: "a value",
+    }
     if hint in names:
         return names[hint]
     if inspect.isclass(origin):
@@ -306,6 +346,6 @@ def describe(hint: Any) -> str:
 
 
 def did_you_mean(name: str, known: Any) -> str:
-    """", did you mean X?" when something close is known, else nothing."""
+    """ ", did you mean X?" when something close is known, else nothing."""
     close = difflib.get_close_matches(name, [k for k in known if not str(k).startswith("__")], n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""

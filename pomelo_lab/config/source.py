@@ -17,35 +17,51 @@ from pomelo_lab.config.fingerprint import file_digest
 log = logging.getLogger(__name__)
 
 INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_imported: dict[str, str] = {}  # digest of a module's code when it was first used: later edits do not run in this process
+# digest of a module's code when it was first used: later edits do not run in this process
+_imported: dict[str, str] = {}
 OURS = Path(__file__).resolve().parents[1]
 
 
 def code_digest(place: str, key: str) -> str:
-    """Digest of the code behind "module:function" or "file.py:function": the source of the module, and of the user's own modules that it imports,
-    at its top or inside functions.
+    """Digest of the code behind "module:function" or "file.py:function": the source of the module, and of the user's
+    own modules that it imports, at its top or inside functions.
 
-    Modules of this package go by their name, as all its components do. What has no source (built-in, compiled, typed into a session) goes by
-    its name too, and a line of log says so. Weights, services and installed packages that the function uses are not seen: `version` is for them.
+    Modules of this package go by their name, as all its components do. What has no source (built-in, compiled, typed
+    into a session) goes by its name too, and a line of log says so. Weights, services and installed packages that the
+    function uses are not seen: `version` is for them.
 
     Args: place: a module that was imported, or a path that ends in .py. key: the config key, for the line of log.
     """
     if place.partition(".")[0] == "pomelo_lab":
         return place
-    file = Path(place).expanduser() if place.endswith(".py") else Path(getattr(sys.modules.get(place), "__file__", None) or "")
+    file = (
+        Path(place).expanduser()
+        if place.endswith(".py")
+        else Path(getattr(sys.modules.get(place), "__file__", None) or "")
+    )
     if file.suffix != ".py" or not file.is_file():
-        say_once(f"{key}: the source of {place} cannot be read, so that edits are not noticed: change `version` when its answers change")
+        say_once(
+            f"{key}: the source of {place} cannot be read, so that edits are not noticed: change `version` when "
+            f"its answers change"
+        )
         return place
-    digests = [file_digest(file), *(f"{name} {file_digest(path)}" for name, path in sorted(imported(file.resolve(), place)))]
+    digests = [
+        file_digest(file),
+        *(f"{name} {file_digest(path)}" for name, path in sorted(imported(file.resolve(), place))),
+    ]
     now = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
     first = now if place.endswith(".py") else _imported.setdefault(place, now)
     if first != now:
-        say_once(f"{key}: {place} was edited after this process imported it: the code as it was imported is used, a new process uses the new")
+        say_once(
+            f"{key}: {place} was edited after this process imported it: the code as it was imported is used, a "
+            f"new process uses the new"
+        )
     return first
 
 
 def imported(file: Path, name: str) -> set[tuple[str, Path]]:
-    """The user's own modules that a source file imports, directly or not, each with its file; without that file itself."""
+    """The user's own modules that a source file imports, directly or not, each with its file; without that file
+    itself."""
     package = "" if name.endswith(".py") else name if file.name == "__init__.py" else name.rpartition(".")[0]
     modules, open_files = set(), [(file, package)]
     while open_files:

@@ -12,14 +12,27 @@ from typing import Any
 
 from pomelo_lab.config.entry import CONF, config_folders, search_path
 
-SINGLE = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "scale", "networks", "tracking", "recipe")
-WRONG_TYPE = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+).*full_key: (\S+)"  # of OmegaConf
+SINGLE = (
+    "dataset",
+    "classifier",
+    "segmenter",
+    "generator",
+    "sampler",
+    "explainer",
+    "scale",
+    "networks",
+    "tracking",
+    "recipe",
+)
+# of OmegaConf
+WRONG_TYPE = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+).*full_key: (\S+)"
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 LISTED = 40  # choices or keys in a message
 
 
 def printable(text: str) -> str:
-    """Text without control characters: an escape sequence in a name would change the terminal's colours, title or worse."""
+    """Text without control characters: an escape sequence in a name would change the terminal's colours, title or
+    worse."""
     return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
@@ -31,7 +44,10 @@ def refused(arguments: Sequence[str]) -> str | None:
         key, _, value = text.partition("=")
         if key in SINGLE and value.startswith("[") and value.endswith("]"):
             names = value.strip("[]").replace(" ", "")
-            return f"{text}: {key} is one choice (a list goes with metrics alone); a grid over several is: -m {key}={names}"
+            return (
+                f"{text}: {key} is one choice (a list goes with metrics alone); a grid over several is: -m "
+                f"{key}={names}"
+            )
         if key == "metrics" and "[" in value:
             lists = [names for names in re.findall(r"\[([^\[\]]*)\]", value) if "," in names]
             folders, _ = config_folders(arguments)
@@ -46,29 +62,41 @@ def suites_of(names: str) -> list[str]:
 
 
 def without_repeats(arguments: Sequence[str]) -> list[str]:
-    """The command line with each list metrics=[a,b] less the suites that others of it hold whole: Hydra would refuse to read them twice."""
+    """The command line with each list metrics=[a,b] less the suites that others of it hold whole: Hydra would refuse to
+    read them twice."""
     folders, _ = config_folders(arguments)
 
     def kept(match: re.Match) -> str:
         contents = {suite: suite_contents(suite, folders) for suite in suites_of(match[1])}
-        held = {one for one, other in permutations(contents, 2) if contents[one] and contents[one].items() < contents[other].items()}
+        held = {
+            one
+            for one, other in permutations(contents, 2)
+            if contents[one] and contents[one].items() < contents[other].items()
+        }
         return f"[{','.join(suite for suite in contents if suite not in held)}]"
 
-    return [re.sub(r"\[([^\[\]]*,[^\[\]]*)\]", kept, text) if text.startswith("metrics=") else text for text in arguments]
+    return [
+        re.sub(r"\[([^\[\]]*,[^\[\]]*)\]", kept, text) if text.startswith("metrics=") else text for text in arguments
+    ]
 
 
 def clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]:
-    """Pairs of suites that give one name to two metrics: Hydra would merge them to one, which is neither, by their order."""
+    """Pairs of suites that give one name to two metrics: Hydra would merge them to one, which is neither, by their
+    order."""
     contents = {suite: suite_contents(suite, folders) for suite in dict.fromkeys(suites)}
     for (one, first), (other, second) in combinations(contents.items(), 2):
         shared = first.keys() & second.keys()
         apart = {key.rpartition("@")[2].partition(".")[0] for key in shared if "@" in key or first[key] != second[key]}
         if apart and not (first.items() <= second.items() or second.items() <= first.items()):
-            yield f"metrics=[{one},{other}]: each has a metric {', '.join(sorted(apart))} of its own: run one, then the other; explanations are kept"
+            yield (
+                f"metrics=[{one},{other}]: each has a metric {', '.join(sorted(apart))} of its own: run one, then "
+                f"the other; explanations are kept"
+            )
 
 
 def suite_contents(suite: str, folders: Sequence[str] = ()) -> dict[str, Any]:
-    """The metrics of a suite and the choices made inside them (`/classifier@fid.oracle`), with those of the suites that it extends."""
+    """The metrics of a suite and the choices made inside them (`/classifier@fid.oracle`), with those of the suites that
+    it extends."""
     import yaml
 
     path = next((path for root in (*folders, CONF) if (path := Path(root, "metrics", f"{suite}.yaml")).is_file()), None)
@@ -127,8 +155,16 @@ def parsed(text: str) -> Any:
 
 def all_choices(folders: Sequence[str]) -> dict[str, list[str]]:
     """The choices of every config group, those of the user's config folders included."""
-    groups = {path.relative_to(root).as_posix() for root in (CONF, *folders) for path in Path(root).rglob("*") if path.is_dir()}
-    return {group: sorted({path.stem for root in (CONF, *folders) for path in Path(root, group).glob("*.yaml")}) for group in groups}
+    groups = {
+        path.relative_to(root).as_posix()
+        for root in (CONF, *folders)
+        for path in Path(root).rglob("*")
+        if path.is_dir()
+    }
+    return {
+        group: sorted({path.stem for root in (CONF, *folders) for path in Path(root, group).glob("*.yaml")})
+        for group in groups
+    }
 
 
 def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -141,19 +177,34 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
         read = parsed(text)
         if read is None or (group := read.key_or_group) not in choices:
             continue
-        value = list(read.sweep_string_iterator()) if read.is_sweep_override() and not isinstance(read.value(), Glob) else read.value()
+        value = (
+            list(read.sweep_string_iterator())
+            if read.is_sweep_override() and not isinstance(read.value(), Glob)
+            else read.value()
+        )
         for name in value if isinstance(value, list) else [value]:
             name = str(name).strip("'\"")
             if isinstance(read.value(), Glob) or name in ("None", "null", *choices[group]):
                 continue
-            elsewhere = [other for other, names in choices.items() if name in names and "/" not in other and other not in ("row", "recipe")]
-            longer = [choice for choice in choices[group] if choice.startswith(f"{name}_")]  # "wandb" of wandb_offline and wandb_online
-            near = f": {name} is a choice of {elsewhere[0]} ({elsewhere[0]}={name})" if elsewhere else did_you_mean(name, choices[group])
+            elsewhere = [
+                other
+                for other, names in choices.items()
+                if name in names and "/" not in other and other not in ("row", "recipe")
+            ]
+            # "wandb" of wandb_offline and wandb_online
+            longer = [choice for choice in choices[group] if choice.startswith(f"{name}_")]
+            near = (
+                f": {name} is a choice of {elsewhere[0]} ({elsewhere[0]}={name})"
+                if elsewhere
+                else did_you_mean(name, choices[group])
+            )
             near = near or (f", did you mean {' or '.join(map(repr, longer[:4]))}?" if longer else "")
             yield f"{group}={name} does not exist{near}; there are: {listed(choices[group])}"
 
 
-def unknown_keys(overrides: Sequence[str], choices: Mapping[str, Sequence[str]], folders: Sequence[str], config_name: str) -> Iterator[str]:
+def unknown_keys(
+    overrides: Sequence[str], choices: Mapping[str, Sequence[str]], folders: Sequence[str], config_name: str
+) -> Iterator[str]:
     """Override keys that no config has, with the nearest."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

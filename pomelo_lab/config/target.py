@@ -35,7 +35,8 @@ def class_index(rule: Any, names: Sequence[str]) -> int:
         if number not in (None, index):
             other = names[number]
             raise ValueError(
-                f"target={text} is the name of one class and the position of another, {other!r}: quote the name you mean, "
+                f"target={text} is the name of one class and the position of another, {other!r}: quote the name you "
+                f"mean, "
                 f"\"target='{text}'\" or \"target='{other}'\""
             )
         return index
@@ -43,18 +44,28 @@ def class_index(rule: Any, names: Sequence[str]) -> int:
         return number
     listed = ", ".join(names[:SHOWN]) + (f", ... ({len(names)} classes)" if len(names) > SHOWN else "")
     known = [*RULES, *names]
-    raise ValueError(f"target must be predicted, label, one of {listed} or a position below {len(names)}, got {rule!r}{did_you_mean(text, known)}")
+    raise ValueError(
+        f"target must be predicted, label, one of {listed} or a position below {len(names)}, got "
+        f"{rule!r}{did_you_mean(text, known)}"
+    )
 
 
 def output_problem(classifier: Mapping[str, Any], n_outputs: int, n_classes: int, target: Any, images: str) -> str:
-    """Where the outputs of a classifier are not the classes of the data set although the job takes them for those; "" where it does not.
+    """Where the outputs of a classifier are not the classes of the data set although the job takes them for those; ""
+    where it does not.
 
     Args: classifier: its config node; n_outputs: columns of its answers; n_classes: of the data set.
     """
     independent = classifier.get("output") == "sigmoid" and classifier.get("column") is None
     if not independent and n_outputs < n_classes:
-        return f"classifier.num_classes={n_outputs}: the data set has {n_classes} classes (one output is classifier.column=0 classifier.n_outputs=1)"
+        return (
+            f"classifier.num_classes={n_outputs}: the data set has {n_classes} classes (one output is "
+            f"classifier.column=0 classifier.n_outputs=1)"
+        )
     asks = "images=correct" if images == "correct" else f"target={target}" if target != "predicted" else ""
     if asks and n_outputs != n_classes:
-        return f"{asks} takes the data set's {n_classes} classes for the classifier's {n_outputs} outputs: take target=predicted, or as many outputs"
+        return (
+            f"{asks} takes the data set's {n_classes} classes for the classifier's {n_outputs} outputs: take "
+            f"target=predicted, or as many outputs"
+        )
     return ""

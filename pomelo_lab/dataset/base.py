@@ -25,7 +25,8 @@ class Dataset(Component, ABC):
     """
 
     split: Split
-    provides: ClassVar[frozenset[str]] = frozenset({"label"})  # of: label, masks (boxes follow from them), boxes, attributes, factors
+    # of: label, masks (boxes follow from them), boxes, attributes, factors
+    provides: ClassVar[frozenset[str]] = frozenset({"label"})
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...] = ()
     part_names: tuple[str, ...] = ()
@@ -57,11 +58,12 @@ class Dataset(Component, ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """A short text that changes when the pixels or labels change: it follows the contents of files, never paths, sizes or times."""
+        """A short text that changes when the pixels or labels change: it follows the contents of files, never paths,
+        sizes or times."""
 
     def image_digest(self) -> str:
-        """A short text that changes when the images or their order change, the same for all values of `label_arguments`: what of images alone is
-        stored under it serves every label."""
+        """A short text that changes when the images or their order change, the same for all values of
+        `label_arguments`: what of images alone is stored under it serves every label."""
         return self.digest()
 
     def attribute_digest(self) -> str:
@@ -75,17 +77,20 @@ class Dataset(Component, ABC):
 
     @classmethod
     def label_arguments(cls, given: dict) -> tuple[str, ...]:
-        """Arguments that decide the labels and neither which images there are nor their attributes: training without labels does not see them."""
+        """Arguments that decide the labels and neither which images there are nor their attributes: training without
+        labels does not see them."""
         return ("label",)
 
     @classmethod
     def training_arguments(cls, given: Mapping[str, Any], labelled: bool) -> dict[str, Any]:
-        """Arguments that have another value when networks learn from the data set; labelled: whether they look at labels."""
+        """Arguments that have another value when networks learn from the data set; labelled: whether they look at
+        labels."""
         return {}
 
     @classmethod
     def reads_files(cls) -> bool:
-        """Whether the images come from files, or from code of the user's: then the arguments do not say which images there are."""
+        """Whether the images come from files, or from code of the user's: then the arguments do not say which images
+        there are."""
         return any(map(is_local, hints(cls).values())) or not cls.__module__.startswith("pomelo_lab.")
 
     @classmethod

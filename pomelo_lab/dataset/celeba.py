@@ -37,7 +37,20 @@ from pomelo_lab.types import Batch
 HAIR = {"blond": "Blond_Hair", "black": "Black_Hair", "gray": "Gray_Hair", "brown": "Brown_Hair", "bald": "Bald"}
 HAIR_COLOR = "hair_color"
 HAIR_LABELS = frozenset({HAIR_COLOR, *HAIR.values(), "Bangs", "Receding_Hairline", "Straight_Hair", "Wavy_Hair"})
-PARTS = ("hair", "skin", "eyes", "brows", "mouth", "nose", "glasses", "neck", "clothes", "background", "hat", "earrings")
+PARTS = (
+    "hair",
+    "skin",
+    "eyes",
+    "brows",
+    "mouth",
+    "nose",
+    "glasses",
+    "neck",
+    "clothes",
+    "background",
+    "hat",
+    "earrings",
+)
 LAYOUT = CELEBA_LAYOUT  # of root
 ALIGNED_WIDTH = 178  # pixels of an aligned image
 
@@ -48,11 +61,11 @@ class CelebA(Dataset):
 
     Hair colour follows POMELO: images with none or several of the five attributes are dropped as ambiguous.
     Masks exist only in the HQ frame, which is another crop of the same photographs; CelebA's partition holds there too.
-    Parts are exclusive (painted in CelebAMask-HQ's own order; ears count as skin, necklace as neck). For labels about hair
-    the mask "label" is the annotated hair as it stands.
+    Parts are exclusive (painted in CelebAMask-HQ's own order; ears count as skin, necklace as neck). For labels about
+    hair the mask "label" is the annotated hair as it stands.
 
-    Source: Liu et al., "Deep learning face attributes in the wild" (2015); Karras et al. (2018) for CelebA-HQ; Lee et al.,
-        "MaskGAN" (2020) for the masks. Departures: none known.
+    Source: Liu et al., "Deep learning face attributes in the wild" (2015); Karras et al. (2018) for CelebA-HQ; Lee et
+        al., "MaskGAN" (2020) for the masks. Departures: none known.
     Args:
         root: the CelebA folder (in the HQ frame only its two lists are read); not part of fingerprints, `digest` is.
         label: what the label is: hair_color (five classes), or an attribute such as Smiling or Young (absent, present).
@@ -60,10 +73,13 @@ class CelebA(Dataset):
         crop_px: centre crop of an aligned image before the resize, in its pixels; None = 178, its whole width.
         frame: "aligned" = img_align_celeba, "hq" = CelebA-HQ-img.
         masks_root: the CelebAMask-HQ folder, for frame "hq" only; its masks may be absent without masked_only.
-        masked_only: provide masks, and drop images whose hair mask is missing or empty at size_px; networks learn from all images.
-        train_frame: frame of the images that networks learn from; None = `frame`. With "aligned" the networks of dataset=celeba explain HQ
-            images too: one classifier for all tables, as in POMELO. Statistics of training images are those of `frame`.
-    Training: classifiers of the hair colour learn from its unambiguous images, generators and attribute networks from all.
+        masked_only: provide masks, and drop images whose hair mask is missing or empty at size_px; networks learn from
+            all images.
+        train_frame: frame of the images that networks learn from; None = `frame`. With "aligned" the networks of
+            dataset=celeba explain HQ images too: one classifier for all tables, as in POMELO. Statistics of training
+            images are those of `frame`.
+    Training: classifiers of the hair colour learn from its unambiguous images, generators and attribute networks from
+        all.
     Cost:      masked_only decodes each hair mask once, on the first len() or batch() (about 2 ms each).
     Raises:    FileNotFoundError (path, layout, source) or ValueError naming the argument or the file and line.
     """
@@ -88,8 +104,13 @@ class CelebA(Dataset):
         self.part_names = PARTS if self.masked_only else ()
         lists = places(Path(self.root), ("", "celeba", "Anno", "Eval", "celeba/Anno", "celeba/Eval"))
         attribute_list, partition_list = (
-            first_existing(what, [p / f"{stem}.{end}" for p in lists for end in ("txt", "csv")], CELEBA_LAYOUT, CELEBA_SOURCE)
-            for what, stem in (("the attribute list of CelebA", "list_attr_celeba"), ("the partition of CelebA", "list_eval_partition"))
+            first_existing(
+                what, [p / f"{stem}.{end}" for p in lists for end in ("txt", "csv")], CELEBA_LAYOUT, CELEBA_SOURCE
+            )
+            for what, stem in (
+                ("the attribute list of CelebA", "list_attr_celeba"),
+                ("the partition of CelebA", "list_eval_partition"),
+            )
         )
         self._images, names, originals = self._listed(read_partition(partition_list))
         row_of, table = read_attributes(attribute_list)
@@ -117,12 +138,17 @@ class CelebA(Dataset):
         if hq and given["masks_root"] in (None, MISSING):
             problems.append("masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder")
         if hq and given["crop_px"] is not None:
-            problems.append(f"crop_px must be null with frame 'hq' (its images are square already), got {given['crop_px']}")
+            problems.append(
+                f"crop_px must be null with frame 'hq' (its images are square already), got {given['crop_px']}"
+            )
         if given["train_frame"] == "hq" and given["masks_root"] in (None, MISSING):
             problems.append("masks_root is missing: train_frame 'hq' reads its images from the CelebAMask-HQ folder")
         for name in ("masks_root", "masked_only"):
             if not hq and given[name]:
-                problems.append(f"{name} needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit the aligned images")
+                problems.append(
+                    f"{name} needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit "
+                    f"the aligned images"
+                )
         return problems
 
     @classmethod
@@ -136,7 +162,8 @@ class CelebA(Dataset):
 
     @classmethod
     def training_arguments(cls, given: Mapping[str, Any], labelled: bool) -> dict[str, Any]:
-        """All images of the frame to learn from, whether or not they have masks; for networks without labels, ambiguous hair too."""
+        """All images of the frame to learn from, whether or not they have masks; for networks without labels, ambiguous
+        hair too."""
         changed: dict[str, Any] = {"masked_only": False, "train_frame": None}
         changed["frame"] = given["train_frame"] or given["frame"]
         if changed["frame"] == "aligned":
@@ -200,14 +227,21 @@ class CelebA(Dataset):
 
     @functools.cached_property
     def _contents(self) -> Contents:
-        masks = [str(mask_file(self._masks_folder, name, part)) for name in self._names for part in PART_OF_FILE] if self.masked_only else []
+        masks = (
+            [str(mask_file(self._masks_folder, name, part)) for name in self._names for part in PART_OF_FILE]
+            if self.masked_only
+            else []
+        )
         return Contents([*(f"{self._images}/{name}.jpg" for name in self._names), *masks])
 
     def _listed(self, partition: Mapping[str, int]) -> tuple[Path, list[str], list[str]]:
         """The folder of images, the stems of this split in order, and the CelebA file name of each."""
         wanted = PARTITION[self.split]
         if self.frame == "aligned":
-            folders = [p / "img_align_celeba" for p in places(Path(self.root), ("img_align_celeba", "", "celeba", "Img", "celeba/Img"))]
+            folders = [
+                p / "img_align_celeba"
+                for p in places(Path(self.root), ("img_align_celeba", "", "celeba", "Img", "celeba/Img"))
+            ]
             folder = first_existing("the images of CelebA", folders, CELEBA_LAYOUT, CELEBA_SOURCE)
             originals = sorted(name for name, part in partition.items() if part == wanted)
             return folder, [name.rpartition(".")[0] for name in originals], originals
@@ -220,7 +254,9 @@ class CelebA(Dataset):
         folder = of_hq("the images of CelebA-HQ", "CelebA-HQ-img")
         if self.masked_only:
             self._masks_folder = of_hq("the masks of CelebAMask-HQ", "CelebAMask-HQ-mask-anno")
-        numbered = [(number, name) for number, name in sorted(read_mapping(mapping).items()) if partition.get(name) == wanted]
+        numbered = [
+            (number, name) for number, name in sorted(read_mapping(mapping).items()) if partition.get(name) == wanted
+        ]
         return folder, [str(number) for number, _ in numbered], [name for _, name in numbered]
 
     @functools.cached_property
@@ -228,10 +264,16 @@ class CelebA(Dataset):
         """Positions (in the list of unambiguous images) that are part of the data set."""
         if not self.masked_only:
             return torch.arange(len(self._names))
-        kept = torch.tensor(with_hair(self._masks_folder, tuple(self._names), self.size_px), dtype=torch.bool).nonzero().flatten()
+        kept = (
+            torch.tensor(with_hair(self._masks_folder, tuple(self._names), self.size_px), dtype=torch.bool)
+            .nonzero()
+            .flatten()
+        )
         if not len(kept):
             example = mask_file(self._masks_folder, self._names[0], "hair")
-            raise missing_file(f"a non-empty hair mask of any image of split {self.split!r}", example, HQ_LAYOUT, HQ_SOURCE)
+            raise missing_file(
+                f"a non-empty hair mask of any image of split {self.split!r}", example, HQ_LAYOUT, HQ_SOURCE
+            )
         return kept
 
     def _masks(self, names: Sequence[str]) -> dict[str, Tensor]:
@@ -251,7 +293,8 @@ class CelebA(Dataset):
 
 
 def labels(attributes: Tensor, label: str) -> tuple[Tensor, Tensor]:
-    """bool [n,40] -> class int64 [n] and which images to keep bool [n]; exactly one hair attribute, or any value of one attribute."""
+    """bool [n,40] -> class int64 [n] and which images to keep bool [n]; exactly one hair attribute, or any value of one
+    attribute."""
     if label != HAIR_COLOR:
         return attributes[:, ATTRIBUTES.index(label)].long(), torch.ones(len(attributes), dtype=torch.bool)
     of_hair = attributes[:, [ATTRIBUTES.index(name) for name in HAIR.values()]]

@@ -21,19 +21,69 @@ HQ_LAYOUT = """\
 <masks_root>/CelebA-HQ-to-CelebA-mapping.txt"""
 
 ATTRIBUTES = (
-    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose", "Black_Hair",
-    "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses", "Goatee", "Gray_Hair", "Heavy_Makeup",
-    "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose",
-    "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat",
-    "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young",
-)  # fmt: skip
+    "5_o_Clock_Shadow",
+    "Arched_Eyebrows",
+    "Attractive",
+    "Bags_Under_Eyes",
+    "Bald",
+    "Bangs",
+    "Big_Lips",
+    "Big_Nose",
+    "Black_Hair",
+    "Blond_Hair",
+    "Blurry",
+    "Brown_Hair",
+    "Bushy_Eyebrows",
+    "Chubby",
+    "Double_Chin",
+    "Eyeglasses",
+    "Goatee",
+    "Gray_Hair",
+    "Heavy_Makeup",
+    "High_Cheekbones",
+    "Male",
+    "Mouth_Slightly_Open",
+    "Mustache",
+    "Narrow_Eyes",
+    "No_Beard",
+    "Oval_Face",
+    "Pale_Skin",
+    "Pointy_Nose",
+    "Receding_Hairline",
+    "Rosy_Cheeks",
+    "Sideburns",
+    "Smiling",
+    "Straight_Hair",
+    "Wavy_Hair",
+    "Wearing_Earrings",
+    "Wearing_Hat",
+    "Wearing_Lipstick",
+    "Wearing_Necklace",
+    "Wearing_Necktie",
+    "Young",
+)
 PARTITION = {"train": 0, "val": 1, "test": 2}
 MASK_FOLDERS = 15
 PART_OF_FILE = {  # in the order in which CelebAMask-HQ's own script paints its label maps
-    "skin": "skin", "nose": "nose", "eye_g": "glasses", "l_eye": "eyes", "r_eye": "eyes", "l_brow": "brows", "r_brow": "brows",
-    "l_ear": "skin", "r_ear": "skin", "mouth": "mouth", "u_lip": "mouth", "l_lip": "mouth", "hair": "hair", "hat": "hat",
-    "ear_r": "earrings", "neck_l": "neck", "neck": "neck", "cloth": "clothes",
-}  # fmt: skip
+    "skin": "skin",
+    "nose": "nose",
+    "eye_g": "glasses",
+    "l_eye": "eyes",
+    "r_eye": "eyes",
+    "l_brow": "brows",
+    "r_brow": "brows",
+    "l_ear": "skin",
+    "r_ear": "skin",
+    "mouth": "mouth",
+    "u_lip": "mouth",
+    "l_lip": "mouth",
+    "hair": "hair",
+    "hat": "hat",
+    "ear_r": "earrings",
+    "neck_l": "neck",
+    "neck": "neck",
+    "cloth": "clothes",
+}
 
 
 def places(root: Path, folders: Sequence[str]) -> list[Path]:
@@ -76,7 +126,8 @@ def _attributes(path: Path, mtime_ns: int, size: int) -> tuple[dict[str, int], n
 
 
 def table_of_csv(path: Path, at_least: int) -> tuple[list[str], list[tuple[str, str]], int]:
-    """Kaggle's csv lists in the shape of the official ones: header, (file name, the rest with blanks), first line number."""
+    """Kaggle's csv lists in the shape of the official ones: header, (file name, the rest with blanks), first line
+    number."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -103,7 +154,10 @@ def read_partition(path: Path) -> dict[str, int]:
 
 
 def read_mapping(path: Path) -> dict[int, str]:
-    """CelebA-HQ number -> CelebA file name, from lines "idx orig_idx orig_file". Raises: ValueError naming the file and line."""
+    """CelebA-HQ number -> CelebA file name, from lines "idx orig_idx orig_file".
+
+    Raises: ValueError naming the file and line.
+    """
     file_names = {}
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         cells = text.split()

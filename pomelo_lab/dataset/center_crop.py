@@ -1,4 +1,5 @@
-"""Image files resized by their shorter side and cut to the centre, as torchvision's evaluation transform does; boxes follow."""
+"""Image files resized by their shorter side and cut to the centre, as torchvision's evaluation transform does; boxes
+follow."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from pomelo_lab.types import Batch
 
 
 class Crop(NamedTuple):
-    """Where the pixels of a file go: it is resized to `width` x `height`, then the square of size_px at (left, top) is kept."""
+    """Where the pixels of a file go: it is resized to `width` x `height`, then the square of size_px at (left, top) is
+    kept."""
 
     width: int
     height: int
@@ -33,14 +35,16 @@ class Crop(NamedTuple):
 
     @classmethod
     def of(cls, width: int, height: int, resize_px: int, size_px: int) -> Crop:
-        """The crop of a file of `width` x `height` pixels, with the roundings of torchvision's Resize and CenterCrop."""
+        """The crop of a file of `width` x `height` pixels, with the roundings of torchvision's Resize and
+        CenterCrop."""
         longer = int(resize_px * max(width, height) / min(width, height))
         to = (resize_px, longer) if width <= height else (longer, resize_px)
         left, top = (round((edge - size_px) / 2) for edge in to)
         return cls(*to, left, top, size_px)
 
     def boxes(self, fractions: Tensor) -> Tensor:
-        """Boxes in fractions of the file [M,4] -> pixels of the cut image [<=M,4], clipped; those with nothing left are dropped."""
+        """Boxes in fractions of the file [M,4] -> pixels of the cut image [<=M,4], clipped; those with nothing left are
+        dropped."""
         scale = torch.tensor([self.width, self.height, self.width, self.height], dtype=torch.float32)
         shift = torch.tensor([self.left, self.top, self.left, self.top], dtype=torch.float32)
         clipped = (fractions.reshape(-1, 4) * scale - shift).clamp(0, self.size_px)
@@ -63,7 +67,8 @@ def read_cropped(path: Path, resize_px: int, size_px: int, mode: str = "RGB") ->
 
 
 def read_cropped_mask(path: Path, crop: Crop, of_size: tuple[int, int]) -> Tensor:
-    """A mask file of an image of (width, height), cut as the image is: bool [size_px,size_px], non-zero = inside; nearest neighbour.
+    """A mask file of an image of (width, height), cut as the image is: bool [size_px,size_px], non-zero = inside;
+    nearest neighbour.
 
     Raises: ValueError when it has not the size of its image.
     """
@@ -98,8 +103,9 @@ class Listing(NamedTuple):
 class CroppedFiles(Dataset):
     """Labelled image files of a large public data set whose test labels are secret.
 
-    "train" holds the official training images; "val" and "test" are two disjoint halves of the official validation images, so that
-    what is chosen on one never touches the other. A hash of the image's name decides: no other file or setting moves an image.
+    "train" holds the official training images; "val" and "test" are two disjoint halves of the official validation
+    images, so that what is chosen on one never touches the other. A hash of the image's name decides: no other file or
+    setting moves an image.
 
     Args:
         root: the folder; not part of fingerprints, `digest` is.
@@ -135,7 +141,11 @@ class CroppedFiles(Dataset):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
         resize, size = given["resize_px"] or given["size_px"], given["size_px"]
-        return [f"size_px must be <= resize_px, got {size} and {resize}: the crop lies inside the resized image"] if size > resize else []
+        return (
+            [f"size_px must be <= resize_px, got {size} and {resize}: the crop lies inside the resized image"]
+            if size > resize
+            else []
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -177,7 +187,9 @@ class CroppedFiles(Dataset):
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         crops, sizes = [], []
         for i, row in enumerate(rows):
-            image[i], crop, size = read_cropped(self._folder / self._files[row], self.resize_px or self.size_px, self.size_px, self.mode)
+            image[i], crop, size = read_cropped(
+                self._folder / self._files[row], self.resize_px or self.size_px, self.size_px, self.mode
+            )
             crops.append(crop)
             sizes.append(size)
         batch = Batch(
@@ -190,7 +202,7 @@ class CroppedFiles(Dataset):
 
 
 def half(image_id: str) -> Split:
-    """"val" or "test", for an official validation image."""
+    """ "val" or "test", for an official validation image."""
     return "val" if hashlib.sha256(image_id.encode()).digest()[0] < 128 else "test"
 
 
@@ -206,5 +218,9 @@ def images_in(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = os.path.relpath(here, folder).replace(os.sep, "/")
         lead = "" if below == "." else f"{below}/"
-        paths += [lead + name for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+        paths += [
+            lead + name
+            for name in files
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+        ]
     return sorted(paths)

@@ -22,9 +22,21 @@ from pomelo_lab.dataset.image_file import checked, first_existing
 from pomelo_lab.types import Batch
 
 OBSERVATIONS = (
-    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia",
-    "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
-)  # fmt: skip
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
 SOURCE = "the CheXpert page, https://stanfordmlgroup.github.io/competitions/chexpert"
 LAYOUT = """\
 <root>/CheXpert-v1.0-small/train.csv, valid.csv   (or <root>/CheXpert-v1.0, or in <root> itself)
@@ -36,25 +48,30 @@ LISTS = {"train": ("train.csv",), "val": ("valid.csv",), "test": ("test_labels.c
 BELOW = re.compile(r"(?:.*/)?((?:train|valid|test)/.+)")  # a file's path without the folder that the release is called
 VIEW = "Frontal/Lateral"
 UNCERTAIN = -1
-VALUES = {"": 0, "0.0": 0, "1.0": 1, "-1.0": UNCERTAIN, "0": 0, "1": 1, "-1": UNCERTAIN}  # what no report mentions counts as absent
+# what no report mentions counts as absent
+VALUES = {"": 0, "0.0": 0, "1.0": 1, "-1.0": UNCERTAIN, "0": 0, "1": 1, "-1": UNCERTAIN}
 
 
 @dataclass(kw_only=True)
 class CheXpert(CroppedFiles):
     """Chest radiographs, split by patient; the label is one of 14 observations, the attributes are all of them.
 
-    Labels of train come from a program that reads reports; those of val and test from radiologists, without uncertain ones.
+    Labels of train come from a program that reads reports; those of val and test from radiologists, without uncertain
+    ones.
 
-    Source: Irvin et al., "CheXpert: a large chest radiograph dataset with uncertainty labels and expert comparison" (2019), section 3 for the
-        readings of uncertain labels. Departures: uncertain attributes are masked nowhere (see uncertain).
+    Source: Irvin et al., "CheXpert: a large chest radiograph dataset with uncertainty labels and expert comparison"
+        (2019), section 3 for the readings of uncertain labels. Departures: uncertain attributes are masked nowhere (see
+        uncertain).
     Args:
         root, size_px: see CroppedFiles.
-        split: val is the official validation set (234 images); test needs the list and images that were given out later.
+        split: val is the official validation set (234 images); test needs the list and images that were given out
+            later.
         label: one of the observations, as the files spell it: classes ("not X", "X").
-        uncertain: what -1 means. ones, zeros = present, absent (U-Ones, U-Zeros); drop = images whose own label is uncertain are left out
-            (U-Ignore), other uncertain observations count as absent.
+        uncertain: what -1 means. ones, zeros = present, absent (U-Ones, U-Zeros); drop = images whose own label is
+            uncertain are left out (U-Ignore), other uncertain observations count as absent.
         views: which radiographs.
-        resize_px: the shorter side is resized to it before the square is cut; None = size_px, so that only the longer side is cut.
+        resize_px: the shorter side is resized to it before the square is cut; None = size_px, so that only the longer
+            side is cut.
         channels: 1, or 3 with the gray value repeated.
     """
 
@@ -79,7 +96,9 @@ class CheXpert(CroppedFiles):
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
         label, problems = given["label"], super().config_problems(given)
         if label not in OBSERVATIONS:
-            problems.append(f"label must be one of {', '.join(OBSERVATIONS)}, got {label!r}{did_you_mean(label, OBSERVATIONS)}")
+            problems.append(
+                f"label must be one of {', '.join(OBSERVATIONS)}, got {label!r}{did_you_mean(label, OBSERVATIONS)}"
+            )
         return problems
 
     @classmethod
@@ -109,12 +128,19 @@ class CheXpert(CroppedFiles):
             kept &= values[:, column] != UNCERTAIN
         rows = kept.nonzero()[0].tolist()
         if not rows:
-            raise ValueError(f"{table} lists no image with views={self.views} whose label {self.label!r} is known (uncertain={self.uncertain})")
+            raise ValueError(
+                f"{table} lists no image with views={self.views} whose label {self.label!r} is known "
+                f"(uncertain={self.uncertain})"
+            )
         first_existing("the images of CheXpert", [table.parent / files[rows[0]].partition("/")[0]], LAYOUT, SOURCE)
         present = (values == 1) | ((values == UNCERTAIN) & (self.uncertain == "ones"))
         row_of = {files[row]: row for row in rows}
         self._found = row_of, present
-        return Listing(table.parent, {file: int(present[row, column]) for file, row in row_of.items()}, self.classes({"label": self.label}))
+        return Listing(
+            table.parent,
+            {file: int(present[row, column]) for file, row in row_of.items()},
+            self.classes({"label": self.label}),
+        )
 
     def batch(self, indices: Sequence[int]) -> Batch:
         rows = checked(indices, len(self))
@@ -135,7 +161,8 @@ class CheXpert(CroppedFiles):
 
 
 def read_list(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Files below the folder of the list; frontal or lateral [n]; int8 [n,14]: 1 present, 0 absent, -1 uncertain. Read once per file state.
+    """Files below the folder of the list; frontal or lateral [n]; int8 [n,14]: 1 present, 0 absent, -1 uncertain. Read
+    once per file state.
 
     Raises: ValueError naming the file and line.
     """
@@ -152,7 +179,10 @@ def _list(path: Path, mtime_ns: int, size: int) -> tuple[list[str], np.ndarray, 
             header = next(reader, [])
             absent = [name for name in ("Path", *OBSERVATIONS) if name not in header]
             if absent:
-                raise ValueError(f"{path} line 1: the header does not name {', '.join(absent[:3])}{' ...' if len(absent) > 3 else ''}")
+                raise ValueError(
+                    f"{path} line 1: the header does not name "
+                    f"{', '.join(absent[:3])}{' ...' if len(absent) > 3 else ''}"
+                )
             of_path, of_view = header.index("Path"), header.index(VIEW) if VIEW in header else None
             columns = [header.index(name) for name in OBSERVATIONS]
             for row in reader:
@@ -167,9 +197,13 @@ def _list(path: Path, mtime_ns: int, size: int) -> tuple[list[str], np.ndarray, 
                 view = (stem(below[1]).rpartition("_")[2] if of_view is None else row[of_view]).lower()
                 if view not in ("frontal", "lateral"):
                     raise ValueError(f"{where}: the view must be Frontal or Lateral, got {view!r}")
-                wrong = next((name for name, k in zip(OBSERVATIONS, columns, strict=True) if row[k] not in VALUES), None)
+                wrong = next(
+                    (name for name, k in zip(OBSERVATIONS, columns, strict=True) if row[k] not in VALUES), None
+                )
                 if wrong is not None:
-                    raise ValueError(f"{where}: {wrong} must be 1.0, 0.0, -1.0 or blank, got {row[header.index(wrong)]!r}")
+                    raise ValueError(
+                        f"{where}: {wrong} must be 1.0, 0.0, -1.0 or blank, got {row[header.index(wrong)]!r}"
+                    )
                 files.append(below[1])
                 views.append(view)
                 values.append([VALUES[row[k]] for k in columns])

@@ -19,9 +19,17 @@ from pomelo_lab.dataset.image_file import checked, first_existing, to_unit
 from pomelo_lab.types import Batch
 
 SIDE, RECORD = 32, 1 + 3 * 32 * 32  # bytes: the label, then red, green and blue, row by row
-LAYOUT = "cifar-10-batches-bin/data_batch_1.bin\n...\ncifar-10-batches-bin/data_batch_5.bin\ncifar-10-batches-bin/test_batch.bin"
+LAYOUT = """\
+cifar-10-batches-bin/data_batch_1.bin
+...
+cifar-10-batches-bin/data_batch_5.bin
+cifar-10-batches-bin/test_batch.bin"""
 SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html (binary version)"
-FILES = {"train": tuple(f"data_batch_{k}.bin" for k in range(1, 5)), "val": ("data_batch_5.bin",), "test": ("test_batch.bin",)}
+FILES = {
+    "train": tuple(f"data_batch_{k}.bin" for k in range(1, 5)),
+    "val": ("data_batch_5.bin",),
+    "test": ("test_batch.bin",),
+}
 
 
 @dataclass(kw_only=True)
@@ -50,7 +58,10 @@ class Cifar10(Dataset):
             path = first_existing("the images of CIFAR-10", places, LAYOUT, SOURCE)
             content = np.fromfile(path, dtype=np.uint8)
             if len(content) % RECORD or not len(content):
-                raise ValueError(f"{path} has {len(content)} bytes, expected a multiple of {RECORD}: it is no file of CIFAR-10's binary version")
+                raise ValueError(
+                    f"{path} has {len(content)} bytes, expected a multiple of {RECORD}: it is no file of "
+                    f"CIFAR-10's binary version"
+                )
             parts.append(torch.from_numpy(content).view(-1, RECORD))
         return torch.cat(parts)
 
@@ -66,9 +77,16 @@ class Cifar10(Dataset):
         image = self.records[rows, 1:].view(-1, 3, SIDE, SIDE)
         if self.size_px != SIDE and len(rows):
             sides = (self.size_px, self.size_px)
-            image = F.interpolate(image.float(), sides, mode="bilinear", antialias=True).round_().clamp_(0, 255).to(torch.uint8)
+            image = (
+                F.interpolate(image.float(), sides, mode="bilinear", antialias=True)
+                .round_()
+                .clamp_(0, 255)
+                .to(torch.uint8)
+            )
         names = tuple(f"cifar10-{self.split}-{row:05d}" for row in rows.tolist())
-        return Batch(image=to_unit(image.reshape(-1, *self.shape)), label=self.labels(rows.tolist()), image_id=names, index=rows)
+        return Batch(
+            image=to_unit(image.reshape(-1, *self.shape)), label=self.labels(rows.tolist()), image_id=names, index=rows
+        )
 
     def labels(self, indices: Sequence[int]) -> Tensor:
         return self.records[checked(indices, len(self)), 0].long()

@@ -26,12 +26,12 @@ THREADS = 8  # reading waits for the disk, and hashing releases Python's lock
 class Contents:
     """The contents of many files in their order, wherever they lie.
 
-    A digest is remembered in the user's cache folder (or in the folder POMELO_CACHE) under the paths, sizes and times (mtime and ctime) of
-    the files. The memory is no source of truth: without it the files are hashed again.
+    A digest is remembered in the user's cache folder (or in the folder POMELO_CACHE) under the paths, sizes and times
+    (mtime and ctime) of the files. The memory is no source of truth: without it the files are hashed again.
 
     Args: paths: of the files; one that does not exist counts as absent.
-    Cost: reads every file once, with a line of log every few seconds, then asks for size and times only. Sets over 32 GB: the first 10,000 files
-        of the data set's fixed order are read, of the others the size counts.
+    Cost: reads every file once, with a line of log every few seconds, then asks for size and times only. Sets over 32
+        GB: the first 10,000 files of the data set's fixed order are read, of the others the size counts.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -57,7 +57,8 @@ class Contents:
         n, total = len(sizes), sum(size for size in sizes if size > 0)
         rows: Sequence[int] = range(n)
         if total > WHOLE_GB * 1e9:
-            rows = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SOME].sort().values.tolist()  # as Dataset.order
+            # as Dataset.order
+            rows = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SOME].sort().values.tolist()
             log.info("%d files of %.0f GB: the contents of %d count, and the sizes of all", n, total / 1e9, len(rows))
         told = told_sometimes(many(hashed, [self.paths[row] for row in rows]), [max(sizes[row], 0) for row in rows])
         hasher = hashlib.blake2b(digest_size=16)
@@ -105,7 +106,9 @@ def many(function, paths: Sequence[str]) -> Iterator:
         yield from map(function, paths)
         return
     with ThreadPoolExecutor(THREADS) as pool:
-        for part in pool.map(lambda start: [function(path) for path in paths[start : start + 256]], range(0, len(paths), 256)):
+        for part in pool.map(
+            lambda start: [function(path) for path in paths[start : start + 256]], range(0, len(paths), 256)
+        ):
             yield from part
 
 
@@ -117,7 +120,12 @@ def told_sometimes(digests: Iterable[bytes], sizes: Sequence[int]) -> Iterator[b
         if (now := time.monotonic()) - said > 10:
             said = now
             left = (now - start) * (total / max(done, 1) - 1)
-            log.info("hashing the files of the data set, once: %.1f of %.1f GB, about %.0f s left", done / 1e9, total / 1e9, left)
+            log.info(
+                "hashing the files of the data set, once: %.1f of %.1f GB, about %.0f s left",
+                done / 1e9,
+                total / 1e9,
+                left,
+            )
 
 
 def memory(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> Path:

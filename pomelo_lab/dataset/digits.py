@@ -60,7 +60,9 @@ class Digits(Dataset):
     def digest(self) -> str:
         places = members()[self.split]
         pixels = resized(self.size_px, self.resize)[places].numpy().tobytes()
-        return hashlib.sha256(pixels + originals()[1][places].numpy().tobytes() + bytes([self.channels])).hexdigest()[:16]
+        return hashlib.sha256(pixels + originals()[1][places].numpy().tobytes() + bytes([self.channels])).hexdigest()[
+            :16
+        ]
 
 
 @functools.cache
@@ -75,14 +77,22 @@ def originals() -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def members() -> dict[str, Tensor]:
-    """Positions of each split, ascending. Ordered by a hash, not by a random generator, so that no version changes the split."""
+    """Positions of each split, ascending.
+
+    Ordered by a hash, not by a random generator, so that no version changes the split.
+    """
     label = originals()[1].tolist()
     of_class: dict[int, list[int]] = {}
-    for position in sorted(range(len(label)), key=lambda position: hashlib.sha256(f"digits-{position:04d}".encode()).digest()):
+    for position in sorted(
+        range(len(label)), key=lambda position: hashlib.sha256(f"digits-{position:04d}".encode()).digest()
+    ):
         of_class.setdefault(label[position], []).append(position)
     split_positions: dict[str, list[int]] = {name: [] for name in FRACTIONS}
     for positions in of_class.values():
-        first, second = round(FRACTIONS["train"] * len(positions)), round((FRACTIONS["train"] + FRACTIONS["val"]) * len(positions))
+        first, second = (
+            round(FRACTIONS["train"] * len(positions)),
+            round((FRACTIONS["train"] + FRACTIONS["val"]) * len(positions)),
+        )
         split_positions["train"] += positions[:first]
         split_positions["val"] += positions[first:second]
         split_positions["test"] += positions[second:]

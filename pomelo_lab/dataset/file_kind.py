@@ -17,7 +17,8 @@ HEADS = (  # first bytes of files that stand where images are expected
     (b"\xff\x0a", "a JPEG XL image"),
     (b"\x00\x00\x00\x0cJXL", "a JPEG XL image"),
 )
-WHOLE_FORMATS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF", b"P5", b"P6", b"P2", b"P3")  # the reader knows them
+# the reader knows them
+WHOLE_FORMATS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF", b"P5", b"P6", b"P2", b"P3")
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NUMBERS = {1: "whole numbers", 2: "signed whole numbers", 3: "floats", 5: "complex numbers", 6: "complex numbers"}
 CONVERT = "convert it to PNG, or remove it"
@@ -36,14 +37,18 @@ def what_it_is(path: Path) -> str:
     if head[128:132] == b"DICM":
         return f"a DICOM file: {CONVERT}"
     if head[4:8] == b"ftyp":
-        return f"a file of the format {head[8:12].decode('ascii', 'replace').strip()}: {CONVERT}"  # heic, avif, mp42, ...
+        # heic, avif, mp42, ...
+        return f"a file of the format {head[8:12].decode('ascii', 'replace').strip()}: {CONVERT}"
     text = head.lstrip(b"\xef\xbb\xbf \r\n\t").lower()
     if text.startswith((b"<!doctype html", b"<html")):
         return f"a web page, saved in place of an image: {REPLACE}"
     if text.startswith((b"<?xml", b"<svg")):
         return f"an XML or SVG text: {CONVERT}"
     if head.startswith(TIFF) and (numbers := tiff_numbers(path)):
-        return f"a TIFF of {numbers}, which cannot be read: save it with 8 or 16 bits per value, or as 32-bit floats in gray"
+        return (
+            f"a TIFF of {numbers}, which cannot be read: save it with 8 or 16 bits per value, or as 32-bit floats "
+            f"in gray"
+        )
     if head.startswith((*WHOLE_FORMATS, *TIFF)):
         return f"truncated or damaged: {REPLACE}"
     return f"no image of a known format: {REPLACE}"

@@ -1,4 +1,7 @@
-"""What the folders of an image folder are: splits, classes, parts of masks, or none of these. What falls outside is named."""
+"""What the folders of an image folder are: splits, classes, parts of masks, or none of these.
+
+What falls outside is named.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,14 @@ from pathlib import Path, PurePosixPath
 
 from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, warn_once
 
-TOOL_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information"})  # in any case
+# in any case
+TOOL_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information"})
 SPLITS = {"train": "train training", "val": "val valid validate validation", "test": "test testing"}
 SPLIT_WORDS = {word: split for split, words in SPLITS.items() for word in words.split()}
-NO_CLASSES = "image img picture photo jpegimage label annotation mask segmentation trimap groundtruth ground_truth gt bbox box xml json"
+NO_CLASSES = (
+    "image img picture photo jpegimage label annotation mask segmentation trimap groundtruth ground_truth gt "
+    "bbox box xml json"
+)
 ALSO_CLASSES = {"dev": "val", "eval": "test", "evaluation": "test"}  # splits where nothing else lies beside them
 
 
@@ -31,11 +38,17 @@ def subfolders(folder: Path, name_tools: bool = False) -> list[str]:
 
 
 def checked_name(name: str, folder: Path | str) -> str:
-    """The name of a file or folder, which tables and files of results repeat. Raises ValueError when it is not UTF-8 or has control characters."""
+    """The name of a file or folder, which tables and files of results repeat.
+
+    Raises ValueError when it is not UTF-8 or has control characters.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
-        text = f"{folder}: the name {os.fsencode(name)!r} is not UTF-8: rename it (for a whole folder: convmv -r -f latin1 -t utf8 --notest)"
+        text = (
+            f"{folder}: the name {os.fsencode(name)!r} is not UTF-8: rename it (for a whole folder: convmv -r -f "
+            f"latin1 -t utf8 --notest)"
+        )
         raise ValueError(text) from None
     if any(unicodedata.category(character) == "Cc" for character in name):
         raise ValueError(f"{folder}: the name {name!a} has control characters: rename it")
@@ -43,7 +56,8 @@ def checked_name(name: str, folder: Path | str) -> str:
 
 
 def images_below(folder: Path, root: Path) -> Iterator[str]:
-    """Paths below root, with "/", of the image files anywhere in a folder; hidden files and folders, and those of tools, are left out."""
+    """Paths below root, with "/", of the image files anywhere in a folder; hidden files and folders, and those of
+    tools, are left out."""
     for here, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in TOOL_FOLDERS]
         for name in files:
@@ -61,17 +75,25 @@ def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
     words = SPLIT_WORDS | (ALSO_CLASSES if all(name.lower() in SPLIT_WORDS | ALSO_CLASSES for name in names) else {})
     if other := [name for name in names if name not in splits and name.lower() in words]:
         right = ", ".join(f"{name} to {words[name.lower()]}" for name in other)
-        raise ValueError(f"{root} has folders that look like splits, whose names are {', '.join(splits)}: rename {right}")
+        raise ValueError(
+            f"{root} has folders that look like splits, whose names are {', '.join(splits)}: rename {right}"
+        )
     found = tuple(name for name in splits if name in names)
-    if found and (beside := [name for name in names if name not in splits and next(images_below(root / name, root), None)]):
-        warn_once(f"{root}: {', '.join(beside)} beside the splits left out (a folder of masks is read with dataset.masks=<name>)")
+    if found and (
+        beside := [name for name in names if name not in splits and next(images_below(root / name, root), None)]
+    ):
+        warn_once(
+            f"{root}: {', '.join(beside)} beside the splits left out (a folder of masks is read with "
+            f"dataset.masks=<name>)"
+        )
     return found
 
 
 def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple[str, ...]:
     """Names of the classes, sorted: the folders of all splits, or of root.
 
-    Raises: ValueError for names that differ in case alone, for a forgotten folder of masks, and one level above the classes.
+    Raises: ValueError for names that differ in case alone, for a forgotten folder of masks, and one level above the
+        classes.
     """
     skipped = () if splits or not masks else (PurePosixPath(masks).parts[0],)
     tops = [root / split for split in splits] or [root]
@@ -79,14 +101,25 @@ def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
     names = tuple(sorted({name for folders in by_top.values() for name in folders}))
     for name in names:
         if twins := [other for other in names if other != name and other.casefold() == name.casefold()]:
-            raise ValueError(f"{root}: the classes {name} and {twins[0]} differ in case alone: rename one of the folders")
-    if not splits and not masks and (forgotten := next((name for name in names if holds_parts(root / name, set(names) - {name})), None)):
-        raise ValueError(f"{root / forgotten} looks like a folder of masks: say dataset.masks={forgotten}, or move it away")
+            raise ValueError(
+                f"{root}: the classes {name} and {twins[0]} differ in case alone: rename one of the folders"
+            )
+    if (
+        not splits
+        and not masks
+        and (forgotten := next((name for name in names if holds_parts(root / name, set(names) - {name})), None))
+    ):
+        raise ValueError(
+            f"{root / forgotten} looks like a folder of masks: say dataset.masks={forgotten}, or move it away"
+        )
     if len(names) == 1 and (inner := above_classes([top / names[0] for top in tops if (top / names[0]).is_dir()])):
         text = f"{root} has one class folder, {names[0]}, which holds {', '.join(inner)} and no images"
         raise ValueError(f"{text}: is dataset.root one level too high?")
     if doubt := no_classes(names, [top / name for top in tops for name in names]):
-        warn_once(f"{root}: the folders {shown(names)} are taken as the classes, although {doubt}; expected is a folder per class")
+        warn_once(
+            f"{root}: the folders {shown(names)} are taken as the classes, although {doubt}; expected is a "
+            f"folder per class"
+        )
     lacking = {top.name: [name for name in names if name not in folders] for top, folders in by_top.items()}
     if any(lacking.values()):
         text = "; ".join(f"{split} has no {', '.join(absent)}" for split, absent in lacking.items() if absent)
@@ -97,16 +130,23 @@ def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
 def no_classes(names: Sequence[str], folders: Sequence[Path]) -> str:
     """Why class folders are probably none, in words that follow "although"; "" where nothing speaks against them.
 
-    It is a doubt and no rule. Classes called "mask" and "no mask" are in none, nor are those that hold the same folders (left, right) each.
+    It is a doubt and no rule. Classes called "mask" and "no mask" are in none, nor are those that hold the same folders
+    (left, right) each.
     """
     words, lower = set(NO_CLASSES.split()), [name.lower() for name in names]
     kinds = [name for name in names if name.lower() in words or name.lower().removesuffix("s") in words]
     if kinds := [name for name in kinds if not any(name.lower() in other for other in lower if other != name.lower())]:
         verb = "names" if len(kinds) == 1 else "name"
-        return f"{shown(kinds)} often {verb} parts of a data set (masks beside the class folders are read with dataset.masks=<name>)"
+        return (
+            f"{shown(kinds)} often {verb} parts of a data set (masks beside the class folders are read with "
+            f"dataset.masks=<name>)"
+        )
     numbered = [name for name in names if re.fullmatch(r"(cv|fold|part|split|batch)[ _-]?\d+", name, re.IGNORECASE)]
     if len(numbered) == len(names) and (inner := above_classes([folder for folder in folders if folder.is_dir()])):
-        return f"they are numbered and hold {shown(inner)} and no images (folders of splits are called train, val and test)"
+        return (
+            f"they are numbered and hold {shown(inner)} and no images (folders of splits are called train, val and "
+            f"test)"
+        )
     return ""
 
 
@@ -128,23 +168,35 @@ def above_classes(folders: Sequence[Path]) -> list[str]:
 
 
 def mask_files(folder: Path) -> dict[str, Path]:
-    """The masks of one part by the path of their image below root, without its suffix. Raises ValueError for two masks of one image."""
+    """The masks of one part by the path of their image below root, without its suffix.
+
+    Raises ValueError for two masks of one image.
+    """
     found: dict[str, Path] = {}
     for path in images_below(folder, folder):
         name = str(PurePosixPath(path).with_suffix(""))
         if name in found:
-            raise ValueError(f"{folder} holds two masks of one image, {found[name].name} and {PurePosixPath(path).name}: keep one")
+            raise ValueError(
+                f"{folder} holds two masks of one image, {found[name].name} and {PurePosixPath(path).name}: keep one"
+            )
         found[name] = folder / path
     return found
 
 
-def name_unpaired(folder: Path, parts: dict[str, dict[str, Path]], files: Sequence[str], known: Collection[str]) -> None:
+def name_unpaired(
+    folder: Path, parts: dict[str, dict[str, Path]], files: Sequence[str], known: Collection[str]
+) -> None:
     """Say once which images have no mask of a part, and which masks belong to no image.
 
     Args: files: images of the split; known: paths of the images of all splits without their suffixes.
     """
-    absent = {part: [file for file in files if str(PurePosixPath(file).with_suffix("")) not in masks] for part, masks in parts.items()}
-    if lines := [f"{part} of {len(names)} of {len(files)} images ({names[0]})" for part, names in absent.items() if names]:
+    absent = {
+        part: [file for file in files if str(PurePosixPath(file).with_suffix("")) not in masks]
+        for part, masks in parts.items()
+    }
+    if lines := [
+        f"{part} of {len(names)} of {len(files)} images ({names[0]})" for part, names in absent.items() if names
+    ]:
         warn_once(f"{folder} has no mask of {', '.join(lines)}: the part is absent there")
     if orphans := [str(path) for masks in parts.values() for name, path in masks.items() if name not in known]:
         warn_once(f"{folder}: {len(orphans)} masks belong to no image, for instance {orphans[0]}")

@@ -21,7 +21,7 @@ from pomelo_lab.types import Batch
 
 SOURCE = "https://github.com/HKUSTCV/FSS-1000"
 LAYOUT = """\
-  <root>/fewshot_data/abacus/1.jpg ... 10.jpg   (or <root>/fewshot_data/fewshot_data, or the class folders in <root> itself)
+  <root>/fewshot_data/abacus/1.jpg ... 10.jpg (or <root>/fewshot_data/fewshot_data, or class folders in <root> itself)
   <root>/fewshot_data/abacus/1.png ... 10.png   (the masks: white = the thing)"""
 PLACES = ("fewshot_data/fewshot_data", "fewshot_data", "")
 LAST = {"train": 5, "val": 7, "test": 10}  # number of the last image of each class in a split
@@ -32,10 +32,11 @@ INSIDE = 127  # of 255
 class FSS1000(CroppedFiles):
     """Ten photographs of each of 1,000 kinds of things, with exact masks; the label is the kind, numbered by name.
 
-    The official task splits classes; for explanations every split has all classes: images 1 to 5 of each are "train", 6 and 7 "val", 8 to 10 "test".
-    A classifier of other classes (ImageNet's) is explained with target=predicted.
+    The official task splits classes; for explanations every split has all classes: images 1 to 5 of each are "train", 6
+    and 7 "val", 8 to 10 "test". A classifier of other classes (ImageNet's) is explained with target=predicted.
 
-    Source: Li et al., "FSS-1000: a 1000-class dataset for few-shot segmentation" (2020); the Fisher/SDE paper, section 4.3. Departures: none known.
+    Source: Li et al., "FSS-1000: a 1000-class dataset for few-shot segmentation" (2020); the Fisher/SDE paper, section
+        4.3. Departures: none known.
     Args: root, resize_px, size_px: see CroppedFiles; the files have 224 x 224 pixels.
     Shapes: masks: "label", bool [B,size_px,size_px].
     Raises: ValueError naming a mask that is missing or has another shape than its image, when the image is read.
@@ -62,7 +63,12 @@ class FSS1000(CroppedFiles):
         for file in images_in(folder):
             kind, _, name = file.rpartition("/")
             index = stem(name)
-            if kind in number and name.lower().endswith((".jpg", ".jpeg")) and index.isdigit() and first <= int(index) <= LAST[self.split]:
+            if (
+                kind in number
+                and name.lower().endswith((".jpg", ".jpeg"))
+                and index.isdigit()
+                and first <= int(index) <= LAST[self.split]
+            ):
                 chosen[file] = number[kind]
         return Listing(folder, chosen, tuple(names))
 

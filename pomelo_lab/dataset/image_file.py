@@ -31,7 +31,9 @@ _said: set[str] = set()
 Box = tuple[float, float, float, float]  # left, top, right, bottom as fractions of the width and height
 
 
-def missing_file(what: str, looked_at: Path | Sequence[Path], layout: str, source: str | None = None) -> FileNotFoundError:
+def missing_file(
+    what: str, looked_at: Path | Sequence[Path], layout: str, source: str | None = None
+) -> FileNotFoundError:
     """The error for a file that is not there: the paths looked at, the layout expected, where to get it.
 
     Args:
@@ -71,14 +73,18 @@ def warn_of_first(path: Path, text: str) -> None:
         log.warning("%s %s", path, text)
 
 
-def open_image(path: Path, mode: str = "RGB", value_range: Sequence[float] | None = None, background: float | None = None) -> Image:
+def open_image(
+    path: Path, mode: str = "RGB", value_range: Sequence[float] | None = None, background: float | None = None
+) -> Image:
     """Decode a file completely into a PIL mode ("RGB", "L").
 
-    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame, which is said once; Pillow turns TIFF files,
-    and no others. Images of more than LARGEST pixels are read reduced by a whole number, and named once. Of several pages the first is read.
+    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame, which is said once;
+    Pillow turns TIFF files, and no others. Images of more than LARGEST pixels are read reduced by a whole number, and
+    named once. Of several pages the first is read.
 
     Args:
-        value_range: the values of black and white in files of more than 8 bits per value; None = as the format says (`stated_range`).
+        value_range: the values of black and white in files of more than 8 bits per value; None = as the format says
+            (`stated_range`).
         background: the gray level in [0,1] behind transparent parts; None = a file with such parts is refused.
     Raises: FileNotFoundError; ValueError naming the file when it is no image, too large, or its values are not clear.
     """
@@ -100,7 +106,10 @@ def open_sized(
         image = image.reduce(factor)
     if image.size != full:
         (w, h), limit = full, f"{LARGEST / 1e6:.0f} million"
-        warn_once(f"{path} has {w}x{h} pixels, images of more than {limit} are read reduced: here {image.width}x{image.height}")
+        warn_once(
+            f"{path} has {w}x{h} pixels, images of more than {limit} are read reduced: here "
+            f"{image.width}x{image.height}"
+        )
     return image, full
 
 
@@ -118,7 +127,8 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # beyond the double of its limit it is an error
+            # beyond the double of its limit it is an error
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 if file.format == "TIFF" and file.n_frames > 1:
                     warn_of_first(path, "has several pages: the first is read, also of further such files")
@@ -127,22 +137,32 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
                     file.draft(None, (full[0] // factor, full[1] // factor))
                 file.load()
                 if file.format != "TIFF" and file.getexif().get(ORIENTATION, 1) not in (0, 1):
-                    warn_of_first(path, "is stored rotated (EXIF): it is read as it is stored, others too; save it upright if that is not meant")
+                    warn_of_first(
+                        path,
+                        "is stored rotated (EXIF): it is read as it is stored, others too; save it "
+                        "upright if that is not meant",
+                    )
                 return file, full, raw
     except FileNotFoundError:
         raise FileNotFoundError(f"image file not found: {path}") from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large to be read safely ({error}): scale it down or cut it into tiles") from None
+        raise ValueError(
+            f"{path} is too large to be read safely ({error}): scale it down or cut it into tiles"
+        ) from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} cannot be decoded, it is {what_it_is(path)}") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be decoded ({error}), it is truncated or damaged: remove or replace this file") from None
+        raise ValueError(
+            f"{path} cannot be decoded ({error}), it is truncated or damaged: remove or replace this file"
+        ) from None
 
 
 def open_mask(path: Path) -> Image:
-    """A mask file as a gray image, 255 where its value is not 0, whatever its mode: bits, gray values of any width, colours, numbers of a palette.
+    """A mask file as a gray image, 255 where its value is not 0, whatever its mode: bits, gray values of any width,
+    colours, numbers of a palette.
 
-    Raises: ValueError naming the file where that is not clear: a palette whose colour 0 is not black, transparent parts, noise of JPEG.
+    Raises: ValueError naming the file where that is not clear: a palette whose colour 0 is not black, transparent
+        parts, noise of JPEG.
     """
     from PIL import Image
 
@@ -151,21 +171,31 @@ def open_mask(path: Path) -> Image:
     if file.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
         raise ValueError(f"{path} is a mask with colours of mode {file.mode}: save it as a gray PNG, non-zero = inside")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ValueError(f"{path} holds values that are not finite (NaN or infinite): a mask has 0 outside and other numbers inside")
+        raise ValueError(
+            f"{path} holds values that are not finite (NaN or infinite): a mask has 0 outside and other numbers inside"
+        )
     if file.format == "JPEG" and ((values > 0) & (values < 255)).any():
-        raise ValueError(f"{path} is a mask in JPEG, which changes zeros to small values around every edge: save it as PNG")
+        raise ValueError(
+            f"{path} is a mask in JPEG, which changes zeros to small values around every edge: save it as PNG"
+        )
     has_alpha = file.mode in ("LA", "PA", "RGBA", "La", "RGBa")
     inside = (values[..., :-1] if has_alpha else values) != 0
     inside = inside.any(-1) if inside.ndim == 3 else inside
     if file.mode == "P" and (inside != np.asarray(file.convert("RGB")).any(-1)).any():
-        raise ValueError(f"{path} is a mask with a palette whose number 0 and whose black are not the same: save it as a gray PNG, non-zero = inside")
+        raise ValueError(
+            f"{path} is a mask with a palette whose number 0 and whose black are not the same: save it as "
+            f"a gray PNG, non-zero = inside"
+        )
     if has_alpha and (inside & (values[..., -1] == 0)).any():
-        raise ValueError(f"{path} is a mask with transparent parts that are not 0: save it as a gray PNG, non-zero = inside")
+        raise ValueError(
+            f"{path} is a mask with transparent parts that are not 0: save it as a gray PNG, non-zero = inside"
+        )
     return Image.fromarray(np.where(inside, 255, 0).astype(np.uint8))
 
 
 def centre_box(width: int, height: int, crop_px: int | None = None) -> Box:
-    """The centred square of `crop_px` pixels (None: the shorter side) as fractions, so that masks of another size can share it.
+    """The centred square of `crop_px` pixels (None: the shorter side) as fractions, so that masks of another size can
+    share it.
 
     Raises: ValueError when the crop is larger than the image.
     """
@@ -201,7 +231,9 @@ def read_image(
     return (values.permute(2, 0, 1) if values.ndim == 3 else values[None]).contiguous(), box, full
 
 
-def read_mask(path: Path, size_px: int, box: Box = (0.0, 0.0, 1.0, 1.0), of_size: tuple[int, int] | None = None) -> Tensor:
+def read_mask(
+    path: Path, size_px: int, box: Box = (0.0, 0.0, 1.0, 1.0), of_size: tuple[int, int] | None = None
+) -> Tensor:
     """A mask file as bool [size_px,size_px]: non-zero is inside; nearest neighbour, cut like its image.
 
     Args:

@@ -17,7 +17,15 @@ from pomelo_lab.config.hints import Count, Fraction, Later, LocalPath, Natural, 
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.folders import class_folders, images_below, mask_files, name_unpaired, split_folders, subfolders
-from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, missing_file, read_image, read_mask, to_unit, warn_once
+from pomelo_lab.dataset.image_file import (
+    IMAGE_SUFFIXES,
+    checked,
+    missing_file,
+    read_image,
+    read_mask,
+    to_unit,
+    warn_once,
+)
 from pomelo_lab.types import Batch
 
 LAYOUT = """\
@@ -32,13 +40,14 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class ImageFolder(Dataset):
     """Images in class folders, cut to the centred square and resized; with masks and attributes where files give them.
 
-    Class folders are sorted by name. Where root has a folder train, val or test, those are the splits and share one list of
-    classes; otherwise each image is assigned by a hash of (seed, path below root), so that adding images moves no other.
-    A part without a mask file is absent from that image. A part called "label" is what belongs to the class
+    Class folders are sorted by name. Where root has a folder train, val or test, those are the splits and share one
+    list of classes; otherwise each image is assigned by a hash of (seed, path below root), so that adding images moves
+    no other. A part without a mask file is absent from that image. A part called "label" is what belongs to the class
     (the region that reasonability metrics compare with).
 
-    What no folder of images is, is said: hidden folders and those of tools (@eaDir, __MACOSX) are left out, splits in another spelling
-    (Training, valid), class names that differ in case alone, a forgotten folder of masks and a root above the classes are refused.
+    What no folder of images is, is said: hidden folders and those of tools (@eaDir, __MACOSX) are left out, splits in
+    another spelling (Training, valid), class names that differ in case alone, a forgotten folder of masks and a root
+    above the classes are refused.
 
     Source: own; the layout of ImageNet and of torchvision's ImageFolder.
     Args:
@@ -47,9 +56,11 @@ class ImageFolder(Dataset):
         val_fraction, test_fraction: of the images, where root has no split folders.
         seed: of that split.
         masks: name of the folder of masks below root; None means no masks.
-        attributes: name of the csv file below root; rows name a file by its path below root, or by its name alone when unique.
-        value_range: the values of black and white in gray files of more than 8 bits ([0,4095] for 12 bits in 16, [-1000,1000] for floats);
-            None = 0 to 65535, the bits that a TIFF states, or floats from 0 to 1; a file whose values do not say which is refused.
+        attributes: name of the csv file below root; rows name a file by its path below root, or by its name alone when
+            unique.
+        value_range: the values of black and white in gray files of more than 8 bits ([0,4095] for 12 bits in 16,
+            [-1000,1000] for floats); None = 0 to 65535, the bits that a TIFF states, or floats from 0 to 1; a file
+            whose values do not say which is refused.
         background: the gray behind transparent parts, 0 black to 1 white; None = an image with such parts is refused.
     Raises: FileNotFoundError or ValueError naming the file or folder, for each way in which the layout can be broken.
     """
@@ -77,7 +88,9 @@ class ImageFolder(Dataset):
         self._has_split_folders = bool(self._split_folders)
         self._class_names = self._classes()
         self._files = self._listed(self.split)  # paths below root, sorted; [n] class numbers
-        self._label = torch.tensor([self.class_names.index(self._class_of(file)) for file in self._files], dtype=torch.long)
+        self._label = torch.tensor(
+            [self.class_names.index(self._class_of(file)) for file in self._files], dtype=torch.long
+        )
         if not self._files:
             raise ValueError(f"split {self.split!r} of {self._folder} holds no images; split={self._shares()}")
         self.part_names = self._parts()
@@ -111,7 +124,10 @@ class ImageFolder(Dataset):
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         masks = {part: torch.zeros(len(rows), *self.shape[1:], dtype=torch.bool) for part in self.part_names}
         for i, row in enumerate(rows):
-            path, meaning = self._folder / self._files[row], {"value_range": self.value_range, "background": self.background}
+            path, meaning = (
+                self._folder / self._files[row],
+                {"value_range": self.value_range, "background": self.background},
+            )
             image[i], box, of_size = read_image(path, self.size_px, **meaning)
             for part, mask in masks.items():
                 path = self._mask_path(part, self._files[row])
@@ -134,7 +150,8 @@ class ImageFolder(Dataset):
         return self._attribute[checked(indices, len(self))]
 
     def digest(self) -> str:
-        """Digest of the sorted paths below root, the contents of this split's images and masks, the class and part names and the csv."""
+        """Digest of the sorted paths below root, the contents of this split's images and masks, the class and part
+        names and the csv."""
         names = "\n".join("\0".join(given) for given in (self.class_names, self._files, self.part_names))
         total = hashlib.sha256(names.encode(errors="surrogateescape") + self._contents.digest().encode())
         if self.attributes:
@@ -148,7 +165,9 @@ class ImageFolder(Dataset):
 
     def _classes(self) -> tuple[str, ...]:
         if self._has_split_folders and self.split not in self._split_folders:
-            raise ValueError(f"split {self.split!r}: {self._folder} has split folders, but only {', '.join(self._split_folders)}")
+            raise ValueError(
+                f"split {self.split!r}: {self._folder} has split folders, but only {', '.join(self._split_folders)}"
+            )
         classes = class_folders(self._folder, self._split_folders, self.masks)
         if not classes:
             top = self._folder / self._split_folders[0] if self._has_split_folders else self._folder
@@ -167,13 +186,22 @@ class ImageFolder(Dataset):
                 continue  # a class may be absent from one split
             of_class = sorted(images_below(top / name, self._folder))
             if not of_class:
-                raise ValueError(f"class folder {top / name} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); remove it or fill it")
+                raise ValueError(
+                    f"class folder {top / name} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); "
+                    f"remove it or fill it"
+                )
             files += of_class
         return files if self._has_split_folders else [file for file in files if self._split_of(file) == split]
 
     def _split_of(self, file: str) -> Split:
         position = int.from_bytes(hashlib.sha256(f"{self.seed}:{file}".encode()).digest()[:8], "big") / 2**64
-        return "val" if position < self.val_fraction else "test" if position < self.val_fraction + self.test_fraction else "train"
+        return (
+            "val"
+            if position < self.val_fraction
+            else "test"
+            if position < self.val_fraction + self.test_fraction
+            else "train"
+        )
 
     def split_sizes(self) -> dict[str, int]:
         folders = [name for name in SPLITS if not self._has_split_folders or (self._folder / name).is_dir()]
@@ -182,7 +210,10 @@ class ImageFolder(Dataset):
     def _shares(self) -> str:
         if self._has_split_folders:
             return "train, val or test have folders of their own here"
-        return f"val_fraction={self.val_fraction:g}, test_fraction={self.test_fraction:g} of few images may leave one empty"
+        return (
+            f"val_fraction={self.val_fraction:g}, test_fraction={self.test_fraction:g} of few images may leave one "
+            f"empty"
+        )
 
     def _mask_path(self, part: str, file: str) -> Path:
         """Where the mask of an image is, or would be."""
@@ -192,7 +223,9 @@ class ImageFolder(Dataset):
     def _name_empty(self, part: str, path: Path, mask: Tensor) -> None:
         if part not in self._named_empty and not mask.any():
             self._named_empty.add(part)
-            warn_once(f"nothing is inside the mask {path} at {self.size_px} pixels (further ones of {part} are not named)")
+            warn_once(
+                f"nothing is inside the mask {path} at {self.size_px} pixels (further ones of {part} are not named)"
+            )
 
     def _parts(self) -> tuple[str, ...]:
         self._masks: dict[str, dict[str, Path]] = {}
@@ -209,8 +242,13 @@ class ImageFolder(Dataset):
         for part in parts:
             if not any(self._mask_path(part, file).exists() for file in self._files):
                 example = self._mask_path(part, self._files[0])
-                raise ValueError(f"{folder / part} holds no mask of any image of split {self.split!r}; expected for instance {example}")
-        name_unpaired(folder, self._masks, self._files, {str(PurePosixPath(file).with_suffix("")) for file in self._known()})
+                raise ValueError(
+                    f"{folder / part} holds no mask of any image of split {self.split!r}; expected for "
+                    f"instance {example}"
+                )
+        name_unpaired(
+            folder, self._masks, self._files, {str(PurePosixPath(file).with_suffix("")) for file in self._known()}
+        )
         return parts
 
     def _known(self) -> list[str]:
@@ -231,7 +269,11 @@ class ImageFolder(Dataset):
         for line, name, row in rows:
             matches = [name] if name in by_name.get(PurePosixPath(name).name, ()) else by_name.get(name, [])
             if len(matches) != 1:
-                state = f"is the name of {len(matches)} images, write the path below root" if matches else "is no image of this folder"
+                state = (
+                    f"is the name of {len(matches)} images, write the path below root"
+                    if matches
+                    else "is no image of this folder"
+                )
                 raise ValueError(f"{path} line {line}: {name!r} {state}")
             values[matches[0]] = row
         for file in self._files:
@@ -252,7 +294,9 @@ def read_csv(path: Path) -> tuple[tuple[str, ...], list[tuple[int, str, list[boo
             reader = csv.reader(file)
             header = next(reader, [])
             if len(header) < 2:
-                raise ValueError(f"{path} line 1: expected a header of a file column and attribute names, got {','.join(header)!r}")
+                raise ValueError(
+                    f"{path} line 1: expected a header of a file column and attribute names, got {','.join(header)!r}"
+                )
             for cells in reader:
                 if not cells:
                     continue
@@ -260,7 +304,9 @@ def read_csv(path: Path) -> tuple[tuple[str, ...], list[tuple[int, str, list[boo
                     raise ValueError(f"{path} line {reader.line_num}: {len(cells)} cells, the header has {len(header)}")
                 wrong = next((cell for cell in cells[1:] if cell.strip() not in meaning), None)
                 if wrong is not None:
-                    raise ValueError(f"{path} line {reader.line_num}: attribute values must be 0/1 or -1/1, got {wrong!r}")
+                    raise ValueError(
+                        f"{path} line {reader.line_num}: attribute values must be 0/1 or -1/1, got {wrong!r}"
+                    )
                 rows.append((reader.line_num, cells[0].strip(), [meaning[cell.strip()] for cell in cells[1:]]))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read as a csv file: {error}") from None

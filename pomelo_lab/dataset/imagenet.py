@@ -37,18 +37,22 @@ from pomelo_lab.types import Batch
 class ImageNet(CroppedFiles):
     """Photographs of 1000 kinds of things, prepared as torchvision's networks expect them.
 
-    Classes are the sorted WordNet ids of LOC_synset_mapping.txt, else of the train folder, else of the validation images: the official
-    index 0..999. A box belongs to the part "label" when it bears the image's wnid; it is resized and cut with the image. All
+    Classes are the sorted WordNet ids of LOC_synset_mapping.txt, else of the train folder, else of the validation
+    images: the official index 0..999. A box belongs to the part "label" when it bears the image's wnid; it is resized
+        and cut with the image. All
     validation images have boxes, about 4 in 10 training images.
 
-    Source: Russakovsky et al., "ImageNet large scale visual recognition challenge" (2015); the transform is torchvision's. Departures:
-        the edges of a box are read as positions between pixels; read as the numbers of its outermost pixels it would be one wider.
+    Source: Russakovsky et al., "ImageNet large scale visual recognition challenge" (2015); the transform is
+        torchvision's. Departures: the edges of a box are read as positions between pixels; read as the numbers of its
+        outermost pixels it would be one wider.
     Args:
         boxes: provide boxes; their files must then exist, those of the training images may be absent.
         boxes_root: folder of the annotation files; None = below root. Not part of fingerprints.
-        masks: provide masks of the part "label": "boxes" = all pixels inside the image's boxes, or a folder with <image>.png (or <wnid>/<image>.png),
-            of the file's size, non-zero = inside, as a segmentation network writes them; images without a file have an empty mask. None = no masks.
-        only_classes: only images of these classes, by their number (0..999) or wnid; answers keep all classes. None = all.
+        masks: provide masks of the part "label": "boxes" = all pixels inside the image's boxes, or a folder with
+            <image>.png (or <wnid>/<image>.png), of the file's size, non-zero = inside, as a segmentation network writes
+            them; images without a file have an empty mask. None = no masks.
+        only_classes: only images of these classes, by their number (0..999) or wnid; answers keep all classes. None =
+            all.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"label"})
@@ -66,7 +70,11 @@ class ImageNet(CroppedFiles):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
         problems = super().config_problems(given)
-        return [*problems, "masks=boxes needs boxes=true, got false"] if given["masks"] == "boxes" and not given["boxes"] else problems
+        return (
+            [*problems, "masks=boxes needs boxes=true, got false"]
+            if given["masks"] == "boxes" and not given["boxes"]
+            else problems
+        )
 
     def batch(self, indices: Sequence[int]) -> Batch:
         if not self.boxes and self.masks is None:
@@ -96,12 +104,15 @@ class ImageNet(CroppedFiles):
         return super().batch(indices)
 
     def digest(self) -> str:
-        """Digest of the image ids, labels and file contents of this split, and of its annotation and mask files where boxes and masks are
-        provided.
+        """Digest of the image ids, labels and file contents of this split, and of its annotation and mask files where
+        boxes and masks are provided.
         """
         if not self.boxes and self.masks is None:
             return super().digest()
-        given = f"boxes={self.boxes} masks={self.masks if self.masks in (None, 'boxes') else 'files'} {self._beside.digest()}"
+        given = (
+            f"boxes={self.boxes} masks={self.masks if self.masks in (None, 'boxes') else 'files'} "
+            f"{self._beside.digest()}"
+        )
         return hashlib.sha256(f"{super().digest()} {given}".encode()).hexdigest()[:16]
 
     @functools.cached_property
@@ -159,7 +170,10 @@ class ImageNet(CroppedFiles):
             return set(wnids)
         unknown = [c for c in self.only_classes if (c not in wnids if isinstance(c, str) else not 0 <= c < len(wnids))]
         if unknown:
-            raise ValueError(f"dataset.only_classes must be numbers below {len(wnids)} or known wnids, got {unknown[0]!r}; {CLASSES_FROM}")
+            raise ValueError(
+                f"dataset.only_classes must be numbers below {len(wnids)} or known wnids, got "
+                f"{unknown[0]!r}; {CLASSES_FROM}"
+            )
         return {c if isinstance(c, str) else wnids[c] for c in self.only_classes}
 
     def _listed(self) -> Listing:
@@ -180,15 +194,21 @@ class ImageNet(CroppedFiles):
         chosen = files if of == "train" else [file for file in files if half(self._image_id(file)) == self.split]
         for file in chosen:
             if wnid_of[file] not in number:
-                raise ValueError(f"{folder / file} is of class {wnid_of[file]}, not one of the {len(number)} known; {CLASSES_FROM}")
+                raise ValueError(
+                    f"{folder / file} is of class {wnid_of[file]}, not one of the {len(number)} known; {CLASSES_FROM}"
+                )
         wanted_classes = self._wanted(self._wnids)
         chosen = [file for file in chosen if wnid_of[file] in wanted_classes]
         if self.boxes and of == "val" and chosen and not any(map(self._box_file, chosen)):
             wanted = f"a box of any image of split {self.split!r} (dataset.boxes=false does without)"
             raise missing_file(wanted, self._annotations / f"{stem(chosen[0])}.xml", BOX_LAYOUT, SOURCE)
         if self.masks not in (None, "boxes") and chosen and not any(map(self._mask_file, chosen)):
-            raise missing_file(f"a mask of any image of split {self.split!r}", Path(self.masks, f"{stem(chosen[0])}.png"), MASK_LAYOUT)
-        return Listing(folder, {file: number[wnid_of[file]] for file in chosen}, tuple(names[wnid] for wnid in self._wnids))
+            raise missing_file(
+                f"a mask of any image of split {self.split!r}", Path(self.masks, f"{stem(chosen[0])}.png"), MASK_LAYOUT
+            )
+        return Listing(
+            folder, {file: number[wnid_of[file]] for file in chosen}, tuple(names[wnid] for wnid in self._wnids)
+        )
 
     def _sorted_in(self, folder: Path, files: Sequence[str]) -> dict[str, str]:
         """File -> wnid, of images in class folders."""
@@ -196,7 +216,10 @@ class ImageNet(CroppedFiles):
         wrong = next((file for file, wnid in wnid_of.items() if not WNID.fullmatch(wnid) or "/" not in file), None)
         if wrong is not None:
             advice = "dataset=image_folder reads classes of other names"
-            raise ValueError(f"{folder / wrong} is not in a folder of a WordNet id (n and 8 digits); {advice}; expected layout:\n{LAYOUT}")
+            raise ValueError(
+                f"{folder / wrong} is not in a folder of a WordNet id (n and 8 digits); {advice}; "
+                f"expected layout:\n{LAYOUT}"
+            )
         return wnid_of
 
     def _unsorted(self, files: Sequence[str]) -> dict[str, str]:

@@ -14,18 +14,21 @@ from torch import Tensor
 
 from pomelo_lab.dataset.celeba_files import table_of_csv
 
-SOURCE = "https://www.image-net.org/download.php (ILSVRC2012, with an account) or Kaggle's imagenet-object-localization-challenge"
+SOURCE = (
+    "https://www.image-net.org/download.php (ILSVRC2012, with an account) or Kaggle's "
+    "imagenet-object-localization-challenge"
+)
 LAYOUT = """\
 <root>/train/<wnid>/<wnid>_10026.JPEG              (Kaggle: <root>/Data/CLS-LOC/train/...)
-<root>/val/ILSVRC2012_val_00000001.JPEG            (or sorted: <root>/val/<wnid>/...; Kaggle: <root>/Data/CLS-LOC/val/...)
+<root>/val/ILSVRC2012_val_00000001.JPEG            (or sorted: <root>/val/<wnid>/...; Kaggle: <root>/Data/CLS-LOC/val)
 <root>/LOC_synset_mapping.txt                      (names of the classes; optional)
 labels of unsorted validation images, one of:
   <root>/LOC_val_solution.csv
   <root>/ILSVRC2012_devkit_t12/data/{meta.mat,ILSVRC2012_validation_ground_truth.txt}
   the boxes"""
 BOX_LAYOUT = """\
-<root>/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml     (or in <root>/val_boxes; or in <boxes_root>, <boxes_root>/val)
-<root>/Annotations/CLS-LOC/train/<wnid>/<wnid>_10026.xml       (optional; or in <boxes_root>/<wnid>, <boxes_root>/train/<wnid>)"""
+<root>/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml (or in <root>/val_boxes, <boxes_root>, <boxes_root>/val)
+<root>/Annotations/CLS-LOC/train/<wnid>/<wnid>_10026.xml (optional; or in <boxes_root>, with or without train/)"""
 MASK_LAYOUT = """\
 <masks>/ILSVRC2012_val_00000001.png     (or <masks>/<wnid>/...; of the image file's size, non-zero = inside)"""
 WNID = re.compile(r"n\d{8}")
@@ -34,7 +37,8 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class Annotation(NamedTuple):
-    """The objects of one file: wnid and edges in pixels of an image of `size` (width, height); None where the file does not say."""
+    """The objects of one file: wnid and edges in pixels of an image of `size` (width, height); None where the file does
+    not say."""
 
     names: list[str]
     edges: Tensor  # [M,4]
@@ -55,27 +59,37 @@ def read_mapping(path: Path) -> dict[str, str]:
 
 
 def read_solution(path: Path) -> dict[str, str]:
-    """Image name -> wnid, from Kaggle's rows "ILSVRC2012_val_00048981,n03995372 85 1 499 272 ...". Raises: ValueError naming the line."""
+    """Image name -> wnid, from Kaggle's rows "ILSVRC2012_val_00048981,n03995372 85 1 499 272 ...".
+
+    Raises: ValueError naming the line.
+    """
     _, body, first = table_of_csv(path, 2)
     wnid_by_image = {}
     for line, (name, text) in enumerate(body, start=first):
         wnid = text.split(" ")[0]
         if not WNID.fullmatch(wnid):
-            raise ValueError(f"{path} line {line}: expected '<image>,<wnid> xmin ymin xmax ymax ...', got '{name},{text}'")
+            raise ValueError(
+                f"{path} line {line}: expected '<image>,<wnid> xmin ymin xmax ymax ...', got '{name},{text}'"
+            )
         wnid_by_image[name] = wnid
     return wnid_by_image
 
 
 def read_devkit(truth: Path, meta: Path) -> dict[str, str]:
-    """Image name -> wnid, from the number on line i of the ground truth and the devkit's own order of classes (not the sorted one)."""
+    """Image name -> wnid, from the number on line i of the ground truth and the devkit's own order of classes (not the
+    sorted one)."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     try:
         synsets = loadmat(meta, squeeze_me=True)["synsets"].reshape(-1)
-        wnid_of = {int(number): str(wnid) for number, wnid in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)}
+        wnid_of = {
+            int(number): str(wnid) for number, wnid in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)
+        }
     except (MatReadError, NotImplementedError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
-        raise ValueError(f"{meta} is not the devkit's meta.mat (synsets with ILSVRC2012_ID and WNID): {error}") from None
+        raise ValueError(
+            f"{meta} is not the devkit's meta.mat (synsets with ILSVRC2012_ID and WNID): {error}"
+        ) from None
     wnid_by_image = {}
     for line, text in enumerate(truth.read_text(encoding="utf-8").splitlines(), start=1):
         if not text.strip().isdigit() or int(text) not in wnid_of:
@@ -98,12 +112,17 @@ def read_annotation(path: Path) -> Annotation:
         expected = "object/name, object/bndbox/{xmin,ymin,xmax,ymax}, size/{width,height}"
         raise ValueError(f"{path} cannot be read as an annotation ({expected}): {error}") from None
     names = [(entry.findtext("name") or "").strip() for entry in objects]
-    return Annotation(names, torch.tensor(edges, dtype=torch.float32).reshape(-1, 4), (width, height) if width > 0 and height > 0 else None)
+    return Annotation(
+        names,
+        torch.tensor(edges, dtype=torch.float32).reshape(-1, 4),
+        (width, height) if width > 0 and height > 0 else None,
+    )
 
 
 @functools.lru_cache(maxsize=2)
 def names_in_boxes(folder: Path, mtime_ns: int, stems: tuple[str, ...]) -> dict[str, str]:
-    """Image name -> wnid of the first object in its annotation; once per folder state and process (about 3 s for all 50,000)."""
+    """Image name -> wnid of the first object in its annotation; once per folder state and process (about 3 s for all
+    50,000)."""
     paths = {stem: folder / f"{stem}.xml" for stem in stems}
     names = {stem: read_annotation(path).names for stem, path in paths.items() if path.is_file()}
     return {stem: wnids[0] for stem, wnids in names.items() if wnids}

@@ -52,7 +52,9 @@ class Noise(Dataset):
         names = tuple(f"noise-{self.split}-{row:05d}" for row in rows)
         normal = Streams(self.seed).normal(names, "dataset.noise", *self.shape)
         image = to_unit(Perturbations.quantize(normal.mul_(self.sigma).add_(self.mean)))
-        return Batch(image=image, label=torch.full((len(rows),), -1), image_id=names, index=torch.tensor(rows, dtype=torch.long))
+        return Batch(
+            image=image, label=torch.full((len(rows),), -1), image_id=names, index=torch.tensor(rows, dtype=torch.long)
+        )
 
     def digest(self) -> str:
         return hashlib.sha256(self.batch([0]).image.numpy().tobytes() + str(self.n).encode()).hexdigest()[:16]

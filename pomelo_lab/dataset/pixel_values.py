@@ -1,4 +1,7 @@
-"""What the numbers in an image file mean where that is not clear: more than 8 bits, transparent parts. Colours, or a refusal that names the file."""
+"""What the numbers in an image file mean where that is not clear: more than 8 bits, transparent parts.
+
+Colours, or a refusal that names the file.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def eight_bits(file: Image, path: Path, value_range: Sequence[float] | None) -> Image:
-    """A gray image of more than 8 bits per value as one of 8 bits, from black to white. Raises ValueError naming the file when values lie outside."""
+    """A gray image of more than 8 bits per value as one of 8 bits, from black to white.
+
+    Raises ValueError naming the file when values lie outside.
+    """
     from PIL import Image
 
     values = np.asarray(file)
@@ -23,7 +29,10 @@ def eight_bits(file: Image, path: Path, value_range: Sequence[float] | None) -> 
     low, high = value_range or stated_range(file, values, path)
     if values.min() < low or values.max() > high:
         got = f"{values.min():g} to {values.max():g}"
-        raise ValueError(f"{path} holds values from {got}, outside dataset.value_range=[{low:g},{high:g}], the values of black and white")
+        raise ValueError(
+            f"{path} holds values from {got}, outside dataset.value_range=[{low:g},{high:g}], the values "
+            f"of black and white"
+        )
     if (low, high) == (0, 65535):
         scaled = values * 255 // 65535  # as image programs cut 16 bits to 8
     else:
@@ -34,8 +43,10 @@ def eight_bits(file: Image, path: Path, value_range: Sequence[float] | None) -> 
 def stated_range(file: Image, values: np.ndarray, path: Path) -> tuple[float, float]:
     """What black and white are in a gray file of more than 8 bits per value, as far as its format says.
 
-    PNG and PGM: 0 to 65535. TIFF: all of its 9 to 16 unsigned bits. Floats between 0 and 1: 0 to 1. 16 bits of which the upper two are never used
-    hold data of fewer bits more often than images that dark, so they are not guessed; nor are other integers and floats.
+    PNG and PGM: 0 to 65535. TIFF: all of its 9 to 16 unsigned bits. Floats between 0 and 1: 0 to 1. 16 bits of which
+        the upper two are never used
+    hold data of fewer bits more often than images that dark, so they are not guessed; nor are other integers and
+    floats.
     Raises: ValueError naming the file, its values and the argument that says what they mean.
     """
     least, most = values.min(), values.max()
@@ -43,7 +54,10 @@ def stated_range(file: Image, values: np.ndarray, path: Path) -> tuple[float, fl
     if file.mode == "F":
         if least >= 0 and most <= 1:
             return 0.0, 1.0
-        raise ValueError(f"{got}, floats that do not lie between 0 and 1: say which values are black and white, as dataset.value_range=[0,255]")
+        raise ValueError(
+            f"{got}, floats that do not lie between 0 and 1: say which values are black and white, as "
+            f"dataset.value_range=[0,255]"
+        )
     if file.format == "PPM":  # Pillow spreads the file's own range over 16 bits
         return 0, 65535
     bits = int(file.tag_v2.get(258, (16,))[0]) if file.format == "TIFF" else 16
@@ -54,7 +68,8 @@ def stated_range(file: Image, values: np.ndarray, path: Path) -> tuple[float, fl
     if 0 < most < 2**14:
         guess = 2 ** max(8, int(most).bit_length()) - 1
         raise ValueError(
-            f"{got} in 16 bits, nearly black unless they have fewer: say which values are black and white, dataset.value_range=[0,{guess}], "
+            f"{got} in 16 bits, nearly black unless they have fewer: say which values are black and white, "
+            f"dataset.value_range=[0,{guess}], "
             "or [0,65535] where the images are that dark"
         )
     return 0, 65535
@@ -65,19 +80,25 @@ def check_high_bytes(file: Image, path: Path, value_range: Sequence[float] | Non
     bands = file.getextrema() if len(file.getbands()) > 1 else (file.getextrema(),)
     most = max(high for name, (_, high) in zip(file.getbands(), bands, strict=True) if name != "A")
     if value_range is not None and tuple(value_range) != (0, 65535):
-        raise ValueError(f"{path} has colours of 16 bits, which dataset.value_range cannot scale: save it with 8 bits per value")
+        raise ValueError(
+            f"{path} has colours of 16 bits, which dataset.value_range cannot scale: save it with 8 bits per value"
+        )
     if 0 < most < 64 and value_range is None:
         raise ValueError(
-            f"{path} has colours of 16 bits below {(most + 1) * 256}, nearly black unless they have fewer bits: save it with 8 bits per value, "
+            f"{path} has colours of 16 bits below {(most + 1) * 256}, nearly black unless they have fewer bits: save "
+            f"it with 8 bits per value, "
             "or say dataset.value_range=[0,65535] where the images are that dark"
         )
 
 
 def flattened(file: Image, path: Path, background: float | None) -> Image:
-    """An image with transparent parts as one without, laid over a gray of [0,1]; others as they are, with or without a channel for transparency.
+    """An image with transparent parts as one without, laid over a gray of [0,1]; others as they are, with or without a
+    channel for transparency.
 
-    The colours that a file stores under transparent parts are no part of the picture, and programs leave any values there.
-    Raises: ValueError naming the file where no background is given, or a gray value of more than 8 bits stands for transparency.
+    The colours that a file stores under transparent parts are no part of the picture, and programs leave any values
+    there.
+    Raises: ValueError naming the file where no background is given, or a gray value of more than 8 bits stands for
+        transparency.
     """
     from PIL import Image
 
@@ -85,10 +106,16 @@ def flattened(file: Image, path: Path, background: float | None) -> Image:
         return file
     deep = file.mode.startswith(("I", "F"))
     layers = file if deep else file.convert("RGBA")
-    if not (np.asarray(file) == file.info["transparency"]).any() if deep else layers.getchannel("A").getextrema()[0] == 255:
+    if (
+        not (np.asarray(file) == file.info["transparency"]).any()
+        if deep
+        else layers.getchannel("A").getextrema()[0] == 255
+    ):
         return file
     if background is None or deep:
-        way = "save it without transparency" + ("" if deep else ", or say the gray behind them, dataset.background=1 for white (image_folder)")
+        way = "save it without transparency" + (
+            "" if deep else ", or say the gray behind them, dataset.background=1 for white (image_folder)"
+        )
         raise ValueError(f"{path} has transparent parts, whose colours it does not say: {way}")
     level = round(255 * background)
     return Image.alpha_composite(Image.new("RGBA", file.size, (level, level, level, 255)), layers).convert("RGB")

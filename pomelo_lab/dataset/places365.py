@@ -22,7 +22,10 @@ or the plain archives, with lists beside them:
   <root>/data_256/a/airfield/00000001.jpg                (or data_large), with <root>/places365_train_standard.txt"""
 CATEGORIES = "categories_places365.txt"
 LISTS = {"train": "places365_train_standard.txt", "val": "places365_val.txt"}
-FOLDERS = {"train": ("data_256", "data_256_standard", "data_large", "data_large_standard"), "val": ("val_256", "val_large")}
+FOLDERS = {
+    "train": ("data_256", "data_256_standard", "data_large", "data_large_standard"),
+    "val": ("val_256", "val_large"),
+}
 OFFICIAL = "Places365_val_"
 
 
@@ -30,9 +33,9 @@ OFFICIAL = "Places365_val_"
 class Places365(CroppedFiles):
     """Photographs of 365 kinds of scenes, prepared as the networks of its authors expect them.
 
-    Classes are numbered as in categories_places365.txt; where the easy format lies without it, by the sorted names of its class folders
-    (the same order when all 365 are there). Of several folders with the same images the first that exists is read: the easy
-    format, then 256 pixels, then large; `digest` tells them apart.
+    Classes are numbered as in categories_places365.txt; where the easy format lies without it, by the sorted names of
+    its class folders (the same order when all 365 are there). Of several folders with the same images the first that
+    exists is read: the easy format, then 256 pixels, then large; `digest` tells them apart.
 
     Source: Zhou et al., "Places: a 10 million image database for scene recognition" (2017). Departures: none known.
     """
@@ -41,7 +44,11 @@ class Places365(CroppedFiles):
 
     def _image_id(self, file: str) -> str:
         name = stem(file)
-        return f"places365-{name}" if name.startswith(OFFICIAL) else f"places365-{category(file.rpartition('/')[0])}/{name}"
+        return (
+            f"places365-{name}"
+            if name.startswith(OFFICIAL)
+            else f"places365-{category(file.rpartition('/')[0])}/{name}"
+        )
 
     def _listed(self) -> Listing:
         root, of = Path(self.root), "train" if self.split == "train" else "val"
@@ -51,16 +58,24 @@ class Places365(CroppedFiles):
         places = [*(top / of for top in tops), *(root / name for name in FOLDERS[of])]
         folder = next((path for path in places if path.is_dir()), None)
         if folder is None:
-            raise missing_file(f"the {'training' if of == 'train' else 'validation'} images of Places365", places, LAYOUT, SOURCE)
+            raise missing_file(
+                f"the {'training' if of == 'train' else 'validation'} images of Places365", places, LAYOUT, SOURCE
+            )
         if folder.name == of:
             number = number or sorted_folders(folder.parent)
             label = in_class_folders(folder, number, categories or folder.parent)
         else:
-            wanted = next((path for path in (categories or root / CATEGORIES, root / LISTS[of]) if not path.is_file()), None)
+            wanted = next(
+                (path for path in (categories or root / CATEGORIES, root / LISTS[of]) if not path.is_file()), None
+            )
             if number is None or wanted is not None:
                 raise missing_file(f"a list that {folder.name} of Places365 needs", wanted, LAYOUT, SOURCE)
             label = read_list(root / LISTS[of], (root / LISTS[of]).stat().st_mtime_ns, len(number))
-        chosen = {file: class_number for file, class_number in label.items() if of == "train" or half(self._image_id(file)) == self.split}
+        chosen = {
+            file: class_number
+            for file, class_number in label.items()
+            if of == "train" or half(self._image_id(file)) == self.split
+        }
         return Listing(folder, chosen, tuple(sorted(number, key=number.__getitem__)))
 
 
@@ -73,16 +88,25 @@ def category(path: str) -> str:
 def sorted_folders(easy: Path) -> dict[str, int]:
     """Class -> number by the sorted names of the class folders, of the training images where they are there."""
     folder = next(easy / of for of in ("train", "val") if (easy / of).is_dir())
-    return {category(name): number for number, name in enumerate(sorted(path.name for path in folder.iterdir() if path.is_dir()))}
+    return {
+        category(name): number
+        for number, name in enumerate(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    }
 
 
 def in_class_folders(folder: Path, number: Mapping[str, int], source: Path) -> dict[str, int]:
-    """Path below the folder -> class number of every image. Raises: ValueError naming an image whose folder is no class of `source`."""
+    """Path below the folder -> class number of every image.
+
+    Raises: ValueError naming an image whose folder is no class of `source`.
+    """
     class_numbers = {}
     for file in images_in(folder):
         kind = category(file.rpartition("/")[0])
         if kind not in number:
-            raise ValueError(f"{folder / file}: {kind!r} is not one of the {len(number)} classes of {source}; expected layout:\n{LAYOUT}")
+            raise ValueError(
+                f"{folder / file}: {kind!r} is not one of the {len(number)} classes of {source}; expected "
+                f"layout:\n{LAYOUT}"
+            )
         class_numbers[file] = number[kind]
     return class_numbers
 
@@ -94,7 +118,9 @@ def read_categories(path: Path, mtime_ns: int) -> dict[str, int]:
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         name, _, number = text.strip().rpartition(" ")
         if text.strip() and (not name or number != str(len(class_numbers))):
-            raise ValueError(f"{path} line {line}: expected '/a/airfield {len(class_numbers)}', a class and its number, got {text!r}")
+            raise ValueError(
+                f"{path} line {line}: expected '/a/airfield {len(class_numbers)}', a class and its number, got {text!r}"
+            )
         if name:
             class_numbers[category(name)] = len(class_numbers)
     return class_numbers
@@ -102,7 +128,10 @@ def read_categories(path: Path, mtime_ns: int) -> dict[str, int]:
 
 @functools.lru_cache(maxsize=2)
 def read_list(path: Path, mtime_ns: int, n_classes: int) -> dict[str, int]:
-    """Path below the folder of images -> class number, from lines "/a/airfield/00000001.jpg 0". Raises: ValueError naming file and line."""
+    """Path below the folder of images -> class number, from lines "/a/airfield/00000001.jpg 0".
+
+    Raises: ValueError naming file and line.
+    """
     class_numbers = {}
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         name, _, number = text.strip().rpartition(" ")

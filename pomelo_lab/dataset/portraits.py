@@ -29,8 +29,9 @@ NO_MARK = {"attribute": None, "rate": 0.5}
 def renderers(workers: int, process: int) -> ThreadPoolExecutor:
     """Threads that render parts of a batch, one core each.
 
-    Painting is hundreds of small elementwise operations: threads that meet after every one of them wait more than they work
-    (on shared cores a hundred times more); threads with images of their own never meet. The pixels are the same bits.
+    Painting is hundreds of small elementwise operations: threads that meet after every one of them wait more than they
+    work (on shared cores a hundred times more); threads with images of their own never meet. The pixels are the same
+    bits.
     """
     return ThreadPoolExecutor(workers, "renderer", initializer=lambda: torch.set_num_threads(1))
 
@@ -47,10 +48,11 @@ class Portraits(Dataset):
         n_train, n_val, n_test: images per split (a shorter split is a prefix of a longer one).
         label: what the label is: hair_color (five classes), or an attribute such as Smiling or Young (absent, present).
         spurious: {attribute, rate}: a coloured mark in the lower left corner, present with probability `rate` where the
-            attribute (or class) holds and 1 - rate elsewhere; attribute null = no marks. Where there are marks, Mark is the last attribute.
-    Shapes: image [B,3,size_px,size_px] on the 8-bit grid k/255; masks: the disjoint `part_names`, and "label", the exact
-        region that the label's causes decide: pixels that change with them (eight values of a continuous one are tried; never
-        empty; for bald people where hair would be).
+            attribute (or class) holds and 1 - rate elsewhere; attribute null = no marks. Where there are marks, Mark is
+            the last attribute.
+    Shapes: image [B,3,size_px,size_px] on the 8-bit grid k/255; masks: the disjoint `part_names`, and "label", the
+        exact region that the label's causes decide: pixels that change with them (eight values of a continuous one are
+        tried; never empty; for bald people where hair would be).
     Cost:   500 to 750 images/s at 64x64 on two cores, by the hundred; `make bench` measures it.
     Random: counter-based in (seed, split, index, cause): an image is the same bits alone, in any batch, in any order.
     """
@@ -74,7 +76,9 @@ class Portraits(Dataset):
         self.class_names = self.classes({"label": self.label})
         self.spurious = {**NO_MARK, **self.spurious}
         marks = MARK if self.spurious["attribute"] else {}
-        self.model = CausalModel((*CAUSES, mark_cause(self.spurious["attribute"], float(self.spurious["rate"]))), {**ATTRIBUTES, **marks})
+        self.model = CausalModel(
+            (*CAUSES, mark_cause(self.spurious["attribute"], float(self.spurious["rate"]))), {**ATTRIBUTES, **marks}
+        )
         self.attribute_names = tuple(self.model.events)
 
     @classmethod
@@ -83,9 +87,13 @@ class Portraits(Dataset):
         spurious = given["spurious"] or {}
         if given["label"] not in (HAIR, *ATTRIBUTES):
             known = f"{HAIR} or an attribute ({', '.join(ATTRIBUTES)})"
-            yield f"label must be {known}, got {given['label']!r}{did_you_mean(str(given['label']), (HAIR, *ATTRIBUTES))}"
+            yield (
+                f"label must be {known}, got {given['label']!r}{did_you_mean(str(given['label']), (HAIR, *ATTRIBUTES))}"
+            )
         unknown = [key for key in spurious if key not in NO_MARK]
-        yield from (f"spurious.{key} is unknown{did_you_mean(str(key), NO_MARK)}; it takes attribute, rate" for key in unknown)
+        yield from (
+            f"spurious.{key} is unknown{did_you_mean(str(key), NO_MARK)}; it takes attribute, rate" for key in unknown
+        )
         names = (*ATTRIBUTES, *HAIR_COLORS)
         attribute, rate = spurious.get("attribute"), spurious.get("rate", 0.5)
         if attribute is not None and attribute not in names:
@@ -110,14 +118,19 @@ class Portraits(Dataset):
         return f"portraits-r{self.revision}"
 
     def factors(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """All causes of the people at `indices`: name -> [B], and `noise` [B,F], the uniforms that they were drawn from."""
+        """All causes of the people at `indices`: name -> [B], and `noise` [B,F], the uniforms that they were drawn
+        from."""
         index = torch.as_tensor(list(indices), dtype=torch.long)
         if len(index) and not (0 <= int(index.min()) and int(index.max()) < len(self)):
-            raise IndexError(f"indices of the {self.split} split must lie in [0, {len(self)}), got {int(index.min())}..{int(index.max())}")
+            raise IndexError(
+                f"indices of the {self.split} split must lie in [0, {len(self)}), got "
+                f"{int(index.min())}..{int(index.max())}"
+            )
         return self.model.draw(uniforms(self.seed, self.split, index, self.model.causes))
 
     def render(self, factors: Mapping[str, Tensor], with_masks: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-        """Image float32 [B,3,H,W] and masks (bool [B,H,W] by name; empty without masks) of people given by their causes."""
+        """Image float32 [B,3,H,W] and masks (bool [B,H,W] by name; empty without masks) of people given by their
+        causes."""
         n, workers = len(factors["hair_color"]), min(torch.get_num_threads(), MOST_THREADS)
         if workers == 1 or n < 2 * SMALLEST_PART or factors["hair_color"].device.type != "cpu":
             return render(factors, self.size_px, with_masks)
@@ -163,7 +176,9 @@ class Portraits(Dataset):
             factors=factors,
         )
 
-    def intervene(self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False) -> dict[str, Tensor]:
+    def intervene(
+        self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False
+    ) -> dict[str, Tensor]:
         """Factors of the same people with some causes set (state name, number or [B]); see CausalModel.intervene."""
         return self.model.intervene(factors, changes, propagate)
 
@@ -187,7 +202,9 @@ class Portraits(Dataset):
         changed = torch.zeros_like(image[:, 0], dtype=torch.bool)
         for name in names:
             for value in self.model.causes[name].values(n):
-                changed |= (self.render(self.model.intervene(factors, {name: value}), with_masks=False)[0] != image).any(1)
+                changed |= (
+                    self.render(self.model.intervene(factors, {name: value}), with_masks=False)[0] != image
+                ).any(1)
         return changed
 
     def group(self, *groups: str) -> tuple[str, ...]:
@@ -195,7 +212,9 @@ class Portraits(Dataset):
         known = {cause.group for cause in self.model.causes.values()}
         for group in groups:
             if group not in known:
-                raise ValueError(f"unknown group {group!r}{did_you_mean(group, known)}; known: {', '.join(sorted(known))}")
+                raise ValueError(
+                    f"unknown group {group!r}{did_you_mean(group, known)}; known: {', '.join(sorted(known))}"
+                )
         return tuple(name for name, cause in self.model.causes.items() if cause.group in groups)
 
     def attribute_correlation(self) -> Tensor:
@@ -204,7 +223,8 @@ class Portraits(Dataset):
 
     @staticmethod
     def part_box(mask: Tensor) -> Tensor:
-        """Tight boxes int64 [B,4] = (x0, y0, x1, y1), ends exclusive, of masks bool [B,H,W]; zeros where a mask is empty."""
+        """Tight boxes int64 [B,4] = (x0, y0, x1, y1), ends exclusive, of masks bool [B,H,W]; zeros where a mask is
+        empty."""
         columns, rows = mask.any(1), mask.any(2)
 
         def ends(line: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,5 @@
-"""The structural causal model of portraits, written down as data: CAUSES (who depends on whom, how often) and ATTRIBUTES.
+"""The structural causal model of portraits, written down as data: CAUSES (who depends on whom, how often) and
+ATTRIBUTES.
 
 Every cause is drawn from one uniform number given its parents, so the exogenous noise of a person is explicit: the
 same noise with another parent is the counterfactual person. A continuous cause is piecewise uniform (bins with
@@ -26,7 +27,8 @@ NOISE = "noise"  # key of the exogenous uniforms [B, number of causes] in a fact
 
 @dataclass(frozen=True)
 class Cause:
-    """One node: its states (with `edges`: bins of a continuous value) and their rates per combination of parent states."""
+    """One node: its states (with `edges`: bins of a continuous value) and their rates per combination of parent
+    states."""
 
     name: str
     group: str
@@ -49,13 +51,17 @@ class Cause:
 
 def choice(name: str, group: str, states: Sequence[str], rates, parents: Sequence[str] = ()) -> Cause:
     """A categorical cause; `rates` is one tuple, or a dict from parent states to tuples."""
-    return Cause(name, group, tuple(states), rates if isinstance(rates, Mapping) else {(): tuple(rates)}, tuple(parents))
+    return Cause(
+        name, group, tuple(states), rates if isinstance(rates, Mapping) else {(): tuple(rates)}, tuple(parents)
+    )
 
 
 def level(name: str, group: str, bins: Mapping[str, float], rates, parents: Sequence[str] = ()) -> Cause:
     """A continuous cause from 0; `bins` maps the name of each bin to its upper edge."""
     edges = (0.0, *bins.values())
-    return Cause(name, group, tuple(bins), rates if isinstance(rates, Mapping) else {(): tuple(rates)}, tuple(parents), edges)
+    return Cause(
+        name, group, tuple(bins), rates if isinstance(rates, Mapping) else {(): tuple(rates)}, tuple(parents), edges
+    )
 
 
 def free(group: str, low: float, high: float, *names: str) -> tuple[Cause, ...]:
@@ -63,19 +69,26 @@ def free(group: str, low: float, high: float, *names: str) -> tuple[Cause, ...]:
     return tuple(Cause(name, group, ("any",), {(): (1.0,)}, (), (low, high)) for name in names)
 
 
+# fmt: off
 CAUSES: tuple[Cause, ...] = (
     # the person
     choice("male", "person", ("female", "male"), (0.52, 0.48)),
     level("age", "person", {"young": 0.45, "middle": 0.7, "old": 1.0}, (0.50, 0.27, 0.23)),
     level("skin", "person", {"pale": 0.2, "light": 0.5, "tan": 0.75, "deep": 1.0}, (0.26, 0.38, 0.20, 0.16)),
-    level("jaw", "person", {"narrow": 0.5, "wide": 1.0}, {("female",): (0.75, 0.25), ("male",): (0.25, 0.75)}, ["male"]),
-    level("fullness", "person", {"lean": 0.65, "chubby": 1.0}, {("young",): (0.88, 0.12), (ANY,): (0.76, 0.24)}, ["age"]),
-    level("nose_width", "person", {"small": 0.6, "big": 1.0}, {("female",): (0.88, 0.12), ("male",): (0.65, 0.35)}, ["male"]),
-    level("lip_fullness", "person", {"thin": 0.6, "big": 1.0}, {("female",): (0.65, 0.35), ("male",): (0.82, 0.18)}, ["male"]),
+    level("jaw", "person", {"narrow": 0.5, "wide": 1.0}, {("female",): (0.75, 0.25), ("male",): (0.25, 0.75)},
+          ["male"]),
+    level("fullness", "person", {"lean": 0.65, "chubby": 1.0}, {("young",): (0.88, 0.12), (ANY,): (0.76, 0.24)},
+          ["age"]),
+    level("nose_width", "person", {"small": 0.6, "big": 1.0}, {("female",): (0.88, 0.12), ("male",): (0.65, 0.35)},
+          ["male"]),
+    level("lip_fullness", "person", {"thin": 0.6, "big": 1.0}, {("female",): (0.65, 0.35), ("male",): (0.82, 0.18)},
+          ["male"]),
     choice("eye_color", "person", ("brown", "blue", "green", "hazel"),
-           {("pale",): (0.30, 0.38, 0.20, 0.12), ("light",): (0.45, 0.27, 0.13, 0.15), (ANY,): (0.82, 0.04, 0.04, 0.10)}, ["skin"]),
+           {("pale",): (0.30, 0.38, 0.20, 0.12), ("light",): (0.45, 0.27, 0.13, 0.15), (ANY,): (0.82, 0.04, 0.04,
+           0.10)}, ["skin"]),
     *free("person", 0, 1, "face_width", "eye_distance", "nose_length", "brow_shape"),
-    level("brow_thickness", "person", {"thin": 0.55, "bushy": 1.0}, {("female",): (0.88, 0.12), ("male",): (0.55, 0.45)}, ["male"]),
+    level("brow_thickness", "person", {"thin": 0.55, "bushy": 1.0}, {("female",): (0.88, 0.12), ("male",): (0.55,
+          0.45)}, ["male"]),
     # hair: the label is hair_color
     choice("hair_color", "style", HAIR_COLORS, {
         ("female", "young"): (0.315, 0.270, 0.020, 0.385, 0.010),
@@ -103,14 +116,16 @@ CAUSES: tuple[Cause, ...] = (
            ["male", "lipstick"]),
     level("blush", "style", {"low": 0.6, "rosy": 1.0}, {("none",): (0.93, 0.07), (ANY,): (0.62, 0.38)}, ["lipstick"]),
     choice("glasses", "style", ("none", "round", "square", "sun"), {
-        ("young",): (0.84, 0.06, 0.06, 0.04), ("middle",): (0.76, 0.09, 0.11, 0.04), ("old",): (0.60, 0.16, 0.21, 0.03)}, ["age"]),
+        ("young",): (0.84, 0.06, 0.06, 0.04), ("middle",): (0.76, 0.09, 0.11, 0.04), ("old",): (0.60, 0.16, 0.21,
+        0.03)}, ["age"]),
     choice("hat", "style", ("none", "cap", "beanie", "brim"), {
         ("female", "young"): (0.88, 0.03, 0.05, 0.04), ("female", ANY): (0.90, 0.02, 0.02, 0.06),
         ("male", "young"): (0.80, 0.10, 0.07, 0.03), ("male", ANY): (0.85, 0.05, 0.03, 0.07)}, ["male", "age"]),
     choice("shirt", "style", ("crew", "vneck", "collar", "tie"), {
         ("female", ANY): (0.48, 0.36, 0.15, 0.01), ("male", "young"): (0.54, 0.14, 0.22, 0.10),
         ("male", ANY): (0.32, 0.10, 0.33, 0.25)}, ["male", "age"]),
-    *free("style", 0, 1, "shirt_hue", "shirt_chroma", "shirt_light", "trim_hue", "hat_hue", "hat_chroma", "hat_light", "frame_light"),
+    *free("style", 0, 1, "shirt_hue", "shirt_chroma", "shirt_light", "trim_hue", "hat_hue", "hat_chroma", "hat_light",
+          "frame_light"),
     # the moment
     level("smile", "expression", {"serious": 0.3, "slight": 0.5, "soft": 0.7, "broad": 1.0},
           {("female",): (0.38, 0.08, 0.10, 0.44), ("male",): (0.50, 0.10, 0.10, 0.30)}, ["male"]),
@@ -125,7 +140,8 @@ CAUSES: tuple[Cause, ...] = (
     *free("pose", 0.56, 0.70, "scale"),
     *free("pose", -0.14, 0.14, "tilt"),
     choice("background", "scene", ("plain", "gradient", "stripes", "dots"), (0.20, 0.40, 0.20, 0.20)),
-    *free("scene", 0, 1, "background_hue", "background_chroma", "background_light", "background_shift", "background_phase"),
+    *free("scene", 0, 1, "background_hue", "background_chroma", "background_light", "background_shift",
+          "background_phase"),
     *free("scene", -1, 1, "background_slope", "light_x", "light_warmth"),
     *free("scene", 0, 1, "light_strength", "exposure"),
 )
@@ -161,17 +177,21 @@ ATTRIBUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 MARK = {"Mark": {"mark": ("present",)}}  # an attribute where marks are planted
 CLASS_ATTRIBUTES = dict(zip(HAIR_COLORS, ("Blond_Hair", "Black_Hair", "Gray_Hair", "Brown_Hair", "Bald"), strict=True))
+# fmt: on
 
 
 def mark_cause(attribute: str | None, rate: float) -> Cause:
-    """The spurious mark: present with `rate` where `attribute` holds and 1 - rate elsewhere; never without an attribute."""
+    """The spurious mark: present with `rate` where `attribute` holds and 1 - rate elsewhere; never without an
+    attribute."""
     states = ("absent", "present")
     if attribute is None:
         return choice("mark", "scene", states, (1.0, 0.0))
     wanted = ATTRIBUTES[CLASS_ATTRIBUTES.get(attribute, attribute)]
     domains, rates = {c.name: c.states for c in CAUSES}, {}
     for key in itertools.product(*(domains[parent] for parent in wanted)):
-        p_mark = rate if all(state in allowed for state, allowed in zip(key, wanted.values(), strict=True)) else 1 - rate
+        p_mark = (
+            rate if all(state in allowed for state, allowed in zip(key, wanted.values(), strict=True)) else 1 - rate
+        )
         rates[key] = (1 - p_mark, p_mark)
     return choice("mark", "scene", states, rates, tuple(wanted))
 
@@ -214,7 +234,9 @@ class CausalModel:
         for states in itertools.product(*domains):
             key = next((k for k in cause.rates if all(a in (ANY, b) for a, b in zip(k, states, strict=True))), None)
             if key is None or len(cause.rates[key]) != len(cause.states) or abs(sum(cause.rates[key]) - 1) > 1e-9:
-                raise ValueError(f"rates of {cause.name!r} given {states} must be {len(cause.states)} numbers that sum to 1")
+                raise ValueError(
+                    f"rates of {cause.name!r} given {states} must be {len(cause.states)} numbers that sum to 1"
+                )
             rows.append(cause.rates[key])
         return torch.tensor(rows, dtype=torch.float64).reshape(*(len(d) for d in domains), len(cause.states))
 
@@ -222,7 +244,9 @@ class CausalModel:
         """Raises ValueError for names that are no causes."""
         for name in names:
             if name not in self.causes:
-                raise ValueError(f"unknown factor {name!r}{did_you_mean(name, self.causes)}; known: {', '.join(self.causes)}")
+                raise ValueError(
+                    f"unknown factor {name!r}{did_you_mean(name, self.causes)}; known: {', '.join(self.causes)}"
+                )
 
     def state(self, name: str, factors: Mapping[str, Tensor]) -> Tensor:
         """int64 [B]: the state of a cause (the bin of a continuous one)."""
@@ -242,7 +266,8 @@ class CausalModel:
             row = row[tuple(self.state(parent, factors) for parent in cause.parents)]
         else:
             row = row.expand(len(u), -1)
-        upper = torch.stack([sum(row[:, : k + 1].unbind(-1)) for k in range(row.shape[1])], -1)  # no scan: same bits everywhere
+        # no scan: same bits everywhere
+        upper = torch.stack([sum(row[:, : k + 1].unbind(-1)) for k in range(row.shape[1])], -1)
         state = (u[:, None] >= upper[:, :-1]).sum(-1)
         if not cause.continuous:
             return state
@@ -263,8 +288,14 @@ class CausalModel:
         cause = self.causes[name]
         if isinstance(value, str):
             if cause.continuous or value not in cause.states:
-                expected = f"a number in [{cause.edges[0]}, {cause.edges[-1]}]" if cause.continuous else f"one of {', '.join(cause.states)}"
-                raise ValueError(f"factor {name!r} must be {expected}, got {value!r}{did_you_mean(value, cause.states)}")
+                expected = (
+                    f"a number in [{cause.edges[0]}, {cause.edges[-1]}]"
+                    if cause.continuous
+                    else f"one of {', '.join(cause.states)}"
+                )
+                raise ValueError(
+                    f"factor {name!r} must be {expected}, got {value!r}{did_you_mean(value, cause.states)}"
+                )
             value = cause.states.index(value)
         given = torch.as_tensor(value, device=like.device).to(like.dtype)
         low, high = (cause.edges[0], cause.edges[-1]) if cause.continuous else (0, len(cause.states) - 1)
@@ -272,12 +303,16 @@ class CausalModel:
             raise ValueError(f"factor {name!r} must lie in [{low}, {high}], got {value!r}")
         return given.expand(like.shape).clone()
 
-    def intervene(self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False) -> dict[str, Tensor]:
-        """Factors of the same people with some causes set; with `propagate` the effects of these causes follow, from the same noise.
+    def intervene(
+        self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False
+    ) -> dict[str, Tensor]:
+        """Factors of the same people with some causes set; with `propagate` the effects of these causes follow, from
+        the same noise.
 
         Args:
             changes: name -> state name, number or tensor [B].
-            propagate: False changes nothing else (re-rendering one factor); True is the counterfactual of the causal model.
+            propagate: False changes nothing else (re-rendering one factor); True is the counterfactual of the causal
+                model.
         """
         self.check(changes)
         out = dict(factors)
@@ -294,7 +329,8 @@ class CausalModel:
     def resample(self, factors: Mapping[str, Tensor], names: Sequence[str], u: Tensor) -> dict[str, Tensor]:
         """N versions of each person with the named causes redrawn given their (new) parents; all else is kept.
 
-        Shapes: u [B,N,len(names)] in [0,1), in the order of `names` -> factors of B*N rows, versions of one person adjacent.
+        Shapes: u [B,N,len(names)] in [0,1), in the order of `names` -> factors of B*N rows, versions of one person
+            adjacent.
         """
         self.check(names)
         if u.ndim != 3 or u.shape[0] != len(factors[NOISE]) or u.shape[2] != len(names):
@@ -310,8 +346,10 @@ class CausalModel:
         """bool [B,A] in the order of `events`."""
         columns = []
         for wanted in self.events.values():
-            holds = [torch.stack([self.state(n, factors) == self.causes[n].states.index(s) for s in states]).any(0)
-                     for n, states in wanted.items()]
+            holds = [
+                torch.stack([self.state(n, factors) == self.causes[n].states.index(s) for s in states]).any(0)
+                for n, states in wanted.items()
+            ]
             columns.append(torch.stack(holds).all(0))
         return torch.stack(columns, -1)
 

@@ -17,8 +17,9 @@ PEOPLE = "people"  # the stream of who they are, common to all splits
 
 @dataclass(kw_only=True)
 class PortraitsIdentities(Portraits):
-    """Portraits whose label is the person: image i is of person i mod n_people, who keeps the causes of the group `person` (sex, age, skin, the
-    shapes of the face); hair, clothes, expression, pose and scene are drawn anew for every image, given the person.
+    """Portraits whose label is the person: image i is of person i mod n_people, who keeps the causes of the group
+    `person` (sex, age, skin, the shapes of the face); hair, clothes, expression, pose and scene are drawn anew for
+    every image, given the person.
 
     Source: ours. All splits have the same people in other pictures.
     Args: n_people: people; the others as in Portraits.

@@ -14,7 +14,22 @@ from torch import Tensor
 from pomelo_lab.dataset import portraits_shapes as shapes
 from pomelo_lab.dataset.portraits_causes import HAIR_COLORS
 
-PARTS = ("background", "hair", "skin", "eyes", "brows", "mouth", "nose", "beard", "glasses", "neck", "clothes", "hat", "earrings", "mark")
+PARTS = (
+    "background",
+    "hair",
+    "skin",
+    "eyes",
+    "brows",
+    "mouth",
+    "nose",
+    "beard",
+    "glasses",
+    "neck",
+    "clothes",
+    "hat",
+    "earrings",
+    "mark",
+)
 ID = {name: i for i, name in enumerate(PARTS)}
 BALD = HAIR_COLORS.index("bald")
 PIXELS_AT_ONCE = 1 << 17  # per plane: working sets of this size stay in the cache
@@ -46,7 +61,8 @@ def hsv(hue: Tensor, chroma: Tensor, light: Tensor) -> Tensor:
 
 
 def paint(canvas: Tensor, cover: Tensor, colour: Tensor | tuple | float, shade: Tensor | None = None) -> None:
-    """Blend a colour into canvas [...,B,3,H,W] in place; cover and shade are [...,B,H,W] (shade multiplies the colour)."""
+    """Blend a colour into canvas [...,B,3,H,W] in place; cover and shade are [...,B,H,W] (shade multiplies the
+    colour)."""
     if isinstance(colour, tuple):
         colour = torch.tensor(colour, device=canvas.device)[:, None, None]
     weight = (cover if shade is None else cover * shade).unsqueeze(-3)
@@ -64,7 +80,9 @@ class Painter:
         self.b, self.h = s.u.shape[0], size_px
         self.with_masks = with_masks
         has_hair = (factors["hair_color"] != BALD).float()[:, None, None]
-        self.worn = torch.stack([torch.zeros_like(has_hair), torch.ones_like(has_hair)]) if with_masks else has_hair[None]
+        self.worn = (
+            torch.stack([torch.zeros_like(has_hair), torch.ones_like(has_hair)]) if with_masks else has_hair[None]
+        )
         self.has_hair = has_hair
         self.owner = torch.zeros(s.u.shape, dtype=torch.uint8, device=s.u.device) if with_masks else None
         lit = s["light_strength"] * s["light_x"]
@@ -86,7 +104,11 @@ class Painter:
         chroma = s["background_chroma"] * s["background_chroma"] * 0.75
         first = hsv(hue, chroma, light)
         hue2 = hue + 0.25 * s["background_shift"]
-        second = hsv(hue2 - hue2.floor(), chroma * (0.5 + 0.8 * s["background_phase"]), light * (0.62 + 0.25 * s["background_shift"]))
+        second = hsv(
+            hue2 - hue2.floor(),
+            chroma * (0.5 + 0.8 * s["background_phase"]),
+            light * (0.62 + 0.25 * s["background_shift"]),
+        )
         weight = shapes.backdrop(s)[:, None]
         vignette = 1.03 - 0.10 * (s.frame_x * s.frame_x + s.frame_y * s.frame_y)
         plain = (first + (second - first) * weight) * vignette[:, None]
@@ -128,14 +150,22 @@ class Painter:
         socket = shapes.bump(s.abs_u - 0.33, 0.30) * shapes.bump(s.v + 0.05, 0.22)
         light = light - 0.07 * socket - 0.38 * shapes.wrinkles(s)
         face = skin * light.clamp_(min=0)[:, None]
-        cheek = shapes.bump(s.abs_u - 0.43, 0.30) * shapes.bump(s.v - 0.30, 0.26) * (0.10 + 0.60 * (s["blush"] - 0.35).clamp(min=0))
+        cheek = (
+            shapes.bump(s.abs_u - 0.43, 0.30)
+            * shapes.bump(s.v - 0.30, 0.26)
+            * (0.10 + 0.60 * (s["blush"] - 0.35).clamp(min=0))
+        )
         paint(face, cheek, (0.90, 0.36, 0.34), light)
 
         rows = s.code["beard"].nonzero()[:, 0]
         if len(rows):
             bearded = s.rows(rows)
             cover = shapes.beard(bearded, head[rows])
-            grain = 0.96 + 0.06 * shapes.wave(bearded.u * 7 + 2 * bearded.v) + 0.05 * shapes.wave(bearded.u * 5 - 3 * bearded.v)
+            grain = (
+                0.96
+                + 0.06 * shapes.wave(bearded.u * 7 + 2 * bearded.v)
+                + 0.05 * shapes.wave(bearded.u * 5 - 3 * bearded.v)
+            )
             part = face[rows]
             paint(part, cover * 0.92, planes(bearded.pick("facial_hair_color", FACIAL_HAIR_RGB)), grain)
             face[rows] = part
@@ -186,13 +216,23 @@ class Painter:
         self.over("neck", b["neck"], skin, b["shade"] + self.body_side)
         cloth = hsv(s["shirt_hue"], 0.15 + 0.65 * s["shirt_chroma"], 0.18 + 0.75 * s["shirt_light"])
         trim = hsv(s["trim_hue"], 0.30 + 0.30 * s["shirt_chroma"], 0.25 + 0.70 * s["shirt_light"])
-        fold = 1.0 + self.body_side + 0.05 * shapes.wave(s.body_u * 1.3 + 0.6 * s.body_v) - 0.12 * shapes.ramp(s.body_u.abs(), 0.7, 1.5)
+        fold = (
+            1.0
+            + self.body_side
+            + 0.05 * shapes.wave(s.body_u * 1.3 + 0.6 * s.body_v)
+            - 0.12 * shapes.ramp(s.body_u.abs(), 0.7, 1.5)
+        )
         self.over("clothes", b["shirt"], cloth, fold)
         collar = planes((s["shirt"] >= 2).float())
         self.over("clothes", b["trim"], cloth * 0.80 * (1 - collar) + (0.35 * cloth + 0.60) * collar, fold)
         self.over("clothes", b["tie"], trim * 0.7, fold)
 
-        self.over("skin", ear, skin, 0.88 + self.side - 0.25 * shapes.bump(s.abs_u - s.width * 0.99, 0.06) * shapes.bump(s.v - 0.06, 0.12))
+        self.over(
+            "skin",
+            ear,
+            skin,
+            0.88 + self.side - 0.25 * shapes.bump(s.abs_u - s.width * 0.99, 0.06) * shapes.bump(s.v - 0.06, 0.12),
+        )
         self.own("skin", head)
         face = self.face(square, skin, head)
         dark = 1 - 0.34 * shadow * self.worn
@@ -202,7 +242,12 @@ class Painter:
 
     def extras(self) -> None:
         """Glasses, earrings, hat and mark: drawn for those who have them."""
-        for name, draw in (("earrings", self.earrings), ("glasses", self.glasses), ("hat", self.hat), ("mark", self.mark)):
+        for name, draw in (
+            ("earrings", self.earrings),
+            ("glasses", self.glasses),
+            ("hat", self.hat),
+            ("mark", self.mark),
+        ):
             rows = self.s.code[name].nonzero()[:, 0]
             if len(rows):
                 draw(self.s.rows(rows), rows)
@@ -223,7 +268,9 @@ class Painter:
     def hat(self, s: shapes.Scene, rows: Tensor) -> None:
         whole, second = shapes.hat(s)
         colour = hsv(s["hat_hue"], 0.10 + 0.70 * s["hat_chroma"], 0.15 + 0.75 * s["hat_light"])
-        shade = 1 - 0.16 * (s.u / (s.width + 0.2)).square_() + 1.2 * self.side[rows] + 0.10 * shapes.bump(s.v + 1.0, 0.4)
+        shade = (
+            1 - 0.16 * (s.u / (s.width + 0.2)).square_() + 1.2 * self.side[rows] + 0.10 * shapes.bump(s.v + 1.0, 0.4)
+        )
         knit = s.is_("hat", 2) * 0.06 * shapes.wave(s.u * 5)
         self.over("hat", whole, colour, shade + knit, rows)
         self.over("hat", second, colour * 0.72, shade + knit, rows)

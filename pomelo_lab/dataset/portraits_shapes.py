@@ -1,8 +1,8 @@
 """Coordinates and geometry of portraits: where each part lies, as anti-aliased coverage on the pixel grid.
 
 Only add, subtract, multiply, divide, sqrt, min, max, floor and comparisons are used: IEEE 754 fixes their results, so
-a pixel has the same bits in every batch, position, thread count and vector width (exp, sin and pow give no such promise).
-Lengths are in face units: the head is 2 high, its centre is (0, 0), v points down to the chin.
+a pixel has the same bits in every batch, position, thread count and vector width (exp, sin and pow give no such
+promise). Lengths are in face units: the head is 2 high, its centre is (0, 0), v points down to the chin.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Scene:
     """
 
     def __init__(self, factors: Mapping[str, Tensor], size_px: int) -> None:
-        self.factors = {k: (t if t.is_floating_point() else t.float())[:, None, None] for k, t in factors.items() if t.ndim == 1}
+        self.factors = {
+            k: (t if t.is_floating_point() else t.float())[:, None, None] for k, t in factors.items() if t.ndim == 1
+        }
         self.code = {k: t for k, t in factors.items() if not t.is_floating_point()}
         device = factors["x"].device
         grid = (torch.arange(size_px, device=device, dtype=torch.float32) + 0.5) * (2 / size_px) - 1
@@ -157,7 +159,9 @@ def hair(s: Scene, ear: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     has_fringe = (fringe < 1).float()
     open_face = open_face * (1 - has_fringe * edge(s.v - cut, s.px))
     front = dome * (1 - open_face) * below * (1 - ear * short)
-    shadow = (bump(window - 0.98, 0.16) * 0.8 * (1 - has_fringe) + has_fringe * bump(s.v - cut, 0.14)) * ramp(s.v, 0.5, -0.1)
+    shadow = (bump(window - 0.98, 0.16) * 0.8 * (1 - has_fringe) + has_fringe * bump(s.v - cut, 0.14)) * ramp(
+        s.v, 0.5, -0.1
+    )
     return dome * below * (1 - short), front, shadow
 
 
@@ -168,7 +172,12 @@ def strands(s: Scene) -> tuple[Tensor, Tensor]:
     curl = s.pick("hair_style", tuple(row[4] for row in HAIR_STYLES.values()))
     bend = (0.05 + 0.22 * curl) * wave(s.v * (0.5 + curl) + s["hair_phase"])
     q = fan * 3.1 + bend
-    light = 0.92 + 0.10 * wave(q + s["hair_phase"]) + 0.08 * wave(q * 2.3 + 3 * s["hair_phase"]) - 0.14 * ramp(s.v, -0.3, 1.2)
+    light = (
+        0.92
+        + 0.10 * wave(q + s["hair_phase"])
+        + 0.08 * wave(q * 2.3 + 3 * s["hair_phase"])
+        - 0.14 * ramp(s.v, -0.3, 1.2)
+    )
     band = s.v + 0.78 - 0.35 * s.u * s.u - 0.15 * s["light_x"] * s.u
     gloss = bump(band + 0.05 * wave(q * 1.7), 0.20) * (0.75 + 0.4 * s["light_x"] * s.u)
     return light, gloss
@@ -223,7 +232,10 @@ def mouth(s: Scene) -> dict[str, Tensor]:
     gap = 0.16 * (s["mouth_open"] - 0.25).clamp(min=0) * q
     upper, lower = (0.030 + 0.030 * s["lip_fullness"]) * q, (0.038 + 0.045 * s["lip_fullness"]) * q
     outside = t.abs() - 1
-    lips = edge(torch.maximum(torch.maximum(-b - upper - 0.4 * gap - 0.012, b - lower - 0.9 * gap - 0.012), outside * half), s.px)
+    lips = edge(
+        torch.maximum(torch.maximum(-b - upper - 0.4 * gap - 0.012, b - lower - 0.9 * gap - 0.012), outside * half),
+        s.px,
+    )
     inside = edge(torch.maximum(-b - 0.4 * gap, b - 0.9 * gap), s.px) * (gap > 0).float() * lips
     teeth = inside * edge(b - 0.25 * gap, s.px)
     line = edge(b.abs() - 0.016, s.px) * lips * (1 - inside)
@@ -266,7 +278,9 @@ def glasses(s: Scene) -> tuple[Tensor, Tensor]:
     lens = edge(d, s.px)
     rim = edge(d.abs() - thick, s.px)
     bridge = edge(torch.maximum((s.v + 0.03 - 0.6 * s.u * s.u).abs() - thick * 0.9, s.abs_u - 0.10), s.px)
-    temple = edge(torch.maximum((s.v + 0.05).abs() - thick * 0.9, torch.maximum(0.58 - s.abs_u, s.abs_u - s.width)), s.px)
+    temple = edge(
+        torch.maximum((s.v + 0.05).abs() - thick * 0.9, torch.maximum(0.58 - s.abs_u, s.abs_u - s.width)), s.px
+    )
     return torch.maximum(rim, torch.maximum(bridge, temple)), lens
 
 
@@ -294,7 +308,9 @@ def hat(s: Scene) -> tuple[Tensor, Tensor]:
     extra = torch.where(cap > 0, visor, torch.where(brim > 0, wide, pom))
     whole = edge(torch.minimum(crown, extra), s.px)
     band = edge(torch.maximum(crown, HAT_BRIM - 0.20 - s.v), s.px)
-    second = cap * edge(visor, s.px) + beanie * torch.maximum(band, edge(pom, s.px)) + brim * band * (1 - edge(wide, s.px))
+    second = (
+        cap * edge(visor, s.px) + beanie * torch.maximum(band, edge(pom, s.px)) + brim * band * (1 - edge(wide, s.px))
+    )
     return whole, second * whole
 
 
@@ -315,7 +331,13 @@ def body(s: Scene) -> dict[str, Tensor]:
     trim = torch.where(buttoned > 0, flap, rim) * edge(top - 0.10 - v, s.px)
     tie = edge(torch.maximum(au - 0.06 - 0.12 * (v - 1.30).clamp(min=0), 1.26 - v), s.px) * s.is_("shirt", 3)
     shade = 1 - 0.42 * ramp(v, 1.40, 0.75)
-    return {"neck": neck, "shirt": torch.maximum(shirt, torch.maximum(trim * 0.999, tie)), "trim": trim, "tie": tie, "shade": shade}
+    return {
+        "neck": neck,
+        "shirt": torch.maximum(shirt, torch.maximum(trim * 0.999, tie)),
+        "trim": trim,
+        "tie": tie,
+        "shade": shade,
+    }
 
 
 def backdrop(s: Scene) -> Tensor:
@@ -329,4 +351,6 @@ def backdrop(s: Scene) -> Tensor:
     cx, cy = cell_x - cell_x.floor() - 0.5, cell_y - cell_y.floor() - 0.5
     dots = (1.5 - (cx * cx + cy * cy).sqrt() * 5).clamp(0, 1)
     kind = s["background"]
-    return torch.where(kind == 1, gradient, torch.where(kind == 2, stripes, torch.where(kind == 3, dots, gradient * 0.15)))
+    return torch.where(
+        kind == 1, gradient, torch.where(kind == 2, stripes, torch.where(kind == 3, dots, gradient * 0.15))
+    )

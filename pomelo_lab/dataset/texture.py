@@ -24,14 +24,16 @@ N_BLOBS = 12
 
 @dataclass(kw_only=True)
 class Texture(Dataset):
-    """Stripes, checkers, blobs, gradients, cloudy noise and mosaics in random colours; image i is of kind i modulo 6; no labels.
+    """Stripes, checkers, blobs, gradients, cloudy noise and mosaics in random colours; image i is of kind i modulo 6;
+    no labels.
 
     Source: own; the noise is lattice noise in octaves after Perlin, "An image synthesizer", SIGGRAPH (1985).
         Departures: values, not gradients, are interpolated (cubic).
     Args:
         n: number of images in each split.
     Shapes: a texture is a field [B,H,W] in [0,1] that runs through three random colours [B,3].
-    Random: a generator per (seed, split, index), drawn before rendering; the same picture, sharper, at a larger size_px.
+    Random: a generator per (seed, split, index), drawn before rendering; the same picture, sharper, at a larger
+        size_px.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
@@ -107,7 +109,9 @@ def checkers(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
     """A turned checkerboard with 1.5 to 5 periods per side."""
     u, v = turned(knob, size_px)
     periods, sharpness = between(knob, 1, 1.5, 5), between(knob, 2, 3, 10)
-    return 0.5 + 0.5 * wave(u, periods, between(knob, 3, 0, 1), sharpness) * wave(v, periods, between(knob, 4, 0, 1), sharpness)
+    return 0.5 + 0.5 * wave(u, periods, between(knob, 3, 0, 1), sharpness) * wave(
+        v, periods, between(knob, 4, 0, 1), sharpness
+    )
 
 
 def blobs(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
@@ -136,7 +140,9 @@ def clouds(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
     total = torch.zeros(len(knob), size_px, size_px, dtype=torch.float64)
     for octave, cells in enumerate((3, 5, 9, LATTICE)):
         grid = lattice[:, octave, None, :cells, :cells]
-        total += roughness**octave * F.interpolate(grid, size=(size_px, size_px), mode="bicubic", align_corners=True)[:, 0]
+        total += (
+            roughness**octave * F.interpolate(grid, size=(size_px, size_px), mode="bicubic", align_corners=True)[:, 0]
+        )
     low, high = total.amin((1, 2), keepdim=True), total.amax((1, 2), keepdim=True)
     return (total - low) / (high - low).clamp_min(1e-6)
 
@@ -150,5 +156,10 @@ def mosaic(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
 
 
 KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-    "stripes": stripes, "checkers": checkers, "blobs": blobs, "gradients": gradients, "clouds": clouds, "mosaic": mosaic,
-}  # fmt: skip
+    "stripes": stripes,
+    "checkers": checkers,
+    "blobs": blobs,
+    "gradients": gradients,
+    "clouds": clouds,
+    "mosaic": mosaic,
+}

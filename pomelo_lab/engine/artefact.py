@@ -21,7 +21,8 @@ class Artefact:
         kind: the stage, a folder of the store ("explanation").
         provenance: all that determines the tensors.
         make: (view of the classifier, what `inputs` returned) -> tensors by name; called under the artefact's lock.
-        inputs: gets what `make` looks at, other artefacts among it. It is called before the lock is taken, so that no two locks are held at once.
+        inputs: gets what `make` looks at, other artefacts among it. It is called before the lock is taken, so that no
+            two locks are held at once.
         group: of the job's images, or the number of a part.
         access: the view of the classifier.
         n_images: images of the group that it is about, the first ones; None = all.

@@ -40,7 +40,8 @@ class Cache:
         return self.memory[key]
 
     def get(self, artefact: Artefact) -> Shard | None:
-        """From memory, else from disk, else made; None while another process makes it and the artefact does not wait."""
+        """From memory, else from disk, else made; None while another process makes it and the artefact does not
+        wait."""
         fingerprint = artefact.fingerprint
         size = (artefact.n_images or self.job.group_size(artefact.group)) if artefact.of_images else 0
 
@@ -58,21 +59,35 @@ class Cache:
     def made(self, artefact: Artefact, size: int, inputs: Any) -> Shard:
         """An artefact of `size` images, with seconds, classifier queries and generator evaluations recorded."""
         self.job.tell(artefact.kind)
-        box = view(self.job.classifier, artefact.access, self.job.batch_size, self.job.device) if artefact.kind != "perturbation" else None
+        box = (
+            view(self.job.classifier, artefact.access, self.job.batch_size, self.job.device)
+            if artefact.kind != "perturbation"
+            else None
+        )
         start, evaluated = time.perf_counter(), Tally.n
         try:
             with torch.inference_mode(False):
                 tensors = artefact.make(box, inputs)
         except NotFinite as error:
-            raise ValueError(self.not_finite(error, artefact.kind, artefact.group if artefact.of_images else None)) from error
+            raise ValueError(
+                self.not_finite(error, artefact.kind, artefact.group if artefact.of_images else None)
+            ) from error
         if self.job.device.type == "cuda":
             torch.cuda.synchronize(self.job.device)
-        cost = {"seconds": time.perf_counter() - start, "queries": box.queries if box else 0, "evaluations": Tally.n - evaluated}
+        cost = {
+            "seconds": time.perf_counter() - start,
+            "queries": box.queries if box else 0,
+            "evaluations": Tally.n - evaluated,
+        }
         ids = list(self.job.batch(artefact.group).image_id[:size]) if artefact.of_images else []
-        return Shard({name: tensor.detach().cpu() for name, tensor in tensors.items()}, {"image_id": ids, **cost, **artefact.about()})
+        return Shard(
+            {name: tensor.detach().cpu() for name, tensor in tensors.items()},
+            {"image_id": ids, **cost, **artefact.about()},
+        )
 
     def not_finite(self, error: NotFinite, kind: str, group: int | None) -> str:
-        """Which classifier answered NaN or infinity, and for which image, as far as a stage tells (group None: training images)."""
+        """Which classifier answered NaN or infinity, and for which image, as far as a stage tells (group None: training
+        images)."""
         node, ids = self.job.config["classifier"], self.job.batch(group).image_id if group is not None else ()
         if kind in ("clean", "prediction"):
             image = f"{'a perturbation of ' if kind == 'prediction' else ''}{ids[error.row * len(ids) // error.n]}"

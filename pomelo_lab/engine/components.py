@@ -1,4 +1,5 @@
-"""The live objects of one configuration: built when they are needed, shared by all jobs of the process that name the same."""
+"""The live objects of one configuration: built when they are needed, shared by all jobs of the process that name the
+same."""
 
 from __future__ import annotations
 
@@ -24,8 +25,10 @@ from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.segmenter.base import Segmenter
 
-_alive: dict[str, tuple[Mapping[str, Any], Any]] = {}  # key -> node and object: jobs of a process share data sets and networks; see `release`
-FILLED = ("weights", "num_classes", "n_outputs", "column", "channels", "size_px")  # arguments that a node may leave to the data and to training
+# key -> node and object: jobs of a process share data sets and networks; see `release`
+_alive: dict[str, tuple[Mapping[str, Any], Any]] = {}
+# arguments that a node may leave to the data and to training
+FILLED = ("weights", "num_classes", "n_outputs", "column", "channels", "size_px")
 
 
 class Components:
@@ -60,7 +63,9 @@ class Components:
         from pomelo_lab.training.train import ensure_weights
         from pomelo_lab.weights import whole
 
-        trained = ensure_weights(whole(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"])
+        trained = ensure_weights(
+            whole(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"]
+        )
         if node.get("column") is None:
             return trained
         column = position(node["column"], self.dataset.attribute_names)
@@ -77,13 +82,16 @@ class Components:
         if not is_network(node):
             return inner
         trained = self._with_weights(inner)
-        unset = {**defaults(locate(node["_target_"])), **trained}.get("num_classes", 0) is None  # also where the node leaves it out
+        # also where the node leaves it out
+        unset = {**defaults(locate(node["_target_"])), **trained}.get("num_classes", 0) is None
         return {**trained, "num_classes": self.dataset.num_classes} if unset else trained
 
     def _with_networks(self, node: Any) -> Any:
         """A node whose own networks are built, shared by all that name them."""
         if is_network(node):
-            return self._shared("network", node, batch_size=self.batch_size, num_classes=self.dataset.num_classes).to(self.device)
+            return self._shared("network", node, batch_size=self.batch_size, num_classes=self.dataset.num_classes).to(
+                self.device
+            )
         return {name: self._with_networks(value) for name, value in node.items()} if isinstance(node, Mapping) else node
 
     @cached_property
@@ -101,11 +109,14 @@ class Components:
         return build(self._with_networks(self.node("explainer")), **self._supplied("explainer"))
 
     def check_network(self) -> None:
-        """Raises ValueError, before anything is computed, when the explained class does not exist, the classifier's outputs are not the classes
-        that the job takes them for, its network cannot take the images, or the explainer has no rule for it; asked of a gray image."""
+        """Raises ValueError, before anything is computed, when the explained class does not exist, the classifier's
+        outputs are not the classes that the job takes them for, its network cannot take the images, or the explainer
+        has no rule for it; asked of a gray image."""
         config, n = self.config, self.classifier.num_classes
         check_target(config["target"], self.dataset.class_names)
-        if text := output_problem(config["classifier"], n, self.dataset.num_classes, config["target"], config.get("images", "all")):
+        if text := output_problem(
+            config["classifier"], n, self.dataset.num_classes, config["target"], config.get("images", "all")
+        ):
             raise ValueError(text)
         if isinstance(self.classifier, NetworkClassifier):
             self.classifier.check_shape(self.dataset.shape, self.device)
@@ -116,9 +127,12 @@ class Components:
             kind.check_network(given, box, torch.full((1, *self.dataset.shape), 0.5, device=self.device))
 
     def check_data(self) -> None:
-        """Raises ValueError, before anything is computed, where an argument names a mask that the first image does not have, or a window is larger
-        than the images."""
-        owners = {"explainer": self.config["explainer"], **{f"metrics.{name}": node for name, node in self.config["metrics"].items() if node}}
+        """Raises ValueError, before anything is computed, where an argument names a mask that the first image does not
+        have, or a window is larger than the images."""
+        owners = {
+            "explainer": self.config["explainer"],
+            **{f"metrics.{name}": node for name, node in self.config["metrics"].items() if node},
+        }
         side = min(self.dataset.shape[1:])
         for key, node in owners.items():
             given = {**defaults(locate(node["_target_"])), **node}
@@ -126,7 +140,10 @@ class Components:
                 raise ValueError(f"{key}.window_px must be at most {side}, the images' side, got {window}")
             if (part := given.get("part", "label")) != "label" and part not in self.mask_names:
                 known = ", ".join(self.mask_names) or "none"
-                raise ValueError(f"{key}.part must be label or a mask of the data set ({known}), got {part!r}{did_you_mean(part, self.mask_names)}")
+                raise ValueError(
+                    f"{key}.part must be label or a mask of the data set ({known}), got "
+                    f"{part!r}{did_you_mean(part, self.mask_names)}"
+                )
 
     @cached_property
     def mask_names(self) -> tuple[str, ...]:
@@ -136,7 +153,10 @@ class Components:
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
-        return {name: build(self._with_networks(node), **self._supplied_to(node)) for name, node in self.metric_nodes.items()}
+        return {
+            name: build(self._with_networks(node), **self._supplied_to(node))
+            for name, node in self.metric_nodes.items()
+        }
 
     @cached_property
     def metric_nodes(self) -> dict[str, Any]:
@@ -147,7 +167,15 @@ class Components:
         path = node.get("weights")  # a file may be overwritten while the process lives
         weights = file_digest(path) if path and Path(path).exists() else None
         source = getattr(locate(node["_target_"]), "source", None)  # the code of a user's function may be edited, too
-        key = digest({"node": node, "weights": weights, "source": source and source(node), "supplied": supplied, "device": str(self.device)})
+        key = digest(
+            {
+                "node": node,
+                "weights": weights,
+                "source": source and source(node),
+                "supplied": supplied,
+                "device": str(self.device),
+            }
+        )
         if key not in _alive:
             _alive[key] = node, build(node, **supplied)
         return _alive[key][1]
@@ -172,7 +200,8 @@ class Components:
 
 
 def release(later: Iterable[Mapping[str, Any]]) -> None:
-    """Let go of data sets and networks that no later job names, so that a grid over many networks holds those that it still needs.
+    """Let go of data sets and networks that no later job names, so that a grid over many networks holds those that it
+    still needs.
 
     Args: later: resolved configs of the jobs that this process will run.
     """
@@ -196,7 +225,9 @@ def position(column: int | str, attributes: Sequence[str]) -> int:
         return column
     if column not in attributes:
         known, near = ", ".join(attributes) or "it has none", did_you_mean(column, attributes)
-        raise ValueError(f"classifier.column must be a position or an attribute of the data set ({known}), got {column!r}{near}")
+        raise ValueError(
+            f"classifier.column must be a position or an attribute of the data set ({known}), got {column!r}{near}"
+        )
     return attributes.index(column)
 
 

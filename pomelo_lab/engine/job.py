@@ -45,7 +45,8 @@ class Job(Selection):
         self.tell: Callable[[str], None] = lambda kind: None  # what it is making now
         self.cache = Cache(self)
         self._siblings: dict[str, Job] = {}
-        self._refits: dict[str, Mapping[str, Tensor]] = {}  # statistics of changed classifiers, for metrics that explain anew
+        # statistics of changed classifiers, for metrics that explain anew
+        self._refits: dict[str, Mapping[str, Tensor]] = {}
 
     # --- images and groups ----------------------------------------------------------------------------------------
 
@@ -54,20 +55,30 @@ class Job(Selection):
         return Job({**self.config, "images": "all", "n_images": len(self.dataset)}, self.store, self.device)
 
     def is_stored(self) -> bool:
-        """Whether all that a finished job leaves for others is there and undamaged: its explanations, scores per image and statistics."""
+        """Whether all that a finished job leaves for others is there and undamaged: its explanations, scores per image
+        and statistics."""
         artefacts = [("explanation", self.made_explanation_science, None)] if self.explains else []
         artefacts += [("metric", self.metric_science(name), metric.n_images) for name, metric in self.metrics.items()]
         fits = [self.reference_science(name) for name, metric in self.metrics.items() if metric.fits]
-        for kind, science in [*((kind, science) for kind, science, _ in artefacts), *(("reference", science) for science in fits)]:
+        for kind, science in [
+            *((kind, science) for kind, science, _ in artefacts),
+            *(("reference", science) for science in fits),
+        ]:
             self.store.describe(kind, digest(science), science)
-        sizes = [(kind, digest(science), g, self.group_size(g, n)) for kind, science, n in artefacts for g in range(self.n_groups)]
+        sizes = [
+            (kind, digest(science), g, self.group_size(g, n))
+            for kind, science, n in artefacts
+            for g in range(self.n_groups)
+        ]
         sizes += [("reference", digest(science), 0, 0) for science in fits]
         return all([self.store.is_whole(*shard) for shard in sizes if shard[3] or shard[0] == "reference"])
 
     def refresh(self, anew: set[tuple[str, str]], scores: bool = True) -> None:
-        """Remove all that the job's numbers rest on but trained weights and parts of statistics, so that it is computed anew (`force=true`).
+        """Remove all that the job's numbers rest on but trained weights and parts of statistics, so that it is computed
+        anew (`force=true`).
 
-        Nothing old is mixed with what is new, whatever a fingerprint cannot see: another library, another machine, a service.
+        Nothing old is mixed with what is new, whatever a fingerprint cannot see: another library, another machine, a
+        service.
 
         Args:
             anew: what this command has removed already, for the other jobs of its grid, which share it.
@@ -98,7 +109,9 @@ class Job(Selection):
     # --- stages ---------------------------------------------------------------------------------------------------
 
     def batch(self, group: int) -> Batch:
-        return self.cache.once("batch", "", group, lambda: self.named(self.dataset.batch(self.indices(group)), group).to(self.device))
+        return self.cache.once(
+            "batch", "", group, lambda: self.named(self.dataset.batch(self.indices(group)), group).to(self.device)
+        )
 
     def segments(self, group: int) -> Segments:
         return self.cache.once("segments", "", group, lambda: self.segmenter.segment(self.batch(group).image))
@@ -152,7 +165,9 @@ class Job(Selection):
                 make=lambda box, _: {"probability": box.probability(perturbations.image)},
             )
         )
-        return Perturbations(perturbations.image, perturbations.keep_mask, answered.tensors["probability"].to(self.device))
+        return Perturbations(
+            perturbations.image, perturbations.keep_mask, answered.tensors["probability"].to(self.device)
+        )
 
     def explanation(self, group: int) -> Explanation:
         def inputs() -> dict[str, Any]:
@@ -175,7 +190,9 @@ class Job(Selection):
                 access=self.explainer.access,
             )
         )
-        return self.explainer.shown(Explanation.of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()}))
+        return self.explainer.shown(
+            Explanation.of({name: tensor.to(self.device) for name, tensor in shard.tensors.items()})
+        )
 
     def fitted(self) -> dict[str, Any]:
         """The explainer's statistics as an argument of `explain`; nothing for explainers without."""
@@ -184,7 +201,9 @@ class Job(Selection):
         training = self.dataset.at("train")
         parts: list[tuple[str, int]] = []
 
-        def keep(arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor] | None:
+        def keep(
+            arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any
+        ) -> Mapping[str, Tensor] | None:
             parts.append((digest(self.part_science(arguments, **chosen)), part))
             return self.kept(arguments, part, make, wait, **chosen)
 
@@ -201,8 +220,11 @@ class Job(Selection):
         )
         return {"reference": {key: tensor.to(self.device) for key, tensor in shard.tensors.items()}}
 
-    def kept(self, arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor] | None:
-        """A part of the explainer's statistics, stored by itself; None when it is not waited for and another process is making it.
+    def kept(
+        self, arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any
+    ) -> Mapping[str, Tensor] | None:
+        """A part of the explainer's statistics, stored by itself; None when it is not waited for and another process is
+        making it.
 
         Not held in memory: all parts of a search at the paper's size have gigabytes.
         """
@@ -256,7 +278,10 @@ class Job(Selection):
             several = tuple(s.explanation(group) for s in self.siblings(metric)) if "explanations" in needs else ()
             rows = slice(0, size)
             return Case(
-                **{key: value[rows] if isinstance(value, Tensor) else value and value.select(rows) for key, value in whole.items()},
+                **{
+                    key: value[rows] if isinstance(value, Tensor) else value and value.select(rows)
+                    for key, value in whole.items()
+                },
                 explanations=tuple(explanation.select(rows) for explanation in several),
                 reference=self.reference(name),
                 streams=self.streams,
@@ -279,9 +304,15 @@ class Job(Selection):
         )
 
     def anew(
-        self, group: int, rows: slice, asked: BlackBox, images: Tensor | None = None, change: Callable[[nn.Module], None] | None = None
+        self,
+        group: int,
+        rows: slice,
+        asked: BlackBox,
+        images: Tensor | None = None,
+        change: Callable[[nn.Module], None] | None = None,
     ) -> Explanation:
-        """The explanations of some images of a group once more, not stored: for other images, or for a classifier that was changed.
+        """The explanations of some images of a group once more, not stored: for other images, or for a classifier that
+        was changed.
 
         Args:
             asked: the metric's view, which counts the queries.
@@ -299,12 +330,20 @@ class Job(Selection):
                 self._refits[key] = self.explainer.fit(self.dataset.at("train"), box, self.kept)
             fit = {"reference": self._refits[key]}
         batch, target = self.batch(group).select(rows), self.target(group)[rows]
-        segments = self.segments(group).select(rows) if "segments" in uses or ("perturbations" in uses and self.sampler.uses_segments) else None
+        segments = (
+            self.segments(group).select(rows)
+            if "segments" in uses or ("perturbations" in uses and self.sampler.uses_segments)
+            else None
+        )
         perturbations = self.perturbations(group).select(rows) if "perturbations" in uses and images is None else None
         if images is not None:
             batch = replace(batch, image=images)
             segments = self.segmenter.segment(images) if segments is not None else None
-            perturbations = self.sampler.perturb(batch, segments, self.n_perturbations, self.streams) if "perturbations" in uses else None
+            perturbations = (
+                self.sampler.perturb(batch, segments, self.n_perturbations, self.streams)
+                if "perturbations" in uses
+                else None
+            )
         if perturbations is not None:
             perturbations = replace(perturbations, probability=box.probability(perturbations.image))
         segments = segments if "segments" in uses else None
@@ -331,7 +370,8 @@ class Job(Selection):
 
     @property
     def keeps_perturbations(self) -> bool:
-        """Perturbations are kept when all of the job's fit under `keep_gb`; otherwise they are made again when needed."""
+        """Perturbations are kept when all of the job's fit under `keep_gb`; otherwise they are made again when
+        needed."""
         return self.perturbation_bytes <= self.config["keep_gb"] * 1e9
 
 

@@ -1,11 +1,14 @@
-"""What a job would do: images, network evaluations, classifier queries, bytes on disk, and about how long the networks take.
+"""What a job would do: images, network evaluations, classifier queries, bytes on disk, and about how long the networks
+take.
 
 One rule counts here and in what a job records (`Tally`, `BlackBox.queries`):
-- A query is an image that the classifier is asked about, an evaluation is an image that a generator's network is asked about.
-  Copies that fill a batch (`in_full_rows`) are neither, and a backward is no query of its own.
+- A query is an image that the classifier is asked about, an evaluation is an image that a generator's network is asked
+  about. Copies that fill a batch (`in_full_rows`) are neither, and a backward is no query of its own.
 - What is stored is counted once, where it is made: the plan is that of an empty store.
-- What is not stored is counted for the metric that asks for it: explanations made anew, statistics of a changed classifier.
-Bytes are those of images, maps and the classifier's answers. Nothing is computed, but for the forwards by which time is foretold.
+- What is not stored is counted for the metric that asks for it: explanations made anew, statistics of a changed
+    classifier.
+Bytes are those of images, maps and the classifier's answers. Nothing is computed, but for the forwards by which time is
+foretold.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ FEWER = "fewer where images are equal or end early"
 class Ask:
     """Images that one network is asked about.
 
-    kind: "evaluations" of a generator or "queries" of the classifier. backward: whether gradients go through the network.
+    kind: "evaluations" of a generator or "queries" of the classifier. backward: whether gradients go through the
+        network.
     """
 
     kind: str
@@ -43,7 +47,8 @@ class Ask:
 class Step:
     """One stage of the plan; totals over all images of the job.
 
-    at_most: whether its counts are an upper limit. seconds: of the networks' forwards and backwards, None where that is not known.
+    at_most: whether its counts are an upper limit. seconds: of the networks' forwards and backwards, None where that is
+        not known.
     """
 
     name: str
@@ -155,12 +160,17 @@ def explaining(job: Job) -> dict[str, Step]:
     if job.explains:
         asks = asked(job, explainer, n * explainer.evaluations(shape), n * explainer.queries(shape))
         early = explainer.costs_at_most
-        plan["made_explanation"] = Step("explanations", n, asks, n * explainer.stored_bytes(shape), FEWER if early else "", early)
+        plan["made_explanation"] = Step(
+            "explanations", n, asks, n * explainer.stored_bytes(shape), FEWER if early else "", early
+        )
     return plan
 
 
 def compared(job: Job) -> list[Step]:
-    """The explanations by other settings that metrics compare with the job's own. What they share with it or each other is made once."""
+    """The explanations by other settings that metrics compare with the job's own.
+
+    What they share with it or each other is made once.
+    """
     others = [sibling for metric in job.metrics.values() for sibling in job.siblings(metric)]
     plan: dict[tuple[str, str], Step] = {}
     for asker in (job, *others) if others else ():
@@ -186,14 +196,18 @@ def measured(job: Job) -> list[Step]:
 
 
 def scored(job: Job, name: str, metric: Metric) -> Step:
-    """One metric on the job's images, with the explanations that it makes anew, for other images or changed classifiers.
+    """One metric on the job's images, with the explanations that it makes anew, for other images or changed
+    classifiers.
 
-    Perturbations are drawn anew for other images alone, and answered anew for all. Statistics are measured anew for each changed classifier,
-    but for their stored parts.
+    Perturbations are drawn anew for other images alone, and answered anew for all. Statistics are measured anew for
+    each changed classifier, but for their stored parts.
     """
     shape, explainer, drawn = job.dataset.shape, job.explainer, job.n_perturbations
     n = min(job.n_asked, metric.n_images or job.n_asked)
-    asks, at_most = asked(job, metric, n * metric.evaluations(shape), n * metric.queries(shape, drawn)), metric.costs_at_most
+    asks, at_most = (
+        asked(job, metric, n * metric.evaluations(shape), n * metric.queries(shape, drawn)),
+        metric.costs_at_most,
+    )
     moved, changed = metric.explanations(job.classifier)
     if anew := n * (moved + changed):
         asks += asked(job, explainer, anew * explainer.evaluations(shape), anew * explainer.queries(shape))
@@ -210,7 +224,8 @@ def scored(job: Job, name: str, metric: Metric) -> Step:
 
 
 def untrained(node: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
-    """A config that can be built without training: networks that have no weights yet stay untrained, their names go to `missing`."""
+    """A config that can be built without training: networks that have no weights yet stay untrained, their names go to
+    `missing`."""
     from pomelo_lab.training.train import short_name
     from pomelo_lab.weights import has_weights
 

@@ -27,7 +27,8 @@ STAGES = {
 class Progress:
     """Counts images and names the stage at hand; silent on ranks other than the first.
 
-    Images are counted when all of their stages are done. The bar moves with every stage, so that it also moves in a job of one group of images.
+    Images are counted when all of their stages are done. The bar moves with every stage, so that it also moves in a job
+    of one group of images.
     """
 
     last: ClassVar[Progress | None] = None  # of this process: what an interrupted command has kept
@@ -80,12 +81,14 @@ class Progress:
             self.bar.update(self.task, completed=done, description=f"{self.title} · {self.stage}", left=left)
 
     def seconds_left(self) -> float | None:
-        """Time left in seconds, at the mean time per image so far; None before the first group is done, and when nothing is left."""
+        """Time left in seconds, at the mean time per image so far; None before the first group is done, and when
+        nothing is left."""
         rest = self.total - self.seen
         return (self.now() - self.start) / self.seen * rest if self.seen and rest else None
 
     def line(self) -> str | None:
-        """The line that a log file gets now: of a stage that has become long, else now and then; None while there is nothing new to say."""
+        """The line that a log file gets now: of a stage that has become long, else now and then; None while there is
+        nothing new to say."""
         now = self.now()
         new = self.stage and self.stage not in self.named and now - self.begun >= SECONDS_OF_A_STAGE
         if not new and now - self.spoke < SECONDS_BETWEEN_LINES:
@@ -97,7 +100,11 @@ class Progress:
 
     def kept(self) -> str:
         """What is on disk when the job stops now."""
-        return f"{self.seen} of {self.total} images of {self.title} are finished and kept" if self.total else "nothing was computed yet"
+        return (
+            f"{self.seen} of {self.total} images of {self.title} are finished and kept"
+            if self.total
+            else "nothing was computed yet"
+        )
 
 
 def spelled(seconds: float) -> str:

@@ -26,11 +26,15 @@ class Sciences(Components, ABC):
         return self._science_of(node) if node else None
 
     def _science_of(self, node: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
-        return {**canonical(node, drop), **{f"job.{role}": getattr(self, f"{role}_science") for role in self.injected(node)}}
+        return {
+            **canonical(node, drop),
+            **{f"job.{role}": getattr(self, f"{role}_science") for role in self.injected(node)},
+        }
 
     @cached_property
     def dataset_science(self) -> dict[str, Any]:
-        """Which images: those of the data set, (images=correct) those of them that the classifier gets right, or (images=drawn) draws of them."""
+        """Which images: those of the data set, (images=correct) those of them that the classifier gets right, or
+        (images=drawn) draws of them."""
         science = {**canonical(self.config["dataset"]), "digest": self.dataset.digest()}
         if self.draws:
             return {**science, "drawn": DRAW_SEED}
@@ -54,7 +58,12 @@ class Sciences(Components, ABC):
 
     @cached_property
     def perturbation_science(self) -> dict[str, Any]:
-        science = {"dataset": self.dataset_science, "sampler": self.sampler_science, "n": self.n_perturbations, "seed": self.config["seed"]}
+        science = {
+            "dataset": self.dataset_science,
+            "sampler": self.sampler_science,
+            "n": self.n_perturbations,
+            "seed": self.config["seed"],
+        }
         return {**science, "segmenter": self.segmenter_science} if self.sampler.uses_segments else science
 
     @cached_property
@@ -89,16 +98,25 @@ class Sciences(Components, ABC):
     @cached_property
     def fit_science(self) -> dict[str, Any]:
         """What determines the statistics that an explainer measures on training images."""
-        return {"explainer": self._fitted_science(self.explainer.fitted), "dataset": self.training_science, "classifier": self.classifier_science}
+        return {
+            "explainer": self._fitted_science(self.explainer.fitted),
+            "dataset": self.training_science,
+            "classifier": self.classifier_science,
+        }
 
     def part_science(self, arguments: frozenset[str], **chosen: Any) -> dict[str, Any]:
-        """What determines the stored parts of that measurement: made of images alone, they serve every label and every classifier."""
+        """What determines the stored parts of that measurement: made of images alone, they serve every label and every
+        classifier."""
         node, training = self.config["dataset"], self.dataset.at("train")
-        images = {**canonical(node, ("split", *type(training).label_arguments(node))), "digest": training.image_digest()}
+        images = {
+            **canonical(node, ("split", *type(training).label_arguments(node))),
+            "digest": training.image_digest(),
+        }
         return {"part_of": {**self._fitted_science(arguments), **chosen}, "dataset": images}
 
     def _fitted_science(self, arguments: frozenset[str]) -> dict[str, Any]:
-        """Some arguments of the explainer, under the name of the class whose `fit` it has: explainers that share it share what it measured."""
+        """Some arguments of the explainer, under the name of the class whose `fit` it has: explainers that share it
+        share what it measured."""
         node = self.node("explainer")
         owner = next(c for c in type(self.explainer).__mro__ if "fit" in vars(c))
         science = self._science_of(node, tuple(set(canonical(node)) - {"_target_", "revision"} - arguments))
@@ -144,7 +162,9 @@ class Sciences(Components, ABC):
         """What determines the whole job: the scores asked for, over its images."""
         return {
             "n_images": self.n_asked,
-            "metrics": {name: [digest(self.metric_science(name)), metric.n_images] for name, metric in self.metrics.items()},
+            "metrics": {
+                name: [digest(self.metric_science(name)), metric.n_images] for name, metric in self.metrics.items()
+            },
             "explanation": digest(self.explanation_science) if self.explains else None,
             "perturbation": digest(self.perturbation_science) if self.perturbs else None,
         }

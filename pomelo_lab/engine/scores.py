@@ -36,21 +36,23 @@ PACKAGES = ("torch", "numpy", "scikit-image", "umap-learn", "diffusers", "captum
 class Scores:
     """Fills and reads `<outputs>/score/<fingerprint>/`.
 
-    config.yaml (resolved), status.json (state, versions, costs per stage), scores.parquet (a row per image, a column per
-    per-image metric), summary.json ({metric: {mean, std, n, ...}}, set statistics included).
+    config.yaml (resolved), status.json (state, versions, costs per stage), scores.parquet (a row per image, a column
+    per per-image metric), summary.json ({metric: {mean, std, n, ...}}, set statistics included).
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.folder = job.store.folder("score", job.fingerprint)
-        self.images: dict[str, Any] = {}  # which images were looked at, and how many of them the classifier gives their label
+        # which images were looked at, and how many of them the classifier gives their label
+        self.images: dict[str, Any] = {}
 
     @property
     def status(self) -> dict[str, Any]:
         return read_status(self.folder)
 
     def done(self) -> bool:
-        """Whether the job is finished and all that it promises is there and undamaged; what is damaged is named in the log."""
+        """Whether the job is finished and all that it promises is there and undamaged; what is damaged is named in the
+        log."""
         status = self.status
         for path in status.get("damaged", ()):
             log.warning("%s is damaged: it is made again", path)
@@ -78,7 +80,14 @@ class Scores:
             except OSError:
                 pass  # a full disk: the error itself is what the user sees
             raise
-        self._write_status("done", started, stages=self.stages(), images=self.images, folders=self.folders(), files=digests(self.folder))
+        self._write_status(
+            "done",
+            started,
+            stages=self.stages(),
+            images=self.images,
+            folders=self.folders(),
+            files=digests(self.folder),
+        )
 
     def _write_status(self, state: str, started: float, **more: Any) -> None:
         status = {
@@ -94,7 +103,8 @@ class Scores:
         write_json(self.folder / "status.json", status)
 
     def stages(self) -> dict[str, dict[str, float]]:
-        """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on, whoever made them."""
+        """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on,
+        whoever made them."""
         from pomelo_lab.config.fingerprint import digest
 
         job, stages = self.job, {}
@@ -128,7 +138,9 @@ class Scores:
         rows: dict[str, dict[str, Tensor]] = {}
         for name in self.job.metrics:
             shards = [s for g in range(self.job.n_groups) if (s := self.job.score(name, g)) is not None]
-            rows[name] = {key: torch.cat([s.tensors[key] for s in shards]) for key in (shards[0].tensors if shards else ())}
+            rows[name] = {
+                key: torch.cat([s.tensors[key] for s in shards]) for key in (shards[0].tensors if shards else ())
+            }
             self.job.forget()
         return rows
 
@@ -148,23 +160,40 @@ class Scores:
             target += job.target(group).tolist()
             correct += int((job.clean(group).argmax(-1) == batch.label).sum())
             job.forget()
-        self.images = {"n": len(ids), "of": len(job.dataset), "split": job.dataset.split, "splits": job.dataset.split_sizes()}
+        self.images = {
+            "n": len(ids),
+            "of": len(job.dataset),
+            "split": job.dataset.split,
+            "splits": job.dataset.split_sizes(),
+        }
         self.images |= {"chosen": job.config.get("images", "all"), "correct": correct}
         columns: dict[str, Any] = {"image_id": ids, "label": label, "target": target}
         for name, tensors in rows.items():
             scores = job.metrics[name].values(tensors)
             if scores is not None:
                 counted = tensors.get("counted", torch.ones(len(scores)))[: len(scores)] > 0.5
-                values = [value if kept else None for value, kept in zip(scores.double().tolist(), counted.tolist(), strict=True)]
+                values = [
+                    value if kept else None
+                    for value, kept in zip(scores.double().tolist(), counted.tolist(), strict=True)
+                ]
                 columns[name] = values + [None] * (len(ids) - len(values))
-        summaries = {name: job.metrics[name].summarize(tensors, job.reference(name)) for name, tensors in rows.items() if tensors}
+        summaries = {
+            name: job.metrics[name].summarize(tensors, job.reference(name)) for name, tensors in rows.items() if tensors
+        }
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), buffer)
         write_bytes(self.folder / "scores.parquet", buffer.getvalue().to_pybytes())
-        write_text(self.folder / "summary.json", json.dumps({n: summary_row(s, job.metrics[n]) for n, s in summaries.items()}, indent=1))
+        write_text(
+            self.folder / "summary.json",
+            json.dumps({n: summary_row(s, job.metrics[n]) for n, s in summaries.items()}, indent=1),
+        )
         for name, summary in summaries.items():
             if summary.n_nan:
-                print(f"{name}: {summary.n_nan} of {summary.n + summary.n_nan} images have no finite value and are left out", file=sys.stderr)
+                print(
+                    f"{name}: {summary.n_nan} of {summary.n + summary.n_nan} images have no finite value and are "
+                    f"left out",
+                    file=sys.stderr,
+                )
             elif not math.isfinite(summary.mean) and summary.n:
                 print(f"{name}: undefined for {summary.n} image{'s' * (summary.n > 1)}", file=sys.stderr)
         return summaries
@@ -234,7 +263,8 @@ def peak_memory_mb(device: torch.device) -> float:
 def read_status(folder: Path) -> dict[str, Any]:
     """The status of a score folder; {} when there is none.
 
-    Its state is "damaged", and its key "damaged" names the files, when status.json itself or a file that it promises is not what was written.
+    Its state is "damaged", and its key "damaged" names the files, when status.json itself or a file that it promises is
+    not what was written.
     """
     path = folder / "status.json"
     try:

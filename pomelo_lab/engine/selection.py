@@ -20,7 +20,8 @@ from pomelo_lab.types import Batch
 class CorrectImages:
     """The images, in a fixed order, whose label is the classifier's most probable class.
 
-    Answers are asked group by group and only as far as images are wanted, so that the first n do not depend on how many more are wanted.
+    Answers are asked group by group and only as far as images are wanted, so that the first n do not depend on how many
+    more are wanted.
 
     Args:
         order: indices of the data set [n], the fixed order.
@@ -41,7 +42,9 @@ class CorrectImages:
         while len(self.known) < n and self.looked_at * self.group_size < len(self.order):
             start = self.looked_at * self.group_size
             right = self.correct(self.looked_at).tolist()
-            self.known += [index for index, yes in zip(self.order[start : start + self.group_size], right, strict=True) if yes]
+            self.known += [
+                index for index, yes in zip(self.order[start : start + self.group_size], right, strict=True) if yes
+            ]
             self.looked_at += 1
         return self.known[:n]
 
@@ -49,7 +52,8 @@ class CorrectImages:
 class DrawnImages:
     """Images drawn with replacement: an image that is drawn again is another row, with random numbers of its own.
 
-    Source: DiME's code, utils/create-mini-val.py. On CelebA's validation split the first 1,000 are its mini-validation set (Table 2), which its
+    Source: DiME's code, utils/create-mini-val.py. On CelebA's validation split the first 1,000 are its mini-validation
+        set (Table 2), which its
     code then sorts.
 
     Args: size: of the data set; n: draws. Those of a smaller n are the first of them.
@@ -66,12 +70,15 @@ class DrawnImages:
     def named(self, batch: Batch, start: int) -> Batch:
         """The images of the draws from `start` on, repeated ones under names of their own: a.jpg, a.jpg#2, a.jpg#3."""
         draws = self.draw[start : start + len(batch)]
-        return replace(batch, image_id=tuple(f"{name}#{k}" if k > 1 else name for name, k in zip(batch.image_id, draws, strict=True)))
+        return replace(
+            batch,
+            image_id=tuple(f"{name}#{k}" if k > 1 else name for name, k in zip(batch.image_id, draws, strict=True)),
+        )
 
 
 class Selection(Sciences):
-    """The images of a job, group by group: the first of the data set's fixed order, (images=correct) the first that the classifier gets right, or
-    (images=drawn) draws with replacement."""
+    """The images of a job, group by group: the first of the data set's fixed order, (images=correct) the first that the
+    classifier gets right, or (images=drawn) draws with replacement."""
 
     @property
     @abstractmethod
@@ -96,7 +103,10 @@ class Selection(Sciences):
         if not self.chooses:
             return self.n_asked
         if not (chosen := self.correct_images.first(self.n_asked)):
-            raise ValueError(f"images=correct: the classifier gives none of the {len(self.dataset)} images its label; images=all explains them")
+            raise ValueError(
+                f"images=correct: the classifier gives none of the {len(self.dataset)} images its label; "
+                f"images=all explains them"
+            )
         return len(chosen)
 
     @property

@@ -1,9 +1,9 @@
 """Artefacts on disk, addressed by what made them: shards written once, atomically, checked when read.
 
 Layout: <root>/<kind>/<fingerprint>/<group>-<images>.safetensors, one file per fixed group of images.
-Safe side by side: a shard is computed under a lock that is free again when its holder dies, written to a temporary name,
-synced, renamed. A shard that was cut short or changed on disk, or that lies in the place of another, is found by its digest and
-made again.
+Safe side by side: a shard is computed under a lock that is free again when its holder dies, written to a temporary
+name, synced, renamed. A shard that was cut short or changed on disk, or that lies in the place of another, is found by
+its digest and made again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Store:
         """The shard, and whether it was made now.
 
         Args:
-            make: computes it of what `inputs` returned; called under the shard's lock, at most once among all processes.
+            make: computes it of what `inputs` returned; called under the shard's lock, at most once among all
+                processes.
             inputs: gets what `make` needs, before the lock is taken, so that no two locks are ever held at once.
             keep: False computes without writing (large artefacts over the limit).
             wait: False gives (None, False) while another process makes it.
@@ -126,7 +127,10 @@ class Store:
         return cut(shard, n)
 
     def is_whole(self, kind: str, fingerprint: str, group: int, n: int) -> bool:
-        """Whether the shard is there and undamaged. A damaged one is removed. Once read, it is read again when its size or time changed."""
+        """Whether the shard is there and undamaged.
+
+        A damaged one is removed. Once read, it is read again when its size or time changed.
+        """
         path = self.find(kind, fingerprint, group, n)
         if path is not None and path in self._whole:
             with contextlib.suppress(FileNotFoundError):  # another process found it damaged
@@ -158,7 +162,8 @@ class Store:
         return locked(path, wait)
 
     def describe(self, kind: str, fingerprint: str, science: Mapping[str, Any]) -> None:
-        """Write what determined the shards beside them, for people, where it is missing or differs; remove leftovers of kills."""
+        """Write what determined the shards beside them, for people, where it is missing or differs; remove leftovers of
+        kills."""
         if (kind, fingerprint) in self._described:
             return
         path, text = self.folder(kind, fingerprint) / "made_from.json", json.dumps(science, indent=1, sort_keys=True)
@@ -184,7 +189,8 @@ def write_shard(path: Path, shard: Shard) -> None:
 
 
 def read_shard(path: Path) -> Shard:
-    """Read a shard back. Raises FileNotFoundError; Damaged when its content does not match its digest or it is the shard of another place."""
+    """Read a shard back. Raises FileNotFoundError; Damaged when its content does not match its digest or it is the
+    shard of another place."""
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -202,7 +208,10 @@ def read_shard(path: Path) -> Shard:
 
 
 def read_meta(path: Path, raw: Mapping[str, str]) -> dict[str, Any]:
-    """What was recorded, from a shard's metadata. Raises Damaged when it does not match its own digest, or is of another place."""
+    """What was recorded, from a shard's metadata.
+
+    Raises Damaged when it does not match its own digest, or is of another place.
+    """
     kept = {name: text for name, text in raw.items() if name not in ("digest", "meta_digest")}
     if "meta_digest" in raw and raw["meta_digest"] != checksum(json.dumps(kept, sort_keys=True).encode()):
         raise Damaged(f"shard {path} is damaged (it does not match its digest)")

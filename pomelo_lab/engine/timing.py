@@ -1,4 +1,5 @@
-"""How long networks take here, for the time that a plan foretells: a forward of each, with a backward where gradients go through it."""
+"""How long networks take here, for the time that a plan foretells: a forward of each, with a backward where gradients
+go through it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _measured: WeakKeyDictionary[nn.Module, dict[bool, float]] = WeakKeyDictionary()
 
 
 def seconds(ask: Ask, job: Job) -> float | None:
-    """Estimated seconds of what a network is asked; None for a function of the user's and for a network that would be compiled first."""
+    """Estimated seconds of what a network is asked; None for a function of the user's and for a network that would be
+    compiled first."""
     network = ask.network
     if not isinstance(network, NetworkClassifier | Generator) or getattr(network, "compile", False):
         return None
@@ -34,13 +36,20 @@ def seconds(ask: Ask, job: Job) -> float | None:
     return ask.n * per_image(network, shape, ask.backward, job.batch_size, job.device)
 
 
-def per_image(network: Any, shape: tuple[int, int, int], backward: bool, batch_size: int, device: torch.device) -> float:
-    """Seconds per image of a forward (and backward): of ROWS images, and of more at once where that is fast. Measured once per network."""
+def per_image(
+    network: Any, shape: tuple[int, int, int], backward: bool, batch_size: int, device: torch.device
+) -> float:
+    """Seconds per image of a forward (and backward): of ROWS images, and of more at once where that is fast.
+
+    Measured once per network.
+    """
 
     def ask(images: Tensor) -> Tensor:
         given = images.requires_grad_(backward)
         with torch.set_grad_enabled(backward):
-            answer = network.one_forward(given) if isinstance(network, Generator) else in_full_rows(network.logit, given)
+            answer = (
+                network.one_forward(given) if isinstance(network, Generator) else in_full_rows(network.logit, given)
+            )
             return torch.autograd.grad(answer.sum(), given)[0] if backward else answer
 
     known, counted = _measured.setdefault(network.network, {}), Tally.n
@@ -53,7 +62,8 @@ def per_image(network: Any, shape: tuple[int, int, int], backward: bool, batch_s
 
 
 def measure(ask: Callable[[Tensor], Tensor], shape: tuple[int, int, int], n: int, device: torch.device) -> float:
-    """Seconds per image of a call on n gray images: the least of CALLS, since the first prepares and others may disturb.
+    """Seconds per image of a call on n gray images: the least of CALLS, since the first prepares and others may
+    disturb.
 
     A long call is the last.
     """

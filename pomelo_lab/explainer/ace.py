@@ -26,31 +26,37 @@ Noise = Callable[[str], Tensor]  # name of a draw -> standard normal [B,C,H,W], 
 
 @dataclass(kw_only=True)
 class ACEExplainer(CounterfactualExplainer):
-    """Attacks what the classifier says of the denoised image, then paints the places that changed most and puts all others back.
+    """Attacks what the classifier says of the denoised image, then paints the places that changed most and puts all
+    others back.
 
-    Source: Jeanneret et al. (2023), https://arxiv.org/abs/2303.09962, and its code. (1) Steps against the sign of the gradient, through a short
-        stochastic denoising chain, give the pre-explanation. (2) Pixels are kept whose change, relative to the image's largest and spread by a
-        maximum filter, lies below a threshold. (3) The pre-explanation is noised and denoised, kept pixels noised anew from the image at every step.
-        Departures: both losses are sums per image (there the class loss is the mean of a batch: its weight of 0.001 in batches of 3 acts as 0.003
+    Source: Jeanneret et al. (2023), https://arxiv.org/abs/2303.09962, and its code. (1) Steps against the sign of the
+        gradient, through a short stochastic denoising chain, give the pre-explanation. (2) Pixels are kept whose
+        change, relative to the image's largest and spread by a maximum filter, lies below a threshold. (3) The
+        pre-explanation is noised and denoised, kept pixels noised anew from the image at every step.
+        Departures: both losses are sums per image (there the class loss is the mean of a batch: its weight of 0.001 in
+            batches of 3 acts as 0.003
         does here); variances of the posterior unless the denoiser has learned its own (there learned); the image
         itself where nothing changed (there NaN); of its attacks only PGD.
     Args:
         generator: the denoiser; left out of the config it is the job's generator.
         n_attack: iterations of the attack.
         step, eps: of the attack: what a value moves per iteration, and how far at most, in grey levels (255ths).
-        n_steps, tau: respaced steps of the whole chain, and by how many of them an image is noised and denoised; at an alpha-bar of about 0.9 the
-            classifier's answer mostly stays.
+        n_steps, tau: respaced steps of the whole chain, and by how many of them an image is noised and denoised; at an
+            alpha-bar of about 0.9 the classifier's answer mostly stays.
         lambda_l1, lambda_l2: weights of the sum of absolute differences to the image and of their Euclidean norm.
         sure: probability of the goal for the denoised image at which an attack ends; None = all iterations (the code).
         threshold: relative change below which pixels are kept, 0 = none.
         dilation_px: side of the maximum filter, odd.
-        checkpoint: remember one evaluation of the denoiser at a time and evaluate again for the gradient, instead of taking fewer images at once.
-    Shapes: extra "free" [B], the share of pixels that were not kept; "tries" is the number of iterations; "loss" [B,n_attack], the attack's objective
-        (class loss and distances) at every iteration, the last one's where the attack had ended, and "moving" [B] (see convergence.py).
-    Cost: per image n_attack * tau evaluations of the denoiser with their backwards (twice the evaluations with checkpoint), and tau more; n_attack
-        forwards and backwards of the classifier. Without checkpoint batch_size // tau images at once.
-    Random: every draw per image ("ace.*"). Where a gradient is 0 but for rounding, its sign, and so a pixel's step, may depend on the batch size
-        (six portraits at demo scale: values differed by 1e-5 on average, by 0.008 at most).
+        checkpoint: remember one evaluation of the denoiser at a time and evaluate again for the gradient, instead of
+            taking fewer images at once.
+    Shapes: extra "free" [B], the share of pixels that were not kept; "tries" is the number of iterations; "loss"
+        [B,n_attack], the attack's objective (class loss and distances) at every iteration, the last one's where the
+        attack had ended, and "moving" [B] (see convergence.py).
+    Cost: per image n_attack * tau evaluations of the denoiser with their backwards (twice the evaluations with
+        checkpoint), and tau more; n_attack forwards and backwards of the classifier. Without checkpoint batch_size //
+        tau images at once.
+    Random: every draw per image ("ace.*"). Where a gradient is 0 but for rounding, its sign, and so a pixel's step, may
+        depend on the batch size (six portraits at demo scale: values differed by 1e-5 on average, by 0.008 at most).
     """
 
     revision: ClassVar[int] = 2  # stores its loss
@@ -87,9 +93,16 @@ class ACEExplainer(CounterfactualExplainer):
             part = batch.select(slice(start, stop))
             attacked, tries, loss = self.attacked(part, goal[start:stop], classifier, streams)
             keep = self.kept(part.image, attacked)
-            return self.refined(part.image, attacked, keep, self.noise(part, streams)), tries, (~keep).float().mean((1, 2, 3)), loss
+            return (
+                self.refined(part.image, attacked, keep, self.noise(part, streams)),
+                tries,
+                (~keep).float().mean((1, 2, 3)),
+                loss,
+            )
 
-        images, tries, free, loss = classifier.forwards.rows(some, len(batch), copies=1 if self.checkpoint else self.tau)
+        images, tries, free, loss = classifier.forwards.rows(
+            some, len(batch), copies=1 if self.checkpoint else self.tau
+        )
         answer = classifier.probability(images)
         extra = {"free": free, **record(loss)}
         return Found(images, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, extra)
@@ -104,7 +117,8 @@ class ACEExplainer(CounterfactualExplainer):
         return Ancestral(self.generator.path(self.n_steps, "linspace"))
 
     def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
-        """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share if it has one; differentiable."""
+        """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share if it has one;
+        differentiable."""
 
         def estimate(x: Tensor) -> tuple[Tensor, Tensor | None]:
             return self.generator.estimate(x, self.chain.along.timesteps[k - 1])
@@ -115,8 +129,11 @@ class ACEExplainer(CounterfactualExplainer):
 
     # --- (1) pre-explanation --------------------------------------------------------------------------------------
 
-    def attacked(self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, Tensor, Tensor]:
-        """(pre-explanations [B,C,H,W] in [0,1], iterations [B], loss [B,n_attack]); attacks that have ended leave the batch."""
+    def attacked(
+        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(pre-explanations [B,C,H,W] in [0,1], iterations [B], loss [B,n_attack]); attacks that have ended leave the
+        batch."""
         image, perturbed = batch.image, batch.image.clone()
         low, high = ((image + sign * self.eps / 255).clamp(0, 1) for sign in (-1, 1))
         rows, tries = torch.arange(len(image), device=image.device), torch.zeros(len(image), device=image.device)
@@ -124,7 +141,11 @@ class ACEExplainer(CounterfactualExplainer):
         for i in range(self.n_attack):
             noise = self.noise(batch.select(rows.tolist()), streams)
             slope, odds, loss = self.gradient(
-                perturbed[rows], image[rows], goal[rows], classifier, lambda name, i=i, noise=noise: noise(f"{i}.{name}")
+                perturbed[rows],
+                image[rows],
+                goal[rows],
+                classifier,
+                lambda name, i=i, noise=noise: noise(f"{i}.{name}"),
             )
             losses[rows, i:] = loss[:, None].to(losses)
             if self.sure is not None:
@@ -137,8 +158,11 @@ class ACEExplainer(CounterfactualExplainer):
         return perturbed, tries, losses
 
     @torch.enable_grad()
-    def gradient(self, at: Tensor, image: Tensor, goal: Tensor, classifier: WhiteBox, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
-        """(of class loss and distances at images [B,C,H,W] in [0,1], log-odds of the goal for the same images denoised [B], that loss [B])."""
+    def gradient(
+        self, at: Tensor, image: Tensor, goal: Tensor, classifier: WhiteBox, noise: Noise
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(of class loss and distances at images [B,C,H,W] in [0,1], log-odds of the goal for the same images denoised
+        [B], that loss [B])."""
         at = at.detach().requires_grad_(True)
         odds = classifier.log_odds((self.denoised(at, noise) + 1) / 2, goal)
         changed = (at - image).flatten(1)
@@ -164,7 +188,8 @@ class ACEExplainer(CounterfactualExplainer):
 
     @torch.no_grad()
     def refined(self, image: Tensor, attacked: Tensor, keep: Tensor, noise: Noise) -> Tensor:
-        """Counterfactuals [B,C,H,W] in [0,1]: denoised from the pre-explanations, kept pixels the images' bit for bit."""
+        """Counterfactuals [B,C,H,W] in [0,1]: denoised from the pre-explanations, kept pixels the images' bit for
+        bit."""
         x, levels = DDPM.scaled(image), self.chain.along.levels
         z = noised(DDPM.scaled(attacked), levels[self.tau], noise("refine.start"))
         for k in range(self.tau, 0, -1):

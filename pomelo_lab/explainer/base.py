@@ -20,16 +20,21 @@ Made = Callable[[], dict[str, Tensor]]
 
 
 class Keep(Protocol):
-    """Stored parts of a long computation that depend on the training images and the named arguments alone, not on the classifier."""
+    """Stored parts of a long computation that depend on the training images and the named arguments alone, not on the
+    classifier."""
 
-    def __call__(self, arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor] | None:
+    def __call__(
+        self, arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any
+    ) -> Mapping[str, Tensor] | None:
         """make(), or what it gave before; None when wait=False and another process is making it.
 
         Args: chosen: values of arguments that the fit itself chose, in place of the configured ones.
         """
 
 
-def make_again(arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any) -> Mapping[str, Tensor]:
+def make_again(
+    arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any
+) -> Mapping[str, Tensor]:
     """A `Keep` that stores nothing."""
     return make()
 
@@ -40,8 +45,10 @@ class Explainer(Component, ABC):
     access:  "black_box" or "white_box": which view of the classifier it receives; a black box cannot be differentiated.
     uses:    what it looks at, of: "segments", "perturbations", "masks". It receives nothing else.
     signed:  whether negative attributions mean "speaks against".
-    presents: arguments that only choose what `shown` makes of a stored explanation; explanations that differ in nothing else are computed once.
-    gives:   what its explanations hold, of: "attribution", "counterfactual", "coefficient" (of segments); None = not said: metrics find out.
+    presents: arguments that only choose what `shown` makes of a stored explanation; explanations that differ in nothing
+        else are computed once.
+    gives:   what its explanations hold, of: "attribution", "counterfactual", "coefficient" (of segments); None = not
+        said: metrics find out.
     fitted:  arguments that decide what `fit` measures on training images; none = it needs no such statistics.
     n_samples (if "perturbations" in uses): perturbations of each image that the job draws for it.
     """
@@ -72,12 +79,14 @@ class Explainer(Component, ABC):
         """One explanation per image; independent of the other images of the batch.
 
         Args: fit: `reference`, what `fit` returned, for explainers that have statistics.
-        Shapes: batch of B images, target int64 [B] -> Explanation with attribution [B,H,W] and/or counterfactual [B,C,H,W].
+        Shapes: batch of B images, target int64 [B] -> Explanation with attribution [B,H,W] and/or counterfactual
+            [B,C,H,W].
         """
 
     @classmethod
     def check_network(cls, given: Mapping[str, Any], classifier: BlackBox, image: Tensor) -> None:
-        """Refuse a network that the method has no rule for. A job asks this before networks are trained and images are explained.
+        """Refuse a network that the method has no rule for. A job asks this before networks are trained and images are
+        explained.
 
         Args: given: the explainer's arguments by name; image: any one [1,C,H,W].
         Raises: ValueError naming the method, and the module or layer.
@@ -94,15 +103,16 @@ class Explainer(Component, ABC):
             classifier.queries = before
 
     def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
-        """Statistics of training images; stored once for all jobs, and all explainers that inherit this method, that need the same.
+        """Statistics of training images; stored once for all jobs, and all explainers that inherit this method, that
+        need the same.
 
         Args: keep: gives the parts that are stored by themselves.
         """
         return {}
 
     def prepare(self, training: Dataset, keep: Keep) -> None:
-        """Make the parts that `fit` will ask for. Every process that needs the statistics does so before one of them measures: with wait=False, so
-        that they share the work instead of waiting for each other."""
+        """Make the parts that `fit` will ask for. Every process that needs the statistics does so before one of them
+        measures: with wait=False, so that they share the work instead of waiting for each other."""
 
     def shown(self, explanation: Explanation) -> Explanation:
         """What a job reports of a stored explanation."""
@@ -110,16 +120,19 @@ class Explainer(Component, ABC):
 
     @property
     def costs_at_most(self) -> bool:
-        """Whether images that have what they need end before the counted steps: `queries` and `evaluations` are the most, then."""
+        """Whether images that have what they need end before the counted steps: `queries` and `evaluations` are the
+        most, then."""
         return False
 
     @property
     def differentiates(self) -> frozenset[str]:
-        """Which networks gradients go through, of "classifier" and "generator": their backwards take time that the plan estimates."""
+        """Which networks gradients go through, of "classifier" and "generator": their backwards take time that the plan
+        estimates."""
         return frozenset({"classifier"} if self.access == "white_box" else ())
 
     def stored_bytes(self, shape: tuple[int, int, int]) -> int:
-        """Bytes of the images and maps that are stored of one explanation, for the plan; numbers of an image (a loss per step) are not counted."""
+        """Bytes of the images and maps that are stored of one explanation, for the plan; numbers of an image (a loss
+        per step) are not counted."""
         channels, height, width = shape
         gives = self.given_by(vars(self)) or frozenset({"attribution"})
         return VALUE_BYTES * height * width * (1 + channels * ("counterfactual" in gives))
@@ -129,7 +142,8 @@ class Explainer(Component, ABC):
         return 0
 
     def fit_costs(self, n_training: int) -> tuple[int, int, int]:
-        """Generator evaluations, classifier queries and bytes of parts of `fit` and `prepare` on so many training images, for the plan."""
+        """Generator evaluations, classifier queries and bytes of parts of `fit` and `prepare` on so many training
+        images, for the plan."""
         return 0, 0, 0
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:

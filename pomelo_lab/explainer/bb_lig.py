@@ -98,10 +98,7 @@ class BBLIGExplainer(DirectionExplainer):
         flipped = (answer[:, -1].argmax(1) == goal).float()
         attribution = self.slopes(path, answer, target, classifier).sum(1)
         change = ends.diff(dim=1)[:, 0]
-        told |= {
-            "map_difference": change.abs().sum(1),
-            "map_squared_difference": change.square().sum(1),
-        }
+        told |= {"map_difference": change.abs().sum(1), "map_squared_difference": change.square().sum(1)}
         extra = {**self.report(reference, len(goal)), **told}
         return Found(ends[:, 1], flipped, answer[rows, -1, goal], torch.full_like(flipped, queries), extra, attribution)
 

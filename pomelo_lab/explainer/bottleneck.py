@@ -42,16 +42,25 @@ class Moments:
     def tensors(self, active_share: float) -> dict[str, Tensor]:
         """mean, std (n - 1) and active: float32 [...], 1.0 where more than that share of the values is not zero."""
         std = (self.square / max(1, self.n - 1)).sqrt()
-        return {"mean": self.mean.float(), "std": std.float(), "active": (self.non_zero > active_share * self.n).float()}
+        return {
+            "mean": self.mean.float(),
+            "std": std.float(),
+            "active": (self.non_zero > active_share * self.n).float(),
+        }
 
 
 def bottleneck_map(method: str, classifier: WhiteBox, name: str | None, image: Tensor) -> Tensor:
-    """The map [1,C,h,w] of an image where the bottleneck goes. Raises ValueError naming the layer when it gives none."""
+    """The map [1,C,h,w] of an image where the bottleneck goes.
+
+    Raises ValueError naming the layer when it gives none.
+    """
     module, layer = classifier.module(), classifier.bottleneck(name)
     return map_of(method, module, next(known for known, part in module.network.named_modules() if part is layer), image)
 
 
-def layer_statistics(training: Dataset, classifier: WhiteBox, layer: nn.Module, n_images: int, active_share: float) -> dict[str, Tensor]:
+def layer_statistics(
+    training: Dataset, classifier: WhiteBox, layer: nn.Module, n_images: int, active_share: float
+) -> dict[str, Tensor]:
     """Moments of a layer's output over the first images of the training split.
 
     Raises: ValueError when the layer gives no map [M,C,h,w].
@@ -62,13 +71,16 @@ def layer_statistics(training: Dataset, classifier: WhiteBox, layer: nn.Module, 
         with torch.no_grad():
             values = classifier.forwards(lambda part: classifier.activation(part, layer), images)
         if values.ndim != 4:
-            raise ValueError(f"explainer.layer must give maps [M,C,h,w], {type(layer).__name__} gives {list(values.shape)}")
+            raise ValueError(
+                f"explainer.layer must give maps [M,C,h,w], {type(layer).__name__} gives {list(values.shape)}"
+            )
         moments.add(values)
     return moments.tensors(active_share)
 
 
 def passes(logit: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """(lambda, 1 - lambda), the shares of signal and noise, from logits [...,h,w]; each blurred over `sigma` cells (cut at two), 0 = not."""
+    """(lambda, 1 - lambda), the shares of signal and noise, from logits [...,h,w]; each blurred over `sigma` cells (cut
+    at two), 0 = not."""
     signal, noise = logit.sigmoid(), (-logit).sigmoid()  # both, since 1 - sigmoid rounds to 0
     if not sigma:
         return signal, noise
@@ -77,7 +89,8 @@ def passes(logit: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
 
 
 def capacity(signal: Tensor, noise: Tensor, standard: Tensor) -> Tensor:
-    """KL(N(signal r, noise^2) || N(0, 1)) in nats, of standardised values r: what is known about them beyond their distribution."""
+    """KL(N(signal r, noise^2) || N(0, 1)) in nats, of standardised values r: what is known about them beyond their
+    distribution."""
     return -(1 + 2 * noise.clamp_min(SMALLEST).log() - (signal * standard).square() - noise.square()) / 2
 
 
@@ -85,8 +98,9 @@ def capacity(signal: Tensor, noise: Tensor, standard: Tensor) -> Tensor:
 class FeatureBottleneck:
     """Noise at one layer, as much of it at every value as the prediction bears.
 
-    Source: Schulz et al. (2020), https://arxiv.org/abs/2001.00396, per-sample bottleneck and its code. Departures: the capacity is read after the
-        last step (the code keeps the one before it); images are optimised side by side, and each step's loss is a mean over draws of one image.
+    Source: Schulz et al. (2020), https://arxiv.org/abs/2001.00396, per-sample bottleneck and its code. Departures: the
+        capacity is read after the last step (the code keeps the one before it); images are optimised side by side, and
+        each step's loss is a mean over draws of one image.
     Args: see IBAExplainer.
     """
 
@@ -100,9 +114,17 @@ class FeatureBottleneck:
 
     @torch.enable_grad()
     def capacity(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, layer: nn.Module, reference: dict[str, Tensor], streams: Streams, purpose: str
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: WhiteBox,
+        layer: nn.Module,
+        reference: dict[str, Tensor],
+        streams: Streams,
+        purpose: str,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(capacity in nats [B,C,h,w], values of the layer [B,C,h,w], cross-entropy of the last step [B], loss of every step [B,T])."""
+        """(capacity in nats [B,C,h,w], values of the layer [B,C,h,w], cross-entropy of the last step [B], loss of every
+        step [B,T])."""
         with torch.no_grad():
             value = classifier.activation(batch.image, layer)
         mean, active = reference["mean"], reference["active"]
@@ -129,5 +151,7 @@ class FeatureBottleneck:
 
 def bits(capacity: Tensor, shape: tuple[int, int]) -> Tensor:
     """Bits per pixel [B,H,W] of capacities in nats [B,C,h,w]; their sum is about that of the capacities."""
-    cells = capacity.sum(1, keepdim=True) / math.log(2) * (capacity.shape[2] * capacity.shape[3]) / (shape[0] * shape[1])
+    cells = (
+        capacity.sum(1, keepdim=True) / math.log(2) * (capacity.shape[2] * capacity.shape[3]) / (shape[0] * shape[1])
+    )
     return F.interpolate(cells, shape, mode="bilinear", align_corners=False)[:, 0]

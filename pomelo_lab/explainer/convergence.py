@@ -24,10 +24,12 @@ def record(loss: Tensor) -> dict[str, Tensor]:
 def still_moving(loss: Tensor) -> Tensor:
     """The share of the whole change of the loss that falls into the last tenth of the steps.
 
-    The mean loss of the last tenth is compared with that of the tenth before it, and their difference is divided by the range of such means over
-    the run; means of a tenth let the noise of sampled losses cancel. A straight descent has 1/9, an exponential one of five time constants 0.007.
+    The mean loss of the last tenth is compared with that of the tenth before it, and their difference is divided by the
+    range of such means over the run; means of a tenth let the noise of sampled losses cancel. A straight descent has
+    1/9, an exponential one of five time constants 0.007.
 
-    Shapes: loss [B,T] -> [B] in [0,1]; 0 where the loss never changed. NaN stays NaN. Raises: ValueError for fewer than two steps.
+    Shapes: loss [B,T] -> [B] in [0,1]; 0 where the loss never changed. NaN stays NaN. Raises: ValueError for fewer than
+        two steps.
     """
     steps = loss.shape[-1]
     if steps < 2:

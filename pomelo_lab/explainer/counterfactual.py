@@ -21,8 +21,8 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to: images [B,C,H,W] that need not lie in [0,1], flipped, goal probability and tries [B]; more named tensors [B,...] if it
-    has them, and an attribution [B,H,W] of its own."""
+    """What a search came to: images [B,C,H,W] that need not lie in [0,1], flipped, goal probability and tries [B]; more
+    named tensors [B,...] if it has them, and an attribution [B,H,W] of its own."""
 
     image: Tensor
     flipped: Tensor
@@ -37,9 +37,9 @@ class CounterfactualExplainer(Explainer, ABC):
     """An explainer whose answer is the image as it would have to be for another class.
 
     Args: goal: the class to reach; None = the most probable one beside the target (of two classes: the other).
-    Shapes: counterfactual [B,C,H,W] in [0,1]; attribution [B,H,W], the mean absolute change of a pixel unless said otherwise; extra [B]: "goal",
-        "flipped" (1.0 where the classifier gives the goal to the image as the method left it, before it was clamped), "goal_probability" of that
-        image, and "tries".
+    Shapes: counterfactual [B,C,H,W] in [0,1]; attribution [B,H,W], the mean absolute change of a pixel unless said
+        otherwise; extra [B]: "goal", "flipped" (1.0 where the classifier gives the goal to the image as the method left
+        it, before it was clamped), "goal_probability" of that image, and "tries".
     """
 
     gives = frozenset({"attribution", "counterfactual"})
@@ -58,16 +58,26 @@ class CounterfactualExplainer(Explainer, ABC):
         goal = self.goals(batch.image, target, classifier, **fit)
         result = self.sought(batch, target, goal, classifier, streams, **fit)
         counterfactual = result.image.clamp(0, 1)
-        numbers = {"goal": goal, "flipped": result.flipped, "goal_probability": result.probability, "tries": result.tries, **result.extra}
+        numbers = {
+            "goal": goal,
+            "flipped": result.flipped,
+            "goal_probability": result.probability,
+            "tries": result.tries,
+            **result.extra,
+        }
         return Explanation(
             target=target,
-            attribution=(counterfactual - batch.image).abs().mean(1) if result.attribution is None else result.attribution,
+            attribution=(counterfactual - batch.image).abs().mean(1)
+            if result.attribution is None
+            else result.attribution,
             counterfactual=counterfactual,
             extra={name: value if value.dtype == torch.uint8 else value.float() for name, value in numbers.items()},
         )
 
     @abstractmethod
-    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: Streams, **fit: Any) -> Found:
+    def sought(
+        self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: Streams, **fit: Any
+    ) -> Found:
         """Images of the goals' classes; targets and goals int64 [B]."""
 
     def goals(self, images: Tensor, target: Tensor, classifier: BlackBox, **fit: Any) -> Tensor:
@@ -75,7 +85,9 @@ class CounterfactualExplainer(Explainer, ABC):
         if self.goal is None:
             return classifier.probability(images).scatter(1, target[:, None], -1.0).argmax(1)
         if self.goal >= classifier.num_classes:
-            raise ValueError(f"explainer.goal must be below {classifier.num_classes}, the number of classes, got {self.goal}")
+            raise ValueError(
+                f"explainer.goal must be below {classifier.num_classes}, the number of classes, got {self.goal}"
+            )
         return torch.full_like(target, self.goal)
 
 
@@ -85,8 +97,8 @@ class Ancestral:
 
     The last posterior variance is that of the step before, as guided diffusion has it.
 
-    Diffusers clamps the last variance to 0. That does not matter for sampling, where no noise is added there, but for guidance, whose gradient is
-    multiplied by it.
+    Diffusers clamps the last variance to 0. That does not matter for sampling, where no noise is added there, but for
+    guidance, whose gradient is multiplied by it.
     """
 
     along: Path
@@ -98,7 +110,8 @@ class Ancestral:
         return (1 - start / end) * (1 - end) / (1 - start)
 
     def varied(self, k: int, share: Tensor | None) -> Tensor | float:
-        """The variance of the step that leaves place k where the network has learned its share of the way to beta; None = the posterior's."""
+        """The variance of the step that leaves place k where the network has learned its share of the way to beta; None
+        = the posterior's."""
         if share is None:
             return self.variance(k)
         return interpolated(share, self.variance(k), 1 - self.along.levels[k] / self.along.levels[k - 1])
@@ -107,8 +120,15 @@ class Ancestral:
         """Mean of the posterior at place k - 1 given x at place k and its clean estimate."""
         return posterior(x, x0, self.along.levels[k], self.along.levels[k - 1])[0]
 
-    def sampled(self, clean: Callable[[Tensor, int], tuple[Tensor, Tensor | None]], x: Tensor, k: int, noise: Callable[[int], Tensor]) -> Tensor:
-        """The chain from place k down to a clean image: k evaluations; noise(j) for the step that leaves place j, none for the last.
+    def sampled(
+        self,
+        clean: Callable[[Tensor, int], tuple[Tensor, Tensor | None]],
+        x: Tensor,
+        k: int,
+        noise: Callable[[int], Tensor],
+    ) -> Tensor:
+        """The chain from place k down to a clean image: k evaluations; noise(j) for the step that leaves place j, none
+        for the last.
 
         Args: clean: (x, place) -> (clean estimate, share of the learned variance or None).
         """
@@ -123,7 +143,8 @@ class Ancestral:
 def traced(
     make: Callable[[Tensor], tuple[Tensor, Tensor | None]], z: Tensor, asked: bool
 ) -> tuple[Tensor, Tensor | None, Callable[[Tensor], Tensor] | None]:
-    """make(z) without its graph, and what takes a gradient at its first tensor back to z: the transposed Jacobian, None unless asked for."""
+    """make(z) without its graph, and what takes a gradient at its first tensor back to z: the transposed Jacobian, None
+    unless asked for."""
     if not asked:
         with torch.no_grad():
             return *make(z), None

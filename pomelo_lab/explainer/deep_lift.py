@@ -20,15 +20,17 @@ SMALLEST = 1e-10  # difference of inputs below which the derivative stands for t
 
 @dataclass(kw_only=True)
 class DeepLiftExplainer(BaselineExplainer):
-    """Differences of every unit from its value on the baseline, carried back to the pixels; they sum up to the difference of the answers.
+    """Differences of every unit from its value on the baseline, carried back to the pixels; they sum up to the
+    difference of the answers.
 
-    Source: Shrikumar et al. (2017), https://arxiv.org/abs/1704.02685: linear rule and rescale rule (eq. 8 to 12), which every elementwise function
-        gets, whether a module or a function applies it; on networks of ReLU modules the map is captum's. Departures, where the paper has no rule:
-        max pooling as in captum and SHAP (the difference goes to the larger of both maxima); the product of two units, as in a gate, is divided
-        evenly, d(ab) = da (b + b0)/2 + db (a + a0)/2, the Shapley value of two players, as in SHAP's DeepExplainer (Lundberg & Lee 2017).
+    Source: Shrikumar et al. (2017), https://arxiv.org/abs/1704.02685: linear rule and rescale rule (eq. 8 to 12), which
+        every elementwise function gets, whether a module or a function applies it; on networks of ReLU modules the map
+        is captum's. Departures, where the paper has no rule: max pooling as in captum and SHAP (the difference goes to
+        the larger of both maxima); the product of two units, as in a gate, is divided evenly, d(ab) = da (b + b0)/2 +
+        db (a + a0)/2, the Shapley value of two players, as in SHAP's DeepExplainer (Lundberg & Lee 2017).
     Cost: 2 forwards and a backward per image.
-    Raises: ValueError naming the module for what has no rule that keeps the sum: normalisation over the values of one image (LayerNorm, GroupNorm),
-        softmax and attention, and every operator that is not known.
+    Raises: ValueError naming the module for what has no rule that keeps the sum: normalisation over the values of one
+        image (LayerNorm, GroupNorm), softmax and attention, and every operator that is not known.
     """
 
     revision: ClassVar[int] = 2  # 1 had a rule for ReLU modules alone
@@ -93,9 +95,11 @@ def middle(x: Tensor) -> Tensor:
 
 
 def max_pooled(call: Call) -> tuple[Tensor, Tensor]:
-    """Max pooling: where the image's maximum is the larger one the difference goes to its cell, elsewhere to the cell of the baseline's.
+    """Max pooling: where the image's maximum is the larger one the difference goes to its cell, elsewhere to the cell
+    of the baseline's.
 
-    Where several cells of one share its maximum (a uniform baseline), the cell of the other's maximum is taken if it is among them.
+    Where several cells of one share its maximum (a uniform baseline), the cell of the other's maximum is taken if it is
+    among them.
     """
     x = call.args[0]
     with torch.no_grad():
@@ -110,7 +114,9 @@ def max_pooled(call: Call) -> tuple[Tensor, Tensor]:
     for part, edge, cell in ((rise.clamp_min(0), limit, first), (rise.clamp_max(0), 0 * limit, second)):
         there = run.gather(2, cell)
         flat = there.abs() < SMALLEST
-        linear = linear + torch.where(flat, edge, part / torch.where(flat, 1.0, there)) * halves(x)[0].flatten(2).gather(2, cell)
+        linear = linear + torch.where(flat, edge, part / torch.where(flat, 1.0, there)) * halves(x)[0].flatten(
+            2
+        ).gather(2, cell)
     linear = linear.view_as(value[: len(linear)])
     return Value.apply(torch.cat([linear, linear.detach()]), value), index
 

@@ -1,4 +1,5 @@
-"""DiME: counterfactuals by a diffusion model whose steps are pushed by the classifier's gradient at a clean estimate."""
+"""DiME: counterfactuals by a diffusion model whose steps are pushed by the classifier's gradient at a clean
+estimate."""
 
 from __future__ import annotations
 
@@ -27,12 +28,15 @@ from pomelo_lab.types import Batch
 log = logging.getLogger(__name__)
 
 BEGIN = "dime.start"
-INERT = 30.0  # in units of two training images: on portraits this weight of the perceptual term and 0 give the same table (docs/dime.md)
+# in units of two training images: on portraits this weight of the perceptual term and 0 give the same table
+# (docs/dime.md)
+INERT = 30.0
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 class Push(NamedTuple):
-    """What a step is pushed by, the class gradient before it was divided, and the terms of `whole` where they are recorded; all [B,C,H,W]."""
+    """What a step is pushed by, the class gradient before it was divided, and the terms of `whole` where they are
+    recorded; all [B,C,H,W]."""
 
     whole: Tensor
     seen: Tensor
@@ -41,37 +45,48 @@ class Push(NamedTuple):
 
 @dataclass(kw_only=True)
 class DiMEExplainer(CounterfactualExplainer):
-    """The image is noised to place tau of a respaced chain and denoised again, each step pushed towards the goal and back to the image.
+    """The image is noised to place tau of a respaced chain and denoised again, each step pushed towards the goal and
+    back to the image.
 
-    Source: Jeanneret, Simon & Jurie (2022), DiME, sections 3.1 and 3.2, and its code. At place k of the chain z <- mean - variance * g + noise, with
-        g = (class gradient + perceptual gradient, at the clean estimate of the place before) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The clean
-        estimate is the image itself at first, then an unguided chain of its own from z down. Images that do not reach the goal are tried again with
-        the next lambda_c, from the same start. Departures: variances are those of the posterior unless the denoiser has learned its own; perceptual
-        features come from `perceptual`, in the unit that `perceptual_unit` says (there VGG-19's relu3_4, raw).
+    Source: Jeanneret, Simon & Jurie (2022), DiME, sections 3.1 and 3.2, and its code. At place k of the chain z <- mean
+        - variance * g + noise, with g = (class gradient + perceptual gradient, at the clean estimate of the place
+            before) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The clean
+        estimate is the image itself at first, then an unguided chain of its own from z down. Images that do not reach
+        the goal are tried again with the next lambda_c, from the same start. Departures: variances are those of the
+        posterior unless the denoiser has learned its own; perceptual features come from `perceptual`, in the unit that
+        `perceptual_unit` says (there VGG-19's relu3_4, raw).
     Args:
         generator: the denoiser; left out of the config it is the job's generator.
         perceptual, layers: network and layers of the perceptual term; None = no such term.
-        perceptual_unit: pairs = the distance is divided by its mean between two training images; raw = as the network gives it (the paper).
+        perceptual_unit: pairs = the distance is divided by its mean between two training images; raw = as the network
+            gives it (the paper).
         n_pairs: of training images, for that mean.
-        variant: dime; direct = class gradient at the noisy image, undivided, no perceptual term; naive = one class gradient, at the image itself, no
-            distances; early_stop = dime, unguided from where the clean estimate has reached the goal; unconditional = no gradients.
-        inner: how the clean estimate is made: full = an ancestral chain of k - 1 evaluations; ddim = deterministic, inner_steps evaluations;
-            tweedie = the denoiser's own estimate, which costs nothing.
+        variant: dime; direct = class gradient at the noisy image, undivided, no perceptual term; naive = one class
+            gradient, at the image itself, no distances; early_stop = dime, unguided from where the clean estimate has
+            reached the goal; unconditional = no gradients.
+        inner: how the clean estimate is made: full = an ancestral chain of k - 1 evaluations; ddim = deterministic,
+            inner_steps evaluations; tweedie = the denoiser's own estimate, which costs nothing.
         n_steps, tau: respaced steps of the whole chain, and how many of them are taken.
-        tau_sigma: deviation of the noise that the image is given, which then decides instead of tau how many steps are taken: those whose noise is
-            nearest to it (the paper's 60 of 200 steps begin at 0.78). None = tau.
+        tau_sigma: deviation of the noise that the image is given, which then decides instead of tau how many steps are
+            taken: those whose noise is nearest to it (the paper's 60 of 200 steps begin at 0.78). None = tau.
         lambda_c: scales of the class term, one after the other.
-        lambda_p, lambda_l1, lambda_l2: weights of the perceptual term, of the sum of absolute and of squared differences (the last is the code's).
-        class_loss: logit = minus the log-odds of the goal, which does not saturate (the code); log_probability (the paper).
-        mask: share of the pixels that may change, those with the largest accumulated class gradients; the others go back to the noised image at
-            every step (own, after the idea of MaskDiME, Guo et al. 2026; not its algorithm, see docs/dime.md); None = all.
-        jacobian: scaled = gradients at the clean estimate are divided by sqrt(alpha-bar) (eqs. 7, 8); exact = they go back through the chain that
-            made it (eq. 6, which the paper rejects for its memory). Equal where the noise that the denoiser sees does not depend on its input.
+        lambda_p, lambda_l1, lambda_l2: weights of the perceptual term, of the sum of absolute and of squared
+            differences (the last is the code's).
+        class_loss: logit = minus the log-odds of the goal, which does not saturate (the code); log_probability (the
+            paper).
+        mask: share of the pixels that may change, those with the largest accumulated class gradients; the others go
+            back to the noised image at every step (own, after the idea of MaskDiME, Guo et al. 2026; not its algorithm,
+            see docs/dime.md); None = all.
+        jacobian: scaled = gradients at the clean estimate are divided by sqrt(alpha-bar) (eqs. 7, 8); exact = they go
+            back through the chain that made it (eq. 6, which the paper rejects for its memory). Equal where the noise
+            that the denoiser sees does not depend on its input.
         n_recorded: places of the chain whose images and terms are stored, see `Trajectory`; 0 = none.
-    Shapes: extra "scale" [B], the lambda_c of the try that was kept; with n_recorded those of `Trajectory`, of that try.
-    Cost: for each try and image, full: tau (tau + 1) / 2 evaluations of the denoiser; ddim: at most tau (1 + inner_steps); tweedie: tau. And tau
-        forwards and backwards of the classifier. Once, two forwards of the perceptual network per pair. jacobian=exact holds the activations of all
-        evaluations behind one clean estimate, up to tau - 1.
+    Shapes: extra "scale" [B], the lambda_c of the try that was kept; with n_recorded those of `Trajectory`, of that
+        try.
+    Cost: for each try and image, full: tau (tau + 1) / 2 evaluations of the denoiser; ddim: at most tau (1 +
+        inner_steps); tweedie: tau. And tau forwards and backwards of the classifier. Once, two forwards of the
+        perceptual network per pair. jacobian=exact holds the activations of all evaluations behind one clean estimate,
+        up to tau - 1.
     Random: start and steps per image ("dime.*").
     """
 
@@ -109,17 +124,27 @@ class DiMEExplainer(CounterfactualExplainer):
         if not given["lambda_c"]:
             yield "lambda_c must hold one scale or more, got none"
         if given["jacobian"] == "exact" and given["variant"] not in ("dime", "early_stop"):
-            yield f"jacobian=exact needs variant=dime or early_stop, whose gradients are taken at a clean estimate, got {given['variant']}"
+            yield (
+                f"jacobian=exact needs variant=dime or early_stop, whose gradients are taken at a clean estimate, "
+                f"got {given['variant']}"
+            )
 
     @classmethod
     def check_network(cls, given: Mapping[str, Any], classifier: BlackBox, image: Tensor) -> None:
         """Warns of a perceptual term that does nothing."""
         super().check_network(given, classifier, image)
         weight = given["lambda_p"]
-        if given["perceptual"] is not None and given["perceptual_unit"] == "pairs" and 0 < weight <= INERT and given["variant"] in cls.weighing:
+        if (
+            given["perceptual"] is not None
+            and given["perceptual_unit"] == "pairs"
+            and 0 < weight <= INERT
+            and given["variant"] in cls.weighing
+        ):
             log.warning(
-                "explainer.lambda_p=%g does nothing with explainer.perceptual_unit=pairs: the distance counts in its mean between two training "
-                "images, where %g and 0 give the same counterfactuals of portraits and 1000 works; the paper's 30 is in units of VGG-19 "
+                "explainer.lambda_p=%g does nothing with explainer.perceptual_unit=pairs: the distance counts in its "
+                "mean between two training "
+                "images, where %g and 0 give the same counterfactuals of portraits and 1000 works; the paper's 30 is "
+                "in units of VGG-19 "
                 "(experiment=dime_paper, perceptual_unit=raw)",
                 weight,
                 INERT,
@@ -146,13 +171,17 @@ class DiMEExplainer(CounterfactualExplainer):
     ) -> Found:
         self.generator.check_images(batch.image)
         if reference is None and self.perceptual is not None and self.perceptual_unit == "pairs":
-            raise ValueError("explainer.perceptual_unit=pairs needs reference=explainer.fit(training, classifier); raw needs none")
+            raise ValueError(
+                "explainer.perceptual_unit=pairs needs reference=explainer.fit(training, classifier); raw needs none"
+            )
         distance = PerceptualDistance(self.between, float(reference["unit"]) if reference else 1.0)
 
         names: list[str] = []
 
         def tries_of(start: int, stop: int) -> tuple[Tensor, ...]:
-            made, remembered = self.tried(batch.select(slice(start, stop)), goal[start:stop], classifier, streams, distance)
+            made, remembered = self.tried(
+                batch.select(slice(start, stop)), goal[start:stop], classifier, streams, distance
+            )
             names[:] = remembered
             return (*made, *remembered.values())
 
@@ -162,15 +191,17 @@ class DiMEExplainer(CounterfactualExplainer):
     def tried(
         self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams, distance: Distance
     ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """((images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]), what `Trajectory` remembers); the last try of an image is the
-        one that is kept."""
+        """((images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]), what `Trajectory` remembers);
+        the last try of an image is the one that is kept."""
         made, rows = batch.image.clone(), torch.arange(len(batch), device=goal.device)
         trajectory = Trajectory(self.n_recorded, self.taken, batch.image, self.variant in self.weighing)
         flipped, probability, tries, scales = (torch.zeros(len(batch), device=goal.device) for _ in range(4))
         for attempt, scale in enumerate(self.scales):
             trajectory.begin(rows)
             remember = partial(trajectory.add, rows)
-            image = self.guided(batch.select(rows.tolist()), goal[rows], classifier, streams, distance, scale, attempt, remember)
+            image = self.guided(
+                batch.select(rows.tolist()), goal[rows], classifier, streams, distance, scale, attempt, remember
+            )
             answer = classifier.probability(image)
             made[rows], tries[rows], scales[rows] = image, attempt + 1.0, scale
             probability[rows] = answer.gather(1, goal[rows, None])[:, 0]
@@ -225,7 +256,8 @@ class DiMEExplainer(CounterfactualExplainer):
         clean, active = x, torch.ones(len(x), dtype=torch.bool, device=x.device)
         fixed = self.class_gradient(x, goal, classifier, scale) if self.variant == "naive" else None
         touched = x.new_zeros(len(x), 1, *shape[1:])
-        exact, back = self.jacobian == "exact", None  # at first the clean estimate is the image itself, which no chain has made
+        # at first the clean estimate is the image itself, which no chain has made
+        exact, back = self.jacobian == "exact", None
         for k in range(tau, 0, -1):
             own = self.inner == "tweedie" and k < tau
             x0, share, back_here = traced(lambda at, k=k: self.clean(at, k), z, own and exact)
@@ -249,7 +281,9 @@ class DiMEExplainer(CounterfactualExplainer):
                 z = torch.where(self.free(touched), z, noised(x, along.levels[k - 1], start))
             if k > 1 and self.variant in ("dime", "early_stop") and self.inner != "tweedie":
                 noise = partial(lambda k, j: normal(f"dime.{attempt}.{k}.{j}"), k)
-                clean, _, back = traced(lambda at, k=k, noise=noise: (self.estimate(at, k - 1, chain, noise), None), z, exact)
+                clean, _, back = traced(
+                    lambda at, k=k, noise=noise: (self.estimate(at, k - 1, chain, noise), None), z, exact
+                )
                 active = self.still(active, clean, goal, classifier)
         return (z + 1) / 2
 
@@ -260,7 +294,8 @@ class DiMEExplainer(CounterfactualExplainer):
         return active & (classifier.probability((clean + 1) / 2).argmax(1) != goal)
 
     def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
-        """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share, None where it has none."""
+        """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share, None where it
+        has none."""
         t, generator = self.along.timesteps[k - 1], self.generator
         if generator.learns_variance:
             return generator.forwards.rows(lambda start, stop: generator.estimate(z[start:stop], t), len(z))
@@ -271,7 +306,11 @@ class DiMEExplainer(CounterfactualExplainer):
         along = chain.along
         if self.inner == "full":
             return chain.sampled(self.clean, z, k, noise)
-        places = [round(k * (1 - i / self.inner_steps)) for i in range(self.inner_steps + 1)] if k > self.inner_steps else list(range(k, -1, -1))
+        places = (
+            [round(k * (1 - i / self.inner_steps)) for i in range(self.inner_steps + 1)]
+            if k > self.inner_steps
+            else list(range(k, -1, -1))
+        )
         for place, after in zip(places, places[1:], strict=False):
             x0, _ = self.clean(z, place)
             level = along.levels[place]
@@ -339,6 +378,10 @@ class DiMEExplainer(CounterfactualExplainer):
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         tau = self.taken
-        inner = {"full": tau * (tau - 1) // 2, "ddim": sum(min(k, self.inner_steps) for k in range(1, tau)), "tweedie": 0}[self.inner]
+        inner = {
+            "full": tau * (tau - 1) // 2,
+            "ddim": sum(min(k, self.inner_steps) for k in range(1, tau)),
+            "tweedie": 0,
+        }[self.inner]
         extra = inner if self.variant in ("dime", "early_stop") else 0
         return len(self.scales) * (tau + extra)

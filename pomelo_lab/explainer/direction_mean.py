@@ -10,10 +10,11 @@ from torch import Tensor
 
 
 def averaged(parts: Sequence[Mapping[str, Tensor]], n_h: int) -> dict[str, Tensor]:
-    """What searches around several sources of one class found, as one: the mean of their unit g-directions, at unit length, and the largest
-    eigenvectors of the mean of their Hessians, as far as each search kept those.
+    """What searches around several sources of one class found, as one: the mean of their unit g-directions, at unit
+    length, and the largest eigenvectors of the mean of their Hessians, as far as each search kept those.
 
-    Shares and probabilities are means, "moving" is the largest; the source, its position, its reconstruction and the losses are the first's.
+    Shares and probabilities are means, "moving" is the largest; the source, its position, its reconstruction and the
+    losses are the first's.
 
     Args: parts: of `DirectionSearch`, a mapping per source; n_h: h-directions that are kept.
     """

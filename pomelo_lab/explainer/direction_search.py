@@ -174,7 +174,8 @@ class DirectionSearch(TrainingWalks, ABC):
         )
         if explained[own] < EXPLAINED:
             log.warning(
-                "explainer.proxy explains %.2f of the variance of the class score: its directions are hardly better than "
+                "explainer.proxy explains %.2f of the variance of the class score: its directions are hardly better "
+                "than "
                 "random ones; more explainer.n_renders or explainer.proxy.least_steps help",
                 explained[own],
             )
@@ -238,8 +239,8 @@ class DirectionSearch(TrainingWalks, ABC):
         return self.source_probability is not None or self.n_sources > 1
 
     def positions(self, training: Dataset, classifier: BlackBox) -> list[int]:
-        """Positions of the sources in the order of the training images. Raises ValueError where too few candidates have the
-        first one's class.
+        """Positions of the sources in the order of the training images. Raises ValueError where too few candidates have
+        the first one's class.
         """
         if self.source >= len(training):
             raise ValueError(

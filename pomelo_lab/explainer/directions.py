@@ -57,18 +57,22 @@ class DirectionExplainer(DirectionSearch, ABC):
     def goals(
         self, images: Tensor, target: Tensor, classifier: BlackBox, reference: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Goal classes [B] as for all counterfactuals, except that images of classes other than the source's go to the source's class:
-        a direction only tells that class from the rest.
+        """Goal classes [B] as for all counterfactuals, except that images of classes other than the source's go to the
+        source's class: a direction only tells that class from the rest.
         """
         goal, own = super().goals(images, target, classifier), int(reference["class"])
         if self.goal is not None and self.goal != own and bool(((target != own) & (target != goal)).any()):
             raise ValueError(
-                f"explainer.goal must be {own}, the source's class, or left out: from other classes the directions lead nowhere else"
+                f"explainer.goal must be {own}, the source's class, or left out: from other classes the directions "
+                f"lead nowhere else"
             )
         return torch.where(target == own, goal, own)
 
     def loaded(self, training: Dataset, classifier: BlackBox, keep: Keep) -> dict[str, Tensor]:
-        """Directions as loaded for every search. Raises ValueError also where `index` names directions that the file lacks."""
+        """Directions as loaded for every search.
+
+        Raises ValueError also where `index` names directions that the file lacks.
+        """
         made = super().loaded(training, classifier, keep)
         known = math.inf if self.direction == "random" else len(made["g" if self.direction == "g" else "h_class"])
         if max(self.index) >= known:

@@ -21,11 +21,13 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 class FidoExplainer(RemovalExplainer):
     """Drop probabilities per cell, optimised on samples of relaxed Bernoulli masks; FIDO-CA with an in-painting filler.
 
-    Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of Agarwal & Nguyen (2020), section A1.
-        Departures: the penalty, a sum over pixels, is scaled to an image of `reference_px` squared, so that it means the same at every resolution;
-        the published code shifts its maps by half, so that undecided pixels are 0 and a threshold at a share of the maximum never reaches them.
+    Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of Agarwal & Nguyen (2020),
+        section A1. Departures: the penalty, a sum over pixels, is scaled to an image of `reference_px` squared, so that
+        it means the same at every resolution; the published code shifts its maps by half, so that undecided pixels are
+        0 and a threshold at a share of the maximum never reaches them.
     Args:
-        objective: "ssr", the smallest region that keeps the class (Agarwal & Nguyen's FIDO-CA), or "sdr", the smallest whose loss destroys it.
+        objective: "ssr", the smallest region that keeps the class (Agarwal & Nguyen's FIDO-CA), or "sdr", the smallest
+            whose loss destroys it.
         mask_px: cells along each side; enlarged bilinearly to pixels.
         n_steps: of Adam, whose rate falls linearly from lr to 0.
         n_samples: masks per image and step.
@@ -34,9 +36,10 @@ class FidoExplainer(RemovalExplainer):
         temperature: of the relaxation.
         tv: weight of the squared differences between neighbouring pixels' drop probabilities.
         noise: "pixel" (every pixel its own, the published code) or "cell" (every cell, then enlarged).
-    Shapes: attribution [B,H,W] in [0,1], 0.5 = undecided: the probability of being kept (ssr) or dropped (sdr); extra "drop" [B,mask_px,mask_px],
-        "probability" [B] of the image without the pixels that are dropped more often than kept, and, from two steps on, "loss" [B,n_steps] at the
-        full penalty and "moving" [B] (see `convergence.record`).
+    Shapes: attribution [B,H,W] in [0,1], 0.5 = undecided: the probability of being kept (ssr) or dropped (sdr); extra
+        "drop" [B,mask_px,mask_px], "probability" [B] of the image without the pixels that are dropped more often than
+        kept, and, from two steps on, "loss" [B,n_steps] at the full penalty and "moving" [B] (see
+        `convergence.record`).
     Cost: n_steps * n_samples forwards, backwards and fills per image, and one forward and fill more.
     Random: one uniform per pixel (or cell), sample and step ("fido"), and the filler's.
     """
@@ -75,7 +78,10 @@ class FidoExplainer(RemovalExplainer):
         drop, loss = images_at_once.rows(part, len(batch))
         dropped = enlarged(drop, batch.image.shape[-2:], "bilinear")
         filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
-        row, last = torch.arange(len(batch), device=drop.device), torch.full_like(target, self.fills(tuple(batch.image.shape[1:])) - 1)
+        row, last = (
+            torch.arange(len(batch), device=drop.device),
+            torch.full_like(target, self.fills(tuple(batch.image.shape[1:])) - 1),
+        )
         keep = (dropped <= 0.5).to(batch.image)
 
         def without(start: int, stop: int) -> Tensor:
@@ -89,7 +95,8 @@ class FidoExplainer(RemovalExplainer):
     def optimized(
         self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling
     ) -> tuple[Tensor, Tensor]:
-        """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image sees another."""
+        """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no
+        image sees another."""
         image, n = batch.image, self.n_samples
         row, place = every(len(batch), n, image.device)
         logit = torch.zeros(len(batch), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
@@ -102,7 +109,8 @@ class FidoExplainer(RemovalExplainer):
             odds = classifier.log_odds(seen, target[row]).view(len(batch), n).mean(1)
             weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
             loss = self.loss(odds, drop, weight)
-            losses.append(self.loss(odds, drop, self.penalty).detach())  # the warm-up changes what is minimised, not how far it is
+            # the warm-up changes what is minimised, not how far it is
+            losses.append(self.loss(odds, drop, self.penalty).detach())
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
         return logit.detach().sigmoid(), torch.stack(losses, 1)

@@ -26,22 +26,27 @@ Time = Annotated[float, Range(above=0, below=1)]
 
 @dataclass(kw_only=True)
 class FisherSDEExplainer(Explainer):
-    """Every pixel is diffused to a time of its own; times grow while the target stays predicted; what a pixel still tells is its attribution.
+    """Every pixel is diffused to a time of its own; times grow while the target stays predicted; what a pixel still
+    tells is its attribution.
 
-    Source: "Fisher Divergence for Attribution through Stochastic Differential Equations", eq. 32-50 (sections 3.2.4 to 3.2.6; no public code).
-        Minimises cross-entropy - weight * mean t over per-pixel times, then integrates the Fisher divergence, that is the squared error of the
-        denoiser's noise estimate, over log SNR. Departures, where the paper is silent or cannot be meant: the penalty is a mean over pixels (a
-        sum would drown the cross-entropy); noise levels are shared by all pixels when the error is measured (the network has no other); the
-        curve is read at each pixel's time; the integral is over log SNR (over t it diverges).
+    Source: "Fisher Divergence for Attribution through Stochastic Differential Equations", eq. 32-50 (sections 3.2.4 to
+        3.2.6; no public code). Minimises cross-entropy - weight * mean t over per-pixel times, then integrates the
+        Fisher divergence, that is the squared error of the denoiser's noise estimate, over log SNR. Departures, where
+        the paper is silent or cannot be meant: the penalty is a mean over pixels (a sum would drown the cross-entropy);
+        noise levels are shared by all pixels when the error is measured (the network has no other); the curve is read
+        at each pixel's time; the integral is over log SNR (over t it diverges).
     Args:
-        generator: the denoiser; left out of the config it is the job's generator. None: only reading=one_minus_t, which asks no denoiser.
-        process: vp = variance preserving, beta from beta_min to beta_max; ve = variance exploding, deviation from sigma_min to sigma_max.
-        reading: what the map shows, all from the same times. "retained": information kept, relative to t = 1; "eq49": minus the information lost
-            from t_min on, the equation as printed; "one_minus_t": the times alone.
+        generator: the denoiser; left out of the config it is the job's generator. None: only reading=one_minus_t, which
+            asks no denoiser.
+        process: vp = variance preserving, beta from beta_min to beta_max; ve = variance exploding, deviation from
+            sigma_min to sigma_max.
+        reading: what the map shows, all from the same times. "retained": information kept, relative to t = 1; "eq49":
+            minus the information lost from t_min on, the equation as printed; "one_minus_t": the times alone.
         weight: of the mean time; the paper's eq. 33 has none, which is 1.
-        start_weight, anneal: the weight falls from start_weight (if that is larger) geometrically to `weight` over this share of the steps: at 1
-            the noise of the cross-entropy's gradients hides the even push of the mean time for a thousand steps. The objective recorded is that
-            of `weight` throughout. Larger starts destroy what the cross-entropy then has no gradient left to ask back.
+        start_weight, anneal: the weight falls from start_weight (if that is larger) geometrically to `weight` over this
+            share of the steps: at 1 the noise of the cross-entropy's gradients hides the even push of the mean time for
+            a thousand steps. The objective recorded is that of `weight` throughout. Larger starts destroy what the
+            cross-entropy then has no gradient left to ask back.
         n_steps, lr: of Adam on the times' logits.
         n_draws: noisy versions of the image per step.
         init: logit of all times at the start (-5: t = 0.007).
@@ -51,13 +56,15 @@ class FisherSDEExplainer(Explainer):
         per_channel: times per channel instead of per pixel; maps are sums over channels then (of times: the mean).
         n_levels, n_curve_draws: noise levels and draws of the information curve; levels of one image share their draws.
         clamp: clamp noisy images to [0,1] before they are classified.
-    Shapes: extra, per image: "time" [B,H,W]; [B]: "cross_entropy" of the last step, "mean_time", "noise_probability" (of the target on pure
-        noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing need be kept, the map is flat); "loss",
-        "mean_times" [B,n_steps] and "moving" [B]: the objective and its mean time before each step (their weighted sum is the cross-entropy), and
-        whether it was still changing (pomelo_lab.explainer.convergence); "objective" and "eq33" [B]: it over the last tenth of the steps, and
-        the same with the paper's weight of 1. With a denoiser also "eq49" [B,H,W]; "curve" [B,n_levels], information
-        of the whole image from noise to clean, "log_snr" [B,n_levels]; "information" [B], nats at the optimised times.
-    Cost: n_steps * n_draws forwards and backwards, and n_levels * n_curve_draws evaluations of the denoiser, if there is one, per image.
+    Shapes: extra, per image: "time" [B,H,W]; [B]: "cross_entropy" of the last step, "mean_time", "noise_probability"
+        (of the target on pure noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing
+        need be kept, the map is flat); "loss", "mean_times" [B,n_steps] and "moving" [B]: the objective and its mean
+        time before each step (their weighted sum is the cross-entropy), and whether it was still changing
+        (pomelo_lab.explainer.convergence); "objective" and "eq33" [B]: it over the last tenth of the steps, and the
+        same with the paper's weight of 1. With a denoiser also "eq49" [B,H,W]; "curve" [B,n_levels], information of the
+        whole image from noise to clean, "log_snr" [B,n_levels]; "information" [B], nats at the optimised times.
+    Cost: n_steps * n_draws forwards and backwards, and n_levels * n_curve_draws evaluations of the denoiser, if there
+        is one, per image.
     Random: noise per image ("fisher").
     Raises: ValueError for readings that need a denoiser without one.
     """
@@ -135,12 +142,16 @@ class FisherSDEExplainer(Explainer):
     def shown(self, explanation: Explanation) -> Explanation:
         if self.reading == "retained":
             return explanation
-        return replace(explanation, attribution=explanation.extra["eq49"] if self.reading == "eq49" else 1 - explanation.extra["time"])
+        return replace(
+            explanation,
+            attribution=explanation.extra["eq49"] if self.reading == "eq49" else 1 - explanation.extra["time"],
+        )
 
     # --- times ----------------------------------------------------------------------------------------------------
 
     def times(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> dict[str, Tensor]:
-        """The optimised times and the record of their optimisation; Adam works value by value, so that no image sees another."""
+        """The optimised times and the record of their optimisation; Adam works value by value, so that no image sees
+        another."""
 
         def part(start: int, stop: int) -> tuple[Tensor, ...]:
             return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, streams)
@@ -163,8 +174,12 @@ class FisherSDEExplainer(Explainer):
         losses, mean_times = image.new_zeros(n, self.n_steps), image.new_zeros(n, self.n_steps)
         for step in range(self.n_steps):
             time = self.spread(logit, (height, width))
-            noise = streams.normal(batch.image_id, f"fisher.time.{step}", self.n_draws, channels, height, width).to(image)
-            answer = classifier.log_odds(self.noisy(image, time, noise).flatten(0, 1), target.repeat_interleave(self.n_draws))
+            noise = streams.normal(batch.image_id, f"fisher.time.{step}", self.n_draws, channels, height, width).to(
+                image
+            )
+            answer = classifier.log_odds(
+                self.noisy(image, time, noise).flatten(0, 1), target.repeat_interleave(self.n_draws)
+            )
             entropy = F.softplus(-answer).view(n, -1).mean(1)  # -log p
             mean_time = time.mean((1, 2, 3))
             losses[:, step], mean_times[:, step] = (entropy - self.weight * mean_time).detach(), mean_time.detach()
@@ -181,7 +196,9 @@ class FisherSDEExplainer(Explainer):
         """Logits of cells [B,c,h,w] -> times of pixels [B,c,H,W] in [t_min,1]."""
         time = self.t_min + (1 - self.t_min) * logit.sigmoid()
         if self.cell_px > 1:
-            time = time.repeat_interleave(self.cell_px, 2).repeat_interleave(self.cell_px, 3)[..., : shape[0], : shape[1]]
+            time = time.repeat_interleave(self.cell_px, 2).repeat_interleave(self.cell_px, 3)[
+                ..., : shape[0], : shape[1]
+            ]
         if self.sigma_px:
             down, across = (blur_matrix(n, self.sigma_px).to(time) for n in shape)
             time = down @ time @ across.mT
@@ -217,7 +234,8 @@ class FisherSDEExplainer(Explainer):
         }
 
     def nodes(self) -> Tensor:
-        """Timesteps of the denoiser at which the error is measured, from noisy to clean: about even in log SNR between the process's ends."""
+        """Timesteps of the denoiser at which the error is measured, from noisy to clean: about even in log SNR between
+        the process's ends."""
         level = self.generator.levels
         known = (level / (1 - level)).log()
         ends = self.sde.log_snr(torch.tensor([1.0, self.t_min], dtype=torch.float64)).clamp(known.min(), known.max())
@@ -253,4 +271,3 @@ class FisherSDEExplainer(Explainer):
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         return self.n_levels * self.n_curve_draws if self.generator is not None else 0
-

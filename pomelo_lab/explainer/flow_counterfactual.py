@@ -20,16 +20,18 @@ from pomelo_lab.types import Batch
 
 @dataclass(kw_only=True)
 class FlowCounterfactualExplainer(CounterfactualExplainer):
-    """Adam walks from the image's latent towards the goal until the classifier is sure enough; nothing else keeps it near.
+    """Adam walks from the image's latent towards the goal until the classifier is sure enough; nothing else keeps it
+    near.
 
-    Source: Dombrowski et al. (2021), https://arxiv.org/abs/2206.05075 (diffeomorphic counterfactuals) and its code; the flow baseline of GCD's
-        field. Departures: images are optimised side by side, each until it is sure; one that never is keeps its last image (there nothing).
+    Source: Dombrowski et al. (2021), https://arxiv.org/abs/2206.05075 (diffeomorphic counterfactuals) and its code; the
+        flow baseline of GCD's field. Departures: images are optimised side by side, each until it is sure; one that
+        never is keeps its last image (there nothing).
     Args:
         generator: the flow; left out of the config it is the job's generator.
         n_steps, lr: of Adam on the latent (the code: 1,000 steps of 5e-3 on faces).
         sure: probability of the goal at which an image is done.
-    Shapes: `tries` is the number of steps taken; extra "loss" [B,n_steps], the class loss at every step, the last one's where an image was done, and
-        "moving" [B] (see convergence.py).
+    Shapes: `tries` is the number of steps taken; extra "loss" [B,n_steps], the class loss at every step, the last one's
+        where an image was done, and "moving" [B] (see convergence.py).
     Cost: at most n_steps forwards and backwards of flow and classifier per image; one encoding.
     """
 
@@ -55,14 +57,16 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
 
     @torch.enable_grad()
     def walked(self, image: Tensor, goal: Tensor, classifier: WhiteBox) -> tuple[Tensor, ...]:
-        """(images [B,C,H,W], flipped, goal probability, steps [B], loss [B,n_steps]); finished images leave the batch."""
+        """(images [B,C,H,W], flipped, goal probability, steps [B], loss [B,n_steps]); finished images leave the
+        batch."""
         with torch.no_grad():
             latent = self.generator.encode(image)
             images = self.generator.decode(latent)
         steps = torch.zeros(len(image), device=image.device)
         rows = torch.arange(len(image), device=image.device)
         losses = image.new_zeros(len(image), self.n_steps)
-        first, second = torch.zeros_like(latent), torch.zeros_like(latent)  # Adam's moments, kept by hand since images leave
+        # Adam's moments, kept by hand since images leave
+        first, second = torch.zeros_like(latent), torch.zeros_like(latent)
         for step in range(1, self.n_steps + 1):
             at = latent[rows].detach().requires_grad_(True)
             made = self.generator.decode(at)

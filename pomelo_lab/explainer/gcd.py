@@ -93,7 +93,8 @@ class GCDExplainer(DirectionExplainer):
 
     def stored_bytes(self, shape: tuple[int, int, int]) -> int:
         channels, height, width = shape
-        return super().stored_bytes(shape) + len(RULES) * (channels + VALUE_BYTES) * height * width  # images of each rule in 8 bits
+        # images of each rule in 8 bits
+        return super().stored_bytes(shape) + len(RULES) * (channels + VALUE_BYTES) * height * width
 
     def chosen(self, loss: Tensor, reached: Tensor, length: Tensor, rule: str | None = None) -> Tensor:
         """The step of each image by a rule: loss and reached [B,M], length [M] -> int64 [B]."""

@@ -21,8 +21,8 @@ from pomelo_lab.types import Batch
 class GradCamExplainer(GradientExplainer):
     """The maps of a layer, weighted by the target's mean gradient there, their positive part enlarged to the image.
 
-    Source: Selvaraju et al. (2017), https://arxiv.org/abs/1610.02391, eq. 1 and 2. Departures: none. The layer's output is taken before an
-        activation that works in place changes it.
+    Source: Selvaraju et al. (2017), https://arxiv.org/abs/1610.02391, eq. 1 and 2. Departures: none. The layer's output
+        is taken before an activation that works in place changes it.
     Args: layer: None = the last one that gives more than one cell.
     Cost: a forward and a backward per image.
     Raises: ValueError naming the layer when it gives no map: tokens of a transformer, or channels last.
@@ -50,7 +50,9 @@ class GradCamExplainer(GradientExplainer):
             seen.append(output.detach().requires_grad_(True))
             return seen[0].clone()
 
-        handle = module.network.get_submodule(self.layer or last_spatial(module, batch.image[:1])).register_forward_hook(keep)
+        handle = module.network.get_submodule(
+            self.layer or last_spatial(module, batch.image[:1])
+        ).register_forward_hook(keep)
         try:
             answer = module(batch.image).gather(1, target[:, None])
         finally:

@@ -1,4 +1,5 @@
-"""What the adapters over captum share: one answer of the network explained through its gradients, with or without a baseline."""
+"""What the adapters over captum share: one answer of the network explained through its gradients, with or without a
+baseline."""
 
 from __future__ import annotations
 
@@ -59,14 +60,22 @@ class GradientExplainer(Explainer, ABC):
         module = classifier.module(self.answer)
 
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.part(module, batch.select(slice(start, stop)), target[start:stop], streams, segments and segments.select(slice(start, stop)))
+            return self.part(
+                module,
+                batch.select(slice(start, stop)),
+                target[start:stop],
+                streams,
+                segments and segments.select(slice(start, stop)),
+            )
 
         maps, *numbers = classifier.forwards.rows(some, len(batch), self.copies)
         return Explanation(target=target, attribution=maps, extra=dict(zip(self.named, numbers, strict=True)))
 
     named: ClassVar[tuple[str, ...]] = ()  # of the numbers that `part` gives beside the map
 
-    def part(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None) -> tuple[Tensor, ...]:
+    def part(
+        self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None
+    ) -> tuple[Tensor, ...]:
         """(maps [B,H,W], numbers ...) of images that fit at once."""
         return (self.mapped(self.values(module, batch, target, streams)),)
 
@@ -85,10 +94,10 @@ class GradientExplainer(Explainer, ABC):
 class BaselineExplainer(GradientExplainer, ABC):
     """An attribution of the difference between the answers for the image and for a baseline.
 
-    Args: sampler: the filler whose fully replaced image is the baseline; left out of the config it is the job's. captum's default, zeros behind
-        the network's scaling, is about `mean_dataset`.
-    Shapes: extra [B], for the completeness metric: "total", the sum of all attributions, and "difference", the answer for the image minus that
-        for the baseline.
+    Args: sampler: the filler whose fully replaced image is the baseline; left out of the config it is the job's.
+        captum's default, zeros behind the network's scaling, is about `mean_dataset`.
+    Shapes: extra [B], for the completeness metric: "total", the sum of all attributions, and "difference", the answer
+        for the image minus that for the baseline.
     """
 
     named = ("total", "difference")
@@ -100,7 +109,9 @@ class BaselineExplainer(GradientExplainer, ABC):
         if self.sampler.fill_uses_segments:
             self.uses = self.uses | {"segments"}
 
-    def part(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None) -> tuple[Tensor, ...]:
+    def part(
+        self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None
+    ) -> tuple[Tensor, ...]:
         image = batch.image
         filling = self.sampler.filling(image, streams, batch.image_id, segments)
         row = torch.arange(len(image), device=image.device)
@@ -108,7 +119,9 @@ class BaselineExplainer(GradientExplainer, ABC):
         with torch.no_grad():
             ends = [module(end).gather(1, target[:, None])[:, 0].float() for end in (image, baseline)]
         difference = ends[0] - ends[1]
-        values = self.values(module, batch, target, streams, baseline=baseline, segments=segments, difference=difference).detach()
+        values = self.values(
+            module, batch, target, streams, baseline=baseline, segments=segments, difference=difference
+        ).detach()
         return self.mapped(values), values.float().sum((1, 2, 3)), difference
 
     def queries(self, shape: tuple[int, int, int]) -> int:

@@ -17,8 +17,8 @@ from pomelo_lab.types import Batch
 class GradientShapExplainer(BaselineExplainer):
     """Gradients at random points between the baseline and noisy copies of the image, times the way, averaged.
 
-    Source: Lundberg & Lee (2017); Erion et al. (2021), https://arxiv.org/abs/1906.10670, as captum's GradientShap. Departures: none;
-        written out, since captum draws for a whole batch.
+    Source: Lundberg & Lee (2017); Erion et al. (2021), https://arxiv.org/abs/1906.10670, as captum's GradientShap.
+        Departures: none; written out, since captum draws for a whole batch.
     Args:
         n_draws: random points.
         sigma: deviation of the noise, image units.

@@ -20,16 +20,21 @@ from pomelo_lab.types import Batch
 class GuidedBackpropExplainer(GradientExplainer):
     """The gradient, of which every rectifier lets only positive parts pass back.
 
-    Source: Springenberg et al. (2015), https://arxiv.org/abs/1412.6806, section 3.4: an entry goes back where neither the unit's input nor what
-        comes from above is negative; layers that do not rectify have their ordinary gradient. On networks of ReLU modules the map is captum's.
-        Departures: a gradient's sign says brighter or darker, not for or against the target, so maps are magnitudes; channels=sum is captum's
-        answer. Rectifiers beyond ReLU, which that paper does not have, keep both masks and multiply by their derivative: ReLU6, leaky ReLU, PReLU,
-        ELU, CELU, SELU, GELU, SiLU, Hardswish, Mish, softplus. Gates (sigmoid, tanh, hard sigmoid) are no rectifiers. Clamps from 0 and maxima
-        with a constant 0 are ReLUs. A comparison that is cast to numbers before it multiplies is not seen, and keeps its ordinary gradient.
+    Source: Springenberg et al. (2015), https://arxiv.org/abs/1412.6806, section 3.4: an entry goes back where neither
+        the unit's input nor what comes from above is negative; layers that do not rectify have their ordinary gradient.
+        On networks of ReLU modules the map is captum's.
+        Departures: a gradient's sign says brighter or darker, not for or against the target, so maps are magnitudes;
+            channels=sum is captum's
+        answer. Rectifiers beyond ReLU, which that paper does not have, keep both masks and multiply by their
+        derivative: ReLU6, leaky ReLU, PReLU, ELU, CELU, SELU, GELU, SiLU, Hardswish, Mish, softplus. Gates (sigmoid,
+            tanh, hard sigmoid) are no rectifiers. Clamps from 0 and maxima
+        with a constant 0 are ReLUs. A comparison that is cast to numbers before it multiplies is not seen, and keeps
+        its ordinary gradient.
     Args: channels: see GradientExplainer.
     Cost: a forward and a backward per image.
-    Raises: ValueError when the network has no rectifier, since the map would be the gradient; and where it chooses values by a comparison of values,
-        as in x * (x > 0), which is a rectifier written out or something that no rule is for.
+    Raises: ValueError when the network has no rectifier, since the map would be the gradient; and where it chooses
+        values by a comparison of values, as in x * (x > 0), which is a rectifier written out or something that no rule
+        is for.
     """
 
     revision: ClassVar[int] = 2  # 1 guided ReLU modules alone
@@ -74,12 +79,16 @@ def guided(module: nn.Module, images: Tensor) -> Tensor:
     rules = GuidedRules()
     answer = run_by(rules, module, images)
     if not rules.rectified:
-        raise Refused(f"explainer {rules.method} has no rule for this network: it calls no rectifier, and the map would be the plain gradient")
+        raise Refused(
+            f"explainer {rules.method} has no rule for this network: it calls no rectifier, and the map "
+            f"would be the plain gradient"
+        )
     return answer
 
 
 def rectifies(call: Call) -> bool:
-    """Whether an operator is a rectifier: those that are nothing else, and clamps from 0 up to a bound of their own (ReLU6) or without one."""
+    """Whether an operator is a rectifier: those that are nothing else, and clamps from 0 up to a bound of their own
+    (ReLU6) or without one."""
     if call.carried != {0}:
         return False
     if call.name == "hardtanh":
@@ -98,7 +107,11 @@ def as_relu(call: Call) -> Call:
         return call
     (position,) = call.carried
     x, other = call.args[position], call.args[1 - position]
-    if not zero(other) or torch.broadcast_shapes(x.shape, other.shape) != x.shape or torch.result_type(x, other) != x.dtype:
+    if (
+        not zero(other)
+        or torch.broadcast_shapes(x.shape, other.shape) != x.shape
+        or torch.result_type(x, other) != x.dtype
+    ):
         return call
     return Call("relu", torch.ops.aten.relu.default, (x,), {}, frozenset({0}))
 

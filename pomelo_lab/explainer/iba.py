@@ -20,10 +20,11 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class IBAExplainer(Explainer):
-    """Bits that a layer must pass on about each place for the target to stay predicted, when noise takes the place of the rest.
+    """Bits that a layer must pass on about each place for the target to stay predicted, when noise takes the place of
+    the rest.
 
-    Source: Schulz et al. (2020), https://arxiv.org/abs/2001.00396, and its code (VGG-16: features.17; 10,000 images for the statistics). Departures:
-        see FeatureBottleneck.
+    Source: Schulz et al. (2020), https://arxiv.org/abs/2001.00396, and its code (VGG-16: features.17; 10,000 images for
+        the statistics). Departures: see FeatureBottleneck.
     Args:
         layer: where the bottleneck goes; None = the classifier's customary layer.
         beta: weight of the mean capacity beside the cross-entropy.
@@ -76,11 +77,15 @@ class IBAExplainer(Explainer):
     ) -> Explanation:
         self.check(classifier, batch.image[:1])
         layer = classifier.bottleneck(self.layer)
-        of = FeatureBottleneck(self.beta, self.n_steps, self.lr, self.n_draws, self.init, self.sigma_cells, self.min_std)
+        of = FeatureBottleneck(
+            self.beta, self.n_steps, self.lr, self.n_draws, self.init, self.sigma_cells, self.min_std
+        )
 
         def part(start: int, stop: int) -> tuple[Tensor, ...]:
             rows = slice(start, stop)
-            kept, _, entropy, losses = of.capacity(batch.select(rows), target[rows], classifier, layer, reference, streams, "iba")
+            kept, _, entropy, losses = of.capacity(
+                batch.select(rows), target[rows], classifier, layer, reference, streams, "iba"
+            )
             return bits(kept, batch.image.shape[2:]), entropy, losses
 
         maps, entropy, losses = classifier.forwards.rows(part, len(batch), self.n_draws)

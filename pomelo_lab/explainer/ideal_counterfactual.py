@@ -20,8 +20,9 @@ from pomelo_lab.types import Batch
 class IdealCounterfactualExplainer(CounterfactualExplainer):
     """Renders the face again with its label's cause at the goal, and nothing else changed.
 
-    Source: ours; possible for portraits alone. A continuous cause is mirrored at the edge between its states, so that a broad smile becomes a serious
-        mouth and a slight one a soft one; of several states that the goal allows it takes the first.
+    Source: ours; possible for portraits alone. A continuous cause is mirrored at the edge between its states, so that a
+        broad smile becomes a serious mouth and a slight one a soft one; of several states that the goal allows it takes
+        the first.
     Args: dataset: portraits; left out of the config it is the job's data set.
     Cost: one rendering and one query per image.
     """
@@ -31,7 +32,9 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
     dataset: Portraits
 
     def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: Streams) -> Found:
-        image, _ = self.dataset.render(self.changed({name: value.cpu() for name, value in batch.factors.items()}, goal.cpu()), with_masks=False)
+        image, _ = self.dataset.render(
+            self.changed({name: value.cpu() for name, value in batch.factors.items()}, goal.cpu()), with_masks=False
+        )
         image = image.to(batch.image)
         answer = classifier.probability(image)
         flipped = (answer.argmax(1) == goal).float()
@@ -52,11 +55,15 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
             if cause.continuous:
                 edge = next(cause.edges[i + 1] for i in range(len(holds) - 1) if holds[i] != holds[i + 1])
                 low, high = cause.edges[0], cause.edges[-1]
-                share = torch.where(factors[name] < edge, (edge - factors[name]) / (edge - low), (factors[name] - edge) / (high - edge))
+                share = torch.where(
+                    factors[name] < edge, (edge - factors[name]) / (edge - low), (factors[name] - edge) / (high - edge)
+                )
                 other = torch.where(factors[name] < edge, edge + share * (high - edge), edge - share * (edge - low))
                 other = torch.where(factors[name] < edge, other.clamp_min(edge), other.clamp_max(edge - 1e-4))
             else:
-                other = torch.where(goal == 1, int(holds.int().argmax()), int((~holds).int().argmax())).to(factors[name].dtype)
+                other = torch.where(goal == 1, int(holds.int().argmax()), int((~holds).int().argmax())).to(
+                    factors[name].dtype
+                )
             out[name] = torch.where(turn, other, factors[name])
         return out
 

@@ -18,8 +18,8 @@ class IdealMaskExplainer(Explainer):
     """1 on the pixels that the label is about, 0 elsewhere: what an explainer of a perfect classifier would answer.
 
     Source: own; the row "limit". It looks at neither the classifier nor the target.
-    Args: part: name of the data set's mask; "label" is the region that the label decides (portraits: where another hair colour
-        would change a pixel).
+    Args: part: name of the data set's mask; "label" is the region that the label decides (portraits: where another hair
+        colour would change a pixel).
     Cost: no queries.
     Random: none.
     Raises: ValueError when the data have no such mask, naming those that they have.

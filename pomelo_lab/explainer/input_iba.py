@@ -16,37 +16,48 @@ from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import VALUE_BYTES, Explainer, Keep, make_again
-from pomelo_lab.explainer.bottleneck import READ_AT_ONCE, SMALLEST, FeatureBottleneck, bits, bottleneck_map, layer_statistics, passes
+from pomelo_lab.explainer.bottleneck import (
+    READ_AT_ONCE,
+    SMALLEST,
+    FeatureBottleneck,
+    bits,
+    bottleneck_map,
+    layer_statistics,
+    passes,
+)
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
-NOISE_STD, NOISE_MEAN = (0.0, 5.0), (-2.0, 2.0)  # ranges of the noise groups that stand for "no information" at the layer
+# ranges of the noise groups that stand for "no information" at the layer
+NOISE_STD, NOISE_MEAN = (0.0, 5.0), (-2.0, 2.0)
 
 
 @dataclass(kw_only=True)
 class InputIBAExplainer(Explainer):
     """How much of every pixel passes a bottleneck at the input that knows what a bottleneck at a layer let pass.
 
-    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code. Three stages per image: a feature bottleneck; a WGAN whose
-        generator, a masked noisy image seen through the lower layers, imitates the layer behind that bottleneck; an input bottleneck whose
-        information is counted beyond what the generator's mask lets pass. Noise has mean 0 and deviation 1 there: the code hands the mask on, not
-        the generator's learned mean and deviation. Departures: pixels are standardised by the training images' mean and deviation per channel
-        (there ImageNet's); the networks of a batch's images are trained side by side, as grouped convolutions.
+    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code. Three stages per image: a feature
+        bottleneck; a WGAN whose generator, a masked noisy image seen through the lower layers, imitates the layer
+        behind that bottleneck; an input bottleneck whose information is counted beyond what the generator's mask lets
+        pass. Noise has mean 0 and deviation 1 there: the code hands the mask on, not the generator's learned mean and
+        deviation. Departures: pixels are standardised by the training images' mean and deviation per channel (there
+        ImageNet's); the networks of a batch's images are trained side by side, as grouped convolutions.
     Args:
         layer: of the feature bottleneck; None = the classifier's customary layer.
         feature_beta, n_feature_steps: of the feature bottleneck, which is not blurred.
         n_real, n_groups: values of the layer made as examples, and the noise settings among them.
-        n_epochs, gan_batch, n_critic, clip: of the WGAN: passes over the examples, examples per step, critic steps per generator step (the count
-            starts anew in each pass), bound of the critic's weights.
+        n_epochs, gan_batch, n_critic, clip: of the WGAN: passes over the examples, examples per step, critic steps per
+            generator step (the count starts anew in each pass), bound of the critic's weights.
         lr_critic, lr_mask, lr_mean, lr_std: of RMSprop.
         beta, n_steps: of the input bottleneck.
         sigma_px: deviation of the Gaussian over what passes at the input; 0 = none.
         lr, n_draws, init, min_std, n_fit, active_share: of both bottlenecks, as in IBAExplainer.
-    Shapes: attribution [B,H,W] is the mean over channels of the share that passes before it is blurred, in [0,1], as there; extra, per image:
-        "generated" [B,H,W], the generator's mask, "feature_bits" [B,H,W], [B] "cross_entropy" and "information" (bits beyond the generator's); the
-        convergence record of the input bottleneck, and "feature_loss", "feature_moving", that of the feature bottleneck.
-    Cost: n_feature_steps * n_draws + n_steps * n_draws forwards and backwards, and for each of n_epochs * n_real examples a forward of the lower
-        layers and a critic step.
+    Shapes: attribution [B,H,W] is the mean over channels of the share that passes before it is blurred, in [0,1], as
+        there; extra, per image: "generated" [B,H,W], the generator's mask, "feature_bits" [B,H,W], [B] "cross_entropy"
+        and "information" (bits beyond the generator's); the convergence record of the input bottleneck, and
+        "feature_loss", "feature_moving", that of the feature bottleneck.
+    Cost: n_feature_steps * n_draws + n_steps * n_draws forwards and backwards, and for each of n_epochs * n_real
+        examples a forward of the lower layers and a critic step.
     Random: per image ("input_iba.*").
     """
 
@@ -89,10 +100,15 @@ class InputIBAExplainer(Explainer):
     def check_network(cls, given: Mapping[str, Any], classifier: WhiteBox, image: Tensor) -> None:
         height, width = bottleneck_map(cls.__name__, classifier, given["layer"], image).shape[2:]
         if min(height, width) < 4:
-            raise ValueError(f"explainer.layer must give maps of 4x4 cells or more, this one gives {height}x{width}: name an earlier layer")
+            raise ValueError(
+                f"explainer.layer must give maps of 4x4 cells or more, this one gives {height}x{width}: "
+                f"name an earlier layer"
+            )
 
     def fit(self, training: Dataset, classifier: WhiteBox, keep: Keep = make_again) -> dict[str, Tensor]:
-        statistics = layer_statistics(training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share)
+        statistics = layer_statistics(
+            training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share
+        )
         order = training.order()[: self.n_fit].tolist()
         totals = torch.zeros(2, training.shape[0], dtype=torch.float64)
         for start in range(0, len(order), READ_AT_ONCE):
@@ -116,26 +132,42 @@ class InputIBAExplainer(Explainer):
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
             return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, reference, streams)
 
-        maps, generated, feature, entropy, information, losses, before = classifier.forwards.rows(some, len(batch), max(self.n_draws, self.gan_batch))
+        maps, generated, feature, entropy, information, losses, before = classifier.forwards.rows(
+            some, len(batch), max(self.n_draws, self.gan_batch)
+        )
         extra = {"generated": generated, "feature_bits": feature, "cross_entropy": entropy, "information": information}
         extra |= record(losses) | {f"feature_{name}": value for name, value in record(before).items()}
         return Explanation(target=target, attribution=maps, extra=extra)
 
-    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, reference: dict[str, Tensor], streams: Streams) -> tuple[Tensor, ...]:
+    def optimized(
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, reference: dict[str, Tensor], streams: Streams
+    ) -> tuple[Tensor, ...]:
         layer = classifier.bottleneck(self.layer)
-        of = FeatureBottleneck(self.feature_beta, self.n_feature_steps, self.lr, self.n_draws, self.init, 0.0, self.min_std)
+        of = FeatureBottleneck(
+            self.feature_beta, self.n_feature_steps, self.lr, self.n_draws, self.init, 0.0, self.min_std
+        )
         kept, value, _, before = of.capacity(batch, target, classifier, layer, reference, streams, "input_iba.feature")
         feature = bits(kept, batch.image.shape[2:])
         scale = Scale(reference["pixel_mean"], reference["pixel_std"])
         generator = self.generator(batch, classifier, layer, scale, kept, value, feature, streams)
-        logit, entropy, information, losses = self.input_bottleneck(batch, target, classifier, scale, generator, streams)
+        logit, entropy, information, losses = self.input_bottleneck(
+            batch, target, classifier, scale, generator, streams
+        )
         return logit.sigmoid().mean(1), generator.mask.sigmoid().mean(1), feature, entropy, information, losses, before
 
     # --- what the generator lets pass -----------------------------------------------------------------------------
 
     @torch.enable_grad()
     def generator(
-        self, batch: Batch, classifier: WhiteBox, layer: nn.Module, scale: Scale, kept: Tensor, value: Tensor, feature: Tensor, streams: Streams
+        self,
+        batch: Batch,
+        classifier: WhiteBox,
+        layer: nn.Module,
+        scale: Scale,
+        kept: Tensor,
+        value: Tensor,
+        feature: Tensor,
+        streams: Streams,
     ) -> MaskedNoise:
         """A generator per image, trained against a critic per image."""
         ids, shape = batch.image_id, batch.image.shape[1:]
@@ -177,11 +209,14 @@ class InputIBAExplainer(Explainer):
 
     def examples(self, ids: tuple[str, ...], kept: Tensor, value: Tensor, streams: Streams) -> Tensor:
         """Values of the layer with noise where the bottleneck let nothing pass: [B,n_real,C,h,w]."""
-        spread = streams.uniform(ids, "input_iba.groups", 2, self.n_groups).repeat_interleave(self.n_real // self.n_groups, 2)
+        spread = streams.uniform(ids, "input_iba.groups", 2, self.n_groups).repeat_interleave(
+            self.n_real // self.n_groups, 2
+        )
         std, mean = (low + (high - low) * spread[:, i] for i, (low, high) in enumerate((NOISE_STD, NOISE_MEAN)))
         noise = streams.normal(ids, "input_iba.real", self.n_real, *value.shape[1:])
         noise = noise.mul_(std[..., None, None, None]).add_(mean[..., None, None, None]).to(value)
-        return (kept * value)[:, None] + (1 - kept)[:, None] * noise  # capacities are weights as they are, above one too, as in the code
+        # capacities are weights as they are, above one too, as in the code
+        return (kept * value)[:, None] + (1 - kept)[:, None] * noise
 
     # --- the input bottleneck -------------------------------------------------------------------------------------
 
@@ -189,7 +224,8 @@ class InputIBAExplainer(Explainer):
     def input_bottleneck(
         self, batch: Batch, target: Tensor, classifier: WhiteBox, scale: Scale, generator: MaskedNoise, streams: Streams
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(logits of what passes [B,C,H,W], cross-entropy [B], bits beyond the generator's [B], loss of every step [B,T])."""
+        """(logits of what passes [B,C,H,W], cross-entropy [B], bits beyond the generator's [B], loss of every step
+        [B,T])."""
         x = scale.standard(batch.image)
         logit = torch.full_like(x, self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
@@ -255,7 +291,8 @@ class MaskedNoise:
         return self
 
     def information(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
-        """KL(N(signal x, noise^2) || N(m signal x, (1 - m signal)^2)) in nats [B,C,H,W], m the mask; 0 where nothing passes."""
+        """KL(N(signal x, noise^2) || N(m signal x, (1 - m signal)^2)) in nats [B,C,H,W], m the mask; 0 where nothing
+        passes."""
         mask = self.mask.sigmoid()
         left = ((-self.mask).sigmoid() + mask * noise).clamp_min(SMALLEST)  # 1 - m signal
         noise, away = noise.clamp_min(SMALLEST), (1 - mask) * signal * x
@@ -263,8 +300,8 @@ class MaskedNoise:
 
 
 class Critics(nn.Module):
-    """A critic per image, side by side: convolutions 4x4 stride 2 to twice and four times the channels and 3x3 back, each with batch norm and a leaky
-    ReLU, then linear layers to 512, 256 and one value.
+    """A critic per image, side by side: convolutions 4x4 stride 2 to twice and four times the channels and 3x3 back,
+    each with batch norm and a leaky ReLU, then linear layers to 512, 256 and one value.
 
     Random: weights per image, torch's default ranges.
     """

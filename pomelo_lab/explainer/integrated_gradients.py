@@ -17,19 +17,22 @@ from pomelo_lab.types import Batch
 class IntegratedGradientsExplainer(BaselineExplainer):
     """Gradients averaged along the straight line from the baseline to the image, times their difference.
 
-    Source: Sundararajan et al. (2017), https://arxiv.org/abs/1703.01365; captum. Section 5 there advises to check that attributions add up to the
-        difference of the answers, and to take more steps where they do not (there: within 5 %); so an image that misses it gets twice the steps,
-        again and again. Departures: none.
+    Source: Sundararajan et al. (2017), https://arxiv.org/abs/1703.01365; captum. Section 5 there advises to check that
+        attributions add up to the difference of the answers, and to take more steps where they do not (there: within 5
+        %); so an image that misses it gets twice the steps, again and again. Departures: none.
     Args:
         n_steps: points of the line at first.
         method: of integration, captum's names.
         gap: largest |sum of the map - difference of the answers|, as a share of that difference.
-        most_steps: points of the line at most, whatever is still missing then; n_steps or less = never more than n_steps.
+        most_steps: points of the line at most, whatever is still missing then; n_steps or less = never more than
+            n_steps.
     Cost: n_steps forwards and backwards per image; twice most_steps at most, which is what the plan counts.
     """
 
     n_steps: Count = 50
-    method: Literal["gausslegendre", "riemann_left", "riemann_middle", "riemann_right", "riemann_trapezoid"] = "gausslegendre"
+    method: Literal["gausslegendre", "riemann_left", "riemann_middle", "riemann_right", "riemann_trapezoid"] = (
+        "gausslegendre"
+    )
     gap: NonNegative = 0.02
     most_steps: Count = 800
 
@@ -46,7 +49,9 @@ class IntegratedGradientsExplainer(BaselineExplainer):
             if not len(rows):
                 break
             options = {"n_steps": n_steps, "method": self.method, "internal_batch_size": together}
-            values = values.index_copy(0, rows, line.attribute(image[rows], baseline[rows], target=target[rows], **options).to(values))
+            values = values.index_copy(
+                0, rows, line.attribute(image[rows], baseline[rows], target=target[rows], **options).to(values)
+            )
             n_steps *= 2
         return values
 

@@ -55,7 +55,9 @@ class KernelShapExplainer(BaselineExplainer):
         values = torch.cat(per_image)  # the value of a segment, at each of its pixels and channels
         return values / values.shape[1]
 
-    def part(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None) -> tuple[Tensor, ...]:
+    def part(
+        self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None
+    ) -> tuple[Tensor, ...]:
         maps, _, difference = super().part(module, batch, target, streams, segments)
         size = segment_sum(torch.ones_like(maps)[:, None], segments.label, segments.largest)
         each = spread(1 / size.clamp_min(1), segments.label)[:, 0]

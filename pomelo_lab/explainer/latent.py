@@ -42,7 +42,10 @@ class LatentExplainer(CounterfactualExplainer, ABC):
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Grids that do not invert each other."""
         if not given["published_grid"] and given["n_invert"] != given["n_render"]:
-            yield f"n_render must be n_invert={given['n_invert']} unless published_grid=true: else nothing is inverted, got {given['n_render']}"
+            yield (
+                f"n_render must be n_invert={given['n_invert']} unless published_grid=true: else nothing is "
+                f"inverted, got {given['n_render']}"
+            )
 
     @torch.no_grad()
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:

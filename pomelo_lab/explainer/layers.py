@@ -19,12 +19,15 @@ def check_gradient(method: str, module: nn.Module, image: Tensor) -> None:
         answer = module(image)
         reached = answer.requires_grad and torch.autograd.grad(answer.sum(), image, allow_unused=True)[0] is not None
     if not reached:
-        raise ValueError(f"explainer {method} needs gradients: the answers of this network have none with respect to the image")
+        raise ValueError(
+            f"explainer {method} needs gradients: the answers of this network have none with respect to the image"
+        )
 
 
 @torch.no_grad()
 def outputs(module: nn.Module, layer: nn.Module, image: Tensor, first: bool = False) -> list[Any]:
-    """What a layer answers in one forward, every time it is called; the network is not run beyond the first when only that is asked."""
+    """What a layer answers in one forward, every time it is called; the network is not run beyond the first when only
+    that is asked."""
     seen: list[Any] = []
 
     def note(_: nn.Module, __: Any, output: Any) -> None:
@@ -45,13 +48,17 @@ def outputs(module: nn.Module, layer: nn.Module, image: Tensor, first: bool = Fa
 def map_of(method: str, module: Answering, name: str, image: Tensor) -> Tensor:
     """The map [1,C,h,w] that a layer of a network answers for the image [1,C,H,W].
 
-    Raises: ValueError naming the layer when it answers none, or when it is not called once: tokens, a single cell, or channels that come last, as in
-        Swin transformers. Columns are known by their number, which grows with the image's, or with that of the resized image behind a resize; where
-        a network takes one size only, or a layer always gives one, the map must have the shape of the image, or be a square.
+    Raises: ValueError naming the layer when it answers none, or when it is not called once: tokens, a single cell, or
+        channels that come last, as in Swin transformers. Columns are known by their number, which grows with the
+        image's, or with that of the resized image behind a resize; where a network takes one size only, or a layer
+        always gives one, the map must have the shape of the image, or be a square.
     """
     layer = module.network.get_submodule(name)
     seen = outputs(module, layer, image)
-    label = f"explainer {method}: explainer.layer must give one map [C,h,w] of an image, layer {name} ({type(layer).__name__})"
+    label = (
+        f"explainer {method}: explainer.layer must give one map [C,h,w] of an image, layer {name} "
+        f"({type(layer).__name__})"
+    )
     if len(seen) != 1:
         raise ValueError(f"{label} is called {len(seen)} times in one forward")
     (output,) = seen
@@ -84,7 +91,8 @@ def rows_and_columns_last(module: nn.Module, layer: nn.Module, image: Tensor, ou
 
 @contextmanager
 def widened(network: nn.Module) -> Iterator[None]:
-    """The first submodule that the network calls receives its images [1,C,h,w] twice, side by side: behind whatever resized them."""
+    """The first submodule that the network calls receives its images [1,C,h,w] twice, side by side: behind whatever
+    resized them."""
     called: list[nn.Module] = []
 
     def widen(part: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -102,7 +110,10 @@ def widened(network: nn.Module) -> Iterator[None]:
 
 
 def last_spatial(module: Answering, image: Tensor) -> str:
-    """The name of the last layer that gives more than one value for more than one place: maps, or tokens. Raises ValueError when there is none."""
+    """The name of the last layer that gives more than one value for more than one place: maps, or tokens.
+
+    Raises ValueError when there is none.
+    """
     order: list[str] = []
 
     def note(name: str, output: Any) -> None:
@@ -110,7 +121,9 @@ def last_spatial(module: Answering, image: Tensor) -> str:
             order.append(name)
 
     layers = [(name, layer) for name, layer in module.network.named_modules() if name]
-    handles = [layer.register_forward_hook(lambda _, __, output, name=name: note(name, output)) for name, layer in layers]
+    handles = [
+        layer.register_forward_hook(lambda _, __, output, name=name: note(name, output)) for name, layer in layers
+    ]
     try:
         with torch.no_grad():
             module.uncounted(image)

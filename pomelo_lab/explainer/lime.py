@@ -21,25 +21,28 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 class LimeExplainer(Explainer):
     """A linear model of the target's probability on what was kept of each segment, weighted by closeness to the image.
 
-    Source: Ribeiro et al. (2016), https://arxiv.org/abs/1602.04938, as the lime package 0.2.0.1 computes it; with full-input
-        samplers POMELO, eq. 1. Departures: none at the defaults; the surrogates of all images are one batched solve.
+    Source: Ribeiro et al. (2016), https://arxiv.org/abs/1602.04938, as the lime package 0.2.0.1 computes it; with
+        full-input samplers POMELO, eq. 1. Departures: none at the defaults; the surrogates of all images are one
+        batched solve.
     Args:
         n_samples: perturbations per image, the image itself (perturbation 0) included.
         kernel_width: w in exp(-d^2 / 2w^2).
         kernel_space: where d is measured: "interpretable" (vectors r against ones) or "pixel" (images).
         distance: d, "cosine" (1 - cosine similarity) or "euclidean".
-        representation: r, "binary" (kept or not), "distance" (eq. 1), or "auto": binary when segments were dropped, else distance.
-        alpha: ridge penalty; 0 = least squares; "cv" = chosen for each image by leave-one-out cross-validation over its perturbations, since the
-            lime package's 1 shrinks samplers that vary a segment little more than others.
-        standardize: penalise per standard deviation of r (see `surrogate.weighted_ridge`): samplers that change images little
-            are then not shrunk more than others.
+        representation: r, "binary" (kept or not), "distance" (eq. 1), or "auto": binary when segments were dropped,
+            else distance.
+        alpha: ridge penalty; 0 = least squares; "cv" = chosen for each image by leave-one-out cross-validation over its
+            perturbations, since the lime package's 1 shrinks samplers that vary a segment little more than others.
+        standardize: penalise per standard deviation of r (see `surrogate.weighted_ridge`): samplers that change images
+            little are then not shrunk more than others.
         feature_selection: how n_features segments are chosen (see `surrogate.select_features`).
         n_features: segments in the model, the rest get 0; None = all.
         output: what is modelled: "probability", or "logit" (log-odds of the probability, clamped to [1e-6, 1-1e-6]).
-    Shapes: extra "coefficient" [B,S] (0 beyond an image's own "n_segments" [B]), and "intercept", "score" (weighted R^2),
-        "local_prediction", "condition", "penalty" [B].
+    Shapes: extra "coefficient" [B,S] (0 beyond an image's own "n_segments" [B]), and "intercept", "score" (weighted
+        R^2), "local_prediction", "condition", "penalty" [B].
     Cost: no queries beyond the n_samples perturbations; outside the classifier about 1 ms of one core per image
-        (n_samples = 800, S = 65, 64x64), 15 with eq. 1, 25 with kernel_space = pixel; the lime package takes 150, perturbing included.
+        (n_samples = 800, S = 65, 64x64), 15 with eq. 1, 25 with kernel_space = pixel; the lime package takes 150,
+        perturbing included.
     Random: none.
     Raises: ValueError without segments or with too few perturbations; when "binary" is asked of a full-input sampler.
     """
@@ -71,11 +74,21 @@ class LimeExplainer(Explainer):
         if segments is None or perturbations is None:
             raise ValueError("explainer=lime needs segments and perturbations: choose a segmenter and a sampler")
         if perturbations.n < self.n_samples:
-            raise ValueError(f"explainer.n_samples must be <= {perturbations.n} (perturbations drawn), got {self.n_samples}")
+            raise ValueError(
+                f"explainer.n_samples must be <= {perturbations.n} (perturbations drawn), got {self.n_samples}"
+            )
         valid = torch.arange(segments.largest, device=segments.count.device) < segments.count[:, None]
         data = self.vectors(batch, segments, perturbations)
-        fit = self.fit(data, self.answers(target, classifier, perturbations), self.weights(batch, perturbations, data, valid), valid)
-        extra = {name: getattr(fit, name).float() for name in ("coefficient", "intercept", "score", "local_prediction", "condition", "penalty")}
+        fit = self.fit(
+            data,
+            self.answers(target, classifier, perturbations),
+            self.weights(batch, perturbations, data, valid),
+            valid,
+        )
+        extra = {
+            name: getattr(fit, name).float()
+            for name in ("coefficient", "intercept", "score", "local_prediction", "condition", "penalty")
+        }
         attribution = spread(extra["coefficient"][:, None], segments.label)[:, 0]
         return Explanation(target=target, attribution=attribution, extra={**extra, "n_segments": segments.count})
 
@@ -84,7 +97,8 @@ class LimeExplainer(Explainer):
         kept = perturbations.keep_mask
         if self.representation == "binary" and kept is None:
             raise ValueError(
-                "explainer.representation must be 'auto' or 'distance' with a full-input sampler, got 'binary': nothing was dropped"
+                "explainer.representation must be 'auto' or 'distance' with a full-input sampler, got 'binary': "
+                "nothing was dropped"
             )
         if kept is not None and self.representation != "distance":
             return kept[:, : self.n_samples, : segments.largest].double()
@@ -95,7 +109,11 @@ class LimeExplainer(Explainer):
     def answers(self, target: Tensor, classifier: BlackBox, perturbations: Perturbations) -> Tensor:
         """What the surrogate models: float64 [B,n_samples]."""
         known = perturbations.probability
-        known = classifier.probability(perturbations.image[:, : self.n_samples]) if known is None else known[:, : self.n_samples]
+        known = (
+            classifier.probability(perturbations.image[:, : self.n_samples])
+            if known is None
+            else known[:, : self.n_samples]
+        )
         chosen = known.to(target.device).gather(2, target[:, None, None].expand(-1, self.n_samples, 1))[..., 0].double()
         return chosen.logit(1e-6) if self.output == "logit" else chosen
 

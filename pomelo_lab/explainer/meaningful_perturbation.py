@@ -22,12 +22,15 @@ SUPPRESSED = 1e-2  # share of the probability that may be left inside the first 
 
 @dataclass(kw_only=True)
 class MeaningfulPerturbationExplainer(RemovalExplainer):
-    """MP: gradient descent on a coarse keep mask, so that what it removes is small, smooth and takes the target's probability away.
+    """MP: gradient descent on a coarse keep mask, so that what it removes is small, smooth and takes the target's
+    probability away.
 
-    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3, and its code; Agarwal & Nguyen (2020), eq. 3: l1 * sum |1 - m|
-        + tv * sum |grad m|^3 + p(target), Adam with steps of 0.1, m clamped to [0,1] after each. Departures: the jittered image is its own shifted
-        copy with the border repeated (the code cuts it from a slightly larger one); the images of a batch are optimised side by side. Eq. 3 has an
-        expectation over shifts of 0 to 4 pixels; the code draws one of 0 to 3 in each step, and so do we.
+    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3, and its code; Agarwal & Nguyen (2020), eq.
+        3: l1 * sum |1 - m| + tv * sum |grad m|^3 + p(target), Adam with steps of 0.1, m clamped to [0,1] after each.
+            Departures: the jittered image is its own shifted
+        copy with the border repeated (the code cuts it from a slightly larger one); the images of a batch are optimised
+        side by side. Eq. 3 has an expectation over shifts of 0 to 4 pixels; the code draws one of 0 to 3 in each step,
+        and so do we.
     Args:
         mask_px: cells of the mask along each side.
         n_steps: of the descent.
@@ -37,10 +40,12 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         jitter: each step looks at the image shifted by 0..jitter-1 pixels, down and right; 0 or 1 = none.
         upsample: how cells become pixels while it descends (the code: nearest).
         map_upsample: how cells of the map become pixels; Agarwal & Nguyen enlarge maps bilinearly.
-        init: "uniform" noise, or "circular": the smallest disc around the centre that leaves 1 % of what can be taken away.
-    Shapes: attribution [B,H,W] is 1 - m, enlarged; extra "mask" [B,mask_px,mask_px], "probability" [B] of the image without it, and, from two steps
-        on, "loss" [B,n_steps] and "moving" [B] (see `convergence.record`).
-    Cost: n_steps forwards, backwards and fills per image (35 more to find a circle), then one of each; no more images at once than fit.
+        init: "uniform" noise, or "circular": the smallest disc around the centre that leaves 1 % of what can be taken
+            away.
+    Shapes: attribution [B,H,W] is 1 - m, enlarged; extra "mask" [B,mask_px,mask_px], "probability" [B] of the image
+        without it, and, from two steps on, "loss" [B,n_steps] and "moving" [B] (see `convergence.record`).
+    Cost: n_steps forwards, backwards and fills per image (35 more to find a circle), then one of each; no more images
+        at once than fit.
     Random: start and jitter per image ("mp"), and the filler's.
     """
 
@@ -92,16 +97,23 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
     def shown(self, explanation: Explanation) -> Explanation:
         """The map of a stored mask."""
         removed = 1 - explanation.extra["mask"]
-        return replace(explanation, attribution=enlarged(removed, explanation.attribution.shape[-2:], self.map_upsample))
+        return replace(
+            explanation, attribution=enlarged(removed, explanation.attribution.shape[-2:], self.map_upsample)
+        )
 
     @torch.enable_grad()
     def optimized(
         self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling
     ) -> tuple[Tensor, Tensor]:
-        """Keep masks [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image sees another."""
+        """Keep masks [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image
+        sees another."""
         image = batch.image
         row = torch.arange(len(batch), device=image.device)
-        shift = (streams.uniform(batch.image_id, "mp.jitter", max(1, self.n_steps), 2) * max(1, self.jitter)).long().to(image.device)
+        shift = (
+            (streams.uniform(batch.image_id, "mp.jitter", max(1, self.n_steps), 2) * max(1, self.jitter))
+            .long()
+            .to(image.device)
+        )
         mask = self.start(batch, target, classifier, streams, filling).requires_grad_(True)
         optimizer, losses = torch.optim.Adam([mask], lr=self.lr), [mask.new_zeros(len(batch), 0)]
         for step in range(self.n_steps):
@@ -117,7 +129,9 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
 
     def penalty(self, mask: Tensor) -> Tensor:
         """The terms of the loss that look at the mask alone: [B,k,k] -> [B]."""
-        differences = (mask.diff(dim=1).abs() ** self.tv_power).sum((1, 2)) + (mask.diff(dim=2).abs() ** self.tv_power).sum((1, 2))
+        differences = (mask.diff(dim=1).abs() ** self.tv_power).sum((1, 2)) + (
+            mask.diff(dim=2).abs() ** self.tv_power
+        ).sum((1, 2))
         return self.l1 * (1 - mask).abs().sum((1, 2)) + self.tv * differences
 
     @torch.no_grad()
@@ -129,13 +143,20 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         away = (axis[:, None] ** 2 + axis**2).sqrt()
         row = torch.arange(len(batch), device=batch.image.device)
         ring = 1 / self.mask_px  # soft edge of one cell
-        masks = torch.stack([((away - radius) / ring + 0.5).clamp(0, 1) if radius else torch.ones_like(away) for radius in RADII.tolist()])
+        masks = torch.stack(
+            [
+                ((away - radius) / ring + 0.5).clamp(0, 1) if radius else torch.ones_like(away)
+                for radius in RADII.tolist()
+            ]
+        )
         masks = torch.cat([masks, torch.zeros_like(masks[:1])])  # the last one removes all
         answers = []
         for number, mask in enumerate(masks):
             keep = enlarged(mask[None], batch.image.shape[-2:], self.upsample).expand(len(batch), -1, -1)
             filled = filling(row, keep, torch.full_like(row, self.n_steps + 1 + number))
-            answers.append(classifier.probability_of(lambda start, stop, filled=filled: filled[start:stop], len(row), target))
+            answers.append(
+                classifier.probability_of(lambda start, stop, filled=filled: filled[start:stop], len(row), target)
+            )
         answer = torch.stack(answers, 1)
         relative = (answer - answer[:, -1:]) / (answer[:, :1] - answer[:, -1:]).clamp_min(1e-12)
         first = (relative < SUPPRESSED).to(torch.uint8).argmax(1)  # the last always is
@@ -154,6 +175,9 @@ def shifted(images: Tensor, by: Tensor) -> Tensor:
         return images
     height, width = images.shape[-2:]
     rows, columns = (
-        (torch.arange(size, device=images.device) + by[:, axis, None]).clamp_max(size - 1) for axis, size in enumerate((height, width))
+        (torch.arange(size, device=images.device) + by[:, axis, None]).clamp_max(size - 1)
+        for axis, size in enumerate((height, width))
     )
-    return images.gather(2, rows[:, None, :, None].expand_as(images)).gather(3, columns[:, None, None, :].expand_as(images))
+    return images.gather(2, rows[:, None, :, None].expand_as(images)).gather(
+        3, columns[:, None, None, :].expand_as(images)
+    )

@@ -18,31 +18,38 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class MP2Explainer(RemovalExplainer):
-    """MP2, and MP2-G with an in-painting filler: cells are removed one pair after another until the classifier is at chance.
+    """MP2, and MP2-G with an in-painting filler: cells are removed one pair after another until the classifier is at
+    chance.
 
-    Source: Agarwal & Nguyen (2020), section 3.5; its code is not public. Departures: none at the defaults; rank "decrease" looks at the sign, heat
-        "rank" orders what was removed, probe "blocks" shows what would stand in cells that are still there (conf/row/mp2_ordered.yaml has all three).
+    Source: Agarwal & Nguyen (2020), section 3.5; its code is not public. Departures: none at the defaults; rank
+        "decrease" looks at the sign, heat "rank" orders what was removed, probe "blocks" shows what would stand in
+        cells that are still there (conf/row/mp2_ordered.yaml has all three).
     Args:
         mask_px: cells of the mask along each side.
         n_per_step: cells removed per iteration (the paper: 2).
         chance: probability at which it stops; None = 1 / classes (the paper: 0.001 for 1,000 classes, 0.003 for 365).
-        rank: "norm" takes the cells with the largest gradients whatever their sign, "decrease" those that lower the probability most to first order.
-        probe: what would stand in cells that are not removed yet, when the filler looks at the mask. "current": the fill of the mask as it is,
-            f = G(m, x), which in kept cells is what the in-painter makes of pixels that it sees. One that returns those pixels as they are (most
-            diffusion in-painters, and functions that paste the hole into the image) shows nothing there, every gradient of the mask is 0, and the
-            order would be that of reading: such a filler is refused. "blocks": cells are filled in four sets of blocks that cover the image in
-            turn, each beside what is removed already. A fixed base image is known and needs no probe.
+        rank: "norm" takes the cells with the largest gradients whatever their sign, "decrease" those that lower the
+            probability most to first order.
+        probe: what would stand in cells that are not removed yet, when the filler looks at the mask. "current": the
+            fill of the mask as it is, f = G(m, x), which in kept cells is what the in-painter makes of pixels that it
+            sees. One that returns those pixels as they are (most diffusion in-painters, and functions that paste the
+            hole into the image) shows nothing there, every gradient of the mask is 0, and the order would be that of
+            reading: such a filler is refused. "blocks": cells are filled in four sets of blocks that cover the image in
+                turn, each beside what is removed already. A fixed base image is known and needs no probe.
         block_share: side of those blocks as a share of the image's side, so that masks of all sizes see equal blocks.
         block_cells: the same in cells; None = by block_share.
         probe_every: iterations after which the probes are filled anew.
         heat: "binary" (the mask) or "rank" (1 - place / (number removed + 1), the first removed hottest).
         map_upsample: how cells of the map become pixels. While it removes, cells have sharp edges.
-    Shapes: extra "order" [B,mask_px,mask_px] (place of each removed cell, from 0, -1 = kept), and per image [B]: "n_removed", "probability" of the
-        final mask, "at_chance" (1.0 where the image was at chance from the start: nothing is removed, the map is 0) and "unreached" (1.0 where all is
-        removed and the probability still above chance: the order remains, and the binary map is constant).
-    Cost: per iteration one forward, one backward and one fill, with "blocks" four fills more; at most mask_px^2 / n_per_step iterations (392).
+    Shapes: extra "order" [B,mask_px,mask_px] (place of each removed cell, from 0, -1 = kept), and per image [B]:
+        "n_removed", "probability" of the final mask, "at_chance" (1.0 where the image was at chance from the start:
+        nothing is removed, the map is 0) and "unreached" (1.0 where all is removed and the probability still above
+        chance: the order remains, and the binary map is constant).
+    Cost: per iteration one forward, one backward and one fill, with "blocks" four fills more; at most mask_px^2 /
+        n_per_step iterations (392).
     Random: the filler's.
-    Raises: ValueError with "current" when a filler that looks at the mask shows nothing in the kept cells of an image, before a cell is removed.
+    Raises: ValueError with "current" when a filler that looks at the mask shows nothing in the kept cells of an image,
+        before a cell is removed.
     """
 
     access: ClassVar[str] = "white_box"
@@ -97,7 +104,8 @@ class MP2Explainer(RemovalExplainer):
         return 1 / classifier.num_classes if self.chance is None else self.chance
 
     def grown(self, filling: Filling, target: Tensor, classifier: WhiteBox) -> tuple[Tensor, Tensor, Tensor]:
-        """(order [B,k,k], final probability [B], first probability [B]); images that are done are left out of further iterations."""
+        """(order [B,k,k], final probability [B], first probability [B]); images that are done are left out of further
+        iterations."""
         image, k, chance = filling.image, self.mask_px, self.limit(classifier)
         n, n_cells = len(image), k * k
         order = image.new_full((n, n_cells), -1.0)
@@ -109,7 +117,8 @@ class MP2Explainer(RemovalExplainer):
             place = torch.full_like(row, step * (len(self.blocks()) + 1))
             seen = filling(row, keep, place).detach().requires_grad_(True)
             with torch.enable_grad():
-                odds = classifier.log_odds(seen, target[row])  # orders cells as the probability does, and keeps a gradient where that rounds to 1
+                # orders cells as the probability does, and keeps a gradient where that rounds to 1
+                odds = classifier.log_odds(seen, target[row])
                 (gradient,) = torch.autograd.grad(odds.sum(), seen)
             left[row] = odds.detach().sigmoid().to(left)
             if step == 0:
@@ -122,7 +131,8 @@ class MP2Explainer(RemovalExplainer):
                 content[row] = self.probed(filling, row, keep, place[open_])
             if step == 0:
                 self.check_shown(image[row], content[row])
-            gain = cell_sums((gradient * (content[row] - image[row])).sum(1), k).flatten(1)  # first-order change if the cell goes
+            # first-order change if the cell goes
+            gain = cell_sums((gradient * (content[row] - image[row])).sum(1), k).flatten(1)
             score = gain.abs() if self.rank == "norm" else -gain
             score = score.masked_fill(order[row] >= 0, -torch.inf)
             chosen = score.sort(dim=1, descending=True, stable=True).indices[:, : self.n_per_step]
@@ -134,12 +144,14 @@ class MP2Explainer(RemovalExplainer):
         return order.view(n, k, k), left, first
 
     def check_shown(self, image: Tensor, content: Tensor) -> None:
-        """Raises ValueError when the fill of whole images shows no more of one than its storage in 8 bits does: scores would be 0, or rounding."""
+        """Raises ValueError when the fill of whole images shows no more of one than its storage in 8 bits does: scores
+        would be 0, or rounding."""
         if self.sampler.context == "image" or self.probe != "current":
             return
         if ((content - image).abs().flatten(1).amax(1) <= 0.5 / 255 + 1e-6).any():
             raise ValueError(
-                f"explainer.probe must be 'blocks' with {type(self.sampler).__name__}, got 'current': this in-painter returns kept cells "
+                f"explainer.probe must be 'blocks' with {type(self.sampler).__name__}, got 'current': this in-painter "
+                f"returns kept cells "
                 "as they are, so nothing says which to remove first"
             )
 

@@ -1,7 +1,8 @@
 """A network run operator by operator, so that a method can carry each one back by a rule of its own.
 
-Hooks on modules miss activations that are called as functions, and see one module that is called twice as one. Here every ATen operator that
-depends on the image is seen, whoever calls it: a module, a function, a module again, or an activation that works in place.
+Hooks on modules miss activations that are called as functions, and see one module that is called twice as one. Here
+every ATen operator that depends on the image is seen, whoever calls it: a module, a function, a module again, or an
+activation that works in place.
 """
 
 from __future__ import annotations
@@ -20,26 +21,33 @@ from torch.overrides import enable_reentrant_dispatch
 # one input, the same function of every value
 RECTIFIERS = frozenset("relu leaky_relu _prelu_kernel elu celu gelu silu hardswish mish softplus".split())
 ELEMENTWISE = RECTIFIERS | frozenset(
-    """hardtanh clamp clamp_min clamp_max threshold sigmoid hardsigmoid tanh log_sigmoid_forward softshrink hardshrink relu6 exp expm1 exp2 log
-    log1p log2 sqrt rsqrt reciprocal square pow abs sin cos erf atan""".split()
+    """hardtanh clamp clamp_min clamp_max threshold sigmoid hardsigmoid tanh log_sigmoid_forward softshrink
+    hardshrink relu6 exp expm1 exp2 log log1p log2 sqrt rsqrt reciprocal square pow abs sin cos erf atan""".split()
 )
 # differences of the output are the operator of differences of all its inputs
 LINEAR = frozenset(
-    """add sub rsub neg cat stack sum mean view _unsafe_view reshape permute transpose t expand slice select unsqueeze squeeze clone detach alias
-    _to_copy contiguous split split_with_sizes chunk unbind constant_pad_nd reflection_pad2d replication_pad2d avg_pool2d _adaptive_avg_pool2d
-    upsample_nearest2d upsample_bilinear2d _upsample_bilinear2d_aa upsample_bicubic2d roll flip repeat pixel_shuffle pixel_unshuffle
-    channel_shuffle native_channel_shuffle as_strided unfold im2col diagonal cumsum lift_fresh lift_fresh_copy copy slice_scatter
-    select_scatter unsafe_split unsafe_chunk movedim squeeze_copy""".split()
+    """add sub rsub neg cat stack sum mean view _unsafe_view reshape permute transpose t expand slice select
+    unsqueeze squeeze clone detach alias _to_copy contiguous split split_with_sizes chunk unbind constant_pad_nd
+    reflection_pad2d replication_pad2d avg_pool2d _adaptive_avg_pool2d upsample_nearest2d upsample_bilinear2d
+    _upsample_bilinear2d_aa upsample_bicubic2d roll flip repeat pixel_shuffle pixel_unshuffle channel_shuffle
+    native_channel_shuffle as_strided unfold im2col diagonal cumsum lift_fresh lift_fresh_copy copy
+    slice_scatter select_scatter unsafe_split unsafe_chunk movedim squeeze_copy""".split()
 )
 # linear in these positional arguments together, given the others
 LINEAR_IN: dict[str, tuple[frozenset[int], ...]] = {
-    **{name: (frozenset({0}),) for name in ("div", "convolution", "masked_fill", "index", "index_select", "gather", "mv", "linear")},
+    **{
+        name: (frozenset({0}),)
+        for name in ("div", "convolution", "masked_fill", "index", "index_select", "gather", "mv", "linear")
+    },
     **{name: (frozenset({0}), frozenset({1})) for name in ("mul", "mm", "bmm", "matmul")},
     **{name: (frozenset({0, 1}), frozenset({0, 2})) for name in ("addmm", "baddbmm")},
     "where": (frozenset({1, 2}),),
 }
 NORMS = frozenset("native_batch_norm cudnn_batch_norm miopen_batch_norm _native_batch_norm_legit_no_training".split())
-INDEPENDENT = frozenset("zeros_like ones_like empty_like full_like rand_like new_zeros new_ones new_empty new_full new_empty_strided".split())
+INDEPENDENT = frozenset(
+    "zeros_like ones_like empty_like full_like rand_like new_zeros new_ones new_empty new_full "
+    "new_empty_strided".split()
+)
 
 
 class Refused(ValueError):
@@ -93,7 +101,10 @@ class Rules(ABC):
 
     @abstractmethod
     def answer(self, call: Call) -> Any:
-        """The operator's output, with a graph behind it that carries back as the method says. Raises Refused with the reason when it has no rule."""
+        """The operator's output, with a graph behind it that carries back as the method says.
+
+        Raises Refused with the reason when it has no rule.
+        """
 
 
 @dataclass
@@ -128,20 +139,29 @@ class Run:
         return each(partial(self.wrapped, views=views), result)
 
     def answer(self, name: str, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        carried = frozenset(i for i, value in enumerate(args) if any(isinstance(inner, Carried) for inner in flat(value)))
-        stale = [inner for value in args for inner in flat(value) if isinstance(inner, Carried) and inner.version != inner.views.version]
+        carried = frozenset(
+            i for i, value in enumerate(args) if any(isinstance(inner, Carried) for inner in flat(value))
+        )
+        stale = [
+            inner
+            for value in args
+            for inner in flat(value)
+            if isinstance(inner, Carried) and inner.version != inner.views.version
+        ]
         if stale:
             raise self.refuse(f"calls {name} on a view of a tensor that was changed in place")
         if name == "mul" and carried == {0, 1} and (unit := swished(*args)) is not None:
             name, operator, args, carried = "silu", torch.ops.aten.silu.default, (unit,), frozenset({0})
-        with enable_reentrant_dispatch(), torch.set_grad_enabled(self.grad):  # also inside functions with a backward of their own
+        # also inside functions with a backward of their own
+        with enable_reentrant_dispatch(), torch.set_grad_enabled(self.grad):
             try:
                 return self.rules.answer(Call(name, operator, values(args), kwargs, carried))
             except Refused as refused:
                 raise self.refuse(str(refused)) from None
 
     def in_place(self, name: str, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The operator that works in place, done out of place: what was there before is still needed on the way back."""
+        """The operator that works in place, done out of place: what was there before is still needed on the way
+        back."""
         target, packet = args[0], getattr(torch.ops.aten, name.removesuffix("_"), None)
         overload = getattr(packet, operator._overloadname, None) if name.endswith("_") else None
         if not isinstance(target, Carried) or overload is None:
@@ -158,7 +178,8 @@ class Run:
 
 
 class Carried(Tensor):
-    """A tensor that depends on the images; `value` is what it holds, `sigmoid_of` the tensor, and its version, whose sigmoid it is."""
+    """A tensor that depends on the images; `value` is what it holds, `sigmoid_of` the tensor, and its version, whose
+    sigmoid it is."""
 
     value: Tensor
     run: Run
@@ -169,23 +190,39 @@ class Carried(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
-    def __new__(cls, value: Tensor, run: Run, views: Views | None = None, sigmoid_of: tuple[Carried, int] | None = None) -> Carried:
+    def __new__(
+        cls, value: Tensor, run: Run, views: Views | None = None, sigmoid_of: tuple[Carried, int] | None = None
+    ) -> Carried:
         about = {"dtype": value.dtype, "layout": value.layout, "device": value.device}
-        made = Tensor._make_wrapper_subclass(cls, value.size(), strides=value.stride(), storage_offset=value.storage_offset(), **about)
+        made = Tensor._make_wrapper_subclass(
+            cls, value.size(), strides=value.stride(), storage_offset=value.storage_offset(), **about
+        )
         made.value, made.run, made.views = value, run, views or Views()
         made.version, made.sigmoid_of = made.views.version, sigmoid_of
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        run = next(inner.run for value in (*args, *(kwargs or {}).values()) for inner in flat(value) if isinstance(inner, Carried))
+    def __torch_dispatch__(
+        cls, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        run = next(
+            inner.run
+            for value in (*args, *(kwargs or {}).values())
+            for inner in flat(value)
+            if isinstance(inner, Carried)
+        )
         return run(operator, args, kwargs or {})
 
 
 def swished(a: Carried, b: Carried) -> Carried | None:
     """The x of x * sigmoid(x), which is SiLU written out; None for other products."""
     for x, gate in ((a, b), (b, a)):
-        if gate.sigmoid_of is not None and gate.sigmoid_of[0] is x and gate.sigmoid_of[1] == x.version and gate.version == 0:
+        if (
+            gate.sigmoid_of is not None
+            and gate.sigmoid_of[0] is x
+            and gate.sigmoid_of[1] == x.version
+            and gate.version == 0
+        ):
             return x
     return None
 

@@ -74,13 +74,16 @@ class Proxy(Component):
         n_val = round(self.val_share * len(shift))
         if min(n_val, len(shift) - n_val) < 2:
             raise ValueError(
-                f"proxy: val_share={self.val_share} of {len(shift)} examples leaves fewer than two to learn from or to check on"
+                f"proxy: val_share={self.val_share} of {len(shift)} examples leaves fewer than two to learn from or to "
+                f"check on"
             )
         rng = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(shift), generator=rng)
         rows, held = order[n_val:], order[:n_val]
         shift, wanted = shift.double(), torch.cat([score, distance[:, None]], 1).double()
-        model = Surrogate(shift.shape[1], self.widths, wanted.shape[1], self.activation, not self.standardize, rng).double()
+        model = Surrogate(
+            shift.shape[1], self.widths, wanted.shape[1], self.activation, not self.standardize, rng
+        ).double()
         if self.standardize:
             model.calibrate(
                 shift[rows].std().clamp_min(1e-12), wanted[rows].mean(0), wanted[rows].std(0).clamp_min(1e-12)

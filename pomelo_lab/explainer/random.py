@@ -58,4 +58,6 @@ class RandomExplainer(Explainer):
             row[:count] = streams.uniform([image_id], "random_attribution", count)[0]
         coefficient = coefficient.to(device)
         attribution = spread(coefficient[:, None], segments.label)[:, 0]
-        return Explanation(target=target, attribution=attribution, extra={"coefficient": coefficient, "n_segments": segments.count})
+        return Explanation(
+            target=target, attribution=attribution, extra={"coefficient": coefficient, "n_segments": segments.count}
+        )

@@ -40,7 +40,8 @@ class RemovalExplainer(Explainer, ABC):
 
 
 def cell_index(size: int, n_cells: int) -> Tensor:
-    """The cell of each pixel along one axis when n_cells share `size` pixels, as nearest up-sampling has it: int64 [size]."""
+    """The cell of each pixel along one axis when n_cells share `size` pixels, as nearest up-sampling has it: int64
+    [size]."""
     return (torch.arange(size) * n_cells).div(size, rounding_mode="floor")
 
 

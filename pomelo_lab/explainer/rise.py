@@ -23,8 +23,9 @@ MASK_VALUES_AT_ONCE = 2**22  # of one image: 16 MiB
 class RiseExplainer(RemovalExplainer):
     """The mean of random smooth masks, weighted by the target's probability on the image seen through them.
 
-    Source: Petsiuk et al. (2018), https://arxiv.org/abs/1806.07421, section 3 and code (8 x 8 cells, p = 0.5; 8,000 masks for a ResNet-50); masked
-        pixels are black there after normalisation, here the filler's. Departures: every image has masks of its own.
+    Source: Petsiuk et al. (2018), https://arxiv.org/abs/1806.07421, section 3 and code (8 x 8 cells, p = 0.5; 8,000
+        masks for a ResNet-50); masked pixels are black there after normalisation, here the filler's. Departures: every
+        image has masks of its own.
     Args:
         n_masks: random masks per image.
         n_cells: random cells along each side.
@@ -49,11 +50,15 @@ class RiseExplainer(RemovalExplainer):
         perturbations: Perturbations | None = None,
     ) -> Explanation:
         image, shape = batch.image, batch.image.shape[-2:]
-        cells = (streams.uniform(batch.image_id, "rise.cells", self.n_masks, self.n_cells, self.n_cells) < self.p_keep).to(image)
+        cells = (
+            streams.uniform(batch.image_id, "rise.cells", self.n_masks, self.n_cells, self.n_cells) < self.p_keep
+        ).to(image)
         shift = streams.uniform(batch.image_id, "rise.shift", self.n_masks, 2).to(image)
         filling = self.sampler.filling(image, streams, batch.image_id, segments)
         total = torch.zeros(len(image), *shape, dtype=torch.float64, device=image.device)
-        for places in torch.arange(self.n_masks, device=image.device).split(max(1, MASK_VALUES_AT_ONCE // math.prod(shape))):
+        for places in torch.arange(self.n_masks, device=image.device).split(
+            max(1, MASK_VALUES_AT_ONCE // math.prod(shape))
+        ):
             keep = self.smooth(cells[:, places], shift[:, places], shape)
             row, at = every(len(image), len(places), image.device)
             flat, place = keep.flatten(0, 1), places[at]
@@ -66,14 +71,17 @@ class RiseExplainer(RemovalExplainer):
         return Explanation(target=target, attribution=(total / (self.n_masks * self.p_keep)).float())
 
     def smooth(self, cells: Tensor, shift: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Cells enlarged by one more than fits, then cut out at a random offset of up to a cell: [B,n,s,s], [B,n,2] -> [B,n,H,W]."""
+        """Cells enlarged by one more than fits, then cut out at a random offset of up to a cell: [B,n,s,s], [B,n,2] ->
+        [B,n,H,W]."""
         side = [math.ceil(size / self.n_cells) for size in shape]
         high, wide = (enlarging(self.n_cells, (self.n_cells + 1) * cell_px).to(cells) for cell_px in side)
         large = high @ cells.flatten(0, 1) @ wide.mT
         top, left = ((shift[..., axis] * cell_px).long().flatten() for axis, cell_px in enumerate(side))
         y, x = (torch.arange(size, device=cells.device) for size in shape)
         rows, columns = top[:, None] + y, left[:, None] + x
-        return large[torch.arange(len(large), device=cells.device)[:, None, None], rows[:, :, None], columns[:, None]].unflatten(0, cells.shape[:2])
+        return large[
+            torch.arange(len(large), device=cells.device)[:, None, None], rows[:, :, None], columns[:, None]
+        ].unflatten(0, cells.shape[:2])
 
     def fills(self, shape: tuple[int, int, int]) -> int:
         return self.n_masks
@@ -83,7 +91,8 @@ class RiseExplainer(RemovalExplainer):
 
 
 def enlarging(n: int, size: int) -> Tensor:
-    """Linear interpolation of n values to `size`, mirrored at the ends as scikit-image's resize does: float64 [size,n]."""
+    """Linear interpolation of n values to `size`, mirrored at the ends as scikit-image's resize does: float64
+    [size,n]."""
     position = ((torch.arange(size, dtype=torch.float64) + 0.5) * n / size - 0.5).abs()
     position = torch.where(position > n - 1, 2 * (n - 1) - position, position)
     return (1 - (position[:, None] - torch.arange(n)).abs()).clamp_min(0)

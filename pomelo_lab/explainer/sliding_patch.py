@@ -19,15 +19,18 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class SlidingPatchExplainer(RemovalExplainer):
-    """SP, and SP-G with an in-painting filler: the drop of the target's probability when a square patch at that place is removed.
+    """SP, and SP-G with an in-painting filler: the drop of the target's probability when a square patch at that place
+    is removed.
 
     Source: Zeiler & Fergus (2014); Agarwal & Nguyen (2020), section 3.3 (29 pixels every 3, at 224). Departures: none.
     Args:
         patch_px: side of the patch.
         stride_px: between neighbouring patches.
-        align: how the grid of values becomes a map. "stretch": enlarged to the image as it is (the paper and its code; towards the borders, where no
-            patch has its centre, values are misplaced); "center": every value stands at the centre of its patch, interpolated between centres;
-            "cover": a pixel gets the mean over the patches that cover it, the last ones cut off at the border (captum's Occlusion).
+        align: how the grid of values becomes a map. "stretch": enlarged to the image as it is (the paper and its code;
+            towards the borders, where no patch has its centre, values are misplaced); "center": every value stands at
+            the centre of its patch, interpolated between centres;
+            "cover": a pixel gets the mean over the patches that cover it, the last ones cut off at the border (captum's
+                Occlusion).
     Shapes: extra "grid" [B,rows,columns], the drops.
     Cost: one query and one fill per place of the patch (66 x 66 in the paper), and one for the image.
     Random: the filler's.
@@ -64,7 +67,9 @@ class SlidingPatchExplainer(RemovalExplainer):
         clean = classifier.probability_of(lambda start, stop: batch.image[start:stop], len(batch), target)
         gone = classifier.probability_of(covered, len(row), target[row]).view(len(batch), n)
         grid = (clean[:, None] - gone).view(len(batch), len(tops), len(lefts))
-        return Explanation(target=target, attribution=self.spread(grid, tops, lefts, shape).float(), extra={"grid": grid})
+        return Explanation(
+            target=target, attribution=self.spread(grid, tops, lefts, shape).float(), extra={"grid": grid}
+        )
 
     def places(self, size: int) -> Tensor:
         """Where patches begin along an axis: int64."""
@@ -83,7 +88,8 @@ class SlidingPatchExplainer(RemovalExplainer):
         return rows @ grid @ columns.mT
 
     def weights(self, starts: Tensor, size: int) -> Tensor:
-        """What each place contributes to each pixel of an axis: float64 [size,n], rows sum to 1 where anything contributes."""
+        """What each place contributes to each pixel of an axis: float64 [size,n], rows sum to 1 where anything
+        contributes."""
         pixel = torch.arange(size, dtype=torch.float64, device=starts.device)[:, None]
         if self.align == "cover":
             covers = ((pixel >= starts) & (pixel < starts + self.patch_px)).double()

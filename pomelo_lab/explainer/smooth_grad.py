@@ -17,8 +17,9 @@ from pomelo_lab.types import Batch
 class SmoothGradExplainer(GradientExplainer):
     """The mean gradient over noisy copies of the image.
 
-    Source: Smilkov et al. (2017), https://arxiv.org/abs/1706.03825. Departures: none; written out, since captum's NoiseTunnel draws
-        for a whole batch. Maps are magnitudes, which that paper advises where the sign of a gradient says nothing about the class.
+    Source: Smilkov et al. (2017), https://arxiv.org/abs/1706.03825. Departures: none; written out, since captum's
+        NoiseTunnel draws for a whole batch. Maps are magnitudes, which that paper advises where the sign of a gradient
+        says nothing about the class.
     Args:
         n_draws: noisy copies.
         sigma: deviation of the noise, image units.

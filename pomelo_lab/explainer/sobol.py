@@ -18,9 +18,10 @@ from pomelo_lab.explainer.design import DesignExplainer
 class SobolExplainer(DesignExplainer):
     """Total Sobol index of every cell's opacity, by Jansen's estimator.
 
-    Source: Fel et al. (2021), https://arxiv.org/abs/2111.04138, and the code in xplique. Two designs A and B of n_designs opacities per cell, and for
-        each cell A with that cell's column from B; sum (f(A) - f(A_i))^2 / (2 n var f(A)). Departures: a scrambled Sobol sequence; opacities blend
-        with the filler (there black). Answers that never change have indices 0.
+    Source: Fel et al. (2021), https://arxiv.org/abs/2111.04138, and the code in xplique. Two designs A and B of
+        n_designs opacities per cell, and for each cell A with that cell's column from B; sum (f(A) - f(A_i))^2 / (2 n
+        var f(A)). Departures: a scrambled Sobol sequence; opacities blend with the filler (there black). Answers that
+        never change have indices 0.
     Args: n_designs: a power of two.
     Shapes: attribution [B,H,W], the cells enlarged by bicubic interpolation; extra "cells" [B,n_cells**2].
     Cost: n_designs * (n_cells**2 + 2) queries and fills per image.

@@ -45,10 +45,11 @@ class Surrogate:
 def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_segments: int) -> Tensor:
     """POMELO, eq. 1: r = 1 - sum |x - x'| / sum max(x, 1 - x), over the pixels and channels of each segment.
 
-    The largest possible difference to x is max(x, 1-x) per value, so r is 1 for the image itself and 0 for its opposite. Both
-    are taken at storage precision (8 bits): sums of integers are exact, whatever the order.
+    The largest possible difference to x is max(x, 1-x) per value, so r is 1 for the image itself and 0 for its
+    opposite. Both are taken at storage precision (8 bits): sums of integers are exact, whatever the order.
 
-    Shapes: image [B,C,H,W], perturbed uint8 [B,N,C,H,W], label [B,H,W] -> float64 [B,N,S]; columns without pixels are 1.
+    Shapes: image [B,C,H,W], perturbed uint8 [B,N,C,H,W], label [B,H,W] -> float64 [B,N,S]; columns without pixels are
+        1.
     Cost: blocks of perturbations that fit the CPU's cache: about 15 ms per image for 800 of 64x64.
     """
     values = image[0].numel()
@@ -84,7 +85,8 @@ def interpretable_distance(data: Tensor, valid: Tensor, metric: Distance) -> Ten
 
 
 def pixel_distance(image: Tensor, perturbed: Tensor, metric: Distance) -> Tensor:
-    """Distance of each perturbation to the image, over all values in [0,1]: [B,C,H,W], uint8 [B,N,C,H,W] -> float64 [B,N]."""
+    """Distance of each perturbation to the image, over all values in [0,1]: [B,C,H,W], uint8 [B,N,C,H,W] -> float64
+    [B,N]."""
     block = Forwards(max(1, (2**18 if image.device.type == "cpu" else 2**25) // image[0].numel()))
     out = []
     for x, rows in zip(Perturbations.quantize(image), perturbed, strict=True):
@@ -107,7 +109,8 @@ def kernel_weight(distance: Tensor, width: float) -> Tensor:
 
 
 def centered(data: Tensor, answer: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Columns and answers minus their weighted means, times sqrt(weight); then the means: [B,N,S], [B,N], [B,1,S], [B,1]."""
+    """Columns and answers minus their weighted means, times sqrt(weight); then the means: [B,N,S], [B,N], [B,1,S],
+    [B,1]."""
     total = weight.sum(1, keepdim=True)
     mean = weight[:, None] @ data / total[:, None]
     middle = (weight * answer).sum(1, keepdim=True) / total
@@ -120,15 +123,18 @@ def weighted_ridge(
 ) -> Surrogate:
     """Ridge regression with sample weights and an unpenalised intercept, one model per image, in one batched solve.
 
-    Source: Ribeiro et al. (2016), as scikit-learn's Ridge(alpha).fit(..., sample_weight) in the lime package. alpha = 0 gives the
+    Source: Ribeiro et al. (2016), as scikit-learn's Ridge(alpha).fit(..., sample_weight) in the lime package. alpha = 0
+        gives the
     least-squares solution of least norm.
 
     Args:
-        alpha: the penalty; "cv" = for each image the one that predicts left-out perturbations best (see `validated_penalty`).
+        alpha: the penalty; "cv" = for each image the one that predicts left-out perturbations best (see
+            `validated_penalty`).
         used: columns that enter the model.
-        standardize: penalise coefficients per weighted standard deviation of their column. Each coefficient then shrinks by the
-            same factor W/(W+alpha), W the sum of weights, however little its column varies (else by SS/(SS+alpha), SS the
-            column's own sum of squares). Coefficients are returned per unit of the column either way.
+        standardize: penalise coefficients per weighted standard deviation of their column. Each coefficient then
+            shrinks by the same factor W/(W+alpha), W the sum of weights, however little its column varies (else by
+            SS/(SS+alpha), SS the column's own sum of squares). Coefficients are returned per unit of the column either
+            way.
     Shapes: data float64 [B,N,S], answer and weight [B,N], used bool [B,S].
     Cost: one S x S eigendecomposition per image.
     """
@@ -140,10 +146,13 @@ def weighted_ridge(
         used = used & (scale > 1e-12)
         scale = torch.where(used, scale, 1)
         columns = columns * used[:, None] / scale[:, None]
-    penalty = validated_penalty(columns, target, weight, used) if alpha == "cv" else torch.full_like(target[:, 0], alpha)
+    penalty = (
+        validated_penalty(columns, target, weight, used) if alpha == "cv" else torch.full_like(target[:, 0], alpha)
+    )
     gram = columns.mT @ columns
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    # Unused columns get the mean eigenvalue of the used ones: they then solve to 0 and leave the condition number alone.
+    # Unused columns get the mean eigenvalue of the used ones: they then solve to 0 and leave the condition number
+    # alone.
     typical = diagonal.sum(1, keepdim=True) / used.sum(1, keepdim=True).clamp_min(1)
     gram = gram + torch.diag_embed(torch.where(used, 0, typical) + penalty[:, None])
     value, vector = torch.linalg.eigh(gram)
@@ -162,13 +171,16 @@ def weighted_ridge(
 
 
 def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Tensor) -> Tensor:
-    """The ridge penalty of least weighted squared error on perturbations that are left out one by one, per image: float64 [B].
+    """The ridge penalty of least weighted squared error on perturbations that are left out one by one, per image:
+    float64 [B].
 
-    Source: Allen (1974), PRESS; Golub, Heath & Wahba (1979), eq. 1.3: one fit gives every left-out error, e_i / (1 - h_ii).
+    Source: Allen (1974), PRESS; Golub, Heath & Wahba (1979), eq. 1.3: one fit gives every left-out error, e_i / (1 -
+        h_ii).
     Args:
-        columns, target: centred by their weighted means and times sqrt(weight), so that the intercept is left out of the penalty.
-        used: columns that enter the model; the others are 0. The candidates are shares of the mean eigenvalue of the used ones, so that the
-            padding beside an image with fewer segments changes nothing.
+        columns, target: centred by their weighted means and times sqrt(weight), so that the intercept is left out of
+            the penalty.
+        used: columns that enter the model; the others are 0. The candidates are shares of the mean eigenvalue of the
+            used ones, so that the padding beside an image with fewer segments changes nothing.
     Shapes: columns [B,N,S], target and weight [B,N], used bool [B,S]. Cost: one S x S eigendecomposition per image.
     """
     value, vector = torch.linalg.eigh(columns.mT @ columns)
@@ -183,12 +195,15 @@ def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Ten
     return candidate.gather(1, error.argmin(1, keepdim=True))[:, 0]
 
 
-def select_features(data: Tensor, answer: Tensor, weight: Tensor, method: Selection, n_features: int | None, valid: Tensor) -> Tensor:
+def select_features(
+    data: Tensor, answer: Tensor, weight: Tensor, method: Selection, n_features: int | None, valid: Tensor
+) -> Tensor:
     """Which columns enter the surrogate: bool [B,S].
 
     Source: `LimeBase.feature_selection` of the lime package, whose choices these are.
         none:              all.
-        highest_weights:   the n largest |coefficients| of a ridge fit with alpha 0.01 (times the image's own vector, ones).
+        highest_weights:   the n largest |coefficients| of a ridge fit with alpha 0.01 (times the image's own vector,
+            ones).
         forward_selection: n times the column that raises the weighted R^2 of least squares most.
         lasso_path:        the last point of the lasso path with at most n non-zero coefficients (a loop over images).
         auto:              forward_selection for n <= 6, else highest_weights.
@@ -208,8 +223,8 @@ def select_features(data: Tensor, answer: Tensor, weight: Tensor, method: Select
 
 
 def forward_selection(data: Tensor, answer: Tensor, weight: Tensor, n: int, valid: Tensor) -> Tensor:
-    """Greedy choice by weighted R^2. The gain of a column is its squared partial covariance with the answer over its own
-    remaining variance; taking a column sweeps it out of the Gram matrix. So a step costs S^2, not S regressions."""
+    """Greedy choice by weighted R^2. The gain of a column is its squared partial covariance with the answer over its
+    own remaining variance; taking a column sweeps it out of the Gram matrix. So a step costs S^2, not S regressions."""
     columns, target, _, _ = centered(data, answer, weight)
     columns = columns * valid[:, None]
     joint = torch.cat([columns, target[..., None]], dim=2)

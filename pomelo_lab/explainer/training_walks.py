@@ -115,8 +115,8 @@ class TrainingWalks(LatentDistance, ABC):
         )
 
     def steps(self, direction: str, reach: float) -> Tensor:
-        """Steps along directions of a kind (g, h, random) up to a reach, without 0: [n_alphas], or twice as many on both
-        sides.
+        """Steps along directions of a kind (g, h, random) up to a reach, without 0: [n_alphas], or twice as many on
+        both sides.
         """
         ahead = reach * torch.arange(1, self.n_alphas + 1) / self.n_alphas
         return torch.cat([-ahead.flip(0), ahead]) if self.sides(direction) == 2 else ahead

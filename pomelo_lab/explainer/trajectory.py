@@ -13,23 +13,25 @@ TERMS = ("class", "perceptual", "distance")  # of a push, in the order in which 
 class Trajectory:
     """Noisy images, clean estimates and the sizes of the push's terms at some places of a chain.
 
-    Source: DiME, Fig. 1 (z_t and x_t), whose code can save them; the sizes of the terms are own: a weight whose term stays far below the others
-        does nothing.
+    Source: DiME, Fig. 1 (z_t and x_t), whose code can save them; the sizes of the terms are own: a weight whose term
+        stays far below the others does nothing.
     Args:
         n: places that are remembered, evenly from the first step to the last; 0 = none.
         steps: steps of the chain, which counts them down to 1.
         like: images [B,C,H,W], for shapes and the device.
         weighs: whether the push has a class and a perceptual term to compare.
-    Shapes: `tensors`: "noisy" and "clean" uint8 [B,P,C,H,W], in [0,1] as 8 bits; "push" [B,P,3], Euclidean norms of the terms of `TERMS` as
-        they enter the step; "place" [B,P], steps left; "perceptual_share" [B], the perceptual term's mean norm over all steps, divided by the
-        class term's; left out unless it weighs.
+    Shapes: `tensors`: "noisy" and "clean" uint8 [B,P,C,H,W], in [0,1] as 8 bits; "push" [B,P,3], Euclidean norms of the
+        terms of `TERMS` as they enter the step; "place" [B,P], steps left; "perceptual_share" [B], the perceptual
+        term's mean norm over all steps, divided by the class term's; left out unless it weighs.
     """
 
     def __init__(self, n: int, steps: int, like: Tensor, weighs: bool) -> None:
         count, self.weighs = min(n, steps), weighs
         self.places = [round(steps - i * (steps - 1) / max(1, count - 1)) for i in range(count)]
         size, shape = len(like), like.shape[1:]
-        self.noisy, self.clean = (torch.zeros(size, count, *shape, dtype=torch.uint8, device=like.device) for _ in range(2))
+        self.noisy, self.clean = (
+            torch.zeros(size, count, *shape, dtype=torch.uint8, device=like.device) for _ in range(2)
+        )
         self.push = torch.zeros(size, count, len(TERMS), device=like.device)
         self.sums = torch.zeros(size, len(TERMS), device=like.device)
 
@@ -38,14 +40,19 @@ class Trajectory:
         self.sums[rows] = 0
 
     def add(self, rows: Tensor, step: int, noisy: Tensor, clean: Tensor, terms: Sequence[Tensor]) -> None:
-        """The state before a step, of images in [-1,1]: its noisy image, the clean estimate that is pushed at, and the terms of the push."""
+        """The state before a step, of images in [-1,1]: its noisy image, the clean estimate that is pushed at, and the
+        terms of the push."""
         if not self.places:
             return
         norms = torch.stack([term.flatten(1).norm(dim=1) for term in terms], 1).float()
         self.sums[rows] += norms
         if step in self.places:
             at = self.places.index(step)
-            self.noisy[rows, at], self.clean[rows, at], self.push[rows, at] = eight_bits(noisy), eight_bits(clean), norms
+            self.noisy[rows, at], self.clean[rows, at], self.push[rows, at] = (
+                eight_bits(noisy),
+                eight_bits(clean),
+                norms,
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """The remembered tensors by name, image axis first; empty when nothing is remembered."""

@@ -72,7 +72,9 @@ class Generator(TrainableNetwork):
     def __post_init__(self) -> None:
         for name in ("channels", "size_px"):
             if getattr(self, name) is None:
-                raise ValueError(f"generator.{name} is missing: the job fills it from the data set, Python users pass it")
+                raise ValueError(
+                    f"generator.{name} is missing: the job fills it from the data set, Python users pass it"
+                )
         super().__post_init__()
         self.network.register_forward_pre_hook(Tally.add)
         FullRows(self.network)
@@ -84,13 +86,17 @@ class Generator(TrainableNetwork):
         return self.channels, self.size_px, self.size_px
 
     def one_forward(self, images: Tensor) -> Tensor:
-        """One evaluation of images [M,C,H,W], whatever is answered, for the time that a plan foretells; differentiable."""
+        """One evaluation of images [M,C,H,W], whatever is answered, for the time that a plan foretells;
+        differentiable."""
         raise NotImplementedError(f"{type(self).__name__} does not say what one evaluation of its network is")
 
     def check_images(self, images: Tensor) -> None:
         """Raises ValueError when images [...,C,H,W] are not of the shape that the network was made for."""
         if tuple(images.shape[-3:]) != self.shape:
-            raise ValueError(f"generator: made for images of {'x'.join(map(str, self.shape))}, got {'x'.join(map(str, images.shape[-3:]))}")
+            raise ValueError(
+                f"generator: made for images of {'x'.join(map(str, self.shape))}, got "
+                f"{'x'.join(map(str, images.shape[-3:]))}"
+            )
 
     @torch.no_grad()
     def perturbed(
@@ -115,7 +121,9 @@ class Generator(TrainableNetwork):
         rows = torch.ones(len(images), n, dtype=torch.bool) if chosen is None else chosen.cpu()
         image, version = (index.to(images.device) for index in rows.nonzero(as_tuple=True))
         if len(image):
-            out[image, version] = self.versions(image_ids, image, version, streams, purpose, lambda rows, draws: make(image[rows], draws))
+            out[image, version] = self.versions(
+                image_ids, image, version, streams, purpose, lambda rows, draws: make(image[rows], draws)
+            )
         return out
 
     @torch.no_grad()
@@ -139,7 +147,9 @@ class Generator(TrainableNetwork):
 
         def part(start: int, stop: int) -> Tensor:
             ids = [image_ids[j] for j in image[start:stop].tolist()]
-            return Perturbations.quantize(make(slice(start, stop), Draws(streams, purpose, ids, place[start:stop].tolist(), image.device)))
+            return Perturbations.quantize(
+                make(slice(start, stop), Draws(streams, purpose, ids, place[start:stop].tolist(), image.device))
+            )
 
         return self.forwards.rows(part, len(image))
 
@@ -177,12 +187,13 @@ class Flow(ImageModel):
 
     @abstractmethod
     def unclamped(self, latent: Tensor) -> Tensor:
-        """Latents [M,D] -> colours [M,C,H,W] as they are decoded, some of them outside [0,1] where the flow has not learned the range."""
+        """Latents [M,D] -> colours [M,C,H,W] as they are decoded, some of them outside [0,1] where the flow has not
+        learned the range."""
 
     @abstractmethod
     def log_density(self, images: Tensor, place: Tensor | None = None) -> Tensor:
-        """log p [M] of images in units of 8-bit bins (of the flow's own bins where it models fewer bits): nats, a lower bound of the quantised
-        image's where `place`, its place inside the bin, is uniform in [0,1)."""
+        """log p [M] of images in units of 8-bit bins (of the flow's own bins where it models fewer bits): nats, a lower
+        bound of the quantised image's where `place`, its place inside the bin, is uniform in [0,1)."""
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latents [M,D] -> images [M,C,H,W] in [0,1]."""
@@ -192,7 +203,8 @@ class Flow(ImageModel):
         return self.decode(noise.flatten(1))
 
     def drawn_places(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
-        """Where in their bins the colours of a training batch are put, [B,C,H,W] on the CPU: uniformly (dequantisation)."""
+        """Where in their bins the colours of a training batch are put, [B,C,H,W] on the CPU: uniformly
+        (dequantisation)."""
         return torch.rand(shape, generator=rng)
 
     def training_density(self, images: Tensor, place: Tensor) -> Tensor:

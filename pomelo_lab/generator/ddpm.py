@@ -25,10 +25,12 @@ log = logging.getLogger(__name__)
 class DDPM(DiffusionModel, ImageModel):
     """A diffusion model of images: diffusers' UNet2DModel, trained to remove noise.
 
-    Source: Ho et al. (2020); v-prediction Salimans & Ho (2022); cosine schedule Nichol & Dhariwal (2021). Departures: `unshuffle`.
+    Source: Ho et al. (2020); v-prediction Salimans & Ho (2022); cosine schedule Nichol & Dhariwal (2021). Departures:
+        `unshuffle`.
     Args:
-        weights: besides a file, a local diffusers folder (a pipeline with unet/ and scheduler/, its unet/, or a U-Net with a scheduler/ in it):
-            network, schedule and prediction are then the folder's. A U-Net without a scheduler is refused: nothing in it says what it predicts.
+        weights: besides a file, a local diffusers folder (a pipeline with unet/ and scheduler/, its unet/, or a U-Net
+            with a scheduler/ in it): network, schedule and prediction are then the folder's. A U-Net without a
+            scheduler is refused: nothing in it says what it predicts.
         The others as in DiffusionModel.
     """
 
@@ -55,7 +57,10 @@ class DDPM(DiffusionModel, ImageModel):
         inner = self.folder / "unet"
         folder = inner if inner.is_dir() else self.folder
         if not (folder / "config.json").is_file():
-            raise ValueError(f"generator.weights: {self.folder} is no diffusers folder: expected config.json, or unet/config.json, in it")
+            raise ValueError(
+                f"generator.weights: {self.folder} is no diffusers folder: expected config.json, or "
+                f"unet/config.json, in it"
+            )
         return folder
 
     def load_weights(self) -> None:
@@ -74,7 +79,10 @@ class DDPM(DiffusionModel, ImageModel):
     def digest(self) -> str:
         if self.folder is None:
             return super().digest()
-        foreign = [{k: v for k, v in config.items() if not k.startswith("_")} for config in (dict(self.network.config), self._scheduler)]
+        foreign = [
+            {k: v for k, v in config.items() if not k.startswith("_")}
+            for config in (dict(self.network.config), self._scheduler)
+        ]
         return digest({"own": super().digest(), "unet": foreign[0], "scheduler": foreign[1]})
 
     def _check_shape(self) -> None:
@@ -89,7 +97,8 @@ class DDPM(DiffusionModel, ImageModel):
 
     @cached_property
     def _scheduler(self) -> dict[str, Any]:
-        """The scheduler's config in the folder, or beside it where it is a pipeline's U-Net; empty for weights of our own."""
+        """The scheduler's config in the folder, or beside it where it is a pipeline's U-Net; empty for weights of our
+        own."""
         if not self.folder:
             return {}
         beside = self.folder.name == "unet" or (self.folder.parent / "model_index.json").is_file()
@@ -97,14 +106,20 @@ class DDPM(DiffusionModel, ImageModel):
         path = next((p for f in folders for p in (f / "scheduler" / name, f / name) if p.is_file()), None)
         if path is None:
             raise ValueError(
-                f"generator.weights: {self.folder} is a U-Net without its scheduler, which says what it predicts and for which noise: name the "
-                f"folder of the whole pipeline, or save its scheduler, as DDPMScheduler().save_pretrained('{self.folder}/scheduler') does"
+                f"generator.weights: {self.folder} is a U-Net without its scheduler, which says what it predicts and "
+                f"for which noise: name the "
+                f"folder of the whole pipeline, or save its scheduler, as "
+                f"DDPMScheduler().save_pretrained('{self.folder}/scheduler') does"
             )
         try:
             config = json.loads(path.read_text())
         except ValueError as error:
             raise ValueError(f"generator.weights: {path} is no JSON file: {error}") from None
-        said = {key: config[key] for key in ("prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps") if key in config}
+        said = {
+            key: config[key]
+            for key in ("prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
+            if key in config
+        }
         log.info("%s: %s", path, ", ".join(f"{key}={value}" for key, value in said.items()))
         return config
 
@@ -122,7 +137,8 @@ class DDPM(DiffusionModel, ImageModel):
 
     @property
     def predicts(self) -> Prediction:
-        return self._scheduler.get("prediction_type", "epsilon") if self.folder else self.prediction  # diffusers leaves defaults out at times
+        # diffusers leaves defaults out at times
+        return self._scheduler.get("prediction_type", "epsilon") if self.folder else self.prediction
 
     # --- network --------------------------------------------------------------------------------------------------
 
@@ -139,18 +155,23 @@ class DDPM(DiffusionModel, ImageModel):
         return split(self.output(x, t), x, float(self.levels[t]), self.predicts)
 
     def estimate(self, x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
-        """(clean estimate clamped to [-1,1], the learned variance's share or None) for x [M,C,H,W] at one timestep; differentiable."""
+        """(clean estimate clamped to [-1,1], the learned variance's share or None) for x [M,C,H,W] at one timestep;
+        differentiable."""
         if not self.learns_variance:
             return self.denoise(x, t)[0].clamp(-1, 1), None
         output, share = self.output_and_share(x, t)
         return split(output, x, float(self.levels[t]), self.predicts)[0].clamp(-1, 1), share
 
-    def generate(self, noise: Tensor, n_steps: int = 50, eta: float = 0.0, normal: Callable[[], Tensor] | None = None) -> Tensor:
+    def generate(
+        self, noise: Tensor, n_steps: int = 50, eta: float = 0.0, normal: Callable[[], Tensor] | None = None
+    ) -> Tensor:
         """New images from noise [M,C,H,W] in n_steps of DDIM, at most T.
 
         Args: eta: share of DDPM's noise in each step; normal: gives it afresh, [M,C,H,W]; needed when eta > 0.
         """
-        return self.unscaled(decode(self.denoise, noise, self.path(min(n_steps, len(self.levels))), eta=eta, noise=lambda _: normal()))
+        return self.unscaled(
+            decode(self.denoise, noise, self.path(min(n_steps, len(self.levels))), eta=eta, noise=lambda _: normal())
+        )
 
     def sheet(self, images: Tensor) -> Tensor:
         return self.sample(len(images), torch.Generator().manual_seed(0), n_steps=20)

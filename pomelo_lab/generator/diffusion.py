@@ -1,7 +1,8 @@
-"""The arithmetic of diffusion, apart from any network: schedules, respaced paths, DDIM both ways, posterior, few-step solvers.
+"""The arithmetic of diffusion, apart from any network: schedules, respaced paths, DDIM both ways, posterior, few-step
+solvers.
 
-Images here lie in [-1,1]. A *level* is the cumulative product alpha-bar: 1 = clean, 0 = noise. A `Denoiser` is what a trained network gives:
-from noisy images and a timestep, an estimate of the clean image and of the noise.
+Images here lie in [-1,1]. A *level* is the cumulative product alpha-bar: 1 = clean, 0 = noise. A `Denoiser` is what a
+trained network gives: from noisy images and a timestep, an estimate of the clean image and of the noise.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Spacing = Literal["trailing", "leading", "linspace"]
 
 
 def betas(schedule: Literal["linear", "cosine"], n_timesteps: int) -> Tensor:
-    """float64 [T]: linear from 1e-4 to 0.02 times 1000/T (Ho et al. 2020), or cosine (Nichol & Dhariwal 2021, eq. 17)."""
+    """float64 [T]: linear from 1e-4 to 0.02 times 1000/T (Ho et al. 2020), or cosine (Nichol & Dhariwal 2021, eq.
+    17)."""
     if schedule == "linear":
         scale = 1000 / n_timesteps  # so that the last level is near 0 for every T; diffusers leaves this to its users
         return torch.linspace(1e-4 * scale, min(0.02 * scale, 0.999), n_timesteps, dtype=torch.float64)
@@ -49,7 +51,8 @@ class Path:
 def path(level: Tensor, n: int, spacing: Spacing = "trailing") -> Path:
     """n of the T timesteps, for levels [T].
 
-    trailing ends at T-1 and suits schedules that end in pure noise; leading starts at 0 and never reaches T-1; linspace has both ends.
+    trailing ends at T-1 and suits schedules that end in pure noise; leading starts at 0 and never reaches T-1; linspace
+    has both ends.
     Raises: ValueError when n is not in 1..T.
     """
     total = len(level)
@@ -87,7 +90,9 @@ def sigma_of(start: float, end: float, eta: float) -> float:
     return eta * math.sqrt((1 - end) / (1 - start)) * math.sqrt(1 - start / end)
 
 
-def ddim_step(x0: Tensor, eps: Tensor, start: float, end: float, eta: float = 0.0, noise: Tensor | None = None) -> Tensor:
+def ddim_step(
+    x0: Tensor, eps: Tensor, start: float, end: float, eta: float = 0.0, noise: Tensor | None = None
+) -> Tensor:
     """One DDIM step (Song et al. 2021, eq. 12) from level `start` to `end`."""
     sigma = sigma_of(start, end, eta) if eta else 0.0
     out = math.sqrt(end) * x0 + math.sqrt(max(0.0, 1 - end - sigma**2)) * eps
@@ -124,9 +129,9 @@ def decode(
 def encode(denoise: Denoiser, x0: Tensor, along: Path, stop: int | None = None, fixed_point: int = 0) -> list[Tensor]:
     """The images at places 0..stop of a path, by deterministic DDIM inversion: x[k] decodes to x[k-1].
 
-    The network is asked at x[k-1] with the timestep of x[k], as diffusers' DDIMInverseScheduler does (equal to it for epsilon-prediction; other
-    predictions are split at that timestep's level here); each fixed-point iteration asks again
-    at the x[k] found so far, and converges to the exact inverse of `decode`.
+    The network is asked at x[k-1] with the timestep of x[k], as diffusers' DDIMInverseScheduler does (equal to it for
+    epsilon-prediction; other predictions are split at that timestep's level here); each fixed-point iteration asks
+    again at the x[k] found so far, and converges to the exact inverse of `decode`.
 
     Cost: (1 + fixed_point) evaluations per step.
     """
@@ -144,8 +149,9 @@ def encode(denoise: Denoiser, x0: Tensor, along: Path, stop: int | None = None, 
 def encode_as_published(denoise: Denoiser, x0: Tensor, along: Path) -> Tensor:
     """The noise of images as the diffusion autoencoder's code finds it, [M,C,H,W]; along a path with leading spacing.
 
-    The network is asked at x[k] with the timestep that x[k] is taken to have: the clean image that of the first place. The clean estimate is clamped
-    to [-1,1] and eps derived anew; the last step goes to pure noise. Not an inverse of `decode`: `encode` is.
+    The network is asked at x[k] with the timestep that x[k] is taken to have: the clean image that of the first place.
+    The clean estimate is clamped to [-1,1] and eps derived anew; the last step goes to pure noise. Not an inverse of
+    `decode`: `encode` is.
 
     Cost: one evaluation per step.
     """
@@ -176,15 +182,16 @@ def inpaint(
     jump_length: int = 1,
     n_resample: int = 1,
 ) -> Tensor:
-    """Fill what a mask removed: denoise, and put the known pixels back at every place of the path (POMELO, Fig. 3; RePaint).
+    """Fill what a mask removed: denoise, and put the known pixels back at every place of the path (POMELO, Fig. 3;
+    RePaint).
 
     Args:
         x: noise [M,C,H,W] at the noisy end.
         known: place k -> the known image noised to that place, [M,C,H,W].
         keep: [M,1,H,W] in [0,1], 1 = known.
         normal: a fresh standard normal [M,C,H,W] per call.
-        jump_length, n_resample: RePaint's resampling (Lugmayr et al. 2022, algorithm 1 and appendix): every jump_length places go that many
-            back towards noise and denoise again, n_resample - 1 times; 1 = none.
+        jump_length, n_resample: RePaint's resampling (Lugmayr et al. 2022, algorithm 1 and appendix): every jump_length
+            places go that many back towards noise and denoise again, n_resample - 1 times; 1 = none.
     Cost: one evaluation per step down: n + (n_resample - 1) * about n for any jump_length.
     """
     x = torch.lerp(x, known(along.n), keep)
@@ -202,7 +209,8 @@ def inpaint(
 
 def resampled_places(n: int, jump_length: int = 1, n_resample: int = 1) -> list[int]:
     """The places that RePaint visits, from n to 0, neighbours one apart."""
-    left = {place: n_resample - 1 for place in range(1, n - jump_length + 1, jump_length)}  # the clean image is not noised again
+    # the clean image is not noised again
+    left = {place: n_resample - 1 for place in range(1, n - jump_length + 1, jump_length)}
     visited, place = [n], n
     while place > 0:
         place -= 1

@@ -22,16 +22,17 @@ DEPTH = 0.98  # share of the schedule that is inverted: at its very end a cosine
 class DiffusionAutoencoder(DiffusionModel):
     """A semantic encoder and a U-Net conditioned on its code, trained together to remove noise.
 
-    Source: Preechakul et al. (2022), https://arxiv.org/abs/2111.15640 (diffusion autoencoders), as GCD uses it. Departures: `unshuffle`, and in
-        the small presets v-prediction on a cosine schedule, a flattened head of the encoder and more of the noisiest timesteps in training.
+    Source: Preechakul et al. (2022), https://arxiv.org/abs/2111.15640 (diffusion autoencoders), as GCD uses it.
+        Departures: `unshuffle`, and in the small presets v-prediction on a cosine schedule, a flattened head of the
+            encoder and more of the noisiest timesteps in training.
     Args:
         code: entries of the semantic code.
         encoder_widths: channels of the encoder's levels; the original has one level more than the U-Net.
         encoder_attention: its levels with self-attention, 0 = the finest.
-        encoder_head: what makes a vector of the encoder's last map: pool = global average pooling (the original), flatten = a linear map of every
-            place, for small images whose details would drown in the average.
-        conditioning: adagn = the code scales the group norms of every residual block after the time has scaled and shifted them (the original);
-            additive = the code is added to the time embedding.
+        encoder_head: what makes a vector of the encoder's last map: pool = global average pooling (the original),
+            flatten = a linear map of every place, for small images whose details would drown in the average.
+        conditioning: adagn = the code scales the group norms of every residual block after the time has scaled and
+            shifted them (the original); additive = the code is added to the time embedding.
         The others as in DiffusionModel.
     Shapes: images [M,C,H,W] in [0,1] -> codes [M,code]; with them noise [M,C,H,W] -> images.
     Cost: one evaluation of the encoder per image, one of the U-Net per image and step.
@@ -46,6 +47,7 @@ class DiffusionAutoencoder(DiffusionModel):
     recipe: Annotated[str, Local()] = "diffusion_autoencoder_small"
 
     training = "pomelo_lab.training.diffusion_autoencoder.DiffusionAutoencoderTraining"
+
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Problems of the U-Net's arguments and of the encoder's."""
@@ -59,7 +61,9 @@ class DiffusionAutoencoder(DiffusionModel):
                 yield f"encoder_attention names levels 0..{len(widths) - 1}, got {level}"
         side, fold = given["size_px"], given["unshuffle"] * 2 ** (len(widths) - 1)
         if side and side % fold:
-            yield f"size_px must be a multiple of {fold} (unshuffle and {len(widths)} levels of the encoder), got {side}"
+            yield (
+                f"size_px must be a multiple of {fold} (unshuffle and {len(widths)} levels of the encoder), got {side}"
+            )
 
     def make_network(self) -> nn.Module:
         ensure()
@@ -74,7 +78,9 @@ class DiffusionAutoencoder(DiffusionModel):
             self.norm_groups,
             self.dropout,
             self.code,
-            self.size_px // self.unshuffle // 2 ** (len(self.encoder_widths) - 1) if self.encoder_head == "flatten" else None,
+            self.size_px // self.unshuffle // 2 ** (len(self.encoder_widths) - 1)
+            if self.encoder_head == "flatten"
+            else None,
         )
         more = {"resnet_time_scale_shift": "scale_shift"} if self.conditioning == "adagn" else {}
         return AutoencodingUNet(encoder, self.unet_model(**more), self.code, self.conditioning)
@@ -97,8 +103,11 @@ class DiffusionAutoencoder(DiffusionModel):
 
         return denoise
 
-    def noise_of(self, images: Tensor, code: Tensor, n_steps: int, fixed_point: int = 2, published: bool = False) -> Tensor:
-        """What the codes [M,code] leave unexplained of images [M,C,H,W] in [0,1]: the noise that `render` turns back into them.
+    def noise_of(
+        self, images: Tensor, code: Tensor, n_steps: int, fixed_point: int = 2, published: bool = False
+    ) -> Tensor:
+        """What the codes [M,code] leave unexplained of images [M,C,H,W] in [0,1]: the noise that `render` turns back
+        into them.
 
         Args: published: as the original's code does it, with leading timesteps and clamping; its inverse is only near.
         Cost: n_steps * (1 + fixed_point) evaluations per image; published: n_steps.
@@ -109,12 +118,19 @@ class DiffusionAutoencoder(DiffusionModel):
         return encode(denoise, x, self.path(n_steps, depth=DEPTH), fixed_point=fixed_point)[-1]
 
     def render(self, code: Tensor, noise: Tensor, n_steps: int, published: bool = False) -> Tensor:
-        """Images [M,C,H,W] in [0,1] from codes and noise; differentiable, no batching here. Cost: n_steps evaluations per image."""
+        """Images [M,C,H,W] in [0,1] from codes and noise; differentiable, no batching here.
+
+        Cost: n_steps evaluations per image.
+        """
         along = self.path(n_steps, "leading") if published else self.path(n_steps, depth=DEPTH)
         return self.unscaled(decode(self.denoiser(code), noise, along, clip=published))
 
     def sheet(self, images: Tensor) -> Tensor:
         """The first half of the images above what their codes make of one common noise."""
         shown = images[: len(images) // 2]
-        noise = torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0)).to(images.device).expand(shown.shape)
+        noise = (
+            torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0))
+            .to(images.device)
+            .expand(shown.shape)
+        )
         return torch.cat([shown, self.render(self.encoded(shown), noise, min(20, self.n_timesteps))])

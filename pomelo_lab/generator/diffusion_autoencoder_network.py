@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class EncoderBlock(nn.Module):
-    """Group norm, SiLU, one convolution, and a skip connection; both halve the resolution by average pooling when asked."""
+    """Group norm, SiLU, one convolution, and a skip connection; both halve the resolution by average pooling when
+    asked."""
 
     def __init__(self, n_in: int, n_out: int, groups: int, dropout: float, down: bool = False) -> None:
         super().__init__()
@@ -28,7 +29,8 @@ class EncoderBlock(nn.Module):
 
 
 class SemanticEncoder(nn.Module):
-    """Images [B,C,H,W] to codes [B,D]: half a U-Net without time, then global average pooling, or all places of the last map side by side.
+    """Images [B,C,H,W] to codes [B,D]: half a U-Net without time, then global average pooling, or all places of the
+    last map side by side.
 
     Args:
         widths: channels of the levels, each at half the resolution of the one before.
@@ -53,7 +55,9 @@ class SemanticEncoder(nn.Module):
 
         def attend(width: int) -> nn.Module:
             size = head_dim or width
-            return Attention(width, heads=width // size, dim_head=size, norm_num_groups=groups, bias=True, residual_connection=True)
+            return Attention(
+                width, heads=width // size, dim_head=size, norm_num_groups=groups, bias=True, residual_connection=True
+            )
 
         layers, width = [nn.Conv2d(channels, widths[0], 3, padding=1)], widths[0]
         for level, wide in enumerate(widths):
@@ -63,7 +67,11 @@ class SemanticEncoder(nn.Module):
                 width = wide
             if level < len(widths) - 1:
                 layers.append(EncoderBlock(width, width, groups, dropout, down=True))
-        layers += [EncoderBlock(width, width, groups, dropout), attend(width), EncoderBlock(width, width, groups, dropout)]
+        layers += [
+            EncoderBlock(width, width, groups, dropout),
+            attend(width),
+            EncoderBlock(width, width, groups, dropout),
+        ]
         self.body = nn.Sequential(*layers)
         self.norm = nn.GroupNorm(groups, width)
         self.flat = side is not None
@@ -75,10 +83,12 @@ class SemanticEncoder(nn.Module):
 
 
 class AdaGNBlock(nn.Module):
-    """A residual block of diffusers whose second group norm is scaled and shifted by the time, and then scaled by the code.
+    """A residual block of diffusers whose second group norm is scaled and shifted by the time, and then scaled by the
+    code.
 
-    h -> [GN(h) (1 + scale_t) + shift_t] (1 + scale_z), as the reference implementation of the diffusion autoencoder has it: no shift from the code,
-    and a last convolution that starts at zero. The block gets time and code side by side, as one vector.
+    h -> [GN(h) (1 + scale_t) + shift_t] (1 + scale_z), as the reference implementation of the diffusion autoencoder has
+    it: no shift from the code, and a last convolution that starts at zero. The block gets time and code side by side,
+        as one vector.
     """
 
     def __init__(self, block: ResnetBlock2D, time: int, code: int) -> None:
@@ -116,7 +126,8 @@ class Beside(nn.Module):
 class AutoencodingUNet(nn.Module):
     """A semantic encoder and a U-Net (diffusers' UNet2DModel with scale_shift blocks for adagn) that is told its code.
 
-    adagn: an `AdaGNBlock` in place of every residual block. additive: the code, mapped to the width of the time embedding, is added to it.
+    adagn: an `AdaGNBlock` in place of every residual block. additive: the code, mapped to the width of the time
+        embedding, is added to it.
     """
 
     def __init__(self, encoder: SemanticEncoder, unet: nn.Module, code: int, conditioning: str) -> None:
@@ -130,7 +141,9 @@ class AutoencodingUNet(nn.Module):
             return
         unet.time_embedding = Beside(unet.time_embedding, behind=code)
         unet.class_embedding = Beside(nn.Identity(), before=time)
-        for name, block in [(name, module) for name, module in unet.named_modules() if isinstance(module, ResnetBlock2D)]:
+        for name, block in [
+            (name, module) for name, module in unet.named_modules() if isinstance(module, ResnetBlock2D)
+        ]:
             parent, _, last = name.rpartition(".")
             setattr(unet.get_submodule(parent), last, AdaGNBlock(block, time, code))
 

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 def unet_class() -> type[nn.Module]:
     """diffusers' UNet2DModel, imported when it is needed, its attention kept from a faulty kernel.
 
-    cuDNN's attention, the default on H100, gives NaN gradients for 64 tokens more than a multiple of 128 (the 8x8 of our small networks) once all
-    scores of a query lie below -88: its padding overflows (pytorch issue 196678). The other kernels are as fast here.
+    cuDNN's attention, the default on H100, gives NaN gradients for 64 tokens more than a multiple of 128 (the 8x8 of
+    our small networks) once all scores of a query lie below -88: its padding overflows (pytorch issue 196678). The
+    other kernels are as fast here.
     """
     ensure()
     from diffusers import UNet2DModel
@@ -40,14 +41,15 @@ class DiffusionModel(Generator):
     """A U-Net that removes noise of known levels.
 
     Args:
-        unshuffle: side of the blocks of pixels that are folded into channels in front of the network and unfolded behind it, so that 64x64
-            images cost a network of 32x32; 1 = none.
-        folding: what the channels of a block are: its pixels, or their Haar wavelets (mean, differences): the same space turned, in which a smooth
-            block has one large channel and three near zero. Needs unshuffle=2.
-        sigma_data: deviation of the images in [-1,1], one number or one per channel of a block: the input is scaled to unit variance, and the
-            network predicts, in units of its deviation, what the best linear estimate leaves of v (Karras et al. 2022, table 1, here by channel);
-            [1.0] = plain v-prediction = None. "auto": one per channel of a block, measured on 1,000 training images when training begins and
-            stored with the weights; a network without weights has measured nothing and counts as [1.0].
+        unshuffle: side of the blocks of pixels that are folded into channels in front of the network and unfolded
+            behind it, so that 64x64 images cost a network of 32x32; 1 = none.
+        folding: what the channels of a block are: its pixels, or their Haar wavelets (mean, differences): the same
+            space turned, in which a smooth block has one large channel and three near zero. Needs unshuffle=2.
+        sigma_data: deviation of the images in [-1,1], one number or one per channel of a block: the input is scaled to
+            unit variance, and the network predicts, in units of its deviation, what the best linear estimate leaves of
+            v (Karras et al. 2022, table 1, here by channel); [1.0] = plain v-prediction = None. "auto": one per channel
+            of a block, measured on 1,000 training images when training begins and stored with the weights; a network
+            without weights has measured nothing and counts as [1.0].
         widths: channels of the levels, halving the resolution from one to the next.
         layers_per_block: residual blocks per level.
         attention: levels with self-attention, 0 = the finest.
@@ -59,8 +61,8 @@ class DiffusionModel(Generator):
         schedule: linear (betas scaled to T) or cosine.
         prediction: what the network predicts.
         variance: of ancestral steps: posterior = fixed; learned = the network has as many channels again, which
-            interpolate between the posterior's and beta (Nichol & Dhariwal 2021). A foreign network with twice the channels
-            has learned them, whatever is said here.
+            interpolate between the posterior's and beta (Nichol & Dhariwal 2021). A foreign network with twice the
+            channels has learned them, whatever is said here.
     Shapes: images [M,C,H,W] in [0,1] at the public boundary, `scaled` to [-1,1] inside.
     Cost: one evaluation per image and step.
     """
@@ -96,7 +98,8 @@ class DiffusionModel(Generator):
             if not 0 <= level < len(widths):
                 yield f"attention names levels 0..{len(widths) - 1}, got {level}"
         head = given["head_dim"] or 1
-        for level in {*(a for a in given["attention"] if 0 <= a < len(widths)), len(widths) - 1}:  # the middle always attends
+        # the middle always attends
+        for level in {*(a for a in given["attention"] if 0 <= a < len(widths)), len(widths) - 1}:
             if head > widths[level]:
                 yield f"head_dim must be <= {widths[level]}, the width of level {level}, got {head}"
         if given["folding"] == "haar" and given["unshuffle"] != 2:
@@ -124,7 +127,9 @@ class DiffusionModel(Generator):
             "block_out_channels": tuple(self.widths),
             "layers_per_block": self.layers_per_block,
             "down_block_types": tuple("AttnDownBlock2D" if i in self.attention else "DownBlock2D" for i in range(n)),
-            "up_block_types": tuple("AttnUpBlock2D" if i in self.attention else "UpBlock2D" for i in reversed(range(n))),
+            "up_block_types": tuple(
+                "AttnUpBlock2D" if i in self.attention else "UpBlock2D" for i in reversed(range(n))
+            ),
             "attention_head_dim": self.head_dim,
             "norm_num_groups": self.norm_groups,
             "dropout": self.dropout,
@@ -132,7 +137,8 @@ class DiffusionModel(Generator):
         return unet_class()(**(arguments | more | self.unet))
 
     def cast(self) -> None:
-        nn.Module.to(self.network, self.dtype)  # diffusers' own `to` warns of parts to keep in float32, of which there are none
+        # diffusers' own `to` warns of parts to keep in float32, of which there are none
+        nn.Module.to(self.network, self.dtype)
 
     # --- schedule -------------------------------------------------------------------------------------------------
 
@@ -152,10 +158,11 @@ class DiffusionModel(Generator):
 
     @property
     def depth(self) -> float:
-        """Share of the schedule in which float32 keeps something of the image: all of a linear one, 0.98 of one that ends in pure noise.
+        """Share of the schedule in which float32 keeps something of the image: all of a linear one, 0.98 of one that
+        ends in pure noise.
 
-        A cosine schedule ends at a level of 2e-9; at 0.98 (level 1e-3) the round trip of the shipped network is twice as exact. A linear one
-        ends at 4e-5.
+        A cosine schedule ends at a level of 2e-9; at 0.98 (level 1e-3) the round trip of the shipped network is twice
+        as exact. A linear one ends at 4e-5.
         """
         return 1.0 if float(self.levels[-1]) > 1e-6 else 0.98
 
@@ -194,7 +201,8 @@ class DiffusionModel(Generator):
         return F.pixel_shuffle(self._turned(y), self.fold) if self.fold > 1 else y
 
     def _turned(self, y: Tensor) -> Tensor:
-        """Pixels of a block <-> their Haar wavelets (mean; left - right; upper - lower; diagonal): its own inverse, and noise stays white.
+        """Pixels of a block <-> their Haar wavelets (mean; left - right; upper - lower; diagonal): its own inverse, and
+        noise stays white.
 
         Sums, not a product of matrices, which autocast would round to half precision.
         """
@@ -211,12 +219,15 @@ class DiffusionModel(Generator):
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         y = self.folded(x)
         if self.data_deviation is None:
-            return self.unfolded(self.applied(y, t, *condition)[:, : y.shape[1]])  # learned variances: `output_and_share`
+            # learned variances: `output_and_share`
+            return self.unfolded(self.applied(y, t, *condition)[:, : y.shape[1]])
         a = self.levels.to(y.device)[t].float()[:, None, None, None]  # no wait for the device: t may lie there
         s = y.new_tensor(self.data_deviation)
         s = s.repeat(y.shape[1] // len(s))[:, None, None]
         deviation = (a * s**2 + 1 - a).sqrt()  # of what the network is given
-        predicted = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(y / deviation, t, *condition)
+        predicted = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(
+            y / deviation, t, *condition
+        )
         return self.unfolded(predicted)
 
     @property
@@ -244,12 +255,19 @@ class DiffusionModel(Generator):
         return blocks.double().transpose(0, 2).flatten(1).std(1).tolist()
 
     def measured(self) -> dict[str, Tensor]:
-        return {} if self.data_deviation is None else {"sigma_data": torch.tensor(self.data_deviation, dtype=torch.float64)}
+        return (
+            {}
+            if self.data_deviation is None
+            else {"sigma_data": torch.tensor(self.data_deviation, dtype=torch.float64)}
+        )
 
     def load_weights(self) -> None:
         super().load_weights()
         if self.sigma_data == "auto":
             stored = read_state(self.weights, "generator.weights").get("sigma_data")
             if stored is None:
-                raise ValueError(f"generator.sigma_data=auto: {self.weights} does not hold what was measured: give the numbers, or null")
+                raise ValueError(
+                    f"generator.sigma_data=auto: {self.weights} does not hold what was measured: give the "
+                    f"numbers, or null"
+                )
             self.sigma_data = stored.tolist()

@@ -20,21 +20,26 @@ from pomelo_lab.generator.glow_published import converted, is_published
 class Glow(Flow):
     """A multi-scale flow of actnorm, invertible 1x1 convolution and coupling layers.
 
-    Source: Kingma & Dhariwal (2018); hyper-parameters and preprocessing of the CelebA flow of Dombrowski et al. that POMELO uses. Departures:
-        images are taken at the centre of their quantisation bin, so that encoding and decoding returns them (`centered`).
+    Source: Kingma & Dhariwal (2018); hyper-parameters and preprocessing of the CelebA flow of Dombrowski et al. that
+        POMELO uses. Departures: images are taken at the centre of their quantisation bin, so that encoding and decoding
+        returns them (`centered`).
     Args:
         n_flows: flow steps per block; a list has a number for each block, finest first.
         n_blocks: blocks; each halves the resolution, all but the last split half of the channels off.
         hidden: channels inside the coupling networks; a list has a number for each block, finest first.
-        coupling: additive (the published flow), or affine, which fits better and can overflow when it decodes latents far from any image.
+        coupling: additive (the published flow), or affine, which fits better and can overflow when it decodes latents
+            far from any image.
         n_bits: of the colours that are modelled; fewer bits throw away the finest shades.
-        centered: encode the centre of a bin; False encodes its lower edge, as the published code does, and darkens by half a bin.
+        centered: encode the centre of a bin; False encodes its lower edge, as the published code does, and darkens by
+            half a bin.
         margin: colours are squeezed to [margin, 1-margin] before the logit.
-        scale_bound: largest log scale of an affine coupling, which then may also enlarge; None = the published sigmoid, which only shrinks.
+        scale_bound: largest log scale of an affine coupling, which then may also enlarge; None = the published sigmoid,
+            which only shrinks.
         noise: deviation of Gaussian noise that training adds beside the uniform one of the bins, in bins.
         latent: eps = whitened with the learned conditional prior, standard normal; raw = the split channels themselves.
-        precision: of the coupling networks only, the flow itself stays float32. Images come back within 1e-5 at float32, about half an 8-bit step
-            at bfloat16 (measured; its coarse steps do not cancel exactly), where latents agree with float32 to about 0.15.
+        precision: of the coupling networks only, the flow itself stays float32. Images come back within 1e-5 at
+            float32, about half an 8-bit step at bfloat16 (measured; its coarse steps do not cancel exactly), where
+            latents agree with float32 to about 0.15.
     Shapes: images [M,C,H,W] in [0,1] <-> latents [M, C*H*W].
     Cost: one evaluation per image, encoded or decoded.
     """
@@ -69,7 +74,9 @@ class Glow(Flow):
         self.network.freeze()
 
     def make_network(self) -> nn.Module:
-        n_flows, hidden = ([size] * self.n_blocks if isinstance(size, int) else size for size in (self.n_flows, self.hidden))
+        n_flows, hidden = (
+            [size] * self.n_blocks if isinstance(size, int) else size for size in (self.n_flows, self.hidden)
+        )
         return GlowNetwork(self.channels, n_flows, hidden, self.coupling == "affine", self.scale_bound)
 
     def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -87,7 +94,8 @@ class Glow(Flow):
         return 2**self.n_bits
 
     def scaled(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images in [0,1] -> what the flow models, and the log-determinant [M] of the change from bins of width 1 to it.
+        """Images in [0,1] -> what the flow models, and the log-determinant [M] of the change from bins of width 1 to
+        it.
 
         Args: noise: uniform in [0,1), the place inside the bin (dequantisation); None = its centre, or its lower edge.
         """
@@ -156,7 +164,8 @@ class MixedNetwork(nn.Module):
     """A network with 1x1 convolutions whose matrices can be kept."""
 
     def freeze(self) -> None:
-        """Keep the matrices of the 1x1 convolutions and their inverses, for many encodings and decodings with the same weights."""
+        """Keep the matrices of the 1x1 convolutions and their inverses, for many encodings and decodings with the same
+        weights."""
         for module in self.modules():
             if isinstance(module, Mix):
                 module.freeze()
@@ -169,9 +178,12 @@ class MixedNetwork(nn.Module):
 
 
 class GlowNetwork(MixedNetwork):
-    """Blocks of flow steps: x [M,C,H,W] -> latents (whitened and raw, one per block) and log-determinants [M], or back."""
+    """Blocks of flow steps: x [M,C,H,W] -> latents (whitened and raw, one per block) and log-determinants [M], or
+    back."""
 
-    def __init__(self, channels: int, n_flows: Sequence[int], hidden: Sequence[int], affine: bool, bound: float | None = None) -> None:
+    def __init__(
+        self, channels: int, n_flows: Sequence[int], hidden: Sequence[int], affine: bool, bound: float | None = None
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList()
         for block, (steps, width) in enumerate(zip(n_flows, hidden, strict=True)):
@@ -197,7 +209,9 @@ class GlowNetwork(MixedNetwork):
 class Block(nn.Module):
     """Squeeze, flow steps, and a Gaussian prior for the half that leaves here, conditional on the half that goes on."""
 
-    def __init__(self, channels: int, n_flows: int, hidden: int, affine: bool, bound: float | None, split: bool) -> None:
+    def __init__(
+        self, channels: int, n_flows: int, hidden: int, affine: bool, bound: float | None, split: bool
+    ) -> None:
         super().__init__()
         self.split = split
         flows = [[ActNorm(channels), Mix(channels), Coupling(channels, hidden, affine, bound)] for _ in range(n_flows)]
@@ -322,7 +336,8 @@ class Coupling(nn.Module):
 
 
 class ZeroConv(nn.Module):
-    """3x3 convolution that starts at zero, with a learned gain per channel; ones around the border tell it where the image ends."""
+    """3x3 convolution that starts at zero, with a learned gain per channel; ones around the border tell it where the
+    image ends."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()

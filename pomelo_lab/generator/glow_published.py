@@ -27,8 +27,9 @@ def is_published(state: Mapping[str, Tensor]) -> bool:
 def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The published state dict converted to one of `GlowNetwork`, exactly.
 
-    Source: Dombrowski et al. (2021), https://github.com/annahdo/counterfactuals, after https://github.com/rosinality/glow-pytorch. Their actnorm
-        stores a scale, ours its logarithm: a negative scale turns the sign of its column of the 1x1 convolution that follows.
+    Source: Dombrowski et al. (2021), https://github.com/annahdo/counterfactuals, after
+        https://github.com/rosinality/glow-pytorch. Their actnorm stores a scale, ours its logarithm: a negative scale
+        turns the sign of its column of the 1x1 convolution that follows.
     """
     out = {}
     for name, value in state.items():
@@ -45,5 +46,9 @@ def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif part == "invconv.s_sign":
             out[f"{start}.1.sign"] = value * sign
         elif part.rpartition(".")[2] not in CONSTANT:
-            out[f"{start}.{RENAMED.get(part) or part.replace('coupling.', '2.')}"] = value.tril(-1) if part == "invconv.w_l" else value
-    return {name: value.contiguous() if isinstance(value, Tensor) else torch.as_tensor(value) for name, value in out.items()}
+            out[f"{start}.{RENAMED.get(part) or part.replace('coupling.', '2.')}"] = (
+                value.tril(-1) if part == "invconv.w_l" else value
+            )
+    return {
+        name: value.contiguous() if isinstance(value, Tensor) else torch.as_tensor(value) for name, value in out.items()
+    }

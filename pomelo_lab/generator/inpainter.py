@@ -17,9 +17,10 @@ from pomelo_lab.generator.base import Generator
 class Inpainter(Generator):
     """Fills a hole from what is around it, in one evaluation: a coarse guess, then a refined one.
 
-    Source: Yu et al. (2018), https://arxiv.org/abs/1801.07892 (DeepFill: two stages, contextual attention), with the gated convolutions and the hinge
-        loss of Yu et al. (2019), https://arxiv.org/abs/1806.03589, or the partial ones of Liu et al. (2018). Departures: `unshuffle` folds blocks of
-        pixels into channels in front of each stage, so that 64x64 images cost a network of 32x32; no loss on a discounted distance to the border.
+    Source: Yu et al. (2018), https://arxiv.org/abs/1801.07892 (DeepFill: two stages, contextual attention), with the
+        gated convolutions and the hinge loss of Yu et al. (2019), https://arxiv.org/abs/1806.03589, or the partial ones
+        of Liu et al. (2018). Departures: `unshuffle` folds blocks of pixels into channels in front of each stage, so
+        that 64x64 images cost a network of 32x32; no loss on a discounted distance to the border.
     Args:
         width: channels of the first layer, doubled at each halving of the resolution.
         n_down: halvings.
@@ -41,6 +42,7 @@ class Inpainter(Generator):
     recipe: Annotated[str, Local()] = "inpainter_small"
 
     training = "pomelo_lab.training.inpainter.InpainterTraining"
+
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Sides that do not halve, dilations below one."""

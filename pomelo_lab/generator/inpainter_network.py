@@ -25,7 +25,8 @@ class GatedConv(nn.Module):
 
 
 class PartialConv(nn.Module):
-    """A convolution of the known pixels only, rescaled by their share; what it reached counts as known (Liu et al. 2018, eq. 1 and 2)."""
+    """A convolution of the known pixels only, rescaled by their share; what it reached counts as known (Liu et al.
+    2018, eq. 1 and 2)."""
 
     def __init__(self, n_in: int, n_out: int, size: int = 3, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -64,7 +65,9 @@ class Body(nn.Module):
 class Stage(nn.Module):
     """One encoder and decoder: image and hole in, image out; dilated convolutions in the middle see far."""
 
-    def __init__(self, n_in: int, n_out: int, width: int, n_down: int, dilations: list[int], kind: Convolution, attention: bool) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, width: int, n_down: int, dilations: list[int], kind: Convolution, attention: bool
+    ) -> None:
         super().__init__()
         conv = KINDS[kind]
         widths = [width * 2**level for level in range(n_down + 1)]
@@ -93,9 +96,19 @@ class Stage(nn.Module):
 
 
 class InpaintingNetwork(nn.Module):
-    """Coarse, then fine: [M,C,H,W] in [-1,1] and hole [M,1,H,W] (1 = to fill) -> the filled image, in the hole and elsewhere."""
+    """Coarse, then fine: [M,C,H,W] in [-1,1] and hole [M,1,H,W] (1 = to fill) -> the filled image, in the hole and
+    elsewhere."""
 
-    def __init__(self, channels: int, width: int, n_down: int, dilations: list[int], unshuffle: int, kind: Convolution, attention: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        n_down: int,
+        dilations: list[int],
+        unshuffle: int,
+        kind: Convolution,
+        attention: bool,
+    ) -> None:
         super().__init__()
         folded = unshuffle**2
         self.unshuffle = unshuffle
@@ -123,8 +136,9 @@ class InpaintingNetwork(nn.Module):
 def contextual_attention(feature: Tensor, known: Tensor, size: int = 3, scale: float = 10.0) -> Tensor:
     """Every place rebuilt from the known places whose surroundings look like its own.
 
-    Source: Yu et al. (2018), https://arxiv.org/abs/1801.07892, section 4.1: cosine similarity of patches, softmax over the known ones, overlapping
-        patches averaged. Departures: at the features' own resolution (the published code halves it) and without its propagation.
+    Source: Yu et al. (2018), https://arxiv.org/abs/1801.07892, section 4.1: cosine similarity of patches, softmax over
+        the known ones, overlapping patches averaged. Departures: at the features' own resolution (the published code
+        halves it) and without its propagation.
     Shapes: feature [M,D,h,w], known [M,1,H,W] -> [M,D,h,w].
     Cost: h*w squared similarities per image.
     """

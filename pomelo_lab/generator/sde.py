@@ -1,7 +1,8 @@
 """Continuous diffusion processes, and the information that a noisy image keeps of the clean one.
 
-Both processes mix an image x0 with unit noise e: x_t = signal(t) x0 + noise(t) e, t from 0 (nearly clean) to 1. All that decides how much is still
-known of x0 is the logarithm of the signal-to-noise ratio, log_snr(t) = 2 log(signal / noise), which falls with t.
+Both processes mix an image x0 with unit noise e: x_t = signal(t) x0 + noise(t) e, t from 0 (nearly clean) to 1. All
+that decides how much is still known of x0 is the logarithm of the signal-to-noise ratio, log_snr(t) = 2 log(signal /
+noise), which falls with t.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 class VP:
     """Variance preserving: dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, with beta rising linearly.
 
-    Source: Song et al. (2021), https://arxiv.org/abs/2011.13456, appendix C; "Fisher Divergence for Attribution", eq. 38-41 (section 3.2.4).
+    Source: Song et al. (2021), https://arxiv.org/abs/2011.13456, appendix C; "Fisher Divergence for Attribution", eq.
+        38-41 (section 3.2.4).
     Args: beta_min, beta_max: beta at t = 0 and 1.
     """
 
@@ -43,8 +45,8 @@ class VP:
 class VE:
     """Variance exploding: the image stays as it is under noise of deviation sigma_min (sigma_max / sigma_min)^t.
 
-    Source: Song et al. (2021), appendix C; "Fisher Divergence for Attribution", eq. 35-37 (section 3.2.4; sigma_max is "set based on the dataset":
-        Song & Ermon 2020 take the largest distance of two images).
+    Source: Song et al. (2021), appendix C; "Fisher Divergence for Attribution", eq. 35-37 (section 3.2.4; sigma_max is
+        "set based on the dataset": Song & Ermon 2020 take the largest distance of two images).
     Args: sigma_min, sigma_max: deviations at t = 0 and 1, of images in [-1,1].
     """
 
@@ -62,11 +64,13 @@ class VE:
 
 
 def cumulative_information(log_snr: Tensor, error: Tensor) -> Tensor:
-    """Information in nats between the noisiest node of a grid and each node: half the integral of the noise's estimation error over log SNR.
+    """Information in nats between the noisiest node of a grid and each node: half the integral of the noise's
+    estimation error over log SNR.
 
-    Source: I(X_t; X_0) = 1/2 int e dL (Guo, Shamai & Verdu 2005; "Fisher Divergence for Attribution", theorem 3.1 and eq. 47 to 49 with
-    beta / (1 - alpha-bar) dt = -dL), e being the mean squared error of the best estimate of the noise. The integrand lies in [0,1] and is smooth,
-    so the trapezoidal rule does; over t it diverges.
+    Source: I(X_t; X_0) = 1/2 int e dL (Guo, Shamai & Verdu 2005; "Fisher Divergence for Attribution", theorem 3.1 and
+        eq. 47 to 49 with
+    beta / (1 - alpha-bar) dt = -dL), e being the mean squared error of the best estimate of the noise. The integrand
+    lies in [0,1] and is smooth, so the trapezoidal rule does; over t it diverges.
 
     Shapes: log_snr [K] rising, error [...,K] -> [...,K], 0 at the first node.
     """

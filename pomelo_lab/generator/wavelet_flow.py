@@ -1,4 +1,5 @@
-"""A wavelet flow: the coarse image by its principal components, the details of each finer level given the coarser one."""
+"""A wavelet flow: the coarse image by its principal components, the details of each finer level given the coarser
+one."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ from pomelo_lab.generator.wavelet_flow_network import WaveletFlowNetwork
 
 @dataclass(kw_only=True)
 class WaveletFlow(Flow):
-    """Haar levels whose details are modelled given the coarser image, by bounded affine couplings; what is left by couplings of its components.
+    """Haar levels whose details are modelled given the coarser image, by bounded affine couplings; what is left by
+    couplings of its components.
 
-    Source: Yu, Derpanis & Brubaker (2020), Wavelet Flow, https://arxiv.org/abs/2010.13821. Departures: the coarsest image is whitened by its
-        principal components, measured on the training images, before couplings of dense networks see the leading ones; details are first
-        whitened by a Gaussian of each value given the coarser image; log scales are bounded; training adds Gaussian noise, after Zhai et al.
-        (2024), https://arxiv.org/abs/2412.06329, small enough to be left in samples; the levels are trained together.
+    Source: Yu, Derpanis & Brubaker (2020), Wavelet Flow, https://arxiv.org/abs/2010.13821. Departures: the coarsest
+        image is whitened by its principal components, measured on the training images, before couplings of dense
+        networks see the leading ones; details are first whitened by a Gaussian of each value given the coarser image;
+        log scales are bounded; training adds Gaussian noise, after Zhai et al. (2024),
+        https://arxiv.org/abs/2412.06329, small enough to be left in samples; the levels are trained together.
     Args:
         widths: channels of the networks that read the coarser image, one per level, finest first.
         hidden: channels inside the couplings, one per level.
@@ -33,8 +36,9 @@ class WaveletFlow(Flow):
         scale_bound: largest log scale of a coupling.
         noise: deviation of Gaussian noise that training adds beside the uniform one of the bins, 8-bit steps.
         shares: of each training batch that a level learns from, one per level, finest first.
-        temperature: deviation of the latents for which generated images are drawn, one per level and one for the coarsest image, finest first; 1 =
-            the density that was trained. Latents are divided by it, so that standard normals give such images and every image has its latent.
+        temperature: deviation of the latents for which generated images are drawn, one per level and one for the
+            coarsest image, finest first; 1 = the density that was trained. Latents are divided by it, so that standard
+            normals give such images and every image has its latent.
         precision: of the networks only, the flow itself stays float32.
     Shapes: images [M,C,H,W] in [0,1] <-> latents [M, C*H*W], finest details first.
     Cost: one evaluation per image, encoded or decoded.
@@ -55,9 +59,11 @@ class WaveletFlow(Flow):
     recipe: Annotated[str, Local()] = "wavelet_flow_small"
 
     training = "pomelo_lab.training.wavelet_flow.WaveletFlowTraining"
+
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Lists of other lengths than `widths`, shares above 1, images that cannot be halved once per level and once more, too many components."""
+        """Lists of other lengths than `widths`, shares above 1, images that cannot be halved once per level and once
+        more, too many components."""
         n = len(given["widths"])
         for name, length in (("hidden", n), ("shares", n), ("temperature", n + 1)):
             if len(given[name]) != length:
@@ -123,7 +129,10 @@ class WaveletFlow(Flow):
     def training_density(self, images: Tensor, place: Tensor) -> Tensor:
         """Each level's term is a mean over its share of the images."""
         x, change = self.scaled(images, place)
-        return sum(level_density(*level).mean() for level in zip(*self.network(x, shares=self.shares), strict=True)) + change
+        return (
+            sum(level_density(*level).mean() for level in zip(*self.network(x, shares=self.shares), strict=True))
+            + change
+        )
 
     def drawn_places(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
         uniform = super().drawn_places(shape, rng)

@@ -1,4 +1,5 @@
-"""Networks of the wavelet flow: Haar steps, couplings of details given the coarser image, principal components and couplings of what is left."""
+"""Networks of the wavelet flow: Haar steps, couplings of details given the coarser image, principal components and
+couplings of what is left."""
 
 from __future__ import annotations
 
@@ -27,7 +28,12 @@ def haar(x: Tensor) -> tuple[Tensor, Tensor]:
 def inverse_haar(mean: Tensor, detail: Tensor) -> Tensor:
     """The x that `haar` splits into these."""
     across, down, both = (detail / 2).chunk(3, 1)
-    corners = [mean + across + down + both, mean - across + down - both, mean + across - down - both, mean - across - down + both]
+    corners = [
+        mean + across + down + both,
+        mean - across + down - both,
+        mean + across - down - both,
+        mean - across - down + both,
+    ]
     return F.pixel_shuffle(torch.stack(corners, 2).flatten(1, 2), 2)
 
 
@@ -36,7 +42,9 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1))
+        self.net = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
         nn.init.zeros_(self.net[3].weight)
         nn.init.zeros_(self.net[3].bias)
 
@@ -58,14 +66,19 @@ class Context(nn.Module):
 
     def forward(self, coarse: Tensor) -> Tensor:
         dtype, (height, width) = self.stem.weight.dtype, coarse.shape[2:]
-        rows = torch.linspace(-1, 1, height, device=coarse.device).view(1, 1, -1, 1).expand(len(coarse), 1, height, width)
-        columns = torch.linspace(-1, 1, width, device=coarse.device).view(1, 1, 1, -1).expand(len(coarse), 1, height, width)
+        rows = (
+            torch.linspace(-1, 1, height, device=coarse.device).view(1, 1, -1, 1).expand(len(coarse), 1, height, width)
+        )
+        columns = (
+            torch.linspace(-1, 1, width, device=coarse.device).view(1, 1, 1, -1).expand(len(coarse), 1, height, width)
+        )
         x = self.before(self.stem(torch.cat([coarse, rows, columns], 1).to(dtype)))
         return F.relu(self.after(x + self.up(self.middle(self.down(x)))))
 
 
 class ConditionalCoupling(nn.Module):
-    """The second part of the channels is scaled, within a bound, and shifted by a network of the first part and of the features."""
+    """The second part of the channels is scaled, within a bound, and shifted by a network of the first part and of the
+    features."""
 
     def __init__(self, channels: int, features: int, hidden: int, bound: float) -> None:
         super().__init__()
@@ -93,7 +106,8 @@ class ConditionalCoupling(nn.Module):
 
 
 class DetailFlow(nn.Module):
-    """Details [M,3C,H,W] <-> standard normal, given the coarse image: first a Gaussian of each value, then couplings on what it leaves."""
+    """Details [M,3C,H,W] <-> standard normal, given the coarse image: first a Gaussian of each value, then couplings on
+    what it leaves."""
 
     def __init__(self, channels: int, width: int, hidden: int, n_residual: int, n_couplings: int, bound: float) -> None:
         super().__init__()
@@ -141,7 +155,8 @@ class Whitening(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module.freeze())
 
     def fit(self, values: Tensor, stored: torch.dtype) -> None:
-        """Measure on values [M,D], at least D of them; rounded as they will be stored, so that files hold the same map."""
+        """Measure on values [M,D], at least D of them; rounded as they will be stored, so that files hold the same
+        map."""
         values = values.double()
         centred = values - values.mean(0)
         variance, axes = torch.linalg.eigh(centred.T @ centred / len(values))
@@ -164,13 +179,20 @@ class Whitening(nn.Module):
 
 
 class VectorCoupling(nn.Module):
-    """Half of the values [M,K], in an order of its own, is scaled, within a bound, and shifted by a network of the other half."""
+    """Half of the values [M,K], in an order of its own, is scaled, within a bound, and shifted by a network of the
+    other half."""
 
     def __init__(self, size: int, hidden: int, bound: float) -> None:
         super().__init__()
         self.bound, self.kept = bound, size // 2
         self.register_buffer("order", torch.randperm(size))
-        layers = [nn.Linear(self.kept, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 2 * (size - self.kept))]
+        layers = [
+            nn.Linear(self.kept, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, 2 * (size - self.kept)),
+        ]
         self.net = nn.Sequential(*layers)
         nn.init.zeros_(layers[-1].weight)
         nn.init.zeros_(layers[-1].bias)
@@ -191,7 +213,8 @@ class VectorCoupling(nn.Module):
 
 
 class CoarseFlow(nn.Module):
-    """The coarsest image [M,C,S,S] <-> standard normals: principal components, the leading ones of which go through couplings."""
+    """The coarsest image [M,C,S,S] <-> standard normals: principal components, the leading ones of which go through
+    couplings."""
 
     def __init__(self, size: int, n_leading: int, hidden: int, n_couplings: int, bound: float) -> None:
         super().__init__()
@@ -228,7 +251,9 @@ class WaveletFlowNetwork(MixedNetwork):
         bound: float,
     ) -> None:
         super().__init__()
-        self.details = nn.ModuleList(DetailFlow(channels, width, hidden, n_residual, n_couplings, bound) for width, hidden in levels)
+        self.details = nn.ModuleList(
+            DetailFlow(channels, width, hidden, n_residual, n_couplings, bound) for width, hidden in levels
+        )
         self.coarse = CoarseFlow(channels * (size_px >> len(levels)) ** 2, *coarse, bound)
 
     def forward(self, x: Any, reverse: bool = False, shares: Sequence[float] | None = None) -> Any:

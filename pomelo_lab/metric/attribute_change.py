@@ -54,8 +54,13 @@ class AttributeMetric(CounterfactualMetric, ABC):
         """Raises ValueError naming the attributes that exist."""
         names = list(self.dataset.attribute_names)
         if attribute not in names:
-            way = "choose dataset.label=<attribute>, say metrics.<name>.attribute (of MNAC .without), or drop it with ~metrics.<name>"
-            raise ValueError(f"metric {type(self).__name__}: attribute must be one of {', '.join(names)}, got {attribute!r}: {way}")
+            way = (
+                "choose dataset.label=<attribute>, say metrics.<name>.attribute (of MNAC .without), or drop it with "
+                "~metrics.<name>"
+            )
+            raise ValueError(
+                f"metric {type(self).__name__}: attribute must be one of {', '.join(names)}, got {attribute!r}: {way}"
+            )
         return names.index(attribute)
 
 
@@ -63,7 +68,8 @@ class AttributeMetric(CounterfactualMetric, ABC):
 class MNAC(AttributeMetric):
     """Mean number of attributes that change, the one aimed at included.
 
-    As printed it rewards a counterfactual that fools the classifier without changing the attribute aimed at: see TargetSeen, and `without`.
+    As printed it rewards a counterfactual that fools the classifier without changing the attribute aimed at: see
+    TargetSeen, and `without`.
 
     Source: Rodriguez et al. (2021); DiME, section 4 and code. Departures: the oracle.
     Args:
@@ -94,8 +100,8 @@ class TargetSeen(AttributeMetric):
     """Whether an independent network sees the attribute aimed at change, towards the goal.
 
     Of the successes, whose class the explained classifier says was reached: those that the independent network does not
-    see fooled the classifier without showing the change (an adversarial example), or the network errs. Its errors alone:
-    the row of re-rendered faces.
+    see fooled the classifier without showing the change (an adversarial example), or the network errs. Its errors
+    alone: the row of re-rendered faces.
 
     Images that the network sees on the goal's side already, against the classifier, do not count: no change could show
     there. The details tell how many they are ("left_out", of the population).
@@ -147,12 +153,14 @@ class TargetSeen(AttributeMetric):
 
 @dataclass(kw_only=True)
 class CorrelationDifference(AttributeMetric):
-    """Whether attributes change together as they go together in the data: sum over attributes of |corr(change, change of the query) - corr(data)|.
+    """Whether attributes change together as they go together in the data: sum over attributes of |corr(change, change
+    of the query) - corr(data)|.
 
-    Source: DiME, section 4.2 ("CD") and code. Changes are -1, 0 or 1. The data's correlations are the exact ones of the causal model where the
-        data set has one, else those of the training labels. Departures: an attribute that never changes correlates with nothing (as in ACE's code;
-        DiME's gives NaN); a bootstrap interval over images, in the details. An explainer that changes the target alone does not score 0 but the sum
-        of the data's absolute correlations with it.
+    Source: DiME, section 4.2 ("CD") and code. Changes are -1, 0 or 1. The data's correlations are the exact ones of the
+        causal model where the data set has one, else those of the training labels. Departures: an attribute that never
+        changes correlates with nothing (as in ACE's code; DiME's gives NaN); a bootstrap interval over images, in the
+        details. An explainer that changes the target alone does not score 0 but the sum of the data's absolute
+        correlations with it.
     Args:
         attribute: the query, which the classifier looks at.
         n_labels: training images whose labels are counted, where the truth is not known; None = all.
@@ -195,10 +203,13 @@ class CorrelationDifference(AttributeMetric):
         spread = torch.cat([apart(change[sample]) for sample in drawn.split(100)])
         low, high = spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
         never = float((change == 0).all(0)[self.counts].sum())
-        return Summary(mean=float(apart(change[None])), std=None, n=n, details={"low": low, "high": high, "never_changed": never})
+        return Summary(
+            mean=float(apart(change[None])), std=None, n=n, details={"low": low, "high": high, "never_changed": never}
+        )
 
     def resampled(self, rows: dict[str, Tensor], reference: dict[str, Tensor], weights: Tensor) -> Tensor:
-        """Weighted correlations; images that do not count have no weight, so that methods with other successes are compared on one resample."""
+        """Weighted correlations; images that do not count have no weight, so that methods with other successes are
+        compared on one resample."""
         weights = weights * (rows["counted"] > 0.5)
         truth = reference["correlation"].double().cpu()
         correlation = weighted_correlations(rows["change"].double(), weights, self.place(self.attribute))
@@ -226,9 +237,11 @@ def weighted_correlations(change: Tensor, weights: Tensor, query: int) -> Tensor
 
 @dataclass(kw_only=True)
 class FactorError(AttributeMetric):
-    """Number of attributes that are not as they should be: the one aimed at changed, all others as the true causes have them.
+    """Number of attributes that are not as they should be: the one aimed at changed, all others as the true causes have
+    them.
 
-    Source: own; possible where the attributes of the image are known exactly. Includes the oracle's own errors: `ideal_counterfactual` shows them.
+    Source: own; possible where the attributes of the image are known exactly. Includes the oracle's own errors:
+        `ideal_counterfactual` shows them.
     Args: attribute: the one aimed at.
     Cost: a forward of the oracle per image.
     """

@@ -23,7 +23,8 @@ from pomelo_lab.types import Case
 class Summary:
     """One number for a set of images: mean (or set statistic), spread over images, images counted, NaN left out.
 
-    details: further numbers that say how it came about (a chosen threshold). repeats: a set statistic under other random choices (seeds of an
+    details: further numbers that say how it came about (a chosen threshold). repeats: a set statistic under other
+        random choices (seeds of an
     embedding), whose mean it is.
     """
 
@@ -40,15 +41,17 @@ class Metric(Component, ABC):
     """Scores explanations or perturbations; a value per image, or a set statistic by explicit accumulation.
 
     Per image: `score` returns {"value": [B]} (and further tensors for figures, e.g. "curve" [B,T]).
-    Set statistic: `score` returns what has to be accumulated, image axis first, without "value"; `summarize` gets it for
-    all images at once. Either way the engine stores what `score` returned, group of images by group of images.
+    Set statistic: `score` returns what has to be accumulated, image axis first, without "value"; `summarize` gets it
+    for all images at once. Either way the engine stores what `score` returned, group of images by group of images.
 
     direction: "higher" or "lower" is better, or None where the metric describes and does not judge.
     unit:      of the value, e.g. "bits", "" for a ratio.
     symbol:    column head in tables (LaTeX allowed).
-    needs:     what the case must hold, of: "perturbations", "explanation", "segments", "masks", "attributes", "factors",
-               "classifier" (black-box view), "white_box" (features and gradients), "explanations", "anew" (the explainer once more).
-    reads:     what it looks at in explanations, where not every explainer gives it, of: "counterfactual", "coefficient".
+    needs:     what the case must hold, of: "perturbations", "explanation", "segments", "masks", "attributes",
+               "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations", "anew"
+               (the explainer once more).
+    reads:     what it looks at in explanations, where not every explainer gives it, of: "counterfactual",
+        "coefficient".
     random:    whether `score` draws from the case's streams, so that the score depends on the seed.
     Args:
         n_images: score only the first so many images of the job; None = all.
@@ -73,11 +76,12 @@ class Metric(Component, ABC):
 
     @abstractmethod
     def score(self, case: Case) -> dict[str, Tensor]:
-        """Tensors with the image axis first; "value" is the per-image score. NaN = undefined for that image; where there is "counted" [B], images
-        with 0 are not of the population that is scored."""
+        """Tensors with the image axis first; "value" is the per-image score. NaN = undefined for that image; where
+        there is "counted" [B], images with 0 are not of the population that is scored."""
 
     def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
-        """Statistics of the training split that scores refer to; computed once, stored, given back as case.reference."""
+        """Statistics of the training split that scores refer to; computed once, stored, given back as
+        case.reference."""
         return {}
 
     @property
@@ -95,7 +99,10 @@ class Metric(Component, ABC):
         return []
 
     def values(self, rows: Mapping[str, Tensor]) -> Tensor | None:
-        """Per-image scores [b], b <= B: of the first images where the others serve to choose a threshold. None = a set statistic."""
+        """Per-image scores [b], b <= B: of the first images where the others serve to choose a threshold.
+
+        None = a set statistic.
+        """
         return rows.get("value")
 
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
@@ -113,7 +120,8 @@ class Metric(Component, ABC):
         return next(iter(rows.values())).new_ones(len(next(iter(rows.values()))), dtype=torch.bool)
 
     def resampled(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], weights: Tensor) -> Tensor | None:
-        """The summary's mean for resampled images, where it is no plain mean of values and cheap enough; None otherwise.
+        """The summary's mean for resampled images, where it is no plain mean of values and cheap enough; None
+        otherwise.
 
         Shapes: weights float64 [R,B], summing to 1 in each group -> [R].
         """
@@ -145,7 +153,8 @@ class Metric(Component, ABC):
 
 
 def not_applicable(n: int) -> dict[str, Tensor]:
-    """What `score` returns for n images of an explainer that a metric has nothing to say about: none of them counts, and none is undefined."""
+    """What `score` returns for n images of an explainer that a metric has nothing to say about: none of them counts,
+    and none is undefined."""
     return {"value": torch.full((n,), torch.nan), "counted": torch.zeros(n), "applies": torch.zeros(n)}
 
 

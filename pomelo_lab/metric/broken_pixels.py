@@ -19,9 +19,11 @@ from pomelo_lab.types import Case, Perturbations
 
 @dataclass(kw_only=True)
 class BrokenPixels(Metric):
-    """Share of broken pixels: those farther from the median of their 3x3 neighbours than all but a share of the pixels of training images.
+    """Share of broken pixels: those farther from the median of their 3x3 neighbours than all but a share of the pixels
+    of training images.
 
-    Source: own. The distance is the largest over the channels, in 8-bit steps; the border is repeated. Training images score 1 - quantile.
+    Source: own. The distance is the largest over the channels, in 8-bit steps; the border is repeated. Training images
+        score 1 - quantile.
     Args:
         n_reference: training images, the first so many of the data set's fixed shuffle.
         quantile: of the distances of their pixels, the one that a broken pixel exceeds.
@@ -50,7 +52,8 @@ class BrokenPixels(Metric):
 
 
 def distances(images: Tensor) -> Tensor:
-    """Largest distance over the channels to the median of the 3x3 neighbourhood: uint8 [...,C,H,W] -> int16 [...,H,W]."""
+    """Largest distance over the channels to the median of the 3x3 neighbourhood: uint8 [...,C,H,W] -> int16
+    [...,H,W]."""
     plain = images.flatten(0, -4).float()
     padded = F.pad(plain, (1, 1, 1, 1), mode="replicate")
     height, width = plain.shape[-2:]

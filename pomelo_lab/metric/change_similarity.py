@@ -16,15 +16,18 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class ChangeSimilarity(Metric):
-    """Mean cosine between the changes that several settings of an explainer make to an image: 1 = the same change, 0 = unrelated ones.
+    """Mean cosine between the changes that several settings of an explainer make to an image: 1 = the same change, 0 =
+    unrelated ones.
 
-    Lengths do not matter: far and near steps along one direction are alike, which a distance of counterfactuals would call diverse.
+    Lengths do not matter: far and near steps along one direction are alike, which a distance of counterfactuals would
+    call diverse.
 
-    Source: own; Sobieski & Biecek (GCD), section 5.2, call counterfactuals along h-directions diverse and show pictures. Departures: none.
+    Source: own; Sobieski & Biecek (GCD), section 5.2, call counterfactuals along h-directions diverse and show
+        pictures. Departures: none.
     Args:
         key, settings: dotted config key, and its values.
-    Shapes: score also gives "pairs" [B,P] and "reached" [B], the share of the settings that reach the class. NaN where some setting changes
-        nothing.
+    Shapes: score also gives "pairs" [B,P] and "reached" [B], the share of the settings that reach the class. NaN where
+        some setting changes nothing.
     Cost: an explanation per setting.
     """
 
@@ -49,7 +52,11 @@ class ChangeSimilarity(Metric):
     def score(self, case: Case) -> dict[str, Tensor]:
         if any(explanation.counterfactual is None for explanation in case.explanations):
             raise ValueError("metric ChangeSimilarity needs counterfactuals, and the explainer gives none")
-        changes = torch.stack([explanation.counterfactual - case.batch.image for explanation in case.explanations], 1).flatten(2).double()
+        changes = (
+            torch.stack([explanation.counterfactual - case.batch.image for explanation in case.explanations], 1)
+            .flatten(2)
+            .double()
+        )
         length = torch.linalg.vector_norm(changes, dim=2, keepdim=True)
         unit = torch.where(length > 0, changes / length, torch.nan)
         pairs = torch.stack([(unit[:, i] * unit[:, j]).sum(1) for i, j in combinations(range(unit.shape[1]), 2)], 1)

@@ -18,7 +18,8 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class CodeProbe(Metric):
-    """Share of the images whose class a linear probe reads off their semantic code: what is not in the code, no direction in it can change.
+    """Share of the images whose class a linear probe reads off their semantic code: what is not in the code, no
+    direction in it can change.
 
     Source: own; linear probes as in Preechakul et al. (2022), section 5.2, there for attributes.
     Args:
@@ -41,17 +42,25 @@ class CodeProbe(Metric):
         from sklearn.linear_model import LogisticRegression
 
         rows = training.order()[: self.n_reference].tolist()
-        parts = [training.unmasked(rows[start : start + 256]).image.to(classifier.device) for start in range(0, len(rows), 256)]
+        parts = [
+            training.unmasked(rows[start : start + 256]).image.to(classifier.device)
+            for start in range(0, len(rows), 256)
+        ]
         code = torch.cat([self.codes(images) for images in parts])
         answer = torch.cat([classifier.probability(images).argmax(1).cpu() for images in parts])
         mean, deviation = code.mean(0), code.std(0).clamp_min(1e-12)
         chance = answer.bincount().max() / len(answer)
-        weight, bias = torch.zeros(classifier.num_classes, code.shape[1]).double(), torch.full((classifier.num_classes,), -torch.inf).double()
+        weight, bias = (
+            torch.zeros(classifier.num_classes, code.shape[1]).double(),
+            torch.full((classifier.num_classes,), -torch.inf).double(),
+        )
         known = answer.unique()
         if len(known) == 1:
             bias[known] = 0.0
         else:
-            probe = LogisticRegression(C=self.strength, max_iter=5000).fit(((code - mean) / deviation).numpy(), answer.numpy())
+            probe = LogisticRegression(C=self.strength, max_iter=5000).fit(
+                ((code - mean) / deviation).numpy(), answer.numpy()
+            )
             w, b = torch.from_numpy(probe.coef_), torch.from_numpy(probe.intercept_)
             if len(known) == 2:  # one row says how far the second class is ahead
                 w, b = torch.cat([torch.zeros_like(w), w]), torch.cat([torch.zeros_like(b), b])
@@ -70,7 +79,9 @@ class CodeProbe(Metric):
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
         summary = mean_summary(rows["value"])
-        return Summary(summary.mean, summary.std, summary.n, summary.n_nan, details={"chance": float(reference["chance"])})
+        return Summary(
+            summary.mean, summary.std, summary.n, summary.n_nan, details={"chance": float(reference["chance"])}
+        )
 
     def fit_costs(self, n_training: int) -> tuple[int, int]:
         return 0, min(self.n_reference, n_training)

@@ -13,7 +13,8 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class Completeness(Metric):
-    """|sum of attributions - (answer for the image - answer for the baseline)|; it does not apply to methods that do not claim it.
+    """|sum of attributions - (answer for the image - answer for the baseline)|; it does not apply to methods that do
+    not claim it.
 
     Source: Sundararajan et al. (2017), axiom 3. Departures: none.
     Args: relative: divide by the magnitude of the difference of the answers.

@@ -20,9 +20,10 @@ class CounterfactualMetric(Metric, ABC):
     """A score of counterfactuals, as they come out of an image file: in 8 bits.
 
     Args:
-        population: whom it counts: all images; "successes", whose class the explainer says it reached; "correct", whose label the classifier had
-            right; or both. The number of images in a summary is theirs.
-    Shapes: score gives "counted" [B] beside its values; images that do not count have NaN, and that is not an undefined score.
+        population: whom it counts: all images; "successes", whose class the explainer says it reached; "correct", whose
+            label the classifier had right; or both. The number of images in a summary is theirs.
+    Shapes: score gives "counted" [B] beside its values; images that do not count have NaN, and that is not an undefined
+        score.
     matched: whether it may also be asked for the images that several methods reached (results/matched.py).
     """
 
@@ -52,7 +53,9 @@ class CounterfactualMetric(Metric, ABC):
         if self.population in ("successes", "correct_successes"):
             mask &= case.explanation.extra["flipped"].to(mask.device) > 0.5
         if self.population in ("correct", "correct_successes"):
-            mask &= (case.classifier.probability(case.batch.image).argmax(1) == case.batch.label.to(case.classifier.device)).to(mask.device)
+            mask &= (
+                case.classifier.probability(case.batch.image).argmax(1) == case.batch.label.to(case.classifier.device)
+            ).to(mask.device)
         return mask
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
@@ -71,8 +74,8 @@ class FlipRate(CounterfactualMetric):
     """Whether the classifier gives the counterfactual the class that was aimed at.
 
     Source: DiME, section 4 ("flip ratio"), and its code; GCD. Departures: none with of=float.
-    Args: of: float = the image as the explainer left it, before it was clamped, as in the code: the same flips that make a success of an image in
-        all other scores; image = the clamped image in 8 bits, as it comes out of a file.
+    Args: of: float = the image as the explainer left it, before it was clamped, as in the code: the same flips that
+        make a success of an image in all other scores; image = the clamped image in 8 bits, as it comes out of a file.
     Cost: with of=image a query per image.
     """
 
@@ -128,10 +131,12 @@ class L1(CounterfactualMetric):
 
 @dataclass(kw_only=True)
 class COUT(CounterfactualMetric):
-    """How soon the goal takes over when the pixels of the counterfactual replace those of the image, the most changed first; in [-1,1].
+    """How soon the goal takes over when the pixels of the counterfactual replace those of the image, the most changed
+    first; in [-1,1].
 
-    Source: Khorram & Fuxin (2022), https://arxiv.org/abs/2203.15064; the code of ACE (Jeanneret et al. 2023). Area under p(goal) minus that under
-        p(target) over the replaced share. Departures: a counterfactual equal to its image scores p(goal) - p(target) (there NaN).
+    Source: Khorram & Fuxin (2022), https://arxiv.org/abs/2203.15064; the code of ACE (Jeanneret et al. 2023). Area
+        under p(goal) minus that under p(target) over the replaced share. Departures: a counterfactual equal to its
+        image scores p(goal) - p(target) (there NaN).
     Args:
         n_steps: about so many steps: each replaces H * W // n_steps pixels.
         exact: False counts the last step as a full one, as the code does, which stretches the axis beyond 1.
@@ -149,7 +154,11 @@ class COUT(CounterfactualMetric):
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         image, n_px = case.batch.image, case.batch.image[0, 0].numel()
         order = (counterfactual - image).abs().sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
-        rank = torch.empty_like(order).scatter_(1, order, torch.arange(n_px, device=order.device).expand_as(order)).view(-1, *image.shape[2:])
+        rank = (
+            torch.empty_like(order)
+            .scatter_(1, order, torch.arange(n_px, device=order.device).expand_as(order))
+            .view(-1, *image.shape[2:])
+        )
         changed = self.changed(n_px).to(rank.device)
         n, steps = len(image), len(changed)
 

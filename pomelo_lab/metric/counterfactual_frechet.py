@@ -26,17 +26,19 @@ FEWEST = 2  # images of which a covariance can be taken at all
 class FrechetOfFeatures(CounterfactualMetric, ABC):
     """Squared Frechet distance in features of a network: all images against the counterfactuals that succeeded.
 
-    A set statistic that depends on the number of images: with fewer counterfactuals than features the covariance is rank-deficient, and the value
-    only compares methods at the same number (details: rank_deficient = 1, and a warning); below two it is undefined.
+    A set statistic that depends on the number of images: with fewer counterfactuals than features the covariance is
+    rank-deficient, and the value only compares methods at the same number (details: rank_deficient = 1, and a warning);
+    below two it is undefined.
 
     Args:
-        n_equal: FID+: random subsets of so many successes, the same number for every method; "least" = as many as the method with the fewest has
-            (DiME, Table 2); None = all of them, once. Fewer successes than that: undefined.
+        n_equal: FID+: random subsets of so many successes, the same number for every method; "least" = as many as the
+            method with the fewest has (DiME, Table 2); None = all of them, once. Fewer successes than that: undefined.
         variants: the methods of "least", as values of explainer.variant.
         n_draws: random subsets, whose mean and deviation are given (the paper: its ±).
-        n_splits: sFID: the mean over random halves of the images, of one half's originals against the other half's counterfactuals, both ways;
-            0 = originals and counterfactuals of the same images.
-    Cost: two forwards of the network per image; with "least" an explanation per variant, those that the table has anyway.
+        n_splits: sFID: the mean over random halves of the images, of one half's originals against the other half's
+            counterfactuals, both ways; 0 = originals and counterfactuals of the same images.
+    Cost: two forwards of the network per image; with "least" an explanation per variant, those that the table has
+        anyway.
     """
 
     direction: ClassVar = "lower"
@@ -65,7 +67,8 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         rows = {"original": self.features(case.batch.image), "made": self.features(counterfactual)}
         if self.n_equal == "least":
-            rows["reached"] = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1)  # [B,V]
+            # [B,V]
+            rows["reached"] = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1)
         return rows
 
     def values(self, rows: dict[str, Tensor]) -> Tensor | None:
@@ -85,7 +88,13 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         else:
             distances = [frechet(original, made[counted])] if min(n, len(original)) >= FEWEST else []
         if not distances:
-            return Summary(mean=float("nan"), std=None, n=n, n_nan=n_nan, details={"wanted": float(FEWEST if self.n_equal is None else wanted)})
+            return Summary(
+                mean=float("nan"),
+                std=None,
+                n=n,
+                n_nan=n_nan,
+                details={"wanted": float(FEWEST if self.n_equal is None else wanted)},
+            )
         deficient = n <= made.shape[1]
         if deficient:
             text = "%s of %d counterfactuals in %d features is rank-deficient: compare methods at equal numbers only"
@@ -117,7 +126,8 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
 class CounterfactualFrechet(FrechetOfFeatures):
     """The distance in penultimate features of an oracle: fd_oracle, never to be compared with a published FID.
 
-    Source: FID of the DiME paper (Inception's features) and its code. Departures: the network, and with it the name; FID itself: metric/inception.py.
+    Source: FID of the DiME paper (Inception's features) and its code. Departures: the network, and with it the name;
+        FID itself: metric/inception.py.
     Args: oracle: the network; not the explained classifier.
     """
 
@@ -132,13 +142,15 @@ class CounterfactualFrechet(FrechetOfFeatures):
 def frechet(one: Tensor, other: Tensor) -> float:
     """Squared distance of Gaussians fitted to features [n,D] and [m,D]; NaN where a feature is not finite.
 
-    Cost: a decomposition of a D x D matrix (3 s on a core for Inception's 2048), or of an n x m matrix where there are fewer images than features.
+    Cost: a decomposition of a D x D matrix (3 s on a core for Inception's 2048), or of an n x m matrix where there are
+        fewer images than features.
     """
     if max(len(one), len(other)) >= one.shape[1]:
         return distance(moments(one), moments(other))
     if not (one.isfinite().all() and other.isfinite().all()):
         return float("nan")
     means = [features.double().mean(0) for features in (one, other)]
-    a, b = ((features - mean) / (len(features) - 1) ** 0.5 for features, mean in zip((one, other), means, strict=True))  # C_a = a'a
+    # C_a = a'a
+    a, b = ((features - mean) / (len(features) - 1) ** 0.5 for features, mean in zip((one, other), means, strict=True))
     root = torch.linalg.svdvals(a @ b.T).sum()  # the trace of (C_a C_b)^(1/2)
     return float(((means[0] - means[1]).square().sum() + a.square().sum() + b.square().sum() - 2 * root).clamp_min(0))

@@ -23,16 +23,19 @@ BLOCK = 80  # steps after which the InputIBA code reads its scores
 class DAUC(Metric):
     """Mean target probability while the most important pixels come first, minus that while they go first; in [-1,1].
 
-    Source: "Fisher Divergence for Attribution", section 4.2; Petsiuk et al. (2018); Zhang et al. (2021) and its code. Departures: the class is the
-        job's target. Of equal pixels the last in reading order goes first, as in RISE's code.
+    Source: "Fisher Divergence for Attribution", section 4.2; Petsiuk et al. (2018); Zhang et al. (2021) and its code.
+        Departures: the class is the job's target. Of equal pixels the last in reading order goes first, as in RISE's
+            code.
     Args:
         deletion, insertion: fillers: what deleted pixels become, and the image that insertion starts from.
         step_px: pixels per step.
-        protocol: "exact": areas by the trapezoidal rule over the changed share, from nothing to all. "rise": the same over equal steps, whatever the
-            last holds. "inputiba_compat": the InputIBA code: no first point, and every score of a block of 80 steps is that of the block's last
-            state, since the code stacks references to one image; areas times 1 / steps.
+        protocol: "exact": areas by the trapezoidal rule over the changed share, from nothing to all. "rise": the same
+            over equal steps, whatever the last holds. "inputiba_compat": the InputIBA code: no first point, and every
+            score of a block of 80 steps is that of the block's last state, since the code stacks references to one
+            image; areas times 1 / steps.
         export: "uint8" scores the map as the baseline script of that code saved it.
-    Shapes: score gives "value", "insertion_area", "deletion_area" [B], and "insertion", "deletion" [B,T], the probabilities.
+    Shapes: score gives "value", "insertion_area", "deletion_area" [B], and "insertion", "deletion" [B,T], the
+        probabilities.
     Cost: 2 (1 + ceil(H * W / step_px)) queries per image; inputiba_compat 2 ceil(H * W / step_px / 80).
     Random: the fillers', from a stream of their own.
     """
@@ -63,7 +66,9 @@ class DAUC(Metric):
         rank = rank.view_as(attribution).to(image.device)
         result: dict[str, Tensor] = {}
         for name, filler in (("insertion", self.insertion), ("deletion", self.deletion)):
-            curve = self.curve(case, rank, filler, name == "insertion").masked_fill(~defined[:, None].to(image.device), math.nan)
+            curve = self.curve(case, rank, filler, name == "insertion").masked_fill(
+                ~defined[:, None].to(image.device), math.nan
+            )
             result |= {f"{name}_area": self.area(curve, rank[0].numel()), name: curve.float()}
         return {"value": result["insertion_area"] - result["deletion_area"], **result}
 
@@ -73,7 +78,8 @@ class DAUC(Metric):
         steps[-1] = n_px
         if self.protocol != "inputiba_compat":
             return steps
-        last = torch.arange(BLOCK, len(steps) - 1 + BLOCK, BLOCK).clamp_max(len(steps) - 1)  # of each block; the last may be shorter
+        # of each block; the last may be shorter
+        last = torch.arange(BLOCK, len(steps) - 1 + BLOCK, BLOCK).clamp_max(len(steps) - 1)
         return steps[last]
 
     def curve(self, case: Case, rank: Tensor, filler: Filler, inserts: bool) -> Tensor:

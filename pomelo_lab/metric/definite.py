@@ -16,9 +16,11 @@ from pomelo_lab.types import Case, Perturbations
 
 @dataclass(kw_only=True)
 class DefiniteAttribute(Metric):
-    """Share of perturbed images in which an oracle sees exactly one of some attributes that exclude each other (a definite hair colour).
+    """Share of perturbed images in which an oracle sees exactly one of some attributes that exclude each other (a
+    definite hair colour).
 
-    Source: own; the oracle is an attribute network with independent outputs, and an attribute is seen above probability 0.5.
+    Source: own; the oracle is an attribute network with independent outputs, and an attribute is seen above probability
+        0.5.
     Args:
         dataset: the job's; it names the oracle's outputs.
         oracle: attribute network; not the explained classifier.
@@ -32,13 +34,18 @@ class DefiniteAttribute(Metric):
 
     dataset: Dataset
     oracle: NetworkClassifier
-    attributes: list[str] = field(default_factory=lambda: ["Blond_Hair", "Black_Hair", "Gray_Hair", "Brown_Hair", "Bald"])
+    attributes: list[str] = field(
+        default_factory=lambda: ["Blond_Hair", "Black_Hair", "Gray_Hair", "Brown_Hair", "Bald"]
+    )
     n_per_image: Count = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if unknown := [name for name in self.attributes if name not in self.dataset.attribute_names]:
-            raise ValueError(f"metric attributes: {', '.join(unknown)} unknown to the data set, it has {', '.join(self.dataset.attribute_names)}")
+            raise ValueError(
+                f"metric attributes: {', '.join(unknown)} unknown to the data set, it has "
+                f"{', '.join(self.dataset.attribute_names)}"
+            )
 
     def score(self, case: Case) -> dict[str, Tensor]:
         images = Perturbations.dequantize(case.perturbations.scored.image[:, : self.n_per_image])

@@ -19,8 +19,9 @@ FLAGS = ("at_chance", "unreached")
 class Degenerate(Metric):
     """1 where an attribution is constant or not finite, else 0: a map that orders nothing.
 
-    Source: own. The summary also counts the images that an explainer flags itself: "at_chance" (nothing to remove: the target is at chance from
-        the start) and "unreached" (all is removed, and the target still above chance), see MP2.
+    Source: own. The summary also counts the images that an explainer flags itself: "at_chance" (nothing to remove: the
+        target is at chance from the start) and "unreached" (all is removed, and the target still above chance), see
+        MP2.
     """
 
     direction: ClassVar = "lower"
@@ -35,4 +36,7 @@ class Degenerate(Metric):
 
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         counts = {name: float(rows[name].sum()) for name in FLAGS if name in rows}
-        return replace(super().summarize(rows, reference), details={"constant": float(torch.as_tensor(rows["value"]).sum()), **counts})
+        return replace(
+            super().summarize(rows, reference),
+            details={"constant": float(torch.as_tensor(rows["value"]).sum()), **counts},
+        )

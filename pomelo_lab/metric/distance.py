@@ -21,8 +21,8 @@ VALUES_AT_ONCE = 2**22  # image values compared at once: 16 MiB per temporary
 class L2(Metric):
     """Euclidean distance between an image and its perturbations, mean over perturbations.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3. Plain L2 over all C*H*W values in [0,1], not divided by their number: this reading
-        reproduces the size of the reported 39.36 for black-out. Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3. Plain L2 over all C*H*W values in [0,1], not divided by
+        their number: this reading reproduces the size of the reported 39.36 for black-out. Departures: none.
     """
 
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
@@ -43,11 +43,13 @@ class L2(Metric):
 class SSIM(Metric):
     """Structural similarity of an image and its perturbations, mean over channels, windows and perturbations.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3; Wang et al. (2004). Settings unstated: scikit-image's defaults, data range 1, a uniform
-        window of 7 pixels, sample covariances. Only windows inside the image count, as there. Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3; Wang et al. (2004). Settings unstated: scikit-image's
+        defaults, data range 1, a uniform window of 7 pixels, sample covariances. Only windows inside the image count,
+        as there. Departures: none.
     Args:
         gaussian: weights of the window: False uniform, True the original's Gaussian (11 pixels, sigma 1.5, population
-            covariances; torchmetrics has these weights but averages over mirrored borders too); window_px is then not used.
+            covariances; torchmetrics has these weights but averages over mirrored borders too); window_px is then not
+            used.
         window_px: side of the uniform window, odd.
     Raises: ValueError when the window is even or larger than the image.
     """
@@ -102,7 +104,8 @@ def window_matrix(weight: Tensor, n: int) -> Tensor:
 
 
 def per_perturbation(case: Case, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """measure(rows [m] of the images, perturbed float32 [m,C,H,W]) -> [m], over all perturbations but the first in chunks: [B,N-1]."""
+    """measure(rows [m] of the images, perturbed float32 [m,C,H,W]) -> [m], over all perturbations but the first in
+    chunks: [B,N-1]."""
     image = case.perturbations.scored.image
     flat, n = image.flatten(0, 1), image.shape[1]
 

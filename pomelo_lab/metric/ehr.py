@@ -18,23 +18,25 @@ from pomelo_lab.types import Case
 class EffectiveHeatRatio(Metric):
     """Heat inside the region of interest, over quantiles of the heat that are looked at.
 
-    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; "Fisher Divergence for Attribution", section 4.3. Of the pixels
-        with a heat of at least `floor`, those above quantile q are selected; the ratio is the sum of their heat in the region (weighted), or
-        their number there, over the number selected; its area over q is the score. Weighted, it is not a share: a map all in the region at heat
-        0.5 scores 0.5. Departures: maps are scaled first (the code expects [0,1] or 8 bits and does not say who sees to it).
+    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; "Fisher Divergence for Attribution",
+        section 4.3. Of the pixels with a heat of at least `floor`, those above quantile q are selected; the ratio is
+        the sum of their heat in the region (weighted), or their number there, over the number selected; its area over q
+        is the score. Weighted, it is not a share: a map all in the region at heat 0.5 scores 0.5. Departures: maps are
+        scaled first (the code expects [0,1] or 8 bits and does not say who sees to it).
     Args:
         part: mask of the data set; label = what the label is about.
         weighted: sum heat instead of counting pixels.
         n_quantiles: 0, ..., 1.
         floor: least heat.
-        scale: "max" divides maps by their maximum, negative heat being none; "quantile" by their 99 % quantile, heat above it being 1, so that
-            single peaks do not make the rest cold; "minmax" puts the least value at 0 and the largest at 1, as an export to an image does, so that
-            maps without positive values count too; "none" takes maps as they are.
+        scale: "max" divides maps by their maximum, negative heat being none; "quantile" by their 99 % quantile, heat
+            above it being 1, so that single peaks do not make the rest cold; "minmax" puts the least value at 0 and the
+            largest at 1, as an export to an image does, so that maps without positive values count too; "none" takes
+            maps as they are.
         export: "uint8" scores the map as the baseline script of that code saved it; with scale=none.
         largest_area: images whose region is a larger share of the image do not count (there 0.33).
         least_probability: nor those whose target is less probable (there 0.6).
-    Shapes: score gives "value" [B] and "ratio" [B,n_quantiles]. NaN for empty regions, for images that do not count, and for maps that are not
-        finite; 0 for maps without heat.
+    Shapes: score gives "value" [B] and "ratio" [B,n_quantiles]. NaN for empty regions, for images that do not count,
+        and for maps that are not finite; 0 for maps without heat.
     Cost: no queries; one where least_probability > 0.
     """
 
@@ -59,11 +61,19 @@ class EffectiveHeatRatio(Metric):
     def score(self, case: Case) -> dict[str, Tensor]:
         maps = exported(case.explanation.attribution, self.export, case.batch.image.shape[1]).double()
         mask = case.batch.masks[self.part].to(maps.device)
-        counted = mask.flatten(1).any(1) & (mask.double().mean((1, 2)) <= self.largest_area) & maps.isfinite().flatten(1).all(1)
+        counted = (
+            mask.flatten(1).any(1)
+            & (mask.double().mean((1, 2)) <= self.largest_area)
+            & maps.isfinite().flatten(1).all(1)
+        )
         if self.least_probability:
-            sure = case.classifier.probability(case.batch.image).gather(1, case.target[:, None].to(case.classifier.device))[:, 0]
+            sure = case.classifier.probability(case.batch.image).gather(
+                1, case.target[:, None].to(case.classifier.device)
+            )[:, 0]
             counted &= sure.to(counted.device) >= self.least_probability
-        ratio = torch.stack([self.ratios(heatmap, region) for heatmap, region in zip(maps.nan_to_num(), mask, strict=True)])
+        ratio = torch.stack(
+            [self.ratios(heatmap, region) for heatmap, region in zip(maps.nan_to_num(), mask, strict=True)]
+        )
         ratio = ratio.masked_fill(~counted[:, None], torch.nan)
         return {"value": torch.trapezoid(ratio, dx=1 / (self.n_quantiles - 1), dim=1), "ratio": ratio}
 

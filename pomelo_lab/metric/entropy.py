@@ -25,8 +25,9 @@ UNITS = {2: "bits", "e": "nats", 10: "hartleys"}
 class HardEntropy(Metric):
     """Shannon entropy of the classes that win on an image's perturbations: E_hard.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "Shannon entropy": -sum_c p(c) log p(c) per image. The base is unstated; 2 fits the
-        reported 1.48 (it exceeds the training labels' entropy in nats), "e" gives nats. Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "Shannon entropy": -sum_c p(c) log p(c) per image. The
+        base is unstated; 2 fits the reported 1.48 (it exceeds the training labels' entropy in nats), "e" gives nats.
+        Departures: none.
     Args: base: of the logarithm, or "e".
     """
 
@@ -50,13 +51,13 @@ class HardEntropy(Metric):
 class SoftEntropy(Metric):
     """Entropy of the explained class's probability over an image's perturbations: E_soft.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "differential Shannon entropy". It prints -int pdf log pdf with 20 bins and the
-        trapezoid, which is <= 0 for a density on [0,1], beside values of 1.2 to 2.95. Those fit a Shannon entropy in bits
-        (cap log2 20 = 4.32): hence "histogram" is the default, to be compared with the paper.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "differential Shannon entropy". It prints -int pdf log pdf
+        with 20 bins and the trapezoid, which is <= 0 for a density on [0,1], beside values of 1.2 to 2.95. Those fit a
+        Shannon entropy in bits (cap log2 20 = 4.32): hence "histogram" is the default, to be compared with the paper.
     Args:
         estimator: "histogram" is -sum p log p over n_bins bins of [0,1]; "differential" is the printed formula on the
-            density histogram, trapezoid over bin centres (its two half end bins fall away, as with scikit-learn's auc; so
-            it can exceed 0 slightly).
+            density histogram, trapezoid over bin centres (its two half end bins fall away, as with scikit-learn's auc;
+            so it can exceed 0 slightly).
         n_bins: uniform bins on [0,1], each closed on the left, the last on both sides.
         base: of the logarithm, or "e".
     """
@@ -89,9 +90,9 @@ class SoftEntropy(Metric):
 class LabelDistribution(Metric):
     """Which classes win on the perturbations, over all images: the sampler's bias. Describes, does not judge.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.3, "Analysis of the label distributions", Fig. 6, compared with the training labels.
-        Departures: all perturbations in place of a random subset of them. Also Agarwal & Nguyen, section 5.2 and Fig. 8: the summary's
-        details hold the share of the three most frequent classes.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.3, "Analysis of the label distributions", Fig. 6, compared
+        with the training labels. Departures: all perturbations in place of a random subset of them. Also Agarwal &
+        Nguyen, section 5.2 and Fig. 8: the summary's details hold the share of the three most frequent classes.
     Args:
         n_reference: training images whose labels are the reference distribution, the first of the fixed shuffle.
         base: of the logarithm of the summary, the entropy of the mean distribution.
@@ -113,7 +114,10 @@ class LabelDistribution(Metric):
 
     def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
         label = training.labels(training.order()[: self.n_reference].tolist())
-        return {"distribution": torch.bincount(label[label >= 0], minlength=training.num_classes).double() / (label >= 0).sum()}
+        return {
+            "distribution": torch.bincount(label[label >= 0], minlength=training.num_classes).double()
+            / (label >= 0).sum()
+        }
 
     def score(self, case: Case) -> dict[str, Tensor]:
         return {"distribution": class_shares(probabilities(case))}
@@ -128,14 +132,18 @@ class LabelDistribution(Metric):
 
 
 def probabilities(case: Case) -> Tensor:
-    """The classifier's answers on the perturbations, perturbation 0 left out: [B,N-1,K]. Raises ValueError when the case does not hold them."""
+    """The classifier's answers on the perturbations, perturbation 0 left out: [B,N-1,K].
+
+    Raises ValueError when the case does not hold them.
+    """
     if case.perturbations is None or case.perturbations.probability is None:
         raise ValueError("entropy metrics need the classifier's probabilities on perturbations, and the job has none")
     return case.perturbations.scored.probability
 
 
 def class_shares(probability: Tensor) -> Tensor:
-    """Share of perturbations each class wins: [B,N,K] -> float64 [B,K]; NaN for images with a non-finite probability."""
+    """Share of perturbations each class wins: [B,N,K] -> float64 [B,K]; NaN for images with a non-finite
+    probability."""
     winner = probability.argmax(2)
     share = shares(winner, probability.shape[2])
     return share.masked_fill_(~probability.isfinite().flatten(1).all(1)[:, None], math.nan)

@@ -31,17 +31,23 @@ class FactorMetric(Metric):
         self.dataset.model.check([self.factor])
 
     def changed(self, case: Case) -> list[Tensor]:
-        """The images rendered again with the factor at each of its values: [B,3,H,W] each, equal to the image where it has that value."""
+        """The images rendered again with the factor at each of its values: [B,3,H,W] each, equal to the image where it
+        has that value."""
         model = self.dataset.model
         values = model.causes[self.factor].values(8)
-        return [self.dataset.render(model.intervene(case.batch.factors, {self.factor: v}), with_masks=False)[0] for v in values]
+        return [
+            self.dataset.render(model.intervene(case.batch.factors, {self.factor: v}), with_masks=False)[0]
+            for v in values
+        ]
 
 
 @dataclass(kw_only=True)
 class FactorEffect(FactorMetric):
-    """How much the target's probability depends on one cause: its largest change when that cause alone takes another value.
+    """How much the target's probability depends on one cause: its largest change when that cause alone takes another
+    value.
 
-    Source: own; the controlled direct effect, known because the picture is rendered again. Says nothing about any explanation.
+    Source: own; the controlled direct effect, known because the picture is rendered again. Says nothing about any
+        explanation.
     Cost: one query per value of the cause, and one for the picture as it is.
     """
 
@@ -64,8 +70,9 @@ class FactorEffect(FactorMetric):
 class FactorMass(FactorMetric):
     """Share of an attribution's absolute mass on the pixels that one cause decides.
 
-    Source: own; relevance mass (Arras et al. 2022) on a causal mask: the pixels that change when the cause alone does. Where there is no
-        mark, these are the pixels where one would be. A map of independent values scores the mask's share of the area.
+    Source: own; relevance mass (Arras et al. 2022) on a causal mask: the pixels that change when the cause alone does.
+        Where there is no mark, these are the pixels where one would be. A map of independent values scores the mask's
+        share of the area.
     An attribution that is zero everywhere, or not finite, gives NaN.
     """
 
@@ -77,17 +84,20 @@ class FactorMass(FactorMetric):
         if case.explanation.attribution is None:
             raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
         mass = case.explanation.attribution.double().abs()
-        mask = torch.stack([(image.to(case.batch.image) != case.batch.image).any(1) for image in self.changed(case)]).any(0)
+        mask = torch.stack(
+            [(image.to(case.batch.image) != case.batch.image).any(1) for image in self.changed(case)]
+        ).any(0)
         share = (mass * mask).flatten(1).sum(1) / mass.flatten(1).sum(1)
         return {"value": share.where(share.isfinite(), math.nan)}
 
 
 @dataclass(kw_only=True)
 class FactorChange(FactorMetric):
-    """How far a counterfactual goes towards the picture with one cause changed and all others as they are: 0 = not at all, 1 = all the way.
+    """How far a counterfactual goes towards the picture with one cause changed and all others as they are: 0 = not at
+    all, 1 = all the way.
 
-    Source: own; the projection of the counterfactual's change on the change that the cause would make, of several other values the largest. Whatever
-        else the counterfactual does elsewhere does not count.
+    Source: own; the projection of the counterfactual's change on the change that the cause would make, of several other
+        values the largest. Whatever else the counterfactual does elsewhere does not count.
     Shapes: "value" [B]. A cause that no longer shows (its change is empty) gives NaN.
     Cost: as many renderings as the cause has values.
     """

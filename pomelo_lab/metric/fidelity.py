@@ -20,18 +20,19 @@ from pomelo_lab.types import Case
 class Flipping(Metric):
     """The target's probability while pixels flip in the order of the attribution, area under the curve up to `bound`.
 
-    Source: POMELO, section 3.5 and Fig. 8. First point: nothing flipped. Trapezoid on the flipped fraction in [0, bound],
-        not divided by bound (the paper's 0.409 of random maps fits only that reading). Ties are broken at random,
-        by the same permutations for every explainer, and averaged. A bound between two pixels is interpolated.
+    Source: POMELO, section 3.5 and Fig. 8. First point: nothing flipped. Trapezoid on the flipped fraction in [0,
+        bound], not divided by bound (the paper's 0.409 of random maps fits only that reading). Ties are broken at
+        random, by the same permutations for every explainer, and averaged. A bound between two pixels is interpolated.
     Args:
-        filler: gives the base; context "image": one base image; "mask": every step is filled for its own mask, with its own noise.
+        filler: gives the base; context "image": one base image; "mask": every step is filled for its own mask, with its
+            own noise.
         step_px: pixels flipped per step (the paper: 1, and 128 for in-painting).
         bound: flipped fraction where the integral ends; exact whatever step_px.
         n_orders: random orders of tied pixels.
         normalized: divide the area by bound, so that it is a mean probability.
     Shapes: score gives "value" [B], "curve" and "fraction" [B,T], the curve being the mean over orders.
-    Cost: 1 + n_orders * ceil(bound * H * W / step_px) forwards per image at most: steps that end between two tied groups are
-        the same for all orders and asked once, so that a map without ties costs 1 / n_orders of it.
+    Cost: 1 + n_orders * ceil(bound * H * W / step_px) forwards per image at most: steps that end between two tied
+        groups are the same for all orders and asked once, so that a map without ties costs 1 / n_orders of it.
     Random: "tie_order" per image; the filler draws from a stream of its own.
     """
 
@@ -81,7 +82,9 @@ class Flipping(Metric):
         image, (n_orders, n_steps) = case.batch.image, (rank.shape[1], len(count))
         streams = Branch(case.streams.seed, "fidelity")
         row, place = every(len(image), 1, image.device)
-        base = self.filler.filling(image, streams, case.batch.image_id, case.segments)(row, torch.zeros_like(image[:, 0]), place)
+        base = self.filler.filling(image, streams, case.batch.image_id, case.segments)(
+            row, torch.zeros_like(image[:, 0]), place
+        )
         flipped, rest = (image, base) if self.inserts else (base, image)
         needed = ~settled[:, None].expand(-1, n_orders, -1)
         needed = needed | (torch.arange(n_orders, device=image.device) == 0)[:, None]
@@ -104,7 +107,9 @@ class Flipping(Metric):
     def answers_by_mask(self, case: Case, rank: Tensor, count: Tensor) -> Tensor:
         """Target probabilities [B,O,T] when the fill depends on the mask: every step of every order is filled."""
         (n_images, n_orders), n_steps = rank.shape[:2], len(count)
-        filling = self.filler.filling(case.batch.image, Branch(case.streams.seed, "fidelity"), case.batch.image_id, case.segments)
+        filling = self.filler.filling(
+            case.batch.image, Branch(case.streams.seed, "fidelity"), case.batch.image_id, case.segments
+        )
         row, place = every(n_images, n_orders * n_steps, rank.device)
 
         def compose(start: int, stop: int) -> Tensor:
@@ -113,7 +118,11 @@ class Flipping(Metric):
             keep = flips if self.inserts else ~flips
             return filling(image, keep.to(case.batch.image), index)
 
-        return case.classifier.probability_of(compose, len(row), case.target[row]).to(rank.device).view(n_images, n_orders, n_steps)
+        return (
+            case.classifier.probability_of(compose, len(row), case.target[row])
+            .to(rank.device)
+            .view(n_images, n_orders, n_steps)
+        )
 
     @property
     def costs_at_most(self) -> bool:
@@ -154,7 +163,8 @@ class Insertion(Flipping):
 
 
 class Branch(Streams):
-    """The streams of the same seed under another name, so that scoring does not repeat the noise that made an explanation."""
+    """The streams of the same seed under another name, so that scoring does not repeat the noise that made an
+    explanation."""
 
     def __init__(self, seed: int, name: str) -> None:
         super().__init__(seed)
@@ -178,8 +188,8 @@ def step_grid(n_px: int, step_px: int, bound: float) -> tuple[Tensor, Tensor]:
 def flip_ranks(attribution: Tensor, orders: Tensor) -> tuple[Tensor, Tensor]:
     """The position of each pixel in descending attribution, ties in the given random orders.
 
-    Shapes: attribution [B,H,W], orders int64 [B,O,H*W] -> rank int32 [B,O,H,W], settled bool [B,H*W+1]: whether the first k
-        pixels are the same set in every order (no tie across k).
+    Shapes: attribution [B,H,W], orders int64 [B,O,H*W] -> rank int32 [B,O,H,W], settled bool [B,H*W+1]: whether the
+        first k pixels are the same set in every order (no tie across k).
     """
     value = attribution.flatten(1)
     shuffled = value[:, None].expand(orders.shape).gather(2, orders)

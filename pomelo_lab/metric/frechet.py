@@ -20,7 +20,8 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class FrechetDistance(Metric):
-    """Squared Frechet distance of Gaussians fitted to perturbed and to held-out images, in penultimate features of an oracle: fd_oracle.
+    """Squared Frechet distance of Gaussians fitted to perturbed and to held-out images, in penultimate features of an
+    oracle: fd_oracle.
 
     Source: Heusel et al. (2017), eq. 6, with another network: never to be compared with a published FID.
     Args:
@@ -50,21 +51,28 @@ class FrechetDistance(Metric):
         feature = rows["feature"]
         finite = feature.isfinite().flatten(1).all(1)
         n = int(finite.sum())
-        return Summary(mean=distance(moments(feature[finite].flatten(0, 1)), reference), std=None, n=n, n_nan=len(feature) - n)
+        return Summary(
+            mean=distance(moments(feature[finite].flatten(0, 1)), reference), std=None, n=n, n_nan=len(feature) - n
+        )
 
     def view(self, device: Any) -> Any:
         return view(self.oracle, "white_box", 256, device)
 
 
 def moments(feature: Tensor) -> dict[str, Tensor]:
-    """Mean [D] and covariance [D,D] of features [n,D], in float64; NaN where there are too few of them, none for a mean, one for a covariance."""
+    """Mean [D] and covariance [D,D] of features [n,D], in float64; NaN where there are too few of them, none for a
+    mean, one for a covariance."""
     feature = feature.double()
     n, size = feature.shape
-    return {"mean": feature.mean(0), "covariance": feature.T.cov() if n > 1 else feature.new_full((size, size), math.nan)}
+    return {
+        "mean": feature.mean(0),
+        "covariance": feature.T.cov() if n > 1 else feature.new_full((size, size), math.nan),
+    }
 
 
 def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)); NaN where a moment is not finite: eigenvalues of such a matrix may end the process."""
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)); NaN where a moment is not finite: eigenvalues of such a matrix
+    may end the process."""
     if not all(moment.isfinite().all() for moment in (*a.values(), *b.values())):
         return math.nan
     root = torch.linalg.eigvals(a["covariance"] @ b["covariance"].to(a["covariance"])).real.clamp_min(0).sqrt().sum()

@@ -58,10 +58,11 @@ class Verification(Likeness, ABC):
 class FeatureSimilarity(Likeness):
     """Mean cosine in features of a network of our own.
 
-    Source: FS and S3 of Jeanneret et al. (2023), which differ in the network: VGGFace2's ResNet-50 on successes, SimSiam's encoder on images that
-        were classified correctly. Departures: the network; under another name therefore (FS itself: FaceSimilarity).
-    Args: network: whose penultimate features are compared; not the explained classifier. The shipped identity network knows people of portraits:
-        on other data it is refused, and one trained there takes its place.
+    Source: FS and S3 of Jeanneret et al. (2023), which differ in the network: VGGFace2's ResNet-50 on successes,
+        SimSiam's encoder on images that were classified correctly. Departures: the network; under another name
+        therefore (FS itself: FaceSimilarity).
+    Args: network: whose penultimate features are compared; not the explained classifier. The shipped identity network
+        knows people of portraits: on other data it is refused, and one trained there takes its place.
     Cost: two forwards of the network per image.
     """
 
@@ -84,9 +85,9 @@ class FeatureSimilarity(Likeness):
 class FVA(Verification, FeatureSimilarity):
     """Face verification accuracy: whether a network that knows people takes both for the same.
 
-    Source: the DiME paper, section 4 (VGGFace2's ResNet-50, cosine above 0.5: FaceVerification). Departures: the network, and with it the threshold:
-        None = where it errs as often on pairs of one person as on pairs of two, on portraits whose person is known; data sets that do not know their
-        people need a number.
+    Source: the DiME paper, section 4 (VGGFace2's ResNet-50, cosine above 0.5: FaceVerification). Departures: the
+        network, and with it the threshold: None = where it errs as often on pairs of one person as on pairs of two, on
+        portraits whose person is known; data sets that do not know their people need a number.
     Args:
         threshold: cosine from which on two images show one person.
         n_pairs: pairs of either kind that calibrate it.
@@ -111,7 +112,9 @@ class FVA(Verification, FeatureSimilarity):
     def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
         same, other = people_pairs(training, self.n_pairs)
         first = same[: self.n_pairs].to(classifier.device)
-        genuine, impostor = (self.cosine(first, images.to(classifier.device)) for images in (same[self.n_pairs :], other))
+        genuine, impostor = (
+            self.cosine(first, images.to(classifier.device)) for images in (same[self.n_pairs :], other)
+        )
         threshold, error = equal_error(genuine, impostor)
         return {"threshold": torch.tensor(threshold), "equal_error": torch.tensor(error)}
 
@@ -127,14 +130,17 @@ def knows_people(dataset: type[Dataset]) -> bool:
 
 
 def people_pairs(dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
-    """(n people and the same n in other pictures [2n,C,H,W], n others), none of them in the training set of the identity network.
+    """(n people and the same n in other pictures [2n,C,H,W], n others), none of them in the training set of the
+    identity network.
 
     Raises: ValueError for data sets that do not know who is portrayed.
     """
     from pomelo_lab.dataset.portraits_identities import PortraitsIdentities
 
     if not knows_people(type(dataset)):
-        raise ValueError(f"metric FVA: threshold must be given for dataset {type(dataset).__name__}, whose people are not known")
+        raise ValueError(
+            f"metric FVA: threshold must be given for dataset {type(dataset).__name__}, whose people are not known"
+        )
     people = PortraitsIdentities(split="val", size_px=dataset.size_px, seed=dataset.seed + 1, n_people=n, n_val=3 * n)
     return people.unmasked(range(2 * n)).image, people.unmasked([2 * n + (i + 1) % n for i in range(n)]).image
 

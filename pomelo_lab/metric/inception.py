@@ -19,13 +19,16 @@ SIDE_PX = 299
 
 @dataclass(kw_only=True)
 class FID(PublishedNetwork, FrechetOfFeatures):
-    """Squared Frechet distance in Inception's last pooled features: all images against the counterfactuals that succeeded; FID+ and sFID likewise.
+    """Squared Frechet distance in Inception's last pooled features: all images against the counterfactuals that
+    succeeded; FID+ and sFID likewise.
 
-    Source: Heusel et al. (2017), https://arxiv.org/abs/1706.08500; GCD and DiME, whose code calls pytorch-fid: its network and its scaling
-        (bilinear to 299 pixels without anti-aliasing, to [-1,1]). Departures: 8-bit images, not JPEG files; sFID is a mean over halvings.
+    Source: Heusel et al. (2017), https://arxiv.org/abs/1706.08500; GCD and DiME, whose code calls pytorch-fid: its
+        network and its scaling (bilinear to 299 pixels without anti-aliasing, to [-1,1]). Departures: 8-bit images, not
+        JPEG files; sFID is a mean over halvings.
     Args: weights: pt_inception-2015-12-05-6726825d.pth, or torch-fidelity's file of the same weights.
     Shapes: features [B,2048], so anything up to 2048 counterfactuals is rank-deficient.
-    Cost: two forwards of Inception per image; 3 s on a core for each distance of 2048 images or more, of which sFID takes two per halving.
+    Cost: two forwards of Inception per image; 3 s on a core for each distance of 2048 images or more, of which sFID
+        takes two per halving.
     """
 
     file = "the Inception of FID (pt_inception-2015-12-05-6726825d.pth)"
@@ -46,7 +49,8 @@ class FID(PublishedNetwork, FrechetOfFeatures):
 def inception() -> nn.Module:
     """TensorFlow's Inception of 2015 in torchvision's blocks and names, with 1008 outputs.
 
-    It differs from torchvision's in the pooling beside the convolutions: averages that leave the padding out, and a maximum in the last block.
+    It differs from torchvision's in the pooling beside the convolutions: averages that leave the padding out, and a
+    maximum in the last block.
     """
     ensure()
     from torchvision.models import inception_v3
@@ -59,7 +63,8 @@ def inception() -> nn.Module:
 
 
 def repool(block: nn.Module, pool: Callable[[Tensor], Tensor]) -> None:
-    """Let the last branch of an Inception block look at other pooled maps; its channels are the last ones of the block."""
+    """Let the last branch of an Inception block look at other pooled maps; its channels are the last ones of the
+    block."""
     plain, n = block.forward, block.branch_pool.conv.out_channels
     block.forward = lambda x: torch.cat([plain(x)[:, :-n], block.branch_pool(pool(x))], 1)
 

@@ -14,10 +14,11 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class LatentDeviation(Metric):
-    """Root mean square of an image's inverted noise: 1 where it is what the generator draws from, less where inversion falls short of it.
+    """Root mean square of an image's inverted noise: 1 where it is what the generator draws from, less where inversion
+    falls short of it.
 
-    A flow's latents, or what DDIM inversion puts beside the image. A sampler that mixes them with unit noise (a flow's by mu, in-painting by its
-    mask) leaves what its generator knows where this is far from 1.
+    A flow's latents, or what DDIM inversion puts beside the image. A sampler that mixes them with unit noise (a flow's
+    by mu, in-painting by its mask) leaves what its generator knows where this is far from 1.
 
     Source: own; POMELO does not report it. Departures: none.
     Args: sampler: left out of the config it is the job's, which must invert images (ddim, flow).
@@ -33,7 +34,10 @@ class LatentDeviation(Metric):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         if not hasattr(self.sampler, "noise_of"):
-            raise ValueError(f"metric LatentDeviation needs a sampler that inverts images (ddim, flow), got {type(self.sampler).__name__}")
+            raise ValueError(
+                f"metric LatentDeviation needs a sampler that inverts images (ddim, flow), got "
+                f"{type(self.sampler).__name__}"
+            )
         image = case.batch.image
         with torch.no_grad():
             noise = self.sampler.generator.forwards(self.sampler.noise_of, image).flatten(1).double()

@@ -19,9 +19,11 @@ from pomelo_lab.metric.published import PublishedNetwork, colour
 class LPIPSDistance(PublishedNetwork, ABC):
     """A metric by the learned perceptual distance (LPIPS), by torchmetrics.
 
-    Source: Zhang et al. (2018), https://arxiv.org/abs/1801.03924; its linear heads come with torchmetrics. Departures: none.
+    Source: Zhang et al. (2018), https://arxiv.org/abs/1801.03924; its linear heads come with torchmetrics. Departures:
+        none.
     Args:
-        weights: state dict of torchvision's backbone (alexnet-owt-7be5be79.pth, vgg16-397923af.pth or squeezenet1_1-b8a52dc0.pth).
+        weights: state dict of torchvision's backbone (alexnet-owt-7be5be79.pth, vgg16-397923af.pth or
+            squeezenet1_1-b8a52dc0.pth).
         net: that backbone.
     Cost: two forwards of the backbone per pair.
     """
@@ -43,4 +45,6 @@ class LPIPSDistance(PublishedNetwork, ABC):
         """[B,C,H,W] in [0,1] twice -> [B]."""
         self.network.to(one.device)
         pair = colour(one), colour(other)
-        return Forwards(64).rows(lambda start, stop: self.network(*(x[start:stop] for x in pair), normalize=True).flatten(), len(one))
+        return Forwards(64).rows(
+            lambda start, stop: self.network(*(x[start:stop] for x in pair), normalize=True).flatten(), len(one)
+        )

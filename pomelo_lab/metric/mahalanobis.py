@@ -22,8 +22,8 @@ class FeatureMetric(Metric):
     """A statistic of perturbed images in the penultimate features of a network.
 
     Args:
-        embedder: that network ("a pretrained model" in POMELO, section 3.1); None = the explained classifier, which must then be a network
-            that gives features. With an embedder the explained classifier may be a black box.
+        embedder: that network ("a pretrained model" in POMELO, section 3.1); None = the explained classifier, which
+            must then be a network that gives features. With an embedder the explained classifier may be a black box.
     """
 
     needs = frozenset({"white_box", "perturbations"})
@@ -47,13 +47,15 @@ class FeatureMetric(Metric):
 class Mahalanobis(FeatureMetric):
     """Squared Mahalanobis distance of perturbed images to the nearest class, in penultimate features: D_M.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.1, after Lee et al. (2018), section 2.1, https://arxiv.org/abs/1807.03888:
-        min over classes c of (f - mu_c)^T Sigma^-1 (f - mu_c), no square root (the paper's magnitudes, 413 in 512
-        dimensions, are squared distances). Departures: no input pre-processing and no ensemble over layers (the paper names
-        one layer); a pseudo-inverse, as features of dead units have no variance: a change along such a direction is not seen.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.1, after Lee et al. (2018), section 2.1,
+        https://arxiv.org/abs/1807.03888: min over classes c of (f - mu_c)^T Sigma^-1 (f - mu_c), no square root (the
+        paper's magnitudes, 413 in 512 dimensions, are squared distances). Departures: no input pre-processing and no
+        ensemble over layers (the paper names one layer); a pseudo-inverse, as features of dead units have no variance:
+        a change along such a direction is not seen.
     Args:
         n_reference: training images fitted on, the first so many of the data set's fixed shuffle.
-        n_per_image: so many perturbations of each image are scored, perturbation 0 left out; their mean is the image's value.
+        n_per_image: so many perturbations of each image are scored, perturbation 0 left out; their mean is the image's
+            value.
         covariance: "tied" pools the classes (Lee et al.); "class" fits one covariance per class.
         shrinkage: share of the covariance replaced by its mean variance times the identity.
     Cost: n_reference features once, n_per_image features per image. Classes without training images are left out.
@@ -96,7 +98,10 @@ def training_features(training: Dataset, classifier: WhiteBox, n: int) -> tuple[
         feature = classifier.feature(batch.image)
         if not (finite := feature.isfinite().all(1)).all():
             name = batch.image_id[int(finite.long().argmin())]
-            raise ValueError(f"features of {type(classifier.network).__name__} are not finite for the image {name}: are its weights whole?")
+            raise ValueError(
+                f"features of {type(classifier.network).__name__} are not finite for the image {name}: "
+                f"are its weights whole?"
+            )
         pairs.append((feature, batch.label.to(classifier.device)))
     features, labels = zip(*pairs, strict=True)
     return torch.cat(features), torch.cat(labels)
@@ -115,10 +120,13 @@ def fit_gaussians(feature: Tensor, label: Tensor, tied: bool = True, shrinkage: 
     classes, row, count = label[known].unique(return_inverse=True, return_counts=True)
     mean = feature.new_zeros(len(classes), feature.shape[1]).index_add_(0, row, feature) / count[:, None]
     centred = feature - mean[row]
-    groups = [centred] if tied else [centred[row == k] for k in range(len(classes))]  # sizes differ: no single tensor holds them
+    # sizes differ: no single tensor holds them
+    groups = [centred] if tied else [centred[row == k] for k in range(len(classes))]
     covariance = torch.stack([group.T @ group / len(group) for group in groups])
     average = covariance.diagonal(dim1=1, dim2=2).mean(1)
-    covariance = (1 - shrinkage) * covariance + shrinkage * average[:, None, None] * torch.eye(covariance.shape[1]).to(covariance)
+    covariance = (1 - shrinkage) * covariance + shrinkage * average[:, None, None] * torch.eye(covariance.shape[1]).to(
+        covariance
+    )
     variance, axes = torch.linalg.eigh(covariance)
     # directions without variance get weight 0: the pseudo-inverse, with its usual cut-off
     cut = variance.amax(1, keepdim=True) * variance.shape[1] * torch.finfo(torch.float64).eps

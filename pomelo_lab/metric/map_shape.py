@@ -1,4 +1,5 @@
-"""How concentrated and how rough a map is, whatever it lies on: what readers of maps call sparse, blurred, sharp or cluttered."""
+"""How concentrated and how rough a map is, whatever it lies on: what readers of maps call sparse, blurred, sharp or
+cluttered."""
 
 from __future__ import annotations
 
@@ -36,11 +37,14 @@ class Sparseness(Metric):
 
 @dataclass(kw_only=True)
 class Roughness(Metric):
-    """Mean difference of neighbouring pixels over the mean difference of any two: near 0 = blurred, 1 = neighbours differ as much as strangers.
+    """Mean difference of neighbouring pixels over the mean difference of any two: near 0 = blurred, 1 = neighbours
+    differ as much as strangers.
 
-    The second mean is Gini's; shifts and positive factors of the map change nothing, and a map of shuffled pixels has 1.
+    The second mean is Gini's; shifts and positive factors of the map change nothing, and a map of shuffled pixels has
+    1.
 
-    Source: own; the reading of "blurred" and "cluttered" in "Fisher Divergence for Attribution", appendix C, which has no numbers.
+    Source: own; the reading of "blurred" and "cluttered" in "Fisher Divergence for Attribution", appendix C, which has
+        no numbers.
     Shapes: score gives "value" [B]; NaN for maps that are constant or not finite.
     Cost: no queries.
     """

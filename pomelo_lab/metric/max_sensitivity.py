@@ -16,10 +16,12 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class MaxSensitivity(Metric):
-    """The largest relative change of the map among random neighbours of the image: max ||a(x') - a(x)|| / ||a(x)||, Frobenius norms.
+    """The largest relative change of the map among random neighbours of the image: max ||a(x') - a(x)|| / ||a(x)||,
+    Frobenius norms.
 
-    Source: Yeh et al. (2019), https://arxiv.org/abs/1901.09392; Quantus. Departures: neighbours are clamped to [0,1] unless told otherwise; the
-        explainer's own random numbers are those of the stored map, so that only the image moves.
+    Source: Yeh et al. (2019), https://arxiv.org/abs/1901.09392; Quantus. Departures: neighbours are clamped to [0,1]
+        unless told otherwise; the explainer's own random numbers are those of the stored map, so that only the image
+        moves.
     Args:
         n_neighbours: random neighbours (Quantus: 200).
         radius: each pixel and channel moves by a uniform number in [-radius, radius].
@@ -46,7 +48,9 @@ class MaxSensitivity(Metric):
         size = torch.linalg.vector_norm(before, dim=1)
         changes = []
         for k in range(self.n_neighbours):
-            moved = image + self.radius * (2 * case.streams.uniform(case.batch.image_id, f"max_sensitivity.{k}", *image.shape[1:]).to(image) - 1)
+            moved = image + self.radius * (
+                2 * case.streams.uniform(case.batch.image_id, f"max_sensitivity.{k}", *image.shape[1:]).to(image) - 1
+            )
             after = case.anew(images=moved.clamp(0, 1) if self.clamp else moved).attribution.flatten(1).double()
             changes.append(torch.linalg.vector_norm(after - before, dim=1) / size)
         relative_changes = torch.stack(changes, 1)

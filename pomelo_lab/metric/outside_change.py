@@ -24,8 +24,8 @@ class OutsideChange(Metric):
         patch_px, stride_px: side of the patch, and between patches.
         part: whose boxes; label = what the label is about.
         signed: mean of p(image) - p(filled) instead of its absolute value.
-    Shapes: score gives "value" [B] (NaN where every patch touches the object, or there is no box), and for figures "answer" [B,P], the probability at
-        every place, "outside" [B,P], and "clean" [B].
+    Shapes: score gives "value" [B] (NaN where every patch touches the object, or there is no box), and for figures
+        "answer" [B,P], the probability at every place, "outside" [B,P], and "clean" [B].
     Cost: one query and one fill per place of the patch.
     Random: the filler's, from a stream of its own.
     """
@@ -69,12 +69,21 @@ class OutsideChange(Metric):
         clean = case.classifier.probability_of(lambda start, stop: image[start:stop], n, case.target).double()
         change = clean[:, None] - answer
         change = (change if self.signed else change.abs()).masked_fill(~outside, 0)
-        return {"value": change.sum(1) / outside.sum(1), "answer": answer.float(), "outside": outside, "clean": clean.float()}  # 0 / 0 is NaN
+        # 0 / 0 is NaN
+        return {
+            "value": change.sum(1) / outside.sum(1),
+            "answer": answer.float(),
+            "outside": outside,
+            "clean": clean.float(),
+        }
 
     def corners(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """(top, left) of every place of the patch, row by row: int64 [P] each."""
         if self.patch_px > min(shape[1:]):
-            raise ValueError(f"metric OutsideChange: patch_px must be <= {min(shape[1:])}, the side of the images, got {self.patch_px}")
+            raise ValueError(
+                f"metric OutsideChange: patch_px must be <= {min(shape[1:])}, the side of the images, got "
+                f"{self.patch_px}"
+            )
         starts = [torch.arange(0, size - self.patch_px + 1, self.stride_px) for size in shape[1:]]
         top, left = torch.meshgrid(*starts, indexing="ij")
         return top.flatten(), left.flatten()

@@ -44,7 +44,12 @@ class OutsideRange(Metric):
             colours = self.generator.unclamped(self.temperature * latent).flatten(1)
             return ((colours < 0) | (colours > 1)).double().mean(1)
 
-        return {"value": self.generator.forwards(share, drawn.flatten(0, 1)).unflatten(0, drawn.shape[:2]).mean(1).to(case.batch.image.device)}
+        return {
+            "value": self.generator.forwards(share, drawn.flatten(0, 1))
+            .unflatten(0, drawn.shape[:2])
+            .mean(1)
+            .to(case.batch.image.device)
+        }
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         return self.n_per_image

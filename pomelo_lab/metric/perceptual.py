@@ -22,7 +22,8 @@ from pomelo_lab.types import Case, Perturbations
 
 @dataclass(kw_only=True)
 class CounterfactualLPIPS(CounterfactualMetric):
-    """Perceptual distance between image and counterfactual in layers of our own oracle; never to be compared with a published LPIPS.
+    """Perceptual distance between image and counterfactual in layers of our own oracle; never to be compared with a
+    published LPIPS.
 
     Source: Zhang et al. (2018), eq. 1, with unit weights.
     Args:
@@ -58,15 +59,18 @@ class LPIPS(LPIPSDistance, CounterfactualMetric):
 
 @dataclass(kw_only=True)
 class SeedDiversity(Metric, ABC):
-    """Mean perceptual distance between the counterfactuals of an image under several seeds, or several values of another key.
+    """Mean perceptual distance between the counterfactuals of an image under several seeds, or several values of
+    another key.
 
-    Source: DiME, section 4.3 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code averages over the
-        n (n - 1) / 2 pairs, 1.5 times as much for five runs. The equation speaks of all counterfactuals; the code keeps images with the
-        same outcome in all runs, those that fail in all of them too.
-    Shapes: score also gives "same" [B], the share of the runs with the image's more frequent outcome: 1 = the seed decides nothing.
+    Source: DiME, section 4.3 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code
+        averages over the n (n - 1) / 2 pairs, 1.5 times as much for five runs. The equation speaks of all
+        counterfactuals; the code keeps images with the same outcome in all runs, those that fail in all of them too.
+    Shapes: score also gives "same" [B], the share of the runs with the image's more frequent outcome: 1 = the seed
+        decides nothing.
     Args:
         seeds: of the runs.
-        key, settings: dotted config key, and its values, that tell the runs apart instead; settings=None = the seeds do.
+        key, settings: dotted config key, and its values, that tell the runs apart instead; settings=None = the seeds
+            do.
         normalizer: "pairs" (the code) or "paper" (the equation).
         population: "all", or "successes" in every run.
     Cost: an explanation per seed.
@@ -102,15 +106,27 @@ class SeedDiversity(Metric, ABC):
     def score(self, case: Case) -> dict[str, Tensor]:
         if any(explanation.counterfactual is None for explanation in case.explanations):
             raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
-        images = [Perturbations.dequantize(Perturbations.quantize(explanation.counterfactual)) for explanation in case.explanations]
+        images = [
+            Perturbations.dequantize(Perturbations.quantize(explanation.counterfactual))
+            for explanation in case.explanations
+        ]
         pairs = torch.stack([self.distance(a, b) for a, b in combinations(images, 2)], 1).double()
         n = len(images)
         counted = torch.ones(len(pairs), device=pairs.device)
         if self.population == "successes":
-            counted = torch.stack([explanation.extra["flipped"] for explanation in case.explanations]).amin(0).to(pairs.device)
+            counted = (
+                torch.stack([explanation.extra["flipped"] for explanation in case.explanations])
+                .amin(0)
+                .to(pairs.device)
+            )
         reached = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1).double().mean(1)
         value = pairs.sum(1) / (n * (n - 1) / 2 if self.normalizer == "pairs" else n * (n + 1) / 2)
-        return {"value": value.masked_fill(counted < 0.5, torch.nan), "pairs": pairs, "counted": counted, "same": torch.maximum(reached, 1 - reached)}
+        return {
+            "value": value.masked_fill(counted < 0.5, torch.nan),
+            "pairs": pairs,
+            "counted": counted,
+            "same": torch.maximum(reached, 1 - reached),
+        }
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
         return mean_summary(rows["value"][rows["counted"] > 0.5])

@@ -20,8 +20,9 @@ from pomelo_lab.types import Case
 class PerturbingTime(Metric):
     """Wall time of the job's sampler for 1,000 perturbed images, perturbing anew: no stored perturbation is used.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.7 and Fig. 10. Departures: the median of several runs after one that does not
-        count; the images of one run share what a sampler does once per image (an inversion), as they do for an explanation.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.7 and Fig. 10. Departures: the median of several runs after
+        one that does not count; the images of one run share what a sampler does once per image (an inversion), as they
+        do for an explanation.
     Args:
         sampler: left out of the config it is the job's.
         n_perturbed: perturbed images per image and run; the image itself is not counted.

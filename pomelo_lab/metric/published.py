@@ -18,13 +18,16 @@ from pomelo_lab.weights import load
 
 @dataclass(kw_only=True)
 class PublishedNetwork(Component, ABC):
-    """The part of a metric that knows a published network. Without its file there is no such metric: no other network may bear the name.
+    """The part of a metric that knows a published network. Without its file there is no such metric: no other network
+    may bear the name.
 
     file:    what file that is, for messages.
     instead: what to use without one.
     pickled: what to do when the published file is a pickle; "" where it is none.
-    Args: weights: that file, a .safetensors file or a state dict that is read without unpickling; nothing is downloaded.
-    Raises: ValueError naming the key when no file is given, and with the first names that differ when it is another network's.
+    Args: weights: that file, a .safetensors file or a state dict that is read without unpickling; nothing is
+        downloaded.
+    Raises: ValueError naming the key when no file is given, and with the first names that differ when it is another
+        network's.
     """
 
     file: ClassVar[str]

@@ -34,7 +34,8 @@ class MaskOverlap(Metric):
         part: name of the mask; "label" is the part that decides the label (hair for the paper's task).
         n_thresholds: thresholds, 0 and 1 included.
     Shapes: score gives "value" [B] and "curve" [B,n_thresholds].
-    Raises: ValueError when there is no attribution, or no such mask. An empty mask or a non-finite attribution gives NaN.
+    Raises: ValueError when there is no attribution, or no such mask. An empty mask or a non-finite attribution gives
+        NaN.
     """
 
     direction = "higher"
@@ -52,7 +53,9 @@ class MaskOverlap(Metric):
         if attribution is None:
             raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
         if self.part not in masks:
-            raise ValueError(f"metric {type(self).__name__} needs the mask part={self.part!r}, images have {sorted(masks)}")
+            raise ValueError(
+                f"metric {type(self).__name__} needs the mask part={self.part!r}, images have {sorted(masks)}"
+            )
         counts = overlap(attribution, masks[self.part], self.n_thresholds)
         undefined = (counts.area == 0) | ~attribution.isfinite().flatten(1).all(1)
         curve = self.ratio(counts).masked_fill(undefined[:, None], math.nan)
@@ -63,7 +66,8 @@ class MaskOverlap(Metric):
 class IoU(MaskOverlap):
     """Intersection over union with the mask, area under the threshold curve.
 
-    Source: POMELO, section 3.4. A map of independent U[0,1] values scores a/b - (a/b)^2 ln(1/a), b = 1 - a, on a mask of area a.
+    Source: POMELO, section 3.4. A map of independent U[0,1] values scores a/b - (a/b)^2 ln(1/a), b = 1 - a, on a mask
+        of area a.
     """
 
     symbol = "IoU"
@@ -92,8 +96,8 @@ class MaskPrecision(MaskOverlap):
 
     Source: POMELO, section 3.4; 0/0 where nothing is selected (always at tau = 1) is unstated. A random map scores the
         mask's area.
-    Args: empty: thresholds that select nothing are left out, the mean runs over the other intervals ("ignore", NaN when there are
-        none, as for a constant map), or count as 0 ("zero"), which lowers the score of peaked maps.
+    Args: empty: thresholds that select nothing are left out, the mean runs over the other intervals ("ignore", NaN when
+        there are none, as for a constant map), or count as 0 ("zero"), which lowers the score of peaked maps.
     """
 
     symbol = "EMP"
@@ -108,8 +112,8 @@ class MaskPrecision(MaskOverlap):
 def overlap(attribution: Tensor, mask: Tensor, n_thresholds: int) -> Overlap:
     """Counts of pixels above each threshold: [B,H,W] and bool [B,H,W] -> Overlap, in one pass over the pixels.
 
-    A pixel's value lies above all thresholds before its position among them, so a histogram of positions, summed from the
-    far end, counts the pixels above each.
+    A pixel's value lies above all thresholds before its position among them, so a histogram of positions, summed from
+    the far end, counts the pixels above each.
     """
     value, mask = attribution.flatten(1).double(), mask.flatten(1).double()
     low, high = value.aminmax(dim=1, keepdim=True)
@@ -125,5 +129,6 @@ def overlap(attribution: Tensor, mask: Tensor, n_thresholds: int) -> Overlap:
 
 
 def mean_over_intervals(curve: Tensor) -> Tensor:
-    """Trapezoid over [0,1] on a uniform grid; intervals with an undefined end are left out of the mean: [B,T] -> [B]."""
+    """Trapezoid over [0,1] on a uniform grid; intervals with an undefined end are left out of the mean: [B,T] ->
+    [B]."""
     return ((curve[:, 1:] + curve[:, :-1]) / 2).nanmean(1)

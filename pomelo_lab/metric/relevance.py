@@ -38,7 +38,8 @@ class Relevance(Metric, ABC):
 class RelevanceMass(Relevance):
     """Sum of the map inside the mask over the sum of all of it.
 
-    Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: by default of the positive part, which keeps it a share.
+    Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: by default of the positive part,
+        which keeps it a share.
     Args: of: "positive" part, "absolute" values, or "signed" as Quantus has it.
     Shapes: score gives "value" [B]; NaN for maps without mass.
     Cost: no queries.
@@ -59,8 +60,8 @@ class RelevanceMass(Relevance):
 class RelevanceRank(Relevance):
     """Share of the mask's area that the highest pixels hit, as many of them as the mask has.
 
-    Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: of equal pixels at the edge each counts in part, so that no
-        order of reading decides; a constant map scores the mask's share of the image.
+    Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: of equal pixels at the edge each
+        counts in part, so that no order of reading decides; a constant map scores the mask's share of the image.
     Shapes: score gives "value" [B]; NaN for empty masks.
     Cost: no queries.
     """
@@ -81,8 +82,8 @@ class RelevanceRank(Relevance):
 class PointingGame(Relevance):
     """Whether the highest pixel lies in the mask.
 
-    Source: Zhang et al. (2018), https://arxiv.org/abs/1608.00507 (tolerance of 15 pixels on photographs); Quantus. Departures: of several highest
-        pixels, the share that hits.
+    Source: Zhang et al. (2018), https://arxiv.org/abs/1608.00507 (tolerance of 15 pixels on photographs); Quantus.
+        Departures: of several highest pixels, the share that hits.
     Args: tolerance_px: how far beside the mask still hits, along either axis.
     Shapes: score gives "value" [B]; NaN for empty masks.
     Cost: no queries.

@@ -55,7 +55,9 @@ class Removal(Metric, ABC):
     def filled(self, batch: Batch, streams: Streams, segments: Segments | None) -> Tensor:
         """The images without the part, [B,C,H,W]."""
         if self.part not in batch.masks:
-            raise ValueError(f"metric {type(self).__name__}: part must be one of {', '.join(batch.masks)}, got {self.part!r}")
+            raise ValueError(
+                f"metric {type(self).__name__}: part must be one of {', '.join(batch.masks)}, got {self.part!r}"
+            )
         if self.sampler is None:
             return batch.image
         removed = batch.masks[self.part] if self.removes == "part" else ~batch.masks[self.part]
@@ -76,7 +78,8 @@ class RemovalAccuracy(Removal):
 
     Where the rest is removed it is better when it is: `direction` is then higher.
 
-    Args: judge: another network than the explained one, as the paper has (Inception-v3); None = the explained classifier.
+    Args: judge: another network than the explained one, as the paper has (Inception-v3); None = the explained
+        classifier.
     Cost: one query per image.
     """
 
@@ -103,7 +106,8 @@ class RemovalAccuracy(Removal):
 class EverythingRemoved(Metric):
     """The target's probability on the image of which the filler has removed all: does it remove anything at all?
 
-    A mask that starts from the image and ends here cannot lower the probability further than this, whatever the explainer.
+    A mask that starts from the image and ends here cannot lower the probability further than this, whatever the
+    explainer.
 
     Source: Agarwal & Nguyen (2020), section 4.2 and Fig. 4 (0.3198 for the blur, chance being 0.001). Departures: none.
     Args: sampler: the filler; left out of the config it is the job's sampler, and sampler=none scores the image itself.
@@ -127,8 +131,14 @@ class EverythingRemoved(Metric):
         image = case.batch.image
         if self.sampler is not None:
             nothing = torch.zeros_like(image[:, :1])
-            image = self.sampler.fill(image, nothing, Branch(case.streams.seed, "everything_removed"), case.batch.image_id, case.segments)[:, 0]
-        return {"value": case.classifier.probability_of(lambda start, stop: image[start:stop], len(image), case.target).double()}
+            image = self.sampler.fill(
+                image, nothing, Branch(case.streams.seed, "everything_removed"), case.batch.image_id, case.segments
+            )[:, 0]
+        return {
+            "value": case.classifier.probability_of(
+                lambda start, stop: image[start:stop], len(image), case.target
+            ).double()
+        }
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         return 1
@@ -141,8 +151,8 @@ class EverythingRemoved(Metric):
 class RemovalMSSSIM(Removal):
     """Multi-scale structural similarity, by torchmetrics; lower = more was removed.
 
-    Source: Wang et al. (2003). Departures: images of less than 176 pixels do not have five scales under a window of 11: they get as many as fit,
-        with the weights of the finest ones, scaled to the same sum.
+    Source: Wang et al. (2003). Departures: images of less than 176 pixels do not have five scales under a window of 11:
+        they get as many as fit, with the weights of the finest ones, scaled to the same sum.
     """
 
     direction: ClassVar = "lower"
@@ -176,7 +186,8 @@ class RemovalLPIPS(LPIPSDistance, Removal):
 
 @dataclass(kw_only=True)
 class RemovalLPIPSOracle(Removal):
-    """The distance of RemovalLPIPS in layers of our own oracle, all channels weighted equally; never to be compared with a published LPIPS.
+    """The distance of RemovalLPIPS in layers of our own oracle, all channels weighted equally; never to be compared
+    with a published LPIPS.
 
     Source: Zhang et al. (2018), eq. 1, with unit weights.
     Args:
@@ -195,11 +206,16 @@ class RemovalLPIPSOracle(Removal):
 
 
 def scale_weights(side: int) -> tuple[float, ...]:
-    """The weights of as many scales as an image of that side has under a window of 11 pixels. Raises ValueError when it has none."""
+    """The weights of as many scales as an image of that side has under a window of 11 pixels.
+
+    Raises ValueError when it has none.
+    """
     n = 0
     while n < len(MS_SSIM_WEIGHTS) and side // 2**n >= WINDOW and side > (WINDOW - 1) * 2**n:
         n += 1
     if n == 0:
-        raise ValueError(f"metric RemovalMSSSIM needs images of {WINDOW} pixels or more, got {side}: set dataset.size_px")
+        raise ValueError(
+            f"metric RemovalMSSSIM needs images of {WINDOW} pixels or more, got {side}: set dataset.size_px"
+        )
     larger = sum(MS_SSIM_WEIGHTS) / sum(MS_SSIM_WEIGHTS[:n])
     return tuple(weight * larger for weight in MS_SSIM_WEIGHTS[:n])

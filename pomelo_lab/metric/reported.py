@@ -35,5 +35,7 @@ class Reported(Metric):
         if value is None:
             return not_applicable(len(case.batch))
         if value.ndim != 1:
-            raise ValueError(f"metric Reported: {self.name} must be one number per image, got {list(value.shape[1:])} of them")
+            raise ValueError(
+                f"metric Reported: {self.name} must be one number per image, got {list(value.shape[1:])} of them"
+            )
         return {"value": value}

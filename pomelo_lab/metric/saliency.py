@@ -18,7 +18,8 @@ SMALLEST = 1e-12  # probability, so that the logarithm exists
 
 @dataclass(kw_only=True)
 class Saliency(Thresholded):
-    """log(max(a, smallest_area)) - log(p): a the box's share of the image, p the target's probability on the box enlarged to the image's size.
+    """log(max(a, smallest_area)) - log(p): a the box's share of the image, p the target's probability on the box
+    enlarged to the image's size.
 
     Source: Dabkowski & Gal (2017), https://arxiv.org/abs/1705.07857, section 2.1; Agarwal & Nguyen (2020), section
         4.3. Departures: none. Natural logarithm.
@@ -43,7 +44,9 @@ class Saliency(Thresholded):
 
         def crops(start: int, stop: int) -> Tensor:
             boxes = distinct[start:stop, 1:].long().tolist()
-            return torch.cat([enlarged(image[i], crop_box) for i, crop_box in zip(rows[start:stop].tolist(), boxes, strict=True)])
+            return torch.cat(
+                [enlarged(image[i], crop_box) for i, crop_box in zip(rows[start:stop].tolist(), boxes, strict=True)]
+            )
 
         answer = case.classifier.probability_of(crops, len(distinct), case.target[rows]).to(image.device).double()
         candidates = torch.full(defined.shape, torch.nan, dtype=torch.float64, device=image.device)

@@ -1,4 +1,5 @@
-"""The parameter randomisation test: a map that does not change when the network forgets does not explain the network."""
+"""The parameter randomisation test: a map that does not change when the network forgets does not explain the
+network."""
 
 from __future__ import annotations
 
@@ -19,26 +20,31 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class SanityCheck(Metric):
-    """Similarity of an image's map to the one after the network's layers were randomised, from the output down; low = the map depends on them.
+    """Similarity of an image's map to the one after the network's layers were randomised, from the output down; low =
+    the map depends on them.
 
-    Source: Adebayo et al. (2018), https://arxiv.org/abs/1810.03292; "Fisher Divergence for Attribution", section 4.1 and Fig. 1; the InputIBA code.
-        The class explained stays the one of the intact network; statistics that an explainer measures are measured anew (the code keeps those of
-        the intact network). Departures: maps are scaled to [0,1] first, image by image, so that scale does not count (the code compares them as
-        8-bit images); the null: what the similarity is where nothing is shared, two dark maps with a few bright pixels have an SSIM near 1.
+    Source: Adebayo et al. (2018), https://arxiv.org/abs/1810.03292; "Fisher Divergence for Attribution", section 4.1
+        and Fig. 1; the InputIBA code. The class explained stays the one of the intact network; statistics that an
+        explainer measures are measured anew (the code keeps those of the intact network). Departures: maps are scaled
+        to [0,1] first, image by image, so that scale does not count (the code compares them as 8-bit images); the null:
+        what the similarity is where nothing is shared, two dark maps with a few bright pixels have an SSIM near 1.
     Args:
-        layers: names, each randomised with all inside it, in this order and cumulatively; None = the classifier's `stages`.
-        scheme: "reset", every module's own initialisation, or "inputiba": convolutions Xavier-uniform, linear layers N(0, 0.05), biases 0,
-            norms and all else kept. With "reset", weights that no initialisation of a module covers (class tokens, positions, tables of relative
-            positions, scales of layers) are drawn from N(0, d), d their own deviation; a constant's is its magnitude, that of zeros 0.02. Those
-            that the network itself holds, outside its parts, go with the last of these.
+        layers: names, each randomised with all inside it, in this order and cumulatively; None = the classifier's
+            `stages`.
+        scheme: "reset", every module's own initialisation, or "inputiba": convolutions Xavier-uniform, linear layers
+            N(0, 0.05), biases 0, norms and all else kept. With "reset", weights that no initialisation of a module
+            covers (class tokens, positions, tables of relative positions, scales of layers) are drawn from N(0, d), d
+            their own deviation; a constant's is its magnitude, that of zeros 0.02. Those that the network itself holds,
+            outside its parts, go with the last of these.
         similarity: what the value is the mean of, over stages: "ssim" or "spearman".
         absolute: compare magnitudes.
         window_px: of the SSIM, odd.
         seed: of the random weights.
-    Shapes: score gives "value" [B], and "ssim" and "spearman" [B,L], one of them once more as "curve"; "null_ssim" and "null_spearman" [B], the same
-        similarities of the intact map to that of another image (the one before it in its stored group, of the first the second; NaN where an
-        image is alone); "above_ssim" and "above_spearman" [B,L], the curves minus their null; "fall_ssim" and "fall_spearman" [B], the first stage
-        minus the last. NaN where a map is constant or not finite.
+    Shapes: score gives "value" [B], and "ssim" and "spearman" [B,L], one of them once more as "curve"; "null_ssim" and
+        "null_spearman" [B], the same similarities of the intact map to that of another image (the one before it in its
+        stored group, of the first the second; NaN where an image is alone); "above_ssim" and "above_spearman" [B,L],
+        the curves minus their null; "fall_ssim" and "fall_spearman" [B], the first stage minus the last. NaN where a
+        map is constant or not finite.
     Cost: an explanation per layer and image.
     """
 
@@ -80,14 +86,16 @@ class SanityCheck(Metric):
         }
 
     def similarities(self, maps: Tensor, others: Tensor) -> dict[str, Tensor]:
-        """Both similarities of each pair of maps [B,H,W]: [B] each, NaN where one of the two is constant or not finite."""
+        """Both similarities of each pair of maps [B,H,W]: [B] each, NaN where one of the two is constant or not
+        finite."""
         defined = varied(maps) & varied(others)
         first, second = (unit(m.where(varied(m)[:, None, None], 0)) for m in (maps, others))
         measures = {"ssim": self.ssim, "spearman": rank_correlation}
         return {name: alike(first, second).masked_fill(~defined, torch.nan) for name, alike in measures.items()}
 
     def null(self, maps: Tensor) -> dict[str, Tensor]:
-        """The similarities of each map to that of another image, which depends on no image that comes later in the group (but for the first)."""
+        """The similarities of each map to that of another image, which depends on no image that comes later in the
+        group (but for the first)."""
         if len(maps) < 2:
             return {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in ("ssim", "spearman")}
         other = torch.arange(len(maps)) - 1
@@ -110,7 +118,11 @@ class SanityCheck(Metric):
                 for module in network.get_submodule(name).modules():
                     randomised(module, self.scheme)
         inside = {id(module) for name in names for module in network.get_submodule(name).modules()}
-        holding = [module for module in network.modules() if id(module) not in inside and any(True for _ in module.parameters(recurse=False))]
+        holding = [
+            module
+            for module in network.modules()
+            if id(module) not in inside and any(True for _ in module.parameters(recurse=False))
+        ]
         if holding == [network]:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(Streams(self.seed).generator("", "sanity_check").initial_seed())
@@ -145,13 +157,15 @@ def randomised(module: nn.Module, scheme: str) -> None:
     """New weights for one module, not for those inside it; modules without weights stay."""
     if scheme == "reset":
         before = [(weight, weight.clone()) for weight in module.parameters(recurse=False)]
-        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)  # the latter: attention
+        # the latter: attention
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
         if reset is not None:
             reset()
         for weight, old in before:
             varies = bool((old != old.flatten()[:1]).any())  # a deviation of equal numbers may be a rounding error
             size = float(old.double().std(correction=0)) if varies else 0.0
-            if torch.equal(weight, old) and (size or reset is None):  # a norm that was never trained is what its reset makes of it
+            # a norm that was never trained is what its reset makes of it
+            if torch.equal(weight, old) and (size or reset is None):
                 size = size or float(old.abs().amax()) or 0.02
                 weight.copy_(torch.randn(weight.shape) * size)
         return

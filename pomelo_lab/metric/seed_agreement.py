@@ -13,11 +13,13 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class SeedAgreement(Repeated):
-    """Mean Spearman rank correlation of the segment coefficients between all pairs of repeats: 1 = the same order, 0 = chance.
+    """Mean Spearman rank correlation of the segment coefficients between all pairs of repeats: 1 = the same order, 0 =
+    chance.
 
-    Source: own, beside stability: POMELO's eq. 2 measures distances, which shrink with the coefficients; an order does not. Ties get their
-        mean rank, as in scipy.stats.spearmanr.
-    Shapes: score gives "value" [B]; NaN where a repeat gives all segments the same coefficient, or with fewer than 2 segments.
+    Source: own, beside stability: POMELO's eq. 2 measures distances, which shrink with the coefficients; an order does
+        not. Ties get their mean rank, as in scipy.stats.spearmanr.
+    Shapes: score gives "value" [B]; NaN where a repeat gives all segments the same coefficient, or with fewer than 2
+        segments.
     """
 
     direction = "higher"
@@ -37,6 +39,9 @@ class SeedAgreement(Repeated):
 
 
 def mean_ranks(value: Tensor, own: Tensor) -> Tensor:
-    """Rank of each entry among the own entries of its row, ties at their mean, from 1; 0 elsewhere: [...,S], bool [...,S] -> [...,S]."""
-    below = (value[..., None, :] < value[..., None]).to(value) + 0.5 * (value[..., None, :] == value[..., None]).to(value)
+    """Rank of each entry among the own entries of its row, ties at their mean, from 1; 0 elsewhere: [...,S], bool
+    [...,S] -> [...,S]."""
+    below = (value[..., None, :] < value[..., None]).to(value) + 0.5 * (value[..., None, :] == value[..., None]).to(
+        value
+    )
     return ((below * own[..., None, :]).sum(-1) + 0.5) * own

@@ -20,7 +20,8 @@ SYMBOLS = {"ssim": "SSIM", "hog": "HOG", "spearman": "Spearman"}
 
 @dataclass(kw_only=True)
 class Sensitivity(Metric):
-    """Mean similarity of all pairs of an image's explanations, one per setting of a config key; higher = less sensitive.
+    """Mean similarity of all pairs of an image's explanations, one per setting of a config key; higher = less
+    sensitive.
 
     Source: Agarwal & Nguyen (2020), section 4.4 and Table S1 (patch sizes of SP, seeds of LIME, mask sizes of MP2),
         "following" Bansal et al. (2020), whose code (anguyen8/sam, Sensitivity_Analysis_Basic.py) compares maps of SP
@@ -31,7 +32,8 @@ class Sensitivity(Metric):
     Args:
         key: dotted config key that varies, e.g. seed, explainer.patch_px, segmenter.n_segments.
         settings: its values, two or more.
-        similarity: "ssim", "hog" (Pearson correlation of histograms of oriented gradients) or "spearman" (rank correlation of pixels).
+        similarity: "ssim", "hog" (Pearson correlation of histograms of oriented gradients) or "spearman" (rank
+            correlation of pixels).
         orientations, cell_px, block_cells: of the histograms.
         scaling: of each map before it is compared: "unit" to [0,1], "max_abs" divides by its largest magnitude, "none".
         win_size, data_range: of the SSIM.
@@ -80,7 +82,8 @@ class Sensitivity(Metric):
         side = self.cell_px * self.block_cells
         if self.similarity == "hog" and min(maps[0].shape[1:]) < side:
             raise ValueError(
-                f"metric Sensitivity: cell_px * block_cells must be <= {min(maps[0].shape[1:])}, the side of the maps, got {side}: set cell_px"
+                f"metric Sensitivity: cell_px * block_cells must be <= {min(maps[0].shape[1:])}, the side of the maps, "
+                f"got {side}: set cell_px"
             )
         scale = {"unit": unit, "max_abs": by_magnitude, "none": Tensor.double}[self.scaling]
         scaled = torch.stack([scale(one) for one in maps], 1).cpu()  # [B,S,H,W]
@@ -88,7 +91,9 @@ class Sensitivity(Metric):
         if self.compared == "settings":
             pairs = torch.stack([pairwise(one, alike) for one in scaled])
         else:
-            pairs = torch.stack([across(scaled[b], scaled[b - 1 if b else 1 % len(scaled)], alike) for b in range(len(scaled))])
+            pairs = torch.stack(
+                [across(scaled[b], scaled[b - 1 if b else 1 % len(scaled)], alike) for b in range(len(scaled))]
+            )
             pairs = pairs.masked_fill(torch.tensor(len(scaled) == 1), torch.nan)
         return {"value": pairs.nanmean(1).to(maps[0].device), "pairs": pairs.to(maps[0].device)}
 
@@ -111,7 +116,9 @@ class Sensitivity(Metric):
         from skimage.feature import hog
 
         blocks = {"pixels_per_cell": (self.cell_px,) * 2, "cells_per_block": (self.block_cells,) * 2}
-        features = torch.stack([torch.from_numpy(hog(image_map.numpy(), orientations=self.orientations, **blocks)) for image_map in maps])
+        features = torch.stack(
+            [torch.from_numpy(hog(image_map.numpy(), orientations=self.orientations, **blocks)) for image_map in maps]
+        )
         return correlations(features)
 
 
@@ -125,7 +132,8 @@ def pairwise(maps: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
 
 
 def across(maps: Tensor, others: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
-    """Similarities of the maps of two images [S,H,W]: of each pair of settings the second map is the other image's: [P]."""
+    """Similarities of the maps of two images [S,H,W]: of each pair of settings the second map is the other image's:
+    [P]."""
     pairs = combinations(range(len(maps)), 2)
     return torch.cat([pairwise(torch.stack([maps[i], others[j]]), alike) for i, j in pairs])
 

@@ -21,12 +21,15 @@ from pomelo_lab.types import Case
 
 @dataclass(kw_only=True)
 class Silhouette(FeatureMetric):
-    """Silhouette of two clusters, perturbed and training images, in a 2-D UMAP of the classifier's penultimate features.
+    """Silhouette of two clusters, perturbed and training images, in a 2-D UMAP of the classifier's penultimate
+    features.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.1 and Fig. 4; Rousseeuw (1987). 0 = indistinguishable, 1 = separated: lower
-        magnitude is better, the table's arrow contradicts its text (black-out, the most separated, has the largest). Unstated and chosen:
-        the two labels, UMAP's default n_neighbors and min_dist, joint embeddings, as many perturbed as training points. Departures: the mean
-        over several choices of points and seeds of UMAP, since the order of similar samplers changes with the seed of one.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.1 and Fig. 4; Rousseeuw (1987). 0 = indistinguishable, 1 =
+        separated: lower magnitude is better, the table's arrow contradicts its text (black-out, the most separated, has
+            the largest). Unstated and chosen:
+        the two labels, UMAP's default n_neighbors and min_dist, joint embeddings, as many perturbed as training points.
+        Departures: the mean over several choices of points and seeds of UMAP, since the order of similar samplers
+            changes with the seed of one.
     Args:
         n_per_image: perturbations of each image kept as candidates, chosen at random among all but perturbation 0.
         n_points: points of each kind in the embedding; fewer when fewer exist, then of both kinds.
@@ -35,7 +38,8 @@ class Silhouette(FeatureMetric):
         min_dist: of UMAP.
         embedding_seed: of the first choice of points and its UMAP.
         n_embeddings: choices of points, each embedded with a seed of its own; the score is their mean.
-    Shapes: score gives "feature" float32 [B,n_per_image,D]. NaN with fewer than 3 points; non-finite features are left out.
+    Shapes: score gives "feature" float32 [B,n_per_image,D]. NaN with fewer than 3 points; non-finite features are left
+        out.
     Cost: n_per_image features per image; UMAP takes about 20 s to import and a few for each embedding.
     Random: one permutation per image ("silhouette").
     """
@@ -58,7 +62,9 @@ class Silhouette(FeatureMetric):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         images = case.perturbations.scored.image
-        chosen = case.streams.permutation(case.batch.image_id, "silhouette", 1, images.shape[1])[:, 0, : self.n_per_image]
+        chosen = case.streams.permutation(case.batch.image_id, "silhouette", 1, images.shape[1])[
+            :, 0, : self.n_per_image
+        ]
         rows = torch.arange(len(images), device=images.device)[:, None]
         picked = images[rows, chosen.to(images.device)]
         return {"feature": self.network(case.classifier).feature(picked.flatten(0, 1)).view(*picked.shape[:2], -1)}
@@ -69,9 +75,13 @@ class Silhouette(FeatureMetric):
         n = len(rows["feature"]) - n_nan
         return Summary(mean=sum(repeats) / len(repeats), std=None, n=n, n_nan=n_nan, repeats=repeats)
 
-    def embedding(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], k: int = 0) -> tuple[Tensor, Tensor]:
+    def embedding(
+        self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], k: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """The points of the k-th embedding, which are scored (Fig. 4 draws the first)."""
-        return embedding(rows, reference, self.n_points, self.space, self.n_neighbors, self.min_dist, self.embedding_seed + k)
+        return embedding(
+            rows, reference, self.n_points, self.space, self.n_neighbors, self.min_dist, self.embedding_seed + k
+        )
 
     def fit_costs(self, n_training: int) -> tuple[int, int]:
         return 0, min(self.n_points, n_training) if self.embedder is None else 0
@@ -92,7 +102,8 @@ def embedding(
     """Perturbed and training points in the scored space: two tensors [m,2] (or [m,D] for space="feature").
 
     Args: rows: what `Silhouette.score` returned; reference: what `Silhouette.fit` returned.
-    m is n_points or the smaller number available; n_neighbors is capped at 2 m - 1; fewer than 3 points are not embedded.
+    m is n_points or the smaller number available; n_neighbors is capped at 2 m - 1; fewer than 3 points are not
+    embedded.
     """
     clouds = [rows["feature"].flatten(0, 1).cpu(), reference["feature"].cpu()]
     clouds = [cloud[cloud.isfinite().all(1)] for cloud in clouds]
@@ -106,7 +117,9 @@ def embedding(
     n_neighbors = min(n_neighbors, 2 * m - 1)
     # a spectral start needs more points than neighbours and coordinates; a random one always exists
     start = "spectral" if 2 * m > 16 else "random"
-    model = umap.UMAP(n_neighbors=n_neighbors, min_dist=min_dist, n_components=2, random_state=seed, n_jobs=1, init=start)
+    model = umap.UMAP(
+        n_neighbors=n_neighbors, min_dist=min_dist, n_components=2, random_state=seed, n_jobs=1, init=start
+    )
     points = torch.from_numpy(model.fit_transform(torch.cat(picked).numpy()))
     return points[:m], points[m:]
 

@@ -20,10 +20,10 @@ from pomelo_lab.weights import load
 class S3(PublishedNetwork, Likeness):
     """Mean cosine between SimSiam's projections of image and counterfactual, whether the class was reached or not.
 
-    Source: Jeanneret et al. (2023) and its code: the projector's output of SimSiam's ResNet-50 (Chen & He 2021, https://arxiv.org/abs/2011.10566),
-        images of their own size, scaled as for ImageNet. Departures: none.
-    Args: weights: SimSiam's checkpoint of the pre-training (checkpoint_0099.pth.tar, 100 epochs at batch 256: encoder with its projector; a
-        classification checkpoint has none).
+    Source: Jeanneret et al. (2023) and its code: the projector's output of SimSiam's ResNet-50 (Chen & He 2021,
+        https://arxiv.org/abs/2011.10566), images of their own size, scaled as for ImageNet. Departures: none.
+    Args: weights: SimSiam's checkpoint of the pre-training (checkpoint_0099.pth.tar, 100 epochs at batch 256: encoder
+        with its projector; a classification checkpoint has none).
     Shapes: features [B,2048].
     Cost: two forwards of a ResNet-50 per image.
     """
@@ -47,7 +47,8 @@ class S3(PublishedNetwork, Likeness):
 
 @dataclass(kw_only=True)
 class S3Oracle(FeatureSimilarity):
-    """The cosine of S3 in features of our own oracle, for all correctly classified images; never to be compared with a published S3.
+    """The cosine of S3 in features of our own oracle, for all correctly classified images; never to be compared with a
+    published S3.
 
     Source: as S3. Departures: the network, which was trained with labels; penultimate features.
     """

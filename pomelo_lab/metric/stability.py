@@ -37,9 +37,13 @@ class Repeated(Metric):
         name = type(self).__name__
         given = [explanation.extra.get("coefficient") for explanation in case.explanations]
         if not given or any(coefficient is None for coefficient in given):
-            raise ValueError(f"metric {name} compares segment coefficients, and the explainer has no segment coefficients")
+            raise ValueError(
+                f"metric {name} compares segment coefficients, and the explainer has no segment coefficients"
+            )
         if len({tuple(coefficient.shape) for coefficient in given}) > 1:
-            raise ValueError(f"metric {name} needs equal segments in every repeat, got shapes {[tuple(c.shape) for c in given]}")
+            raise ValueError(
+                f"metric {name} needs equal segments in every repeat, got shapes {[tuple(c.shape) for c in given]}"
+            )
         return torch.stack(given, 1).double()
 
 
@@ -47,14 +51,14 @@ class Repeated(Metric):
 class Stability(Repeated):
     """Mean L2 distance of repeated explanations to their mean, on raw segment coefficients.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.6, eq. 2, read with n = m explanations (its n is not defined). Coefficients are
-        neither rescaled nor spread to pixels. Independent U[0,1] coefficients on 70 segments and m = 5 score 2.155, the paper's random row;
-        a surrogate's coefficients are much smaller, so that row is no upper bound. A ridge penalty makes coefficients small and so looks
-        stable, however little the explanations agree: `relative` and `SeedAgreement` compare methods of different scale. Departures: none
-        at m = 5.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.6, eq. 2, read with n = m explanations (its n is not
+        defined). Coefficients are neither rescaled nor spread to pixels. Independent U[0,1] coefficients on 70 segments
+        and m = 5 score 2.155, the paper's random row; a surrogate's coefficients are much smaller, so that row is no
+        upper bound. A ridge penalty makes coefficients small and so looks stable, however little the explanations
+        agree: `relative` and `SeedAgreement` compare methods of different scale. Departures: none at m = 5.
     Args:
-        as_repeats: the score is what so many explanations would give: eq. 2 grows with m as sqrt((m-1)/m), since the mean lies among them.
-            None = as m explanations give it.
+        as_repeats: the score is what so many explanations would give: eq. 2 grows with m as sqrt((m-1)/m), since the
+            mean lies among them. None = as m explanations give it.
         relative: divide by the norm of the mean explanation (NaN when that is 0).
     """
 

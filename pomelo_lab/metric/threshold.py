@@ -21,8 +21,8 @@ class Thresholded(Metric, ABC):
 
     Which alpha counts is chosen on held-out images: the last share of the job's, of which the others know nothing.
 
-    Source: Agarwal & Nguyen (2020), section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out beside 2,000 scored images); Fong & Vedaldi (2017).
-        Departures: none; pixels equal to the threshold are in, which the paper does not say.
+    Source: Agarwal & Nguyen (2020), section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out beside 2,000 scored images); Fong
+        & Vedaldi (2017). Departures: none; pixels equal to the threshold are in, which the paper does not say.
     Args:
         n_alphas: candidates 0, 1/n, ..., (n-1)/n.
         alpha: one given threshold instead.
@@ -49,7 +49,10 @@ class Thresholded(Metric, ABC):
         return [self.alpha] if self.alpha is not None else [i / self.n_alphas for i in range(self.n_alphas)]
 
     def boxes(self, attribution: Tensor) -> Tensor:
-        """The box at every alpha: [B,H,W] -> [B,A,4]. A map without a positive value marks the whole image; NaN maps give NaN."""
+        """The box at every alpha: [B,H,W] -> [B,A,4].
+
+        A map without a positive value marks the whole image; NaN maps give NaN.
+        """
         _, height, width = attribution.shape
         top = attribution.amax((1, 2))
         level = top[:, None] * torch.tensor(self.alphas, device=top.device, dtype=top.dtype)
@@ -84,7 +87,8 @@ class Thresholded(Metric, ABC):
         return rows["candidates"].isfinite().all(1)
 
     def resampled(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], weights: Tensor) -> Tensor:
-        """Each resample of the held-out images chooses its alpha, at which the same resample of the others is scored."""
+        """Each resample of the held-out images chooses its alpha, at which the same resample of the others is
+        scored."""
         candidates, n = rows["candidates"].double().nan_to_num(0, 0, 0), self.n_scored(len(rows["candidates"]))
         scored = weights[:, :n] @ candidates[:n]  # [R,A]
         held = weights[:, n:] @ candidates[n:] if n < len(candidates) else torch.zeros_like(scored)
@@ -93,7 +97,10 @@ class Thresholded(Metric, ABC):
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         candidates = rows["candidates"]
         summary = mean_summary(self.values(rows))
-        details = {"alpha": self.alphas[self.chosen(candidates)], "held_out": float(len(candidates) - self.n_scored(len(candidates)))}
+        details = {
+            "alpha": self.alphas[self.chosen(candidates)],
+            "held_out": float(len(candidates) - self.n_scored(len(candidates))),
+        }
         return Summary(summary.mean, summary.std, summary.n, summary.n_nan, details)
 
 

@@ -23,10 +23,11 @@ MEAN_BGR = (91.4953, 103.8827, 131.0912)  # of 8-bit pixels, blue first
 class VGGFace2(PublishedNetwork, Likeness, ABC):
     """A score by the cosine of two faces in the pooled features of VGGFace2's ResNet-50.
 
-    Source: Cao et al. (2018), https://arxiv.org/abs/1710.08092, in the port to PyTorch that DiME's code uses; 8-bit images of 224 pixels, blue
-        first, less the mean. Departures: torch's anti-aliased bilinear resizing, within one level of Pillow's; other shapes become squares.
-    Args: weights: state dict of resnet50_ft_weight or resnet50_scratch_weight with its 8631 outputs. The published files are pickles of arrays:
-        where you trust them, save them once as tensors (safetensors.torch.save_file).
+    Source: Cao et al. (2018), https://arxiv.org/abs/1710.08092, in the port to PyTorch that DiME's code uses; 8-bit
+        images of 224 pixels, blue first, less the mean. Departures: torch's anti-aliased bilinear resizing, within one
+        level of Pillow's; other shapes become squares.
+    Args: weights: state dict of resnet50_ft_weight or resnet50_scratch_weight with its 8631 outputs. The published
+        files are pickles of arrays: where you trust them, save them once as tensors (safetensors.torch.save_file).
     Shapes: features [B,2048].
     Cost: two forwards of a ResNet-50 per image.
     """
@@ -59,7 +60,8 @@ class FaceSimilarity(VGGFace2):
 
 @dataclass(kw_only=True)
 class FaceVerification(Verification, VGGFace2):
-    """Face verification accuracy: the share of counterfactuals whose cosine is above 0.5, which belongs to this network.
+    """Face verification accuracy: the share of counterfactuals whose cosine is above 0.5, which belongs to this
+    network.
 
     Source: FVA of the DiME paper, section 4, and its code. Departures: see VGGFace2.
     """
@@ -73,7 +75,8 @@ class FaceVerification(Verification, VGGFace2):
 
 
 def resnet() -> nn.Module:
-    """The ResNet-50 that came from Caffe: blocks stride in their first convolution, and the first pooling has no padding; torchvision's names."""
+    """The ResNet-50 that came from Caffe: blocks stride in their first convolution, and the first pooling has no
+    padding; torchvision's names."""
     ensure()
     from torchvision.models import resnet50
 

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from pomelo_lab.results.grid import Grid
 
 SKIPPED = "skipped"  # what a job returns whose cell the data set cannot build
-FAILED = "failed"  # what a job of a grid in this process returns that raised: Hydra would stop at the end with the first error alone
+# what a job of a grid in this process returns that raised: Hydra would stop at the end with the first error alone
+FAILED = "failed"
 GROUP = "POMELO_LAB_GRID"  # environment: the name that all jobs of a grid share, wherever a launcher starts them
 
 
 class PrintTable(Callback):
-    """Checks every cell of a grid before its first job; prints its table and its failures when it ends, also when some of its jobs failed.
+    """Checks every cell of a grid before its first job; prints its table and its failures when it ends, also when some
+    of its jobs failed.
 
     The results are on disk before the table: whatever goes wrong with it is said in one line and changes nothing.
     """
@@ -27,14 +29,16 @@ class PrintTable(Callback):
     grid: ClassVar[Grid | None] = None  # that started and did not end: jobs of this process belong to it
     ended: ClassVar[Grid | None] = None
     config: ClassVar[Any] = None
-    tables: ClassVar[list[tuple[Any, str, Path, list[Path]]]] = []  # written by this process: config, name, folder, figures
+    # written by this process: config, name, folder, figures
+    tables: ClassVar[list[tuple[Any, str, Path, list[Path]]]] = []
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         from omegaconf import OmegaConf
 
         from pomelo_lab.results.grid import Grid, group_name, refusals
 
-        presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))  # column=${dataset.label} is each job's own
+        # column=${dataset.label} is each job's own
+        presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
         grid = Grid(presets, rest, search_path(config.hydra))
         PrintTable.grid, PrintTable.ended, PrintTable.config = grid, None, config
         try:
@@ -43,7 +47,11 @@ class PrintTable(Callback):
             return
         os.environ[GROUP] = group_name(grid)
         if refused := grid.refused:
-            print("\n".join(refusals(refused, len(grid.cells), sum(bool(cell.lacks) for cell in grid.cells))), file=sys.stderr, flush=True)
+            print(
+                "\n".join(refusals(refused, len(grid.cells), sum(bool(cell.lacks) for cell in grid.cells))),
+                file=sys.stderr,
+                flush=True,
+            )
             if len(refused) == len(grid.cells):
                 PrintTable.grid = None
                 sys.exit(1)
@@ -61,8 +69,11 @@ class PrintTable(Callback):
             grid.skipped += 1
         elif job_return.return_value != FAILED:
             grid.built += 1
-        if (components := sys.modules.get("pomelo_lab.engine.components")) is not None:  # a grid that was planned or skipped has built nothing
-            components.release([c.config for c in grid.cells[grid.built + grid.skipped + len(grid.failed) :] if not c.error])
+        # a grid that was planned or skipped has built nothing
+        if (components := sys.modules.get("pomelo_lab.engine.components")) is not None:
+            components.release(
+                [c.config for c in grid.cells[grid.built + grid.skipped + len(grid.failed) :] if not c.error]
+            )
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         from pomelo_lab.results.grid import group_name, note_states
@@ -92,7 +103,8 @@ class PrintTable(Callback):
 
 
 def show_part(preset: str, part: list[Any], overrides: list[str], group: str) -> None:
-    """The paper's table where the preset has one, else a plain one. group: what the jobs of the grid share where they are tracked."""
+    """The paper's table where the preset has one, else a plain one. group: what the jobs of the grid share where they
+    are tracked."""
     if is_table(preset):
         from pomelo_lab.results.show import show
 
@@ -107,7 +119,10 @@ def show_part(preset: str, part: list[Any], overrides: list[str], group: str) ->
 
 
 def job_failed(overrides: list[str], error: Exception) -> str:
-    """Note that a job of this process's grid raised, and go on with the next. Raises it again where no grid of this process runs."""
+    """Note that a job of this process's grid raised, and go on with the next.
+
+    Raises it again where no grid of this process runs.
+    """
     grid = PrintTable.grid
     if grid is None or "HYDRA_FULL_ERROR" in os.environ:
         raise error
@@ -131,7 +146,8 @@ def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
 
 
 def after_failure() -> None:
-    """The table of a grid that Hydra ended because a job failed elsewhere; nothing for single jobs and for grids that ended."""
+    """The table of a grid that Hydra ended because a job failed elsewhere; nothing for single jobs and for grids that
+    ended."""
     if PrintTable.grid is not None:
         PrintTable().on_multirun_end(PrintTable.config)
 
@@ -149,7 +165,8 @@ def exit_status() -> str | int | None:
 
 
 def search_path(hydra: Any) -> list[str]:
-    """The override that finds the config folders of a command again (`--config-dir`, hydra.searchpath); nothing where it had none."""
+    """The override that finds the config folders of a command again (`--config-dir`, hydra.searchpath); nothing where
+    it had none."""
     sources = (hydra.get("runtime") or {}).get("config_sources") or ()
     own = [s for s in sources if s.provider not in ("hydra", "main", "schema")]
     return [f"hydra.searchpath=[{','.join(f'{s.schema}://{s.path}' for s in own)}]"] if own else []
@@ -169,7 +186,11 @@ def split(overrides: list[str]) -> tuple[list[str], list[str]]:
         elif isinstance(override.value(), Glob):
             presets += override.value().filter(sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml")))
         else:
-            presets += list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
+            presets += (
+                list(override.sweep_string_iterator())
+                if override.is_sweep_override()
+                else [override.get_value_element_as_str()]
+            )
     return presets, rest
 
 

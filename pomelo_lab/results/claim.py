@@ -1,4 +1,7 @@
-"""Claims of a paper, judged on stored scores by a paired bootstrap over images. The grammar: `pomelo_lab.results.grammar`."""
+"""Claims of a paper, judged on stored scores by a paired bootstrap over images.
+
+The grammar: `pomelo_lab.results.grammar`.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,10 @@ Values = Callable[[str, str], "Sample | None"]
 class Resampled:
     """A statistic that each resample of the images computes anew: thresholds chosen on held-out images, correlations.
 
-    images: ids in the order of the weights. usable: bool [B], which of them have finite scores. sizes: of the consecutive groups of images that
-    are resampled each by itself (scored and held-out ones). statistic: weights [R,B], which sum to 1 in each group -> [R].
+    images: ids in the order of the weights. usable: bool [B], which of them have finite scores. sizes: of the
+        consecutive groups of images that
+    are resampled each by itself (scored and held-out ones). statistic: weights [R,B], which sum to 1 in each group ->
+    [R].
     """
 
     images: tuple[str, ...]
@@ -41,7 +46,8 @@ class Resampled:
 class Sample:
     """Scores of one row: a value per image, or (set statistics) one point. n_nan: non-finite values left out.
 
-    repeats: the point under other random choices (seeds of an embedding, of a grid), whose mean it is. resampled: how it follows from the images.
+    repeats: the point under other random choices (seeds of an embedding, of a grid), whose mean it is. resampled: how
+        it follows from the images.
     """
 
     value: dict[str, float]
@@ -55,8 +61,10 @@ class Sample:
 class Judged:
     """A pair with its verdict.
 
-    support: share of resamples that agree; None for missing rows (named in `absent`) and points. by: what was resampled, "images", "repeats" of a
-    set statistic, or nothing ("point"). n: images, or repeats. n_held: held-out images on which each resample chose its threshold.
+    support: share of resamples that agree; None for missing rows (named in `absent`) and points. by: what was
+        resampled, "images", "repeats" of a
+    set statistic, or nothing ("point"). n: images, or repeats. n_held: held-out images on which each resample chose its
+    threshold.
     """
 
     pair: Pair
@@ -103,13 +111,15 @@ class Verdict:
 
     @property
     def by(self) -> str:
-        """What the verdict rests on: a claim holds by the weakest of its pairs, and fails by the strongest one that fails."""
+        """What the verdict rests on: a claim holds by the weakest of its pairs, and fails by the strongest one that
+        fails."""
         ranks = [(IMAGES, REPEATS, POINT).index(p.by) for p in self.pairs if p.verdict == self.verdict]
         return (IMAGES, REPEATS, POINT)[min(ranks) if self.verdict == FAILS else max(ranks)]
 
     @property
     def word(self) -> str:
-        """The verdict for people and files: "holds (point)" where single numbers were compared, "holds (repeats)" where no images were resampled."""
+        """The verdict for people and files: "holds (point)" where single numbers were compared, "holds (repeats)" where
+        no images were resampled."""
         return self.verdict if self.by == IMAGES or self.verdict in (FEW, MISSING) else f"{self.verdict} ({self.by})"
 
     @property
@@ -133,7 +143,9 @@ class Verdict:
             rows = dict.fromkeys(row for p in self.pairs for row in p.absent)
             counts = {HOLDS: "hold", FEW: "have too few images"}
             judged = [f"{n} {text}" for v, text in counts.items() if (n := sum(p.verdict == v for p in self.pairs))]
-            return f"without {', '.join(rows)}" + (f"; of {len(self.pairs)} pairs {', '.join(judged)}" if judged else "")
+            return f"without {', '.join(rows)}" + (
+                f"; of {len(self.pairs)} pairs {', '.join(judged)}" if judged else ""
+            )
         more = len(self.pairs) - 1
         return self.deciding.detail + (f" (least of {more + 1} pairs)" if more and self.verdict == HOLDS else "")
 
@@ -144,16 +156,21 @@ def judge(claim: Claim, table: Published, values: Values) -> Verdict:
 
 
 def judge_pair(pair: Pair, values: Values) -> Judged:
-    """Paired bootstrap over the images that all rows have; for set statistics over their repeats, or a comparison of two numbers.
+    """Paired bootstrap over the images that all rows have; for set statistics over their repeats, or a comparison of
+    two numbers.
 
-    holds when at least 95 % of 2,000 resamples agree with the claim, fails when at most 5 % do (equality agrees with neither < nor >), else too few
-    images; so does a sample of fewer than 10 images. A set statistic with fewer than 5 repeats is one number.
+    holds when at least 95 % of 2,000 resamples agree with the claim, fails when at most 5 % do (equality agrees with
+    neither < nor >), else too few images; so does a sample of fewer than 10 images. A set statistic with fewer than 5
+    repeats is one number.
     """
     samples = {row: values(row, pair.metric) for row in pair.rows}
     absent = tuple(row for row, sample in samples.items() if sample is None)
     if absent:
         return Judged(pair, MISSING, absent=absent)
-    if all(s.resampled is not None for s in samples.values()) and len({s.resampled.images for s in samples.values()}) == 1:
+    if (
+        all(s.resampled is not None for s in samples.values())
+        and len({s.resampled.images for s in samples.values()}) == 1
+    ):
         return by_statistic(pair, samples)
     if any(s.point is not None for s in samples.values()):
         if all(len(s.repeats) >= MIN_REPEATS for s in samples.values()):
@@ -184,7 +201,9 @@ def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
     first = next(iter(samples.values())).resampled
     usable = np.stack([s.resampled.usable for s in samples.values()]).all(0)
     stops = np.cumsum(first.sizes)
-    groups = [np.flatnonzero(usable[stop - size : stop]) + stop - size for stop, size in zip(stops, first.sizes, strict=True)]
+    groups = [
+        np.flatnonzero(usable[stop - size : stop]) + stop - size for stop, size in zip(stops, first.sizes, strict=True)
+    ]
     n, dropped = len(groups[0]), max([int((~usable[: first.sizes[0]]).sum()), *(s.n_nan for s in samples.values())])
     if n == 0:
         return Judged(pair, MISSING, n_dropped=dropped, absent=pair.rows)
@@ -199,7 +218,8 @@ def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
 
 
 def by_repeats(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
-    """Means over resampled repeats of a set statistic; the repeats of two rows have nothing in common, so each row is resampled by itself."""
+    """Means over resampled repeats of a set statistic; the repeats of two rows have nothing in common, so each row is
+    resampled by itself."""
     draws = {row: resamples(len(s.repeats), k) @ np.array(s.repeats) for k, (row, s) in enumerate(samples.items())}
     left, right = (float(side.of(lambda row: centre(samples[row]))) for side in (pair.left, pair.right))
     judged = decided(pair, draws, MIN_IMAGES, left=left, right=right, by=REPEATS)
@@ -216,11 +236,18 @@ def decided(pair: Pair, draws: Mapping[str, np.ndarray], n: int, **more: object)
 
 def centre(sample: Sample) -> float:
     """The row's one number."""
-    return sample.point if sample.point is not None else float(np.nanmean([v if math.isfinite(v) else math.nan for v in sample.value.values()]))
+    return (
+        sample.point
+        if sample.point is not None
+        else float(np.nanmean([v if math.isfinite(v) else math.nan for v in sample.value.values()]))
+    )
 
 
 def agreement(left: np.ndarray, right: np.ndarray, pair: Pair) -> np.ndarray:
-    """Whether pairs of means agree with the operator. Differences below rounding count as equal; NaN agrees with nothing."""
+    """Whether pairs of means agree with the operator.
+
+    Differences below rounding count as equal; NaN agrees with nothing.
+    """
     noise = 1e-12 * np.maximum(np.abs(left), np.abs(right))
     slack = pair.within * np.abs(right) + noise
     if pair.op == "~":
@@ -232,6 +259,7 @@ def agreement(left: np.ndarray, right: np.ndarray, pair: Pair) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def resamples(n: int, stream: int = 0) -> np.ndarray:
-    """Weights [2000,n] of the images in each resample; the same for every pair, so that verdicts are reproducible. stream: for independent groups."""
+    """Weights [2000,n] of the images in each resample; the same for every pair, so that verdicts are reproducible.
+    stream: for independent groups."""
     seed = SEED if stream == 0 else [SEED, stream]
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n

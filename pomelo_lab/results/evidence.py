@@ -20,7 +20,10 @@ COSTS = {  # quantity -> stage of a job, its recorded number, and per what: imag
 
 
 def sample(done: Sequence[Cell], metric: str, column: Column | None = None) -> Sample | None:
-    """The scores behind an entry: per image where they exist (mean over repeats), else one number. None when nothing is stored."""
+    """The scores behind an entry: per image where they exist (mean over repeats), else one number.
+
+    None when nothing is stored.
+    """
     parts = [s for cell in done if (s := cell_sample(cell, metric)) is not None]
     if not parts:
         return None
@@ -31,16 +34,23 @@ def sample(done: Sequence[Cell], metric: str, column: Column | None = None) -> S
         point = sign(sum(points) / len(points))
         return Sample({}, point, n_nan, tuple(repeats) if len(repeats) > 1 else (), resampled)
     shared = [i for i in parts[0].value if all(i in s.value for s in parts)]
-    return Sample({i: sign(sum(s.value[i] for s in parts) / len(parts)) for i in shared}, n_nan=n_nan, resampled=resampled)
+    return Sample(
+        {i: sign(sum(s.value[i] for s in parts) / len(parts)) for i in shared}, n_nan=n_nan, resampled=resampled
+    )
 
 
 def averaged(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
-    """One statistic for several jobs of a row: the mean of theirs on the same resample. None unless all are about the same images."""
+    """One statistic for several jobs of a row: the mean of theirs on the same resample.
+
+    None unless all are about the same images.
+    """
     first = parts[0]
     if any(p is None for p in parts) or any((p.images, p.sizes) != (first.images, first.sizes) for p in parts):
         return None
     usable = np.stack([p.usable for p in parts]).all(0)
-    return Resampled(first.images, usable, first.sizes, lambda weights: signs(np.mean([p.statistic(weights) for p in parts], axis=0)))
+    return Resampled(
+        first.images, usable, first.sizes, lambda weights: signs(np.mean([p.statistic(weights) for p in parts], axis=0))
+    )
 
 
 def cell_sample(cell: Cell, metric: str) -> Sample | None:
@@ -83,7 +93,10 @@ def resampled(cell: Cell, name: str) -> Resampled | None:
 
 
 def stored_rows(cell: Cell, name: str) -> dict[str, Any]:
-    """What a metric stored, all images in order; {} when a shard is missing. Computes nothing. Matched cells count fewer images."""
+    """What a metric stored, all images in order; {} when a shard is missing.
+
+    Computes nothing. Matched cells count fewer images.
+    """
     import torch
 
     from pomelo_lab.config.fingerprint import digest
@@ -113,8 +126,8 @@ def stored_reference(job: Any, name: str) -> dict[str, Any] | None:
 def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
     """One entry of what a metric gives per image; None when there is no such entry.
 
-    Args: part: a class of its distribution; a position (0, -1) of its curve; a stored tensor [B] by its name; `name:position` of
-        a stored tensor [B,L].
+    Args: part: a class of its distribution; a position (0, -1) of its curve; a stored tensor [B] by its name;
+        `name:position` of a stored tensor [B,L].
     """
     if name not in cell.summary:
         return None
@@ -135,7 +148,8 @@ def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
 
 
 def cost(cell: Cell, quantity: str) -> float | None:
-    """A recorded cost of a job: wall time of its sampler for 1,000 perturbed images, or what its explainer takes per image."""
+    """A recorded cost of a job: wall time of its sampler for 1,000 perturbed images, or what its explainer takes per
+    image."""
     stage, number, per = COSTS[quantity]
     recorded = cell.status.get("stages", {}).get(stage)
     if not recorded or not recorded["images"]:

@@ -5,8 +5,8 @@ OP:    `<` `>`; `~` about equal; `<~` `>~` not worse than by the share: `a >~ b 
 side:  a comma-separated list of values, each of which is compared with each of the other side.
 value: `row`, a number, `number * row`, or sums and differences of these: `a - b > 3 * c - 3 * d`.
 A value of a config key that has blanks stands in quotes: `gcd@"Lung Opacity"`.
-`metric[part]` picks one entry of a vector-valued metric. `row@value` is one point of a table that runs across a config key; without @ the
-comparison is made at every value. `others` is every method of the paper that the test does not name.
+`metric[part]` picks one entry of a vector-valued metric. `row@value` is one point of a table that runs across a config
+key; without @ the comparison is made at every value. `others` is every method of the paper that the test does not name.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ class Value:
 
     def __str__(self) -> str:
         first, *rest = self.terms
-        return ("-" if first.factor < 0 else "") + str(first) + "".join(f" {'-' if t.factor < 0 else '+'} {t}" for t in rest)
+        return (
+            ("-" if first.factor < 0 else "")
+            + str(first)
+            + "".join(f" {'-' if t.factor < 0 else '+'} {t}" for t in rest)
+        )
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -77,7 +81,8 @@ class Pair:
 
 def pairs(text: str, table: Published) -> list[Pair]:
     """All elementary comparisons of a test. Raises ValueError for a test that is not in the grammar or names no row."""
-    metric, colon, rest = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?)(:?)(.*)", text).groups()  # a part may have a colon: metric[name:0]
+    # a part may have a colon: metric[name:0]
+    metric, colon, rest = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?)(:?)(.*)", text).groups()
     body, share = re.fullmatch(r"(.*?)(?:\s+within\s+([\d.]+))?", rest.strip()).groups()
     parts = re.split(OPERATORS, body)
     if not colon or len(parts) < 3 or (any("~" in op for op in parts[1::2]) != (share is not None)):
@@ -104,9 +109,15 @@ def parsed(word: str, text: str) -> Value:
     while position < len(word) or not terms:
         match = TERM.match(word, position)
         if not match or (terms and not match[1]):
-            raise ValueError(f"claim {text!r}: {word.strip()!r} is neither a row, a number, a number times a row, nor a sum of these")
+            raise ValueError(
+                f"claim {text!r}: {word.strip()!r} is neither a row, a number, a number times a row, nor a sum of these"
+            )
         sign = -1.0 if match[1] == "-" else 1.0
-        terms.append(Term(None, sign * float(match[4])) if match[4] else Term(match[3].replace('"', ""), sign * float(match[2] or 1)))
+        terms.append(
+            Term(None, sign * float(match[4]))
+            if match[4]
+            else Term(match[3].replace('"', ""), sign * float(match[2] or 1))
+        )
         position = match.end()
     return Value(tuple(terms))
 
@@ -126,5 +137,7 @@ def choices(term: Term, point: str, named: set[str], table: Published, text: str
         keys = [term.row if "@" in term.row else term.row + point]
     for key in keys:
         if table.row(key) is None:
-            raise ValueError(f"claim {text!r}: no row {key!r} in {table.id}; rows are {', '.join(r.key for r in table.rows)}")
+            raise ValueError(
+                f"claim {text!r}: no row {key!r} in {table.id}; rows are {', '.join(r.key for r in table.rows)}"
+            )
     return [Term(key, term.factor) for key in keys]

@@ -16,8 +16,10 @@ from pomelo_lab.results.preset import Cell, cells, questions
 class Grid:
     """The jobs of one command.
 
-    presets: the experiments that it names; rest: its other overrides; parts: the cells of each preset, of the whole grid where there is none.
-    failed: name of a job that ended badly -> its message. built, skipped: jobs that ended well, or that the data set cannot build.
+    presets: the experiments that it names; rest: its other overrides; parts: the cells of each preset, of the whole
+        grid where there is none.
+    failed: name of a job that ended badly -> its message. built, skipped: jobs that ended well, or that the data set
+        cannot build.
     """
 
     presets: list[str]
@@ -29,7 +31,8 @@ class Grid:
     skipped: int = 0
 
     def compose(self) -> None:
-        """Compose and check every cell, as Hydra will compose it again: what cannot work is known before the first job starts."""
+        """Compose and check every cell, as Hydra will compose it again: what cannot work is known before the first job
+        starts."""
         self.parts = [cells(preset, [*self.search_path, *self.rest], strict=False) for preset in self.presets or [""]]
 
     @property
@@ -61,7 +64,11 @@ def refusals(refused: Sequence[Cell], total: int, skipped: int = 0) -> Iterator[
 def reason(text: str) -> str:
     """A message of the config check in one line, without its head."""
     head, _, rest = text.partition(":\n")
-    lines = [line.strip().removeprefix("- ") for line in rest.splitlines()] if head.startswith("the config has") else text.splitlines()
+    lines = (
+        [line.strip().removeprefix("- ") for line in rest.splitlines()]
+        if head.startswith("the config has")
+        else text.splitlines()
+    )
     return "; ".join(filter(None, lines))
 
 
@@ -105,7 +112,9 @@ def show_grid(part: Sequence[Cell], preset: str, overrides: Sequence[str], conso
         return None
     render.terminal(table, console)
     scale = table.scale or "grid"
-    folder = Path(part[0].config["paths"]["outputs"]) / "tables" / (preset or axes(part)) / folder_name(scale, overrides)
+    folder = (
+        Path(part[0].config["paths"]["outputs"]) / "tables" / (preset or axes(part)) / folder_name(scale, overrides)
+    )
     render.write(table, folder)
     console.print(f"table:  {folder}/table.md, .csv, .tex", soft_wrap=True, highlight=False, markup=False)
     return folder
@@ -117,7 +126,10 @@ def plain_table(part: Sequence[Cell], preset: str) -> Any:
 
     summaries = [cell.summary for cell in part]
     names = dict.fromkeys(name for summary in summaries for name in summary)
-    columns = [Column(metric=name, symbol=name, digits=digits([s[name]["mean"] for s in summaries if name in s])) for name in names]
+    columns = [
+        Column(metric=name, symbol=name, digits=digits([s[name]["mean"] for s in summaries if name in s]))
+        for name in names
+    ]
     varies = [key for key in varying(part) if key != "seed"]
     return Published(
         id=preset or " x ".join(varying(part)) or "one job",

@@ -21,14 +21,21 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
     """The plan of one job as a table on the terminal."""
     job, plan, missing = planned(config, store)
     choices = config.get("choices") or {}
-    title = " ".join(f"{role}={choices[role]}" for role in ("dataset", "classifier", "sampler", "explainer", "scale") if role in choices)
+    title = " ".join(
+        f"{role}={choices[role]}"
+        for role in ("dataset", "classifier", "sampler", "explainer", "scale")
+        if role in choices
+    )
     trainings = [Step(f"train {name}", 0, note="no weights yet", seconds=None) for name in missing]
     whole = total(plan, "total", job.n_asked, "without trainings" if missing else "")
     print_steps(f"plan: {title}", "stage", [*trainings, *plan, whole])
 
 
 def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
-    """Print what every job of a grid would do. What several of them share is counted in each: the sum is an upper limit."""
+    """Print what every job of a grid would do.
+
+    What several of them share is counted in each: the sum is an upper limit.
+    """
     from pomelo_lab.results.grid import reason
 
     def line(cell: Cell) -> Step:
@@ -53,7 +60,10 @@ def line_of(name: str, config: Mapping[str, Any]) -> Step:
 
 
 def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None) -> None:
-    """A table that fits the terminal: names fold, numbers stay whole. The last step is the sum; notes stand below, once."""
+    """A table that fits the terminal: names fold, numbers stay whole.
+
+    The last step is the sum; notes stand below, once.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -68,7 +78,13 @@ def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None
         counts = (f"{upper}{n:,}" if n else "" for n in (step.evaluations, step.queries))
         if step is plan[-1]:
             table.add_section()
-        table.add_row(name, f"{step.images:,}" if step.images else "", *counts, readable(step.bytes) if step.bytes else "", told(step))
+        table.add_row(
+            name,
+            f"{step.images:,}" if step.images else "",
+            *counts,
+            readable(step.bytes) if step.bytes else "",
+            told(step),
+        )
         if step.note:
             notes.setdefault(step.note, []).append(name)
     screen = console or Console()
@@ -79,7 +95,8 @@ def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None
 
 
 def told(step: Step) -> str:
-    """Its time for people: "3 s", "up to 12 min", "5.1 h"; "?" where it is not known, nothing where no network is asked."""
+    """Its time for people: "3 s", "up to 12 min", "5.1 h"; "?" where it is not known, nothing where no network is
+    asked."""
     from pomelo_lab.engine.progress import spelled
 
     if step.seconds is None:

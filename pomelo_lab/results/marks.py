@@ -10,14 +10,16 @@ from pomelo_lab.results.claim import HOLDS, LEVEL, Sample, centre, judge_pair
 from pomelo_lab.results.grammar import Pair, Term, Value
 from pomelo_lab.results.published import Control, Published, Row
 
-METHODS = ("proposed", "baseline", "extra", "yours")  # groups among which the best is set in bold, and which have to beat the control
+# groups among which the best is set in bold, and which have to beat the control
+METHODS = ("proposed", "baseline", "extra", "yours")
 SYMBOLS = ("†", "‡", "§", "¶", "‖", "††", "‡‡", "§§")
 LATEX = {"†": r"\dagger", "‡": r"\ddagger", "§": r"\S", "¶": r"\P", "‖": r"\|"}
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One footnote. name: the column's metric, or "control". rows: key -> label, and the number that led to the mark."""
+    """One footnote. name: the column's metric, or "control". rows: key -> label, and the number that led to the
+    mark."""
 
     symbol: str
     name: str
@@ -26,9 +28,13 @@ class Mark:
 
 
 def marks(
-    table: Published, rows: Sequence[Row], values: Callable[[str, str], Sample | None], directions: Mapping[str, str | None]
+    table: Published,
+    rows: Sequence[Row],
+    values: Callable[[str, str], Sample | None],
+    directions: Mapping[str, str | None],
 ) -> tuple[Mark, ...]:
-    """Every mark that some row gets, in the order of the columns; each kind of mark has its own symbol whatever the others do."""
+    """Every mark that some row gets, in the order of the columns; each kind of mark has its own symbol whatever the
+    others do."""
     kinds = []
     for column in table.columns:
         if column.mark:
@@ -52,7 +58,8 @@ def mean(sample: Sample | None) -> float | None:
 
 
 def control_of(table: Published, row: Row) -> Control | None:
-    """What a row has to beat: its own control, or, for methods, the table's; at the same value where the table runs across a key."""
+    """What a row has to beat: its own control, or, for methods, the table's; at the same value where the table runs
+    across a key."""
     control = row.control or (table.control if row.group in METHODS else None)
     if control is None:
         return None
@@ -61,8 +68,11 @@ def control_of(table: Published, row: Row) -> Control | None:
     return None if at_value == row.key else Control(at_value, control.metric)
 
 
-def beats(row: Row, control: Control, values: Callable[[str, str], Sample | None], directions: Mapping[str, str | None]) -> bool:
-    """Whether a row is better than its control by the bootstrap; True where one of the two has no scores or nothing says what is better."""
+def beats(
+    row: Row, control: Control, values: Callable[[str, str], Sample | None], directions: Mapping[str, str | None]
+) -> bool:
+    """Whether a row is better than its control by the bootstrap; True where one of the two has no scores or nothing
+    says what is better."""
     better = directions.get(control.metric)
     if better is None or any(mean(values(key, control.metric)) is None for key in (row.key, control.row)):
         return True
@@ -71,9 +81,11 @@ def beats(row: Row, control: Control, values: Callable[[str, str], Sample | None
     return judged.verdict == HOLDS
 
 
-def is_best(row: str, others: Sequence[str], metric: str, better: str, values: Callable[[str, str], Sample | None]) -> bool:
-    """Whether a row is better than every other by the bootstrap. Single numbers, which no resample moves, are compared where enough images are behind
-    them; the nearest are asked first.
+def is_best(
+    row: str, others: Sequence[str], metric: str, better: str, values: Callable[[str, str], Sample | None]
+) -> bool:
+    """Whether a row is better than every other by the bootstrap. Single numbers, which no resample moves, are compared
+    where enough images are behind them; the nearest are asked first.
     """
 
     def beaten(other: str) -> bool:

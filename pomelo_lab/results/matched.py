@@ -1,4 +1,5 @@
-"""Scores of several methods on the images whose class all of them reached: a method that reaches few is else judged on its easy ones."""
+"""Scores of several methods on the images whose class all of them reached: a method that reaches few is else judged on
+its easy ones."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from pomelo_lab.results.preset import Cell
 
 @dataclass(frozen=True)
 class MatchedCell(Cell):
-    """A finished cell whose counterfactual metrics count some images only; what its other metrics say stays. common: ids of those images."""
+    """A finished cell whose counterfactual metrics count some images only; what its other metrics say stays. common:
+    ids of those images."""
 
     common: frozenset[str] = frozenset()
 
@@ -40,18 +42,23 @@ class MatchedCell(Cell):
     def scores(self) -> dict[str, list[Any]]:
         columns = super().scores()
         for name in self.narrowed(columns):
-            columns[name] = [value if kept else None for value, kept in zip(columns[name], self.counted.tolist(), strict=True)]
+            columns[name] = [
+                value if kept else None for value, kept in zip(columns[name], self.counted.tolist(), strict=True)
+            ]
         return columns
 
     def narrowed(self, names: Iterable[str]) -> list[str]:
         """The metrics among `names` that count matched images only."""
-        return [name for name in names if name in self.job.metrics and getattr(self.job.metrics[name], "matched", False)]
+        return [
+            name for name in names if name in self.job.metrics and getattr(self.job.metrics[name], "matched", False)
+        ]
 
 
 def matched(cells: Sequence[Cell], among: Sequence[Cell]) -> list[Cell]:
     """The cells, each with the images that every finished one `among` them of the same data set reached.
 
-    Repeats and sweeps count as methods of their own. Cells without counterfactuals among them do not narrow anything down.
+    Repeats and sweeps count as methods of their own. Cells without counterfactuals among them do not narrow anything
+    down.
     """
     common: dict[str, frozenset[str]] = {}
     for cell in among:
@@ -75,6 +82,8 @@ def reached(cell: Cell) -> frozenset[str] | None:
         flipped = job.explanation(group).extra.get("flipped")
         if flipped is None:
             return None
-        image_ids += [name for name, yes in zip(job.batch(group).image_id, (flipped > 0.5).tolist(), strict=True) if yes]
+        image_ids += [
+            name for name, yes in zip(job.batch(group).image_id, (flipped > 0.5).tolist(), strict=True) if yes
+        ]
         job.forget()
     return frozenset(image_ids)

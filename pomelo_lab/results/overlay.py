@@ -7,9 +7,11 @@ from torch import Tensor
 
 
 def scaled(attribution: Tensor, clip: float = 1.0) -> Tensor:
-    """Each map divided by its largest magnitude, or that quantile of its magnitudes: [B,H,W] -> [-1,1]; a zero map stays zero.
+    """Each map divided by its largest magnitude, or that quantile of its magnitudes: [B,H,W] -> [-1,1]; a zero map
+    stays zero.
 
-    A map that is positive everywhere and not constant (RISE) is shifted to start at 0: only its differences say something.
+    A map that is positive everywhere and not constant (RISE) is shifted to start at 0: only its differences say
+    something.
     """
     low, high = attribution.flatten(1).aminmax(dim=1)
     attribution = attribution - torch.where(low < high, low.clamp_min(0), 0.0)[:, None, None]

@@ -20,7 +20,8 @@ class Cell:
     """One job of a preset.
 
     choices: group -> chosen name ("sampler" -> "black"); point: the swept overrides of this cell; config: resolved.
-    lacks: why the data set cannot build it ("needs Portraits, not CelebA"), "" where it can. error: what the config check says of it, "" for none.
+    lacks: why the data set cannot build it ("needs Portraits, not CelebA"), "" where it can. error: what the config
+        check says of it, "" for none.
     """
 
     choices: dict[str, str]
@@ -58,7 +59,8 @@ class Cell:
 
     @property
     def state(self) -> str:
-        """"done", "running", "failed", "damaged" (a file is not what was written), "missing", or "skipped" where the data set cannot build it."""
+        """ "done", "running", "failed", "damaged" (a file is not what was written), "missing", or "skipped" where the
+        data set cannot build it."""
         return "skipped" if self.lacks else "failed" if self.error else self.status.get("state", "missing")
 
     @property
@@ -76,7 +78,8 @@ class Cell:
 def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -> list[Cell]:
     """Every job that `python -m pomelo_lab.run -m experiment=<experiment> <overrides>` runs or skips, in its order.
 
-    Args: experiment: "" for a grid without a preset. strict: False keeps cells that the config check refuses, with its words as their `error`.
+    Args: experiment: "" for a grid without a preset. strict: False keeps cells that the config check refuses, with its
+        words as their `error`.
     Raises: ConfigError for a preset or override that does not exist.
     """
     from hydra import compose, initialize_config_dir
@@ -105,7 +108,11 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
                     swept[key] = ",".join(parsed.sweep_string_iterator())
                 else:
                     swept.pop(key, None)
-            asked = Asked(bool(experiment), keys(typed), {key: first for key, first in axes(own).items() if key not in keys(typed)})
+            asked = Asked(
+                bool(experiment),
+                keys(typed),
+                {key: first for key, first in axes(own).items() if key not in keys(typed)},
+            )
             lines = [[(key, value) for value in sweep_values(f"{key}={text}")] for key, text in swept.items()]
             for point in itertools.product(*lines):
                 here = [f"{key}={value}" for key, value in point]
@@ -122,7 +129,13 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
                         raise
                     resolved, refused = plain, str(error)
                 grid_cells.append(
-                    Cell(names, {key: unescaped(value) for key, value in point}, {**resolved, "choices": names}, lacks, refused)
+                    Cell(
+                        names,
+                        {key: unescaped(value) for key, value in point},
+                        {**resolved, "choices": names},
+                        lacks,
+                        refused,
+                    )
                 )
     finally:
         GlobalHydra.instance().clear()
@@ -159,6 +172,7 @@ def questions(overrides: Sequence[str]) -> list[str]:
 
 
 def unescaped(value: str) -> str:
-    """What a value of a sweep says: Hydra hands on `Lung Opacity` as it would be typed, in quotes or with a backslash before the blank."""
+    """What a value of a sweep says: Hydra hands on `Lung Opacity` as it would be typed, in quotes or with a backslash
+    before the blank."""
     inside = re.fullmatch(r"(['\"])(.*)\1", value)
     return inside[2] if inside else re.sub(r"\\(.)", r"\1", value)

@@ -16,11 +16,15 @@ FOLDER = Path(__file__).with_name("published")
 class Column:
     """One measured quantity.
 
-    metric: key in the suite, `metric[part]`, or a recorded cost (`evidence.COSTS`). arrow: as printed, "up", "down" or None.
-    magnitude: 0 is best, signs do not matter. note: where the printed arrow or formula cannot be what was meant. optional: shown where a job
+    metric: key in the suite, `metric[part]`, or a recorded cost (`evidence.COSTS`). arrow: as printed, "up", "down" or
+        None.
+    magnitude: 0 is best, signs do not matter. note: where the printed arrow or formula cannot be what was meant.
+        optional: shown where a job
     scored it or the paper printed it (metrics of published networks, which need their files).
-    mark: "> 0.02" or "< 0.5": rows whose mean crosses the limit are marked, mark_note says what that means. shown: False where the column is
-    there for its mark alone. better: "higher", "lower" or "none" where it is not the metric's own (a part of it, such as its null).
+    mark: "> 0.02" or "< 0.5": rows whose mean crosses the limit are marked, mark_note says what that means. shown:
+        False where the column is
+    there for its mark alone. better: "higher", "lower" or "none" where it is not the metric's own (a part of it, such
+    as its null).
     """
 
     metric: str
@@ -63,9 +67,12 @@ class Control:
 class Row:
     """One method.
 
-    match: what selects its jobs: group -> choice, or a dotted config key -> value; empty for a method that does not exist here, whose printed
-    numbers are shown. group: "proposed", "baseline", "control", "limit" (the ideal components) or "reference" (not a method, never the best).
-    values: metric -> (mean, std or None), as printed; `metric@value` in tables that run across a config key. control: its own, else the table's.
+    match: what selects its jobs: group -> choice, or a dotted config key -> value; empty for a method that does not
+        exist here, whose printed
+    numbers are shown. group: "proposed", "baseline", "control", "limit" (the ideal components) or "reference" (not a
+    method, never the best).
+    values: metric -> (mean, std or None), as printed; `metric@value` in tables that run across a config key. control:
+        its own, else the table's.
     """
 
     key: str
@@ -79,7 +86,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, in our words, and the orderings that would make it true (grammar: `pomelo_lab.results.claim`)."""
+    """What the paper says, in our words, and the orderings that would make it true (grammar:
+    `pomelo_lab.results.claim`)."""
 
     says: str
     section: str
@@ -92,9 +100,12 @@ class Published:
 
     across: config key whose values split each row in several, `row@value` (Fig. 9: segmenter.n_segments).
     figure: module of `pomelo_lab.results.figure` that draws it. figure_options: keyword arguments of its `draw`.
-    partial: shows some columns of another table, so that other scored metrics are not added. hidden: rows of that table left out.
-    control: what all methods have to beat. spread: what the printed ± is, "std" over images or "standard_error" of the mean; ours is shown alike.
-    "seeds": over the means of several seeds where there are several, for grids, which no paper printed. preset: False for a grid without one.
+    partial: shows some columns of another table, so that other scored metrics are not added. hidden: rows of that table
+        left out.
+    control: what all methods have to beat. spread: what the printed ± is, "std" over images or "standard_error" of the
+        mean; ours is shown alike.
+    "seeds": over the means of several seeds where there are several, for grids, which no paper printed. preset: False
+        for a grid without one.
     head: of the column of row names.
     """
 
@@ -152,15 +163,19 @@ def everything() -> dict[str, Published]:
 
 
 def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -> Published:
-    """One yaml entry; `like: <id>` takes rows, columns and control from another table, `columns: [key]` and `rows: [key]` choose among them."""
+    """One yaml entry; `like: <id>` takes rows, columns and control from another table, `columns: [key]` and `rows:
+    [key]` choose among them."""
     known_columns = {c.metric: c for c in base.columns} if base else {}
     known_rows = {r.key: r for r in base.rows} if base else {}
     columns = tuple(known_columns[c] if isinstance(c, str) else Column(**c) for c in node.get("columns", known_columns))
-    marking = [c for c in known_columns.values() if c.mark and not c.shown and c.metric not in {k.metric for k in columns}]
+    marking = [
+        c for c in known_columns.values() if c.mark and not c.shown and c.metric not in {k.metric for k in columns}
+    ]
     columns = (*columns, *(marking if columns else ()))
     rows = tuple(known_rows[r] if isinstance(r, str) else row_of(r) for r in node.get("rows", known_rows))
     keys = [r.key for r in rows]
-    known = {*keys, *(key.partition("@")[0] for key in keys)}  # of a table that runs across a key also the row before it was split
+    # of a table that runs across a key also the row before it was split
+    known = {*keys, *(key.partition("@")[0] for key in keys)}
     inherited = base.control if base and base.control and base.control.row in known else None
     control = control_of(node["control"], None, node["id"]) if "control" in node else inherited
     rows = tuple(replace(r, control=control_of(r.control, control, r.key)) if r.control else r for r in rows)
@@ -174,10 +189,17 @@ def parsed(node: Mapping[str, Any], paper: str, base: Published | None = None) -
         raise ValueError(f"table {node['id']}: rows of {base.id} run across {dict(base.across)}, got across {across}")
     for key, values in () if split else across.items():
         rows = tuple(
-            replace(r, key=f"{r.key}@{v}", label=f"{r.label}, {v}", match={**r.match, key: v}, values=printed_at(r, v),
-                    control=r.control and replace(r.control, row=f"{r.control.row}@{v}"))
-            for r in rows for v in values
-        )  # fmt: skip
+            replace(
+                r,
+                key=f"{r.key}@{v}",
+                label=f"{r.label}, {v}",
+                match={**r.match, key: v},
+                values=printed_at(r, v),
+                control=r.control and replace(r.control, row=f"{r.control.row}@{v}"),
+            )
+            for r in rows
+            for v in values
+        )
     return Published(
         id=node["id"],
         title=node["title"],
@@ -208,15 +230,23 @@ def control_of(node: Any, table: Control | None, owner: str) -> Control:
     if isinstance(node, Mapping):
         return Control(**node)
     if table is None:
-        raise ValueError(f"{owner}: control {node!r} names no metric: write {{row: {node}, metric: <column>}} or give the table a control")
+        raise ValueError(
+            f"{owner}: control {node!r} names no metric: write {{row: {node}, metric: <column>}} or give "
+            f"the table a control"
+        )
     return Control(node, table.metric)
 
 
 def row_of(node: Mapping[str, Any]) -> Row:
-    values = {k: (float(v[0]), float(v[1])) if isinstance(v, list) else (float(v), None) for k, v in node.get("values", {}).items()}
+    values = {
+        k: (float(v[0]), float(v[1])) if isinstance(v, list) else (float(v), None)
+        for k, v in node.get("values", {}).items()
+    }
     return Row(**{**node, "values": values})
 
 
 def claim_of(node: Mapping[str, Any]) -> Claim:
     test = node["test"]
-    return Claim(says=node["says"], section=str(node["section"]), test=(test,) if isinstance(test, str) else tuple(test))
+    return Claim(
+        says=node["says"], section=str(node["section"]), test=(test,) if isinstance(test, str) else tuple(test)
+    )

@@ -22,7 +22,14 @@ SUPPORT = f"where at least {LEVEL:.0%} of the resamples of the images agree"
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
-STATE = {"missing": "missing", "not built": "–", "not scored": "–", "undefined": "undefined", "failed": "failed", "damaged": "damaged"}
+STATE = {
+    "missing": "missing",
+    "not built": "–",
+    "not scored": "–",
+    "undefined": "undefined",
+    "failed": "failed",
+    "damaged": "damaged",
+}
 STATE |= {"not applicable": "n/a", "skipped": "–", "not asked": "–", "running": "running", "interrupted": "interrupted"}
 
 
@@ -31,7 +38,9 @@ def number(entry: Entry, column: Column, images: int = 0, compact: bool = False,
     if entry.state != "done":
         return STATE[entry.state]
     wide = entry.spread(spread)
-    text = f"{entry.mean:.{column.digits}f}" + (f" ± {wide:.{column.digits}f}" if wide is not None and not compact else "")
+    text = f"{entry.mean:.{column.digits}f}" + (
+        f" ± {wide:.{column.digits}f}" if wide is not None and not compact else ""
+    )
     if entry.interval and not compact:
         text += f" [{entry.interval[0]:.{column.digits}f}, {entry.interval[1]:.{column.digits}f}]"
     return text + (f" ({entry.n})" if entry.n and entry.n != images else "")
@@ -57,7 +66,11 @@ def images(table: Table, row: Row) -> int:
 
 
 def title(table: Table) -> str:
-    head = [": ".join(filter(None, [table.published.id, table.published.title])), table.published.source, f"scale={table.scale}"]
+    head = [
+        ": ".join(filter(None, [table.published.id, table.published.title])),
+        table.published.source,
+        f"scale={table.scale}",
+    ]
     return " · ".join([*filter(None, head), *questions(table.overrides)])
 
 
@@ -66,15 +79,21 @@ def what(table: Table, compact: bool = False) -> str:
     kind = "standard error of the mean" if table.published.spread == "standard_error" else "std"
     if table.published.spread == "seeds" and (seeds := {e.repeats for e in table.entries.values() if e.repeats > 1}):
         over = f"over {' or '.join(map(str, sorted(seeds)))} seeds"
-        return f"mean over images and seeds, ± std {over} in the files" if compact else f"mean over images and seeds ± std {over}"
+        return (
+            f"mean over images and seeds, ± std {over} in the files"
+            if compact
+            else f"mean over images and seeds ± std {over}"
+        )
     return f"mean over images, ± {kind} in the files" if compact else f"mean ± {kind} over images"
 
 
 def jobs(table: Table) -> str:
-    """"7 of 9 jobs done, 1 failed, 1 missing"."""
+    """ "7 of 9 jobs done, 1 failed, 1 missing"."""
     rest = {k: v for k, v in table.states.items() if k not in ("done", "skipped")}
     total = sum(v for k, v in table.states.items() if k != "skipped")
-    text = f"{table.states.get('done', 0)} of {total} jobs done" + "".join(f", {v} {k}" for k, v in sorted(rest.items()))
+    text = f"{table.states.get('done', 0)} of {total} jobs done" + "".join(
+        f", {v} {k}" for k, v in sorted(rest.items())
+    )
     return text + (f"; continue: {table.command}" if rest else "")
 
 
@@ -90,7 +109,8 @@ def terminal(table: Table, console: Any) -> None:
             console.print(terminal_grid(table, columns, compact))
         best = f" bold: best of the methods, {SUPPORT};" if any(e.best for e in table.entries.values()) else ""
         paper = " second line: the paper's" if any(e.printed for e in table.entries.values()) else ""
-        legend = f"{'ours: ' if paper else ''}{what(table, compact)} (n where it differs from the row's);{best}{paper}".rstrip(";")
+        ours = f"{'ours: ' if paper else ''}{what(table, compact)} (n where it differs from the row's)"
+        legend = f"{ours};{best}{paper}".rstrip(";")
         console.print(Text(legend, style="bright_black"))
         if keys := ", ".join(f"{c.symbol} = {c.metric}" for c in table.columns if c.symbol != c.metric):
             console.print(Text(f"columns by their keys in scores and configs: {keys}", style="bright_black"))
@@ -148,9 +168,20 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
     empty = all(e.state in ("missing", "not built", "skipped", "not asked") for e in shown)
     values = []
     for entry, column in zip(shown, columns, strict=True):
-        plain = "red" if entry.state in ("failed", "damaged", "undefined", "interrupted") else "" if entry.state == "done" else "bright_black"
-        text = Text(number(entry, column, images(table, row), compact, table.published.spread), style="bold green" if entry.best else plain)
-        values.append(text.append("\n" + printed(entry, column, compact), style="not bold bright_black") if paper else text)
+        plain = (
+            "red"
+            if entry.state in ("failed", "damaged", "undefined", "interrupted")
+            else ""
+            if entry.state == "done"
+            else "bright_black"
+        )
+        text = Text(
+            number(entry, column, images(table, row), compact, table.published.spread),
+            style="bold green" if entry.best else plain,
+        )
+        values.append(
+            text.append("\n" + printed(entry, column, compact), style="not bold bright_black") if paper else text
+        )
     label = Text(row.label, style="bright_black" if empty else "")
     label = label.append(f" {marks}", style="yellow") if (marks := table.symbols(row)) else label
     label = label.append("\n  paper", style="bright_black") if paper else label
@@ -178,7 +209,8 @@ def claims(table: Table, console: Any) -> None:
     console.print()
     console.print(grid)
     console.print(
-        f"[bright_black]holds: at least {LEVEL:.0%} of {RESAMPLES:,} paired resamples of the images agree, for every pair; "
+        f"[bright_black]holds: at least {LEVEL:.0%} of {RESAMPLES:,} paired resamples of the images agree, for every "
+        f"pair; "
         "fails: at most 5 % agree, for some pair; (point): two numbers compared, nothing resampled; "
         "(repeats): repeats of the statistic resampled, not images[/]",
         highlight=False,
@@ -192,7 +224,9 @@ def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any)
     for scale, done, total in others:
         rest = [o for o in table.overrides if not o.startswith("scale=")]
         shown = " ".join(["python scripts/table.py", table.published.id, f"scale={scale}", *map(shlex.quote, rest)])
-        console.print(f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, markup=False, soft_wrap=True
+        )
     console.print(f"  compute it: {table.command}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -209,7 +243,10 @@ def markdown(table: Table) -> str:
     out = [f"# {title(table)}", ""]
     if table.columns:
         heads = [f"{c.symbol} {ARROW[table.directions[c.metric]]}".strip() for c in table.columns]
-        out += ["| " + " | ".join([table.published.head, "images", *heads]) + " |", "| --- | --: |" + " --: |" * len(heads)]
+        out += [
+            "| " + " | ".join([table.published.head, "images", *heads]) + " |",
+            "| --- | --: |" + " --: |" * len(heads),
+        ]
         for r in table.rows:
             values = []
             for c in table.columns:
@@ -217,14 +254,30 @@ def markdown(table: Table) -> str:
                 text = number(e, c, images(table, r), spread=table.published.spread)
                 text = f"**{text}**" if e.best else text
                 values.append(text + (f"<br>[{printed(e, c)}]" if e.printed else ""))
-            out.append("| " + " | ".join([" ".join(filter(None, [r.label, table.symbols(r)])), str(images(table, r) or ""), *values]) + " |")
+            out.append(
+                "| "
+                + " | ".join(
+                    [" ".join(filter(None, [r.label, table.symbols(r)])), str(images(table, r) or ""), *values]
+                )
+                + " |"
+            )
         paper = " in brackets the paper's;" if any(e.printed for e in table.entries.values()) else ""
-        out += ["", f"{what(table).capitalize()} (n where it differs from the row's);{paper} bold: best of the methods, {SUPPORT}."]
+        out += [
+            "",
+            f"{what(table).capitalize()} (n where it differs from the row's);{paper} bold: best of the "
+            f"methods, {SUPPORT}.",
+        ]
     out += ["", *(f"- {note}" for note in table.notes())]
     if table.verdicts:
-        out += ["", "| verdict | section | claim | decided by | the paper's own table |", "| --- | --- | --- | --- | --- |"]
+        out += [
+            "",
+            "| verdict | section | claim | decided by | the paper's own table |",
+            "| --- | --- | --- | --- | --- |",
+        ]
         for verdict, own in zip(table.verdicts, table.own, strict=True):
-            out.append(f"| {verdict.word} | {verdict.claim.section} | {verdict.claim.says} | `{verdict.summary}` | {own} |")
+            out.append(
+                f"| {verdict.word} | {verdict.claim.section} | {verdict.claim.says} | `{verdict.summary}` | {own} |"
+            )
     return "\n".join([*out, "", jobs(table), ""])
 
 
@@ -232,13 +285,20 @@ def comma_separated(table: Table) -> str:
     """Tidy: one line per entry."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    heads = "row label metric direction state mean std n n_nan repeats std_repeats best published_mean published_std standard_error marks"
+    heads = (
+        "row label metric direction state mean std n n_nan repeats std_repeats best published_mean published_std "
+        "standard_error marks"
+    )
     writer.writerow(heads.split())
     for r in table.rows:
         for c in table.columns:
             e = table.entry(r, c)
             ours = (e.mean, e.std, e.n or "", e.n_nan or "", e.repeats or "", e.std_repeats, "yes" if e.best else "")
-            more = (*(e.printed or ("", "")), e.spread("standard_error"), ";".join(m.name for m in table.marks if r.key in m.rows))
+            more = (
+                *(e.printed or ("", "")),
+                e.spread("standard_error"),
+                ";".join(m.name for m in table.marks if r.key in m.rows),
+            )
             writer.writerow([r.key, r.label, c.metric, table.directions[c.metric] or "", e.state, *ours, *more])
     return text.getvalue()
 
@@ -261,7 +321,10 @@ def latex(table: Table) -> str:
         out.append(r"\midrule")
         for r in rows:
             shown = [table.entry(r, c) for c in columns]
-            ours = [plus_minus(number(e, c, images(table, r), spread=table.published.spread)) for e, c in zip(shown, columns, strict=True)]
+            ours = [
+                plus_minus(number(e, c, images(table, r), spread=table.published.spread))
+                for e, c in zip(shown, columns, strict=True)
+            ]
             ours = [bold(text) if e.best else text for e, text in zip(shown, ours, strict=True)]
             out.append(" & ".join([escaped(r.label) + latex_marks(table.symbols(r)), *ours]) + r" \\")
             if any(e.printed for e in shown):
@@ -284,11 +347,25 @@ def claims_json(table: Table) -> list[dict[str, Any]]:
     out = []
     for verdict, own in zip(table.verdicts, table.own, strict=True):
         pairs = [
-            {"pair": str(p.pair), "verdict": p.verdict, "support": p.support, "n": p.n, "dropped": p.n_dropped, "by": p.by, "point": p.point}
+            {
+                "pair": str(p.pair),
+                "verdict": p.verdict,
+                "support": p.support,
+                "n": p.n,
+                "dropped": p.n_dropped,
+                "by": p.by,
+                "point": p.point,
+            }
             | {"left": p.left, "right": p.right}
             for p in verdict.pairs
         ]
         claim = verdict.claim
-        head = {"says": claim.says, "section": claim.section, "test": list(claim.test), "verdict": verdict.word, "point": verdict.point}
+        head = {
+            "says": claim.says,
+            "section": claim.section,
+            "test": list(claim.test),
+            "verdict": verdict.word,
+            "point": verdict.point,
+        }
         out.append({**head, "published_numbers": own, "decided_by": verdict.summary, "pairs": pairs})
     return out

@@ -33,7 +33,9 @@ def score_lines(summary: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = []
     for name, row in summary.items():
         unit = [row.get("unit") or ""] if units else []
-        rows.append([name, row.get("direction") or NO_VALUE, *unit, mean_text(row.get("mean"), row.get("std")), count_text(row)])
+        rows.append(
+            [name, row.get("direction") or NO_VALUE, *unit, mean_text(row.get("mean"), row.get("std")), count_text(row)]
+        )
     return ["", *aligned([heads, *rows], right=(len(heads) - 1,)), ""]
 
 
@@ -58,26 +60,30 @@ def count_text(row: Mapping[str, Any]) -> str:
 
 
 def image_lines(images: Mapping[str, Any]) -> list[str]:
-    """How many of the images, how to take others, and the classifier's accuracy on them; nothing for jobs of older versions."""
+    """How many of the images, how to take others, and the classifier's accuracy on them; nothing for jobs of older
+    versions."""
     if not images:
         return []
     n, of, split, sizes = images["n"], images["of"], images["split"], images.get("splits") or {}
     rest = {name: size for name, size in sizes.items() if name != split}
     others = ", ".join(f"{name} holds {size}" for name, size in rest.items())
     drawn, correct = (images.get("chosen") == word for word in ("drawn", "correct"))
-    ways = [*(["more: n_images="] if n < of and not correct else []), f"others: dataset.split=, {others}" if others else "others: dataset.split="]
+    ways = [
+        *(["more: n_images="] if n < of and not correct else []),
+        f"others: dataset.split=, {others}" if others else "others: dataset.split=",
+    ]
     right = f"{images['correct']} of {n} right, accuracy {images['correct'] / n:.2f}"
     chosen = " (images=correct takes no others)" if correct else ""
     total = of + sum(rest.values())
     how_many = f"{n} draws with replacement from {of}" if drawn else f"{n} of {total}"
-    return [
-        f"images:  {how_many}, split {split} ({'; '.join(ways)})",
-        f"classifier on them: {right}{chosen}",
-    ]
+    return [f"images:  {how_many}, split {split} ({'; '.join(ways)})", f"classifier on them: {right}{chosen}"]
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Columns of text below each other, two spaces apart."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    padded = ([text.rjust(w) if k in right else text.ljust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))] for row in rows)
+    padded = (
+        [text.rjust(w) if k in right else text.ljust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))]
+        for row in rows
+    )
     return ["  ".join(row).rstrip() for row in padded]

@@ -1,4 +1,5 @@
-"""The picture sheet of a finished job: its first images, their maps and counterfactuals, with labels and colour keys."""
+"""The picture sheet of a finished job: its first images, their maps and counterfactuals, with labels and colour
+keys."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | 
 
 
 def drop_damaged(folder: Path) -> None:
-    """Remove the sheets of a folder whose bytes are not those that were written, and name them: PNG files carry checksums."""
+    """Remove the sheets of a folder whose bytes are not those that were written, and name them: PNG files carry
+    checksums."""
     from PIL import Image
 
     for path in sorted(folder.glob("sheet*.png")):
@@ -71,7 +73,12 @@ def drop_damaged(folder: Path) -> None:
                 file.verify()
         except Exception as error:  # noqa: BLE001 (bytes from outside, which may break any reader)
             path.unlink()
-            log.warning("%s is damaged (%s): %s", path, error, "it is drawn again" if path.name == FILE else "removed, sheet=all draws it again")
+            log.warning(
+                "%s is damaged (%s): %s",
+                path,
+                error,
+                "it is drawn again" if path.name == FILE else "removed, sheet=all draws it again",
+            )
 
 
 def draw(job: Job, images: range, path: Path) -> None:
@@ -95,7 +102,14 @@ def title(job: Job, n: int) -> str:
     made = [choices[r] for r in ("explainer", "sampler") if choices.get(r, "none") != "none"]
     about = [choices[r] for r in ("classifier", "dataset") if choices.get(r)]
     scale = [f"scale={choices['scale']}"] if choices.get("scale") else []
-    return " · ".join([" with ".join(made), " on ".join(about), *scale, f"{n} of {job.n_images} images, split {job.config['dataset'].get('split')}"])
+    return " · ".join(
+        [
+            " with ".join(made),
+            " on ".join(about),
+            *scale,
+            f"{n} of {job.n_images} images, split {job.config['dataset'].get('split')}",
+        ]
+    )
 
 
 def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[str, str]]:
@@ -105,7 +119,11 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
     target = explanation.target if explanation is not None else None
     out, keys = [], {}
     picked = range(*rows.indices(len(batch)))
-    maps = overlays(batch.image, explanation.attribution) if explanation is not None and explanation.attribution is not None else None
+    maps = (
+        overlays(batch.image, explanation.attribution)
+        if explanation is not None and explanation.attribution is not None
+        else None
+    )
     perturbed = stored_perturbations(job, group) if explanation is None else None
     for i in picked:
         truth = int(batch.label[i])
@@ -122,7 +140,11 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
             keys["attribution"] = "map"
         if explanation is not None and explanation.counterfactual is not None:
             flipped = bool(explanation.extra["flipped"][i] > 0.5) if "flipped" in explanation.extra else True
-            entry.pictures["counterfactual"] = (rgb(explanation.counterfactual[i]), "" if flipped else "did not flip", not flipped)
+            entry.pictures["counterfactual"] = (
+                rgb(explanation.counterfactual[i]),
+                "" if flipped else "did not flip",
+                not flipped,
+            )
             # `share_scale` makes it a picture
             entry.pictures["difference"] = (rgb(explanation.counterfactual[i] - batch.image[i]), "", False)
             keys["difference"] = "difference"
@@ -171,7 +193,9 @@ def scale_of(attribution: Tensor) -> str:
     low, high = float(finite.min()), float(finite.max())
     if low == high:
         return f"all {low:.2g}{lost}"
-    return (f"{low:.2g} to {high:.2g}" if low > 0 else f"± {max(-low, high):.2g}" if low < 0 else f"0 to {high:.2g}") + lost
+    return (
+        f"{low:.2g} to {high:.2g}" if low > 0 else f"± {max(-low, high):.2g}" if low < 0 else f"0 to {high:.2g}"
+    ) + lost
 
 
 def share_scale(shown: list[Shown], keys: dict[str, str]) -> None:
@@ -220,7 +244,12 @@ def render(shown: list[Shown], keys: Mapping[str, str], head: str, path: Path) -
     axes.axis("off")
     axes.imshow(canvas.permute(1, 2, 0).numpy(), extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
     for x, y, text, options in words:
-        axes.text(x, y, text, **{"fontsize": FONT_PX * 0.72, "family": "DejaVu Sans", "va": "center", "parse_math": False, **options})
+        axes.text(
+            x,
+            y,
+            text,
+            **{"fontsize": FONT_PX * 0.72, "family": "DejaVu Sans", "va": "center", "parse_math": False, **options},
+        )
     written(figure, path)
 
 
@@ -260,14 +289,19 @@ def place_image(
         if name in one.pictures:
             picture, line, framed = one.pictures[name]
             if framed:
-                canvas[:, y - 3 : y + TILE + 3, left - 3 : left + TILE + 3] = torch.tensor([0.8, 0.0, 0.0])[:, None, None]
+                canvas[:, y - 3 : y + TILE + 3, left - 3 : left + TILE + 3] = torch.tensor([0.8, 0.0, 0.0])[
+                    :, None, None
+                ]
             put(canvas, picture, (left, y), (TILE, TILE))
-            words.append((middle, y + TILE + GAP / 2 + LINE / 2 - 2, line, {"ha": "center", "color": WRONG if framed else NOTE}))
+            words.append(
+                (middle, y + TILE + GAP / 2 + LINE / 2 - 2, line, {"ha": "center", "color": WRONG if framed else NOTE})
+            )
         y += TILE + GAP + LINE * below[name]
 
 
 def put(canvas: Tensor, picture: Tensor, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    """A picture at (left, top), fitted into (width, height): pixels repeated where it is small, averaged where it is large."""
+    """A picture at (left, top), fitted into (width, height): pixels repeated where it is small, averaged where it is
+    large."""
     from torch.nn.functional import interpolate
 
     width, height = size
@@ -295,7 +329,9 @@ def explained(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]
         out.append(("each map has its own scale: full colour is the number below it,", ""))
         out.append(("gray is 0, or the least value of a map without negative ones", ""))
     if full := keys.get("difference"):
-        out.append((f"difference = counterfactual − image, one scale for all: black −{full}, gray 0, white +{full}", "change"))
+        out.append(
+            (f"difference = counterfactual − image, one scale for all: black −{full}, gray 0, white +{full}", "change")
+        )
     if any(name.startswith("perturbed") for name in rows):
         out.append(("perturbed: what the classifier is asked instead of the image", ""))
     return out
@@ -314,5 +350,3 @@ def shorten_names(shown: list[Shown]) -> None:
 def shortened(text: str, most: int = MOST) -> str:
     """The end of a text, which tells files apart, as far as it fits above a picture."""
     return text if len(text) <= most else "…" + text[-(most - 1) :]
-
-

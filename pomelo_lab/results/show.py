@@ -31,7 +31,8 @@ def show(
 ) -> Path | None:
     """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
 
-    Args: grid: its cells, where they are composed already. common: score counterfactuals on the images that all methods reached.
+    Args: grid: its cells, where they are composed already. common: score counterfactuals on the images that all methods
+        reached.
     Returns: the folder of the written table; None when no cell is done (then it says what is, and the command).
     """
     from rich.console import Console
@@ -51,7 +52,9 @@ def show(
     outputs = Path(found[0].config["paths"]["outputs"])
     folder = outputs / "tables" / table / (folder_name(made.scale, overrides) + (",matched" if common else ""))
     render.write(made, folder)
-    console.print(f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False, markup=False)
+    console.print(
+        f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False, markup=False
+    )
     if one.figure and figures and made.states.get("done"):
         symbols = {row.key: made.symbols(row) for row in made.rows}
         path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides), symbols)
@@ -60,7 +63,8 @@ def show(
 
 
 def folder_name(scale: str, overrides: Sequence[str]) -> str:
-    """The scale, and what else differs from the preset, without paths: a short digest stands for what the name leaves out.
+    """The scale, and what else differs from the preset, without paths: a short digest stands for what the name leaves
+    out.
 
     Results of other questions are never overwritten.
     """
@@ -73,20 +77,33 @@ def folder_name(scale: str, overrides: Sequence[str]) -> str:
 def narrowed(found: Sequence[Cell]) -> list[str]:
     """How many images were left, in words."""
     sizes = sorted({len(c.common) for c in found if isinstance(c, MatchedCell)})
-    return [f"matched: scores of counterfactuals count the images that all methods reached ({' or '.join(map(str, sizes))})"] if sizes else []
+    return (
+        [
+            f"matched: scores of counterfactuals count the images that all methods reached "
+            f"({' or '.join(map(str, sizes))})"
+        ]
+        if sizes
+        else []
+    )
 
 
 def stored_scales(outputs: Path) -> set[str]:
     """The scales of all stored jobs: composing a grid takes seconds, and most scales have nothing."""
     texts = (path.read_text() for path in outputs.glob("score/*/config.yaml"))
-    return {match[1] for text in texts if (match := re.search(r"^scale:\n(?:  .*\n)*?  name: (\w+)$", text, re.MULTILINE))}
+    return {
+        match[1] for text in texts if (match := re.search(r"^scale:\n(?:  .*\n)*?  name: (\w+)$", text, re.MULTILINE))
+    }
 
 
 def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tuple[str, int, int]]:
     """(scale, jobs done, jobs) of the other scales where something is done."""
     out = []
     for scale in sorted(stored_scales(outputs)):
-        found = [c for c in cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"]) if not c.lacks]
+        found = [
+            c
+            for c in cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"])
+            if not c.lacks
+        ]
         if done := sum(c.state == "done" for c in found):
             out.append((scale, done, len(found)))
     return out
@@ -103,7 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     common = "--matched" in arguments
     arguments = [a for a in arguments if a != "--matched"]
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
-        print("usage: python scripts/table.py <id> [--matched] [--config-dir DIR] [overrides, e.g. scale=quick paths.outputs=DIR]", file=sys.stderr)
+        print(
+            "usage: python scripts/table.py <id> [--matched] [--config-dir DIR] [overrides, e.g. scale=quick "
+            "paths.outputs=DIR]",
+            file=sys.stderr,
+        )
         for one in everything().values():
             print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
         return 2

@@ -63,7 +63,11 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
         command = " ".join(["python -m pomelo_lab.run -m", f"experiment={experiment}", *map(shlex.quote, overrides)])
         console.print(f"continue (finished jobs are skipped): {command}", highlight=False, markup=False, soft_wrap=True)
         single_command = " ".join(
-            ["python -m pomelo_lab.run", f"experiment={experiment}", *map(shlex.quote, overrides_of(missing[0], overrides))]
+            [
+                "python -m pomelo_lab.run",
+                f"experiment={experiment}",
+                *map(shlex.quote, overrides_of(missing[0], overrides)),
+            ]
         )
         console.print(f"one alone:  {single_command}", highlight=False, markup=False, soft_wrap=True)
     return not missing
@@ -87,7 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
         names = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
-        print(f"usage: python scripts/status.py <experiment> [--config-dir DIR] [overrides]\nexperiments: {', '.join(names)}", file=sys.stderr)
+        print(
+            f"usage: python scripts/status.py <experiment> [--config-dir DIR] [overrides]\nexperiments: "
+            f"{', '.join(names)}",
+            file=sys.stderr,
+        )
         return 2
     try:
         show(arguments[0], [*search_path(folders), *arguments[1:]])

@@ -23,11 +23,13 @@ from pomelo_lab.results.status import detail, state
 class Entry:
     """One number of ours beside the printed one.
 
-    state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the job leaves this metric
-        out); "missing", "running", "interrupted", "failed", "damaged"; "skipped" (the data set cannot build it); "not built" (the row's component
-        does not exist in this version); "not asked" (the grid was narrowed down and has no job of the row).
-    repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats over the repeats' means, or over
-        random draws as the statistic itself gives it. interval: of a set statistic, over resampled images.
+    state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the
+        job leaves this metric out); "missing", "running", "interrupted", "failed", "damaged"; "skipped" (the data set
+        cannot build it); "not built" (the row's component does not exist in this version); "not asked" (the grid was
+        narrowed down and has no job of the row).
+    repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats
+        over the repeats' means, or over random draws as the statistic itself gives it. interval: of a set statistic,
+        over resampled images.
     """
 
     state: str
@@ -42,12 +44,17 @@ class Entry:
     interval: tuple[float, float] | None = None
 
     def spread(self, kind: str) -> float | None:
-        """The number after ±: standard deviation over images, or standard error of their mean; over the repeats of a set statistic, or of a job."""
+        """The number after ±: standard deviation over images, or standard error of their mean; over the repeats of a
+        set statistic, or of a job."""
         if kind == "seeds" and self.repeats > 1:
             return self.std_repeats
         if self.std is None:
             over_seeds = self.std_repeats is not None and self.repeats > 1
-            return self.std_repeats / math.sqrt(self.repeats) if over_seeds and kind == "standard_error" else self.std_repeats
+            return (
+                self.std_repeats / math.sqrt(self.repeats)
+                if over_seeds and kind == "standard_error"
+                else self.std_repeats
+            )
         return self.std / math.sqrt(self.n) if kind == "standard_error" else self.std
 
 
@@ -91,11 +98,15 @@ class Table:
         out += [f"{c.symbol}: {c.note}" for c in self.columns if c.note]
         names = {r.key: r.label.rpartition(", ")[0] if "@" in r.key else r.label for r in self.rows}
         out += dict.fromkeys(f"{names[r.key]}: {r.note}" for r in self.rows if r.note)
-        if unbuilt := dict.fromkeys(names[r.key] for r in self.rows if self.columns and self.row_state(r) == "not built"):
+        if unbuilt := dict.fromkeys(
+            names[r.key] for r in self.rows if self.columns and self.row_state(r) == "not built"
+        ):
             out.append(f"not in this version (–): {', '.join(unbuilt)}")
         if any(e.state == "not applicable" for e in self.entries.values()):
             out.append("n/a: the method has no such quantity")
-        if (unasked := [r.label for r in self.rows if self.row_state(r) == "not asked"]) and len(unasked) < len(self.rows):
+        if (unasked := [r.label for r in self.rows if self.row_state(r) == "not asked"]) and len(unasked) < len(
+            self.rows
+        ):
             out.append(f"not in the grid that was asked for (–): {', '.join(unasked)}")
         for c in self.columns:
             points = [e for r in self.rows if (e := self.entry(r, c)).std is None and e.state == "done"]
@@ -103,10 +114,15 @@ class Table:
                 what = "random draws" if repeats == {1} else f"{' or '.join(map(str, sorted(repeats)))} repeats"
                 out.append(f"{c.symbol}: ± over {what} of a set statistic, not over images")
             if any(e.interval for e in points):
-                out.append(f"{c.symbol}: in square brackets behind it the 95 % interval of a set statistic over resampled images")
+                out.append(
+                    f"{c.symbol}: in square brackets behind it the 95 % interval of a set statistic over "
+                    f"resampled images"
+                )
             nan = {r.label: self.entry(r, c).n_nan for r in self.rows if self.entry(r, c).n_nan}
             if nan:
-                out.append(f"{c.symbol}: no finite value, left out: " + ", ".join(f"{k} {v} images" for k, v in nan.items()))
+                out.append(
+                    f"{c.symbol}: no finite value, left out: " + ", ".join(f"{k} {v} images" for k, v in nan.items())
+                )
         return [*out, *self.published.notes, *self.remarks]
 
     def row_state(self, row: Row) -> str:
@@ -182,11 +198,16 @@ def matches(cell: Cell, row: Row) -> bool:
 
 def left_out(cell: Cell, key: str) -> bool:
     """Whether a key is, or belongs to, an argument that the preset gives and the cell's data set does not have."""
-    return any(key == name or key.startswith(f"{name}.") for name in cell.config.get("left_out", {}) if name.startswith("dataset."))
+    return any(
+        key == name or key.startswith(f"{name}.")
+        for name in cell.config.get("left_out", {})
+        if name.startswith("dataset.")
+    )
 
 
 def choice_or_value(cell: Cell, key: str) -> Any:
-    """What a grid gave a key, a group's choice, or the value of a dotted config key; None for what the data set does not have."""
+    """What a grid gave a key, a group's choice, or the value of a dotted config key; None for what the data set does
+    not have."""
     if left_out(cell, key):
         return None
     if key in (given := {name.lstrip("+"): value for name, value in cell.point.items()}):
@@ -197,7 +218,8 @@ def choice_or_value(cell: Cell, key: str) -> Any:
 
 
 def extra_rows(cells: Sequence[Cell]) -> list[Row]:
-    """A row for each distinct point of the grid that the paper does not have (your own sampler, another segmentation)."""
+    """A row for each distinct point of the grid that the paper does not have (your own sampler, another
+    segmentation)."""
     by_label: dict[str, Row] = {}
     for cell in cells:
         point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed" and not left_out(cell, k)}
@@ -210,17 +232,21 @@ def extra_rows(cells: Sequence[Cell]) -> list[Row]:
 
 
 def extra_columns(table: Published, done: Sequence[Cell]) -> list[Column]:
-    """A column for each scored metric that the paper's table does not have, under the title that another table gives it."""
+    """A column for each scored metric that the paper's table does not have, under the title that another table gives
+    it."""
     titles = {c.metric: c.symbol for other in everything().values() for c in other.columns}
     known = {c.metric.partition("[")[0] for c in table.columns}
     names = dict.fromkeys(name for cell in done for name in cell.summary)
     if not table.columns or table.partial:
         return []
-    return [Column(metric=name, symbol=titles.get(name, name), group="not in paper") for name in names if name not in known]
+    return [
+        Column(metric=name, symbol=titles.get(name, name), group="not in paper") for name in names if name not in known
+    ]
 
 
 def direction(column: Column, cells: Iterable[Cell]) -> str | None:
-    """"higher", "lower" or None, from the metric's class, wherever it is known from; from the printed arrow for classes that no suite has."""
+    """ "higher", "lower" or None, from the metric's class, wherever it is known from; from the printed arrow for
+    classes that no suite has."""
     from pomelo_lab.config.signature import locate
 
     name = column.metric.partition("[")[0]
@@ -244,14 +270,21 @@ def suite_targets() -> dict[str, str]:
     from pomelo_lab.config.entry import CONF
 
     suites = (yaml.safe_load(path.read_text()) or {} for path in sorted(Path(CONF, "metrics").glob("*.yaml")))
-    return {name: node["_target_"] for suite in suites for name, node in suite.items() if isinstance(node, dict) and "_target_" in node}
+    return {
+        name: node["_target_"]
+        for suite in suites
+        for name, node in suite.items()
+        if isinstance(node, dict) and "_target_" in node
+    }
 
 
 def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell], values: Any) -> Entry:
     """One entry of the table. states: of all jobs of the row; done: its finished ones."""
     printed = row.values.get(column.metric)
     if not done:
-        worst = next((s for s in ("failed", "damaged", "interrupted", "running", "missing", "skipped") if s in states), "missing")
+        worst = next(
+            (s for s in ("failed", "damaged", "interrupted", "running", "missing", "skipped") if s in states), "missing"
+        )
         return Entry(worst if states else "not built" if not_built(row) else "not asked", printed=printed)
     scores = values(row.key, column.metric)
     if any((c.summary.get(column.metric, {}).get("details") or {}).get("applies") == 0 for c in done) and (
@@ -284,13 +317,15 @@ def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell],
 
 
 def interval(summaries: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
-    """The interval that a set statistic gives with itself; None for several jobs, whose intervals have no common meaning."""
+    """The interval that a set statistic gives with itself; None for several jobs, whose intervals have no common
+    meaning."""
     details = summaries[0].get("details") or {}
     return (details["low"], details["high"]) if len(summaries) == 1 and {"low", "high"} <= set(details) else None
 
 
 def not_built(row: Row) -> bool:
-    """Whether one of the row's choices has no yaml in conf/, or the row has no choices: a method that does not exist here."""
+    """Whether one of the row's choices has no yaml in conf/, or the row has no choices: a method that does not exist
+    here."""
     from pomelo_lab.config.entry import CONF
 
     groups = {group: choice for group, choice in row.match.items() if Path(CONF, group).is_dir()}
@@ -304,7 +339,8 @@ def mark_best(
     better: str | None,
     values: Callable[[str, str], Sample | None],
 ) -> None:
-    """Set the best mean of a column in bold where the images bear it out: better than every other row by the paired bootstrap.
+    """Set the best mean of a column in bold where the images bear it out: better than every other row by the paired
+    bootstrap.
 
     Equal means share it. Nothing is bold over few images, whatever the means say.
     """
@@ -326,7 +362,11 @@ def own_judged(claim: Claim, table: Published) -> Verdict:
 
     def printed(row: str, metric: str) -> Sample | None:
         published_row = table.row(row)
-        return Sample({}, point=published_row.values[metric][0]) if published_row is not None and metric in published_row.values else None
+        return (
+            Sample({}, point=published_row.values[metric][0])
+            if published_row is not None and metric in published_row.values
+            else None
+        )
 
     return judge(claim, table, printed)
 
@@ -338,7 +378,8 @@ def own_verdict(claim: Claim, table: Published) -> str:
 
 
 def own_words(claim: Claim, table: Published) -> str:
-    """`own_verdict`, and what it does not rest on: measures of which the paper printed nothing, rows that it left out."""
+    """`own_verdict`, and what it does not rest on: measures of which the paper printed nothing, rows that it left
+    out."""
     judged, word = own_judged(claim, table), own_verdict(claim, table)
     if not word:
         return "not printed"
@@ -347,4 +388,8 @@ def own_words(claim: Claim, table: Published) -> str:
     symbols = [column.symbol if (column := table.column(metric)) else metric for metric in silent]
     if symbols:
         return f"{word}; nothing printed of {', '.join(symbols)}"
-    return word if len(judged.judged) == len(judged.pairs) else f"{word} ({len(judged.judged)} of {len(judged.pairs)} pairs)"
+    return (
+        word
+        if len(judged.judged) == len(judged.pairs)
+        else f"{word} ({len(judged.judged)} of {len(judged.pairs)} pairs)"
+    )

@@ -28,7 +28,8 @@ class Sampler(Component, ABC):
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
         """`n` perturbations of each image.
 
-        Shapes: batch of B images, segments [B,H,W] -> uint8 [B,n,C,H,W] (and keep_mask [B,n,S] when segments were dropped).
+        Shapes: batch of B images, segments [B,H,W] -> uint8 [B,n,C,H,W] (and keep_mask [B,n,S] when segments were
+            dropped).
         Random: streams keyed by image id; perturbation k of an image does not depend on its neighbours.
         """
 
@@ -48,8 +49,9 @@ class Filling:
 
     Args:
         image: [B,C,H,W].
-        replacement: (row int64 [M], keep [M,H,W], place int64 [M]) -> [M,C,H,W]: what is put where a mask removed, `row` being the image and `place`
-            counting the masks of one image. Random numbers belong to (image id, place), so it does not matter how the M are batched.
+        replacement: (row int64 [M], keep [M,H,W], place int64 [M]) -> [M,C,H,W]: what is put where a mask removed,
+            `row` being the image and `place` counting the masks of one image. Random numbers belong to (image id,
+            place), so it does not matter how the M are batched.
         merges: whether the replacement already holds what was kept.
     """
 
@@ -87,20 +89,32 @@ class Filler(Sampler, ABC):
     design: Literal["bernoulli", "lime"] = "bernoulli"
 
     @abstractmethod
-    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+    def filling(
+        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+    ) -> Filling:
         """The filler made ready for images [B,C,H,W]; what all masks of an image share is computed here, once."""
 
-    def fill(self, image: Tensor, keep: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Tensor:
+    def fill(
+        self,
+        image: Tensor,
+        keep: Tensor,
+        streams: Streams,
+        image_ids: tuple[str, ...],
+        segments: Segments | None = None,
+    ) -> Tensor:
         """The image with removed pixels replaced.
 
         Shapes: image [B,C,H,W], keep [B,N,H,W] in [0,1] (1 = kept; soft masks blend) -> [B,N,C,H,W].
         An all-ones mask returns the image exactly.
         """
         row, place = every(len(image), keep.shape[1], image.device)
-        return self.filling(image, streams, image_ids, segments)(row, keep.flatten(0, 1), place).unflatten(0, keep.shape[:2])
+        return self.filling(image, streams, image_ids, segments)(row, keep.flatten(0, 1), place).unflatten(
+            0, keep.shape[:2]
+        )
 
     def fill_evaluations(self, n: int) -> int:
-        """Generator network evaluations to fill n masks of one image in one call (masks that keep all may cost less)."""
+        """Generator network evaluations to fill n masks of one image in one call (masks that keep all may cost
+        less)."""
         return 0
 
     def evaluations(self, n: int) -> int:
@@ -143,7 +157,8 @@ class Filler(Sampler, ABC):
         at_once, first = max(1, VALUES_AT_ONCE // batch.image[0].numel()), int(self.keep_first and n > 0)
         row, place = every(len(batch), n - first, batch.image.device)
         parts = zip(row.split(at_once), (place + first).split(at_once), strict=True)
-        image = Perturbations.quantize(batch.image)[:, None].expand(-1, first, -1, -1, -1)  # the first, which loses nothing, is not filled
+        # the first, which loses nothing, is not filled
+        image = Perturbations.quantize(batch.image)[:, None].expand(-1, first, -1, -1, -1)
         filled = [stored(part) for part in parts]
         if filled:
             image = torch.cat([image, torch.cat(filled).unflatten(0, (len(batch), n - first))], 1)
@@ -158,14 +173,18 @@ class BaseImageFiller(Filler, ABC):
     def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
         """The fully replaced image: [B,C,H,W] -> [B,C,H,W]."""
 
-    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+    def filling(
+        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+    ) -> Filling:
         base = self.base(image, streams, image_ids, segments)
         return Filling(image, lambda row, keep, place: base[row])
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
-        """Perturbations equal to those of `Filler.perturb`, bit for bit, chosen between two stored images instead of blending floats.
+        """Perturbations equal to those of `Filler.perturb`, bit for bit, chosen between two stored images instead of
+        blending floats.
 
-        Cost: 2 bytes per value at the peak (a float blend needs 9), about 10 ms of one core instead of 90 for 800 images of 64x64.
+        Cost: 2 bytes per value at the peak (a float blend needs 9), about 10 ms of one core instead of 90 for 800
+            images of 64x64.
         """
         if segments is None:
             raise ValueError(f"{type(self).__name__}.perturb drops segments: it needs segments, got None")

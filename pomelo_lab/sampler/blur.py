@@ -18,11 +18,13 @@ from pomelo_lab.types import Segments
 class BlurSampler(BaseImageFiller):
     """Removed pixels come from a Gaussian-blurred copy of the image.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.1 ("blur"; width not stated). Separable Gaussian cut at 4 sigma and normalised; borders are
-        mirrored without repeating the edge pixel: `scipy.ndimage.gaussian_filter(mode="mirror")`. Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.1 ("blur"; width not stated). Separable Gaussian cut at 4
+        sigma and normalised; borders are mirrored without repeating the edge pixel:
+        `scipy.ndimage.gaussian_filter(mode="mirror")`. Departures: none.
     Args:
         sigma_px: standard deviation in pixels.
-        radius_px: where the Gaussian ends; None = at 4 deviations. (InputIBA's games: sigma 15 in 29 taps, a radius of 14.)
+        radius_px: where the Gaussian ends; None = at 4 deviations. (InputIBA's games: sigma 15 in 29 taps, a radius of
+            14.)
     Cost: two matrix products per image; a kernel wider than the image mirrors more than once.
     """
 
@@ -36,7 +38,8 @@ class BlurSampler(BaseImageFiller):
 
 
 def blur_matrix(n: int, sigma_px: float, cut: float = 4.0, radius_px: int | None = None) -> Tensor:
-    """The 1-D blur of n pixels as a matrix: float64 [n,n], rows sum to 1; the Gaussian ends at `cut` deviations, or at a radius in pixels."""
+    """The 1-D blur of n pixels as a matrix: float64 [n,n], rows sum to 1; the Gaussian ends at `cut` deviations, or at
+    a radius in pixels."""
     radius = radius_px or max(int(cut * sigma_px + 0.5), 1)
     offset = torch.arange(-radius, radius + 1)
     weight = torch.exp(-0.5 * (offset.double() / sigma_px) ** 2)

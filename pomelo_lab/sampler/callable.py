@@ -23,16 +23,19 @@ AT_ONCE = 64  # images that the function receives at most
 
 @dataclass(kw_only=True)
 class CallableSampler(Filler):
-    """Any function that fills holes: a public in-painting network with its own weights, a service, a method of your own.
+    """Any function that fills holes: a public in-painting network with its own weights, a service, a method of your
+    own.
 
     With it SP, LIME, MP2 and FIDO are SP-G, LIME-G, MP2-G and FIDO-CA by that in-painter.
 
     Args:
-        function: "package.module:function", or "path/to/file.py:function"; (images, holes) -> images. It loads its network itself, once.
-        version: stored results are addressed by it, and by the code: the source of the module or file and of the user's modules that it imports.
-            Change it when the answers change otherwise (other weights, another service).
-    Shapes: the function receives images float32 [M,C,H,W] in [0,1], what stood in the holes included, and holes [M,1,H,W] (1 = to fill), at most 64
-        at once; it answers images [M,C,H,W]. Only what it puts into holes is used, clamped to [0,1]; MP2 also looks at the rest.
+        function: "package.module:function", or "path/to/file.py:function"; (images, holes) -> images. It loads its
+            network itself, once.
+        version: stored results are addressed by it, and by the code: the source of the module or file and of the user's
+            modules that it imports. Change it when the answers change otherwise (other weights, another service).
+    Shapes: the function receives images float32 [M,C,H,W] in [0,1], what stood in the holes included, and holes
+        [M,1,H,W] (1 = to fill), at most 64 at once; it answers images [M,C,H,W]. Only what it puts into holes is used,
+        clamped to [0,1]; MP2 also looks at the rest.
     Cost: one evaluation of the function per fill.
     Random: none besides the segments dropped: the function must answer the same for the same image and hole.
     Raises: ValueError when the function cannot be found, or answers another shape or numbers that are not finite.
@@ -55,9 +58,13 @@ class CallableSampler(Filler):
         found_function(given["function"], "sampler.function")
         return [code_digest(source, "sampler.function"), name]
 
-    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+    def filling(
+        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+    ) -> Filling:
         def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
-            return Forwards(AT_ONCE).rows(lambda start, stop: self.filled(image[row[start:stop]], keep[start:stop]), len(row))
+            return Forwards(AT_ONCE).rows(
+                lambda start, stop: self.filled(image[row[start:stop]], keep[start:stop]), len(row)
+            )
 
         return Filling(image, replacement)
 
@@ -69,10 +76,14 @@ class CallableSampler(Filler):
         try:
             answer = torch.as_tensor(answer, device=images.device).to(images.dtype)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"sampler.function {self.function} must answer images, got {type(answer).__name__} ({error})") from None
+            raise ValueError(
+                f"sampler.function {self.function} must answer images, got {type(answer).__name__} ({error})"
+            ) from None
         if answer.shape != images.shape or not answer.isfinite().all():
             got = list(answer.shape) if answer.shape != images.shape else "numbers that are not finite"
-            raise ValueError(f"sampler.function {self.function} must answer finite images {list(images.shape)}, got {got}")
+            raise ValueError(
+                f"sampler.function {self.function} must answer finite images {list(images.shape)}, got {got}"
+            )
         return answer.clamp(0, 1)
 
     def fill_evaluations(self, n: int) -> int:

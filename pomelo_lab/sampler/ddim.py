@@ -21,20 +21,25 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 class DDIMSampler(Sampler):
     """Deterministic DDIM inversion of each image, then stochastic denoising of every perturbation from there.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 2.4 ("diffusion"), Table 3 and appendix A; Song et al. (2021). Departures: inversion
-        asks for the noise at the timestep it goes to, as diffusers does, where the printed eq. 5 asks at the one it comes from (round trip of
-        the shipped network in 50 steps, root mean square error: 0.027 against 0.049); timesteps are trailing where diffusers' default is
-        leading. n_encode, fixed_point, solver, depth, spacing and clip are options beyond the paper.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 2.4 ("diffusion"), Table 3 and appendix A; Song et al. (2021).
+        Departures: inversion asks for the noise at the timestep it goes to, as diffusers does, where the printed eq. 5
+            asks at the one it comes from (round trip of
+        the shipped network in 50 steps, root mean square error: 0.027 against 0.049); timesteps are trailing where
+        diffusers' default is leading. n_encode, fixed_point, solver, depth, spacing and clip are options beyond the
+        paper.
     Args:
         generator: the diffusion model; left out of the config it is the job's generator.
         n_steps: n, denoising steps of the whole path from noise to image.
         start: i, steps skipped at the noisy end; 0 = the paper's, larger = closer to the image.
         eta: share of DDPM's noise in each step; 0 = reconstruction.
-        n_encode: inversion steps; None = n_steps, on the same timesteps. They are shared by all perturbations of an image.
+        n_encode: inversion steps; None = n_steps, on the same timesteps. They are shared by all perturbations of an
+            image.
         fixed_point: iterations per inversion step that make it exact (0 = the paper's plain inversion).
-        solver: ddim, or a few-step scheduler of diffusers (dpm++, sde-dpm++, unipc, deis), which knows neither eta nor clip.
-        depth: share of the schedule that is inverted; 1 = to its end, None = the generator's own (`DiffusionModel.depth`): 1 for a linear
-            schedule, 0.98 for a cosine one, whose end keeps nothing of the image.
+        solver: ddim, or a few-step scheduler of diffusers (dpm++, sde-dpm++, unipc, deis), which knows neither eta nor
+            clip.
+        depth: share of the schedule that is inverted; 1 = to its end, None = the generator's own
+            (`DiffusionModel.depth`): 1 for a linear schedule, 0.98 for a cosine one, whose end keeps nothing of the
+                image.
         spacing: of the timesteps.
         clip: clamp the clean estimate while denoising.
         keep_first: perturbation 0 is the image itself.
@@ -71,7 +76,9 @@ class DDIMSampler(Sampler):
             return self.generator.unscaled(self.denoised(noisy[image], draws))
 
         chosen = all_but_first(len(batch), n) if self.keep_first else None
-        return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "ddim", make, chosen))
+        return Perturbations(
+            image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "ddim", make, chosen)
+        )
 
     def inverted(self, images: Tensor) -> Tensor:
         """Images [M,C,H,W] in [0,1] -> where their denoising starts, in the scale of the network."""
@@ -79,7 +86,8 @@ class DDIMSampler(Sampler):
         return encode(self.generator.denoise, self.generator.scaled(images), along, along.n, self.fixed_point)[-1]
 
     def noise_of(self, images: Tensor) -> Tensor:
-        """The noise that inversion finds in images [M,C,H,W]: what of the last place is not the image at that place's level."""
+        """The noise that inversion finds in images [M,C,H,W]: what of the last place is not the image at that place's
+        level."""
         level = self.encoding_path.levels[-1]
         x, z = self.generator.scaled(images), self.inverted(images)
         return (z - level**0.5 * x) / (1 - level) ** 0.5
@@ -89,7 +97,15 @@ class DDIMSampler(Sampler):
         if self.solver != "ddim":
             return self.solved(x, draws)
         along, shape = self.generator.path(self.n_steps, self.spacing, self.reach), x.shape[1:]
-        return decode(self.generator.denoise, x, along, self.n_steps - self.start, self.eta, lambda _: draws.normal(*shape), self.clip)
+        return decode(
+            self.generator.denoise,
+            x,
+            along,
+            self.n_steps - self.start,
+            self.eta,
+            lambda _: draws.normal(*shape),
+            self.clip,
+        )
 
     def solved(self, x: Tensor, draws: Draws) -> Tensor:
         """Noisy images x [M,C,H,W] denoised to images in [-1,1] by a few-step scheduler of diffusers."""
@@ -109,7 +125,9 @@ class DDIMSampler(Sampler):
     def scheduler(self) -> Any:
         """A fresh few-step scheduler: it remembers its last steps."""
         betas = self.generator.betas
-        return solver(self.solver, betas[: round(self.reach * len(betas))], self.n_steps, self.generator.predicts, self.spacing)
+        return solver(
+            self.solver, betas[: round(self.reach * len(betas))], self.n_steps, self.generator.predicts, self.spacing
+        )
 
     @property
     def encoding_path(self) -> Path:

@@ -19,8 +19,8 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 class FlowSampler(Sampler):
     """Each latent dimension moves towards a random latent by a random share: z' = (1 - lambda) z + lambda z*.
 
-    Source: POMELO, section 2.4 ("flow") and Table 3. Departures: none; the paper does not say whether lambda is drawn per dimension, its
-        formula does; neither clips it.
+    Source: POMELO, section 2.4 ("flow") and Table 3. Departures: none; the paper does not say whether lambda is drawn
+        per dimension, its formula does; neither clips it.
     Args:
         generator: the flow; left out of the config it is the job's generator.
         mu, sigma: lambda ~ N(mu, sigma) per dimension.
@@ -47,7 +47,9 @@ class FlowSampler(Sampler):
             return self.generator.decode(torch.lerp(latent[image], self.temperature * draws.normal(size), share))
 
         chosen = all_but_first(len(batch), n) if self.keep_first else None
-        return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "flow", make, chosen))
+        return Perturbations(
+            image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "flow", make, chosen)
+        )
 
     def noise_of(self, images: Tensor) -> Tensor:
         """The latents of images [M,C,H,W], [M,D]."""

@@ -21,7 +21,8 @@ class GeneratedSampler(Sampler):
     Source: own; a reference row beside the validation images.
     Args:
         generator: left out of the config it is the job's generator.
-        temperature: deviation of the normals; below 1 = more typical images of a flow (Kingma & Dhariwal 2018 show 0.7).
+        temperature: deviation of the normals; below 1 = more typical images of a flow (Kingma & Dhariwal 2018 show
+            0.7).
     Cost: one evaluation of a flow per image drawn.
     Random: one normal per value, per (image id, place).
     """

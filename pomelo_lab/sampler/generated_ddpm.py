@@ -16,7 +16,8 @@ from pomelo_lab.sampler.generated import GeneratedSampler
 class GeneratedDDPMSampler(GeneratedSampler):
     """Unconditional samples of a diffusion model, whatever the image.
 
-    Source: Ho et al. (2020), algorithm 2, respaced as by Song et al. (2021); a reference row beside the validation images.
+    Source: Ho et al. (2020), algorithm 2, respaced as by Song et al. (2021); a reference row beside the validation
+        images.
     Args:
         generator: left out of the config it is the job's generator.
         temperature: deviation of all normals, the first and those of the steps.

@@ -24,12 +24,12 @@ GROUPS = ("person", "style", "expression", "scene")
 class IdealSampler(Sampler):
     """Redraws each chosen cause with some probability and renders again: in-distribution by construction, and local.
 
-    Source: own; the row "limit". A cause that is not redrawn keeps its own noise: it stays as it is, unless one of its causes
-        changed and the causal model makes it follow (an older person's hair may turn gray).
+    Source: own; the row "limit". A cause that is not redrawn keeps its own noise: it stays as it is, unless one of its
+        causes changed and the causal model makes it follow (an older person's hair may turn gray).
     Args:
         dataset: portraits; left out of the config it is the job's data set.
-        factors: causes that may be redrawn: names of causes, or of groups of them (person, style, expression, pose, scene).
-            The pose is left alone by default, so that segments keep their meaning.
+        factors: causes that may be redrawn: names of causes, or of groups of them (person, style, expression, pose,
+            scene). The pose is left alone by default, so that segments keep their meaning.
         p_change: probability with which each of them is redrawn, independently per perturbation.
         keep_first: perturbation 0 is the image itself.
     Cost: one rendering without masks per perturbation, about 1.5 ms at 64x64; no network.
@@ -49,14 +49,19 @@ class IdealSampler(Sampler):
         known = (*groups, *(cause.name for cause in CAUSES), "mark")
         unknown = [name for name in given["factors"] if name not in known]
         return [
-            f"factors: {name!r} is no cause of portraits{did_you_mean(str(name), known)}; expected a group ({', '.join(groups)}) or a cause"
+            f"factors: {name!r} is no cause of portraits{did_you_mean(str(name), known)}; expected a group "
+            f"({', '.join(groups)}) or a cause"
             for name in unknown
         ]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The causes that may be redrawn, in causal order."""
-        return tuple(name for name, cause in self.dataset.model.causes.items() if name in self.factors or cause.group in self.factors)
+        return tuple(
+            name
+            for name, cause in self.dataset.model.causes.items()
+            if name in self.factors or cause.group in self.factors
+        )
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
         if batch.factors is None:
@@ -68,7 +73,11 @@ class IdealSampler(Sampler):
         u = torch.where(change, value, own[:, None])
         image = batch.image.new_empty(len(batch), n, *batch.image.shape[1:], dtype=torch.uint8)
         for i, row in enumerate(image):  # one image at a time: n float images are in memory, not B x n
-            row.copy_(Perturbations.quantize(self.rendered({k: t[i : i + 1].cpu() for k, t in batch.factors.items()}, u[i : i + 1])))
+            row.copy_(
+                Perturbations.quantize(
+                    self.rendered({k: t[i : i + 1].cpu() for k, t in batch.factors.items()}, u[i : i + 1])
+                )
+            )
         if self.keep_first and n:
             image[:, 0] = Perturbations.quantize(batch.image)
         return Perturbations(image=image)

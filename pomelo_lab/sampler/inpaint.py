@@ -17,8 +17,8 @@ from pomelo_lab.types import Segments
 class InpaintSampler(Filler):
     """Removed pixels come from a learned in-painter that sees what is kept.
 
-    Source: Agarwal & Nguyen, sections 3.1 and 3.3 (DeepFill): f = G(m, x), put where m removed. Departures: the hole is where the mask keeps less
-        than half; the published code draws that line once for a whole batch.
+    Source: Agarwal & Nguyen, sections 3.1 and 3.3 (DeepFill): f = G(m, x), put where m removed. Departures: the hole is
+        where the mask keeps less than half; the published code draws that line once for a whole batch.
     Args: generator: the in-painter; left out of the config it is the job's generator.
     Cost: one evaluation per fill.
     Random: none besides the segments dropped.
@@ -28,7 +28,9 @@ class InpaintSampler(Filler):
 
     generator: Inpainter
 
-    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+    def filling(
+        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+    ) -> Filling:
         return Filling(image, lambda row, keep, place: self.generator.filled(image, row, keep))
 
     def fill_evaluations(self, n: int) -> int:

@@ -22,22 +22,25 @@ from pomelo_lab.types import Perturbations, Segments
 class InpaintDDIMSampler(Filler):
     """In-painting: denoise from noise, and merge with the equally noisy original at every step.
 
-    Source: POMELO, section 2.4 ("in-painting"), Fig. 3 and Table 3; Lugmayr et al. (2022) for resampling. Departures: none; the paper does not
-        state the deviation of the mask's blur, and its recursion index is read as the previous, noisier step.
+    Source: POMELO, section 2.4 ("in-painting"), Fig. 3 and Table 3; Lugmayr et al. (2022) for resampling. Departures:
+        none; the paper does not state the deviation of the mask's blur, and its recursion index is read as the
+        previous, noisier step.
     Args:
         generator: the diffusion model; left out of the config it is the job's generator.
         rate: share of segments dropped (the paper: 0.75).
         n_steps: denoising steps.
         eta: share of DDPM's noise in each step.
-        known: noisy original by deterministic inversion ("inverted", the paper) or by adding noise ("q_sample", RePaint). The
-            inversion looks at the whole image: a fill then depends on what was removed, with q_sample only on what was kept.
+        known: noisy original by deterministic inversion ("inverted", the paper) or by adding noise ("q_sample",
+            RePaint). The inversion looks at the whole image: a fill then depends on what was removed, with q_sample
+            only on what was kept.
         sigma_px: of the Gaussian blur of the mask, whose soft edges mix original and fill; 0 = hard edges.
         jump_length, n_resample: RePaint's resampling; n_resample 1 = none.
         fixed_point: iterations per inversion step.
         depth: share of the schedule that is used, see DDIMSampler.
         spacing: of the timesteps.
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W], on the 8-bit grid.
-    Cost: evaluations: n_steps * (1 + fixed_point) per image ("inverted"), and n_steps * about n_resample per fill; masks that keep all cost none.
+    Cost: evaluations: n_steps * (1 + fixed_point) per image ("inverted"), and n_steps * about n_resample per fill;
+        masks that keep all cost none.
     Random: normals per (image id, place of the mask in the call).
     """
 
@@ -55,10 +58,13 @@ class InpaintDDIMSampler(Filler):
     depth: Annotated[float, Range(above=0, high=1)] | None = 1.0
     spacing: Spacing = "trailing"
 
-    def filling(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None) -> Filling:
+    def filling(
+        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+    ) -> Filling:
         self.generator.check_images(image)
         along, shape = self.generator.path(self.n_steps, self.spacing, self.reach), image.shape[1:]
-        places = image.new_zeros(along.n + 1, *image.shape)  # the noisy originals, inverted when a mask first removes something
+        # the noisy originals, inverted when a mask first removes something
+        places = image.new_zeros(along.n + 1, *image.shape)
         inverted = torch.zeros(len(image), dtype=torch.bool, device=image.device)
 
         def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
@@ -81,7 +87,16 @@ class InpaintDDIMSampler(Filler):
 
                 start = draws.normal(*shape)
                 jumps = (self.jump_length, self.n_resample)
-                made = inpaint(self.generator.denoise, start, along, known, soft[rows], self.eta, lambda: draws.normal(*shape), *jumps)
+                made = inpaint(
+                    self.generator.denoise,
+                    start,
+                    along,
+                    known,
+                    soft[rows],
+                    self.eta,
+                    lambda: draws.normal(*shape),
+                    *jumps,
+                )
                 return self.generator.unscaled(made)
 
             filled[removes] = self.generator.versions(image_ids, asked, place[removes], streams, "inpaint", make)
@@ -100,7 +115,9 @@ class InpaintDDIMSampler(Filler):
         along = self.generator.path(self.n_steps, self.spacing, self.reach)
 
         def inverted(part: Tensor) -> Tensor:
-            return torch.stack(encode(self.generator.denoise, self.generator.scaled(part), along, fixed_point=self.fixed_point), 1)
+            return torch.stack(
+                encode(self.generator.denoise, self.generator.scaled(part), along, fixed_point=self.fixed_point), 1
+            )
 
         return self.generator.forwards(inverted, images).transpose(0, 1)
 

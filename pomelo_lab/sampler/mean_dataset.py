@@ -23,7 +23,8 @@ AT_ONCE = 100  # training images
 class MeanDatasetSampler(BaseImageFiller):
     """Removed pixels get the mean colour of the training images, channel by channel: gray for natural images.
 
-    Source: Agarwal & Nguyen, section 3.3 and its footnote 2 (ImageNet's mean): what is zero to a network of normalised images. Departures: none.
+    Source: Agarwal & Nguyen, section 3.3 and its footnote 2 (ImageNet's mean): what is zero to a network of normalised
+        images. Departures: none.
     Args:
         dataset: the job's.
         color: that colour; None = measured.
@@ -46,7 +47,9 @@ class MeanDatasetSampler(BaseImageFiller):
         """[C,1,1]."""
         if self.color is not None:
             if len(self.color) != self.dataset.shape[0]:
-                raise ValueError(f"sampler.color must have {self.dataset.shape[0]} values, one per channel, got {self.color}")
+                raise ValueError(
+                    f"sampler.color must have {self.dataset.shape[0]} values, one per channel, got {self.color}"
+                )
             return torch.tensor(self.color)[:, None, None]
         training = self.dataset.at("train")
         parts = training.order()[: self.n_mean].split(AT_ONCE)

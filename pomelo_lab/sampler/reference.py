@@ -18,9 +18,10 @@ class ReferenceSampler(Sampler):
     """Draws whole images of a data set, whatever the image: what a sampler's scores look like without any perturbing.
 
     Source: Ademi, Noppel & Wressnegger, POMELO, Table 1, rows "validation set" and "noise". Departures: none known.
-    Args: source: where images come from; left out of the config it is the job's own data set (whose images can be drawn too,
-        the explained one included).
-    Shapes: images of another size are resized (bilinear, antialiased); 1 channel becomes 3 by copying, 3 become 1 by the mean.
+    Args: source: where images come from; left out of the config it is the job's own data set (whose images can be drawn
+        too, the explained one included).
+    Shapes: images of another size are resized (bilinear, antialiased); 1 channel becomes 3 by copying, 3 become 1 by
+        the mean.
     Random: n indices with replacement per image ("reference").
     Raises: ValueError when the source is empty or has another number of channels that cannot be converted.
     """
@@ -33,7 +34,8 @@ class ReferenceSampler(Sampler):
             raise ValueError("sampler.source must have images, got an empty data set")
         index = (streams.uniform(batch.image_id, "reference", n).double() * size).long().clamp_max(size - 1)
         image = batch.image.new_empty(len(batch), n, *batch.image.shape[1:], dtype=torch.uint8)
-        for row, chosen in zip(image, index.tolist(), strict=True):  # one image at a time: n float images are in memory, not B x n
+        # one image at a time: n float images are in memory, not B x n
+        for row, chosen in zip(image, index.tolist(), strict=True):
             row.copy_(Perturbations.quantize(fitted(self.source.unmasked(chosen).image, batch.image.shape[1:])))
         return Perturbations(image=image)
 
@@ -43,7 +45,9 @@ def fitted(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
     channels, height, width = shape
     if image.shape[1] != channels:
         if {image.shape[1], channels} != {1, 3}:
-            raise ValueError(f"sampler.source must have {channels} channels as the data set, or 1 or 3, got {image.shape[1]}")
+            raise ValueError(
+                f"sampler.source must have {channels} channels as the data set, or 1 or 3, got {image.shape[1]}"
+            )
         image = image.mean(1, keepdim=True) if channels == 1 else image.expand(-1, channels, -1, -1)
     if image.shape[-2:] == (height, width):
         return image

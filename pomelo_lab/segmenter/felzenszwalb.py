@@ -18,7 +18,8 @@ class FelzenszwalbSegmenter(Segmenter):
     """Minimum spanning trees merged while their inner differences allow: segments of very unequal size.
 
     Source: Felzenszwalb & Huttenlocher (2004), https://doi.org/10.1023/B:VISI.0000022288.19776.77, as
-        `skimage.segmentation.felzenszwalb`. Departures: none; `scale` defaults to 100 (skimage: 1, which only suits tiny images).
+        `skimage.segmentation.felzenszwalb`. Departures: none; `scale` defaults to 100 (skimage: 1, which only suits
+        tiny images).
     Args:
         scale: observation level; larger gives larger segments.
         sigma: width in pixels of the Gaussian smoothing before; 0 = none.

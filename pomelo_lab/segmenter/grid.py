@@ -18,8 +18,8 @@ from pomelo_lab.segmenter.slic import too_many_segments
 class GridSegmenter(Segmenter):
     """Rectangles in rows and columns, whatever the image shows: the control for segments that follow edges.
 
-    Source: own. The grid has round(sqrt(n H/W)) rows and round(n/rows) columns, so cells are near squares; every pixel is in
-        exactly one cell and the sides of cells differ by at most one pixel.
+    Source: own. The grid has round(sqrt(n H/W)) rows and round(n/rows) columns, so cells are near squares; every pixel
+        is in exactly one cell and the sides of cells differ by at most one pixel.
     Args: n_segments: how many to ask for; a grid has rows x columns of them (65 gives 8 x 8 on a square image).
     Raises: ValueError when there are fewer pixels than segments asked for.
     """

@@ -17,9 +17,9 @@ from pomelo_lab.segmenter.base import Segmenter
 class QuickshiftSegmenter(Segmenter):
     """Mode seeking in (colour, place); how many segments there are follows from the image.
 
-    Source: Vedaldi & Soatto (2008), https://doi.org/10.1007/978-3-540-88693-8_52, as `skimage.segmentation.quickshift` in
-        Lab colour; the defaults are those of the lime package, which suit images of some hundred pixels a side: at 64x64 they
-        give few segments. Departures: images without three channels are not converted to Lab.
+    Source: Vedaldi & Soatto (2008), https://doi.org/10.1007/978-3-540-88693-8_52, as `skimage.segmentation.quickshift`
+        in Lab colour; the defaults are those of the lime package, which suit images of some hundred pixels a side: at
+        64x64 they give few segments. Departures: images without three channels are not converted to Lab.
     Args:
         kernel_size: width in pixels of the density kernel; larger gives fewer segments.
         max_dist: longest link in (colour, place); larger gives fewer segments.
@@ -42,7 +42,12 @@ class QuickshiftSegmenter(Segmenter):
     def labels(self, image: Tensor) -> Tensor:
         from skimage.segmentation import quickshift
 
-        settings = {"kernel_size": self.kernel_size, "max_dist": self.max_dist, "ratio": self.ratio, "sigma": self.sigma}
+        settings = {
+            "kernel_size": self.kernel_size,
+            "max_dist": self.max_dist,
+            "ratio": self.ratio,
+            "sigma": self.sigma,
+        }
         color = image.shape[1] == 3
         label_maps = [
             quickshift(array, **settings, convert2lab=color, rng=42, channel_axis=-1)

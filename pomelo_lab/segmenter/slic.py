@@ -43,7 +43,14 @@ class SlicSegmenter(Segmenter):
 
         channels_last = image.permute(0, 2, 3, 1).double().cpu().numpy()
         label_maps = [
-            slic(array, n_segments=self.n_segments, compactness=self.compactness, sigma=self.sigma, start_label=0, channel_axis=-1)
+            slic(
+                array,
+                n_segments=self.n_segments,
+                compactness=self.compactness,
+                sigma=self.sigma,
+                start_label=0,
+                channel_axis=-1,
+            )
             for array in channels_last
         ]
         return torch.stack([torch.from_numpy(array).long() for array in label_maps]).to(image.device)

@@ -31,8 +31,11 @@ def session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
         yield tracker
 
 
-def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path] = (), group: str = "") -> None:
-    """Track the table of a grid that ended: the files below `folder`, and its figures. Results on disk never depend on it.
+def log_table(
+    config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path] = (), group: str = ""
+) -> None:
+    """Track the table of a grid that ended: the files below `folder`, and its figures. Results on disk never depend on
+    it.
 
     Args: group: of the grid's jobs, where their config does not say it.
     """

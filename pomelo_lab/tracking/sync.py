@@ -32,13 +32,18 @@ def pending(outputs: Path) -> list[Path]:
     return [folder for run_id, folder in newest.items() if finished(run_id) and not (folder / DONE).exists()]
 
 
-def sync(outputs: Path, command: tuple[str, ...] = (sys.executable, "-m", "wandb", "sync"), limit_s: float = 600.0) -> int:
+def sync(
+    outputs: Path, command: tuple[str, ...] = (sys.executable, "-m", "wandb", "sync"), limit_s: float = 600.0
+) -> int:
     """Upload each pending run and note that it was. A failure that every run would have, such as no network, ends it.
 
     Returns: how many were not uploaded; 1 where there is no such folder.
     """
     if not outputs.is_dir():
-        print(f"the outputs folder {outputs} does not exist: name the one that jobs were written to (paths.outputs)", file=sys.stderr)
+        print(
+            f"the outputs folder {outputs} does not exist: name the one that jobs were written to (paths.outputs)",
+            file=sys.stderr,
+        )
         return 1
     folders = pending(outputs)
     print(f"{len(folders)} finished offline runs to upload from {outputs / 'wandb'}")
@@ -54,7 +59,10 @@ def sync(outputs: Path, command: tuple[str, ...] = (sys.executable, "-m", "wandb
             failed += len(folders) - seen - 1
             break
     if failed:
-        print(f"{failed} of {len(folders)} runs are left, nothing of them is lost: the same command tries again", file=sys.stderr)
+        print(
+            f"{failed} of {len(folders)} runs are left, nothing of them is lost: the same command tries again",
+            file=sys.stderr,
+        )
     return failed
 
 
@@ -66,6 +74,10 @@ def failure(command: Sequence[str], limit_s: float) -> str:
         return f"no answer within {limit_s:.0f} s: is there a network, and is WANDB_BASE_URL the right server?"
     if ended.returncode == 0:
         return ""
-    lines = [line.removeprefix("wandb: ").strip() for line in (ended.stdout + "\n" + ended.stderr).splitlines() if line.strip()]
+    lines = [
+        line.removeprefix("wandb: ").strip()
+        for line in (ended.stdout + "\n" + ended.stderr).splitlines()
+        if line.strip()
+    ]
     told = [line for line in lines if REASON.search(line) and "error logs at" not in line]
     return " / ".join(dict.fromkeys(told[-2:] or lines[-1:])) or f"exit status {ended.returncode}"

@@ -62,7 +62,10 @@ def start(config: Mapping[str, Any], scores: Scores) -> Any:
 
 
 def opened(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any) -> Any:
-    """wandb.init below a folder; None and a warning when that fails. Nothing is sent of the machine, its folders and its command line."""
+    """wandb.init below a folder; None and a warning when that fails.
+
+    Nothing is sent of the machine, its folders and its command line.
+    """
     import wandb
 
     options = config["tracking"]
@@ -108,11 +111,19 @@ def portable(value: Any) -> Any:
 
 
 def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path], shared: str = "") -> None:
-    """One run with what belongs to all jobs of a grid: its table with the papers' numbers, the verdicts on their claims, its figures."""
+    """One run with what belongs to all jobs of a grid: its table with the papers' numbers, the verdicts on their
+    claims, its figures."""
     from pomelo_lab.config.fingerprint import digest
 
     run_id = TABLE + digest({"table": name, "folder": folder.name})
-    run = opened(config, Path(config["paths"]["outputs"]), run_id, name=f"table {name}", group=group(config) or shared or name, job_type="table")
+    run = opened(
+        config,
+        Path(config["paths"]["outputs"]),
+        run_id,
+        name=f"table {name}",
+        group=group(config) or shared or name,
+        job_type="table",
+    )
     if run is None:
         return
     code = 1
@@ -176,10 +187,13 @@ class WandbTracker:
             self.run.summary[f"{name}_n"] = summary.n
         for stage, costs in scores.stages().items():
             self.run.summary.update({f"cost/{stage}/{key}": value for key, value in costs.items()})
-        self.run.summary["results"] = f"score/{scores.job.fingerprint}"  # below paths.outputs: the machine's own path stays on it
+        # below paths.outputs: the machine's own path stays on it
+        self.run.summary["results"] = f"score/{scores.job.fingerprint}"
         table = pq.read_table(scores.folder / "scores.parquet")
         rows = table.to_pylist()
-        logged: dict[str, Any] = {"scores": wandb.Table(columns=table.column_names, data=[list(r.values()) for r in rows])}
+        logged: dict[str, Any] = {
+            "scores": wandb.Table(columns=table.column_names, data=[list(r.values()) for r in rows])
+        }
         if scores.job.explains and self.n_overlays:
             logged["attribution"] = [wandb.Image(image, caption=caption) for image, caption in self._overlays(scores)]
         if (scores.folder / FILE).exists():
@@ -196,7 +210,10 @@ class WandbTracker:
             return []
         pictures = overlays(batch.image[:n], explanation.attribution[:n])
         names = job.dataset.class_names
-        return [(pixels(picture), f"{batch.image_id[i]}: {names[int(explanation.target[i])]}") for i, picture in enumerate(pictures)]
+        return [
+            (pixels(picture), f"{batch.image_id[i]}: {names[int(explanation.target[i])]}")
+            for i, picture in enumerate(pictures)
+        ]
 
 
 def pixels(picture: Tensor) -> Any:

@@ -22,7 +22,9 @@ def augmented(images: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
         down, right = ((draw[1:3] * (2 * recipe.shift_px + 1)).floor().long() - recipe.shift_px).to(images.device)
         rows = (torch.arange(height, device=images.device) + down[:, None]).clamp(0, height - 1)
         columns = (torch.arange(width, device=images.device) + right[:, None]).clamp(0, width - 1)
-        images = images.gather(2, rows[:, None, :, None].expand_as(images)).gather(3, columns[:, None, None, :].expand_as(images))
+        images = images.gather(2, rows[:, None, :, None].expand_as(images)).gather(
+            3, columns[:, None, None, :].expand_as(images)
+        )
     if recipe.brightness > 0:
         offset = ((2 * draw[3] - 1) * recipe.brightness).to(images.device)
         images = (images + offset[:, None, None, None]).clamp(0, 1)

@@ -18,11 +18,15 @@ from pomelo_lab.types import Batch
 
 
 class ClassifierTraining(Training):
-    """Cross-entropy; a softmax classifier learns Batch.label (-1 = unknown is skipped), a sigmoid one Batch.attributes."""
+    """Cross-entropy; a softmax classifier learns Batch.label (-1 = unknown is skipped), a sigmoid one
+    Batch.attributes."""
 
     def __init__(self, classifier: TrainableClassifier, recipe: Recipe, dataset: Dataset) -> None:
         if classifier.column is not None:
-            raise ValueError("classifier.column chooses among the outputs of a trained network: train it whole, with output=sigmoid and no column")
+            raise ValueError(
+                "classifier.column chooses among the outputs of a trained network: train it whole, with "
+                "output=sigmoid and no column"
+            )
         super().__init__(classifier.network, recipe)
         self.classifier = classifier
         self.names = dataset.class_names if classifier.output == "softmax" else dataset.attribute_names
@@ -35,7 +39,10 @@ class ClassifierTraining(Training):
         logits, smooth = self.classifier.logit(given["image"]), self.recipe.label_smoothing
         if self.classifier.output == "softmax":
             known = (given["label"] >= 0).sum().clamp(min=1)
-            return F.cross_entropy(logits, given["label"], ignore_index=-1, label_smoothing=smooth, reduction="sum") / known
+            return (
+                F.cross_entropy(logits, given["label"], ignore_index=-1, label_smoothing=smooth, reduction="sum")
+                / known
+            )
         wanted = given["attributes"].to(logits.dtype)
         return F.binary_cross_entropy_with_logits(logits, wanted * (1 - smooth) + 0.5 * smooth)
 
@@ -57,7 +64,11 @@ class ClassifierTraining(Training):
             {"accuracy": a, "rate": r, "balanced_accuracy": balanced(answer[:, k], truth[:, k])}
             for k, (a, r) in enumerate(zip(right.tolist(), rate.tolist(), strict=True))
         ]
-        return {"accuracy": right.mean().item(), "accuracy_per_attribute": dict(zip(self.names, rows, strict=True)), "n": len(truth)}
+        return {
+            "accuracy": right.mean().item(),
+            "accuracy_per_attribute": dict(zip(self.names, rows, strict=True)),
+            "n": len(truth),
+        }
 
 
 def balanced(answer: Tensor, truth: Tensor) -> float | None:

@@ -20,10 +20,12 @@ from pomelo_lab.types import Batch
 
 
 class DDPMTraining(Training):
-    """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho 2022); with learned variances
-    and the variational bound, a thousandth of its sum over timesteps (Nichol & Dhariwal 2021, eq. 16).
+    """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho
+    2022); with learned variances and the variational bound, a thousandth of its sum over timesteps (Nichol & Dhariwal
+    2021, eq. 16).
 
-    Also with `generator.sigma_data`: in the units of what a linear estimate leaves (Karras et al. 2022) the shipped network came out worse.
+    Also with `generator.sigma_data`: in the units of what a linear estimate leaves (Karras et al. 2022) the shipped
+    network came out worse.
     """
 
     def __init__(self, generator: DiffusionModel, recipe: Recipe, dataset: Dataset | None = None) -> None:

@@ -18,10 +18,12 @@ LITTLE = 0.05  # share of the loss that the code of another image has to add for
 
 
 class DiffusionAutoencoderTraining(DDPMTraining):
-    """The loss of a diffusion model that is told the code of the clean image; nothing else pushes information into the code.
+    """The loss of a diffusion model that is told the code of the clean image; nothing else pushes information into the
+    code.
 
     An AutoencoderRecipe can draw more of the noisiest timesteps, where an image shows nothing but what its code says.
-    Validated with the code of another image as well: autoencoders whose U-Net ignores the code look perfect by their loss alone.
+    Validated with the code of another image as well: autoencoders whose U-Net ignores the code look perfect by their
+    loss alone.
     """
 
     def condition(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -43,5 +45,9 @@ class DiffusionAutoencoderTraining(DDPMTraining):
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         own, other = (scores[name].double().mean().item() for name in ("loss", "loss_other_code"))
         if other < (1 + LITTLE) * own:
-            log.warning("the code hardly matters yet: validation loss %.4f with an image's own code, %.4f with another's", own, other)
+            log.warning(
+                "the code hardly matters yet: validation loss %.4f with an image's own code, %.4f with another's",
+                own,
+                other,
+            )
         return {"loss": own, "loss_other_code": other, "n": len(scores["loss"])}

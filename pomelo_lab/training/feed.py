@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class Feed:
     """Batches of a data set for training or validation, in 8 bits per value, held in memory when they fit.
 
-    Which images step s gets follows from (seed, s): a resumed training continues with the images it would have seen, whatever was
-    read ahead. Masks and factors are left out.
+    Which images step s gets follows from (seed, s): a resumed training continues with the images it would have seen,
+    whatever was read ahead. Masks and factors are left out.
 
     Args:
         n: images used, the first of the data set's fixed order; None = all.
@@ -79,7 +79,9 @@ class Feed:
             return (Rows(self.dataset)[rows] for rows in wanted)
         from torch.utils.data import DataLoader
 
-        return DataLoader(Rows(self.dataset), sampler=wanted, batch_size=None, collate_fn=unchanged, num_workers=self.n_workers)
+        return DataLoader(
+            Rows(self.dataset), sampler=wanted, batch_size=None, collate_fn=unchanged, num_workers=self.n_workers
+        )
 
     def _read_all(self) -> Batch:
         start, size, parts, said = time.monotonic(), 256, [], time.monotonic()
@@ -91,7 +93,9 @@ class Feed:
                 log.info("reading %s images: %d of %d", self.dataset.split, min(self.n, len(parts) * size), self.n)
         took = time.monotonic() - start
         if took > 5:
-            log.info("read %d %s images in %.0f s (%.2f GB in memory)", self.n, self.dataset.split, took, self.gigabytes)
+            log.info(
+                "read %d %s images in %.0f s (%.2f GB in memory)", self.n, self.dataset.split, took, self.gigabytes
+            )
         attributes = torch.cat([p.attributes for p in parts]) if parts[0].attributes is not None else None
         return Batch(
             image=torch.cat([p.image for p in parts]),

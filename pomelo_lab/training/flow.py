@@ -19,7 +19,8 @@ from pomelo_lab.types import Batch
 
 
 class FlowTraining(Training):
-    """Negative log-likelihood in bits per value, with uniform dequantisation (Kingma & Dhariwal 2018, eq. 2) and the noise that the flow asks for."""
+    """Negative log-likelihood in bits per value, with uniform dequantisation (Kingma & Dhariwal 2018, eq. 2) and the
+    noise that the flow asks for."""
 
     def __init__(self, generator: Flow, recipe: Recipe, dataset: Dataset | None = None) -> None:
         generator.network.thaw()

@@ -15,8 +15,8 @@ GRID = 28  # finest cells
 def holes(images: Tensor, share: Mapping[str, float], rng: torch.Generator) -> Tensor:
     """A hole per image, of kinds drawn with the given (relative) shares: bool [B,H,W], True = to fill.
 
-    Kinds: freeform (strokes of a brush), box (one to three rectangles), superpixel (random regions of similar colour, as LIME drops),
-        cell (random squares of a grid, as optimised masks have). None of them is ever empty.
+    Kinds: freeform (strokes of a brush), box (one to three rectangles), superpixel (random regions of similar colour,
+        as LIME drops), cell (random squares of a grid, as optimised masks have). None of them is ever empty.
     Random: all numbers from `rng`; the same number of draws whatever the shares.
     """
     n, _, height, width = images.shape
@@ -35,7 +35,8 @@ def grid(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def freeform(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Strokes: chains of straight pieces with round ends, up to a quarter of the side wide (Yu et al. 2019, algorithm 1)."""
+    """Strokes: chains of straight pieces with round ends, up to a quarter of the side wide (Yu et al. 2019, algorithm
+    1)."""
     n, _, height, width = images.shape
     y, x = grid(height, width)
     start = torch.rand(n, N_STROKES, 1, 2, generator=rng)
@@ -43,7 +44,9 @@ def freeform(images: Tensor, rng: torch.Generator) -> Tensor:
     turn = (torch.rand(n, N_STROKES, N_TURNS, generator=rng) - 0.5) * 2.5
     length = 0.1 + 0.25 * torch.rand(n, N_STROKES, N_TURNS, generator=rng)
     heading = angle + turn.cumsum(2)
-    corners = torch.cat([start, start + (torch.stack([heading.sin(), heading.cos()], -1) * length[..., None]).cumsum(2)], 2)
+    corners = torch.cat(
+        [start, start + (torch.stack([heading.sin(), heading.cos()], -1) * length[..., None]).cumsum(2)], 2
+    )
     radius = 0.03 + 0.1 * torch.rand(n, N_STROKES, generator=rng)
     used = torch.arange(N_STROKES) <= torch.randint(N_STROKES, (n, 1), generator=rng)
     hole = torch.zeros(n, height, width, dtype=torch.bool)
@@ -69,13 +72,15 @@ def boxes(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def superpixels(images: Tensor, rng: torch.Generator) -> Tensor:
-    """A random share (10 to 90 %) of 16 to 64 regions: one assignment step of SLIC from jittered seeds (Achanta et al. 2012)."""
+    """A random share (10 to 90 %) of 16 to 64 regions: one assignment step of SLIC from jittered seeds (Achanta et al.
+    2012)."""
     n, _, height, width = images.shape
     y, x = grid(height, width)
     side = torch.randint(4, 9, (n, 1, 1), generator=rng)
-    seeds = (torch.arange(8)[None, :, None] + torch.rand(n, 8, 8, generator=rng)) / side, (
-        torch.arange(8)[None, None] + torch.rand(n, 8, 8, generator=rng)
-    ) / side
+    seeds = (
+        (torch.arange(8)[None, :, None] + torch.rand(n, 8, 8, generator=rng)) / side,
+        (torch.arange(8)[None, None] + torch.rand(n, 8, 8, generator=rng)) / side,
+    )
     exists = ((torch.arange(8)[:, None] < side) & (torch.arange(8)[None] < side)).flatten(1)
     sy, sx = (coordinate.flatten(1).clamp(0, 1 - 1e-4) for coordinate in seeds)
     color = images[torch.arange(n)[:, None], :, (sy * height).long(), (sx * width).long()]  # [n,64,C]

@@ -23,13 +23,17 @@ from pomelo_lab.types import Batch
 class InpainterTraining(Training):
     """L1 of both stages plus the hinge loss of a critic (Yu et al. 2019, section 3.3).
 
-    Departures: network and critic take their step at the same time from one backward pass (the critic's gradients stop at the image, the
+    Departures: network and critic take their step at the same time from one backward pass (the critic's gradients stop
+        at the image, the
     network's at the critic), instead of in turn.
     """
 
     def __init__(self, generator: Inpainter, recipe: Recipe, dataset: Dataset | None = None) -> None:
         if not isinstance(recipe, InpaintingRecipe):
-            raise ValueError(f"recipe must be an InpaintingRecipe for generator=inpainter (recipe=inpainter_small), got {type(recipe).__name__}")
+            raise ValueError(
+                f"recipe must be an InpaintingRecipe for generator=inpainter (recipe=inpainter_small), "
+                f"got {type(recipe).__name__}"
+            )
         super().__init__(generator.network, recipe)
         self.generator = generator
         with torch.random.fork_rng(devices=[]):

@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 FIRST_S, EVERY_S = 8, 30  # lines of progress
 
 
-def fit(module: Training, folder: Path, device: torch.device, world: int = 1, stored: torch.dtype = torch.float32) -> Training:
-    """Train to the end, from `folder`/last.ckpt where there is one; afterwards module.report holds the validation scores.
+def fit(
+    module: Training, folder: Path, device: torch.device, world: int = 1, stored: torch.dtype = torch.float32
+) -> Training:
+    """Train to the end, from `folder`/last.ckpt where there is one; afterwards module.report holds the validation
+    scores.
 
     Args:
         world: processes that train together, this being one of them (see pomelo_lab.devices.launch).
@@ -71,17 +74,20 @@ def fit(module: Training, folder: Path, device: torch.device, world: int = 1, st
 
 
 def assert_finite(module: Training, step: int) -> None:
-    """Raises FloatingPointError naming the step and what to change when weights (a critic's too) are NaN or infinite."""
+    """Raises FloatingPointError naming the step and what to change when weights (a critic's too) are NaN or
+    infinite."""
     broken = [name for name, tensor in module.state_dict().items() if not bool(tensor.isfinite().all())]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         remedy = f"lower recipe.lr={module.recipe.lr:g} or set recipe.clip_norm"
-        raise FloatingPointError(f"training diverged, weights are not finite at step {step} ({broken[0]}{more}): {remedy}")
+        raise FloatingPointError(
+            f"training diverged, weights are not finite at step {step} ({broken[0]}{more}): {remedy}"
+        )
 
 
 class Checkpoints(lightning.Callback):
-    """Writes last.ckpt every so many seconds, all or nothing and with its digest: temporary name, sync, rename. Weights that are not finite end the
-    training instead."""
+    """Writes last.ckpt every so many seconds, all or nothing and with its digest: temporary name, sync, rename. Weights
+    that are not finite end the training instead."""
 
     def __init__(self, path: Path, every_s: float) -> None:
         self.path, self.every_s, self.saved = path, every_s, time.monotonic()
@@ -104,7 +110,8 @@ class Checkpoints(lightning.Callback):
 
 
 class Progress(lightning.Callback):
-    """After each validation: a line of log, a row of log.jsonl and, where there is something to see, samples/<step>.png.
+    """After each validation: a line of log, a row of log.jsonl and, where there is something to see,
+    samples/<step>.png.
 
     Where there is no progress bar also a line with steps, rate and time left: after a few seconds, then twice a minute.
     """
@@ -132,14 +139,22 @@ class Progress(lightning.Callback):
             self.said = now
             rate = (step - self.first[1]) / (now - self.first[0])
             pace = f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s per step"
-            log.info("step %d of %d, %s, about %s left", step, module.last_step, pace, spoken((module.last_step - step) / rate))
+            log.info(
+                "step %d of %d, %s, about %s left",
+                step,
+                module.last_step,
+                pace,
+                spoken((module.last_step - step) / rate),
+            )
 
     def on_train_start(self, trainer: Any, *_: Any) -> None:
         self.first: tuple[float, int] | None = None
         if not trainer.is_global_zero:
             return
-        by_step = {row["step"]: row for row in (*read_log(self.folder / LOG), *self.rows)}  # the checkpoint may be older than the row of its step
-        self.rows = [by_step[step] for step in sorted(by_step) if step <= trainer.global_step]  # later ones will be written again
+        # the checkpoint may be older than the row of its step
+        by_step = {row["step"]: row for row in (*read_log(self.folder / LOG), *self.rows)}
+        # later ones will be written again
+        self.rows = [by_step[step] for step in sorted(by_step) if step <= trainer.global_step]
         write_text(self.folder / LOG, log_text(self.rows))
 
     def on_validation_end(self, trainer: Any, module: Training) -> None:
@@ -160,7 +175,13 @@ class Progress(lightning.Callback):
 
 def spoken(seconds: float) -> str:
     """A duration in words."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def save_sheet(images: torch.Tensor, path: Path, columns: int = 8) -> None:
@@ -182,7 +203,12 @@ def save_sheet(images: torch.Tensor, path: Path, columns: int = 8) -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Lightning's tips and advice about loaders are not for our users; its errors are."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+    names = (
+        "lightning.pytorch",
+        "lightning.fabric",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.fabric.utilities.rank_zero",
+    )
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -20,7 +20,8 @@ from pomelo_lab.types import Batch, Perturbations
 
 
 def imported_lightning() -> ModuleType:
-    """Lightning, which takes seconds to import and fails where torchvision is broken; this file is imported when a training starts."""
+    """Lightning, which takes seconds to import and fails where torchvision is broken; this file is imported when a
+    training starts."""
     ensure()
     import lightning.pytorch
 
@@ -33,8 +34,8 @@ lightning = imported_lightning()
 class Training(lightning.LightningModule):
     """How one kind of component learns: subclasses write `drawn`, `loss`, `score` and `summary`.
 
-    Images and random numbers of a step follow from (seed, step), never from what ran before, so an interrupted training resumes with the
-    same numbers. Lightning's loaders hold step numbers only; the images come from the feeds.
+    Images and random numbers of a step follow from (seed, step), never from what ran before, so an interrupted training
+    resumes with the same numbers. Lightning's loaders hold step numbers only; the images come from the feeds.
 
     On several devices each learns from its share of a step's images, and all hold the same weights.
 
@@ -51,9 +52,11 @@ class Training(lightning.LightningModule):
 
     @abstractmethod
     def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """What `loss` looks at, all of it with the image axis first: images [B,C,H,W] in [0,1] as augmented, labels, noise.
+        """What `loss` looks at, all of it with the image axis first: images [B,C,H,W] in [0,1] as augmented, labels,
+        noise.
 
-        Random: all that a step draws is drawn here, from `rng` on the CPU, for the whole batch, whichever share a device then takes.
+        Random: all that a step draws is drawn here, from `rng` on the CPU, for the whole batch, whichever share a
+            device then takes.
         """
 
     @abstractmethod
@@ -66,7 +69,8 @@ class Training(lightning.LightningModule):
 
     @abstractmethod
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
-        """Plain values for the card, from the values of all validation images; the first one is shown after each epoch."""
+        """Plain values for the card, from the values of all validation images; the first one is shown after each
+        epoch."""
 
     def begin(self, given: Mapping[str, Tensor]) -> None:
         """Set what depends on data before the first step, from all images of it; nothing for most."""
@@ -92,7 +96,8 @@ class Training(lightning.LightningModule):
         return range(self.validation_feed.steps_per_epoch)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        recipe, weights = self.recipe, [p for p in self.parameters() if p.requires_grad]  # a critic's too; the average has no gradients
+        # a critic's too; the average has no gradients
+        recipe, weights = self.recipe, [p for p in self.parameters() if p.requires_grad]
         kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
         extra = {"momentum": 0.9, "nesterov": True} if recipe.optimizer == "sgd" else {}
         optimizer = kinds[recipe.optimizer](weights, lr=recipe.lr, weight_decay=recipe.weight_decay, **extra)
@@ -129,7 +134,8 @@ class Training(lightning.LightningModule):
             parameter.data, other.data = other.data, parameter.data
 
     def finish(self, stored: torch.dtype) -> None:
-        """Make the running average the weights at the end, rounded as they will be stored, so that what is validated is what is kept."""
+        """Make the running average the weights at the end, rounded as they will be stored, so that what is validated is
+        what is kept."""
         if self.average is not None:
             self.network.load_state_dict(self.average.state_dict())
             self.average = None
@@ -144,7 +150,9 @@ class Training(lightning.LightningModule):
         self.swap_average()
 
     def validation_step(self, _: Any, index: int) -> None:
-        self._scores.append({name: value.detach().cpu() for name, value in self.score(self._given(self.validation_feed, index)).items()})
+        self._scores.append(
+            {name: value.detach().cpu() for name, value in self.score(self._given(self.validation_feed, index)).items()}
+        )
 
     def on_validation_epoch_end(self) -> None:
         scores = {name: torch.cat([part[name] for part in self._scores]) for name in self._scores[0]}

@@ -15,7 +15,8 @@ from pomelo_lab.config.hints import Count, Fraction, Later, Local, Natural, NonN
 from pomelo_lab.config.signature import Component
 from pomelo_lab.devices import has_bfloat16
 
-SHORT = {"epochs": 1, "min_steps": 0, "batch_size": 32, "ema": 0.0, "n_train": 256, "n_val": 64}  # of a shortened recipe: seconds
+# of a shortened recipe: seconds
+SHORT = {"epochs": 1, "min_steps": 0, "batch_size": 32, "ema": 0.0, "n_train": 256, "n_val": 64}
 
 
 @dataclass(kw_only=True)
@@ -33,14 +34,15 @@ class Recipe(Component):
         warmup: first fraction of all steps, over which the rate rises from 4 % of `lr`.
         label_smoothing: towards the uniform distribution (classes) or one half (attributes).
         clip_norm: largest norm of the gradient; None = no limit.
-        ema: decay per step of a running average of the weights, which is what is validated and kept; 0 = the weights themselves.
-            The first steps average over a tenth of the steps so far.
+        ema: decay per step of a running average of the weights, which is what is validated and kept; 0 = the weights
+            themselves. The first steps average over a tenth of the steps so far.
         flip: probability of a horizontal flip.
         shift_px: random shift by up to that many pixels, the border repeated.
         brightness: random offset of all pixels by up to that much, image units.
         n_train, n_val: images of the training and validation split, the first of a fixed random order; None = all.
-        precision: of the arithmetic, Lightning's name for it; auto = bf16-mixed where the hardware has the instructions, else 32-true. What it
-            came to is written on the card; weights are the same weights on all machines.
+        precision: of the arithmetic, Lightning's name for it; auto = bf16-mixed where the hardware has the
+            instructions, else 32-true. What it came to is written on the card; weights are the same weights on all
+            machines.
         cache_gb: the images are held in memory as 8 bits if they fit into this, else read again every epoch.
         n_workers: processes that read images.
         checkpoint_s: seconds between checkpoints, the most work that a kill loses.
@@ -88,7 +90,8 @@ class Recipe(Component):
         return min(self.ema, (1 + step) / (10 + step))
 
     def lr_factor(self, step: int, steps: int) -> float:
-        """Learning rate of a step as a fraction of `lr`; a pure function, so that a resumed training needs no memory of it."""
+        """Learning rate of a step as a fraction of `lr`; a pure function, so that a resumed training needs no memory of
+        it."""
         rise = self.warmup * steps
         if step < rise:
             return 0.04 + 0.96 * step / rise
@@ -102,7 +105,8 @@ class AutoencoderRecipe(Recipe):
     """The recipe of a diffusion autoencoder.
 
     Args:
-        noisy: share of the images whose timestep is drawn among the noisiest only; 0 = all timesteps alike, the original.
+        noisy: share of the images whose timestep is drawn among the noisiest only; 0 = all timesteps alike, the
+            original.
         noisiest: those timesteps, as a share of the schedule's end.
     """
 
@@ -121,7 +125,9 @@ class InpaintingRecipe(Recipe):
         critic_width: channels of the critic's first layer.
     """
 
-    holes: dict[str, float] = field(default_factory=lambda: {"freeform": 1.0, "box": 1.0, "superpixel": 1.0, "cell": 1.0})
+    holes: dict[str, float] = field(
+        default_factory=lambda: {"freeform": 1.0, "box": 1.0, "superpixel": 1.0, "cell": 1.0}
+    )
     hole_weight: Positive = 4.0
     adversarial: NonNegative = 0.05
     critic_width: Count = 24
@@ -151,7 +157,10 @@ def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
     name, _, short = (node.get("recipe") or defaults(locate(node["_target_"]))["recipe"]).partition(":")
     path = Path(CONF, "recipe", f"{name}.yaml")
     if not path.exists():
-        raise ValueError(f"recipe {name!r} does not exist in {path.parent}{did_you_mean(name, [p.stem for p in path.parent.glob('*.yaml')])}")
+        raise ValueError(
+            f"recipe {name!r} does not exist in "
+            f"{path.parent}{did_you_mean(name, [p.stem for p in path.parent.glob('*.yaml')])}"
+        )
     return {**yaml.safe_load(path.read_text()), **(SHORT if short else {})}
 
 

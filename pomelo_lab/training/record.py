@@ -49,7 +49,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def mend_log(folder: Path, rows: Sequence[Mapping[str, Any]] | None) -> None:
-    """Write log.jsonl of a finished training again where it is not what the card says; cards of earlier versions do not say."""
+    """Write log.jsonl of a finished training again where it is not what the card says; cards of earlier versions do not
+    say."""
     path = folder / LOG
     if rows is not None and (not path.exists() or path.read_bytes() != log_text(rows).encode()):
         log.warning("%s was damaged or missing: written again from the card", path)

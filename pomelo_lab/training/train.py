@@ -1,4 +1,5 @@
-"""Training as a function: what is trained once, where its weights lie, and what is asked for that is not trained yet."""
+"""Training as a function: what is trained once, where its weights lie, and what is asked for that is not trained
+yet."""
 
 from __future__ import annotations
 
@@ -30,15 +31,18 @@ def train_component(
     """Train what a node describes; also for use without Hydra. Needs a component that names its `training`.
     Of a classifier of one output (`column`) the network of all outputs is trained.
 
-    Two processes that ask for the same training do it once: the second waits for the first and uses its weights. A process that dies
-    leaves a checkpoint, and the next one continues with the numbers an undisturbed training would have had.
+    Two processes that ask for the same training do it once: the second waits for the first and uses its weights. A
+    process that dies leaves a checkpoint, and the next one continues with the numbers an undisturbed training would
+    have had.
 
     Args:
-        node, dataset_node: resolved config nodes; the split of the data set does not matter, its train and val splits are used.
+        node, dataset_node: resolved config nodes; the split of the data set does not matter, its train and val splits
+            are used.
         recipe_node: None = the component's own, conf/recipe/<its `recipe`>.yaml.
         seed: of image order and augmentation; initial weights have the component's own `init_seed`.
         force: train again what is finished.
-        devices: processes that train together, each on its share of every batch (Lightning's ddp); not part of the fingerprint.
+        devices: processes that train together, each on its share of every batch (Lightning's ddp); not part of the
+            fingerprint.
     Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors, with card.json beside it.
     """
     from pomelo_lab.config.fingerprint import canonical, digest
@@ -76,7 +80,10 @@ def train_component(
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether weights and card of a finished training are there and undamaged; what is damaged is named. The log is written again from the card."""
+    """Whether weights and card of a finished training are there and undamaged; what is damaged is named.
+
+    The log is written again from the card.
+    """
     from pomelo_lab.files import Damaged, read_json
     from pomelo_lab.training.record import mend_log
     from pomelo_lab.weights import CARD, FILE, check_file
@@ -146,7 +153,8 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
 
 
 def training_of(component: TrainableNetwork, recipe: Recipe, dataset: Any) -> Training:
-    """The Lightning module that a component names for its training, of this recipe and the data set's training images."""
+    """The Lightning module that a component names for its training, of this recipe and the data set's training
+    images."""
     from pomelo_lab.config.signature import locate
 
     return locate(component.training)(component, recipe, dataset)
@@ -166,13 +174,18 @@ def check_data(training: Any, validation: Any, labelled: bool) -> None:
     if labelled and type(training).labels is not Dataset.labels:  # known without the images
         counts = training.labels(range(len(training))).clamp_min(0).bincount(minlength=training.num_classes).tolist()
         if absent := [name for name, count in zip(training.class_names, counts, strict=False) if not count]:
-            log.warning("no image of the split train is of the class %s: the classifier cannot learn it", ", ".join(absent))
+            log.warning(
+                "no image of the split train is of the class %s: the classifier cannot learn it", ", ".join(absent)
+            )
     if not len(validation):
         log.warning("the split val has no image: nothing is known of what is learnt")
 
 
-def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path, device: str = "auto") -> dict[str, Any]:
-    """A classifier or generator node that can be built: `weights: auto` becomes a path, trained with its own recipe if there is none yet.
+def ensure_weights(
+    node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path, device: str = "auto"
+) -> dict[str, Any]:
+    """A classifier or generator node that can be built: `weights: auto` becomes a path, trained with its own recipe if
+    there is none yet.
 
     What the node leaves to the data set (outputs of sigmoid classifiers, shape of generated images) is filled in.
     Raises: ValueError when several earlier trainings fit.
@@ -186,13 +199,17 @@ def ensure_weights(node: Mapping[str, Any], dataset_node: Mapping[str, Any], out
     if node.get("weights") == "auto":
         path = resolve(node, dataset_node, outputs)
         if path is None:
-            log.warning("no weights for %s on %s yet: training them now, once", short_name(node), short_name(dataset_node))
+            log.warning(
+                "no weights for %s on %s yet: training them now, once", short_name(node), short_name(dataset_node)
+            )
             path = train_component(node, dataset_node, None, outputs, device=device)
         filled["weights"] = str(path)
     open_keys = [key for key in ("channels", "size_px") if node.get(key, 0) is None]
     if open_keys or (node.get("output") == "sigmoid" and node.get("num_classes") is None):
         known = fitted(node, build(dataset_node))
-        filled |= {key: known[key] for key in [*open_keys, *(["num_classes"] if node.get("output") == "sigmoid" else [])]}
+        filled |= {
+            key: known[key] for key in [*open_keys, *(["num_classes"] if node.get("output") == "sigmoid" else [])]
+        }
     return filled
 
 
@@ -200,12 +217,17 @@ def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
     """What a data set determines of a network: its outputs, and the shape of its images."""
     channels, height, width = dataset.shape
     if "size_px" in node and height != width:
-        raise ValueError(f"generator: images must be square, dataset {type(dataset).__name__} has {height}x{width} pixels")
+        raise ValueError(
+            f"generator: images must be square, dataset {type(dataset).__name__} has {height}x{width} pixels"
+        )
     return {"dataset": dataset, "num_classes": num_outputs(node, dataset), "channels": channels, "size_px": height}
 
 
 def num_outputs(node: Mapping[str, Any], dataset: Any) -> int:
-    """Number of a network's outputs: attributes for sigmoid outputs, else classes. Raises ValueError for a data set without attributes."""
+    """Number of a network's outputs: attributes for sigmoid outputs, else classes.
+
+    Raises ValueError for a data set without attributes.
+    """
     if node.get("output") != "sigmoid":
         return dataset.num_classes
     if not dataset.attribute_names:

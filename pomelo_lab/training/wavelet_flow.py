@@ -13,7 +13,8 @@ from pomelo_lab.types import Batch
 
 
 class WaveletFlowTraining(FlowTraining):
-    """Negative log-likelihood; before the first step the principal components of the coarsest images are measured on all training images."""
+    """Negative log-likelihood; before the first step the principal components of the coarsest images are measured on
+    all training images."""
 
     generator: WaveletFlow
 

@@ -29,9 +29,14 @@ def scores(images):
     return torch.full((len(images), 2), 3.0)
 
 
-@pytest.mark.parametrize(("name", "kind", "tolerance"), [
-    ("brightness", "tensor", 1e-6), ("brightness_numpy", "numpy", 1e-6), ("brightness_numpy", "numpy_uint8", 0.5 / 255),
-])
+@pytest.mark.parametrize(
+    ("name", "kind", "tolerance"),
+    [
+        ("brightness", "tensor", 1e-6),
+        ("brightness_numpy", "numpy", 1e-6),
+        ("brightness_numpy", "numpy_uint8", 0.5 / 255),
+    ],
+)
 def test_every_input_kind_gives_the_same_answer(name, kind, tolerance):
     classifier = CallableClassifier(function=f"{HERE}:{name}", num_classes=2, images=kind)
     answer = classifier.probability(IMAGES)
@@ -54,13 +59,16 @@ def test_digest_follows_the_version():
     assert a != b
 
 
-@pytest.mark.parametrize(("path", "text"), [
-    ("nosuchpackage.m:f", "cannot import nosuchpackage"),
-    (f"{HERE}:brightnes", "did you mean 'brightness'"),
-    (f"{HERE}:HERE", "is a str, not a function"),
-    ("/nowhere/x.py:f", "there is no file /nowhere/x.py"),
-    ("brightness", "must be package.module:function"),
-])
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("nosuchpackage.m:f", "cannot import nosuchpackage"),
+        (f"{HERE}:brightnes", "did you mean 'brightness'"),
+        (f"{HERE}:HERE", "is a str, not a function"),
+        ("/nowhere/x.py:f", "there is no file /nowhere/x.py"),
+        ("brightness", "must be package.module:function"),
+    ],
+)
 def test_what_cannot_be_found_is_named(path, text):
     with pytest.raises(ValueError, match=text):
         CallableClassifier(function=path, num_classes=2)

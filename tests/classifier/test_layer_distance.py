@@ -39,9 +39,13 @@ def brightness(one, other):
 def test_distance_by_hand():
     network, image, other = rectified(), tiny_image(2), tiny_image(2, seed=1)
     a, b = (network.network[0](x.double()).float() for x in (image, other))
-    torch.testing.assert_close(feature_distance(network, ["0"], image, other), (a - b).square().mean((1, 2, 3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        feature_distance(network, ["0"], image, other), (a - b).square().mean((1, 2, 3)), atol=1e-5, rtol=0
+    )
     a, b = a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(layer_distance(network, ["0"], image, other), (a - b).square().sum(1).mean((1, 2)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        layer_distance(network, ["0"], image, other), (a - b).square().sum(1).mean((1, 2)), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("between", [feature_distance, unit_distance])
@@ -59,19 +63,24 @@ def test_the_unit_is_the_mean_of_pairs_of_different_images():
     torch.testing.assert_close(mean, brightness(images[:3], images[3:6]).double().mean())
     assert sorted(training.asked) == list(range(6))  # each in one pair
     torch.testing.assert_close(mean_distance(brightness, Pictures(7), 100), mean)  # as many pairs as there are
-    torch.testing.assert_close(PerceptualDistance(brightness, float(mean))(images[:3], images[3:6]).double().mean(), torch.tensor(1.0).double())
+    torch.testing.assert_close(
+        PerceptualDistance(brightness, float(mean))(images[:3], images[3:6]).double().mean(), torch.tensor(1.0).double()
+    )
     with pytest.raises(ValueError, match="sees a distance of 0 between two training images"):
         mean_distance(lambda one, other: 0 * brightness(one, other), training, 3)
 
 
 def test_lpips_itself_from_its_file(tmp_path):
-    """The same numbers as the network that the file was saved from, differentiable; another network's file is refused."""
+    """The same numbers as the network that the file was saved from, differentiable; another network's file is
+    refused."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         known = untrained_lpips("alex")
     path = tmp_path / "alexnet.pth"
     names = (name.split(".", 1)[1] for name in known.net.state_dict())
-    torch.save({f"features.{name}": value for name, value in zip(names, known.net.state_dict().values(), strict=True)}, path)
+    torch.save(
+        {f"features.{name}": value for name, value in zip(names, known.net.state_dict().values(), strict=True)}, path
+    )
     between = lpips(str(path), "alex")
     with torch.random.fork_rng():
         torch.manual_seed(1)

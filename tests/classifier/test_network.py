@@ -13,7 +13,11 @@ from pomelo_lab.config.fingerprint import canonical
 from pomelo_lab.config.signature import node_problems
 from pomelo_lab.training.train import training_of
 
-KINDS = {PlainClassifier: {"width": 4, "depth": 2, "hidden": 8}, ResidualClassifier: {"width": 4}, TorchvisionClassifier: {}}
+KINDS = {
+    PlainClassifier: {"width": 4, "depth": 2, "hidden": 8},
+    ResidualClassifier: {"width": 4},
+    TorchvisionClassifier: {},
+}
 NODE = {"_target_": "pomelo_lab.classifier.plain.PlainClassifier"}
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -62,8 +66,16 @@ def test_digest_tells_outputs_apart_and_stored_results_stay():
     [
         ({"column": 5, "n_outputs": 5}, r"classifier\.column must be below n_outputs, 5, got 5"),
         ({"column": -1, "n_outputs": 5}, r"classifier\.column must be >= 0, got -1"),
-        ({"column": 3, "n_outputs": 5, "num_classes": 5}, r"classifier\.num_classes must be null or 2 with column .*, got 5; n_outputs says"),
-        ({"column": 3, "n_outputs": 5, "output": "sigmoid"}, r"classifier\.output must be softmax with column .*, got 'sigmoid'"),
+        (
+            {"column": 3, "n_outputs": 5, "num_classes": 5},
+            r"classifier\.num_classes must be null or 2 with column .*, "
+            r"got 5; n_outputs says",
+        ),
+        (
+            {"column": 3, "n_outputs": 5, "output": "sigmoid"},
+            r"classifier\.output must be softmax with column .*, got "
+            r"'sigmoid'",
+        ),
         ({"n_outputs": 5, "num_classes": 5}, r"classifier\.n_outputs goes with column, got 5 without one"),
     ],
 )

@@ -36,7 +36,9 @@ def test_every_relu_is_its_own_module_and_runs_once():
 
 @pytest.mark.parametrize(("size", "channels"), [(64, 3), (16, 1), (50, 3)])
 def test_any_size(size, channels):
-    assert ResidualClassifier(num_classes=7, width=4, channels=channels).logit(torch.rand(2, channels, size, size)).shape == (2, 7)
+    assert ResidualClassifier(num_classes=7, width=4, channels=channels).logit(
+        torch.rand(2, channels, size, size)
+    ).shape == (2, 7)
 
 
 def test_scaling_is_inside():
@@ -60,11 +62,14 @@ def test_parameters_are_frozen_and_gradients_reach_the_image():
     assert x.grad.abs().sum() > 0 and all(p.grad is None for p in classifier.network.parameters())
 
 
-@pytest.mark.parametrize(("wrong", "text"), [
-    ({"num_classes": None}, "classifier.num_classes is missing"),
-    ({"weights": "auto"}, "auto is for configs"),
-    ({"width": 0}, "classifier.width must be >= 1"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"num_classes": None}, "classifier.num_classes is missing"),
+        ({"weights": "auto"}, "auto is for configs"),
+        ({"width": 0}, "classifier.width must be >= 1"),
+    ],
+)
 def test_wrong_arguments(wrong, text):
     with pytest.raises(ValueError, match=text):
         ResidualClassifier(**{"num_classes": 2, **wrong})

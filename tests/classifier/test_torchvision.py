@@ -55,15 +55,20 @@ def test_numbers_of_inception_are_torchvisions_whose_files_are_scaled_another_wa
         apart, wrong = (float((one.logit(x) - expected).abs().max() / expected.abs().max()) for one in (ours, other))
     assert apart < 1e-4 and ours.normalization == "half"
     assert wrong > 1e-2 or name == "googlenet"  # whose initial weights answer all images alike
-    assert ours.logit(torch.rand(1, 3, 64, 64)).shape == (1, 1000)  # Inception refuses less than 75 pixels: it is resized
+    # Inception refuses less than 75 pixels: it is resized
+    assert ours.logit(torch.rand(1, 3, 64, 64)).shape == (1, 1000)
 
 
 def test_densenet264_is_made_of_torchvisions_class():
-    """Four blocks of 6, 12, 64 and 48 layers (Huang et al. 2017, table 1): 33.3 million weights with 1,000 outputs; built without its values."""
+    """Four blocks of 6, 12, 64 and 48 layers (Huang et al. 2017, table 1): 33.3 million weights with 1,000 outputs;
+    built without its values."""
     with torch.device("meta"):
         network = untrained("densenet264")
-    blocks = [sum(name.startswith("denselayer") for name, _ in block.named_children()) for name, block in network.features.named_children()
-              if name.startswith("denseblock")]  # fmt: skip
+    blocks = [
+        sum(name.startswith("denselayer") for name, _ in block.named_children())
+        for name, block in network.features.named_children()
+        if name.startswith("denseblock")
+    ]
     assert blocks == [6, 12, 64, 48] and sum(p.numel() for p in network.parameters()) == 33337704
     assert node_problems({**NODE, "architecture": "densenet264"}, "classifier") == []
 
@@ -82,7 +87,9 @@ def test_mistakes_are_found_in_the_config():
         TorchvisionClassifier(architecture="resnet81", num_classes=2)
 
 
-@pytest.mark.parametrize(("normalization", "mean", "std"), [("half", [0.5] * 3, [0.5] * 3), ("none", [0.0] * 3, [1.0] * 3)])
+@pytest.mark.parametrize(
+    ("normalization", "mean", "std"), [("half", [0.5] * 3, [0.5] * 3), ("none", [0.0] * 3, [1.0] * 3)]
+)
 def test_densenet_by_a_weights_file_with_another_scaling(tmp_path, normalization, mean, std):
     from torchvision.models import get_model
 

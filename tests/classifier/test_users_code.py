@@ -20,12 +20,23 @@ def fill(images, holes):
 """
 
 
-@pytest.mark.parametrize(("name", "kind", "line"), [("shape", "ValueError", 2), ("file", "FileNotFoundError", 3), ("other", "IndexError", 4),
-                                                    ("library", "RuntimeError", 6)])
+@pytest.mark.parametrize(
+    ("name", "kind", "line"),
+    [
+        ("shape", "ValueError", 2),
+        ("file", "FileNotFoundError", 3),
+        ("other", "IndexError", 4),
+        ("library", "RuntimeError", 6),
+    ],
+)
 def test_an_error_keeps_its_place(tmp_path, name, kind, line):
     file = tmp_path / "clf.py"
     file.write_text(CODE)
-    with pytest.raises(ValueError, match=rf"classifier\.function .*clf\.py:{name} raised {kind}: .*\(.*clf\.py, line {line}, in {name}\)$"):
+    with pytest.raises(
+        ValueError,
+        match=rf"classifier\.function .*clf\.py:{name} raised {kind}: .*\(.*clf\.py, line "
+        rf"{line}, in {name}\)$",
+    ):
         CallableClassifier(function=f"{file}:{name}", num_classes=2).probability(IMAGES)
 
 
@@ -69,8 +80,12 @@ def right(x): return dropout.eval()(x)
 """
 
 
-@pytest.mark.parametrize(("name", "warned"), [("norm", True), ("drop", True), ("right", False), ("dropout", False), ("batch_norm", False)])
-def test_a_network_in_training_mode_is_said_once_and_a_module_is_put_into_evaluation_mode(tmp_path, caplog, name, warned):
+@pytest.mark.parametrize(
+    ("name", "warned"), [("norm", True), ("drop", True), ("right", False), ("dropout", False), ("batch_norm", False)]
+)
+def test_a_network_in_training_mode_is_said_once_and_a_module_is_put_into_evaluation_mode(
+    tmp_path, caplog, name, warned
+):
     (tmp_path / "clf.py").write_text(TRAINING)
     classifier = CallableClassifier(function=f"{tmp_path / 'clf.py'}:{name}", num_classes=2)
     classifier.probability(IMAGES)
@@ -110,7 +125,9 @@ def test_files_that_a_function_reads_are_named_once(tmp_path, caplog):
         made.probability(torch.rand(2, 3, 4, 4))
     told = [r.getMessage() for r in caplog.records if "stored results do not notice" in r.getMessage()]
     assert len(told) == 2 and str(tmp_path / "share.json") in told[0] and str(tmp_path / "weights.pt") in told[1]
-    assert "net.py:predict reads" in told[0] and not any(word in told[0] for word in ("site-packages", ".pyc", "net.py,"))
+    assert "net.py:predict reads" in told[0] and not any(
+        word in told[0] for word in ("site-packages", ".pyc", "net.py,")
+    )
 
 
 def test_torch_s_default_type_is_ours(tmp_path):

@@ -1,4 +1,5 @@
-"""Every preset on data that it was not made for: a cell can be built, or is a gap with its reason; a table follows, not an error."""
+"""Every preset on data that it was not made for: a cell can be built, or is a gap with its reason; a table follows, not
+an error."""
 
 from pathlib import Path
 
@@ -18,14 +19,18 @@ def first_cells(preset: str, *overrides: str) -> list[Cell]:
     """The first point of each axis that a preset varies, and all points along its axes of the data set."""
     body = yaml.safe_load(Path(CONF, "experiment", f"{preset}.yaml").read_text())
     axes = ((body.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
-    first = [f"{key}={sweep_values(f'{key}={text}')[0]}" for key, text in axes.items() if not key.startswith("dataset.")]
+    first = [
+        f"{key}={sweep_values(f'{key}={text}')[0]}" for key, text in axes.items() if not key.startswith("dataset.")
+    ]
     return cells(preset, ["scale=smoke", *overrides, *first], strict=False)
 
 
 def assert_gaps_are_named(found: list[Cell]) -> None:
     assert [cell.error for cell in found] == [""] * len(found)
     for cell in found:
-        assert cell.lacks or any(cell.config["metrics"].values()) or not cell.config.get("left_out"), "nothing is left, and nobody says so"
+        assert cell.lacks or any(cell.config["metrics"].values()) or not cell.config.get("left_out"), (
+            "nothing is left, and nobody says so"
+        )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -56,13 +61,30 @@ def test_a_folder_of_the_user_s(preset, folder):
     assert_gaps_are_named(first_cells(preset, "dataset=image_folder", f"dataset.root={folder}", "dataset.size_px=32"))
 
 
-OF_PAPERS = {"celeba": ("pomelo", "dime", "gcd"), "celebamask_hq": ("pomelo", "dime", "gcd"), "imagenet": ("agarwal", "fisher"), "chexpert": ("gcd",)}
-MAKE = {"celeba": make_celeba, "celebamask_hq": make_celebamask_hq, "imagenet": make_imagenet, "chexpert": make_chexpert}
+OF_PAPERS = {
+    "celeba": ("pomelo", "dime", "gcd"),
+    "celebamask_hq": ("pomelo", "dime", "gcd"),
+    "imagenet": ("agarwal", "fisher"),
+    "chexpert": ("gcd",),
+}
+MAKE = {
+    "celeba": make_celeba,
+    "celebamask_hq": make_celebamask_hq,
+    "imagenet": make_imagenet,
+    "chexpert": make_chexpert,
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dataset", "preset"), [(data, p) for data, papers in OF_PAPERS.items() for p in PRESETS if p.partition("_")[0] in papers])
+@pytest.mark.parametrize(
+    ("dataset", "preset"),
+    [(data, p) for data, papers in OF_PAPERS.items() for p in PRESETS if p.partition("_")[0] in papers],
+)
 def test_the_data_of_the_papers(dataset, preset, tmp_path):
     root = MAKE[dataset](tmp_path / "files")
-    given = [f"dataset={dataset}", f"dataset.root={root}", *([f"dataset.masks_root={root}"] if dataset == "celebamask_hq" else [])]
+    given = [
+        f"dataset={dataset}",
+        f"dataset.root={root}",
+        *([f"dataset.masks_root={root}"] if dataset == "celebamask_hq" else []),
+    ]
     assert_gaps_are_named(first_cells(preset, *given))

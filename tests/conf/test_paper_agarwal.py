@@ -1,4 +1,5 @@
-"""Agarwal & Nguyen's experiments at the paper's scale: what the presets resolve to, beside a list copied from the paper."""
+"""Agarwal & Nguyen's experiments at the paper's scale: what the presets resolve to, beside a list copied from the
+paper."""
 
 import pytest
 
@@ -18,10 +19,17 @@ SIZES = {  # images that the paper scores; tables with thresholds have 1,000 mor
 
 @pytest.mark.parametrize("preset", SIZES)
 def test_presets_have_the_paper_s_images(preset):
-    row = "sampler=mean_dataset" if preset in ("agarwal_table1", "agarwal_fig7") else "row=lime_seeds" if preset == "agarwal_tableS1" else "row=lime"
+    row = (
+        "sampler=mean_dataset"
+        if preset in ("agarwal_table1", "agarwal_fig7")
+        else "row=lime_seeds"
+        if preset == "agarwal_tableS1"
+        else "row=lime"
+    )
     (cell,) = cells(preset, ["scale=paper", row, *(["segmenter.n_segments=50"] if preset == "agarwal_tableS1" else [])])
     assert cell.config["n_images"] == SIZES[preset] and cell.config["target"] == "label"
-    assert cell.config["images"] == ("all" if preset == "agarwal_table1" else "correct")  # Inception-v3 is right on 92.3 % of the birds
+    # Inception-v3 is right on 92.3 % of the birds
+    assert cell.config["images"] == ("all" if preset == "agarwal_table1" else "correct")
 
 
 @pytest.mark.parametrize("scale, sigma_px", [("paper", pytest.approx(10 * 64 / 224)), ("quick", 3.0)])
@@ -32,13 +40,22 @@ def test_table_1_blurs_as_meaningful_perturbations_do(scale, sigma_px):
     assert blur.config["sampler"]["sigma_px"] == mp.config["sampler"]["sigma_px"] == sigma_px
 
 
-LENGTHS = {  # at 224 pixels as printed, at 64 in proportion: a mask of 28 cells had cells of 2.3 pixels there, a patch of 29 half of the image
-    "scale.removal_blur_px": (10.0, pytest.approx(2.857, abs=1e-3)), "scale.patch_px": (29, 8), "scale.patch_stride_px": (3, 1),
-    "scale.mask_px": (28, 8), "scale.patch_sizes": ([5, 17, 29, 41, 53], [1, 5, 8, 12, 15]), "scale.mask_sizes": ([28, 56, 112], [8, 16, 32]),
-    "metrics.insertion_rise.filler.sigma_px": (5.0, pytest.approx(1.429, abs=1e-3)), "metrics.insertion_rise.filler.radius_px": (5, 1),
-    "metrics.deletion_rise.step_px": (1792, 512), "metrics.outside_change.patch_px": (53, 15), "metrics.sensitivity_hog.cell_px": (16, 5),
+# at 224 pixels as printed, at 64 in proportion: a mask of 28 cells had cells of 2.3 pixels there, a patch of 29 half of
+# the image
+LENGTHS = {
+    "scale.removal_blur_px": (10.0, pytest.approx(2.857, abs=1e-3)),
+    "scale.patch_px": (29, 8),
+    "scale.patch_stride_px": (3, 1),
+    "scale.mask_px": (28, 8),
+    "scale.patch_sizes": ([5, 17, 29, 41, 53], [1, 5, 8, 12, 15]),
+    "scale.mask_sizes": ([28, 56, 112], [8, 16, 32]),
+    "metrics.insertion_rise.filler.sigma_px": (5.0, pytest.approx(1.429, abs=1e-3)),
+    "metrics.insertion_rise.filler.radius_px": (5, 1),
+    "metrics.deletion_rise.step_px": (1792, 512),
+    "metrics.outside_change.patch_px": (53, 15),
+    "metrics.sensitivity_hog.cell_px": (16, 5),
     "explainer.mask_px": (56, 16),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("size_px", "place"), [(224, 0), (64, 1)])
@@ -70,12 +87,30 @@ def values(node, **expected):
 
 
 ROWS = {  # section 3, appendix A1; explainer, then sampler
-    "sp": ({"patch_px": 29, "stride_px": 3, "align": "stretch"}, {"_target_": "pomelo_lab.sampler.mean_dataset.MeanDatasetSampler"}),
-    "lime": ({"n_samples": 1000, "kernel_width": 0.25}, {"_target_": "pomelo_lab.sampler.mean_dataset.MeanDatasetSampler"}),
-    "mp": ({"mask_px": 28, "n_steps": 300, "lr": 0.1, "l1": 1e-4, "tv": 1e-2, "tv_power": 3.0, "init": "uniform"}, {"sigma_px": 10.0}),
-    "mp2": ({"mask_px": 28, "n_per_step": 2, "rank": "norm", "heat": "binary", "chance": None, "probe_every": 1}, {"sigma_px": 10.0}),
-    "mp2_g": ({"mask_px": 28, "rank": "norm", "heat": "binary", "probe": "current"}, {"_target_": "pomelo_lab.sampler.inpaint.InpaintSampler"}),
-    "fido_ca": ({"mask_px": 56, "lr": 0.05, "penalty": 1e-3, "objective": "ssr"}, {"_target_": "pomelo_lab.sampler.inpaint.InpaintSampler"}),
+    "sp": (
+        {"patch_px": 29, "stride_px": 3, "align": "stretch"},
+        {"_target_": "pomelo_lab.sampler.mean_dataset.MeanDatasetSampler"},
+    ),
+    "lime": (
+        {"n_samples": 1000, "kernel_width": 0.25},
+        {"_target_": "pomelo_lab.sampler.mean_dataset.MeanDatasetSampler"},
+    ),
+    "mp": (
+        {"mask_px": 28, "n_steps": 300, "lr": 0.1, "l1": 1e-4, "tv": 1e-2, "tv_power": 3.0, "init": "uniform"},
+        {"sigma_px": 10.0},
+    ),
+    "mp2": (
+        {"mask_px": 28, "n_per_step": 2, "rank": "norm", "heat": "binary", "chance": None, "probe_every": 1},
+        {"sigma_px": 10.0},
+    ),
+    "mp2_g": (
+        {"mask_px": 28, "rank": "norm", "heat": "binary", "probe": "current"},
+        {"_target_": "pomelo_lab.sampler.inpaint.InpaintSampler"},
+    ),
+    "fido_ca": (
+        {"mask_px": 56, "lr": 0.05, "penalty": 1e-3, "objective": "ssr"},
+        {"_target_": "pomelo_lab.sampler.inpaint.InpaintSampler"},
+    ),
 }
 
 
@@ -100,7 +135,11 @@ def test_the_paper_s_experiment_in_one_command(row):
 def test_places365_differs_in_its_data_and_in_the_chance_at_which_mp2_stops():
     config = resolved("agarwal_paper_places", "row=mp2")
     values(config["dataset"], _target_="pomelo_lab.dataset.places365.Places365", size_px=224)
-    assert config["explainer"]["chance"] == 0.003 and config["n_images"] == 3000 and "localization" not in config["metrics"]
+    assert (
+        config["explainer"]["chance"] == 0.003
+        and config["n_images"] == 3000
+        and "localization" not in config["metrics"]
+    )
 
 
 def test_birds_are_judged_by_inception():

@@ -1,4 +1,5 @@
-"""DiME's experiment in one command: its resolved values beside a list copied from the paper and, where that is silent, from its code."""
+"""DiME's experiment in one command: its resolved values beside a list copied from the paper and, where that is silent,
+from its code."""
 
 from pathlib import Path
 
@@ -48,8 +49,16 @@ PAPER = {
     "metrics.flip_rate.of": "float",
     "metrics.cd.n_labels": None,
 }
-RECIPE = {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 0.05, "batch_size": 75, "min_steps": 270000,
-          "ema": 0.9999, "flip": 0.5, "schedule": "constant"}  # fmt: skip
+RECIPE = {
+    "optimizer": "adamw",
+    "lr": 1e-4,
+    "weight_decay": 0.05,
+    "batch_size": 75,
+    "min_steps": 270000,
+    "ema": 0.9999,
+    "flip": 0.5,
+    "schedule": "constant",
+}
 
 
 def value(config, key):
@@ -81,12 +90,16 @@ def test_the_values_of_the_paper(jobs):
     assert [job.config["classifier"]["column"] for job in jobs] == 3 * ["Smiling", "Young"]
     for job in jobs[:2]:
         assert {key: value(job.config, key) for key in PAPER} == PAPER
-        assert {"fid", "fva", "mnac", "cd", "target_seen"} <= {name for name, node in job.config["metrics"].items() if node}
+        assert {"fid", "fva", "mnac", "cd", "target_seen"} <= {
+            name for name, node in job.config["metrics"].items() if node
+        }
 
 
 def test_the_values_of_its_ablations(ablation):
     """Table 2: the networks and weights of Table 1, 1,000 images; FID+ and L1 of noise alone are of all outcomes."""
-    stated = {key: wanted for key, wanted in PAPER.items() if not key.startswith("metrics.") and key != "explainer.variant"} | {"n_images": 1000}
+    stated = {
+        key: wanted for key, wanted in PAPER.items() if not key.startswith("metrics.") and key != "explainer.variant"
+    } | {"n_images": 1000}
     variants = [job.config["explainer"]["variant"] for job in ablation]
     assert variants == ["dime", "direct", "naive", "early_stop", "unconditional"]
     for job, variant in zip(ablation, variants, strict=True):
@@ -104,7 +117,8 @@ def test_the_judges_are_two_networks_of_the_paper_s_size(jobs, ablation):
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_rows_of_its_claims_are_made_and_have_a_control(name, jobs, ablation):
-    """Every row that a claim names is a job of the command, scored by the metrics that the claims read, and DiME has to beat noise alone."""
+    """Every row that a claim names is a job of the command, scored by the metrics that the claims read, and DiME has to
+    beat noise alone."""
     table, made = published(name), jobs if name == "dime_paper" else ablation
     scored = {metric for metric, node in made[0].config["metrics"].items() if node}
     for claim in table.claims:
@@ -121,15 +135,26 @@ def test_the_rows_of_its_claims_are_made_and_have_a_control(name, jobs, ablation
 def test_noise_alone_is_scored_on_all_images(label):
     """Few of its images flip; a comparison on those alone would nearly always have too few."""
     (job,) = cells("dime_table1", ["scale=smoke", "row=dime_noise", f"dataset.label={label}"])
-    populations = {name: job.config["metrics"][name]["population"] for name in ("fs_oracle", "fva_oracle", "mnac", "mnac_rest")}
+    populations = {
+        name: job.config["metrics"][name]["population"] for name in ("fs_oracle", "fva_oracle", "mnac", "mnac_rest")
+    }
     assert set(populations.values()) == {"all"} and job.config["metrics"]["target_seen"]["population"] == "successes"
 
 
 def test_the_noise_of_the_paper(jobs):
-    """60 of 200 steps, 1,830 evaluations, from a noise of 0.78; the shape of the network without its 90 million weights."""
+    """60 of 200 steps, 1,830 evaluations, from a noise of 0.78; the shape of the network without its 90 million
+    weights."""
     from pomelo_lab.generator.ddpm import DDPM
 
-    node = {**jobs[0].config["generator"], "widths": [32] * 5, "norm_groups": 8, "head_dim": 8, "size_px": 16, "channels": 3, "weights": None}
+    node = {
+        **jobs[0].config["generator"],
+        "widths": [32] * 5,
+        "norm_groups": 8,
+        "head_dim": 8,
+        "size_px": 16,
+        "channels": 3,
+        "weights": None,
+    }
     generator = build(node)
     assert isinstance(generator, DDPM) and generator.learns_variance
     given = jobs[0].config["explainer"]

@@ -34,7 +34,8 @@ OF_FILES = {  # presets of data sets and networks that a user has on disk
 
 @functools.cache
 def grid(preset: str) -> tuple[Cell, ...]:
-    """Every job of a preset at scale=smoke, with the files that a user has; composed once for all tests, which only read it."""
+    """Every job of a preset at scale=smoke, with the files that a user has; composed once for all tests, which only
+    read it."""
     return tuple(cells(preset, ["scale=smoke", *OF_FILES.get(preset, [])]))
 
 
@@ -47,7 +48,11 @@ def test_preset_composes_and_every_point_passes_the_check(preset):
         wanted *= len(str(text).split(","))
     assert len(found) == wanted > 1
     assert len({tuple(sorted(c.point.items())) for c in found}) == wanted
-    assert all(c.config["scale"]["name"] == "smoke" and c.config["paper_table"] == (None if preset == "pomelo_quickstart" else preset) for c in found)
+    assert all(
+        c.config["scale"]["name"] == "smoke"
+        and c.config["paper_table"] == (None if preset == "pomelo_quickstart" else preset)
+        for c in found
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -58,18 +63,26 @@ def test_first_line_is_the_command(preset):
 
 def test_row_chooses_sampler_and_explainer_together_and_the_command_line_wins():
     (cell,) = cells("pomelo_table2", ["row=ideal_mask"])
-    assert cell.choices["explainer"] == "ideal_mask" and not cell.config["sampler"] and cell.config["metrics"]["stability"] is None
+    assert (
+        cell.choices["explainer"] == "ideal_mask"
+        and not cell.config["sampler"]
+        and cell.config["metrics"]["stability"] is None
+    )
     (cell,) = cells("pomelo_table2", ["row=lime_blur", "sampler=noise"])
     assert cell.choices["sampler"] == "noise"
 
 
 def test_base_images_are_chosen_in_the_suites():
     (cell,) = cells("pomelo_fig8", ["row=lime_blur", "sampler@metrics.deletion_black.filler=gray"])
-    fillers = {name: node["filler"]["_target_"].rpartition(".")[2] for name, node in cell.config["metrics"].items() if node}
+    fillers = {
+        name: node["filler"]["_target_"].rpartition(".")[2] for name, node in cell.config["metrics"].items() if node
+    }
     assert fillers["deletion_black"] == "GraySampler" and fillers["insertion_black"] == "BlackSampler"
 
 
-SHARED = [("pomelo_table1", f"pomelo_fig{k}") for k in (4, 5, 6)] + [("pomelo_table2", f"pomelo_fig{k}") for k in (7, 13)]
+SHARED = [("pomelo_table1", f"pomelo_fig{k}") for k in (4, 5, 6)] + [
+    ("pomelo_table2", f"pomelo_fig{k}") for k in (7, 13)
+]
 
 
 @pytest.mark.parametrize("table, figure", SHARED)

@@ -52,12 +52,27 @@ def test_one_output_goes_with_the_label(tmp_path, column):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["classifier.column=Young"], "column=Young explains Young, dataset.label is Smiling: take classifier.column=Smiling"),
-        (["classifier.column=0"], "dataset.label is Smiling: take classifier.column=Smiling; where the outputs are others"),
-        (["classifier.column=Smilling"], "column must be a position or an attribute of Portraits, got 'Smilling', did you mean 'Smiling'?"),
+        (
+            ["classifier.column=Young"],
+            "column=Young explains Young, dataset.label is Smiling: take classifier.column=Smiling",
+        ),
+        (
+            ["classifier.column=0"],
+            "dataset.label is Smiling: take classifier.column=Smiling; where the outputs are others",
+        ),
+        (
+            ["classifier.column=Smilling"],
+            "column must be a position or an attribute of Portraits, got 'Smilling', did you mean 'Smiling'?",
+        ),
         (["classifier.column=99"], "classifier.column must be below"),
-        (["classifier.column=Smiling", "classifier.n_outputs=3"], "column must be a position, got 'Smiling': the 3 outputs are not the"),
-        (["classifier.column=Smiling", "dataset.label=hair_color"], "answers two classes, absent and present, dataset Portraits has 5: choose"),
+        (
+            ["classifier.column=Smiling", "classifier.n_outputs=3"],
+            "column must be a position, got 'Smiling': the 3 outputs are not the",
+        ),
+        (
+            ["classifier.column=Smiling", "dataset.label=hair_color"],
+            "answers two classes, absent and present, dataset Portraits has 5: choose",
+        ),
     ],
 )
 def test_one_output_and_another_label_are_refused(tmp_path, overrides, expected):
@@ -75,7 +90,9 @@ def test_without_attributes_the_user_says_how_many_outputs_there_are(tmp_path):
 
 def test_metrics_of_a_label_name_themselves_on_data_without_labels(tmp_path):
     """It ended in "Interpolation key 'dataset.label' not found" of the first one."""
-    text = problems(tmp_path, "dataset=digits", "networks=tiny", "explainer=dime", "sampler=none", "metrics=counterfactual")
+    text = problems(
+        tmp_path, "dataset=digits", "networks=tiny", "explainer=dime", "sampler=none", "metrics=counterfactual"
+    )
     assert "metrics.mnac_rest.oracle" in text and "metrics.target_seen.oracle" in text and "Interpolation" not in text
 
 
@@ -84,24 +101,40 @@ def test_data_that_a_judge_is_trained_on(tmp_path):
     marks = ("explainer=ideal_counterfactual", "sampler=none", *data, "metrics=mark")
     node = "metrics.cd_mark.oracle.trained_on"
     assert problems(tmp_path, *marks) == ""
-    assert f"{node}.spurious.rate must be a number in [0, 1], got 1.5" in problems(tmp_path, *marks, f"{node}.spurious.rate=1.5")
+    assert f"{node}.spurious.rate must be a number in [0, 1], got 1.5" in problems(
+        tmp_path, *marks, f"{node}.spurious.rate=1.5"
+    )
     assert f"{node}.size_pix" in problems(tmp_path, *marks, f"+{node}.size_pix=64")
 
 
 def test_features_of_a_black_box_come_from_an_embedder():
-    black_box = ["sampler=gray", "scale=smoke", "classifier=callable", "classifier.function=f:g", "classifier.num_classes=5"]
-    with pytest.raises(ConfigError, match=r"metrics.mahalanobis: Mahalanobis needs features or gradients, classifier CallableClassifier"):
+    black_box = [
+        "sampler=gray",
+        "scale=smoke",
+        "classifier=callable",
+        "classifier.function=f:g",
+        "classifier.num_classes=5",
+    ]
+    with pytest.raises(
+        ConfigError,
+        match=r"metrics.mahalanobis: Mahalanobis needs features or gradients, classifier "
+        r"CallableClassifier",
+    ):
         cells("pomelo_generators", black_box)
     (cell,) = cells("pomelo_generators", [*black_box, "+classifier@metrics.mahalanobis.embedder=resnet18"])
     assert cell.config["metrics"]["mahalanobis"]["embedder"]["architecture"] == "resnet18"
 
 
 def test_what_an_explainer_does_not_give_is_said_before_the_job(tmp_path):
-    given = problems(tmp_path, "explainer=rise", "metrics=[flips,explanation]", "~metrics.iou", "~metrics.emr", "~metrics.emp")
+    given = problems(
+        tmp_path, "explainer=rise", "metrics=[flips,explanation]", "~metrics.iou", "~metrics.emr", "~metrics.emp"
+    )
     text = "metrics.flip_rate: FlipRate scores the counterfactual of an explanation, RiseExplainer gives none"
     assert f"{text}; drop it with ~metrics.flip_rate" in given
     assert "metrics.stability: Stability scores the coefficient of an explanation, RiseExplainer gives none" in given
-    assert "coefficient" in problems(tmp_path, "explainer=random", "explainer.level=pixel", "metrics=explanation", "~metrics.iou")
+    assert "coefficient" in problems(
+        tmp_path, "explainer=random", "explainer.level=pixel", "metrics=explanation", "~metrics.iou"
+    )
     kept = ("metrics=explanation", "~metrics.iou", "~metrics.emr", "~metrics.emp")
     assert not problems(tmp_path, *kept) and not problems(tmp_path, "explainer=random", *kept)
 
@@ -119,7 +152,10 @@ def test_every_explainer_says_what_it_gives():
             assert locate(node["_target_"]).gives is not None, path.name
 
 
-@pytest.mark.parametrize(("dataset", "file"), [("chexpert", "CheXpert-v1.0-small/train"), ("image_folder", "<root>"), ("celeba", "list_attr_celeba")])
+@pytest.mark.parametrize(
+    ("dataset", "file"),
+    [("chexpert", "CheXpert-v1.0-small/train"), ("image_folder", "<root>"), ("celeba", "list_attr_celeba")],
+)
 def test_a_missing_root_says_what_the_folder_holds(tmp_path, dataset, file):
     found = problems(tmp_path, f"dataset={dataset}", "metrics=none", "sampler=gray")
     assert "dataset.root is missing: expected a text, the folder that holds\n" in found and file in found

@@ -17,13 +17,23 @@ def test_what_cannot_be_written_is_said_in_the_system_s_words_and_nothing_is_lef
     assert unwritable(tmp_path / "file" / "out") == "Not a directory"
     assert unwritable(tmp_path / "new" / "deep") == "" and not (tmp_path / "new").exists()
     (tmp_path / "there").mkdir()
-    assert unwritable(tmp_path / "there") == "" and (tmp_path / "there").exists() and not list((tmp_path / "there").iterdir())
+    assert (
+        unwritable(tmp_path / "there") == ""
+        and (tmp_path / "there").exists()
+        and not list((tmp_path / "there").iterdir())
+    )
 
 
-@pytest.mark.parametrize(("place", "dry_run", "moved"), [("file/out", False, True), ("out", True, True), ("out", False, False)])
+@pytest.mark.parametrize(
+    ("place", "dry_run", "moved"), [("file/out", False, True), ("out", True, True), ("out", False, False)]
+)
 def test_hydra_s_records_go_where_they_can_be_written_and_a_plan_leaves_none(tmp_path, place, dry_run, moved):
     (tmp_path / "file").write_text("")
-    made = {"paths": {"outputs": str(tmp_path / place)}, "dry_run": dry_run, "hydra": {"run": {"dir": "r"}, "sweep": {"dir": "s"}}}
+    made = {
+        "paths": {"outputs": str(tmp_path / place)},
+        "dry_run": dry_run,
+        "hydra": {"run": {"dir": "r"}, "sweep": {"dir": "s"}},
+    }
     cfg = OmegaConf.create(made)
     OmegaConf.set_readonly(cfg.hydra, True)
     Records().on_run_start(cfg)
@@ -32,12 +42,16 @@ def test_hydra_s_records_go_where_they_can_be_written_and_a_plan_leaves_none(tmp
     assert not moved or Path(cfg.hydra.run.dir).is_dir()
 
 
-def test_finished_work_is_shown_from_a_folder_that_cannot_be_written_and_other_work_is_one_line(tmp_path, capsys, monkeypatch):
+def test_finished_work_is_shown_from_a_folder_that_cannot_be_written_and_other_work_is_one_line(
+    tmp_path, capsys, monkeypatch
+):
     made = run(config(tmp_path, "n_images=2", "metrics=none"))
     monkeypatch.setattr(outputs, "unwritable", lambda folder: "Read-only file system")
     monkeypatch.setattr("pomelo_lab.engine.store.Store.lock", lambda *_: pytest.fail("a lock file would be written"))
     assert run(config(tmp_path, "n_images=2", "metrics=none")) == made and "already done" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=f"^paths.outputs={re.escape(str(tmp_path))} cannot be written: Read-only file system; choose"):
+    with pytest.raises(
+        ValueError, match=f"^paths.outputs={re.escape(str(tmp_path))} cannot be written: Read-only file system; choose"
+    ):
         run(config(tmp_path, "n_images=2", "metrics=none", "seed=1"))
 
 

@@ -1,4 +1,5 @@
-"""Presets on other data than their own: each row can be built, or is a gap with its reason; typed values stay errors."""
+"""Presets on other data than their own: each row can be built, or is a gap with its reason; typed values stay
+errors."""
 
 import pytest
 

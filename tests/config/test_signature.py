@@ -79,7 +79,10 @@ def test_a_missing_filler_is_supplied_by_the_job_or_named():
     from pomelo_lab.sampler.reference import ReferenceSampler
 
     assert node_problems(node("Holder"), "w", None, (GraySampler,)) == []
-    assert "needs a Filler, the job has ReferenceSampler" in node_problems(node("Holder"), "w", None, (ReferenceSampler,))[0]
+    assert (
+        "needs a Filler, the job has ReferenceSampler"
+        in node_problems(node("Holder"), "w", None, (ReferenceSampler,))[0]
+    )
     assert node_problems(node("Holder"), "w") == ["w.filler is missing: expected a Filler"]
 
 
@@ -125,4 +128,7 @@ def test_code_from_outside_is_named_before_it_is_imported(tmp_path, monkeypatch,
     monkeypatch.syspath_prepend(tmp_path)
     locate("outside_of_us.X")
     locate("outside_of_us.X")
-    assert capsys.readouterr().err.splitlines() == ["importing outside_of_us, which _target_ 'outside_of_us.X' names", "runs"]
+    assert capsys.readouterr().err.splitlines() == [
+        "importing outside_of_us, which _target_ 'outside_of_us.X' names",
+        "runs",
+    ]

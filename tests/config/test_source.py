@@ -38,9 +38,16 @@ def digest_in_a_new_process(monkeypatch):
     return code_digest("own_package.model", "classifier.function")
 
 
-@pytest.mark.parametrize(("file", "matters"), [
-    ("model.py", True), ("helper.py", True), ("deep/later.py", True), ("deep/__init__.py", True), ("unused.py", False),
-])
+@pytest.mark.parametrize(
+    ("file", "matters"),
+    [
+        ("model.py", True),
+        ("helper.py", True),
+        ("deep/later.py", True),
+        ("deep/__init__.py", True),
+        ("unused.py", False),
+    ],
+)
 def test_an_edit_is_another_digest(package, monkeypatch, file, matters):
     first = digest_in_a_new_process(monkeypatch)
     assert digest_in_a_new_process(monkeypatch) == first
@@ -82,7 +89,9 @@ def test_a_version_may_be_a_number():
 def test_modules_that_exchange_their_code_are_another_digest(tmp_path, monkeypatch):
     """Each counts under the name by which it is imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "own_script.py").write_text("from own_first import a\nfrom own_second import a as b\ndef f(x): return a - b\n")
+    (tmp_path / "own_script.py").write_text(
+        "from own_first import a\nfrom own_second import a as b\ndef f(x): return a - b\n"
+    )
     digests = []
     for values in ((1, 2), (2, 1)):
         for name, value in zip(("own_first", "own_second"), values, strict=True):

@@ -46,8 +46,7 @@ def test_what_was_meant_is_named(override, start):
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["/a/epoch=3", "/a/birds (1)", "/a/vögel", "/a/it's", "/a[1]", "~/data", 'C:\\x "y" (2)'],
+    "value", ["/a/epoch=3", "/a/birds (1)", "/a/vögel", "/a/it's", "/a[1]", "~/data", 'C:\\x "y" (2)']
 )
 def test_a_value_that_hydra_cannot_read_is_shown_as_it_is_typed(value):
     import shlex
@@ -64,14 +63,18 @@ def test_choices_of_a_user_s_folder_exist(tmp_path):
     (tmp_path / "sampler" / "red.yaml").write_text("_target_: mine.Red\n")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "a.yaml").write_text("x: 1\n")
-    assert said("--config-dir", str(tmp_path), "sampler=red", "explainer.n_smaples=3") == [line for line in said("explainer.n_smaples=3")]
+    assert said("--config-dir", str(tmp_path), "sampler=red", "explainer.n_smaples=3") == [
+        line for line in said("explainer.n_smaples=3")
+    ]
     [line] = said("--config-dir", str(tmp_path), "sampler=rad")
     assert line.startswith("sampler=rad does not exist, did you mean 'red'?")
 
 
 def test_an_error_that_says_all_is_left_alone():
     assert suggestions(ConfigError("the config has 1 problem"), ["sampler=nonsense", "explainer.n_smaples=3"]) == []
-    assert suggestions(RuntimeError("a job failed"), ["sampler=nonsense"]) == [] == suggestions(None, ["sampler=nonsense"])
+    assert (
+        suggestions(RuntimeError("a job failed"), ["sampler=nonsense"]) == [] == suggestions(None, ["sampler=nonsense"])
+    )
 
 
 def test_control_characters_and_lists_of_single_choices_are_refused_before_hydra():
@@ -124,11 +127,14 @@ SUITES = sorted(path.stem for path in Path(CONF, "metrics").glob("*.yaml"))
 
 
 def test_each_two_suites_go_together():
-    """Hydra refuses a network that two suites choose for a metric of one name, and merges two metrics of one name to one that is neither."""
+    """Hydra refuses a network that two suites choose for a metric of one name, and merges two metrics of one name to
+    one that is neither."""
     assert list(clashes(SUITES)) == []
 
 
-@pytest.mark.parametrize("pair", ["explanation,fidelity", "fidelity,explanation", "label_bias,sampler", "flow,generator", "generator,flow"])
+@pytest.mark.parametrize(
+    "pair", ["explanation,fidelity", "fidelity,explanation", "label_bias,sampler", "flow,generator", "generator,flow"]
+)
 def test_suites_with_the_same_metric_have_it_once(pair):
     def metrics(suites):
         with initialize_config_dir(CONF, version_base="1.3"):
@@ -139,13 +145,27 @@ def test_suites_with_the_same_metric_have_it_once(pair):
 
 
 def test_suites_of_a_grid_and_of_config_folders_are_compared(tmp_path):
-    assert without_repeats(["-m", "metrics=lime_report,[flow, generator],[generator,cost]"]) == ["-m", "metrics=lime_report,[flow],[generator,cost]"]
+    assert without_repeats(["-m", "metrics=lime_report,[flow, generator],[generator,cost]"]) == [
+        "-m",
+        "metrics=lime_report,[flow],[generator,cost]",
+    ]
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "mine.yaml").write_text("flip_rate: {_target_: mine.Rate}")
     [line] = clashes(["mine", "counterfactual"], [str(tmp_path)])
-    assert line == refused(["--config-dir", str(tmp_path), "-m", "metrics=cost,[mine,counterfactual]"]) and "a metric flip_rate of its own" in line
+    assert (
+        line == refused(["--config-dir", str(tmp_path), "-m", "metrics=cost,[mine,counterfactual]"])
+        and "a metric flip_rate of its own" in line
+    )
 
 
 def test_no_preset_has_suites_that_clash():
-    lists = {tuple(re.split(r", *", names)) for path in Path(CONF).rglob("*.yaml") for names in re.findall(r"/metrics: \[(.*)\]", path.read_text())}
+    lists = {
+        tuple(re.split(r", *", names))
+        for path in Path(CONF).rglob("*.yaml")
+        for names in re.findall(
+            r"/metrics: "
+            r"\[(.*)\]",
+            path.read_text(),
+        )
+    }
     assert len(lists) > 5 and not [line for names in lists for line in clashes(names)]

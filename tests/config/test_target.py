@@ -17,7 +17,11 @@ def test_names_that_are_their_positions_may_be_written_as_numbers():
 
 
 def test_a_number_with_two_meanings_is_refused_with_both():
-    with pytest.raises(ValueError, match=r"target=1 is the name of one class and the position of another, '10': quote .*target='1'.*target='10'"):
+    with pytest.raises(
+        ValueError,
+        match=r"target=1 is the name of one class and the position of another, '10': quote "
+        r".*target='1'.*target='10'",
+    ):
         class_index(1, FOLDERS)
     assert class_index(2, FOLDERS) == 2  # both mean the same
 
@@ -37,7 +41,10 @@ def test_a_long_list_of_classes_is_cut():
 @pytest.mark.parametrize("rule", ["label", "predicted"])
 def test_a_rule_that_is_also_the_name_of_a_class_is_refused_with_the_way_to_say_either(rule):
     names = ("a", rule, "z")
-    with pytest.raises(ValueError, match=f"target={rule} is a rule, and .* a class called {rule}: say target=1 for this class, or rename"):
+    with pytest.raises(
+        ValueError,
+        match=f"target={rule} is a rule, and .* a class called {rule}: say target=1 for this class, or rename",
+    ):
         check_target(rule, names)
     check_target(1, names)
     check_target(rule, ("a", "z"))
@@ -48,11 +55,25 @@ def test_a_rule_that_is_also_the_name_of_a_class_is_refused_with_the_way_to_say_
     [
         ({}, 2, 2, "label", "all", ""),
         ({}, 1000, 10, "predicted", "all", ""),
-        ({}, 1000, 10, "label", "all", "target=label takes the data set's 10 classes for the classifier's 1000 outputs"),
+        (
+            {},
+            1000,
+            10,
+            "label",
+            "all",
+            "target=label takes the data set's 10 classes for the classifier's 1000 outputs",
+        ),
         ({}, 1000, 10, "predicted", "correct", "images=correct takes"),
         ({}, 1, 2, "predicted", "all", "classifier.num_classes=1: the data set has 2 classes"),
         ({"output": "sigmoid"}, 1, 2, "predicted", "all", ""),
-        ({"output": "sigmoid"}, 1, 2, "label", "all", "target=label takes the data set's 2 classes for the classifier's 1 outputs"),
+        (
+            {"output": "sigmoid"},
+            1,
+            2,
+            "label",
+            "all",
+            "target=label takes the data set's 2 classes for the classifier's 1 outputs",
+        ),
         ({"output": "sigmoid", "column": 3}, 2, 2, "label", "all", ""),
     ],
 )

@@ -27,7 +27,8 @@ def same(a: Batch, b: Batch) -> bool:
 
 
 def check_contract(dataset: Dataset, again: Dataset) -> None:
-    """Types, shapes, the 8-bit grid, order, independence of neighbours, what is provided, a second object, an empty batch."""
+    """Types, shapes, the 8-bit grid, order, independence of neighbours, what is provided, a second object, an empty
+    batch."""
     n = min(len(dataset), 8)
     order = list(range(n))[::-1]
     batch = dataset.batch(order)
@@ -74,7 +75,11 @@ def check_contents(dataset: Dataset) -> None:
         dataset.batch(range(min(len(dataset), 4)))
     finally:
         files, _opened = sorted({Path(path).resolve() for path in _opened}), None
-    roots = [Path(value).resolve() for name, value in vars(dataset).items() if "root" in name and value and Path(str(value)).is_dir()]
+    roots = [
+        Path(value).resolve()
+        for name, value in vars(dataset).items()
+        if "root" in name and value and Path(str(value)).is_dir()
+    ]
     read = [path for path in files if any(path.is_relative_to(root) for root in roots)]
     assert bool(read) == bool(roots) or not hasattr(dataset, "_contents")
     before = dataset.digest()

@@ -26,7 +26,15 @@ CELEBA_ROWS: dict[str, tuple[int, tuple[str, ...]]] = {
     "000010.jpg": (2, ("Gray_Hair", "Bald")),  # ambiguous: two
 }
 # CelebA-HQ number -> CelebA file name (not in the same order, as in the real mapping)
-HQ_ROWS = {0: "000008.jpg", 1: "000003.jpg", 2: "000006.jpg", 3: "000009.jpg", 4: "000005.jpg", 2001: "000007.jpg", 2002: "000001.jpg"}
+HQ_ROWS = {
+    0: "000008.jpg",
+    1: "000003.jpg",
+    2: "000006.jpg",
+    3: "000009.jpg",
+    4: "000005.jpg",
+    2001: "000007.jpg",
+    2002: "000001.jpg",
+}
 
 # path below CheXpert's folder -> observations that reports state, 1.0, 0.0 or -1.0; the others are blank
 CHEXPERT_ROWS: dict[str, dict[str, str]] = {
@@ -45,7 +53,9 @@ CHEXPERT_ROWS: dict[str, dict[str, str]] = {
 def picture(seed: int, width: int, height: int, channels: int = 3) -> Image.Image:
     """A smooth random picture, so that JPEG keeps it nearly."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, channels), dtype=np.uint8)
-    return Image.fromarray(coarse.squeeze(-1) if channels == 1 else coarse).resize((width, height), Image.Resampling.BICUBIC)
+    return Image.fromarray(coarse.squeeze(-1) if channels == 1 else coarse).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
 
 
 def rectangle(size: int, left: float, top: float, right: float, bottom: float) -> np.ndarray:
@@ -55,11 +65,15 @@ def rectangle(size: int, left: float, top: float, right: float, bottom: float) -
     return mask
 
 
-def make_celeba(root: Path, rows: Mapping[str, tuple[int, Sequence[str]]] = CELEBA_ROWS, kaggle: bool = False, images: bool = True) -> Path:
+def make_celeba(
+    root: Path, rows: Mapping[str, tuple[int, Sequence[str]]] = CELEBA_ROWS, kaggle: bool = False, images: bool = True
+) -> Path:
     """CelebA's folder: aligned 178x218 images and the two lists, as txt (official) or csv (Kaggle)."""
     folder = root / "img_align_celeba" / ("img_align_celeba" if kaggle else "")
     folder.mkdir(parents=True)
-    values = {name: ["1" if attribute in present else "-1" for attribute in ATTRIBUTES] for name, (_, present) in rows.items()}
+    values = {
+        name: ["1" if attribute in present else "-1" for attribute in ATTRIBUTES] for name, (_, present) in rows.items()
+    }
     if images:
         for name in rows:
             picture(int(name[:6]), 178, 218).save(folder / name, quality=95)
@@ -78,7 +92,9 @@ def make_celeba(root: Path, rows: Mapping[str, tuple[int, Sequence[str]]] = CELE
     return root
 
 
-def make_celebamask_hq(root: Path, rows: Mapping[int, str] = HQ_ROWS, no_hair: Sequence[int] = (), empty_hair: Sequence[int] = ()) -> Path:
+def make_celebamask_hq(
+    root: Path, rows: Mapping[int, str] = HQ_ROWS, no_hair: Sequence[int] = (), empty_hair: Sequence[int] = ()
+) -> Path:
     """CelebAMask-HQ's folder: square images (128 px for 1024), masks (64 px for 512), the mapping file.
 
     Hair is the upper 30 % in the middle, skin the middle square with eyes and mouth inside it, cloth the lowest 10 %.
@@ -106,9 +122,13 @@ def make_celebamask_hq(root: Path, rows: Mapping[int, str] = HQ_ROWS, no_hair: S
 
 
 def make_chexpert(
-    root: Path, release: str = "CheXpert-v1.0-small", rows: Mapping[str, Mapping[str, str]] = CHEXPERT_ROWS, size: tuple[int, int] = (80, 64)
+    root: Path,
+    release: str = "CheXpert-v1.0-small",
+    rows: Mapping[str, Mapping[str, str]] = CHEXPERT_ROWS,
+    size: tuple[int, int] = (80, 64),
 ) -> Path:
-    """CheXpert's folder: gray images and a list per split; the list of test has neither the release in its paths nor the views."""
+    """CheXpert's folder: gray images and a list per split; the list of test has neither the release in its paths nor
+    the views."""
     folder = root / release
     for number, (file, _) in enumerate(rows.items()):
         path = folder / file
@@ -123,7 +143,10 @@ def make_chexpert(
             table.append([f"{release}/{file}", *about, *(stated.get(observation, "") for observation in OBSERVATIONS)])
         if split == "test":
             header = ["Path", *OBSERVATIONS]
-            table = [[file, *(stated.get(observation, "0.0") for observation in OBSERVATIONS)] for file, stated in of_split.items()]
+            table = [
+                [file, *(stated.get(observation, "0.0") for observation in OBSERVATIONS)]
+                for file, stated in of_split.items()
+            ]
         with open(folder / name, "w", newline="") as file:
             csv.writer(file).writerows([header, *table])
     return root
@@ -137,7 +160,8 @@ def make_image_folder(
     masks: Sequence[str] = (),
     attributes: Sequence[str] = (),
 ) -> Path:
-    """Class folders of PNG files (below each split, if any), masks/<part>/... with the left half inside, attributes.csv."""
+    """Class folders of PNG files (below each split, if any), masks/<part>/... with the left half inside,
+    attributes.csv."""
     table = [["file", *attributes]]
     for top in [f"{split}/" for split in splits] or [""]:
         for number, (name, n) in enumerate(classes.items()):

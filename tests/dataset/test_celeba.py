@@ -52,7 +52,9 @@ def test_hair_colour_by_the_official_partition_without_ambiguous_images(root):
     for split, rows in expected.items():
         batch = data.at(split).batch(range(len(rows)))
         assert len(data.at(split)) == len(rows)
-        assert {name[-6:]: data.class_names[k] for name, k in zip(batch.image_id, batch.label.tolist(), strict=True)} == rows
+        assert {
+            name[-6:]: data.class_names[k] for name, k in zip(batch.image_id, batch.label.tolist(), strict=True)
+        } == rows
 
 
 def test_an_attribute_as_label_keeps_every_image(root):
@@ -74,12 +76,20 @@ def test_attributes_are_all_forty(root):
     data = CelebA(root=str(root))
     row = data.batch([3]).attributes[0]  # 000008
     assert data.attribute_names == ATTRIBUTES
-    assert {name for name, on in zip(ATTRIBUTES, row.tolist(), strict=True) if on} == {"Blond_Hair", "Smiling", "Eyeglasses"}
+    assert {name for name, on in zip(ATTRIBUTES, row.tolist(), strict=True) if on} == {
+        "Blond_Hair",
+        "Smiling",
+        "Eyeglasses",
+    }
 
 
 def test_pixels_are_the_centre_square_resized(root):
     image = CelebA(root=str(root)).batch([0]).image[0]
-    file = Image.open(root / "img_align_celeba/000003.jpg").crop((0, 20, 178, 198)).resize((64, 64), Image.Resampling.BILINEAR)
+    file = (
+        Image.open(root / "img_align_celeba/000003.jpg")
+        .crop((0, 20, 178, 198))
+        .resize((64, 64), Image.Resampling.BILINEAR)
+    )
     assert torch.equal(image.mul(255).round().to(torch.uint8), torch.from_numpy(np.array(file)).permute(2, 0, 1))
     assert torch.equal(image, CelebA(root=str(root), crop_px=178).batch([0]).image[0])
     assert not torch.equal(image, CelebA(root=str(root), crop_px=100).batch([0]).image[0])
@@ -108,8 +118,12 @@ def test_hq_images_follow_the_mapping_and_the_partition(root, masks_root):
     assert batch.image_id == tuple(f"celeba-hq-{number}" for number in (0, 1, 2, 2001))
     assert [data.class_names[k] for k in batch.label.tolist()] == ["blond", "gray", "bald", "brown"]
     file = Image.open(masks_root / "CelebA-HQ-img/2001.jpg").resize((64, 64), Image.Resampling.BILINEAR)
-    assert torch.equal(batch.image[3].mul(255).round().to(torch.uint8), torch.from_numpy(np.array(file)).permute(2, 0, 1))
-    assert batch.attributes[0, ATTRIBUTES.index("Eyeglasses")] and not batch.attributes[1, ATTRIBUTES.index("Eyeglasses")]
+    assert torch.equal(
+        batch.image[3].mul(255).round().to(torch.uint8), torch.from_numpy(np.array(file)).permute(2, 0, 1)
+    )
+    assert (
+        batch.attributes[0, ATTRIBUTES.index("Eyeglasses")] and not batch.attributes[1, ATTRIBUTES.index("Eyeglasses")]
+    )
     assert len(data.at("train")) == 1 and len(data.at("test")) == 1
 
 
@@ -190,7 +204,11 @@ def test_features_follow_the_arguments():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"masks_root": "x"}, r"dataset\.masks_root needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ do not fit"),
+        (
+            {"masks_root": "x"},
+            r"dataset\.masks_root needs frame: hq, got frame 'aligned': the masks of CelebAMask-HQ "
+            r"do not fit",
+        ),
         ({"masked_only": True}, r"dataset\.masked_only needs frame: hq"),
         ({"frame": "hq"}, r"dataset\.masks_root is missing: frame 'hq' reads its images from the CelebAMask-HQ folder"),
         ({"frame": "hq", "masks_root": "x", "crop_px": 178}, r"dataset\.crop_px must be null with frame 'hq'"),
@@ -215,7 +233,10 @@ def test_unset_mandatory_paths_are_reported_by_the_config_check():
 @pytest.mark.parametrize(
     ("remove", "expected"),
     [
-        ("list_attr_celeba.txt", ("attribute list of CelebA", "list_attr_celeba.txt", "mmlab.ie.cuhk.edu.hk", "nothing is downloaded")),
+        (
+            "list_attr_celeba.txt",
+            ("attribute list of CelebA", "list_attr_celeba.txt", "mmlab.ie.cuhk.edu.hk", "nothing is downloaded"),
+        ),
         ("list_eval_partition.txt", ("partition of CelebA", "list_eval_partition.txt", "mmlab.ie.cuhk.edu.hk")),
         ("img_align_celeba", ("images of CelebA", "img_align_celeba", "expected layout")),
     ],
@@ -234,7 +255,11 @@ def test_a_missing_hq_file_names_path_layout_and_source(root, masks_root, remove
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(FileNotFoundError) as error:
         hq(root, masks_root)
-    assert str(path) in str(error.value) and "expected layout" in str(error.value) and "switchablenorms" in str(error.value)
+    assert (
+        str(path) in str(error.value)
+        and "expected layout" in str(error.value)
+        and "switchablenorms" in str(error.value)
+    )
 
 
 def test_no_hair_mask_at_all_is_an_error_not_an_empty_data_set(tmp_path, root):
@@ -312,9 +337,16 @@ def test_generators_learn_from_ambiguous_hair_too_and_classifiers_of_it_do_not(t
 
 def test_images_with_masks_are_explained_by_the_networks_of_celeba(root, masks_root):
     aligned = {"root": str(root), "crop_px": 178}
-    masked = {"root": str(root), "frame": "hq", "masks_root": str(masks_root), "masked_only": True, "train_frame": "aligned"}
+    masked = {
+        "root": str(root),
+        "frame": "hq",
+        "masks_root": str(masks_root),
+        "masked_only": True,
+        "train_frame": "aligned",
+    }
     for component in (GLOW, RESNET):
         assert trained_on(component, masked) == trained_on(component, aligned)
     own = trained_on(RESNET, {**masked, "train_frame": None})
     assert own[1] != trained_on(RESNET, aligned)[1]
-    assert own == trained_on(RESNET, {**masked, "train_frame": None, "masked_only": False})  # who has a mask does not decide who is learnt from
+    # who has a mask does not decide who is learnt from
+    assert own == trained_on(RESNET, {**masked, "train_frame": None, "masked_only": False})

@@ -17,7 +17,9 @@ def test_lists_are_read_from_txt_and_csv(tmp_path, kaggle):
     assert table.shape == (10, 40) and table.dtype == bool
     for name, (_, present) in CELEBA_ROWS.items():
         assert {ATTRIBUTES[i] for i in np.flatnonzero(table[rows[name]])} == set(present)
-    assert read_partition(tmp_path / f"list_eval_partition.{end}") == {name: part for name, (part, _) in CELEBA_ROWS.items()}
+    assert read_partition(tmp_path / f"list_eval_partition.{end}") == {
+        name: part for name, (part, _) in CELEBA_ROWS.items()
+    }
 
 
 def test_a_changed_file_is_read_anew(tmp_path):

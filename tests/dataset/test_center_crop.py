@@ -19,7 +19,9 @@ def test_pixels_are_those_of_torchvisions_transform(tmp_path, size, resize_px, s
     picture(1, *size).save(tmp_path / "a.png")
     image, crop, of_file = read_cropped(tmp_path / "a.png", resize_px, size_px)
     assert of_file == size and (crop.width, crop.height).count(resize_px) and image.dtype == torch.uint8
-    assert torch.equal(image, Compose([Resize(resize_px), CenterCrop(size_px), PILToTensor()])(Image.open(tmp_path / "a.png")))
+    assert torch.equal(
+        image, Compose([Resize(resize_px), CenterCrop(size_px), PILToTensor()])(Image.open(tmp_path / "a.png"))
+    )
 
 
 @pytest.mark.parametrize("size", SIZES[:4])
@@ -40,7 +42,9 @@ def test_a_box_goes_where_its_object_goes(tmp_path, size, box):
 def test_boxes_are_exact_clipped_and_dropped():
     crop = Crop.of(512, 256, 256, 224)  # no resize: 144 columns and 16 rows are cut off on each side
     assert crop == (512, 256, 144, 16, 224)
-    pixels = torch.tensor([[200, 100, 300, 200], [0, 0, 512, 256], [0, 0, 144, 256], [368, 0, 500, 256], [100, 0, 145, 17]])
+    pixels = torch.tensor(
+        [[200, 100, 300, 200], [0, 0, 512, 256], [0, 0, 144, 256], [368, 0, 500, 256], [100, 0, 145, 17]]
+    )
     found = crop.boxes(pixels / torch.tensor([512, 256, 512, 256]))
     assert found.tolist() == [[56, 84, 156, 184], [0, 0, 224, 224], [0, 0, 1, 1]]
     assert crop.boxes(torch.empty(0, 4)).shape == (0, 4)

@@ -25,7 +25,9 @@ def data(root, **given) -> CheXpert:
     return CheXpert(root=str(root), **{"size_px": 32, **given})
 
 
-@pytest.mark.parametrize("given", [{}, {"split": "train", "views": "all"}, {"channels": 1}, {"resize_px": 48, "label": "Edema"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"split": "train", "views": "all"}, {"channels": 1}, {"resize_px": 48, "label": "Edema"}]
+)
 def test_contract(root, given):
     check_contract(data(root, **given), data(root, **given))
 
@@ -35,7 +37,9 @@ def named(dataset: CheXpert) -> dict[str, str]:
     return {name: dataset.class_names[k] for name, k in zip(batch.image_id, batch.label.tolist(), strict=True)}
 
 
-@pytest.mark.parametrize(("uncertain", "label"), [("ones", "Pleural Effusion"), ("zeros", "not Pleural Effusion"), ("drop", None)])
+@pytest.mark.parametrize(
+    ("uncertain", "label"), [("ones", "Pleural Effusion"), ("zeros", "not Pleural Effusion"), ("drop", None)]
+)
 def test_uncertain_labels_are_present_absent_or_dropped(root, uncertain, label):
     found = named(data(root, split="train", uncertain=uncertain))
     assert found.pop("chexpert-train/patient00002/study2/view1_frontal", None) == label
@@ -57,7 +61,9 @@ def test_other_uncertain_observations_drop_no_image(root, uncertain, present):
 def test_the_label_is_its_attribute(root, label):
     dataset = data(root, split="train", label=label, views="all")
     batch = dataset.batch(range(len(dataset)))
-    assert torch.equal(batch.label.bool(), batch.attributes[:, OBSERVATIONS.index(label)]) and batch.label.sum() == (3 if label == "Edema" else 1)
+    assert torch.equal(batch.label.bool(), batch.attributes[:, OBSERVATIONS.index(label)]) and batch.label.sum() == (
+        3 if label == "Edema" else 1
+    )
     assert dataset.class_names == CheXpert.classes({"label": label}) == (f"not {label}", label)
 
 
@@ -86,10 +92,16 @@ def test_pixels_are_the_centre_square_of_the_gray_file(root):
 def test_other_releases_places_and_lists_give_the_same_data(tmp_path, root):
     full = make_chexpert(tmp_path / "full", "CheXpert-v1.0")
     for other in (full, full / "CheXpert-v1.0", root / RELEASE):
-        assert data(other).digest() == data(root).digest() and torch.equal(data(other).batch([1]).image, data(root).batch([1]).image)
+        assert data(other).digest() == data(root).digest() and torch.equal(
+            data(other).batch([1]).image, data(root).batch([1]).image
+        )
     before = named(data(root, split="test"))
     (root / RELEASE / "test_labels.csv").rename(root / RELEASE / "test.csv")
-    assert named(data(root, split="test")) == before == {"chexpert-test/patient64741/study1/view1_frontal": "Pleural Effusion"}
+    assert (
+        named(data(root, split="test"))
+        == before
+        == {"chexpert-test/patient64741/study1/view1_frontal": "Pleural Effusion"}
+    )
 
 
 def test_constructing_reads_no_image(root, monkeypatch):
@@ -112,14 +124,25 @@ def test_the_digest_of_images_is_the_same_for_all_labels(root):
 
 
 def test_training_without_labels_sees_the_label_only_where_it_drops_images():
-    assert CheXpert.label_arguments({"uncertain": "ones"}) == ("label",) and CheXpert.label_arguments({"uncertain": "drop"}) == ()
+    assert (
+        CheXpert.label_arguments({"uncertain": "ones"}) == ("label",)
+        and CheXpert.label_arguments({"uncertain": "drop"}) == ()
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"label": "Pleural effusion"}, r"dataset\.label must be one of No Finding, .*got 'Pleural effusion', did you mean 'Pleural Effusion'"),
-        ({"uncertain": "one"}, r"dataset\.uncertain must be one of 'ones', 'zeros', 'drop', got 'one', did you mean 'ones'"),
+        (
+            {"label": "Pleural effusion"},
+            r"dataset\.label must be one of No Finding, .*got 'Pleural effusion', did you "
+            r"mean 'Pleural Effusion'",
+        ),
+        (
+            {"uncertain": "one"},
+            r"dataset\.uncertain must be one of 'ones', 'zeros', 'drop', got 'one', did you mean "
+            r"'ones'",
+        ),
         ({"channels": 2}, r"dataset\.channels must be one of 1, 3, got 2"),
         ({"size_px": 64, "resize_px": 32}, r"dataset\.size_px must be <= resize_px, got 64 and 32"),
     ],
@@ -137,7 +160,12 @@ def test_wrong_arguments_are_found_by_the_constructor_and_the_config_check(root,
         ("Frontal,AP", "Front,AP", r"valid\.csv line 2: the view must be Frontal or Lateral, got 'front'"),
         ("68,", "68,,", r"valid\.csv line 2: expected 19 cells, got 20"),
         (",1.0", ",yes", r"valid\.csv line 2: Cardiomegaly must be 1.0, 0.0, -1.0 or blank, got 'yes'"),
-        (f"{RELEASE}/valid/", f"{RELEASE}/", r"valid\.csv line 2: Path must contain train/, valid/ or test/, got 'CheXpert-v1.0-small/patient64541"),
+        (
+            f"{RELEASE}/valid/",
+            f"{RELEASE}/",
+            r"valid\.csv line 2: Path must contain train/, valid/ or test/, got "
+            r"'CheXpert-v1.0-small/patient64541",
+        ),
         ("Pleural Effusion", "Effusion", r"valid\.csv line 1: the header does not name Pleural Effusion"),
     ],
 )
@@ -151,7 +179,11 @@ def test_bad_rows_name_the_file_and_the_line(root, old, new, message):
 @pytest.mark.parametrize(
     ("split", "remove", "expected"),
     [
-        ("val", "valid.csv", ("list of CheXpert's split 'val'", "valid.csv", "stanfordmlgroup", "nothing is downloaded")),
+        (
+            "val",
+            "valid.csv",
+            ("list of CheXpert's split 'val'", "valid.csv", "stanfordmlgroup", "nothing is downloaded"),
+        ),
         ("test", "test_labels.csv", ("list of CheXpert's split 'test'", "test_labels.csv", "test.csv")),
         ("train", "train", ("images of CheXpert", "expected layout")),
     ],

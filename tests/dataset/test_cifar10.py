@@ -12,21 +12,29 @@ def root(tmp_path):
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     for number, name in enumerate([f"data_batch_{k}.bin" for k in range(1, 6)] + ["test_batch.bin"]):
-        records = [np.concatenate([[number], *(np.full(1024, 40 * number + 10 * k + c) for c in range(3))]) for k in range(2)]
+        records = [
+            np.concatenate([[number], *(np.full(1024, 40 * number + 10 * k + c) for c in range(3))]) for k in range(2)
+        ]
         np.concatenate(records).astype(np.uint8).tofile(folder / name)
     return tmp_path
 
 
 @pytest.mark.parametrize("size_px", [32, 16])
 def test_contract(root, size_px):
-    check_contract(Cifar10(root=str(root), size_px=size_px), Cifar10(root=str(root / "cifar-10-batches-bin"), size_px=size_px))
+    check_contract(
+        Cifar10(root=str(root), size_px=size_px), Cifar10(root=str(root / "cifar-10-batches-bin"), size_px=size_px)
+    )
 
 
 def test_labels_channels_and_splits(root):
     data = Cifar10(root=str(root), split="train")
     batch = data.batch([1, 4])
     assert (len(data), len(data.at("val")), len(data.at("test"))) == (8, 2, 2)
-    assert batch.label.tolist() == [0, 2] and data.at("val").batch([0]).label.tolist() == [4] and data.at("test").labels([1]).tolist() == [5]
+    assert (
+        batch.label.tolist() == [0, 2]
+        and data.at("val").batch([0]).label.tolist() == [4]
+        and data.at("test").labels([1]).tolist() == [5]
+    )
     assert (batch.image[1] * 255).round().amax((1, 2)).tolist() == [80, 81, 82]
     assert torch.equal(batch.image[1], batch.image[1, :, :1, :1].expand(-1, 32, 32))
 

@@ -31,7 +31,9 @@ def test_labels_belong_to_the_pixels():
     batch = Digits(size_px=8, channels=1, resize="nearest").batch(range(30))
     place = torch.tensor([int(name[-4:]) for name in batch.image_id])
     image, label = originals()
-    assert torch.equal(batch.label, label[place]) and torch.equal(batch.image.mul(255).round().to(torch.uint8), image[place])
+    assert torch.equal(batch.label, label[place]) and torch.equal(
+        batch.image.mul(255).round().to(torch.uint8), image[place]
+    )
 
 
 def test_nearest_repeats_each_pixel():

@@ -20,7 +20,9 @@ def classes(root, **given):
     return ImageFolder(root=str(root), size_px=8, **{"val_fraction": 0, "test_fraction": 0, "split": "train", **given})
 
 
-@pytest.mark.parametrize("words", [("Training", "Testing"), ("train", "valid"), ("Train", "Test"), ("train", "Validate"), ("dev", "eval")])
+@pytest.mark.parametrize(
+    "words", [("Training", "Testing"), ("train", "valid"), ("Train", "Test"), ("train", "Validate"), ("dev", "eval")]
+)
 def test_splits_in_another_spelling_are_refused(tmp_path, words):
     put(tmp_path, *[f"{word}/{name}/0.png" for word in words for name in ("glioma", "none")])
     with pytest.raises(ValueError, match=f"look like splits.* rename .*{words[1]} to (test|val)"):
@@ -36,7 +38,15 @@ def test_a_root_above_the_classes_is_refused_and_one_class_is_not(tmp_path):
 
 
 def test_folders_of_tools_are_left_out_and_named(tmp_path, caplog):
-    put(tmp_path, "a/0.png", "a/@eaDir/0.png/THUMB.jpg", "b/0.png", "@eaDir/a/THUMB.jpg", "__MACOSX/a/0.png", "b/.hidden/0.png")
+    put(
+        tmp_path,
+        "a/0.png",
+        "a/@eaDir/0.png/THUMB.jpg",
+        "b/0.png",
+        "@eaDir/a/THUMB.jpg",
+        "__MACOSX/a/0.png",
+        "b/.hidden/0.png",
+    )
     data = classes(tmp_path)
     assert data.class_names == ("a", "b") and len(data) == 2
     assert "@eaDir, __MACOSX left out" in caplog.text
@@ -84,7 +94,13 @@ def test_a_name_with_an_escape_sequence_is_refused_without_printing_it(tmp_path)
 
 
 def test_masks_are_found_in_any_case_and_suffix_and_unpaired_ones_are_named(tmp_path, caplog):
-    put(tmp_path, *(f"test/a/{i}.png" for i in range(4)), "masks/label/test/a/0.png", "masks/label/test/a/1.PNG", "masks/label/test/a/2.tif")
+    put(
+        tmp_path,
+        *(f"test/a/{i}.png" for i in range(4)),
+        "masks/label/test/a/0.png",
+        "masks/label/test/a/1.PNG",
+        "masks/label/test/a/2.tif",
+    )
     put(tmp_path, "masks/label/test/a/9.png")
     data = classes(tmp_path, split="test", masks="masks")
     assert data.batch(range(4)).masks["label"].flatten(1).any(1).tolist() == [True, True, True, False]
@@ -103,10 +119,19 @@ def test_the_home_folder_is_understood(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("paths", "text"),
     [
-        (("images/0.png", "labels/0.png"), "images, labels are taken as the classes, although images, labels often name parts"),
-        (("cat/0.png", "dog/0.png", "annotations/0.png"), "although annotations often names parts .* dataset.masks=<name>"),
+        (
+            ("images/0.png", "labels/0.png"),
+            "images, labels are taken as the classes, although images, labels often name parts",
+        ),
+        (
+            ("cat/0.png", "dog/0.png", "annotations/0.png"),
+            "although annotations often names parts .* dataset.masks=<name>",
+        ),
         (("JPEGImages/0.png", "SegmentationClass/0.png"), "although JPEGImages often"),
-        (("fold1/a/0.png", "fold1/b/0.png", "fold2/a/0.png", "fold2/b/0.png"), "fold1, fold2 are taken .* they are numbered and hold a, b"),
+        (
+            ("fold1/a/0.png", "fold1/b/0.png", "fold2/a/0.png", "fold2/b/0.png"),
+            "fold1, fold2 are taken .* they are numbered and hold a, b",
+        ),
         (("train/images/0.png", "train/labels/0.png"), "although images, labels often name parts"),
     ],
 )

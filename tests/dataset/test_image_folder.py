@@ -38,7 +38,10 @@ def test_classes_are_sorted_and_pixels_are_those_of_the_file(tmp_path):
 
 def test_hash_split_is_complete_disjoint_and_stable_under_new_images(tmp_path):
     make_image_folder(tmp_path, {"a": 60, "b": 60})
-    before = {split: set(folder(tmp_path, split=split).batch(range(len(folder(tmp_path, split=split)))).image_id) for split in SPLITS}
+    before = {
+        split: set(folder(tmp_path, split=split).batch(range(len(folder(tmp_path, split=split)))).image_id)
+        for split in SPLITS
+    }
     assert len(set.union(*before.values())) == 120 == sum(map(len, before.values()))
     assert 5 <= len(before["val"]) <= 35 and 5 <= len(before["test"]) <= 35
     picture(5, 20, 20).save(tmp_path / "a" / "999.png")
@@ -204,4 +207,7 @@ def test_the_config_check_reports_a_missing_root(tmp_path):
     from pomelo_lab.config.signature import node_problems
 
     node = {"_target_": "pomelo_lab.dataset.image_folder.ImageFolder", "root": "???", "val_fraction": 1.0}
-    assert node_problems(node, "dataset") == ["dataset.root is missing: expected a text", "dataset.val_fraction must be < 1, got 1.0"]
+    assert node_problems(node, "dataset") == [
+        "dataset.root is missing: expected a text",
+        "dataset.val_fraction must be < 1, got 1.0",
+    ]

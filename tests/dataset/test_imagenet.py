@@ -31,7 +31,8 @@ def annotation(name: str, objects: list[tuple[str, tuple[int, ...]]], size: tupl
         for wnid, box in objects
     ]
     head = f"<folder>val</folder><filename>{name}</filename><source><database>ILSVRC_2012</database></source>"
-    return f"<annotation>{head}<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>{''.join(parts)}</annotation>\n"
+    sides = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    return f"<annotation>{head}{sides}{''.join(parts)}</annotation>\n"
 
 
 def devkit(root: Path) -> None:
@@ -44,12 +45,19 @@ def devkit(root: Path) -> None:
     folder = root / "ILSVRC2012_devkit_t12" / "data"
     folder.mkdir(parents=True)
     savemat(folder / "meta.mat", {"synsets": np.array(rows, dtype=kinds)[:, None]})
-    (folder / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{order.index(VAL[name]) + 1}\n" for name in sorted(VAL)))
+    (folder / "ILSVRC2012_validation_ground_truth.txt").write_text(
+        "".join(f"{order.index(VAL[name]) + 1}\n" for name in sorted(VAL))
+    )
 
 
-def make(root: Path, kaggle: bool = False, sorted_val: bool = False, labels: str | None = "csv", mapping: bool = True) -> Path:
-    """The official layout (or Kaggle's) with 3 classes, 2 training images of each, and 12 validation images with one to two boxes."""
-    data, boxes = ((root / kind / "CLS-LOC" if kaggle or kind == "Annotations" else root) for kind in ("Data", "Annotations"))
+def make(
+    root: Path, kaggle: bool = False, sorted_val: bool = False, labels: str | None = "csv", mapping: bool = True
+) -> Path:
+    """The official layout (or Kaggle's) with 3 classes, 2 training images of each, and 12 validation images with one to
+    two boxes."""
+    data, boxes = (
+        (root / kind / "CLS-LOC" if kaggle or kind == "Annotations" else root) for kind in ("Data", "Annotations")
+    )
     for k, wnid in enumerate(WNIDS):
         for i in range(2):
             path = data / "train" / wnid / f"{wnid}_{10 + i}.JPEG"
@@ -71,7 +79,9 @@ def make(root: Path, kaggle: bool = False, sorted_val: bool = False, labels: str
     if labels == "devkit":
         devkit(root)
     if mapping:
-        (root / "LOC_synset_mapping.txt").write_text("".join(f"{w} {words}\n" for w, words in zip(WNIDS, WORDS, strict=True)))
+        (root / "LOC_synset_mapping.txt").write_text(
+            "".join(f"{w} {words}\n" for w, words in zip(WNIDS, WORDS, strict=True))
+        )
     return root
 
 
@@ -115,7 +125,9 @@ def test_val_and_test_are_disjoint_halves_of_the_official_validation_images(root
     assert set(whole(data(root, split="test")).image_id) == ids["test"]
 
 
-@pytest.mark.parametrize("layout", [{"kaggle": True}, {"sorted_val": True}, {"labels": "devkit"}, {"labels": None}, {"mapping": False}])
+@pytest.mark.parametrize(
+    "layout", [{"kaggle": True}, {"sorted_val": True}, {"labels": "devkit"}, {"labels": None}, {"mapping": False}]
+)
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_other_layouts_give_the_same_data(tmp_path, root, layout, split):
     one, other = data(root, split=split), data(make(tmp_path / "other", **layout), split=split)
@@ -214,12 +226,19 @@ def test_digest_ignores_the_place_and_sees_labels_files_and_boxes(tmp_path, root
     first = data(root).digest()
     assert data(tmp_path / "copy").digest() == first
     name = next(name for name in VAL if half(f"imagenet-{name}") == "test")
-    found = [first, data(root, split="val").digest(), data(root, split="train").digest(), data(root, boxes=False).digest()]
+    found = [
+        first,
+        data(root, split="val").digest(),
+        data(root, split="train").digest(),
+        data(root, boxes=False).digest(),
+    ]
     (root / "Annotations/CLS-LOC/val" / f"{name}.xml").write_text(annotation(name, [(VAL[name], (1, 2, 30, 40))]))
     found.append(data(root).digest())
     Image.new("RGB", SIZE).save(root / "val" / f"{name}.JPEG", "JPEG")
     found.append(data(root).digest())
     path = root / "LOC_val_solution.csv"
-    path.write_text(path.read_text().replace(f"{name},{VAL[name]}", f"{name},{next(w for w in WNIDS if w != VAL[name])}"))
+    path.write_text(
+        path.read_text().replace(f"{name},{VAL[name]}", f"{name},{next(w for w in WNIDS if w != VAL[name])}")
+    )
     found.append(data(root).digest())
     assert len(set(found)) == len(found)

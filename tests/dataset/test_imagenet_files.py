@@ -28,7 +28,9 @@ def test_wrong_arguments_are_found_by_the_constructor_and_the_config_check(root)
     node = {"_target_": "pomelo_lab.dataset.imagenet.ImageNet", "root": "x", "resize_px": 40, "size_px": 50}
     (problem,) = node_problems(node, "dataset")
     assert re.match(message, problem)
-    assert node_problems({**node, "root": "???", "size_px": 40}, "dataset") == ["dataset.root is missing: expected a text"]
+    assert node_problems({**node, "root": "???", "size_px": 40}, "dataset") == [
+        "dataset.root is missing: expected a text"
+    ]
 
 
 def without(*names):
@@ -42,10 +44,22 @@ def without(*names):
 @pytest.mark.parametrize(
     ("breaks", "given", "expected"),
     [
-        (without("val"), {}, ("validation images of ImageNet", "val", "image-net.org", "nothing is downloaded", "expected layout")),
+        (
+            without("val"),
+            {},
+            ("validation images of ImageNet", "val", "image-net.org", "nothing is downloaded", "expected layout"),
+        ),
         (without("train"), {"split": "train"}, ("training images of ImageNet", "train", "image-net.org")),
-        (without("Annotations"), {}, ("boxes of ImageNet", "Annotations/CLS-LOC/val", "dataset.boxes=false", "image-net.org")),
-        (without("LOC_val_solution.csv", "Annotations"), {"boxes": False}, ("labels of ImageNet's unsorted", "LOC_val_solution.csv", "meta.mat")),
+        (
+            without("Annotations"),
+            {},
+            ("boxes of ImageNet", "Annotations/CLS-LOC/val", "dataset.boxes=false", "image-net.org"),
+        ),
+        (
+            without("LOC_val_solution.csv", "Annotations"),
+            {"boxes": False},
+            ("labels of ImageNet's unsorted", "LOC_val_solution.csv", "meta.mat"),
+        ),
     ],
 )
 def test_a_missing_part_names_path_layout_and_source(root, breaks, given, expected):
@@ -146,7 +160,10 @@ def masks_of(root: Path, folder: Path, size: tuple[int, int] = SIZE) -> Path:
 
 
 def test_masks_from_boxes_and_from_files_are_the_same_where_the_files_hold_the_boxes(tmp_path, root):
-    from_files, from_boxes = whole(data(root, masks=str(masks_of(root, tmp_path / "masks")))), whole(data(root, masks="boxes"))
+    from_files, from_boxes = (
+        whole(data(root, masks=str(masks_of(root, tmp_path / "masks")))),
+        whole(data(root, masks="boxes")),
+    )
     single = from_boxes.boxes["label"][:, 1].isnan().all(-1)  # every second image has one box more
     assert data(root, masks="boxes").provides == {"label", "boxes", "masks"} == ImageNet.features({"masks": "boxes"})
     shares = from_boxes.masks["label"].float().mean((1, 2))
@@ -193,8 +210,23 @@ def test_table_1_runs_on_birds_of_imagenet(tmp_path, root):
     from pomelo_lab.results.preset import cells
     from pomelo_lab.run import run
 
-    given = (f"dataset.root={root}", "dataset=imagenet_birds", "dataset.only_classes=[0,1]", "dataset.resize_px=40", "dataset.size_px=32")
-    network = ("classifier=plain", "classifier.width=4", "classifier.weights=null", "metrics.removal_lpips_oracle=null", "images=all")
-    (cell,) = cells("agarwal_table1", [*given, *network, "sampler=mean_dataset", "scale=smoke", "tracking=none", f"paths.outputs={tmp_path}"])
+    given = (
+        f"dataset.root={root}",
+        "dataset=imagenet_birds",
+        "dataset.only_classes=[0,1]",
+        "dataset.resize_px=40",
+        "dataset.size_px=32",
+    )
+    network = (
+        "classifier=plain",
+        "classifier.width=4",
+        "classifier.weights=null",
+        "metrics.removal_lpips_oracle=null",
+        "images=all",
+    )
+    (cell,) = cells(
+        "agarwal_table1",
+        [*given, *network, "sampler=mean_dataset", "scale=smoke", "tracking=none", f"paths.outputs={tmp_path}"],
+    )
     run(cell.config)
     assert cell.summary["removal_accuracy"]["n"] == cell.summary["kept_accuracy"]["n"] == 4

@@ -18,7 +18,8 @@ def test_it_offers_no_labels():
 
 def test_moments_of_an_unclipped_setting():
     image = Noise(size_px=64, mean=0.4, sigma=0.1, n=20).batch(range(20)).image.double()
-    # 245760 values: standard error of the mean 2e-4; +-4 sigma are never clipped; rounding adds (1/255)^2/12 to the variance
+    # 245760 values: standard error of the mean 2e-4; +-4 sigma are never clipped; rounding adds (1/255)^2/12 to the
+    # variance
     assert image.mean() == pytest.approx(0.4, abs=1e-3)
     assert image.std() == pytest.approx(0.1, abs=1e-3)
 

@@ -35,7 +35,12 @@ def test_values_become_the_grays_that_they_mean(tmp_path, name, values, value_ra
 @pytest.mark.parametrize(
     ("name", "values", "text"),
     [
-        ("12.png", RAMP.astype(np.uint16) * 16, r"12\.png holds values from 0 to 4080 in 16 bits.*dataset\.value_range=\[0,4095\]"),
+        (
+            "12.png",
+            RAMP.astype(np.uint16) * 16,
+            r"12\.png holds values from 0 to 4080 in 16 "
+            r"bits.*dataset\.value_range=\[0,4095\]",
+        ),
         ("10.tif", RAMP.astype(np.uint16) * 4, r"10\.tif holds values from 0 to 1020.*value_range=\[0,1023\]"),
         ("32.tif", RAMP.astype(np.int32), r"32\.tif holds values from 0 to 255 in 32 bits"),
         ("float.tif", RAMP.astype(np.float32), r"float\.tif holds values from 0 to 255, floats.*dataset\.value_range"),
@@ -48,7 +53,9 @@ def test_values_that_do_not_say_what_they_mean_are_refused(tmp_path, name, value
 
 
 def test_a_range_that_a_file_leaves_is_refused_and_a_dark_file_can_be_declared(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.png holds values from 0 to 4080, outside dataset\.value_range=\[0,1000\]"):
+    with pytest.raises(
+        ValueError, match=r"a\.png holds values from 0 to 4080, outside dataset\.value_range=\[0,1000\]"
+    ):
         gray(tmp_path / "a.png", RAMP.astype(np.uint16) * 16, [0, 1000])
     assert gray(tmp_path / "b.png", RAMP.astype(np.uint16) * 16, [0, 65535]).max() == 15
     assert gray(tmp_path / "black.png", np.zeros((4, 4), np.uint16)).max() == 0  # black in every reading
@@ -62,7 +69,11 @@ def test_colours_of_16_bits_that_use_their_lower_byte_alone_are_refused(tmp_path
 
     def png(path, value):
         raw = b"".join(b"\0" + struct.pack(">3H", value, value, value) * 4 for _ in range(4))
-        chunks = [(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+        chunks = [
+            (b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)),
+            (b"IDAT", zlib.compress(raw)),
+            (b"IEND", b""),
+        ]
         body = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
         path.write_bytes(PngImagePlugin._MAGIC + body)
         return path
@@ -121,7 +132,12 @@ def test_transparent_parts_are_refused_or_take_the_colour_that_is_asked_for(tmp_
         right = HALF[0, 0, :3] * (128 / 255) + behind * (127 / 255) if kind == "half" else behind
         assert np.abs(seen[:, 4:] - right).max() <= 1
         assert kind == "gray" or np.array_equal(seen[0, 0], CUTOUT[0, 0, :3])
-        assert np.abs(np.asarray(open_image(path, "L", background=level))[0, 7].astype(int) - right @ (0.299, 0.587, 0.114)).max() <= 2
+        assert (
+            np.abs(
+                np.asarray(open_image(path, "L", background=level))[0, 7].astype(int) - right @ (0.299, 0.587, 0.114)
+            ).max()
+            <= 2
+        )
 
 
 def test_a_channel_for_transparency_that_hides_nothing_changes_nothing(tmp_path):

@@ -75,7 +75,10 @@ def test_classes_and_labels_are_the_official_numbers(root):
         batch = whole(data(root, split=split))
         assert batch.label.tolist() == [VAL[name.removeprefix("places365-") + ".jpg"] for name in batch.image_id]
     train = whole(data(root, split="train"))
-    assert train.label.tolist() == [0, 0, 1, 1, 2, 2] and train.image_id[2] == "places365-apartment_building/outdoor/00000001"
+    assert (
+        train.label.tolist() == [0, 0, 1, 1, 2, 2]
+        and train.image_id[2] == "places365-apartment_building/outdoor/00000001"
+    )
     assert data(root).provides == Places365.features({}) == {"label"}
 
 
@@ -109,7 +112,14 @@ def nested(root: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "make", [make_easy, bare, nested, lambda root: make_lists(root, "large"), lambda root: make_lists(root, "256", "_standard")]
+    "make",
+    [
+        make_easy,
+        bare,
+        nested,
+        lambda root: make_lists(root, "large"),
+        lambda root: make_lists(root, "256", "_standard"),
+    ],
 )
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_other_layouts_give_the_same_data(tmp_path, root, make, split):
@@ -120,7 +130,9 @@ def test_other_layouts_give_the_same_data(tmp_path, root, make, split):
 
 
 def test_forms_of_a_class_name():
-    assert {category(name) for name in ("/a/arena/hockey", "a/arena/hockey", "arena/hockey", "arena-hockey")} == {"arena/hockey"}
+    assert {category(name) for name in ("/a/arena/hockey", "a/arena/hockey", "arena/hockey", "arena-hockey")} == {
+        "arena/hockey"
+    }
     assert category("airfield") == "airfield"
 
 
@@ -149,9 +161,22 @@ def test_wrong_arguments_are_found_by_the_config_check():
 @pytest.mark.parametrize(
     ("remove", "split", "expected"),
     [
-        ("val_256", "test", ("validation images of Places365", "places365_standard/val", "places2.csail.mit.edu", "nothing is downloaded")),
+        (
+            "val_256",
+            "test",
+            (
+                "validation images of Places365",
+                "places365_standard/val",
+                "places2.csail.mit.edu",
+                "nothing is downloaded",
+            ),
+        ),
         ("data_256", "train", ("training images of Places365", "expected layout")),
-        ("categories_places365.txt", "test", ("a list that val_256", "categories_places365.txt", "places2.csail.mit.edu")),
+        (
+            "categories_places365.txt",
+            "test",
+            ("a list that val_256", "categories_places365.txt", "places2.csail.mit.edu"),
+        ),
         ("places365_val.txt", "val", ("a list that val_256", "places365_val.txt", "expected layout")),
         ("places365_train_standard.txt", "train", ("a list that data_256", "places365_train_standard.txt")),
     ],
@@ -167,8 +192,18 @@ def test_a_missing_part_names_path_layout_and_source(root, remove, split, expect
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("categories_places365.txt", "/a/airfield 0\n/b/bedroom 2\n", r"categories_places365\.txt line 2: expected '/a/airfield 1'"),
-        ("places365_val.txt", "Places365_val_00000001.jpg 3\n", r"places365_val\.txt line 1: expected '<image> <number below 3>'"),
+        (
+            "categories_places365.txt",
+            "/a/airfield 0\n/b/bedroom 2\n",
+            r"categories_places365\.txt line 2: expected "
+            r"'/a/airfield 1'",
+        ),
+        (
+            "places365_val.txt",
+            "Places365_val_00000001.jpg 3\n",
+            r"places365_val\.txt line 1: expected '<image> <number "
+            r"below 3>'",
+        ),
         ("places365_val.txt", "Places365_val_00000001.jpg\n", r"places365_val\.txt line 1"),
     ],
 )
@@ -181,7 +216,9 @@ def test_a_broken_list_is_named(root, file, text, message):
 def test_a_folder_that_is_no_class_is_named(tmp_path):
     make_easy(tmp_path)
     shutil.move(tmp_path / "places365_standard/val/bedroom", tmp_path / "places365_standard/val/bed_room")
-    with pytest.raises(ValueError, match=re.compile(r"bed_room/.*'bed_room' is not one of the 3 classes of .*categories", re.S)):
+    with pytest.raises(
+        ValueError, match=re.compile(r"bed_room/.*'bed_room' is not one of the 3 classes of .*categories", re.S)
+    ):
         data(tmp_path)
 
 

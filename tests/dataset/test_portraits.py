@@ -101,7 +101,9 @@ def test_spurious_rate_and_pixels(data, batch):
     factors = marked.factors(range(4000))
     smiling = factors["smile"] >= 0.5
     for chosen, p in ((smiling, 0.9), (~smiling, 0.1)):
-        assert float(factors["mark"][chosen].float().mean()) == pytest.approx(p, abs=4.5 * (0.09 / int(chosen.sum())) ** 0.5)
+        assert float(factors["mark"][chosen].float().mean()) == pytest.approx(
+            p, abs=4.5 * (0.09 / int(chosen.sum())) ** 0.5
+        )
     new = marked.batch(range(32))
     present = new.factors["mark"] == 1
     assert torch.equal((new.image != batch.image).flatten(1).any(1), present)  # the same people, some with a mark
@@ -118,16 +120,21 @@ def test_a_planted_mark_is_the_last_attribute():
     assert torch.equal(batch.attributes[:, -1], batch.factors["mark"] == 1)
     assert torch.equal(batch.attributes[:, :-1], plain.unmasked(range(500)).attributes)
     found = torch.corrcoef(batch.attributes.double().T)[smiles, -1]
-    assert float(found) == pytest.approx(float(marked.attribute_correlation()[smiles, -1]), abs=0.05) and float(found) > 0.7
+    assert (
+        float(found) == pytest.approx(float(marked.attribute_correlation()[smiles, -1]), abs=0.05)
+        and float(found) > 0.7
+    )
 
 
 @pytest.mark.parametrize(
     ("spurious", "text"),
-    [({"attribute": "Smilling"}, r"dataset\.spurious\.attribute must be .* got 'Smilling', did you mean 'Smiling'"),
-     ({"attribute": "blonde"}, "did you mean 'blond'"),
-     ({"rate": 1.5}, r"dataset\.spurious\.rate must be a number in \[0, 1\], got 1.5"),
-     ({"rate": "high"}, r"spurious\.rate .* got 'high'"),
-     ({"attribut": "bald"}, r"spurious\.attribut is unknown, did you mean 'attribute'")],
+    [
+        ({"attribute": "Smilling"}, r"dataset\.spurious\.attribute must be .* got 'Smilling', did you mean 'Smiling'"),
+        ({"attribute": "blonde"}, "did you mean 'blond'"),
+        ({"rate": 1.5}, r"dataset\.spurious\.rate must be a number in \[0, 1\], got 1.5"),
+        ({"rate": "high"}, r"spurious\.rate .* got 'high'"),
+        ({"attribut": "bald"}, r"spurious\.attribut is unknown, did you mean 'attribute'"),
+    ],
 )
 def test_spurious_messages(spurious, text):
     with pytest.raises(ValueError, match=text):
@@ -137,7 +144,11 @@ def test_spurious_messages(spurious, text):
 def test_config_check_finds_the_same_problems():
     node = {"_target_": "pomelo_lab.dataset.portraits.Portraits", "spurious": {"attribute": "Smilling", "rate": 2}}
     found = node_problems(node, "dataset")
-    assert len(found) == 2 and found[0].startswith("dataset.spurious.attribute must be") and found[1].startswith("dataset.spurious.rate")
+    assert (
+        len(found) == 2
+        and found[0].startswith("dataset.spurious.attribute must be")
+        and found[1].startswith("dataset.spurious.rate")
+    )
     assert node_problems({**node, "spurious": {"attribute": None, "rate": 1}}, "dataset") == []
     assert "dataset.size_px must be >= 16" in node_problems({**node, "spurious": {}, "size_px": 4}, "dataset")[0]
 
@@ -165,8 +176,12 @@ def test_an_attribute_as_the_label():
     assert one.class_names == ("not Smiling", "Smiling") and hair.class_names == HAIR_COLORS and one.num_classes == 2
     assert torch.equal(batch.image, other.image) and batch.image_id == other.image_id
     place = one.attribute_names.index("Smiling")
-    assert torch.equal(batch.label, batch.attributes[:, place].long()) and torch.equal(one.labels(range(40)), batch.label)
-    assert torch.equal(batch.masks["label"], one.causal_mask(batch, "smile")) and not torch.equal(batch.masks["label"], other.masks["label"])
+    assert torch.equal(batch.label, batch.attributes[:, place].long()) and torch.equal(
+        one.labels(range(40)), batch.label
+    )
+    assert torch.equal(batch.masks["label"], one.causal_mask(batch, "smile")) and not torch.equal(
+        batch.masks["label"], other.masks["label"]
+    )
     assert batch.masks["label"].flatten(1).any(1).all()
 
 
@@ -178,5 +193,7 @@ def test_the_label_is_in_fingerprints_only_where_it_is_not_hair():
 
 
 def test_unknown_labels_and_targets_are_named():
-    with pytest.raises(ValueError, match="label must be hair_color or an attribute.*got 'Smilin'.*did you mean.*Smiling"):
+    with pytest.raises(
+        ValueError, match="label must be hair_color or an attribute.*got 'Smilin'.*did you mean.*Smiling"
+    ):
         Portraits(label="Smilin")

@@ -62,7 +62,10 @@ def test_noise_is_uniform_independent_and_keyed(model):
     lag = (u[1:] - 0.5).mul(u[:-1] - 0.5).mean(0) * 12
     assert float(lag.abs().max()) < 5 / n**0.5
     assert torch.equal(uniforms(0, "val", torch.tensor([17]), ["smile"]), u[17:18, [model.position["smile"]]])
-    for other in (uniforms(1, "val", torch.arange(100), model.causes), uniforms(0, "test", torch.arange(100), model.causes)):
+    for other in (
+        uniforms(1, "val", torch.arange(100), model.causes),
+        uniforms(0, "test", torch.arange(100), model.causes),
+    ):
         assert not (other == u[:100]).any(1).any()
 
 
@@ -88,11 +91,19 @@ def test_dependencies_follow_celeba(model):
 
 
 def test_probability_agrees_with_enumeration_by_hand():
-    model = CausalModel((
-        choice("a", "person", ("no", "yes"), (0.7, 0.3)),
-        choice("c", "person", ("no", "yes"), (0.5, 0.5)),
-        choice("b", "person", ("no", "yes"), {("yes", "no"): (0.2, 0.8), ("no", "no"): (0.9, 0.1), ("*", "yes"): (0.4, 0.6)}, ["c", "a"]),
-    ))
+    model = CausalModel(
+        (
+            choice("a", "person", ("no", "yes"), (0.7, 0.3)),
+            choice("c", "person", ("no", "yes"), (0.5, 0.5)),
+            choice(
+                "b",
+                "person",
+                ("no", "yes"),
+                {("yes", "no"): (0.2, 0.8), ("no", "no"): (0.9, 0.1), ("*", "yes"): (0.4, 0.6)},
+                ["c", "a"],
+            ),
+        )
+    )
     yes = {name: {name: ("yes",)} for name in "abc"}
     assert model.probability(yes["b"]) == pytest.approx(0.7 * 0.5 * (0.8 + 0.1) + 0.3 * 0.6, abs=1e-12)
     assert model.probability(yes["b"], yes["c"]) == pytest.approx(0.5 * (0.7 * 0.8 + 0.3 * 0.6), abs=1e-12)
@@ -132,14 +143,20 @@ def test_intervene_changes_what_it_says(model, drawn):
     effects = {"age", "hair_color", "facial_hair_color", "glasses", "hat", "beard", "shirt", "fullness"}
     assert {k for k in some if not torch.equal(moved[k], some[k])} == effects
     assert (moved["hair_color"] == 2).float().mean() > 2 * (some["hair_color"] == 2).float().mean()
-    same = model.intervene(some, {"age": some["age"]}, propagate=True)  # consistency: an intervention that changes nothing
+    # consistency: an intervention that changes nothing
+    same = model.intervene(some, {"age": some["age"]}, propagate=True)
     assert all(torch.equal(same[k], some[k]) for k in some)
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
-    [({"smiel": 1.0}, "did you mean 'smile'"), ({"hair_color": "blnd"}, "did you mean 'blond'"), ({"age": 1.5}, r"\[0.0, 1.0\]"),
-     ({"hat": 7}, r"\[0, 3\]"), ({"age": "old"}, "a number")],
+    [
+        ({"smiel": 1.0}, "did you mean 'smile'"),
+        ({"hair_color": "blnd"}, "did you mean 'blond'"),
+        ({"age": 1.5}, r"\[0.0, 1.0\]"),
+        ({"hat": 7}, r"\[0, 3\]"),
+        ({"age": "old"}, "a number"),
+    ],
 )
 def test_intervene_refuses(model, drawn, changes, text):
     with pytest.raises(ValueError, match=text):
@@ -160,7 +177,9 @@ def test_resample_keeps_the_rest_and_follows_the_conditional(model, drawn):
     assert ((seen - rates).abs() < 4.5 * (rates * (1 - rates) / 20000).sqrt()).all()
     smiling = out["smile"] >= 0.5
     for chosen, p in ((smiling, 0.66), (~smiling, 0.20)):
-        assert float((out["mouth_open"][chosen] >= 0.4).float().mean()) == pytest.approx(p, abs=4.5 * (0.25 / int(chosen.sum())) ** 0.5)
+        assert float((out["mouth_open"][chosen] >= 0.4).float().mean()) == pytest.approx(
+            p, abs=4.5 * (0.25 / int(chosen.sum())) ** 0.5
+        )
     again = model.draw(out[NOISE])  # the noise was updated: redrawing from it reproduces what has no changed parents
     assert torch.equal(again["smile"], out["smile"]) and torch.equal(again["mouth_open"], out["mouth_open"])
     with pytest.raises(ValueError, match="u must be"):
@@ -174,13 +193,17 @@ def test_resample_redraws_parents_before_children(model, drawn):
     swapped = model.resample(people, ["smile", "mouth_open"], u.flip(-1))
     assert all(torch.equal(out[k], swapped[k]) for k in out)
     smiling = out["smile"] >= 0.5
-    assert (out["mouth_open"][smiling] >= 0.4).float().mean() > (out["mouth_open"][~smiling] >= 0.4).float().mean() + 0.3
+    assert (out["mouth_open"][smiling] >= 0.4).float().mean() > (
+        out["mouth_open"][~smiling] >= 0.4
+    ).float().mean() + 0.3
 
 
 def test_mark_follows_its_attribute(model, drawn):
     smiling = drawn["smile"] >= 0.5
     for chosen, p in ((smiling, 0.9), (~smiling, 0.1)):
-        assert float(drawn["mark"][chosen].float().mean()) == pytest.approx(p, abs=4.5 * (0.09 / int(chosen.sum())) ** 0.5)
+        assert float(drawn["mark"][chosen].float().mean()) == pytest.approx(
+            p, abs=4.5 * (0.09 / int(chosen.sum())) ** 0.5
+        )
     assert mark_cause("bald", 1.0).rates[("bald",)] == (0.0, 1.0)
     assert mark_cause("Long_Hair", 0.8).rates[("long", "bald")] == (0.8, pytest.approx(0.2))
 

@@ -44,13 +44,21 @@ def test_head_area_is_that_of_its_outline(scene):
     px = 2 / 128 / scene["scale"]
     area = cover.sum((1, 2)) * px[:, 0, 0] ** 2
     rows = torch.linspace(-1, 1, 20001)[None]
-    taper = 1 - (0.34 - 0.14 * scene["jaw"][:, :, 0] - 0.10 * scene["fullness"][:, :, 0]) * shapes.ramp(rows, -0.05, 1.10)
+    taper = 1 - (0.34 - 0.14 * scene["jaw"][:, :, 0] - 0.10 * scene["fullness"][:, :, 0]) * shapes.ramp(
+        rows, -0.05, 1.10
+    )
     exact = (2 * scene.width[:, :, 0] * taper * (1 - rows * rows).sqrt()).mean(1) * 2
     assert torch.allclose(area, exact, rtol=0.01)
 
 
 def test_upright_parts_are_symmetric(scene):
-    for cover in (shapes.ears(scene), shapes.head(scene)[0], shapes.brows(scene), shapes.eyes(scene)["white"], shapes.nose(scene)[0]):
+    for cover in (
+        shapes.ears(scene),
+        shapes.head(scene)[0],
+        shapes.brows(scene),
+        shapes.eyes(scene)["white"],
+        shapes.nose(scene)[0],
+    ):
         assert torch.allclose(cover, cover.flip(-1), atol=1e-4)
         assert cover.flatten(1).amax(1).min() > 0.5
 
@@ -85,5 +93,18 @@ def test_no_transcendental_functions():
 
     for module in (shapes, portraits_render, portraits_causes):
         text = Path(module.__file__).read_text()
-        for call in (".sin(", ".cos(", ".exp(", ".log(", ".tanh(", ".atan2(", ".pow(", "lerp", "addcmul", "matmul", "einsum", " @ "):
+        for call in (
+            ".sin(",
+            ".cos(",
+            ".exp(",
+            ".log(",
+            ".tanh(",
+            ".atan2(",
+            ".pow(",
+            "lerp",
+            "addcmul",
+            "matmul",
+            "einsum",
+            " @ ",
+        ):
             assert call not in text, (module.__name__, call)

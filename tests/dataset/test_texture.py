@@ -13,7 +13,11 @@ def test_contract(size_px):
 
 def test_it_offers_no_labels():
     texture = Texture(n=4)
-    assert texture.class_names == () and (texture.batch(range(4)).label == -1).all() and Texture.features({}) == frozenset()
+    assert (
+        texture.class_names == ()
+        and (texture.batch(range(4)).label == -1).all()
+        and Texture.features({}) == frozenset()
+    )
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)))
@@ -33,7 +37,10 @@ def test_a_larger_size_shows_the_same_picture():
 def test_splits_and_seeds_differ():
     images = [Texture().batch([0]), Texture().batch([6]), Texture(seed=1).batch([0]), Texture(split="val").batch([0])]
     assert len({batch.image.numpy().tobytes() for batch in images}) == 4
-    assert len({Texture(**given).digest() for given in ({}, {"seed": 1}, {"n": 7}, {"split": "train"}, {"size_px": 32})}) == 5
+    assert (
+        len({Texture(**given).digest() for given in ({}, {"seed": 1}, {"n": 7}, {"split": "train"}, {"size_px": 32})})
+        == 5
+    )
 
 
 def test_the_global_generator_is_left_alone():

@@ -28,15 +28,28 @@ def test_one_output_is_counted_in_the_attributes_of_the_data_set(tmp_path):
 
 def test_outputs_that_are_no_attributes_are_counted_by_the_user(tmp_path):
     classifier = parts(tmp_path, "classifier.column=2", "classifier.n_outputs=3").classifier
-    assert classifier.network.head.out_features == 3 and classifier.probability(torch.rand(2, 3, 16, 16)).shape == (2, 2)
+    assert classifier.network.head.out_features == 3 and classifier.probability(torch.rand(2, 3, 16, 16)).shape == (
+        2,
+        2,
+    )
 
 
 @pytest.mark.parametrize("label", ["Smiling", "Young"])
 def test_outputs_share_the_training_of_the_whole_network(tmp_path, label):
     multi = parts(tmp_path, "classifier.output=sigmoid", "classifier.init_seed=5")
     node, dataset = {**multi.config["classifier"], "weights": "auto"}, multi.config["dataset"]
-    save(multi.classifier.network, tmp_path / "weights" / "plain_portraits-1" / FILE, {"component": node, "dataset": dataset})
-    one = parts(tmp_path, f"dataset.label={label}", f"classifier.column={label}", "classifier.init_seed=5", "classifier.weights=auto")
+    save(
+        multi.classifier.network,
+        tmp_path / "weights" / "plain_portraits-1" / FILE,
+        {"component": node, "dataset": dataset},
+    )
+    one = parts(
+        tmp_path,
+        f"dataset.label={label}",
+        f"classifier.column={label}",
+        "classifier.init_seed=5",
+        "classifier.weights=auto",
+    )
     images = torch.rand(2, 3, 16, 16)
     expected = multi.classifier.probability(images)[:, one.dataset.attribute_names.index(label)]
     torch.testing.assert_close(one.classifier.probability(images)[:, 1], expected)
@@ -44,15 +57,29 @@ def test_outputs_share_the_training_of_the_whole_network(tmp_path, label):
 
 
 def test_a_network_without_a_rule_is_refused_before_it_is_trained(tmp_path):
-    overrides = ("classifier=resnet18", "classifier.architecture=swin_t", "classifier.weights=auto", "explainer=deep_lift", "sampler=mean_dataset")
+    overrides = (
+        "classifier=resnet18",
+        "classifier.architecture=swin_t",
+        "classifier.weights=auto",
+        "explainer=deep_lift",
+        "sampler=mean_dataset",
+    )
     for dry in ("true", "false"):
-        with pytest.raises(ValueError, match=r"DeepLiftExplainer has no rule for this network: features.0.2 \(LayerNorm\) calls native_layer_norm"):
+        with pytest.raises(
+            ValueError,
+            match=r"DeepLiftExplainer has no rule for this network: features.0.2 "
+            r"\(LayerNorm\) calls native_layer_norm",
+        ):
             run(config(tmp_path, *overrides, "dataset.size_px=32", f"dry_run={dry}"))
     assert not list(tmp_path.rglob("*.safetensors")) and not (tmp_path / "explanation").exists()
 
 
 def test_a_judge_inside_a_metric_learns_the_number_of_classes_from_the_data_set(tmp_path):
-    judge = ("metrics=removal", "metrics.removal_lpips_oracle=null", "+classifier@metrics.removal_accuracy.judge=resnet18")
+    judge = (
+        "metrics=removal",
+        "metrics.removal_lpips_oracle=null",
+        "+classifier@metrics.removal_accuracy.judge=resnet18",
+    )
     given = (*LABEL[:2], "classifier=plain", "sampler=gray", *judge, "metrics.removal_accuracy.judge.weights=null")
     found = Components(config(tmp_path, *given)).metrics["removal_accuracy"].judge
     assert found.num_classes == 5 and found.architecture == "resnet18"
@@ -60,14 +87,19 @@ def test_a_judge_inside_a_metric_learns_the_number_of_classes_from_the_data_set(
 
 def test_networks_are_released_when_no_later_job_names_them(tmp_path):
     """A grid over thirty classifiers held all of them."""
-    first, second = (parts(tmp_path, "sampler=ddim", "networks=tiny", "generator.weights=null", f"classifier.init_seed={seed}") for seed in (0, 1))
+    first, second = (
+        parts(tmp_path, "sampler=ddim", "networks=tiny", "generator.weights=null", f"classifier.init_seed={seed}")
+        for seed in (0, 1)
+    )
     classifier, generator, dataset = (weakref.ref(one) for one in (first.classifier, first.generator, first.dataset))
     config = first.config
     del first
     release([second.config, config])
     assert classifier() is not None, "a later job names it"
     release([second.config])
-    assert classifier() is None and generator() is not None and dataset() is not None, "the later job shares the generator and the data"
+    assert classifier() is None and generator() is not None and dataset() is not None, (
+        "the later job shares the generator and the data"
+    )
     assert second.generator is generator() and second.dataset is dataset()
     generator_of_second = weakref.ref(second.generator)
     del second
@@ -91,8 +123,15 @@ def test_weights_that_are_found_later_are_the_ones_that_a_config_names(tmp_path)
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        (("metrics=localization", "metrics.localization.part=nos"), r"localization.part must be label or a mask of the data set \(.*\), got 'nos'"),
-        (("metrics=sanity", "metrics.sanity_check.window_px=17"), "metrics.sanity_check.window_px must be at most 16, the images' side, got 17"),
+        (
+            ("metrics=localization", "metrics.localization.part=nos"),
+            r"localization.part must be label or a mask of the "
+            r"data set \(.*\), got 'nos'",
+        ),
+        (
+            ("metrics=sanity", "metrics.sanity_check.window_px=17"),
+            "metrics.sanity_check.window_px must be at most 16, the images' side, got 17",
+        ),
     ],
 )
 def test_masks_and_windows_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path, overrides, text):

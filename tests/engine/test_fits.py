@@ -23,7 +23,11 @@ def iba(tmp_path, *overrides):
 
 def test_statistics_of_an_explainer_are_measured_once_and_shared(tmp_path, monkeypatch):
     calls, fit = [], IBAExplainer.fit
-    monkeypatch.setattr(IBAExplainer, "fit", lambda self, training, box, keep: calls.append(len(training)) or fit(self, training, box, keep))
+    monkeypatch.setattr(
+        IBAExplainer,
+        "fit",
+        lambda self, training, box, keep: calls.append(len(training)) or fit(self, training, box, keep),
+    )
     first = iba(tmp_path)
     found = first.explanation(0).attribution
     again = iba(tmp_path, "explainer.beta=5")  # what does not decide the statistics
@@ -37,10 +41,16 @@ def test_statistics_of_an_explainer_are_measured_once_and_shared(tmp_path, monke
 def test_a_plan_names_the_statistics_of_training_images(tmp_path):
     found = steps(job(tmp_path, "explainer=iba", "sampler=none", "metrics=none", "explainer.n_fit=32"))
     assert [(s.name, s.queries) for s in found if s.name == "statistics"] == [("statistics", 32)]
-    assert not any(s.name == "statistics" for s in steps(job(tmp_path, "explainer=saliency", "sampler=none", "metrics=none")))
+    assert not any(
+        s.name == "statistics" for s in steps(job(tmp_path, "explainer=saliency", "sampler=none", "metrics=none"))
+    )
 
 
-ANEW = [("explainer=iba", "sampler=none", "explainer.n_fit=32"), ("explainer=lime",), ("explainer=rise", "sampler=black")]
+ANEW = [
+    ("explainer=iba", "sampler=none", "explainer.n_fit=32"),
+    ("explainer=lime",),
+    ("explainer=rise", "sampler=black"),
+]
 
 
 @pytest.mark.parametrize("overrides", ANEW)
@@ -58,27 +68,49 @@ def test_explaining_anew_gives_what_is_stored_and_counts_queries(tmp_path, overr
             parameter.zero_()
 
     before = made.classifier.digest()
-    assert not torch.allclose(made.anew(0, slice(0, size), box, change=forget).attribution, stored.attribution, atol=1e-5)
+    assert not torch.allclose(
+        made.anew(0, slice(0, size), box, change=forget).attribution, stored.attribution, atol=1e-5
+    )
     assert made.classifier.digest() == before
 
 
 def test_metrics_that_explain_anew_run_in_a_job(tmp_path):
-    run(config(tmp_path, "explainer=saliency", "sampler=none", "metrics=[sanity,robustness]", "metrics.max_sensitivity.n_neighbours=2"))
+    run(
+        config(
+            tmp_path,
+            "explainer=saliency",
+            "sampler=none",
+            "metrics=[sanity,robustness]",
+            "metrics.max_sensitivity.n_neighbours=2",
+        )
+    )
     (found,) = all_scores(tmp_path).values()
     assert all(v is not None and v == v for name in ("sanity_check", "max_sensitivity") for v in found[name])
     assert all(v is None or v != v for v in found["completeness"])
 
 
-DIRECTIONS = ("sampler=none", "metrics=none", "networks=tiny", "generator.weights=null", "explainer.perceptual.weights=null", "explainer.chunk=8",
-              "explainer.n_renders=24", "explainer.random_flips=null", "dataset=portraits", "dataset.size_px=32",
-              "dataset.label=Smiling")  # fmt: skip
+DIRECTIONS = (
+    "sampler=none",
+    "metrics=none",
+    "networks=tiny",
+    "generator.weights=null",
+    "explainer.perceptual.weights=null",
+    "explainer.chunk=8",
+    "explainer.n_renders=24",
+    "explainer.random_flips=null",
+    "dataset=portraits",
+    "dataset.size_px=32",
+    "dataset.label=Smiling",
+)
 
 
 def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
     """A chunk that another process is at is passed over, and fetched when nothing else is left."""
     explainer, drawn, fit = job(tmp_path, "explainer=gcd", *DIRECTIONS), [], DirectionSearch.fit
     displace = DirectionSearch.displacements
-    monkeypatch.setattr(DirectionSearch, "displacements", lambda self, k, *more: drawn.append(k) or displace(self, k, *more))
+    monkeypatch.setattr(
+        DirectionSearch, "displacements", lambda self, k, *more: drawn.append(k) or displace(self, k, *more)
+    )
     folder = digest(explainer.part_science(explainer.explainer.rendered))
     held = lock_at(explainer.store.path("part", folder, 1, 0).with_name(".00001-00.lock"))
     held.acquire()
@@ -106,7 +138,9 @@ def test_a_status_counts_the_search_that_a_job_rests_on(tmp_path):
         one.fitted()
         (planned,) = (s for s in steps(one) if s.name == "statistics")
         found = Scores(one).stages()["statistics"]
-        assert (found["evaluations"], found["queries"]) == (planned.evaluations, planned.queries) and found["seconds"] > 0
+        assert (found["evaluations"], found["queries"]) == (planned.evaluations, planned.queries) and found[
+            "seconds"
+        ] > 0
 
 
 def test_a_status_counts_what_metrics_measure_on_training_images(tmp_path):
@@ -136,7 +170,9 @@ def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, m
     assert all(torch.equal(first[name], whole[name]) for name in whole)
     drawn.clear()
     shared = job(tmp_path, "explainer=bb_lig", *DIRECTIONS)
-    assert digest(shared.fit_science) == digest(job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.rule=first_flip").fit_science)
+    assert digest(shared.fit_science) == digest(
+        job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.rule=first_flip").fit_science
+    )
     shared.fitted()
     assert not drawn
     job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.proxy.widths=[8]").fitted()
@@ -145,7 +181,8 @@ def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, m
 
 
 def test_renders_serve_every_label_and_classifier():
-    """What is rendered around a source rests on images alone: jobs for smiles and for age have the same parts, and searches of their own."""
+    """What is rendered around a source rests on images alone: jobs for smiles and for age have the same parts, and
+    searches of their own."""
     from pomelo_lab.config.fingerprint import digest
     from pomelo_lab.results.preset import cells
 

@@ -1,4 +1,5 @@
-"""Jobs: fingerprints hold what matters, equal prefixes are computed once, results do not depend on how they were computed."""
+"""Jobs: fingerprints hold what matters, equal prefixes are computed once, results do not depend on how they were
+computed."""
 
 from __future__ import annotations
 
@@ -25,14 +26,31 @@ def files(folder):
 
 
 @pytest.mark.parametrize(
-    "change", ["batch_size=3", "device=cpu", "tracking=wandb_offline", "keep_gb=0", "paper_table=x", "explainer.kernel_width=0.250"]
+    "change",
+    [
+        "batch_size=3",
+        "device=cpu",
+        "tracking=wandb_offline",
+        "keep_gb=0",
+        "paper_table=x",
+        "explainer.kernel_width=0.250",
+    ],
 )
 def test_what_does_not_matter_is_not_in_the_fingerprint(tmp_path, change):
     assert job(tmp_path, change).fingerprint == job(tmp_path / "elsewhere").fingerprint
 
 
 @pytest.mark.parametrize(
-    "change", ["seed=1", "sampler=black", "explainer.alpha=2", "n_images=3", "target=label", "segmenter.n_segments=9", "classifier.width=8"]
+    "change",
+    [
+        "seed=1",
+        "sampler=black",
+        "explainer.alpha=2",
+        "n_images=3",
+        "target=label",
+        "segmenter.n_segments=9",
+        "classifier.width=8",
+    ],
 )
 def test_what_matters_is(tmp_path, change):
     assert job(tmp_path, change).fingerprint != job(tmp_path).fingerprint
@@ -47,7 +65,10 @@ def test_perturbations_are_shared_between_what_comes_after_them(tmp_path):
 
 
 def test_another_segmentation_does_not_resample_a_full_input_sampler(tmp_path):
-    found = {digest(job(tmp_path, "sampler=reference_texture", f"segmenter.n_segments={n}").perturbation_science) for n in (4, 9)}
+    found = {
+        digest(job(tmp_path, "sampler=reference_texture", f"segmenter.n_segments={n}").perturbation_science)
+        for n in (4, 9)
+    }
     assert len(found) == 1
 
 
@@ -86,7 +107,12 @@ def folder_of_the_user(root, seed):
     for number, name in enumerate("ab"):
         (root / "data" / "test" / name).mkdir(parents=True, exist_ok=True)
         for k in range(3):
-            pixels = np.random.default_rng((seed, number, k)).integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+            pixels = (
+                np.random.default_rng((seed, number, k))
+                .integers(0, 256, (4, 4, 3), dtype=np.uint8)
+                .repeat(4, 0)
+                .repeat(4, 1)
+            )
             Image.fromarray(pixels).save(root / "data" / "test" / name / f"{k}.bmp")
     (root / "own.py").write_text(FUNCTION)
     (root / "channel").write_text("0")
@@ -105,7 +131,10 @@ def test_other_images_of_the_same_names_and_sizes_are_another_job(tmp_path, caps
     second = run(own(tmp_path / "o", *given))
     assert "already done" not in capsys.readouterr().out and first != second
     assert scores(second) == scores(run(own(tmp_path / "fresh", *given))) != scores(first)
-    assert run(own(tmp_path / "o", *folder_of_the_user(tmp_path, 1))) == first and "already done" in capsys.readouterr().out
+    assert (
+        run(own(tmp_path / "o", *folder_of_the_user(tmp_path, 1))) == first
+        and "already done" in capsys.readouterr().out
+    )
 
 
 def test_an_edited_function_is_another_job(tmp_path):
@@ -131,7 +160,9 @@ def test_a_forced_grid_computes_what_its_jobs_share_once(tmp_path):
     grid = [config(tmp_path, "metrics=none", f"explainer.alpha={alpha}", "force=true") for alpha in (1, 2)]
     anew: set = set()
     run(grid[0], anew=anew)
-    shared = {name: time for name, time in files(tmp_path).items() if name.startswith(("clean", "perturbation", "prediction"))}
+    shared = {
+        name: time for name, time in files(tmp_path).items() if name.startswith(("clean", "perturbation", "prediction"))
+    }
     run(grid[1], anew=anew)
     assert {name: files(tmp_path)[name] for name in shared} == shared
     run(grid[1])
@@ -228,7 +259,9 @@ def test_explanations_do_not_depend_on_batch_size_or_order():
     from pomelo_lab.weights import ZOO
 
     dataset = Portraits()
-    classifier = ResidualClassifier(num_classes=dataset.num_classes, weights=str(ZOO / "portraits_residual.safetensors"))
+    classifier = ResidualClassifier(
+        num_classes=dataset.num_classes, weights=str(ZOO / "portraits_residual.safetensors")
+    )
 
     def explained(indices, batch_size):
         batch, streams, box = dataset.batch(indices), Streams(0), view(classifier, "black_box", batch_size)

@@ -1,4 +1,5 @@
-"""Jobs with generators: what several jobs share is made once, and weights, shapes and batches of generators are the job's."""
+"""Jobs with generators: what several jobs share is made once, and weights, shapes and batches of generators are the
+job's."""
 
 from __future__ import annotations
 
@@ -18,7 +19,15 @@ from tests.running import config, scores
 
 # --- perturbations of a grid ---------------------------------------------------------------------------------------
 
-NET = {"unshuffle": 2, "widths": [8], "norm_groups": 4, "head_dim": 4, "attention": [], "weights": "null", "sigma_data": "null"}
+NET = {
+    "unshuffle": 2,
+    "widths": [8],
+    "norm_groups": 4,
+    "head_dim": 4,
+    "attention": [],
+    "weights": "null",
+    "sigma_data": "null",
+}
 METRIC = "metrics.deletion_inpaint.filler.generator"
 
 
@@ -46,17 +55,22 @@ def evaluated(monkeypatch):
     return rows
 
 
-@pytest.mark.parametrize("grid", [
-    ["segmenter.n_segments=4", "segmenter.n_segments=8", "segmenter.n_segments=12"],
-    ["classifier.width=8", "classifier.width=16"],
-    ["explainer.alpha=1", "explainer.alpha=2"],
-    ["n_images=4", "n_images=2"],
-], ids=lambda grid: grid[0].split("=")[0])  # fmt: skip
+@pytest.mark.parametrize(
+    "grid",
+    [
+        ["segmenter.n_segments=4", "segmenter.n_segments=8", "segmenter.n_segments=12"],
+        ["classifier.width=8", "classifier.width=16"],
+        ["explainer.alpha=1", "explainer.alpha=2"],
+        ["n_images=4", "n_images=2"],
+    ],
+    ids=lambda grid: grid[0].split("=")[0],
+)
 def test_perturbations_of_a_full_input_sampler_are_made_for_the_first_job_of_a_grid(tmp_path, evaluated, grid):
     folders = []
     for change in grid:
         folders.append(run(config(tmp_path, *SMALL, change)))
-        assert sum(evaluated) == 4 * (2 + 23 * 2)  # 4 images: 2 steps there, and back for all of 24 perturbations but the first
+        # 4 images: 2 steps there, and back for all of 24 perturbations but the first
+        assert sum(evaluated) == 4 * (2 + 23 * 2)
     assert len(set(folders)) == len(grid)
     stages = json.loads((folders[0] / "status.json").read_text())["stages"]
     assert stages["perturbation"]["evaluations"] == sum(evaluated)
@@ -86,7 +100,9 @@ def test_micro_batches_of_a_generator_are_the_job_s(tmp_path, evaluated):
 
 
 def inpainting(tmp_path, *overrides, **changes):
-    return job(tmp_path, *DDIM, "metrics=inpaint", "~metrics.insertion_inpaint", *network(METRIC, **changes), *overrides)
+    return job(
+        tmp_path, *DDIM, "metrics=inpaint", "~metrics.insertion_inpaint", *network(METRIC, **changes), *overrides
+    )
 
 
 def saved(path, seed):
@@ -97,7 +113,11 @@ def saved(path, seed):
     from pomelo_lab.weights import save
 
     unet = yaml.safe_load(Path(CONF, "generator", "ddpm_small.yaml").read_text())["unet"]
-    save(DDPM(channels=3, size_px=16, init_seed=seed, unet=unet, **{**NET, "weights": None, "sigma_data": None}).network, path, {})
+    save(
+        DDPM(channels=3, size_px=16, init_seed=seed, unet=unet, **{**NET, "weights": None, "sigma_data": None}).network,
+        path,
+        {},
+    )
     return path
 
 
@@ -124,19 +144,23 @@ def test_weights_of_a_metric_s_generator_are_in_its_fingerprint_alone(tmp_path):
 def test_a_job_scores_with_a_metric_s_own_generator(tmp_path, evaluated):
     folder = run(inpainting(tmp_path, "sampler=gray").config)
     column = scores(folder)["deletion_inpaint"]
-    assert len(column) == 4 and [value is None for value in column] == [False, False, True, True]  # scale=smoke scores 2 images
+    # scale=smoke scores 2 images
+    assert len(column) == 4 and [value is None for value in column] == [False, False, True, True]
     assert sum(evaluated) > 0
 
 
 # --- generators in configs ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sampler", "wrong", "text"), [
-    ("ddim", "glow", "sampler.generator needs a DDPM, the job has Glow"),
-    ("inpaint_ddim", "glow", "sampler.generator needs a DDPM, the job has Glow"),
-    ("flow", "ddpm", "sampler.generator needs a Flow, the job has DDPM"),
-    ("ddim", "none", "sampler.generator is missing: expected a DDPM"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sampler", "wrong", "text"),
+    [
+        ("ddim", "glow", "sampler.generator needs a DDPM, the job has Glow"),
+        ("inpaint_ddim", "glow", "sampler.generator needs a DDPM, the job has Glow"),
+        ("flow", "ddpm", "sampler.generator needs a Flow, the job has DDPM"),
+        ("ddim", "none", "sampler.generator is missing: expected a DDPM"),
+    ],
+)
 def test_a_generator_of_the_wrong_kind_is_refused(tmp_path, sampler, wrong, text):
     from pomelo_lab.config.check import ConfigError
     from pomelo_lab.config.entry import CONF
@@ -150,16 +174,26 @@ def test_weights_auto_are_those_of_a_finished_training_and_the_shape_is_the_data
     from pomelo_lab.training.train import ensure_weights, train_component
 
     recipe = {
-        "_target_": "pomelo_lab.training.recipe.Recipe", "epochs": 1, "min_steps": 0, "batch_size": 32, "lr": 2e-3,
-        "n_train": 64, "n_val": 32, "shift_px": 0, "brightness": 0.0,
-    }  # fmt: skip
-    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: recipe)  # the recipe that the network names
+        "_target_": "pomelo_lab.training.recipe.Recipe",
+        "epochs": 1,
+        "min_steps": 0,
+        "batch_size": 32,
+        "lr": 2e-3,
+        "n_train": 64,
+        "n_val": 32,
+        "shift_px": 0,
+        "brightness": 0.0,
+    }
+    # the recipe that the network names
+    monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: recipe)
     found = config(tmp_path, *DDIM, "generator.weights=auto", "dataset.size_px=8")
     generator, dataset = found["generator"], found["dataset"]
     assert generator["channels"] is None is generator["size_px"]
     path = train_component(generator, dataset, recipe, tmp_path, device="cpu")
     node = ensure_weights(generator, dataset, tmp_path, "cpu")
-    assert (node["weights"], node["channels"], node["size_px"]) == (str(path), 3, 8) and path.parent.name.startswith("ddpm_digits-")
+    assert (node["weights"], node["channels"], node["size_px"]) == (str(path), 3, 8) and path.parent.name.startswith(
+        "ddpm_digits-"
+    )
     trained = Job(found, Store(tmp_path))
     assert trained.generator.shape == (3, 8, 8) and trained.generator.weights == str(path)
     untrained = job(tmp_path, *DDIM, "dataset.size_px=8")
@@ -172,5 +206,7 @@ def test_a_dry_run_lists_network_evaluations_and_makes_none_but_those_that_it_ti
     assert run(config(tmp_path, *DDIM, "dry_run=true")) is None
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert "192" in lines["perturbations"] and "192" in lines["total"]
-    assert len(evaluated) <= 2 * CALLS and Tally.n == before, "timed a few times with a few images and with more, which counts for nothing"
+    assert len(evaluated) <= 2 * CALLS and Tally.n == before, (
+        "timed a few times with a few images and with more, which counts for nothing"
+    )
     assert not (tmp_path / "perturbation").exists()

@@ -10,18 +10,28 @@ def plan(tmp_path, *overrides):
     return {step.name: step for step in steps(Job(config(tmp_path, *overrides), Store(tmp_path)))}
 
 
-SIZES = ("metrics=sensitivity", "metrics.sensitivity_ssim.key=explainer.patch_px", "explainer=sliding_patch", "sampler=gray", "n_images=2")
+SIZES = (
+    "metrics=sensitivity",
+    "metrics.sensitivity_ssim.key=explainer.patch_px",
+    "explainer=sliding_patch",
+    "sampler=gray",
+    "n_images=2",
+)
 
 
 def test_explanations_by_other_settings_are_counted_once_whatever_the_number_of_metrics(tmp_path):
-    found = plan(tmp_path, *SIZES, "explainer.patch_px=4", "explainer.stride_px=4", "metrics.sensitivity_ssim.settings=[4,8,12]")
+    found = plan(
+        tmp_path, *SIZES, "explainer.patch_px=4", "explainer.stride_px=4", "metrics.sensitivity_ssim.settings=[4,8,12]"
+    )
     places = {4: 16, 8: 9, 12: 4}  # of 16 pixels
     assert found["explanations"].queries == 2 * (1 + places[4])
     assert found["2 more explanations"].queries == 2 * (2 + places[8] + places[12])
 
 
 def test_perturbations_of_other_seeds_are_counted(tmp_path):
-    found = plan(tmp_path, "metrics=sensitivity", "explainer=lime", "explainer.n_samples=10", "sampler=gray", "n_images=2")
+    found = plan(
+        tmp_path, "metrics=sensitivity", "explainer=lime", "explainer.n_samples=10", "sampler=gray", "n_images=2"
+    )
     assert found["predictions"].queries == 20 and found["4 more explanations"].queries == 80
 
 

@@ -1,4 +1,5 @@
-"""The plan of a dry run is what a job then does: counted in the stored shards, for every explainer, sampler and metric of the package."""
+"""The plan of a dry run is what a job then does: counted in the stored shards, for every explainer, sampler and metric
+of the package."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +15,17 @@ from pomelo_lab.engine.store import Shard, read_shard
 from scripts.check_conf import choice
 from tests import every
 
-STAGES = {"clean": "clean images", "perturbation": "perturbations", "prediction": "predictions", "explanation": "explanations"}
+STAGES = {
+    "clean": "clean images",
+    "perturbation": "perturbations",
+    "prediction": "predictions",
+    "explanation": "explanations",
+}
 FILES = ("fid_plus", "published", "s3")  # suites of networks whose files are not here; they ask the classifier nothing
 BACKBONES = {"lpips": "removal_lpips", "diversity_lpips": "sigma_l"}  # the file is made
 SUITES = [p.stem for p in sorted(Path(CONF, "metrics").glob("*.yaml")) if p.stem not in ("none", *FILES)]
-OWN_RULES = ("deep_lift", "guided_backprop")  # their backwards pass operators of their own: hooks of the network see none
+# their backwards pass operators of their own: hooks of the network see none
+OWN_RULES = ("deep_lift", "guided_backprop")
 CHOSEN = {
     "latents": ("sampler=ddim",),
     "mark": ("dataset.spurious.attribute=Smiling",),
@@ -29,7 +36,11 @@ CHOSEN = {
 
 def shards(outputs: Path, *kinds: str) -> list[Shard]:
     """What is stored of some kinds of artefacts, or of all."""
-    return [read_shard(path) for path in outputs.rglob("*.safetensors") if not kinds or path.parts[len(outputs.parts)] in kinds]
+    return [
+        read_shard(path)
+        for path in outputs.rglob("*.safetensors")
+        if not kinds or path.parts[len(outputs.parts)] in kinds
+    ]
 
 
 def image_bytes(stored: Iterable[Shard], side: int) -> int:
@@ -68,7 +79,9 @@ def test_explainers(name):
     job = every.explained(name)
     assert_stages_are_planned(job)
     assert_all_is_planned(job)
-    assert job.through == job.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), "what is timed with a backward"
+    assert job.through == job.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), (
+        "what is timed with a backward"
+    )
 
 
 def test_dime_is_timed_with_the_denoiser_s_backward_where_its_jacobian_is_exact(tmp_path):
@@ -89,7 +102,8 @@ def test_samplers(name, tmp_path):
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_metrics(suite, tmp_path):
-    """Metrics that explain anew for moved images or changed networks planned nothing: 120 times as many queries as the plan said."""
+    """Metrics that explain anew for moved images or changed networks planned nothing: 120 times as many queries as the
+    plan said."""
     chosen = CHOSEN.get(suite, ())
     if name := BACKBONES.get(suite):
         torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "backbone.pth")

@@ -26,7 +26,11 @@ class Bar:
 
 
 class SmallJob:
-    explains, metrics, config = True, {"deletion": None, "insertion": None}, {"choices": {"sampler": "gray", "explainer": "lime"}}
+    explains, metrics, config = (
+        True,
+        {"deletion": None, "insertion": None},
+        {"choices": {"sampler": "gray", "explainer": "lime"}},
+    )
 
     def __init__(self, sizes):
         self.sizes = sizes

@@ -57,12 +57,18 @@ def test_a_job_explains_only_images_that_are_classified_correctly(tmp_path):
 def test_it_is_part_of_the_fingerprint_and_depends_on_the_classifier(tmp_path):
     every, correct = job(tmp_path), job(tmp_path, "images=correct")
     assert every.fingerprint != correct.fingerprint == job(tmp_path, "images=correct").fingerprint
-    assert every.dataset_science != correct.dataset_science != job(tmp_path, "images=correct", "classifier.width=8").dataset_science
+    assert (
+        every.dataset_science
+        != correct.dataset_science
+        != job(tmp_path, "images=correct", "classifier.width=8").dataset_science
+    )
     assert every.dataset_science == job(tmp_path, "classifier.width=8").dataset_science
 
 
 def test_scores_count_them_and_a_second_run_is_skipped(tmp_path, capsys):
-    node = config(tmp_path, "images=correct", "n_images=3", "target=label", "metrics=saliency", "metrics.saliency.alpha=0.5")
+    node = config(
+        tmp_path, "images=correct", "n_images=3", "target=label", "metrics=saliency", "metrics.saliency.alpha=0.5"
+    )
     folder = run(node)
     found = scores(folder)
     assert len(found["image_id"]) == 3 and found["label"] == found["target"]
@@ -77,14 +83,21 @@ def test_fewer_than_asked_for_are_all_there_are(tmp_path):
 
 def test_none_is_an_error_that_names_the_key(tmp_path):
     never = job(tmp_path, "images=correct", "n_images=3")
-    never.correct_images.correct = lambda group: torch.zeros(min(GROUP, len(never.dataset) - group * GROUP), dtype=torch.bool)
+    never.correct_images.correct = lambda group: torch.zeros(
+        min(GROUP, len(never.dataset) - group * GROUP), dtype=torch.bool
+    )
     with pytest.raises(ValueError, match="images=correct: the classifier gives none"):
         _ = never.n_images
 
 
 def test_the_plan_counts_the_questions(tmp_path):
     (first, second, *_) = steps(job(tmp_path, "images=correct", "n_images=3"))
-    assert first.name == "choice of images" and first.queries == first.images > 3 and first.at_most and second.name == "clean images"
+    assert (
+        first.name == "choice of images"
+        and first.queries == first.images > 3
+        and first.at_most
+        and second.name == "clean images"
+    )
     assert steps(job(tmp_path, "n_images=3"))[0].name == "clean images"
 
 
@@ -96,7 +109,8 @@ def test_another_word_is_refused(tmp_path):
 
 
 def test_draws_with_replacement_are_those_of_the_reference_code():
-    """DiME's utils/create-mini-val.py draws its mini-validation set by random.choices after random.seed(5), from the 19,867 validation images."""
+    """DiME's utils/create-mini-val.py draws its mini-validation set by random.choices after random.seed(5), from the
+    19,867 validation images."""
     n, state = 19867, random.getstate()
     random.seed(5)
     expected = random.choices(list(range(n)), k=1000)
@@ -127,6 +141,13 @@ def test_an_image_that_is_drawn_again_is_another_row(tmp_path):
 
 
 def test_scores_of_draws_have_a_row_each(tmp_path):
-    chosen = ("images=drawn", "n_images=40", "explainer=random", "sampler=none", "metrics=saliency", "metrics.saliency.alpha=0.5")
+    chosen = (
+        "images=drawn",
+        "n_images=40",
+        "explainer=random",
+        "sampler=none",
+        "metrics=saliency",
+        "metrics.saliency.alpha=0.5",
+    )
     found = scores(run(config(tmp_path, *chosen)))
     assert len(set(found["image_id"])) == 40

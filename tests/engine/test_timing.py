@@ -1,4 +1,5 @@
-"""What a plan foretells: seconds of the networks, from a forward of each, with a backward where gradients go through it."""
+"""What a plan foretells: seconds of the networks, from a forward of each, with a backward where gradients go through
+it."""
 
 from pathlib import Path
 
@@ -56,14 +57,17 @@ def test_a_few_images_first_and_more_where_that_is_fast_and_a_long_call_once(sec
     assert Tally.n == before, "measuring counts for nothing"
 
 
-@pytest.mark.parametrize(("explainer", "backwards"), [
-    ("saliency", {"queries": True}),
-    ("occlusion", {"queries": False}),
-    ("kernel_shap", {"queries": False}),
-    ("rise", {"queries": False}),
-    ("flow_counterfactual", {"queries": True, "evaluations": True}),
-    ("ace", {"queries": True, "evaluations": True}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("explainer", "backwards"),
+    [
+        ("saliency", {"queries": True}),
+        ("occlusion", {"queries": False}),
+        ("kernel_shap", {"queries": False}),
+        ("rise", {"queries": False}),
+        ("flow_counterfactual", {"queries": True, "evaluations": True}),
+        ("ace", {"queries": True, "evaluations": True}),
+    ],
+)
 def test_a_backward_is_timed_where_gradients_go_through(explainer, backwards, clock, monkeypatch, tmp_path):
     job = every.job(tmp_path, *every.chosen("explainer", explainer))
     asks = next(step.asks for step in steps(job) if step.name in ("explanations", "predictions"))
@@ -82,7 +86,11 @@ def test_explanations_that_a_metric_makes_anew_are_timed_as_the_explainer_s(tmp_
 
 
 def test_a_function_of_the_user_s_is_not_asked(tmp_path):
-    function = ("classifier=callable", "classifier.function=tests.engine.test_timing:never", "classifier.num_classes=10")
+    function = (
+        "classifier=callable",
+        "classifier.function=tests.engine.test_timing:never",
+        "classifier.num_classes=10",
+    )
     settings = config(tmp_path, *every.SMALL, "explainer=rise", "sampler=gray", *function, base=BASE)
     job = Job(settings, Store(tmp_path))
     assert {timing.seconds(ask, job) for step in steps(job) for ask in step.asks} == {None}

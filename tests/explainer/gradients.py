@@ -37,7 +37,15 @@ def rectified(seed=0):
     """Convolution, ReLU, pooling, ReLU, linear: 3x8x8 -> 3."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        layers = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)]
+        layers = [
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64, 3),
+        ]
         return TinyNetwork(made=nn.Sequential(*layers))
 
 
@@ -67,7 +75,11 @@ def assert_each_image_alone(make, tolerance=1e-5, **more):
     """Every image gets the map that it gets alone, whatever the batch size, under the same seed."""
     batch, classifier = tiny_batch(3), rectified()
     whole, _ = explained(make(), batch, classifier=classifier, **more)
-    assert whole.attribution.shape == (3, 8, 8) and whole.attribution.isfinite().all() and float(whole.attribution.abs().max()) > 0
+    assert (
+        whole.attribution.shape == (3, 8, 8)
+        and whole.attribution.isfinite().all()
+        and float(whole.attribution.abs().max()) > 0
+    )
     for size in (1, 5):
         small, _ = explained(make(), batch, classifier=classifier, batch_size=size, **more)
         torch.testing.assert_close(small.attribution, whole.attribution, atol=tolerance, rtol=0)

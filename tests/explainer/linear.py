@@ -40,12 +40,27 @@ def linear(seed=5, scale=0.3):
 def features():
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        return TinyNetwork(made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(256, 2)))
+        return TinyNetwork(
+            made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(256, 2))
+        )
+
 
 GENERATOR = LinearAutoencoder(**{**TINY, "channels": 3, "code": CODE})
 
-COMMON = {"generator": GENERATOR, "perceptual": features(), "layers": ["1"], "n_renders": 1500, "chunk": 256, "radius": 1.0, "n_h": 3,
-          "proxy": Proxy(widths=[32], lr=1e-2), "n_invert": 4, "n_render": 4, "reach": 6.0, "n_alphas": 12}  # fmt: skip
+COMMON = {
+    "generator": GENERATOR,
+    "perceptual": features(),
+    "layers": ["1"],
+    "n_renders": 1500,
+    "chunk": 256,
+    "radius": 1.0,
+    "n_h": 3,
+    "proxy": Proxy(widths=[32], lr=1e-2),
+    "n_invert": 4,
+    "n_render": 4,
+    "reach": 6.0,
+    "n_alphas": 12,
+}
 
 
 def gcd(**options):

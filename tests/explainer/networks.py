@@ -1,4 +1,5 @@
-"""Small networks of the kinds that real ones are made of: activations as modules, functions, used again, in place; gates, norms, attention."""
+"""Small networks of the kinds that real ones are made of: activations as modules, functions, used again, in place;
+gates, norms, attention."""
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,14 @@ ACTIVATIONS = {
     "mish": nn.Mish,
     "softplus": nn.Softplus,
 }
-FUNCTIONS = {"relu": F.relu, "relu6": F.relu6, "gelu": F.gelu, "silu": F.silu, "hardswish": F.hardswish, "clamp": lambda x: x.clamp(min=0)}
+FUNCTIONS = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "hardswish": F.hardswish,
+    "clamp": lambda x: x.clamp(min=0),
+}
 
 
 class Swish(torch.autograd.Function):
@@ -46,11 +54,16 @@ SWISHES = {
 
 
 class Body(nn.Module):
-    """Convolution, activation, convolution, activation, mean, linear: 3x8x8 -> 3; what the activation is, and how it is called, is given."""
+    """Convolution, activation, convolution, activation, mean, linear: 3x8x8 -> 3; what the activation is, and how it is
+    called, is given."""
 
     def __init__(self, first, second=None, gate=None):
         super().__init__()
-        self.conv1, self.conv2, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(24, 3)
+        self.conv1, self.conv2, self.head = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.Conv2d(6, 6, 3, padding=1),
+            nn.Linear(24, 3),
+        )
         self.first, self.second, self.gate = first, second or first, gate or (lambda x: x)
 
     def forward(self, x):
@@ -86,7 +99,11 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.patch, self.attention, self.head = nn.Conv2d(3, 8, 2, stride=2), nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+        self.patch, self.attention, self.head = (
+            nn.Conv2d(3, 8, 2, stride=2),
+            nn.MultiheadAttention(8, 2, batch_first=True),
+            nn.Linear(8, 3),
+        )
         self.act = nn.GELU()
 
     def forward(self, x):

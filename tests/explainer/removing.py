@@ -24,7 +24,8 @@ class ByMask(Filler):
 
 
 def explained(explainer, batch=None, target=TARGET, classifier=None, seed=0, batch_size=64):
-    """An explanation of three 8x8 images by a random linear classifier (float64, so that batch sizes leave no trace)."""
+    """An explanation of three 8x8 images by a random linear classifier (float64, so that batch sizes leave no
+    trace)."""
     batch = tiny_batch(3) if batch is None else batch
     classifier = classifier or TinyLinear.random(3, batch.image.shape[1:], scale=0.3, dtype=torch.float64)
     box = view(classifier, explainer.access, batch_size)

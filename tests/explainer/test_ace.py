@@ -1,4 +1,5 @@
-"""ACE against plain loops on the same noise: gradient, attack, mask, refinement; what is kept, refused, independent and counted."""
+"""ACE against plain loops on the same noise: gradient, attack, mask, refinement; what is kept, refused, independent and
+counted."""
 
 from dataclasses import replace
 
@@ -14,7 +15,16 @@ from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas
 from tests.tiny import TinyLinear, tiny_batch
 
-TINY = {"channels": 3, "size_px": 8, "unshuffle": 1, "widths": [8, 8], "attention": [], "head_dim": 4, "norm_groups": 4, "n_timesteps": 100}
+TINY = {
+    "channels": 3,
+    "size_px": 8,
+    "unshuffle": 1,
+    "widths": [8, 8],
+    "attention": [],
+    "head_dim": 4,
+    "norm_groups": 4,
+    "n_timesteps": 100,
+}
 SHAPE, N_STEPS, TAU = (3, 8, 8), 20, 4
 
 
@@ -43,7 +53,15 @@ def binary(scale=0.05):
 
 
 def ace(**options):
-    given = {"generator": EXACT, "n_attack": 6, "step": 4.0, "n_steps": N_STEPS, "tau": TAU, "dilation_px": 3, "lambda_l1": 0.01}
+    given = {
+        "generator": EXACT,
+        "n_attack": 6,
+        "step": 4.0,
+        "n_steps": N_STEPS,
+        "tau": TAU,
+        "dilation_px": 3,
+        "lambda_l1": 0.01,
+    }
     return ACEExplainer(**{**given, **options})
 
 
@@ -159,7 +177,9 @@ def test_one_gradient_of_the_attack(weights):
         torch.testing.assert_close(slope[row : row + 1], expected, atol=1e-7, rtol=1e-4)
         assert float(expected.abs().max()) > 1e-3  # or the tolerance would say nothing
         logit = binary().logit(through(at[row : row + 1], name, 0))[0]
-        torch.testing.assert_close(odds[row].double(), (logit[goal[row]] - logit[1 - goal[row]]).double(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            odds[row].double(), (logit[goal[row]] - logit[1 - goal[row]]).double(), atol=1e-5, rtol=0
+        )
 
 
 def test_a_float32_denoiser_has_the_same_gradient():
@@ -177,7 +197,8 @@ def test_attack(eps):
     found, tries, _ = ace(eps=eps).attacked(batch, goal, box, Streams(0))
     torch.testing.assert_close(found, plain_attack(batch, goal, binary(), eps=eps), atol=1e-5, rtol=0)
     assert tries.tolist() == [6, 6, 6] and float((found - batch.image).abs().max()) <= eps / 255 + 1e-6
-    assert float((plain_attack(batch, goal, binary(), eps=eps, sign=-1.0) - found).abs().max()) > 0.03  # a wrong sign would show
+    # a wrong sign would show
+    assert float((plain_attack(batch, goal, binary(), eps=eps, sign=-1.0) - found).abs().max()) > 0.03
     assert bool((box.log_odds(found, goal) > box.log_odds(batch.image, goal) + 0.05).all())
 
 
@@ -211,7 +232,9 @@ def test_the_whole_method():
     attacked = plain_attack(batch, goal, binary())
     keep = plain_keep(batch.image, attacked, 0.6, 1)
     torch.testing.assert_close(found.counterfactual, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0)
-    assert torch.equal(found.extra["free"], (~keep).float().mean((1, 2, 3))) and 0 < float(found.extra["free"].min()) < 1
+    assert (
+        torch.equal(found.extra["free"], (~keep).float().mean((1, 2, 3))) and 0 < float(found.extra["free"].min()) < 1
+    )
     kept = keep.expand_as(batch.image)
     assert torch.equal(found.counterfactual[kept], batch.image[kept])
     assert float(found.attribution[keep[:, 0]].abs().max()) == 0
@@ -318,12 +341,17 @@ def test_goals_and_messages():
 
 
 def test_the_objective_of_the_attack_is_stored():
-    """Whether the attack was still getting anywhere when it was stopped; an attack that has ended keeps its last loss."""
+    """Whether the attack was still getting anywhere when it was stopped; an attack that has ended keeps its last
+    loss."""
     found, *_ = explained(ace(n_attack=10))
-    assert found.extra["loss"].shape == (3, 10) and torch.equal(found.extra["moving"], still_moving(found.extra["loss"]))
+    assert found.extra["loss"].shape == (3, 10) and torch.equal(
+        found.extra["moving"], still_moving(found.extra["loss"])
+    )
     assert (found.extra["loss"][:, -1] < found.extra["loss"][:, 0]).all()
     ended, *_ = explained(ace(n_attack=10, sure=0.6))
     for row, tries in enumerate(ended.extra["tries"].int().tolist()):
-        torch.testing.assert_close(ended.extra["loss"][row, : tries + 1], found.extra["loss"][row, : tries + 1], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            ended.extra["loss"][row, : tries + 1], found.extra["loss"][row, : tries + 1], atol=1e-5, rtol=0
+        )
         assert len(set(ended.extra["loss"][row, tries:].tolist())) <= 1
     assert "moving" not in explained(ace(n_attack=1))[0].extra

@@ -1,4 +1,5 @@
-"""Every explainer gives the same numbers for any batch size and number of threads: what remains of rounding is stated here and in README."""
+"""Every explainer gives the same numbers for any batch size and number of threads: what remains of rounding is stated
+here and in README."""
 
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from tests import every
 
-SEARCHES = ("flow_counterfactual", "gcd", "bb_lig", "dime", "ace")  # whose next step depends on the last: to the last bit
+# whose next step depends on the last: to the last bit
+SEARCHES = ("flow_counterfactual", "gcd", "bb_lig", "dime", "ace")
 REST = 1e-5  # of the largest value of a map: kernels, whose order of sums depends on the number of rows and of threads
 
 
@@ -19,7 +21,9 @@ def explained(name: str, outputs: Path, batch_size: int = 64) -> dict[str, Tenso
 def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float) -> None:
     for key in {"attribution", "counterfactual"} & set(one):
         scale = float(one[key].abs().max())
-        torch.testing.assert_close(other[key], one[key], atol=tolerance * scale, rtol=0, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            other[key], one[key], atol=tolerance * scale, rtol=0, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 @pytest.mark.parametrize("name", every.NAMES["explainer"])

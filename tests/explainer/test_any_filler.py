@@ -33,22 +33,30 @@ NEURAL = [name for name, path in FILLERS.items() if "/generator@" in path.read_t
 
 def test_the_grid_is_complete():
     assert set(EXPLAINERS) >= {"lime", "sliding_patch", "rise", "meaningful_perturbation", "mp2", "fido"}
-    assert set(FILLERS) >= {"black", "gray", "mean", "mean_dataset", "blur", "noise", "inpaint", "inpaint_ddim"} and len(NEURAL) >= 2
+    assert (
+        set(FILLERS) >= {"black", "gray", "mean", "mean_dataset", "blur", "noise", "inpaint", "inpaint_ddim"}
+        and len(NEURAL) >= 2
+    )
 
 
 @pytest.mark.parametrize("filler", FILLERS)
 @pytest.mark.parametrize("explainer", EXPLAINERS)
 def test_explainer_and_filler(explainer, filler, tmp_path):
     untrained = ["generator.weights=null"] if filler in NEURAL else []
-    shown = ["explainer.probe=blocks"] if explainer == "mp2" and filler == "inpaint_ddim" else []  # which returns kept pixels as they are
-    config = running.config(tmp_path, f"explainer={explainer}", f"sampler={filler}", "metrics=none", "n_images=2", *untrained, *shown)
+    # which returns kept pixels as they are
+    shown = ["explainer.probe=blocks"] if explainer == "mp2" and filler == "inpaint_ddim" else []
+    config = running.config(
+        tmp_path, f"explainer={explainer}", f"sampler={filler}", "metrics=none", "n_images=2", *untrained, *shown
+    )
     found = Job(config, Store(tmp_path)).explanation(0)
     assert found.attribution.shape == (2, 16, 16) and found.attribution.isfinite().all()
 
 
 @pytest.mark.parametrize("explainer", [name for name in EXPLAINERS if name != "lime"])
 def test_full_input_samplers_are_refused(explainer, tmp_path):
-    with pytest.raises(ConfigError, match="explainer.sampler needs a Filler, the job has FlowSampler .*can fill what a mask removed"):
+    with pytest.raises(
+        ConfigError, match="explainer.sampler needs a Filler, the job has FlowSampler .*can fill what a mask removed"
+    ):
         running.config(tmp_path, f"explainer={explainer}", "sampler=flow", "metrics=none")
     with pytest.raises(ConfigError, match="explainer.sampler"):
         running.config(tmp_path, f"explainer={explainer}", "sampler=none", "metrics=none")

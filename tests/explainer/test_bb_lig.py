@@ -33,7 +33,8 @@ def explained(explainer, classifier, n=5, reference=None):
 
 @pytest.mark.parametrize("variant", ["lig", "bb_ig"])
 def test_a_function_of_one_pixel_straight_to_black(variant):
-    """Both derivatives leave all other pixels' maps empty only where the derivative is true; differences stand on every changed pixel."""
+    """Both derivatives leave all other pixels' maps empty only where the derivative is true; differences stand on every
+    changed pixel."""
     explainer = bb_lig(variant=variant)
     found, batch, _ = explained(explainer, one_pixel(), reference=fit(explainer))
     elsewhere = found.attribution.clone()
@@ -43,7 +44,8 @@ def test_a_function_of_one_pixel_straight_to_black(variant):
 
 
 def test_only_the_pixel_that_changes_carries_anything():
-    """A path on which one value moves, by hand: its attribution is the difference of the answers, the rest exactly 0."""
+    """A path on which one value moves, by hand: its attribution is the difference of the answers, the rest exactly
+    0."""
     explainer, classifier = bb_lig(), one_pixel()
     path = torch.full((1, 9, *SHAPE), 200, dtype=torch.uint8)
     path[0, :, 1, 3, 4] = torch.arange(240, 60, -20, dtype=torch.uint8)
@@ -96,7 +98,8 @@ def test_access():
 
 @pytest.mark.parametrize("n_path", [11, 101])
 def test_what_the_length_of_the_path_decides(n_path):
-    """A pixel that moves by D levels changes in D of the m - 1 steps, and gets the square of that share of the answers' difference; at most all."""
+    """A pixel that moves by D levels changes in D of the m - 1 steps, and gets the square of that share of the answers'
+    difference; at most all."""
     explainer, moves = bb_lig(n_path=n_path), 10
     steps = n_path - 1
     level = torch.arange(n_path)
@@ -118,16 +121,21 @@ def test_the_differences_are_those_of_the_path_s_ends():
     code, noise = explainer.encoded(batch.image)
     first = explainer.drawn(code, noise, torch.zeros_like(code)[:, None])[:, 0] / 255.0
     change = (stored.counterfactual - first).abs()
-    shown = {variant: bb_lig(variant=variant).shown(stored) for variant in ("bb_lig", "difference", "squared_difference")}
+    shown = {
+        variant: bb_lig(variant=variant).shown(stored) for variant in ("bb_lig", "difference", "squared_difference")
+    }
     torch.testing.assert_close(shown["difference"].attribution, change.sum(1), atol=1e-5, rtol=0)
     torch.testing.assert_close(shown["squared_difference"].attribution, change.square().sum(1), atol=1e-5, rtol=0)
     torch.testing.assert_close(shown["bb_lig"].attribution, stored.attribution)
     assert not [name for one in shown.values() for name in one.extra if name.startswith("map_")]
-    assert bb_lig().presents == {"variant"} and not bb_lig(variant="lig").presents and not bb_lig(variant="bb_ig").presents
+    assert (
+        bb_lig().presents == {"variant"} and not bb_lig(variant="lig").presents and not bb_lig(variant="bb_ig").presents
+    )
 
 
 def test_the_baseline_is_searched_on_one_side_with_all_steps():
-    """As the published code: on both sides half of the steps would lie behind the image, and the nearest could be there."""
+    """As the published code: on both sides half of the steps would lie behind the image, and the nearest could be
+    there."""
     reference = fit(bb_lig())
     ahead = bb_lig(n_search=128, reach=3.0, both_sides=True).alphas(reference)
     assert len(ahead) == 128 and float(ahead.min()) > 0 and float(ahead.max()) == 3.0
@@ -157,7 +165,8 @@ def test_plan_counts_what_is_done():
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("variant", ["bb_lig", "squared_difference", "lig", "bb_ig"])
 def test_what_it_makes_can_be_stored(tmp_path, variant, n):
-    """A shard holds no tensor twice: a map that was also an extra could not be written, and no job of the figure ended."""
+    """A shard holds no tensor twice: a map that was also an extra could not be written, and no job of the figure
+    ended."""
     explainer = bb_lig(variant=variant)
     made, *_ = explained(explainer, linear(), n=n, reference=fit(explainer))
     write_shard(tmp_path / "shard.safetensors", Shard(made.tensors()))

@@ -11,7 +11,9 @@ def test_a_straight_descent_is_moving_and_an_exponential_one_is_not():
     straight, exponential = -steps, torch.exp(-5 * steps / 100)
     moving = still_moving(torch.stack([straight, exponential]))
     mean = [sum(math.exp(-5 * i / 100) for i in range(a, a + 10)) / 10 for a in (0, 80, 90)]
-    torch.testing.assert_close(moving, torch.tensor([1 / 9, (mean[1] - mean[2]) / (mean[0] - mean[2])], dtype=torch.float64))
+    torch.testing.assert_close(
+        moving, torch.tensor([1 / 9, (mean[1] - mean[2]) / (mean[0] - mean[2])], dtype=torch.float64)
+    )
 
 
 def test_scale_and_offset_do_not_matter_and_rising_counts_as_moving():

@@ -18,7 +18,8 @@ def explainer(**options):
 
 
 def assert_complete(network):
-    """The map sums up to the difference of the logits, in float64 but for the float32 of what is stored; and the difference is no small number."""
+    """The map sums up to the difference of the logits, in float64 but for the float32 of what is stored; and the
+    difference is no small number."""
     made, _ = explained(explainer(), tiny_batch(3), classifier=network)
     torch.testing.assert_close(made.extra["total"], made.extra["difference"], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(made.attribution.sum((1, 2)), made.extra["difference"], atol=1e-5, rtol=1e-5)
@@ -76,7 +77,15 @@ def test_one_module_twice_and_in_place_are_modules_of_their_own():
 
 
 @pytest.mark.parametrize(
-    "gate", [Gate(nn.Sigmoid()), Gate(torch.sigmoid), Gate(nn.Hardsigmoid()), Gate(F.hardsigmoid), Gate(nn.Tanh()), Gate(nn.Sigmoid(), "divide")]
+    "gate",
+    [
+        Gate(nn.Sigmoid()),
+        Gate(torch.sigmoid),
+        Gate(nn.Hardsigmoid()),
+        Gate(F.hardsigmoid),
+        Gate(nn.Tanh()),
+        Gate(nn.Sigmoid(), "divide"),
+    ],
 )
 def test_gates_keep_the_sum(gate):
     assert_complete(classifier(Body(nn.SiLU(), gate=gate)))
@@ -96,7 +105,9 @@ def test_a_product_is_divided_evenly():
     assert share == [2 * (5 + 2) / 2, 3 * (3 + 1) / 2] and sum(share) == 3 * 5 - 1 * 2
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AdaptiveMaxPool2d(3), lambda x: F.max_pool2d(x, 3, 1, 1)])
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AdaptiveMaxPool2d(3), lambda x: F.max_pool2d(x, 3, 1, 1)]
+)
 def test_max_pooling_keeps_the_sum_where_windows_overlap_too(pool):
     assert_complete(classifier(Body(nn.ReLU(), gate=pool)))
 
@@ -123,12 +134,16 @@ def test_probabilities_have_no_rule():
 def test_linear_network():
     network, batch = TinyLinear.random(3, (3, 8, 8)), tiny_batch(3)
     made, _ = explained(explainer(sampler=ConstantFiller(value=0.3)), batch, classifier=network)
-    torch.testing.assert_close(made.attribution, (network.weight[TARGET] * (batch.image - 0.3)).sum(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        made.attribution, (network.weight[TARGET] * (batch.image - 0.3)).sum(1), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", SWISHES)
 def test_silu_written_out_is_silu(name):
-    made, silu = (explained(explainer(), classifier=classifier(Body(act)))[0].attribution for act in (SWISHES[name], nn.SiLU()))
+    made, silu = (
+        explained(explainer(), classifier=classifier(Body(act)))[0].attribution for act in (SWISHES[name], nn.SiLU())
+    )
     torch.testing.assert_close(made, silu, atol=1e-6, rtol=0)
 
 

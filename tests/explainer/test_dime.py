@@ -1,4 +1,5 @@
-"""DiME against a plain implementation of its loop on the same noise, its costs, its variants and what stays independent."""
+"""DiME against a plain implementation of its loop on the same noise, its costs, its variants and what stays
+independent."""
 
 import math
 
@@ -17,7 +18,16 @@ from pomelo_lab.generator.diffusion import betas, path
 from tests.explainer.gradients import TinyNetwork
 from tests.tiny import TinyLinear, tiny_batch
 
-TINY = {"channels": 3, "size_px": 8, "unshuffle": 1, "widths": [8, 8], "attention": [], "head_dim": 4, "norm_groups": 4, "n_timesteps": 100}
+TINY = {
+    "channels": 3,
+    "size_px": 8,
+    "unshuffle": 1,
+    "widths": [8, 8],
+    "attention": [],
+    "head_dim": 4,
+    "norm_groups": 4,
+    "n_timesteps": 100,
+}
 
 
 def shaken():
@@ -35,7 +45,9 @@ GENERATOR = shaken()
 def features(seed=2):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TinyNetwork(made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(256, 2)))
+        return TinyNetwork(
+            made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(256, 2))
+        )
 
 
 def binary(scale=0.05):
@@ -43,7 +55,15 @@ def binary(scale=0.05):
 
 
 def dime(**options):
-    given = {"generator": GENERATOR, "perceptual": features(), "layers": ["1"], "perceptual_unit": "raw", "n_steps": 20, "tau": 6, "lambda_c": [8.0]}
+    given = {
+        "generator": GENERATOR,
+        "perceptual": features(),
+        "layers": ["1"],
+        "perceptual_unit": "raw",
+        "n_steps": 20,
+        "tau": 6,
+        "lambda_c": [8.0],
+    }
     return DiMEExplainer(**{**given, **options})
 
 
@@ -55,7 +75,8 @@ def explained(explainer, n=3, classifier=None, batch=None, batch_size=64, seed=0
 
 
 def plain(batch, goal, classifier, perceptual, scale, tau=6, lambda_p=30.0, lambda_l1=0.05, floor=True, layers=2):
-    """One try as the reference code has it: guided diffusion's posterior on its own schedule, a loop per image, no shared helpers."""
+    """One try as the reference code has it: guided diffusion's posterior on its own schedule, a loop per image, no
+    shared helpers."""
     beta = betas("linear", 100)
     steps = [round(i * 99 / 19) for i in range(20)]  # space_timesteps(100, 20)
     bar = torch.cumprod(1 - beta, 0)[steps].double()
@@ -109,8 +130,10 @@ def test_the_loop_of_the_reference_code():
     found = explainer.guided(batch, goal, box, Streams(0), PerceptualDistance(explainer.between), 8.0, 0)
     expected = plain(batch, goal, classifier, perceptual, 8.0)
     torch.testing.assert_close(found.double(), expected.double(), atol=1e-5, rtol=0)
-    assert float((plain(batch, goal, classifier, perceptual, 8.0, floor=False) - expected).abs().max()) > 1e-5  # the variance at t = 0 matters
-    assert float((plain(batch, 1 - goal, classifier, perceptual, 8.0) - expected).abs().max()) > 1e-3  # so does the sign of the class term
+    # the variance at t = 0 matters
+    assert float((plain(batch, goal, classifier, perceptual, 8.0, floor=False) - expected).abs().max()) > 1e-5
+    # so does the sign of the class term
+    assert float((plain(batch, 1 - goal, classifier, perceptual, 8.0) - expected).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -246,15 +269,20 @@ class Times(nn.Module):
 
 
 def test_the_weight_of_the_perceptual_term_does_not_depend_on_the_size_of_its_network_s_features():
-    """A weight of 30 in units of VGG-19 does nothing in those of a small network; in units of pairs it is the same for both."""
+    """A weight of 30 in units of VGG-19 does nothing in those of a small network; in units of pairs it is the same for
+    both."""
     box = view(binary(), "white_box", 64)
     batch = tiny_batch(3)
     target = box.probability(batch.image).argmax(1)
     made = {}
     for factor in (1.0, 0.01):
         for unit in ("pairs", "raw"):
-            explainer = dime(perceptual=rescaled(factor), layers=["2"], perceptual_unit=unit, n_pairs=4, lambda_c=[0.05])
-            made[factor, unit] = explainer.explain(batch, target, box, Streams(0), reference=explainer.fit(Pictures(), box)).counterfactual
+            explainer = dime(
+                perceptual=rescaled(factor), layers=["2"], perceptual_unit=unit, n_pairs=4, lambda_c=[0.05]
+            )
+            made[factor, unit] = explainer.explain(
+                batch, target, box, Streams(0), reference=explainer.fit(Pictures(), box)
+            ).counterfactual
     none = explained(dime(perceptual=None, lambda_c=[0.05]), batch=batch)[0].counterfactual
     torch.testing.assert_close(made[1.0, "pairs"], made[0.01, "pairs"], atol=1e-5, rtol=0)
     assert float((made[0.01, "raw"] - none).abs().max()) < 1e-3 < float((made[0.01, "pairs"] - none).abs().max())
@@ -268,9 +296,14 @@ def test_noise_as_a_level():
     cosine = DDPM(**{**TINY, "n_timesteps": 1000}, prediction="epsilon", schedule="cosine")
     assert DiMEExplainer(generator=linear, tau_sigma=0.78).taken == DiMEExplainer(generator=linear).taken == 60
     assert DiMEExplainer(generator=cosine, n_steps=50, tau=20, tau_sigma=0.78).taken == 28
-    n = DiMEExplainer(generator=cosine, n_steps=50, tau_sigma=0.78, inner="tweedie", lambda_c=[8.0]).evaluations((3, 8, 8))
+    n = DiMEExplainer(generator=cosine, n_steps=50, tau_sigma=0.78, inner="tweedie", lambda_c=[8.0]).evaluations(
+        (3, 8, 8)
+    )
     assert n == 28
-    assert torch.equal(explained(dime(tau_sigma=(1 - dime().along.levels[7]) ** 0.5))[0].counterfactual, explained(dime())[0].counterfactual)
+    assert torch.equal(
+        explained(dime(tau_sigma=(1 - dime().along.levels[7]) ** 0.5))[0].counterfactual,
+        explained(dime())[0].counterfactual,
+    )
 
 
 def test_which_scale_reached_the_goal():
@@ -290,7 +323,8 @@ def test_the_squared_distance_of_the_code():
 
 
 def test_learned_variances():
-    """A network whose extra channels say "the posterior's" gives the chain of fixed variances; others move the chain."""
+    """A network whose extra channels say "the posterior's" gives the chain of fixed variances; others move the
+    chain."""
     plain_one, made = shaken(), []
     for value in (-1.0, 1.0):
         learned = DDPM(**TINY, prediction="epsilon", schedule="linear", variance="learned")

@@ -16,7 +16,9 @@ def test_the_exact_jacobian_is_the_derivative_of_the_chain():
     explainer = dime(jacobian="exact")
     chain, k = Ancestral(explainer.along), 4
     noise = [0.1 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(j)) for j in range(k + 1)]
-    z, gradient = (s * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(i)) for i, s in ((7, 0.2), (8, 1.0)))
+    z, gradient = (
+        s * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(i)) for i, s in ((7, 0.2), (8, 1.0))
+    )
 
     def make(at):
         return explainer.estimate(at, k, chain, lambda j: noise[j]), None
@@ -30,16 +32,23 @@ def test_the_exact_jacobian_is_the_derivative_of_the_chain():
 
 @pytest.mark.parametrize("inner", ["full", "ddim", "tweedie"])
 def test_the_published_scale_is_the_exact_jacobian_where_the_noise_does_not_depend_on_the_image(inner):
-    """Eqs. 7 and 8 replace the Jacobian by 1 / sqrt(alpha-bar): right for a denoiser that sees the same noise everywhere, wrong for another."""
+    """Eqs. 7 and 8 replace the Jacobian by 1 / sqrt(alpha-bar): right for a denoiser that sees the same noise
+    everywhere, wrong for another."""
     calm = DDPM(**TINY, prediction="epsilon", schedule="linear")
     for parameter in calm.network.conv_out.parameters():
         parameter.zero_()
-    z, gradient = (s * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(i)) for i, s in enumerate((0.05, 1.0)))
+    z, gradient = (
+        s * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(i)) for i, s in enumerate((0.05, 1.0))
+    )
 
     def apart(generator):
         explainer = dime(generator=generator, inner=inner, jacobian="exact")
         k, chain = 4, Ancestral(explainer.along)
-        made = explainer.clean if inner == "tweedie" else lambda at, k: (explainer.estimate(at, k, chain, lambda j: torch.zeros_like(at)), None)
+        made = (
+            explainer.clean
+            if inner == "tweedie"
+            else lambda at, k: (explainer.estimate(at, k, chain, lambda j: torch.zeros_like(at)), None)
+        )
         _, _, back = traced(lambda at: made(at, k), z, True)
         return float((back(gradient) - gradient / explainer.along.levels[k] ** 0.5).abs().max())
 
@@ -57,7 +66,8 @@ def test_the_exact_jacobian_is_another_explanation_and_costs_no_more_evaluations
 
 
 def test_what_is_recorded_is_the_way_of_the_try_that_was_kept():
-    """Places from the first step to the last; recording changes nothing; norms of a term grow with its weight; no part of a batch is special."""
+    """Places from the first step to the last; recording changes nothing; norms of a term grow with its weight; no part
+    of a batch is special."""
     plain_run, recorded = explained(dime())[0], explained(dime(n_recorded=4))[0]
     assert torch.equal(plain_run.counterfactual, recorded.counterfactual) and "push" not in plain_run.extra
     extra = recorded.extra
@@ -65,20 +75,31 @@ def test_what_is_recorded_is_the_way_of_the_try_that_was_kept():
     assert extra["noisy"].dtype == extra["clean"].dtype == torch.uint8 and extra["noisy"].shape == (3, 4, 3, 8, 8)
     image = tiny_batch(3).image
     assert torch.equal(extra["clean"][:, 0], image.mul(255).round().to(torch.uint8))  # at first the image itself
-    assert float(extra["push"][:, 0, 1].abs().max()) == 0 < float(extra["push"][:, 1:, 1].min())  # where the perceptual term is 0
+    # where the perceptual term is 0
+    assert float(extra["push"][:, 0, 1].abs().max()) == 0 < float(extra["push"][:, 1:, 1].min())
     double = explained(dime(n_recorded=4, lambda_p=60.0))[0].extra
     assert torch.allclose(double["perceptual_share"], 2 * extra["perceptual_share"], rtol=0.2)
     halves = explained(dime(n_recorded=4), batch_size=1)[0].extra
-    assert all(torch.allclose(halves[name].float(), extra[name].float(), atol=1.0) for name in ("noisy", "clean", "push"))
+    assert all(
+        torch.allclose(halves[name].float(), extra[name].float(), atol=1.0) for name in ("noisy", "clean", "push")
+    )
     alone = explained(dime(n_recorded=3, variant="unconditional"), n=2)[0].extra
-    assert "perceptual_share" not in alone and float(alone["push"].abs().max()) == 0 and float(alone["clean"].float().std()) > 0
+    assert (
+        "perceptual_share" not in alone
+        and float(alone["push"].abs().max()) == 0
+        and float(alone["clean"].float().std()) > 0
+    )
 
 
 def test_a_perceptual_weight_that_does_nothing_is_told_by_name(caplog):
     box = view(binary(), "white_box", 8)
     image = tiny_batch(1).image
-    for options, told in [({"perceptual_unit": "pairs"}, True), ({"perceptual_unit": "pairs", "lambda_p": 1000.0}, False), ({}, False),
-                          ({"perceptual_unit": "pairs", "variant": "direct"}, False)]:  # fmt: skip
+    for options, told in [
+        ({"perceptual_unit": "pairs"}, True),
+        ({"perceptual_unit": "pairs", "lambda_p": 1000.0}, False),
+        ({}, False),
+        ({"perceptual_unit": "pairs", "variant": "direct"}, False),
+    ]:
         caplog.clear()
         dime(**options).check(box, image)
         assert ("explainer.lambda_p=30 does nothing with explainer.perceptual_unit=pairs" in caplog.text) == told

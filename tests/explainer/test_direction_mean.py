@@ -13,7 +13,11 @@ from tests.explainer.linear import CODE, Faces, fit, gcd, images_of, known_direc
 def part(g, values, vectors, moving=0.0, explained=0.5):
     told = {"g": torch.stack([g, g]), "g_class": g, "explained": torch.full((3,), explained), "left": torch.tensor(0.2)}
     told |= {"source_probability": torch.tensor(0.9), "moving": torch.tensor(moving), "position": torch.tensor(7)}
-    return told | {f"e_{name}": values for name in ("class", "loss")} | {f"h_{name}": vectors for name in ("class", "loss")}
+    return (
+        told
+        | {f"e_{name}": values for name in ("class", "loss")}
+        | {f"h_{name}": vectors for name in ("class", "loss")}
+    )
 
 
 def test_the_mean_of_two_searches():
@@ -23,9 +27,14 @@ def test_the_mean_of_two_searches():
     made = averaged([one, part(y, torch.tensor([-6.0, 2.0]), torch.stack([y, z]), 0.03)], 2)
     torch.testing.assert_close(made["g_class"], F.normalize(x + y, dim=0))
     torch.testing.assert_close(made["g"], F.normalize(x + y, dim=0).expand(2, -1))
-    torch.testing.assert_close(made["e_class"], torch.tensor([-4.0, 2.0]))  # ((0, -2, 0) + (0, -6, 0)) / 2, ((4, 0, 0) + 0) / 2
+    # ((0, -2, 0) + (0, -6, 0)) / 2, ((4, 0, 0) + 0) / 2
+    torch.testing.assert_close(made["e_class"], torch.tensor([-4.0, 2.0]))
     torch.testing.assert_close(made["h_class"].abs(), torch.stack([y, x]))
-    assert float(made["moving"]) == pytest.approx(0.03) and float(made["explained"][0]) == pytest.approx(0.45) and int(made["position"]) == 7
+    assert (
+        float(made["moving"]) == pytest.approx(0.03)
+        and float(made["explained"][0]) == pytest.approx(0.45)
+        and int(made["position"]) == 7
+    )
 
 
 def test_sources_are_of_one_class_and_find_the_known_direction():
@@ -37,9 +46,15 @@ def test_sources_are_of_one_class_and_find_the_known_direction():
     assert explainer.positions(Faces(), box) == same
     mean, known = fit(explainer)["g"][0], known_direction(linear(), kinds[0])
     assert mean.shape == (CODE,) and float(mean @ known) > 0.9
-    with pytest.raises(ValueError, match=r"n_sources=12 needs as many candidates of one class, got \d+: raise explainer.n_candidates=12"):
+    with pytest.raises(
+        ValueError,
+        match=r"n_sources=12 needs as many candidates of one class, got \d+: raise "
+        r"explainer.n_candidates=12",
+    ):
         fit(gcd(n_sources=12, n_candidates=12, n_renders=40, chunk=40))
-    for options, named in [({"n_sources": 9, "n_candidates": 8}, "n_sources must be <= n_candidates=8"),
-                           ({"n_sources": 2, "directions": "x.safetensors"}, "n_sources must be 1 where directions names a file")]:  # fmt: skip
+    for options, named in [
+        ({"n_sources": 9, "n_candidates": 8}, "n_sources must be <= n_candidates=8"),
+        ({"n_sources": 2, "directions": "x.safetensors"}, "n_sources must be 1 where directions names a file"),
+    ]:
         with pytest.raises(ValueError, match=named):
             gcd(**options)

@@ -12,16 +12,7 @@ from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.explainer.proxy import Proxy
 from pomelo_lab.generator.base import Tally
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
-from tests.explainer.linear import (
-    CODE,
-    Faces,
-    explained,
-    fit,
-    gcd,
-    images_of,
-    known_direction,
-    linear,
-)
+from tests.explainer.linear import CODE, Faces, explained, fit, gcd, images_of, known_direction, linear
 from tests.generator.test_diffusion_autoencoder import TINY
 
 
@@ -52,7 +43,9 @@ def test_displacements_by_their_laws():
     assert float(unit.mean(0).norm()) < 0.05 and float((unit.T @ unit / 4000 - torch.eye(8) / 8).abs().max()) < 0.02
     ball = gcd(chunk=4000, radius=2.0, sampling="uniform_ball").displacements(0, 8)
     assert kstest(((ball.norm(dim=1) / 2) ** 8).numpy(), "uniform").pvalue > 0.01
-    assert not torch.equal(shift, explainer.displacements(1, 8)) and not torch.equal(shift, gcd(chunk=4000, radius=2.0, seed=1).displacements(0, 8))
+    assert not torch.equal(shift, explainer.displacements(1, 8)) and not torch.equal(
+        shift, gcd(chunk=4000, radius=2.0, seed=1).displacements(0, 8)
+    )
 
 
 def test_the_reach_ends_where_random_directions_flip():
@@ -72,7 +65,9 @@ def test_the_reach_ends_where_random_directions_flip():
     wanted = max(int((rates <= 0.3).sum()), 1) * 9.0 / 12
     assert float(fit(explainer)["reach"]) == pytest.approx(wanted) and rates[-1] > 0.3
     made, *_ = explained(explainer, fit(explainer))
-    assert float(made.extra["alpha"].max()) <= wanted + 1e-5 and made.extra["reach"].tolist() == pytest.approx([wanted] * 6)
+    assert float(made.extra["alpha"].max()) <= wanted + 1e-5 and made.extra["reach"].tolist() == pytest.approx(
+        [wanted] * 6
+    )
     assert float(fit(gcd(reach=9.0))["reach"]) == 9.0
 
 
@@ -98,7 +93,8 @@ def test_the_report_of_a_search_goes_with_every_image():
 def test_g_can_be_projected_out_of_the_hessian():
     plain, rest = fit(gcd()), fit(gcd(without_g=True))
     torch.testing.assert_close(rest["h_class"][:2] @ rest["g_class"], torch.zeros(2), atol=1e-4, rtol=0)
-    assert float((plain["h_class"][0] @ plain["g_class"]).abs()) > 0.5  # of a saturated network the first h-direction is nearly g
+    # of a saturated network the first h-direction is nearly g
+    assert float((plain["h_class"][0] @ plain["g_class"]).abs()) > 0.5
 
 
 def test_the_source_by_its_probability():
@@ -125,7 +121,9 @@ def test_directions_of_an_earlier_search(tmp_path):
     explainer, before = gcd(directions=path), Tally.n
     loaded = fit(explainer)
     assert Tally.n == before and explainer.fit_costs(12) == (0, 0, 0)
-    torch.testing.assert_close(explained(explainer, loaded)[0].counterfactual, explained(gcd(), reference)[0].counterfactual)
+    torch.testing.assert_close(
+        explained(explainer, loaded)[0].counterfactual, explained(gcd(), reference)[0].counterfactual
+    )
     save_file({**{name: tensor.contiguous() for name, tensor in reference.items()}, "g": torch.eye(2, 7)}, path)
     with pytest.raises(ValueError, match=r"explainer\.directions=.*5 entries and 2 classes.*got 7 entries"):
         fit(gcd(directions=path))
@@ -139,11 +137,18 @@ def saved(reference, path):
 
 
 def test_a_file_s_directions_are_walked_as_asked_for(tmp_path):
-    """Unit, reach and order are those of a search with the same arguments, whatever the file's own search had; the plan counts what is walked."""
+    """Unit, reach and order are those of a search with the same arguments, whatever the file's own search had; the plan
+    counts what is walked."""
     asked = {"random_flips": 0.3, "n_rank": 4, "reach": 9.0, "order": "flips"}
     whole, bare = fit(gcd(**asked)), fit(gcd())
-    for options, wanted, stored in ((asked, whole, bare), ({}, bare, whole), ({"reach": 2.0}, {**bare, "reach": torch.tensor(2.0)}, whole)):
-        explainer = gcd(directions=saved({**stored, "unit": 7 * stored["unit"]}, tmp_path / "found.safetensors"), **options)
+    for options, wanted, stored in (
+        (asked, whole, bare),
+        ({}, bare, whole),
+        ({"reach": 2.0}, {**bare, "reach": torch.tensor(2.0)}, whole),
+    ):
+        explainer = gcd(
+            directions=saved({**stored, "unit": 7 * stored["unit"]}, tmp_path / "found.safetensors"), **options
+        )
         loaded = fit(explainer)
         assert set(loaded) | {"reconstruction"} == set(wanted) | {"reconstruction"}
         for name in loaded:
@@ -157,7 +162,10 @@ def test_a_file_s_directions_are_walked_as_asked_for(tmp_path):
 
 def test_a_file_that_lacks_something(tmp_path):
     reference = fit(gcd(n_renders=300))
-    path = saved({name: tensor for name, tensor in reference.items() if name not in ("moving", "e_loss")}, tmp_path / "old.safetensors")
+    path = saved(
+        {name: tensor for name, tensor in reference.items() if name not in ("moving", "e_loss")},
+        tmp_path / "old.safetensors",
+    )
     with pytest.raises(ValueError, match=r"explainer\.directions=.*without e_loss, moving"):
         fit(gcd(directions=path))
     path = saved(reference, tmp_path / "found.safetensors")
@@ -168,7 +176,8 @@ def test_a_file_that_lacks_something(tmp_path):
 
 
 def test_a_search_continues_and_grows():
-    """Chunks are kept by what determines them: a second search renders nothing, a larger one only what is new, another classifier nothing."""
+    """Chunks are kept by what determines them: a second search renders nothing, a larger one only what is new, another
+    classifier nothing."""
     kept, made = {}, []
 
     def keep(arguments, part, make, wait=True, **chosen):
@@ -190,7 +199,8 @@ def test_a_search_continues_and_grows():
 
 
 def test_a_search_is_shared():
-    """What another process is at is passed over before the search, and waited for in it; nothing is rendered twice, the directions are the same."""
+    """What another process is at is passed over before the search, and waited for in it; nothing is rendered twice, the
+    directions are the same."""
     kept, waited = {}, []
 
     def keep(arguments, part, make, wait=True, **chosen):
@@ -214,6 +224,7 @@ def test_log_odds_stay_finite():
     found = log_odds(torch.tensor([0.0, 0.25, 1.0]))
     assert found[0] < -16 and found[2] > 16 and math.isclose(float(found[1]), math.log(1 / 3), rel_tol=1e-6)
     assert bool(found.isfinite().all())
+
 
 SEARCHES = [
     {},

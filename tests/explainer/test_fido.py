@@ -19,12 +19,17 @@ def fido(filler=None, **options):
 def test_samples_keep_with_one_minus_the_drop_probability(noise, logit):
     explainer = fido(noise=noise, n_samples=400)
     logits = torch.full((1, 4, 4), logit)
-    keep = explainer.sampled(logits.sigmoid().repeat_interleave(2, 1).repeat_interleave(2, 2), logits, ("a",), Streams(0), 0)
+    keep = explainer.sampled(
+        logits.sigmoid().repeat_interleave(2, 1).repeat_interleave(2, 2), logits, ("a",), Streams(0), 0
+    )
     n = 400 * (64 if noise == "pixel" else 16)
     share = torch.sigmoid(torch.tensor(-logit))
     if noise == "cell":
-        keep = keep[..., ::2, ::2]  # enlarged bilinearly, pixels lean to neighbouring cells: only the share at large is known
-    assert float((keep > 0.5).float().mean()) == pytest.approx(float(share), abs=0.02 if noise == "cell" else 4 * (0.25 / n) ** 0.5)
+        # enlarged bilinearly, pixels lean to neighbouring cells: only the share at large is known
+        keep = keep[..., ::2, ::2]
+    assert float((keep > 0.5).float().mean()) == pytest.approx(
+        float(share), abs=0.02 if noise == "cell" else 4 * (0.25 / n) ** 0.5
+    )
 
 
 def test_low_temperatures_give_bits():
@@ -39,18 +44,26 @@ def test_terms_of_the_loss():
     drop = torch.tensor([[[0.0, 1.0], [0.25, 0.5]]])
     odds = torch.tensor([2.0])
     keeps, drops = (fido(objective=name, reference_px=4).loss(odds, drop, 0.1) for name in ("ssr", "sdr"))
-    assert keeps.tolist() == pytest.approx([-2 + 0.1 * 4 * (1 + 0 + 0.75 + 0.5)]) and drops.tolist() == pytest.approx([2 + 0.1 * 4 * 1.75])
+    assert keeps.tolist() == pytest.approx([-2 + 0.1 * 4 * (1 + 0 + 0.75 + 0.5)]) and drops.tolist() == pytest.approx(
+        [2 + 0.1 * 4 * 1.75]
+    )
     smooth = fido(reference_px=4, tv=2.0).loss(odds, drop, 0.0)
     assert smooth.tolist() == pytest.approx([-2 + 2.0 * (0.25**2 + 0.5**2 + 1.0**2 + 0.25**2)])
 
 
 @pytest.mark.parametrize("objective", ["ssr", "sdr"])
 def test_two_pixels_of_which_one_decides(objective):
-    """p = sigmoid(8 x_left): the smallest sufficient set, and the smallest whose loss destroys it, is the left pixel."""
+    """p = sigmoid(8 x_left): the smallest sufficient set, and the smallest whose loss destroys it, is the left
+    pixel."""
     weight = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
     weight[..., 0] = 8.0
-    batch, classifier = batch_of(torch.ones(1, 1, 1, 2)), TinyLinear(weight=weight, bias=torch.tensor([-4.0]), output="sigmoid")
-    explainer = fido(objective=objective, mask_px=2, n_steps=200, n_samples=8, lr=0.1, penalty=0.5, reference_px=1, noise="cell")
+    batch, classifier = (
+        batch_of(torch.ones(1, 1, 1, 2)),
+        TinyLinear(weight=weight, bias=torch.tensor([-4.0]), output="sigmoid"),
+    )
+    explainer = fido(
+        objective=objective, mask_px=2, n_steps=200, n_samples=8, lr=0.1, penalty=0.5, reference_px=1, noise="cell"
+    )
     found, _ = explained(explainer, batch, ZERO, classifier)
     left, right = found.attribution[0, 0].tolist()
     assert left > 0.75 and right < 0.25  # in either objective larger = speaks for the class
@@ -59,7 +72,9 @@ def test_two_pixels_of_which_one_decides(objective):
 def test_log_odds_are_exact_for_sure_classifiers():
     from pomelo_lab.classifier.base import view
 
-    sure = TinyLinear(weight=torch.zeros(3, 1, 1, 1, dtype=torch.float64), bias=torch.tensor([90.0, 0.0, 1.0], dtype=torch.float64))
+    sure = TinyLinear(
+        weight=torch.zeros(3, 1, 1, 1, dtype=torch.float64), bias=torch.tensor([90.0, 0.0, 1.0], dtype=torch.float64)
+    )
     sure.network[1].double()
     odds = view(sure, "white_box", 8).log_odds(torch.zeros(2, 1, 1, 1), torch.tensor([0, 2]))
     other = torch.tensor([0.0, 1.0], dtype=torch.float64).logsumexp(0)
@@ -75,16 +90,30 @@ def test_neighbours_and_batch_size_do_not_matter(make):
 
 def test_costs():
     _, box = explained(fido(ByMask()))
-    assert box.queries == 3 * (15 * 4 + 1) == 3 * fido().queries((3, 8, 8)) and fido(ByMask()).evaluations((3, 8, 8)) == 61
+    assert (
+        box.queries == 3 * (15 * 4 + 1) == 3 * fido().queries((3, 8, 8)) and fido(ByMask()).evaluations((3, 8, 8)) == 61
+    )
 
 
 @pytest.mark.parametrize("objective", ["ssr", "sdr"])
 def test_it_tells_what_is_left_and_whether_it_still_moves(objective):
-    """Keeping what suffices leaves the class, destroying it does not; a run of a few steps is still moving, an annealed one is not."""
+    """Keeping what suffices leaves the class, destroying it does not; a run of a few steps is still moving, an annealed
+    one is not."""
     weight = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
     weight[..., 0] = 8.0
-    batch, classifier = batch_of(torch.ones(1, 1, 1, 2)), TinyLinear(weight=weight, bias=torch.tensor([-4.0]), output="sigmoid")
-    settings = {"objective": objective, "mask_px": 2, "n_samples": 64, "lr": 0.1, "penalty": 0.5, "reference_px": 1, "noise": "cell"}
+    batch, classifier = (
+        batch_of(torch.ones(1, 1, 1, 2)),
+        TinyLinear(weight=weight, bias=torch.tensor([-4.0]), output="sigmoid"),
+    )
+    settings = {
+        "objective": objective,
+        "mask_px": 2,
+        "n_samples": 64,
+        "lr": 0.1,
+        "penalty": 0.5,
+        "reference_px": 1,
+        "noise": "cell",
+    }
     long, short = (explained(fido(n_steps=n, **settings), batch, ZERO, classifier)[0].extra for n in (300, 10))
     assert long["loss"].shape == (1, 300) and long["moving"] < 0.02 < short["moving"]
     assert long["probability"] > 0.9 if objective == "ssr" else long["probability"] < 0.1

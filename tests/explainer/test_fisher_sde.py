@@ -12,7 +12,16 @@ from pomelo_lab.generator.sde import VP
 from tests.explainer.removing import explained, same_alone_and_in_any_batch
 from tests.tiny import TinyLinear, batch_of, tiny_batch
 
-TINY = {"channels": 3, "size_px": 8, "unshuffle": 1, "widths": [8, 8], "attention": [], "head_dim": 4, "norm_groups": 4, "n_timesteps": 200}
+TINY = {
+    "channels": 3,
+    "size_px": 8,
+    "unshuffle": 1,
+    "widths": [8, 8],
+    "attention": [],
+    "head_dim": 4,
+    "norm_groups": 4,
+    "n_timesteps": 200,
+}
 
 
 @dataclass(kw_only=True)
@@ -33,7 +42,16 @@ class GaussianModel(DDPM):
 def gaussian_model(side=4, correlation=0.8, variance=0.25, n_timesteps=1000):
     place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1).view(-1, 2).double()
     covariance = variance * correlation ** torch.cdist(place, place, p=1)
-    model = GaussianModel(channels=1, size_px=side, unshuffle=1, widths=[4], attention=[], head_dim=4, norm_groups=4, n_timesteps=n_timesteps)
+    model = GaussianModel(
+        channels=1,
+        size_px=side,
+        unshuffle=1,
+        widths=[4],
+        attention=[],
+        head_dim=4,
+        norm_groups=4,
+        n_timesteps=n_timesteps,
+    )
     model.covariance = covariance
     return model, covariance
 
@@ -69,7 +87,9 @@ def test_the_pixel_that_the_classifier_reads_stays_clean_and_gets_the_most():
     classifier = TinyLinear(weight=weight, bias=torch.tensor([20.0, -20.0]))
     model, _ = gaussian_model(correlation=0.0)
     image = torch.full((1, 1, 4, 4), 0.8)
-    found, _ = explained(explainer(generator=model, n_steps=150, n_draws=8, n_levels=33), batch_of(image), torch.tensor([1]), classifier)
+    found, _ = explained(
+        explainer(generator=model, n_steps=150, n_draws=8, n_levels=33), batch_of(image), torch.tensor([1]), classifier
+    )
     time = found.extra["time"][0]
     others = torch.ones(4, 4, dtype=torch.bool)
     others[1, 2] = False
@@ -86,12 +106,15 @@ def test_batched_is_one_by_one():
 
 def test_readings_come_from_one_stored_explanation():
     found, _ = explained(explainer())
-    retained, printed, times = (explainer(reading=name).shown(found).attribution for name in ("retained", "eq49", "one_minus_t"))
+    retained, printed, times = (
+        explainer(reading=name).shown(found).attribution for name in ("retained", "eq49", "one_minus_t")
+    )
     torch.testing.assert_close(retained, found.attribution)
     torch.testing.assert_close(times, 1 - found.extra["time"])
     assert (printed <= 0).all() and (retained >= 0).all()
     whole = found.extra["curve"][:, -1]
-    torch.testing.assert_close((retained - printed).sum((1, 2)), whole, rtol=1e-3, atol=1e-3)  # kept + lost = all there is
+    # kept + lost = all there is
+    torch.testing.assert_close((retained - printed).sum((1, 2)), whole, rtol=1e-3, atol=1e-3)
 
 
 def test_information_is_not_increasing_in_time_and_vanishes_at_one():
@@ -103,7 +126,10 @@ def test_information_is_not_increasing_in_time_and_vanishes_at_one():
 
 def test_shared_cells_share_their_time_and_smoothing_keeps_the_range():
     found = explained(explainer(cell_px=4, lr=1.0))[0].extra["time"]
-    assert all(len(found[0, i : i + 4, j : j + 4].unique()) == 1 for i in (0, 4) for j in (0, 4)) and len(found[0].unique()) == 4
+    assert (
+        all(len(found[0, i : i + 4, j : j + 4].unique()) == 1 for i in (0, 4) for j in (0, 4))
+        and len(found[0].unique()) == 4
+    )
     smooth = explained(explainer(sigma_px=1.0, lr=1.0))[0].extra["time"]
     assert (smooth >= 1e-3).all() and (smooth <= 1).all()
     assert smooth.diff(dim=2).abs().mean() < explained(explainer(lr=1.0))[0].extra["time"].diff(dim=2).abs().mean()
@@ -126,18 +152,22 @@ def test_the_record_of_the_optimiser_is_the_objective_that_it_descends():
     found, _ = explained(explainer(n_steps=30, lr=0.5, weight=2.0))
     loss, times = found.extra["loss"], found.extra["mean_times"]
     assert loss.shape == times.shape == (3, 30) and (loss[:, -1] < loss[:, 0]).all()
-    torch.testing.assert_close((loss + 2.0 * times)[:, -1], found.extra["cross_entropy"])  # loss = cross-entropy - weight * mean time
+    # loss = cross-entropy - weight * mean time
+    torch.testing.assert_close((loss + 2.0 * times)[:, -1], found.extra["cross_entropy"])
     torch.testing.assert_close(times[:, 0], torch.full((3,), 1e-3 + 0.999 * torch.tensor(-5.0).sigmoid().item()))
     torch.testing.assert_close(found.extra["moving"], still_moving(loss))
     torch.testing.assert_close(found.extra["objective"], loss[:, -3:].mean(1))
-    torch.testing.assert_close(found.extra["eq33"], (loss + times)[:, -3:].mean(1))  # the same at the paper's weight of 1
+    # the same at the paper's weight of 1
+    torch.testing.assert_close(found.extra["eq33"], (loss + times)[:, -3:].mean(1))
 
 
 def test_times_that_matter_to_nobody_arrive_and_their_record_says_so():
     """A classifier that is sure whatever it sees: the optimum is t = 1 everywhere, where nothing is retained."""
     classifier = TinyLinear(weight=torch.zeros(2, 3, 8, 8), bias=torch.tensor([20.0, -20.0]))
     target = torch.zeros(3, dtype=torch.long)
-    short, long = (explained(explainer(n_steps=n, lr=0.1), target=target, classifier=classifier)[0].extra for n in (50, 600))
+    short, long = (
+        explained(explainer(n_steps=n, lr=0.1), target=target, classifier=classifier)[0].extra for n in (50, 600)
+    )
     assert (short["moving"] > 0.02).all() and (long["moving"] < 0.02).all()
     assert (short["mean_time"] < 0.9).all() and (long["mean_time"] > 0.99).all()
 
@@ -151,7 +181,8 @@ def test_the_weight_falls_to_its_own_value_and_stays():
 
 @pytest.mark.slow
 def test_annealing_reaches_the_same_optimum_sooner():
-    """One pixel that the classifier reads, under noise: the paper's objective after 100 steps, with and without the falling weight."""
+    """One pixel that the classifier reads, under noise: the paper's objective after 100 steps, with and without the
+    falling weight."""
     weight = torch.zeros(2, 1, 4, 4)
     weight[0, 0, 1, 2], weight[1, 0, 1, 2] = -40.0, 40.0
     classifier = TinyLinear(weight=weight, bias=torch.tensor([20.0, -20.0]))
@@ -175,7 +206,9 @@ def test_one_minus_t_asks_no_denoiser_and_gives_the_map_of_the_whole_method():
 
 @pytest.mark.parametrize("reading", ["retained", "eq49"])
 def test_readings_in_nats_need_a_denoiser(reading):
-    with pytest.raises(ValueError, match=f"explainer.generator is missing: expected a DDPM, whose errors reading={reading} integrates"):
+    with pytest.raises(
+        ValueError, match=f"explainer.generator is missing: expected a DDPM, whose errors reading={reading} integrates"
+    ):
         FisherSDEExplainer(reading=reading)
 
 

@@ -24,7 +24,9 @@ GLOW = flow()
 
 def explained(batch=None, batch_size=64, classifier=None, **options):
     batch = tiny_batch(3) if batch is None else batch
-    box = view(classifier or TinyLinear.random(2, (3, 8, 8), seed=5, scale=0.1, dtype=torch.float64), "white_box", batch_size)
+    box = view(
+        classifier or TinyLinear.random(2, (3, 8, 8), seed=5, scale=0.1, dtype=torch.float64), "white_box", batch_size
+    )
     target = box.probability(batch.image).argmax(1)
     explainer = FlowCounterfactualExplainer(**{"generator": GLOW, "n_steps": 40, "lr": 0.05, "sure": 0.9, **options})
     return explainer.explain(batch, target, box, Streams(0)), batch, box
@@ -38,8 +40,12 @@ def test_images_are_done_when_the_classifier_is_sure_and_not_later():
     for row in range(3):
         before, *_ = explained(batch.select([row]), n_steps=int(steps[row]) - 1)
         assert float(before.extra["goal_probability"]) <= 0.9
-        torch.testing.assert_close(explained(batch.select([row]), n_steps=int(steps[row]))[0].counterfactual[0], found.counterfactual[row],
-                                   atol=1e-5, rtol=0)  # fmt: skip
+        torch.testing.assert_close(
+            explained(batch.select([row]), n_steps=int(steps[row]))[0].counterfactual[0],
+            found.counterfactual[row],
+            atol=1e-5,
+            rtol=0,
+        )
 
 
 def test_torch_s_adam():
@@ -63,9 +69,13 @@ def test_no_steps_give_the_image_back():
 def test_alone_and_in_any_batch():
     whole, batch, _ = explained()
     for size in (1, 2):
-        torch.testing.assert_close(explained(batch_size=size)[0].counterfactual, whole.counterfactual, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            explained(batch_size=size)[0].counterfactual, whole.counterfactual, atol=1e-5, rtol=0
+        )
     for i in range(3):
-        torch.testing.assert_close(explained(batch.select([i]))[0].counterfactual[0], whole.counterfactual[i], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            explained(batch.select([i]))[0].counterfactual[0], whole.counterfactual[i], atol=1e-5, rtol=0
+        )
 
 
 def test_of_three_classes_the_second_most_probable():
@@ -77,10 +87,12 @@ def test_of_three_classes_the_second_most_probable():
 
 
 def test_the_loss_of_the_ascent_is_stored():
-    """An image that never gets sure is still moving, one that is done is not; whatever the batch, there is a loss for every step."""
+    """An image that never gets sure is still moving, one that is done is not; whatever the batch, there is a loss for
+    every step."""
     slow, *_ = explained(n_steps=20, lr=1e-3, sure=0.999)
     assert slow.extra["loss"].shape == (3, 20) and (slow.extra["moving"] > LIMIT).all()
     done, *_ = explained(n_steps=200)
     assert done.extra["loss"].shape == (3, 200) and (done.extra["moving"] < LIMIT).all()
     for row, steps in enumerate(done.extra["tries"].int().tolist()):
-        assert len(set(done.extra["loss"][row, steps:].tolist())) == 1 and float(done.extra["loss"][row, -1]) < 0.1054  # -log 0.9
+        # -log 0.9
+        assert len(set(done.extra["loss"][row, steps:].tolist())) == 1 and float(done.extra["loss"][row, -1]) < 0.1054

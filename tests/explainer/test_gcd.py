@@ -27,16 +27,27 @@ def test_rules():
 
 
 def test_alphas():
-    """On both sides only where a direction has no sign, unless told otherwise; h-directions are ranked by their own steps, whoever walks."""
+    """On both sides only where a direction has no sign, unless told otherwise; h-directions are ranked by their own
+    steps, whoever walks."""
     ahead, both, reference = [1.0, 2.0], [-2.0, -1.0, 1.0, 2.0], {"reach": torch.tensor(2.0)}
-    sides = [("g", None, ahead), ("h", None, both), ("random", None, ahead), ("random", True, both), ("g", True, both), ("h", False, ahead)]
+    sides = [
+        ("g", None, ahead),
+        ("h", None, both),
+        ("random", None, ahead),
+        ("random", True, both),
+        ("g", True, both),
+        ("h", False, ahead),
+    ]
     for direction, both_sides, wanted in sides:
-        assert gcd(n_alphas=2, reach=9.0, direction=direction, both_sides=both_sides).alphas(reference).tolist() == wanted
+        assert (
+            gcd(n_alphas=2, reach=9.0, direction=direction, both_sides=both_sides).alphas(reference).tolist() == wanted
+        )
     assert gcd(n_alphas=2).steps("h", 2.0).tolist() == both
 
 
 def test_order_by_flips():
-    """Shares of the images after the source that change class somewhere along each direction, by hand; the best one first."""
+    """Shares of the images after the source that change class somewhere along each direction, by hand; the best one
+    first."""
     plain_order, ranked = fit(gcd()), fit(gcd(order="flips", n_rank=5))
     explainer, box, batch = gcd(), view(linear(), "black_box", 64), images_of(12).select(list(range(1, 6)))
     code, noise = explainer.encoded(batch.image)
@@ -44,12 +55,17 @@ def test_order_by_flips():
     for line in plain_order["h_class"]:
         flips = 0
         for i in range(5):
-            made = [explainer.drawn(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0] for a in explainer.steps("h", 6.0)]
+            made = [
+                explainer.drawn(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0]
+                for a in explainer.steps("h", 6.0)
+            ]
             flips += bool((box.probability(torch.stack(made)).argmax(1) != was[i]).any())
         rates.append(flips / 5)
     assert ranked["rate"].tolist() == pytest.approx(sorted(rates, reverse=True))
     best = ranked["h_class"][0]
-    assert any(torch.equal(best, line) for line, rate in zip(plain_order["h_class"], rates, strict=True) if rate == max(rates))
+    assert any(
+        torch.equal(best, line) for line, rate in zip(plain_order["h_class"], rates, strict=True) if rate == max(rates)
+    )
     torch.testing.assert_close(ranked["g"], plain_order["g"])
 
 
@@ -68,7 +84,9 @@ def test_weights_do_not_depend_on_the_size_of_a_network_s_distances():
     first, other = fit(plain), fit(ninefold)
     pairs = images_of(12).image
     unit = float(layer_distance(COMMON["perceptual"], ["1"], pairs[:6], pairs[6:]).mean())
-    assert float(first["unit"]) == pytest.approx(unit, rel=1e-5) and float(other["unit"]) == pytest.approx(9 * unit, rel=1e-5)
+    assert float(first["unit"]) == pytest.approx(unit, rel=1e-5) and float(other["unit"]) == pytest.approx(
+        9 * unit, rel=1e-5
+    )
     torch.testing.assert_close(first["g"], other["g"], atol=1e-4, rtol=0)
     chosen, others = explained(plain, first)[0], explained(ninefold, other)[0]
     torch.testing.assert_close(chosen.extra["distance"], others.extra["distance"], atol=1e-4, rtol=0)
@@ -165,10 +183,15 @@ def test_the_real_autoencoder_runs_through():
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"index": [2]}, "index must name directions 0..1"), ({"direction": "h", "index": [3]}, "directions 0..2"), ({"index": []}, "index"),
-     ({"n_render": 5}, "n_render must be n_invert=4"), ({"g_weights": [[1.0]]}, "pairs"),
-     ({"proxy": Proxy(standardize=False)}, "proxy.standardize")],
-)  # fmt: skip
+    [
+        ({"index": [2]}, "index must name directions 0..1"),
+        ({"direction": "h", "index": [3]}, "directions 0..2"),
+        ({"index": []}, "index"),
+        ({"n_render": 5}, "n_render must be n_invert=4"),
+        ({"g_weights": [[1.0]]}, "pairs"),
+        ({"proxy": Proxy(standardize=False)}, "proxy.standardize"),
+    ],
+)
 def test_refused(changes, named):
     with pytest.raises(ValueError, match=named.split("=")[0]):
         gcd(**changes)

@@ -22,7 +22,9 @@ def test_weighted_maps_by_hand(layer, end):
     maps = classifier.network[:end](batch.image.double()).requires_grad_(True)
     answer = classifier.network[end:](maps).gather(1, TARGET[:, None]).sum()
     weight = torch.autograd.grad(answer, maps)[0].mean((2, 3), keepdim=True)
-    expected = F.interpolate((weight * maps).sum(1, keepdim=True).clamp_min(0), (8, 8), mode="bilinear", align_corners=False)[:, 0]
+    expected = F.interpolate(
+        (weight * maps).sum(1, keepdim=True).clamp_min(0), (8, 8), mode="bilinear", align_corners=False
+    )[:, 0]
     torch.testing.assert_close(found.attribution, expected.detach().float(), atol=1e-5, rtol=0)
     assert not GradCamExplainer().signed
 
@@ -30,14 +32,17 @@ def test_weighted_maps_by_hand(layer, end):
 def test_captum():
     network, batch = rectified(), tiny_batch(3)
     made, _ = explained(GradCamExplainer(layer="3"), batch, classifier=network)
-    maps = captum.LayerGradCam(network.network, network.network[3]).attribute(batch.image.double(), target=TARGET, relu_attributions=True)
+    maps = captum.LayerGradCam(network.network, network.network[3]).attribute(
+        batch.image.double(), target=TARGET, relu_attributions=True
+    )
     expected = F.interpolate(maps, (8, 8), mode="bilinear", align_corners=False)[:, 0].detach().float()
     torch.testing.assert_close(made.attribution, expected, atol=1e-6, rtol=0)
 
 
 def test_the_layer_is_read_before_an_activation_changes_it_in_place():
     here, there = (
-        explained(GradCamExplainer(layer="conv2"), classifier=classifier(Body(nn.ReLU6(inplace=inplace))))[0] for inplace in (False, True)
+        explained(GradCamExplainer(layer="conv2"), classifier=classifier(Body(nn.ReLU6(inplace=inplace))))[0]
+        for inplace in (False, True)
     )
     torch.testing.assert_close(here.attribution, there.attribution, atol=1e-7, rtol=0)
 
@@ -47,10 +52,20 @@ def test_the_layer_is_read_before_an_activation_changes_it_in_place():
     [
         (Attention(), None, r"layer attention.out_proj|layer act \(GELU\) gives \[16, 8\]"),
         (Attention(), "act", r"layer act \(GELU\) gives \[16, 8\]"),
-        (ChannelsLast(), None, r"layer mix \(Linear\) gives \[4, 4, 8\], where the last two sides are not rows and columns"),
+        (
+            ChannelsLast(),
+            None,
+            r"layer mix \(Linear\) gives \[4, 4, 8\], where the last two sides are not rows and "
+            r"columns",
+        ),
         (Body(nn.ReLU()), "first", r"layer first \(ReLU\) is called 2 times in one forward"),
         (Body(nn.ReLU()), "head", r"layer head \(Linear\) gives \[3\]"),
-        (Body(nn.ReLU(), gate=Gate(nn.Sigmoid())), "gate.up", r"layer gate.up \(Conv2d\) gives a single cell, \[6, 1, 1\]"),
+        (
+            Body(nn.ReLU(), gate=Gate(nn.Sigmoid())),
+            "gate.up",
+            r"layer gate.up \(Conv2d\) gives a single cell, \[6, 1, "
+            r"1\]",
+        ),
     ],
 )
 def test_layers_that_give_no_map_are_refused_by_every_method_that_needs_one(network, layer, named):
@@ -77,7 +92,11 @@ class Resizing(TinyNetwork):
 def test_channels_that_come_last_are_refused_behind_a_resize(side, shape):
     made = Resizing(made=ChannelsLast())
     made.side = side
-    with pytest.raises(ValueError, match=rf"layer mix \(Linear\) gives {shape}, where the last two sides are not rows and columns"):
+    with pytest.raises(
+        ValueError,
+        match=rf"layer mix \(Linear\) gives {shape}, where the last two sides are not rows "
+        rf"and columns",
+    ):
         explained(GradCamExplainer(layer="mix"), classifier=made)
 
 

@@ -15,7 +15,9 @@ def explainer(**options):
 def test_linear_network_is_exact_and_complete():
     classifier, batch = TinyLinear.random(3, (3, 8, 8)), tiny_batch(3)
     found, _ = explained(explainer(sampler=ConstantFiller(value=0.3)), batch, classifier=classifier)
-    torch.testing.assert_close(found.attribution, (classifier.weight[TARGET] * (batch.image - 0.3)).sum(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found.attribution, (classifier.weight[TARGET] * (batch.image - 0.3)).sum(1), atol=1e-5, rtol=0
+    )
     torch.testing.assert_close(found.extra["total"], found.extra["difference"], atol=1e-4, rtol=0)
 
 
@@ -25,7 +27,11 @@ def test_points_and_way_by_hand():
     noise = streams.normal(batch.image_id, "gradient_shap.noise", 6, 3, 8, 8)
     share = streams.uniform(batch.image_id, "gradient_shap.share", 6, 1, 1, 1)
     way = batch.image[:, None] + 0.2 * noise  # from black
-    expected = torch.stack([gradient(classifier.logit, share[:, k] * way[:, k], TARGET) * way[:, k] for k in range(6)]).mean(0).sum(1)
+    expected = (
+        torch.stack([gradient(classifier.logit, share[:, k] * way[:, k], TARGET) * way[:, k] for k in range(6)])
+        .mean(0)
+        .sum(1)
+    )
     torch.testing.assert_close(found.attribution, expected.float(), atol=1e-5, rtol=0)
 
 

@@ -41,20 +41,33 @@ def test_maps_are_magnitudes_unless_asked_otherwise():
     there, _ = explained(GuidedBackpropExplainer(), other, classifier=turned)
     here, _ = explained(GuidedBackpropExplainer(), batch, classifier=classifier)
     torch.testing.assert_close(here.attribution, there.attribution, atol=1e-6, rtol=0)
-    assert (here.attribution >= 0).all() and not GuidedBackpropExplainer().signed and GuidedBackpropExplainer(channels="sum").signed
+    assert (
+        (here.attribution >= 0).all()
+        and not GuidedBackpropExplainer().signed
+        and GuidedBackpropExplainer(channels="sum").signed
+    )
 
 
 def by_hand(network, image, act, active):
-    """Body with the rule written out: the derivative where the unit is active, times the positive part of what comes from above."""
+    """Body with the rule written out: the derivative where the unit is active, times the positive part of what comes
+    from above."""
     first = (network.conv1(image) * 4).detach().requires_grad_(True)
     second = network.conv2(act(first)).detach().requires_grad_(True)
-    (above,) = torch.autograd.grad(network.head(F.adaptive_avg_pool2d(act(second), 2).flatten(1)).gather(1, TARGET[:, None]).sum(), second)
-    masked = network.head.weight[TARGET].unflatten(1, (6, 2, 2)).repeat_interleave(4, 2).repeat_interleave(4, 3) / 16  # what reaches the activation
+    (above,) = torch.autograd.grad(
+        network.head(F.adaptive_avg_pool2d(act(second), 2).flatten(1)).gather(1, TARGET[:, None]).sum(), second
+    )
+    # what reaches the activation
+    masked = network.head.weight[TARGET].unflatten(1, (6, 2, 2)).repeat_interleave(4, 2).repeat_interleave(4, 3) / 16
     slope = torch.autograd.grad(act(second).sum(), second)[0]
     torch.testing.assert_close(above, masked * slope)
     down = F.conv_transpose2d(masked.clamp_min(0) * slope * active(second), network.conv2.weight, padding=1)
     slope = torch.autograd.grad(act(first).sum(), first)[0]
-    return F.conv_transpose2d(down.clamp_min(0) * slope * active(first), network.conv1.weight * 4, padding=1).sum(1).detach().float()
+    return (
+        F.conv_transpose2d(down.clamp_min(0) * slope * active(first), network.conv1.weight * 4, padding=1)
+        .sum(1)
+        .detach()
+        .float()
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -75,7 +88,9 @@ def test_every_way_of_calling_a_rectifier_by_hand(name):
 
 def test_a_network_without_rectifiers_is_refused():
     for network in (nn.Tanh(), nn.Sigmoid()):
-        with pytest.raises(ValueError, match="GuidedBackpropExplainer has no rule for this network: it calls no rectifier"):
+        with pytest.raises(
+            ValueError, match="GuidedBackpropExplainer has no rule for this network: it calls no rectifier"
+        ):
             explained(GuidedBackpropExplainer(), classifier=classifier(Body(network)))
     explained(GuidedBackpropExplainer(), classifier=classifier(Attention()))
 
@@ -91,7 +106,10 @@ def test_a_network_without_rectifiers_is_refused():
     ],
 )
 def test_rectifiers_written_out_are_rectifiers(written, act):
-    made, known = (explained(GuidedBackpropExplainer(channels="sum"), classifier=classifier(Body(way)))[0].attribution for way in (written, act))
+    made, known = (
+        explained(GuidedBackpropExplainer(channels="sum"), classifier=classifier(Body(way)))[0].attribution
+        for way in (written, act)
+    )
     torch.testing.assert_close(made, known, atol=1e-6, rtol=0)
     plain = explained(SaliencyExplainer(channels="sum"), classifier=classifier(Body(act)))[0].attribution
     assert float((made - plain).abs().max()) > 1e-3
@@ -109,13 +127,18 @@ def test_rectifiers_written_out_are_rectifiers(written, act):
 )
 def test_choices_by_a_comparison_are_refused(written):
     """Beside a ReLU, so that the network does not lack rectifiers."""
-    with pytest.raises(ValueError, match="calls (mul|where|masked_fill) with a comparison of values that depend on the image"):
+    with pytest.raises(
+        ValueError, match="calls (mul|where|masked_fill) with a comparison of values that depend on the image"
+    ):
         explained(GuidedBackpropExplainer(), classifier=classifier(Body(F.relu, written)))
 
 
 @pytest.mark.parametrize("name", SWISHES)
 def test_silu_written_out_is_silu(name):
-    made, silu = (explained(GuidedBackpropExplainer(), classifier=classifier(Body(act)))[0].attribution for act in (SWISHES[name], nn.SiLU()))
+    made, silu = (
+        explained(GuidedBackpropExplainer(), classifier=classifier(Body(act)))[0].attribution
+        for act in (SWISHES[name], nn.SiLU())
+    )
     torch.testing.assert_close(made, silu, atol=1e-6, rtol=0)
 
 

@@ -18,7 +18,11 @@ def test_closed_form_is_the_double_sum_over_centred_kernels(width):
     rng = np.random.default_rng(0)
     bits, answer = rng.integers(0, 2, (40, 5)).astype(float), rng.random(40)
     apart = answer[:, None] - answer
-    sigma = np.sort(answer)[19] if width == "median" else np.sort(np.abs(apart[np.triu_indices(40, 1)]))[(40 * 39 // 2 - 1) // 2]
+    sigma = (
+        np.sort(answer)[19]
+        if width == "median"
+        else np.sort(np.abs(apart[np.triu_indices(40, 1)]))[(40 * 39 // 2 - 1) // 2]
+    )
     centring = np.eye(40) - 1 / 40
     kernel = centring @ np.exp(-(apart**2) / (2 * sigma**2)) @ centring
     expected = [np.sum((centring @ (1.5 - (x[:, None] - x) ** 2) @ centring) * kernel) / 40 for x in bits.T]
@@ -37,7 +41,9 @@ def test_designs_are_balanced_nearly_orthogonal_and_each_image_s_own():
 def test_the_one_cell_that_matters_wins_and_independent_cells_are_near_zero():
     weight = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
     weight[0, :, 2:4, 4:6] = 1.0  # cell (1, 2) of 4x4
-    found, box = explained(explainer(n_designs=256), classifier=TinyLinear(weight=weight), target=torch.zeros(3, dtype=torch.long))
+    found, box = explained(
+        explainer(n_designs=256), classifier=TinyLinear(weight=weight), target=torch.zeros(3, dtype=torch.long)
+    )
     cells = found.extra["cells"]
     assert (cells.argmax(1) == 6).all() and box.queries == 3 * 256
     others = cells[:, torch.arange(16) != 6]

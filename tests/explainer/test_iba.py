@@ -41,7 +41,11 @@ def test_moments_merged_batch_by_batch():
     found = moments.tensors(0.39)
     np.testing.assert_allclose(moments.mean.numpy(), values.mean(0), rtol=1e-12)
     np.testing.assert_allclose(found["std"].numpy(), values.std(0, ddof=1), rtol=1e-5)
-    assert found["active"][0, 0] == 1 and moments.tensors(0.4)["active"][0, 0] == 0 and moments.tensors(0.4)["active"].sum() == 5
+    assert (
+        found["active"][0, 0] == 1
+        and moments.tensors(0.4)["active"][0, 0] == 0
+        and moments.tensors(0.4)["active"].sum() == 5
+    )
 
 
 def test_statistics_of_a_layer_and_a_layer_without_maps():
@@ -86,7 +90,8 @@ def test_map_counts_the_bits():
 
 
 def test_optimised_step_by_step_as_written():
-    """One image, two steps, plain torch: cross-entropy of the noisy layer plus beta times the mean capacity, under Adam."""
+    """One image, two steps, plain torch: cross-entropy of the noisy layer plus beta times the mean capacity, under
+    Adam."""
     classifier, batch, made = rectified(), tiny_batch(3), iba(n_steps=2, n_draws=3, beta=4.0, init=1.0)
     found = explained(made, batch, classifier=classifier)
     reference = {k: v.double() for k, v in made.fit(training(), view(classifier, "white_box", 64)).items()}
@@ -100,18 +105,27 @@ def test_optimised_step_by_step_as_written():
         draw = streams.normal(batch.image_id[:1], f"iba.{step}", 3, *value.shape[1:])[0].double()
         mixed = (signal * value + noise * (reference["mean"] + std * draw)) * reference["active"]
         entropy = torch.nn.functional.cross_entropy(upper(mixed), TARGET[:1].expand(3))
-        known = kl_divergence(Normal(signal * (value - reference["mean"]) / std, noise), Normal(torch.zeros_like(value), 1.0))
+        known = kl_divergence(
+            Normal(signal * (value - reference["mean"]) / std, noise), Normal(torch.zeros_like(value), 1.0)
+        )
         loss = entropy + 4.0 * (known * reference["active"]).mean()
         losses.append(loss.item())
         adam.zero_grad()
         loss.backward()
         adam.step()
     signal, noise = passes(logit.detach(), 1.0)
-    known = kl_divergence(Normal(signal * (value - reference["mean"]) / std, noise), Normal(torch.zeros_like(value), 1.0))
+    known = kl_divergence(
+        Normal(signal * (value - reference["mean"]) / std, noise), Normal(torch.zeros_like(value), 1.0)
+    )
     expected = bits(known * reference["active"], (8, 8))
     torch.testing.assert_close(found.attribution[:1].double(), expected, atol=1e-4, rtol=1e-4)
     assert float(found.extra["cross_entropy"][0]) == pytest.approx(entropy.item(), abs=1e-5)
-    assert found.extra["loss"][0].tolist() == pytest.approx(losses, rel=1e-4) and found.extra["moving"].tolist() == [1, 1, 1]  # two steps
+    # two steps
+    assert found.extra["loss"][0].tolist() == pytest.approx(losses, rel=1e-4) and found.extra["moving"].tolist() == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_what_does_not_matter_loses_its_information():
@@ -124,7 +138,9 @@ def test_what_does_not_matter_loses_its_information():
         layers[0].weight.copy_(torch.eye(3)[..., None, None])
         layers[2].weight.copy_(weight.flatten(1))
     classifier = TinyNetwork(made=layers, num_classes=2)
-    found = explained(iba(n_steps=40, sigma_cells=0.0, beta=2.0), batch, torch.zeros(1, dtype=torch.long), classifier).attribution
+    found = explained(
+        iba(n_steps=40, sigma_cells=0.0, beta=2.0), batch, torch.zeros(1, dtype=torch.long), classifier
+    ).attribution
     assert float(found[:, :2].sum()) > 5 * float(found[:, 2:].sum())
 
 
@@ -132,7 +148,12 @@ def test_alone_and_in_any_batch():
     batch, classifier = tiny_batch(3), rectified()
     whole = explained(iba(), batch, classifier=classifier)
     for size in (1, 20):
-        torch.testing.assert_close(explained(iba(), batch, classifier=classifier, batch_size=size).attribution, whole.attribution, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            explained(iba(), batch, classifier=classifier, batch_size=size).attribution,
+            whole.attribution,
+            atol=1e-5,
+            rtol=0,
+        )
     for i in range(3):
         alone = explained(iba(), batch.select([i]), TARGET[[i]], classifier)
         torch.testing.assert_close(alone.attribution[0], whole.attribution[i], atol=1e-5, rtol=0)

@@ -18,7 +18,17 @@ SCALE = Scale(torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3]))
 
 
 def input_iba(**options):
-    small = {"layer": "0", "n_fit": 40, "n_real": 12, "n_groups": 3, "gan_batch": 5, "n_epochs": 2, "n_critic": 2, "n_steps": 6, "n_draws": 3}
+    small = {
+        "layer": "0",
+        "n_fit": 40,
+        "n_real": 12,
+        "n_groups": 3,
+        "gan_batch": 5,
+        "n_epochs": 2,
+        "n_critic": 2,
+        "n_steps": 6,
+        "n_draws": 3,
+    }
     return InputIBAExplainer(**{**small, **options})
 
 
@@ -29,7 +39,8 @@ def explained(explainer, batch=None, target=TARGET, batch_size=64):
 
 
 def test_information_is_the_divergence_of_the_two_normals():
-    """Noise of mean 0 and deviation 1 on both sides, whatever the generator has learned: its mask alone goes over, as in the code."""
+    """Noise of mean 0 and deviation 1 on both sides, whatever the generator has learned: its mask alone goes over, as
+    in the code."""
     x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
     generator = MaskedNoise(x.float(), SCALE, torch.randn(2, 8, 8))
     mask, mean, std = torch.randn_like(x), torch.randn(2, 3, 1, 1).double(), torch.rand(2, 3, 1, 1).double() + 0.5
@@ -64,7 +75,10 @@ def test_critics_side_by_side_are_the_critics_alone():
         for kernel, bias, side in zip(critics.kernels, critics.biases, (4, 4, 3), strict=True):
             after = kernel.shape[0] // 2
             conv = nn.Conv2d(kernel.shape[1], after, side, 2 if side == 4 else 1, 1)
-            conv.weight.data, conv.bias.data = kernel[i * after : (i + 1) * after].data, bias[i * after : (i + 1) * after].data
+            conv.weight.data, conv.bias.data = (
+                kernel[i * after : (i + 1) * after].data,
+                bias[i * after : (i + 1) * after].data,
+            )
             layers += [conv, nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         layers.append(nn.Flatten())
         for k, (weight, offset) in enumerate(zip(critics.weights, critics.offsets, strict=True)):
@@ -77,7 +91,10 @@ def test_critics_side_by_side_are_the_critics_alone():
 
 
 def test_layers_that_give_no_map_of_four_cells_a_side_are_refused_before_anything_is_measured():
-    for network, layer, named in ((rectified(), "6", r"layer 6 \(Linear\) gives \[3\]"), (pooled(), "2", "4x4 cells or more, this one gives 2x2")):
+    for network, layer, named in (
+        (rectified(), "6", r"layer 6 \(Linear\) gives \[3\]"),
+        (pooled(), "2", "4x4 cells or more, this one gives 2x2"),
+    ):
         box = view(network, "white_box", 64)
         with pytest.raises(ValueError, match=named):
             input_iba(layer=layer).check(box, tiny_batch(1).image)
@@ -85,14 +102,19 @@ def test_layers_that_give_no_map_of_four_cells_a_side_are_refused_before_anythin
 
 
 def pooled():
-    return TinyNetwork(made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(16, 3)))
+    return TinyNetwork(
+        made=nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(16, 3))
+    )
 
 
 def test_critic_tells_real_from_made_and_the_generator_answers(monkeypatch):
-    """After training, the critic's mean is higher on examples; without a generator step the mask stays where it began."""
+    """After training, the critic's mean is higher on examples; without a generator step the mask stays where it
+    began."""
     calls = []
     whole = Critics.forward
-    monkeypatch.setattr(Critics, "forward", lambda self, values: calls.append(tuple(values.shape[:2])) or whole(self, values))
+    monkeypatch.setattr(
+        Critics, "forward", lambda self, values: calls.append(tuple(values.shape[:2])) or whole(self, values)
+    )
     explained(input_iba(n_steps=0))
     sizes = [5, 5, 2] * 2
     assert len(calls) == 2 * 6 + 4  # two per critic step; the generator steps at places 0 and 2 of each pass
@@ -112,10 +134,13 @@ def test_examples_keep_what_passed_and_have_noise_elsewhere():
 
 
 def test_both_optimisers_say_whether_they_arrived():
-    """The first loss, where 99.3 % passes, is the cross-entropy plus beta times the information; the optimiser lowers it."""
+    """The first loss, where 99.3 % passes, is the cross-entropy plus beta times the information; the optimiser lowers
+    it."""
     extra = explained(input_iba(n_steps=20)).extra
     assert extra["loss"].shape == (3, 20) and extra["feature_loss"].shape == (3, 10)
-    assert (extra["loss"][:, -1] < extra["loss"][:, 0]).all() and (extra["feature_loss"][:, -1] < extra["feature_loss"][:, 0]).all()
+    assert (extra["loss"][:, -1] < extra["loss"][:, 0]).all() and (
+        extra["feature_loss"][:, -1] < extra["feature_loss"][:, 0]
+    ).all()
     torch.testing.assert_close(extra["moving"], still_moving(extra["loss"]))
     torch.testing.assert_close(extra["feature_moving"], still_moving(extra["feature_loss"]))
 
@@ -125,7 +150,11 @@ def test_map_is_the_share_that_passes():
     assert "moving" not in found.extra
     assert torch.allclose(found.attribution, torch.tensor(5.0).sigmoid().expand(3, 8, 8))
     found = explained(input_iba())
-    assert float(found.attribution.min()) >= 0 and float(found.attribution.max()) <= 1 and float(found.attribution.std()) > 0
+    assert (
+        float(found.attribution.min()) >= 0
+        and float(found.attribution.max()) <= 1
+        and float(found.attribution.std()) > 0
+    )
     assert float(found.extra["generated"].std()) > 0 and found.extra["feature_bits"].shape == (3, 8, 8)
 
 
@@ -147,7 +176,9 @@ def test_alone_and_in_any_batch():
     batch = tiny_batch(3)
     whole = explained(input_iba(), batch)
     for size in (1, 10):
-        torch.testing.assert_close(explained(input_iba(), batch, batch_size=size).attribution, whole.attribution, atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            explained(input_iba(), batch, batch_size=size).attribution, whole.attribution, atol=1e-4, rtol=0
+        )
     for i in range(3):
         alone = explained(input_iba(), batch.select([i]), TARGET[[i]])
         torch.testing.assert_close(alone.attribution[0], whole.attribution[i], atol=1e-4, rtol=0)

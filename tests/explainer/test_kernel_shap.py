@@ -28,7 +28,9 @@ def shapley(value, n=4):
         total = 0.0
         for size in range(n):
             weight = math.factorial(size) * math.factorial(n - 1 - size) / math.factorial(n)
-            total += weight * sum(value({*chosen, player}) - value({*chosen}) for chosen in itertools.combinations(others, size))
+            total += weight * sum(
+                value({*chosen, player}) - value({*chosen}) for chosen in itertools.combinations(others, size)
+            )
         found.append(total)
     return found
 

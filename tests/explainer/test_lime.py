@@ -35,7 +35,14 @@ def explain(explainer, batch, segments, perturbations, classifier, batch_size=64
 
 @pytest.mark.parametrize("representation", ["auto", "distance"])
 @pytest.mark.parametrize(
-    "more", [{}, {"kernel_space": "pixel"}, {"n_features": 3}, {"output": "logit"}, {"distance": "euclidean", "kernel_width": 2.0}]
+    "more",
+    [
+        {},
+        {"kernel_space": "pixel"},
+        {"n_features": 3},
+        {"output": "logit"},
+        {"distance": "euclidean", "kernel_width": 2.0},
+    ],
 )
 def test_independent_of_batch_size_and_neighbours(representation, more):
     batch, segments, perturbations, classifier = setting()
@@ -47,10 +54,14 @@ def test_independent_of_batch_size_and_neighbours(representation, more):
     target = torch.arange(4) % 3
     for i in range(4):
         box = view(classifier, "black_box", 64)
-        alone = explainer.explain(batch.select([i]), target[i : i + 1], box, Streams(0), segments.select([i]), perturbations.select([i]))
+        alone = explainer.explain(
+            batch.select([i]), target[i : i + 1], box, Streams(0), segments.select([i]), perturbations.select([i])
+        )
         torch.testing.assert_close(alone.attribution[0], together.attribution[i], atol=1e-6, rtol=0)
         count = int(segments.count[i])
-        torch.testing.assert_close(alone.extra["coefficient"][0, :count], together.extra["coefficient"][i, :count], atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            alone.extra["coefficient"][0, :count], together.extra["coefficient"][i, :count], atol=1e-6, rtol=0
+        )
         assert (together.extra["coefficient"][i, count:] == 0).all() and together.extra["n_segments"][i] == count
 
 
@@ -64,7 +75,9 @@ def test_with_an_in_painter_that_returns_gray_it_is_gray_lime():
     batch, segments, _, classifier = setting()
     inpaint = InpaintSampler(generator=GrayInpainter(channels=3, size_px=12, width=8, dilations=[1]))
     found, expected = (
-        explain(LimeExplainer(n_samples=N), batch, segments, sampler.perturb(batch, segments, N, Streams(0)), classifier)[0]
+        explain(
+            LimeExplainer(n_samples=N), batch, segments, sampler.perturb(batch, segments, N, Streams(0)), classifier
+        )[0]
         for sampler in (inpaint, GraySampler())
     )
     torch.testing.assert_close(found.attribution, expected.attribution, atol=1e-6, rtol=0)
@@ -100,7 +113,9 @@ def test_logit_of_a_linear_network_is_fitted_exactly():
     share = (batch.image * weight).sum(1)
     for i in range(4):
         for s in range(int(segments.count[i])):
-            torch.testing.assert_close(found.extra["coefficient"][i, s], share[i][segments.label[i] == s].sum(), atol=2e-4, rtol=0)
+            torch.testing.assert_close(
+                found.extra["coefficient"][i, s], share[i][segments.label[i] == s].sum(), atol=2e-4, rtol=0
+            )
     assert (found.extra["score"] > 1 - 1e-6).all()
 
 
@@ -108,7 +123,9 @@ def test_full_input_perturbations_use_eq_1():
     batch, segments, perturbations, classifier = setting()
     full = Perturbations(image=perturbations.image)
     found, _ = explain(LimeExplainer(n_samples=N), batch, segments, full, classifier)
-    asked, _ = explain(LimeExplainer(n_samples=N, representation="distance"), batch, segments, perturbations, classifier)
+    asked, _ = explain(
+        LimeExplainer(n_samples=N, representation="distance"), batch, segments, perturbations, classifier
+    )
     assert torch.equal(found.attribution, asked.attribution)
     with pytest.raises(ValueError, match="explainer.representation must be 'auto' or 'distance'"):
         explain(LimeExplainer(n_samples=N, representation="binary"), batch, segments, full, classifier)

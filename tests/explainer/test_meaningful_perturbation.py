@@ -10,7 +10,9 @@ from tests.tiny import TinyLinear, tiny_batch
 
 
 def mp(filler=None, **options):
-    return MeaningfulPerturbationExplainer(sampler=filler or black(), **{"mask_px": 4, "n_steps": 20, "map_upsample": "nearest", **options})
+    return MeaningfulPerturbationExplainer(
+        sampler=filler or black(), **{"mask_px": 4, "n_steps": 20, "map_upsample": "nearest", **options}
+    )
 
 
 def test_the_terms_of_the_loss():
@@ -44,7 +46,9 @@ def test_it_removes_what_speaks_for_the_class_and_nothing_else():
     batch = tiny_batch(3)
     bright = torch.ones_like(batch.image)
     batch = type(batch)(**{**vars(batch), "image": bright})
-    found, _ = explained(mp(l1=1e-3, tv=0.0, n_steps=100, jitter=0), batch, torch.zeros(3, dtype=torch.long), TinyLinear(weight=weight))
+    found, _ = explained(
+        mp(l1=1e-3, tv=0.0, n_steps=100, jitter=0), batch, torch.zeros(3, dtype=torch.long), TinyLinear(weight=weight)
+    )
     removed = 1 - found.extra["mask"]
     assert (removed[:, 1, 2] > 0.95).all() and (removed.flatten(1).sum(1) - removed[:, 1, 2] < 0.2).all()
     torch.testing.assert_close(found.attribution, enlarged(removed, (8, 8), "nearest"))
@@ -76,7 +80,9 @@ def test_the_circle_is_the_smallest_that_suffices():
     weight = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
     weight[0, :, 6:10, 6:10] = 1.0
     batch = tiny_batch(2, (3, 16, 16))
-    found, box = explained(mp(init="circular", n_steps=0, mask_px=16), batch, torch.zeros(2, dtype=torch.long), TinyLinear(weight=weight))
+    found, box = explained(
+        mp(init="circular", n_steps=0, mask_px=16), batch, torch.zeros(2, dtype=torch.long), TinyLinear(weight=weight)
+    )
     keep = found.extra["mask"]
     assert (keep[:, 6:10, 6:10] < 0.1).all() and (keep[:, 0] == 1).all() and 0.02 < float((1 - keep).mean()) < 0.25
     assert box.queries == 2 * mp(init="circular", n_steps=0).queries((3, 16, 16))

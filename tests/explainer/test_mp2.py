@@ -8,7 +8,14 @@ from pomelo_lab.sampler.base import Filling
 from tests.explainer.removing import ByMask, black, explained, same_alone_and_in_any_batch
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_batch
 
-OURS = {"mask_px": 4, "block_cells": 1, "map_upsample": "nearest", "rank": "decrease", "probe": "blocks", "heat": "rank"}
+OURS = {
+    "mask_px": 4,
+    "block_cells": 1,
+    "map_upsample": "nearest",
+    "rank": "decrease",
+    "probe": "blocks",
+    "heat": "rank",
+}
 
 
 def mp2(filler=None, **options):
@@ -57,7 +64,9 @@ def test_two_at_a_time_and_binary_heat():
 def test_the_defaults_are_the_text_s():
     """Section 3.5: the map is the mask, and the cells of the highest gradient norms go first."""
     cell, classifier, batch = logistic(scale=0.6)
-    found, _ = explained(MP2Explainer(sampler=black(), mask_px=4, chance=0.5, map_upsample="nearest"), batch, ZERO, classifier)
+    found, _ = explained(
+        MP2Explainer(sampler=black(), mask_px=4, chance=0.5, map_upsample="nearest"), batch, ZERO, classifier
+    )
     removed = found.extra["order"][0].flatten() >= 0
     first = cell.flatten().abs().argsort(descending=True)[: int(removed.sum())]
     assert removed[first].all() and torch.equal(found.attribution[0, ::2, ::2].flatten(), removed.float())
@@ -73,8 +82,15 @@ def test_norms_ignore_the_sign():
 
 def test_at_chance_from_the_start_and_never():
     _, classifier, batch = logistic()
-    start, box = explained(mp2(chance=0.9999999), batch, ZERO, TinyLinear(weight=0 * classifier.weight, output="sigmoid"))
-    assert not start.attribution.any() and start.extra["at_chance"] == 1 and start.extra["unreached"] == 0 and box.queries == 1
+    start, box = explained(
+        mp2(chance=0.9999999), batch, ZERO, TinyLinear(weight=0 * classifier.weight, output="sigmoid")
+    )
+    assert (
+        not start.attribution.any()
+        and start.extra["at_chance"] == 1
+        and start.extra["unreached"] == 0
+        and box.queries == 1
+    )
     never, _ = explained(mp2(ConstantFiller(value=1.0), chance=0.5), batch, ZERO, classifier)
     assert never.extra["unreached"] == 1 and never.extra["n_removed"] == 16 and never.attribution.min() > 0
     odd, _ = explained(mp2(ConstantFiller(value=1.0), chance=0.5, n_per_step=3), batch, ZERO, classifier)
@@ -106,18 +122,27 @@ def test_an_in_painter_that_returns_kept_pixels_is_refused_by_the_literal_readin
     """All gradients of the mask would be zero, or those of rounding, and the order that of reading."""
     _, classifier, batch = logistic()
     batch = replace(batch, image=batch.image * 0.6789)
-    with pytest.raises(ValueError, match=f"explainer.probe must be 'blocks' with {type(filler).__name__}, got 'current'"):
+    with pytest.raises(
+        ValueError, match=f"explainer.probe must be 'blocks' with {type(filler).__name__}, got 'current'"
+    ):
         explained(mp2(filler, chance=0.5, probe="current"), batch, ZERO, classifier)
     explained(mp2(filler, chance=0.5, probe="blocks"), batch, ZERO, classifier)
 
 
 def test_the_literal_reading_follows_what_the_in_painter_makes_of_kept_pixels():
     cell, classifier, batch = logistic()
-    found, _ = explained(mp2(Tinting(), chance=1e-9, n_per_step=1, probe="current", rank="norm"), batch, ZERO, classifier)
-    assert found.extra["order"][0].flatten().argsort().tolist() == cell.flatten().abs().argsort(descending=True).tolist()
+    found, _ = explained(
+        mp2(Tinting(), chance=1e-9, n_per_step=1, probe="current", rank="norm"), batch, ZERO, classifier
+    )
+    assert (
+        found.extra["order"][0].flatten().argsort().tolist() == cell.flatten().abs().argsort(descending=True).tolist()
+    )
 
 
-@pytest.mark.parametrize("make", [lambda: mp2(chance=0.2), lambda: mp2(ByMask(), chance=0.2), lambda: mp2(ByMask(), chance=0.2, probe_every=3)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: mp2(chance=0.2), lambda: mp2(ByMask(), chance=0.2), lambda: mp2(ByMask(), chance=0.2, probe_every=3)],
+)
 def test_neighbours_and_batch_size_do_not_matter(make):
     same_alone_and_in_any_batch(make)
 
@@ -132,7 +157,11 @@ def test_blocks_have_the_same_share_of_the_image_at_every_size_of_the_mask(mask_
 def test_heat_and_enlargement_only_present_the_stored_order():
     _, classifier, batch = logistic()
     stored, _ = explained(mp2(chance=0.5), batch, ZERO, classifier)
-    for options in ({"heat": "binary"}, {"heat": "rank", "map_upsample": "bilinear"}, {"heat": "binary", "map_upsample": "bilinear"}):
+    for options in (
+        {"heat": "binary"},
+        {"heat": "rank", "map_upsample": "bilinear"},
+        {"heat": "binary", "map_upsample": "bilinear"},
+    ):
         anew, _ = explained(mp2(chance=0.5, **options), batch, ZERO, classifier)
         assert torch.equal(mp2(chance=0.5, **options).shown(stored).attribution, anew.attribution)
         assert not torch.equal(anew.attribution, stored.attribution)
@@ -140,7 +169,8 @@ def test_heat_and_enlargement_only_present_the_stored_order():
 
 
 def test_the_map_is_enlarged_as_skimage_resizes_it():
-    """Agarwal & Nguyen's evaluation resizes maps with skimage.transform.resize; inside half a cell of the border both agree."""
+    """Agarwal & Nguyen's evaluation resizes maps with skimage.transform.resize; inside half a cell of the border both
+    agree."""
     from skimage.transform import resize
 
     _, classifier, batch = logistic()

@@ -16,7 +16,9 @@ def explainer(**options):
 def test_captum_and_the_number_of_queries():
     classifier, batch = rectified(), tiny_batch(3)
     found, box = explained(explainer(), batch, classifier=classifier)
-    expected = captum.Occlusion(classifier.probability).attribute(batch.image, (3, 3, 3), (3, 2, 2), baselines=0, target=TARGET)
+    expected = captum.Occlusion(classifier.probability).attribute(
+        batch.image, (3, 3, 3), (3, 2, 2), baselines=0, target=TARGET
+    )
     torch.testing.assert_close(found.attribution, expected[:, 0].float(), atol=1e-6, rtol=0)
     assert box.queries == 3 * explainer().queries((3, 8, 8))
 

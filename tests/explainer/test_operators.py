@@ -37,19 +37,32 @@ class InPlace(nn.Module):
         return x.flatten(1) + view if self.late else view
 
 
-@pytest.mark.parametrize("make", [lambda: Body(nn.SiLU(), gate=Gate(nn.Sigmoid())), lambda: Body(nn.ReLU(inplace=True), gate=LastNorm()), Attention])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Body(nn.SiLU(), gate=Gate(nn.Sigmoid())), lambda: Body(nn.ReLU(inplace=True), gate=LastNorm()), Attention],
+)
 def test_plain_rules_are_the_network_and_its_gradient(make):
     network = make().double().eval()
-    image, direct = (torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double().requires_grad_(True) for _ in range(2))
+    image, direct = (
+        torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double().requires_grad_(True)
+        for _ in range(2)
+    )
     found, expected = run_by(Plain(), network, image), network(direct)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     weight = torch.randn_like(expected)
-    (here,), (there,) = (torch.autograd.grad((answer * weight).sum(), x) for answer, x in ((found, image), (expected, direct)))
+    (here,), (there,) = (
+        torch.autograd.grad((answer * weight).sum(), x) for answer, x in ((found, image), (expected, direct))
+    )
     torch.testing.assert_close(here, there, atol=1e-12, rtol=0)
 
 
 def test_activations_are_seen_whoever_calls_them():
-    for first, second in ((nn.ReLU(), None), (F.relu, nn.ReLU(inplace=True)), (torch.relu, F.relu_), (torch.Tensor.relu, torch.relu_)):
+    for first, second in (
+        (nn.ReLU(), None),
+        (F.relu, nn.ReLU(inplace=True)),
+        (torch.relu, F.relu_),
+        (torch.Tensor.relu, torch.relu_),
+    ):
         rules = Plain()
         run_by(rules, Body(first, second), torch.rand(1, 3, 8, 8))
         assert rules.names.count("relu") == 2
@@ -63,7 +76,11 @@ def test_what_works_in_place_is_done_out_of_place():
 
 
 def test_the_module_without_a_rule_is_named():
-    with pytest.raises(ValueError, match=r"DeepLiftExplainer has no rule for this network: gate.norm \(LayerNorm\) calls native_layer_norm"):
+    with pytest.raises(
+        ValueError,
+        match=r"DeepLiftExplainer has no rule for this network: gate.norm \(LayerNorm\) "
+        r"calls native_layer_norm",
+    ):
         run_by(RescaleRules(), Body(nn.ReLU(), gate=LastNorm()), torch.rand(2, 3, 8, 8))
     with pytest.raises(ValueError, match=r"attention \(MultiheadAttention\) calls (bmm|_softmax|_scaled_dot)"):
         run_by(RescaleRules(), Attention(), torch.rand(2, 3, 8, 8))

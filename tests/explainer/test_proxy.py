@@ -41,9 +41,12 @@ def test_directions_of_a_quadratic():
 def test_it_learns_scores_and_distance_in_their_own_units(activation, standardize):
     shift = draws(2000)
     score, distance = torch.stack([3 * shift[:, 0], -3 * shift[:, 0]], 1), 0.2 + 0.3 * torch.tanh(shift[:, 1]).square()
-    model, explained, _ = Proxy(widths=[32, 32], activation=activation, lr=5e-3, standardize=standardize).fitted(shift, score, distance)
+    model, explained, _ = Proxy(widths=[32, 32], activation=activation, lr=5e-3, standardize=standardize).fitted(
+        shift, score, distance
+    )
     assert explained.shape == (3,) and float(explained[:2].min()) > 0.98
-    assert float(explained[2]) > 0.8 or not standardize  # in its own units the distance is small beside the scores, and learned last
+    # in its own units the distance is small beside the scores, and learned last
+    assert float(explained[2]) > 0.8 or not standardize
     found = gradient(lambda at: model(at)[0, 0], 6)
     assert float(found[0]) > 0.97  # a sign error or a permuted input would be -0.97 or 0
     assert float((model(shift)[:, 0] - score[:, 0]).square().mean().sqrt()) < 0.6
@@ -79,13 +82,16 @@ def test_the_same_seed_the_same_proxy_and_nothing_else_is_drawn():
     shift = draws(100)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first, again, other = (Proxy(widths=[4], n_epochs=3, seed=s).fitted(shift, shift[:, :1], shift[:, 1])[0] for s in (0, 0, 1))
+    first, again, other = (
+        Proxy(widths=[4], n_epochs=3, seed=s).fitted(shift, shift[:, :1], shift[:, 1])[0] for s in (0, 0, 1)
+    )
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(first(shift), again(shift)) and not torch.equal(first(shift), other(shift))
 
 
 def test_the_order_of_sums_does_not_turn_directions(monkeypatch):
-    """It changes with the number of threads; in float32 directions differ by it from the fourth digit on after 200 steps."""
+    """It changes with the number of threads; in float32 directions differ by it from the fourth digit on after 200
+    steps."""
     shift, directions = draws(300, 16), []
 
     def linear(layer, x):
@@ -94,8 +100,17 @@ def test_the_order_of_sums_does_not_turn_directions(monkeypatch):
 
     for forward in (nn.Linear.forward, linear):
         monkeypatch.setattr(nn.Linear, "forward", forward)
-        model = Proxy(widths=[64, 32], least_steps=200, lr=1e-2).fitted(shift, shift[:, :2].sin(), shift.square().mean(1))[0]
-        directions.append(torch.cat([gradient(lambda at, m=model: m(at)[0, 0], 16)[None], curvature(lambda at, m=model: m(at)[0, 0], 16, 3)[1]]))
+        model = Proxy(widths=[64, 32], least_steps=200, lr=1e-2).fitted(
+            shift, shift[:, :2].sin(), shift.square().mean(1)
+        )[0]
+        directions.append(
+            torch.cat(
+                [
+                    gradient(lambda at, m=model: m(at)[0, 0], 16)[None],
+                    curvature(lambda at, m=model: m(at)[0, 0], 16, 3)[1],
+                ]
+            )
+        )
     assert torch.equal(*directions)
 
 
@@ -105,7 +120,8 @@ def test_too_few_examples():
 
 
 def test_it_does_not_stop_on_the_first_plateau():
-    """Few examples and layers of sigmoids: the loss hardly moves at first, and ending there leaves a direction that is as good as random."""
+    """Few examples and layers of sigmoids: the loss hardly moves at first, and ending there leaves a direction that is
+    as good as random."""
     shift = draws(400, 12)
     score, distance = torch.stack([4 * shift[:, 0], -4 * shift[:, 0]], 1), shift.square().mean(1)
     early, late = (Proxy(widths=[32, 32, 32], least_steps=n).fitted(shift, score, distance) for n in (0, 2000))
@@ -114,7 +130,8 @@ def test_it_does_not_stop_on_the_first_plateau():
 
 
 def test_the_loss_is_told_as_it_ended():
-    """The last one exceeds the mean of those before, which ended the training: a running minimum would always look at rest."""
+    """The last one exceeds the mean of those before, which ended the training: a running minimum would always look at
+    rest."""
     shift = draws(400, 12)
     score, distance = torch.stack([4 * shift[:, 0], -4 * shift[:, 0]], 1), shift.square().mean(1)
     _, explained, losses = Proxy(widths=[32, 32, 32]).fitted(shift, score, distance)

@@ -18,15 +18,20 @@ def test_one_uniform_value_per_segment_independent_of_neighbours():
     for i in range(3):
         count = int(segments.count[i])
         value = out.extra["coefficient"][i]
-        assert len(value[:count].unique()) == count and (value[count:] == 0).all() and 0 <= value.min() <= value.max() < 1
+        assert (
+            len(value[:count].unique()) == count and (value[count:] == 0).all() and 0 <= value.min() <= value.max() < 1
+        )
         assert torch.equal(out.attribution[i], value[segments.label[i]])
         alone = RandomExplainer().explain(batch.select([i]), TARGET[:1], None, Streams(0), segments.select([i]))
         assert torch.equal(alone.attribution[0], out.attribution[i])
-    assert not torch.equal(RandomExplainer().explain(batch, TARGET, None, Streams(1), segments).attribution, out.attribution)
+    assert not torch.equal(
+        RandomExplainer().explain(batch, TARGET, None, Streams(1), segments).attribution, out.attribution
+    )
 
 
 def test_pixel_level_needs_no_segments():
     out = RandomExplainer(level="pixel").explain(tiny_batch(3), TARGET, None, Streams(0))
-    assert out.attribution.shape == (3, 8, 8) and abs(float(out.attribution.mean()) - 0.5) < 0.1  # 192 draws: 4.8 standard errors
+    # 192 draws: 4.8 standard errors
+    assert out.attribution.shape == (3, 8, 8) and abs(float(out.attribution.mean()) - 0.5) < 0.1
     with pytest.raises(ValueError, match="explainer.level=segment needs segments"):
         RandomExplainer().explain(tiny_batch(3), TARGET, None, Streams(0))

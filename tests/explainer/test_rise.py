@@ -17,7 +17,8 @@ def masks_of(explainer, n=40_000, shape=(8, 8)):
 
 
 def test_masks_are_those_of_the_published_code():
-    """Cells enlarged by one cell more than the image, then a window at a random offset: scikit-image's resize, as RISE calls it."""
+    """Cells enlarged by one cell more than the image, then a window at a random offset: scikit-image's resize, as RISE
+    calls it."""
     from skimage.transform import resize
 
     cells = (torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.5).float()
@@ -25,14 +26,17 @@ def test_masks_are_those_of_the_published_code():
     found = rise().smooth(cells, shift, (10, 10))[0]
     for i, (top, left) in enumerate([(0, 0), (2, 0), (1, 2)]):  # cells of ceil(10 / 4) = 3 pixels
         large = resize(cells[0, i].numpy(), (15, 15), order=1, mode="reflect", anti_aliasing=False)
-        torch.testing.assert_close(found[i], torch.from_numpy(large[top : top + 10, left : left + 10]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            found[i], torch.from_numpy(large[top : top + 10, left : left + 10]), atol=1e-5, rtol=0
+        )
 
 
 @pytest.mark.parametrize("p_keep", [0.3, 0.5])
 def test_masks_keep_the_stated_share(p_keep):
     masks = masks_of(rise(p_keep=p_keep))
     assert 0 <= masks.min() and masks.max() <= 1
-    torch.testing.assert_close(masks.mean(0), torch.full((8, 8), p_keep), atol=0.01, rtol=0)  # 40,000 masks: over four standard errors
+    # 40,000 masks: over four standard errors
+    torch.testing.assert_close(masks.mean(0), torch.full((8, 8), p_keep), atol=0.01, rtol=0)
 
 
 def test_a_linear_model_gets_the_second_moments_of_the_masks():
@@ -44,7 +48,9 @@ def test_a_linear_model_gets_the_second_moments_of_the_masks():
     masks = masks_of(explainer).flatten(1).double()
     worth = (weight[0] * batch.image[0]).sum(0).flatten()
     expected = (masks.T @ (masks @ worth)) / len(masks) / explainer.p_keep
-    torch.testing.assert_close(found.attribution[0].double().flatten(), expected, atol=0.02 * float(expected.abs().max()) + 0.002, rtol=0)
+    torch.testing.assert_close(
+        found.attribution[0].double().flatten(), expected, atol=0.02 * float(expected.abs().max()) + 0.002, rtol=0
+    )
 
 
 def test_neighbours_and_batch_size_do_not_matter():

@@ -12,7 +12,11 @@ captum = pytest.importorskip("captum.attr")
 def test_captum_and_channels():
     classifier, batch = rectified(), tiny_batch(3)
     expected = captum.Saliency(classifier.logit).attribute(batch.image, target=TARGET, abs=False)
-    for channels, wanted in {"max_abs": expected.abs().amax(1), "sum": expected.sum(1), "sum_abs": expected.abs().sum(1)}.items():
+    for channels, wanted in {
+        "max_abs": expected.abs().amax(1),
+        "sum": expected.sum(1),
+        "sum_abs": expected.abs().sum(1),
+    }.items():
         found, _ = explained(SaliencyExplainer(channels=channels), batch, classifier=classifier)
         torch.testing.assert_close(found.attribution, wanted.float(), atol=1e-6, rtol=0)
 

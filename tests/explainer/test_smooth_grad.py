@@ -15,7 +15,9 @@ def test_mean_of_captum_s_gradients_on_the_noisy_images():
     found, box = explained(SmoothGradExplainer(n_draws=4, sigma=0.3), batch, classifier=classifier, seed=5)
     noise = Streams(5).normal(batch.image_id, "smooth_grad", 4, 3, 8, 8)
     saliency = captum.Saliency(classifier.logit)
-    expected = torch.stack([saliency.attribute(batch.image + 0.3 * noise[:, k], target=TARGET, abs=False) for k in range(4)]).mean(0)
+    expected = torch.stack(
+        [saliency.attribute(batch.image + 0.3 * noise[:, k], target=TARGET, abs=False) for k in range(4)]
+    ).mean(0)
     torch.testing.assert_close(found.attribution, expected.abs().sum(1).float(), atol=1e-6, rtol=0)
     assert box.queries == 12
 

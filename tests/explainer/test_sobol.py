@@ -41,7 +41,9 @@ def test_the_cell_that_matters_and_the_queries():
     weight = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
     weight[0, :, :4, 4:] = 0.1
     found, box = explained(explainer(), classifier=TinyLinear(weight=weight), target=torch.zeros(3, dtype=torch.long))
-    assert (found.extra["cells"].argmax(1) == 1).all() and box.queries == 3 * 32 * 6 == 3 * explainer().queries((3, 8, 8))
+    assert (found.extra["cells"].argmax(1) == 1).all() and box.queries == 3 * 32 * 6 == 3 * explainer().queries(
+        (3, 8, 8)
+    )
 
 
 def test_constant_answers_and_designs_that_are_no_power_of_two():

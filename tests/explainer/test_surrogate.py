@@ -16,7 +16,9 @@ def problem(sizes=(6, 9, 4), n=60, seed=0):
         row[1:, :size] = (torch.rand(n - 1, size, generator=generator) > 0.5).double()
     valid = torch.arange(width) < torch.tensor(sizes)[:, None]
     slope = torch.randn(len(sizes), width, generator=generator, dtype=torch.float64) * valid
-    answer = (data @ slope[..., None])[..., 0] + 0.3 * torch.randn(len(sizes), n, generator=generator, dtype=torch.float64)
+    answer = (data @ slope[..., None])[..., 0] + 0.3 * torch.randn(
+        len(sizes), n, generator=generator, dtype=torch.float64
+    )
     weight = surrogate.kernel_weight(surrogate.interpretable_distance(data, valid, "cosine"), 0.25)
     return data, answer, weight, valid
 
@@ -32,7 +34,9 @@ def test_representation_closed_forms():
     assert torch.equal(r[:, 0], torch.ones(2, 5).double())
     assert torch.equal(r[:, 1, :4], torch.zeros(2, 4).double()) and torch.equal(r[:, :, 4], torch.ones(2, 3).double())
     own = (segments.label == 2)[:, None].double()
-    expected = 1 - (image.double() * own).sum((1, 2, 3)) / (torch.maximum(image, 1 - image).double() * own).sum((1, 2, 3))
+    expected = 1 - (image.double() * own).sum((1, 2, 3)) / (torch.maximum(image, 1 - image).double() * own).sum(
+        (1, 2, 3)
+    )
     torch.testing.assert_close(r[:, 2, 2], expected, atol=1e-7, rtol=0)
     assert torch.equal(r[:, 2, [0, 1, 3]], torch.ones(2, 3).double())
 
@@ -108,12 +112,16 @@ def test_shrinkage_is_the_closed_form():
 
 
 def test_standardized_coefficients_do_not_shrink_with_the_spread_of_r():
-    """Row 33 of the notes: r with a hundredth of the spread gives a hundred times the coefficient, not a shrunken one."""
+    """Row 33 of the notes: r with a hundredth of the spread gives a hundred times the coefficient, not a shrunken
+    one."""
     data, _, weight, valid = problem(sizes=(5,), n=400)
     weight = torch.ones_like(weight)
     answer = data[..., 0] * 1.0
     narrow = 1 - (1 - data) * 0.01
-    plain, scaled = (surrogate.weighted_ridge(narrow, answer, weight, 1.0, valid, standardize=s).coefficient[0, 0] for s in (False, True))
+    plain, scaled = (
+        surrogate.weighted_ridge(narrow, answer, weight, 1.0, valid, standardize=s).coefficient[0, 0]
+        for s in (False, True)
+    )
     assert plain < 5 and abs(float(scaled) / 100 - 400 / 401) < 1e-3
     constant = narrow.clone()
     constant[..., 1] = 0.7  # a column that never varies has no coefficient
@@ -132,7 +140,8 @@ def test_collinear_columns_stay_finite():
     data[0, :, 1] = data[0, :, 0]
     for alpha in (0.0, 1.0):
         fit = surrogate.weighted_ridge(data, answer, weight, alpha, valid)
-        torch.testing.assert_close(fit.coefficient[0, 0], fit.coefficient[0, 1], atol=1e-9, rtol=0)  # least norm shares it
+        # least norm shares it
+        torch.testing.assert_close(fit.coefficient[0, 0], fit.coefficient[0, 1], atol=1e-9, rtol=0)
     used = surrogate.forward_selection(data, answer, weight, 5, valid)
     assert used.sum(1).tolist() == [5, 5]
 
@@ -154,7 +163,9 @@ def test_the_validated_penalty_is_the_best_on_left_out_perturbations():
         scale = (columns * valid[i]).square().sum() / valid[i].sum()
         errors = []
         for penalty in (surrogate.SHARES * scale).tolist():
-            without = surrogate.weighted_ridge(data[i][kept], answer[i][kept], weight[i][kept], penalty, valid[i].expand(25, -1))
+            without = surrogate.weighted_ridge(
+                data[i][kept], answer[i][kept], weight[i][kept], penalty, valid[i].expand(25, -1)
+            )
             left_out = answer[i] - without.intercept - (data[i] * without.coefficient).sum(1)
             errors.append(float((weight[i] * left_out.square()).sum()))
         best = float(surrogate.SHARES[int(torch.tensor(errors).argmin())] * scale)
@@ -183,5 +194,7 @@ def test_noise_is_shrunk_and_a_clear_signal_is_not_however_little_the_columns_va
     torch.testing.assert_close(clear.coefficient, slope * valid, atol=1e-2, rtol=0)
     assert surrogate.weighted_ridge(small, (small @ slope), weight, 1.0, valid).coefficient.abs().max() < 0.02
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    shrunk, free = (surrogate.weighted_ridge(small, noise, weight, alpha, valid).coefficient.norm() for alpha in ("cv", 0.0))
+    shrunk, free = (
+        surrogate.weighted_ridge(small, noise, weight, alpha, valid).coefficient.norm() for alpha in ("cv", 0.0)
+    )
     assert shrunk < 0.5 * free

@@ -1,4 +1,5 @@
-"""Every white-box explainer on torchvision's networks: it keeps its promise, or refuses at once; scripts/white_box.py writes docs/white_box.md."""
+"""Every white-box explainer on torchvision's networks: it keeps its promise, or refuses at once; scripts/white_box.py
+writes docs/white_box.md."""
 
 import importlib.util
 import sys
@@ -24,7 +25,8 @@ def assert_kept_or_refused(architecture, heading):
     made = white_box.outcome(architecture, heading)
     assert bool(made.refused) == ((architecture, heading) in REFUSED), made.refused
     if made.refused:
-        assert REFUSED[architecture, heading] in made.refused and made.seconds < 5  # processor time, whatever else the machine does
+        # processor time, whatever else the machine does
+        assert REFUSED[architecture, heading] in made.refused and made.seconds < 5
     elif white_box.EXPLAINERS[heading][1] == white_box.SUM:
         assert made.gap < white_box.LIMIT
 

@@ -13,7 +13,15 @@ from pomelo_lab.weights import save
 
 diffusers = pytest.importorskip("diffusers")
 
-TINY = {"channels": 3, "size_px": 16, "unshuffle": 2, "widths": [16, 16], "attention": [1], "norm_groups": 8, "head_dim": 8}
+TINY = {
+    "channels": 3,
+    "size_px": 16,
+    "unshuffle": 2,
+    "widths": [16, 16],
+    "attention": [1],
+    "norm_groups": 8,
+    "head_dim": 8,
+}
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 
 
@@ -57,7 +65,10 @@ def test_wavelets_of_blocks_are_the_same_space_turned():
     torch.testing.assert_close(mean, 2 * blocks.mean(2))
     torch.testing.assert_close(sideways, (x[..., ::2] - x[..., 1::2]).unflatten(2, (-1, 2)).mean(3))
     torch.testing.assert_close(down, (x[..., ::2, :] - x[..., 1::2, :]).unflatten(3, (-1, 2)).mean(4))
-    assert bool((generator.folded(torch.ones(1, 3, 16, 16)).view(1, 3, 4, 8, 8)[:, :, 1:] == 0).all()) and diagonal.abs().max() > 0
+    assert (
+        bool((generator.folded(torch.ones(1, 3, 16, 16)).view(1, 3, 4, 8, 8)[:, :, 1:] == 0).all())
+        and diagonal.abs().max() > 0
+    )
     torch.testing.assert_close(generator.unfolded(y), x)
     torch.testing.assert_close(y.square().sum(), x.square().sum())  # white noise stays white
     with torch.autocast("cpu", torch.bfloat16):
@@ -90,13 +101,19 @@ def test_gradients_through_attention_are_finite_where_all_scores_are_low():
     q, k, v = (draw(seed=seed, shape=(2, 64, 16)).cuda().bfloat16() * 0.1 for seed in range(3))
     q[..., 0], k[..., 0] = 1.0, -120 * math.sqrt(16)
     inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
-    assert all(bool(g.isfinite().all()) for g in torch.autograd.grad(F.scaled_dot_product_attention(*inputs).sum(), inputs))
+    assert all(
+        bool(g.isfinite().all()) for g in torch.autograd.grad(F.scaled_dot_product_attention(*inputs).sum(), inputs)
+    )
 
 
 def test_arguments_reach_the_network_and_unet_takes_precedence():
     generator = tiny(widths=[16, 32], attention=[0], layers_per_block=2, unet={"act_fn": "relu", "layers_per_block": 1})
     config = generator.network.config
-    assert tuple(config["block_out_channels"]) == (16, 32) and config["attention_head_dim"] == 8 and config["norm_num_groups"] == 8
+    assert (
+        tuple(config["block_out_channels"]) == (16, 32)
+        and config["attention_head_dim"] == 8
+        and config["norm_num_groups"] == 8
+    )
     assert config["layers_per_block"] == 1 and config["act_fn"] == "relu"
     assert tuple(config["down_block_types"]) == ("AttnDownBlock2D", "DownBlock2D")
     assert tuple(config["up_block_types"]) == ("UpBlock2D", "AttnUpBlock2D")
@@ -129,16 +146,24 @@ def unet():
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return diffusers.UNet2DModel(
-            sample_size=8, in_channels=3, out_channels=3, block_out_channels=(16, 16), layers_per_block=1, norm_num_groups=4,
-            down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
-        ).eval()  # fmt: skip
+            sample_size=8,
+            in_channels=3,
+            out_channels=3,
+            block_out_channels=(16, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+        ).eval()
 
 
 @pytest.fixture
 def pipeline(unet, tmp_path):
     """A folder as DDIMPipeline.save_pretrained lays it out."""
     unet.save_pretrained(tmp_path / "unet")
-    scheduler = diffusers.DDIMScheduler(num_train_timesteps=100, beta_schedule="scaled_linear", prediction_type="sample", beta_end=0.1)
+    scheduler = diffusers.DDIMScheduler(
+        num_train_timesteps=100, beta_schedule="scaled_linear", prediction_type="sample", beta_end=0.1
+    )
     scheduler.save_pretrained(tmp_path / "scheduler")
     return tmp_path
 
@@ -163,7 +188,9 @@ def test_a_pipeline_s_network_schedule_and_prediction_are_used(unet, pipeline, s
 
 
 def test_sampling_from_a_folder_is_diffusers_sampling(unet, pipeline):
-    theirs = diffusers.DDIMScheduler.from_pretrained(pipeline / "scheduler", clip_sample=False, timestep_spacing="trailing")
+    theirs = diffusers.DDIMScheduler.from_pretrained(
+        pipeline / "scheduler", clip_sample=False, timestep_spacing="trailing"
+    )
     theirs.set_timesteps(10)
     x = draw(shape=(3, 8, 8))
     with torch.no_grad():
@@ -177,10 +204,13 @@ def test_sampling_from_a_folder_is_diffusers_sampling(unet, pipeline):
 
 
 def test_a_network_without_its_scheduler_is_refused_and_one_beside_it_is_found(unet, pipeline, tmp_path_factory):
-    """Nothing in a U-Net says what it predicts: our v-prediction on a cosine schedule is not what diffusers' examples train."""
+    """Nothing in a U-Net says what it predicts: our v-prediction on a cosine schedule is not what diffusers' examples
+    train."""
     alone = tmp_path_factory.mktemp("alone")
     unet.save_pretrained(alone)
-    with pytest.raises(ValueError, match=r"alone\d is a U-Net without its scheduler.*DDPMScheduler\(\)\.save_pretrained"):
+    with pytest.raises(
+        ValueError, match=r"alone\d is a U-Net without its scheduler.*DDPMScheduler\(\)\.save_pretrained"
+    ):
         foreign(alone, schedule="linear", n_timesteps=50, prediction="epsilon")
     diffusers.DDPMScheduler().save_pretrained(alone / "scheduler")
     assert foreign(alone).predicts == "epsilon" and float(foreign(alone).betas[-1]) == pytest.approx(0.02)
@@ -189,7 +219,13 @@ def test_a_network_without_its_scheduler_is_refused_and_one_beside_it_is_found(u
 
 
 def test_learned_variances_are_left_out(tmp_path):
-    config = {"sample_size": 8, "block_out_channels": (16,), "norm_num_groups": 4, "down_block_types": ("DownBlock2D",), "layers_per_block": 1}
+    config = {
+        "sample_size": 8,
+        "block_out_channels": (16,),
+        "norm_num_groups": 4,
+        "down_block_types": ("DownBlock2D",),
+        "layers_per_block": 1,
+    }
     with torch.random.fork_rng():
         network = diffusers.UNet2DModel(in_channels=3, out_channels=6, up_block_types=("UpBlock2D",), **config).eval()
     network.save_pretrained(tmp_path)
@@ -206,14 +242,20 @@ def test_our_own_architecture_is_not_asked_of_a_folder(unet, tmp_path):
 
 
 def test_folders_that_do_not_fit_are_refused(unet, pipeline):
-    with pytest.raises(ValueError, match="generator.weights: .* makes images of 3x8x8, the data set has 3x16x16: set dataset.size_px=8"):
+    with pytest.raises(
+        ValueError, match="generator.weights: .* makes images of 3x8x8, the data set has 3x16x16: set dataset.size_px=8"
+    ):
         foreign(pipeline, size_px=16)
     with pytest.raises(ValueError, match="makes images of 3x8x8, the data set has 1x8x8"):
         foreign(pipeline, channels=1)
-    with pytest.raises(ValueError, match="scheduler is no diffusers folder: expected config.json, or unet/config.json, in it"):
+    with pytest.raises(
+        ValueError, match="scheduler is no diffusers folder: expected config.json, or unet/config.json, in it"
+    ):
         foreign(pipeline / "scheduler")
     (pipeline / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(ValueError, match="generator.weights: .*unet holds neither diffusion_pytorch_model.safetensors nor"):
+    with pytest.raises(
+        ValueError, match="generator.weights: .*unet holds neither diffusion_pytorch_model.safetensors nor"
+    ):
         foreign(pipeline)
 
 
@@ -231,22 +273,28 @@ def test_a_folder_s_digest_follows_its_scheduler_and_its_network_s_settings(pipe
 # --- arguments and identity ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("wrong", "text"), [
-    ({"channels": None}, "generator.channels is missing"),
-    ({"size_px": None}, "generator.size_px is missing"),
-    ({"widths": [16, 20]}, "generator.widths must be multiples of norm_groups=8, got 20"),
-    ({"norm_groups": 6}, "generator.widths must be multiples of norm_groups=6, got 16"),
-    ({"attention": [2]}, r"generator.attention names levels 0\.\.1, got 2"),
-    ({"folding": "haar", "unshuffle": 1}, "generator.folding=haar needs unshuffle=2, got 1"),
-    ({"sigma_data": [1.0, 0.1]}, r"generator.sigma_data must be null, auto, one number or unshuffle\^2=4, got 2"),
-    ({"sigma_data": [0.0]}, r"generator.sigma_data must be > 0, got \[0.0\]"),
-    ({"sigma_data": [0.5], "prediction": "epsilon"}, "generator.sigma_data needs prediction=v_prediction, got epsilon"),
-    ({"size_px": 18}, r"generator.size_px must be a multiple of 4 \(unshuffle and 2 levels\), got 18"),
-    ({"n_timesteps": 0}, "generator.n_timesteps must be >= 1"),
-    ({"schedule": "quadratic"}, "generator.schedule"),
-    ({"weights": "auto"}, "generator.weights=auto is for configs"),
-    ({"weights": "nowhere.safetensors"}, "generator.weights: there is no file nowhere.safetensors"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"channels": None}, "generator.channels is missing"),
+        ({"size_px": None}, "generator.size_px is missing"),
+        ({"widths": [16, 20]}, "generator.widths must be multiples of norm_groups=8, got 20"),
+        ({"norm_groups": 6}, "generator.widths must be multiples of norm_groups=6, got 16"),
+        ({"attention": [2]}, r"generator.attention names levels 0\.\.1, got 2"),
+        ({"folding": "haar", "unshuffle": 1}, "generator.folding=haar needs unshuffle=2, got 1"),
+        ({"sigma_data": [1.0, 0.1]}, r"generator.sigma_data must be null, auto, one number or unshuffle\^2=4, got 2"),
+        ({"sigma_data": [0.0]}, r"generator.sigma_data must be > 0, got \[0.0\]"),
+        (
+            {"sigma_data": [0.5], "prediction": "epsilon"},
+            "generator.sigma_data needs prediction=v_prediction, got epsilon",
+        ),
+        ({"size_px": 18}, r"generator.size_px must be a multiple of 4 \(unshuffle and 2 levels\), got 18"),
+        ({"n_timesteps": 0}, "generator.n_timesteps must be >= 1"),
+        ({"schedule": "quadratic"}, "generator.schedule"),
+        ({"weights": "auto"}, "generator.weights=auto is for configs"),
+        ({"weights": "nowhere.safetensors"}, "generator.weights: there is no file nowhere.safetensors"),
+    ],
+)
 def test_wrong_arguments(wrong, text):
     with pytest.raises(ValueError, match=text):
         tiny(**wrong)
@@ -269,7 +317,13 @@ def test_digest_follows_weights_and_arithmetic_but_not_the_path_or_the_compiler(
     save(other.network, tmp_path / "w.safetensors", {})
     assert tiny().digest() == first.digest() == tiny(compile=True).digest() == tiny(batch_size=3).digest()
     assert tiny(weights=str(tmp_path / "w.safetensors")).digest() == other.digest()
-    different = [other, tiny(precision="bfloat16"), tiny(prediction="epsilon"), tiny(schedule="linear"), tiny(n_timesteps=50)]
+    different = [
+        other,
+        tiny(precision="bfloat16"),
+        tiny(prediction="epsilon"),
+        tiny(schedule="linear"),
+        tiny(n_timesteps=50),
+    ]
     assert len({g.digest() for g in (first, *different)}) == 6
 
 
@@ -283,7 +337,11 @@ def test_neither_construction_nor_sampling_touches_the_global_rng():
 def test_parameters_are_frozen_and_gradients_reach_x():
     generator, x = tiny(), draw().requires_grad_()
     generator.output(x, 3).sum().backward()
-    assert x.grad.abs().sum() > 0 and not generator.network.training and not any(p.requires_grad for p in generator.network.parameters())
+    assert (
+        x.grad.abs().sum() > 0
+        and not generator.network.training
+        and not any(p.requires_grad for p in generator.network.parameters())
+    )
 
 
 # --- sampling -----------------------------------------------------------------------------------------------------
@@ -313,7 +371,10 @@ def test_samples_follow_from_their_own_noise():
 @pytest.mark.parametrize("changes", [{}, {"folding": "haar", "sigma_data": [0.8, 0.13, 0.14, 0.07]}])
 @pytest.mark.parametrize(("precision", "limit"), [("bfloat16", 0.02), ("float16", 0.005)])
 def test_lower_precision_is_as_close_as_documented(precision, limit, changes):
-    """Of the largest output; random weights measured 1.0 to 1.9 % and 0.10 to 0.26 %. Trained ones reach 7 and 1.4 % at the noisiest timesteps."""
+    """Of the largest output; random weights measured 1.0 to 1.9 % and 0.10 to 0.26 %.
+
+    Trained ones reach 7 and 1.4 % at the noisiest timesteps.
+    """
     for seed in range(4):
         ours, low, x = shaken(tiny(**changes), seed), shaken(tiny(**changes), seed), draw(seed=seed)
         low.precision = precision

@@ -1,4 +1,5 @@
-"""A diffusion model that predicts what a linear estimate leaves (sigma_data): the network's input, output and limits by closed form."""
+"""A diffusion model that predicts what a linear estimate leaves (sigma_data): the network's input, output and limits by
+closed form."""
 
 import math
 
@@ -44,7 +45,8 @@ def test_beyond_a_linear_estimate_the_network_sees_and_is_asked_for_unit_varianc
 
 @pytest.mark.parametrize("spread", [0.05, 0.4])
 def test_every_data_set_gets_the_deviation_of_its_own_images(spread, tmp_path):
-    """White noise has one deviation in every channel of a block; it is stored with the weights, and these answer as with the numbers typed in."""
+    """White noise has one deviation in every channel of a block; it is stored with the weights, and these answer as
+    with the numbers typed in."""
     rng = torch.Generator().manual_seed(0)
     images = 0.5 + spread * torch.randn(64, 3, 16, 16, generator=rng)
     dataset = TinyDataset(image=images, label=torch.zeros(64, dtype=torch.long))
@@ -53,10 +55,13 @@ def test_every_data_set_gets_the_deviation_of_its_own_images(spread, tmp_path):
     assert generator.sigma_data == pytest.approx([2 * spread] * 4, rel=0.02)
     path = tmp_path / "w.safetensors"
     save(generator.network, path, {}, torch.float16, generator.measured())
-    read, typed = (tiny(folding="haar", weights=str(path), sigma_data=value) for value in ("auto", generator.sigma_data))
+    read, typed = (
+        tiny(folding="haar", weights=str(path), sigma_data=value) for value in ("auto", generator.sigma_data)
+    )
     x, t = draw(), torch.tensor([7, 900])
     torch.testing.assert_close(read.output(x, t), typed.output(x, t), rtol=0, atol=0)
-    assert read.digest() == typed.digest() and read.sigma_data == generator.sigma_data  # to the last bit, whatever the weights are stored in
+    # to the last bit, whatever the weights are stored in
+    assert read.digest() == typed.digest() and read.sigma_data == generator.sigma_data
 
 
 def test_a_smooth_image_has_its_deviation_in_the_mean_of_a_block():
@@ -69,7 +74,10 @@ def test_a_smooth_image_has_its_deviation_in_the_mean_of_a_block():
 def test_weights_without_the_measured_deviation_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     save(tiny().network, path, {})
-    with pytest.raises(ValueError, match="generator.sigma_data=auto: .*w.safetensors does not hold what was measured: give the numbers, or null"):
+    with pytest.raises(
+        ValueError,
+        match="generator.sigma_data=auto: .*w.safetensors does not hold what was measured: give the numbers, or null",
+    ):
         tiny(weights=str(path), sigma_data="auto")
 
 

@@ -1,4 +1,7 @@
-"""Steps of diffusion: diffusers' numbers where diffusers has them, closed forms elsewhere. Noise and answers are injected, never seeded."""
+"""Steps of diffusion: diffusers' numbers where diffusers has them, closed forms elsewhere.
+
+Noise and answers are injected, never seeded.
+"""
 
 import math
 
@@ -39,7 +42,12 @@ def answer(x, t):
 
 
 def theirs(kind, prediction="epsilon", spacing="leading", n=50, **options):
-    options = {"clip_sample": False, "set_alpha_to_one": True, "prediction_type": prediction, "timestep_spacing": spacing} | options
+    options = {
+        "clip_sample": False,
+        "set_alpha_to_one": True,
+        "prediction_type": prediction,
+        "timestep_spacing": spacing,
+    } | options
     scheduler = getattr(diffusers, kind)(trained_betas=betas("linear", 1000).float().numpy(), **options)
     scheduler.set_timesteps(n)
     return scheduler, path(scheduler.alphas_cumprod.double(), n, spacing)
@@ -87,7 +95,9 @@ def near(found, expected, tolerance=1e-5):
 def test_split_inverts_noised(prediction, level):
     x0, eps = draw(seed=1, dtype=torch.float64), draw(seed=2, dtype=torch.float64)
     x = noised(x0, level, eps)
-    output = {"epsilon": eps, "sample": x0, "v_prediction": math.sqrt(level) * eps - math.sqrt(1 - level) * x0}[prediction]
+    output = {"epsilon": eps, "sample": x0, "v_prediction": math.sqrt(level) * eps - math.sqrt(1 - level) * x0}[
+        prediction
+    ]
     found = split(output, x, level, prediction)
     torch.testing.assert_close(found, (x0, eps))
     torch.testing.assert_close(noised(found[0], level, found[1]), x)
@@ -100,7 +110,8 @@ def test_split_inverts_noised(prediction, level):
 @pytest.mark.parametrize("clip", [False, True])
 @pytest.mark.parametrize(("spacing", "eta"), [("leading", 0.0), ("trailing", 0.0), ("leading", 0.4), ("trailing", 1.0)])
 def test_decode_is_ddim(prediction, clip, spacing, eta):
-    """Step by step from the same x: errors of many steps through a network that amplifies them say nothing about the arithmetic."""
+    """Step by step from the same x: errors of many steps through a network that amplifies them say nothing about the
+    arithmetic."""
     scheduler, along = theirs("DDIMScheduler", prediction, spacing, clip_sample=clip)
     denoise = denoiser(scheduler.alphas_cumprod, prediction)
     for k in (50, 49, 25, 2, 1):
@@ -108,7 +119,9 @@ def test_decode_is_ddim(prediction, clip, spacing, eta):
         if clip:
             x = x * 2
         t = along.timesteps[k - 1]
-        expected = scheduler.step(answer(x, t), t, x, eta=eta, use_clipped_model_output=clip, variance_noise=noise).prev_sample
+        expected = scheduler.step(
+            answer(x, t), t, x, eta=eta, use_clipped_model_output=clip, variance_noise=noise
+        ).prev_sample
         one = Path(along.timesteps[k - 1 : k], along.levels[k - 1 :][:1] + along.levels[k : k + 1])
         near(decode(denoise, x, one, eta=eta, noise=lambda _, noise=noise: noise, clip=clip), expected)
 
@@ -164,7 +177,8 @@ def test_a_denoising_step_goes_up():
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_encode_is_ddim_inversion(spacing):
-    """Noise prediction only: for the others diffusers reads the network's answer at the level it comes from, we at the one it is asked for."""
+    """Noise prediction only: for the others diffusers reads the network's answer at the level it comes from, we at the
+    one it is asked for."""
     scheduler, along = theirs("DDIMInverseScheduler", spacing=spacing)
     denoise = denoiser(scheduler.alphas_cumprod, "epsilon")
     expected = x0 = draw(seed=4)
@@ -177,11 +191,13 @@ def test_encode_is_ddim_inversion(spacing):
     near(encode(denoise, x0, along, stop=3)[-1], found[3])
 
 
-@pytest.mark.parametrize(("level", "spacing", "limit"), [
-    (LINEAR, "leading", 1e-3), (LINEAR, "trailing", 1e-3), (COSINE, "leading", 1e-3), (COSINE, "trailing", 3e-3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("level", "spacing", "limit"),
+    [(LINEAR, "leading", 1e-3), (LINEAR, "trailing", 1e-3), (COSINE, "leading", 1e-3), (COSINE, "trailing", 3e-3)],
+)
 def test_fixed_point_iterations_make_the_inverse_exact(level, spacing, limit):
-    """RMSE at n=50, measured: 2e-2 to 4e-2 without, 3e-5 to 2e-4 with three iterations (methods/counterfactual.md, table 7.3).
+    """RMSE at n=50, measured: 2e-2 to 4e-2 without, 3e-5 to 2e-4 with three iterations (methods/counterfactual.md,
+    table 7.3).
 
     The last place of the cosine schedule keeps 2e-9 of the signal: a trailing path pays for that with 2e-3.
     """
@@ -189,7 +205,12 @@ def test_fixed_point_iterations_make_the_inverse_exact(level, spacing, limit):
     along = path(level, 50, spacing)
 
     def rmse(fixed_point):
-        return float((decode(denoise, encode(denoise, images, along, fixed_point=fixed_point)[-1], along) - images).square().mean().sqrt())
+        return float(
+            (decode(denoise, encode(denoise, images, along, fixed_point=fixed_point)[-1], along) - images)
+            .square()
+            .mean()
+            .sqrt()
+        )
 
     errors = [rmse(0), rmse(1), rmse(3)]
     assert errors[2] < limit and errors[2] < errors[1] < errors[0]
@@ -214,7 +235,8 @@ def test_a_single_image_as_data_is_found_in_any_number_of_steps(n, eta):
 
 
 def transfer(along, eta, mean=0.3, sigma=0.2):
-    """Factor of the deterministic part and variance of the noise that DDIM makes of x - sqrt(level) mean on Gaussian data."""
+    """Factor of the deterministic part and variance of the noise that DDIM makes of x - sqrt(level) mean on Gaussian
+    data."""
     factor, variance = 1.0, 0.0
     for k in range(along.n, 0, -1):
         a, b = along.levels[k], along.levels[k - 1]
@@ -230,13 +252,15 @@ def test_gaussian_data_follow_the_closed_form(level):
     factor, _ = transfer(along, 0.0)
     expected = 0.3 + factor * (x - math.sqrt(along.levels[-1]) * 0.3)
     torch.testing.assert_close(decode(gaussian(level), x, along), expected)
-    ends = [transfer(path(level, n), 0.0)[0] for n in (20, 100, 1000)]  # the ODE multiplies by the deviation of the data
+    # the ODE multiplies by the deviation of the data
+    ends = [transfer(path(level, n), 0.0)[0] for n in (20, 100, 1000)]
     errors = [abs(end - 0.2 / math.sqrt(1 - 0.96 * float(level[-1]))) for end in ends]
     assert errors[2] < 2e-3 and errors == sorted(errors, reverse=True)
 
 
 def test_ancestral_sampling_has_the_data_s_mean_and_variance():
-    """10000 draws of one number: standard errors are 0.002 for the mean and 1 % for the variance; four of them are allowed."""
+    """10000 draws of one number: standard errors are 0.002 for the mean and 1 % for the variance; four of them are
+    allowed."""
     along, rng = path(COSINE, 50), torch.Generator().manual_seed(0)
 
     def noise(_):
@@ -264,14 +288,20 @@ def test_full_ddim_with_noise_is_ddpm(level):
         if k % 100 in (0, 2):
             eps = (x - math.sqrt(start) * x0) / math.sqrt(1 - start)
             one = Path((k - 1,), (end, start))
-            torch.testing.assert_close(decode(lambda *_, eps=eps: (x0, eps), x, one, eta=1.0, noise=lambda _: zero), mean, rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(
+                decode(lambda *_, eps=eps: (x0, eps), x, one, eta=1.0, noise=lambda _: zero), mean, rtol=1e-9, atol=1e-9
+            )
 
 
 @pytest.mark.parametrize("n", [1000, 50])
 def test_posterior_is_that_of_diffusers(n):
-    """Its levels in float64, since it takes 1 - ratio of neighbours; timestep 0 excluded, where it clamps the variance."""
+    """Its levels in float64, since it takes 1 - ratio of neighbours; timestep 0 excluded, where it clamps the
+    variance."""
     scheduler = diffusers.DDPMScheduler(
-        trained_betas=betas("linear", 1000).float().numpy(), variance_type="fixed_small", clip_sample=False, prediction_type="sample"
+        trained_betas=betas("linear", 1000).float().numpy(),
+        variance_type="fixed_small",
+        clip_sample=False,
+        prediction_type="sample",
     )
     scheduler.set_timesteps(n)
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
@@ -290,8 +320,9 @@ def test_posterior_is_that_of_diffusers(n):
 @pytest.mark.parametrize(("level", "few"), [(LINEAR, 0.3), (COSINE, 0.1)], ids=["linear", "cosine"])
 @pytest.mark.parametrize("name", list(SOLVERS))
 def test_solvers_reach_the_data_in_few_steps(name, level, few, prediction):
-    """Gaussian data N(0.3, 0.2^2), which the ODE reaches as 0.3 + 0.2 x. Deviations after 20 steps: within 10 % (cosine) and 30 % (linear) of 0.2,
-    where DDIM is off by 16 and 30 %, DDPM by 24 and 36 %; after 100 steps within 3 %."""
+    """Gaussian data N(0.3, 0.2^2), which the ODE reaches as 0.3 + 0.2 x. Deviations after 20 steps: within 10 %
+    (cosine) and 30 % (linear) of 0.2, where DDIM is off by 16 and 30 %, DDPM by 24 and 36 %; after 100 steps within 3
+    %."""
     beta = 1 - level / torch.cat([torch.ones(1, dtype=level.dtype), level[:-1]])
     for n, limit in ((20, few), (100, 0.03)):
         scheduler, x = solver(name, beta, n, prediction), draw(64)
@@ -300,8 +331,12 @@ def test_solvers_reach_the_data_in_few_steps(name, level, few, prediction):
         for t in scheduler.timesteps.tolist():
             x0, eps = gaussian(level)(x, t)
             a = float(level[t])
-            output = {"epsilon": eps, "sample": x0, "v_prediction": math.sqrt(a) * eps - math.sqrt(1 - a) * x0}[prediction]
-            x = scheduler.step(output, t, x, **({"variance_noise": draw(64, seed=t)} if name.startswith("sde") else {})).prev_sample
+            output = {"epsilon": eps, "sample": x0, "v_prediction": math.sqrt(a) * eps - math.sqrt(1 - a) * x0}[
+                prediction
+            ]
+            x = scheduler.step(
+                output, t, x, **({"variance_noise": draw(64, seed=t)} if name.startswith("sde") else {})
+            ).prev_sample
         factor = float(x.std() / start.std())
         assert float(x.mean()) == pytest.approx(0.3, abs=0.01) and factor == pytest.approx(0.2, rel=limit)
         if not name.startswith("sde"):
@@ -334,15 +369,26 @@ def test_known_pixels_are_put_back_at_every_place():
 
 def test_nothing_known_is_plain_decoding():
     along, noises = path(COSINE, 6), iter(range(100))
-    found = inpaint(gaussian(COSINE), draw(), along, lambda k: torch.zeros(2, *SHAPE), torch.zeros(2, 1, 8, 8), 0.4, lambda: draw(seed=next(noises)))
+    found = inpaint(
+        gaussian(COSINE),
+        draw(),
+        along,
+        lambda k: torch.zeros(2, *SHAPE),
+        torch.zeros(2, 1, 8, 8),
+        0.4,
+        lambda: draw(seed=next(noises)),
+    )
     assert torch.equal(found, decode(gaussian(COSINE), draw(), along, eta=0.4, noise=lambda k: draw(seed=6 - k)))
 
 
-@pytest.mark.parametrize(("options", "expected"), [
-    ((4, 1, 1), [4, 3, 2, 1, 0]),
-    ((4, 1, 2), [4, 3, 4, 3, 2, 3, 2, 1, 2, 1, 0]),
-    ((5, 2, 2), [5, 4, 3, 4, 5, 4, 3, 2, 1, 2, 3, 2, 1, 0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((4, 1, 1), [4, 3, 2, 1, 0]),
+        ((4, 1, 2), [4, 3, 4, 3, 2, 3, 2, 1, 2, 1, 0]),
+        ((5, 2, 2), [5, 4, 3, 4, 5, 4, 3, 2, 1, 2, 3, 2, 1, 0]),
+    ],
+)
 def test_resampling_visits_repaint_s_places(options, expected):
     """RePaint's get_schedule_jump by hand; its timestep t, which counts from 0 and ends at -1, is our place t + 1."""
     assert resampled_places(*options) == expected

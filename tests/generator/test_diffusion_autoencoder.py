@@ -14,8 +14,19 @@ from tests.generator import toy
 from tests.generator.test_ddpm import draw, shaken
 from tests.tiny import batch_of, tiny_image
 
-TINY = {"channels": 1, "size_px": 8, "unshuffle": 2, "widths": [8, 8], "attention": [1], "norm_groups": 4, "head_dim": 4, "n_timesteps": 100,
-        "code": 5, "encoder_widths": [8, 8, 16], "encoder_attention": [1]}  # fmt: skip
+TINY = {
+    "channels": 1,
+    "size_px": 8,
+    "unshuffle": 2,
+    "widths": [8, 8],
+    "attention": [1],
+    "norm_groups": 4,
+    "head_dim": 4,
+    "n_timesteps": 100,
+    "code": 5,
+    "encoder_widths": [8, 8, 16],
+    "encoder_attention": [1],
+}
 CONDITIONING = ["adagn", "additive"]
 
 
@@ -29,7 +40,11 @@ def test_adagn_block_by_its_formula(n_out):
     from diffusers.models.resnet import ResnetBlock2D
 
     torch.manual_seed(0)
-    block = AdaGNBlock(ResnetBlock2D(in_channels=8, out_channels=n_out, temb_channels=6, groups=4, time_embedding_norm="scale_shift"), 6, 5)
+    block = AdaGNBlock(
+        ResnetBlock2D(in_channels=8, out_channels=n_out, temb_channels=6, groups=4, time_embedding_norm="scale_shift"),
+        6,
+        5,
+    )
     assert not block.block.conv2.weight.any() and not block.block.conv2.bias.any()
     torch.nn.init.normal_(block.block.conv2.weight)
     x, time, code, inner = torch.randn(3, 8, 4, 4), torch.randn(3, 6), torch.randn(3, 5), block.block
@@ -43,8 +58,14 @@ def test_adagn_block_by_its_formula(n_out):
 
 
 def test_blocks_that_change_the_resolution():
-    generator = tiny(unet={"downsample_type": "resnet", "upsample_type": "resnet", "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
-                           "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D")})  # fmt: skip
+    generator = tiny(
+        unet={
+            "downsample_type": "resnet",
+            "upsample_type": "resnet",
+            "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+            "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        }
+    )
     x = draw(shape=(1, 8, 8))
     assert generator.output(x, 3, torch.zeros(2, 5)).shape == x.shape
 
@@ -95,15 +116,24 @@ def test_a_pooled_head_forgets_places_and_a_flat_one_knows_them():
 
 
 def test_timesteps_of_a_training():
-    """A share `noisy` from the last `noisiest` of the schedule, the rest from all of it; without, the same numbers as any diffusion model's."""
+    """A share `noisy` from the last `noisiest` of the schedule, the rest from all of it; without, the same numbers as
+    any diffusion model's."""
     rng = lambda: torch.Generator().manual_seed(0)  # noqa: E731
     generator, n = tiny(), 20_000
     plain, all_alike, more = (
         training_of(generator, recipe, None).timesteps(n, rng())
-        for recipe in (Recipe(**toy.RECIPE), AutoencoderRecipe(**toy.RECIPE), AutoencoderRecipe(**toy.RECIPE, noisy=0.5, noisiest=0.2))
+        for recipe in (
+            Recipe(**toy.RECIPE),
+            AutoencoderRecipe(**toy.RECIPE),
+            AutoencoderRecipe(**toy.RECIPE, noisy=0.5, noisiest=0.2),
+        )
     )
     assert torch.equal(plain, all_alike) and torch.equal(plain, torch.randint(100, (n,), generator=rng()))
-    assert more.min() >= 0 and more.max() == 99 and float((more >= 80).double().mean()) == pytest.approx(0.5 + 0.5 * 0.2, abs=0.01)
+    assert (
+        more.min() >= 0
+        and more.max() == 99
+        and float((more >= 80).double().mean()) == pytest.approx(0.5 + 0.5 * 0.2, abs=0.01)
+    )
     late = more[more >= 80].bincount(minlength=100)[80:]
     assert int(late.min()) > 0.8 * n * 0.6 / 20
 
@@ -115,7 +145,9 @@ def test_loss_is_told_the_code_of_the_clean_image():
     level = generator.levels[t].float()[:, None, None, None]
     x = level.sqrt() * (given.image * 2 - 1) + (1 - level).sqrt() * noise
     code = generator.encoded(given.image)
-    torch.testing.assert_close(module.error(given.image, t, noise), (generator.output(x, t, code) - noise).square().mean((1, 2, 3)))
+    torch.testing.assert_close(
+        module.error(given.image, t, noise), (generator.output(x, t, code) - noise).square().mean((1, 2, 3))
+    )
     scores = module.score(given)
     assert set(scores) == {"loss", "loss_other_code"} and not torch.allclose(*scores.values())
 
@@ -164,7 +196,8 @@ def test_images_come_back_from_code_and_noise():
 
 
 def test_the_published_inversion_step_by_step():
-    """x[k+1] = sqrt(a[k+1]) clean + sqrt(1 - a[k+1]) eps, both from the clamped estimate at x[k], the clean image taken to have a[0]."""
+    """x[k+1] = sqrt(a[k+1]) clean + sqrt(1 - a[k+1]) eps, both from the clamped estimate at x[k], the clean image taken
+    to have a[0]."""
     generator, images = shaken(tiny()), tiny_image(2, (1, 8, 8))
     code, x = generator.encoded(images), images * 2 - 1
     chosen = [0, 20, 40, 60, 80]

@@ -35,7 +35,9 @@ def test_paths_are_those_of_diffusers(spacing, n):
 
 @pytest.mark.parametrize("n", [2, 7, 50, 333, 999, 1000])
 def test_ends_of_paths(n):
-    trailing, leading, linspace = (path(COSINE, n, spacing).timesteps for spacing in ("trailing", "leading", "linspace"))
+    trailing, leading, linspace = (
+        path(COSINE, n, spacing).timesteps for spacing in ("trailing", "leading", "linspace")
+    )
     assert trailing[-1] == 999 and leading[0] == 0 and (linspace[0], linspace[-1]) == (0, 999)
     assert all(list(chosen) == sorted(set(chosen)) and len(chosen) == n for chosen in (trailing, leading, linspace))
 

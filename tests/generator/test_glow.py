@@ -52,7 +52,10 @@ def test_images_come_back(coupling, latent, sigma):
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_latents_come_back(coupling):
     generator, latent = shaken(tiny(coupling=coupling), sigma=0.02), normal(4, 3 * 16 * 16)
-    parts = [part.unflatten(1, size) for part, size in zip(latent.split([6 * 64, 12 * 16, 48 * 4], 1), generator.latent_shapes, strict=True)]
+    parts = [
+        part.unflatten(1, size)
+        for part, size in zip(latent.split([6 * 64, 12 * 16, 48 * 4], 1), generator.latent_shapes, strict=True)
+    ]
     eps = generator.network(generator.network(parts, reverse=True))[0]
     torch.testing.assert_close(torch.cat([part.flatten(1) for part in eps], 1), latent, atol=1e-4, rtol=0)
 
@@ -105,10 +108,13 @@ def test_fewer_bits_give_the_centre_of_the_bin(n_bits):
 
 
 def test_the_lower_edge_has_the_published_bias():
-    """Uniform colours and 5 bits, as methods/attribution.md measured the published code: -0.0175 +- 0.0197, nothing above 0.969."""
+    """Uniform colours and 5 bits, as methods/attribution.md measured the published code: -0.0175 +- 0.0197, nothing
+    above 0.969."""
     generator, images = tiny(n_bits=5, centered=False), uniform(64, 3, 16, 16)
     error = generator.decode(generator.encode(images)) - images
-    assert float(error.mean()) == pytest.approx(-0.0175, abs=1e-3) and float(error.square().mean().sqrt()) == pytest.approx(0.0197, abs=1e-3)
+    assert float(error.mean()) == pytest.approx(-0.0175, abs=1e-3) and float(
+        error.square().mean().sqrt()
+    ) == pytest.approx(0.0197, abs=1e-3)
     assert float(generator.decode(generator.encode(torch.ones(1, 3, 16, 16))).max()) == pytest.approx(31 / 32, abs=1e-5)
     centered = tiny(n_bits=5)
     error = centered.decode(centered.encode(images)) - images
@@ -155,8 +161,12 @@ def test_log_determinant_is_that_of_the_jacobian(coupling):
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_density_integrates_to_one(coupling):
-    """All 16 images of 2x2 pixels with one bit, each over a grid of 10^4 places in its bin; without margin the bins cover everything."""
-    generator = shaken(Glow(channels=1, size_px=2, n_blocks=1, n_flows=2, hidden=8, margin=0.0, n_bits=1, coupling=coupling), sigma=0.02)
+    """All 16 images of 2x2 pixels with one bit, each over a grid of 10^4 places in its bin; without margin the bins
+    cover everything."""
+    generator = shaken(
+        Glow(channels=1, size_px=2, n_blocks=1, n_flows=2, hidden=8, margin=0.0, n_bits=1, coupling=coupling),
+        sigma=0.02,
+    )
     images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).view(16, 1, 2, 2)
     inside = (torch.arange(10) + 0.5) / 10
     places = torch.cartesian_prod(*[inside] * 4).view(-1, 1, 2, 2)
@@ -166,13 +176,20 @@ def test_density_integrates_to_one(coupling):
 
 @pytest.mark.parametrize("n_bits", [5, 8])
 def test_density_of_an_untrained_additive_flow_is_a_closed_form(n_bits):
-    """It only rotates, so the density is that of independent normal logits; in bits, a little more than n_bits for images that are noise."""
-    generator, images, noise = tiny(coupling="additive", n_bits=n_bits), tiny_image(8, (3, 16, 16)), uniform(8, 3, 16, 16)
+    """It only rotates, so the density is that of independent normal logits; in bits, a little more than n_bits for
+    images that are noise."""
+    generator, images, noise = (
+        tiny(coupling="additive", n_bits=n_bits),
+        tiny_image(8, (3, 16, 16)),
+        uniform(8, 3, 16, 16),
+    )
     x, change = generator.scaled(images, noise)
     expected = torch.distributions.Normal(0, 1).log_prob(x).flatten(1).sum(1) + change
     torch.testing.assert_close(generator.log_density(images, noise), expected, atol=1e-2, rtol=1e-5)
     y = 0.05 + 0.9 * (torch.arange(10000) + 0.5) / 10000
-    divergence = -(torch.distributions.Normal(0, 1).log_prob(y.logit()) + (0.9 / (y * (1 - y))).log()).mean() / math.log(2)
+    divergence = -(
+        torch.distributions.Normal(0, 1).log_prob(y.logit()) + (0.9 / (y * (1 - y))).log()
+    ).mean() / math.log(2)
     bits = -generator.log_density(images, noise).mean() / (math.log(2) * 768)
     assert float(bits) == pytest.approx(n_bits + float(divergence), abs=0.05) and 0 < divergence < 0.5
 
@@ -198,7 +215,10 @@ def test_actnorm_is_set_by_the_first_training_batch_alone():
     after = [(norm.loc.clone(), norm.log_scale.clone()) for norm in norms]
     generator.network(normal(8, 3, 16, 16, seed=3))
     assert len(outputs) == 2 * len(norms) == 12 and all(norm.ready for norm in norms)
-    assert all(torch.equal(norm.loc, loc) and torch.equal(norm.log_scale, scale) for norm, (loc, scale) in zip(norms, after, strict=True))
+    assert all(
+        torch.equal(norm.loc, loc) and torch.equal(norm.log_scale, scale)
+        for norm, (loc, scale) in zip(norms, after, strict=True)
+    )
 
 
 def test_the_first_batch_is_remembered_in_weights_files(tmp_path):
@@ -206,7 +226,9 @@ def test_the_first_batch_is_remembered_in_weights_files(tmp_path):
     generator.network.train()(normal(8, 3, 16, 16))
     save(generator.network, tmp_path / "w.safetensors", {})
     loaded = tiny(weights=str(tmp_path / "w.safetensors"))
-    assert loaded.digest() == generator.digest() != tiny().digest() and all(m.ready for m in loaded.network.modules() if isinstance(m, ActNorm))
+    assert loaded.digest() == generator.digest() != tiny().digest() and all(
+        m.ready for m in loaded.network.modules() if isinstance(m, ActNorm)
+    )
     images = tiny_image(2, (3, 16, 16))
     generator.network.eval()
     torch.testing.assert_close(loaded.encode(images), generator.encode(images))
@@ -247,7 +269,8 @@ def test_samples_decode_the_drawn_normals():
 
 
 def test_samples_encode_to_the_drawn_normals_up_to_half_a_bin():
-    """An untrained additive flow only rotates: errors of the latents are as long as those of the logits, of which each is half a bin at most."""
+    """An untrained additive flow only rotates: errors of the latents are as long as those of the logits, of which each
+    is half a bin at most."""
     generator, drawn = tiny(coupling="additive"), 0.5 * normal(4, 768)
     images = generator.sample(4, torch.Generator().manual_seed(0), temperature=0.5)
     y = 0.05 + 0.9 * (images * 255 + 0.5) / 256
@@ -276,8 +299,8 @@ def test_raw_latents_cannot_be_sampled():
 @pytest.mark.parametrize("coupling", COUPLINGS)
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_couplings_of_low_precision_keep_the_8_bit_image(coupling, precision, tmp_path):
-    """Not 1e-4: rounding of the flow's float32 moves a coupling's input across a step of its arithmetic now and then (measured: 8e-4 for
-    bfloat16 here, up to 5e-3 with trained weights). Half a step of 8 bits is 2e-3."""
+    """Not 1e-4: rounding of the flow's float32 moves a coupling's input across a step of its arithmetic now and then
+    (measured: 8e-4 for bfloat16 here, up to 5e-3 with trained weights). Half a step of 8 bits is 2e-3."""
     images, path = tiny_image(4, (3, 16, 16)), tmp_path / "w.safetensors"
     exact = shaken(tiny(coupling=coupling), sigma=0.02)
     save(exact.network, path, {})
@@ -302,7 +325,15 @@ def test_compiled_equals_eager(tmp_path):
 
 
 def test_digest_follows_what_changes_the_latents():
-    options = [{}, {"coupling": "affine"}, {"precision": "bfloat16"}, {"latent": "raw"}, {"n_bits": 5}, {"centered": False}, {"init_seed": 1}]
+    options = [
+        {},
+        {"coupling": "affine"},
+        {"precision": "bfloat16"},
+        {"latent": "raw"},
+        {"n_bits": 5},
+        {"centered": False},
+        {"init_seed": 1},
+    ]
     found = [tiny(**{"coupling": "additive", **changes}).digest() for changes in options]
     assert len(set(found)) == len(options) and found[0] == tiny(coupling="additive", compile=True).digest()
 
@@ -313,14 +344,17 @@ def test_neither_construction_nor_sampling_touches_the_global_rng():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("wrong", "text"), [
-    ({"size_px": 20}, r"generator.size_px must be a multiple of 8 \(2 to the power of n_blocks\), got 20"),
-    ({"channels": None}, "generator.channels is missing"),
-    ({"n_bits": 9}, "generator.n_bits must be <= 8"),
-    ({"margin": 0.5}, "generator.margin must be < 0.5"),
-    ({"coupling": "linear"}, "generator.coupling"),
-    ({"weights": "auto"}, "generator.weights=auto is for configs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"size_px": 20}, r"generator.size_px must be a multiple of 8 \(2 to the power of n_blocks\), got 20"),
+        ({"channels": None}, "generator.channels is missing"),
+        ({"n_bits": 9}, "generator.n_bits must be <= 8"),
+        ({"margin": 0.5}, "generator.margin must be < 0.5"),
+        ({"coupling": "linear"}, "generator.coupling"),
+        ({"weights": "auto"}, "generator.weights=auto is for configs"),
+    ],
+)
 def test_wrong_arguments(wrong, text):
     with pytest.raises(ValueError, match=text):
         tiny(**wrong)

@@ -24,7 +24,11 @@ def test_bounded_couplings_of_a_size_per_block_are_exact_and_stay_within_their_b
 def test_log_determinant_of_bounded_couplings_is_that_of_the_jacobian():
     generator = shaken(tiny(channels=1, size_px=8, n_blocks=2, coupling="affine", scale_bound=0.5), sigma=0.1)
     image, place = tiny_image(1, (1, 8, 8)), uniform(1, 1, 8, 8)
-    jacobian = torch.autograd.functional.jacobian(lambda where: generator.encoded(image, where)[0][0], place).flatten(1).double()
+    jacobian = (
+        torch.autograd.functional.jacobian(lambda where: generator.encoded(image, where)[0][0], place)
+        .flatten(1)
+        .double()
+    )
     latent, density = generator.encoded(image, place)
     expected = -0.5 * latent.square().sum() - 32 * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian)[1].float()
     torch.testing.assert_close(density[0], expected, atol=2e-3, rtol=1e-5)
@@ -34,9 +38,12 @@ def test_noise_is_added_to_the_place_in_the_bin_in_training_only():
     rng = torch.Generator().manual_seed(0)
     plain, noisy = (tiny(noise=noise).drawn_places((64, 3, 16, 16), rng) for noise in (0.0, 2.0))
     assert 0 <= plain.min() and plain.max() < 1
-    assert float(noisy.mean()) == pytest.approx(0.5, abs=0.05) and float(noisy.var()) == pytest.approx(4 + 1 / 12, rel=0.03)
+    assert float(noisy.mean()) == pytest.approx(0.5, abs=0.05) and float(noisy.var()) == pytest.approx(
+        4 + 1 / 12, rel=0.03
+    )
     images = tiny_image(2, (3, 16, 16))
-    assert tiny(noise=200.0).scaled(images, tiny(noise=200.0).drawn_places(images.shape, rng))[0].isfinite().all()  # never beyond the margin
+    # never beyond the margin
+    assert tiny(noise=200.0).scaled(images, tiny(noise=200.0).drawn_places(images.shape, rng))[0].isfinite().all()
     assert torch.equal(tiny(noise=2.0).encode(images), tiny().encode(images))
 
 

@@ -1,4 +1,5 @@
-"""The published flow, written down again from its formulas over the names of its files, against ours with the converted weights."""
+"""The published flow, written down again from its formulas over the names of its files, against ours with the converted
+weights."""
 
 import pytest
 import torch
@@ -23,12 +24,22 @@ def state_dict(seed=0) -> dict[str, torch.Tensor]:
         for f in range(N_FLOWS):
             start = f"blocks.{b}.flows.{f}"
             sign = torch.where(torch.rand(c, generator=rng) < 0.3, -1.0, 1.0)
-            state |= {f"{start}.actnorm.loc": normal(1, c, 1, 1), f"{start}.actnorm.scale": (sign * (0.2 * normal(c)).exp()).view(1, c, 1, 1)}
+            state |= {
+                f"{start}.actnorm.loc": normal(1, c, 1, 1),
+                f"{start}.actnorm.scale": (sign * (0.2 * normal(c)).exp()).view(1, c, 1, 1),
+            }
             state |= {f"{start}.actnorm.initialized": torch.tensor(1, dtype=torch.uint8)}
-            state |= {f"{start}.invconv.w_p": torch.eye(c)[torch.randperm(c, generator=rng)], f"{start}.invconv.l_eye": torch.eye(c)}
-            state |= {f"{start}.invconv.u_mask": torch.ones(c, c).triu(1), f"{start}.invconv.l_mask": torch.ones(c, c).tril(-1)}
+            state |= {
+                f"{start}.invconv.w_p": torch.eye(c)[torch.randperm(c, generator=rng)],
+                f"{start}.invconv.l_eye": torch.eye(c),
+            }
+            state |= {
+                f"{start}.invconv.u_mask": torch.ones(c, c).triu(1),
+                f"{start}.invconv.l_mask": torch.ones(c, c).tril(-1),
+            }
             state |= {f"{start}.invconv.s_sign": torch.where(torch.rand(c, generator=rng) < 0.5, -1.0, 1.0)}
-            state |= {f"{start}.invconv.w_l": normal(c, c, by=0.1), f"{start}.invconv.w_u": normal(c, c, by=0.1)}  # unmasked, as they are stored
+            # unmasked, as they are stored
+            state |= {f"{start}.invconv.w_l": normal(c, c, by=0.1), f"{start}.invconv.w_u": normal(c, c, by=0.1)}
             state |= {f"{start}.invconv.w_s": normal(c, by=0.1)}
             sizes = {"0": (HIDDEN, c // 2, 3), "2": (HIDDEN, HIDDEN, 1), "4.conv": (c // 2, HIDDEN, 3)}
             for layer, (after, before, k) in sizes.items():
@@ -57,10 +68,16 @@ def published_encode(x, state):
         n, c, h, w = x.shape
         x = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
         for f in range(N_FLOWS):
-            part = {k.removeprefix(f"blocks.{b}.flows.{f}."): v for k, v in state.items() if k.startswith(f"blocks.{b}.flows.{f}.")}
+            part = {
+                k.removeprefix(f"blocks.{b}.flows.{f}."): v
+                for k, v in state.items()
+                if k.startswith(f"blocks.{b}.flows.{f}.")
+            }
             x = part["actnorm.scale"] * (x + part["actnorm.loc"])
             lower = part["invconv.w_l"] * part["invconv.l_mask"] + part["invconv.l_eye"]
-            upper = part["invconv.w_u"] * part["invconv.u_mask"] + torch.diag(part["invconv.s_sign"] * part["invconv.w_s"].exp())
+            upper = part["invconv.w_u"] * part["invconv.u_mask"] + torch.diag(
+                part["invconv.s_sign"] * part["invconv.w_s"].exp()
+            )
             x = torch.einsum("ij,njhw->nihw", part["invconv.w_p"] @ lower @ upper, x)
             stays, moves = x.chunk(2, 1)
             hidden = F.conv2d(stays, part["coupling.net.0.weight"], part["coupling.net.0.bias"], padding=1).relu()
@@ -100,7 +117,9 @@ def test_priors_are_the_published_ones(path):
     images = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
     leaves = 4 * 2 * 3 * (SIDE // 4) ** 2
     last = raw.encode(images)[:, -leaves:].view(2, -1, SIDE // 4, SIDE // 4)
-    mean, log_sd = zero_conv(torch.zeros_like(last), state_dict(), "blocks.1.prior.conv", "blocks.1.prior.scale").chunk(2, 1)
+    mean, log_sd = zero_conv(torch.zeros_like(last), state_dict(), "blocks.1.prior.conv", "blocks.1.prior.scale").chunk(
+        2, 1
+    )
     expected = (last - mean) * (-log_sd).exp()
     assert torch.allclose(whitened.encode(images)[:, -leaves:], expected.flatten(1), atol=1e-4)
 

@@ -24,7 +24,13 @@ def half(n=3, size=SIZE):
     return keep
 
 
-KINDS = [{}, {"convolution": "partial"}, {"attention": True}, {"unshuffle": 1, "n_down": 2, "attention": True}, {"unshuffle": 1, "n_down": 1}]
+KINDS = [
+    {},
+    {"convolution": "partial"},
+    {"attention": True},
+    {"unshuffle": 1, "n_down": 2, "attention": True},
+    {"unshuffle": 1, "n_down": 1},
+]
 
 
 @pytest.mark.parametrize("options", KINDS)
@@ -33,7 +39,12 @@ def test_pixels_in_the_hole_are_not_looked_at(options):
     other = image.clone()
     other[:, :, : SIZE // 2] = 0.9
     found = made.inpaint(image, keep)
-    assert found.shape == image.shape and 0 <= found.min() and found.max() <= 1 and torch.equal(found, made.inpaint(other, keep))
+    assert (
+        found.shape == image.shape
+        and 0 <= found.min()
+        and found.max() <= 1
+        and torch.equal(found, made.inpaint(other, keep))
+    )
     other = image.clone()
     other[:, :, SIZE // 2 :] = 0.9
     assert not torch.equal(found, made.inpaint(other, keep))

@@ -10,8 +10,18 @@ from pomelo_lab.generator.learned_variance import bound_term, bounds, discretize
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.training.train import training_of
 
-TINY = {"channels": 3, "size_px": 8, "unshuffle": 1, "widths": [8, 8], "attention": [], "head_dim": 4, "norm_groups": 4, "n_timesteps": 100,
-        "prediction": "epsilon", "schedule": "linear"}  # fmt: skip
+TINY = {
+    "channels": 3,
+    "size_px": 8,
+    "unshuffle": 1,
+    "widths": [8, 8],
+    "attention": [],
+    "head_dim": 4,
+    "norm_groups": 4,
+    "n_timesteps": 100,
+    "prediction": "epsilon",
+    "schedule": "linear",
+}
 LEVELS = (1 - betas("linear", 100)).cumprod(0)
 
 
@@ -24,7 +34,9 @@ def test_between_its_bounds_in_logarithms():
     torch.testing.assert_close(interpolated(share, 0.01, 0.04), torch.tensor([0.01, 0.02, 0.04]))
     low, beta = bounds(LEVELS)
     torch.testing.assert_close(beta, betas("linear", 100))
-    assert low[0] == low[1] and low[50] == pytest.approx(posterior(torch.zeros(1), torch.zeros(1), float(LEVELS[50]), float(LEVELS[49]))[1])
+    assert low[0] == low[1] and low[50] == pytest.approx(
+        posterior(torch.zeros(1), torch.zeros(1), float(LEVELS[50]), float(LEVELS[49]))[1]
+    )
 
 
 def test_variances_of_diffusers():
@@ -32,7 +44,9 @@ def test_variances_of_diffusers():
     from diffusers import DDPMScheduler
 
     along = path(LEVELS, 20, "linspace")
-    scheduler = DDPMScheduler(100, trained_betas=betas("linear", 100).float().numpy(), variance_type="learned_range", clip_sample=False)
+    scheduler = DDPMScheduler(
+        100, trained_betas=betas("linear", 100).float().numpy(), variance_type="learned_range", clip_sample=False
+    )
     scheduler.set_timesteps(timesteps=list(reversed(along.timesteps)))
     v = drawn(2, 3, 8, 8).tanh()
     for k in range(2, 21):
@@ -42,9 +56,15 @@ def test_variances_of_diffusers():
 
 
 def test_the_bound_is_a_divergence_of_gaussians():
-    x0, estimate, share = drawn(4, 3, 8, 8).tanh(), drawn(4, 3, 8, 8, seed=1).tanh().requires_grad_(True), torch.rand(4, 3, 8, 8)
+    x0, estimate, share = (
+        drawn(4, 3, 8, 8).tanh(),
+        drawn(4, 3, 8, 8, seed=1).tanh().requires_grad_(True),
+        torch.rand(4, 3, 8, 8),
+    )
     t = torch.tensor([1, 20, 60, 99])
-    x = torch.cat([noised(x0[i : i + 1], float(LEVELS[s]), drawn(1, 3, 8, 8, seed=2)) for i, s in enumerate(t.tolist())])
+    x = torch.cat(
+        [noised(x0[i : i + 1], float(LEVELS[s]), drawn(1, 3, 8, 8, seed=2)) for i, s in enumerate(t.tolist())]
+    )
     share.requires_grad_(True)
     found = bound_term(x0, x, estimate, share, t, LEVELS)
     low, beta = bounds(LEVELS)
@@ -52,7 +72,9 @@ def test_the_bound_is_a_divergence_of_gaussians():
         true, spread = posterior(x[i], x0[i], float(LEVELS[s]), float(LEVELS[s - 1]))
         mean, _ = posterior(x[i], estimate[i].detach(), float(LEVELS[s]), float(LEVELS[s - 1]))
         model = torch.distributions.Normal(mean, interpolated(share[i].detach(), low[s], beta[s]).sqrt())
-        expected = torch.distributions.kl_divergence(torch.distributions.Normal(true, math.sqrt(spread)), model).mean() / math.log(2)
+        expected = torch.distributions.kl_divergence(
+            torch.distributions.Normal(true, math.sqrt(spread)), model
+        ).mean() / math.log(2)
         torch.testing.assert_close(found[i], expected, rtol=1e-3, atol=1e-5)
     assert torch.autograd.grad(found.sum(), share, retain_graph=True)[0].abs().sum() > 0
     with pytest.raises(RuntimeError, match="not have been used"):
@@ -72,7 +94,9 @@ def test_a_network_that_learns_them():
     generator = DDPM(**TINY, variance="learned")
     assert generator.learns_variance and not DDPM(**TINY).learns_variance
     estimate, share = generator.estimate(drawn(2, 3, 8, 8), 50)
-    assert estimate.shape == share.shape == (2, 3, 8, 8) and torch.equal(estimate, generator.denoise(drawn(2, 3, 8, 8), 50)[0].clamp(-1, 1))
+    assert estimate.shape == share.shape == (2, 3, 8, 8) and torch.equal(
+        estimate, generator.denoise(drawn(2, 3, 8, 8), 50)[0].clamp(-1, 1)
+    )
     generator.network.requires_grad_(True)
     training = training_of(generator, Recipe(), None)
     error = training.error(torch.rand(2, 3, 8, 8), torch.tensor([0, 50]), drawn(2, 3, 8, 8))

@@ -22,7 +22,9 @@ def test_information_of_gaussian_data_is_that_of_the_gaussian_channel(process, v
 
 def test_the_four_times_of_a_quarter_variance():
     found = 0.5 * torch.log1p(0.25 * VP().log_snr(TIMES).exp())
-    torch.testing.assert_close(found, torch.tensor([2.4189, 0.5753, 0.0760, 0.00335], dtype=torch.float64), atol=5e-5, rtol=0)
+    torch.testing.assert_close(
+        found, torch.tensor([2.4189, 0.5753, 0.0760, 0.00335], dtype=torch.float64), atol=5e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("process", [VP(), VE()], ids=lambda p: type(p).__name__)
@@ -36,19 +38,23 @@ def test_signal_to_noise_is_that_of_the_mixture(process):
 
 @pytest.mark.parametrize("process", [VP(), VE()], ids=lambda p: type(p).__name__)
 def test_two_gaussians_approach_each_other_by_half_their_fisher_divergence(process):
-    """Theorem 3.1: d KL(p_t || q_t) / dt = -g(t)^2 / 2 * E_p |grad log p_t - grad log q_t|^2, for p = N(0.5, 0.3) and q = N(-0.2, 1.4)."""
+    """Theorem 3.1: d KL(p_t || q_t) / dt = -g(t)^2 / 2 * E_p |grad log p_t - grad log q_t|^2, for p = N(0.5, 0.3) and q
+    = N(-0.2, 1.4)."""
     t = TIMES.clone().requires_grad_(True)
     signal, noise = process.signal(t), process.noise(t)
     mean = 0.5 * signal, -0.2 * signal
     variance = 0.3 * signal**2 + noise**2, 1.4 * signal**2 + noise**2
-    divergence = 0.5 * (variance[0] / variance[1] + (mean[0] - mean[1]) ** 2 / variance[1] - 1 + (variance[1] / variance[0]).log())
+    divergence = 0.5 * (
+        variance[0] / variance[1] + (mean[0] - mean[1]) ** 2 / variance[1] - 1 + (variance[1] / variance[0]).log()
+    )
 
     def slope(value):
         return torch.autograd.grad(value.sum(), t, retain_graph=True)[0]
 
     drift = slope((signal + 0 * t).log()) if isinstance(process, VP) else torch.zeros_like(t)
     diffusion = slope(noise**2) - 2 * drift * noise**2  # g(t)^2: what noise gains beyond the drift
-    scores = (1 / variance[1] - 1 / variance[0]) ** 2 * variance[0] + ((mean[0] - mean[1]) / variance[1]) ** 2  # E_p of the squared difference
+    # E_p of the squared difference
+    scores = (1 / variance[1] - 1 / variance[0]) ** 2 * variance[0] + ((mean[0] - mean[1]) / variance[1]) ** 2
     torch.testing.assert_close(slope(divergence), -0.5 * diffusion * scores)
     if isinstance(process, VP):
         torch.testing.assert_close(diffusion, 0.1 + 19.9 * TIMES)  # beta(t), eq. 39

@@ -32,7 +32,8 @@ def test_the_flow_returns_portraits(portraits):
 
 @torch.no_grad()
 def test_diffusion_returns_portraits_after_a_fixed_point_inversion(portraits):
-    """Root mean square error over 16 portraits: 0.024 for the paper's plain inversion, 0.0076 and 0.0028 with 1 and 3 iterations per step."""
+    """Root mean square error over 16 portraits: 0.024 for the paper's plain inversion, 0.0076 and 0.0028 with 1 and 3
+    iterations per step."""
     ddpm = shipped("ddpm")
     along, errors = ddpm.path(50, depth=0.98), {}
     for fixed_point in (0, 1):

@@ -1,4 +1,5 @@
-"""The wavelet flow: exact in both directions, with the density that its Jacobian says, measured components and learned details."""
+"""The wavelet flow: exact in both directions, with the density that its Jacobian says, measured components and learned
+details."""
 
 import math
 
@@ -12,9 +13,16 @@ from pomelo_lab.weights import save
 from tests.tiny import tiny_image
 
 TINY = {
-    "channels": 3, "size_px": 16, "widths": [8, 8], "hidden": [8, 8], "n_couplings": 2, "n_leading": 12, "coarse_hidden": 8,
-    "coarse_couplings": 3, "shares": [0.25, 0.5],
-}  # fmt: skip
+    "channels": 3,
+    "size_px": 16,
+    "widths": [8, 8],
+    "hidden": [8, 8],
+    "n_couplings": 2,
+    "n_leading": 12,
+    "coarse_hidden": 8,
+    "coarse_couplings": 3,
+    "shares": [0.25, 0.5],
+}
 
 
 def normal(*shape, seed=0):
@@ -26,14 +34,17 @@ def uniform(*shape, seed=0):
 
 
 def tiny(sigma=0.05, **changes):
-    """A flow whose components are measured on made-up images and whose parameters are all moved at random, the large matrices a little only."""
+    """A flow whose components are measured on made-up images and whose parameters are all moved at random, the large
+    matrices a little only."""
     generator, rng = WaveletFlow(**{**TINY, **changes}), torch.Generator().manual_seed(0)
     for name, parameter in generator.network.named_parameters():
         matrix = name.rpartition(".")[2] in ("lower", "upper", "log_diagonal")
         parameter.add_((min(sigma, 0.02) if matrix else sigma) * torch.randn(parameter.shape, generator=rng))
     if generator.weights is None:
         images = tiny_image(400, generator.shape, 5)
-        generator.network.coarse.whitening.fit(generator.network.coarsest(generator.scaled(images)[0]), generator.stored)
+        generator.network.coarse.whitening.fit(
+            generator.network.coarsest(generator.scaled(images)[0]), generator.stored
+        )
     generator.network.freeze()
     return generator
 
@@ -48,7 +59,11 @@ def test_haar_means_and_orthonormal_details():
     torch.testing.assert_close(4 * mean.square().sum() + detail.square().sum(), x.square().sum())
     torch.testing.assert_close(inverse_haar(mean, detail), x)
     edge = torch.tensor([0.0, 1.0]).expand(1, 1, 2, 2)
-    assert haar(edge)[1].flatten().tolist() == [-1.0, 0.0, 0.0] and haar(edge.mT)[1].flatten().tolist() == [0.0, -1.0, 0.0]
+    assert haar(edge)[1].flatten().tolist() == [-1.0, 0.0, 0.0] and haar(edge.mT)[1].flatten().tolist() == [
+        0.0,
+        -1.0,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize("temperature", [[1.0, 1.0, 1.0], [0.5, 0.7, 0.9]])
@@ -57,7 +72,10 @@ def test_images_and_latents_come_back(temperature):
     latent = generator.encode(images)
     assert latent.shape == (4, 768)
     torch.testing.assert_close(generator.decode(latent), images, atol=1e-4, rtol=0)
-    parts = [part.unflatten(1, size) for part, size in zip(normal(4, 768).split([576, 144, 48], 1), generator.latent_shapes, strict=True)]
+    parts = [
+        part.unflatten(1, size)
+        for part, size in zip(normal(4, 768).split([576, 144, 48], 1), generator.latent_shapes, strict=True)
+    ]
     again = generator.network(generator.network(parts, reverse=True))[0]
     for part, back in zip(parts, again, strict=True):
         torch.testing.assert_close(back, part, atol=1e-4, rtol=0)
@@ -79,8 +97,12 @@ def test_temperature_is_the_deviation_of_a_levels_latents():
 def test_answers_do_not_depend_on_the_rest_of_the_batch():
     generator, images = tiny(), tiny_image(4, (3, 16, 16))
     whole = generator.encode(images)
-    torch.testing.assert_close(torch.cat([generator.encode(image[None]) for image in images]), whole, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(torch.cat([generator.decode(latent[None]) for latent in whole]), generator.decode(whole), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        torch.cat([generator.encode(image[None]) for image in images]), whole, atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        torch.cat([generator.decode(latent[None]) for latent in whole]), generator.decode(whole), atol=1e-5, rtol=0
+    )
 
 
 def test_details_depend_on_the_coarser_image_and_not_the_other_way_round():
@@ -117,13 +139,24 @@ def test_log_determinant_is_that_of_the_jacobian():
         image, place = tiny_image(1, (1, 8, 8), seed), uniform(1, 1, 8, 8, seed=seed)
         with torch.enable_grad():
             jacobian = torch.autograd.functional.jacobian(flow, place).flatten(1).double()
-        expected = -0.5 * flow(place).square().sum() - 32 * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian)[1].float()
+        expected = (
+            -0.5 * flow(place).square().sum() - 32 * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian)[1].float()
+        )
         torch.testing.assert_close(generator.log_density(image, place)[0], expected, atol=5e-3, rtol=1e-4)
 
 
 def test_density_integrates_to_one():
-    """Under samples of one flow another one's density over its own has mean 1, if both integrate to the same; the other one's is a closed form."""
-    shape = {"channels": 1, "size_px": 4, "widths": [4], "hidden": [4], "n_leading": 2, "shares": [1.0], "temperature": [1.0, 1.0]}
+    """Under samples of one flow another one's density over its own has mean 1, if both integrate to the same; the other
+    one's is a closed form."""
+    shape = {
+        "channels": 1,
+        "size_px": 4,
+        "widths": [4],
+        "hidden": [4],
+        "n_leading": 2,
+        "shares": [1.0],
+        "temperature": [1.0, 1.0],
+    }
     sampled, plain = (WaveletFlow(**{**TINY, **shape}) for _ in range(2))
     rng = torch.Generator().manual_seed(0)
     for parameter in sampled.network.parameters():
@@ -131,8 +164,12 @@ def test_density_integrates_to_one():
     sampled.network.freeze()
     colours = sampled.unclamped(normal(20_000, 16)).view(-1, 1, 4, 4)
     place, image = colours * 255 + 0.5, torch.zeros(1, 1, 4, 4)
-    ratio = (plain.log_density(image.expand_as(place), place) - sampled.log_density(image.expand_as(place), place)).exp()
-    assert float(ratio.std()) > 0.05 and float(ratio.mean()) == pytest.approx(1, abs=5 * float(ratio.std()) / 20_000**0.5)
+    ratio = (
+        plain.log_density(image.expand_as(place), place) - sampled.log_density(image.expand_as(place), place)
+    ).exp()
+    assert float(ratio.std()) > 0.05 and float(ratio.mean()) == pytest.approx(
+        1, abs=5 * float(ratio.std()) / 20_000**0.5
+    )
 
 
 def test_density_of_an_untrained_flow_is_that_of_normals():
@@ -166,7 +203,9 @@ def test_components_of_the_training_images_are_white():
     torch.testing.assert_close(white.T.cov(correction=0), torch.eye(48), atol=2e-2, rtol=0)
     assert float(spread[0]) == pytest.approx(-0.5 * float(torch.linalg.slogdet(values.double().T.cov())[1]), abs=0.1)
     torch.testing.assert_close(whitening.reverse(white), values, atol=1e-3, rtol=0)
-    assert all(torch.equal(tensor, tensor.half().float()) for tensor in (whitening.mean, whitening.axes, whitening.scale))
+    assert all(
+        torch.equal(tensor, tensor.half().float()) for tensor in (whitening.mean, whitening.axes, whitening.scale)
+    )
 
 
 # --- training -----------------------------------------------------------------------------------------------------
@@ -176,16 +215,25 @@ def test_a_level_learns_from_its_share_of_the_batch():
     """The mean over the images that it sees; the coarsest from all."""
     generator, images, place = tiny(), tiny_image(8, (3, 16, 16)), uniform(8, 3, 16, 16)
     latents, spreads = generator.network(generator.scaled(images, place)[0])
-    densities = [-0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1) + s for z, s in zip(latents, spreads, strict=True)]
-    expected = densities[0][:2].mean() + densities[1][:4].mean() + densities[2].mean() + generator.scaled(images, place)[1]
+    densities = [
+        -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1) + s for z, s in zip(latents, spreads, strict=True)
+    ]
+    expected = (
+        densities[0][:2].mean() + densities[1][:4].mean() + densities[2].mean() + generator.scaled(images, place)[1]
+    )
     torch.testing.assert_close(generator.training_density(images, place), expected, rtol=1e-5, atol=1e-2)
 
 
 def test_noise_is_added_in_training_only():
     rng = torch.Generator().manual_seed(0)
-    noisy, plain = tiny(noise=2.0).drawn_places((64, 3, 16, 16), rng), tiny(noise=0.0).drawn_places((64, 3, 16, 16), rng)
+    noisy, plain = (
+        tiny(noise=2.0).drawn_places((64, 3, 16, 16), rng),
+        tiny(noise=0.0).drawn_places((64, 3, 16, 16), rng),
+    )
     assert float(noisy.var()) == pytest.approx(4 + 1 / 12, rel=0.03) and 0 <= plain.min() and plain.max() < 1
-    assert torch.equal(tiny(noise=2.0).encode(tiny_image(1, (3, 16, 16))), tiny(noise=0.0).encode(tiny_image(1, (3, 16, 16))))
+    assert torch.equal(
+        tiny(noise=2.0).encode(tiny_image(1, (3, 16, 16))), tiny(noise=0.0).encode(tiny_image(1, (3, 16, 16)))
+    )
 
 
 def test_files_hold_the_same_flow(tmp_path):
@@ -196,7 +244,9 @@ def test_files_hold_the_same_flow(tmp_path):
     save(generator.network, tmp_path / "weights.safetensors", {}, generator.stored)
     again = WaveletFlow(**TINY, weights=str(tmp_path / "weights.safetensors"))
     images, place = tiny_image(2, (3, 16, 16)), uniform(2, 3, 16, 16)
-    torch.testing.assert_close(again.log_density(images, place), generator.log_density(images, place), rtol=1e-5, atol=1e-2)
+    torch.testing.assert_close(
+        again.log_density(images, place), generator.log_density(images, place), rtol=1e-5, atol=1e-2
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Trainings of seconds: two flat images in noise-free copies, learned by generators of a few thousand weights."""
 
-
 import torch
 
 from pomelo_lab.generator.inpainter import Inpainter
@@ -11,8 +10,18 @@ from pomelo_lab.training.record import read_log
 from pomelo_lab.training.train import training_of
 from tests.tiny import TinyDataset
 
-RECIPE = {"epochs": 4, "min_steps": 0, "batch_size": 8, "lr": 3e-3, "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant", "shift_px": 0,
-          "brightness": 0.0, "checkpoint_s": 1000.0}  # fmt: skip
+RECIPE = {
+    "epochs": 4,
+    "min_steps": 0,
+    "batch_size": 8,
+    "lr": 3e-3,
+    "weight_decay": 0.0,
+    "warmup": 0.0,
+    "schedule": "constant",
+    "shift_px": 0,
+    "brightness": 0.0,
+    "checkpoint_s": 1000.0,
+}
 
 
 def two_values(n=32, shape=(1, 8, 8)):
@@ -96,10 +105,13 @@ def undisturbed(make, folder):
 
 
 def assert_resumed(monkeypatch, make, folder, whole, saved, killed):
-    """Killed after a checkpoint and run again, a training ends with the weights, the log and the sheets of an undisturbed one."""
+    """Killed after a checkpoint and run again, a training ends with the weights, the log and the sheets of an
+    undisturbed one."""
     there, expected = whole
     assert interrupted(monkeypatch, make(), folder, saved, killed, ema=0.9) == "killed"
     found = fitted(make(), folder, ema=0.9).network.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert rows(folder) == rows(there)
-    assert sorted(p.name for p in (folder / "samples").iterdir()) == sorted(p.name for p in (there / "samples").iterdir())
+    assert sorted(p.name for p in (folder / "samples").iterdir()) == sorted(
+        p.name for p in (there / "samples").iterdir()
+    )

@@ -8,7 +8,9 @@ from pomelo_lab.types import Case, Explanation
 from tests.tiny import TinyLinear, batch_of, tiny_image
 
 
-def case_of(n=6, counterfactual=None, flipped=None, classifier=None, label=None, attributes=None, image=None, reference=None):
+def case_of(
+    n=6, counterfactual=None, flipped=None, classifier=None, label=None, attributes=None, image=None, reference=None
+):
     """Images in 8 bits, a binary linear classifier, counterfactuals that are other images."""
     image = (tiny_image(n) * 255).round() / 255 if image is None else image
     n = len(image)
@@ -21,4 +23,11 @@ def case_of(n=6, counterfactual=None, flipped=None, classifier=None, label=None,
     if attributes is not None:
         batch = type(batch)(**{**vars(batch), "attributes": attributes})
     explanation = Explanation(target=target, counterfactual=other, extra=extra)
-    return Case(batch=batch, target=target, explanation=explanation, classifier=box, streams=Streams(0), reference=reference or {})
+    return Case(
+        batch=batch,
+        target=target,
+        explanation=explanation,
+        classifier=box,
+        streams=Streams(0),
+        reference=reference or {},
+    )

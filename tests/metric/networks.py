@@ -7,7 +7,8 @@ from pomelo_lab.compat import ensure
 
 
 def lively(network: nn.Module, seed: int = 0) -> nn.Module:
-    """In evaluation mode, with weights that keep signals alive over many layers and running statistics that are not a new network's."""
+    """In evaluation mode, with weights that keep signals alive over many layers and running statistics that are not a
+    new network's."""
     rng = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -29,7 +29,14 @@ def painted(rows):
 
 def metric(kind, **options):
     made = object.__new__(kind)
-    defaults = {"n_images": None, "population": "successes", "dataset": DATA, "oracle": oracle(), "attribute": "Smiling", "n_resamples": 200}
+    defaults = {
+        "n_images": None,
+        "population": "successes",
+        "dataset": DATA,
+        "oracle": oracle(),
+        "attribute": "Smiling",
+        "n_resamples": 200,
+    }
     vars(made).update({**defaults, **options})
     return made
 
@@ -60,15 +67,22 @@ def test_an_image_that_fools_the_classifier_alone_shows_no_target():
     young = metric(TargetSeen, attribute="Young").score(case)["value"]
     assert young[:3].tolist() == [1, 0, 0] and young[3].isnan()
     same = case_of(image=painted(BEFORE), counterfactual=painted(BEFORE), classifier=smiles())
-    assert metric(TargetSeen).score(same)["value"].tolist() == [0, 0, 0, 0] == metric(MNAC).score(same)["value"].tolist()
+    assert (
+        metric(TargetSeen).score(same)["value"].tolist() == [0, 0, 0, 0] == metric(MNAC).score(same)["value"].tolist()
+    )
 
 
 @pytest.mark.parametrize("goal", [0, 1])
 def test_a_change_away_from_the_goal_is_not_seen(goal):
-    """Where the oracle sees the goal in the image already, against the classifier, the image is left out and counted."""
-    before, after = [[1 - goal, 0, 0], [1 - goal, 0, 0], [goal, 0, 0], [goal, 0, 0]], [[goal, 0, 0], [1 - goal, 1, 0], [1 - goal, 0, 0], [goal, 1, 1]]
+    """Where the oracle sees the goal in the image already, against the classifier, the image is left out and
+    counted."""
+    before, after = (
+        [[1 - goal, 0, 0], [1 - goal, 0, 0], [goal, 0, 0], [goal, 0, 0]],
+        [[goal, 0, 0], [1 - goal, 1, 0], [1 - goal, 0, 0], [goal, 1, 1]],
+    )
     case = case_of(image=painted(before), counterfactual=painted(after), classifier=smiles())
-    case.explanation.extra["goal"] = torch.full((4,), float(goal))  # the classifier took the last two for the other class
+    # the classifier took the last two for the other class
+    case.explanation.extra["goal"] = torch.full((4,), float(goal))
     seen = metric(TargetSeen)
     rows = seen.score(case)
     assert rows["value"][:2].tolist() == [1, 0] and bool(rows["value"][2:].isnan().all())
@@ -88,7 +102,10 @@ def test_the_class_that_has_the_attribute():
 
 def test_what_else_changes():
     case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), classifier=smiles())
-    whole, rest, seen = (metric(kind, **more).score(case)["value"] for kind, more in ((MNAC, {}), (MNAC, {"without": "Smiling"}), (TargetSeen, {})))
+    whole, rest, seen = (
+        metric(kind, **more).score(case)["value"]
+        for kind, more in ((MNAC, {}), (MNAC, {"without": "Smiling"}), (TargetSeen, {}))
+    )
     assert rest.tolist() == [1, 0, 1, 2] and torch.equal(rest + seen, whole)
     with pytest.raises(ValueError, match="attribute must be one of Smiling, Young, Male, got 'Old'"):
         metric(MNAC, without="Old").counts  # noqa: B018
@@ -133,19 +150,25 @@ def test_only_the_attributes_that_are_asked_for_count():
     case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), attributes=torch.tensor(BEFORE).bool())
     assert metric(MNAC, among=["Young", "Male"], population="all").score(case)["value"].tolist() == [1, 0, 1, 2]
     shares = metric(MNAC, among=["Young", "Male"], population="all", share=True).score(case)["value"]
-    assert shares.tolist() == [0.5, 0, 0.5, 1]  # of as many as count: data sets with other numbers of attributes compare
+    # of as many as count: data sets with other numbers of attributes compare
+    assert shares.tolist() == [0.5, 0, 0.5, 1]
     assert metric(FactorError, among=["Male"], population="all").score(case)["value"].tolist() == [0, 0, 1, 1]
     truth = torch.tensor([1.0, 0.3, -0.2], dtype=torch.float64)
     score = metric(CorrelationDifference, population="all").score(case)
-    parts = [metric(CorrelationDifference, among=[name]).summarize(score, {"correlation": truth}).mean for name in NAMES]
-    assert sum(parts) == pytest.approx(metric(CorrelationDifference).summarize(score, {"correlation": truth}).mean, abs=1e-12)
+    parts = [
+        metric(CorrelationDifference, among=[name]).summarize(score, {"correlation": truth}).mean for name in NAMES
+    ]
+    assert sum(parts) == pytest.approx(
+        metric(CorrelationDifference).summarize(score, {"correlation": truth}).mean, abs=1e-12
+    )
     assert len(set(parts)) == 3
     with pytest.raises(ValueError, match="attribute must be one of Smiling, Young, Male, got 'Old'"):
         metric(MNAC, among=["Old"]).counts  # noqa: B018
 
 
 def test_resampled_correlation_differences_are_those_of_repeated_images():
-    """Weights are multiplicities: the weighted statistic is the summary of the images written out as often; one attribute never changes."""
+    """Weights are multiplicities: the weighted statistic is the summary of the images written out as often; one
+    attribute never changes."""
     rng = torch.Generator().manual_seed(0)
     change = torch.randint(-1, 2, (12, 3), generator=rng).to(torch.int8)
     change[:, 2] = 0
@@ -155,23 +178,34 @@ def test_resampled_correlation_differences_are_those_of_repeated_images():
     found = metric(CorrelationDifference).resampled(rows, reference, times / times.sum(1, keepdim=True).double())
     for k, row in enumerate(times):
         repeated = {key: value.repeat_interleave(row, 0) for key, value in rows.items()}
-        assert float(found[k]) == pytest.approx(metric(CorrelationDifference).summarize(repeated, reference).mean, abs=1e-9)
+        assert float(found[k]) == pytest.approx(
+            metric(CorrelationDifference).summarize(repeated, reference).mean, abs=1e-9
+        )
 
 
 def test_attributes_that_never_change_correlate_with_nothing():
     change = torch.tensor([[[1.0, 0, 1], [-1.0, 0, -1], [1.0, 0, 0]]])
     found = correlations(change, 0)[0]
-    assert found[1] == 0 and found[0] == pytest.approx(1) and found[2] == pytest.approx(float(np.corrcoef([1, -1, 1], [1, -1, 0])[0, 1]))
+    assert (
+        found[1] == 0
+        and found[0] == pytest.approx(1)
+        and found[2] == pytest.approx(float(np.corrcoef([1, -1, 1], [1, -1, 0])[0, 1]))
+    )
     case = case_of(image=painted(BEFORE), counterfactual=painted(BEFORE))
-    found = metric(CorrelationDifference).summarize(metric(CorrelationDifference).score(case), {"correlation": torch.tensor([1.0, 0.3, -0.2])})
+    found = metric(CorrelationDifference).summarize(
+        metric(CorrelationDifference).score(case), {"correlation": torch.tensor([1.0, 0.3, -0.2])}
+    )
     assert found.mean == pytest.approx(1.5) and found.details["never_changed"] == 3
     none = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=torch.zeros(4))
-    found = metric(CorrelationDifference).summarize(metric(CorrelationDifference).score(none), {"correlation": torch.ones(3)})
+    found = metric(CorrelationDifference).summarize(
+        metric(CorrelationDifference).score(none), {"correlation": torch.ones(3)}
+    )
     assert math.isnan(found.mean) and found.n == 0
 
 
 def test_changes_of_random_pairs_correlate_as_the_data_does():
-    """The DiME paper, eq. 9: with a perfect oracle and pairs of independent images, the correlation of changes is that of the labels."""
+    """The DiME paper, eq. 9: with a perfect oracle and pairs of independent images, the correlation of changes is that
+    of the labels."""
     data = Portraits(n_val=4000)
     labels = data.model.attributes(data.factors(range(4000))).double()
     change = labels[:2000] - labels[2000:]

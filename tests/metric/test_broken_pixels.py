@@ -12,7 +12,10 @@ def bytes_of(*shape, high=256, seed=0):
 
 
 def training(n=40, side=12, high=40):
-    return TinyDataset(image=Perturbations.dequantize(bytes_of(n, 3, side, side, high=high, seed=1)), label=torch.zeros(n, dtype=torch.long))
+    return TinyDataset(
+        image=Perturbations.dequantize(bytes_of(n, 3, side, side, high=high, seed=1)),
+        label=torch.zeros(n, dtype=torch.long),
+    )
 
 
 def test_distances_against_a_plain_loop():
@@ -31,7 +34,11 @@ def test_training_images_exceed_the_quantile_by_its_share(quantile):
     data, metric = training(), BrokenPixels(n_reference=40, quantile=quantile)
     reference = metric.fit(data, None, Streams(0))
     apart = distances(Perturbations.quantize(data.image))
-    assert float((apart > reference["threshold"]).double().mean()) <= 1 - quantile < float((apart >= reference["threshold"]).double().mean())
+    assert (
+        float((apart > reference["threshold"]).double().mean())
+        <= 1 - quantile
+        < float((apart >= reference["threshold"]).double().mean())
+    )
 
 
 def test_single_pixels_are_counted_steps_are_not_and_the_first_perturbation_is_left_out():
@@ -40,5 +47,7 @@ def test_single_pixels_are_counted_steps_are_not_and_the_first_perturbation_is_l
     flat[0, 0, :, 2, 2] = flat[0, 1, 1, 4, 2] = flat[0, 3, 0, 9, 9] = 255 - 255
     metric = BrokenPixels(n_reference=40, n_per_image=2)
     batch = tiny_batch(2, (3, 12, 12))
-    case = Case(batch=batch, perturbations=Perturbations(image=flat), reference=metric.fit(training(), None, Streams(0)))
+    case = Case(
+        batch=batch, perturbations=Perturbations(image=flat), reference=metric.fit(training(), None, Streams(0))
+    )
     assert metric.score(case)["value"].tolist() == [1 / (2 * 144), 0.0]

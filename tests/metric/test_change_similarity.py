@@ -31,13 +31,17 @@ def metric(n):
 
 def test_the_same_change_is_alike_however_far_it_goes():
     assert metric(2).score(case(corner(0, 0), corner(0, 0, 0.4)))["value"].tolist() == pytest.approx([1, 1], abs=1e-5)
-    assert metric(2).score(case(corner(0, 0), corner(0, 0, -0.2)))["value"].tolist() == pytest.approx([-1, -1], abs=1e-5)
+    assert metric(2).score(case(corner(0, 0), corner(0, 0, -0.2)))["value"].tolist() == pytest.approx(
+        [-1, -1], abs=1e-5
+    )
     assert metric(2).score(case(corner(0, 0), corner(3, 1)))["value"].tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_pairs_are_averaged_and_outcomes_counted():
     both = corner(0, 0) + corner(1, 0)
-    found = metric(3).score(case(corner(0, 0), corner(1, 0), both, flipped=[torch.tensor([1.0, 0]), torch.ones(2), torch.ones(2)]))
+    found = metric(3).score(
+        case(corner(0, 0), corner(1, 0), both, flipped=[torch.tensor([1.0, 0]), torch.ones(2), torch.ones(2)])
+    )
     assert found["value"].tolist() == pytest.approx([2 * 0.5**0.5 / 3] * 2, abs=1e-5)
     assert found["reached"].tolist() == pytest.approx([1, 2 / 3])
 

@@ -1,4 +1,5 @@
-"""Perturbation 0, which is the image itself where a sampler keeps it, is no perturbation in any statistic of a sampler."""
+"""Perturbation 0, which is the image itself where a sampler keeps it, is no perturbation in any statistic of a
+sampler."""
 
 from dataclasses import replace
 
@@ -30,11 +31,15 @@ METRICS = {
 
 
 def scores(metric, images, n_perturbed, keeps_first):
-    """What a metric says of a sampler that puts the same noise in place of every image, and of the image itself in front or not."""
+    """What a metric says of a sampler that puts the same noise in place of every image, and of the image itself in
+    front or not."""
     noise = Perturbations.quantize(tiny_image(1, SHAPE, seed=9)).expand(len(images), 1 + n_perturbed, *SHAPE).clone()
     if keeps_first:
         noise[:, 0] = Perturbations.quantize(images)
-    box, training = view(CLASSIFIER, "white_box", 16), TinyDataset(image=tiny_image(400, SHAPE, seed=5), label=torch.arange(400) % 3)
+    box, training = (
+        view(CLASSIFIER, "white_box", 16),
+        TinyDataset(image=tiny_image(400, SHAPE, seed=5), label=torch.arange(400) % 3),
+    )
     made = Perturbations(image=noise, probability=box.probability(noise))
     target = torch.zeros(len(images), dtype=torch.long)
     case = Case(batch=batch_of(images), target=target, perturbations=made, classifier=box, streams=Streams(0))
@@ -63,6 +68,8 @@ def test_twenty_perturbations_per_image_are_twenty_perturbed_images():
     case = Case(batch=batch_of(tiny_image(2, SHAPE)), perturbations=Perturbations(image=image), classifier=box)
     case = replace(case, reference=metric.fit(training, box, Streams(0)))
     box.queries = 0
-    alone = [metric.score(replace(case, perturbations=Perturbations(image=image[:, [0, k]])))["value"] for k in range(1, 21)]
+    alone = [
+        metric.score(replace(case, perturbations=Perturbations(image=image[:, [0, k]])))["value"] for k in range(1, 21)
+    ]
     assert box.queries == 2 * 20
     assert torch.allclose(metric.score(case)["value"], torch.stack(alone).mean(0))

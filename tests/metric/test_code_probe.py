@@ -49,7 +49,9 @@ def test_what_is_in_the_code_is_told(n_classes):
 
 
 def test_what_is_not_in_the_code_is_guessed():
-    noise = torch.linalg.qr(torch.randn(BASIS.shape[1], BASIS.shape[1], generator=torch.Generator().manual_seed(2)))[0][0]
+    noise = torch.linalg.qr(torch.randn(BASIS.shape[1], BASIS.shape[1], generator=torch.Generator().manual_seed(2)))[0][
+        0
+    ]
     beside = noise - torch.linalg.pinv(BASIS) @ (BASIS @ noise)  # a pattern that no code has
     outside = TinyLinear(weight=torch.stack([beside, -beside]).reshape(2, *SHAPE).double())
 

@@ -13,7 +13,8 @@ def test_flip_rate_of_the_image_and_of_what_the_explainer_says():
     case = case_of(flipped=torch.tensor([1.0, 0, 1, 0, 1, 0]))
     answer = case.classifier.probability(case.explanation.counterfactual).argmax(1)
     assert FlipRate(of="image").score(case)["value"].tolist() == (answer != case.target).double().tolist()
-    assert FlipRate().score(case)["value"].tolist() == [1, 0, 1, 0, 1, 0]  # the same flips as the population "successes"
+    # the same flips as the population "successes"
+    assert FlipRate().score(case)["value"].tolist() == [1, 0, 1, 0, 1, 0]
 
 
 def test_eight_bits_decide():
@@ -58,7 +59,11 @@ def test_cout_by_hand():
     image, other = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.2, 1.0], [0.6, 0.4]]]])
     weight = torch.zeros(2, 1, 2, 2, dtype=torch.float64)
     weight[1] = torch.tensor([[1.0, 3.0], [2.0, 1.0]])
-    case = case_of(image=image, counterfactual=other, classifier=TinyLinear(weight=weight, bias=torch.tensor([1.0, 0.0], dtype=torch.float64)))
+    case = case_of(
+        image=image,
+        counterfactual=other,
+        classifier=TinyLinear(weight=weight, bias=torch.tensor([1.0, 0.0], dtype=torch.float64)),
+    )
     odds = torch.tensor([0.0, 3.0, 4.2, 4.6, 4.8], dtype=torch.float64) - 1  # pixels 1.0, 0.6, 0.4, 0.2
     p = odds.sigmoid()
     expected = torch.trapezoid(p - (1 - p), dx=0.25)
@@ -70,7 +75,12 @@ def test_cout_by_hand():
 def test_cout_of_the_reference_code_stretches_the_axis():
     """ceil(1024 / 20) = 52 steps of 20 pixels count as 1040 of 1024."""
     image = tiny_image(1, (3, 32, 32))
-    case = case_of(image=image, classifier=TinyLinear(weight=torch.zeros(2, 3, 32, 32, dtype=torch.float64), bias=torch.tensor([3.0, 0.0]).double()))
+    case = case_of(
+        image=image,
+        classifier=TinyLinear(
+            weight=torch.zeros(2, 3, 32, 32, dtype=torch.float64), bias=torch.tensor([3.0, 0.0]).double()
+        ),
+    )
     exact, code = (COUT(exact=e).score(case)["value"] for e in (True, False))
     assert float(code / exact) == pytest.approx(1040 / 1024) and COUT().queries((3, 32, 32), 0) == 54
     torch.testing.assert_close(exact, torch.tensor([-math.tanh(1.5)], dtype=torch.float64), atol=1e-6, rtol=0)

@@ -55,7 +55,11 @@ def test_successes_equal_numbers_and_splits(caplog):
     whole = metric(n_equal=100).summarize(some, {})  # the method that has just as many: no spread, the paper's Direct
     assert whole.mean == pytest.approx(metric().summarize(some, {}).mean) and whole.std == pytest.approx(0, abs=1e-6)
     assert math.isnan(metric(n_equal=101).summarize(some, {}).mean)
-    assert [metric(**options).symbol for options in ({}, {"n_equal": 3}, {"n_splits": 2})] == ["FD_oracle", "FD+_oracle", "sFD_oracle"]
+    assert [metric(**options).symbol for options in ({}, {"n_equal": 3}, {"n_splits": 2})] == [
+        "FD_oracle",
+        "FD+_oracle",
+        "sFD_oracle",
+    ]
     halves = metric(n_splits=4).summarize(some, {})
     assert halves.std > 0 and halves.mean > metric().summarize(some, {}).mean
     assert "rank-deficient" not in caplog.text
@@ -72,11 +76,17 @@ def test_features_of_image_and_counterfactual():
 
 
 def test_as_many_as_the_method_with_the_fewest_successes():
-    """Four methods reach 200, 40, 60 and 200 images: 40 of every one; noise alone counts all of its images, 40 of them too."""
+    """Four methods reach 200, 40, 60 and 200 images: 40 of every one; noise alone counts all of its images, 40 of them
+    too."""
     reached = torch.stack([(torch.arange(200) < n).float() for n in (200, 40, 60, 200)], 1)
     least = metric(n_equal="least")
     assert least.needs >= {"explanations"} and "explanations" not in metric().needs
-    assert [change["explainer.variant"] for change in least.overrides()] == ["dime", "direct", "naive", "early_stop"] and metric().overrides() == []
+    assert [change["explainer.variant"] for change in least.overrides()] == [
+        "dime",
+        "direct",
+        "naive",
+        "early_stop",
+    ] and metric().overrides() == []
     means = []
     for counted in (torch.ones(200), reached[:, 2]):
         made = least.summarize({**rows(counted=counted), "reached": reached}, {})
@@ -94,4 +104,6 @@ def test_counterfactuals_that_are_not_finite_are_counted_and_no_number_hides_the
     found["made"][3, 0] = torch.nan
     summary = metric(**options).summarize(found, {})
     assert summary.n_nan == 1 and math.isfinite(summary.mean)
-    assert math.isnan(frechet(found["original"], found["made"])) and math.isnan(frechet(found["original"][:3], found["made"][2:5]))
+    assert math.isnan(frechet(found["original"], found["made"])) and math.isnan(
+        frechet(found["original"][:3], found["made"][2:5])
+    )

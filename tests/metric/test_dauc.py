@@ -17,11 +17,19 @@ def case_of(maps, classifier=None, image=None):
     classifier = classifier or TinyLinear.random(3, image.shape[1:], scale=0.3, dtype=torch.float64)
     target = torch.arange(n) % classifier.num_classes
     found = Explanation(target=target, attribution=maps)
-    return Case(batch=batch_of(image), target=target, explanation=found, classifier=view(classifier, "black_box", 64), streams=Streams(0))
+    return Case(
+        batch=batch_of(image),
+        target=target,
+        explanation=found,
+        classifier=view(classifier, "black_box", 64),
+        streams=Streams(0),
+    )
 
 
 def dauc(**options):
-    return DAUC(**{"deletion": ConstantFiller(value=0.0), "insertion": ConstantFiller(value=0.0), "step_px": 7, **options})
+    return DAUC(
+        **{"deletion": ConstantFiller(value=0.0), "insertion": ConstantFiller(value=0.0), "step_px": 7, **options}
+    )
 
 
 def linear(side=8):
@@ -70,7 +78,10 @@ def test_stale_scores_of_the_inputiba_code():
         areas.append(torch.trapezoid(stale, dx=1 / curve.shape[1], dim=1))
     found = dauc(step_px=10, protocol="inputiba_compat").score(case)
     torch.testing.assert_close(found["value"], areas[0] - areas[1], atol=1e-6, rtol=0)
-    assert found["insertion"].shape[1] == 2 and dauc(step_px=10, protocol="inputiba_compat").queries((3, side, side), 0) == 4
+    assert (
+        found["insertion"].shape[1] == 2
+        and dauc(step_px=10, protocol="inputiba_compat").queries((3, side, side), 0) == 4
+    )
 
 
 def test_stale_scores_inflate():
@@ -80,9 +91,11 @@ def test_stale_scores_inflate():
     whole = torch.trapezoid(torch.exp(-20 * fraction), dx=1 / n_steps)
     stale = torch.exp(-20 * fraction[BLOCK - 1 :: BLOCK])
     assert float(whole) == pytest.approx(0.0498, abs=2e-4)
-    assert float(dauc(step_px=10, protocol="inputiba_compat").area(torch.cat([stale, torch.exp(torch.tensor([[-20.0]]))[0]])[None], 50176)) == (
-        pytest.approx(0.0424, abs=5e-4)
-    )
+    assert float(
+        dauc(step_px=10, protocol="inputiba_compat").area(
+            torch.cat([stale, torch.exp(torch.tensor([[-20.0]]))[0]])[None], 50176
+        )
+    ) == (pytest.approx(0.0424, abs=5e-4))
 
 
 def test_undefined_maps_queries_and_export():

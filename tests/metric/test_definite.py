@@ -28,7 +28,8 @@ class Levels(NetworkClassifier):
 
 
 def test_share_of_images_with_exactly_one_attribute():
-    level = torch.tensor([0, 0, 20, 30, 60, 255])  # the first is the image itself: left out; then none, one, one, two, five
+    # the first is the image itself: left out; then none, one, one, two, five
+    level = torch.tensor([0, 0, 20, 30, 60, 255])
     image = level.to(torch.uint8)[None, :, None, None, None].expand(1, 6, 3, 16, 16)
     metric = DefiniteAttribute(dataset=FACES, oracle=Levels())
     case = Case(batch=FACES.batch([0]), perturbations=Perturbations(image=image))

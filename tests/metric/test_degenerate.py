@@ -13,5 +13,7 @@ def test_constant_and_broken_maps_and_flags_are_counted():
     assert rows["value"].tolist() == [1, 0, 1, 1]
     summary = Degenerate().summarize(rows, {})
     assert summary.mean == 0.75 and summary.details == {"constant": 3, "at_chance": 1, "unreached": 2}
-    plain = Degenerate().score(Case(batch=tiny_batch(4), explanation=Explanation(target=explanation.target, attribution=maps)))
+    plain = Degenerate().score(
+        Case(batch=tiny_batch(4), explanation=Explanation(target=explanation.target, attribution=maps))
+    )
     assert Degenerate().summarize(plain, {}).details == {"constant": 3}

@@ -10,7 +10,9 @@ from tests.tiny import batch_of, tiny_image
 
 def case_of(n=3, n_perturbations=5, shape=(3, 16, 20)):
     image = (tiny_image(n * n_perturbations, shape, seed=1) * 255).round().to(torch.uint8)
-    return Case(batch=batch_of(tiny_image(n, shape)), perturbations=Perturbations(image=image.view(n, n_perturbations, *shape)))
+    return Case(
+        batch=batch_of(tiny_image(n, shape)), perturbations=Perturbations(image=image.view(n, n_perturbations, *shape))
+    )
 
 
 def test_l2_against_numpy():

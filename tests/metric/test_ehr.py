@@ -20,7 +20,9 @@ def ehr(maps, mask=None, **options):
     batch = batch_of(torch.rand(len(maps), 3, SIDE, SIDE), masks={"label": mask})
     target = torch.zeros(len(maps), dtype=torch.long)
     classifier = view(TinyLinear.random(2, (3, SIDE, SIDE), scale=0.01), "black_box", 64)
-    case = Case(batch=batch, target=target, explanation=Explanation(target=target, attribution=maps), classifier=classifier)
+    case = Case(
+        batch=batch, target=target, explanation=Explanation(target=target, attribution=maps), classifier=classifier
+    )
     return EffectiveHeatRatio(**options).score(case)["value"]
 
 
@@ -76,7 +78,8 @@ def test_a_map_without_positive_values_counts_as_an_export_to_an_image_shows_it(
     blind = float(ehr(lost, scale="minmax"))
     lost[0, 40:60, 30:50] = -0.1
     assert float(ehr(lost)) == 0
-    assert float(ehr(lost, scale="minmax")) == pytest.approx(float(ehr(lost + 7, scale="minmax")), abs=1e-6)  # a shift is none
+    # a shift is none
+    assert float(ehr(lost, scale="minmax")) == pytest.approx(float(ehr(lost + 7, scale="minmax")), abs=1e-6)
     assert float(ehr(lost, scale="minmax")) > 3 * blind
     plain = ramp()[None]
     torch.testing.assert_close(ehr(plain, scale="minmax"), ehr(plain))  # least value 0: nothing changes
@@ -99,7 +102,10 @@ def test_no_heat_is_zero_and_what_does_not_count_is_nan():
     assert found[0] == 0 and found[1].isnan() and found[2] == 0
     assert ehr(ramp()[None], mask=torch.zeros(1, SIDE, SIDE, dtype=torch.bool)).isnan().all()
     assert ehr(ramp()[None], largest_area=0.03).isnan().all() and ehr(ramp()[None], largest_area=0.04).isfinite().all()
-    assert ehr(ramp()[None], least_probability=0.999999).isnan().all() and ehr(ramp()[None], least_probability=1e-9).isfinite().all()
+    assert (
+        ehr(ramp()[None], least_probability=0.999999).isnan().all()
+        and ehr(ramp()[None], least_probability=1e-9).isfinite().all()
+    )
 
 
 def test_eight_bit_export_wraps_negative_values():

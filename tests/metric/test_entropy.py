@@ -15,7 +15,9 @@ def case_of(probability, target=0):
     """The answers on the perturbations that count; perturbation 0 goes before them."""
     n = len(probability)
     probability = torch.cat([probability[:, :1], probability], 1)
-    made = Perturbations(image=torch.zeros(n, probability.shape[1], 1, 2, 2, dtype=torch.uint8), probability=probability)
+    made = Perturbations(
+        image=torch.zeros(n, probability.shape[1], 1, 2, 2, dtype=torch.uint8), probability=probability
+    )
     return Case(batch=batch_of(torch.zeros(n, 1, 2, 2)), target=torch.full((n,), target), perturbations=made)
 
 
@@ -31,7 +33,9 @@ def soft(values):
 def test_hard_entropy_identities():
     case = case_of(winners([[0, 1, 2, 3, 4] * 4, [2] * 20, [0, 1] * 10]))
     assert HardEntropy().score(case)["value"].tolist() == pytest.approx([math.log2(5), 0, 1], abs=1e-12)
-    assert HardEntropy(base="e").score(case)["value"].tolist() == pytest.approx([math.log(5), 0, math.log(2)], abs=1e-12)
+    assert HardEntropy(base="e").score(case)["value"].tolist() == pytest.approx(
+        [math.log(5), 0, math.log(2)], abs=1e-12
+    )
     assert HardEntropy(base=10).score(case)["value"][0].item() == pytest.approx(math.log10(5), abs=1e-12)
     assert (HardEntropy().unit, HardEntropy(base="e").unit) == ("bits", "nats")
     for wrong in (1, 0.5, "f"):
@@ -44,7 +48,9 @@ def test_soft_entropy_identities():
     case = case_of(soft([uniform, [0.33] * 20, [1.0] * 20]))
     assert SoftEntropy().score(case)["value"].tolist() == pytest.approx([math.log2(20), 0, 0], abs=1e-9)
     # the explained class is what counts
-    assert SoftEntropy().score(case_of(soft([uniform]), target=1))["value"].item() == pytest.approx(math.log2(20), abs=1e-9)
+    assert SoftEntropy().score(case_of(soft([uniform]), target=1))["value"].item() == pytest.approx(
+        math.log2(20), abs=1e-9
+    )
     differential = SoftEntropy(estimator="differential", base="e").score(case)["value"].tolist()
     # density 1 -> 0; one inner bin -> -ln 20; an end bin is half lost to the trapezoid
     assert differential == pytest.approx([0, -math.log(20), -math.log(20) / 2], abs=1e-9)

@@ -47,18 +47,30 @@ def test_all_mass_on_the_mark_is_1_and_none_of_it_0_whatever_the_sign():
 
 def test_a_constant_map_scores_the_area_of_the_mark():
     case = case_of(torch.full((6, 32, 32), 0.3))
-    assert FactorMass(dataset=FACES).score(case)["value"].tolist() == pytest.approx(mark_mask(case.batch).float().mean((1, 2)).tolist(), rel=1e-6)
+    assert FactorMass(dataset=FACES).score(case)["value"].tolist() == pytest.approx(
+        mark_mask(case.batch).float().mean((1, 2)).tolist(), rel=1e-6
+    )
 
 
 def test_a_map_of_zeros_or_with_nan_is_undefined():
     attribution = torch.ones(6, 32, 32)
     attribution[0], attribution[1, 0, 0] = 0, torch.nan
-    assert FactorMass(dataset=FACES).score(case_of(attribution))["value"].isnan().tolist() == [True, True, False, False, False, False]
+    assert FactorMass(dataset=FACES).score(case_of(attribution))["value"].isnan().tolist() == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_effect_is_the_change_of_the_answer_when_the_mark_alone_changes():
     case = case_of()
-    with_mark, without = (FACES.render(FACES.intervene(case.batch.factors, {"mark": v}), with_masks=False)[0] for v in ("present", "absent"))
+    with_mark, without = (
+        FACES.render(FACES.intervene(case.batch.factors, {"mark": v}), with_masks=False)[0]
+        for v in ("present", "absent")
+    )
     expected = (Corner().probability(with_mark) - Corner().probability(without))[:, 0].abs()
     assert expected.min() > 0.01
     metric = FactorEffect(dataset=FACES)
@@ -67,7 +79,9 @@ def test_effect_is_the_change_of_the_answer_when_the_mark_alone_changes():
 
 
 def test_a_classifier_that_does_not_look_there_does_not_depend_on_the_mark():
-    assert FactorEffect(dataset=FACES).score(case_of(classifier=Corner(reads_the_mark=False)))["value"].tolist() == [0] * 6
+    assert (
+        FactorEffect(dataset=FACES).score(case_of(classifier=Corner(reads_the_mark=False)))["value"].tolist() == [0] * 6
+    )
 
 
 def test_unknown_factor():
@@ -79,12 +93,25 @@ def test_change_of_the_cause_is_the_share_of_its_own_change():
     """The mark switched, half of it, none of it, and something else altogether."""
     case, model = case_of(), FACES.model
     image, factors = case.batch.image, case.batch.factors
-    on, off = (FACES.render(model.intervene(factors, {"mark": v}), with_masks=False)[0] for v in model.causes["mark"].values(8))
+    on, off = (
+        FACES.render(model.intervene(factors, {"mark": v}), with_masks=False)[0] for v in model.causes["mark"].values(8)
+    )
     switched = torch.where(((on - image).abs().flatten(1).sum(1) > 0)[:, None, None, None], on, off)
     bald = FACES.render(model.intervene(factors, {"hair_color": "gray"}), with_masks=False)[0]
     metric = FactorChange(dataset=FACES)
-    for made, wanted in ((switched, 1.0), ((switched + image) / 2, 0.5), (image, 0.0), (2 * image - switched, -1.0), (bald, 0.0)):
-        one = Case(batch=case.batch, target=TARGET, explanation=Explanation(target=TARGET, counterfactual=made), streams=Streams(0))
+    for made, wanted in (
+        (switched, 1.0),
+        ((switched + image) / 2, 0.5),
+        (image, 0.0),
+        (2 * image - switched, -1.0),
+        (bald, 0.0),
+    ):
+        one = Case(
+            batch=case.batch,
+            target=TARGET,
+            explanation=Explanation(target=TARGET, counterfactual=made),
+            streams=Streams(0),
+        )
         assert metric.score(one)["value"].tolist() == pytest.approx([wanted] * 6, abs=1e-6)
 
 

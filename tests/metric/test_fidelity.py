@@ -105,10 +105,14 @@ def test_against_a_plain_loop(cls, step_px, maps):
     found = metric.score(case)
     curve = plain_loop(case, metric, cls is Insertion)
     assert torch.allclose(found["curve"].double(), curve, atol=1e-7, rtol=0)
-    fraction = torch.tensor([min(k, 18) / 36 for k in range(0, 18 + step_px, step_px)][: curve.shape[1]], dtype=torch.float64)
+    fraction = torch.tensor(
+        [min(k, 18) / 36 for k in range(0, 18 + step_px, step_px)][: curve.shape[1]], dtype=torch.float64
+    )
     assert torch.allclose(found["fraction"][0].double(), fraction, atol=1e-7) and found["fraction"][0, -1] == 0.5
     assert torch.allclose(found["value"], torch.trapezoid(curve, fraction), atol=1e-7, rtol=0)
-    normalized = cls(filler=ConstantFiller(value=0.25), step_px=step_px, n_orders=4, normalized=True).score(case)["value"]
+    normalized = cls(filler=ConstantFiller(value=0.25), step_px=step_px, n_orders=4, normalized=True).score(case)[
+        "value"
+    ]
     assert torch.allclose(normalized, found["value"] / 0.5)
 
 
@@ -123,9 +127,13 @@ def test_linear_classifier_has_an_analytic_area():
     # all weight on the most important pixel: a step of one pixel, then nothing
     weight = torch.zeros(1, 1, 8, 8)
     weight[0, 0, 3, 3] = 1
-    case = case_of(weight[0].expand(2, -1, -1), torch.ones(2, 1, 8, 8), classifier=TinyLinear(weight=weight, output="identity"))
+    case = case_of(
+        weight[0].expand(2, -1, -1), torch.ones(2, 1, 8, 8), classifier=TinyLinear(weight=weight, output="identity")
+    )
     assert Deletion(filler=ConstantFiller()).score(case)["value"].tolist() == pytest.approx([0.5 / 64] * 2, abs=1e-7)
-    assert Insertion(filler=ConstantFiller()).score(case)["value"].tolist() == pytest.approx([0.5 - 0.5 / 64] * 2, abs=1e-7)
+    assert Insertion(filler=ConstantFiller()).score(case)["value"].tolist() == pytest.approx(
+        [0.5 - 0.5 / 64] * 2, abs=1e-7
+    )
 
 
 def test_insertion_mirrors_deletion():
@@ -136,7 +144,9 @@ def test_insertion_mirrors_deletion():
     inserted = Insertion(filler=OtherImage(other=named), bound=1.0).score(case)
     # image and base swapped: the same images, step by step
     originals = OtherImage(other=dict(zip(case.batch.image_id, case.batch.image, strict=True)))
-    assert torch.equal(inserted["curve"], Deletion(filler=originals, bound=1.0).score(case_of(attribution, base))["curve"])
+    assert torch.equal(
+        inserted["curve"], Deletion(filler=originals, bound=1.0).score(case_of(attribution, base))["curve"]
+    )
     # map reversed: what is inserted first is deleted last
     reverse = Deletion(filler=OtherImage(other=named), bound=1.0).score(case_of(-attribution))
     assert torch.allclose(inserted["curve"], reverse["curve"].flip(1), atol=1e-7)
@@ -148,7 +158,9 @@ def test_batch_size_and_neighbours_do_not_matter(cls):
     metric = cls(filler=ConstantFiller(value=0.5))
     whole = metric.score(case_of(attribution, batch_size=64))
     for batch_size in (1, 7):
-        assert torch.allclose(metric.score(case_of(attribution, batch_size=batch_size))["value"], whole["value"], atol=1e-7, rtol=0)
+        assert torch.allclose(
+            metric.score(case_of(attribution, batch_size=batch_size))["value"], whole["value"], atol=1e-7, rtol=0
+        )
     case = case_of(attribution)
     one = {name: getattr(case, name).select([2]) for name in ("batch", "explanation")}
     alone = metric.score(Case(**one, target=case.target[[2]], classifier=case.classifier, streams=case.streams))
@@ -193,7 +205,9 @@ def test_the_bound_is_exact():
     linear = TinyLinear(weight=torch.full((1, 1, 5, 5), 1 / 25), output="identity")
     case = case_of(untied(2, (5, 5)), torch.ones(2, 1, 5, 5), classifier=linear)
     found = Deletion(filler=ConstantFiller(), step_px=4).score(case)
-    assert found["value"].tolist() == pytest.approx([0.375] * 2, abs=1e-6) and found["curve"][:, -1].tolist() == pytest.approx([0.5] * 2)
+    assert found["value"].tolist() == pytest.approx([0.375] * 2, abs=1e-6) and found["curve"][
+        :, -1
+    ].tolist() == pytest.approx([0.5] * 2)
 
 
 def test_ranks():

@@ -12,12 +12,16 @@ from tests.tiny import TinyDataset, TinyLinear, tiny_batch, tiny_image
 
 
 def gaussian(n, mean, factor, seed):
-    return mean + torch.randn(n, len(mean), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) @ factor.T
+    return (
+        mean + torch.randn(n, len(mean), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) @ factor.T
+    )
 
 
 def test_closed_form_of_two_gaussians():
     a, b = torch.tensor([4.0, 1.0]).double().diag(), torch.tensor([1.0, 9.0]).double().diag()
-    found = distance({"mean": torch.zeros(2).double(), "covariance": a}, {"mean": torch.tensor([3.0, 4.0]).double(), "covariance": b})
+    found = distance(
+        {"mean": torch.zeros(2).double(), "covariance": a}, {"mean": torch.tensor([3.0, 4.0]).double(), "covariance": b}
+    )
     assert found == pytest.approx(25 + (2 - 1) ** 2 + (1 - 3) ** 2, rel=1e-12)
 
 
@@ -29,8 +33,13 @@ def test_against_torchmetrics():
     from torchmetrics.image.fid import _compute_fid
 
     mix = torch.tensor([[1.0, 0.4, 0.0], [0.0, 0.7, 0.2], [0.0, 0.0, 1.3]]).double()
-    a, b = moments(gaussian(400, torch.zeros(3).double(), mix, 0)), moments(gaussian(300, torch.ones(3).double(), mix.T, 1))
-    assert distance(a, b) == pytest.approx(float(_compute_fid(a["mean"], a["covariance"], b["mean"], b["covariance"])), rel=1e-6)
+    a, b = (
+        moments(gaussian(400, torch.zeros(3).double(), mix, 0)),
+        moments(gaussian(300, torch.ones(3).double(), mix.T, 1)),
+    )
+    assert distance(a, b) == pytest.approx(
+        float(_compute_fid(a["mean"], a["covariance"], b["mean"], b["covariance"])), rel=1e-6
+    )
     assert np.allclose(a["covariance"], np.cov(gaussian(400, torch.zeros(3).double(), mix, 0).numpy().T))
 
 
@@ -45,7 +54,11 @@ def test_pixels_of_perturbations_as_features():
     oracle, batch = TinyLinear.random(3, (1, 2, 2)), tiny_batch(12, (1, 2, 2))
     image = torch.randint(0, 256, (12, 4, 1, 2, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     metric = FrechetDistance(oracle=oracle, n_reference=50, n_per_image=3)
-    reference = metric.fit(TinyDataset(image=tiny_image(60, (1, 2, 2)), label=torch.arange(60) % 3), view(oracle, "black_box", 8), Streams(0))
+    reference = metric.fit(
+        TinyDataset(image=tiny_image(60, (1, 2, 2)), label=torch.arange(60) % 3),
+        view(oracle, "black_box", 8),
+        Streams(0),
+    )
     rows = metric.score(Case(batch=batch, perturbations=Perturbations(image=image)))
     expected = Perturbations.dequantize(image[:, 1:]).flatten(2)
     assert torch.allclose(rows["feature"].float(), expected)
@@ -67,7 +80,10 @@ def test_what_is_not_finite_is_undefined_and_counted_and_never_0():
 
 
 def test_reference_features_that_are_not_finite_name_their_image():
-    oracle, data = TinyLinear.random(3, (1, 2, 2)), TinyDataset(image=tiny_image(6, (1, 2, 2)), label=torch.arange(6) % 3)
+    oracle, data = (
+        TinyLinear.random(3, (1, 2, 2)),
+        TinyDataset(image=tiny_image(6, (1, 2, 2)), label=torch.arange(6) % 3),
+    )
     data.image[4] = torch.nan
     name = data.batch([4]).image_id[0]
     with pytest.raises(ValueError, match=f"features of .* are not finite for the image {name}"):

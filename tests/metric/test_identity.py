@@ -38,9 +38,15 @@ def test_people_that_nobody_knows_are_found_before_anything_runs(tmp_path):
     with pytest.raises(ConfigError) as caught:
         config(tmp_path, *celeba)
     text = str(caught.value)
-    assert "metrics.fva_oracle.threshold must be given for dataset CelebA, whose people are not known; drop it with ~metrics.fva_oracle" in text
+    assert (
+        "metrics.fva_oracle.threshold must be given for dataset CelebA, whose people are not known; drop it with "
+        "~metrics.fva_oracle" in text
+    )
     for key in ("fva_oracle", "fs_oracle"):
-        assert f"metrics.{key}.network.weights must be of a network trained for dataset CelebA, got zoo:portraits_identity" in text
+        assert (
+            f"metrics.{key}.network.weights must be of a network trained for dataset CelebA, got zoo:portraits_identity"
+            in text
+        )
     own = [f"metrics.{key}.network.weights=own.safetensors" for key in ("fva_oracle", "fs_oracle")]
     assert config(tmp_path, *celeba, *own, "metrics.fva_oracle.threshold=0.4")
     assert config(tmp_path, "dataset=portraits", "sampler=none", "explainer=dime", "metrics=counterfactual")

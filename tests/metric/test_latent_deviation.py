@@ -19,20 +19,35 @@ LEVELS = torch.cumprod(1 - betas("linear", 1000), 0)
 def sampler(kind, generator):
     """A sampler around a stand-in for its network."""
     made = object.__new__(kind)
-    made.__dict__.update(generator=generator, n_steps=1000, start=0, n_encode=None, fixed_point=0, solver="ddim", depth=1.0, spacing="trailing")
+    made.__dict__.update(
+        generator=generator,
+        n_steps=1000,
+        start=0,
+        n_encode=None,
+        fixed_point=0,
+        solver="ddim",
+        depth=1.0,
+        spacing="trailing",
+    )
     return made
 
 
 def diffusion(deviation):
-    """The denoiser of Gaussian data of a deviation: the noise in x is sqrt(1 - a) x / (a deviation^2 + 1 - a); deviation=None sees none."""
+    """The denoiser of Gaussian data of a deviation: the noise in x is sqrt(1 - a) x / (a deviation^2 + 1 - a);
+    deviation=None sees none."""
 
     def denoise(x, t):
         a = float(LEVELS[t])
         noise = torch.zeros_like(x) if deviation is None else (1 - a) ** 0.5 * x / (a * deviation**2 + 1 - a)
         return (x - (1 - a) ** 0.5 * noise) / a**0.5, noise
 
-    return SimpleNamespace(denoise=denoise, scaled=lambda x: 2 * x - 1, forwards=Forwards(8), depth=1.0,
-                           path=lambda n, spacing, depth: path(LEVELS, n, spacing))  # fmt: skip
+    return SimpleNamespace(
+        denoise=denoise,
+        scaled=lambda x: 2 * x - 1,
+        forwards=Forwards(8),
+        depth=1.0,
+        path=lambda n, spacing, depth: path(LEVELS, n, spacing),
+    )
 
 
 def scored(made, image):
@@ -43,7 +58,8 @@ def scored(made, image):
 
 @pytest.mark.parametrize("deviation", [1.0, 0.5])
 def test_the_exact_denoiser_of_gaussian_data_finds_unit_noise(deviation):
-    """Its probability flow takes x to x sqrt(a d^2 + 1 - a) / d: images of deviation d come out with deviation 1, others in proportion."""
+    """Its probability flow takes x to x sqrt(a d^2 + 1 - a) / d: images of deviation d come out with deviation 1,
+    others in proportion."""
     image = tiny_image(3)
     x = 2 * image - 1
     expected = (x.flatten(1).double().square().mean(1)).sqrt() / deviation

@@ -22,7 +22,9 @@ def test_found_and_missed():
     masks = torch.stack([square(2, 2)] * 3).bool()
     maps = torch.stack([square(2, 2), square(2, 4), square(6, 6)])  # overlaps of 1, 1/3 and 0
     found = Localization(n_alphas=2, iou=0.5).score(case_of(maps, masks))
-    assert found["candidates"][:, 1].tolist() == [0, 1, 1] and torch.allclose(found["iou"][:, 1], torch.tensor([1, 8 / 24, 0.0]))
+    assert found["candidates"][:, 1].tolist() == [0, 1, 1] and torch.allclose(
+        found["iou"][:, 1], torch.tensor([1, 8 / 24, 0.0])
+    )
     assert Localization(n_alphas=2, iou=0.3).score(case_of(maps, masks))["candidates"][:, 1].tolist() == [0, 0, 1]
     assert torch.allclose(found["iou"][:, 0], torch.tensor(0.16))  # alpha 0 is the whole image: the paper's baseline
 
@@ -34,7 +36,10 @@ def test_the_best_of_several_boxes_counts_and_padding_does_not():
 
 
 def test_no_box_and_no_map_are_nan():
-    maps, masks = torch.stack([square(2, 2), square(2, 2) * torch.nan]), torch.stack([torch.zeros(10, 10), square(2, 2)]).bool()
+    maps, masks = (
+        torch.stack([square(2, 2), square(2, 2) * torch.nan]),
+        torch.stack([torch.zeros(10, 10), square(2, 2)]).bool(),
+    )
     assert Localization(n_alphas=3).score(case_of(maps, masks))["candidates"].isnan().all()
 
 

@@ -46,7 +46,9 @@ def test_lpips_package(published, net):
     package = pytest.importorskip("lpips")
     made, path = published[net]
     theirs = package.LPIPS(net=net, pnet_rand=True, verbose=False)
-    state = {f"features.{name.split('.', 1)[1]}": value for name, value in theirs.net.state_dict(keep_vars=True).items()}
+    state = {
+        f"features.{name.split('.', 1)[1]}": value for name, value in theirs.net.state_dict(keep_vars=True).items()
+    }
     with torch.no_grad():
         for name, value in state.items():
             value.copy_(made.state_dict()[name])
@@ -64,7 +66,9 @@ def test_diversity_is_the_mean_over_pairs_of_runs(published):
     images = [(one.counterfactual * 255).round() / 255 for one in case.explanations]
     expected = sum(made.distance(images[i], images[j]) for i, j in ((0, 1), (0, 2), (1, 2))).double() / 3
     torch.testing.assert_close(made.score(case)["value"], expected, atol=1e-6, rtol=0)
-    paper = SigmaL(weights=published["squeeze"][1], net="squeeze", seeds=[0, 1, 2], normalizer="paper").score(case)["value"]
+    paper = SigmaL(weights=published["squeeze"][1], net="squeeze", seeds=[0, 1, 2], normalizer="paper").score(case)[
+        "value"
+    ]
     torch.testing.assert_close(paper, expected / 2, atol=1e-6, rtol=0)  # (n - 1) / (n + 1)
     assert made.symbol == "sigma_L" and made.overrides() == [{"seed": s} for s in (0, 1, 2)]
 
@@ -73,5 +77,9 @@ def test_an_image_is_no_distance_from_itself_and_another_backbone_is_refused(pub
     one, other = pair()
     metric = LPIPS(weights=published["alex"][1], net="alex")
     assert metric.score(case_of(image=one, counterfactual=one))["value"].tolist() == [0, 0, 0]
-    with pytest.raises(ValueError, match="metric LPIPS: weights: .*alex.pth does not fit the vgg backbone of torchvision, first at slice1.0.weight"):
+    with pytest.raises(
+        ValueError,
+        match="metric LPIPS: weights: .*alex.pth does not fit the vgg backbone of "
+        "torchvision, first at slice1.0.weight",
+    ):
         LPIPS(weights=published["alex"][1])

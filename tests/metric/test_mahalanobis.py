@@ -32,7 +32,9 @@ def test_nearest_class_against_a_plain_loop(tied):
     for i in range(7):
         for k in range(3):
             d = feature[i] - means[k]
-            assert found[i, k].item() == pytest.approx((d @ torch.linalg.inv(pooled if tied else own[k]) @ d).item(), rel=1e-10)
+            assert found[i, k].item() == pytest.approx(
+                (d @ torch.linalg.inv(pooled if tied else own[k]) @ d).item(), rel=1e-10
+            )
 
 
 def test_dead_features_are_ignored_and_unlabelled_images_left_out():
@@ -77,7 +79,10 @@ def test_a_black_box_is_scored_in_the_features_of_another_network():
     embedder = TinyLinear.random(3, (3, 8, 8))
     black_box = view(TinyLinear.random(3, (3, 8, 8), seed=4), "black_box", 16)
     whole = []
-    for metric, asked in ((Mahalanobis(n_reference=300), box), (Mahalanobis(n_reference=300, embedder=embedder), black_box)):
+    for metric, asked in (
+        (Mahalanobis(n_reference=300), box),
+        (Mahalanobis(n_reference=300, embedder=embedder), black_box),
+    ):
         reference = metric.fit(training, asked, Streams(0))
         whole.append(metric.score(replace(case, classifier=asked, reference=reference))["value"])
     assert torch.equal(*whole)  # the features of the tiny network are the pixels, whatever its weights
@@ -86,7 +91,9 @@ def test_a_black_box_is_scored_in_the_features_of_another_network():
 
 
 def test_shrinkage_one_is_a_scaled_euclidean_distance():
-    feature = torch.randn(100, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.tensor([1.0, 2.0, 3.0])
+    feature = torch.randn(100, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.tensor(
+        [1.0, 2.0, 3.0]
+    )
     fitted = fit_gaussians(feature, torch.zeros(100, dtype=torch.long), shrinkage=1.0)
     expected = (feature - feature.mean(0)).square().sum(1) / feature.var(0, correction=0).mean()
     assert torch.allclose(squared_distance(feature, **fitted)[:, 0], expected)

@@ -8,7 +8,9 @@ from tests.tiny import tiny_batch
 
 def score(metric, maps):
     target = torch.zeros(len(maps), dtype=torch.long)
-    return metric.score(Case(batch=tiny_batch(1), target=target, explanation=Explanation(target=target, attribution=maps)))["value"]
+    return metric.score(
+        Case(batch=tiny_batch(1), target=target, explanation=Explanation(target=target, attribution=maps))
+    )["value"]
 
 
 def test_sparseness_of_even_ramped_and_single_maps():
@@ -27,5 +29,6 @@ def test_roughness_is_one_for_shuffled_pixels_and_small_for_slopes_whatever_shif
     assert float(score(Roughness(), slope)) < 0.06
     torch.testing.assert_close(score(Roughness(), 5 * slope - 3), score(Roughness(), slope))
     chess = (torch.arange(40)[:, None] + torch.arange(40)) % 2
-    assert float(score(Roughness(), chess[None].float())) == pytest.approx(2, abs=2e-3)  # strangers differ half of the time
+    # strangers differ half of the time
+    assert float(score(Roughness(), chess[None].float())) == pytest.approx(2, abs=2e-3)
     assert score(Roughness(), torch.ones(1, 8, 8)).isnan().all()

@@ -14,7 +14,9 @@ def score(explain, batch=None, **options):
     def anew(images):
         return Explanation(target=target, attribution=explain(images))
 
-    return MaxSensitivity(**options).score(Case(batch=batch, explanation=anew(batch.image), streams=Streams(0), anew=anew))
+    return MaxSensitivity(**options).score(
+        Case(batch=batch, explanation=anew(batch.image), streams=Streams(0), anew=anew)
+    )
 
 
 def test_largest_relative_change_of_a_map_that_is_the_image():

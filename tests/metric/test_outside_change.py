@@ -30,7 +30,9 @@ def test_only_patches_beside_the_box_count():
     outside = found["outside"][0].view(5, 5)
     assert not outside[1:4, 1:4].any() and outside.sum() == 16  # patches at 2..6 touch the box 3..7
     assert float(found["value"]) == pytest.approx((12 + 12) / 16) and float(found["clean"]) == pytest.approx(1200.0)
-    assert float(metric(signed=True).score(case_of(weight, square(3, 3)[None]))["value"]) == pytest.approx(0.0, abs=1e-5)
+    assert float(metric(signed=True).score(case_of(weight, square(3, 3)[None]))["value"]) == pytest.approx(
+        0.0, abs=1e-5
+    )
     aligned = metric().score(case_of(weight, square(4, 4, 2)[None]))["outside"]
     assert aligned.sum() == 24  # a patch that ends where the box begins does not touch it
 
@@ -42,7 +44,10 @@ def test_nothing_outside_and_no_box_are_nan():
 
 
 def test_fillers_that_look_at_the_mask_and_batch_size():
-    weight, masks = torch.randn(10, 10, generator=torch.Generator().manual_seed(0)), square(3, 3)[None].expand(3, -1, -1)
+    weight, masks = (
+        torch.randn(10, 10, generator=torch.Generator().manual_seed(0)),
+        square(3, 3)[None].expand(3, -1, -1),
+    )
     whole = metric().score(case_of(weight, masks))["value"]
     torch.testing.assert_close(metric(BlackByMask()).score(case_of(weight, masks, 7))["value"], whole)
     case = case_of(weight, masks)

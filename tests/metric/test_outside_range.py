@@ -17,7 +17,8 @@ def scored(n=4, **options):
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_an_untrained_flow_leaves_the_range_as_often_as_normals_leave_the_logits_of_its_ends(temperature):
-    """It only rotates: colours are sigmoids of independent normals, and [0,1] ends half a bin inside [margin, 1-margin]."""
+    """It only rotates: colours are sigmoids of independent normals, and [0,1] ends half a bin inside [margin,
+    1-margin]."""
     ends = torch.tensor(0.05 + 0.9 * 0.5 / 256).logit()
     expected = 2 * float(torch.special.ndtr(ends.double() / temperature))
     share = scored(temperature=temperature)

@@ -20,21 +20,27 @@ def several(n=3, flipped=None, shape=(3, 8, 8)):
     extra = [{"flipped": torch.ones(4)} for _ in range(n)]
     if flipped is not None:
         extra[1] = {"flipped": flipped}
-    found = tuple(Explanation(target=target, counterfactual=tiny_image(4, shape, seed=k), extra=extra[k]) for k in range(n))
+    found = tuple(
+        Explanation(target=target, counterfactual=tiny_image(4, shape, seed=k), extra=extra[k]) for k in range(n)
+    )
     return Case(batch=None, explanations=found)
 
 
 def test_diversity_and_its_two_normalisers():
     options = {"oracle": rectified(), "layers": ["0"], "seeds": [0, 1, 2]}
     pairs, paper = (Diversity(**options, normalizer=n).score(several())["value"] for n in ("pairs", "paper"))
-    torch.testing.assert_close(pairs / paper, torch.full((4,), 2.0, dtype=torch.float64))  # (n + 1) / (n - 1): 1.5 for five
+    # (n + 1) / (n - 1): 1.5 for five
+    torch.testing.assert_close(pairs / paper, torch.full((4,), 2.0, dtype=torch.float64))
     images = [(tiny_image(4, seed=k) * 255).round() / 255 for k in range(3)]
     expected = sum(layer_distance(rectified(), ["0"], images[i], images[j]) for i, j in ((0, 1), (0, 2), (1, 2))) / 3
     torch.testing.assert_close(pairs.float(), expected, atol=1e-6, rtol=0)
     some = Diversity(**options, population="successes").score(several(flipped=torch.tensor([1.0, 0, 1, 0])))
-    assert some["value"].isnan().tolist() == [False, True, False, True] and Diversity(**options).overrides() == [{"seed": s} for s in (0, 1, 2)]
+    assert some["value"].isnan().tolist() == [False, True, False, True] and Diversity(**options).overrides() == [
+        {"seed": s} for s in (0, 1, 2)
+    ]
     same = Diversity(**options).score(several(flipped=torch.tensor([1.0, 0, 1, 0])))["same"]
-    torch.testing.assert_close(same, torch.tensor([1, 2 / 3, 1, 2 / 3], dtype=torch.float64))  # one of three runs failed
+    # one of three runs failed
+    torch.testing.assert_close(same, torch.tensor([1, 2 / 3, 1, 2 / 3], dtype=torch.float64))
     assert Diversity(**options).symbol == "sigma_L_oracle"
     runs = {"key": "explainer.index", "settings": [[0], [1], [2]]}
     assert Diversity(**options, **runs).overrides() == [{"explainer.index": [i]} for i in (0, 1, 2)]

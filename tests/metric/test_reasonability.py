@@ -29,7 +29,9 @@ def test_random_maps_have_closed_forms(area):
     mask[:, : round(area * 128 * 128)] = True
     mask = mask.view(8, 128, 128)
     rest = 1 - area
-    assert score(IoU(), attribution, mask).mean().item() == pytest.approx(area / rest - (area / rest) ** 2 * math.log(1 / area), abs=0.005)
+    assert score(IoU(), attribution, mask).mean().item() == pytest.approx(
+        area / rest - (area / rest) ** 2 * math.log(1 / area), abs=0.005
+    )
     assert score(MaskRecall(), attribution, mask).mean().item() == pytest.approx(0.5, abs=0.005)
     assert score(MaskPrecision(), attribution, mask).mean().item() == pytest.approx(area, abs=0.01)
 

@@ -38,4 +38,7 @@ def test_pointing():
     assert float(value(PointingGame(), inside, MASK)) == 1 and float(value(PointingGame(), beside, MASK)) == 0
     assert float(value(PointingGame(tolerance_px=1), beside, MASK)) == 1
     assert float(value(PointingGame(), inside + beside, MASK)) == 0.5
-    assert value(PointingGame(), inside, MASK & False).isnan().all() and value(PointingGame(), inside * torch.nan, MASK).isnan().all()
+    assert (
+        value(PointingGame(), inside, MASK & False).isnan().all()
+        and value(PointingGame(), inside * torch.nan, MASK).isnan().all()
+    )

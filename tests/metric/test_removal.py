@@ -4,7 +4,14 @@ import torch
 from pomelo_lab.batching import Streams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.plain import PlainClassifier
-from pomelo_lab.metric.removal import EverythingRemoved, RemovalAccuracy, RemovalLPIPS, RemovalLPIPSOracle, RemovalMSSSIM, scale_weights
+from pomelo_lab.metric.removal import (
+    EverythingRemoved,
+    RemovalAccuracy,
+    RemovalLPIPS,
+    RemovalLPIPSOracle,
+    RemovalMSSSIM,
+    scale_weights,
+)
 from pomelo_lab.types import Case
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
 
@@ -42,7 +49,9 @@ def test_another_judge():
     assert RemovalAccuracy(sampler=WHITE, judge=sure).score(case)["value"].sum() == 3 and case.classifier.queries == 3
 
 
-@pytest.mark.parametrize("make", [RemovalAccuracy, RemovalMSSSIM, lambda **o: RemovalLPIPSOracle(oracle=oracle(), layers=["stage1"], **o)])
+@pytest.mark.parametrize(
+    "make", [RemovalAccuracy, RemovalMSSSIM, lambda **o: RemovalLPIPSOracle(oracle=oracle(), layers=["stage1"], **o)]
+)
 def test_empty_masks_are_nan_and_neighbours_do_not_matter(make):
     mask = torch.zeros(3, 16, 16, dtype=torch.bool)
     mask[1:, 2:9, 3:7] = True
@@ -64,7 +73,9 @@ def test_ms_ssim_is_torchmetrics_with_as_many_scales_as_fit():
     filled = case.batch.image.clone()
     filled[:, :, :96] = 1.0
     found = RemovalMSSSIM(sampler=WHITE).score(case)["value"]
-    torch.testing.assert_close(found, ms_ssim(filled, case.batch.image, data_range=1.0, reduction="none").double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        found, ms_ssim(filled, case.batch.image, data_range=1.0, reduction="none").double(), atol=1e-6, rtol=0
+    )
     assert [len(scale_weights(side)) for side in (11, 22, 64, 128, 176, 224)] == [1, 2, 3, 4, 5, 5]
     assert sum(scale_weights(64)) == pytest.approx(1.0001)
     assert RemovalMSSSIM().score(case_of(size=64))["value"].tolist() == pytest.approx([1, 1, 1], abs=1e-6)
@@ -104,8 +115,15 @@ def test_lpips_with_a_local_backbone(tmp_path):
     metric, case = RemovalLPIPS(sampler=WHITE, weights=str(tmp_path / "alexnet.pth")), case_of(size=64)
     value = metric.score(case)["value"]
     torch.testing.assert_close(metric.network.net.slice3[1].weight, backbone.features[6].weight)
-    assert (value > 0).all() and RemovalLPIPS(weights=str(tmp_path / "alexnet.pth")).score(case)["value"].tolist() == [0, 0, 0]
-    with pytest.raises(ValueError, match="weights must be a file with the alex backbone of torchvision .*got None; .*removal_lpips_oracle"):
+    assert (value > 0).all() and RemovalLPIPS(weights=str(tmp_path / "alexnet.pth")).score(case)["value"].tolist() == [
+        0,
+        0,
+        0,
+    ]
+    with pytest.raises(
+        ValueError,
+        match="weights must be a file with the alex backbone of torchvision .*got None; .*removal_lpips_oracle",
+    ):
         RemovalLPIPS(sampler=WHITE)
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="does not fit the alex backbone"):
@@ -128,12 +146,19 @@ def test_preservation_fills_what_deletion_keeps():
 
 
 def test_everything_removed_is_the_filler_s_own_image():
-    """The probability of the filled image, whatever the image was; without a filler that of the image itself. It needs no masks."""
+    """The probability of the filled image, whatever the image was; without a filler that of the image itself.
+
+    It needs no masks.
+    """
     weight = torch.zeros(2, 3, 16, 16)
     weight[1] = 1e-3
     classifier, case = TinyLinear(weight=weight), case_of(classifier=TinyLinear(weight=weight))
-    case = Case(batch=case.batch, target=torch.ones(3, dtype=torch.long), classifier=case.classifier, streams=case.streams)
+    case = Case(
+        batch=case.batch, target=torch.ones(3, dtype=torch.long), classifier=case.classifier, streams=case.streams
+    )
     white = classifier.probability(torch.ones(1, 3, 16, 16)).detach()[0, 1]
     assert EverythingRemoved(sampler=WHITE).score(case)["value"].tolist() == pytest.approx([float(white)] * 3)
-    assert EverythingRemoved().score(case)["value"].tolist() == pytest.approx(classifier.probability(case.batch.image).detach()[:, 1].tolist())
+    assert EverythingRemoved().score(case)["value"].tolist() == pytest.approx(
+        classifier.probability(case.batch.image).detach()[:, 1].tolist()
+    )
     assert "masks" not in EverythingRemoved(sampler=WHITE).needs

@@ -12,7 +12,8 @@ from tests.tiny import ConstantFiller, TinyLinear
 
 
 def published(case, step_px, start, finish):
-    """CausalMetric.single_run, written anew from the description of its steps: one image after another, one step after another."""
+    """CausalMetric.single_run, written anew from the description of its steps: one image after another, one step after
+    another."""
     values, curves = [], []
     box = view(TinyLinear.random(3, case.batch.image.shape[1:], scale=0.3, dtype=torch.float64), "black_box", 64)
     for i in range(len(case.batch)):
@@ -35,7 +36,11 @@ def published(case, step_px, start, finish):
 @pytest.mark.parametrize("step_px", [1, 5, 36, 50])
 def test_the_published_protocol(maps, step_px):
     case = case_of(maps())
-    image, zeros, blur = case.batch.image, torch.full_like(case.batch.image, 0.25), BlurSampler(sigma_px=2.0).base(case.batch.image, None, (), None)
+    image, zeros, blur = (
+        case.batch.image,
+        torch.full_like(case.batch.image, 0.25),
+        BlurSampler(sigma_px=2.0).base(case.batch.image, None, (), None),
+    )
     for metric, start, finish in (
         (DeletionRise(filler=ConstantFiller(value=0.25), step_px=step_px), image, zeros),
         (InsertionRise(filler=BlurSampler(sigma_px=2.0), step_px=step_px), blur, image),
@@ -52,17 +57,27 @@ def test_closed_forms():
     assert DeletionRise(filler=ConstantFiller(), step_px=4).score(case)["value"].tolist() == pytest.approx([0.5, 0.5])
     weight = torch.zeros(1, 1, 8, 8)
     weight[0, 0, 3, 3] = 1.0
-    case = case_of(weight[0].expand(2, -1, -1), torch.ones(2, 1, 8, 8), classifier=TinyLinear(weight=weight, output="identity"))
-    assert DeletionRise(filler=ConstantFiller(), step_px=8).score(case)["value"].tolist() == pytest.approx([0.5 / 8] * 2)
-    assert InsertionRise(filler=ConstantFiller(), step_px=8).score(case)["value"].tolist() == pytest.approx([1 - 0.5 / 8] * 2)
+    case = case_of(
+        weight[0].expand(2, -1, -1), torch.ones(2, 1, 8, 8), classifier=TinyLinear(weight=weight, output="identity")
+    )
+    assert DeletionRise(filler=ConstantFiller(), step_px=8).score(case)["value"].tolist() == pytest.approx(
+        [0.5 / 8] * 2
+    )
+    assert InsertionRise(filler=ConstantFiller(), step_px=8).score(case)["value"].tolist() == pytest.approx(
+        [1 - 0.5 / 8] * 2
+    )
 
 
 def test_fillers_that_look_at_the_mask_batches_and_undefined_maps():
     case = case_of(tied())
-    by_base, by_mask = (DeletionRise(filler=filler, step_px=5).score(case) for filler in (ConstantFiller(), BlackByMask()))
+    by_base, by_mask = (
+        DeletionRise(filler=filler, step_px=5).score(case) for filler in (ConstantFiller(), BlackByMask())
+    )
     torch.testing.assert_close(by_base["curve"], by_mask["curve"], atol=1e-6, rtol=0)
     noisy = InsertionRise(filler=NoiseByMask(), step_px=5)
-    torch.testing.assert_close(noisy.score(case)["curve"], noisy.score(case_of(tied(), batch_size=4))["curve"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        noisy.score(case)["curve"], noisy.score(case_of(tied(), batch_size=4))["curve"], atol=1e-6, rtol=0
+    )
     broken = tied()
     broken[1, 0, 0] = math.nan
     found = DeletionRise(filler=ConstantFiller(), step_px=5).score(case_of(broken))["value"]

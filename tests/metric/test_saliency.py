@@ -17,7 +17,12 @@ def case_of(maps, classifier=None, image=None, batch_size=64):
     classifier = classifier or TinyLinear.random(3, image.shape[1:], scale=0.3, dtype=torch.float64)
     target = torch.arange(n) % classifier.num_classes
     explanation = Explanation(target=target, attribution=maps)
-    return Case(batch=batch_of(image), target=target, explanation=explanation, classifier=view(classifier, "black_box", batch_size))
+    return Case(
+        batch=batch_of(image),
+        target=target,
+        explanation=explanation,
+        classifier=view(classifier, "black_box", batch_size),
+    )
 
 
 def test_a_classifier_that_always_says_the_same():
@@ -25,20 +30,24 @@ def test_a_classifier_that_always_says_the_same():
     for size, share in ((5, 0.25), (2, 0.05), (10, 1.0)):
         found = Saliency(alpha=0.5).score(case_of(square(0, 0, size)[None], constant))["candidates"]
         assert float(found) == pytest.approx(math.log(share) + math.log(4), abs=1e-6)
-    assert float(Saliency(alpha=0.5, smallest_area=0.01).score(case_of(square(0, 0, 2)[None], constant))["candidates"]) == pytest.approx(
-        math.log(0.04 * 4), abs=1e-6
-    )
+    assert float(
+        Saliency(alpha=0.5, smallest_area=0.01).score(case_of(square(0, 0, 2)[None], constant))["candidates"]
+    ) == pytest.approx(math.log(0.04 * 4), abs=1e-6)
 
 
 def test_the_whole_image_costs_its_own_probability():
     case = case_of(torch.ones(3, 8, 8))
     own = case.classifier.probability(case.batch.image).gather(1, case.target[:, None])[:, 0]
-    torch.testing.assert_close(Saliency(alpha=0.0).score(case)["candidates"][:, 0], -own.double().log(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        Saliency(alpha=0.0).score(case)["candidates"][:, 0], -own.double().log(), atol=1e-6, rtol=0
+    )
 
 
 def test_the_crop_is_the_box_enlarged():
     image = tiny_image(1, (3, 10, 10))
-    assert torch.equal(enlarged(image[0], [2, 4, 6, 9]), F.interpolate(image[:, :, 4:9, 2:6], (10, 10), mode="bilinear"))
+    assert torch.equal(
+        enlarged(image[0], [2, 4, 6, 9]), F.interpolate(image[:, :, 4:9, 2:6], (10, 10), mode="bilinear")
+    )
     marked = torch.zeros(1, 3, 10, 10)
     marked[:, :, 4:8, 2:6] = 1.0  # white exactly in the box: its crop is white everywhere
     linear = TinyLinear(weight=torch.full((1, 3, 10, 10), 1 / 300, dtype=torch.float64), output="identity")

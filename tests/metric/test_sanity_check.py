@@ -35,7 +35,11 @@ def saliency(classifier):
 
 
 def differing(classifier, other):
-    return {name for name, one in classifier.network.named_parameters() if not torch.equal(one, dict(other.network.named_parameters())[name])}
+    return {
+        name
+        for name, one in classifier.network.named_parameters()
+        if not torch.equal(one, dict(other.network.named_parameters())[name])
+    }
 
 
 def test_layers_are_randomised_from_the_output_down_and_stay_so():
@@ -58,14 +62,17 @@ def test_an_explainer_that_ignores_the_network_is_found_out():
     maps = torch.rand(3, 8, 8)
     case, _ = case_of(lambda classifier: maps)
     found = SanityCheck().score(case)
-    assert torch.allclose(found["ssim"], torch.ones(3, 3).double()) and torch.allclose(found["spearman"], torch.ones(3, 3).double())
+    assert torch.allclose(found["ssim"], torch.ones(3, 3).double()) and torch.allclose(
+        found["spearman"], torch.ones(3, 3).double()
+    )
     case, _ = case_of(lambda classifier: maps * float(classifier.network[6].weight.sum()).__abs__())
     assert torch.allclose(SanityCheck().score(case)["value"], torch.ones(3).double())  # scale does not count
     assert float(SanityCheck().score(case_of(saliency)[0])["value"].max()) < 0.9
 
 
 def test_the_null_is_the_similarity_of_two_images_and_sparse_maps_reach_it_without_sharing_anything():
-    """One lit pixel each, none the same: SSIM is high for any two of these maps; the curve minus the null says that nothing is left."""
+    """One lit pixel each, none the same: SSIM is high for any two of these maps; the curve minus the null says that
+    nothing is left."""
     maps = torch.zeros(3, 24, 24)
     maps[torch.arange(3), torch.tensor([3, 11, 20]), torch.tensor([5, 17, 9])] = 1.0
     moved = torch.zeros(3, 24, 24)
@@ -137,16 +144,25 @@ def test_no_trained_weight_of_a_transformer_survives_and_the_last_stage_takes_th
         changed, again = copy.deepcopy(network), copy.deepcopy(network)
         SanityCheck().randomise(changed, names[:n])
         SanityCheck().randomise(again, names[:n])
-        assert unchanged(network, changed) == left and not set(dict(network.named_parameters())) - unchanged(changed, again)
-    assert float(changed.body.position.std()) == pytest.approx(0.5, rel=0.05) and abs(float(changed.body.position.mean())) < 0.05
+        assert unchanged(network, changed) == left and not set(dict(network.named_parameters())) - unchanged(
+            changed, again
+        )
+    assert (
+        float(changed.body.position.std()) == pytest.approx(0.5, rel=0.05)
+        and abs(float(changed.body.position.mean())) < 0.05
+    )
 
 
 def test_no_trained_weight_of_torchvision_s_transformers_survives():
     from torchvision.models import SwinTransformer, VisionTransformer
 
     for network in (
-        VisionTransformer(image_size=8, patch_size=4, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=3),
-        SwinTransformer(patch_size=[2, 2], embed_dim=12, depths=[1, 1], num_heads=[2, 2], window_size=[2, 2], num_classes=3),
+        VisionTransformer(
+            image_size=8, patch_size=4, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=3
+        ),
+        SwinTransformer(
+            patch_size=[2, 2], embed_dim=12, depths=[1, 1], num_heads=[2, 2], window_size=[2, 2], num_classes=3
+        ),
     ):
         network, changed = trained(network), copy.deepcopy(network)
         SanityCheck().randomise(changed, stages(network))

@@ -34,10 +34,14 @@ def test_shrinking_helps_stability_and_not_agreement():
     assert torch.allclose(Stability().score(small)["value"], 0.1 * Stability().score(large)["value"])
     assert torch.equal(SeedAgreement().score(small)["value"], SeedAgreement().score(large)["value"])
     assert SeedAgreement().score(large)["value"].mean().item() == pytest.approx(0, abs=0.05)  # independent: chance
-    assert SeedAgreement().score(case_of(coefficient[:1].exp().repeat(5, 1, 1)))["value"].tolist() == pytest.approx([1] * 50)
+    assert SeedAgreement().score(case_of(coefficient[:1].exp().repeat(5, 1, 1)))["value"].tolist() == pytest.approx(
+        [1] * 50
+    )
 
 
 def test_no_order_is_undefined():
     assert SeedAgreement(n_repeats=2).score(case_of(torch.ones(2, 3, 4)))["value"].isnan().all()
     with pytest.raises(ValueError, match="metric SeedAgreement .* no segment coefficients"):
-        SeedAgreement().score(Case(batch=batch_of(torch.zeros(1, 1, 2, 2)), explanations=(Explanation(target=torch.zeros(1)),)))
+        SeedAgreement().score(
+            Case(batch=batch_of(torch.zeros(1, 1, 2, 2)), explanations=(Explanation(target=torch.zeros(1)),))
+        )

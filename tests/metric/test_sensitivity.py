@@ -18,7 +18,9 @@ def sensitivity(kind, n=3):
 
 def case_of(*maps):
     target = torch.zeros(len(maps[0]), dtype=torch.long)
-    return Case(batch=tiny_batch(len(maps[0])), explanations=tuple(Explanation(target=target, attribution=one) for one in maps))
+    return Case(
+        batch=tiny_batch(len(maps[0])), explanations=tuple(Explanation(target=target, attribution=one) for one in maps)
+    )
 
 
 def drawn(n=3, b=2, side=24):
@@ -37,7 +39,10 @@ def test_pairs_are_those_of_scikit_image_and_scipy(kind):
     for b in range(2):
         scaled = [((m[b] - m[b].min()) / (m[b].max() - m[b].min())).double().numpy() for m in maps]
         for p, (i, j) in enumerate(combinations(range(3), 2)):
-            features = [hog(one, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(3, 3)) for one in (scaled[i], scaled[j])]
+            features = [
+                hog(one, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(3, 3))
+                for one in (scaled[i], scaled[j])
+            ]
             expected = {
                 "ssim": lambda i=i, j=j, s=scaled: structural_similarity(s[i], s[j], data_range=1.0),
                 "hog": lambda f=features: pearsonr(*f).statistic,
@@ -50,7 +55,9 @@ def test_pairs_are_those_of_scikit_image_and_scipy(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_maps_agree_fully_whatever_their_scale(kind):
     one = drawn(1)[0]
-    assert sensitivity(kind).score(case_of(one, 5 * one - 2, one + 100))["value"].tolist() == pytest.approx([1, 1], abs=1e-4)
+    assert sensitivity(kind).score(case_of(one, 5 * one - 2, one + 100))["value"].tolist() == pytest.approx(
+        [1, 1], abs=1e-4
+    )
 
 
 def test_opposite_orders():
@@ -82,12 +89,17 @@ def test_settings_become_overrides_and_mistakes_are_named():
 
 
 def test_the_authors_settings_are_those_of_their_code():
-    """Sensitivity_Analysis_Basic.py of anguyen8/sam: ssim(h1, h2, data_range=2, win_size=5), LIME's maps over their largest magnitude."""
+    """Sensitivity_Analysis_Basic.py of anguyen8/sam: ssim(h1, h2, data_range=2, win_size=5), LIME's maps over their
+    largest magnitude."""
     from skimage.metrics import structural_similarity
 
     maps = [0.1 * one for one in drawn(2)]
-    raw = Sensitivity(key="seed", settings=[0, 1], scaling="none", win_size=5, data_range=2.0).score(case_of(*maps))["value"]
-    lime = Sensitivity(key="seed", settings=[0, 1], scaling="max_abs", win_size=5, data_range=2.0).score(case_of(*maps))["value"]
+    raw = Sensitivity(key="seed", settings=[0, 1], scaling="none", win_size=5, data_range=2.0).score(case_of(*maps))[
+        "value"
+    ]
+    lime = Sensitivity(key="seed", settings=[0, 1], scaling="max_abs", win_size=5, data_range=2.0).score(
+        case_of(*maps)
+    )["value"]
     for b in range(2):
         a, c = (one[b].double().numpy() for one in maps)
         assert float(raw[b]) == pytest.approx(structural_similarity(a, c, win_size=5, data_range=2), abs=1e-9)

@@ -44,7 +44,10 @@ def test_few_or_broken_points():
 
 def test_the_score_is_the_mean_over_embeddings():
     rows, reference = clouds(0.3)
-    alone = [Silhouette(space="feature", n_points=50, embedding_seed=k, n_embeddings=1).summarize(rows, reference).mean for k in range(3)]
+    alone = [
+        Silhouette(space="feature", n_points=50, embedding_seed=k, n_embeddings=1).summarize(rows, reference).mean
+        for k in range(3)
+    ]
     found = Silhouette(space="feature", n_points=50, n_embeddings=3).summarize(rows, reference)
     assert len(set(alone)) == 3 and found.repeats == tuple(alone)
     assert found.mean == pytest.approx(sum(alone) / 3, abs=1e-12)
@@ -63,7 +66,12 @@ def test_points_are_as_many_of_each_kind_and_the_same_every_time():
 def test_score_gathers_features_of_perturbations_chosen_by_image():
     box = view(TinyLinear.random(2, (3, 4, 4)), "white_box", 7)
     image = (tiny_image(5 * 12, (3, 4, 4)) * 255).to(torch.uint8).view(5, 12, 3, 4, 4)
-    case = Case(batch=batch_of(tiny_image(5, (3, 4, 4))), perturbations=Perturbations(image=image), classifier=box, streams=Streams(3))
+    case = Case(
+        batch=batch_of(tiny_image(5, (3, 4, 4))),
+        perturbations=Perturbations(image=image),
+        classifier=box,
+        streams=Streams(3),
+    )
     metric = Silhouette(n_per_image=4)
     found = metric.score(case)["feature"]
     assert found.shape == (5, 4, 48) and "value" not in metric.score(case)

@@ -1,4 +1,5 @@
-"""S3 against a plain computation with the checkpoint's own module, on a made-up checkpoint; what is counted and refused."""
+"""S3 against a plain computation with the checkpoint's own module, on a made-up checkpoint; what is counted and
+refused."""
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from tests.tiny import TinyLinear, tiny_image
 
 
 class Published(nn.Module):
-    """The module that was saved, as the published training has it: an encoder whose last layer became a projector, and a predictor."""
+    """The module that was saved, as the published training has it: an encoder whose last layer became a projector, and
+    a predictor."""
 
     def __init__(self):
         super().__init__()
@@ -29,7 +31,10 @@ class Published(nn.Module):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """(the module in evaluation mode, its checkpoint). Its running statistics are not those of a new network: training mode would show."""
+    """(the module in evaluation mode, its checkpoint).
+
+    Its running statistics are not those of a new network: training mode would show.
+    """
     rng = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -40,17 +45,31 @@ def published(tmp_path_factory):
             value.copy_(0.1 * drawn if "mean" in name else 0.5 + drawn.abs())
     path = tmp_path_factory.mktemp("simsiam") / "checkpoint_0099.pth.tar"
     state = {f"module.{name}": value for name, value in made.state_dict().items()}
-    torch.save({"epoch": 100, "arch": "resnet50", "state_dict": state, "optimizer": {"state": {}, "param_groups": [{"lr": 0.05}]}}, path)
+    torch.save(
+        {
+            "epoch": 100,
+            "arch": "resnet50",
+            "state_dict": state,
+            "optimizer": {"state": {}, "param_groups": [{"lr": 0.05}]},
+        },
+        path,
+    )
     return made.eval(), path
 
 
 def test_projections_of_the_published_layout(published):
     made, path = published
-    case = case_of(label=torch.zeros(6, dtype=torch.long), image=(tiny_image(6, (3, 32, 32)) * 255).round() / 255, flipped=torch.tensor([1.0, 0] * 3))
+    case = case_of(
+        label=torch.zeros(6, dtype=torch.long),
+        image=(tiny_image(6, (3, 32, 32)) * 255).round() / 255,
+        flipped=torch.tensor([1.0, 0] * 3),
+    )
     found = S3(weights=str(path)).score(case)
     mean, std = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     with torch.no_grad():
-        one, other = (made.encoder((x - mean) / std).double() for x in (case.batch.image, case.explanation.counterfactual))
+        one, other = (
+            made.encoder((x - mean) / std).double() for x in (case.batch.image, case.explanation.counterfactual)
+        )
     expected = (one * other).sum(1) / one.norm(dim=1) / other.norm(dim=1)
     counted = case.target == 0  # classified correctly, reached or not
     assert 0 < int(counted.sum()) < 6 and len(set(case.explanation.extra["flipped"][counted].tolist())) == 2
@@ -79,7 +98,10 @@ def test_refused_without_the_published_network(tmp_path, published):
     classified = {f"module.encoder.{n}": v for n, v in made.encoder.state_dict().items() if not n.startswith("fc.")}
     classified |= {"module.encoder.fc.weight": torch.zeros(1000, 2048), "module.encoder.fc.bias": torch.zeros(1000)}
     torch.save({"state_dict": classified}, tmp_path / "lincls.pth.tar")
-    with pytest.raises(ValueError, match="does not fit SimSiam's ResNet-50 .*; missing: encoder.fc.0.weight.*unknown: encoder.fc.weight"):
+    with pytest.raises(
+        ValueError,
+        match="does not fit SimSiam's ResNet-50 .*; missing: encoder.fc.0.weight.*unknown: encoder.fc.weight",
+    ):
         S3(weights=str(tmp_path / "lincls.pth.tar"))
 
 

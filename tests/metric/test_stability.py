@@ -25,18 +25,29 @@ def test_the_number_of_repeats_does_not_matter():
     coefficient = torch.rand(20, 4000, 70, generator=torch.Generator().manual_seed(1))
     score = {m: Stability(n_repeats=m).score(case_of(coefficient[:m]))["value"].mean().item() for m in (2, 3, 5, 20)}
     assert all(value == pytest.approx(2.155, abs=0.02) for value in score.values())
-    plain = {m: Stability(n_repeats=m, as_repeats=None).score(case_of(coefficient[:m]))["value"].mean().item() for m in (2, 5)}
-    assert plain[5] == pytest.approx(score[5], rel=1e-12) and plain[2] / plain[5] == pytest.approx((1 / 2 / (4 / 5)) ** 0.5, rel=0.01)
+    plain = {
+        m: Stability(n_repeats=m, as_repeats=None).score(case_of(coefficient[:m]))["value"].mean().item()
+        for m in (2, 5)
+    }
+    assert plain[5] == pytest.approx(score[5], rel=1e-12) and plain[2] / plain[5] == pytest.approx(
+        (1 / 2 / (4 / 5)) ** 0.5, rel=0.01
+    )
 
 
 def test_equal_repeats_score_0_and_scale_cancels_when_relative():
     coefficient = torch.rand(5, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert Stability().score(case_of(coefficient[:1].expand(5, -1, -1)))["value"].tolist() == pytest.approx([0, 0, 0], abs=1e-12)
+    assert Stability().score(case_of(coefficient[:1].expand(5, -1, -1)))["value"].tolist() == pytest.approx(
+        [0, 0, 0], abs=1e-12
+    )
     once, tenfold = (Stability().score(case_of(s * coefficient))["value"] for s in (1, 10))
     assert torch.allclose(10 * once, tenfold)
     once, tenfold = (Stability(relative=True).score(case_of(s * coefficient))["value"] for s in (1, 10))
     assert torch.allclose(once, tenfold)
-    expected = sum((coefficient[i, 1] - coefficient[:, 1].mean(0)).norm() for i in range(5)) / 5 / coefficient[:, 1].mean(0).norm()
+    expected = (
+        sum((coefficient[i, 1] - coefficient[:, 1].mean(0)).norm() for i in range(5))
+        / 5
+        / coefficient[:, 1].mean(0).norm()
+    )
     assert once[1].item() == pytest.approx(expected.item(), rel=1e-12)
 
 
@@ -52,4 +63,6 @@ def test_overrides_and_messages():
     with pytest.raises(ValueError, match="n_repeats"):
         Stability(n_repeats=1)
     with pytest.raises(ValueError, match="no segment coefficients"):
-        Stability().score(Case(batch=batch_of(torch.zeros(1, 1, 2, 2)), explanations=(Explanation(target=torch.zeros(1)),)))
+        Stability().score(
+            Case(batch=batch_of(torch.zeros(1, 1, 2, 2)), explanations=(Explanation(target=torch.zeros(1)),))
+        )

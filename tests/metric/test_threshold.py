@@ -17,7 +17,9 @@ def test_boxes_of_a_ramp():
 
 
 def test_maps_without_a_maximum():
-    maps = torch.stack([torch.zeros(4, 4), torch.full((4, 4), -1.0), torch.full((4, 4), 0.5), torch.full((4, 4), torch.nan)])
+    maps = torch.stack(
+        [torch.zeros(4, 4), torch.full((4, 4), -1.0), torch.full((4, 4), 0.5), torch.full((4, 4), torch.nan)]
+    )
     found = Localization(n_alphas=2).boxes(maps)
     assert (found[:3] == torch.tensor([0.0, 0, 4, 4])).all() and found[3].isnan().all()
 

@@ -18,7 +18,8 @@ def case_of(winner, n_classes):
 def test_the_top_classes_are_those_of_all_images_together():
     case = case_of([[0, 0, 1, 2], [3, 3, 3, 0], [5, 4, 1, 0]], 7)
     rows = TopShare().score(case)
-    assert TopShare().summarize(rows, {}).mean == pytest.approx((3 + 2 + 2) / 9)  # classes 0, 3 and 1, perturbation 0 left out
+    # classes 0, 3 and 1, perturbation 0 left out
+    assert TopShare().summarize(rows, {}).mean == pytest.approx((3 + 2 + 2) / 9)
     assert TopShare(n_top=1).summarize(rows, {}).mean == pytest.approx(3 / 9)
     assert TopShare(n_top=99).summarize(rows, {}).mean == pytest.approx(1.0)
 

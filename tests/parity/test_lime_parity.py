@@ -1,4 +1,5 @@
-"""Our LIME against the lime package and captum: same design, weights, selected features, coefficients, and end to end."""
+"""Our LIME against the lime package and captum: same design, weights, selected features, coefficients, and end to
+end."""
 
 import time
 from dataclasses import replace
@@ -79,7 +80,9 @@ def test_surrogate_is_limebase(method, n_features, seed):
     (data, answer, weight, valid), bits, labels = numbers(n=120, s=15, seed=seed)
     distances = (1 - np.sqrt(bits.mean(1))).astype(float)
     base = lime_base.LimeBase(partial(kernel, width=0.25), random_state=0)
-    intercept, pairs, score, local = base.explain_instance_with_data(bits, labels, distances, 0, n_features or 100000, method)
+    intercept, pairs, score, local = base.explain_instance_with_data(
+        bits, labels, distances, 0, n_features or 100000, method
+    )
     used = surrogate.select_features(data, answer, weight, method, n_features, valid)
     fit = surrogate.weighted_ridge(data, answer, weight, 1.0, used)
     assert sorted(int(s) for s, _ in pairs) == used[0].nonzero()[:, 0].tolist()
@@ -87,13 +90,16 @@ def test_surrogate_is_limebase(method, n_features, seed):
     for s, value in pairs:
         theirs[s] = value
     np.testing.assert_allclose(fit.coefficient[0].numpy(), theirs, atol=1e-8)
-    np.testing.assert_allclose([fit.intercept[0], fit.score[0], fit.local_prediction[0]], [intercept, score, local[0]], atol=1e-8)
+    np.testing.assert_allclose(
+        [fit.intercept[0], fit.score[0], fit.local_prediction[0]], [intercept, score, local[0]], atol=1e-8
+    )
 
 
 @pytest.mark.parametrize(("sampler", "hide"), [(BlackSampler, 0.0), (GraySampler, 0.5), (MeanSampler, None)])
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_end_to_end(sampler, hide, distance):
-    """One float64 image, all stages, against `explain_instance`; only what the classifier sees is stored with 8 bits in both."""
+    """One float64 image, all stages, against `explain_instance`; only what the classifier sees is stored with 8 bits in
+    both."""
     lime_image = pytest.importorskip("lime.lime_image")
     from lime.wrappers.scikit_image import SegmentationAlgorithm
 
@@ -105,9 +111,16 @@ def test_end_to_end(sampler, hide, distance):
 
     slic = SegmentationAlgorithm("slic", n_segments=30, compactness=10, sigma=0, start_label=0)
     theirs = lime_image.LimeImageExplainer(random_state=SEED).explain_instance(
-        batch.image[0].permute(1, 2, 0).double().numpy(), answer, labels=(0, 1, 2), top_labels=None, hide_color=hide, num_samples=n,
-        segmentation_fn=slic, random_seed=1, distance_metric=distance,
-    )  # fmt: skip
+        batch.image[0].permute(1, 2, 0).double().numpy(),
+        answer,
+        labels=(0, 1, 2),
+        top_labels=None,
+        hide_color=hide,
+        num_samples=n,
+        segmentation_fn=slic,
+        random_seed=1,
+        distance_metric=distance,
+    )
     segments = SlicSegmenter(n_segments=30).segment(batch.image)
     assert np.array_equal(segments.label[0].numpy(), theirs.segments)
     perturbations = sampler(design="lime").perturb(batch, segments, n, Streams(SEED))
@@ -123,7 +136,8 @@ def test_end_to_end(sampler, hide, distance):
 
 
 def test_captum_lime_with_our_masks():
-    """captum's LimeBase with Ridge(1), our masks and the interpretable kernel: 1e-4, since captum computes in float32."""
+    """captum's LimeBase with Ridge(1), our masks and the interpretable kernel: 1e-4, since captum computes in
+    float32."""
     attr = pytest.importorskip("captum.attr")
     linear = pytest.importorskip("captum._utils.models.linear_model")
 
@@ -139,7 +153,9 @@ def test_captum_lime_with_our_masks():
 
     def similarity(original, perturbed, interpretable, **_):
         valid = torch.ones(1, s, dtype=torch.bool)
-        return surrogate.kernel_weight(surrogate.interpretable_distance(interpretable[None].double(), valid, "cosine"), 0.25)[0]
+        return surrogate.kernel_weight(
+            surrogate.interpretable_distance(interpretable[None].double(), valid, "cosine"), 0.25
+        )[0]
 
     def image_of(row, original, **_):
         pixels = spread(row[None], segments.label)[0] if row.ndim == 2 else spread(row[None, None], segments.label)[0]
@@ -149,9 +165,14 @@ def test_captum_lime_with_our_masks():
         return classifier.probability(Perturbations.dequantize(Perturbations.quantize(x)))
 
     lime = attr.LimeBase(
-        answer, interpretable_model=Ridge1(), similarity_func=similarity, perturb_func=lambda *_, **__: next(rows)[None],
-        perturb_interpretable_space=True, from_interp_rep_transform=image_of, to_interp_rep_transform=None,
-    )  # fmt: skip
+        answer,
+        interpretable_model=Ridge1(),
+        similarity_func=similarity,
+        perturb_func=lambda *_, **__: next(rows)[None],
+        perturb_interpretable_space=True,
+        from_interp_rep_transform=image_of,
+        to_interp_rep_transform=None,
+    )
     theirs = lime.attribute(batch.image, target=1, n_samples=n)
     box = view(classifier, "black_box", 64)
     ours = LimeExplainer(n_samples=n).explain(batch, torch.tensor([1]), box, Streams(0), segments, perturbations)
@@ -173,7 +194,8 @@ def test_captum_feature_ablation_is_segment_removal():
 
 
 def test_ten_times_less_time_outside_the_classifier():
-    """800 perturbations, about 65 segments, 64x64: perturbing and fitting, in processor seconds of one thread, best of some runs."""
+    """800 perturbations, about 65 segments, 64x64: perturbing and fitting, in processor seconds of one thread, best of
+    some runs."""
     lime_image = pytest.importorskip("lime.lime_image")
     batch, n = tiny_batch(1, (3, 64, 64)), 800
     segments = GridSegmenter(n_segments=65).segment(batch.image)
@@ -186,9 +208,15 @@ def test_ten_times_less_time_outside_the_classifier():
 
     def theirs():
         lime_image.LimeImageExplainer(random_state=0).explain_instance(
-            batch.image[0].permute(1, 2, 0).numpy(), lambda x: answers[: len(x)], labels=(1,), top_labels=None, hide_color=0.5,
-            num_samples=n, segmentation_fn=lambda _: segments.label[0].numpy(), random_seed=1,
-        )  # fmt: skip
+            batch.image[0].permute(1, 2, 0).numpy(),
+            lambda x: answers[: len(x)],
+            labels=(1,),
+            top_labels=None,
+            hide_color=0.5,
+            num_samples=n,
+            segmentation_fn=lambda _: segments.label[0].numpy(),
+            random_seed=1,
+        )
 
     def seconds(work, repeats):
         took = []

@@ -19,10 +19,15 @@ pytestmark = pytest.mark.parity
 def natural_case(n=2, n_perturbations=3, size=40):
     """Smooth images and noisy, darkened versions of them: flat windows, as in photographs."""
     generator = torch.Generator().manual_seed(0)
-    image = nn.functional.interpolate(torch.rand(n, 3, 5, 5, generator=generator), (size, size), mode="bicubic").clamp(0, 1)
+    image = nn.functional.interpolate(torch.rand(n, 3, 5, 5, generator=generator), (size, size), mode="bicubic").clamp(
+        0, 1
+    )
     noise = torch.randn(n, n_perturbations, 3, size, size, generator=generator) * 0.05
     perturbed = Perturbations.quantize((image[:, None] * 0.8 + noise).clamp(0, 1))
-    return Case(batch=batch_of(Perturbations.dequantize(Perturbations.quantize(image))), perturbations=Perturbations(image=perturbed))
+    return Case(
+        batch=batch_of(Perturbations.dequantize(Perturbations.quantize(image))),
+        perturbations=Perturbations(image=perturbed),
+    )
 
 
 @pytest.mark.parametrize("gaussian", [False, True])
@@ -46,7 +51,9 @@ def test_ssim_torchmetrics():
     image = case.batch.image[:, None].expand(-1, 3, -1, -1, -1).flatten(0, 1).double()
     perturbed = case.perturbations.image.flatten(0, 1).double() / 255
     # it pads by mirroring and averages over the padded windows too: compare on the windows inside the image
-    _, windows = functional.structural_similarity_index_measure(perturbed, image, data_range=1.0, reduction="none", return_full_image=True)
+    _, windows = functional.structural_similarity_index_measure(
+        perturbed, image, data_range=1.0, reduction="none", return_full_image=True
+    )
     expected = windows[..., 5:-5, 5:-5].mean((1, 2, 3)).view(2, 3)[:, 1:].mean(1)
     assert SSIM(gaussian=True).score(case)["value"].numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
@@ -61,11 +68,15 @@ def test_l2_numpy():
 def test_mahalanobis_scikit_learn():
     covariance = pytest.importorskip("sklearn.covariance")
     generator = torch.Generator().manual_seed(0)
-    feature = torch.randn(400, 12, generator=generator, dtype=torch.float64) @ torch.randn(12, 12, generator=generator, dtype=torch.float64)
+    feature = torch.randn(400, 12, generator=generator, dtype=torch.float64) @ torch.randn(
+        12, 12, generator=generator, dtype=torch.float64
+    )
     found = squared_distance(feature, **fit_gaussians(feature, torch.zeros(400, dtype=torch.long)))[:, 0]
     expected = covariance.EmpiricalCovariance().fit(feature.numpy()).mahalanobis(feature.numpy())
     assert found.numpy() == pytest.approx(expected, abs=1e-6)
-    shrunk = squared_distance(feature, **fit_gaussians(feature, torch.zeros(400, dtype=torch.long), shrinkage=0.1))[:, 0]
+    shrunk = squared_distance(feature, **fit_gaussians(feature, torch.zeros(400, dtype=torch.long), shrinkage=0.1))[
+        :, 0
+    ]
     expected = covariance.ShrunkCovariance(shrinkage=0.1).fit(feature.numpy()).mahalanobis(feature.numpy())
     assert shrunk.numpy() == pytest.approx(expected, abs=1e-6)
 
@@ -77,9 +88,18 @@ def test_deletion_quantus():
     attribution = torch.rand(4, 7, 7, generator=torch.Generator().manual_seed(1))
     target = torch.tensor([0, 1, 2, 0])
     theirs = pixel_flipping.PixelFlipping(
-        features_in_step=1, abs=False, normalise=False, perturb_baseline=0.2, disable_warnings=True, display_progressbar=False
+        features_in_step=1,
+        abs=False,
+        normalise=False,
+        perturb_baseline=0.2,
+        disable_warnings=True,
+        display_progressbar=False,
     )(
-        model=classifier.network, x_batch=image.numpy(), y_batch=target.numpy(), a_batch=attribution[:, None].numpy(), softmax=True,
+        model=classifier.network,
+        x_batch=image.numpy(),
+        y_batch=target.numpy(),
+        a_batch=attribution[:, None].numpy(),
+        softmax=True,
         device="cpu",
     )
     case = Case(

@@ -20,9 +20,15 @@ def test_mass_and_rank(name):
     maps = torch.rand(4, 10, 10, generator=torch.Generator().manual_seed(0))
     mask = torch.stack([test_localization.square(i, 2) for i in range(4)]).bool()
     theirs = getattr(quantus, name)(disable_warnings=True, normalise=False)(
-        model=None, x_batch=np.zeros((4, 1, 10, 10)), y_batch=np.zeros(4, int), a_batch=maps[:, None].numpy(), s_batch=mask[:, None].numpy()
+        model=None,
+        x_batch=np.zeros((4, 1, 10, 10)),
+        y_batch=np.zeros(4, int),
+        a_batch=maps[:, None].numpy(),
+        s_batch=mask[:, None].numpy(),
     )
-    ours = (RelevanceMass() if "Mass" in name else RelevanceRank()).score(test_localization.case_of(maps, mask))["value"]
+    ours = (RelevanceMass() if "Mass" in name else RelevanceRank()).score(test_localization.case_of(maps, mask))[
+        "value"
+    ]
     np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=1e-6)
 
 
@@ -42,10 +48,17 @@ def test_randomisation_layer_by_layer(monkeypatch):
     case, _ = test_sanity_check.case_of(test_sanity_check.saliency)
     monkeypatch.setattr(SanityCheck, "randomise", theirs_seeded)
     ours = SanityCheck(similarity="spearman", absolute=True).score(case)["spearman"]
-    metric = quantus.MPRT(similarity_func=quantus.similarity_func.correlation_spearman, seed=42, disable_warnings=True, normalise=False)
+    metric = quantus.MPRT(
+        similarity_func=quantus.similarity_func.correlation_spearman, seed=42, disable_warnings=True, normalise=False
+    )
     images = tiny_batch(3).image.double().numpy()
     found = metric(
-        model=rectified().network, x_batch=images, y_batch=TARGET.numpy(), a_batch=None, explain_func=explain, channel_first=True
+        model=rectified().network,
+        x_batch=images,
+        y_batch=TARGET.numpy(),
+        a_batch=None,
+        explain_func=explain,
+        channel_first=True,
     )
     stages = [np.asarray(found[key]) for key in ("6", "3", "0")]
     np.testing.assert_allclose(ours.numpy(), np.stack(stages, 1), rtol=0, atol=1e-6)

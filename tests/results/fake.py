@@ -15,12 +15,19 @@ from pomelo_lab.metric.localization import Localization
 from pomelo_lab.types import Batch, Explanation, Perturbations
 
 ALPHAS = 9  # thresholds of the fabricated localisation
-DIRECTIONS = {"mahalanobis": "lower", "silhouette": "lower", "l2": "lower", "stability": "lower", "label_distribution": None}
+DIRECTIONS = {
+    "mahalanobis": "lower",
+    "silhouette": "lower",
+    "l2": "lower",
+    "stability": "lower",
+    "label_distribution": None,
+}
 
 
 @dataclass
 class FakeCell:
-    """A cell of a preset with scores as given: metric -> value per image; a set statistic's number, or its repeats; None = does not apply."""
+    """A cell of a preset with scores as given: metric -> value per image; a set statistic's number, or its repeats;
+    None = does not apply."""
 
     choices: dict[str, str]
     values: Mapping[str, Sequence[float] | float | None] = field(default_factory=dict)
@@ -57,7 +64,13 @@ def summary(metric: str, value: Any) -> dict[str, Any]:
     if isinstance(value, (int, float)):
         return {"mean": value, "std": None, "n": 12, "n_nan": 0, **head}
     finite = torch.tensor([v for v in value if math.isfinite(v)], dtype=torch.float64)
-    return {"mean": float(finite.mean()), "std": float(finite.std()), "n": len(finite), "n_nan": len(value) - len(finite), **head}
+    return {
+        "mean": float(finite.mean()),
+        "std": float(finite.std()),
+        "n": len(finite),
+        "n_nan": len(value) - len(finite),
+        **head,
+    }
 
 
 class FakeJob:
@@ -90,7 +103,9 @@ class FakeJob:
             return Shard({"feature": self.uniform(self.n, 3, 4)})
         points = 101 if name in ("iou", "emr", "emp") else 9
         curve = self.uniform(self.n, points).sort(1, descending=True).values
-        return Shard({"value": curve.mean(1), "curve": curve, "fraction": torch.linspace(0, 0.5, points).expand(self.n, -1)})
+        return Shard(
+            {"value": curve.mean(1), "curve": curve, "fraction": torch.linspace(0, 0.5, points).expand(self.n, -1)}
+        )
 
     def reference(self, name: str) -> dict[str, torch.Tensor]:
         return {"distribution": self.uniform(5).softmax(0), "correlation": torch.tensor([0.5, 1.0, -0.2])}
@@ -105,8 +120,17 @@ class FakeJob:
         return self.uniform(30, 2), self.uniform(30, 2) + 0.5
 
     def batch(self, group: int) -> Batch:
-        image, boxes = self.uniform(self.n, 3, 16, 16), {"label": torch.tensor([2.0, 2.0, 10.0, 12.0]).expand(self.n, 1, 4)}
-        return Batch(image, torch.zeros(self.n, dtype=torch.long), tuple(f"i{k}" for k in range(self.n)), torch.arange(self.n), boxes=boxes)
+        image, boxes = (
+            self.uniform(self.n, 3, 16, 16),
+            {"label": torch.tensor([2.0, 2.0, 10.0, 12.0]).expand(self.n, 1, 4)},
+        )
+        return Batch(
+            image,
+            torch.zeros(self.n, dtype=torch.long),
+            tuple(f"i{k}" for k in range(self.n)),
+            torch.arange(self.n),
+            boxes=boxes,
+        )
 
     def perturbations(self, group: int) -> Perturbations:
         return Perturbations(Perturbations.quantize(self.uniform(self.n, 8, 3, 16, 16)))

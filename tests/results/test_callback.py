@@ -6,7 +6,17 @@ from omegaconf import OmegaConf
 
 from pomelo_lab.config.check import ConfigError
 from pomelo_lab.results import grid as grids
-from pomelo_lab.results.callback import FAILED, GROUP, SKIPPED, PrintTable, after_failure, exit_status, is_table, job_failed, split
+from pomelo_lab.results.callback import (
+    FAILED,
+    GROUP,
+    SKIPPED,
+    PrintTable,
+    after_failure,
+    exit_status,
+    is_table,
+    job_failed,
+    split,
+)
 from tests.results.fake import FakeCell
 
 
@@ -26,7 +36,9 @@ def asked(monkeypatch):
     monkeypatch.setattr("pomelo_lab.results.show.show", lambda table, overrides, grid: calls.append((table, overrides)))
     monkeypatch.setattr(grids, "show_grid", lambda part, preset, overrides: calls.append((preset, overrides)))
     monkeypatch.setattr(grids, "cells", lambda *_, **__: points(2))
-    monkeypatch.setattr("pomelo_lab.results.grid_plan.print_grid_plan", lambda cells: calls.append(("plan", len(cells))))
+    monkeypatch.setattr(
+        "pomelo_lab.results.grid_plan.print_grid_plan", lambda cells: calls.append(("plan", len(cells)))
+    )
     yield calls
     PrintTable.grid = PrintTable.ended = None
     os.environ.pop(GROUP, None)
@@ -78,7 +90,11 @@ def test_a_table_is_tracked_in_the_group_of_its_jobs(asked, monkeypatch, tmp_pat
 
 
 def test_jobs_of_other_processes_are_counted_by_their_folders(asked, monkeypatch):
-    monkeypatch.setattr(grids, "cells", lambda *_, **__: [*points(1), *points(2, state="failed", status={"error": "ValueError: no paint"})[1:]])
+    monkeypatch.setattr(
+        grids,
+        "cells",
+        lambda *_, **__: [*points(1), *points(2, state="failed", status={"error": "ValueError: no paint"})[1:]],
+    )
     start("sampler=0,1")
     after_failure()
     assert exit_status() == "1 of 2 failed:\n  sampler=1: ValueError: no paint"
@@ -103,7 +119,10 @@ def test_cells_that_cannot_run_are_refused_before_the_first_starts(asked, monkey
     wrong = {"error": "the config has 1 problem:\n  - target must be a class, got 'blondd'", "state": "failed"}
     monkeypatch.setattr(grids, "cells", lambda *_, **__: [*points(1), *points(3, **wrong)[1:]])
     start("sampler=0,1,2")
-    assert capsys.readouterr().err == "2 of 3 cells cannot run, the others do:\n  sampler=1 and 1 more: target must be a class, got 'blondd'\n"
+    assert (
+        capsys.readouterr().err
+        == "2 of 3 cells cannot run, the others do:\n  sampler=1 and 1 more: target must be a class, got 'blondd'\n"
+    )
     job_failed(["sampler=1"], ConfigError(wrong["error"]))
     assert capsys.readouterr().err == "refused, as said above: sampler=1\n"
     monkeypatch.setattr(grids, "cells", lambda *_, **__: points(2, **wrong))
@@ -152,7 +171,12 @@ def test_every_grid_has_a_table_and_a_plan_its_sum(asked):
     start("experiment=pomelo_table1").on_multirun_end(config([], dry_run=True))
     start("experiment=pomelo_quickstart").on_multirun_end(config([]))
     start("seed=1,2").on_multirun_end(config([]))
-    assert asked == [("pomelo_table1", ["scale=smoke", "classifier.init_seed=${seed}"]), ("plan", 2), ("pomelo_quickstart", []), ("", ["seed=1,2"])]
+    assert asked == [
+        ("pomelo_table1", ["scale=smoke", "classifier.init_seed=${seed}"]),
+        ("plan", 2),
+        ("pomelo_quickstart", []),
+        ("", ["seed=1,2"]),
+    ]
 
 
 def test_all_jobs_of_a_grid_share_a_name_while_it_runs(asked):

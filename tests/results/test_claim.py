@@ -5,14 +5,24 @@ import torch
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, MISSING, RESAMPLES, Resampled, Sample, judge, resamples
 from pomelo_lab.results.published import Claim, Published, Row
 
-TABLE = Published("t", "", "", rows=tuple(Row(k, k, {}, "baseline") for k in "abc") + (Row("reference", "r", {}, "reference"),))
-ACROSS = Published("t", "", "", rows=tuple(Row(f"{k}@{v}", k, {}, "baseline") for k in "ab" for v in (30, 70)), across={"n": (30, 70)})
+TABLE = Published(
+    "t", "", "", rows=tuple(Row(k, k, {}, "baseline") for k in "abc") + (Row("reference", "r", {}, "reference"),)
+)
+ACROSS = Published(
+    "t", "", "", rows=tuple(Row(f"{k}@{v}", k, {}, "baseline") for k in "ab" for v in (30, 70)), across={"n": (30, 70)}
+)
 
 
 def values(table):
     def find(row, metric):
         value = table.get(row)
-        return None if value is None else value if isinstance(value, Sample) else Sample({f"i{k}": v for k, v in enumerate(value)})
+        return (
+            None
+            if value is None
+            else value
+            if isinstance(value, Sample)
+            else Sample({f"i{k}": v for k, v in enumerate(value)})
+        )
 
     return find
 
@@ -46,7 +56,10 @@ def test_pairing_by_image_decides_what_unpaired_spread_would_hide():
 
 
 def test_pairing_joins_on_image_id_not_on_order():
-    scores = {"a": Sample({f"i{k}": float(k) for k in range(20)}), "b": Sample({f"i{k}": k + 0.5 for k in reversed(range(20))})}
+    scores = {
+        "a": Sample({f"i{k}": float(k) for k in range(20)}),
+        "b": Sample({f"i{k}": k + 0.5 for k in reversed(range(20))}),
+    }
     assert verdict("m: a < b", scores).pairs[0].support == 1
 
 
@@ -112,7 +125,9 @@ def test_repeats_of_a_set_statistic_are_resampled():
     found = verdict("m: a < b", {"a": near, "b": far})
     assert (found.word, found.pairs[0].n) == ("holds (repeats)", 5) and "resamples of 5 repeats" in found.summary
     assert verdict("m: a > b", {"a": near, "b": far}).word == "fails (repeats)"
-    assert verdict("m: a < b", {"a": near, "b": repeats(0.05, 0.3, 0.02, 0.25, 0.01)}).verdict == FEW, "seeds that disagree decide nothing"
+    assert verdict("m: a < b", {"a": near, "b": repeats(0.05, 0.3, 0.02, 0.25, 0.01)}).verdict == FEW, (
+        "seeds that disagree decide nothing"
+    )
     assert verdict("m: a < b", {"a": repeats(0.1, 0.2), "b": far}).word == "holds (point)", "two repeats are no sample"
 
 
@@ -138,14 +153,18 @@ def thresholded(candidates, n_held=20):
     rows = {"candidates": torch.from_numpy(candidates)}
     images = tuple(f"i{k}" for k in range(len(candidates)))
     value = dict(zip(images, metric.values(rows).tolist(), strict=False))
-    resampled = Resampled(images, metric.usable(rows).numpy(), metric.groups(len(images)),
-                          lambda weights: metric.resampled(rows, {}, torch.from_numpy(weights)).numpy())  # fmt: skip
+    resampled = Resampled(
+        images,
+        metric.usable(rows).numpy(),
+        metric.groups(len(images)),
+        lambda weights: metric.resampled(rows, {}, torch.from_numpy(weights)).numpy(),
+    )
     return Sample(value, resampled=resampled)
 
 
 def test_a_threshold_that_few_images_chose_is_resampled():
-    """Two thresholds that the held-out images can hardly tell apart, of which one is far worse on the others: no resample of the scored images
-    alone sees that the choice was luck."""
+    """Two thresholds that the held-out images can hardly tell apart, of which one is far worse on the others: no
+    resample of the scored images alone sees that the choice was luck."""
     rng = np.random.default_rng(0)
     steady = np.full((60, 2), 0.5) + rng.normal(0, 0.01, (60, 2))
     lucky = np.concatenate([np.tile([0.3, 0.9], (40, 1)), 0.5 + rng.normal(0, 0.2, (20, 2))])
@@ -183,4 +202,6 @@ def test_without_a_choice_resampled_thresholds_are_the_plain_bootstrap():
     scores = {k: rng.normal(m, 1, (60, 1)) for k, m in (("a", 0.0), ("b", 0.2))}
     chosen = verdict("m: a < b", {k: thresholded(v) for k, v in scores.items()}).pairs[0]
     plain = verdict("m: a < b", {k: list(v[:40, 0]) for k, v in scores.items()}).pairs[0]
-    assert chosen.support == plain.support and (chosen.n, plain.n) == (40, 40) and chosen.left == pytest.approx(plain.left)
+    assert (
+        chosen.support == plain.support and (chosen.n, plain.n) == (40, 40) and chosen.left == pytest.approx(plain.left)
+    )

@@ -40,12 +40,25 @@ def test_cost_is_per_1000_perturbed_images():
 
 def test_stored_tensors_by_name_and_place(monkeypatch):
     """`metric[name]` reads [B], `metric[name:place]` one place of [B,L]; images that do not count are left out."""
-    rows = {"value": torch.arange(4.0), "null": torch.tensor([1.0, math.nan, 3.0, 4.0]), "by_layer": torch.arange(8.0).view(4, 2)}
+    rows = {
+        "value": torch.arange(4.0),
+        "null": torch.tensor([1.0, math.nan, 3.0, 4.0]),
+        "by_layer": torch.arange(8.0).view(4, 2),
+    }
     monkeypatch.setattr("pomelo_lab.results.evidence.stored_rows", lambda cell, name: rows)
     cell = FakeCell({}, {"m": [0.0] * 4}, job=FakeJob(["m"]))
     null = cell_sample(cell, "m[null]")
-    assert (null.value["i0"], null.n_nan) == (1.0, 1) and list(cell_sample(cell, "m[by_layer:-1]").value.values()) == [1, 3, 5, 7]
-    assert cell_sample(cell, "m[by_layer]") is None and cell_sample(cell, "m[null:0]") is None and cell_sample(cell, "m[absent]") is None
+    assert (null.value["i0"], null.n_nan) == (1.0, 1) and list(cell_sample(cell, "m[by_layer:-1]").value.values()) == [
+        1,
+        3,
+        5,
+        7,
+    ]
+    assert (
+        cell_sample(cell, "m[by_layer]") is None
+        and cell_sample(cell, "m[null:0]") is None
+        and cell_sample(cell, "m[absent]") is None
+    )
     rows["counted"] = torch.tensor([1.0, 0, 0, 1])
     assert list(cell_sample(cell, "m[null]").value) == ["i0", "i3"]
 
@@ -58,8 +71,13 @@ def test_matched_cells_resample_only_their_common_images():
 
     metric = SimpleNamespace(n_images=None, matched=True)
     shard = Shard({"change": torch.zeros(4, 3), "counted": torch.tensor([1.0, 1, 0, 1])})
-    job = SimpleNamespace(metrics={"cd": metric, "other": SimpleNamespace(n_images=None)}, n_groups=1, group_size=lambda *_: 4,
-                          metric_science=lambda name: {"metric": name}, store=SimpleNamespace(read=lambda *_: shard))  # fmt: skip
+    job = SimpleNamespace(
+        metrics={"cd": metric, "other": SimpleNamespace(n_images=None)},
+        n_groups=1,
+        group_size=lambda *_: 4,
+        metric_science=lambda name: {"metric": name},
+        store=SimpleNamespace(read=lambda *_: shard),
+    )
     cell = MatchedCell({}, {}, {}, common=frozenset({"i0"}))
     vars(cell).update(job=job, counted=torch.tensor([True, False, False, False]))
     assert stored_rows(cell, "cd")["counted"].tolist() == [1, 0, 0, 0]

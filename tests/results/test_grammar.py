@@ -64,7 +64,9 @@ def test_tolerance_is_a_share_of_the_magnitude(op):
     pair = Pair("m", parsed("a", ""), op, parsed("b", ""), 0.1)
     right = np.array([-10.0, 10.0])
     worse = right + (0.9 if op == "<~" else -0.9)
-    assert agreement(worse, right, pair).all() and not agreement(worse + (0.2 if op == "<~" else -0.2), right, pair).any()
+    assert (
+        agreement(worse, right, pair).all() and not agreement(worse + (0.2 if op == "<~" else -0.2), right, pair).any()
+    )
 
 
 def test_differences_are_paired_by_image():
@@ -76,7 +78,17 @@ def test_differences_are_paired_by_image():
     assert verdict("m: a - b > 1.3 * c - 1.3 * reference", scores).verdict == FAILS
 
 
-WRONG = ("m a < b", "m: a", "m: a ~ b", "m: a >~ b", "m: a < b within 0.1", "m: a < nobody", "m: a < 2 ** b", "m: a b < c", "m: 1 < 2")
+WRONG = (
+    "m a < b",
+    "m: a",
+    "m: a ~ b",
+    "m: a >~ b",
+    "m: a < b within 0.1",
+    "m: a < nobody",
+    "m: a < 2 ** b",
+    "m: a b < c",
+    "m: 1 < 2",
+)
 
 
 @pytest.mark.parametrize("text", WRONG)
@@ -87,10 +99,18 @@ def test_errors_quote_the_claim(text):
 
 def test_values_with_blanks_stand_in_quotes():
     """Diseases: without quotes the name of a row ended at the first blank."""
-    table = replace(TABLE, across={"dataset.label": ("Lung Opacity", "Atelectasis")}, rows=tuple(
-        Row(f"{key}@{value}", key, {}) for key in "ab" for value in ("Lung Opacity", "Atelectasis")))  # fmt: skip
-    assert shown('m: a@"Lung Opacity", a@Atelectasis > 0.9', table) == ["m: a@Lung Opacity > 0.9", "m: a@Atelectasis > 0.9"]
-    assert shown('m: 2 * a@"Lung Opacity" - b@Atelectasis < b@"Lung Opacity"', table) == ["m: 2 * a@Lung Opacity - b@Atelectasis < b@Lung Opacity"]
+    table = replace(
+        TABLE,
+        across={"dataset.label": ("Lung Opacity", "Atelectasis")},
+        rows=tuple(Row(f"{key}@{value}", key, {}) for key in "ab" for value in ("Lung Opacity", "Atelectasis")),
+    )
+    assert shown('m: a@"Lung Opacity", a@Atelectasis > 0.9', table) == [
+        "m: a@Lung Opacity > 0.9",
+        "m: a@Atelectasis > 0.9",
+    ]
+    assert shown('m: 2 * a@"Lung Opacity" - b@Atelectasis < b@"Lung Opacity"', table) == [
+        "m: 2 * a@Lung Opacity - b@Atelectasis < b@Lung Opacity"
+    ]
     assert shown("m: a > b", table) == ["m: a@Lung Opacity > b@Lung Opacity", "m: a@Atelectasis > b@Atelectasis"]
     with pytest.raises(ValueError, match="neither a row"):
         shown("m: a@Lung Opacity > 0.9", table)

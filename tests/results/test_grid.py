@@ -15,12 +15,24 @@ from tests.results.fake import FakeCell
 def cell(sampler, seed, values, state="done", outputs="."):
     point = {"sampler": sampler, "+explainer.width": "0.10", "seed": str(seed)}
     settings = {"scale": {"name": "smoke"}, "paths": {"outputs": outputs}, "explainer": {"width": 0.1}}
-    return FakeCell({"sampler": sampler}, values, state, point, settings, {"error": "ValueError: no paint"} if state == "failed" else {})
+    return FakeCell(
+        {"sampler": sampler},
+        values,
+        state,
+        point,
+        settings,
+        {"error": "ValueError: no paint"} if state == "failed" else {},
+    )
 
 
 @pytest.fixture
 def part(tmp_path):
-    given = [("gray", 0, [0.25, 0.75]), ("gray", 1, [0.5, 1.0]), ("blur", 0, [0.0, float("nan")]), ("blur", 1, [0.25, 0.25])]
+    given = [
+        ("gray", 0, [0.25, 0.75]),
+        ("gray", 1, [0.5, 1.0]),
+        ("blur", 0, [0.0, float("nan")]),
+        ("blur", 1, [0.25, 0.25]),
+    ]
     done = [cell(name, seed, {"l2": values}, outputs=str(tmp_path)) for name, seed, values in given]
     return [*done, cell("black", 0, {}, "failed", str(tmp_path))]
 

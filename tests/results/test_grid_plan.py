@@ -67,6 +67,9 @@ def test_names_give_way_and_numbers_stay_whole(name):
     assert f"{name} " in shown(step, width=120)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(None, "?"), (0.0, ""), (0.2, "< 1 s"), (42.4, "42 s"), (600.0, "10 min"), (36000.0, "10.0 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "?"), (0.0, ""), (0.2, "< 1 s"), (42.4, "42 s"), (600.0, "10 min"), (36000.0, "10.0 h")],
+)
 def test_times_for_people(seconds, text):
     assert told(Step("explanations", 1, seconds=seconds)) == text

@@ -15,7 +15,12 @@ MARKED = replace(TABLE, columns=(*TABLE.columns, MOVING), control=Control("refer
 
 def cells():
     return [
-        cell("black", mahalanobis=[700.0 + k for k in range(12)], entropy_hard=[0.5 + 0.01 * k for k in range(12)], moving=[0.05] * 12),
+        cell(
+            "black",
+            mahalanobis=[700.0 + k for k in range(12)],
+            entropy_hard=[0.5 + 0.01 * k for k in range(12)],
+            moving=[0.05] * 12,
+        ),
         cell("gray", mahalanobis=[300.0 + k for k in range(12)], entropy_hard=[2.5] * 12, moving=[0.01] * 12),
         cell("blur", mahalanobis=[300.0] * 12, entropy_hard=[1.9, 2.2] * 6, moving=[0.3] * 11 + [math.nan]),
         cell("reference_val", mahalanobis=[30.0] * 12, entropy_hard=[2.0] * 12, moving=None),
@@ -31,16 +36,22 @@ def test_rows_that_cross_a_limit_are_marked():
     mark = by_name(table)["moving"]
     assert mark.rows == {"black": "Black-out (0.05)", "blur": "Blur (0.3)"} and mark.symbol == "†"
     assert "moving" not in [c.metric for c in table.columns], "a column for its mark alone is not shown"
-    assert any(note.startswith("† still moving when it was stopped (moving > 0.02): Black-out (0.05), Blur (0.3)") for note in table.notes())
+    assert any(
+        note.startswith("† still moving when it was stopped (moving > 0.02): Black-out (0.05), Blur (0.3)")
+        for note in table.notes()
+    )
     assert "moving" not in by_name(build(replace(MARKED, columns=TABLE.columns), cells()))
 
 
 def test_methods_that_do_not_beat_their_control_are_marked():
-    """Entropy, higher is better: gray is clearly above the control, black below it, blur on both sides; the control is not its own."""
+    """Entropy, higher is better: gray is clearly above the control, black below it, blur on both sides; the control is
+    not its own."""
     table = build(MARKED, cells())
     assert set(by_name(table)["control"].rows) == {"black", "blur"}
     assert "no better than its control Validation in E_hard" in by_name(table)["control"].text
-    assert table.symbols(TABLE.row("black")) == "†‡" and table.symbols(TABLE.row("gray")) == "" == table.symbols(TABLE.row("reference_val"))
+    assert table.symbols(TABLE.row("black")) == "†‡" and table.symbols(TABLE.row("gray")) == "" == table.symbols(
+        TABLE.row("reference_val")
+    )
 
 
 def test_a_row_has_its_own_control():
@@ -52,7 +63,10 @@ def test_a_row_has_its_own_control():
 
 
 def test_rows_without_scores_are_not_marked():
-    assert build(MARKED, [c for c in cells() if c.choices["sampler"] != "reference_val"]).symbols(TABLE.row("black")) == "†"
+    assert (
+        build(MARKED, [c for c in cells() if c.choices["sampler"] != "reference_val"]).symbols(TABLE.row("black"))
+        == "†"
+    )
 
 
 @pytest.mark.parametrize("kind", ["md", "csv", "tex"])
@@ -76,8 +90,13 @@ def test_a_quantity_that_a_method_does_not_have_is_no_missing_value():
     """It reads n/a, and no image is said to be left out."""
     shown_column = replace(TABLE, columns=(replace(MOVING, shown=True),))
     table = build(shown_column, cells())
-    assert table.entries["reference_val", "moving"].state == "not applicable" and table.entries["blur", "moving"].n_nan == 1
-    assert not any("Validation" in note and "left out" in note for note in table.notes()) and any("Blur 1 images" in note for note in table.notes())
+    assert (
+        table.entries["reference_val", "moving"].state == "not applicable"
+        and table.entries["blur", "moving"].n_nan == 1
+    )
+    assert not any("Validation" in note and "left out" in note for note in table.notes()) and any(
+        "Blur 1 images" in note for note in table.notes()
+    )
     assert "n/a" in render.markdown(table) and "n/a: the method has no such quantity" in table.notes()
 
 
@@ -97,12 +116,18 @@ def test_controls_in_yaml():
 
 
 def test_tables_like_another_keep_its_marks():
-    base = parsed(node(columns=[{"metric": "m", "symbol": "M"}, {"metric": "x", "symbol": "x", "mark": "> 1", "shown": False}]), "p")
+    base = parsed(
+        node(columns=[{"metric": "m", "symbol": "M"}, {"metric": "x", "symbol": "x", "mark": "> 1", "shown": False}]),
+        "p",
+    )
     part = parsed({"id": "u", "title": "", "source": "", "like": "t", "columns": ["m"]}, "p", base)
     assert [c.metric for c in part.columns] == ["m", "x"]
 
 
-@pytest.mark.parametrize(("mark", "mean", "crossed"), [("> 0.02", 0.03, True), ("> 0.02", 0.02, False), ("< -0.5", -0.6, True), ("<0.5", 0.6, False)])
+@pytest.mark.parametrize(
+    ("mark", "mean", "crossed"),
+    [("> 0.02", 0.03, True), ("> 0.02", 0.02, False), ("< -0.5", -0.6, True), ("<0.5", 0.6, False)],
+)
 def test_limits(mark, mean, crossed):
     assert Column("m", "M", mark=mark).crossed(mean) is crossed
 

@@ -16,7 +16,17 @@ def outputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matched")
     for row in ("dime_tweedie", "ideal_counterfactual"):
         more = ["explainer.tau=2", "explainer.lambda_c=[2.0]"] if row == "dime_tweedie" else []
-        done = running.command(folder, "-m", "experiment=dime_fast", f"row={row}", "scale=smoke", "tracking=none", "n_images=8", *more, tiny=False)
+        done = running.command(
+            folder,
+            "-m",
+            "experiment=dime_fast",
+            f"row={row}",
+            "scale=smoke",
+            "tracking=none",
+            "n_images=8",
+            *more,
+            tiny=False,
+        )
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -43,7 +53,8 @@ def test_means_over_the_images_that_all_reached(outputs):
             assert cell.summary["l1"]["mean"] == pytest.approx(float(change.mean()), abs=1e-6)
         scores = cell.scores()
         assert [v is not None for v in scores["l1"]] == kept.tolist()
-        assert cell.summary["flip_rate"]["n"] == 8 and None not in scores["flip_rate"]  # a share of all images stays one
+        # a share of all images stays one
+        assert cell.summary["flip_rate"]["n"] == 8 and None not in scores["flip_rate"]
 
 
 def test_one_method_alone_keeps_its_successes(outputs):
@@ -51,14 +62,37 @@ def test_one_method_alone_keeps_its_successes(outputs):
     (cell,) = matched([dime], [dime])
     before, after = dime.summary["mnac"], cell.summary["mnac"]
     ids, scored = dime.scores()["image_id"], dime.scores()["mnac"]
-    assert {name for name, value in zip(ids, scored, strict=True) if value is not None} == reached(dime)  # who does not count has no score, not a NaN
-    assert before["n"] == after["n"] == len(reached(dime)) and (before["mean"] == after["mean"] or math.isnan(before["mean"] or math.nan))
+    # who does not count has no score, not a NaN
+    assert {name for name, value in zip(ids, scored, strict=True) if value is not None} == reached(dime)
+    assert before["n"] == after["n"] == len(reached(dime)) and (
+        before["mean"] == after["mean"] or math.isnan(before["mean"] or math.nan)
+    )
 
 
 def test_the_command(outputs, capsys):
-    assert main(["dime_fast", "--matched", "row=ideal_counterfactual", "scale=smoke", "n_images=8", f"paths.outputs={outputs}"]) == 0
-    assert "images that all methods reached" not in capsys.readouterr().out  # the limit is no method: nothing is narrowed down
-    overrides = ["row=dime_tweedie", "explainer.tau=2", "explainer.lambda_c=[2.0]", "scale=smoke", "n_images=8", f"paths.outputs={outputs}"]
+    assert (
+        main(
+            [
+                "dime_fast",
+                "--matched",
+                "row=ideal_counterfactual",
+                "scale=smoke",
+                "n_images=8",
+                f"paths.outputs={outputs}",
+            ]
+        )
+        == 0
+    )
+    # the limit is no method: nothing is narrowed down
+    assert "images that all methods reached" not in capsys.readouterr().out
+    overrides = [
+        "row=dime_tweedie",
+        "explainer.tau=2",
+        "explainer.lambda_c=[2.0]",
+        "scale=smoke",
+        "n_images=8",
+        f"paths.outputs={outputs}",
+    ]
     assert main(["dime_fast", "--matched", *overrides]) == 0
     assert "images that all methods reached" in capsys.readouterr().out
     assert list(outputs.glob("tables/dime_fast/*,matched/table.md"))

@@ -15,8 +15,15 @@ def celeba(tmp_path_factory):
 def test_rows_that_need_portraits_are_skipped_with_the_reason(celeba):
     black, ideal, mask = cells("pomelo_table2", [*celeba, "row=lime_black,lime_ideal,ideal_mask"])
     assert (black.state, black.lacks) == ("missing", "")
-    assert black.config["left_out"] == dict.fromkeys(("metrics.iou", "metrics.emr", "metrics.emp"), "needs masks, CelebA has none")
-    assert (ideal.state, ideal.lacks, ideal.folder, ideal.summary) == ("skipped", "needs Portraits, not CelebA", None, {})
+    assert black.config["left_out"] == dict.fromkeys(
+        ("metrics.iou", "metrics.emr", "metrics.emp"), "needs masks, CelebA has none"
+    )
+    assert (ideal.state, ideal.lacks, ideal.folder, ideal.summary) == (
+        "skipped",
+        "needs Portraits, not CelebA",
+        None,
+        {},
+    )
     assert mask.lacks == "needs masks, CelebA has none"
 
 

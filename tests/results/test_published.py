@@ -18,7 +18,9 @@ PRESETS = {p.stem: yaml.safe_load(p.read_text()) for p in Path(CONF, "experiment
 
 
 def suite_keys() -> set[str]:
-    return {key for p in Path(CONF, "metrics").glob("*.yaml") for key in yaml.safe_load(p.read_text()) if key != "defaults"}
+    return {
+        key for p in Path(CONF, "metrics").glob("*.yaml") for key in yaml.safe_load(p.read_text()) if key != "defaults"
+    }
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.id)
@@ -41,7 +43,8 @@ def test_claims_parse(table):
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.id)
 def test_every_row_is_in_the_grid_of_its_preset_or_not_built_yet(table):
-    """The choices that a row asks for are among the preset's sweep values (rows of conf/row stand for a sampler and an explainer)."""
+    """The choices that a row asks for are among the preset's sweep values (rows of conf/row stand for a sampler and an
+    explainer)."""
     params = {k: str(v).split(",") for k, v in PRESETS[table.id]["hydra"]["sweeper"]["params"].items()}
     points = [{"sampler": s} for s in params.get("sampler", [])]
     for name in params.get("row", []):
@@ -90,18 +93,32 @@ def test_unknown_table_names_the_known():
 
 def test_a_table_like_one_that_runs_across_a_key_runs_across_it_once():
     """Its rows are those rows, and its claims are judged at the same values."""
-    node = {"id": "t", "title": "", "source": "", "across": {"a.b": ["x", "y"]}, "rows": [{"key": "m", "label": "M", "match": {"row": "m"}}]}
+    node = {
+        "id": "t",
+        "title": "",
+        "source": "",
+        "across": {"a.b": ["x", "y"]},
+        "rows": [{"key": "m", "label": "M", "match": {"row": "m"}}],
+    }
     base = parsed({**node, "columns": [{"metric": "l1", "symbol": "L1"}]}, "paper")
     for again in ({}, {"across": {"a.b": ["x", "y"]}}):
         like = parsed({"id": "u", "title": "", "source": "", "like": "t", **again}, "paper", base)
-        assert [r.key for r in like.rows] == ["m@x", "m@y"] and [str(p) for p in pairs("l1: m > 1", like)] == ["l1: m@x > 1", "l1: m@y > 1"]
+        assert [r.key for r in like.rows] == ["m@x", "m@y"] and [str(p) for p in pairs("l1: m > 1", like)] == [
+            "l1: m@x > 1",
+            "l1: m@y > 1",
+        ]
     with pytest.raises(ValueError, match="rows of t run across"):
         parsed({"id": "u", "title": "", "source": "", "like": "t", "across": {"a.b": ["z"]}}, "paper", base)
 
 
 def test_numbers_of_a_table_that_runs_across_a_key():
-    node = {"id": "t", "title": "", "source": "", "across": {"a.b": ["x", "y"]},
-            "rows": [{"key": "m", "label": "M", "match": {}, "values": {"l1@x": 1.0, "l1@y": [2.0, 0.5], "l2@y": 3}}]}  # fmt: skip
+    node = {
+        "id": "t",
+        "title": "",
+        "source": "",
+        "across": {"a.b": ["x", "y"]},
+        "rows": [{"key": "m", "label": "M", "match": {}, "values": {"l1@x": 1.0, "l1@y": [2.0, 0.5], "l2@y": 3}}],
+    }
     first, second = parsed(node, "paper").rows
     assert (first.key, first.values) == ("m@x", {"l1": (1.0, None)})
     assert (second.key, second.values) == ("m@y", {"l1": (2.0, 0.5), "l2": (3.0, None)})
@@ -114,14 +131,20 @@ def test_a_table_like_another_inherits_its_control():
     node = {"id": "t", "title": "", "source": "", "rows": rows, "columns": columns, "control": control}
     like = {"id": "u", "title": "", "source": "", "like": "t"}
     base, across = parsed(node, "paper"), parsed({**node, "across": {"a.b": ["x", "y"]}}, "paper")
-    for table in (parsed(like, "paper", base), parsed({**like, "rows": ["r", "m"]}, "paper", base), parsed(like, "paper", across)):
+    for table in (
+        parsed(like, "paper", base),
+        parsed({**like, "rows": ["r", "m"]}, "paper", base),
+        parsed(like, "paper", across),
+    ):
         assert table.control == base.control
     split = parsed(like, "paper", across)
     assert control_of(split, split.row("m@y")) == Control("r@y", "l1") and control_of(split, split.row("r@y")) is None
     assert parsed({**like, "rows": ["m"]}, "paper", base).control is None
 
 
-NO_CONTROL = {"fisher_fig1": "random maps do not see the network and keep a similarity of 1: whatever sees it is below them"}
+NO_CONTROL = {
+    "fisher_fig1": "random maps do not see the network and keep a similarity of 1: whatever sees it is below them"
+}
 OF_THREE = [t for t in TABLES if t.id.startswith(("pomelo", "agarwal", "fisher"))]
 
 
@@ -140,7 +163,9 @@ def test_a_table_with_gradient_methods_marks_maps_that_do_not_sum_to_what_they_d
     assert not promises or (column and column.crossed(0.03) and not column.crossed(0.01) and column.mark_note)
     cell = grid(table.id)[0]  # the metrics are the same at every point
     for marked in (c for c in table.columns if c.mark):
-        assert cell.config["metrics"].get(marked.metric) is not None, f"{marked.metric} is not scored: its mark cannot show"
+        assert cell.config["metrics"].get(marked.metric) is not None, (
+            f"{marked.metric} is not scored: its mark cannot show"
+        )
 
 
 @pytest.mark.parametrize("name", ["agarwal_paper", "agarwal_paper_places"])

@@ -49,5 +49,8 @@ def test_latex_escapes_and_balances():
 
 def test_columns_are_explained_by_their_keys_where_their_titles_are_short():
     text = shown(build(TABLE, cells()), width=80)
-    assert "D_M = mahalanobis, Sil. = silhouette, E_hard = entropy_hard" in " ".join(text.split()) and "extra = " not in text
+    assert (
+        "D_M = mahalanobis, Sil. = silhouette, E_hard = entropy_hard" in " ".join(text.split())
+        and "extra = " not in text
+    )
     assert "not in paper" in text

@@ -26,7 +26,8 @@ def test_every_score_has_its_direction_unit_spread_and_images():
 
 
 @pytest.mark.parametrize(
-    ("mean", "std", "text"), [(1234.5, 2.0, "1234 ± 2"), (0.0, 0.0, "0.00 ± 0.00"), (1.5e-9, None, "1.50e-09"), (12.345, 0.5, "12.3 ± 0.5")]
+    ("mean", "std", "text"),
+    [(1234.5, 2.0, "1234 ± 2"), (0.0, 0.0, "0.00 ± 0.00"), (1.5e-9, None, "1.50e-09"), (12.345, 0.5, "12.3 ± 0.5")],
 )
 def test_means_have_three_digits(mean, std, text):
     assert mean_text(mean, std) == text
@@ -38,7 +39,9 @@ def test_images_say_how_many_of_how_many_and_how_to_take_others():
     assert "3 of 6 right, accuracy 0.50" in lines[1]
     assert "more: n_images=" in image_lines({**IMAGES, "of": 9})[0]
     assert image_lines({}) == []
-    assert image_lines({**IMAGES, "n": 100, "chosen": "drawn"})[0].startswith("images:  100 draws with replacement from ")
+    assert image_lines({**IMAGES, "n": 100, "chosen": "drawn"})[0].startswith(
+        "images:  100 draws with replacement from "
+    )
     assert "more: n_images=" not in image_lines({**IMAGES, "of": 9, "chosen": "correct"})[0]
 
 
@@ -48,6 +51,10 @@ def test_the_report_is_read_from_the_folder_and_ends_in_it(tmp_path, capsys):
     (tmp_path / "sheet.png").write_bytes(b"")
     print_report(tmp_path)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == f"results: {tmp_path}" and lines[-2].endswith("sheet.png") and any("deletion" in line for line in lines)
+    assert (
+        lines[-1] == f"results: {tmp_path}"
+        and lines[-2].endswith("sheet.png")
+        and any("deletion" in line for line in lines)
+    )
     print_report(tmp_path, brief=True)
     assert "deletion" not in capsys.readouterr().out

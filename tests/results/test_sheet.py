@@ -17,7 +17,12 @@ from tests.running import config
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("sheet")
-    return outputs, run({**config(outputs, "n_images=3", "metrics=none"), "choices": {"dataset": "digits", "explainer": "lime", "sampler": "gray"}})
+    return outputs, run(
+        {
+            **config(outputs, "n_images=3", "metrics=none"),
+            "choices": {"dataset": "digits", "explainer": "lime", "sampler": "gray"},
+        }
+    )
 
 
 def read(path):
@@ -60,7 +65,13 @@ def test_no_sheet_where_none_is_asked_for(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [([-2.0, 1.0], "± 2"), ([0.0, 1.0], "0 to 1"), ([0.5, 1.0], "0.5 to 1"), ([1.0, 1.0], "all 1"), ([1.0, float("nan"), -1.0], "± 1, 1 NaN")],
+    [
+        ([-2.0, 1.0], "± 2"),
+        ([0.0, 1.0], "0 to 1"),
+        ([0.5, 1.0], "0.5 to 1"),
+        ([1.0, 1.0], "all 1"),
+        ([1.0, float("nan"), -1.0], "± 1, 1 NaN"),
+    ],
 )
 def test_the_scale_of_a_map_is_said(values, text):
     assert sheet.scale_of(torch.tensor(values)) == text
@@ -68,7 +79,10 @@ def test_the_scale_of_a_map_is_said(values, text):
 
 def test_differences_share_one_scale():
     small, large = torch.full((3, 2, 2), 0.1), torch.full((3, 2, 2), -0.4)
-    shown, keys = [sheet.Shown({}, {"difference": (change, "", False)}) for change in (small, large)], {"difference": ""}
+    shown, keys = (
+        [sheet.Shown({}, {"difference": (change, "", False)}) for change in (small, large)],
+        {"difference": ""},
+    )
     sheet.share_scale(shown, keys)
     assert keys["difference"] == "0.40"
     assert [float(one.pictures["difference"][0].mean()) for one in shown] == pytest.approx([0.625, 0.0])
@@ -77,21 +91,34 @@ def test_differences_share_one_scale():
 def test_counterfactuals_that_did_not_flip_are_framed_and_everything_has_a_place(tmp_path):
     def one(framed):
         pictures = {name: (torch.full((3, 5, 9), 0.5), "", False) for name in ("image", "difference")}
-        return sheet.Shown({"image": ("x", "#000000")}, {**pictures, "counterfactual": (torch.zeros(3, 500, 400), "", framed)})
+        return sheet.Shown(
+            {"image": ("x", "#000000")}, {**pictures, "counterfactual": (torch.zeros(3, 500, 400), "", framed)}
+        )
 
     sheet.render([one(False)], {"difference": "0.1"}, "head", tmp_path / "plain.png")
     sheet.render([one(True), *[one(False)] * 9], {"difference": "0.1"}, "head", tmp_path / "framed.png")
-    reds = [((p[..., 0] > 190) & (p[..., 1] < 20)).sum() for p in (read(tmp_path / "plain.png"), read(tmp_path / "framed.png"))]
+    reds = [
+        ((p[..., 0] > 190) & (p[..., 1] < 20)).sum()
+        for p in (read(tmp_path / "plain.png"), read(tmp_path / "framed.png"))
+    ]
     assert reds[0] == 0 and reds[1] > 500
-    assert read(tmp_path / "framed.png").shape[0] > 1.5 * read(tmp_path / "plain.png").shape[0], "ten images need two bands"
+    assert read(tmp_path / "framed.png").shape[0] > 1.5 * read(tmp_path / "plain.png").shape[0], (
+        "ten images need two bands"
+    )
 
 
 def test_every_bit_of_a_sheet_is_checked(tmp_path):
     from itertools import product
 
-    sheet.render([sheet.Shown({"image": ("x", "#000000")}, {"image": (torch.rand(3, 4, 4), "", False)})], {}, "head", tmp_path / "sheet.png")
+    sheet.render(
+        [sheet.Shown({"image": ("x", "#000000")}, {"image": (torch.rand(3, 4, 4), "", False)})],
+        {},
+        "head",
+        tmp_path / "sheet.png",
+    )
     whole = (tmp_path / "sheet.png").read_bytes()
-    places = [*range(60), *range(60, len(whole) - 4, len(whole) // 60)]  # the last four bytes are the end's own checksum
+    # the last four bytes are the end's own checksum
+    places = [*range(60), *range(60, len(whole) - 4, len(whole) // 60)]
     for byte, bit in product(places, (1, 128)):
         (tmp_path / "sheet.png").write_bytes(whole[:byte] + bytes([whole[byte] ^ bit]) + whole[byte + 1 :])
         sheet.drop_damaged(tmp_path)

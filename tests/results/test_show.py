@@ -7,16 +7,25 @@ def test_folders_keep_other_questions_apart():
 
 
 def test_folder_names_hold_no_paths_and_stay_short_and_apart():
-    roots = [folder_name("quick", ["dataset=image_folder", f"dataset.root={root}"]) for root in ("/data/birds", "/data/cars", "cars/a")]
-    assert len(set(roots)) == 3 and all(name.startswith("quick,dataset=image_folder,") and "birds" not in name for name in roots)
-    long = [folder_name("quick", [*(f"explainer.key{k}=12345678" for k in range(20)), f"seed={seed}"]) for seed in (0, 1)]
+    roots = [
+        folder_name("quick", ["dataset=image_folder", f"dataset.root={root}"])
+        for root in ("/data/birds", "/data/cars", "cars/a")
+    ]
+    assert len(set(roots)) == 3 and all(
+        name.startswith("quick,dataset=image_folder,") and "birds" not in name for name in roots
+    )
+    long = [
+        folder_name("quick", [*(f"explainer.key{k}=12345678" for k in range(20)), f"seed={seed}"]) for seed in (0, 1)
+    ]
     assert long[0] != long[1] and all(len(name) < 100 for name in long)
     assert folder_name("quick", ["row=a b"]) != folder_name("quick", ["row=a_b"])
 
 
 def test_only_scales_that_have_something_are_composed(tmp_path):
     (tmp_path / "score" / "a").mkdir(parents=True)
-    (tmp_path / "score" / "a" / "config.yaml").write_text("seed: 0\nscale:\n  n_images: 4\n  name: smoke\nname: other\n")
+    (tmp_path / "score" / "a" / "config.yaml").write_text(
+        "seed: 0\nscale:\n  n_images: 4\n  name: smoke\nname: other\n"
+    )
     (tmp_path / "score" / "b").mkdir()
     (tmp_path / "score" / "b" / "config.yaml").write_text("seed: 0\nname: quick\n")
     assert stored_scales(tmp_path) == {"smoke"} and stored_scales(tmp_path / "absent") == set()

@@ -19,16 +19,27 @@ def test_running_without_a_lock_holder_is_interrupted(tmp_path):
 
 
 def test_failure_is_told_by_its_last_line():
-    error = "Traceback (most recent call last):\n  File x, line 1\n    boom()\nValueError: sampler.sigma_px must be > 0, got -1\n"
-    assert status.detail(FakeCell({}, state="failed", status={"error": error})) == "ValueError: sampler.sigma_px must be > 0, got -1"
+    error = (
+        "Traceback (most recent call last):\n  File x, line 1\n    boom()\nValueError: sampler.sigma_px must be > "
+        "0, got -1\n"
+    )
+    assert (
+        status.detail(FakeCell({}, state="failed", status={"error": error}))
+        == "ValueError: sampler.sigma_px must be > 0, got -1"
+    )
 
 
 def test_show_lists_every_job_and_the_command(monkeypatch, capsys):
-    found = [FakeCell({}, state="missing", point={"sampler": "black"}), FakeCell({}, state="failed", point={"sampler": "gray"})]
+    found = [
+        FakeCell({}, state="missing", point={"sampler": "black"}),
+        FakeCell({}, state="failed", point={"sampler": "gray"}),
+    ]
     monkeypatch.setattr("pomelo_lab.results.preset.cells", lambda *a: found)
     assert not status.show("pomelo_table1", ["scale=smoke"])
     text = capsys.readouterr().out
-    assert "1 failed, 1 missing" in text and "-m experiment=pomelo_table1 scale=smoke" in text and "sampler=black" in text
+    assert (
+        "1 failed, 1 missing" in text and "-m experiment=pomelo_table1 scale=smoke" in text and "sampler=black" in text
+    )
 
 
 @pytest.mark.parametrize("module", [status, show])
@@ -41,7 +52,13 @@ def test_missing_cells_are_an_answer_and_no_error(module, monkeypatch):
 @pytest.mark.parametrize("command", ["status", "table", "demo", "sync"])
 def test_options_that_do_not_exist_show_the_usage(command):
     arguments = ["pomelo_table1", "--nothing"] if command in ("status", "table") else ["--nothing"]
-    done = subprocess.run([sys.executable, f"scripts/{command}.py", *arguments], cwd=Path(CONF).parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, f"scripts/{command}.py", *arguments],
+        cwd=Path(CONF).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode and not done.stdout and done.stderr.startswith(f"usage: python scripts/{command}.py")
 
 

@@ -20,8 +20,20 @@ TABLE = Published(
         Column("entropy_hard", "E_hard", group="D", arrow="up", digits=2),
     ),
     rows=(
-        Row("flow", "Flow", {"sampler": "of_the_next_issue"}, "proposed", {"mahalanobis": (398.32, None), "entropy_hard": (1.07, 0.43)}),
-        Row("black", "Black-out", {"sampler": "black"}, "baseline", {"mahalanobis": (717.17, None), "entropy_hard": (0.44, 0.32)}),
+        Row(
+            "flow",
+            "Flow",
+            {"sampler": "of_the_next_issue"},
+            "proposed",
+            {"mahalanobis": (398.32, None), "entropy_hard": (1.07, 0.43)},
+        ),
+        Row(
+            "black",
+            "Black-out",
+            {"sampler": "black"},
+            "baseline",
+            {"mahalanobis": (717.17, None), "entropy_hard": (0.44, 0.32)},
+        ),
         Row("gray", "Gray-out", {"sampler": "gray"}, "baseline", {"mahalanobis": (611.63, None)}),
         Row("blur", "Blur", {"sampler": "blur"}, "baseline"),
         Row("reference_val", "Validation", {"sampler": "reference_val"}, "reference"),
@@ -77,18 +89,28 @@ def test_entries():
 
 
 def test_directions_come_from_the_metric_not_from_the_print():
-    assert build(TABLE, cells()).directions == {"mahalanobis": "lower", "silhouette": "lower", "entropy_hard": "higher", "extra": "higher"}
+    assert build(TABLE, cells()).directions == {
+        "mahalanobis": "lower",
+        "silhouette": "lower",
+        "entropy_hard": "higher",
+        "extra": "higher",
+    }
 
 
 def test_directions_of_what_no_job_scored_are_the_metrics_too():
     """The paper's arrow of the silhouette is the wrong way round; a suite names its class."""
-    unscored = [FakeCell(c.choices, {m: v for m, v in c.values.items() if m != "silhouette"}, c.state, c.point) for c in cells()]
+    unscored = [
+        FakeCell(c.choices, {m: v for m, v in c.values.items() if m != "silhouette"}, c.state, c.point) for c in cells()
+    ]
     table = build(TABLE, unscored)
     assert table.directions["silhouette"] == "lower" and "Sil. ↓" in render.markdown(table)
     null = Column("lpips[null]", "null", better="none")
     columns = (Column("nobody_knows", "X", arrow="down"), Column("seconds_per_image", "s", arrow="up"), null)
     assert build(replace(TABLE, columns=columns, claims=(), partial=True), cells()).directions == {
-        "nobody_knows": "lower", "seconds_per_image": "lower", "lpips[null]": None}  # fmt: skip
+        "nobody_knows": "lower",
+        "seconds_per_image": "lower",
+        "lpips[null]": None,
+    }
 
 
 def test_optional_columns_show_what_the_paper_printed():
@@ -102,13 +124,21 @@ def test_optional_columns_show_what_the_paper_printed():
 
 def test_rows_that_the_data_cannot_build_and_jobs_that_failed_are_named():
     ideal = FakeCell({"sampler": "gray"}, {}, "skipped", {"sampler": "gray"}, lacks="needs Portraits, not CelebA")
-    broken = FakeCell({"sampler": "blur"}, {}, "failed", {"sampler": "blur"}, status={"error": "Traceback\nValueError: no paint"})
-    scored = replace(cell("black", mahalanobis=[1.0] * 12), config={"scale": {}, "left_out": {"metrics.iou": "needs masks, CelebA has none"}})
+    broken = FakeCell(
+        {"sampler": "blur"}, {}, "failed", {"sampler": "blur"}, status={"error": "Traceback\nValueError: no paint"}
+    )
+    scored = replace(
+        cell("black", mahalanobis=[1.0] * 12),
+        config={"scale": {}, "left_out": {"metrics.iou": "needs masks, CelebA has none"}},
+    )
     table = build(TABLE, [scored, ideal, broken])
     text = render.markdown(table)
     assert table.entries["gray", "mahalanobis"].state == "skipped" and "1 of 2 jobs done, 1 failed" in text
-    for part in ("not on this data (–): sampler=gray: needs Portraits, not CelebA", "failed: sampler=blur: ValueError: no paint",
-                 "left out on this data: iou: needs masks, CelebA has none"):  # fmt: skip
+    for part in (
+        "not on this data (–): sampler=gray: needs Portraits, not CelebA",
+        "failed: sampler=blur: ValueError: no paint",
+        "left out on this data: iou: needs masks, CelebA has none",
+    ):
         assert part in text
     assert build(TABLE, [scored, ideal]).complete, "nothing is left to compute"
 
@@ -117,16 +147,34 @@ def test_agreement_of_the_printed_numbers_says_what_it_does_not_rest_on():
     """A measure of which the paper printed nothing is not part of "agrees"."""
     both = Claim("black-out is far and separated", "4", ("mahalanobis: black > gray", "silhouette: black > gray"))
     table = build(replace(TABLE, claims=(both,)), cells())
-    assert table.own == ("agrees; nothing printed of Sil.",) and "agrees; nothing printed of Sil." in render.markdown(table)
+    assert table.own == ("agrees; nothing printed of Sil.",) and "agrees; nothing printed of Sil." in render.markdown(
+        table
+    )
 
 
 def test_set_statistics_show_their_interval_and_the_spread_of_their_draws():
-    """An interval over resampled images and a deviation over random draws are no deviations over images, and the notes say so."""
+    """An interval over resampled images and a deviation over random draws are no deviations over images, and the notes
+    say so."""
     one = cell("black", silhouette=-0.4)
-    summary = {"silhouette": {"mean": -0.4, "std": 0.05, "n": 12, "n_nan": 0, "direction": "lower", "details": {"low": -0.5, "high": -0.3}}}
-    shown = build(replace(TABLE, columns=(replace(TABLE.columns[1], magnitude=False),)), [Given(one.choices, point=one.point, given=summary)])
+    summary = {
+        "silhouette": {
+            "mean": -0.4,
+            "std": 0.05,
+            "n": 12,
+            "n_nan": 0,
+            "direction": "lower",
+            "details": {"low": -0.5, "high": -0.3},
+        }
+    }
+    shown = build(
+        replace(TABLE, columns=(replace(TABLE.columns[1], magnitude=False),)),
+        [Given(one.choices, point=one.point, given=summary)],
+    )
     text = render.markdown(shown)
-    assert "-0.400 ± 0.050 [-0.500, -0.300]" in text and "Sil.: ± over random draws of a set statistic, not over images" in text
+    assert (
+        "-0.400 ± 0.050 [-0.500, -0.300]" in text
+        and "Sil.: ± over random draws of a set statistic, not over images" in text
+    )
     assert "95 % interval of a set statistic over resampled images" in text
 
 
@@ -160,18 +208,25 @@ def test_standard_errors_stand_beside_standard_errors():
 
 def test_repeats_of_a_set_statistic_have_a_spread():
     made = build(TABLE, [cell("black", silhouette=(-0.3, -0.5))])
-    assert "0.400 ± 0.141" in render.markdown(made) and "Sil.: ± over 2 repeats of a set statistic, not over images" in made.notes()
+    assert (
+        "0.400 ± 0.141" in render.markdown(made)
+        and "Sil.: ± over 2 repeats of a set statistic, not over images" in made.notes()
+    )
 
 
 def test_repeats_over_seeds_are_averaged_per_image():
-    found = build(TABLE, [cell("black", mahalanobis=[1.0, 3.0]), cell("black", mahalanobis=[3.0, 5.0])]).entries["black", "mahalanobis"]
+    found = build(TABLE, [cell("black", mahalanobis=[1.0, 3.0]), cell("black", mahalanobis=[3.0, 5.0])]).entries[
+        "black", "mahalanobis"
+    ]
     assert (found.mean, found.n, found.repeats) == (3.0, 2, 2)
     assert found.std == pytest.approx(math.sqrt(2)) and found.std_repeats == pytest.approx(math.sqrt(2))
 
 
 def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
     cost = {"stages": {"perturbation": {"seconds": 4.0, "images": 10}}}
-    one = FakeCell({"sampler": "black"}, config={"segmenter": {"n_segments": 30}, "explainer": {"n_samples": 200}}, status=cost)
+    one = FakeCell(
+        {"sampler": "black"}, config={"segmenter": {"n_segments": 30}, "explainer": {"n_samples": 200}}, status=cost
+    )
     row = Row("black@30", "Black", {"sampler": "black", "segmenter.n_segments": 30}, "baseline")
     other = Row("black@70", "Black", {"sampler": "black", "segmenter.n_segments": 70}, "baseline")
     table = build(Published("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])

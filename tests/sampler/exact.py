@@ -1,4 +1,5 @@
-"""Generators whose answers are known, for the samplers that use one: small random networks, exact denoisers of Gaussian images, counted rows."""
+"""Generators whose answers are known, for the samplers that use one: small random networks, exact denoisers of Gaussian
+images, counted rows."""
 
 from __future__ import annotations
 
@@ -25,12 +26,26 @@ MEAN, SIGMA = 0.1, 0.25  # of the pixels of Gaussian images, in [-1,1]: clamped 
 
 def tiny_ddpm(**changes) -> DDPM:
     """An untrained U-Net of 1x8x8 images."""
-    return DDPM(**{"channels": 1, "size_px": 8, "unshuffle": 1, "widths": [8], "norm_groups": 4, "head_dim": 4, "attention": [], **changes})
+    return DDPM(
+        **{
+            "channels": 1,
+            "size_px": 8,
+            "unshuffle": 1,
+            "widths": [8],
+            "norm_groups": 4,
+            "head_dim": 4,
+            "attention": [],
+            **changes,
+        }
+    )
 
 
 def tiny_glow(**changes) -> Glow:
     """A flow of 3x8x8 images whose parameters are all moved at random."""
-    generator, rng = Glow(**{"channels": 3, "size_px": 8, "n_flows": 2, "n_blocks": 2, "hidden": 8, **changes}), torch.Generator().manual_seed(0)
+    generator, rng = (
+        Glow(**{"channels": 3, "size_px": 8, "n_flows": 2, "n_blocks": 2, "hidden": 8, **changes}),
+        torch.Generator().manual_seed(0),
+    )
     for parameter in generator.network.parameters():
         parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
     generator.network.freeze()
@@ -38,13 +53,16 @@ def tiny_glow(**changes) -> Glow:
 
 
 def gaussian_ddpm(correlation: Tensor | None = None, **changes) -> DDPM:
-    """The exact denoiser of images in [-1,1] with pixels N(MEAN, SIGMA^2); correlation [D,D] between them, None = independent."""
+    """The exact denoiser of images in [-1,1] with pixels N(MEAN, SIGMA^2); correlation [D,D] between them, None =
+    independent."""
     generator = tiny_ddpm(**changes)
 
     @functools.cache
     def inverse(t: int) -> Tensor:
         level = float(generator.levels[t])
-        return torch.linalg.inv(level * SIGMA**2 * correlation.double() + (1 - level) * torch.eye(len(correlation), dtype=torch.float64)).float()
+        return torch.linalg.inv(
+            level * SIGMA**2 * correlation.double() + (1 - level) * torch.eye(len(correlation), dtype=torch.float64)
+        ).float()
 
     def output(x: Tensor, t: int) -> Tensor:
         level = float(generator.levels[int(t)])
@@ -54,7 +72,10 @@ def gaussian_ddpm(correlation: Tensor | None = None, **changes) -> DDPM:
         else:
             off = off.flatten(1) @ inverse(int(t))
             off, drawn = off.view_as(x), (off @ correlation).view_as(x)
-        return math.sqrt(level * (1 - level)) * off - math.sqrt(1 - level) * (MEAN + math.sqrt(level) * SIGMA**2 * drawn)  # v
+        # v
+        return math.sqrt(level * (1 - level)) * off - math.sqrt(1 - level) * (
+            MEAN + math.sqrt(level) * SIGMA**2 * drawn
+        )
 
     generator.output = output
     return generator
@@ -62,11 +83,14 @@ def gaussian_ddpm(correlation: Tensor | None = None, **changes) -> DDPM:
 
 def noise_of(x: Tensor, level: float) -> Tensor:
     """The exact denoiser's eps, for pixels given as linear functions (gain, offset) of something."""
-    return math.sqrt(1 - level) * (x - math.sqrt(level) * torch.tensor([0.0, MEAN]).to(x)) / (level * SIGMA**2 + 1 - level)
+    return (
+        math.sqrt(1 - level) * (x - math.sqrt(level) * torch.tensor([0.0, MEAN]).to(x)) / (level * SIGMA**2 + 1 - level)
+    )
 
 
 def decoded(levels: Sequence[float], eta: float, x: Tensor, variance: float = 0.0) -> tuple[Tensor, float]:
-    """DDIM from the last level of a path to its first, in closed form: pixels x as (gain, offset), and the variance around them.
+    """DDIM from the last level of a path to its first, in closed form: pixels x as (gain, offset), and the variance
+    around them.
 
     Song et al. (2021), eq. 12: with an exact denoiser every step is linear in the pixel.
     """
@@ -97,7 +121,8 @@ def pixels(image: Tensor) -> Tensor:
 
 
 def counted(generator: Generator) -> list[int]:
-    """A list that grows by the rows of every evaluation of the network, without those that only fill it up (FullRows)."""
+    """A list that grows by the rows of every evaluation of the network, without those that only fill it up
+    (FullRows)."""
     rows: list[int] = []
 
     def count(module, inputs):
@@ -109,7 +134,8 @@ def counted(generator: Generator) -> list[int]:
 
 
 def apart(first: Tensor, second: Tensor) -> int:
-    """The largest difference of stored images, in levels; rounding of kernels may flip one level, another draw flips many."""
+    """The largest difference of stored images, in levels; rounding of kernels may flip one level, another draw flips
+    many."""
     assert first.shape == second.shape
     return int((first.int() - second.int()).abs().max())
 

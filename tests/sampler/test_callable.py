@@ -48,7 +48,10 @@ def test_our_own_in_painter_given_as_a_function_is_the_same_filler(tmp_path):
     )
     ours = InpaintSampler(generator=Inpainter(channels=3, size_px=8, width=4, dilations=[1]))
     theirs = CallableSampler(function=f"{tmp_path / 'network.py'}:fill")
-    image, keep = tiny_image(2, (3, 8, 8)), (torch.rand(2, 5, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    image, keep = (
+        tiny_image(2, (3, 8, 8)),
+        (torch.rand(2, 5, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float(),
+    )
     filled = [one.fill(image, keep, Streams(0), ("a", "b")) for one in (ours, theirs)]
     torch.testing.assert_close(*filled, atol=1e-6, rtol=0)
 
@@ -60,14 +63,23 @@ def test_results_are_addressed_by_code_and_version_not_by_place(tmp_path):
     first = science(written(tmp_path))
     assert science(written(tmp_path, name="elsewhere.py")) == first != science(written(tmp_path), version="2")
     assert science(written(tmp_path, 0.5)) != first != science(written(tmp_path).replace("blank", "flat"))
-    assert science("pomelo_lab.sampler.callable:mean_of_kept")["more_science"] == ["pomelo_lab.sampler.callable", "mean_of_kept"]
+    assert science("pomelo_lab.sampler.callable:mean_of_kept")["more_science"] == [
+        "pomelo_lab.sampler.callable",
+        "mean_of_kept",
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("flat", r"must answer finite images \[2, 3, 8, 8\], got \[2, 1, 8, 8\]"), ("broken", "not finite"), ("absent", "has no 'absent'")],
+    [
+        ("flat", r"must answer finite images \[2, 3, 8, 8\], got \[2, 1, 8, 8\]"),
+        ("broken", "not finite"),
+        ("absent", "has no 'absent'"),
+    ],
 )
 def test_mistakes_name_the_key(tmp_path, name, text):
     written(tmp_path)
     with pytest.raises(ValueError, match=f"sampler.function.*{text}"):
-        CallableSampler(function=f"{tmp_path / 'mine.py'}:{name}").fill(tiny_image(2, (3, 8, 8)), torch.zeros(2, 1, 8, 8), Streams(0), ("a", "b"))
+        CallableSampler(function=f"{tmp_path / 'mine.py'}:{name}").fill(
+            tiny_image(2, (3, 8, 8)), torch.zeros(2, 1, 8, 8), Streams(0), ("a", "b")
+        )

@@ -1,4 +1,7 @@
-"""What holds for every sampler that has a yaml: found by scanning conf/sampler. Samplers that need a generator have their own tests."""
+"""What holds for every sampler that has a yaml: found by scanning conf/sampler.
+
+Samplers that need a generator have their own tests.
+"""
 
 from pathlib import Path
 
@@ -32,8 +35,14 @@ def node_of(path: Path) -> dict:
             ((key, name),) = entry.items()
             group, _, where = key.lstrip("/").partition("@")
             node[where] = OmegaConf.load(CONF / group / f"{name}.yaml")
-    shared = {"scale": OmegaConf.load(CONF / "scale" / "smoke.yaml"), "dataset": {"size_px": SIZE}, "paths": {"cifar10": "data"}}
-    return OmegaConf.to_container(OmegaConf.merge(shared, {"sampler": node}, {"sampler": loaded}), resolve=True)["sampler"]
+    shared = {
+        "scale": OmegaConf.load(CONF / "scale" / "smoke.yaml"),
+        "dataset": {"size_px": SIZE},
+        "paths": {"cifar10": "data"},
+    }
+    return OmegaConf.to_container(OmegaConf.merge(shared, {"sampler": node}, {"sampler": loaded}), resolve=True)[
+        "sampler"
+    ]
 
 
 def needs_more(node: dict) -> bool:
@@ -44,7 +53,10 @@ def needs_more(node: dict) -> bool:
 
 
 NODES = {path.stem: node_of(path) for path in sorted((CONF / "sampler").glob("*.yaml"))}
-NODES = {name: node for name, node in NODES.items() if node and not needs_more(node) and "root" not in node.get("source", {})}  # of a user's files
+# of a user's files
+NODES = {
+    name: node for name, node in NODES.items() if node and not needs_more(node) and "root" not in node.get("source", {})
+}
 SAMPLERS = {name: build(node, dataset=DATA) for name, node in NODES.items()}
 FILLERS = {name: sampler for name, sampler in SAMPLERS.items() if isinstance(sampler, Filler)}
 
@@ -53,7 +65,6 @@ def uneven_segments() -> Segments:
     """Images with different segment counts."""
     labels = [GridSegmenter(n_segments=n).segment(BATCH.image[:1]) for n in (9, 16, 4)]
     return Segments(label=torch.cat([one.label for one in labels]), count=torch.cat([one.count for one in labels]))
-
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -91,8 +102,10 @@ def test_keep_mask_says_what_was_dropped(name):
     if found.keep_mask is None:
         return
     for i, count in enumerate(segments.count):
-        assert found.keep_mask[i, :, int(count):].all()  # padding is kept
-    pixels = found.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, N, -1)).reshape(3, N, 1, SIZE, SIZE)
+        assert found.keep_mask[i, :, int(count) :].all()  # padding is kept
+    pixels = found.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, N, -1)).reshape(
+        3, N, 1, SIZE, SIZE
+    )
     original = Perturbations.quantize(BATCH.image)[:, None].expand_as(found.image)
     assert torch.equal(found.image.where(pixels, original), original)  # kept pixels are the image
 
@@ -108,7 +121,10 @@ def test_all_kept_is_the_image_bit_for_bit(name):
 
 @pytest.mark.parametrize("name", FILLERS)
 def test_a_filling_does_not_care_how_its_masks_are_batched(name):
-    segments, keep = uneven_segments(), (torch.rand(3, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    segments, keep = (
+        uneven_segments(),
+        (torch.rand(3, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) < 0.5).float(),
+    )
     whole = FILLERS[name].fill(BATCH.image, keep, Streams(0), BATCH.image_id, segments)
     filling = FILLERS[name].filling(BATCH.image, Streams(0), BATCH.image_id, segments)
     for row, place in ([[2, 0, 2, 1, 1], [3, 1, 0, 0, 2]], [[0], [3]]):
@@ -154,5 +170,9 @@ def test_lime_design_needs_its_rate():
 def test_dropped_share_is_the_rate():
     from pomelo_lab.sampler.gray import GraySampler
 
-    keep = GraySampler(rate=0.75).perturb(BATCH, GridSegmenter(n_segments=64).segment(BATCH.image), 201, Streams(0)).keep_mask
+    keep = (
+        GraySampler(rate=0.75)
+        .perturb(BATCH, GridSegmenter(n_segments=64).segment(BATCH.image), 201, Streams(0))
+        .keep_mask
+    )
     assert abs(float(keep[:, 1:].float().mean()) - 0.25) < 0.01  # 38400 draws: 4.5 standard errors

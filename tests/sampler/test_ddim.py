@@ -1,4 +1,5 @@
-"""Inversion and random denoising: closed forms for Gaussian images with their exact denoiser, costs and independence with a random network."""
+"""Inversion and random denoising: closed forms for Gaussian images with their exact denoiser, costs and independence
+with a random network."""
 
 import itertools
 import math
@@ -15,7 +16,19 @@ from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.sampler.ddim import DDIMSampler
 from pomelo_lab.types import Perturbations
 from tests.running import config
-from tests.sampler.exact import MEAN, SIGMA, apart, counted, decoded, gaussian_batch, gaussian_ddpm, node_of, noise_of, pixels, tiny_ddpm
+from tests.sampler.exact import (
+    MEAN,
+    SIGMA,
+    apart,
+    counted,
+    decoded,
+    gaussian_batch,
+    gaussian_ddpm,
+    node_of,
+    noise_of,
+    pixels,
+    tiny_ddpm,
+)
 
 SOLVERS = ["dpm++", "sde-dpm++", "unipc", "deis"]
 FEW = {"n_steps": 4, "eta": 0.4}
@@ -27,7 +40,8 @@ def perturbed(batch=None, n=5, seed=0, generator=None, **options):
 
 
 def fitted(generator=None, n_images=32, n=16, **options):
-    """The linear fit of perturbed pixels to their originals: (gain, offset, variance of the rest), in units of SIGMA."""
+    """The linear fit of perturbed pixels to their originals: (gain, offset, variance of the rest), in units of
+    SIGMA."""
     batch = gaussian_batch(n_images)
     found = pixels(perturbed(batch, n, generator=generator or gaussian_ddpm(), keep_first=False, **options))
     given = pixels(batch.image)[:, None].expand_as(found)
@@ -54,17 +68,22 @@ def expected(generator, n_steps, eta, start=0, fixed_point=0, n_encode=None, spa
 # --- Gaussian images ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [
-    {"n_steps": 50, "eta": 0.4},
-    {"n_steps": 50, "eta": 1.0},
-    {"n_steps": 10, "eta": 0.4, "fixed_point": 2},
-    {"n_steps": 20, "eta": 0.8, "start": 7},
-    {"n_steps": 16, "eta": 0.6, "n_encode": 50},
-    {"n_steps": 20, "eta": 0.4, "spacing": "leading"},
-    {"n_steps": 20, "eta": 0.4, "spacing": "linspace"},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_steps": 50, "eta": 0.4},
+        {"n_steps": 50, "eta": 1.0},
+        {"n_steps": 10, "eta": 0.4, "fixed_point": 2},
+        {"n_steps": 20, "eta": 0.8, "start": 7},
+        {"n_steps": 16, "eta": 0.6, "n_encode": 50},
+        {"n_steps": 20, "eta": 0.4, "spacing": "leading"},
+        {"n_steps": 20, "eta": 0.4, "spacing": "linspace"},
+    ],
+    ids=str,
+)
 def test_gain_offset_and_noise_are_the_closed_form(options):
-    """32,768 perturbed pixels: 4 standard errors are 0.022 of gain and offset, 3.2 % of the variance; rounding to 8 bits adds 0.0001 of it."""
+    """32,768 perturbed pixels: 4 standard errors are 0.022 of gain and offset, 3.2 % of the variance; rounding to 8
+    bits adds 0.0001 of it."""
     generator = gaussian_ddpm()
     gain, offset, noise = expected(generator, **options)
     found = fitted(generator, **options)
@@ -73,7 +92,8 @@ def test_gain_offset_and_noise_are_the_closed_form(options):
 
 
 def test_all_of_ddpm_s_noise_gives_new_images_of_the_data():
-    """50 steps leave 80 % of the data's variance (closed form), more steps more of it; nothing of the image is left at once."""
+    """50 steps leave 80 % of the data's variance (closed form), more steps more of it; nothing of the image is left at
+    once."""
     for n_steps, least in ((50, 0.79), (250, 0.9)):
         gain, offset, noise = expected(gaussian_ddpm(), n_steps, 1.0)
         assert abs(gain) < 1e-3 and abs(offset) < 0.01 and least < noise < 1
@@ -88,7 +108,10 @@ def test_less_noise_keeps_a_part_of_the_image():
 @pytest.mark.parametrize(("n_steps", "fixed_point", "plain"), [(50, 3, 0.09), (20, 8, 0.21)])
 def test_no_noise_and_an_exact_inversion_give_the_image_back(n_steps, fixed_point, plain):
     """The plain inversion loses `plain` of an image's deviations, in closed form."""
-    batch, options = gaussian_batch(8), {"generator": gaussian_ddpm(), "n_steps": n_steps, "eta": 0.0, "keep_first": False}
+    batch, options = (
+        gaussian_batch(8),
+        {"generator": gaussian_ddpm(), "n_steps": n_steps, "eta": 0.0, "keep_first": False},
+    )
     exact = perturbed(batch, 2, fixed_point=fixed_point, **options)
     assert apart(exact, Perturbations.quantize(batch.image)[:, None].expand_as(exact)) <= 1
     off = pixels(perturbed(batch, 1, **options)[:, 0]) - pixels(batch.image)
@@ -105,7 +128,8 @@ def test_fixed_point_iterations_help_a_random_network_too():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_solvers_come_near_the_data(solver):
-    """After 20 steps. Measured gains 0.98 to 1.06, so that most of an image comes back; sde-dpm++ forgets it and has 0.94 of the variance."""
+    """After 20 steps. Measured gains 0.98 to 1.06, so that most of an image comes back; sde-dpm++ forgets it and has
+    0.94 of the variance."""
     gain, offset, noise = fitted(n_steps=20, n_encode=100, fixed_point=3, solver=solver, n=4)
     assert abs(offset) < 0.05
     if solver.startswith("sde"):
@@ -142,14 +166,19 @@ def test_any_number_of_inversion_steps_ends_where_denoising_starts(spacing, star
     generator = tiny_ddpm()
     last = generator.path(10, spacing).timesteps[9 - start]
     for n_encode in (None, 1, 7, 10, 31):
-        along = DDIMSampler(generator=generator, n_steps=10, start=start, n_encode=n_encode, spacing=spacing).encoding_path
+        along = DDIMSampler(
+            generator=generator, n_steps=10, start=start, n_encode=n_encode, spacing=spacing
+        ).encoding_path
         assert along.n == (n_encode or 10 - start) and along.timesteps[-1] == last
         assert along.levels == (1.0, *generator.levels[list(along.timesteps)].tolist())
 
 
 def test_clipping_is_passed_on():
     x = torch.full((2, 1, 8, 8), 20.0)
-    found = [float(DDIMSampler(generator=gaussian_ddpm(), eta=0.0, clip=clip).denoised(x, None).max()) for clip in (False, True)]
+    found = [
+        float(DDIMSampler(generator=gaussian_ddpm(), eta=0.0, clip=clip).denoised(x, None).max())
+        for clip in (False, True)
+    ]
     assert found[0] > 2 and found[1] <= 1
 
 
@@ -193,10 +222,20 @@ def test_the_global_rng_is_left_alone(solver):
 # --- costs and mistakes -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"fixed_point": 2}, {"start": 3}, {"n_encode": 9}, {"n_encode": 9, "start": 3, "fixed_point": 1}, {"keep_first": False}, {"clip": True},
-    *({"solver": solver, "n_encode": 7} for solver in SOLVERS),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"fixed_point": 2},
+        {"start": 3},
+        {"n_encode": 9},
+        {"n_encode": 9, "start": 3, "fixed_point": 1},
+        {"keep_first": False},
+        {"clip": True},
+        *({"solver": solver, "n_encode": 7} for solver in SOLVERS),
+    ],
+    ids=str,
+)
 def test_evaluations_are_counted(options):
     generator = tiny_ddpm()
     rows, sampler = counted(generator), DDIMSampler(generator=generator, n_steps=5, **options)
@@ -213,17 +252,20 @@ def problems(**given):
     return node_problems({"_target_": "pomelo_lab.sampler.ddim.DDIMSampler", **given}, "sampler", Sampler, (DDPM,))
 
 
-@pytest.mark.parametrize(("wrong", "text"), [
-    ({"start": 50}, "sampler.start must be below n_steps=50, got 50"),
-    ({"n_steps": 4, "start": 5}, "sampler.start must be below n_steps=4, got 5"),
-    ({"solver": "unipc", "start": 1}, "sampler.solver=unipc starts at the noisy end: set start=0, got 1"),
-    ({"depth": 0.0}, "sampler.depth must be > 0, got 0.0"),
-    ({"solver": "dpm"}, "sampler.solver must be one of 'ddim', 'dpm\\+\\+'"),
-    ({"eta": -0.1}, "sampler.eta must be >= 0, got -0.1"),
-    ({"eta": 1.1}, "sampler.eta must be <= 1, got 1.1"),
-    ({"n_steps": 0}, "sampler.n_steps must be >= 1, got 0"),
-    ({"n_encode": 0}, "sampler.n_encode must be >= 1, got 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"start": 50}, "sampler.start must be below n_steps=50, got 50"),
+        ({"n_steps": 4, "start": 5}, "sampler.start must be below n_steps=4, got 5"),
+        ({"solver": "unipc", "start": 1}, "sampler.solver=unipc starts at the noisy end: set start=0, got 1"),
+        ({"depth": 0.0}, "sampler.depth must be > 0, got 0.0"),
+        ({"solver": "dpm"}, "sampler.solver must be one of 'ddim', 'dpm\\+\\+'"),
+        ({"eta": -0.1}, "sampler.eta must be >= 0, got -0.1"),
+        ({"eta": 1.1}, "sampler.eta must be <= 1, got 1.1"),
+        ({"n_steps": 0}, "sampler.n_steps must be >= 1, got 0"),
+        ({"n_encode": 0}, "sampler.n_encode must be >= 1, got 0"),
+    ],
+)
 def test_wrong_arguments_are_named_in_configs_and_in_python(wrong, text):
     (found,) = problems(**wrong)
     assert re.match(text, found)
@@ -246,7 +288,9 @@ def test_yaml_mirrors_the_constructor(name):
 def test_few_steps_are_fewer_at_every_scale(scale, tmp_path):
     """They were 16 at every scale, where `ddim` had 2 to 50."""
     fast, usual = (config(tmp_path, f"sampler={name}", f"scale={scale}")["sampler"] for name in ("ddim_fast", "ddim"))
-    assert fast["n_steps"] < usual["n_steps"] and (fast["n_encode"] or fast["n_steps"]) <= (usual["n_encode"] or usual["n_steps"])
+    assert fast["n_steps"] < usual["n_steps"] and (fast["n_encode"] or fast["n_steps"]) <= (
+        usual["n_encode"] or usual["n_steps"]
+    )
 
 
 def test_images_of_another_shape_are_refused():
@@ -275,5 +319,8 @@ def test_depth_belongs_to_the_schedule(schedule, depth):
     """A cosine schedule ends in pure noise, from which nothing comes back; the paper's linear one does not."""
     generator = tiny_ddpm(schedule=schedule)
     own = DDIMSampler(generator=generator, n_steps=10, depth=None)
-    assert generator.depth == depth and own.encoding_path == DDIMSampler(generator=generator, n_steps=10, depth=depth).encoding_path
+    assert (
+        generator.depth == depth
+        and own.encoding_path == DDIMSampler(generator=generator, n_steps=10, depth=depth).encoding_path
+    )
     assert own.encoding_path.levels[-1] > 1e-6

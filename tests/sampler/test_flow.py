@@ -51,7 +51,8 @@ def test_full_share_is_a_sample_of_the_flow_whatever_the_image():
     generator = tiny_glow()
     one, other = (perturbed(IMAGES[[i]], generator=generator, mu=1.0, sigma=0.0, keep_first=False) for i in (0, 1))
     assert torch.equal(one, other) and not torch.equal(one[:, 0], one[:, 1])
-    draws = torch.stack([torch.randn(2, 192, generator=Streams(0).generator("a", f"flow.{k}"))[1] for k in range(5)])  # [0] are the shares
+    # [0] are the shares
+    draws = torch.stack([torch.randn(2, 192, generator=Streams(0).generator("a", f"flow.{k}"))[1] for k in range(5)])
     assert apart(one[0], Perturbations.quantize(generator.decode(draws))) <= 1
     cold = perturbed(generator=generator, mu=1.0, sigma=0.0, temperature=0.0, keep_first=False)
     assert torch.equal(cold, cold[:1, :1].expand_as(cold))  # the flow's most typical image
@@ -60,9 +61,12 @@ def test_full_share_is_a_sample_of_the_flow_whatever_the_image():
 # --- moments ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("mu", "sigma", "temperature"), [(0.5, 0.3, 1.0), (0.2, 0.0, 1.0), (0.5, 0.3, 0.4), (0.0, 0.5, 0.0)])
+@pytest.mark.parametrize(
+    ("mu", "sigma", "temperature"), [(0.5, 0.3, 1.0), (0.2, 0.0, 1.0), (0.5, 0.3, 0.4), (0.0, 0.5, 0.0)]
+)
 def test_moments_are_those_of_the_formula(mu, sigma, temperature):
-    """25,600 values each: 4 standard errors are 2.5 % of the deviation; of the variance 6 %, products of normals having heavy tails."""
+    """25,600 values each: 4 standard errors are 2.5 % of the deviation; of the variance 6 %, products of normals having
+    heavy tails."""
     image, latents = two_latents()
     found = perturbed(image, 200, generator=pixel_flow(), mu=mu, sigma=sigma, temperature=temperature, keep_first=False)
     found = SCALE * (found[0, :, 0].double() / 255 - 0.5)
@@ -73,11 +77,13 @@ def test_moments_are_those_of_the_formula(mu, sigma, temperature):
 
 
 def test_the_share_is_drawn_for_every_dimension():
-    """Were it one number per perturbation, the 128 equal latents of half an image would move together, not average out."""
+    """Were it one number per perturbation, the 128 equal latents of half an image would move together, not average
+    out."""
     image, (z, _) = two_latents()
     found = perturbed(image, 200, generator=pixel_flow(), mu=0.5, sigma=0.3, temperature=0.0, keep_first=False)
     left = SCALE * (found[0, :, 0, :, :8].double() / 255 - 0.5)
-    assert float(left.mean((1, 2)).var()) == pytest.approx(0.3**2 * z**2 / 128, rel=0.4)  # 200 values: 4 standard errors
+    # 200 values: 4 standard errors
+    assert float(left.mean((1, 2)).var()) == pytest.approx(0.3**2 * z**2 / 128, rel=0.4)
 
 
 # --- what a perturbation depends on -------------------------------------------------------------------------------

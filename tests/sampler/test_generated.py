@@ -8,7 +8,10 @@ from pomelo_lab.types import Perturbations
 from tests.sampler.exact import apart, counted, gaussian_batch, node_of, tiny_ddpm, tiny_glow
 from tests.tiny import tiny_batch
 
-BOTH = [(GeneratedDDPMSampler(generator=tiny_ddpm(), n_steps=6), gaussian_batch(3)), (GeneratedSampler(generator=tiny_glow()), tiny_batch(3))]
+BOTH = [
+    (GeneratedDDPMSampler(generator=tiny_ddpm(), n_steps=6), gaussian_batch(3)),
+    (GeneratedSampler(generator=tiny_glow()), tiny_batch(3)),
+]
 
 
 @pytest.mark.parametrize("sampler, batch", BOTH)
@@ -39,7 +42,8 @@ def test_a_flow_s_images_are_its_decoded_normals():
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
 def test_temperature_is_the_deviation_of_the_normals(temperature):
-    """Of a flow that only rotates, by hand; of a diffusion model with steps that add noise: at 0 nothing is drawn, all images are one."""
+    """Of a flow that only rotates, by hand; of a diffusion model with steps that add noise: at 0 nothing is drawn, all
+    images are one."""
     flow = GeneratedSampler(generator=tiny_glow(), temperature=temperature)
     found = flow.perturb(tiny_batch(1), None, 1, Streams(0)).image[0, 0]
     normal = torch.empty(flow.generator.shape)
@@ -51,4 +55,7 @@ def test_temperature_is_the_deviation_of_the_normals(temperature):
 
 
 def test_yaml_is_the_constructor():
-    assert node_of("generated_glow") == {"_target_": "pomelo_lab.sampler.generated.GeneratedSampler", "temperature": 1.0}
+    assert node_of("generated_glow") == {
+        "_target_": "pomelo_lab.sampler.generated.GeneratedSampler",
+        "temperature": 1.0,
+    }

@@ -12,9 +12,14 @@ from tests.sampler.exact import MEAN, SIGMA, decoded, gaussian_batch, gaussian_d
 
 @pytest.mark.parametrize("n_steps, eta", [(10, 0.0), (10, 1.0), (100, 1.0)])
 def test_pixels_follow_the_closed_form(n_steps, eta):
-    """Gain and offset of the first noise and the variance of what is added later; noise used twice would be correlated with itself."""
+    """Gain and offset of the first noise and the variance of what is added later; noise used twice would be correlated
+    with itself."""
     generator = gaussian_ddpm()
-    found = GeneratedDDPMSampler(generator=generator, n_steps=n_steps, eta=eta).perturb(gaussian_batch(2), None, 40, Streams(0)).image
+    found = (
+        GeneratedDDPMSampler(generator=generator, n_steps=n_steps, eta=eta)
+        .perturb(gaussian_batch(2), None, 40, Streams(0))
+        .image
+    )
     (gain, offset), added = decoded(generator.path(n_steps).levels, eta, torch.tensor([1.0, 0.0], dtype=torch.float64))
     pixels, deviation = found.float() / 255 * 2 - 1, math.sqrt(float(gain) ** 2 + added)
     assert pixels.mean().item() == pytest.approx(float(offset), abs=4 * SIGMA / math.sqrt(pixels.numel()) + 2e-3)
@@ -22,16 +27,24 @@ def test_pixels_follow_the_closed_form(n_steps, eta):
 
 
 def test_enough_steps_give_the_images_law():
-    found = GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=1000).perturb(gaussian_batch(2), None, 10, Streams(0)).image
+    found = (
+        GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=1000)
+        .perturb(gaussian_batch(2), None, 10, Streams(0))
+        .image
+    )
     pixels = found.float() / 255 * 2 - 1
-    assert pixels.mean().item() == pytest.approx(MEAN, abs=0.03) and pixels.std().item() == pytest.approx(SIGMA, rel=0.05)
+    assert pixels.mean().item() == pytest.approx(MEAN, abs=0.03) and pixels.std().item() == pytest.approx(
+        SIGMA, rel=0.05
+    )
 
 
 def test_more_steps_than_the_model_has_are_all_of_them():
     short = GeneratedDDPMSampler(generator=gaussian_ddpm(n_timesteps=20))
     assert short.evaluations(3) == 60
     whole = GeneratedDDPMSampler(generator=gaussian_ddpm(n_timesteps=20), n_steps=20)
-    assert whole.evaluations(3) == 60 and GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=7).evaluations(3) == 21
+    assert (
+        whole.evaluations(3) == 60 and GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=7).evaluations(3) == 21
+    )
     assert torch.equal(*(s.perturb(gaussian_batch(1), None, 3, Streams(0)).image for s in (short, whole)))
 
 

@@ -40,7 +40,9 @@ def test_share_of_changed_values_is_p_change():
 
 
 def test_unknown_causes_are_named():
-    with pytest.raises(ValueError, match="sampler.factors: 'hair_colour' is no cause of portraits, did you mean 'hair_color'"):
+    with pytest.raises(
+        ValueError, match="sampler.factors: 'hair_colour' is no cause of portraits, did you mean 'hair_color'"
+    ):
         IdealSampler(dataset=DATA, factors=["hair_colour"])
     with pytest.raises(ValueError, match="needs dataset=portraits"):
         IdealSampler(dataset=DATA).perturb(tiny_batch(2), None, 2, Streams(0))

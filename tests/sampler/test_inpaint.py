@@ -12,7 +12,9 @@ BATCH = tiny_batch(3)
 
 
 def sampler(batch_size=None, **options):
-    return InpaintSampler(generator=Inpainter(channels=3, size_px=8, width=8, dilations=[1], batch_size=batch_size), **options)
+    return InpaintSampler(
+        generator=Inpainter(channels=3, size_px=8, width=8, dilations=[1], batch_size=batch_size), **options
+    )
 
 
 def masks(n=4):
@@ -27,7 +29,10 @@ def test_kept_pixels_stay_and_the_rest_is_the_network_s():
             network = made.generator.inpaint(BATCH.image[[i]], keep[[i], k])[0]
             expected = torch.where(keep[i, k] > 0, BATCH.image[i], network)
             torch.testing.assert_close(found[i, k], expected, atol=1e-5, rtol=0)
-    assert torch.equal(made.fill(BATCH.image, torch.ones_like(keep), Streams(0), BATCH.image_id), BATCH.image[:, None].expand(-1, 4, -1, -1, -1))
+    assert torch.equal(
+        made.fill(BATCH.image, torch.ones_like(keep), Streams(0), BATCH.image_id),
+        BATCH.image[:, None].expand(-1, 4, -1, -1, -1),
+    )
 
 
 def test_one_evaluation_per_fill_in_micro_batches():
@@ -53,4 +58,6 @@ def test_masks_get_gradients_through_the_blend_only():
     row, place = torch.arange(3), torch.zeros(3, dtype=torch.long)
     filling = made.filling(BATCH.image, Streams(0), BATCH.image_id)
     filling.blended(row, keep, place).sum().backward()
-    torch.testing.assert_close(keep.grad, (BATCH.image - filling.replacement(row, keep.detach(), place)).sum(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        keep.grad, (BATCH.image - filling.replacement(row, keep.detach(), place)).sum(1), atol=1e-5, rtol=1e-4
+    )

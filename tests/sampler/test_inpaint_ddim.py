@@ -18,7 +18,19 @@ from pomelo_lab.sampler.base import Filler
 from pomelo_lab.sampler.inpaint_ddim import InpaintDDIMSampler
 from pomelo_lab.segmenter.grid import GridSegmenter
 from pomelo_lab.types import Case, Explanation, Perturbations
-from tests.sampler.exact import MEAN, SIGMA, apart, counted, decoded, gaussian_batch, gaussian_ddpm, node_of, pixels, stored, tiny_ddpm
+from tests.sampler.exact import (
+    MEAN,
+    SIGMA,
+    apart,
+    counted,
+    decoded,
+    gaussian_batch,
+    gaussian_ddpm,
+    node_of,
+    pixels,
+    stored,
+    tiny_ddpm,
+)
 from tests.tiny import TinyLinear, batch_of
 
 KNOWN = ["inverted", "q_sample"]
@@ -30,7 +42,9 @@ def sampler(generator=None, **options):
 
 
 def filled(batch, keep, generator=None, seed=0, **options):
-    return sampler(generator, **options).fill(batch.image, keep.expand(len(batch), -1, -1, -1), Streams(seed), batch.image_id)
+    return sampler(generator, **options).fill(
+        batch.image, keep.expand(len(batch), -1, -1, -1), Streams(seed), batch.image_id
+    )
 
 
 def levels(image):
@@ -78,7 +92,9 @@ def test_the_blur_is_scipy_s(sigma_px):
 def test_a_soft_mask_blends(known):
     """One step from noise finds the data's mean, so that the blend of it and the image is known to one level."""
     batch, soft = gaussian_batch(4), torch.tensor([0.0, 0.3, 0.5, 0.9, 1.0])
-    found = filled(batch, soft.view(1, 5, 1, 1).expand(-1, -1, 8, 8), gaussian_ddpm(), known=known, n_steps=1, sigma_px=0.0)
+    found = filled(
+        batch, soft.view(1, 5, 1, 1).expand(-1, -1, 8, 8), gaussian_ddpm(), known=known, n_steps=1, sigma_px=0.0
+    )
     expected = torch.lerp(torch.tensor((MEAN + 1) / 2), batch.image[:, None], soft.view(1, 5, 1, 1, 1))
     assert apart(levels(found), levels(expected)) <= 1
 
@@ -88,7 +104,8 @@ def test_a_soft_mask_blends(known):
 
 @pytest.mark.parametrize("options", [{"eta": 1.0}, {"eta": 0.8}, {"eta": 1.0, "known": "q_sample"}], ids=str)
 def test_independent_pixels_are_filled_with_the_data_s_mean_and_variance(options):
-    """32,768 filled pixels: 4 standard errors are 0.022 of the mean and 3.2 % of the variance, which after 50 steps is 80 to 84 % of the data's."""
+    """32,768 filled pixels: 4 standard errors are 0.022 of the mean and 3.2 % of the variance, which after 50 steps is
+    80 to 84 % of the data's."""
     generator, batch = gaussian_ddpm(), gaussian_batch(128)
     found = pixels(filled(batch, LEFT, generator, n_steps=50, sigma_px=0.0, **options))
     fill, kept = found[..., 4:], pixels(batch.image)[:, None, ..., :4].expand(-1, 8, -1, -1, -1)
@@ -116,11 +133,14 @@ def paired(correlation):
     batch = gaussian_batch(32)
     own = pixels(batch.image)
     own[..., 4:] = correlation * own[..., :4] + (1 - correlation**2) ** 0.5 * own[..., 4:]
-    return dataclasses.replace(batch, image=stored(((own * SIGMA + MEAN + 1) / 2).float())), gaussian_ddpm(matrix.view(64, 64))
+    return dataclasses.replace(batch, image=stored(((own * SIGMA + MEAN + 1) / 2).float())), gaussian_ddpm(
+        matrix.view(64, 64)
+    )
 
 
 def fit(batch, generator, **options):
-    """(gain, rest): how removed right halves follow the kept left ones, and the mean square around the conditional mean."""
+    """(gain, rest): how removed right halves follow the kept left ones, and the mean square around the conditional
+    mean."""
     fill = pixels(filled(batch, LEFT, generator, sigma_px=0.0, **{"n_steps": 20, **options}))[..., 4:]
     kept = pixels(batch.image)[:, None, ..., :4].expand_as(fill)
     return float((fill * kept).mean() / kept.square().mean()), float((fill - 0.95 * kept).square().mean())
@@ -128,17 +148,20 @@ def fit(batch, generator, **options):
 
 @pytest.mark.parametrize("known", KNOWN)
 def test_fills_follow_what_was_kept_and_resampling_brings_them_closer(known):
-    """Correlation 0.95; measured gains 0.57 (q_sample) and 0.69, with ten resamplings 0.73 and 0.79, standard error 0.005."""
+    """Correlation 0.95; measured gains 0.57 (q_sample) and 0.69, with ten resamplings 0.73 and 0.79, standard error
+    0.005."""
     batch, generator = paired(0.95)
     plain, jumps, resampled = (
-        fit(batch, generator, known=known, eta=0.8, **options) for options in ({}, {"jump_length": 5, "n_resample": 5}, {"n_resample": 10})
+        fit(batch, generator, known=known, eta=0.8, **options)
+        for options in ({}, {"jump_length": 5, "n_resample": 5}, {"n_resample": 10})
     )
     assert 0.5 < plain[0] < jumps[0] < resampled[0] < 0.95
     assert plain[1] > jumps[1] > resampled[1] > 1 - 0.95**2
 
 
 def test_noised_originals_know_nothing_of_what_was_removed_and_inverted_ones_do():
-    """The paper's inversion looks at the whole image, removed pixels included: with known=inverted they leave a trace in the fill."""
+    """The paper's inversion looks at the whole image, removed pixels included: with known=inverted they leave a trace
+    in the fill."""
     batch, generator = paired(0.95)
     image = batch.image.clone()
     image[..., 4:] = image[..., 4:].flip(0)
@@ -171,7 +194,10 @@ def test_without_resampling_places_go_straight_down():
         assert resampled_places(n, jump_length, 1) == list(range(n, -1, -1))
 
 
-@pytest.mark.parametrize(("n", "jump_length", "n_resample"), [(250, 10, 10), (100, 10, 10), (50, 1, 5), (9, 4, 3), (10, 5, 2), (3, 5, 4), (1, 1, 2)])
+@pytest.mark.parametrize(
+    ("n", "jump_length", "n_resample"),
+    [(250, 10, 10), (100, 10, 10), (50, 1, 5), (9, 4, 3), (10, 5, 2), (3, 5, 4), (1, 1, 2)],
+)
 def test_resampling_visits_repaint_s_places(n, jump_length, n_resample):
     assert resampled_places(n, jump_length, n_resample) == [t + 1 for t in repaint_times(n, jump_length, n_resample)]
 
@@ -179,9 +205,18 @@ def test_resampling_visits_repaint_s_places(n, jump_length, n_resample):
 # --- costs --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"known": "q_sample"}, {"fixed_point": 2}, {"n_resample": 3}, {"jump_length": 2, "n_resample": 3, "known": "q_sample"}, {"keep_first": False},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"known": "q_sample"},
+        {"fixed_point": 2},
+        {"n_resample": 3},
+        {"jump_length": 2, "n_resample": 3, "known": "q_sample"},
+        {"keep_first": False},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("n", [1, 4])
 def test_evaluations_are_counted(options, n):
     generator, batch = tiny_ddpm(), gaussian_batch(3)
@@ -206,7 +241,10 @@ def test_images_that_lose_nothing_cost_nothing_beside_others_that_do():
 def test_batches_and_neighbours_change_nothing(options):
     batch, keep = gaussian_batch(3), random_masks()
     whole = levels(filled(batch, keep, **options))
-    assert torch.equal(levels(filled(batch, keep, **options)), whole) and apart(levels(filled(batch, keep, seed=1, **options)), whole) > 10
+    assert (
+        torch.equal(levels(filled(batch, keep, **options)), whole)
+        and apart(levels(filled(batch, keep, seed=1, **options)), whole) > 10
+    )
     for size in (1, 5):
         assert apart(levels(filled(batch, keep, tiny_ddpm(batch_size=size), **options)), whole) <= 1
     assert apart(levels(filled(batch.select([2]), keep[2:], **options)), whole[2:]) <= 1
@@ -250,7 +288,12 @@ def test_as_base_of_the_deletion_and_insertion_games():
 
     def score(metric, rows):
         explanation = Explanation(target=target, attribution=attribution).select(rows)
-        case = Case(batch=batch.select(rows), target=target[rows], explanation=explanation, classifier=view(classifier, "black_box", 16))
+        case = Case(
+            batch=batch.select(rows),
+            target=target[rows],
+            explanation=explanation,
+            classifier=view(classifier, "black_box", 16),
+        )
         return metric.score(dataclasses.replace(case, streams=Streams(0)))
 
     for kind, place in ((Deletion, 0), (Insertion, -1)):
@@ -258,11 +301,13 @@ def test_as_base_of_the_deletion_and_insertion_games():
         found = score(metric, [0, 1, 2])
         assert found["curve"].shape == (3, 5) and found["value"].isfinite().all()
         torch.testing.assert_close(found["curve"][:, place], clean)
-        torch.testing.assert_close(score(metric, [1])["value"], found["value"][1:2], atol=0.01, rtol=0)  # a level flipped by rounding
+        # a level flipped by rounding
+        torch.testing.assert_close(score(metric, [1])["value"], found["value"][1:2], atol=0.01, rtol=0)
 
 
 def test_as_sampler_of_lime():
-    """A linear score of independent pixels: a segment's coefficient is what its own pixels add to fills of mean (MEAN + 1) / 2.
+    """A linear score of independent pixels: a segment's coefficient is what its own pixels add to fills of mean (MEAN +
+    1) / 2.
 
     Fills vary by 0.113 per pixel, so that with 400 perturbations 4 standard errors of a coefficient are 0.3 or less.
     """
@@ -271,7 +316,9 @@ def test_as_sampler_of_lime():
     classifier = TinyLinear(weight=value[segments.label][:, None], output="identity")
     found = sampler(gaussian_ddpm(), n_steps=10, sigma_px=0.0, rate=0.5).perturb(batch, segments, 400, Streams(0))
     box = view(classifier, "black_box", 64)
-    explained = LimeExplainer(n_samples=400, alpha=0.0).explain(batch, torch.tensor([0]), box, Streams(0), segments, found)
+    explained = LimeExplainer(n_samples=400, alpha=0.0).explain(
+        batch, torch.tensor([0]), box, Streams(0), segments, found
+    )
     expected = 16 * value * (batch.image[0, 0, 0, 0] - (MEAN + 1) / 2)
     torch.testing.assert_close(explained.extra["coefficient"][0], expected, atol=0.3, rtol=0)
 
@@ -279,13 +326,16 @@ def test_as_sampler_of_lime():
 # --- mistakes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("wrong", "text"), [
-    ({"n_resample": 0}, "sampler.n_resample must be >= 1, got 0"),
-    ({"jump_length": 0}, "sampler.jump_length must be >= 1, got 0"),
-    ({"sigma_px": -1}, "sampler.sigma_px must be >= 0, got -1"),
-    ({"eta": 1.1}, "sampler.eta must be <= 1, got 1.1"),
-    ({"known": "noised"}, "sampler.known must be one of 'inverted', 'q_sample', got 'noised'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"n_resample": 0}, "sampler.n_resample must be >= 1, got 0"),
+        ({"jump_length": 0}, "sampler.jump_length must be >= 1, got 0"),
+        ({"sigma_px": -1}, "sampler.sigma_px must be >= 0, got -1"),
+        ({"eta": 1.1}, "sampler.eta must be <= 1, got 1.1"),
+        ({"known": "noised"}, "sampler.known must be one of 'inverted', 'q_sample', got 'noised'"),
+    ],
+)
 def test_wrong_arguments(wrong, text):
     with pytest.raises(ValueError, match=text):
         sampler(**wrong)

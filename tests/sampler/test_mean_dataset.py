@@ -17,7 +17,9 @@ def test_it_is_the_mean_of_the_training_images_channel_by_channel():
 
 
 def test_a_given_colour():
-    assert MeanDatasetSampler(dataset=DATA, color=[0.1, 0.2, 0.3]).mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert MeanDatasetSampler(dataset=DATA, color=[0.1, 0.2, 0.3]).mean.flatten().tolist() == pytest.approx(
+        [0.1, 0.2, 0.3]
+    )
     with pytest.raises(ValueError, match="sampler.color must have 3 values"):
         _ = MeanDatasetSampler(dataset=DATA, color=[0.1]).mean
     with pytest.raises(ValueError, match=r"sampler.color must lie in \[0, 1\]"):

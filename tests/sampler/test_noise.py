@@ -12,4 +12,6 @@ def test_moments_range_and_one_base_per_image():
     assert base.min() >= 0 and base.max() <= 1 and not torch.equal(base[0], base[1])
     filled = sampler.fill(image, torch.zeros(2, 2, 64, 64), Streams(0), ("a", "b"))
     assert torch.equal(filled[:, 0], filled[:, 1]) and torch.equal(filled[:, 0], base)
-    assert torch.equal(NoiseSampler(mean=0.5, sigma=0).base(image, Streams(0), ("a", "b"), None), torch.full_like(image, 0.5))
+    assert torch.equal(
+        NoiseSampler(mean=0.5, sigma=0).base(image, Streams(0), ("a", "b"), None), torch.full_like(image, 0.5)
+    )

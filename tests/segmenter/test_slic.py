@@ -9,7 +9,9 @@ from tests.tiny import tiny_image
 
 def test_agrees_with_skimage_from_zero():
     image = Portraits().batch([0]).image
-    theirs = slic(image[0].permute(1, 2, 0).double().numpy(), n_segments=65, compactness=10, start_label=0, channel_axis=-1)
+    theirs = slic(
+        image[0].permute(1, 2, 0).double().numpy(), n_segments=65, compactness=10, start_label=0, channel_axis=-1
+    )
     found = SlicSegmenter().segment(image)
     assert np.array_equal(found.label[0].numpy(), np.unique(theirs, return_inverse=True)[1].reshape(64, 64))
     assert found.label.min() == 0 and 40 <= found.count[0] <= 65

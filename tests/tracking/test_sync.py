@@ -43,10 +43,15 @@ def test_the_table_of_a_grid_is_pending_too(tmp_path):
 def test_a_failure_has_its_reason_and_one_that_all_share_ends_the_upload(tmp_path, capsys):
     for k, name in enumerate(("aaaa", "bbbb", "cccc")):
         offline(tmp_path, f"2026010{k}_000000", name, "done")
-    command = "import sys; open(sys.argv[1] + '/asked', 'w'); print('wandb: Syncing'); sys.exit('Error: No API key configured.')"
+    command = (
+        "import sys; open(sys.argv[1] + '/asked', 'w'); print('wandb: Syncing'); sys.exit('Error: No API key "
+        "configured.')"
+    )
     assert sync(tmp_path, (sys.executable, "-c", command)) == 3
     told = capsys.readouterr().err
-    assert told.count("not uploaded") == 1 and "Error: No API key configured." in told and "3 of 3 runs are left" in told
+    assert (
+        told.count("not uploaded") == 1 and "Error: No API key configured." in told and "3 of 3 runs are left" in told
+    )
     assert len(list(tmp_path.glob("wandb/*/asked"))) == 1
     assert sync(tmp_path, (sys.executable, "-c", "raise SystemExit('error: this file is broken')")) == 3
     assert capsys.readouterr().err.count("this file is broken") == 3

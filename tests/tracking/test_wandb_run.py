@@ -80,7 +80,9 @@ def test_jobs_of_a_grid_share_a_group(tmp_path, runs, monkeypatch):
     from pomelo_lab.results.callback import GROUP
 
     plain = {**CONFIG, "paper_table": None}
-    with tracking.session({**plain, "choices": {**CONFIG["choices"], "experiment": "pomelo_quickstart"}}, FakeScores(tmp_path)):
+    with tracking.session(
+        {**plain, "choices": {**CONFIG["choices"], "experiment": "pomelo_quickstart"}}, FakeScores(tmp_path)
+    ):
         pass
     monkeypatch.setenv(GROUP, "sampler-123456")
     with tracking.session(plain, FakeScores(tmp_path)):
@@ -95,13 +97,27 @@ def test_a_table_without_a_preset_is_in_the_group_that_its_grid_gives(tmp_path, 
 
 
 def test_no_folder_of_this_machine_leaves_it(tmp_path, runs):
-    places = {"root": "/home/me/faces", "weights": "C:\\nets\\r18.pt", "function": "/home/me/mine.py:predict", "name": "zoo:portraits"}
+    places = {
+        "root": "/home/me/faces",
+        "weights": "C:\\nets\\r18.pt",
+        "function": "/home/me/mine.py:predict",
+        "name": "zoo:portraits",
+    }
     config = {**CONFIG, "dataset": places, "search_path": ["hydra.searchpath=[file:///home/me]"]}
     with tracking.session(config, FakeScores(tmp_path)):
         pass
     sent = runs[0].options["config"]
-    assert sent["dataset_config"] == {"root": "faces", "weights": "r18.pt", "function": "mine.py:predict", "name": "zoo:portraits"}
-    assert "home" not in str(sent) and runs[0].options["settings"].x_disable_meta and runs[0].options["settings"].x_disable_machine_info
+    assert sent["dataset_config"] == {
+        "root": "faces",
+        "weights": "r18.pt",
+        "function": "mine.py:predict",
+        "name": "zoo:portraits",
+    }
+    assert (
+        "home" not in str(sent)
+        and runs[0].options["settings"].x_disable_meta
+        and runs[0].options["settings"].x_disable_machine_info
+    )
 
 
 def test_the_table_of_a_grid_is_a_run_of_its_own(tmp_path):
@@ -109,14 +125,22 @@ def test_the_table_of_a_grid_is_a_run_of_its_own(tmp_path):
     folder = tmp_path / "tables" / "mine" / "smoke"
     folder.mkdir(parents=True)
     (folder / "table.csv").write_text("row,mean,published_mean\ngray,0.5,0.75\n")
-    claim = {"verdict": "holds", "section": "4", "says": "gray wins", "decided_by": "gray < blur", "published_numbers": "agrees"}
+    claim = {
+        "verdict": "holds",
+        "section": "4",
+        "says": "gray wins",
+        "decided_by": "gray < blur",
+        "published_numbers": "agrees",
+    }
     (folder / "claims.json").write_text(json.dumps([claim]))
     figure = tmp_path / "bars.png"
     Image.fromarray(np.full((9, 9, 3), 200, np.uint8)).save(figure)
     tracking.log_table({**CONFIG, "paths": {"outputs": str(tmp_path)}}, "mine", folder, [figure])
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
     tables = [json.loads(path.read_text()) for path in run.glob("files/media/table/**/*.json")]
-    assert sorted(len(table["data"][0]) for table in tables) == [3, 5] and ["gray", "0.5", "0.75"] in [t["data"][0] for t in tables]
+    assert sorted(len(table["data"][0]) for table in tables) == [3, 5] and ["gray", "0.5", "0.75"] in [
+        t["data"][0] for t in tables
+    ]
     (picture,) = run.glob("files/media/images/**/*.png")
     assert int(np.asarray(Image.open(picture)).max()) == 200
     assert run.name.rpartition("-")[2].startswith("table")
@@ -170,4 +194,6 @@ def test_each_job_of_a_grid_gets_its_own_offline_run(tmp_path):
         assert json.loads(status.read_text())["state"] == "done"
     for run in (tmp_path / "wandb").glob("offline-run-*"):
         pictures = [np.asarray(Image.open(path).convert("RGB")) for path in run.glob("files/media/images/*.png")]
-        assert len(pictures) == 4 + 1 and min(int(picture.max()) for picture in pictures) > 100, "an overlay per image, and the sheet"
+        assert len(pictures) == 4 + 1 and min(int(picture.max()) for picture in pictures) > 100, (
+            "an overlay per image, and the sheet"
+        )

@@ -19,7 +19,9 @@ class Names:
 def batch(label):
     n = len(label)
     attributes = torch.tensor([[True, False]] * n)
-    return Batch(torch.rand(n, 3, 16, 16), torch.tensor(label), tuple("xyz"[:n]), torch.arange(n), attributes=attributes)
+    return Batch(
+        torch.rand(n, 3, 16, 16), torch.tensor(label), tuple("xyz"[:n]), torch.arange(n), attributes=attributes
+    )
 
 
 def training(output, num_classes):
@@ -31,7 +33,9 @@ def test_unknown_labels_do_not_count():
     classifier, module = training("softmax", 3)
     given = batch([0, -1, 2])
     logits = classifier.logit(given.image)
-    torch.testing.assert_close(module.loss(module.drawn(given, torch.Generator())), F.cross_entropy(logits[[0, 2]], torch.tensor([0, 2])))
+    torch.testing.assert_close(
+        module.loss(module.drawn(given, torch.Generator())), F.cross_entropy(logits[[0, 2]], torch.tensor([0, 2]))
+    )
     report = module.summary({"answer": torch.tensor([0, 1, 1]), "truth": given.label})
     assert report == {"accuracy": 0.5, "accuracy_per_class": {"a": 1.0, "c": 0.0}, "n": 2}
 
@@ -43,5 +47,9 @@ def test_attributes_are_independent_questions():
     torch.testing.assert_close(module.loss(module.drawn(given, torch.Generator())), expected)
     truth = torch.tensor([[True, False], [False, False]])
     report = module.summary({"answer": torch.tensor([[True, False], [True, False]]), "truth": truth})
-    assert report["accuracy"] == 0.75 and report["accuracy_per_attribute"]["p"] == {"accuracy": 0.5, "rate": 0.5, "balanced_accuracy": 0.5}
+    assert report["accuracy"] == 0.75 and report["accuracy_per_attribute"]["p"] == {
+        "accuracy": 0.5,
+        "rate": 0.5,
+        "balanced_accuracy": 0.5,
+    }
     assert report["accuracy_per_attribute"]["q"]["balanced_accuracy"] is None

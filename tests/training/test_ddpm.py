@@ -13,7 +13,16 @@ from pomelo_lab.training.train import training_of
 from tests.generator import toy
 from tests.tiny import batch_of, tiny_image
 
-TINY = {"channels": 1, "size_px": 8, "unshuffle": 2, "widths": [8, 8], "attention": [1], "norm_groups": 4, "head_dim": 4, "n_timesteps": 100}
+TINY = {
+    "channels": 1,
+    "size_px": 8,
+    "unshuffle": 2,
+    "widths": [8, 8],
+    "attention": [1],
+    "norm_groups": 4,
+    "head_dim": 4,
+    "n_timesteps": 100,
+}
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 
 
@@ -40,7 +49,10 @@ def test_loss_by_hand(prediction, monkeypatch):
     t, noise = torch.randint(100, (5,), generator=rng), torch.randn(5, 1, 8, 8, generator=rng)
     x, target = wanted(generator, given.image, t, noise)
     torch.testing.assert_close(
-        module.loss(module.drawn(given, torch.Generator().manual_seed(4))), (generator.output(x, t) - target).square().mean(), rtol=1e-4, atol=1e-5
+        module.loss(module.drawn(given, torch.Generator().manual_seed(4))),
+        (generator.output(x, t) - target).square().mean(),
+        rtol=1e-4,
+        atol=1e-5,
     )
     monkeypatch.setattr(DDPM, "output", lambda self, x, t: torch.zeros_like(x))
     torch.testing.assert_close(module.error(given.image, t, noise), target.square().mean((1, 2, 3)))
@@ -79,7 +91,9 @@ def test_thirty_steps_lower_the_validation_loss(tmp_path):
 def test_log_and_samples_of_every_validation(tmp_path):
     module = toy.fitted(tiny(), tmp_path, ema=0.9)
     rows = toy.rows(tmp_path)
-    assert [row["step"] for row in rows] == [4, 8, 12, 16] and all(set(row) == {"step", "loss", "val_loss"} for row in rows)
+    assert [row["step"] for row in rows] == [4, 8, 12, 16] and all(
+        set(row) == {"step", "loss", "val_loss"} for row in rows
+    )
     assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"{row['step']:07d}.png" for row in rows]
     with Image.open(tmp_path / "samples" / "0000016.png") as picture:
         assert picture.size == (8 * 8, 2 * 8) and picture.mode == "RGB"
@@ -113,7 +127,8 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize(("saved", "killed"), [(6, 9), (8, 8)])
 def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
-    """A checkpoint in the middle of an epoch, the kill after a row of the log that is written again; and both at the end of an epoch."""
+    """A checkpoint in the middle of an epoch, the kill after a row of the log that is written again; and both at the
+    end of an epoch."""
     toy.assert_resumed(monkeypatch, tiny, tmp_path, whole, saved, killed)
 
 
@@ -122,7 +137,11 @@ def test_weights_that_are_not_finite_end_a_training_and_the_checkpoint_before_st
         loss = module.loss
         module.loss = lambda given: loss(given) * (float("nan") if module.global_step == 6 else 1)
 
-    with pytest.raises(FloatingPointError, match=r"not finite at step 7 \(network.conv_in.weight and \d+ more\): lower recipe.lr=0.003"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"not finite at step 7 \(network.conv_in.weight and \d+ more\): lower "
+        r"recipe.lr=0.003",
+    ):
         toy.fitted(tiny(), tmp_path, watch, checkpoint_s=0.0)
     held = torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)
     assert held["global_step"] == 6 and all(bool(tensor.isfinite().all()) for tensor in held["state_dict"].values())

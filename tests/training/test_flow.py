@@ -1,4 +1,5 @@
-"""Training of flows: bits by hand, actnorm's first batch, averaged weights, and the same numbers after an interruption."""
+"""Training of flows: bits by hand, actnorm's first batch, averaged weights, and the same numbers after an
+interruption."""
 
 import math
 
@@ -26,7 +27,8 @@ def norms(network):
 
 
 def test_loss_by_hand():
-    """An untrained additive flow only rotates: independent normal logits, the noise places colours inside their bins."""
+    """An untrained additive flow only rotates: independent normal logits, the noise places colours inside their
+    bins."""
     module = training_of(tiny(coupling="additive"), Recipe(**toy.RECIPE), None)
     given, rng = batch_of(tiny_image(5, (1, 8, 8))), torch.Generator().manual_seed(4)
     torch.rand(4, 5, generator=rng)  # augmentation draws these first
@@ -35,7 +37,9 @@ def test_loss_by_hand():
     nats = -0.5 * y.logit() ** 2 - 0.5 * math.log(2 * math.pi) + (0.9 / 256 / (y * (1 - y))).log()
     bits = -nats.mean((1, 2, 3)) / math.log(2)
     torch.testing.assert_close(module.bits(given.image, noise), bits, rtol=1e-4, atol=0)
-    torch.testing.assert_close(module.loss(module.drawn(given, torch.Generator().manual_seed(4))), bits.mean(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        module.loss(module.drawn(given, torch.Generator().manual_seed(4))), bits.mean(), rtol=1e-4, atol=0
+    )
 
 
 def test_scores_belong_to_images_not_to_batches():
@@ -80,7 +84,11 @@ def test_actnorm_knows_the_first_batch_before_the_first_step(tmp_path):
         module.training_step = training_step
 
     module = toy.fitted(generator, tmp_path, watch, epochs=1, ema=0.9)
-    assert len(seen) == 4 and all(ready for step in seen for ready, _ in step) and all(norm.ready for norm in norms(module.network))
+    assert (
+        len(seen) == 4
+        and all(ready for step in seen for ready, _ in step)
+        and all(norm.ready for norm in norms(module.network))
+    )
     images, rng = module._given(module.training_feed, 0).image, Streams(3).generator("", "training step 0")
     torch.rand(4, len(images), generator=rng)
     x, _ = generator.scaled(images, torch.rand(images.shape, generator=rng))
@@ -90,7 +98,9 @@ def test_actnorm_knows_the_first_batch_before_the_first_step(tmp_path):
 def test_log_and_samples_of_every_validation(tmp_path):
     module = toy.fitted(tiny(), tmp_path, ema=0.9)
     rows = toy.rows(tmp_path)
-    assert [row["step"] for row in rows] == [4, 8, 12, 16] and all(set(row) == {"step", "loss", "val_bits_per_value"} for row in rows)
+    assert [row["step"] for row in rows] == [4, 8, 12, 16] and all(
+        set(row) == {"step", "loss", "val_bits_per_value"} for row in rows
+    )
     assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"{row['step']:07d}.png" for row in rows]
     with Image.open(tmp_path / "samples" / "0000016.png") as picture:
         assert picture.size == (8 * 8, 2 * 8)
@@ -115,5 +125,6 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize(("saved", "killed"), [(1, 1), (6, 9), (8, 8)])
 def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
-    """After actnorm's first batch; in the middle of an epoch, killed after a row of the log that is written again; at the end of an epoch."""
+    """After actnorm's first batch; in the middle of an epoch, killed after a row of the log that is written again; at
+    the end of an epoch."""
     toy.assert_resumed(monkeypatch, tiny, tmp_path, whole, saved, killed)

@@ -25,7 +25,9 @@ def test_shares_choose_the_kind_and_nothing_else():
     """What a kind draws does not depend on which kinds are asked for."""
     each = {kind: drawn({kind: 1.0}) for kind in KINDS}
     mixed = drawn({"box": 2.0, "cell": 2.0})
-    of = [torch.stack([torch.equal(mixed[i], each[kind][i]) * torch.ones(()) for i in range(40)]).bool() for kind in KINDS]
+    of = [
+        torch.stack([torch.equal(mixed[i], each[kind][i]) * torch.ones(()) for i in range(40)]).bool() for kind in KINDS
+    ]
     assert (of[1] | of[3]).all() and 8 < int(of[1].sum()) < 32 and not (of[0] & ~of[1] & ~of[3]).any()
 
 

@@ -29,11 +29,17 @@ def test_each_player_gets_its_own_loss():
     coarse, fine = module.network.stages(x, hole)
     weight = 1 + 2 * hole
     filled = x * (1 - hole) + fine * hole
-    own = (weight * (coarse - x).abs()).mean() + (weight * (fine - x).abs()).mean() - 0.7 * module.critic(filled, hole).mean()
+    own = (
+        (weight * (coarse - x).abs()).mean()
+        + (weight * (fine - x).abs()).mean()
+        - 0.7 * module.critic(filled, hole).mean()
+    )
     critic = (1 - module.critic(x, hole)).relu().mean() + (1 + module.critic(filled.detach(), hole)).relu().mean()
     for part, loss in (("network", own), ("critic", critic)):
         wanted = {f"{part}.{name}": p for name, p in getattr(module, part).named_parameters()}
-        for (name, _), expected in zip(wanted.items(), torch.autograd.grad(loss, list(wanted.values()), retain_graph=True), strict=True):
+        for (name, _), expected in zip(
+            wanted.items(), torch.autograd.grad(loss, list(wanted.values()), retain_graph=True), strict=True
+        ):
             torch.testing.assert_close(found[name], expected, atol=1e-6, rtol=1e-4, msg=name)
     assert all(p.requires_grad for p in module.critic.parameters())
 

@@ -49,4 +49,9 @@ def test_a_processor_without_bfloat16_is_known():
     """Five times slower than float32 is what emulation costs here; the variables simulate such a processor."""
     code = "import torch; from pomelo_lab.devices import has_bfloat16; print(has_bfloat16(torch.device('cpu')))"
     simulated = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    assert subprocess.run([sys.executable, "-c", code], env=simulated, capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], env=simulated, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )

@@ -8,9 +8,17 @@ from tests.generator import toy
 from tests.tiny import tiny_image
 
 TINY = {
-    "channels": 1, "size_px": 8, "widths": [4], "hidden": [4], "n_couplings": 1, "n_leading": 4, "coarse_hidden": 8, "coarse_couplings": 2,
-    "shares": [0.5], "temperature": [1.0, 1.0],
-}  # fmt: skip
+    "channels": 1,
+    "size_px": 8,
+    "widths": [4],
+    "hidden": [4],
+    "n_couplings": 1,
+    "n_leading": 4,
+    "coarse_hidden": 8,
+    "coarse_couplings": 2,
+    "shares": [0.5],
+    "temperature": [1.0, 1.0],
+}
 
 
 def tiny(**changes):
@@ -61,8 +69,11 @@ def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, w
 
 
 def test_a_training_that_ends_early_is_the_first_steps_of_the_whole_one(tmp_path):
-    """The schedule is the whole one's, so its weights after as many steps are the same; nothing is left to do when it is resumed."""
+    """The schedule is the whole one's, so its weights after as many steps are the same; nothing is left to do when it
+    is resumed."""
     after = toy.averaged(tiny(), tmp_path / "whole", schedule="cosine")[1]
     module = toy.fitted(tiny(), tmp_path / "short", schedule="cosine", until=6)
     assert module.total_steps == 16 and len(after) == 16
-    assert all(torch.equal(found, expected) for found, expected in zip(module.network.parameters(), after[5], strict=True))
+    assert all(
+        torch.equal(found, expected) for found, expected in zip(module.network.parameters(), after[5], strict=True)
+    )

@@ -1,4 +1,5 @@
-"""What figures over the number of segments share: points of each method, full-input samplers left, segment-wise ones right."""
+"""What figures over the number of segments share: points of each method, full-input samplers left, segment-wise ones
+right."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from pomelo_lab.results.preset import Cell
 PANELS = (("full-input and neural samplers", ("proposed", "limit", "yours")), ("segment-wise samplers", ("baseline",)))
 
 
-def panels(figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[float, float] | None], ylabel: str) -> None:
+def panels(
+    figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[float, float] | None], ylabel: str
+) -> None:
     """Two panels on one logarithmic axis: mean with its interval over segmenter.n_segments; controls are in both.
 
     Args: value: a cell's (mean, half width of its interval), None to leave it out.
@@ -31,9 +34,14 @@ def panels(figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[flo
             xs = sorted(points)
             mean = [sum(m for m, _ in points[x]) / len(points[x]) for x in xs]
             half = [max(h for _, h in points[x]) for x in xs]
-            ratio = [h / m if m > 0 else 0.0 for m, h in zip(mean, half, strict=True)]  # the axis is logarithmic: m exp(+-h/m)
-            low, high = ([m * abs(math.exp(sign * r) - 1) for m, r in zip(mean, ratio, strict=True)] for sign in (-1, 1))
-            line = axis.errorbar(xs, mean, [low, high], color=look.colour, ls=look.line, elinewidth=1, capsize=2, **dot(look))
+            # the axis is logarithmic: m exp(+-h/m)
+            ratio = [h / m if m > 0 else 0.0 for m, h in zip(mean, half, strict=True)]
+            low, high = (
+                [m * abs(math.exp(sign * r) - 1) for m, r in zip(mean, ratio, strict=True)] for sign in (-1, 1)
+            )
+            line = axis.errorbar(
+                xs, mean, [low, high], color=look.colour, ls=look.line, elinewidth=1, capsize=2, **dot(look)
+            )
             for bar in line.lines[2]:
                 bar.set(linestyle="-", alpha=0.6)
         axis.set(title=title, xlabel="segments asked for", xticks=ticks, yscale="log")

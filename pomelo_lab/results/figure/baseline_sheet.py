@@ -11,7 +11,8 @@ from pomelo_lab.results.preset import Cell
 
 
 def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 0.995) -> Path:
-    """The baseline and the change are the first method's; maps: red speaks for the class, each scaled by the `clip` quantile of its magnitudes.
+    """The baseline and the change are the first method's; maps: red speaks for the class, each scaled by the `clip`
+    quantile of its magnitudes.
 
     Args: n_images: rows, the first images of each job.
     """

@@ -17,9 +17,11 @@ from pomelo_lab.results.preset import Cell
 
 
 def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = ("localization",), n_each: int = 5) -> Path:
-    """The first method against the second: on the left the images where it is most ahead, on the right those where it is most behind.
+    """The first method against the second: on the left the images where it is most ahead, on the right those where it
+    is most behind.
 
-    Boxes are drawn where a metric derives them: the annotated one dashed, and that of the map at the metric's threshold, green where it counts.
+    Boxes are drawn where a metric derives them: the annotated one dashed, and that of the map at the metric's
+    threshold, green where it counts.
 
     Args:
         metrics: by which images are ordered; of several, an image's place is the worst of its places.
@@ -29,7 +31,10 @@ def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = ("localizat
     ahead = lead(first, second, metrics)
     order = ahead.argsort(descending=True, stable=True).tolist()
     n = min(n_each, len(order) // 2)
-    blocks = (("ahead", order[:n]), ("behind", lead(second, first, metrics).argsort(descending=True, stable=True).tolist()[:n]))
+    blocks = (
+        ("ahead", order[:n]),
+        ("behind", lead(second, first, metrics).argsort(descending=True, stable=True).tolist()[:n]),
+    )
     inch = 1.0
     with style.canvas(path, 0.5 + 6.6 * inch, 0.6 + inch * 1.03 * n) as figure:
         axes = figure.subplots(n, 7, squeeze=False, width_ratios=(1, 1, 1, 0.25, 1, 1, 1))
@@ -83,7 +88,8 @@ def pair(cells: Sequence[Cell]) -> tuple[Cell, Cell]:
 
 
 def lead(first: Cell, second: Cell, metrics: Sequence[str]) -> Tensor:
-    """How far ahead the first method is on each image, as the smallest of its places by the metrics: [n], larger = further ahead.
+    """How far ahead the first method is on each image, as the smallest of its places by the metrics: [n], larger =
+    further ahead.
 
     Images that a metric does not score for both come last. Raises ValueError naming a metric that the jobs lack.
     """
@@ -98,7 +104,8 @@ def lead(first: Cell, second: Cell, metrics: Sequence[str]) -> Tensor:
 
 
 def values(cell: Cell, metric: str) -> Tensor:
-    """Scores of a job's images, float64 [n], larger = better: the overlap at the chosen threshold where the metric has one."""
+    """Scores of a job's images, float64 [n], larger = better: the overlap at the chosen threshold where the metric has
+    one."""
     rows = style.stored(cell, metric)
     if not rows:
         raise ValueError(f"contrast_sheet: the jobs have no metric {metric!r}")

@@ -1,4 +1,5 @@
-"""Which attributes change together with the explained one, beside how they go together in the data (the DiME paper, Fig. 2)."""
+"""Which attributes change together with the explained one, beside how they go together in the data (the DiME paper,
+Fig. 2)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ Bar = tuple[Tensor, Tensor, Tensor]  # of every attribute [A]: the correlation, 
 
 
 def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: int = 9, n_resamples: int = 1000) -> Path:
-    """Bars for the data and for each method, of the attributes that correlate most with the explained one in the data; whiskers: 95 % of resamples.
+    """Bars for the data and for each method, of the attributes that correlate most with the explained one in the data;
+    whiskers: 95 % of resamples.
 
     Args:
         metric: name of the correlation difference in the suite, whose stored changes are counted.
@@ -29,7 +31,11 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: in
             continue
         of = job.metrics[metric]
         if names is None:
-            names, truth, query = list(of.dataset.attribute_names), job.reference(metric)["correlation"].double().cpu(), of.place(of.attribute)
+            names, truth, query = (
+                list(of.dataset.attribute_names),
+                job.reference(metric)["correlation"].double().cpu(),
+                of.place(of.attribute),
+            )
         if (change := rows["change"][rows["counted"] > 0.5].double()).shape[0] > 1:
             bars.append((style.look(cell), resampled(change, query, n_resamples)))
     if names is None:
@@ -45,7 +51,9 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: in
             error = {"yerr": whisker.numpy(), "ecolor": "#555555", "capsize": 1.5, "error_kw": {"lw": 0.8}}
             axis.bar(places + k * width, correlation[others], width=width, color=look.colour, label=look.label, **error)
         axis.axhline(0, color="#555555", lw=0.8)
-        axis.set_xticks(range(len(others)), [names[a].replace("_", " ") for a in others], rotation=40, ha="right", fontsize=8)
+        axis.set_xticks(
+            range(len(others)), [names[a].replace("_", " ") for a in others], rotation=40, ha="right", fontsize=8
+        )
         top = max(float(values[others].abs().max()) for values in (truth, *(end for _, bar in bars for end in bar)))
         axis.set(ylabel=f"correlation with\n{names[query].replace('_', ' ')}", ylim=(-1.1 * top, 1.1 * top))
         axis.grid(visible=False, axis="x")

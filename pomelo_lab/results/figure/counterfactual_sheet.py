@@ -40,12 +40,15 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
         raise ValueError("counterfactual_sheet: none of the finished jobs has counterfactuals to show")
     n, inch = min(n_images, len(columns[0][2])), 0.95
     blocks, heads = {}, told_apart([node for _, node, *_ in columns])
-    for head, (look, _, image, explanation, target) in zip(heads, columns, strict=True):  # a block per data set: its images are its own
+    # a block per data set: its images are its own
+    for head, (look, _, image, explanation, target) in zip(heads, columns, strict=True):
         blocks.setdefault(head, (image, target, []))[2].append((look, explanation))
     widths = [1 + 2 * len(methods) for _, _, methods in blocks.values()]
     stacked = sum(widths) > WIDEST
     width, height = (max(widths), n * len(blocks)) if stacked else (sum(widths), n)
-    with style.canvas(path, 0.7 + inch * width, 0.5 + inch * 1.03 * height + 0.25 * stacked * (len(blocks) - 1)) as figure:
+    with style.canvas(
+        path, 0.7 + inch * width, 0.5 + inch * 1.03 * height + 0.25 * stacked * (len(blocks) - 1)
+    ) as figure:
         axes = figure.subplots(height, width, squeeze=False)
         for axis in axes.flat:
             style.bare(axis)
@@ -56,11 +59,15 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
     return path
 
 
-def draw_block(axes: Any, head: str, image: Tensor, target: Sequence[str], methods: Sequence[tuple[style.Look, Explanation]]) -> None:
+def draw_block(
+    axes: Any, head: str, image: Tensor, target: Sequence[str], methods: Sequence[tuple[style.Look, Explanation]]
+) -> None:
     """The images of one data set, and a pair of columns per method: axes [n,>=1+2*methods]."""
     axes[0][0].set_title(head, fontsize=8)
     for k, (look, _) in enumerate(methods):
-        axes[0][1 + 2 * k].set_title(textwrap.fill(look.label, 12, break_long_words=False), color=look.colour, fontsize=8)
+        axes[0][1 + 2 * k].set_title(
+            textwrap.fill(look.label, 12, break_long_words=False), color=look.colour, fontsize=8
+        )
         axes[0][2 + 2 * k].set_title("change", color=look.colour, fontsize=8)
     for i in range(len(axes)):
         style.picture(axes[i][0], image[i])
@@ -73,7 +80,11 @@ def draw_block(axes: Any, head: str, image: Tensor, target: Sequence[str], metho
 def told_apart(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """A head for the images of each data set: "Image", and the values in which they differ."""
     flat = [dict(leaves(node)) for node in nodes]
-    keys = [key for key in dict.fromkeys(k for values in flat for k in values) if len({str(values.get(key)) for values in flat}) > 1]
+    keys = [
+        key
+        for key in dict.fromkeys(k for values in flat for k in values)
+        if len({str(values.get(key)) for values in flat}) > 1
+    ]
     return ["\n".join(["Image", *(f"{key.rpartition('.')[2]} {values.get(key)}" for key in keys)]) for values in flat]
 
 

@@ -32,15 +32,38 @@ def draw(cells: Sequence[Cell], path: Path, by: str = "n_steps", lines: str = "e
     with style.canvas(path, 9.6, 3.6) as figure:
         for axis, (metric, label) in zip(figure.subplots(1, 3), PANELS.get(by, USUAL), strict=True):
             for colour, value in zip(COLOURS, values, strict=False):
-                points = sorted((setting(c, by), *interval(c, metric)) for c in cells if setting(c, lines) == value and metric in c.summary)
+                points = sorted(
+                    (setting(c, by), *interval(c, metric))
+                    for c in cells
+                    if setting(c, lines) == value and metric in c.summary
+                )
                 if points:
                     x, mean, half = zip(*points, strict=True)
-                    axis.errorbar(x, mean, half, color=colour, marker="o", ms=5, elinewidth=1, capsize=2, label=f"{lines} {value:g}")
+                    axis.errorbar(
+                        x,
+                        mean,
+                        half,
+                        color=colour,
+                        marker="o",
+                        ms=5,
+                        elinewidth=1,
+                        capsize=2,
+                        label=f"{lines} {value:g}",
+                    )
             steps = cells if by == "n_steps" else ()
-            own = [interval(c, metric)[0] for c in steps if (setting(c, "n_steps"), setting(c, "eta")) == (50, 0.4) and metric in c.summary]
+            own = [
+                interval(c, metric)[0]
+                for c in steps
+                if (setting(c, "n_steps"), setting(c, "eta")) == (50, 0.4) and metric in c.summary
+            ]
             if own and metric in PUBLISHED_STD:
                 axis.axhspan(own[0] - PUBLISHED_STD[metric], own[0] + PUBLISHED_STD[metric], color="#DDDDDD", zorder=0)
-            axis.set(xlabel=XLABELS[by], ylabel=label, xscale="log" if by == "n_steps" else "linear", xticks=sorted({setting(c, by) for c in cells}))
+            axis.set(
+                xlabel=XLABELS[by],
+                ylabel=label,
+                xscale="log" if by == "n_steps" else "linear",
+                xticks=sorted({setting(c, by) for c in cells}),
+            )
             axis.set_xticks(axis.get_xticks(), [f"{t:g}" for t in axis.get_xticks()])
             axis.minorticks_off()
         style.legend(figure, figure.axes[0].get_legend_handles_labels()[0])

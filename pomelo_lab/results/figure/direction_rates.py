@@ -14,8 +14,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
-    """A direction flips an image when some place along it is of the goal's class; a line per explained label, dashed where its g-direction is,
-    dotted for random directions."""
+    """A direction flips an image when some place along it is of the goal's class; a line per explained label, dashed
+    where its g-direction is, dotted for random directions."""
     labels = list(dict.fromkeys(str(c.config["dataset"].get("label", "")) for c in cells))
     with style.canvas(path, 5.6, 3.6) as figure:
         axis = figure.subplots()
@@ -23,14 +23,21 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
             flip_rates = rates(cell)
             if flip_rates is None:
                 continue
-            label, colour = (name := str(cell.config["dataset"].get("label", ""))), COLOURS[labels.index(name) % len(COLOURS)]
+            label, colour = (
+                (name := str(cell.config["dataset"].get("label", ""))),
+                COLOURS[labels.index(name) % len(COLOURS)],
+            )
             kind = cell.config["explainer"]["direction"]
             if kind == "g":
                 axis.axhline(float(flip_rates[0]), color=colour, ls="--", lw=1.2)
             elif kind == "random":
-                axis.plot(range(1, len(flip_rates) + 1), flip_rates.tolist(), color=colour, marker="x", ms=5, ls=":", lw=1.0)
+                axis.plot(
+                    range(1, len(flip_rates) + 1), flip_rates.tolist(), color=colour, marker="x", ms=5, ls=":", lw=1.0
+                )
             else:
-                axis.plot(range(1, len(flip_rates) + 1), flip_rates.tolist(), color=colour, marker="o", ms=5, label=label)
+                axis.plot(
+                    range(1, len(flip_rates) + 1), flip_rates.tolist(), color=colour, marker="o", ms=5, label=label
+                )
         axis.set(xlabel="h-direction, by eigenvalue (dashed: g, dotted: random)", ylabel="flip rate", ylim=(0, 1.03))
         axis.xaxis.get_major_locator().set_params(integer=True)
         handles = axis.get_legend_handles_labels()[0]

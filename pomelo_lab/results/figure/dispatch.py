@@ -11,7 +11,9 @@ from pomelo_lab.results.preset import Cell
 from pomelo_lab.results.published import Published
 
 
-def draw_figure(published: Published, cells: Sequence[Cell], folder: Path, marks: Mapping[str, str] = MappingProxyType({})) -> Path | None:
+def draw_figure(
+    published: Published, cells: Sequence[Cell], folder: Path, marks: Mapping[str, str] = MappingProxyType({})
+) -> Path | None:
     """Draw an entry's figure from the finished cells, in the order of its rows; yours come last.
 
     Args: marks: row -> its symbols in the table, which the legend repeats.

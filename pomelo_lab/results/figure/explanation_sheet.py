@@ -19,8 +19,8 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0
     Args:
         n_images: rows, the first images of the job.
         clip: scale by this quantile of the magnitudes instead; maps that change from pixel to pixel have lone peaks.
-        boxes: a metric that derives boxes: the annotated one is drawn on every picture, and on each map the one of the chosen threshold, green where
-            it counts as localised.
+        boxes: a metric that derives boxes: the annotated one is drawn on every picture, and on each map the one of the
+            chosen threshold, green where it counts as localised.
     """
     from pomelo_lab.results.overlay import overlay
 
@@ -31,10 +31,18 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0
         if explanation.attribution is not None:
             batch = job.batch(0)
             columns.append(
-                (look, overlay(batch.image[:n_images], explanation.attribution[:n_images], clip=clip), derived(group[0], boxes, n_images))
+                (
+                    look,
+                    overlay(batch.image[:n_images], explanation.attribution[:n_images], clip=clip),
+                    derived(group[0], boxes, n_images),
+                )
             )
             truth = batch.box(job.metrics[boxes].part)[:n_images] if boxes in job.metrics else None
-            picture, target, names = batch.image[:n_images], explanation.target[:n_images].tolist(), job.dataset.class_names
+            picture, target, names = (
+                batch.image[:n_images],
+                explanation.target[:n_images].tolist(),
+                job.dataset.class_names,
+            )
         job.forget()
     n = len(picture)
     inch = 0.95
@@ -58,7 +66,8 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0
 
 
 def derived(cell: Cell, metric: str | None, n_images: int) -> tuple[Tensor, list[bool]] | None:
-    """The boxes [n,4] of a job's first maps at the threshold that its held-out images chose, and which of them count as localised."""
+    """The boxes [n,4] of a job's first maps at the threshold that its held-out images chose, and which of them count as
+    localised."""
     job = cell.job
     if metric not in job.metrics:
         return None
@@ -73,4 +82,6 @@ def outline(axis: Any, box: Tensor, colour: str, dashed: bool = False) -> None:
     from matplotlib.patches import Rectangle
 
     left, top, right, bottom = (float(edge) - 0.5 for edge in box)
-    axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=1.4, ls="--" if dashed else "-"))
+    axis.add_patch(
+        Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=1.4, ls="--" if dashed else "-")
+    )

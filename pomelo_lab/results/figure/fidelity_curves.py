@@ -26,7 +26,11 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                     if not rows:
                         continue
                     own = style.key(group[0]) == base
-                    weight = {"lw": 2.8, "ls": (0, (3, 1.2)), "zorder": 4} if own else {"lw": 1.3, "ls": look.line, "zorder": 3}
+                    weight = (
+                        {"lw": 2.8, "ls": (0, (3, 1.2)), "zorder": 4}
+                        if own
+                        else {"lw": 1.3, "ls": look.line, "zorder": 3}
+                    )
                     axis.plot(100 * rows["fraction"][0], rows["curve"].nanmean(0), color=look.colour, **weight)
                 axis.set(xlim=(0, None))
             line[0].set_ylabel(f"{game}\nprobability of the class\n{BETTER[game]}")

@@ -1,4 +1,7 @@
-"""Classes that win on the perturbed images, beside those of the training images (POMELO, Fig. 6; Agarwal & Nguyen 2020, Fig. 8)."""
+"""Classes that win on the perturbed images, beside those of the training images (POMELO, Fig.
+
+6; Agarwal & Nguyen 2020, Fig. 8).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ ORDER = ("proposed", "limit", "yours", "training", "reference", "control", "base
 
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
-    """A bar per sampler; the training labels stand between full-input and segment-wise samplers. With many classes a histogram per sampler."""
+    """A bar per sampler; the training labels stand between full-input and segment-wise samplers.
+
+    With many classes a histogram per sampler.
+    """
     bars, names = [], ()
     for look, group in style.seed_means(cells):
         rows = style.stored(group[0], "label_distribution")
@@ -39,12 +45,22 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
         left = [0.0] * len(bars)
         for k, name in enumerate(names):
             share = [bar[2][k] for bar in bars]
-            axis.barh(positions, share, left=left, height=0.82, color=palette[name], label=name, edgecolor="white", lw=0.8)
+            axis.barh(
+                positions, share, left=left, height=0.82, color=palette[name], label=name, edgecolor="white", lw=0.8
+            )
             for position, start, width in zip(positions, left, share, strict=True):
                 if width >= 0.045:
                     dark = sum(int(palette[name][i : i + 2], 16) for i in (1, 3, 5)) < 380
                     colour = "white" if dark else "#222222"
-                    axis.text(start + width / 2, position, f"{100 * width:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
+                    axis.text(
+                        start + width / 2,
+                        position,
+                        f"{100 * width:.0f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7.5,
+                        color=colour,
+                    )
             left = [a + b for a, b in zip(left, share, strict=True)]
         axis.set(
             yticks=positions,
@@ -59,7 +75,9 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
         square = {"handlelength": 1, "handleheight": 1}
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 10), **square)
+        figure.legend(
+            *axis.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 10), **square
+        )
     return path
 
 
@@ -68,11 +86,20 @@ def histograms(bars: Sequence[tuple[str, str, list[float]]], names: Sequence[str
     top = [sorted(zip(share, names, strict=True), reverse=True)[:N_TOP] for _, _, share in bars]
     highest = max(share[0][0] for share in top)
     with style.canvas(path, 7.2, 1.9 * len(bars) + 0.5) as figure:
-        for axis, (_, label, _), share in zip(figure.subplots(len(bars), 1, sharex=True, squeeze=False)[:, 0], bars, top, strict=True):
+        for axis, (_, label, _), share in zip(
+            figure.subplots(len(bars), 1, sharex=True, squeeze=False)[:, 0], bars, top, strict=True
+        ):
             axis.bar(range(len(share)), [100 * s for s, _ in share], color="#6B7A8F", width=0.85)
             for position, (s, name) in enumerate(share[:3]):
-                axis.text(position + 0.6, 100 * s, f"{name.split(',')[0][:28]}, {100 * s:.1f} %", fontsize=7.5, va="center")
+                axis.text(
+                    position + 0.6, 100 * s, f"{name.split(',')[0][:28]}, {100 * s:.1f} %", fontsize=7.5, va="center"
+                )
             taken = 100 * sum(s for s, _ in share[:3])
-            axis.set(ylim=(0, 115 * highest), ylabel="%", xlim=(-0.6, len(share) + 6), title=f"{label}: three classes take {taken:.1f} %")
+            axis.set(
+                ylim=(0, 115 * highest),
+                ylabel="%",
+                xlim=(-0.6, len(share) + 6),
+                title=f"{label}: three classes take {taken:.1f} %",
+            )
         axis.set_xlabel(f"classes by how often they win on perturbed images, the first {len(top[0])} of {len(names)}")
     return path

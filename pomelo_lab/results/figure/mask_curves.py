@@ -15,7 +15,9 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
 
     groups = style.seed_means(cells)
     with style.canvas(path, 8.4, 4.0) as figure:
-        for axis, metric, name in zip(figure.subplots(1, 2, sharex=True), ("emr", "emp"), ("recall", "precision"), strict=True):
+        for axis, metric, name in zip(
+            figure.subplots(1, 2, sharex=True), ("emr", "emp"), ("recall", "precision"), strict=True
+        ):
             for look, group in groups:
                 if not (rows := style.stored(group[0], metric)):
                     continue

@@ -1,4 +1,7 @@
-"""Where the counterfactuals of a method differ from their images, on average over images (the GCD paper, Fig. 4 left)."""
+"""Where the counterfactuals of a method differ from their images, on average over images (the GCD paper, Fig.
+
+4 left).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from pomelo_lab.results.preset import Cell
 
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
-    """A map per method, a row per explained label, all on one scale: mean absolute change of a pixel over the images that reached the class."""
+    """A map per method, a row per explained label, all on one scale: mean absolute change of a pixel over the images
+    that reached the class."""
     changes: dict[tuple[str, str], tuple[style.Look, Tensor, int]] = {}
     for cell in cells:
         label, (change, n) = str(cell.config["dataset"].get("label", "")), mean_change(cell)
@@ -33,7 +37,9 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                 if (label, method) in changes:
                     look, change, n = changes[label, method]
                     shown = axes[i][k].imshow(change.numpy(), vmin=0, vmax=top, cmap="magma", interpolation="nearest")
-                    axes[i][k].set_title(textwrap.fill(look.label, 18, break_long_words=False), color=look.colour, fontsize=8)
+                    axes[i][k].set_title(
+                        textwrap.fill(look.label, 18, break_long_words=False), color=look.colour, fontsize=8
+                    )
                     axes[i][k].set_xlabel(f"{n} images", fontsize=7)
             axes[i][0].set_ylabel(label.replace("_", " "), fontsize=8)
         figure.colorbar(shown, ax=axes, shrink=0.8, label="mean absolute change")

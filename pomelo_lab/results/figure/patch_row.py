@@ -17,8 +17,8 @@ SHOWN = 5
 def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> Path:
     """One row of patches: pictures of five places per filler above, the target's probability at every place below.
 
-    Shown are the image and the height at which a patch of the first filler takes away most: where fillers differ can be seen there. That choice
-    favours the other fillers; the table's means do not rest on it.
+    Shown are the image and the height at which a patch of the first filler takes away most: where fillers differ can be
+    seen there. That choice favours the other fillers; the table's means do not rest on it.
     """
     curves, pictures, touches, image, height = [], [], None, None, None
     for look, group in style.seed_means(cells):
@@ -49,10 +49,19 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> P
                 if r == 0:
                     axis.set_title(f"left = {int(starts[c])}", fontsize=8, fontweight="normal")
                 if c == 0:
-                    axis.set_ylabel(look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8)
+                    axis.set_ylabel(
+                        look.label,
+                        rotation=0,
+                        ha="right",
+                        va="center",
+                        color=look.colour,
+                        fontweight="bold",
+                        labelpad=8,
+                    )
         axis = figure.add_subplot(grid[len(pictures), :])
         reach = curves[0][1]
-        for number, (start, stop) in enumerate(runs(touches.tolist())):  # none where the whole row lies above or below the object
+        # none where the whole row lies above or below the object
+        for number, (start, stop) in enumerate(runs(touches.tolist())):
             label = None if number else "patch touches the box"
             axis.axvspan(float(reach[start]), float(reach[stop]), color="#F3EBDD", label=label)
         for look, position, answer, _ in curves:

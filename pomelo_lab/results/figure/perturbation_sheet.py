@@ -35,9 +35,15 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 2, n_shown: int = 5)
             for i in range(n_images):
                 left, right = style.bare(line[2 * i]), style.bare(line[2 * i + 1])
                 left.imshow(strip(image[i : i + 1]), interpolation="nearest")
-                chosen = perturbed[i, -min(n_shown, len(perturbed[i])) :] if len(perturbed[i]) <= n_shown else perturbed[i, 1 : n_shown + 1]
+                chosen = (
+                    perturbed[i, -min(n_shown, len(perturbed[i])) :]
+                    if len(perturbed[i]) <= n_shown
+                    else perturbed[i, 1 : n_shown + 1]
+                )
                 right.imshow(strip(chosen.float() / 255), interpolation="nearest")
-            line[0].set_ylabel(look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8)
+            line[0].set_ylabel(
+                look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8
+            )
         for i in range(n_images):
             axes[0, 2 * i].set_title("image", fontsize=8.5, fontweight="normal")
             axes[0, 2 * i + 1].set_title("perturbed", fontsize=8.5, fontweight="normal")

@@ -39,6 +39,8 @@ def draw(cells: Sequence[Cell], path: Path, columns: int = 5) -> Path:
             axis.set_visible(False)
         dot = {"marker": "o", "ls": "", "ms": 5, "alpha": 0.9}
         training = style.handle(style.Look("training images", "#9AA3AD"), **dot, mfc="none")
-        perturbed = style.handle(style.Look("perturbed images (number: silhouette, 0 = indistinguishable)", "#555555"), **dot)
+        perturbed = style.handle(
+            style.Look("perturbed images (number: silhouette, 0 = indistinguishable)", "#555555"), **dot
+        )
         style.legend(figure, [training, perturbed])
     return path

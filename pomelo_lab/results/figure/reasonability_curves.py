@@ -25,7 +25,9 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                 right.plot(curves["emr"], curves["emp"], **line)
         left.set(title="(a) overlap", xlabel="threshold τ on the scaled explanation", ylabel="intersection over union")
         left.set(xlim=(0, 1), ylim=(0, 1.02))
-        right.set(title="(b) precision and recall", xlabel="explanation mask recall", ylabel="explanation mask precision")
+        right.set(
+            title="(b) precision and recall", xlabel="explanation mask recall", ylabel="explanation mask precision"
+        )
         right.set(xlim=(0, 1), ylim=(0, 1.02))
         style.legend(figure, [style.handle(look) for look, _ in groups], rows=1 if len(groups) < 7 else 2)
     return path

@@ -1,4 +1,7 @@
-"""Counterfactuals of the same images from several runs side by side (the DiME paper, Fig. 3: seeds; the GCD paper, Fig. 2: source images)."""
+"""Counterfactuals of the same images from several runs side by side (the DiME paper, Fig.
+
+3: seeds; the GCD paper, Fig. 2: source images).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
     """A block of columns per method and label, a column per run; a red frame = the class was not reached.
 
     Args:
-        metric: one that compares the explanations of several runs of a job: those runs are shown. None = the runs are jobs of the preset.
+        metric: one that compares the explanations of several runs of a job: those runs are shown. None = the runs are
+            jobs of the preset.
         by: config key, dotted, that tells the runs apart.
         n_images: rows, the first images of each job.
     """
@@ -43,9 +47,15 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
             at += 1
             for (of, _), columns in blocks.items():
                 for look, run, explanation in columns if of == label else ():
-                    axes[0][at].set_title(textwrap.fill(f"{look.label}, {run}", 14, break_long_words=False), color=look.colour, fontsize=7.5)
+                    axes[0][at].set_title(
+                        textwrap.fill(f"{look.label}, {run}", 14, break_long_words=False),
+                        color=look.colour,
+                        fontsize=7.5,
+                    )
                     for i in range(n):
-                        style.picture(axes[i][at], explanation.counterfactual[i], framed=not explanation.extra["flipped"][i])
+                        style.picture(
+                            axes[i][at], explanation.counterfactual[i], framed=not explanation.extra["flipped"][i]
+                        )
                     at += 1
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path

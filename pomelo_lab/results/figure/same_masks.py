@@ -1,4 +1,5 @@
-"""What LIME asks with and without an in-painter, by the same masks, and the maps of several seeds (Agarwal & Nguyen 2020, Fig. 9 and S8 to S15)."""
+"""What LIME asks with and without an in-painter, by the same masks, and the maps of several seeds (Agarwal & Nguyen
+2020, Fig. 9 and S8 to S15)."""
 
 from __future__ import annotations
 
@@ -12,11 +13,14 @@ from pomelo_lab.types import Perturbations
 N_MASKS = 6
 
 
-def draw(cells: Sequence[Cell], path: Path, metric: str = "sensitivity_ssim", image: int = 0, n_masks: int = N_MASKS) -> Path:
-    """A row per filler: perturbed images with the probability of the class, the first n_masks random ones, then a map per seed.
+def draw(
+    cells: Sequence[Cell], path: Path, metric: str = "sensitivity_ssim", image: int = 0, n_masks: int = N_MASKS
+) -> Path:
+    """A row per filler: perturbed images with the probability of the class, the first n_masks random ones, then a map
+    per seed.
 
-    Masks are drawn from the image and the seed alone, so that column k has one mask in all rows. Nothing is selected: `image` is the place of the
-    image in the job.
+    Masks are drawn from the image and the seed alone, so that column k has one mask in all rows. Nothing is selected:
+    `image` is the place of the image in the job.
     """
     from pomelo_lab.results.overlay import overlay
 
@@ -36,10 +40,14 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "sensitivity_ssim", im
         raise ValueError(f"same_masks: none of the finished jobs has perturbations and {metric}")
     width, inch = 1 + len(lines[0][3]) + max(len(line[-1]) for line in lines), 0.92
     with style.canvas(path, 0.8 + inch * width, 0.4 + 1.18 * inch * len(lines)) as figure:
-        for axes, (look, original, clean, pictures, answers, shown) in zip(figure.subplots(len(lines), width, squeeze=False), lines, strict=True):
+        for axes, (look, original, clean, pictures, answers, shown) in zip(
+            figure.subplots(len(lines), width, squeeze=False), lines, strict=True
+        ):
             for axis, pixels, p in zip(axes, [original, *pictures], [clean, *answers], strict=False):
                 style.picture(axis, pixels).set_title(f"{p:.3f}", fontsize=8, fontweight="normal")
-            axes[0].set_ylabel(look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8)
+            axes[0].set_ylabel(
+                look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8
+            )
             for number, (axis, pixels) in enumerate(zip(axes[1 + len(pictures) :], shown, strict=False)):
                 style.picture(axis, pixels).set_title(f"map {number + 1}", fontsize=8, fontweight="normal")
             for axis in axes[1 + len(pictures) + len(shown) :]:

@@ -8,11 +8,16 @@ from pathlib import Path
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.preset import Cell
 
-METRICS = {"sensitivity_ssim": "SSIM", "sensitivity_hog": "correlation of HOG", "sensitivity_spearman": "rank correlation"}
+METRICS = {
+    "sensitivity_ssim": "SSIM",
+    "sensitivity_hog": "correlation of HOG",
+    "sensitivity_spearman": "rank correlation",
+}
 
 
 def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
-    """Mean and standard deviation over images, a panel per similarity; methods whose explainer looks at segments once per number of them."""
+    """Mean and standard deviation over images, a panel per similarity; methods whose explainer looks at segments once
+    per number of them."""
     bars: dict[str, tuple[style.Look, Cell]] = {}
     for cell in cells:
         look = style.look(cell)

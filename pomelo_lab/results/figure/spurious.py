@@ -10,7 +10,10 @@ from pomelo_lab.results.figure import style
 from pomelo_lab.results.figure.across import dot
 from pomelo_lab.results.preset import Cell
 
-METRICS = (("mark_effect", "what the classifier uses:\nchange of its answer without the mark"), ("mark_mass", "share of the attribution on the mark"))
+METRICS = (
+    ("mark_effect", "what the classifier uses:\nchange of its answer without the mark"),
+    ("mark_mass", "share of the attribution on the mark"),
+)
 
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
@@ -19,11 +22,20 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
         axes = figure.subplots(1, 2)
         groups = style.seed_means(cells)
         for axis, (metric, label) in zip(axes, METRICS, strict=True):
-            for look, group in groups if metric == "mark_mass" else groups[:1]:  # the effect does not depend on the explanation
-                points = sorted((rate(c), *interval(c.summary[metric])) for c in group if c.summary.get(metric, {}).get("mean") is not None)
+            # the effect does not depend on the explanation
+            for look, group in groups if metric == "mark_mass" else groups[:1]:
+                points = sorted(
+                    (rate(c), *interval(c.summary[metric]))
+                    for c in group
+                    if c.summary.get(metric, {}).get("mean") is not None
+                )
                 if points:
                     x, mean, half = zip(*points, strict=True)
-                    shown = {"color": look.colour, "ls": look.line, **dot(look)} if metric == "mark_mass" else {"color": "black", "marker": "o"}
+                    shown = (
+                        {"color": look.colour, "ls": look.line, **dot(look)}
+                        if metric == "mark_mass"
+                        else {"color": "black", "marker": "o"}
+                    )
                     axis.errorbar(x, mean, half, elinewidth=1, capsize=2, **shown)
             rates = sorted({rate(c) for c in cells})
             axis.set_xticks(rates, [f"{r:g}" for r in rates])

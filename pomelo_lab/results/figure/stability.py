@@ -12,12 +12,15 @@ from pomelo_lab.results.preset import Cell
 
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
-    """Mean distance of repeated explanations to their mean, with its 95 % interval over images; random maps in both panels."""
+    """Mean distance of repeated explanations to their mean, with its 95 % interval over images; random maps in both
+    panels."""
 
     def value(cell: Cell) -> tuple[float, float] | None:
         summary = cell.summary.get("stability")
         return (
-            (summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(summary["n"])) if summary and summary["mean"] is not None else None
+            (summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(summary["n"]))
+            if summary and summary["mean"] is not None
+            else None
         )
 
     with style.canvas(path, 7.6, 3.9) as figure:

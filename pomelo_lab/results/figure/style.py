@@ -123,7 +123,18 @@ LOOKS = {
 MARKS: ContextVar[Mapping[str, str]] = ContextVar("MARKS", default=MappingProxyType({}))  # see `marked`
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
 CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
-CLASS_SPARE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#882255", "#117733", "#DDCC77")
+CLASS_SPARE = (
+    "#4477AA",
+    "#EE6677",
+    "#228833",
+    "#CCBB44",
+    "#66CCEE",
+    "#AA3377",
+    "#BBBBBB",
+    "#882255",
+    "#117733",
+    "#DDCC77",
+)
 
 RC = {
     "font.family": "DejaVu Sans",
@@ -149,7 +160,8 @@ RC = {
 
 
 def key(cell: Cell) -> str:
-    """What names a method: its sampler where explainers do not differ, explainer and sampler where they do, its explainer when that fills nothing."""
+    """What names a method: its sampler where explainers do not differ, explainer and sampler where they do, its
+    explainer when that fills nothing."""
     if (row := cell.choices.get("row")) in LOOKS:
         return row
     sampler, explainer = cell.choices.get("sampler") or "none", cell.choices.get("explainer", "none")
@@ -199,7 +211,9 @@ def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
 def legend(figure: Any, handles: Sequence[Any], rows: int = 1, **options: Any) -> None:
     """One legend for all panels, below them."""
     columns = -(-len(handles) // rows)
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.6, **options)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.6, **options
+    )
 
 
 def handle(one: Look, **options: Any) -> Any:

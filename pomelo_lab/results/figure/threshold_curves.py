@@ -1,4 +1,5 @@
-"""Localisation error and saliency metric at every threshold, on the images that choose it (Agarwal & Nguyen 2020, Fig. S6)."""
+"""Localisation error and saliency metric at every threshold, on the images that choose it (Agarwal & Nguyen 2020, Fig.
+S6)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ METRICS = {"localization": "localisation error", "saliency": "saliency metric"}
 
 
 def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
-    """A panel per metric: its mean over the held-out images at every alpha; a marker where it is lowest, a hollow one for the scored images there."""
+    """A panel per metric: its mean over the held-out images at every alpha; a marker where it is lowest, a hollow one
+    for the scored images there."""
     groups = style.seed_means(cells)
     with style.canvas(path, 8.4, 4.2) as figure:
         for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
@@ -26,6 +28,8 @@ def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = tuple(METRI
                 axis.plot(measured.alphas, held, ls=look.line, lw=1.4, **line)
                 axis.plot(measured.alphas[best], held[best], marker=look.marker, ms=6, **line)
                 axis.plot(measured.alphas[best], scored[best], marker=look.marker, ms=6, mfc="white", **line)
-            axis.set(title=METRICS.get(metric, metric), xlabel="threshold α, share of the map's maximum", xlim=(-0.02, 0.97))
+            axis.set(
+                title=METRICS.get(metric, metric), xlabel="threshold α, share of the map's maximum", xlim=(-0.02, 0.97)
+            )
         style.legend(figure, [style.handle(look) for look, _ in groups], rows=1 if len(groups) < 7 else 2)
     return path

@@ -15,12 +15,17 @@ NAMES |= {"entropy_hard": "entropy of winning classes, bits", "entropy_soft": "e
 
 
 def draw(cells: Sequence[Cell], path: Path) -> Path:
-    """Mean of each sampler with its 95 % interval over images; better is up and to the right in both panels (L2 runs backwards)."""
+    """Mean of each sampler with its 95 % interval over images; better is up and to the right in both panels (L2 runs
+    backwards)."""
     groups = style.seed_means(cells)
     with style.canvas(path, 8.4, 4.1) as figure:
         for axis, (local, diverse) in zip(figure.subplots(1, 2), AXES, strict=True):
             for look, group in groups:
-                summaries = [[c.summary[m] for m in (local, diverse)] for c in group if local in c.summary and diverse in c.summary]
+                summaries = [
+                    [c.summary[m] for m in (local, diverse)]
+                    for c in group
+                    if local in c.summary and diverse in c.summary
+                ]
                 if not summaries:
                     continue
                 x, y = (sum(f[i]["mean"] for f in summaries) / len(summaries) for i in (0, 1))
@@ -34,7 +39,12 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                 axis.invert_xaxis()
             arrow = {"arrowstyle": "-|>", "color": "#BBBBBB", "lw": 2.2, "mutation_scale": 16}
             axis.annotate("", (0.98, 0.98), (0.86, 0.86), xycoords="axes fraction", arrowprops=arrow)
-            axis.annotate("better", (0.855, 0.855), xycoords="axes fraction", color="#AAAAAA", ha="right", va="top", fontsize=8.5)
-        marks = [style.handle(k, ls="", marker=k.marker, ms=9 if k.marker == "*" else 6, mec="white", mew=0.5) for k, _ in groups]
+            axis.annotate(
+                "better", (0.855, 0.855), xycoords="axes fraction", color="#AAAAAA", ha="right", va="top", fontsize=8.5
+            )
+        marks = [
+            style.handle(k, ls="", marker=k.marker, ms=9 if k.marker == "*" else 6, mec="white", mew=0.5)
+            for k, _ in groups
+        ]
         style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
     return path

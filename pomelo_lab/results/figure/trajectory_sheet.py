@@ -1,4 +1,5 @@
-"""What a guided chain does to an image: noisy images, clean estimates and the sizes of what pushes it (DiME, Fig. 1)."""
+"""What a guided chain does to an image: noisy images, clean estimates and the sizes of what pushes it (DiME, Fig.
+1)."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ COLOURS = {"class": "#D55E00", "perceptual": "#0072B2", "distance": "#8C8C8C"}
 
 
 def draw(cells: Sequence[Cell], path: Path, n_images: int = 2) -> Path:
-    """A block of rows per method: the noisy image above, the clean estimate that is pushed at below, from the first step to the last.
+    """A block of rows per method: the noisy image above, the clean estimate that is pushed at below, from the first
+    step to the last.
 
-    On the right the mean norms of the push's terms, with the smallest and the largest image; a red frame = the class was not reached.
+    On the right the mean norms of the push's terms, with the smallest and the largest image; a red frame = the class
+    was not reached.
 
     Args: n_images: per method, the first images of each job; those whose explainer records nothing are left out.
     """
@@ -32,7 +35,9 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 2) -> Path:
     n, inch = min(n_images, len(blocks[0][1])), 0.95
     width = 2 + max(made.extra["noisy"].shape[1] for _, _, made in blocks)
     with style.canvas(path, inch * width + 4.2, len(blocks) * (0.45 + 2 * inch * n)) as figure:
-        for part, (look, batch, made) in zip(figure.subfigures(len(blocks), 1, squeeze=False)[:, 0], blocks, strict=True):
+        for part, (look, batch, made) in zip(
+            figure.subfigures(len(blocks), 1, squeeze=False)[:, 0], blocks, strict=True
+        ):
             left, right = part.subfigures(1, 2, width_ratios=(inch * width + 0.7, 3.5))
             left.suptitle(look.label, color=look.colour, fontsize=9, fontweight="bold")
             pictures(left.subplots(2 * n, width, squeeze=False), batch, made, n)
@@ -68,7 +73,9 @@ def norms(axis: Any, made: Explanation) -> None:
         sizes = made.extra["push"][:, :, k].double()
         if float(sizes.max()) > 0:
             axis.plot(places, sizes.mean(0).tolist(), color=COLOURS[name], marker="o", ms=3, label=name)
-            axis.fill_between(places, sizes.amin(0).tolist(), sizes.amax(0).tolist(), color=COLOURS[name], alpha=0.15, lw=0)
+            axis.fill_between(
+                places, sizes.amin(0).tolist(), sizes.amax(0).tolist(), color=COLOURS[name], alpha=0.15, lw=0
+            )
     if not axis.lines:
         style.bare(axis).text(0.5, 0.5, "no guidance", ha="center", va="center", transform=axis.transAxes)
         return

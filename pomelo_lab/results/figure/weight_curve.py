@@ -18,7 +18,8 @@ CURVES = (
 
 
 def draw(cells: Sequence[Cell], path: Path, key: str = "explainer.lambda_p", label: str = "weight") -> Path:
-    """Shares over the weight on the left, one against the other on the right, with 95 % intervals over images; up and to the right is better."""
+    """Shares over the weight on the left, one against the other on the right, with 95 % intervals over images; up and
+    to the right is better."""
     points = sorted(((value_of(cell, key), cell.summary) for cell in cells), key=lambda point: point[0])
     weights = [weight for weight, _ in points]
     places = list(range(len(points)))
@@ -27,15 +28,33 @@ def draw(cells: Sequence[Cell], path: Path, key: str = "explainer.lambda_p", lab
         for metric, name, colour, marker in CURVES:
             shares = [share(summary, metric) for _, summary in points]
             means, errors = [mean for mean, _ in shares], [error for _, error in shares]
-            left.errorbar(places, means, errors, color=colour, marker=marker, ms=5, lw=1.4, elinewidth=0.9, capsize=2, label=name)
+            left.errorbar(
+                places, means, errors, color=colour, marker=marker, ms=5, lw=1.4, elinewidth=0.9, capsize=2, label=name
+            )
         left.set(xlabel=label, ylabel="share of images", ylim=(-0.03, 1.06), xticks=places)
         left.set_xticklabels([f"{weight:,.0f}" for weight in weights])
         for metric, name, colour, marker in CURVES[1:3]:
-            x, x_error, y, y_error = ([share(summary, kind)[i] for _, summary in points] for kind in ("fva_oracle", metric) for i in (0, 1))
-            right.errorbar(x, y, y_error, x_error, color=colour, marker=marker, ms=5, lw=1.2, elinewidth=0.7, alpha=0.85, label=name)
+            x, x_error, y, y_error = (
+                [share(summary, kind)[i] for _, summary in points] for kind in ("fva_oracle", metric) for i in (0, 1)
+            )
+            right.errorbar(
+                x,
+                y,
+                y_error,
+                x_error,
+                color=colour,
+                marker=marker,
+                ms=5,
+                lw=1.2,
+                elinewidth=0.7,
+                alpha=0.85,
+                label=name,
+            )
             if metric == "target_seen":
                 for text, position in labels(weights, list(zip(x, y, strict=True))):
-                    right.annotate(text, position, xytext=(5, -11), textcoords="offset points", fontsize=7.5, color=colour)
+                    right.annotate(
+                        text, position, xytext=(5, -11), textcoords="offset points", fontsize=7.5, color=colour
+                    )
         right.set(xlabel="same person", ylabel="target seen", xlim=(-0.03, 1.06), ylim=(-0.03, 1.06))
         left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
         right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)

@@ -30,7 +30,10 @@ def test_the_lead_is_ours_minus_theirs():
     first, second = cell("random", m=[0.9, 0.2, 0.5]), cell("ideal_mask", m=[0.1, 0.9, 0.4])
     assert lead(first, second, ["m"]).argsort(descending=True).tolist() == [0, 2, 1]
     assert lead(second, first, ["m"]).argsort(descending=True).tolist() == [1, 2, 0]
-    lower = [cell(name, direction="lower", m=given) for name, given in (("random", [0.9, 0.2, 0.5]), ("ideal_mask", [0.1, 0.9, 0.4]))]
+    lower = [
+        cell(name, direction="lower", m=given)
+        for name, given in (("random", [0.9, 0.2, 0.5]), ("ideal_mask", [0.1, 0.9, 0.4]))
+    ]
     assert lead(*lower, ["m"]).argsort(descending=True).tolist() == [1, 2, 0]
 
 

@@ -11,12 +11,23 @@ from tests import running
 from tests.results.fake import FakeCell, FakeJob
 
 LIVE = ("patch_row", "removal_sheet", "same_masks")  # they ask a filler, or jobs beside their own: see below
-MODULES = sorted(p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "across", *LIVE))
+MODULES = sorted(
+    p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "across", *LIVE)
+)
 SENSITIVITY = ("sensitivity_ssim_authors", "sensitivity_hog", "sensitivity_spearman")
 FIDELITY = ("deletion_black", "insertion_black", "deletion_blur", "insertion_blur")
 METRICS = (*SENSITIVITY, *FIDELITY, "localization", "cd", "silhouette", "label_distribution", "iou", "emr", "emp")
-VALUES = {"l2": [1.0, 2.0], "ssim": [0.5, 0.6], "entropy_hard": [1.0, 1.5], "entropy_soft": [2.0, 2.2], "stability": [0.1, 0.2],
-          "mahalanobis": [9.0, 8.0], "mark_mass": [0.1, 0.3], "mark_effect": [0.5, 0.6], "perturbing_time": [2.0, 2.1]}  # fmt: skip
+VALUES = {
+    "l2": [1.0, 2.0],
+    "ssim": [0.5, 0.6],
+    "entropy_hard": [1.0, 1.5],
+    "entropy_soft": [2.0, 2.2],
+    "stability": [0.1, 0.2],
+    "mahalanobis": [9.0, 8.0],
+    "mark_mass": [0.1, 0.3],
+    "mark_effect": [0.5, 0.6],
+    "perturbing_time": [2.0, 2.1],
+}
 METHODS = (("black", "lime"), ("blur", "lime"), ("ideal", "lime"), ("median", "lime"), ("none", "random"))
 
 
@@ -65,8 +76,11 @@ def test_every_published_figure_has_a_module():
     assert {t.figure for t in everything().values() if t.figure} <= {*MODULES, *LIVE}
 
 
-GRIDS = [("agarwal_fig7", "sampler=mean_dataset", "patch_row"), ("agarwal_table1", "sampler=none,blur_removal", "removal_sheet"),
-         ("agarwal_fig9", "row=lime_seeds", "same_masks")]  # fmt: skip
+GRIDS = [
+    ("agarwal_fig7", "sampler=mean_dataset", "patch_row"),
+    ("agarwal_table1", "sampler=none,blur_removal", "removal_sheet"),
+    ("agarwal_fig9", "row=lime_seeds", "same_masks"),
+]
 
 
 @pytest.mark.parametrize(("preset", "grid", "figure"), GRIDS)
@@ -78,4 +92,6 @@ def test_figures_that_fill_anew_are_drawn_by_the_command(preset, grid, figure, t
 
 
 def test_nothing_finished_draws_nothing(tmp_path):
-    assert dispatch.draw_figure(Published("t", "", "", figure="cost"), [FakeCell({}, state="missing")], tmp_path) is None
+    assert (
+        dispatch.draw_figure(Published("t", "", "", figure="cost"), [FakeCell({}, state="missing")], tmp_path) is None
+    )

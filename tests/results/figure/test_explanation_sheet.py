@@ -9,8 +9,17 @@ from pomelo_lab.engine.store import Store
 from pomelo_lab.results.figure.explanation_sheet import derived, draw
 from tests.running import config
 
-GIVEN = ("dataset=portraits", "dataset.size_px=32", "classifier=plain", "classifier.width=4", "classifier.weights=null", "target=label",
-         "sampler=none", "metrics=localization", "n_images=3")  # fmt: skip
+GIVEN = (
+    "dataset=portraits",
+    "dataset.size_px=32",
+    "classifier=plain",
+    "classifier.width=4",
+    "classifier.weights=null",
+    "target=label",
+    "sampler=none",
+    "metrics=localization",
+    "n_images=3",
+)
 
 
 def cell(tmp_path, explainer):

@@ -22,5 +22,7 @@ def test_a_thousand_classes_are_drawn_as_the_most_frequent_ones(tmp_path, monkey
     bars = [("baseline", "LIME", share[0].tolist()), ("proposed", "LIME-G", share[1].tolist())]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        path = label_distribution.histograms(bars, [f"class {k}, also called {k}" for k in range(1000)], tmp_path / "many.png")
+        path = label_distribution.histograms(
+            bars, [f"class {k}, also called {k}" for k in range(1000)], tmp_path / "many.png"
+        )
     assert path.stat().st_size > 5_000 and seen[0][1] < 6
