@@ -17,22 +17,28 @@ log = logging.getLogger(__name__)
 ROWS = 4  # CPU kernels multiply matrices in blocks of so many rows; fewer, or a rest, are summed in another order
 
 
-class Streams:
+class RandomStreams:
     """Random numbers that belong to (seed, image id, purpose), never to a batch, a device rank or the global RNG.
 
     A draw for an image is the same whatever its neighbours, its place in the batch, or the other draws made before.
 
-    Args: seed: the job's seed.
+    Args:
+        seed: the job's seed.
+        name: prefix of every purpose, for streams that share seed and images and must not share numbers.
     Shapes: every draw returns [B,*shape] for B image ids.
     Random: one fresh generator per image and purpose; a purpose must be used once per image ("ddim.step.7").
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, name: str = "") -> None:
+        self.seed, self.name = seed, name
+
+    def named(self, name: str) -> RandomStreams:
+        """Streams of the same seed under another name, so that a metric does not repeat the noise of an explainer."""
+        return RandomStreams(self.seed, f"{self.name}{name}.")
 
     def generator(self, image_id: str, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
         """A generator on `device`, seeded from (seed, image id, purpose)."""
-        text = f"{self.seed}\0{image_id}\0{purpose}".encode()
+        text = f"{self.seed}\0{image_id}\0{self.name}{purpose}".encode()
         value = int.from_bytes(hashlib.sha256(text).digest()[:8], "little", signed=True)
         return torch.Generator(device).manual_seed(value)
 
@@ -57,7 +63,7 @@ class Streams:
         return out
 
 
-class Draws:
+class RowNoise:
     """Sequential random numbers for many rows, each an (image, perturbation) pair: call j gives every row its own j-th
     draw.
 
@@ -70,7 +76,7 @@ class Draws:
 
     def __init__(
         self,
-        streams: Streams,
+        streams: RandomStreams,
         purpose: str,
         image_ids: Sequence[str],
         places: Sequence[int],
@@ -87,7 +93,7 @@ class Draws:
         return out.to(self.device)
 
 
-class Forwards:
+class MicroBatches:
     """Runs a function over a long leading axis, `batch_size` rows at a time, and halves that when memory runs out.
 
     The rows of a result depend on their own inputs only, so the numbers do not change with the batch size beyond the

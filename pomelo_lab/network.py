@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest
-from pomelo_lab.config.hints import Later, Local, Natural, WeightsPath
+from pomelo_lab.config.hints import Natural, NotFingerprinted, OmitDefault, WeightsPath
 from pomelo_lab.config.signature import Component, role_of
 from pomelo_lab.devices import has_bfloat16
 from pomelo_lab.weights import SHIPPED, load, shipped, state_digest
@@ -44,9 +44,9 @@ class TrainableNetwork(Component, ABC):
     weights: WeightsPath = None
     init_seed: Natural = 0
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
-    compile: Annotated[bool, Local()] = False
-    recipe: Annotated[str, Local()] = "default"
-    trained_on: Annotated[dict[str, Any], Later()] = field(default_factory=dict)
+    compile: Annotated[bool, NotFingerprinted()] = False
+    recipe: Annotated[str, NotFingerprinted()] = "default"
+    trained_on: Annotated[dict[str, Any], OmitDefault()] = field(default_factory=dict)
     network: nn.Module = field(init=False, repr=False, compare=False)
 
     # dotted path of its `Training`, made of (component, recipe, data set); "" = cannot be trained

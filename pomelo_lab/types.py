@@ -206,7 +206,7 @@ class Case:
     classifier:   a view of the explained classifier (see pomelo_lab.classifier.base)
     explanations: one explanation of the same images per entry of Metric.overrides()
     reference:    what Metric.fit returned
-    streams:      random streams (pomelo_lab.batching.Streams)
+    streams:      random streams (pomelo_lab.batching.RandomStreams)
     anew:         (images=None, change=None) -> Explanation of the same targets, for other images [B,C,H,W] with the
                   same random numbers, or for a copy of the classifier whose network `change` has altered
     """

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout that 
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
-from pomelo_lab.batching import Streams  # noqa: E402
+from pomelo_lab.batching import RandomStreams  # noqa: E402
 from pomelo_lab.config.build import build  # noqa: E402
 from pomelo_lab.config.entry import CONF  # noqa: E402
 from pomelo_lab.dataset.portraits import Portraits  # noqa: E402
@@ -36,7 +36,7 @@ def main(path: str, *flows: str) -> None:
         node = {**yaml.safe_load(Path(CONF, "generator", f"{name}.yaml").read_text()), **keys}
         generator = build(ensure_weights(node, PORTRAITS, "outputs"))
         for sampler in (GeneratedSampler, FlowSampler):
-            made = sampler(generator=generator, temperature=temperature).perturb(batch, None, 2, Streams(0))
+            made = sampler(generator=generator, temperature=temperature).perturb(batch, None, 2, RandomStreams(0))
             rows.append(Perturbations.dequantize(made.image[:, 1]))
     save_sheet(torch.cat(rows), Path(path), N)
 

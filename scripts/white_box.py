@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))  # a checkout that is not installed
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from pomelo_lab.batching import Streams  # noqa: E402
+from pomelo_lab.batching import RandomStreams  # noqa: E402
 from pomelo_lab.classifier.base import view  # noqa: E402
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier  # noqa: E402
 from pomelo_lab.config.signature import defaults, locate, parameters  # noqa: E402
@@ -76,7 +76,9 @@ class Faded(BaseImageFiller):
 
     share: float = 1.0
 
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         return faded(image, self.share)
 
 
@@ -110,7 +112,7 @@ def outcome(architecture: str, heading: str) -> Outcome:
     steps = {name: STEPS for name in ("n_steps", "n_draws") if name in parameters(kind)}
     with torch.no_grad():
         target = (classifier.logit(batch.image) - classifier.logit(faded(batch.image, share))).abs().argmax(1)
-    extra = kind(sampler=Faded(share=share), **steps).explain(batch, target, box, Streams(0)).extra
+    extra = kind(sampler=Faded(share=share), **steps).explain(batch, target, box, RandomStreams(0)).extra
     return Outcome(
         gap=float(((extra["total"] - extra["difference"]) / extra["difference"]).abs().mean()), seconds=seconds
     )

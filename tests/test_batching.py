@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pomelo_lab.batching import Draws, Forwards, Streams
+from pomelo_lab.batching import MicroBatches, RandomStreams, RowNoise
 
 
 def test_a_draw_does_not_depend_on_neighbours_or_order():
-    streams = Streams(7)
+    streams = RandomStreams(7)
     together = streams.normal(["a", "b", "c"], "noise", 3, 4)
     assert torch.equal(streams.normal(["c"], "noise", 3, 4)[0], together[2])
     assert torch.equal(streams.normal(["c", "a"], "noise", 3, 4), together[[2, 0]])
 
 
 def test_seeds_images_and_purposes_are_independent():
-    draws = [Streams(s).uniform([i], p, 64) for s in (0, 1) for i in ("a", "b") for p in ("x", "y")]
+    draws = [RandomStreams(s).uniform([i], p, 64) for s in (0, 1) for i in ("a", "b") for p in ("x", "y")]
     correlation = torch.corrcoef(torch.cat(draws)).fill_diagonal_(0)
     assert correlation.abs().max() < 0.5
 
@@ -24,19 +24,19 @@ def test_seeds_images_and_purposes_are_independent():
 def test_the_global_generator_is_neither_read_nor_moved():
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    Streams(0).permutation(["a"], "order", 3, 10)
+    RandomStreams(0).permutation(["a"], "order", 3, 10)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_permutations_are_permutations():
-    found = Streams(0).permutation(["a", "b"], "order", 3, 10)
+    found = RandomStreams(0).permutation(["a", "b"], "order", 3, 10)
     assert torch.equal(found.sort(-1).values, torch.arange(10).expand(2, 3, 10))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_micro_batches_change_nothing(batch_size):
     rows = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(Forwards(batch_size)(lambda x: x * 2, rows), rows * 2)
+    assert torch.equal(MicroBatches(batch_size)(lambda x: x * 2, rows), rows * 2)
 
 
 def test_memory_running_out_halves_the_batch_and_keeps_the_numbers():
@@ -49,7 +49,7 @@ def test_memory_running_out_halves_the_batch_and_keeps_the_numbers():
         return x + 1
 
     rows = torch.arange(20.0)
-    forwards = Forwards(16)
+    forwards = MicroBatches(16)
     assert torch.equal(forwards(hungry, rows), rows + 1)
     assert forwards.batch_size == 2 and max(sizes) == 2
 
@@ -59,13 +59,13 @@ def test_a_single_row_that_does_not_fit_and_other_errors_are_raised():
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        Forwards(4)(fails, torch.zeros(4))
+        MicroBatches(4)(fails, torch.zeros(4))
 
     def broken(_):
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        Forwards(4)(broken, torch.zeros(4))
+        MicroBatches(4)(broken, torch.zeros(4))
 
 
 ROWS = {"image_ids": ["a", "a", "b"], "places": [0, 3, 3]}
@@ -73,17 +73,17 @@ ROWS = {"image_ids": ["a", "a", "b"], "places": [0, 3, 3]}
 
 def test_rows_see_the_same_numbers_however_batched():
     """Two calls of different shapes: a row's own sequence, whatever other rows are drawn beside it."""
-    whole = Draws(Streams(7), "step", **ROWS)
+    whole = RowNoise(RandomStreams(7), "step", **ROWS)
     first, second = whole.normal(3, 4), whole.normal(5)
     for row, pair in enumerate(zip(*ROWS.values(), strict=True)):
-        alone = Draws(Streams(7), "step", *([one] for one in pair))
+        alone = RowNoise(RandomStreams(7), "step", *([one] for one in pair))
         assert torch.equal(alone.normal(3, 4)[0], first[row]) and torch.equal(alone.normal(5)[0], second[row])
-    turned = Draws(Streams(7), "step", ROWS["image_ids"][::-1], ROWS["places"][::-1])
+    turned = RowNoise(RandomStreams(7), "step", ROWS["image_ids"][::-1], ROWS["places"][::-1])
     assert torch.equal(turned.normal(3, 4).flip(0), first)
 
 
 def test_calls_images_places_purposes_and_seeds_draw_different_numbers():
-    kinds = [Draws(Streams(seed), purpose, **ROWS) for seed in (7, 8) for purpose in ("step", "start")]
+    kinds = [RowNoise(RandomStreams(seed), purpose, **ROWS) for seed in (7, 8) for purpose in ("step", "start")]
     found = torch.cat([draws.normal(400) for draws in kinds for _ in range(2)])
     correlation = torch.corrcoef(found).fill_diagonal_(0)
     assert len(found) == 24 and correlation.abs().max() < 0.25  # 276 pairs of 400 values: 5 standard errors
@@ -93,5 +93,12 @@ def test_calls_images_places_purposes_and_seeds_draw_different_numbers():
 def test_draws_leave_the_global_generator_alone():
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    Draws(Streams(0), "step", **ROWS).normal(3)
+    RowNoise(RandomStreams(0), "step", **ROWS).normal(3)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_named_streams_are_the_plain_ones_under_a_longer_purpose():
+    named, plain = RandomStreams(3).named("game"), RandomStreams(3)
+    assert torch.equal(named.uniform(["a"], "noise", 4), plain.uniform(["a"], "game.noise", 4))
+    assert torch.equal(named.named("inner").uniform(["a"], "x", 4), plain.uniform(["a"], "game.inner.x", 4))
+    assert not torch.equal(named.uniform(["a"], "noise", 4), plain.uniform(["a"], "noise", 4))

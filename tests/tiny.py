@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.sampler.base import BaseImageFiller
@@ -105,7 +105,9 @@ class ConstantFiller(BaseImageFiller):
 
     value: float = 0.0
 
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         return torch.full_like(image, self.value)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.bench.row import Row, inside, ratio, total, typical
 from pomelo_lab.bench.setting import JUDGED, Setting
 from pomelo_lab.bench.timer import Inside, Timed
@@ -72,7 +72,7 @@ def gray_portraits(setting: Setting, n: int) -> tuple[Batch, Tensor]:
     """Portraits with one channel, and an attribution without ties: [B,1,H,W], [B,H,W]."""
     batch = setting.dataset.batch(range(n))
     image = batch.image.mean(1, keepdim=True)
-    order = Streams(setting.seed).permutation(batch.image_id, "bench", 1, image[0].numel())
+    order = RandomStreams(setting.seed).permutation(batch.image_id, "bench", 1, image[0].numel())
     named = Batch(image=image, label=batch.label, image_id=batch.image_id, index=batch.index)
     return named, order.view(n, *image.shape[2:]).float() / image[0].numel()
 
@@ -90,7 +90,7 @@ def deletion(
             target=target,
             explanation=Explanation(target=target, attribution=attribution),
             classifier=view(timed, "black_box", batch_size),
-            streams=Streams(seed),
+            streams=RandomStreams(seed),
         )
         return metric.score(case)["curve"]
 

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Draws, Forwards, Streams
+from pomelo_lab.batching import MicroBatches, RandomStreams, RowNoise
 from pomelo_lab.bench.row import Row, ratio, total, typical
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.bench.timer import Inside
@@ -86,12 +86,12 @@ def beside_forwards(
     rows = torch.randn(max(batch_sizes), *generator.shape)
 
     def bare(batch_size: int, count: int = evaluations) -> None:
-        Forwards(batch_size).rows(lambda start, stop: forward(rows[: stop - start])[:, :1, :1, 0], count)
+        MicroBatches(batch_size).rows(lambda start, stop: forward(rows[: stop - start])[:, :1, :1, 0], count)
 
     bare(batch_sizes[0], batch_sizes[0])
     best = timer.fastest(partial(bare, count=2 * max(batch_sizes)), batch_sizes)
-    generator.forwards = Forwards(best)
-    perturb = partial(sampler.perturb, setting.batch, setting.segments, n, Streams(setting.seed))
+    generator.forwards = MicroBatches(best)
+    perturb = partial(sampler.perturb, setting.batch, setting.segments, n, RandomStreams(setting.seed))
     runs = timer.paired({"perturb": perturb, "bare": partial(bare, best)}, setting.repeats)
     return ratio(
         f"{n} perturbations, {name} / bare network",
@@ -108,8 +108,8 @@ def beside_diffusers(setting: Setting, ddpm: DDPM, n: int, n_steps: int) -> list
     """Ours over one perturbation after another with DDIMInverseScheduler and DDIMScheduler; the same network, noise and
     images."""
     timer, ours = Inside(), DDIMSampler(generator=ddpm, n_steps=n_steps, spacing="leading", keep_first=False)
-    ddpm.forwards = Forwards(64)
-    streams = Streams(setting.seed)
+    ddpm.forwards = MicroBatches(64)
+    streams = RandomStreams(setting.seed)
     runs = timer.paired(
         {
             "ours": lambda: ours.perturb(setting.batch, None, n, streams).image[0],
@@ -137,7 +137,7 @@ def beside_diffusers(setting: Setting, ddpm: DDPM, n: int, n_steps: int) -> list
     ]
 
 
-def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> Tensor:
+def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: RandomStreams) -> Tensor:
     """uint8 [n,C,H,W] as a short script with diffusers would make them."""
     from diffusers import DDIMInverseScheduler, DDIMScheduler
 
@@ -158,7 +158,7 @@ def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: Streams) -> T
         noisy = inverse.step(ddpm.output(noisy, t), t, noisy).prev_sample
     for k in range(n):
         x = noisy
-        draws = Draws(streams, "ddim", setting.batch.image_id, [k])
+        draws = RowNoise(streams, "ddim", setting.batch.image_id, [k])
         for t in forward.timesteps:
             noise = draws.normal(*x.shape[1:])
             x = forward.step(ddpm.output(x, t), t, x, eta=sampler.eta, variance_noise=noise).prev_sample
@@ -172,7 +172,11 @@ def over_segments(setting: Setting, counts: tuple[int, int], n: int = 10_000) ->
     timer, sampler = Inside(), BlackSampler()
     works = {
         str(count): partial(
-            sampler.perturb, setting.batch, SlicSegmenter(n_segments=count).segment(setting.batch.image), n, Streams(0)
+            sampler.perturb,
+            setting.batch,
+            SlicSegmenter(n_segments=count).segment(setting.batch.image),
+            n,
+            RandomStreams(0),
         )
         for count in counts
     }

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.bench.row import Row, inside, outside, ratio, total, typical
 from pomelo_lab.bench.setting import JUDGED, Setting
 from pomelo_lab.bench.timer import Inside, Run, Seconds, Timed
@@ -92,7 +92,7 @@ def ours(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
     batch, segments, target = setting.batch, setting.segments, torch.tensor([TARGET])
 
     def work(batch_size: int) -> Tensor:
-        streams = Streams(setting.seed)
+        streams = RandomStreams(setting.seed)
         perturbations = sampler.perturb(batch, segments, n_samples, streams)
         explanation = explainer.explain(
             batch, target, view(classifier, "black_box", batch_size), streams, segments, perturbations
@@ -142,7 +142,7 @@ def captum(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
     from captum.attr import Lime
 
     batch, segments = setting.batch, setting.segments
-    keep = GraySampler(design="lime").keep_mask(batch, segments, n_samples, Streams(setting.seed))[0].long()
+    keep = GraySampler(design="lime").keep_mask(batch, segments, n_samples, RandomStreams(setting.seed))[0].long()
     width = LimeExplainer().kernel_width
 
     def rows(original, **_):

@@ -9,7 +9,7 @@ import pkgutil
 from functools import partial
 
 from pomelo_lab import sampler as package
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.bench.row import Row, inside, ratio, total, typical
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.bench.timer import Inside, Timed
@@ -20,7 +20,7 @@ from pomelo_lab.sampler.base import Filler
 def compare(setting: Setting, n: int = 1000, batch_size: int = 500) -> list[Row]:
     """Every filler that needs no arguments, over the forwards of each classifier."""
     timer, batch, segments = Inside(), setting.batch, setting.segments
-    works = {name: partial(f.perturb, batch, segments, n, Streams(setting.seed)) for name, f in fillers().items()}
+    works = {name: partial(f.perturb, batch, segments, n, RandomStreams(setting.seed)) for name, f in fillers().items()}
     images = works["gray"]().image
     asked = {
         name: partial(view(Timed(c, timer), "black_box", batch_size).probability, images)

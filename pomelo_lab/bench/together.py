@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.bench.row import Row, ratio, total, typical
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.bench.timer import Inside
@@ -55,7 +55,9 @@ def beside(
 
 def maps(explainer: Explainer, batch: Batch, classifier: Classifier, **fit: Any) -> Tensor:
     target = torch.zeros(len(batch), dtype=torch.long)
-    return explainer.explain(batch, target, view(classifier, explainer.access, 256), Streams(0), **fit).attribution
+    return explainer.explain(
+        batch, target, view(classifier, explainer.access, 256), RandomStreams(0), **fit
+    ).attribution
 
 
 def one_by_one(explainer: Explainer, batch: Batch, classifier: Classifier, **fit: Any) -> Tensor:

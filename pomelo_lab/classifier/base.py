@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Forwards, in_full_rows, out_of_memory
+from pomelo_lab.batching import MicroBatches, in_full_rows, out_of_memory
 from pomelo_lab.config.signature import Component
 from pomelo_lab.types import Perturbations
 
@@ -222,7 +222,7 @@ class BlackBox:
     Cost: one forward per image; at most `forwards.batch_size` at once.
     """
 
-    def __init__(self, classifier: Classifier, forwards: Forwards, device: torch.device | str = "cpu") -> None:
+    def __init__(self, classifier: Classifier, forwards: MicroBatches, device: torch.device | str = "cpu") -> None:
         self._probability = classifier.probability
         if isinstance(classifier, NetworkClassifier):  # a function of a user's is asked for what is counted
             self._probability = partial(in_full_rows, classifier.probability)
@@ -279,7 +279,9 @@ class WhiteBox(BlackBox):
     `logit` and `differentiable_probability` do not batch and do not cut the graph; their images are counted too.
     """
 
-    def __init__(self, classifier: NetworkClassifier, forwards: Forwards, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, classifier: NetworkClassifier, forwards: MicroBatches, device: torch.device | str = "cpu"
+    ) -> None:
         super().__init__(classifier, forwards, device)
         self._classifier = classifier
         self._hooked = False  # whether a layer answers with rows of its own
@@ -376,7 +378,7 @@ def view(classifier: Classifier, access: str, batch_size: int, device: Any = "cp
 
     Raises: ValueError when white-box access is asked of a black box.
     """
-    forwards = Forwards(batch_size)
+    forwards = MicroBatches(batch_size)
     if access == "black_box":
         return BlackBox(classifier, forwards, device)
     if not isinstance(classifier, NetworkClassifier):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.base import NetworkClassifier
-from pomelo_lab.config.hints import Count, Later, Natural
+from pomelo_lab.config.hints import Count, Natural, OmitDefault
 from pomelo_lab.network import TrainableNetwork
 
 ONE_OUTPUT = (
@@ -38,8 +38,8 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
 
     num_classes: Count | None = None
     output: Literal["softmax", "sigmoid"] = "softmax"
-    column: Annotated[Natural | str | None, Later()] = None
-    n_outputs: Annotated[Count | None, Later()] = None
+    column: Annotated[Natural | str | None, OmitDefault()] = None
+    n_outputs: Annotated[Count | None, OmitDefault()] = None
 
     training = "pomelo_lab.training.classifier.ClassifierTraining"
 

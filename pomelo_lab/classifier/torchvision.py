@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.classifier.network import TrainableClassifier, standardized
 from pomelo_lab.compat import ensure
-from pomelo_lab.config.hints import Count, Later
+from pomelo_lab.config.hints import Count, OmitDefault
 from pomelo_lab.config.signature import did_you_mean
 
 VGG16_STAGES = (
@@ -65,7 +65,7 @@ class TorchvisionClassifier(TrainableClassifier):
     architecture: str = "resnet18"
     normalization: Literal["auto", "imagenet", "half", "none"] = "auto"
     stem: Literal["imagenet", "small"] = "imagenet"
-    input_px: Annotated[Count | None, Later()] = None
+    input_px: Annotated[Count | None, OmitDefault()] = None
 
     ignored = ("AuxLogits", "aux1", "aux2")  # side heads of Inception and GoogLeNet, used in training only
 

@@ -34,12 +34,12 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Local:
+class NotFingerprinted:
     """Marks an argument that says where something lies, not what it is: left out of fingerprints."""
 
 
 @dataclass(frozen=True)
-class Later:
+class OmitDefault:
     """Marks an argument that a component got after results of it were stored: at its default it is left out of
     fingerprints, so that they stay."""
 
@@ -54,6 +54,6 @@ Natural = Annotated[int, Range(low=0)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(low=0)]
 Fraction = Annotated[float, Range(low=0, high=1)]
-LocalPath = Annotated[str, Local()]
-OptionalPath = Annotated[str | None, Local()]
+LocalPath = Annotated[str, NotFingerprinted()]
+OptionalPath = Annotated[str | None, NotFingerprinted()]
 WeightsPath = Annotated[str | None, Weights()]

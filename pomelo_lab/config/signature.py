@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from pomelo_lab.config.hints import Later, Local, Range, Weights
+from pomelo_lab.config.hints import NotFingerprinted, OmitDefault, Range, Weights
 from pomelo_lab.config.problem import Problem
 
 MISSING = "???"
@@ -138,12 +138,12 @@ def rules(hint: Any, kind: type) -> Iterator[Any]:
 
 def is_local(hint: Any) -> bool:
     """True for arguments that say where something lies, not what it is."""
-    return any(True for _ in rules(hint, Local))
+    return any(True for _ in rules(hint, NotFingerprinted))
 
 
 def is_later(hint: Any) -> bool:
     """True for arguments that results stored earlier did not know."""
-    return any(True for _ in rules(hint, Later))
+    return any(True for _ in rules(hint, OmitDefault))
 
 
 def is_weights(hint: Any) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Count, Later, LocalPath, OptionalPath
+from pomelo_lab.config.hints import Count, LocalPath, OmitDefault, OptionalPath
 from pomelo_lab.config.signature import MISSING, did_you_mean
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.celeba_files import (
@@ -94,7 +94,7 @@ class CelebA(Dataset):
     frame: Literal["aligned", "hq"] = "aligned"
     masks_root: OptionalPath = None
     masked_only: bool = False
-    train_frame: Annotated[Literal["aligned", "hq"] | None, Later()] = None
+    train_frame: Annotated[Literal["aligned", "hq"] | None, OmitDefault()] = None
 
     attribute_names = ATTRIBUTES
 

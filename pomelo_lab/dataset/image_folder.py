@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Count, Fraction, Later, LocalPath, Natural, Range
+from pomelo_lab.config.hints import Count, Fraction, LocalPath, Natural, OmitDefault, Range
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.folders import class_folders, images_below, mask_files, name_unpaired, split_folders, subfolders
@@ -75,8 +75,8 @@ class ImageFolder(Dataset):
     seed: Natural = 0
     masks: str | None = None
     attributes: str | None = None
-    value_range: Annotated[list[float] | None, Later()] = None
-    background: Annotated[Fraction | None, Later()] = None
+    value_range: Annotated[list[float] | None, OmitDefault()] = None
+    background: Annotated[Fraction | None, OmitDefault()] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

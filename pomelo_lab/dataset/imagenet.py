@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Later, OptionalPath
+from pomelo_lab.config.hints import OmitDefault, OptionalPath
 from pomelo_lab.dataset.center_crop import CroppedFiles, Listing, half, images_in, inside, read_cropped_mask, stem
 from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.image_file import checked, first_existing, missing_file
@@ -60,7 +60,7 @@ class ImageNet(CroppedFiles):
     boxes: bool = True
     boxes_root: OptionalPath = None
     masks: OptionalPath = None
-    only_classes: Annotated[list[int | str] | None, Later()] = None
+    only_classes: Annotated[list[int | str] | None, OmitDefault()] = None
 
     @classmethod
     def features(cls, given: Mapping[str, Any]) -> frozenset[str]:

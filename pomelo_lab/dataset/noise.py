@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.image_file import checked, to_unit
@@ -50,7 +50,7 @@ class Noise(Dataset):
     def batch(self, indices: Sequence[int]) -> Batch:
         rows = checked(indices, self.n)
         names = tuple(f"noise-{self.split}-{row:05d}" for row in rows)
-        normal = Streams(self.seed).normal(names, "dataset.noise", *self.shape)
+        normal = RandomStreams(self.seed).normal(names, "dataset.noise", *self.shape)
         image = to_unit(Perturbations.quantize(normal.mul_(self.sigma).add_(self.mean)))
         return Batch(
             image=image, label=torch.full((len(rows),), -1), image_id=names, index=torch.tensor(rows, dtype=torch.long)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.hints import Count, Later, Natural, Range
+from pomelo_lab.config.hints import Count, Natural, OmitDefault, Range
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, HAIR_COLORS, MARK, CausalModel, mark_cause, uniforms
@@ -63,7 +63,7 @@ class Portraits(Dataset):
     n_train: Count = 20000
     n_val: Count = 4000
     n_test: Count = 4000
-    label: Annotated[str, Later()] = HAIR
+    label: Annotated[str, OmitDefault()] = HAIR
     spurious: dict[str, Any] = field(default_factory=lambda: dict(NO_MARK))
 
     provides: ClassVar[frozenset[str]] = frozenset({"label", "masks", "attributes", "factors"})

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Natural
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.image_file import checked, to_unit
@@ -56,7 +56,7 @@ class Texture(Dataset):
         rows = checked(indices, self.n)
         names = tuple(f"texture-{self.split}-{row:05d}" for row in rows)
         index = torch.tensor(rows, dtype=torch.long)
-        streams = Streams(self.seed)
+        streams = RandomStreams(self.seed)
         knob = streams.uniform(names, "dataset.texture.knob", 32).double()
         lattice = streams.uniform(names, "dataset.texture.lattice", 4, LATTICE, LATTICE).double()
         # float64 up to the rounding to 8 bits, so that vector and scalar kernels cannot disagree on a pixel

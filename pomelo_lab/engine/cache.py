@@ -12,7 +12,7 @@ import torch
 from pomelo_lab.classifier.base import NotFinite, view
 from pomelo_lab.engine.artefact import Artefact
 from pomelo_lab.engine.store import Shard
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.base import EvaluationCounter
 
 if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
@@ -64,7 +64,7 @@ class Cache:
             if artefact.kind != "perturbation"
             else None
         )
-        start, evaluated = time.perf_counter(), Tally.n
+        start, evaluated = time.perf_counter(), EvaluationCounter.n
         try:
             with torch.inference_mode(False):
                 tensors = artefact.make(box, inputs)
@@ -77,7 +77,7 @@ class Cache:
         cost = {
             "seconds": time.perf_counter() - start,
             "queries": box.queries if box else 0,
-            "evaluations": Tally.n - evaluated,
+            "evaluations": EvaluationCounter.n - evaluated,
         }
         ids = list(self.job.batch(artefact.group).image_id[:size]) if artefact.of_images else []
         return Shard(

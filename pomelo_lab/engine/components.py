@@ -195,7 +195,7 @@ class Components:
 
     @property
     def batch_size(self) -> int:
-        """Forwards at once: small batches stay in a CPU's cache, large ones fill an accelerator."""
+        """Forward passes at once: small batches stay in a CPU's cache, large ones fill an accelerator."""
         return self.config["batch_size"] or (64 if self.device.type == "cpu" else 1024)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, view
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.target import class_index
@@ -41,7 +41,7 @@ class Job(Selection):
     def __init__(self, config: Mapping[str, Any], store: Store, device: torch.device | str = "cpu") -> None:
         super().__init__(config, device)
         self.store = store
-        self.streams = Streams(config["seed"])
+        self.streams = RandomStreams(config["seed"])
         self.tell: Callable[[str], None] = lambda kind: None  # what it is making now
         self.cache = Cache(self)
         self._siblings: dict[str, Job] = {}

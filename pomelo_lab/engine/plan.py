@@ -1,7 +1,7 @@
 """What a job would do: images, network evaluations, classifier queries, bytes on disk, and about how long the networks
 take.
 
-One rule counts here and in what a job records (`Tally`, `BlackBox.queries`):
+One rule counts here and in what a job records (`EvaluationCounter`, `BlackBox.queries`):
 - A query is an image that the classifier is asked about, an evaluation is an image that a generator's network is asked
   about. Copies that fill a batch (`in_full_rows`) are neither, and a backward is no query of its own.
 - What is stored is counted once, where it is made: the plan is that of an empty store.

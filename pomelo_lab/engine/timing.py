@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import ROWS, Forwards, in_full_rows
+from pomelo_lab.batching import ROWS, MicroBatches, in_full_rows
 from pomelo_lab.classifier.base import NetworkClassifier
-from pomelo_lab.generator.base import Generator, Tally
+from pomelo_lab.generator.base import EvaluationCounter, Generator
 
 if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
@@ -52,12 +52,12 @@ def per_image(
             )
             return torch.autograd.grad(answer.sum(), given)[0] if backward else answer
 
-    known, counted = _measured.setdefault(network.network, {}), Tally.n
+    known, counted = _measured.setdefault(network.network, {}), EvaluationCounter.n
     if backward not in known:
         for n in sorted({min(batch_size, ROWS), min(batch_size, AT_ONCE)}):
             if known.get(backward, 0.0) < SLOW:
                 known[backward] = measure(ask, shape, n, device)
-        Tally.n = counted  # measuring counts for nothing
+        EvaluationCounter.n = counted  # measuring counts for nothing
     return known[backward]
 
 
@@ -67,7 +67,7 @@ def measure(ask: Callable[[Tensor], Tensor], shape: tuple[int, int, int], n: int
 
     A long call is the last.
     """
-    images, forwards, taken = torch.full((n, *shape), 0.5, device=device), Forwards(n), []
+    images, forwards, taken = torch.full((n, *shape), 0.5, device=device), MicroBatches(n), []
     while len(taken) < CALLS and max(taken, default=0.0) < LONG:
         start = time.perf_counter()
         forwards(ask, images.clone())

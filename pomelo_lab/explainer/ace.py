@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
-from pomelo_lab.config.hints import Count, Fraction, Local, Natural, NonNegative, Positive, Range
+from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, NotFingerprinted, Positive, Range
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found
 from pomelo_lab.generator.ddpm import DDPM
@@ -76,7 +76,7 @@ class ACEExplainer(CounterfactualExplainer):
     sure: Annotated[float, Range(above=0, below=1)] | None = None
     threshold: Fraction = 0.15
     dilation_px: Count = 15
-    checkpoint: Annotated[bool, Local()] = False
+    checkpoint: Annotated[bool, NotFingerprinted()] = False
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -86,7 +86,7 @@ class ACEExplainer(CounterfactualExplainer):
         if given["dilation_px"] % 2 == 0:
             yield f"dilation_px must be odd, got {given['dilation_px']}"
 
-    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: WhiteBox, streams: Streams) -> Found:
+    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: WhiteBox, streams: RandomStreams) -> Found:
         self.generator.check_images(batch.image)
 
         def some(start: int, stop: int) -> tuple[Tensor, ...]:
@@ -108,7 +108,7 @@ class ACEExplainer(CounterfactualExplainer):
         return Found(images, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, extra)
 
     @staticmethod
-    def noise(batch: Batch, streams: Streams) -> Noise:
+    def noise(batch: Batch, streams: RandomStreams) -> Noise:
         shape = batch.image.shape[1:]
         return lambda name: streams.normal(batch.image_id, f"ace.{name}", *shape).to(batch.image)
 
@@ -130,7 +130,7 @@ class ACEExplainer(CounterfactualExplainer):
     # --- (1) pre-explanation --------------------------------------------------------------------------------------
 
     def attacked(
-        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams
+        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: RandomStreams
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(pre-explanations [B,C,H,W] in [0,1], iterations [B], loss [B,n_attack]); attacks that have ended leave the
         batch."""

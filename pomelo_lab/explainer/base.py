@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.signature import Component
 from pomelo_lab.dataset.base import Dataset
@@ -71,7 +71,7 @@ class Explainer(Component, ABC):
         batch: Batch,
         target: Tensor,
         classifier: BlackBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
         **fit: Any,

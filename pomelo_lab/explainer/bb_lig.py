@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.explainer.base import VALUE_BYTES
@@ -72,7 +72,7 @@ class BBLIGExplainer(DirectionExplainer):
         target: Tensor,
         goal: Tensor,
         classifier: BlackBox,
-        streams: Streams,
+        streams: RandomStreams,
         reference: Mapping[str, Tensor] | None = None,
     ) -> Found:
         self.generator.check_images(batch.image)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.layers import map_of
@@ -120,7 +120,7 @@ class FeatureBottleneck:
         classifier: WhiteBox,
         layer: nn.Module,
         reference: dict[str, Tensor],
-        streams: Streams,
+        streams: RandomStreams,
         purpose: str,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(capacity in nats [B,C,h,w], values of the layer [B,C,h,w], cross-entropy of the last step [B], loss of every

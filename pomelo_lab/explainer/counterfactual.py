@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
 from pomelo_lab.explainer.base import Explainer
@@ -50,7 +50,7 @@ class CounterfactualExplainer(Explainer, ABC):
         batch: Batch,
         target: Tensor,
         classifier: BlackBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
         **fit: Any,
@@ -76,7 +76,7 @@ class CounterfactualExplainer(Explainer, ABC):
 
     @abstractmethod
     def sought(
-        self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: Streams, **fit: Any
+        self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: RandomStreams, **fit: Any
     ) -> Found:
         """Images of the goals' classes; targets and goals int64 [B]."""
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.explainer.gradient import BaselineExplainer
 from pomelo_lab.explainer.operators import Call, Refused, Rules, Value, derivative, run_by
@@ -35,7 +35,7 @@ class DeepLiftExplainer(BaselineExplainer):
 
     revision: ClassVar[int] = 2  # 1 had a rule for ReLU modules alone
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         n, baseline = len(batch), more["baseline"]
         both = torch.cat([batch.image, baseline]).detach().requires_grad_(True)
         answer = run_by(RescaleRules(), module, both)[:n].gather(1, target[:, None])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
@@ -36,7 +36,7 @@ class DesignExplainer(RemovalExplainer):
     n_designs: Count = 500
 
     @abstractmethod
-    def masks(self, image_ids: Sequence[str], streams: Streams) -> Tensor:
+    def masks(self, image_ids: Sequence[str], streams: RandomStreams) -> Tensor:
         """Keep masks in [0,1]: [B,N,n_cells**2]."""
 
     @abstractmethod
@@ -48,7 +48,7 @@ class DesignExplainer(RemovalExplainer):
         batch: Batch,
         target: Tensor,
         classifier: BlackBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:
@@ -68,7 +68,7 @@ class DesignExplainer(RemovalExplainer):
         maps = F.interpolate(indices.view(-1, 1, side, side), shape, mode="bicubic", align_corners=False)[:, 0]
         return Explanation(target=target, attribution=maps, extra={"cells": indices})
 
-    def sobol_points(self, image_ids: Sequence[str], streams: Streams, n: int, d: int) -> Tensor:
+    def sobol_points(self, image_ids: Sequence[str], streams: RandomStreams, n: int, d: int) -> Tensor:
         """n points of a scrambled Sobol sequence in [0,1)^d per image: float32 [B,n,d]."""
         from scipy.stats import qmc
 

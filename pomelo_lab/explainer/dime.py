@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, WhiteBox
 from pomelo_lab.classifier.layer_distance import PerceptualDistance, feature_distance, mean_distance
-from pomelo_lab.config.hints import Count, Fraction, Later, Natural, NonNegative, Range
+from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, OmitDefault, Range
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Keep, make_again
 from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found, traced
@@ -113,8 +113,8 @@ class DiMEExplainer(CounterfactualExplainer):
     lambda_l2: NonNegative = 0.0
     class_loss: Literal["logit", "log_probability"] = "logit"
     mask: Fraction | None = None
-    jacobian: Annotated[Literal["scaled", "exact"], Later()] = "scaled"
-    n_recorded: Annotated[Natural, Later()] = 0
+    jacobian: Annotated[Literal["scaled", "exact"], OmitDefault()] = "scaled"
+    n_recorded: Annotated[Natural, OmitDefault()] = 0
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -166,7 +166,7 @@ class DiMEExplainer(CounterfactualExplainer):
         target: Tensor,
         goal: Tensor,
         classifier: WhiteBox,
-        streams: Streams,
+        streams: RandomStreams,
         reference: Mapping[str, Tensor] | None = None,
     ) -> Found:
         self.generator.check_images(batch.image)
@@ -189,7 +189,7 @@ class DiMEExplainer(CounterfactualExplainer):
         return Found(image, flipped, probability, tries, {"scale": scale, **dict(zip(names, more, strict=True))})
 
     def tried(
-        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: Streams, distance: Distance
+        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: RandomStreams, distance: Distance
     ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """((images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]), what `Trajectory` remembers);
         the last try of an image is the one that is kept."""
@@ -234,7 +234,7 @@ class DiMEExplainer(CounterfactualExplainer):
         batch: Batch,
         goal: Tensor,
         classifier: WhiteBox,
-        streams: Streams,
+        streams: RandomStreams,
         distance: Distance,
         scale: float,
         attempt: int,

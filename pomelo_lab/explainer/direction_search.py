@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
-from pomelo_lab.config.hints import Count, Fraction, Later, Natural, Positive, WeightsPath
+from pomelo_lab.config.hints import Count, Fraction, Natural, OmitDefault, Positive, WeightsPath
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Keep, make_again
 from pomelo_lab.explainer.convergence import still_moving
@@ -95,7 +95,7 @@ class DirectionSearch(TrainingWalks, ABC):
     source: Natural = 0
     source_probability: Fraction | None = None
     n_candidates: Count = 64
-    n_sources: Annotated[Count, Later()] = 1
+    n_sources: Annotated[Count, OmitDefault()] = 1
     directions: WeightsPath = None
     sampling: Literal["uniform_radius", "uniform_ball"] = "uniform_radius"
     radius: Positive = 1.0
@@ -317,7 +317,7 @@ class DirectionSearch(TrainingWalks, ABC):
 
     def displacements(self, k: int, n: int, position: int = 0) -> Tensor:
         """Chunk k of the displacements of the source's code: float32 [chunk,n]."""
-        name, streams = f"source.{position}", Streams(self.seed)
+        name, streams = f"source.{position}", RandomStreams(self.seed)
         drawn = streams.normal([name], f"gcd.direction.{k}", self.chunk, n)[0]
         length = streams.uniform([name], f"gcd.length.{k}", self.chunk, 1)[0]
         if self.sampling == "uniform_ball":

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
 from pomelo_lab.dataset.base import Dataset
@@ -86,7 +86,7 @@ class DirectionExplainer(DirectionSearch, ABC):
         """Unit directions towards the goals [B] of as many images, one for each index: [B,n,D]."""
         if self.direction == "random":
             names = [f"random.{index}" for index in self.index]
-            chosen = F.normalize(Streams(self.seed).normal(names, "gcd.random", reference["g"].shape[1]), dim=-1)
+            chosen = F.normalize(RandomStreams(self.seed).normal(names, "gcd.random", reference["g"].shape[1]), dim=-1)
         else:
             chosen = reference["g" if self.direction == "g" else f"h_{self.hessian}"][self.index]
         sign = torch.where(goal == int(reference["class"]), 1.0, -1.0)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Forwards, Streams
+from pomelo_lab.batching import MicroBatches, RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
 from pomelo_lab.explainer.convergence import record
@@ -64,7 +64,7 @@ class FidoExplainer(RemovalExplainer):
         batch: Batch,
         target: Tensor,
         classifier: WhiteBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:
@@ -74,7 +74,7 @@ class FidoExplainer(RemovalExplainer):
             filling = self.sampler.filling(chunk.image, streams, chunk.image_id, segments and segments.select(rows))
             return self.optimized(chunk, target[rows], classifier, streams, filling)
 
-        images_at_once = Forwards(max(1, classifier.forwards.batch_size // self.n_samples))
+        images_at_once = MicroBatches(max(1, classifier.forwards.batch_size // self.n_samples))
         drop, loss = images_at_once.rows(part, len(batch))
         dropped = enlarged(drop, batch.image.shape[-2:], "bilinear")
         filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
@@ -93,7 +93,7 @@ class FidoExplainer(RemovalExplainer):
 
     @torch.enable_grad()
     def optimized(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams, filling: Filling
     ) -> tuple[Tensor, Tensor]:
         """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no
         image sees another."""
@@ -124,7 +124,9 @@ class FidoExplainer(RemovalExplainer):
             total = total + self.tv * (drop.diff(dim=1).square().sum((1, 2)) + drop.diff(dim=2).square().sum((1, 2)))
         return total
 
-    def sampled(self, drop: Tensor, logit: Tensor, image_ids: tuple[str, ...], streams: Streams, step: int) -> Tensor:
+    def sampled(
+        self, drop: Tensor, logit: Tensor, image_ids: tuple[str, ...], streams: RandomStreams, step: int
+    ) -> Tensor:
         """Relaxed keep masks [B,n,H,W], near 0 or 1; above 0.5 with probability 1 - drop."""
         odds = logit if self.noise == "cell" else drop.logit(1e-6)
         u = streams.uniform(image_ids, f"fido.{step}", self.n_samples, *odds.shape[1:]).to(odds).clamp(1e-6, 1 - 1e-6)

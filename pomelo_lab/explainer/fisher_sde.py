@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive, Range
 from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
@@ -115,7 +115,7 @@ class FisherSDEExplainer(Explainer):
         batch: Batch,
         target: Tensor,
         classifier: WhiteBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:
@@ -149,7 +149,7 @@ class FisherSDEExplainer(Explainer):
 
     # --- times ----------------------------------------------------------------------------------------------------
 
-    def times(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> dict[str, Tensor]:
+    def times(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams) -> dict[str, Tensor]:
         """The optimised times and the record of their optimisation; Adam works value by value, so that no image sees
         another."""
 
@@ -163,7 +163,9 @@ class FisherSDEExplainer(Explainer):
         return {"time": time, "cross_entropy": entropy, "mean_times": mean_times, **ends, **history}
 
     @torch.enable_grad()
-    def optimized(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams) -> tuple[Tensor, ...]:
+    def optimized(
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams
+    ) -> tuple[Tensor, ...]:
         """Times [B,1 or C,H,W]; loss and mean time before each step [B,n_steps]; cross-entropy of the last step [B]."""
         image = batch.image
         n, channels, height, width = image.shape
@@ -211,7 +213,7 @@ class FisherSDEExplainer(Explainer):
         return mixed.clamp(0, 1) if self.clamp else mixed
 
     @torch.no_grad()
-    def on_noise(self, batch: Batch, classifier: WhiteBox, streams: Streams) -> Tensor:
+    def on_noise(self, batch: Batch, classifier: WhiteBox, streams: RandomStreams) -> Tensor:
         """Mean probabilities [B,K] where every pixel is at t = 1."""
         noise = streams.normal(batch.image_id, "fisher.time.0", self.n_draws, *batch.image.shape[1:]).to(batch.image)
         seen = self.noisy(batch.image, torch.ones_like(batch.image), noise)
@@ -219,7 +221,7 @@ class FisherSDEExplainer(Explainer):
 
     # --- information ----------------------------------------------------------------------------------------------
 
-    def information(self, batch: Batch, time: Tensor, streams: Streams) -> tuple[Tensor, dict[str, Tensor]]:
+    def information(self, batch: Batch, time: Tensor, streams: RandomStreams) -> tuple[Tensor, dict[str, Tensor]]:
         """What is retained at times [B,1 or C,H,W], in nats [B,H,W], and the extras that say how."""
         log_snr, error = (tensor.to(time.device) for tensor in self.curve(batch, streams))
         shown = time.double().expand(-1, batch.image.shape[1], -1, -1)  # [B,C,H,W]
@@ -243,7 +245,7 @@ class FisherSDEExplainer(Explainer):
         return (known[None] - wanted[:, None]).abs().argmin(1).unique_consecutive()
 
     @torch.no_grad()
-    def curve(self, batch: Batch, streams: Streams) -> tuple[Tensor, Tensor]:
+    def curve(self, batch: Batch, streams: RandomStreams) -> tuple[Tensor, Tensor]:
         """(log SNR [K] rising, squared error of the noise estimate [B,C,H,W,K] float64), K <= n_levels.
 
         Nodes lie at the denoiser's own levels, so that none is asked at a level between its timesteps.

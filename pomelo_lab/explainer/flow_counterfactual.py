@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Natural, Positive, Range
 from pomelo_lab.explainer.convergence import record
@@ -46,7 +46,7 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
     lr: Positive = 5e-3
     sure: Annotated[float, Range(above=0, below=1)] = 0.99
 
-    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: WhiteBox, streams: Streams) -> Found:
+    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: WhiteBox, streams: RandomStreams) -> Found:
         self.generator.check_images(batch.image)
 
         def some(start: int, stop: int) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.base import VALUE_BYTES
 from pomelo_lab.explainer.counterfactual import Found
@@ -45,7 +45,7 @@ class GCDExplainer(DirectionExplainer):
         target: Tensor,
         goal: Tensor,
         classifier: BlackBox,
-        streams: Streams,
+        streams: RandomStreams,
         reference: Mapping[str, Tensor] | None = None,
     ) -> Found:
         self.generator.check_images(batch.image)

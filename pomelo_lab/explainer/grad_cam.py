@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox, named_layer
 from pomelo_lab.explainer.gradient import GradientExplainer
 from pomelo_lab.explainer.layers import last_spatial, map_of
@@ -43,7 +43,7 @@ class GradCamExplainer(GradientExplainer):
             named_layer(module.network, given["layer"])
         map_of(cls.__name__, module, given["layer"] or last_spatial(module, image), image)
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         seen: list[Tensor] = []
 
         def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.sampler.base import Filler
@@ -38,12 +38,12 @@ class GradientExplainer(Explainer, ABC):
         self.signed = self.channels == "sum"
 
     @abstractmethod
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         """Attributions [B,C,H,W] of `module`, images to answers [B,K]."""
 
     @property
     def copies(self) -> int:
-        """Forwards per image at once."""
+        """Forward passes per image at once."""
         return 1
 
     @torch.enable_grad()
@@ -52,7 +52,7 @@ class GradientExplainer(Explainer, ABC):
         batch: Batch,
         target: Tensor,
         classifier: WhiteBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:
@@ -74,7 +74,7 @@ class GradientExplainer(Explainer, ABC):
     named: ClassVar[tuple[str, ...]] = ()  # of the numbers that `part` gives beside the map
 
     def part(
-        self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None
+        self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, segments: Segments | None
     ) -> tuple[Tensor, ...]:
         """(maps [B,H,W], numbers ...) of images that fit at once."""
         return (self.mapped(self.values(module, batch, target, streams)),)
@@ -110,7 +110,7 @@ class BaselineExplainer(GradientExplainer, ABC):
             self.uses = self.uses | {"segments"}
 
     def part(
-        self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None
+        self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, segments: Segments | None
     ) -> tuple[Tensor, ...]:
         image = batch.image
         filling = self.sampler.filling(image, streams, batch.image_id, segments)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, NonNegative
 from pomelo_lab.explainer.gradient import BaselineExplainer, gradient
 from pomelo_lab.types import Batch
@@ -29,7 +29,7 @@ class GradientShapExplainer(BaselineExplainer):
     n_draws: Count = 50
     sigma: NonNegative = 0.0
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         image, baseline = batch.image, more["baseline"][:, None]
         noise = streams.normal(batch.image_id, "gradient_shap.noise", self.n_draws, *image.shape[1:]).to(image)
         share = streams.uniform(batch.image_id, "gradient_shap.share", self.n_draws, 1, 1, 1).to(image)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.explainer.gradient import GradientExplainer
 from pomelo_lab.explainer.operators import RECTIFIERS, Call, Refused, Rules, Value, derivative, run_by
@@ -41,7 +41,7 @@ class GuidedBackpropExplainer(GradientExplainer):
 
     channels: Literal["sum", "sum_abs", "max_abs"] = "sum_abs"
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         image = batch.image.detach().requires_grad_(True)
         answer = guided(module, image).gather(1, target[:, None])
         return torch.autograd.grad(answer.sum(), image)[0]

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Positive
 from pomelo_lab.explainer.design import DesignExplainer
 
@@ -38,7 +38,7 @@ class HSICExplainer(DesignExplainer):
     width: Literal["median", "median_pairwise"] = "median"
     least_width: Positive = 1e-3
 
-    def masks(self, image_ids: Sequence[str], streams: Streams) -> Tensor:
+    def masks(self, image_ids: Sequence[str], streams: RandomStreams) -> Tensor:
         return self.sobol_points(image_ids, streams, self.n_designs, self.n_cells**2).round()
 
     def indices(self, masks: Tensor, answer: Tensor) -> Tensor:

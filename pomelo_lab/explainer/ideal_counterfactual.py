@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.dataset.portraits import HAIR, Portraits
 from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CLASS_ATTRIBUTES, HAIR_COLORS
@@ -31,7 +31,7 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
 
     dataset: Portraits
 
-    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: Streams) -> Found:
+    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: RandomStreams) -> Found:
         image, _ = self.dataset.render(
             self.changed({name: value.cpu() for name, value in batch.factors.items()}, goal.cpu()), with_masks=False
         )

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
@@ -36,7 +36,7 @@ class IdealMaskExplainer(Explainer):
         batch: Batch,
         target: Tensor,
         classifier: BlackBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:

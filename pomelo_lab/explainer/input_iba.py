@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
 from pomelo_lab.dataset.base import Dataset
@@ -122,7 +122,7 @@ class InputIBAExplainer(Explainer):
         batch: Batch,
         target: Tensor,
         classifier: WhiteBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
         reference: dict[str, Tensor] | None = None,
@@ -140,7 +140,7 @@ class InputIBAExplainer(Explainer):
         return Explanation(target=target, attribution=maps, extra=extra)
 
     def optimized(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, reference: dict[str, Tensor], streams: Streams
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, reference: dict[str, Tensor], streams: RandomStreams
     ) -> tuple[Tensor, ...]:
         layer = classifier.bottleneck(self.layer)
         of = FeatureBottleneck(
@@ -167,7 +167,7 @@ class InputIBAExplainer(Explainer):
         kept: Tensor,
         value: Tensor,
         feature: Tensor,
-        streams: Streams,
+        streams: RandomStreams,
     ) -> MaskedNoise:
         """A generator per image, trained against a critic per image."""
         ids, shape = batch.image_id, batch.image.shape[1:]
@@ -207,7 +207,7 @@ class InputIBAExplainer(Explainer):
                     step.step()
         return generator.detached()
 
-    def examples(self, ids: tuple[str, ...], kept: Tensor, value: Tensor, streams: Streams) -> Tensor:
+    def examples(self, ids: tuple[str, ...], kept: Tensor, value: Tensor, streams: RandomStreams) -> Tensor:
         """Values of the layer with noise where the bottleneck let nothing pass: [B,n_real,C,h,w]."""
         spread = streams.uniform(ids, "input_iba.groups", 2, self.n_groups).repeat_interleave(
             self.n_real // self.n_groups, 2
@@ -222,7 +222,13 @@ class InputIBAExplainer(Explainer):
 
     @torch.enable_grad()
     def input_bottleneck(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, scale: Scale, generator: MaskedNoise, streams: Streams
+        self,
+        batch: Batch,
+        target: Tensor,
+        classifier: WhiteBox,
+        scale: Scale,
+        generator: MaskedNoise,
+        streams: RandomStreams,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(logits of what passes [B,C,H,W], cross-entropy [B], bits beyond the generator's [B], loss of every step
         [B,T])."""
@@ -306,7 +312,7 @@ class Critics(nn.Module):
     Random: weights per image, torch's default ranges.
     """
 
-    def __init__(self, ids: tuple[str, ...], shape: tuple[int, int, int], streams: Streams) -> None:
+    def __init__(self, ids: tuple[str, ...], shape: tuple[int, int, int], streams: RandomStreams) -> None:
         super().__init__()
         channels, height, width = shape
         self.n = len(ids)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, NonNegative
 from pomelo_lab.explainer.gradient import BaselineExplainer
 from pomelo_lab.types import Batch
@@ -36,7 +36,7 @@ class IntegratedGradientsExplainer(BaselineExplainer):
     gap: NonNegative = 0.02
     most_steps: Count = 800
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         from captum.attr import IntegratedGradients
 
         image, baseline, difference = batch.image, more["baseline"], more["difference"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.gradient import BaselineExplainer
 from pomelo_lab.sampler.base import segment_sum, spread
@@ -35,7 +35,7 @@ class KernelShapExplainer(BaselineExplainer):
     n_coalitions: Count = 1000
 
     @torch.no_grad()
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         from captum.attr import KernelShap
 
         per_image, segments = [], more["segments"].label
@@ -56,7 +56,7 @@ class KernelShapExplainer(BaselineExplainer):
         return values / values.shape[1]
 
     def part(
-        self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, segments: Segments | None
+        self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, segments: Segments | None
     ) -> tuple[Tensor, ...]:
         maps, _, difference = super().part(module, batch, target, streams, segments)
         size = segment_sum(torch.ones_like(maps)[:, None], segments.label, segments.largest)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Positive
 from pomelo_lab.explainer import surrogate
@@ -67,7 +67,7 @@ class LimeExplainer(Explainer):
         batch: Batch,
         target: Tensor,
         classifier: BlackBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
 from pomelo_lab.explainer.convergence import record
@@ -70,7 +70,7 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         batch: Batch,
         target: Tensor,
         classifier: WhiteBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:
@@ -103,7 +103,7 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
 
     @torch.enable_grad()
     def optimized(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams, filling: Filling
     ) -> tuple[Tensor, Tensor]:
         """Keep masks [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image
         sees another."""
@@ -135,7 +135,9 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         return self.l1 * (1 - mask).abs().sum((1, 2)) + self.tv * differences
 
     @torch.no_grad()
-    def start(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: Streams, filling: Filling) -> Tensor:
+    def start(
+        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams, filling: Filling
+    ) -> Tensor:
         """The first keep mask [B,k,k]."""
         if self.init == "uniform":
             return streams.uniform(batch.image_id, "mp.start", self.mask_px, self.mask_px).to(batch.image)

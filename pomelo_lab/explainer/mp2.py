@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.explainer.removal import RemovalExplainer, cell_sums, enlarged
@@ -73,7 +73,7 @@ class MP2Explainer(RemovalExplainer):
         batch: Batch,
         target: Tensor,
         classifier: WhiteBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:

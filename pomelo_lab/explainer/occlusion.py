@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.gradient import BaselineExplainer
 from pomelo_lab.types import Batch
@@ -40,7 +40,7 @@ class OcclusionExplainer(BaselineExplainer):
             yield f"stride_px must be <= window_px={given['window_px']}, got {given['stride_px']}"
 
     @torch.no_grad()
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         from captum.attr import Occlusion
 
         channels, window, stride = batch.image.shape[1], min(self.window_px, *batch.image.shape[2:]), self.stride_px

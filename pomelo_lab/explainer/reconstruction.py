@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.counterfactual import Found
 from pomelo_lab.explainer.latent import LatentExplainer
@@ -28,7 +28,7 @@ class ReconstructionExplainer(LatentExplainer):
     signed: ClassVar[bool] = False
 
     def sought(
-        self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: Streams, **fit: Any
+        self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: RandomStreams, **fit: Any
     ) -> Found:
         self.generator.check_images(batch.image)
         code, noise = self.encoded(batch.image)

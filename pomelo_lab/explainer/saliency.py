@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.explainer.gradient import GradientExplainer
 from pomelo_lab.types import Batch
 
@@ -22,7 +22,7 @@ class SaliencyExplainer(GradientExplainer):
 
     channels: Literal["sum", "sum_abs", "max_abs"] = "max_abs"
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         from captum.attr import Saliency
 
         return Saliency(module).attribute(batch.image.detach().requires_grad_(), target=target, abs=False)

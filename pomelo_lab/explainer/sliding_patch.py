@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.removal import RemovalExplainer
@@ -46,7 +46,7 @@ class SlidingPatchExplainer(RemovalExplainer):
         batch: Batch,
         target: Tensor,
         classifier: BlackBox,
-        streams: Streams,
+        streams: RandomStreams,
         segments: Segments | None = None,
         perturbations: Perturbations | None = None,
     ) -> Explanation:

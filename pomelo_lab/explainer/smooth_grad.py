@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Positive
 from pomelo_lab.explainer.gradient import GradientExplainer, gradient
 from pomelo_lab.types import Batch
@@ -31,7 +31,7 @@ class SmoothGradExplainer(GradientExplainer):
     n_draws: Count = 50
     sigma: Positive = 0.15
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: Streams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
         image = batch.image
         noise = streams.normal(batch.image_id, "smooth_grad", self.n_draws, *image.shape[1:]).to(image)
         noisy = (image[:, None] + self.sigma * noise).flatten(0, 1)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.design import DesignExplainer
 
@@ -39,7 +39,7 @@ class SobolExplainer(DesignExplainer):
         if n & (n - 1):
             yield f"n_designs must be a power of two, got {n}"
 
-    def masks(self, image_ids: Sequence[str], streams: Streams) -> Tensor:
+    def masks(self, image_ids: Sequence[str], streams: RandomStreams) -> Tensor:
         d = self.n_cells**2
         a, b = self.sobol_points(image_ids, streams, self.n_designs, 2 * d).split(d, 2)
         mixed = a[:, None].repeat(1, d, 1, 1)  # [B,d,N,d]

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Forwards
+from pomelo_lab.batching import MicroBatches
 from pomelo_lab.config.hints import NonNegative
 from pomelo_lab.types import Perturbations
 
@@ -53,7 +53,7 @@ def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_s
     Cost: blocks of perturbations that fit the CPU's cache: about 15 ms per image for 800 of 64x64.
     """
     values = image[0].numel()
-    block = Forwards(max(1, (2**18 if image.device.type == "cpu" else 2**26) // values))
+    block = MicroBatches(max(1, (2**18 if image.device.type == "cpu" else 2**26) // values))
     exact = torch.float32 if 255 * values < 2**24 else torch.float64
     stored = Perturbations.quantize(image)
     out = []
@@ -87,7 +87,7 @@ def interpretable_distance(data: Tensor, valid: Tensor, metric: Distance) -> Ten
 def pixel_distance(image: Tensor, perturbed: Tensor, metric: Distance) -> Tensor:
     """Distance of each perturbation to the image, over all values in [0,1]: [B,C,H,W], uint8 [B,N,C,H,W] -> float64
     [B,N]."""
-    block = Forwards(max(1, (2**18 if image.device.type == "cpu" else 2**25) // image[0].numel()))
+    block = MicroBatches(max(1, (2**18 if image.device.type == "cpu" else 2**25) // image[0].numel()))
     out = []
     for x, rows in zip(Perturbations.quantize(image), perturbed, strict=True):
         x = x.flatten().double()

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction, Positive
 from pomelo_lab.dataset.base import Dataset
@@ -88,7 +88,9 @@ class TrainingWalks(LatentDistance, ABC):
         def walks() -> dict[str, Tensor]:
             code, noise = self.encoded(images)
             names = [f"reach.{row}" for row in range(len(images))]
-            lines = F.normalize(Streams(self.seed).normal(names, "gcd.random", RANDOM_LINES, code.shape[1]), dim=-1)
+            lines = F.normalize(
+                RandomStreams(self.seed).normal(names, "gcd.random", RANDOM_LINES, code.shape[1]), dim=-1
+            )
             both = torch.stack([-lines, lines], 2)[:, :, :, None] * steps[:, None]  # [n, lines, sides, steps, D]
             return {"image": self.drawn(code, noise, both.flatten(1, 3)).unflatten(1, both.shape[1:4])}
 

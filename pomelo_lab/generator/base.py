@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import ROWS, Draws, Forwards, Streams, first_rows, with_copies
-from pomelo_lab.config.hints import Count, Local
+from pomelo_lab.batching import ROWS, MicroBatches, RandomStreams, RowNoise, first_rows, with_copies
+from pomelo_lab.config.hints import Count, NotFingerprinted
 from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.types import Perturbations
 
@@ -21,7 +21,7 @@ def images_in(inputs: tuple[Any, ...]) -> Tensor:
     return inputs[0] if isinstance(inputs[0], Tensor) else inputs[0][0]
 
 
-class Tally:
+class EvaluationCounter:
     """Images that the generators of this process have evaluated so far."""
 
     n = 0
@@ -67,7 +67,7 @@ class Generator(TrainableNetwork):
 
     channels: Count | None = None
     size_px: Count | None = None
-    batch_size: Annotated[Count | None, Local()] = None
+    batch_size: Annotated[Count | None, NotFingerprinted()] = None
 
     def __post_init__(self) -> None:
         for name in ("channels", "size_px"):
@@ -76,9 +76,9 @@ class Generator(TrainableNetwork):
                     f"generator.{name} is missing: the job fills it from the data set, Python users pass it"
                 )
         super().__post_init__()
-        self.network.register_forward_pre_hook(Tally.add)
+        self.network.register_forward_pre_hook(EvaluationCounter.add)
         FullRows(self.network)
-        self.forwards = Forwards(self.batch_size or 64)
+        self.forwards = MicroBatches(self.batch_size or 64)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,9 +104,9 @@ class Generator(TrainableNetwork):
         images: Tensor,
         image_ids: Sequence[str],
         n: int,
-        streams: Streams,
+        streams: RandomStreams,
         purpose: str,
-        make: Callable[[Tensor, Draws], Tensor],
+        make: Callable[[Tensor, RowNoise], Tensor],
         chosen: Tensor | None = None,
     ) -> Tensor:
         """n versions of each image.
@@ -132,9 +132,9 @@ class Generator(TrainableNetwork):
         image_ids: Sequence[str],
         image: Tensor,
         place: Tensor,
-        streams: Streams,
+        streams: RandomStreams,
         purpose: str,
-        make: Callable[[slice, Draws], Tensor],
+        make: Callable[[slice, RowNoise], Tensor],
     ) -> Tensor:
         """Versions of images, given as rows (image, place), made in micro-batches and stored in 8 bits.
 
@@ -148,7 +148,7 @@ class Generator(TrainableNetwork):
         def part(start: int, stop: int) -> Tensor:
             ids = [image_ids[j] for j in image[start:stop].tolist()]
             return Perturbations.quantize(
-                make(slice(start, stop), Draws(streams, purpose, ids, place[start:stop].tolist(), image.device))
+                make(slice(start, stop), RowNoise(streams, purpose, ids, place[start:stop].tolist(), image.device))
             )
 
         return self.forwards.rows(part, len(image))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.batching import in_full_rows
 from pomelo_lab.compat import ensure
-from pomelo_lab.config.hints import Count, Local
+from pomelo_lab.config.hints import Count, NotFingerprinted
 from pomelo_lab.generator.diffusion import Denoiser, decode, encode, encode_as_published, split
 from pomelo_lab.generator.diffusion_model import DiffusionModel
 
@@ -44,7 +44,7 @@ class DiffusionAutoencoder(DiffusionModel):
     encoder_head: Literal["pool", "flatten"] = "flatten"
     conditioning: Literal["adagn", "additive"] = "adagn"
 
-    recipe: Annotated[str, Local()] = "diffusion_autoencoder_small"
+    recipe: Annotated[str, NotFingerprinted()] = "diffusion_autoencoder_small"
 
     training = "pomelo_lab.training.diffusion_autoencoder.DiffusionAutoencoderTraining"
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pomelo_lab.compat import ensure
-from pomelo_lab.config.hints import Count, Fraction, Later, Local
+from pomelo_lab.config.hints import Count, Fraction, NotFingerprinted, OmitDefault
 from pomelo_lab.generator.base import Generator
 from pomelo_lab.generator.diffusion import Path, Prediction, Spacing, betas, path
 from pomelo_lab.weights import read_state
@@ -68,8 +68,8 @@ class DiffusionModel(Generator):
     """
 
     unshuffle: Count = 2
-    folding: Annotated[Literal["pixels", "haar"], Later()] = "pixels"
-    sigma_data: Annotated[list[float] | Literal["auto"] | None, Later()] = None
+    folding: Annotated[Literal["pixels", "haar"], OmitDefault()] = "pixels"
+    sigma_data: Annotated[list[float] | Literal["auto"] | None, OmitDefault()] = None
     widths: list[int] = field(default_factory=lambda: [32, 64, 96])
     layers_per_block: Count = 1
     attention: list[int] = field(default_factory=lambda: [2])
@@ -80,9 +80,9 @@ class DiffusionModel(Generator):
     n_timesteps: Count = 1000
     schedule: Literal["linear", "cosine"] = "cosine"
     prediction: Prediction = "v_prediction"
-    variance: Annotated[Literal["posterior", "learned"], Later()] = "posterior"
+    variance: Annotated[Literal["posterior", "learned"], OmitDefault()] = "posterior"
 
-    recipe: Annotated[str, Local()] = "ddpm_small"
+    recipe: Annotated[str, NotFingerprinted()] = "ddpm_small"
 
     training = "pomelo_lab.training.ddpm.DDPMTraining"
     ignored = ("sigma_data",)

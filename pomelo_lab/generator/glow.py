@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.config.hints import Count, Later, Local, NonNegative, Positive, Range
+from pomelo_lab.config.hints import Count, NonNegative, NotFingerprinted, OmitDefault, Positive, Range
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.generator.glow_published import converted, is_published
 
@@ -48,14 +48,14 @@ class Glow(Flow):
     n_blocks: Count = 4
     hidden: Count | list[Count] = 64
     coupling: Literal["additive", "affine"] = "additive"
-    scale_bound: Annotated[Positive | None, Later()] = None
-    noise: Annotated[NonNegative, Later()] = 0.0
+    scale_bound: Annotated[Positive | None, OmitDefault()] = None
+    noise: Annotated[NonNegative, OmitDefault()] = 0.0
     n_bits: Annotated[int, Range(low=1, high=8)] = 8
     centered: bool = True
     margin: Annotated[float, Range(low=0, below=0.5)] = 0.05
     latent: Literal["eps", "raw"] = "eps"
 
-    recipe: Annotated[str, Local()] = "glow_small"
+    recipe: Annotated[str, NotFingerprinted()] = "glow_small"
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.config.hints import Count, Local
+from pomelo_lab.config.hints import Count, NotFingerprinted
 from pomelo_lab.generator.base import Generator
 
 
@@ -39,7 +39,7 @@ class Inpainter(Generator):
     convolution: Literal["gated", "partial"] = "gated"
     attention: bool = False
 
-    recipe: Annotated[str, Local()] = "inpainter_small"
+    recipe: Annotated[str, NotFingerprinted()] = "inpainter_small"
 
     training = "pomelo_lab.training.inpainter.InpainterTraining"
 

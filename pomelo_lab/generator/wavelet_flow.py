@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.config.hints import Count, Local, Natural, NonNegative, Positive
+from pomelo_lab.config.hints import Count, Natural, NonNegative, NotFingerprinted, Positive
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.generator.wavelet_flow_network import WaveletFlowNetwork
 
@@ -56,7 +56,7 @@ class WaveletFlow(Flow):
     shares: list[Positive] = field(default_factory=lambda: [0.125, 0.25])
     temperature: list[Positive] = field(default_factory=lambda: [1.0, 1.0, 1.0])
 
-    recipe: Annotated[str, Local()] = "wavelet_flow_small"
+    recipe: Annotated[str, NotFingerprinted()] = "wavelet_flow_small"
 
     training = "pomelo_lab.training.wavelet_flow.WaveletFlowTraining"
 

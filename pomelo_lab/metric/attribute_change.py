@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, view
-from pomelo_lab.config.hints import Count, Later
+from pomelo_lab.config.hints import Count, OmitDefault
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.metric.base import Summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
@@ -34,7 +34,7 @@ class AttributeMetric(CounterfactualMetric, ABC):
 
     dataset: Dataset
     oracle: NetworkClassifier
-    among: Annotated[list[str] | None, Later()] = None
+    among: Annotated[list[str] | None, OmitDefault()] = None
     population: Population = "successes"
 
     def __post_init__(self) -> None:
@@ -81,8 +81,8 @@ class MNAC(AttributeMetric):
     direction: ClassVar = "lower"
     symbol = "MNAC"
 
-    without: Annotated[str | None, Later()] = None
-    share: Annotated[bool, Later()] = False
+    without: Annotated[str | None, OmitDefault()] = None
+    share: Annotated[bool, OmitDefault()] = False
 
     @cached_property
     def counts(self) -> list[int]:
@@ -175,7 +175,7 @@ class CorrelationDifference(AttributeMetric):
     n_labels: Count | None = None
     n_resamples: Count = 1000
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         if hasattr(training, "attribute_correlation"):
             whole = training.attribute_correlation()
         else:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, Classifier
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import Component
@@ -79,7 +79,7 @@ class Metric(Component, ABC):
         """Tensors with the image axis first; "value" is the per-image score. NaN = undefined for that image; where
         there is "counted" [B], images with 0 are not of the population that is scored."""
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         """Statistics of the training split that scores refer to; computed once, stored, given back as
         case.reference."""
         return {}

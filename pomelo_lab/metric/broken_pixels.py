@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.dataset.base import Dataset
@@ -38,7 +38,7 @@ class BrokenPixels(Metric):
     quantile: Annotated[float, Range(above=0, below=1)] = 0.9999
     n_per_image: Count = 8
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         counts = torch.zeros(256, dtype=torch.long)
         for indices in training.order()[: self.n_reference].split(256):
             apart = distances(Perturbations.quantize(training.unmasked(indices.tolist()).image))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
 from pomelo_lab.dataset.base import Dataset
@@ -38,7 +38,7 @@ class CodeProbe(Metric):
     n_reference: Count = 5000
     strength: float = 1.0
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         from sklearn.linear_model import LogisticRegression
 
         rows = training.order()[: self.n_reference].tolist()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import NetworkClassifier, view
-from pomelo_lab.config.hints import Count, Later, Natural
+from pomelo_lab.config.hints import Count, Natural, OmitDefault
 from pomelo_lab.metric.base import Summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
 from pomelo_lab.metric.frechet import distance, moments
@@ -46,8 +46,10 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
 
     population: Population = "successes"
     n_equal: Count | Literal["least"] | None = None
-    variants: Annotated[list[str], Later()] = field(default_factory=lambda: ["dime", "direct", "naive", "early_stop"])
-    n_draws: Annotated[Count, Later()] = 20
+    variants: Annotated[list[str], OmitDefault()] = field(
+        default_factory=lambda: ["dime", "direct", "naive", "early_stop"]
+    )
+    n_draws: Annotated[Count, OmitDefault()] = 20
     n_splits: Natural = 0
 
     def __post_init__(self) -> None:

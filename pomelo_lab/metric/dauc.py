@@ -12,7 +12,6 @@ from torch import Tensor
 from pomelo_lab.config.hints import Count
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.export import Export, exported
-from pomelo_lab.metric.fidelity import Branch
 from pomelo_lab.sampler.base import Filler, every
 from pomelo_lab.types import Case
 
@@ -84,7 +83,7 @@ class DAUC(Metric):
 
     def curve(self, case: Case, rank: Tensor, filler: Filler, inserts: bool) -> Tensor:
         image, changed = case.batch.image, self.changed(rank[0].numel()).to(rank.device)
-        streams = Branch(case.streams.seed, "dauc.insertion" if inserts else "dauc.deletion")
+        streams = case.streams.named("dauc.insertion" if inserts else "dauc.deletion")
         filling = filler.filling(image, streams, case.batch.image_id, case.segments)
         row, place = every(len(image), len(changed), image.device)
 

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Forwards
+from pomelo_lab.batching import MicroBatches
 from pomelo_lab.config.hints import Range
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.types import Case, Perturbations
@@ -113,4 +113,4 @@ def per_perturbation(case: Case, measure: Callable[[Tensor, Tensor], Tensor]) ->
         rows = torch.arange(start, stop, device=flat.device).div_(n, rounding_mode="floor")
         return measure(rows, Perturbations.dequantize(flat[start:stop]))
 
-    return Forwards(max(1, VALUES_AT_ONCE // flat[0].numel())).rows(part, len(flat)).view(image.shape[:2])
+    return MicroBatches(max(1, VALUES_AT_ONCE // flat[0].numel())).rows(part, len(flat)).view(image.shape[:2])

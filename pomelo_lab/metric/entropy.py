@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.dataset.base import Dataset
@@ -112,7 +112,7 @@ class LabelDistribution(Metric):
         super().__post_init__()
         self.unit = UNITS.get(self.base, f"log {self.base}")
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         label = training.labels(training.order()[: self.n_reference].tolist())
         return {
             "distribution": torch.bincount(label[label >= 0], minlength=training.num_classes).double()

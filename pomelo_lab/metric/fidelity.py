@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.sampler.base import Filler, every
@@ -80,7 +79,7 @@ class Flipping(Metric):
     def answers_on_base(self, case: Case, rank: Tensor, settled: Tensor, count: Tensor) -> Tensor:
         """Target probabilities [B,O,T]; step images are composed when they are needed, equal ones once."""
         image, (n_orders, n_steps) = case.batch.image, (rank.shape[1], len(count))
-        streams = Branch(case.streams.seed, "fidelity")
+        streams = case.streams.named("fidelity")
         row, place = every(len(image), 1, image.device)
         base = self.filler.filling(image, streams, case.batch.image_id, case.segments)(
             row, torch.zeros_like(image[:, 0]), place
@@ -108,7 +107,7 @@ class Flipping(Metric):
         """Target probabilities [B,O,T] when the fill depends on the mask: every step of every order is filled."""
         (n_images, n_orders), n_steps = rank.shape[:2], len(count)
         filling = self.filler.filling(
-            case.batch.image, Branch(case.streams.seed, "fidelity"), case.batch.image_id, case.segments
+            case.batch.image, case.streams.named("fidelity"), case.batch.image_id, case.segments
         )
         row, place = every(n_images, n_orders * n_steps, rank.device)
 
@@ -160,18 +159,6 @@ class Insertion(Flipping):
     direction = "higher"
     symbol = "AUC_ins"
     inserts = True
-
-
-class Branch(Streams):
-    """The streams of the same seed under another name, so that scoring does not repeat the noise that made an
-    explanation."""
-
-    def __init__(self, seed: int, name: str) -> None:
-        super().__init__(seed)
-        self.name = name
-
-    def generator(self, image_id: str, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-        return super().generator(image_id, f"{self.name}.{purpose}", device)
 
 
 def step_grid(n_px: int, step_px: int, bound: float) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, view
 from pomelo_lab.config.hints import Count
 from pomelo_lab.dataset.base import Dataset
@@ -39,7 +39,7 @@ class FrechetDistance(Metric):
     n_reference: Count = 2000
     n_per_image: Count = 8
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         return moments(training_features(training.at("test"), self.view(classifier.device), self.n_reference)[0])
 
     def score(self, case: Case) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, view
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.dataset.base import Dataset
@@ -109,7 +109,7 @@ class FVA(Verification, FeatureSimilarity):
     def fits(self) -> bool:
         return self.threshold is None
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         same, other = people_pairs(training, self.n_pairs)
         first = same[: self.n_pairs].to(classifier.device)
         genuine, impostor = (

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Forwards
+from pomelo_lab.batching import MicroBatches
 from pomelo_lab.classifier.layer_distance import LPIPS_FILES, fill_lpips, untrained_lpips
 from pomelo_lab.metric.published import PublishedNetwork, colour
 
@@ -45,6 +45,6 @@ class LPIPSDistance(PublishedNetwork, ABC):
         """[B,C,H,W] in [0,1] twice -> [B]."""
         self.network.to(one.device)
         pair = colour(one), colour(other)
-        return Forwards(64).rows(
+        return MicroBatches(64).rows(
             lambda start, stop: self.network(*(x[start:stop] for x in pair), normalize=True).flatten(), len(one)
         )

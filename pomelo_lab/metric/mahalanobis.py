@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, WhiteBox, view
 from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.dataset.base import Dataset
@@ -70,7 +70,7 @@ class Mahalanobis(FeatureMetric):
     covariance: Literal["tied", "class"] = "tied"
     shrinkage: Fraction = 0.0
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         feature, label = training_features(training, self.network(classifier), self.n_reference)
         return fit_gaussians(feature, label, self.covariance == "tied", self.shrinkage)
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Count
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.fidelity import Branch
 from pomelo_lab.sampler.base import Filler, every
 from pomelo_lab.types import Case
 
@@ -54,7 +53,7 @@ class OutsideChange(Metric):
         apart = (patch[:, None, 2:] <= truth[..., :2]).any(-1) | (patch[:, None, :2] >= truth[..., 2:]).any(-1)
         known = truth.isfinite().all(-1)
         outside = (apart | ~known).all(2) & known.any(2)
-        filling = self.sampler.filling(image, Branch(case.streams.seed, "outside"), case.batch.image_id, case.segments)
+        filling = self.sampler.filling(image, case.streams.named("outside"), case.batch.image_id, case.segments)
         row, place = every(n, len(patch), image.device)
         y, x = (torch.arange(size, device=image.device) for size in image.shape[2:])
 

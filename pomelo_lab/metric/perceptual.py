@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.classifier.layer_distance import layer_distance
-from pomelo_lab.config.hints import Later
+from pomelo_lab.config.hints import OmitDefault
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric
 from pomelo_lab.metric.lpips import LPIPSDistance
@@ -84,8 +84,8 @@ class SeedDiversity(Metric, ABC):
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     normalizer: Literal["pairs", "paper"] = "pairs"
     population: Literal["all", "successes"] = "all"
-    key: Annotated[str, Later()] = "seed"
-    settings: Annotated[list[Any] | None, Later()] = None
+    key: Annotated[str, OmitDefault()] = "seed"
+    settings: Annotated[list[Any] | None, OmitDefault()] = None
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:

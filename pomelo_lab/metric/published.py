@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Forwards
+from pomelo_lab.batching import MicroBatches
 from pomelo_lab.config.hints import WeightsPath
 from pomelo_lab.config.signature import Component
 from pomelo_lab.weights import load
@@ -74,7 +74,7 @@ class PublishedNetwork(Component, ABC):
     def features(self, images: Tensor) -> Tensor:
         """[B,C,H,W] in [0,1] -> [B,D]."""
         self.network.to(images.device)
-        return Forwards(64)(lambda part: self.network(self.scaled(colour(part))), images)
+        return MicroBatches(64)(lambda part: self.network(self.scaled(colour(part))), images)
 
 
 def colour(images: Tensor) -> Tensor:

@@ -9,11 +9,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.classifier.layer_distance import layer_distance
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.fidelity import Branch
 from pomelo_lab.metric.lpips import LPIPSDistance
 from pomelo_lab.sampler.base import Filler
 from pomelo_lab.types import Batch, Case, Segments
@@ -52,7 +51,7 @@ class Removal(Metric, ABC):
         value = self.compared(case.batch.image, filled, case).double()
         return {"value": value.masked_fill(~case.batch.masks[self.part].flatten(1).any(1).to(value.device), torch.nan)}
 
-    def filled(self, batch: Batch, streams: Streams, segments: Segments | None) -> Tensor:
+    def filled(self, batch: Batch, streams: RandomStreams, segments: Segments | None) -> Tensor:
         """The images without the part, [B,C,H,W]."""
         if self.part not in batch.masks:
             raise ValueError(
@@ -62,7 +61,7 @@ class Removal(Metric, ABC):
             return batch.image
         removed = batch.masks[self.part] if self.removes == "part" else ~batch.masks[self.part]
         keep = (~removed).to(batch.image)[:, None]
-        return self.sampler.fill(batch.image, keep, Branch(streams.seed, "removal"), batch.image_id, segments)[:, 0]
+        return self.sampler.fill(batch.image, keep, streams.named("removal"), batch.image_id, segments)[:, 0]
 
     @abstractmethod
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
@@ -132,7 +131,7 @@ class EverythingRemoved(Metric):
         if self.sampler is not None:
             nothing = torch.zeros_like(image[:, :1])
             image = self.sampler.fill(
-                image, nothing, Branch(case.streams.seed, "everything_removed"), case.batch.image_id, case.segments
+                image, nothing, case.streams.named("everything_removed"), case.batch.image_id, case.segments
             )[:, 0]
         return {
             "value": case.classifier.probability_of(

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Count
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.fidelity import Branch
 from pomelo_lab.sampler.base import Filler, every
 from pomelo_lab.types import Case
 
@@ -53,7 +52,7 @@ class RiseGame(Metric):
         rank.scatter_(1, ascending.flip(1), torch.arange(ascending.shape[1], device=rank.device).expand_as(rank))
         rank = rank.view_as(attribution).to(image.device)
         n_steps = self.steps(image.shape[1:])
-        filling = self.filler.filling(image, Branch(case.streams.seed, "rise_game"), case.batch.image_id, case.segments)
+        filling = self.filler.filling(image, case.streams.named("rise_game"), case.batch.image_id, case.segments)
         row, place = every(len(image), n_steps + 1, image.device)
 
         def compose(start: int, stop: int) -> Tensor:

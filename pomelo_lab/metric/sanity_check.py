@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import Classifier, NetworkClassifier, WhiteBox, named_layer
 from pomelo_lab.config.hints import Natural, Range
 from pomelo_lab.metric.base import Metric
@@ -114,7 +114,7 @@ class SanityCheck(Metric):
         """New weights for these layers, the same for the same names."""
         for name in names:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(Streams(self.seed).generator(name, "sanity_check").initial_seed())
+                torch.manual_seed(RandomStreams(self.seed).generator(name, "sanity_check").initial_seed())
                 for module in network.get_submodule(name).modules():
                     randomised(module, self.scheme)
         inside = {id(module) for name in names for module in network.get_submodule(name).modules()}
@@ -125,7 +125,7 @@ class SanityCheck(Metric):
         ]
         if holding == [network]:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(Streams(self.seed).generator("", "sanity_check").initial_seed())
+                torch.manual_seed(RandomStreams(self.seed).generator("", "sanity_check").initial_seed())
                 randomised(network, self.scheme)
 
     def compared(self, maps: Tensor) -> Tensor:

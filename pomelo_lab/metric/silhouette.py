@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative
 from pomelo_lab.dataset.base import Dataset
@@ -57,7 +57,7 @@ class Silhouette(FeatureMetric):
     embedding_seed: Natural = 0
     n_embeddings: Count = 5
 
-    def fit(self, training: Dataset, classifier: BlackBox, streams: Streams) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         return {"feature": training_features(training, self.network(classifier), self.n_points)[0]}
 
     def score(self, case: Case) -> dict[str, Tensor]:

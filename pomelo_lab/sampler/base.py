@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Fraction
 from pomelo_lab.config.signature import Component
 from pomelo_lab.types import Batch, Perturbations, Segments
@@ -25,7 +25,7 @@ class Sampler(Component, ABC):
     uses_segments: ClassVar[bool] = False
 
     @abstractmethod
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         """`n` perturbations of each image.
 
         Shapes: batch of B images, segments [B,H,W] -> uint8 [B,n,C,H,W] (and keep_mask [B,n,S] when segments were
@@ -90,7 +90,7 @@ class Filler(Sampler, ABC):
 
     @abstractmethod
     def filling(
-        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
         """The filler made ready for images [B,C,H,W]; what all masks of an image share is computed here, once."""
 
@@ -98,7 +98,7 @@ class Filler(Sampler, ABC):
         self,
         image: Tensor,
         keep: Tensor,
-        streams: Streams,
+        streams: RandomStreams,
         image_ids: tuple[str, ...],
         segments: Segments | None = None,
     ) -> Tensor:
@@ -120,7 +120,7 @@ class Filler(Sampler, ABC):
     def evaluations(self, n: int) -> int:
         return self.fill_evaluations(n - (self.keep_first and n > 0))
 
-    def keep_mask(self, batch: Batch, segments: Segments, n: int, streams: Streams) -> Tensor:
+    def keep_mask(self, batch: Batch, segments: Segments, n: int, streams: RandomStreams) -> Tensor:
         """The random design: bool [B,n,S], True = kept; the padding of images with fewer segments is kept.
 
         Drawn at each image's own number of segments, so that neighbours with more of them change nothing.
@@ -132,7 +132,7 @@ class Filler(Sampler, ABC):
             kept[:, 0] = True
         return kept.to(batch.image.device)
 
-    def draw(self, image_id: str, n: int, count: int, streams: Streams) -> Tensor:
+    def draw(self, image_id: str, n: int, count: int, streams: RandomStreams) -> Tensor:
         """One image's random design: bool [n,count]."""
         if self.design == "bernoulli":
             return streams.uniform([image_id], "segment_dropout", n, count)[0] >= self.rate
@@ -143,7 +143,7 @@ class Filler(Sampler, ABC):
         bits = np.random.RandomState(streams.seed).randint(0, 2, n * count).reshape(n, count)
         return torch.from_numpy(bits.astype(bool))
 
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         if segments is None:
             raise ValueError(f"{type(self).__name__}.perturb drops segments: it needs segments, got None")
         keep = self.keep_mask(batch, segments, n, streams)
@@ -170,16 +170,18 @@ class BaseImageFiller(Filler, ABC):
     """A filler whose replacement is one base image per image, whatever the mask."""
 
     @abstractmethod
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         """The fully replaced image: [B,C,H,W] -> [B,C,H,W]."""
 
     def filling(
-        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
         base = self.base(image, streams, image_ids, segments)
         return Filling(image, lambda row, keep, place: base[row])
 
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         """Perturbations equal to those of `Filler.perturb`, bit for bit, chosen between two stored images instead of
         blending floats.
 

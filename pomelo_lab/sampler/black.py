@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.sampler.base import BaseImageFiller
 from pomelo_lab.types import Segments
 
@@ -19,5 +19,7 @@ class BlackSampler(BaseImageFiller):
     Source: Ademi, Noppel & Wressnegger, POMELO, section 4.1 ("black"). Departures: none.
     """
 
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         return torch.zeros_like(image)

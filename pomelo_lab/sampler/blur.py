@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
-from pomelo_lab.config.hints import Count, Later, Positive
+from pomelo_lab.batching import RandomStreams
+from pomelo_lab.config.hints import Count, OmitDefault, Positive
 from pomelo_lab.sampler.base import BaseImageFiller
 from pomelo_lab.types import Segments
 
@@ -29,9 +29,11 @@ class BlurSampler(BaseImageFiller):
     """
 
     sigma_px: Positive = 5.0
-    radius_px: Annotated[Count | None, Later()] = None
+    radius_px: Annotated[Count | None, OmitDefault()] = None
 
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         height, width = image.shape[-2:]
         rows, columns = (blur_matrix(n, self.sigma_px, radius_px=self.radius_px).to(image) for n in (height, width))
         return rows @ image @ columns.mT

@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Forwards, Streams
+from pomelo_lab.batching import MicroBatches, RandomStreams
 from pomelo_lab.classifier.callable import found_function, split_path
 from pomelo_lab.classifier.users_code import ask
-from pomelo_lab.config.hints import Local
+from pomelo_lab.config.hints import NotFingerprinted
 from pomelo_lab.config.source import code_digest
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.sampler.base import Filler, Filling
 from pomelo_lab.types import Segments
 
@@ -43,7 +43,7 @@ class CallableSampler(Filler):
 
     context: ClassVar[str] = "mask"
 
-    function: Annotated[str, Local()] = "pomelo_lab.sampler.callable:mean_of_kept"
+    function: Annotated[str, NotFingerprinted()] = "pomelo_lab.sampler.callable:mean_of_kept"
     version: str | int | float = "1"
     _call: Callable[[Tensor, Tensor], Any] = field(init=False, repr=False, compare=False)
 
@@ -59,10 +59,10 @@ class CallableSampler(Filler):
         return [code_digest(source, "sampler.function"), name]
 
     def filling(
-        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
         def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
-            return Forwards(AT_ONCE).rows(
+            return MicroBatches(AT_ONCE).rows(
                 lambda start, stop: self.filled(image[row[start:stop]], keep[start:stop]), len(row)
             )
 
@@ -71,7 +71,7 @@ class CallableSampler(Filler):
     @torch.no_grad()
     def filled(self, images: Tensor, keep: Tensor) -> Tensor:
         """The function's answer to images [M,C,H,W] and keep [M,H,W] (below 0.5 = hole)."""
-        Tally.n += len(images)
+        EvaluationCounter.n += len(images)
         answer = ask(self._call, f"sampler.function {self.function}", images.clone(), (keep < 0.5)[:, None].to(images))
         try:
             answer = torch.as_tensor(answer, device=images.device).to(images.dtype)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Draws, Streams
+from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import Count, Fraction, Natural, Range
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Path, Spacing, decode, encode, path, solver
@@ -67,12 +67,12 @@ class DDIMSampler(Sampler):
         if given["solver"] != "ddim" and given["start"]:
             yield f"solver={given['solver']} starts at the noisy end: set start=0, got {given['start']}"
 
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         self.generator.check_images(batch.image)
         with torch.no_grad():
             noisy = self.generator.forwards(self.inverted, batch.image)
 
-        def make(image: Tensor, draws: Draws) -> Tensor:
+        def make(image: Tensor, draws: RowNoise) -> Tensor:
             return self.generator.unscaled(self.denoised(noisy[image], draws))
 
         chosen = all_but_first(len(batch), n) if self.keep_first else None
@@ -92,7 +92,7 @@ class DDIMSampler(Sampler):
         x, z = self.generator.scaled(images), self.inverted(images)
         return (z - level**0.5 * x) / (1 - level) ** 0.5
 
-    def denoised(self, x: Tensor, draws: Draws) -> Tensor:
+    def denoised(self, x: Tensor, draws: RowNoise) -> Tensor:
         """Noisy images x [M,C,H,W] denoised to images in [-1,1]."""
         if self.solver != "ddim":
             return self.solved(x, draws)
@@ -107,7 +107,7 @@ class DDIMSampler(Sampler):
             self.clip,
         )
 
-    def solved(self, x: Tensor, draws: Draws) -> Tensor:
+    def solved(self, x: Tensor, draws: RowNoise) -> Tensor:
         """Noisy images x [M,C,H,W] denoised to images in [-1,1] by a few-step scheduler of diffusers."""
         scheduler = self.scheduler
         noise = {"variance_noise": None} if self.solver.startswith("sde") else {}

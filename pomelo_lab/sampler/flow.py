@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Draws, Streams
+from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import NonNegative
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.sampler.base import Sampler, all_but_first
@@ -36,13 +36,13 @@ class FlowSampler(Sampler):
     temperature: NonNegative = 1.0
     keep_first: bool = True
 
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         self.generator.check_images(batch.image)
         with torch.no_grad():
             latent = self.generator.forwards(self.generator.encode, batch.image)
         size = math.prod(self.generator.shape)
 
-        def make(image: Tensor, draws: Draws) -> Tensor:
+        def make(image: Tensor, draws: RowNoise) -> Tensor:
             share = self.mu + self.sigma * draws.normal(size)
             return self.generator.decode(torch.lerp(latent[image], self.temperature * draws.normal(size), share))
 

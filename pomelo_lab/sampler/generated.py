@@ -7,8 +7,8 @@ from typing import Annotated
 
 from torch import Tensor
 
-from pomelo_lab.batching import Draws, Streams
-from pomelo_lab.config.hints import Later, NonNegative
+from pomelo_lab.batching import RandomStreams, RowNoise
+from pomelo_lab.config.hints import NonNegative, OmitDefault
 from pomelo_lab.generator.base import ImageModel
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.types import Batch, Perturbations, Segments
@@ -28,16 +28,16 @@ class GeneratedSampler(Sampler):
     """
 
     generator: ImageModel
-    temperature: Annotated[NonNegative, Later()] = 1.0
+    temperature: Annotated[NonNegative, OmitDefault()] = 1.0
 
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
-        def make(image: Tensor, draws: Draws) -> Tensor:
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
+        def make(image: Tensor, draws: RowNoise) -> Tensor:
             return self.new(draws)
 
         self.generator.check_images(batch.image)
         return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "generated", make))
 
-    def new(self, draws: Draws) -> Tensor:
+    def new(self, draws: RowNoise) -> Tensor:
         """An image [M,C,H,W] in [0,1] for each row."""
         return self.generator.generate(self.temperature * draws.normal(*self.generator.shape))
 

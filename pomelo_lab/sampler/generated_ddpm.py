@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pomelo_lab.batching import Draws
+from pomelo_lab.batching import RowNoise
 from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.sampler.generated import GeneratedSampler
@@ -31,7 +31,7 @@ class GeneratedDDPMSampler(GeneratedSampler):
     n_steps: Count = 100
     eta: Fraction = 1.0
 
-    def new(self, draws: Draws) -> Tensor:
+    def new(self, draws: RowNoise) -> Tensor:
         shape = self.generator.shape
 
         def noise() -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Fraction
 from pomelo_lab.sampler.base import BaseImageFiller
 from pomelo_lab.types import Segments
@@ -24,5 +24,7 @@ class GraySampler(BaseImageFiller):
 
     value: Fraction = 0.5
 
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         return torch.full_like(image, self.value)

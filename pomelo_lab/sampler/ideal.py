@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Fraction
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.dataset.portraits import Portraits
@@ -63,7 +63,7 @@ class IdealSampler(Sampler):
             if name in self.factors or cause.group in self.factors
         )
 
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         if batch.factors is None:
             raise ValueError("sampler=ideal re-renders images from their causes: it needs dataset=portraits")
         names = self.names

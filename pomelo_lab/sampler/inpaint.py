@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.sampler.base import Filler, Filling
 from pomelo_lab.types import Segments
@@ -29,7 +29,7 @@ class InpaintSampler(Filler):
     generator: Inpainter
 
     def filling(
-        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
         return Filling(image, lambda row, keep, place: self.generator.filled(image, row, keep))
 

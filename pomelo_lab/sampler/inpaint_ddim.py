@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Draws, Streams
+from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Range
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Spacing, encode, inpaint, noised, resampled_places
@@ -59,7 +59,7 @@ class InpaintDDIMSampler(Filler):
     spacing: Spacing = "trailing"
 
     def filling(
-        self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None = None
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
         self.generator.check_images(image)
         along, shape = self.generator.path(self.n_steps, self.spacing, self.reach), image.shape[1:]
@@ -78,7 +78,7 @@ class InpaintDDIMSampler(Filler):
             if self.known == "inverted" and len(new):
                 places[:, new], inverted[new] = self.noisy(image[new]), True
 
-            def make(rows: slice, draws: Draws) -> Tensor:
+            def make(rows: slice, draws: RowNoise) -> Tensor:
                 def known(k: int) -> Tensor:
                     if self.known == "inverted":
                         return places[k, asked[rows]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.sampler.base import BaseImageFiller, segment_sum, spread
 from pomelo_lab.types import Segments
 
@@ -22,7 +22,9 @@ class MeanSampler(BaseImageFiller):
 
     fill_uses_segments = True
 
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         if segments is None:
             raise ValueError("sampler=mean fills each segment with its mean colour: it needs segments, got None")
         sums = segment_sum(image.double(), segments.label, segments.largest)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.sampler.base import BaseImageFiller
@@ -56,5 +56,7 @@ class MeanDatasetSampler(BaseImageFiller):
         total = sum(training.unmasked(part.tolist()).image.double().mean((2, 3)).sum(0) for part in parts)
         return (total / sum(map(len, parts))).float()[:, None, None]
 
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         return self.mean.to(image).expand_as(image)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Fraction, NonNegative
 from pomelo_lab.sampler.base import BaseImageFiller
 from pomelo_lab.types import Segments
@@ -26,6 +26,8 @@ class NoiseSampler(BaseImageFiller):
     mean: Fraction = 0.5
     sigma: NonNegative = 0.2
 
-    def base(self, image: Tensor, streams: Streams, image_ids: tuple[str, ...], segments: Segments | None) -> Tensor:
+    def base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
         noise = streams.normal(image_ids, "noise_base", *image.shape[1:]).to(image)
         return noise.mul_(self.sigma).add_(self.mean).clamp_(0, 1)

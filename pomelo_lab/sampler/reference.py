@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.types import Batch, Perturbations, Segments
@@ -15,7 +15,8 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class ReferenceSampler(Sampler):
-    """Draws whole images of a data set, whatever the image: what a sampler's scores look like without any perturbing.
+    """Draws whole images of a data set, whatever the image: what a sampler's scores look like without any
+    perturbing.
 
     Source: Ademi, Noppel & Wressnegger, POMELO, Table 1, rows "validation set" and "noise". Departures: none known.
     Args: source: where images come from; left out of the config it is the job's own data set (whose images can be drawn
@@ -28,7 +29,7 @@ class ReferenceSampler(Sampler):
 
     source: Dataset
 
-    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: Streams) -> Perturbations:
+    def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         size = len(self.source)
         if size < 1:
             raise ValueError("sampler.source must have images, got an empty data set")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.diffusion import split
 from pomelo_lab.generator.diffusion_model import DiffusionModel
@@ -52,7 +52,7 @@ class DDPMTraining(Training):
 
     def held_out(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Timesteps [B] and noise [B,C,H,W] of validation, the same for an image at every validation."""
-        streams, device = Streams(0), batch.image.device
+        streams, device = RandomStreams(0), batch.image.device
         t = (streams.uniform(batch.image_id, "validation timestep")[:] * self.generator.n_timesteps).long()
         return t.to(device), streams.normal(batch.image_id, "validation noise", *batch.image.shape[1:]).to(device)
 

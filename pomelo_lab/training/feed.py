@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.types import Batch, Perturbations
 
@@ -72,7 +72,7 @@ class Feed:
         return batch
 
     def _order(self, epoch: int) -> Tensor:
-        return torch.randperm(self.n, generator=Streams(self.seed).generator("", f"training order {epoch}"))
+        return torch.randperm(self.n, generator=RandomStreams(self.seed).generator("", f"training order {epoch}"))
 
     def _reader(self, wanted) -> Iterator[Batch]:
         if self.n_workers == 0:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.training.augment import augmented
@@ -38,7 +38,9 @@ class FlowTraining(Training):
         return -self.generator.training_density(given["images"], given["noise"]) / self.nats
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        noise = Streams(0).uniform(batch.image_id, "dequantisation", *batch.image.shape[1:]).to(batch.image.device)
+        noise = (
+            RandomStreams(0).uniform(batch.image_id, "dequantisation", *batch.image.shape[1:]).to(batch.image.device)
+        )
         return {"bits": self.bits(batch.image, noise)}
 
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:

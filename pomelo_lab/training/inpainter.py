@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.generator.inpainter_network import Critic
@@ -61,7 +61,7 @@ class InpainterTraining(Training):
         return total + self.recipe.adversarial * fooled + F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        rng = Streams(0).generator(batch.image_id[0], "validation holes")
+        rng = RandomStreams(0).generator(batch.image_id[0], "validation holes")
         hole = holes(batch.image, self.recipe.holes, rng)
         filled = self.generator.inpaint(batch.image, 1 - hole.float())
         if self.shown is None or len(self.shown) != 2 * len(filled):

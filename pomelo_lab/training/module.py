@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.compat import ensure
 from pomelo_lab.training.feed import Feed
 from pomelo_lab.training.recipe import Recipe
@@ -162,7 +162,7 @@ class Training(lightning.LightningModule):
         self.log(f"val_{name}", value, prog_bar=True)
 
     def _drawn(self, step: int) -> dict[str, Tensor]:
-        rng = Streams(self.seed).generator("", f"training step {step}")
+        rng = RandomStreams(self.seed).generator("", f"training step {step}")
         torch.manual_seed(rng.initial_seed())
         return self.drawn(self._given(self.training_feed, step), rng)
 

@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 import torch
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.config.hints import Count, Fraction, Later, Local, Natural, NonNegative, Positive, Range
+from pomelo_lab.config.hints import (
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    NotFingerprinted,
+    OmitDefault,
+    Positive,
+    Range,
+)
 from pomelo_lab.config.signature import Component
 from pomelo_lab.devices import has_bfloat16
 
@@ -65,10 +74,10 @@ class Recipe(Component):
     n_train: Count | None = None
     n_val: Count | None = 2000
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    until: Annotated[Count | None, Later()] = None
-    cache_gb: Annotated[float, Range(low=0), Local()] = 4.0
-    n_workers: Annotated[int, Range(low=0), Local()] = 0
-    checkpoint_s: Annotated[float, Range(low=0), Local()] = 30.0
+    until: Annotated[Count | None, OmitDefault()] = None
+    cache_gb: Annotated[float, Range(low=0), NotFingerprinted()] = 4.0
+    n_workers: Annotated[int, Range(low=0), NotFingerprinted()] = 0
+    checkpoint_s: Annotated[float, Range(low=0), NotFingerprinted()] = 30.0
 
     def arithmetic(self, device: torch.device) -> str:
         """The precision on a device."""

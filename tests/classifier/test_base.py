@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.batching import Forwards
+from pomelo_lab.batching import MicroBatches
 from pomelo_lab.classifier.base import BlackBox, view
 from pomelo_lab.classifier.callable import CallableClassifier
 from pomelo_lab.classifier.residual import ResidualClassifier
@@ -75,7 +75,7 @@ def test_unknown_layer_names_the_nearest():
 def test_probability_does_not_depend_on_the_batch_size():
     classifier = ResidualClassifier(num_classes=5, width=16)
     x = images(33, 3, 64, 64)
-    whole, ones = (BlackBox(classifier, Forwards(n)).probability(x) for n in (64, 1))
+    whole, ones = (BlackBox(classifier, MicroBatches(n)).probability(x) for n in (64, 1))
     torch.testing.assert_close(whole, ones, atol=1e-6, rtol=0)
 
 

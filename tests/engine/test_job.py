@@ -249,7 +249,7 @@ def test_explanations_of_images_do_not_depend_on_their_neighbours(tmp_path):
 
 
 def test_explanations_do_not_depend_on_batch_size_or_order():
-    from pomelo_lab.batching import Streams
+    from pomelo_lab.batching import RandomStreams
     from pomelo_lab.classifier.base import view
     from pomelo_lab.classifier.residual import ResidualClassifier
     from pomelo_lab.dataset.portraits import Portraits
@@ -264,7 +264,7 @@ def test_explanations_do_not_depend_on_batch_size_or_order():
     )
 
     def explained(indices, batch_size):
-        batch, streams, box = dataset.batch(indices), Streams(0), view(classifier, "black_box", batch_size)
+        batch, streams, box = dataset.batch(indices), RandomStreams(0), view(classifier, "black_box", batch_size)
         segments = SlicSegmenter(n_segments=35).segment(batch.image)
         perturbed = BlurSampler().perturb(batch, segments, 64, streams)
         explainer, target = LimeExplainer(n_samples=64), box.probability(batch.image).argmax(1)

@@ -12,7 +12,7 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.store import Store
 from pomelo_lab.engine.timing import CALLS
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.run import run
 from tests.engine.test_job import job
 from tests.running import config, scores
@@ -202,11 +202,11 @@ def test_weights_auto_are_those_of_a_finished_training_and_the_shape_is_the_data
 
 
 def test_a_dry_run_lists_network_evaluations_and_makes_none_but_those_that_it_times(tmp_path, evaluated, capsys):
-    before = Tally.n
+    before = EvaluationCounter.n
     assert run(config(tmp_path, *DDIM, "dry_run=true")) is None
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert "192" in lines["perturbations"] and "192" in lines["total"]
-    assert len(evaluated) <= 2 * CALLS and Tally.n == before, (
+    assert len(evaluated) <= 2 * CALLS and EvaluationCounter.n == before, (
         "timed a few times with a few images and with more, which counts for nothing"
     )
     assert not (tmp_path / "perturbation").exists()

@@ -12,7 +12,7 @@ from pomelo_lab.engine import timing
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.plan import Ask, planned, steps, total
 from pomelo_lab.engine.store import Store
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.base import EvaluationCounter
 from tests import every
 from tests.running import TINY, config
 
@@ -50,11 +50,11 @@ def calls(monkeypatch):
 @pytest.mark.parametrize(("seconds", "sizes"), [(3.0, [ROWS]), (1.0, [ROWS] * 3), (0.5, [ROWS] * 3 + [16] * 3)])
 def test_a_few_images_first_and_more_where_that_is_fast_and_a_long_call_once(seconds, sizes, clock, calls, tmp_path):
     job = every.job(tmp_path, *every.chosen("sampler", "ddim"))
-    clock[0], before = seconds, Tally.n
+    clock[0], before = seconds, EvaluationCounter.n
     ask = Ask("evaluations", 32, job.generator)
     assert timing.seconds(ask, job) == 32 * seconds / sizes[-1] and calls == sizes
     assert timing.seconds(ask, job) == 32 * seconds / sizes[-1] and calls == sizes, "measured once"
-    assert Tally.n == before, "measuring counts for nothing"
+    assert EvaluationCounter.n == before, "measuring counts for nothing"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,6 @@ def test_a_device_of_another_machine_can_be_planned_for(tmp_path):
 @pytest.mark.parametrize("name", GENERATORS)
 def test_one_forward_of_every_generator_is_one_evaluation_and_can_be_differentiated(name, tmp_path):
     generator = every.job(tmp_path, *every.PORTRAITS, "networks=tiny", f"generator={name}", "metrics=none").generator
-    before, images = Tally.n, torch.full((3, 3, 32, 32), 0.5, requires_grad=True)
+    before, images = EvaluationCounter.n, torch.full((3, 3, 32, 32), 0.5, requires_grad=True)
     answer = generator.one_forward(images)
-    assert Tally.n - before == 3 and torch.autograd.grad(answer.sum(), images)[0].shape == images.shape
+    assert EvaluationCounter.n - before == 3 and torch.autograd.grad(answer.sum(), images)[0].shape == images.shape

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.ace import ACEExplainer
 from pomelo_lab.explainer.convergence import still_moving
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas
 from tests.tiny import TinyLinear, tiny_batch
@@ -69,11 +69,11 @@ def explained(explainer, n=3, classifier=None, batch=None, batch_size=64, seed=0
     batch = tiny_batch(n) if batch is None else batch
     box = view(classifier or binary(), "white_box", batch_size)
     target = box.probability(batch.image).argmax(1)
-    return explainer.explain(batch, target, box, Streams(seed)), batch, target, box
+    return explainer.explain(batch, target, box, RandomStreams(seed)), batch, target, box
 
 
 def normal(name, purpose):
-    return Streams(0).normal([name], f"ace.{purpose}", *SHAPE)
+    return RandomStreams(0).normal([name], f"ace.{purpose}", *SHAPE)
 
 
 class Chain:
@@ -170,7 +170,7 @@ def test_one_gradient_of_the_attack(weights):
     batch, goal, box = setting()
     at = (batch.image + 0.03 * torch.randn(batch.image.shape, generator=torch.Generator().manual_seed(3))).clamp(0, 1)
     explainer = ace(lambda_l1=weights[0], lambda_l2=weights[1])
-    noise = explainer.noise(batch, Streams(0))
+    noise = explainer.noise(batch, RandomStreams(0))
     slope, odds, loss = explainer.gradient(at, batch.image, goal, box, lambda name: noise(f"0.{name}"))
     for row, name in enumerate(batch.image_id):
         expected = plain_gradient(at[row : row + 1], batch.image[row : row + 1], name, 0, goal[row], binary(), *weights)
@@ -187,14 +187,16 @@ def test_a_float32_denoiser_has_the_same_gradient():
     slopes = []
     for generator in (GENERATOR, EXACT):
         explainer = ace(generator=generator)
-        slopes.append(explainer.gradient(batch.image, batch.image, goal, box, explainer.noise(batch, Streams(0)))[0])
+        slopes.append(
+            explainer.gradient(batch.image, batch.image, goal, box, explainer.noise(batch, RandomStreams(0)))[0]
+        )
     torch.testing.assert_close(*slopes, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("eps", [255.0, 9.0])
 def test_attack(eps):
     batch, goal, box = setting()
-    found, tries, _ = ace(eps=eps).attacked(batch, goal, box, Streams(0))
+    found, tries, _ = ace(eps=eps).attacked(batch, goal, box, RandomStreams(0))
     torch.testing.assert_close(found, plain_attack(batch, goal, binary(), eps=eps), atol=1e-5, rtol=0)
     assert tries.tolist() == [6, 6, 6] and float((found - batch.image).abs().max()) <= eps / 255 + 1e-6
     # a wrong sign would show
@@ -217,11 +219,11 @@ def test_refinement():
     attacked = plain_attack(batch, goal, binary())
     keep = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(6)) < 0.5
     explainer = ace()
-    found = explainer.refined(batch.image, attacked, keep, explainer.noise(batch, Streams(0)))
+    found = explainer.refined(batch.image, attacked, keep, explainer.noise(batch, RandomStreams(0)))
     torch.testing.assert_close(found, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0)
     kept = keep.expand_as(found)
     assert torch.equal(found[kept], batch.image[kept])
-    other = explainer.refined(batch.image, attacked, torch.zeros_like(keep), explainer.noise(batch, Streams(0)))
+    other = explainer.refined(batch.image, attacked, torch.zeros_like(keep), explainer.noise(batch, RandomStreams(0)))
     assert float((other - found)[~kept].abs().max()) > 1e-3  # what is known tells the rest
 
 
@@ -254,7 +256,7 @@ def test_distances_hold_the_image(weights):
     """Every second step goes back: the class gradient rules only where the distance has none, at the image itself."""
     batch = replace(tiny_batch(3), image=0.3 + 0.4 * tiny_batch(3).image)
     _, goal, box = setting()
-    one, two = (ace(n_attack=n, **weights).attacked(batch, goal, box, Streams(0))[0] for n in (1, 2))
+    one, two = (ace(n_attack=n, **weights).attacked(batch, goal, box, RandomStreams(0))[0] for n in (1, 2))
     assert float((one - batch.image).abs().max()) == pytest.approx(4 / 255, abs=1e-6)
     torch.testing.assert_close(two, batch.image, atol=1e-6, rtol=0)
 
@@ -271,10 +273,10 @@ def test_an_unchanged_image_stays(options):
 def test_attacks_end_when_they_are_sure():
     batch, goal, box = setting()
     options = {"n_attack": 20, "lambda_l1": 0.0}
-    found, tries, loss = ace(sure=0.6, **options).attacked(batch, goal, box, Streams(0))
+    found, tries, loss = ace(sure=0.6, **options).attacked(batch, goal, box, RandomStreams(0))
     assert (tries < 20).all() and len(set(tries.tolist())) > 1
     for row, n in enumerate(tries.int().tolist()):
-        alone, *_ = ace(**{**options, "n_attack": n}).attacked(batch.select([row]), goal[[row]], box, Streams(0))
+        alone, *_ = ace(**{**options, "n_attack": n}).attacked(batch.select([row]), goal[[row]], box, RandomStreams(0))
         torch.testing.assert_close(alone[0], found[row], atol=1e-6, rtol=0)
         with torch.no_grad():
             assert float(box.log_odds(through(alone, batch.image_id[row], n), goal[[row]]).sigmoid()) > 0.6
@@ -300,9 +302,11 @@ def test_alone_and_in_any_batch_and_order():
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_costs_are_those_of_the_plan(checkpoint):
     explainer = ace(generator=GENERATOR, checkpoint=checkpoint)
-    before = Tally.n
+    before = EvaluationCounter.n
     _, _, _, box = explained(explainer, n=2)
-    assert (Tally.n - before) / 2 == explainer.evaluations(SHAPE) == (6 * (2 if checkpoint else 1) + 1) * TAU
+    assert (
+        (EvaluationCounter.n - before) / 2 == explainer.evaluations(SHAPE) == (6 * (2 if checkpoint else 1) + 1) * TAU
+    )
     assert box.queries == 2 * (1 + explainer.queries(SHAPE))  # one more for the target
     assert ACEExplainer(generator=GENERATOR).evaluations(SHAPE) == 50 * 5 + 5
 

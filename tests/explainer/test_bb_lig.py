@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.engine.store import Shard, read_shard, write_shard
 from pomelo_lab.explainer.bb_lig import BBLIGExplainer
@@ -28,7 +28,7 @@ def explained(explainer, classifier, n=5, reference=None):
     batch = images_of(n)
     box = view(classifier, explainer.access, 64)
     target = box.probability(batch.image).argmax(1)
-    return explainer.explain(batch, target, box, Streams(0), reference=reference), batch, target
+    return explainer.explain(batch, target, box, RandomStreams(0), reference=reference), batch, target
 
 
 @pytest.mark.parametrize("variant", ["lig", "bb_ig"])
@@ -148,7 +148,7 @@ def test_a_black_image_reaches_no_threshold():
 
 
 def test_plan_counts_what_is_done():
-    from pomelo_lab.generator.base import Tally
+    from pomelo_lab.generator.base import EvaluationCounter
     from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
     from tests.explainer.linear import CODE
     from tests.generator.test_diffusion_autoencoder import TINY
@@ -157,9 +157,12 @@ def test_plan_counts_what_is_done():
     for variant in ("bb_lig", "difference", "lig", "bb_ig"):
         explainer = bb_lig(variant=variant, generator=real, n_renders=40, chunk=16, n_search=6, n_path=5)
         reference, batch = fit(explainer), images_of(2)
-        box, before = view(linear(), explainer.access, 64), Tally.n
-        explainer.explain(batch, torch.tensor([0, 1]), box, Streams(0), reference=reference)
-        assert (Tally.n - before, box.queries) == (2 * explainer.evaluations(SHAPE), 2 * explainer.queries(SHAPE))
+        box, before = view(linear(), explainer.access, 64), EvaluationCounter.n
+        explainer.explain(batch, torch.tensor([0, 1]), box, RandomStreams(0), reference=reference)
+        assert (EvaluationCounter.n - before, box.queries) == (
+            2 * explainer.evaluations(SHAPE),
+            2 * explainer.queries(SHAPE),
+        )
 
 
 @pytest.mark.parametrize("n", [1, 3])

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.layer_distance import PerceptualDistance
 from pomelo_lab.explainer.counterfactual import Ancestral
 from pomelo_lab.explainer.dime import DiMEExplainer
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas, path
 from tests.explainer.gradients import TinyNetwork
@@ -71,7 +71,7 @@ def explained(explainer, n=3, classifier=None, batch=None, batch_size=64, seed=0
     batch = tiny_batch(n) if batch is None else batch
     box = view(classifier or binary(), "white_box", batch_size)
     target = box.probability(batch.image).argmax(1)
-    return explainer.explain(batch, target, box, Streams(seed)), batch, target, box
+    return explainer.explain(batch, target, box, RandomStreams(seed)), batch, target, box
 
 
 def plain(batch, goal, classifier, perceptual, scale, tau=6, lambda_p=30.0, lambda_l1=0.05, floor=True, layers=2):
@@ -88,7 +88,7 @@ def plain(batch, goal, classifier, perceptual, scale, tau=6, lambda_p=30.0, lamb
     one, two = new_beta * before.sqrt() / (1 - bar), (1 - before) * (1 - new_beta).sqrt() / (1 - bar)
     made = []
     for row, name in enumerate(batch.image_id):
-        streams, x = Streams(0), 2 * batch.image[row : row + 1] - 1
+        streams, x = RandomStreams(0), 2 * batch.image[row : row + 1] - 1
 
         def normal(purpose, streams=streams, name=name):
             return streams.normal([name], purpose, 3, 8, 8)
@@ -127,7 +127,7 @@ def test_the_loop_of_the_reference_code():
     batch = tiny_batch(3)
     goal = 1 - box.probability(batch.image).argmax(1)
     explainer = dime()
-    found = explainer.guided(batch, goal, box, Streams(0), PerceptualDistance(explainer.between), 8.0, 0)
+    found = explainer.guided(batch, goal, box, RandomStreams(0), PerceptualDistance(explainer.between), 8.0, 0)
     expected = plain(batch, goal, classifier, perceptual, 8.0)
     torch.testing.assert_close(found.double(), expected.double(), atol=1e-5, rtol=0)
     # the variance at t = 0 matters
@@ -150,9 +150,9 @@ def test_the_loop_of_the_reference_code():
 )
 def test_evaluations_of_the_denoiser(options, n):
     """tau (tau + 1) / 2 for the paper's: 1,830 at 60."""
-    before, explainer = Tally.n, dime(**options)
+    before, explainer = EvaluationCounter.n, dime(**options)
     explained(explainer, n=2)
-    assert (Tally.n - before) / 2 == n == explainer.evaluations((3, 8, 8))
+    assert (EvaluationCounter.n - before) / 2 == n == explainer.evaluations((3, 8, 8))
     assert DiMEExplainer(generator=GENERATOR, lambda_c=[8.0]).evaluations((3, 8, 8)) == 1830
 
 
@@ -281,7 +281,7 @@ def test_the_weight_of_the_perceptual_term_does_not_depend_on_the_size_of_its_ne
                 perceptual=rescaled(factor), layers=["2"], perceptual_unit=unit, n_pairs=4, lambda_c=[0.05]
             )
             made[factor, unit] = explainer.explain(
-                batch, target, box, Streams(0), reference=explainer.fit(Pictures(), box)
+                batch, target, box, RandomStreams(0), reference=explainer.fit(Pictures(), box)
             ).counterfactual
     none = explained(dime(perceptual=None, lambda_c=[0.05]), batch=batch)[0].counterfactual
     torch.testing.assert_close(made[1.0, "pairs"], made[0.01, "pairs"], atol=1e-5, rtol=0)

@@ -5,7 +5,7 @@ import torch
 
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.counterfactual import Ancestral, traced
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
 from tests.explainer.test_dime import GENERATOR, TINY, binary, dime, explained
 from tests.tiny import tiny_batch
@@ -58,9 +58,9 @@ def test_the_published_scale_is_the_exact_jacobian_where_the_noise_does_not_depe
 def test_the_exact_jacobian_is_another_explanation_and_costs_no_more_evaluations():
     scaled, exact = (explained(dime(jacobian=kind), n=2)[0].counterfactual for kind in ("scaled", "exact"))
     assert float((scaled - exact).abs().max()) > 1e-4
-    before, explainer = Tally.n, dime(jacobian="exact", inner="tweedie")
+    before, explainer = EvaluationCounter.n, dime(jacobian="exact", inner="tweedie")
     explained(explainer, n=2)
-    assert (Tally.n - before) / 2 == explainer.evaluations((3, 8, 8))
+    assert (EvaluationCounter.n - before) / 2 == explainer.evaluations((3, 8, 8))
     with pytest.raises(ValueError, match="explainer.jacobian=exact needs variant=dime or early_stop"):
         dime(jacobian="exact", variant="direct")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.explainer.proxy import Proxy
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
 from tests.explainer.linear import CODE, Faces, explained, fit, gcd, images_of, known_direction, linear
 from tests.generator.test_diffusion_autoencoder import TINY
@@ -55,7 +55,7 @@ def test_the_reach_ends_where_random_directions_flip():
     code, noise = explainer.encoded(batch.image)
     was, flips = box.probability(batch.image).argmax(1), torch.zeros(4, 2, 12)
     for row in range(4):
-        lines = nn.functional.normalize(Streams(0).normal([f"reach.{row}"], "gcd.random", 2, CODE)[0], dim=1)
+        lines = nn.functional.normalize(RandomStreams(0).normal([f"reach.{row}"], "gcd.random", 2, CODE)[0], dim=1)
         for k, line in enumerate(lines):
             for step in range(12):
                 shift = torch.stack([-line, line]) * 9.0 * (step + 1) / 12
@@ -118,9 +118,9 @@ def test_directions_of_an_earlier_search(tmp_path):
 
     reference, path = fit(gcd()), str(tmp_path / "found.safetensors")
     save_file({name: tensor.contiguous() for name, tensor in reference.items()}, path)
-    explainer, before = gcd(directions=path), Tally.n
+    explainer, before = gcd(directions=path), EvaluationCounter.n
     loaded = fit(explainer)
-    assert Tally.n == before and explainer.fit_costs(12) == (0, 0, 0)
+    assert EvaluationCounter.n == before and explainer.fit_costs(12) == (0, 0, 0)
     torch.testing.assert_close(
         explained(explainer, loaded)[0].counterfactual, explained(gcd(), reference)[0].counterfactual
     )
@@ -155,9 +155,13 @@ def test_a_file_s_directions_are_walked_as_asked_for(tmp_path):
             torch.testing.assert_close(loaded[name], wanted[name], msg=name)
     real = DiffusionAutoencoder(**{**TINY, "channels": 3, "code": CODE})
     explainer = gcd(generator=real, directions=saved(bare, tmp_path / "found.safetensors"), **{**asked, "n_alphas": 2})
-    box, before, parts = view(linear(), "black_box", 64), Tally.n, []
+    box, before, parts = view(linear(), "black_box", 64), EvaluationCounter.n, []
     explainer.fit(Faces(), box, lambda arguments, part, make, wait=True, **chosen: parts.append(make()) or parts[-1])
-    assert explainer.fit_costs(12) == (Tally.n - before, box.queries, sum(part["image"].nbytes for part in parts))
+    assert explainer.fit_costs(12) == (
+        EvaluationCounter.n - before,
+        box.queries,
+        sum(part["image"].nbytes for part in parts),
+    )
 
 
 def test_a_file_that_lacks_something(tmp_path):
@@ -241,7 +245,7 @@ SEARCHES = [
 def test_the_plan_counts_the_search(options):
     real = DiffusionAutoencoder(**{**TINY, "channels": 3, "code": CODE})
     explainer = gcd(generator=real, **{"n_renders": 40, "chunk": 16, "n_alphas": 2, "source": 1, **options})
-    box, before, stored = view(linear(), "black_box", 64), Tally.n, []
+    box, before, stored = view(linear(), "black_box", 64), EvaluationCounter.n, []
 
     def keep(arguments, part, make, wait=True, **chosen):
         found = make()
@@ -249,7 +253,7 @@ def test_the_plan_counts_the_search(options):
         return found
 
     explainer.fit(Faces(), box, keep)
-    assert explainer.fit_costs(len(Faces())) == (Tally.n - before, box.queries, sum(stored))
+    assert explainer.fit_costs(len(Faces())) == (EvaluationCounter.n - before, box.queries, sum(stored))
 
 
 def test_a_source_beyond_the_data():

@@ -1,6 +1,6 @@
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.explainer.gradient import gradient
 from pomelo_lab.explainer.gradient_shap import GradientShapExplainer
 from tests.explainer.gradients import assert_each_image_alone, rectified
@@ -22,7 +22,7 @@ def test_linear_network_is_exact_and_complete():
 
 
 def test_points_and_way_by_hand():
-    classifier, batch, streams = rectified(), tiny_batch(3), Streams(0)
+    classifier, batch, streams = rectified(), tiny_batch(3), RandomStreams(0)
     found, _ = explained(explainer(sigma=0.2), batch, classifier=classifier)
     noise = streams.normal(batch.image_id, "gradient_shap.noise", 6, 3, 8, 8)
     share = streams.uniform(batch.image_id, "gradient_shap.share", 6, 1, 1, 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.explainer.hsic import HSICExplainer
 from tests.explainer.removing import black, explained, same_alone_and_in_any_batch
 from tests.tiny import TinyLinear, tiny_batch
@@ -31,7 +31,7 @@ def test_closed_form_is_the_double_sum_over_centred_kernels(width):
 
 
 def test_designs_are_balanced_nearly_orthogonal_and_each_image_s_own():
-    masks = explainer(n_cells=7, n_designs=1500).masks(["a", "b"], Streams(0))
+    masks = explainer(n_cells=7, n_designs=1500).masks(["a", "b"], RandomStreams(0))
     assert set(masks.unique().tolist()) == {0, 1} and not torch.equal(masks[0], masks[1])
     assert float((masks.mean(1) - 0.5).abs().max()) < 0.02
     alike = torch.corrcoef(masks[0].T) - torch.eye(49)

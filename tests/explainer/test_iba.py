@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.bottleneck import Moments, bits, capacity, passes
 from pomelo_lab.explainer.iba import IBAExplainer
@@ -25,7 +25,7 @@ def explained(explainer, batch=None, target=TARGET, classifier=None, batch_size=
     box = view(classifier or rectified(), "white_box", batch_size)
     reference = explainer.fit(training(), box)
     batch = tiny_batch(3) if batch is None else batch
-    return explainer.explain(batch, target, box, Streams(0), reference=reference)
+    return explainer.explain(batch, target, box, RandomStreams(0), reference=reference)
 
 
 def iba(**options):
@@ -95,7 +95,7 @@ def test_optimised_step_by_step_as_written():
     classifier, batch, made = rectified(), tiny_batch(3), iba(n_steps=2, n_draws=3, beta=4.0, init=1.0)
     found = explained(made, batch, classifier=classifier)
     reference = {k: v.double() for k, v in made.fit(training(), view(classifier, "white_box", 64)).items()}
-    streams, lower, upper = Streams(0), classifier.network[:1], classifier.network[1:]
+    streams, lower, upper = RandomStreams(0), classifier.network[:1], classifier.network[1:]
     value = lower(batch.image[:1].double())
     std = reference["std"].clamp_min(0.01)
     logit, losses = torch.full_like(value, 1.0).requires_grad_(True), []

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.explainer.ideal_counterfactual import IdealCounterfactualExplainer
@@ -14,7 +14,7 @@ def explained(label, goal=None):
     data = Portraits(label=label, size_px=32, n_val=N)
     batch = data.batch(range(N))
     box = view(TinyLinear.random(data.num_classes, (3, 32, 32), scale=0.02), "black_box", 64)
-    found = IdealCounterfactualExplainer(dataset=data, goal=goal).explain(batch, batch.label, box, Streams(0))
+    found = IdealCounterfactualExplainer(dataset=data, goal=goal).explain(batch, batch.label, box, RandomStreams(0))
     return data, batch, found
 
 

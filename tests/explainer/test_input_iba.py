@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.input_iba import Critics, InputIBAExplainer, MaskedNoise, Scale
@@ -35,7 +35,9 @@ def input_iba(**options):
 def explained(explainer, batch=None, target=TARGET, batch_size=64):
     box = view(rectified(), "white_box", batch_size)
     reference = explainer.fit(training(), box)
-    return explainer.explain(tiny_batch(3) if batch is None else batch, target, box, Streams(0), reference=reference)
+    return explainer.explain(
+        tiny_batch(3) if batch is None else batch, target, box, RandomStreams(0), reference=reference
+    )
 
 
 def test_information_is_the_divergence_of_the_two_normals():
@@ -68,7 +70,7 @@ def test_generator_mixes_the_standardised_image_with_noise():
 
 def test_critics_side_by_side_are_the_critics_alone():
     """Grouped convolutions and batched products against torch's own layers, one image at a time."""
-    critics, values = Critics(("a", "b"), (4, 8, 8), Streams(0)), torch.randn(2, 6, 4, 8, 8)
+    critics, values = Critics(("a", "b"), (4, 8, 8), RandomStreams(0)), torch.randn(2, 6, 4, 8, 8)
     found = critics(values)
     for i in range(2):
         layers = []
@@ -122,7 +124,7 @@ def test_critic_tells_real_from_made_and_the_generator_answers(monkeypatch):
 
 
 def test_examples_keep_what_passed_and_have_noise_elsewhere():
-    made, streams = input_iba(n_real=30, n_groups=3), Streams(0)
+    made, streams = input_iba(n_real=30, n_groups=3), RandomStreams(0)
     value, kept = torch.randn(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
     kept[:, :, :4] = 1
     found = made.examples(("a", "b"), kept, value, streams)

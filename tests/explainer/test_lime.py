@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.lime import LimeExplainer
 from pomelo_lab.generator.inpainter import Inpainter
@@ -23,14 +23,14 @@ def setting():
     batch = tiny_batch(4, SHAPE)
     found = [GridSegmenter(n_segments=n).segment(batch.image[:1]) for n in (9, 16, 4, 12)]
     segments = Segments(label=torch.cat([one.label for one in found]), count=torch.cat([one.count for one in found]))
-    perturbations = BlackSampler().perturb(batch, segments, N, Streams(0))
+    perturbations = BlackSampler().perturb(batch, segments, N, RandomStreams(0))
     return batch, segments, perturbations, TinyLinear.random(3, SHAPE, scale=0.1)
 
 
 def explain(explainer, batch, segments, perturbations, classifier, batch_size=64):
     box = view(classifier, "black_box", batch_size)
     target = torch.arange(len(batch)) % 3
-    return explainer.explain(batch, target, box, Streams(0), segments=segments, perturbations=perturbations), box
+    return explainer.explain(batch, target, box, RandomStreams(0), segments=segments, perturbations=perturbations), box
 
 
 @pytest.mark.parametrize("representation", ["auto", "distance"])
@@ -55,7 +55,7 @@ def test_independent_of_batch_size_and_neighbours(representation, more):
     for i in range(4):
         box = view(classifier, "black_box", 64)
         alone = explainer.explain(
-            batch.select([i]), target[i : i + 1], box, Streams(0), segments.select([i]), perturbations.select([i])
+            batch.select([i]), target[i : i + 1], box, RandomStreams(0), segments.select([i]), perturbations.select([i])
         )
         torch.testing.assert_close(alone.attribution[0], together.attribution[i], atol=1e-6, rtol=0)
         count = int(segments.count[i])
@@ -76,7 +76,11 @@ def test_with_an_in_painter_that_returns_gray_it_is_gray_lime():
     inpaint = InpaintSampler(generator=GrayInpainter(channels=3, size_px=12, width=8, dilations=[1]))
     found, expected = (
         explain(
-            LimeExplainer(n_samples=N), batch, segments, sampler.perturb(batch, segments, N, Streams(0)), classifier
+            LimeExplainer(n_samples=N),
+            batch,
+            segments,
+            sampler.perturb(batch, segments, N, RandomStreams(0)),
+            classifier,
         )[0]
         for sampler in (inpaint, GraySampler())
     )
@@ -108,7 +112,7 @@ def test_logit_of_a_linear_network_is_fitted_exactly():
     box = view(classifier, "black_box", 64)
     target = torch.ones(4, dtype=torch.long)
     explainer = LimeExplainer(n_samples=N, alpha=0.0, output="logit")
-    found = explainer.explain(batch, target, box, Streams(0), segments, perturbations)
+    found = explainer.explain(batch, target, box, RandomStreams(0), segments, perturbations)
     weight = (classifier.head.weight[1] - classifier.head.weight[0]).detach().reshape(SHAPE)
     share = (batch.image * weight).sum(1)
     for i in range(4):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.meaningful_perturbation import MeaningfulPerturbationExplainer, shifted
 from pomelo_lab.explainer.removal import enlarged
@@ -28,7 +28,7 @@ def test_gradient_of_the_whole_loss_against_finite_differences():
     explainer, batch = mp(l1=0.3, tv=0.2), tiny_batch(3)
     box = view(TinyLinear.random(3, (3, 8, 8), scale=0.3, dtype=torch.float64), "white_box", 64)
     image = batch.image.double()
-    filling = explainer.sampler.filling(image, Streams(0), batch.image_id)
+    filling = explainer.sampler.filling(image, RandomStreams(0), batch.image_id)
     row = torch.arange(3)
 
     def loss(mask):
@@ -57,7 +57,7 @@ def test_it_removes_what_speaks_for_the_class_and_nothing_else():
 
 def test_without_steps_the_mask_is_its_start_in_the_same_polarity():
     found, box = explained(mp(n_steps=0))
-    again = Streams(0).uniform(tiny_batch(3).image_id, "mp.start", 4, 4)
+    again = RandomStreams(0).uniform(tiny_batch(3).image_id, "mp.start", 4, 4)
     assert torch.equal(found.extra["mask"], again) and box.queries == 3
 
 
@@ -108,7 +108,7 @@ def test_the_stored_loss_tells_whether_it_still_moves():
     assert short["loss"].shape == (3, 5) and long["loss"].shape == (3, 200)
     assert (short["moving"] > 0.1).all() and (long["moving"] < 0.02).all()
     box = view(TinyLinear.random(3, (3, 8, 8), scale=0.3, dtype=torch.float64), "white_box", 64)
-    start = Streams(0).uniform(batch.image_id, "mp.start", 4, 4)
+    start = RandomStreams(0).uniform(batch.image_id, "mp.start", 4, 4)
     seen = batch.image * enlarged(start, (8, 8), "nearest")[:, None]
     expected = 0.5 * (1 - start).sum((1, 2)) + box.probability(seen).gather(1, TARGET[:, None])[:, 0]
     torch.testing.assert_close(long["loss"][:, 0], expected, atol=1e-5, rtol=0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.explainer.smooth_grad import SmoothGradExplainer
 from tests.explainer.gradients import assert_each_image_alone, rectified
 from tests.explainer.removing import TARGET, explained
@@ -13,7 +13,7 @@ captum = pytest.importorskip("captum.attr")
 def test_mean_of_captum_s_gradients_on_the_noisy_images():
     classifier, batch = rectified(), tiny_batch(3)
     found, box = explained(SmoothGradExplainer(n_draws=4, sigma=0.3), batch, classifier=classifier, seed=5)
-    noise = Streams(5).normal(batch.image_id, "smooth_grad", 4, 3, 8, 8)
+    noise = RandomStreams(5).normal(batch.image_id, "smooth_grad", 4, 3, 8, 8)
     saliency = captum.Saliency(classifier.logit)
     expected = torch.stack(
         [saliency.attribute(batch.image + 0.3 * noise[:, k], target=TARGET, abs=False) for k in range(4)]

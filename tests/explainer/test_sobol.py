@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.explainer.sobol import SobolExplainer
 from tests.explainer.removing import black, explained, same_alone_and_in_any_batch
 from tests.tiny import TinyLinear, tiny_batch
@@ -12,7 +12,7 @@ def explainer(**options):
 
 
 def test_design_changes_one_cell_at_a_time():
-    masks = explainer().masks(["a"], Streams(0))[0].view(6, 32, 4)
+    masks = explainer().masks(["a"], RandomStreams(0))[0].view(6, 32, 4)
     a, b = masks[:2]
     for cell in range(4):
         mixed = masks[2 + cell]
@@ -24,7 +24,7 @@ def test_indices_of_a_linear_function_are_its_shares_of_the_variance():
     """f = sum w_i u_i with independent uniform u: total index w_i^2 / sum w^2."""
     weight = torch.tensor([4.0, 2.0, 1.0, 0.0], dtype=torch.float64)
     made = explainer(n_designs=4096)
-    masks = made.masks(["a", "b"], Streams(0)).double()
+    masks = made.masks(["a", "b"], RandomStreams(0)).double()
     found = made.indices(masks, masks @ weight)
     torch.testing.assert_close(found, (weight**2 / weight.square().sum()).expand(2, 4), atol=0.01, rtol=0)
 
@@ -32,7 +32,7 @@ def test_indices_of_a_linear_function_are_its_shares_of_the_variance():
 def test_interactions_count_for_every_cell_that_takes_part():
     """f = (u_0 - 1/2) (u_1 - 1/2): no first-order effects, total indices 1 and 1."""
     made = explainer(n_designs=4096)
-    masks = made.masks(["a"], Streams(0)).double()
+    masks = made.masks(["a"], RandomStreams(0)).double()
     found = made.indices(masks, (masks[..., 0] - 0.5) * (masks[..., 1] - 0.5))[0]
     torch.testing.assert_close(found, torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64), atol=0.03, rtol=0)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.types import Case, Explanation
 from tests.tiny import TinyLinear, batch_of, tiny_image
@@ -28,6 +28,6 @@ def case_of(
         target=target,
         explanation=explanation,
         classifier=box,
-        streams=Streams(0),
+        streams=RandomStreams(0),
         reference=reference or {},
     )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.metric.broken_pixels import BrokenPixels, distances
 from pomelo_lab.types import Case, Perturbations
 from tests.tiny import TinyDataset, tiny_batch
@@ -32,7 +32,7 @@ def test_distances_against_a_plain_loop():
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
 def test_training_images_exceed_the_quantile_by_its_share(quantile):
     data, metric = training(), BrokenPixels(n_reference=40, quantile=quantile)
-    reference = metric.fit(data, None, Streams(0))
+    reference = metric.fit(data, None, RandomStreams(0))
     apart = distances(Perturbations.quantize(data.image))
     assert (
         float((apart > reference["threshold"]).double().mean())
@@ -48,6 +48,6 @@ def test_single_pixels_are_counted_steps_are_not_and_the_first_perturbation_is_l
     metric = BrokenPixels(n_reference=40, n_per_image=2)
     batch = tiny_batch(2, (3, 12, 12))
     case = Case(
-        batch=batch, perturbations=Perturbations(image=flat), reference=metric.fit(training(), None, Streams(0))
+        batch=batch, perturbations=Perturbations(image=flat), reference=metric.fit(training(), None, RandomStreams(0))
     )
     assert metric.score(case)["value"].tolist() == [1 / (2 * 144), 0.0]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.distance import L2, SSIM
 from pomelo_lab.metric.entropy import HardEntropy, LabelDistribution, SoftEntropy
@@ -42,8 +42,8 @@ def scores(metric, images, n_perturbed, keeps_first):
     )
     made = Perturbations(image=noise, probability=box.probability(noise))
     target = torch.zeros(len(images), dtype=torch.long)
-    case = Case(batch=batch_of(images), target=target, perturbations=made, classifier=box, streams=Streams(0))
-    return metric.score(replace(case, reference=metric.fit(training, box, Streams(0)) if metric.fits else {}))
+    case = Case(batch=batch_of(images), target=target, perturbations=made, classifier=box, streams=RandomStreams(0))
+    return metric.score(replace(case, reference=metric.fit(training, box, RandomStreams(0)) if metric.fits else {}))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -66,7 +66,7 @@ def test_twenty_perturbations_per_image_are_twenty_perturbed_images():
     metric = METRICS["D_M"]
     training = TinyDataset(image=tiny_image(400, SHAPE, seed=5), label=torch.arange(400) % 3)
     case = Case(batch=batch_of(tiny_image(2, SHAPE)), perturbations=Perturbations(image=image), classifier=box)
-    case = replace(case, reference=metric.fit(training, box, Streams(0)))
+    case = replace(case, reference=metric.fit(training, box, RandomStreams(0)))
     box.queries = 0
     alone = [
         metric.score(replace(case, perturbations=Perturbations(image=image[:, [0, k]])))["value"] for k in range(1, 21)

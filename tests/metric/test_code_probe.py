@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.code_probe import CodeProbe
 from pomelo_lab.types import Case
@@ -28,7 +28,7 @@ class Coded:
 
 def scored(classifier, **options):
     probe, box = CodeProbe(generator=GENERATOR, n_reference=400, **options), view(classifier, "black_box", 64)
-    reference = probe.fit(Coded(), box, Streams(0))
+    reference = probe.fit(Coded(), box, RandomStreams(0))
     rows = probe.score(Case(Coded().unmasked(range(400, N)), classifier=box, reference=reference))
     return probe.summarize(rows, reference), reference
 
@@ -63,7 +63,7 @@ def test_what_is_not_in_the_code_is_guessed():
             return batch
 
     probe, box = CodeProbe(generator=GENERATOR, n_reference=400), view(outside, "black_box", 64)
-    reference = probe.fit(Noisy(), box, Streams(0))
+    reference = probe.fit(Noisy(), box, RandomStreams(0))
     rows = probe.score(Case(Noisy().unmasked(range(400, N)), classifier=box, reference=reference))
     assert abs(float(rows["value"].mean()) - float(reference["chance"])) < 0.1
 

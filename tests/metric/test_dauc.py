@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.dauc import BLOCK, DAUC
 from pomelo_lab.metric.rise_games import DeletionRise, InsertionRise
@@ -22,7 +22,7 @@ def case_of(maps, classifier=None, image=None):
         target=target,
         explanation=found,
         classifier=view(classifier, "black_box", 64),
-        streams=Streams(0),
+        streams=RandomStreams(0),
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.metric.base import mean_summary
 from pomelo_lab.metric.entropy import HardEntropy, LabelDistribution, SoftEntropy
 from pomelo_lab.types import Case, Perturbations
@@ -87,4 +87,4 @@ def test_label_distribution():
     assert metric.summarize(rows, {}).mean == pytest.approx(expected, abs=1e-12)
     label = torch.tensor([0, 1, 2, 2, 2, 2, -1, -1])
     training = TinyDataset(image=tiny_image(8), label=label)
-    assert metric.fit(training, None, Streams(0))["distribution"].tolist() == pytest.approx([1 / 6, 1 / 6, 4 / 6])
+    assert metric.fit(training, None, RandomStreams(0))["distribution"].tolist() == pytest.approx([1 / 6, 1 / 6, 4 / 6])

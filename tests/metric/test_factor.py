@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import Classifier, view
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.metric.factor import FactorChange, FactorEffect, FactorMass
@@ -31,7 +31,7 @@ def case_of(attribution=None, classifier=None):
     batch = FACES.batch(range(6))
     explanation = Explanation(target=TARGET, attribution=attribution) if attribution is not None else None
     box = view(classifier or Corner(), "black_box", 8)
-    return Case(batch=batch, target=TARGET, explanation=explanation, classifier=box, streams=Streams(0))
+    return Case(batch=batch, target=TARGET, explanation=explanation, classifier=box, streams=RandomStreams(0))
 
 
 def mark_mask(batch):
@@ -110,7 +110,7 @@ def test_change_of_the_cause_is_the_share_of_its_own_change():
             batch=case.batch,
             target=TARGET,
             explanation=Explanation(target=TARGET, counterfactual=made),
-            streams=Streams(0),
+            streams=RandomStreams(0),
         )
         assert metric.score(one)["value"].tolist() == pytest.approx([wanted] * 6, abs=1e-6)
 

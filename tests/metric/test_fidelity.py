@@ -5,7 +5,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.base import mean_summary
 from pomelo_lab.metric.fidelity import Deletion, Insertion, flip_ranks, step_grid
@@ -59,7 +59,7 @@ def case_of(attribution, image=None, batch_size=64, classifier=None, seed=0):
         target=target,
         explanation=Explanation(target=target, attribution=attribution),
         classifier=view(classifier, "black_box", batch_size),
-        streams=Streams(seed),
+        streams=RandomStreams(seed),
     )
 
 
@@ -211,7 +211,7 @@ def test_the_bound_is_exact():
 
 
 def test_ranks():
-    orders = Streams(0).permutation(("a",), "tie_order", 50, 6)
+    orders = RandomStreams(0).permutation(("a",), "tie_order", 50, 6)
     rank, settled = flip_ranks(torch.tensor([[[5.0, 1, 1], [1, 0, 7]]]), orders)
     assert (rank[0, :, 1, 2] == 0).all() and (rank[0, :, 0, 0] == 1).all() and (rank[0, :, 1, 1] == 5).all()
     assert rank[0, :, 0, 1].unique().tolist() == [2, 3, 4]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.frechet import FrechetDistance, distance, moments
 from pomelo_lab.types import Case, Perturbations
@@ -57,7 +57,7 @@ def test_pixels_of_perturbations_as_features():
     reference = metric.fit(
         TinyDataset(image=tiny_image(60, (1, 2, 2)), label=torch.arange(60) % 3),
         view(oracle, "black_box", 8),
-        Streams(0),
+        RandomStreams(0),
     )
     rows = metric.score(Case(batch=batch, perturbations=Perturbations(image=image)))
     expected = Perturbations.dequantize(image[:, 1:]).flatten(2)
@@ -87,4 +87,4 @@ def test_reference_features_that_are_not_finite_name_their_image():
     data.image[4] = torch.nan
     name = data.batch([4]).image_id[0]
     with pytest.raises(ValueError, match=f"features of .* are not finite for the image {name}"):
-        FrechetDistance(oracle=oracle).fit(data, view(oracle, "black_box", 8), Streams(0))
+        FrechetDistance(oracle=oracle).fit(data, view(oracle, "black_box", 8), RandomStreams(0))

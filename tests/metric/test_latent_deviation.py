@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pomelo_lab.batching import Forwards
+from pomelo_lab.batching import MicroBatches
 from pomelo_lab.generator.diffusion import betas, path
 from pomelo_lab.metric.latent_deviation import LatentDeviation
 from pomelo_lab.sampler.ddim import DDIMSampler
@@ -44,7 +44,7 @@ def diffusion(deviation):
     return SimpleNamespace(
         denoise=denoise,
         scaled=lambda x: 2 * x - 1,
-        forwards=Forwards(8),
+        forwards=MicroBatches(8),
         depth=1.0,
         path=lambda n, spacing, depth: path(LEVELS, n, spacing),
     )
@@ -72,7 +72,7 @@ def test_a_denoiser_that_sees_no_noise_finds_none():
 
 def test_a_flow_s_latents_as_they_are():
     image = tiny_image(3)
-    flow = sampler(FlowSampler, SimpleNamespace(encode=lambda x: 3 * x.flatten(1), forwards=Forwards(2)))
+    flow = sampler(FlowSampler, SimpleNamespace(encode=lambda x: 3 * x.flatten(1), forwards=MicroBatches(2)))
     torch.testing.assert_close(scored(flow, image), 3 * image.flatten(1).double().square().mean(1).sqrt())
 
 

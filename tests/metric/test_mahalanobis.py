@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.mahalanobis import Mahalanobis, fit_gaussians, squared_distance
 from pomelo_lab.types import Case, Perturbations
@@ -63,7 +63,7 @@ def test_score_is_the_mean_of_the_first_perturbations_whatever_the_batch_size():
     for batch_size in (1, 7, 64):
         training, box, case = case_of(batch_size=batch_size)
         metric = Mahalanobis(n_reference=500, n_per_image=20)
-        reference = metric.fit(training, box, Streams(0))
+        reference = metric.fit(training, box, RandomStreams(0))
         box.queries = 0
         values.append(metric.score(Case(**{**vars(case), "reference": reference}))["value"])
         assert box.queries == 6 * metric.queries((3, 8, 8), 30) == 120
@@ -83,7 +83,7 @@ def test_a_black_box_is_scored_in_the_features_of_another_network():
         (Mahalanobis(n_reference=300), box),
         (Mahalanobis(n_reference=300, embedder=embedder), black_box),
     ):
-        reference = metric.fit(training, asked, Streams(0))
+        reference = metric.fit(training, asked, RandomStreams(0))
         whole.append(metric.score(replace(case, classifier=asked, reference=reference))["value"])
     assert torch.equal(*whole)  # the features of the tiny network are the pixels, whatever its weights
     assert black_box.queries == 0 and Mahalanobis(embedder=embedder).queries((3, 8, 8), 30) == 0

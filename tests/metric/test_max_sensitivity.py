@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.metric.max_sensitivity import MaxSensitivity
 from pomelo_lab.types import Case, Explanation
 from tests.tiny import tiny_batch
@@ -15,7 +15,7 @@ def score(explain, batch=None, **options):
         return Explanation(target=target, attribution=explain(images))
 
     return MaxSensitivity(**options).score(
-        Case(batch=batch, explanation=anew(batch.image), streams=Streams(0), anew=anew)
+        Case(batch=batch, explanation=anew(batch.image), streams=RandomStreams(0), anew=anew)
     )
 
 
@@ -23,7 +23,9 @@ def test_largest_relative_change_of_a_map_that_is_the_image():
     batch = tiny_batch(3)
     found = score(lambda images: images.sum(1), batch, n_neighbours=4, radius=0.1, clamp=False)
     size = batch.image.sum(1).flatten(1).norm(dim=1)
-    moves = [0.1 * (2 * Streams(0).uniform(batch.image_id, f"max_sensitivity.{k}", 3, 8, 8) - 1) for k in range(4)]
+    moves = [
+        0.1 * (2 * RandomStreams(0).uniform(batch.image_id, f"max_sensitivity.{k}", 3, 8, 8) - 1) for k in range(4)
+    ]
     expected = torch.stack([m.sum(1).flatten(1).norm(dim=1) / size for m in moves], 1)
     torch.testing.assert_close(found["changes"].float(), expected, atol=1e-5, rtol=0)
     assert torch.equal(found["value"], found["changes"].amax(1))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.outside_change import OutsideChange
 from pomelo_lab.types import Case
@@ -14,7 +14,9 @@ def case_of(weight, masks, batch_size=64):
     image = torch.ones(len(masks), 3, *masks.shape[1:])
     classifier = TinyLinear(weight=weight[None].expand(1, 3, -1, -1).double().contiguous(), output="identity")
     batch, target = batch_of(image, masks={"label": masks.bool()}), torch.zeros(len(masks), dtype=torch.long)
-    return Case(batch=batch, target=target, classifier=view(classifier, "black_box", batch_size), streams=Streams(0))
+    return Case(
+        batch=batch, target=target, classifier=view(classifier, "black_box", batch_size), streams=RandomStreams(0)
+    )
 
 
 def metric(filler=None, **options):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.generator.glow import Glow
 from pomelo_lab.metric.outside_range import OutsideRange
 from pomelo_lab.types import Case
@@ -12,7 +12,7 @@ FLOW = Glow(channels=1, size_px=8, n_flows=1, n_blocks=1, hidden=4, margin=0.05)
 
 def scored(n=4, **options):
     metric = OutsideRange(**{"generator": FLOW, "n_per_image": 200, **options})
-    return metric.score(Case(batch=tiny_batch(n, (1, 8, 8)), streams=Streams(0)))["value"]
+    return metric.score(Case(batch=tiny_batch(n, (1, 8, 8)), streams=RandomStreams(0)))["value"]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])

@@ -4,7 +4,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.metric import perturbing_time
 from pomelo_lab.metric.perturbing_time import PerturbingTime
 from pomelo_lab.sampler.base import Sampler
@@ -32,7 +32,9 @@ def test_every_score_perturbs_anew_and_the_first_run_does_not_count(monkeypatch,
     monkeypatch.setattr(perturbing_time.time, "perf_counter", lambda: Clocked.now)
     Clocked.calls, batch = [], tiny_batch(3, (3, 8, 8))
     metric = PerturbingTime(sampler=Clocked(), n_perturbed=50, n_repeats=5)
-    case = Case(batch=batch, segments=GridSegmenter(n_segments=n_segments).segment(batch.image), streams=Streams(0))
+    case = Case(
+        batch=batch, segments=GridSegmenter(n_segments=n_segments).segment(batch.image), streams=RandomStreams(0)
+    )
     rows = metric.score(replace(case, perturbations=None))
     assert Clocked.calls == [51] * 6
     summary = metric.summarize(rows, {})

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.plain import PlainClassifier
 from pomelo_lab.metric.removal import (
@@ -26,7 +26,7 @@ def case_of(image=None, mask=None, label=None, classifier=None, size=16):
         mask[:, : side // 2] = True
     batch = batch_of(image, label=torch.zeros(n, dtype=torch.long) if label is None else label, masks={"label": mask})
     box = view(classifier or TinyLinear.random(3, image.shape[1:], scale=0.3), "black_box", 64)
-    return Case(batch=batch, classifier=box, streams=Streams(0))
+    return Case(batch=batch, classifier=box, streams=RandomStreams(0))
 
 
 def test_the_object_goes_and_the_rest_stays():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import stages, view
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier
 from pomelo_lab.explainer.saliency import SaliencyExplainer
@@ -31,7 +31,11 @@ def case_of(explain, classifier=None):
 
 
 def saliency(classifier):
-    return SaliencyExplainer().explain(tiny_batch(3), TARGET, view(classifier, "white_box", 64), Streams(0)).attribution
+    return (
+        SaliencyExplainer()
+        .explain(tiny_batch(3), TARGET, view(classifier, "white_box", 64), RandomStreams(0))
+        .attribution
+    )
 
 
 def differing(classifier, other):

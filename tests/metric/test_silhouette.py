@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import silhouette_score
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.silhouette import Silhouette, embedding
 from pomelo_lab.types import Case, Perturbations
@@ -70,18 +70,18 @@ def test_score_gathers_features_of_perturbations_chosen_by_image():
         batch=batch_of(tiny_image(5, (3, 4, 4))),
         perturbations=Perturbations(image=image),
         classifier=box,
-        streams=Streams(3),
+        streams=RandomStreams(3),
     )
     metric = Silhouette(n_per_image=4)
     found = metric.score(case)["feature"]
     assert found.shape == (5, 4, 48) and "value" not in metric.score(case)
     one = {name: getattr(case, name).select([3]) for name in ("batch", "perturbations")}
-    alone = metric.score(Case(**one, classifier=box, streams=Streams(3)))
+    alone = metric.score(Case(**one, classifier=box, streams=RandomStreams(3)))
     assert torch.equal(alone["feature"][0], found[3])
     pixels = image[3].flatten(1).float() / 255
     assert all((pixels == row).all(1).any() for row in found[3])
     training = TinyDataset(image=tiny_image(40, (3, 4, 4)), label=torch.zeros(40, dtype=torch.long))
-    assert metric.fit(training, box, Streams(0))["feature"].shape == (40, 48)
+    assert metric.fit(training, box, RandomStreams(0))["feature"].shape == (40, 48)
 
 
 @pytest.mark.slow

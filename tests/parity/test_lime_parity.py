@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer import surrogate
 from pomelo_lab.explainer.lime import LimeExplainer
@@ -56,7 +56,7 @@ def test_design_is_the_package_s():
     explainer = lime_image.LimeImageExplainer(random_state=SEED)
     image = batch.image[0].permute(1, 2, 0).double().numpy()
     bits, _ = explainer.data_labels(image, image * 0, segments.label[0].numpy(), lambda x: np.zeros((len(x), 2)), 50)
-    ours = BlackSampler(design="lime").perturb(batch, segments, 50, Streams(SEED)).keep_mask[0]
+    ours = BlackSampler(design="lime").perturb(batch, segments, 50, RandomStreams(SEED)).keep_mask[0]
     assert np.array_equal(ours.numpy(), bits.astype(bool))
 
 
@@ -123,10 +123,10 @@ def test_end_to_end(sampler, hide, distance):
     )
     segments = SlicSegmenter(n_segments=30).segment(batch.image)
     assert np.array_equal(segments.label[0].numpy(), theirs.segments)
-    perturbations = sampler(design="lime").perturb(batch, segments, n, Streams(SEED))
+    perturbations = sampler(design="lime").perturb(batch, segments, n, RandomStreams(SEED))
     for target in range(3):
         explainer = LimeExplainer(n_samples=n, distance=distance)
-        ours = explainer.explain(batch, torch.tensor([target]), box, Streams(SEED), segments, perturbations)
+        ours = explainer.explain(batch, torch.tensor([target]), box, RandomStreams(SEED), segments, perturbations)
         expected = np.zeros(segments.largest)
         for s, value in theirs.local_exp[target]:
             expected[s] = value
@@ -147,7 +147,7 @@ def test_captum_lime_with_our_masks():
 
     batch, classifier, n = tiny_batch(1, SHAPE, seed=2), TinyLinear.random(3, SHAPE, scale=0.05), 150
     segments = SlicSegmenter(n_segments=20).segment(batch.image)
-    perturbations = GraySampler().perturb(batch, segments, n, Streams(0))
+    perturbations = GraySampler().perturb(batch, segments, n, RandomStreams(0))
     keep, s = perturbations.keep_mask[0], segments.largest
     rows = iter(keep.float())
 
@@ -175,7 +175,7 @@ def test_captum_lime_with_our_masks():
     )
     theirs = lime.attribute(batch.image, target=1, n_samples=n)
     box = view(classifier, "black_box", 64)
-    ours = LimeExplainer(n_samples=n).explain(batch, torch.tensor([1]), box, Streams(0), segments, perturbations)
+    ours = LimeExplainer(n_samples=n).explain(batch, torch.tensor([1]), box, RandomStreams(0), segments, perturbations)
     torch.testing.assert_close(ours.extra["coefficient"], theirs.detach().float().reshape(1, -1), atol=1e-4, rtol=0)
 
 
@@ -187,7 +187,7 @@ def test_captum_feature_ablation_is_segment_removal():
         batch.image, target=1, baselines=0.5, feature_mask=segments.label[:, None]
     )[:, 0]
     keep = spread(1 - torch.eye(segments.largest)[None], segments.label)
-    removed = GraySampler().fill(batch.image, keep, Streams(0), batch.image_id, segments)
+    removed = GraySampler().fill(batch.image, keep, RandomStreams(0), batch.image_id, segments)
     box = view(classifier, "black_box", 7)
     drop = box.probability(batch.image)[:, None, 1] - box.probability(removed)[..., 1]
     torch.testing.assert_close(spread(drop[:, None], segments.label)[:, 0], theirs, atol=1e-6, rtol=0)
@@ -202,9 +202,9 @@ def test_ten_times_less_time_outside_the_classifier():
     answers = np.random.RandomState(0).rand(n, 3)
 
     def ours():
-        made = GraySampler().perturb(batch, segments, n, Streams(0))
+        made = GraySampler().perturb(batch, segments, n, RandomStreams(0))
         made = replace(made, probability=torch.from_numpy(answers).float()[None])
-        LimeExplainer(n_samples=n).explain(batch, torch.tensor([1]), None, Streams(0), segments, made)
+        LimeExplainer(n_samples=n).explain(batch, torch.tensor([1]), None, RandomStreams(0), segments, made)
 
     def theirs():
         lime_image.LimeImageExplainer(random_state=0).explain_instance(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.distance import L2, SSIM
 from pomelo_lab.metric.fidelity import Deletion
@@ -107,7 +107,7 @@ def test_deletion_quantus():
         target=target,
         explanation=Explanation(target=target, attribution=attribution),
         classifier=view(classifier, "black_box", 32),
-        streams=Streams(0),
+        streams=RandomStreams(0),
     )
     found = Deletion(filler=ConstantFiller(value=0.2), bound=1.0).score(case)["curve"]
     # theirs has no point before the first flip

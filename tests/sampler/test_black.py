@@ -1,6 +1,6 @@
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.sampler.black import BlackSampler
 from tests.tiny import tiny_batch
 
@@ -8,5 +8,5 @@ from tests.tiny import tiny_batch
 def test_removed_pixels_are_zero():
     batch = tiny_batch()
     keep = batch.masks["label"][:, None].float()
-    filled = BlackSampler().fill(batch.image, keep, Streams(0), batch.image_id)[:, 0]
+    filled = BlackSampler().fill(batch.image, keep, RandomStreams(0), batch.image_id)[:, 0]
     assert torch.equal(filled, batch.image * keep)

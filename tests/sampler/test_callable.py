@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.fingerprint import canonical
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.sampler.callable import CallableSampler
@@ -27,7 +27,7 @@ def test_holes_get_what_the_function_answers_and_the_rest_stays(tmp_path):
     sampler, image = CallableSampler(function=written(tmp_path)), tiny_image(2, (3, 8, 8))
     keep = torch.ones(2, 3, 8, 8)
     keep[:, 1:, 2:5, 2:5] = 0
-    filled = sampler.fill(image, keep, Streams(0), ("a", "b"))
+    filled = sampler.fill(image, keep, RandomStreams(0), ("a", "b"))
     assert torch.equal(filled[:, 0], image) and (filled[:, 1:, :, 2:5, 2:5] == 0.25).all()
     assert torch.equal(filled[:, 1, :, 5:], image[:, :, 5:]) and sampler.fill_evaluations(7) == 7
 
@@ -35,7 +35,7 @@ def test_holes_get_what_the_function_answers_and_the_rest_stays(tmp_path):
 def test_the_example_fills_with_the_mean_of_what_is_kept():
     image, keep = tiny_image(1, (3, 8, 8)), torch.ones(1, 1, 8, 8)
     keep[..., :4] = 0
-    filled = CallableSampler().fill(image, keep, Streams(0), ("a",))
+    filled = CallableSampler().fill(image, keep, RandomStreams(0), ("a",))
     expected = image[:, :, :, 4:].mean((2, 3))
     torch.testing.assert_close(filled[0, 0, :, 0, 0], expected[0])
 
@@ -52,7 +52,7 @@ def test_our_own_in_painter_given_as_a_function_is_the_same_filler(tmp_path):
         tiny_image(2, (3, 8, 8)),
         (torch.rand(2, 5, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float(),
     )
-    filled = [one.fill(image, keep, Streams(0), ("a", "b")) for one in (ours, theirs)]
+    filled = [one.fill(image, keep, RandomStreams(0), ("a", "b")) for one in (ours, theirs)]
     torch.testing.assert_close(*filled, atol=1e-6, rtol=0)
 
 
@@ -81,5 +81,5 @@ def test_mistakes_name_the_key(tmp_path, name, text):
     written(tmp_path)
     with pytest.raises(ValueError, match=f"sampler.function.*{text}"):
         CallableSampler(function=f"{tmp_path / 'mine.py'}:{name}").fill(
-            tiny_image(2, (3, 8, 8)), torch.zeros(2, 1, 8, 8), Streams(0), ("a", "b")
+            tiny_image(2, (3, 8, 8)), torch.zeros(2, 1, 8, 8), RandomStreams(0), ("a", "b")
         )

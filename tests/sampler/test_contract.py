@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 import pomelo_lab.config.schema  # noqa: F401 (knows ${of_64:...})
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.build import build
 from pomelo_lab.config.signature import hints, injected_role, locate, node_problems
 from pomelo_lab.dataset.base import Dataset
@@ -78,16 +78,16 @@ def test_yaml_mirrors_the_constructor(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_shapes_seeds_and_neighbours(name):
     sampler, segments = SAMPLERS[name], uneven_segments()
-    first = sampler.perturb(BATCH, segments, N, Streams(0))
+    first = sampler.perturb(BATCH, segments, N, RandomStreams(0))
     assert first.image.shape == (3, N, *DATA.shape) and first.image.dtype == torch.uint8
-    again = sampler.perturb(BATCH, segments, N, Streams(0))
+    again = sampler.perturb(BATCH, segments, N, RandomStreams(0))
     assert torch.equal(first.image, again.image)
-    assert not torch.equal(first.image, sampler.perturb(BATCH, segments, N, Streams(1)).image)
+    assert not torch.equal(first.image, sampler.perturb(BATCH, segments, N, RandomStreams(1)).image)
     for i in (0, 2):
-        alone = sampler.perturb(BATCH.select([i]), segments.select([i]), N, Streams(0))
+        alone = sampler.perturb(BATCH.select([i]), segments.select([i]), N, RandomStreams(0))
         assert torch.equal(alone.image[0], first.image[i])
     order = [2, 0, 1]
-    turned = sampler.perturb(BATCH.select(order), segments.select(order), N, Streams(0))
+    turned = sampler.perturb(BATCH.select(order), segments.select(order), N, RandomStreams(0))
     assert torch.equal(turned.image, first.image[order])
     if getattr(sampler, "keep_first", False):
         assert torch.equal(first.image[:, 0], Perturbations.quantize(BATCH.image))
@@ -97,7 +97,7 @@ def test_shapes_seeds_and_neighbours(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_keep_mask_says_what_was_dropped(name):
     sampler, segments = SAMPLERS[name], uneven_segments()
-    found = sampler.perturb(BATCH, segments, N, Streams(0))
+    found = sampler.perturb(BATCH, segments, N, RandomStreams(0))
     assert (found.keep_mask is not None) == isinstance(sampler, Filler)
     if found.keep_mask is None:
         return
@@ -114,7 +114,7 @@ def test_keep_mask_says_what_was_dropped(name):
 def test_all_kept_is_the_image_bit_for_bit(name):
     segments = uneven_segments()
     keep = torch.ones(3, 2, SIZE, SIZE)
-    filled = FILLERS[name].fill(BATCH.image, keep, Streams(0), BATCH.image_id, segments)
+    filled = FILLERS[name].fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id, segments)
     assert filled.shape == (3, 2, *DATA.shape)
     assert torch.equal(filled, BATCH.image[:, None].expand_as(filled))
 
@@ -125,8 +125,8 @@ def test_a_filling_does_not_care_how_its_masks_are_batched(name):
         uneven_segments(),
         (torch.rand(3, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) < 0.5).float(),
     )
-    whole = FILLERS[name].fill(BATCH.image, keep, Streams(0), BATCH.image_id, segments)
-    filling = FILLERS[name].filling(BATCH.image, Streams(0), BATCH.image_id, segments)
+    whole = FILLERS[name].fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id, segments)
+    filling = FILLERS[name].filling(BATCH.image, RandomStreams(0), BATCH.image_id, segments)
     for row, place in ([[2, 0, 2, 1, 1], [3, 1, 0, 0, 2]], [[0], [3]]):
         asked = torch.tensor(row), torch.tensor(place)
         torch.testing.assert_close(filling(asked[0], keep[asked], asked[1]), whole[asked], atol=1e-5, rtol=0)
@@ -138,9 +138,9 @@ def test_fill_is_differentiable_in_the_mask_and_blends(name):
     if sampler.context != "image":
         pytest.skip("the fill depends on the mask")
     keep = torch.full((3, 1, SIZE, SIZE), 0.5, requires_grad=True)
-    half = sampler.fill(BATCH.image, keep, Streams(0), BATCH.image_id, segments)
+    half = sampler.fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id, segments)
     half.sum().backward()
-    base = sampler.fill(BATCH.image, torch.zeros_like(keep), Streams(0), BATCH.image_id, segments)
+    base = sampler.fill(BATCH.image, torch.zeros_like(keep), RandomStreams(0), BATCH.image_id, segments)
     torch.testing.assert_close(half, (BATCH.image[:, None] + base) / 2)
     torch.testing.assert_close(keep.grad, (BATCH.image[:, None] - base).sum(2), atol=1e-5, rtol=1e-5)
 
@@ -149,22 +149,22 @@ def test_fill_is_differentiable_in_the_mask_and_blends(name):
 def test_stored_choice_equals_the_blend(name):
     """BaseImageFiller.perturb chooses between stored images; Filler.perturb blends and stores: the same bits."""
     sampler, segments = FILLERS[name], uneven_segments()
-    fast = sampler.perturb(BATCH, segments, N, Streams(0))
-    slow = Filler.perturb(sampler, BATCH, segments, N, Streams(0))
+    fast = sampler.perturb(BATCH, segments, N, RandomStreams(0))
+    slow = Filler.perturb(sampler, BATCH, segments, N, RandomStreams(0))
     assert torch.equal(fast.image, slow.image) and torch.equal(fast.keep_mask, slow.keep_mask)
 
 
 @pytest.mark.parametrize("name", FILLERS)
 def test_no_segments_is_an_error(name):
     with pytest.raises(ValueError, match="needs segments"):
-        FILLERS[name].perturb(BATCH, None, N, Streams(0))
+        FILLERS[name].perturb(BATCH, None, N, RandomStreams(0))
 
 
 def test_lime_design_needs_its_rate():
     from pomelo_lab.sampler.gray import GraySampler
 
     with pytest.raises(ValueError, match="sampler.rate must be 0.5"):
-        GraySampler(design="lime", rate=0.75).perturb(BATCH, uneven_segments(), N, Streams(0))
+        GraySampler(design="lime", rate=0.75).perturb(BATCH, uneven_segments(), N, RandomStreams(0))
 
 
 def test_dropped_share_is_the_rate():
@@ -172,7 +172,7 @@ def test_dropped_share_is_the_rate():
 
     keep = (
         GraySampler(rate=0.75)
-        .perturb(BATCH, GridSegmenter(n_segments=64).segment(BATCH.image), 201, Streams(0))
+        .perturb(BATCH, GridSegmenter(n_segments=64).segment(BATCH.image), 201, RandomStreams(0))
         .keep_mask
     )
     assert abs(float(keep[:, 1:].float().mean()) - 0.25) < 0.01  # 38400 draws: 4.5 standard errors

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.schema import SCALES
 from pomelo_lab.config.signature import node_problems, parameters
 from pomelo_lab.generator.ddpm import DDPM
@@ -36,7 +36,7 @@ FEW = {"n_steps": 4, "eta": 0.4}
 
 def perturbed(batch=None, n=5, seed=0, generator=None, **options):
     sampler = DDIMSampler(generator=generator or tiny_ddpm(), **options)
-    return sampler.perturb(gaussian_batch(3) if batch is None else batch, None, n, Streams(seed)).image
+    return sampler.perturb(gaussian_batch(3) if batch is None else batch, None, n, RandomStreams(seed)).image
 
 
 def fitted(generator=None, n_images=32, n=16, **options):
@@ -239,7 +239,7 @@ def test_the_global_rng_is_left_alone(solver):
 def test_evaluations_are_counted(options):
     generator = tiny_ddpm()
     rows, sampler = counted(generator), DDIMSampler(generator=generator, n_steps=5, **options)
-    sampler.perturb(gaussian_batch(3), None, 4, Streams(0))
+    sampler.perturb(gaussian_batch(3), None, 4, RandomStreams(0))
     assert sum(rows) == 3 * sampler.evaluations(4)
 
 

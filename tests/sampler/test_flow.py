@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.signature import node_problems, parameters
 from pomelo_lab.generator.glow import Glow
 from pomelo_lab.sampler.base import Sampler
@@ -18,7 +18,7 @@ IMAGES = tiny_image(3, (3, 8, 8))
 
 def perturbed(images=IMAGES, n=5, seed=0, names=("a", "b", "c"), generator=None, **options):
     sampler = FlowSampler(generator=generator or tiny_glow(), **options)
-    return sampler.perturb(batch_of(images, names=names[: len(images)]), None, n, Streams(seed)).image
+    return sampler.perturb(batch_of(images, names=names[: len(images)]), None, n, RandomStreams(seed)).image
 
 
 def pixel_flow():
@@ -52,7 +52,9 @@ def test_full_share_is_a_sample_of_the_flow_whatever_the_image():
     one, other = (perturbed(IMAGES[[i]], generator=generator, mu=1.0, sigma=0.0, keep_first=False) for i in (0, 1))
     assert torch.equal(one, other) and not torch.equal(one[:, 0], one[:, 1])
     # [0] are the shares
-    draws = torch.stack([torch.randn(2, 192, generator=Streams(0).generator("a", f"flow.{k}"))[1] for k in range(5)])
+    draws = torch.stack(
+        [torch.randn(2, 192, generator=RandomStreams(0).generator("a", f"flow.{k}"))[1] for k in range(5)]
+    )
     assert apart(one[0], Perturbations.quantize(generator.decode(draws))) <= 1
     cold = perturbed(generator=generator, mu=1.0, sigma=0.0, temperature=0.0, keep_first=False)
     assert torch.equal(cold, cold[:1, :1].expand_as(cold))  # the flow's most typical image
@@ -129,7 +131,7 @@ def test_the_global_rng_is_left_alone():
 def test_evaluations_are_counted(n, keep_first):
     generator = tiny_glow()
     rows, sampler = counted(generator), FlowSampler(generator=generator, keep_first=keep_first)
-    sampler.perturb(batch_of(IMAGES), None, n, Streams(0))
+    sampler.perturb(batch_of(IMAGES), None, n, RandomStreams(0))
     assert sum(rows) == 3 * sampler.evaluations(n)
 
 

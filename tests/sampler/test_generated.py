@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Forwards, Streams
+from pomelo_lab.batching import MicroBatches, RandomStreams
 from pomelo_lab.sampler.generated import GeneratedSampler
 from pomelo_lab.sampler.generated_ddpm import GeneratedDDPMSampler
 from pomelo_lab.types import Perturbations
@@ -16,27 +16,29 @@ BOTH = [
 
 @pytest.mark.parametrize("sampler, batch", BOTH)
 def test_images_do_not_depend_on_the_image(sampler, batch):
-    found = sampler.perturb(batch, None, 4, Streams(0)).image
+    found = sampler.perturb(batch, None, 4, RandomStreams(0)).image
     other = batch.__class__(**{**vars(batch), "image": 1 - batch.image})
-    assert torch.equal(sampler.perturb(other, None, 4, Streams(0)).image, found)
+    assert torch.equal(sampler.perturb(other, None, 4, RandomStreams(0)).image, found)
     assert not torch.equal(found[0], found[1]) and not torch.equal(found[:, 0], found[:, 1])
 
 
 @pytest.mark.parametrize("sampler, batch", BOTH)
 def test_batch_size_and_neighbours_do_not_matter_and_evaluations_are_counted(sampler, batch):
     calls = counted(sampler.generator)
-    whole = sampler.perturb(batch, None, 4, Streams(0)).image
+    whole = sampler.perturb(batch, None, 4, RandomStreams(0)).image
     assert sum(calls) == 3 * sampler.evaluations(4)
-    sampler.generator.forwards = Forwards(3)
-    assert apart(sampler.perturb(batch.select([1]), None, 4, Streams(0)).image, whole[1:2]) <= 1
-    assert apart(sampler.perturb(batch, None, 2, Streams(0)).image, whole[:, :2]) <= 1
+    sampler.generator.forwards = MicroBatches(3)
+    assert apart(sampler.perturb(batch.select([1]), None, 4, RandomStreams(0)).image, whole[1:2]) <= 1
+    assert apart(sampler.perturb(batch, None, 2, RandomStreams(0)).image, whole[:, :2]) <= 1
 
 
 def test_a_flow_s_images_are_its_decoded_normals():
     sampler = GeneratedSampler(generator=tiny_glow())
-    found = sampler.perturb(tiny_batch(2), None, 2, Streams(0)).image[1, 1]
+    found = sampler.perturb(tiny_batch(2), None, 2, RandomStreams(0)).image[1, 1]
     normal = torch.empty(sampler.generator.shape)
-    torch.randn(normal.shape, generator=Streams(0).generator(tiny_batch(2).image_id[1], "generated.1"), out=normal)
+    torch.randn(
+        normal.shape, generator=RandomStreams(0).generator(tiny_batch(2).image_id[1], "generated.1"), out=normal
+    )
     assert apart(found, Perturbations.quantize(sampler.generator.decode(normal.flatten()[None])[0])) <= 1
 
 
@@ -45,12 +47,14 @@ def test_temperature_is_the_deviation_of_the_normals(temperature):
     """Of a flow that only rotates, by hand; of a diffusion model with steps that add noise: at 0 nothing is drawn, all
     images are one."""
     flow = GeneratedSampler(generator=tiny_glow(), temperature=temperature)
-    found = flow.perturb(tiny_batch(1), None, 1, Streams(0)).image[0, 0]
+    found = flow.perturb(tiny_batch(1), None, 1, RandomStreams(0)).image[0, 0]
     normal = torch.empty(flow.generator.shape)
-    torch.randn(normal.shape, generator=Streams(0).generator(tiny_batch(1).image_id[0], "generated.0"), out=normal)
+    torch.randn(
+        normal.shape, generator=RandomStreams(0).generator(tiny_batch(1).image_id[0], "generated.0"), out=normal
+    )
     assert apart(found, Perturbations.quantize(flow.generator.decode(temperature * normal.flatten()[None])[0])) <= 1
     diffusion = GeneratedDDPMSampler(generator=tiny_ddpm(), n_steps=4, temperature=temperature)
-    images = diffusion.perturb(gaussian_batch(2), None, 2, Streams(0)).image.flatten(0, 1)
+    images = diffusion.perturb(gaussian_batch(2), None, 2, RandomStreams(0)).image.flatten(0, 1)
     assert (len(images.unique(dim=0)) == 1) == (temperature == 0)
 
 

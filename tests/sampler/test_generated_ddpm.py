@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.sampler.generated_ddpm import GeneratedDDPMSampler
 from tests.sampler.exact import MEAN, SIGMA, decoded, gaussian_batch, gaussian_ddpm, node_of
 
@@ -17,7 +17,7 @@ def test_pixels_follow_the_closed_form(n_steps, eta):
     generator = gaussian_ddpm()
     found = (
         GeneratedDDPMSampler(generator=generator, n_steps=n_steps, eta=eta)
-        .perturb(gaussian_batch(2), None, 40, Streams(0))
+        .perturb(gaussian_batch(2), None, 40, RandomStreams(0))
         .image
     )
     (gain, offset), added = decoded(generator.path(n_steps).levels, eta, torch.tensor([1.0, 0.0], dtype=torch.float64))
@@ -29,7 +29,7 @@ def test_pixels_follow_the_closed_form(n_steps, eta):
 def test_enough_steps_give_the_images_law():
     found = (
         GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=1000)
-        .perturb(gaussian_batch(2), None, 10, Streams(0))
+        .perturb(gaussian_batch(2), None, 10, RandomStreams(0))
         .image
     )
     pixels = found.float() / 255 * 2 - 1
@@ -45,7 +45,7 @@ def test_more_steps_than_the_model_has_are_all_of_them():
     assert (
         whole.evaluations(3) == 60 and GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=7).evaluations(3) == 21
     )
-    assert torch.equal(*(s.perturb(gaussian_batch(1), None, 3, Streams(0)).image for s in (short, whole)))
+    assert torch.equal(*(s.perturb(gaussian_batch(1), None, 3, RandomStreams(0)).image for s in (short, whole)))
 
 
 def test_yaml_is_the_constructor():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.sampler.gray import GraySampler
 from tests.tiny import tiny_batch
 
@@ -10,7 +10,7 @@ from tests.tiny import tiny_batch
 def test_removed_pixels_have_the_value(value):
     batch = tiny_batch()
     keep = batch.masks["label"]
-    filled = GraySampler(value=value).fill(batch.image, keep[:, None].float(), Streams(0), batch.image_id)[:, 0]
+    filled = GraySampler(value=value).fill(batch.image, keep[:, None].float(), RandomStreams(0), batch.image_id)[:, 0]
     assert torch.equal(filled, torch.where(keep[:, None], batch.image, value))
 
 

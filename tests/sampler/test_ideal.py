@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.sampler.ideal import IdealSampler
 from pomelo_lab.types import Perturbations
@@ -12,13 +12,13 @@ BATCH = DATA.batch([0, 5, 7])
 
 
 def test_nothing_redrawn_is_the_image():
-    found = IdealSampler(dataset=DATA, p_change=0.0, keep_first=False).perturb(BATCH, None, 3, Streams(0))
+    found = IdealSampler(dataset=DATA, p_change=0.0, keep_first=False).perturb(BATCH, None, 3, RandomStreams(0))
     assert torch.equal(found.image, Perturbations.quantize(BATCH.image)[:, None].expand_as(found.image))
     assert found.keep_mask is None
 
 
 def test_redrawing_hair_colour_changes_the_label_region_only():
-    found = IdealSampler(dataset=DATA, factors=["hair_color"], p_change=1.0).perturb(BATCH, None, 12, Streams(0))
+    found = IdealSampler(dataset=DATA, factors=["hair_color"], p_change=1.0).perturb(BATCH, None, 12, RandomStreams(0))
     changed = (found.image != found.image[:, :1]).any(2)
     beardless = BATCH.factors["beard"] == 0  # a beard follows the hair colour in the causal model
     allowed = BATCH.masks["label"][:, None] | ~beardless[:, None, None, None]
@@ -34,7 +34,7 @@ def test_pose_is_left_alone_by_default_and_groups_expand():
 def test_share_of_changed_values_is_p_change():
     sampler = IdealSampler(dataset=DATA, factors=["hair_light"], p_change=0.25, keep_first=False)
     hairy = BATCH.select([int(i) for i in (BATCH.factors["hair_color"] != 4).nonzero()[:1, 0]])
-    found = sampler.perturb(hairy, None, 300, Streams(0)).image
+    found = sampler.perturb(hairy, None, 300, RandomStreams(0)).image
     changed = (found != Perturbations.quantize(hairy.image)[:, None]).flatten(2).any(2).float().mean()
     assert abs(float(changed) - 0.25) < 0.08  # 300 draws: 3 standard errors
 
@@ -45,4 +45,4 @@ def test_unknown_causes_are_named():
     ):
         IdealSampler(dataset=DATA, factors=["hair_colour"])
     with pytest.raises(ValueError, match="needs dataset=portraits"):
-        IdealSampler(dataset=DATA).perturb(tiny_batch(2), None, 2, Streams(0))
+        IdealSampler(dataset=DATA).perturb(tiny_batch(2), None, 2, RandomStreams(0))

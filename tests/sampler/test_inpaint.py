@@ -1,7 +1,7 @@
 import torch
 
-from pomelo_lab.batching import Streams
-from pomelo_lab.generator.base import Tally
+from pomelo_lab.batching import RandomStreams
+from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.sampler.inpaint import InpaintSampler
 from pomelo_lab.segmenter.grid import GridSegmenter
@@ -23,29 +23,31 @@ def masks(n=4):
 
 def test_kept_pixels_stay_and_the_rest_is_the_network_s():
     made, keep = sampler(), masks()
-    found = made.fill(BATCH.image, keep, Streams(0), BATCH.image_id)
+    found = made.fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id)
     for i in range(3):
         for k in range(4):
             network = made.generator.inpaint(BATCH.image[[i]], keep[[i], k])[0]
             expected = torch.where(keep[i, k] > 0, BATCH.image[i], network)
             torch.testing.assert_close(found[i, k], expected, atol=1e-5, rtol=0)
     assert torch.equal(
-        made.fill(BATCH.image, torch.ones_like(keep), Streams(0), BATCH.image_id),
+        made.fill(BATCH.image, torch.ones_like(keep), RandomStreams(0), BATCH.image_id),
         BATCH.image[:, None].expand(-1, 4, -1, -1, -1),
     )
 
 
 def test_one_evaluation_per_fill_in_micro_batches():
     made, keep = sampler(batch_size=5), masks()
-    before = Tally.n
-    small = made.fill(BATCH.image, keep, Streams(0), BATCH.image_id)
-    assert Tally.n - before == 12 == 3 * made.fill_evaluations(4)
-    torch.testing.assert_close(small, sampler().fill(BATCH.image, keep, Streams(0), BATCH.image_id), atol=1e-5, rtol=0)
+    before = EvaluationCounter.n
+    small = made.fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id)
+    assert EvaluationCounter.n - before == 12 == 3 * made.fill_evaluations(4)
+    torch.testing.assert_close(
+        small, sampler().fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id), atol=1e-5, rtol=0
+    )
 
 
 def test_perturbations_drop_segments():
     segments = GridSegmenter(n_segments=4).segment(BATCH.image)
-    found = sampler().perturb(BATCH, segments, 5, Streams(0))
+    found = sampler().perturb(BATCH, segments, 5, RandomStreams(0))
     kept = found.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(3, 5, 1, 8, 8)
     original = Perturbations.quantize(BATCH.image)[:, None].expand_as(found.image)
     assert torch.equal(found.image[:, 0], original[:, 0]) and torch.equal(found.image.where(kept, original), original)
@@ -56,7 +58,7 @@ def test_masks_get_gradients_through_the_blend_only():
     made = sampler()
     keep = masks(1)[:, 0].requires_grad_(True)
     row, place = torch.arange(3), torch.zeros(3, dtype=torch.long)
-    filling = made.filling(BATCH.image, Streams(0), BATCH.image_id)
+    filling = made.filling(BATCH.image, RandomStreams(0), BATCH.image_id)
     filling.blended(row, keep, place).sum().backward()
     torch.testing.assert_close(
         keep.grad, (BATCH.image - filling.replacement(row, keep.detach(), place)).sum(1), atol=1e-5, rtol=1e-4

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.config.signature import node_problems, parameters
 from pomelo_lab.explainer.lime import LimeExplainer
@@ -43,7 +43,7 @@ def sampler(generator=None, **options):
 
 def filled(batch, keep, generator=None, seed=0, **options):
     return sampler(generator, **options).fill(
-        batch.image, keep.expand(len(batch), -1, -1, -1), Streams(seed), batch.image_id
+        batch.image, keep.expand(len(batch), -1, -1, -1), RandomStreams(seed), batch.image_id
     )
 
 
@@ -221,7 +221,7 @@ def test_resampling_visits_repaint_s_places(n, jump_length, n_resample):
 def test_evaluations_are_counted(options, n):
     generator, batch = tiny_ddpm(), gaussian_batch(3)
     rows, made = counted(generator), sampler(generator, n_steps=5, **options)
-    found = made.perturb(batch, GridSegmenter(n_segments=16).segment(batch.image), n, Streams(0))
+    found = made.perturb(batch, GridSegmenter(n_segments=16).segment(batch.image), n, RandomStreams(0))
     assert not found.keep_mask[:, 1:].all(2).any() and found.keep_mask[:, 0].all() == made.keep_first
     assert sum(rows) == 3 * made.evaluations(n)
 
@@ -262,12 +262,12 @@ def test_equal_masks_are_filled_with_noise_of_their_own():
 def test_perturbing_drops_segments_and_fills_them():
     batch, made = gaussian_batch(3), sampler(sigma_px=0.0)
     segments = GridSegmenter(n_segments=16).segment(batch.image)
-    found = made.perturb(batch, segments, 5, Streams(0))
+    found = made.perturb(batch, segments, 5, RandomStreams(0))
     keep = found.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(3, 5, 8, 8)
-    assert torch.equal(found.image, levels(made.fill(batch.image, keep.float(), Streams(0), batch.image_id)))
+    assert torch.equal(found.image, levels(made.fill(batch.image, keep.float(), RandomStreams(0), batch.image_id)))
     assert torch.equal(found.image[:, 0], levels(batch.image)) and isinstance(made, Filler) and made.context == "mask"
     with pytest.raises(ValueError, match="needs segments"):
-        made.perturb(batch, None, 5, Streams(0))
+        made.perturb(batch, None, 5, RandomStreams(0))
 
 
 def test_the_global_rng_is_left_alone():
@@ -294,7 +294,7 @@ def test_as_base_of_the_deletion_and_insertion_games():
             explanation=explanation,
             classifier=view(classifier, "black_box", 16),
         )
-        return metric.score(dataclasses.replace(case, streams=Streams(0)))
+        return metric.score(dataclasses.replace(case, streams=RandomStreams(0)))
 
     for kind, place in ((Deletion, 0), (Insertion, -1)):
         metric = kind(filler=sampler(), step_px=16, bound=1.0, n_orders=2)
@@ -314,10 +314,10 @@ def test_as_sampler_of_lime():
     batch = batch_of(stored(torch.full((1, 1, 8, 8), 0.9)))
     segments, value = GridSegmenter(n_segments=4).segment(batch.image), torch.tensor([1.0, -0.5, 0.25, 0.0])
     classifier = TinyLinear(weight=value[segments.label][:, None], output="identity")
-    found = sampler(gaussian_ddpm(), n_steps=10, sigma_px=0.0, rate=0.5).perturb(batch, segments, 400, Streams(0))
+    found = sampler(gaussian_ddpm(), n_steps=10, sigma_px=0.0, rate=0.5).perturb(batch, segments, 400, RandomStreams(0))
     box = view(classifier, "black_box", 64)
     explained = LimeExplainer(n_samples=400, alpha=0.0).explain(
-        batch, torch.tensor([0]), box, Streams(0), segments, found
+        batch, torch.tensor([0]), box, RandomStreams(0), segments, found
     )
     expected = 16 * value * (batch.image[0, 0, 0, 0] - (MEAN + 1) / 2)
     torch.testing.assert_close(explained.extra["coefficient"][0], expected, atol=0.3, rtol=0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.sampler.mean import MeanSampler
 from pomelo_lab.segmenter.grid import GridSegmenter
 from tests.tiny import tiny_batch
@@ -10,7 +10,7 @@ from tests.tiny import tiny_batch
 def test_every_segment_gets_its_own_mean_colour():
     batch = tiny_batch()
     segments = GridSegmenter(n_segments=4).segment(batch.image)
-    filled = MeanSampler().fill(batch.image, torch.zeros(4, 1, 8, 8), Streams(0), batch.image_id, segments)[:, 0]
+    filled = MeanSampler().fill(batch.image, torch.zeros(4, 1, 8, 8), RandomStreams(0), batch.image_id, segments)[:, 0]
     for i in range(4):
         for s in range(4):
             own = segments.label[i] == s
@@ -21,4 +21,4 @@ def test_every_segment_gets_its_own_mean_colour():
 def test_without_segments_it_says_so():
     batch = tiny_batch()
     with pytest.raises(ValueError, match="sampler=mean .* needs segments"):
-        MeanSampler().fill(batch.image, torch.zeros(4, 1, 8, 8), Streams(0), batch.image_id)
+        MeanSampler().fill(batch.image, torch.zeros(4, 1, 8, 8), RandomStreams(0), batch.image_id)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.sampler.mean_dataset import MeanDatasetSampler
 from tests.tiny import TinyDataset, tiny_image
 
@@ -10,7 +10,7 @@ DATA = TinyDataset(image=tiny_image(7), label=torch.arange(7) % 2)
 
 def test_it_is_the_mean_of_the_training_images_channel_by_channel():
     batch, sampler = DATA.batch([0, 3]), MeanDatasetSampler(dataset=DATA)
-    found = sampler.fill(batch.image, torch.zeros(2, 1, 8, 8), Streams(0), batch.image_id)[:, 0]
+    found = sampler.fill(batch.image, torch.zeros(2, 1, 8, 8), RandomStreams(0), batch.image_id)[:, 0]
     torch.testing.assert_close(found, DATA.image.mean((0, 2, 3))[:, None, None].expand(2, 3, 8, 8))
     first = DATA.image[DATA.order()[:2]].mean((0, 2, 3))
     torch.testing.assert_close(MeanDatasetSampler(dataset=DATA, n_mean=2).mean[:, 0, 0], first)

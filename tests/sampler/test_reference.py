@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.noise import Noise
 from pomelo_lab.sampler.reference import ReferenceSampler, fitted
 from pomelo_lab.types import Perturbations
@@ -11,7 +11,7 @@ from tests.tiny import tiny_batch, tiny_image
 def test_perturbations_are_images_of_the_source():
     source = Noise(size_px=8, n=5)
     batch = tiny_batch(2)
-    found = ReferenceSampler(source=source).perturb(batch, None, 40, Streams(0))
+    found = ReferenceSampler(source=source).perturb(batch, None, 40, RandomStreams(0))
     assert found.keep_mask is None
     known = Perturbations.quantize(source.batch(range(5)).image)
     match = (found.image[:, :, None] == known).flatten(3).all(3)  # [B,N,5]
@@ -20,7 +20,7 @@ def test_perturbations_are_images_of_the_source():
 
 def test_resizes_and_converts_channels():
     batch = tiny_batch(2)
-    found = ReferenceSampler(source=Noise(size_px=16, channels=1, n=3)).perturb(batch, None, 3, Streams(0))
+    found = ReferenceSampler(source=Noise(size_px=16, channels=1, n=3)).perturb(batch, None, 3, RandomStreams(0))
     assert found.image.shape == (2, 3, 3, 8, 8)
     assert torch.equal(found.image[:, :, 0], found.image[:, :, 1])
     flat = torch.full((1, 3, 20, 20), 0.25)
@@ -33,7 +33,7 @@ def test_an_empty_source_is_refused():
     source = Noise(size_px=8, n=1)
     source.n = 0
     with pytest.raises(ValueError, match="sampler.source must have images"):
-        ReferenceSampler(source=source).perturb(tiny_batch(1), None, 2, Streams(0))
+        ReferenceSampler(source=source).perturb(tiny_batch(1), None, 2, RandomStreams(0))
 
 
 def test_another_source_of_the_same_settings_is_another_sampler(tmp_path):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pomelo_lab.batching import Streams
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.generator.glow import ActNorm, Glow, Mix
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.training.train import training_of
@@ -89,7 +89,7 @@ def test_actnorm_knows_the_first_batch_before_the_first_step(tmp_path):
         and all(ready for step in seen for ready, _ in step)
         and all(norm.ready for norm in norms(module.network))
     )
-    images, rng = module._given(module.training_feed, 0).image, Streams(3).generator("", "training step 0")
+    images, rng = module._given(module.training_feed, 0).image, RandomStreams(3).generator("", "training step 0")
     torch.rand(4, len(images), generator=rng)
     x, _ = generator.scaled(images, torch.rand(images.shape, generator=rng))
     torch.testing.assert_close(seen[0][0][1], -F.pixel_unshuffle(x, 2).mean((0, 2, 3), keepdim=True))
