@@ -197,27 +197,3 @@ class Explanation(PerImage):
         """The inverse of `tensors`."""
         extra = {name.removeprefix("extra."): tensor for name, tensor in tensors.items() if name.startswith("extra.")}
         return cls(**{name: tensor for name, tensor in tensors.items() if not name.startswith("extra.")}, extra=extra)
-
-
-@dataclass(frozen=True)
-class Case:
-    """All that a metric may look at for one group of images. Only what its `needs` names is filled.
-
-    classifier:   a view of the explained classifier (see pomelo_lab.classifier.base)
-    explanations: one explanation of the same images per entry of Metric.overrides()
-    reference:    what Metric.fit returned
-    streams:      random streams (pomelo_lab.batching.RandomStreams)
-    anew:         (images=None, change=None) -> Explanation of the same targets, for other images [B,C,H,W] with the
-                  same random numbers, or for a copy of the classifier whose network `change` has altered
-    """
-
-    batch: Batch
-    target: Tensor | None = None
-    segments: Segments | None = None
-    perturbations: Perturbations | None = None
-    explanation: Explanation | None = None
-    explanations: tuple[Explanation, ...] = ()
-    classifier: Any = None
-    reference: Mapping[str, Tensor] = field(default_factory=dict)
-    streams: Any = None
-    anew: Any = None

@@ -19,9 +19,10 @@ from pomelo_lab.bench.row import Row, inside, ratio, total, typical
 from pomelo_lab.bench.setting import JUDGED, Setting
 from pomelo_lab.bench.timer import Inside, Timed
 from pomelo_lab.classifier.base import Classifier, NetworkClassifier, view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.fidelity import Deletion
 from pomelo_lab.sampler.gray import GraySampler
-from pomelo_lab.types import Batch, Case, Explanation
+from pomelo_lab.types import Batch, Explanation
 
 BASE = 0.5
 

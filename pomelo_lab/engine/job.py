@@ -25,8 +25,9 @@ from pomelo_lab.engine.cache import Cache
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.store import Shard, Store
 from pomelo_lab.explainer.base import Made
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.types import Batch, Case, Explanation, Perturbations, Segments
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
 class Job(Selection):
@@ -45,7 +46,7 @@ class Job(Selection):
         self.tell: Callable[[str], None] = lambda kind: None  # what it is making now
         self.cache = Cache(self)
         self._siblings: dict[str, Job] = {}
-        # statistics of changed classifiers, for metrics that explain anew
+        # statistics of changed classifiers, for metrics that explain again
         self._refits: dict[str, Mapping[str, Tensor]] = {}
 
     # --- images and groups ----------------------------------------------------------------------------------------
@@ -288,8 +289,8 @@ class Job(Selection):
             )
 
         def make(box: BlackBox, case: Case) -> Mapping[str, Tensor]:
-            anew = partial(self.anew, group, slice(0, size), box) if "anew" in metric.needs else None
-            return metric.score(replace(case, classifier=box, anew=anew))
+            again = partial(self.explain_again, group, slice(0, size), box) if "explain_again" in metric.needs else None
+            return metric.score(replace(case, classifier=box, explain_again=again))
 
         return self.cache.get(
             Artefact(
@@ -303,7 +304,7 @@ class Job(Selection):
             )
         )
 
-    def anew(
+    def explain_again(
         self,
         group: int,
         rows: slice,

@@ -16,7 +16,7 @@ from pomelo_lab.classifier.base import BlackBox, Classifier
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import Component
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.types import Case
+from pomelo_lab.explainer.case import Case
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Metric(Component, ABC):
     unit:      of the value, e.g. "bits", "" for a ratio.
     symbol:    column head in tables (LaTeX allowed).
     needs:     what the case must hold, of: "perturbations", "explanation", "segments", "masks", "attributes",
-               "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations", "anew"
-               (the explainer once more).
+               "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations",
+               "explain_again" (the explainer once more).
     reads:     what it looks at in explanations, where not every explainer gives it, of: "counterfactual",
         "coefficient".
     random:    whether `score` draws from the case's streams, so that the score depends on the seed.
@@ -141,7 +141,8 @@ class Metric(Component, ABC):
         return 0, 0
 
     def explanations(self, classifier: Classifier) -> tuple[int, int]:
-        """Explanations of each image that are made anew, for other images and for changed classifiers (needs "anew").
+        """Explanations of each image that are made anew, for other images and for changed classifiers (needs
+        "explain_again").
 
         Args: classifier: the job's.
         """

@@ -13,8 +13,9 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 
 
 @dataclass(kw_only=True)

@@ -11,9 +11,9 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

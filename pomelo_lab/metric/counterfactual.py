@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 
 Population = Literal["all", "successes", "correct", "correct_successes"]
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.config.hints import Count, Natural, OmitDefault
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
 from pomelo_lab.metric.frechet import distance, moments
-from pomelo_lab.types import Case
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.export import Export, exported
 from pomelo_lab.sampler.base import Filler, every
-from pomelo_lab.types import Case
 
 BLOCK = 80  # steps after which the InputIBA code reads its scores
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.config.hints import Count
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 
 
 @dataclass(kw_only=True)

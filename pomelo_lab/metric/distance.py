@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pomelo_lab.batching import MicroBatches
 from pomelo_lab.config.hints import Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 
 VALUES_AT_ONCE = 2**22  # image values compared at once: 16 MiB per temporary
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Fraction, Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.export import Export, exported
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

@@ -14,8 +14,8 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary
-from pomelo_lab.types import Case
 
 Base = Annotated[float, Range(above=1)] | Literal["e"]
 UNITS = {2: "bits", "e": "nats", 10: "hartleys"}

@@ -15,8 +15,8 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, view
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.sampler.base import Sampler
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

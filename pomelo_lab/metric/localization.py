@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.threshold import Thresholded, overlap
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

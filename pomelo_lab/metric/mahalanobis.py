@@ -13,8 +13,8 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, WhiteBox, view
 from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import Classifier
 from pomelo_lab.config.hints import Count, Positive
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)
@@ -33,7 +33,7 @@ class MaxSensitivity(Metric):
 
     direction: ClassVar = "lower"
     symbol = "Max-sens."
-    needs = frozenset({"explanation", "classifier", "anew"})
+    needs = frozenset({"explanation", "classifier", "explain_again"})
     random = True
 
     n_neighbours: Count = 10
@@ -51,7 +51,9 @@ class MaxSensitivity(Metric):
             moved = image + self.radius * (
                 2 * case.streams.uniform(case.batch.image_id, f"max_sensitivity.{k}", *image.shape[1:]).to(image) - 1
             )
-            after = case.anew(images=moved.clamp(0, 1) if self.clamp else moved).attribution.flatten(1).double()
+            after = (
+                case.explain_again(images=moved.clamp(0, 1) if self.clamp else moved).attribution.flatten(1).double()
+            )
             changes.append(torch.linalg.vector_norm(after - before, dim=1) / size)
         relative_changes = torch.stack(changes, 1)
         relative_changes = relative_changes.masked_fill(~relative_changes.isfinite(), torch.nan)

@@ -14,10 +14,11 @@ from torch import Tensor
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.classifier.layer_distance import layer_distance
 from pomelo_lab.config.hints import OmitDefault
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric
 from pomelo_lab.metric.lpips import LPIPSDistance
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 
 
 @dataclass(kw_only=True)

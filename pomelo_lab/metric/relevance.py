@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.config.hints import Natural
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

@@ -12,10 +12,11 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.classifier.layer_distance import layer_distance
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.lpips import LPIPSDistance
 from pomelo_lab.sampler.base import Filler
-from pomelo_lab.types import Batch, Case, Segments
+from pomelo_lab.types import Batch, Segments
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. (2003), finest scale first
 WINDOW = 11

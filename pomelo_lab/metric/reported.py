@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, not_applicable
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

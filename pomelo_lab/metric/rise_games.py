@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.sampler.base import Filler, every
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

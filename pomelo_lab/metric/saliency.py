@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.config.hints import Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.threshold import Thresholded, area
-from pomelo_lab.types import Case
 
 SMALLEST = 1e-12  # probability, so that the logarithm exists
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import Classifier, NetworkClassifier, WhiteBox, named_layer
 from pomelo_lab.config.hints import Natural, Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.sensitivity import spearman, unit
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)
@@ -51,7 +51,7 @@ class SanityCheck(Metric):
     revision: ClassVar[int] = 2  # 1 had no null, and two stages of a VGG
     direction: ClassVar = "lower"
     symbol = "Sanity SSIM"
-    needs = frozenset({"explanation", "white_box", "anew"})
+    needs = frozenset({"explanation", "white_box", "explain_again"})
 
     layers: list[str] | None = None
     scheme: Literal["reset", "inputiba"] = "reset"
@@ -72,7 +72,9 @@ class SanityCheck(Metric):
         names, before = self.chosen(case.classifier), self.compared(case.explanation.attribution)
         stages = []
         for stage in range(1, len(names) + 1):
-            after = case.anew(change=lambda network, stage=stage: self.randomise(network, names[:stage])).attribution
+            after = case.explain_again(
+                change=lambda network, stage=stage: self.randomise(network, names[:stage])
+            ).attribution
             stages.append(self.similarities(before, self.compared(after)))
         curves = {name: torch.stack([stage[name] for stage in stages], 1) for name in ("ssim", "spearman")}
         null = self.null(before)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.stability import Repeated
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

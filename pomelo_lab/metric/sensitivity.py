@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count, Positive, Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary
-from pomelo_lab.types import Case
 
 SYMBOLS = {"ssim": "SSIM", "hog": "HOG", "spearman": "Spearman"}
 

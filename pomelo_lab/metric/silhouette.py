@@ -14,9 +14,9 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Summary
 from pomelo_lab.metric.mahalanobis import FeatureMetric, training_features
-from pomelo_lab.types import Case
 
 
 @dataclass(kw_only=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.types import Case
 
 Repeats = Annotated[int, Range(low=2)]
 

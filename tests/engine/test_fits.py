@@ -58,9 +58,9 @@ def test_explaining_anew_gives_what_is_stored_and_counts_queries(tmp_path, overr
     made = job(tmp_path, *overrides, "metrics=none")
     stored, size = made.explanation(0), made.group_size(0)
     box = view(made.classifier, "white_box", 8)
-    again = made.anew(0, slice(0, size), box)
+    again = made.explain_again(0, slice(0, size), box)
     assert torch.allclose(again.attribution, stored.attribution, atol=1e-5) and box.queries > 0
-    same_images = made.anew(0, slice(1, size), box, images=made.batch(0).image[1:])
+    same_images = made.explain_again(0, slice(1, size), box, images=made.batch(0).image[1:])
     assert torch.allclose(same_images.attribution, stored.attribution[1:], atol=1e-5)
 
     def forget(network):
@@ -69,7 +69,7 @@ def test_explaining_anew_gives_what_is_stored_and_counts_queries(tmp_path, overr
 
     before = made.classifier.digest()
     assert not torch.allclose(
-        made.anew(0, slice(0, size), box, change=forget).attribution, stored.attribution, atol=1e-5
+        made.explain_again(0, slice(0, size), box, change=forget).attribution, stored.attribution, atol=1e-5
     )
     assert made.classifier.digest() == before
 

@@ -4,7 +4,8 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.types import Explanation
 from tests.tiny import TinyLinear, batch_of, tiny_image
 
 

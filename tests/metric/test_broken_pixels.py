@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.broken_pixels import BrokenPixels, distances
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import TinyDataset, tiny_batch
 
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.change_similarity import ChangeSimilarity
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import batch_of
 
 

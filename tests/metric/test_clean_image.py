@@ -8,12 +8,13 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.distance import L2, SSIM
 from pomelo_lab.metric.entropy import HardEntropy, LabelDistribution, SoftEntropy
 from pomelo_lab.metric.frechet import FrechetDistance
 from pomelo_lab.metric.mahalanobis import Mahalanobis
 from pomelo_lab.metric.silhouette import Silhouette
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import TinyDataset, TinyLinear, batch_of, tiny_image
 
 SHAPE = (3, 8, 8)

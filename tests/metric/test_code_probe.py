@@ -5,8 +5,8 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.code_probe import CodeProbe
-from pomelo_lab.types import Case
 from tests.explainer.linear import BASIS, GENERATOR, SHAPE
 from tests.tiny import TinyLinear, tiny_batch
 

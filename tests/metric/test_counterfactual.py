@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.counterfactual import BKL, COUT, L1, FlipRate
-from pomelo_lab.types import Case, Explanation, Perturbations
+from pomelo_lab.types import Explanation, Perturbations
 from tests.metric.counterfactuals import case_of
 from tests.tiny import TinyLinear, tiny_batch, tiny_image
 

@@ -5,9 +5,10 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.dauc import BLOCK, DAUC
 from pomelo_lab.metric.rise_games import DeletionRise, InsertionRise
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
 
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric import distance
 from pomelo_lab.metric.distance import L2, SSIM
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import batch_of, tiny_image
 
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.ehr import EffectiveHeatRatio
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import TinyLinear, batch_of
 
 SIDE = 100

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import mean_summary
 from pomelo_lab.metric.entropy import HardEntropy, LabelDistribution, SoftEntropy
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import TinyDataset, batch_of, tiny_image
 
 

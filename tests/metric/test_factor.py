@@ -4,8 +4,9 @@ import torch
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import Classifier, view
 from pomelo_lab.dataset.portraits import Portraits
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.factor import FactorChange, FactorEffect, FactorMass
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 
 FACES = Portraits(size_px=32, spurious={"attribute": "blond", "rate": 0.8})
 TARGET = torch.zeros(6, dtype=torch.long)

@@ -7,11 +7,12 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import mean_summary
 from pomelo_lab.metric.fidelity import Deletion, Insertion, flip_ranks, step_grid
 from pomelo_lab.sampler.base import BaseImageFiller, Filler, Filling
 from pomelo_lab.sampler.mean import MeanSampler
-from pomelo_lab.types import Case, Explanation, Segments
+from pomelo_lab.types import Explanation, Segments
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
 
 

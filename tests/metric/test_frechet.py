@@ -6,8 +6,9 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.frechet import FrechetDistance, distance, moments
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import TinyDataset, TinyLinear, tiny_batch, tiny_image
 
 

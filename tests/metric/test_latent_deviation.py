@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from pomelo_lab.batching import MicroBatches
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.generator.diffusion import betas, path
 from pomelo_lab.metric.latent_deviation import LatentDeviation
 from pomelo_lab.sampler.ddim import DDIMSampler
 from pomelo_lab.sampler.flow import FlowSampler
-from pomelo_lab.types import Case
 from tests.tiny import batch_of, tiny_image
 
 LEVELS = torch.cumprod(1 - betas("linear", 1000), 0)

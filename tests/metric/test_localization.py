@@ -1,7 +1,8 @@
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.localization import Localization
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import batch_of
 
 

@@ -5,8 +5,9 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.mahalanobis import Mahalanobis, fit_gaussians, squared_distance
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import TinyDataset, TinyLinear, batch_of, tiny_image
 
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.map_shape import Roughness, Sparseness
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import tiny_batch
 
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.max_sensitivity import MaxSensitivity
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import tiny_batch
 
 
@@ -11,11 +12,11 @@ def score(explain, batch=None, **options):
     batch = tiny_batch(3) if batch is None else batch
     target = torch.zeros(len(batch), dtype=torch.long)
 
-    def anew(images):
+    def explain_again(images):
         return Explanation(target=target, attribution=explain(images))
 
     return MaxSensitivity(**options).score(
-        Case(batch=batch, explanation=anew(batch.image), streams=RandomStreams(0), anew=anew)
+        Case(batch=batch, explanation=explain_again(batch.image), streams=RandomStreams(0), explain_again=explain_again)
     )
 
 

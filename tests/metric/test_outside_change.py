@@ -3,8 +3,8 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.outside_change import OutsideChange
-from pomelo_lab.types import Case
 from tests.metric.test_fidelity import BlackByMask
 from tests.metric.test_localization import square
 from tests.tiny import ConstantFiller, TinyLinear, batch_of

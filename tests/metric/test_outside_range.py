@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.generator.glow import Glow
 from pomelo_lab.metric.outside_range import OutsideRange
-from pomelo_lab.types import Case
 from tests.tiny import tiny_batch
 
 FLOW = Glow(channels=1, size_px=8, n_flows=1, n_blocks=1, hidden=4, margin=0.05)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from pomelo_lab.classifier.layer_distance import layer_distance
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.perceptual import CounterfactualLPIPS, Diversity
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.explainer.gradients import rectified
 from tests.metric.counterfactuals import case_of
 from tests.tiny import tiny_image

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric import perturbing_time
 from pomelo_lab.metric.perturbing_time import PerturbingTime
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.segmenter.grid import GridSegmenter
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import tiny_batch
 
 

@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import mean_summary
 from pomelo_lab.metric.reasonability import IoU, MaskPrecision, MaskRecall
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import batch_of
 
 FAMILY = (IoU, MaskRecall, MaskPrecision)

@@ -4,6 +4,7 @@ import torch
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.plain import PlainClassifier
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.removal import (
     EverythingRemoved,
     RemovalAccuracy,
@@ -12,7 +13,6 @@ from pomelo_lab.metric.removal import (
     RemovalMSSSIM,
     scale_weights,
 )
-from pomelo_lab.types import Case
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
 
 WHITE = ConstantFiller(value=1.0)

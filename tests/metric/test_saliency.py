@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.saliency import Saliency, enlarged
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.metric.test_localization import square
 from tests.tiny import TinyLinear, batch_of, tiny_image
 

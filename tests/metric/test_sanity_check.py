@@ -8,9 +8,10 @@ from torch import nn
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import stages, view
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.saliency import SaliencyExplainer
 from pomelo_lab.metric.sanity_check import SanityCheck
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.explainer.gradients import rectified
 from tests.explainer.removing import TARGET
 from tests.tiny import tiny_batch
@@ -20,14 +21,19 @@ def case_of(explain, classifier=None):
     classifier = classifier or rectified()
     seen = []
 
-    def anew(change=None):
+    def explain_again(change=None):
         changed = copy.deepcopy(classifier)
         change(changed.network)
         seen.append(changed)
         return Explanation(target=TARGET, attribution=explain(changed))
 
     found = Explanation(target=TARGET, attribution=explain(classifier))
-    return Case(batch=tiny_batch(3), explanation=found, classifier=view(classifier, "white_box", 64), anew=anew), seen
+    return Case(
+        batch=tiny_batch(3),
+        explanation=found,
+        classifier=view(classifier, "white_box", 64),
+        explain_again=explain_again,
+    ), seen
 
 
 def saliency(classifier):

@@ -3,9 +3,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.seed_agreement import SeedAgreement
 from pomelo_lab.metric.stability import Stability
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import batch_of
 
 

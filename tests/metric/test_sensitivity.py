@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.sensitivity import Sensitivity
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import tiny_batch
 
 KINDS = ("ssim", "hog", "spearman")

@@ -6,8 +6,9 @@ from sklearn.metrics import silhouette_score
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.silhouette import Silhouette, embedding
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import TinyDataset, TinyLinear, batch_of, tiny_image
 
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import mean_summary
 from pomelo_lab.metric.stability import Stability
-from pomelo_lab.types import Case, Explanation
+from pomelo_lab.types import Explanation
 from tests.tiny import batch_of
 
 

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.top_share import TopShare
-from pomelo_lab.types import Case, Perturbations
+from pomelo_lab.types import Perturbations
 from tests.tiny import tiny_batch
 
 

@@ -7,10 +7,11 @@ from torch import nn
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.distance import L2, SSIM
 from pomelo_lab.metric.fidelity import Deletion
 from pomelo_lab.metric.mahalanobis import fit_gaussians, squared_distance
-from pomelo_lab.types import Case, Explanation, Perturbations
+from pomelo_lab.types import Explanation, Perturbations
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
 
 pytestmark = pytest.mark.parity

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.config.signature import node_problems, parameters
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.lime import LimeExplainer
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import resampled_places
@@ -17,7 +18,7 @@ from pomelo_lab.metric.fidelity import Deletion, Insertion
 from pomelo_lab.sampler.base import Filler
 from pomelo_lab.sampler.inpaint_ddim import InpaintDDIMSampler
 from pomelo_lab.segmenter.grid import GridSegmenter
-from pomelo_lab.types import Case, Explanation, Perturbations
+from pomelo_lab.types import Explanation, Perturbations
 from tests.sampler.exact import (
     MEAN,
     SIGMA,

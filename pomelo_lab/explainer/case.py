@@ -1,0 +1,57 @@
+"""What explainers and metrics work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from pomelo_lab.batching import RandomStreams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+
+@dataclass(frozen=True)
+class Case:
+    """Images, the classes to explain, and whatever else a component has declared that it needs; the rest is empty.
+
+    batch:         B images with what the data set knows about them
+    target:        int64 [B], the explained classes
+    classifier:    the view of the explained classifier: a WhiteBox where the component asks for gradients or features
+    streams:       random streams, keyed by the image and a purpose
+    segments:      a partition of each image
+    perturbations: perturbed versions of each image
+    reference:     what the component's `fit` returned; empty for components that measure no training images
+    explanation, explanations: the scored explanation, and one more of the same images per entry of Metric.overrides()
+    explain_again: (images=None, change=None) -> Explanation of all images of the case once more, with the same targets
+        and random numbers: for other images [B,C,H,W], or for a copy of the classifier whose network `change` altered
+    """
+
+    batch: Batch
+    target: Tensor | None = None
+    classifier: BlackBox | None = None
+    streams: RandomStreams | None = None
+    segments: Segments | None = None
+    perturbations: Perturbations | None = None
+    reference: Mapping[str, Tensor] = field(default_factory=dict)
+    explanation: Explanation | None = None
+    explanations: tuple[Explanation, ...] = ()
+    explain_again: Callable[..., Explanation] | None = None
+
+    def select(self, rows: slice | Sequence[int]) -> Case:
+        """The case of some of the images, in the order asked for; without `explain_again`, which is about all."""
+        return replace(
+            self,
+            batch=self.batch.select(rows),
+            target=None if self.target is None else self.target[rows if isinstance(rows, slice) else list(rows)],
+            segments=self.segments and self.segments.select(rows),
+            perturbations=self.perturbations and self.perturbations.select(rows),
+            explanation=self.explanation and self.explanation.select(rows),
+            explanations=tuple(explanation.select(rows) for explanation in self.explanations),
+            explain_again=None,
+        )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.batch)
