@@ -11,6 +11,8 @@ from torch import Tensor
 
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
+from pomelo_lab.metric.pixel_game import ask, changed_pixels, paste_steps, rank_pixels, step_grid
+from pomelo_lab.sampler.base import every
 from pomelo_lab.types import Perturbations
 
 Population = Literal["all", "successes", "correct", "correct_successes"]
@@ -154,36 +156,22 @@ class COUT(CounterfactualMetric):
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         image, n_px = case.batch.image, case.batch.image[0, 0].numel()
-        order = (counterfactual - image).abs().sum(1).flatten(1).argsort(dim=1, descending=True, stable=True)
-        rank = (
-            torch.empty_like(order)
-            .scatter_(1, order, torch.arange(n_px, device=order.device).expand_as(order))
-            .view(-1, *image.shape[2:])
-        )
-        changed = self.changed(n_px).to(rank.device)
-        n, steps = len(image), len(changed)
-
-        def composed(start: int, stop: int) -> Tensor:
-            index = torch.arange(start, stop, device=image.device)
-            row = index // steps
-            taken = rank[row] < changed[index % steps][:, None, None]
-            return torch.where(taken[:, None], counterfactual[row], image[row])
-
-        answer = case.classifier.probability_of(composed, n * steps).view(n, steps, -1).double()
-        curves = {}
-        for name, of in (("goal", case.explanation.extra["goal"].long()), ("target", case.target)):
-            curves[name] = answer.gather(2, of.to(answer.device)[:, None, None].expand(-1, steps, 1))[..., 0]
-        axis = changed.to(answer) / n_px if self.exact else torch.arange(steps).to(answer) * self.step(n_px) / n_px
-        area = {name: torch.trapezoid(curve, axis, dim=1) for name, curve in curves.items()}
-        return {"value": area["goal"] - area["target"], **{name: curve.float() for name, curve in curves.items()}}
+        count, share = step_grid(n_px, self.step(n_px))
+        rank = rank_pixels((counterfactual - image).abs().sum(1), ties="first")
+        images = paste_steps(image, counterfactual, changed_pixels(rank, count))
+        row, step = every(len(image), len(count), image.device)
+        answer = ask(case.classifier, images, row, step).view(len(image), len(count), -1)
+        axis = share if self.exact else torch.arange(len(count)).double() * self.step(n_px) / n_px
+        curves, areas = {}, {}
+        for name, label in (("goal", case.explanation.extra["goal"].long()), ("target", case.target)):
+            curve = answer.gather(2, label.to(answer.device)[:, None, None].expand(-1, len(count), 1))[..., 0]
+            curves[name], areas[name] = curve.float(), torch.trapezoid(curve, axis.to(curve), dim=1)
+        return {"value": areas["goal"] - areas["target"], **curves}
 
     def step(self, n_px: int) -> int:
+        """Pixels replaced per step."""
         return max(1, n_px // self.n_steps)
 
-    def changed(self, n_px: int) -> Tensor:
-        """Pixels replaced where the classifier is asked: int64 [T]."""
-        step = self.step(n_px)
-        return (torch.arange(-(-n_px // step) + 1) * step).clamp_max(n_px)
-
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return len(self.changed(shape[1] * shape[2])) + self.asks_label
+        n_px = shape[1] * shape[2]
+        return len(step_grid(n_px, self.step(n_px))[0]) + self.asks_label

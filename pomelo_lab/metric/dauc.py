@@ -13,6 +13,7 @@ from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.export import Export, exported
+from pomelo_lab.metric.pixel_game import area_over_steps, ask, changed_pixels, fill_steps, rank_pixels, step_grid
 from pomelo_lab.sampler.base import Filler, every
 
 BLOCK = 80  # steps after which the InputIBA code reads its scores
@@ -58,55 +59,44 @@ class DAUC(Metric):
     def score(self, case: Case) -> dict[str, Tensor]:
         image = case.batch.image
         attribution = exported(case.explanation.attribution, self.export, image.shape[1])
-        defined = attribution.isfinite().flatten(1).all(1)
-        ascending = attribution.where(defined[:, None, None], 0).flatten(1).sort(dim=1, stable=True).indices
-        rank = torch.empty_like(ascending)
-        rank.scatter_(1, ascending.flip(1), torch.arange(ascending.shape[1], device=rank.device).expand_as(rank))
-        rank = rank.view_as(attribution).to(image.device)
+        rank = rank_pixels(attribution).to(image.device)
+        defined = attribution.isfinite().flatten(1).all(1).to(image.device)
         result: dict[str, Tensor] = {}
         for name, filler in (("insertion", self.insertion), ("deletion", self.deletion)):
-            curve = self.curve(case, rank, filler, name == "insertion").masked_fill(
-                ~defined[:, None].to(image.device), math.nan
-            )
+            curve = self.curve(case, rank, filler, name).masked_fill(~defined[:, None], math.nan)
             result |= {f"{name}_area": self.area(curve, rank[0].numel()), name: curve.float()}
         return {"value": result["insertion_area"] - result["deletion_area"], **result}
 
-    def changed(self, n_px: int) -> Tensor:
-        """Pixels changed where the classifier is asked: int64 [T]."""
-        steps = torch.arange(-(-n_px // self.step_px) + 1) * self.step_px
-        steps[-1] = n_px
+    def asked_steps(self, n_px: int) -> tuple[Tensor, Tensor]:
+        """Number and share of the changed pixels where the classifier is asked: int64 [T], float64 [T]."""
+        count, share = step_grid(n_px, self.step_px)
         if self.protocol != "inputiba_compat":
-            return steps
-        # of each block; the last may be shorter
-        last = torch.arange(BLOCK, len(steps) - 1 + BLOCK, BLOCK).clamp_max(len(steps) - 1)
-        return steps[last]
+            return count, share
+        # the last step of each block; the last block may be shorter
+        last = torch.arange(BLOCK, len(count) - 1 + BLOCK, BLOCK).clamp_max(len(count) - 1)
+        return count[last], share[last]
 
-    def curve(self, case: Case, rank: Tensor, filler: Filler, inserts: bool) -> Tensor:
-        image, changed = case.batch.image, self.changed(rank[0].numel()).to(rank.device)
-        streams = case.streams.named("dauc.insertion" if inserts else "dauc.deletion")
-        filling = filler.filling(image, streams, case.batch.image_id, case.segments)
-        row, place = every(len(image), len(changed), image.device)
-
-        def compose(start: int, stop: int) -> Tensor:
-            touched = rank[row[start:stop]] < changed[place[start:stop]][:, None, None]
-            keep = touched if inserts else ~touched
-            return filling(row[start:stop], keep.to(image), place[start:stop])
-
-        return case.classifier.probability_of(compose, len(row), case.target[row]).view(len(image), -1).double()
+    def curve(self, case: Case, rank: Tensor, filler: Filler, game: str) -> Tensor:
+        """The target's probability at each step of the "insertion" or "deletion" game: float64 [B,T]."""
+        image, (count, _) = case.batch.image, self.asked_steps(rank[0].numel())
+        filling = filler.filling(image, case.streams.named(f"dauc.{game}"), case.batch.image_id, case.segments)
+        row, step = every(len(image), len(count), image.device)
+        images = fill_steps(filling, changed_pixels(rank, count), inserts=game == "insertion")
+        return ask(case.classifier, images, row, step, case.target).view(len(image), -1)
 
     def area(self, curve: Tensor, n_px: int) -> Tensor:
-        """[B,T] -> [B]."""
+        """The area under curves by the protocol: [B,T] -> [B]."""
         if self.protocol == "exact":
-            return torch.trapezoid(curve, self.changed(n_px).to(curve) / n_px, dim=1)
+            return torch.trapezoid(curve, self.asked_steps(n_px)[1].to(curve), dim=1)
         if self.protocol == "inputiba_compat":
             n_steps = -(-n_px // self.step_px)
             curve = curve.repeat_interleave(BLOCK, 1)[:, :n_steps]
             return torch.trapezoid(curve, dx=1 / n_steps, dim=1)
-        return (curve.sum(1) - (curve[:, 0] + curve[:, -1]) / 2) / (curve.shape[1] - 1)
+        return area_over_steps(curve)
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return 2 * len(self.changed(shape[1] * shape[2]))
+        return 2 * len(self.asked_steps(shape[1] * shape[2])[0])
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        n = len(self.changed(shape[1] * shape[2]))
+        n = len(self.asked_steps(shape[1] * shape[2])[0])
         return self.deletion.fill_evaluations(n) + self.insertion.fill_evaluations(n)

@@ -12,6 +12,7 @@ from torch import Tensor
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.pixel_game import ask, changed_pixels, fill_steps, paste_steps, rank_in_orders, step_grid
 from pomelo_lab.sampler.base import Filler, every
 
 
@@ -55,73 +56,50 @@ class Flipping(Metric):
         if attribution is None:
             raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
         n_px = attribution[0].numel()
-        count, fraction = (tensor.to(attribution.device) for tensor in step_grid(n_px, self.step_px, self.bound))
+        count, share = step_grid(n_px, self.step_px, self.bound)
         defined = attribution.isfinite().flatten(1).all(1)
         orders = case.streams.permutation(case.batch.image_id, "tie_order", self.n_orders, n_px).to(attribution.device)
-        rank, settled = flip_ranks(attribution.where(defined[:, None, None], 0), orders)
+        rank, settled = rank_in_orders(attribution.where(defined[:, None, None], 0), orders)
         if self.filler.context == "image":
-            answers = self.answers_on_base(case, rank, settled[:, count], count)
+            answers = self.answers_on_base(case, rank, count, settled[:, count])
         else:
             answers = self.answers_by_mask(case, rank, count)
-        curve = answers.double().mean(1)  # [B,T]
-        reached = count[-1].double() / n_px
-        if reached > fraction[-1]:  # the last step passed the bound
-            share = (fraction[-1] - fraction[-2]) / (reached - fraction[-2])
-            curve[:, -1] = torch.lerp(curve[:, -2], curve[:, -1], share)
+        curve = answers.mean(1)  # [B,T]
+        share, reached = share.to(curve), count[-1].double() / n_px
+        if reached > share[-1]:  # the last step passed the bound
+            curve[:, -1] = torch.lerp(curve[:, -2], curve[:, -1], (share[-1] - share[-2]) / (reached - share[-2]))
         curve.masked_fill_(~defined[:, None], math.nan)
-        area = torch.trapezoid(curve, fraction, dim=1)
+        area = torch.trapezoid(curve, share, dim=1)
         return {
             "value": area / self.bound if self.normalized else area,
             "curve": curve.float(),
-            "fraction": fraction.float().expand(len(curve), -1).contiguous(),
+            "fraction": share.float().expand(len(curve), -1).contiguous(),
         }
 
-    def answers_on_base(self, case: Case, rank: Tensor, settled: Tensor, count: Tensor) -> Tensor:
-        """Target probabilities [B,O,T]; step images are composed when they are needed, equal ones once."""
-        image, (n_orders, n_steps) = case.batch.image, (rank.shape[1], len(count))
-        streams = case.streams.named("fidelity")
+    def answers_on_base(self, case: Case, rank: Tensor, count: Tensor, settled: Tensor) -> Tensor:
+        """Target probabilities float64 [B,O,T]; a step whose pixels are the same set in every order is asked once."""
+        image, n_steps = case.batch.image, len(count)
+        filling = self.filler.filling(image, case.streams.named("fidelity"), case.batch.image_id, case.segments)
         row, place = every(len(image), 1, image.device)
-        base = self.filler.filling(image, streams, case.batch.image_id, case.segments)(
-            row, torch.zeros_like(image[:, 0]), place
-        )
-        flipped, rest = (image, base) if self.inserts else (base, image)
-        needed = ~settled[:, None].expand(-1, n_orders, -1)
-        needed = needed | (torch.arange(n_orders, device=image.device) == 0)[:, None]
-        todo = needed.flatten().nonzero()[:, 0]
-        ranks = rank.flatten(0, 1)
-
-        def compose(start: int, stop: int) -> Tensor:
-            index = todo[start:stop]
-            order = index.div(n_steps, rounding_mode="floor")
-            row = order.div(n_orders, rounding_mode="floor")
-            flips = ranks[order] < count[index % n_steps][:, None, None]
-            return torch.where(flips[:, None], flipped[row], rest[row])
-
-        answers = torch.zeros(needed.numel(), device=image.device)
-        row = todo.div(n_orders * n_steps, rounding_mode="floor")
-        answers[todo] = case.classifier.probability_of(compose, len(todo), case.target[row]).to(answers)
-        answers = answers.view(len(image), n_orders, n_steps)
+        base = filling(row, torch.zeros_like(image[:, 0]), place)
+        before, after = (base, image) if self.inserts else (image, base)
+        asked = (~settled[:, None]).repeat(1, rank.shape[1], 1)
+        asked[:, 0] = True
+        row, order, step = asked.nonzero(as_tuple=True)
+        images = paste_steps(before, after, changed_pixels(rank, count))
+        answers = torch.zeros(asked.shape, dtype=torch.float64, device=image.device)
+        answers[asked] = ask(case.classifier, images, row, order * n_steps + step, case.target).to(answers)
         return torch.where(settled[:, None], answers[:, :1], answers)
 
     def answers_by_mask(self, case: Case, rank: Tensor, count: Tensor) -> Tensor:
-        """Target probabilities [B,O,T] when the fill depends on the mask: every step of every order is filled."""
-        (n_images, n_orders), n_steps = rank.shape[:2], len(count)
-        filling = self.filler.filling(
-            case.batch.image, case.streams.named("fidelity"), case.batch.image_id, case.segments
-        )
-        row, place = every(n_images, n_orders * n_steps, rank.device)
-
-        def compose(start: int, stop: int) -> Tensor:
-            image, index = row[start:stop], place[start:stop]
-            flips = rank[image, index.div(n_steps, rounding_mode="floor")] < count[index % n_steps][:, None, None]
-            keep = flips if self.inserts else ~flips
-            return filling(image, keep.to(case.batch.image), index)
-
-        return (
-            case.classifier.probability_of(compose, len(row), case.target[row])
-            .to(rank.device)
-            .view(n_images, n_orders, n_steps)
-        )
+        """Target probabilities float64 [B,O,T] when the fill depends on the mask: every step of every order is
+        filled."""
+        image, (n_images, n_orders) = case.batch.image, rank.shape[:2]
+        filling = self.filler.filling(image, case.streams.named("fidelity"), case.batch.image_id, case.segments)
+        images = fill_steps(filling, changed_pixels(rank, count), self.inserts)
+        row, step = every(n_images, n_orders * len(count), rank.device)
+        answers = ask(case.classifier, images, row, step, case.target)
+        return answers.to(rank.device).view(n_images, n_orders, -1)
 
     @property
     def costs_at_most(self) -> bool:
@@ -159,31 +137,3 @@ class Insertion(Flipping):
     direction = "higher"
     symbol = "AUC_ins"
     inserts = True
-
-
-def step_grid(n_px: int, step_px: int, bound: float) -> tuple[Tensor, Tensor]:
-    """Pixels flipped at each point, and the flipped fraction there: int64 [T], float64 [T].
-
-    The last fraction is `bound` exactly; where that lies within a pixel, the last count is the next whole pixel.
-    """
-    exact = bound * n_px
-    last = round(exact) if abs(exact - round(exact)) < 1e-6 else math.ceil(exact)
-    count = torch.cat([torch.arange(0, last, step_px), torch.tensor([last])])
-    return count, (count.double() / n_px).clamp_max(bound)
-
-
-def flip_ranks(attribution: Tensor, orders: Tensor) -> tuple[Tensor, Tensor]:
-    """The position of each pixel in descending attribution, ties in the given random orders.
-
-    Shapes: attribution [B,H,W], orders int64 [B,O,H*W] -> rank int32 [B,O,H,W], settled bool [B,H*W+1]: whether the
-        first k pixels are the same set in every order (no tie across k).
-    """
-    value = attribution.flatten(1)
-    shuffled = value[:, None].expand(orders.shape).gather(2, orders)
-    pixel = orders.gather(2, shuffled.argsort(dim=2, descending=True, stable=True))  # [B,O,position]
-    position = torch.arange(value.shape[1], dtype=torch.int32, device=value.device).expand(pixel.shape)
-    rank = torch.empty_like(position, memory_format=torch.contiguous_format).scatter_(2, pixel, position)
-    ordered = value.sort(1, descending=True).values
-    ends = torch.ones_like(ordered[:, :1], dtype=torch.bool)
-    settled = torch.cat([ends, ordered[:, :-1] > ordered[:, 1:], ends], 1)
-    return rank.unflatten(2, attribution.shape[1:]), settled

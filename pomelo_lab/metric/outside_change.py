@@ -10,6 +10,7 @@ from torch import Tensor
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.pixel_game import ask, fill_steps
 from pomelo_lab.sampler.base import Filler, every
 
 
@@ -54,17 +55,15 @@ class OutsideChange(Metric):
         known = truth.isfinite().all(-1)
         outside = (apart | ~known).all(2) & known.any(2)
         filling = self.sampler.filling(image, case.streams.named("outside"), case.batch.image_id, case.segments)
-        row, place = every(n, len(patch), image.device)
         y, x = (torch.arange(size, device=image.device) for size in image.shape[2:])
 
-        def compose(start: int, stop: int) -> Tensor:
-            at = patch[place[start:stop]]
-            inside_y = (y >= at[:, 1:2]) & (y < at[:, 3:4])
-            inside_x = (x >= at[:, 0:1]) & (x < at[:, 2:3])
-            keep = ~(inside_y[:, :, None] & inside_x[:, None])
-            return filling(row[start:stop], keep.to(image), place[start:stop])
+        def covered(row: Tensor, place: Tensor) -> Tensor:
+            left, top, right, bottom = patch[place, :, None].unbind(1)  # [M,1]
+            down, across = (y >= top) & (y < bottom), (x >= left) & (x < right)
+            return down[:, :, None] & across[:, None]
 
-        answer = case.classifier.probability_of(compose, len(row), case.target[row]).view(n, -1).double()
+        row, place = every(n, len(patch), image.device)
+        answer = ask(case.classifier, fill_steps(filling, covered), row, place, case.target).view(n, -1)
         clean = case.classifier.probability_of(lambda start, stop: image[start:stop], n, case.target).double()
         change = clean[:, None] - answer
         change = (change if self.signed else change.abs()).masked_fill(~outside, 0)

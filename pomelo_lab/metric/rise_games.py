@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.pixel_game import area_over_steps, ask, changed_pixels, fill_steps, rank_pixels, step_grid
 from pomelo_lab.sampler.base import Filler, every
 
 
@@ -46,32 +46,25 @@ class RiseGame(Metric):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image, attribution = case.batch.image, case.explanation.attribution
-        defined = attribution.isfinite().flatten(1).all(1)
-        ascending = attribution.where(defined[:, None, None], 0).flatten(1).sort(dim=1, stable=True).indices
-        rank = torch.empty_like(ascending)
-        rank.scatter_(1, ascending.flip(1), torch.arange(ascending.shape[1], device=rank.device).expand_as(rank))
-        rank = rank.view_as(attribution).to(image.device)
-        n_steps = self.steps(image.shape[1:])
+        count, _ = self.steps(tuple(image.shape[1:]))
+        changed = changed_pixels(rank_pixels(attribution).to(image.device), count)
         filling = self.filler.filling(image, case.streams.named("rise_game"), case.batch.image_id, case.segments)
-        row, place = every(len(image), n_steps + 1, image.device)
+        row, step = every(len(image), len(count), image.device)
+        images = fill_steps(filling, changed, self.inserts)
+        curve = ask(case.classifier, images, row, step, case.target).view(len(image), -1)
+        defined = attribution.isfinite().flatten(1).all(1).to(curve.device)
+        curve = curve.masked_fill(~defined[:, None], math.nan)
+        return {"value": area_over_steps(curve), "curve": curve.float()}
 
-        def compose(start: int, stop: int) -> Tensor:
-            changed = rank[row[start:stop]] < (place[start:stop] * self.step_px)[:, None, None]
-            keep = changed if self.inserts else ~changed
-            return filling(row[start:stop], keep.to(image), place[start:stop])
-
-        curve = case.classifier.probability_of(compose, len(row), case.target[row]).view(len(image), -1).double()
-        curve = curve.masked_fill(~defined[:, None].to(curve.device), math.nan)
-        return {"value": (curve.sum(1) - (curve[:, 0] + curve[:, -1]) / 2) / n_steps, "curve": curve.float()}
-
-    def steps(self, shape: tuple[int, ...]) -> int:
-        return -(-shape[1] * shape[2] // self.step_px)
+    def steps(self, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        """Number and share of the changed pixels at each step."""
+        return step_grid(shape[1] * shape[2], self.step_px)
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return 1 + self.steps(shape)
+        return len(self.steps(shape)[0])
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.filler.fill_evaluations(1 + self.steps(shape))
+        return self.filler.fill_evaluations(len(self.steps(shape)[0]))
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import mean_summary
-from pomelo_lab.metric.fidelity import Deletion, Insertion, flip_ranks, step_grid
+from pomelo_lab.metric.fidelity import Deletion, Insertion
 from pomelo_lab.sampler.base import BaseImageFiller, Filler, Filling
 from pomelo_lab.sampler.mean import MeanSampler
 from pomelo_lab.types import Explanation, Segments
@@ -198,25 +198,14 @@ def test_fillers_that_look_at_the_mask(cls):
     assert torch.allclose(noisy.score(case_of(tied(), batch_size=7))["curve"], expected, atol=1e-7, rtol=0)
 
 
-def test_the_bound_is_exact():
-    assert step_grid(4096, 1, 0.5)[0][-1] == 2048 and len(step_grid(4096, 128, 0.5)[0]) == 17
-    assert step_grid(10, 3, 0.5)[0].tolist() == [0, 3, 5]
-    assert step_grid(100, 1, 0.3)[0][-1] == 30  # 0.3 * 100 is not 30 in floating point
-    # 25 pixels: half of them lie within a pixel; a straight line stays straight when interpolated
+def test_a_bound_within_a_pixel_is_exact():
+    """Half of 25 pixels lies within a pixel; a straight line stays straight when interpolated."""
     linear = TinyLinear(weight=torch.full((1, 1, 5, 5), 1 / 25), output="identity")
     case = case_of(untied(2, (5, 5)), torch.ones(2, 1, 5, 5), classifier=linear)
     found = Deletion(filler=ConstantFiller(), step_px=4).score(case)
     assert found["value"].tolist() == pytest.approx([0.375] * 2, abs=1e-6) and found["curve"][
         :, -1
     ].tolist() == pytest.approx([0.5] * 2)
-
-
-def test_ranks():
-    orders = RandomStreams(0).permutation(("a",), "tie_order", 50, 6)
-    rank, settled = flip_ranks(torch.tensor([[[5.0, 1, 1], [1, 0, 7]]]), orders)
-    assert (rank[0, :, 1, 2] == 0).all() and (rank[0, :, 0, 0] == 1).all() and (rank[0, :, 1, 1] == 5).all()
-    assert rank[0, :, 0, 1].unique().tolist() == [2, 3, 4]
-    assert settled[0].tolist() == [True, True, True, False, False, True, True]
 
 
 def test_undefined_maps_and_messages():
