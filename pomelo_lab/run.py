@@ -43,8 +43,8 @@ def one_job(cfg: DictConfig) -> str | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from pomelo_lab.results.grid import cells
     from pomelo_lab.results.grid_plan import print_grid_plan
-    from pomelo_lab.results.preset import cells
 
     hydra_config = HydraConfig.get()
     in_grid = hydra_config.mode == RunMode.MULTIRUN
@@ -81,7 +81,7 @@ def asked(hydra_config: Any, in_grid: bool) -> Asked:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from pomelo_lab.results.preset import axes
+    from pomelo_lab.results.grid import axes
 
     typed = keys(OverridesParser.create().parse_overrides(list(hydra_config.overrides.task)))
     return Asked(
@@ -117,7 +117,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     from pomelo_lab.engine.scores import Scores, work
     from pomelo_lab.engine.store import Store
     from pomelo_lab.results.grid_plan import print_plan
-    from pomelo_lab.results.report import print_report
+    from pomelo_lab.results.job_report import print_report
     from pomelo_lab.results.sheet import BESIDE, FILE, drop_damaged, write_sheet
 
     store = Store(config["paths"]["outputs"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pomelo_lab.engine.scores import Scores, read_status
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 from pomelo_lab.run import run
 from pomelo_lab.training.train import train_component
 from pomelo_lab.weights import resolve, say_once
@@ -48,7 +48,7 @@ def job(tmp_path_factory):
     )
     found = config(root / "outputs", *given, base=[text for text in TINY if not text.startswith("classifier")])
     folder = run(found)
-    cell = Cell({}, {}, found)
+    cell = GridCell({}, {}, found)
     return found, folder, cell.scores(), cell.summary
 
 
@@ -63,7 +63,7 @@ def shard(folder, kind):
 def test_a_damaged_score_file_is_in_no_table_and_made_again(job, name, way, caplog, capsys):
     found, folder, columns, summary = job
     damaged(folder / name, way)
-    cell = Cell({}, {}, found)
+    cell = GridCell({}, {}, found)
     assert (
         cell.state == "damaged"
         and cell.summary == {} == cell.scores()
@@ -74,7 +74,7 @@ def test_a_damaged_score_file_is_in_no_table_and_made_again(job, name, way, capl
         and "already done" not in capsys.readouterr().out
         and f"{folder / name} is damaged" in caplog.text
     )
-    cell = Cell({}, {}, found)
+    cell = GridCell({}, {}, found)
     assert cell.state == "done" and (cell.scores(), cell.summary) == (columns, summary)
     assert run(found) == folder and "already done" in capsys.readouterr().out
 
@@ -134,7 +134,7 @@ def test_a_status_of_another_shape_is_damaged(job, text):
     found, folder, *_ = job
     whole = (folder / "status.json").read_bytes()
     (folder / "status.json").write_text(text)
-    cell = Cell({}, {}, found)
+    cell = GridCell({}, {}, found)
     assert cell.state == "damaged" and cell.summary == {} == cell.scores()
     (folder / "status.json").write_bytes(whole)
     assert cell.state == "done"
@@ -149,10 +149,10 @@ def test_a_job_of_an_earlier_version_is_still_done(job):
     whole = path.read_bytes()
     old = {key: value for key, value in json.loads(whole).items() if key not in ("seal", "files")}
     path.write_text(json.dumps(old))
-    assert Cell({}, {}, found).scores() == columns and Scores(Cell({}, {}, found).job).done()
+    assert GridCell({}, {}, found).scores() == columns and Scores(GridCell({}, {}, found).job).done()
     parquet = (folder / "scores.parquet").read_bytes()
     (folder / "scores.parquet").write_bytes(parquet[:-40])
-    assert Cell({}, {}, found).state == "damaged"
+    assert GridCell({}, {}, found).state == "damaged"
     (folder / "scores.parquet").write_bytes(parquet)
     path.write_bytes(whole)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hydra.experimental.callback import Callback
 
 if TYPE_CHECKING:
-    from pomelo_lab.results.grid import Grid
+    from pomelo_lab.results.grid_run import Grid
 
 SKIPPED = "skipped"  # what a job returns whose cell the data set cannot build
 # what a job of a grid in this process returns that raised: Hydra would stop at the end with the first error alone
@@ -35,7 +35,7 @@ class PrintTable(Callback):
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         from omegaconf import OmegaConf
 
-        from pomelo_lab.results.grid import Grid, group_name, refusals
+        from pomelo_lab.results.grid_run import Grid, group_name, refusals
 
         # column=${dataset.label} is each job's own
         presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
@@ -76,7 +76,7 @@ class PrintTable(Callback):
             )
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        from pomelo_lab.results.grid import group_name, note_states
+        from pomelo_lab.results.grid_run import group_name, note_states
 
         grid, PrintTable.grid = PrintTable.grid, None
         PrintTable.ended = grid
@@ -110,7 +110,7 @@ def show_part(preset: str, part: list[Any], overrides: list[str], group: str) ->
 
         folder = show(preset, overrides, grid=part)
     else:
-        from pomelo_lab.results.grid import show_grid
+        from pomelo_lab.results.grid_run import show_grid
 
         folder = show_grid(part, preset, [o for o in overrides if not o.startswith("hydra.searchpath=")])
     if folder is not None:
@@ -133,7 +133,7 @@ def job_failed(overrides: list[str], error: Exception) -> str:
 def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
     """Say at once which job failed and why; with the stack, where it is no message for the user."""
     from pomelo_lab.config.check import ConfigError
-    from pomelo_lab.results.grid import reason
+    from pomelo_lab.results.grid_run import reason
 
     name, known = grid.name(overrides), isinstance(error, ConfigError)
     grid.failed[name] = reason(str(error)) if known else f"{type(error).__name__}: {error}"
@@ -158,7 +158,7 @@ def exit_status() -> str | int | None:
     if grid is None:
         return None
     if grid.failed:
-        from pomelo_lab.results.grid import failures
+        from pomelo_lab.results.grid_run import failures
 
         return "\n".join(failures(grid.failed, len(grid.failed) + grid.built + grid.skipped))
     return None
@@ -196,6 +196,6 @@ def split(overrides: list[str]) -> tuple[list[str], list[str]]:
 
 def is_table(preset: str) -> bool:
     """Whether a preset names a published table."""
-    from pomelo_lab.results.published import everything
+    from pomelo_lab.results.report import load_reports
 
-    return preset in everything()
+    return preset in load_reports()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pomelo_lab.results.grammar import Pair, pairs
-from pomelo_lab.results.published import Claim, Published
+from pomelo_lab.results.report import Claim, Report
 
 RESAMPLES = 2_000
 SEED = 20_261
@@ -150,7 +150,7 @@ class Verdict:
         return self.deciding.detail + (f" (least of {more + 1} pairs)" if more and self.verdict == HOLDS else "")
 
 
-def judge(claim: Claim, table: Published, values: Values) -> Verdict:
+def judge(claim: Claim, table: Report, values: Values) -> Verdict:
     """The verdict on one claim."""
     return Verdict(claim, tuple(judge_pair(pair, values) for text in claim.test for pair in pairs(text, table)))
 

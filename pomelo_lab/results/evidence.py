@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pomelo_lab.results.claim import Resampled, Sample
-from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.published import Column
+from pomelo_lab.results.grid import GridCell
+from pomelo_lab.results.report import Column
 
 COSTS = {  # quantity -> stage of a job, its recorded number, and per what: images, or perturbed images in thousands
     "seconds_per_1000": ("perturbation", "seconds", "perturbations"),
@@ -19,7 +19,7 @@ COSTS = {  # quantity -> stage of a job, its recorded number, and per what: imag
 }
 
 
-def sample(done: Sequence[Cell], metric: str, column: Column | None = None) -> Sample | None:
+def sample(done: Sequence[GridCell], metric: str, column: Column | None = None) -> Sample | None:
     """The scores behind an entry: per image where they exist (mean over repeats), else one number.
 
     None when nothing is stored.
@@ -53,7 +53,7 @@ def averaged(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
     )
 
 
-def cell_sample(cell: Cell, metric: str) -> Sample | None:
+def cell_sample(cell: GridCell, metric: str) -> Sample | None:
     """One job's scores of a metric."""
     if metric in COSTS:
         number = cost(cell, metric)
@@ -72,7 +72,7 @@ def cell_sample(cell: Cell, metric: str) -> Sample | None:
     return Sample({}, point=mean, repeats=tuple(summary.get("repeats") or ()), resampled=resampled(cell, metric))
 
 
-def resampled(cell: Cell, name: str) -> Resampled | None:
+def resampled(cell: GridCell, name: str) -> Resampled | None:
     """How a metric that is no plain mean follows from the images, where its class says so and its shards are there."""
     from pomelo_lab.metric.base import Metric
 
@@ -92,7 +92,7 @@ def resampled(cell: Cell, name: str) -> Resampled | None:
     return Resampled(tuple(images), metric.usable(rows).numpy(), metric.groups(len(images)), statistic)
 
 
-def stored_rows(cell: Cell, name: str) -> dict[str, Any]:
+def stored_rows(cell: GridCell, name: str) -> dict[str, Any]:
     """What a metric stored, all images in order; {} when a shard is missing.
 
     Computes nothing. Matched cells count fewer images.
@@ -123,7 +123,7 @@ def stored_reference(job: Any, name: str) -> dict[str, Any] | None:
     return None if shard is None else dict(shard.tensors)
 
 
-def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
+def part_sample(cell: GridCell, name: str, part: str) -> Sample | None:
     """One entry of what a metric gives per image; None when there is no such entry.
 
     Args: part: a class of its distribution; a position (0, -1) of its curve; a stored tensor [B] by its name;
@@ -147,7 +147,7 @@ def part_sample(cell: Cell, name: str, part: str) -> Sample | None:
     return Sample(value, n_nan=sum(not math.isfinite(v) for v in value.values()))
 
 
-def cost(cell: Cell, quantity: str) -> float | None:
+def cost(cell: GridCell, quantity: str) -> float | None:
     """A recorded cost of a job: wall time of its sampler for 1,000 perturbed images, or what its explainer takes per
     image."""
     stage, number, per = COSTS[quantity]
@@ -160,7 +160,7 @@ def cost(cell: Cell, quantity: str) -> float | None:
     return 1000 * recorded[number] / (recorded["images"] * n) if n else None
 
 
-def seconds_per_1000(cell: Cell) -> float | None:
+def seconds_per_1000(cell: GridCell) -> float | None:
     """Wall time of a job's sampler for 1,000 perturbed images, from the costs recorded when they were made."""
     return cost(cell, "seconds_per_1000")
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pomelo_lab.results.published import Published
+from pomelo_lab.results.report import Report
 
 NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?"
 ROW = r"[A-Za-z_][\w.]*(?:@(?:\"[^\"]*\"|[\w.]+))*"
@@ -79,7 +79,7 @@ class Pair:
         return tuple(dict.fromkeys((*self.left.rows, *self.right.rows)))
 
 
-def pairs(text: str, table: Published) -> list[Pair]:
+def pairs(text: str, table: Report) -> list[Pair]:
     """All elementary comparisons of a test. Raises ValueError for a test that is not in the grammar or names no row."""
     # a part may have a colon: metric[name:0]
     metric, colon, rest = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?)(:?)(.*)", text).groups()
@@ -122,12 +122,12 @@ def parsed(word: str, text: str) -> Value:
     return Value(tuple(terms))
 
 
-def expanded(value: Value, point: str, named: set[str], table: Published, text: str) -> list[Value]:
+def expanded(value: Value, point: str, named: set[str], table: Report, text: str) -> list[Value]:
     """A value at one point of the table: `others` becomes each of those rows, rows get their @value."""
     return [Value(terms) for terms in itertools.product(*(choices(t, point, named, table, text) for t in value.terms))]
 
 
-def choices(term: Term, point: str, named: set[str], table: Published, text: str) -> Sequence[Term]:
+def choices(term: Term, point: str, named: set[str], table: Report, text: str) -> Sequence[Term]:
     """The rows that one term stands for. Raises ValueError for a row that the table does not have."""
     if term.row is None:
         return [term]

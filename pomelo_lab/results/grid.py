@@ -1,170 +1,178 @@
-"""A grid before its first job and after its last: its cells checked, its failures counted, its table."""
+"""The cells of a preset: each point of its grid, and the score folder that belongs to it."""
 
 from __future__ import annotations
 
+import itertools
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.results.preset import Cell, cells, questions
+from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.tree import nodes
+from pomelo_lab.engine.scores import read_status, read_summary
 
 
-@dataclass
-class Grid:
-    """The jobs of one command.
+@dataclass(frozen=True)
+class GridCell:
+    """One job of a preset.
 
-    presets: the experiments that it names; rest: its other overrides; parts: the cells of each preset, of the whole
-        grid where there is none.
-    failed: name of a job that ended badly -> its message. built, skipped: jobs that ended well, or that the data set
-        cannot build.
+    choices: group -> chosen name ("sampler" -> "black"); point: the swept overrides of this cell; config: resolved.
+    lacks: why the data set cannot build it ("needs Portraits, not CelebA"), "" where it can. error: what the config
+        check says of it, "" for none.
     """
 
-    presets: list[str]
-    rest: list[str]
-    search_path: list[str] = field(default_factory=list)
-    parts: list[list[Cell]] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    built: int = 0
-    skipped: int = 0
-
-    def compose(self) -> None:
-        """Compose and check every cell, as Hydra will compose it again: what cannot work is known before the first job
-        starts."""
-        self.parts = [cells(preset, [*self.search_path, *self.rest], strict=False) for preset in self.presets or [""]]
+    choices: dict[str, str]
+    point: dict[str, str]
+    config: dict[str, Any]
+    lacks: str = ""
+    error: str = ""
 
     @property
-    def cells(self) -> list[Cell]:
-        return [cell for part in self.parts for cell in part]
+    def name(self) -> str:
+        """The cell's point of the grid."""
+        return " ".join(f"{key}={value}" for key, value in self.point.items())
+
+    @cached_property
+    def job(self) -> Any:
+        from pomelo_lab.engine.job import Job
+        from pomelo_lab.engine.store import Store
+
+        return Job(self.config, Store(self.config["paths"]["outputs"]))
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The score folder, or None when a network has no weights yet (then nothing can be done)."""
+        from pomelo_lab.weights import has_weights
+
+        outputs = self.config["paths"]["outputs"]
+        networks = (node for node in nodes(self.config) if "weights" in node)
+        if self.lacks or self.error or not all(has_weights(node, self.config["dataset"], outputs) for node in networks):
+            return None
+        return self.job.store.folder("score", self.job.fingerprint)
 
     @property
-    def refused(self) -> list[Cell]:
-        return [cell for cell in self.cells if cell.error]
+    def status(self) -> dict[str, Any]:
+        return read_status(self.folder) if self.folder else {}
 
-    def name(self, overrides: Sequence[str]) -> str:
-        """What varies of a job, as in "sampler=gray seed=0"."""
-        keys = {key for cell in self.cells for key in cell.point} | ({"experiment"} if len(self.presets) > 1 else set())
-        return " ".join(text for text in overrides if text.partition("=")[0] in keys) or "the job"
+    @property
+    def state(self) -> str:
+        """ "done", "running", "failed", "damaged" (a file is not what was written), "missing", or "skipped" where the
+        data set cannot build it."""
+        return "skipped" if self.lacks else "failed" if self.error else self.status.get("state", "missing")
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Metric -> {mean, std, n, ...} of a finished cell, else {}."""
+        return read_summary(self.folder) if self.state == "done" else {}
 
-def refusals(refused: Sequence[Cell], total: int, skipped: int = 0) -> Iterator[str]:
-    """Which cells cannot work, each kind of problem once. skipped: cells that the data set cannot build."""
-    rest, other = total - len(refused) - skipped, f", {skipped} not for this data set" if skipped else ""
-    yield f"{len(refused)} of {total} cells cannot run{other}" + (", the others do:" if rest else ":")
-    names: dict[str, list[str]] = {}
-    for cell in refused:
-        names.setdefault(reason(cell.error), []).append(cell.name or "the job")
-    for text, several in names.items():
-        more = f" and {len(several) - 1} more" if len(several) > 1 else ""
-        yield f"  {several[0]}{more}: {text}"
+    def scores(self) -> dict[str, list[Any]]:
+        """Columns of scores.parquet of a finished cell, else {}."""
+        import pyarrow.parquet as pq
 
-
-def reason(text: str) -> str:
-    """A message of the config check in one line, without its head."""
-    head, _, rest = text.partition(":\n")
-    lines = (
-        [line.strip().removeprefix("- ") for line in rest.splitlines()]
-        if head.startswith("the config has")
-        else text.splitlines()
-    )
-    return "; ".join(filter(None, lines))
+        return pq.read_table(self.folder / "scores.parquet").to_pydict() if self.state == "done" else {}
 
 
-def failures(failed: dict[str, str], total: int) -> Iterator[str]:
-    """The count, and every failed job with its own message."""
-    yield f"{len(failed)} of {total} failed:"
-    yield from (f"  {name}: {reason(message)}" for name, message in failed.items())
+def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -> list[GridCell]:
+    """Every job that `python -m pomelo_lab.run -m experiment=<experiment> <overrides>` runs or skips, in its order.
 
-
-def note_states(grid: Grid) -> None:
-    """Count jobs of other processes by what lies on disk."""
-    from pomelo_lab.results.status import detail, state
-
-    for cell in grid.cells:
-        if (now := state(cell)) == "done":
-            grid.built += 1
-        elif now == "skipped":
-            grid.skipped += 1
-        else:
-            grid.failed[cell.name or "the job"] = detail(cell) or now
-
-
-def show_grid(part: Sequence[Cell], preset: str, overrides: Sequence[str], console: Any = None) -> Path | None:
-    """Print the scores of a grid's finished jobs as a table, and write it below outputs/tables.
-
-    A row for each point of the grid, its seeds folded; a column for each metric.
-    Returns: the folder; None when no job is done.
+    Args: experiment: "" for a grid without a preset. strict: False keeps cells that the config check refuses, with its
+        words as their `error`.
+    Raises: ConfigError for a preset or override that does not exist.
     """
-    from rich.console import Console
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from pomelo_lab.results import render
-    from pomelo_lab.results.show import folder_name
-    from pomelo_lab.results.table import build
+    from pomelo_lab.config.check import ConfigError, NotForThisData, checked
+    from pomelo_lab.config.preset_data import Asked, keys
+    from pomelo_lab.config.schema import register
 
-    console = console or Console(width=None if sys.stdout.isatty() else 160)
-    table = build(plain_table(part, preset), part, overrides)
-    if not table.states.get("done"):
-        return None
-    if not table.columns:
-        console.print(f"{render.jobs(table)}; no scores: metrics=none", highlight=False, markup=False, soft_wrap=True)
-        return None
-    render.terminal(table, console)
-    scale = table.scale or "grid"
-    folder = (
-        Path(part[0].config["paths"]["outputs"]) / "tables" / (preset or axes(part)) / folder_name(scale, overrides)
-    )
-    render.write(table, folder)
-    console.print(f"table:  {folder}/table.md, .csv, .tex", soft_wrap=True, highlight=False, markup=False)
-    return folder
-
-
-def plain_table(part: Sequence[Cell], preset: str) -> Any:
-    """A table that no paper printed: the metrics that the jobs scored."""
-    from pomelo_lab.results.published import Column, Published
-
-    summaries = [cell.summary for cell in part]
-    names = dict.fromkeys(name for summary in summaries for name in summary)
-    columns = [
-        Column(metric=name, symbol=name, digits=digits([s[name]["mean"] for s in summaries if name in s]))
-        for name in names
-    ]
-    varies = [key for key in varying(part) if key != "seed"]
-    return Published(
-        id=preset or " x ".join(varying(part)) or "one job",
-        title="",
-        source="",
-        columns=tuple(columns),
-        spread="seeds",
-        preset=bool(preset),
-        head=", ".join(varies) or "method",
-    )
-
-
-def axes(part: Sequence[Cell]) -> str:
-    """The keys that vary, as a name for files: "sampler_seed"."""
-    return re.sub(r"[^\w.-]+", "-", "_".join(varying(part)))[:60] or "grid"
-
-
-def varying(part: Sequence[Cell]) -> list[str]:
-    """The keys that vary, without what they belong to."""
-    return list(dict.fromkeys(key.lstrip("+").rpartition(".")[2] for cell in part for key in cell.point))
-
-
-def digits(means: Sequence[float | None]) -> int:
-    """Decimals that show three digits of the largest mean."""
-    from pomelo_lab.results.report import exponent
-
-    largest = max((abs(mean) for mean in means if mean is not None), default=0.0)
-    return min(6, max(0, 2 - exponent(largest)))
+    register()
+    preset = [f"experiment={experiment}"] if experiment else []
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    grid_cells = []
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            base = compose("run", overrides=[*preset, *no_sweeps(overrides)], return_hydra_config=True)
+            own = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
+            swept = dict(own)
+            loader = GlobalHydra.instance().config_loader()  # knows what a glob stands for
+            typed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            for parsed in typed:
+                key = parsed.get_key_element()
+                if parsed.is_sweep_override():
+                    swept[key] = ",".join(parsed.sweep_string_iterator())
+                else:
+                    swept.pop(key, None)
+            asked = Asked(
+                bool(experiment),
+                keys(typed),
+                {key: first for key, first in axes(own).items() if key not in keys(typed)},
+            )
+            lines = [[(key, value) for value in sweep_values(f"{key}={text}")] for key, text in swept.items()]
+            for point in itertools.product(*lines):
+                here = [f"{key}={value}" for key, value in point]
+                config = compose("run", overrides=[*preset, *no_sweeps(overrides), *here], return_hydra_config=True)
+                names = {g: n for g, n in config.hydra.runtime.choices.items() if "/" not in g and "@" not in g and n}
+                plain = {key: config[key] for key in config if key != "hydra"}
+                lacks = refused = ""
+                try:
+                    resolved = checked(type(config)(plain), asked)
+                except NotForThisData as error:
+                    resolved, lacks = error.config, error.reason
+                except ConfigError as error:
+                    if strict:
+                        raise
+                    resolved, refused = plain, str(error)
+                grid_cells.append(
+                    GridCell(
+                        names,
+                        {key: unescaped(value) for key, value in point},
+                        {**resolved, "choices": names},
+                        lacks,
+                        refused,
+                    )
+                )
+    finally:
+        GlobalHydra.instance().clear()
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+    return grid_cells
 
 
-def group_name(grid: Grid) -> str:
-    """One name for all jobs of a grid, the same when it is continued."""
-    from pomelo_lab.config.fingerprint import digest
+def sweep_values(override: str) -> list[str]:
+    """The values of one sweep: "sampler=black,gray" -> ["black", "gray"]."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    if grid.presets:
-        return ",".join(grid.presets)[:100]
-    asked = sorted({*questions(grid.rest), *(o for o in grid.rest if o.startswith("scale="))})
-    return f"{axes(grid.cells)}-{digest({'grid': asked})[:6]}"
+    parsed = OverridesParser.create().parse_override(override)
+    return list(parsed.sweep_string_iterator()) if parsed.is_sweep_override() else [parsed.get_value_element_as_str()]
+
+
+def axes(params: Any) -> dict[str, str]:
+    """The keys that a preset varies, each with its first value."""
+    return {str(key).lstrip("+"): unescaped(sweep_values(f"{key}={text}")[0]) for key, text in (params or {}).items()}
+
+
+def no_sweeps(overrides: Sequence[str]) -> list[str]:
+    """The overrides that are not sweeps."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
+
+
+def questions(overrides: Sequence[str]) -> list[str]:
+    """The overrides that change what is asked, not where, on what or at which scale it is computed."""
+    silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
+    return [o for o in overrides if not o.lstrip("+").startswith(silent)]
+
+
+def unescaped(value: str) -> str:
+    """What a value of a sweep says: Hydra hands on `Lung Opacity` as it would be typed, in quotes or with a backslash
+    before the blank."""
+    inside = re.fullmatch(r"(['\"])(.*)\1", value)
+    return inside[2] if inside else re.sub(r"\\(.)", r"\1", value)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pomelo_lab.engine.plan import Step, planned, total
 from pomelo_lab.engine.store import Store
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 HEADS = ("images", "network\nevaluations", "classifier\nqueries", "on disk", "time")
 CAPTION = (
@@ -31,14 +31,14 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
     print_steps(f"plan: {title}", "stage", [*trainings, *plan, whole])
 
 
-def print_grid_plan(cells: Sequence[Cell], console: Any = None) -> None:
+def print_grid_plan(cells: Sequence[GridCell], console: Any = None) -> None:
     """Print what every job of a grid would do.
 
     What several of them share is counted in each: the sum is an upper limit.
     """
-    from pomelo_lab.results.grid import reason
+    from pomelo_lab.results.grid_run import reason
 
-    def line(cell: Cell) -> Step:
+    def line(cell: GridCell) -> Step:
         name = cell.name or "the job"
         if refused := cell.lacks or cell.error:
             return Step(name, 0, note=f"not run: {reason(refused)}")

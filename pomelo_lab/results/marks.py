@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pomelo_lab.results.claim import HOLDS, LEVEL, Sample, centre, judge_pair
 from pomelo_lab.results.grammar import Pair, Term, Value
-from pomelo_lab.results.published import Control, Published, Row
+from pomelo_lab.results.report import Control, Report, Row
 
 # groups among which the best is set in bold, and which have to beat the control
 METHODS = ("proposed", "baseline", "extra", "yours")
@@ -28,7 +28,7 @@ class Mark:
 
 
 def marks(
-    table: Published,
+    table: Report,
     rows: Sequence[Row],
     values: Callable[[str, str], Sample | None],
     directions: Mapping[str, str | None],
@@ -57,7 +57,7 @@ def mean(sample: Sample | None) -> float | None:
     return centre(sample)
 
 
-def control_of(table: Published, row: Row) -> Control | None:
+def control_of(table: Report, row: Row) -> Control | None:
     """What a row has to beat: its own control, or, for methods, the table's; at the same value where the table runs
     across a key."""
     control = row.control or (table.control if row.group in METHODS else None)
@@ -96,11 +96,11 @@ def is_best(
     return all(beaten(other) for other in sorted(others, key=lambda key: abs(mean(values(key, metric)) - own)))
 
 
-def labels(table: Published, rows: Sequence[Row]) -> dict[str, str]:
+def labels(table: Report, rows: Sequence[Row]) -> dict[str, str]:
     return {r.key: r.label for r in rows}
 
 
-def column_symbol(table: Published, metric: str) -> str:
+def column_symbol(table: Report, metric: str) -> str:
     column = table.column(metric)
     return metric if column is None else column.symbol
 

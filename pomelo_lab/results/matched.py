@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.fingerprint import digest
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
 @dataclass(frozen=True)
-class MatchedCell(Cell):
+class MatchedCell(GridCell):
     """A finished cell whose counterfactual metrics count some images only; what its other metrics say stays. common:
     ids of those images."""
 
@@ -54,7 +54,7 @@ class MatchedCell(Cell):
         ]
 
 
-def matched(cells: Sequence[Cell], among: Sequence[Cell]) -> list[Cell]:
+def matched(cells: Sequence[GridCell], among: Sequence[GridCell]) -> list[GridCell]:
     """The cells, each with the images that every finished one `among` them of the same data set reached.
 
     Repeats and sweeps count as methods of their own. Cells without counterfactuals among them do not narrow anything
@@ -73,7 +73,7 @@ def matched(cells: Sequence[Cell], among: Sequence[Cell]) -> list[Cell]:
     ]
 
 
-def reached(cell: Cell) -> frozenset[str] | None:
+def reached(cell: GridCell) -> frozenset[str] | None:
     """Ids of the images that a finished job's explainer brought to their goals; None for explainers without goals."""
     job, image_ids = cell.job, []
     if not job.explains:

@@ -13,9 +13,9 @@ from typing import Any
 
 from pomelo_lab.files import write_text
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, LEVEL, MISSING, RESAMPLES
+from pomelo_lab.results.grid import questions
 from pomelo_lab.results.marks import latex as latex_marks
-from pomelo_lab.results.preset import questions
-from pomelo_lab.results.published import Column, Row
+from pomelo_lab.results.report import Column, Row
 from pomelo_lab.results.table import Entry, Table
 
 SUPPORT = f"where at least {LEVEL:.0%} of the resamples of the images agree"
@@ -66,18 +66,14 @@ def images(table: Table, row: Row) -> int:
 
 
 def title(table: Table) -> str:
-    head = [
-        ": ".join(filter(None, [table.published.id, table.published.title])),
-        table.published.source,
-        f"scale={table.scale}",
-    ]
+    head = [": ".join(filter(None, [table.report.id, table.report.title])), table.report.source, f"scale={table.scale}"]
     return " · ".join([*filter(None, head), *questions(table.overrides)])
 
 
 def what(table: Table, compact: bool = False) -> str:
     """What our numbers are, in words."""
-    kind = "standard error of the mean" if table.published.spread == "standard_error" else "std"
-    if table.published.spread == "seeds" and (seeds := {e.repeats for e in table.entries.values() if e.repeats > 1}):
+    kind = "standard error of the mean" if table.report.spread == "standard_error" else "std"
+    if table.report.spread == "seeds" and (seeds := {e.repeats for e in table.entries.values() if e.repeats > 1}):
         over = f"over {' or '.join(map(str, sorted(seeds)))} seeds"
         return (
             f"mean over images and seeds, ± std {over} in the files"
@@ -144,7 +140,7 @@ def terminal_grid(table: Table, columns: Sequence[Column], compact: bool = False
     from rich.text import Text
 
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, collapse_padding=True)
-    grid.add_column(f"\n{table.published.head}", no_wrap=True)
+    grid.add_column(f"\n{table.report.head}", no_wrap=True)
     grid.add_column("\nimages", justify="right", style="bright_black", no_wrap=True)
     last = None
     for c in columns:
@@ -176,7 +172,7 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
             else "bright_black"
         )
         text = Text(
-            number(entry, column, images(table, row), compact, table.published.spread),
+            number(entry, column, images(table, row), compact, table.report.spread),
             style="bold green" if entry.best else plain,
         )
         values.append(
@@ -219,11 +215,11 @@ def claims(table: Table, console: Any) -> None:
 
 def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
     """No cell at the asked scale: what there is instead, and the command."""
-    head = f"{table.published.id}: nothing done at scale={table.scale} ({jobs(table).partition(';')[0]})"
+    head = f"{table.report.id}: nothing done at scale={table.scale} ({jobs(table).partition(';')[0]})"
     console.print(head, highlight=False, markup=False, soft_wrap=True)
     for scale, done, total in others:
         rest = [o for o in table.overrides if not o.startswith("scale=")]
-        shown = " ".join(["python scripts/table.py", table.published.id, f"scale={scale}", *map(shlex.quote, rest)])
+        shown = " ".join(["python scripts/table.py", table.report.id, f"scale={scale}", *map(shlex.quote, rest)])
         console.print(
             f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, markup=False, soft_wrap=True
         )
@@ -244,14 +240,14 @@ def markdown(table: Table) -> str:
     if table.columns:
         heads = [f"{c.symbol} {ARROW[table.directions[c.metric]]}".strip() for c in table.columns]
         out += [
-            "| " + " | ".join([table.published.head, "images", *heads]) + " |",
+            "| " + " | ".join([table.report.head, "images", *heads]) + " |",
             "| --- | --: |" + " --: |" * len(heads),
         ]
         for r in table.rows:
             values = []
             for c in table.columns:
                 e = table.entry(r, c)
-                text = number(e, c, images(table, r), spread=table.published.spread)
+                text = number(e, c, images(table, r), spread=table.report.spread)
                 text = f"**{text}**" if e.best else text
                 values.append(text + (f"<br>[{printed(e, c)}]" if e.printed else ""))
             out.append(
@@ -322,7 +318,7 @@ def latex(table: Table) -> str:
         for r in rows:
             shown = [table.entry(r, c) for c in columns]
             ours = [
-                plus_minus(number(e, c, images(table, r), spread=table.published.spread))
+                plus_minus(number(e, c, images(table, r), spread=table.report.spread))
                 for e, c in zip(shown, columns, strict=True)
             ]
             ours = [bold(text) if e.best else text for e, text in zip(shown, ours, strict=True)]

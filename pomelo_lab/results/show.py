@@ -12,10 +12,10 @@ from typing import Any
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.results import render
 from pomelo_lab.results.figure.dispatch import draw_figure
+from pomelo_lab.results.grid import GridCell, cells, questions
 from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, matched
-from pomelo_lab.results.preset import Cell, cells, questions
-from pomelo_lab.results.published import published
+from pomelo_lab.results.report import load_report
 from pomelo_lab.results.table import build, matches
 
 LONGEST = 80  # letters of a folder's name before a digest stands for the rest
@@ -27,7 +27,7 @@ def show(
     figures: bool = True,
     console: Any = None,
     common: bool = False,
-    grid: Sequence[Cell] = (),
+    grid: Sequence[GridCell] = (),
 ) -> Path | None:
     """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
 
@@ -38,7 +38,7 @@ def show(
     from rich.console import Console
 
     console = console or Console(width=None if sys.stdout.isatty() else 160)
-    one = published(table)
+    one = load_report(table)
     found = list(grid) or cells(table, overrides)
     if common:
         methods = [c for c in found if any(matches(c, row) for row in one.rows if row.group in METHODS)]
@@ -74,7 +74,7 @@ def folder_name(scale: str, overrides: Sequence[str]) -> str:
     return name if name == exact and len(name) <= LONGEST else f"{name[:LONGEST]},{digest(exact)[:8]}"
 
 
-def narrowed(found: Sequence[Cell]) -> list[str]:
+def narrowed(found: Sequence[GridCell]) -> list[str]:
     """How many images were left, in words."""
     sizes = sorted({len(c.common) for c in found if isinstance(c, MatchedCell)})
     return (
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from hydra.errors import HydraException
 
     from pomelo_lab.config.entry import config_folders, search_path
-    from pomelo_lab.results.published import everything
+    from pomelo_lab.results.report import load_reports
 
     folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
     common = "--matched" in arguments
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "paths.outputs=DIR]",
             file=sys.stderr,
         )
-        for one in everything().values():
+        for one in load_reports().values():
             print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
         return 2
     try:

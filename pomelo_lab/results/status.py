@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pomelo_lab.config.suggest import printable
-from pomelo_lab.results.grid import reason
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
+from pomelo_lab.results.grid_run import reason
 
 STYLE = {"done": "green", "running": "cyan", "failed": "red", "damaged": "red", "interrupted": "yellow"}
 STYLE |= {"missing": "bright_black", "skipped": "bright_black"}
 
 
-def state(cell: Cell) -> str:
+def state(cell: GridCell) -> str:
     """The state of a job as recorded; "interrupted" when it says running and nobody holds the folder's lock."""
     if cell.state != "running":
         return printable(str(cell.state))
@@ -24,7 +24,7 @@ def state(cell: Cell) -> str:
     return "running" if is_held(cell.folder / ".lock") else "interrupted"
 
 
-def detail(cell: Cell) -> str:
+def detail(cell: GridCell) -> str:
     """The failure in one line, or what a finished job cost."""
     if cell.lacks or cell.error:
         return cell.lacks or reason(cell.error)
@@ -48,7 +48,7 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
     from rich.table import Table
     from rich.text import Text
 
-    from pomelo_lab.results.preset import cells
+    from pomelo_lab.results.grid import cells
 
     console = console or Console(width=None if sys.stdout.isatty() else 160)
     grid_cells = cells(experiment, overrides)
@@ -73,9 +73,9 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
     return not missing
 
 
-def overrides_of(cell: Cell, overrides: Sequence[str]) -> list[str]:
+def overrides_of(cell: GridCell, overrides: Sequence[str]) -> list[str]:
     """The overrides that select one cell."""
-    from pomelo_lab.results.preset import no_sweeps
+    from pomelo_lab.results.grid import no_sweeps
 
     return [*no_sweeps(overrides), *(f"{key}={value}" for key, value in cell.point.items())]
 

@@ -13,9 +13,9 @@ from typing import Any
 from pomelo_lab.config.tree import value_at
 from pomelo_lab.results.claim import MIN_IMAGES, Sample, Verdict, judge
 from pomelo_lab.results.evidence import COSTS, cell_sample, mean_of, sample, std
+from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.marks import METHODS, Mark, is_best, marks
-from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.published import Claim, Column, Published, Row, everything
+from pomelo_lab.results.report import Claim, Column, Report, Row, load_reports
 from pomelo_lab.results.status import detail, state
 
 
@@ -62,7 +62,7 @@ class Entry:
 class Table:
     """All that the renderings show."""
 
-    published: Published
+    report: Report
     scale: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -82,7 +82,7 @@ class Table:
     @property
     def command(self) -> str:
         """What computes the missing cells."""
-        preset = [f"experiment={self.published.id}"] if self.published.preset else []
+        preset = [f"experiment={self.report.id}"] if self.report.preset else []
         return " ".join(["python -m pomelo_lab.run -m", *preset, *map(shlex.quote, self.overrides)])
 
     def entry(self, row: Row, column: Column) -> Entry:
@@ -123,14 +123,14 @@ class Table:
                 out.append(
                     f"{c.symbol}: no finite value, left out: " + ", ".join(f"{k} {v} images" for k, v in nan.items())
                 )
-        return [*out, *self.published.notes, *self.remarks]
+        return [*out, *self.report.notes, *self.remarks]
 
     def row_state(self, row: Row) -> str:
         states = {self.entry(row, c).state for c in self.columns}
         return states.pop() if len(states) == 1 else "mixed"
 
 
-def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()) -> Table:
+def build(table: Report, cells: Sequence[GridCell], overrides: Sequence[str] = ()) -> Table:
     """The table from whatever its cells hold on disk; cells that match no published row become rows of their own."""
     extra = extra_rows([c for c in cells if not any(matches(c, r) for r in (*table.rows, *table.hidden))])
     rows = (*table.rows, *extra)
@@ -156,7 +156,7 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
     better = {c.metric: direction(c, cells) for c in table.columns} | directions
     scale = str((cells[0].config.get("scale") or {}).get("name", "")) if cells else ""
     return Table(
-        published=table,
+        report=table,
         scale=scale,
         columns=columns,
         rows=rows,
@@ -171,7 +171,7 @@ def build(table: Published, cells: Sequence[Cell], overrides: Sequence[str] = ()
     )
 
 
-def remarks(cells: Sequence[Cell], now: Mapping[int, str]) -> list[str]:
+def remarks(cells: Sequence[GridCell], now: Mapping[int, str]) -> list[str]:
     """Which jobs failed, and why; which rows and metrics the data set does not allow."""
     out = [f"{now[id(c)]}: {c.name}: {detail(c)}".rstrip(": ") for c in cells if now[id(c)] in ("failed", "damaged")]
     reasons: dict[str, list[str]] = {}
@@ -185,18 +185,18 @@ def remarks(cells: Sequence[Cell], now: Mapping[int, str]) -> list[str]:
     return out + [f"left out on this data: {', '.join(keys)}: {reason}" for reason, keys in dropped.items()]
 
 
-def wanted(column: Column, table: Published, finished: Sequence[Cell]) -> bool:
+def wanted(column: Column, table: Report, finished: Sequence[GridCell]) -> bool:
     """Optional columns are shown where a job scored them or the paper printed them."""
     scored = any(column.metric.partition("[")[0] in cell.summary for cell in finished)
     return not column.optional or scored or any(column.metric in row.values for row in table.rows)
 
 
-def matches(cell: Cell, row: Row) -> bool:
+def matches(cell: GridCell, row: Row) -> bool:
     """Whether a job belongs to a row; none belongs to a row that matches nothing."""
     return bool(row.match) and all(str(choice_or_value(cell, key)) == str(wanted) for key, wanted in row.match.items())
 
 
-def left_out(cell: Cell, key: str) -> bool:
+def left_out(cell: GridCell, key: str) -> bool:
     """Whether a key is, or belongs to, an argument that the preset gives and the cell's data set does not have."""
     return any(
         key == name or key.startswith(f"{name}.")
@@ -205,7 +205,7 @@ def left_out(cell: Cell, key: str) -> bool:
     )
 
 
-def choice_or_value(cell: Cell, key: str) -> Any:
+def choice_or_value(cell: GridCell, key: str) -> Any:
     """What a grid gave a key, a group's choice, or the value of a dotted config key; None for what the data set does
     not have."""
     if left_out(cell, key):
@@ -217,7 +217,7 @@ def choice_or_value(cell: Cell, key: str) -> Any:
     return value_at(cell.config, key)
 
 
-def extra_rows(cells: Sequence[Cell]) -> list[Row]:
+def extra_rows(cells: Sequence[GridCell]) -> list[Row]:
     """A row for each distinct point of the grid that the paper does not have (your own sampler, another
     segmentation)."""
     by_label: dict[str, Row] = {}
@@ -231,10 +231,10 @@ def extra_rows(cells: Sequence[Cell]) -> list[Row]:
     return list(by_label.values())
 
 
-def extra_columns(table: Published, done: Sequence[Cell]) -> list[Column]:
+def extra_columns(table: Report, done: Sequence[GridCell]) -> list[Column]:
     """A column for each scored metric that the paper's table does not have, under the title that another table gives
     it."""
-    titles = {c.metric: c.symbol for other in everything().values() for c in other.columns}
+    titles = {c.metric: c.symbol for other in load_reports().values() for c in other.columns}
     known = {c.metric.partition("[")[0] for c in table.columns}
     names = dict.fromkeys(name for cell in done for name in cell.summary)
     if not table.columns or table.partial:
@@ -244,7 +244,7 @@ def extra_columns(table: Published, done: Sequence[Cell]) -> list[Column]:
     ]
 
 
-def direction(column: Column, cells: Iterable[Cell]) -> str | None:
+def direction(column: Column, cells: Iterable[GridCell]) -> str | None:
     """ "higher", "lower" or None, from the metric's class, wherever it is known from; from the printed arrow for
     classes that no suite has."""
     from pomelo_lab.config.signature import locate
@@ -278,7 +278,7 @@ def suite_targets() -> dict[str, str]:
     }
 
 
-def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[Cell], values: Any) -> Entry:
+def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[GridCell], values: Any) -> Entry:
     """One entry of the table. states: of all jobs of the row; done: its finished ones."""
     printed = row.values.get(column.metric)
     if not done:
@@ -357,7 +357,7 @@ def mark_best(
             entries[r, column.metric] = replace(finished[r], best=True)
 
 
-def own_judged(claim: Claim, table: Published) -> Verdict:
+def own_judged(claim: Claim, table: Report) -> Verdict:
     """The claim judged on the paper's own printed means."""
 
     def printed(row: str, metric: str) -> Sample | None:
@@ -371,13 +371,13 @@ def own_judged(claim: Claim, table: Published) -> Verdict:
     return judge(claim, table, printed)
 
 
-def own_verdict(claim: Claim, table: Published) -> str:
+def own_verdict(claim: Claim, table: Report) -> str:
     """Whether the paper's own printed means agree with its claim; "" when it printed none of them."""
     judged = own_judged(claim, table).judged
     return "" if not judged else "agrees" if all(p.verdict == "holds" for p in judged) else "disagrees"
 
 
-def own_words(claim: Claim, table: Published) -> str:
+def own_words(claim: Claim, table: Report) -> str:
     """`own_verdict`, and what it does not rest on: measures of which the paper printed nothing, rows that it left
     out."""
     judged, word = own_judged(claim, table), own_verdict(claim, table)

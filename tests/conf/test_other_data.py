@@ -8,14 +8,14 @@ import yaml
 from PIL import Image
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.results.preset import Cell, cells, sweep_values
+from pomelo_lab.results.grid import GridCell, cells, sweep_values
 from tests.dataset.fixtures import make_celeba, make_celebamask_hq, make_chexpert
 from tests.dataset.test_imagenet import make as make_imagenet
 
 PRESETS = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
 
 
-def first_cells(preset: str, *overrides: str) -> list[Cell]:
+def first_cells(preset: str, *overrides: str) -> list[GridCell]:
     """The first point of each axis that a preset varies, and all points along its axes of the data set."""
     body = yaml.safe_load(Path(CONF, "experiment", f"{preset}.yaml").read_text())
     axes = ((body.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
@@ -25,7 +25,7 @@ def first_cells(preset: str, *overrides: str) -> list[Cell]:
     return cells(preset, ["scale=smoke", *overrides, *first], strict=False)
 
 
-def assert_gaps_are_named(found: list[Cell]) -> None:
+def assert_gaps_are_named(found: list[GridCell]) -> None:
     assert [cell.error for cell in found] == [""] * len(found)
     for cell in found:
         assert cell.lacks or any(cell.config["metrics"].values()) or not cell.config.get("left_out"), (

@@ -4,7 +4,7 @@ paper."""
 import pytest
 
 from pomelo_lab.config.tree import value_at
-from pomelo_lab.results.preset import cells
+from pomelo_lab.results.grid import cells
 
 SIZES = {  # images that the paper scores; tables with thresholds have 1,000 more that choose them
     "agarwal_table1": 1000,

@@ -8,9 +8,9 @@ import yaml
 
 from pomelo_lab.config.build import build
 from pomelo_lab.config.entry import CONF
+from pomelo_lab.results.grid import cells
 from pomelo_lab.results.marks import control_of
-from pomelo_lab.results.preset import cells
-from pomelo_lab.results.published import published
+from pomelo_lab.results.report import load_report
 from pomelo_lab.results.table import matches, not_built, own_verdict
 
 SHARED = ["dataset.root=/celeba", "classifier.weights=d.pth", "explainer.perceptual.weights=vgg19.pth"]
@@ -119,7 +119,7 @@ def test_the_judges_are_two_networks_of_the_paper_s_size(jobs, ablation):
 def test_the_rows_of_its_claims_are_made_and_have_a_control(name, jobs, ablation):
     """Every row that a claim names is a job of the command, scored by the metrics that the claims read, and DiME has to
     beat noise alone."""
-    table, made = published(name), jobs if name == "dime_paper" else ablation
+    table, made = load_report(name), jobs if name == "dime_paper" else ablation
     scored = {metric for metric, node in made[0].config["metrics"].items() if node}
     for claim in table.claims:
         assert all(text.partition(":")[0] in scored for text in claim.test)

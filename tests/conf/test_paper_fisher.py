@@ -5,8 +5,8 @@ import pytest
 
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier
 from pomelo_lab.metric.sanity_check import SanityCheck
-from pomelo_lab.results.preset import cells
-from pomelo_lab.results.published import published
+from pomelo_lab.results.grid import cells
+from pomelo_lab.results.report import load_report
 
 FILES = ["dataset.root=data", "classifier.weights=vgg16.pth"]
 
@@ -48,7 +48,7 @@ def test_the_rows_are_the_table_s_and_have_its_methods_settings():
         ("fisher_paper_sanity", "fisher_fig1"),
     ):
         nodes = explainers(preset)
-        assert set(published(table).printed) <= set(nodes)
+        assert set(load_report(table).printed) <= set(nodes)
         assert {name: nodes["fisher"][name] for name in EQUATIONS} == EQUATIONS
         for row, wanted in BASELINES.items():
             known = {name: value for name, value in nodes[row].items() if name in wanted}

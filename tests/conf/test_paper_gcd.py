@@ -3,9 +3,9 @@ need."""
 
 import pytest
 
+from pomelo_lab.results.grid import cells
 from pomelo_lab.results.marks import control_of
-from pomelo_lab.results.preset import cells
-from pomelo_lab.results.published import published
+from pomelo_lab.results.report import load_report
 from pomelo_lab.results.table import matches, not_built
 
 FILES = ["dataset.root=data", "classifier.weights=weights.pth", "explainer.lpips=vgg16.pth"]
@@ -82,7 +82,7 @@ def test_the_data_and_lpips_are_asked_for_by_name(preset, key):
 
 @pytest.mark.parametrize("preset", OF)
 def test_every_row_with_scores_is_made_and_directions_have_to_beat_random_ones(preset):
-    table, made = published(preset), cells(preset, [*FILES, *OF[preset]])
+    table, made = load_report(preset), cells(preset, [*FILES, *OF[preset]])
     for row in table.rows:
         assert not_built(row) or any(matches(job, row) for job in made), row.key
         if row.key.startswith("gcd"):

@@ -4,8 +4,8 @@ paper."""
 import pytest
 
 from pomelo_lab.results.claim import pairs
-from pomelo_lab.results.preset import cells
-from pomelo_lab.results.published import published
+from pomelo_lab.results.grid import cells
+from pomelo_lab.results.report import load_report
 from pomelo_lab.training.recipe import own_recipe
 from pomelo_lab.weights import trains
 from tests.conf.test_presets import OF_FILES
@@ -98,7 +98,7 @@ def test_table_2_has_the_same_networks():
 
 @pytest.mark.parametrize("table, like", [("pomelo_paper", "pomelo_table1"), ("pomelo_paper_hq", "pomelo_table2")])
 def test_every_claim_of_the_paper_is_judged_on_its_own_data(table, like):
-    own, portraits = published(table), published(like)
+    own, portraits = load_report(table), load_report(like)
     assert {c.says for c in portraits.claims if c.section != "own"} == {
         c.says for c in own.claims if c.section != "own"
     }

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.results.preset import Cell, cells
+from pomelo_lab.results.grid import GridCell, cells
 
 PRESETS = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
 OF_GCD = ["dataset.root=data", "classifier.weights=w.pth", "explainer.lpips=vgg16.pth"]
@@ -33,7 +33,7 @@ OF_FILES = {  # presets of data sets and networks that a user has on disk
 
 
 @functools.cache
-def grid(preset: str) -> tuple[Cell, ...]:
+def grid(preset: str) -> tuple[GridCell, ...]:
     """Every job of a preset at scale=smoke, with the files that a user has; composed once for all tests, which only
     read it."""
     return tuple(cells(preset, ["scale=smoke", *OF_FILES.get(preset, [])]))

@@ -3,7 +3,7 @@
 import pytest
 
 from pomelo_lab.config.check import ConfigError, NotForThisData
-from pomelo_lab.results.preset import cells
+from pomelo_lab.results.grid import cells
 from tests.running import config
 
 PORTRAITS = ("dataset=portraits", "dataset.label=Smiling", "metrics=none")

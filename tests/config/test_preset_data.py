@@ -4,8 +4,8 @@ errors."""
 import pytest
 
 from pomelo_lab.config.check import ConfigError
-from pomelo_lab.results.preset import cells
-from pomelo_lab.results.published import published
+from pomelo_lab.results.grid import cells
+from pomelo_lab.results.report import load_report
 from pomelo_lab.results.table import extra_rows, matches
 from tests.dataset.fixtures import make_chexpert
 
@@ -19,7 +19,7 @@ def test_a_label_that_the_data_do_not_have_is_no_row_of_the_paper():
     smiling, young = on("dime_table1", "dataset=digits", "row=dime")
     assert (smiling.lacks, young.lacks) == ("", "Digits has no label: dataset.label=Young")
     assert smiling.config["left_out"]["dataset.label"] == "Digits has no label"
-    assert not any(matches(smiling, row) for row in published("dime_table1").rows)
+    assert not any(matches(smiling, row) for row in load_report("dime_table1").rows)
     assert "Smiling" not in extra_rows([smiling])[0].label
 
 

@@ -207,7 +207,7 @@ def test_some_classes_keep_their_numbers(root):
 
 def test_table_1_runs_on_birds_of_imagenet(tmp_path, root):
     """The preset of Table 1 with masks from boxes, on the fixture's files."""
-    from pomelo_lab.results.preset import cells
+    from pomelo_lab.results.grid import cells
     from pomelo_lab.run import run
 
     given = (

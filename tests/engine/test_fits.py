@@ -184,7 +184,7 @@ def test_renders_serve_every_label_and_classifier():
     """What is rendered around a source rests on images alone: jobs for smiles and for age have the same parts, and
     searches of their own."""
     from pomelo_lab.config.fingerprint import digest
-    from pomelo_lab.results.preset import cells
+    from pomelo_lab.results.grid import cells
 
     jobs = [cell.job for cell in cells("gcd_table1", ["scale=smoke", "row=gcd_lambda"])]
     assert [job.config["dataset"]["label"] for job in jobs] == ["Smiling", "Young"]

@@ -5,7 +5,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from pomelo_lab.config.check import ConfigError
-from pomelo_lab.results import grid as grids
+from pomelo_lab.results import grid_run as grids
 from pomelo_lab.results.callback import (
     FAILED,
     GROUP,

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, MISSING, RESAMPLES, Resampled, Sample, judge, resamples
-from pomelo_lab.results.published import Claim, Published, Row
+from pomelo_lab.results.report import Claim, Report, Row
 
-TABLE = Published(
+TABLE = Report(
     "t", "", "", rows=tuple(Row(k, k, {}, "baseline") for k in "abc") + (Row("reference", "r", {}, "reference"),)
 )
-ACROSS = Published(
+ACROSS = Report(
     "t", "", "", rows=tuple(Row(f"{k}@{v}", k, {}, "baseline") for k in "ab" for v in (30, 70)), across={"n": (30, 70)}
 )
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pomelo_lab.results.evidence import cell_sample, sample, seconds_per_1000
-from pomelo_lab.results.published import Column
+from pomelo_lab.results.report import Column
 from tests.results.fake import FakeCell, FakeJob
 
 

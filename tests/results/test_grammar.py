@@ -5,7 +5,7 @@ import pytest
 
 from pomelo_lab.results.claim import FAILS, HOLDS, agreement
 from pomelo_lab.results.grammar import Pair, pairs, parsed
-from pomelo_lab.results.published import Published, Row
+from pomelo_lab.results.report import Report, Row
 from tests.results.test_claim import ACROSS, TABLE, normal, verdict
 
 
@@ -42,7 +42,7 @@ def test_parts_of_metrics_may_name_a_place():
 
 def test_every_combination_of_two_keys_is_a_point():
     rows = tuple(Row(f"{k}@{v}@{w}", k, {"row": k}, "baseline") for k in "ab" for v in (1, 10) for w in (30, 70))
-    table = Published("t", "", "", rows=rows, across={"x": (1, 10), "n": (30, 70)})
+    table = Report("t", "", "", rows=rows, across={"x": (1, 10), "n": (30, 70)})
     assert shown("m: a < b", table) == [f"m: a@{v}@{w} < b@{v}@{w}" for v in (1, 10) for w in (30, 70)]
     assert shown("m: a@1@30 < others", table)[:1] == ["m: a@1@30 < b@1@30"]
 

@@ -1,66 +1,53 @@
-"""The table of a grid: a row for each point with its seeds folded, a column for each metric."""
-
-from __future__ import annotations
-
-import csv
-import io
+"""The cells of a grid on data that cannot build all of them."""
 
 import pytest
-from rich.console import Console
 
-from pomelo_lab.results.grid import axes, digits, reason, show_grid
-from tests.results.fake import FakeCell
+from pomelo_lab.results.grid import cells
+from pomelo_lab.results.status import show
+from tests.dataset.fixtures import make_celeba
 
 
-def cell(sampler, seed, values, state="done", outputs="."):
-    point = {"sampler": sampler, "+explainer.width": "0.10", "seed": str(seed)}
-    settings = {"scale": {"name": "smoke"}, "paths": {"outputs": outputs}, "explainer": {"width": 0.1}}
-    return FakeCell(
-        {"sampler": sampler},
-        values,
-        state,
-        point,
-        settings,
-        {"error": "ValueError: no paint"} if state == "failed" else {},
+@pytest.fixture(scope="module")
+def celeba(tmp_path_factory):
+    return ["scale=smoke", "dataset=celeba", f"dataset.root={make_celeba(tmp_path_factory.mktemp('celeba'))}"]
+
+
+def test_rows_that_need_portraits_are_skipped_with_the_reason(celeba):
+    black, ideal, mask = cells("pomelo_table2", [*celeba, "row=lime_black,lime_ideal,ideal_mask"])
+    assert (black.state, black.lacks) == ("missing", "")
+    assert black.config["left_out"] == dict.fromkeys(
+        ("metrics.iou", "metrics.emr", "metrics.emp"), "needs masks, CelebA has none"
     )
+    assert (ideal.state, ideal.lacks, ideal.folder, ideal.summary) == (
+        "skipped",
+        "needs Portraits, not CelebA",
+        None,
+        {},
+    )
+    assert mask.lacks == "needs masks, CelebA has none"
 
 
-@pytest.fixture
-def part(tmp_path):
-    given = [
-        ("gray", 0, [0.25, 0.75]),
-        ("gray", 1, [0.5, 1.0]),
-        ("blur", 0, [0.0, float("nan")]),
-        ("blur", 1, [0.25, 0.25]),
-    ]
-    done = [cell(name, seed, {"l2": values}, outputs=str(tmp_path)) for name, seed, values in given]
-    return [*done, cell("black", 0, {}, "failed", str(tmp_path))]
+def test_counterfactuals_of_photographs_have_no_rendered_limit(celeba):
+    made = cells("dime_table1", [*celeba, "row=dime,ideal_counterfactual", "dataset.label=Smiling"])
+    assert [c.lacks for c in made] == ["", "needs Portraits, not CelebA"]
 
 
-def test_rows_are_what_varies_and_seeds_are_folded(part, tmp_path):
-    screen = Console(file=io.StringIO(), width=100)
-    folder = show_grid(part, "", ["sampler=gray,blur,black", "seed=0,1"], screen)
-    text = screen.file.getvalue()
-    assert "sampler, width" in text and "l2 ↓" in text and "std over 2 seeds" in text and "paper" not in text
-    assert "failed: sampler=black" in text and "no paint" in text and "4 of 5 jobs done, 1 failed" in text
-    assert "python -m pomelo_lab.run -m sampler=gray,blur,black seed=0,1" in text and "experiment=" not in text
-    assert folder.parts[: len(tmp_path.parts) + 1] == (*tmp_path.parts, "tables")
-    rows = {row["label"]: row for row in csv.DictReader((folder / "table.csv").open())}
-    gray, blur = rows["gray, width=0.10"], rows["blur, width=0.10"]
-    assert float(gray["mean"]) == pytest.approx(0.625) and float(gray["std_repeats"]) == pytest.approx(0.25 / 2**0.5)
-    assert gray["repeats"] == "2" and gray["n"] == "2" and blur["n_nan"] == "1"
-    assert "0.625 ± 0.177" in (folder / "table.md").read_text()
+def test_status_counts_only_what_can_be_built(celeba, capsys):
+    assert not show("pomelo_table1", [*celeba, "sampler=gray,ideal"])
+    text = capsys.readouterr().out
+    assert "1 missing, 1 skipped" in text and "needs Portraits, not CelebA" in text
+    assert show("pomelo_table1", [*celeba, "sampler=ideal"]), "nothing that could be built is missing"
 
 
-def test_a_grid_without_a_finished_job_has_no_table(part, tmp_path):
-    assert show_grid(part[-1:], "", [], Console(file=io.StringIO())) is None and not (tmp_path / "tables").exists()
+def test_components_from_a_users_folder_are_cells(tmp_path):
+    (tmp_path / "sampler").mkdir()
+    (tmp_path / "sampler" / "red.yaml").write_text("_target_: pomelo_lab.sampler.black.BlackSampler\n")
+    (red,) = cells("pomelo_table1", [f"hydra.searchpath=[file://{tmp_path}]", "sampler=red", "scale=smoke"])
+    assert red.choices["sampler"] == "red" and red.config["sampler"]["_target_"].endswith("BlackSampler")
 
 
-def test_names_and_digits(part):
-    assert axes(part) == "sampler_width_seed" and axes([]) == "grid"
-    assert [digits([m]) for m in (0.01234, 1.5, 1234.0, 0.0, None)] == [4, 2, 0, 2, 2]
-
-
-def test_a_reason_is_one_line():
-    assert reason("the config has 2 problems:\n  - a is wrong\n  - b too") == "a is wrong; b too"
-    assert reason("there is no file x") == "there is no file x"
+def test_globs_and_quoted_values_are_what_they_stand_for():
+    """A glob of a group, and a text in quotes, as `did you mean` tells users to type it."""
+    made = cells("", ["scale=smoke", "sampler=glob(m*)", 'images="all","correct"'])
+    assert {cell.point["sampler"] for cell in made} == {"mean", "mean_dataset"} and len(made) == 4
+    assert {cell.point["images"] for cell in made} == {"all", "correct"}

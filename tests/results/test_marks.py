@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from pomelo_lab.results import render
-from pomelo_lab.results.published import Column, Control, Row, parsed
+from pomelo_lab.results.report import Column, Control, Row, parsed
 from pomelo_lab.results.table import build
 from tests.results.test_render import shown
 from tests.results.test_table import GOLDEN, TABLE, cell

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from pomelo_lab.results.grid import cells
 from pomelo_lab.results.matched import MatchedCell, matched, reached
-from pomelo_lab.results.preset import cells
 from pomelo_lab.results.show import main
 from tests import running
 

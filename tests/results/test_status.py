@@ -34,7 +34,7 @@ def test_show_lists_every_job_and_the_command(monkeypatch, capsys):
         FakeCell({}, state="missing", point={"sampler": "black"}),
         FakeCell({}, state="failed", point={"sampler": "gray"}),
     ]
-    monkeypatch.setattr("pomelo_lab.results.preset.cells", lambda *a: found)
+    monkeypatch.setattr("pomelo_lab.results.grid.cells", lambda *a: found)
     assert not status.show("pomelo_table1", ["scale=smoke"])
     text = capsys.readouterr().out
     assert (

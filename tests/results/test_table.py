@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from pomelo_lab.results import render
-from pomelo_lab.results.published import Claim, Column, Published, Row, published
+from pomelo_lab.results.report import Claim, Column, Report, Row, load_report
 from pomelo_lab.results.table import build, extra_columns, extra_rows
 from tests.results.fake import FakeCell
 
 GOLDEN = Path(__file__).with_name("golden")
-TABLE = Published(
+TABLE = Report(
     id="fake_table",
     title="Samplers",
     source="A paper, Table 1",
@@ -229,7 +229,7 @@ def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
     )
     row = Row("black@30", "Black", {"sampler": "black", "segmenter.n_segments": 30}, "baseline")
     other = Row("black@70", "Black", {"sampler": "black", "segmenter.n_segments": 70}, "baseline")
-    table = build(Published("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])
+    table = build(Report("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])
     assert table.entries["black@30", "seconds_per_1000"].mean == 2.0
     assert table.entries["black@70", "seconds_per_1000"].state == "not asked"
 
@@ -255,8 +255,8 @@ def test_a_metric_outside_the_papers_table_has_the_title_that_another_table_give
     class Scored:
         summary = {"mahalanobis": {}, "label_distribution": {}, "a_metric_of_mine": {}}
 
-    titles = [column.symbol for column in extra_columns(published("pomelo_table1"), [Scored()])]
-    assert titles == [published("pomelo_fig6").columns[0].symbol, "a_metric_of_mine"]
+    titles = [column.symbol for column in extra_columns(load_report("pomelo_table1"), [Scored()])]
+    assert titles == [load_report("pomelo_fig6").columns[0].symbol, "a_metric_of_mine"]
 
 
 def test_a_lone_job_of_a_row_is_called_after_its_row():

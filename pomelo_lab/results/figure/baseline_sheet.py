@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 0.995) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float = 0.995) -> Path:
     """The baseline and the change are the first method's; maps: red speaks for the class, each scaled by the `clip`
     quantile of its magnitudes.
 
@@ -19,7 +19,7 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 0.9
     from pomelo_lab.results.overlay import overlay
 
     pictures, names = [], None
-    for look, group in style.seed_means(cells):
+    for method, group in style.seed_means(cells):
         job = group[0].job
         explanation, image = job.explanation(0), job.batch(0).image[:n_images]
         if not pictures and explanation.counterfactual is not None:
@@ -31,7 +31,9 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 0.9
             ]
             names = [job.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
         if pictures and explanation.attribution is not None:
-            pictures.append((look.label, look.colour, overlay(image, explanation.attribution[:n_images], clip=clip)))
+            pictures.append(
+                (method.label, method.colour, overlay(image, explanation.attribution[:n_images], clip=clip))
+            )
         job.forget()
     if not pictures:
         raise ValueError("baseline_sheet: none of the finished jobs has counterfactuals to show")

@@ -13,10 +13,10 @@ from torch import Tensor
 from pomelo_lab.engine.store import GROUP
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.figure.explanation_sheet import outline
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = ("localization",), n_each: int = 5) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = ("localization",), n_each: int = 5) -> Path:
     """The first method against the second: on the left the images where it is most ahead, on the right those where it
     is most behind.
 
@@ -48,7 +48,7 @@ def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = ("localizat
                 style.picture(axes[i][start], image[i])
                 for box in boxes[i][boxes[i].isfinite().all(-1)] if boxes else ():
                     outline(axes[i][start], box, "#222222", dashed=True)
-            axes[0][start].set_title(f"{style.look(first).label} {word}", fontsize=8, loc="left")
+            axes[0][start].set_title(f"{style.method_style(first).label} {word}", fontsize=8, loc="left")
             for column, cell in ((start + 1, first), (start + 2, second)):
                 draw_maps(axes[:, column], cell, rows, image, metrics[0])
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.02, hspace=0.02)
@@ -57,11 +57,11 @@ def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = ("localizat
     return path
 
 
-def draw_maps(axes: Any, cell: Cell, rows: Sequence[int], image: Tensor, metric: str) -> None:
+def draw_maps(axes: Any, cell: GridCell, rows: Sequence[int], image: Tensor, metric: str) -> None:
     """A column of one method's maps over their images."""
     from pomelo_lab.results.overlay import overlay
 
-    look, job = style.look(cell), cell.job
+    method, job = style.method_style(cell), cell.job
     maps = torch.stack(of_rows(lambda g: job.explanation(g).attribution, rows))
     edges = None
     if hasattr(job.metrics[metric], "boxes"):
@@ -72,10 +72,10 @@ def draw_maps(axes: Any, cell: Cell, rows: Sequence[int], image: Tensor, metric:
         style.picture(axes[i], overlaid)
         if edges is not None:
             outline(axes[i], edges[i], "#1B9E4B" if counts[i] else "#D62728")
-    axes[0].set_title(textwrap.fill(look.label, 11, break_long_words=False), color=look.colour, fontsize=8, y=1.0)
+    axes[0].set_title(textwrap.fill(method.label, 11, break_long_words=False), color=method.colour, fontsize=8, y=1.0)
 
 
-def pair(cells: Sequence[Cell]) -> tuple[Cell, Cell]:
+def pair(cells: Sequence[GridCell]) -> tuple[GridCell, GridCell]:
     """The first jobs of the first two methods that have attributions. Raises ValueError for fewer."""
     with_maps = []
     for _, group in style.seed_means(cells):
@@ -87,7 +87,7 @@ def pair(cells: Sequence[Cell]) -> tuple[Cell, Cell]:
     return with_maps[0], with_maps[1]
 
 
-def lead(first: Cell, second: Cell, metrics: Sequence[str]) -> Tensor:
+def lead(first: GridCell, second: GridCell, metrics: Sequence[str]) -> Tensor:
     """How far ahead the first method is on each image, as the smallest of its places by the metrics: [n], larger =
     further ahead.
 
@@ -103,7 +103,7 @@ def lead(first: Cell, second: Cell, metrics: Sequence[str]) -> Tensor:
     return torch.stack([ranks[:n] for ranks in places]).amin(0)
 
 
-def values(cell: Cell, metric: str) -> Tensor:
+def values(cell: GridCell, metric: str) -> Tensor:
     """Scores of a job's images, float64 [n], larger = better: the overlap at the chosen threshold where the metric has
     one."""
     rows = style.stored(cell, metric)

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from pomelo_lab.metric.attribute_change import correlations
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 Bar = tuple[Tensor, Tensor, Tensor]  # of every attribute [A]: the correlation, and the ends of its interval
 
 
-def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: int = 9, n_resamples: int = 1000) -> Path:
+def draw(
+    cells: Sequence[GridCell], path: Path, metric: str = "cd", n_attributes: int = 9, n_resamples: int = 1000
+) -> Path:
     """Bars for the data and for each method, of the attributes that correlate most with the explained one in the data;
     whiskers: 95 % of resamples.
 
@@ -37,7 +39,7 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: in
                 of.place(of.attribute),
             )
         if (change := rows["change"][rows["counted"] > 0.5].double()).shape[0] > 1:
-            bars.append((style.look(cell), resampled(change, query, n_resamples)))
+            bars.append((style.method_style(cell), resampled(change, query, n_resamples)))
     if names is None:
         raise ValueError(f"correlation_bars: none of the finished jobs has scores of {metric}")
     others = [a for a in truth.abs().argsort(descending=True).tolist() if a != query][:n_attributes]
@@ -46,10 +48,12 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "cd", n_attributes: in
         width = 0.8 / (1 + len(bars))
         places = torch.arange(len(others)) - 0.4 + width / 2
         axis.bar(places, truth[others], width=width, color="#333333", label="in the data")
-        for k, (look, (correlation, low, high)) in enumerate(bars, start=1):
+        for k, (method, (correlation, low, high)) in enumerate(bars, start=1):
             whisker = torch.stack([correlation - low, high - correlation])[:, others].clamp_min(0)
             error = {"yerr": whisker.numpy(), "ecolor": "#555555", "capsize": 1.5, "error_kw": {"lw": 0.8}}
-            axis.bar(places + k * width, correlation[others], width=width, color=look.colour, label=look.label, **error)
+            axis.bar(
+                places + k * width, correlation[others], width=width, color=method.colour, label=method.label, **error
+            )
         axis.axhline(0, color="#555555", lw=0.8)
         axis.set_xticks(
             range(len(others)), [names[a].replace("_", " ") for a in others], rotation=40, ha="right", fontsize=8

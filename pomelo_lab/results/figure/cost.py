@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.figure.across import panels
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.figure.segment_panels import panels
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Median wall time of perturbing anew, with half of the range of the runs; the devices are named in the title."""
     devices = sorted({str(c.status.get("device", "?")) for c in cells})
 
-    def value(cell: Cell) -> tuple[float, float] | None:
+    def value(cell: GridCell) -> tuple[float, float] | None:
         timing = cell.summary.get("perturbing_time")
         if not timing or timing["mean"] is None:
             return None

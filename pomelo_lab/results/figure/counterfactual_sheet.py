@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 from pomelo_lab.types import Explanation
 
 WIDEST = 17  # pictures beside each other; labels that need more stand below each other
 
 
-def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
     """Differences are shown around gray, brighter where the counterfactual is; a red frame = the class was not reached.
 
     Args: n_images: rows, the first images of each job.
@@ -28,7 +28,7 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
         if explanation.counterfactual is not None:
             columns.append(
                 (
-                    style.look(cell),
+                    style.method_style(cell),
                     cell.config["dataset"],
                     batch.image[:n_images],
                     explanation,
@@ -41,8 +41,8 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
     n, inch = min(n_images, len(columns[0][2])), 0.95
     blocks, heads = {}, told_apart([node for _, node, *_ in columns])
     # a block per data set: its images are its own
-    for head, (look, _, image, explanation, target) in zip(heads, columns, strict=True):
-        blocks.setdefault(head, (image, target, []))[2].append((look, explanation))
+    for head, (method, _, image, explanation, target) in zip(heads, columns, strict=True):
+        blocks.setdefault(head, (image, target, []))[2].append((method, explanation))
     widths = [1 + 2 * len(methods) for _, _, methods in blocks.values()]
     stacked = sum(widths) > WIDEST
     width, height = (max(widths), n * len(blocks)) if stacked else (sum(widths), n)
@@ -60,15 +60,15 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5) -> Path:
 
 
 def draw_block(
-    axes: Any, head: str, image: Tensor, target: Sequence[str], methods: Sequence[tuple[style.Look, Explanation]]
+    axes: Any, head: str, image: Tensor, target: Sequence[str], methods: Sequence[tuple[style.Style, Explanation]]
 ) -> None:
     """The images of one data set, and a pair of columns per method: axes [n,>=1+2*methods]."""
     axes[0][0].set_title(head, fontsize=8)
-    for k, (look, _) in enumerate(methods):
+    for k, (method, _) in enumerate(methods):
         axes[0][1 + 2 * k].set_title(
-            textwrap.fill(look.label, 12, break_long_words=False), color=look.colour, fontsize=8
+            textwrap.fill(method.label, 12, break_long_words=False), color=method.colour, fontsize=8
         )
-        axes[0][2 + 2 * k].set_title("change", color=look.colour, fontsize=8)
+        axes[0][2 + 2 * k].set_title("change", color=method.colour, fontsize=8)
     for i in range(len(axes)):
         style.picture(axes[i][0], image[i])
         axes[i][0].set_ylabel(textwrap.fill(target[i], 8), fontsize=7)

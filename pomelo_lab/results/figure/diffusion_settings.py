@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 OTHERS = (("entropy_hard", "E_hard, bits  (diverse ↑)"), ("l2", "L2  (local ↓)"))
 PANELS = {"depth": (("fd_perturbed", "FD_perturbed  (aligned ↓)"), *OTHERS)}  # else:
@@ -23,7 +23,7 @@ PUBLISHED_STD = {"entropy_hard": 0.34, "l2": 4.13}  # over images, at 50 steps a
 COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")
 
 
-def draw(cells: Sequence[Cell], path: Path, by: str = "n_steps", lines: str = "eta") -> Path:
+def draw(cells: Sequence[GridCell], path: Path, by: str = "n_steps", lines: str = "eta") -> Path:
     """Means with 95 % intervals; the band is one published standard deviation around the paper's own setting.
 
     Args: by: the setting along the axis, a key of XLABELS; lines: the setting that has a line for each value.
@@ -70,11 +70,11 @@ def draw(cells: Sequence[Cell], path: Path, by: str = "n_steps", lines: str = "e
     return path
 
 
-def setting(cell: Cell, name: str) -> Any:
+def setting(cell: GridCell, name: str) -> Any:
     return cell.config["sampler"][name]
 
 
-def interval(cell: Cell, metric: str) -> tuple[float, float]:
+def interval(cell: GridCell, metric: str) -> tuple[float, float]:
     """Mean and half width of its 95 % interval over images; 0 where a statistic of the set has none."""
     summary = cell.summary[metric]
     return summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(max(1, summary["n"]))

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """A direction flips an image when some place along it is of the goal's class; a line per explained label, dashed
     where its g-direction is, dotted for random directions."""
     labels = list(dict.fromkeys(str(c.config["dataset"].get("label", "")) for c in cells))
@@ -46,7 +46,7 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
     return path
 
 
-def rates(cell: Cell) -> torch.Tensor | None:
+def rates(cell: GridCell) -> torch.Tensor | None:
     """Share of a job's images that each of its directions flips; None for explainers without directions."""
     job, parts = cell.job, []
     for group in range(job.n_groups):

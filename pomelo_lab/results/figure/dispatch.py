@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from pomelo_lab.results.preset import Cell
-from pomelo_lab.results.published import Published
+from pomelo_lab.results.grid import GridCell
+from pomelo_lab.results.report import Report
 
 
 def draw_figure(
-    published: Published, cells: Sequence[Cell], folder: Path, marks: Mapping[str, str] = MappingProxyType({})
+    report: Report, cells: Sequence[GridCell], folder: Path, marks: Mapping[str, str] = MappingProxyType({})
 ) -> Path | None:
     """Draw an entry's figure from the finished cells, in the order of its rows; yours come last.
 
@@ -23,11 +23,11 @@ def draw_figure(
     from pomelo_lab.results.table import matches
 
     done = [c for c in cells if c.state == "done"]
-    ordered = [c for row in published.rows for c in done if matches(c, row)]
-    ordered += [c for c in done if not any(matches(c, row) for row in (*published.rows, *published.hidden))]
-    if not ordered or not published.figure:
+    ordered = [c for row in report.rows for c in done if matches(c, row)]
+    ordered += [c for c in done if not any(matches(c, row) for row in (*report.rows, *report.hidden))]
+    if not ordered or not report.figure:
         return None
-    module = importlib.import_module(f"pomelo_lab.results.figure.{published.figure}")
-    symbols = {key(c): marks[row.key] for row in published.rows if marks.get(row.key) for c in done if matches(c, row)}
+    module = importlib.import_module(f"pomelo_lab.results.figure.{report.figure}")
+    symbols = {key(c): marks[row.key] for row in report.rows if marks.get(row.key) for c in done if matches(c, row)}
     with marked(symbols):
-        return module.draw(ordered, folder / f"{published.figure}.png", **published.figure_options)
+        return module.draw(ordered, folder / f"{report.figure}.png", **report.figure_options)

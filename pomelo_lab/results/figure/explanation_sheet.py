@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0, boxes: str | None = None) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float = 1.0, boxes: str | None = None) -> Path:
     """Red speaks for the explained class, blue against it, each map scaled by its own largest magnitude.
 
     Args:
@@ -25,14 +25,14 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0
     from pomelo_lab.results.overlay import overlay
 
     columns, truth = [], None
-    for look, group in style.seed_means(cells):
+    for method, group in style.seed_means(cells):
         job = group[0].job
         explanation = job.explanation(0)
         if explanation.attribution is not None:
             batch = job.batch(0)
             columns.append(
                 (
-                    look,
+                    method,
                     overlay(batch.image[:n_images], explanation.attribution[:n_images], clip=clip),
                     derived(group[0], boxes, n_images),
                 )
@@ -58,14 +58,14 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 5, clip: float = 1.0
             for axis in line if truth is not None else ():
                 for box in truth[i][truth[i].isfinite().all(-1)]:
                     outline(axis, box, "#222222", dashed=True)
-        heads = [("Image", "#333333"), *((look.label, look.colour) for look, *_ in columns)]
+        heads = [("Image", "#333333"), *((method.label, method.colour) for method, *_ in columns)]
         for axis, (title, colour) in zip(axes[0], heads, strict=True):
             axis.set_title(textwrap.fill(title, 11, break_long_words=False), color=colour, fontsize=8)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path
 
 
-def derived(cell: Cell, metric: str | None, n_images: int) -> tuple[Tensor, list[bool]] | None:
+def derived(cell: GridCell, metric: str | None, n_images: int) -> tuple[Tensor, list[bool]] | None:
     """The boxes [n,4] of a job's first maps at the threshold that its held-out images chose, and which of them count as
     localised."""
     job = cell.job

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 GAMES = ("deletion", "insertion")
 BETTER = {"deletion": "lower is better ↓", "insertion": "higher is better ↑"}
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """A column per base image; the sampler that fills as the game does is thick and dashed, as in the paper."""
     groups = style.seed_means(cells)
     metrics = dict.fromkeys(name for _, group in groups for name in group[0].job.metrics)
@@ -21,7 +21,7 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
         axes = figure.subplots(2, len(bases), sharex=True, sharey="row", squeeze=False)
         for game, line in zip(GAMES, axes, strict=True):
             for base, axis in zip(bases, line, strict=True):
-                for look, group in groups:
+                for method, group in groups:
                     rows = style.stored(group[0], f"{game}_{base}")
                     if not rows:
                         continue
@@ -29,15 +29,15 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                     weight = (
                         {"lw": 2.8, "ls": (0, (3, 1.2)), "zorder": 4}
                         if own
-                        else {"lw": 1.3, "ls": look.line, "zorder": 3}
+                        else {"lw": 1.3, "ls": method.line, "zorder": 3}
                     )
-                    axis.plot(100 * rows["fraction"][0], rows["curve"].nanmean(0), color=look.colour, **weight)
+                    axis.plot(100 * rows["fraction"][0], rows["curve"].nanmean(0), color=method.colour, **weight)
                 axis.set(xlim=(0, None))
             line[0].set_ylabel(f"{game}\nprobability of the class\n{BETTER[game]}")
         for base, top, bottom in zip(bases, *axes, strict=True):
             top.set_title(f"removed: {style.LOOKS[base].label if base in style.LOOKS else base}")
             bottom.set_xlabel("flipped pixels, %")
-        own = style.handle(style.Look("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
-        marks = [*(style.handle(look) for look, _ in groups), own]
+        own = style.handle(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
+        marks = [*(style.handle(method) for method, _ in groups), own]
         style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
     return path

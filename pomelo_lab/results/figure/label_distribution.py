@@ -9,26 +9,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 MANY = 20  # classes beyond which a legend covers the bars: then a histogram of the most frequent ones
 N_TOP = 50  # of them, as the paper's figure has
 ORDER = ("proposed", "limit", "yours", "training", "reference", "control", "baseline")
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """A bar per sampler; the training labels stand between full-input and segment-wise samplers.
 
     With many classes a histogram per sampler.
     """
     bars, names = [], ()
-    for look, group in style.seed_means(cells):
+    for method, group in style.seed_means(cells):
         rows = style.stored(group[0], "label_distribution")
         if not rows:
             continue
         job = group[0].job
         share = rows["distribution"]
-        bars.append((look.group, look.label, share[share.isfinite().all(1)].mean(0).tolist()))
+        bars.append((method.group, method.label, share[share.isfinite().all(1)].mean(0).tolist()))
         training, names = job.reference("label_distribution")["distribution"].tolist(), job.dataset.class_names
     if len(names) > MANY:
         return histograms(bars, names, path)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean curves over images; precision is drawn where at least half of the images still select something."""
     import torch
 
@@ -18,14 +18,14 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
         for axis, metric, name in zip(
             figure.subplots(1, 2, sharex=True), ("emr", "emp"), ("recall", "precision"), strict=True
         ):
-            for look, group in groups:
+            for method, group in groups:
                 if not (rows := style.stored(group[0], metric)):
                     continue
                 curve = rows["curve"].nanmean(0)
                 curve[rows["curve"].isfinite().double().mean(0) < 0.5] = torch.nan
-                line = {"color": look.colour, "ls": look.line, "zorder": 2 if look.group == "baseline" else 3}
+                line = {"color": method.colour, "ls": method.line, "zorder": 2 if method.group == "baseline" else 3}
                 axis.plot(torch.linspace(0, 1, len(curve)), curve, **line)
             axis.set(title=f"explanation mask {name}", xlabel="threshold τ on the scaled explanation", ylabel=name)
             axis.set(xlim=(0, 1), ylim=(0, 1.02))
-        style.legend(figure, [style.handle(look) for look, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.legend(figure, [style.handle(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
     return path

@@ -13,32 +13,32 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """A map per method, a row per explained label, all on one scale: mean absolute change of a pixel over the images
     that reached the class."""
-    changes: dict[tuple[str, str], tuple[style.Look, Tensor, int]] = {}
+    changes: dict[tuple[str, str], tuple[style.Style, Tensor, int]] = {}
     for cell in cells:
         label, (change, n) = str(cell.config["dataset"].get("label", "")), mean_change(cell)
         if n:
-            changes.setdefault((label, style.key(cell)), (style.look(cell), change, n))
+            changes.setdefault((label, style.key(cell)), (style.method_style(cell), change, n))
     if not changes:
         raise ValueError("mean_change: none of the finished jobs has counterfactuals that reached their class")
-    labels, methods = (list(dict.fromkeys(name[index] for name in changes)) for index in (0, 1))
+    labels, methods = (list(dict.fromkeys(pair[index] for pair in changes)) for index in (0, 1))
     top = max(float(change.max()) for _, change, _ in changes.values())
     inch = 1.35
     with style.canvas(path, 0.9 + inch * len(methods), 0.4 + inch * 1.12 * len(labels)) as figure:
         axes = figure.subplots(len(labels), len(methods), squeeze=False)
         for i, label in enumerate(labels):
-            for k, method in enumerate(methods):
+            for k, name in enumerate(methods):
                 style.bare(axes[i][k])
-                if (label, method) in changes:
-                    look, change, n = changes[label, method]
+                if (label, name) in changes:
+                    method, change, n = changes[label, name]
                     shown = axes[i][k].imshow(change.numpy(), vmin=0, vmax=top, cmap="magma", interpolation="nearest")
                     axes[i][k].set_title(
-                        textwrap.fill(look.label, 18, break_long_words=False), color=look.colour, fontsize=8
+                        textwrap.fill(method.label, 18, break_long_words=False), color=method.colour, fontsize=8
                     )
                     axes[i][k].set_xlabel(f"{n} images", fontsize=7)
             axes[i][0].set_ylabel(label.replace("_", " "), fontsize=8)
@@ -46,7 +46,7 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
     return path
 
 
-def mean_change(cell: Cell) -> tuple[Tensor, int]:
+def mean_change(cell: GridCell) -> tuple[Tensor, int]:
     """Mean over a job's successes of the absolute change [H,W], mean over channels; and how many there are."""
     job, total, n = cell.job, torch.zeros(()), 0
     for group in range(job.n_groups):

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 SHOWN = 5
 
 
-def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> Path:
+def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") -> Path:
     """One row of patches: pictures of five places per filler above, the target's probability at every place below.
 
     Shown are the image and the height at which a patch of the first filler takes away most: where fillers differ can be
     seen there. That choice favours the other fillers; the table's means do not rest on it.
     """
     curves, pictures, touches, image, height = [], [], None, None, None
-    for look, group in style.seed_means(cells):
+    for method, group in style.seed_means(cells):
         job = group[0].job
         rows = style.stored(group[0], metric)
         if not rows:
@@ -35,14 +35,14 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> P
         batch = batch.select([image])
         line = (top == height).nonzero()[:, 0]
         touches = ~rows["outside"][image, line].bool()
-        curves.append((look, left[line], rows["answer"][image, line], float(rows["clean"][image])))
+        curves.append((method, left[line], rows["answer"][image, line], float(rows["clean"][image])))
         shown = line[torch.linspace(0, len(line) - 1, min(SHOWN, len(line))).round().long()]
-        pictures.append((look, filled(job, measured, batch, top[shown], left[shown]), left[shown]))
+        pictures.append((method, filled(job, measured, batch, top[shown], left[shown]), left[shown]))
         job.forget()
     n = len(pictures[0][2])
     with style.canvas(path, 6.4, 1.15 * len(pictures) + 2.4) as figure:
         grid = figure.add_gridspec(len(pictures) + 1, n, height_ratios=[1.0] * len(pictures) + [1.9])
-        for r, (look, images, starts) in enumerate(pictures):
+        for r, (method, images, starts) in enumerate(pictures):
             for c in range(n):
                 axis = style.bare(figure.add_subplot(grid[r, c]))
                 axis.imshow(images[c].expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
@@ -50,11 +50,11 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> P
                     axis.set_title(f"left = {int(starts[c])}", fontsize=8, fontweight="normal")
                 if c == 0:
                     axis.set_ylabel(
-                        look.label,
+                        method.label,
                         rotation=0,
                         ha="right",
                         va="center",
-                        color=look.colour,
+                        color=method.colour,
                         fontweight="bold",
                         labelpad=8,
                     )
@@ -64,8 +64,8 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "outside_change") -> P
         for number, (start, stop) in enumerate(runs(touches.tolist())):
             label = None if number else "patch touches the box"
             axis.axvspan(float(reach[start]), float(reach[stop]), color="#F3EBDD", label=label)
-        for look, position, answer, _ in curves:
-            axis.plot(position, answer, color=look.colour, marker=look.marker, ms=3.5, label=look.label)
+        for method, position, answer, _ in curves:
+            axis.plot(position, answer, color=method.colour, marker=method.marker, ms=3.5, label=method.label)
         axis.axhline(curves[0][3], color="#888888", lw=0.9, ls=":", label="image")
         axis.set(xlabel="left edge of the patch, pixels", ylabel="probability of the class", ylim=(-0.03, 1.03))
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=4)

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 GAP_PX = 4  # white pixels between pictures
 
 
-def draw(cells: Sequence[Cell], path: Path, n_images: int = 2, n_shown: int = 5) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2, n_shown: int = 5) -> Path:
     """Each image once, then n_shown of its perturbations by every sampler.
 
     Args: n_images: blocks side by side; n_shown: perturbations per image (the unperturbed first one is skipped).
     """
     rows = []
-    for look, group in style.seed_means(cells):
+    for method, group in style.seed_means(cells):
         job = group[0].job
-        rows.append((look, job.batch(0).image[:n_images], job.perturbations(0).image[:n_images]))
+        rows.append((method, job.batch(0).image[:n_images], job.perturbations(0).image[:n_images]))
         job.forget()
     n_images = min(len(image) for _, image, _ in rows)
     n_shown = min(n_shown, *(max(1, p.shape[1] - 1) for _, _, p in rows))
@@ -31,7 +31,7 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 2, n_shown: int = 5)
         for blank in every[:, 2::3].flatten():
             blank.set_visible(False)
         axes = every[:, [k for k in range(len(ratios)) if k % 3 != 2]]
-        for (look, image, perturbed), line in zip(rows, axes, strict=True):
+        for (method, image, perturbed), line in zip(rows, axes, strict=True):
             for i in range(n_images):
                 left, right = style.bare(line[2 * i]), style.bare(line[2 * i + 1])
                 left.imshow(strip(image[i : i + 1]), interpolation="nearest")
@@ -42,7 +42,7 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 2, n_shown: int = 5)
                 )
                 right.imshow(strip(chosen.float() / 255), interpolation="nearest")
             line[0].set_ylabel(
-                look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8
+                method.label, rotation=0, ha="right", va="center", color=method.colour, fontweight="bold", labelpad=8
             )
         for i in range(n_images):
             axes[0, 2 * i].set_title("image", fontsize=8.5, fontweight="normal")

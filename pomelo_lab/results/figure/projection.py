@@ -6,31 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path, columns: int = 5) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, columns: int = 5) -> Path:
     """The very points whose silhouette the table reports: each panel is an embedding of its own.
 
     Args: columns: panels side by side, at most.
     """
     panels = []
-    for look, group in style.seed_means(cells):
+    for method, group in style.seed_means(cells):
         rows = style.stored(group[0], "silhouette")
         if rows:
             job = group[0].job
             points = job.metrics["silhouette"].embedding(rows, job.reference("silhouette"))
-            panels.append((look, *points, group[0].summary.get("silhouette", {}).get("mean")))
+            panels.append((method, *points, group[0].summary.get("silhouette", {}).get("mean")))
     lines = -(-len(panels) // columns)
     columns = -(-len(panels) // lines)  # as even as can be
     with style.canvas(path, 2.2 * columns, 2.15 * lines + 0.45) as figure:
         axes = figure.subplots(lines, columns, squeeze=False).flatten()
-        for axis, (look, perturbed, training, value) in zip(axes, panels, strict=False):
+        for axis, (method, perturbed, training, value) in zip(axes, panels, strict=False):
             size = 9 if len(training) > 200 else 16
             axis.scatter(*training[:, :2].T, s=size, facecolors="none", edgecolors="#9AA3AD", lw=0.7, rasterized=True)
-            axis.scatter(*perturbed[:, :2].T, s=size, c=look.colour, alpha=0.7, lw=0, rasterized=True)
+            axis.scatter(*perturbed[:, :2].T, s=size, c=method.colour, alpha=0.7, lw=0, rasterized=True)
             score = "" if value is None else f"   {value:.3f}".replace("-", "−")
-            axis.set_title(f"{look.label}{score}", color=look.colour, loc="left", fontsize=9)
+            axis.set_title(f"{method.label}{score}", color=method.colour, loc="left", fontsize=9)
             axis.set(xticks=[], yticks=[], box_aspect=1)
             axis.grid(False)
             for side in axis.spines.values():
@@ -38,9 +38,9 @@ def draw(cells: Sequence[Cell], path: Path, columns: int = 5) -> Path:
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         dot = {"marker": "o", "ls": "", "ms": 5, "alpha": 0.9}
-        training = style.handle(style.Look("training images", "#9AA3AD"), **dot, mfc="none")
+        training = style.handle(style.Style("training images", "#9AA3AD"), **dot, mfc="none")
         perturbed = style.handle(
-            style.Look("perturbed images (number: silhouette, 0 = indistinguishable)", "#555555"), **dot
+            style.Style("perturbed images (number: silhouette, 0 = indistinguishable)", "#555555"), **dot
         )
         style.legend(figure, [training, perturbed])
     return path

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean curves over images, undefined points left out."""
     import torch
 
     groups = style.seed_means(cells)
     with style.canvas(path, 8.4, 4.0) as figure:
         left, right = figure.subplots(1, 2)
-        for look, group in groups:
-            line = {"color": look.colour, "ls": look.line, "zorder": 2 if look.group == "baseline" else 3}
+        for method, group in groups:
+            line = {"color": method.colour, "ls": method.line, "zorder": 2 if method.group == "baseline" else 3}
             curves = {m: rows["curve"].nanmean(0) for m in ("iou", "emr", "emp") if (rows := style.stored(group[0], m))}
             if "iou" in curves:
                 left.plot(torch.linspace(0, 1, len(curves["iou"])), curves["iou"], **line)
@@ -29,5 +29,5 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
             title="(b) precision and recall", xlabel="explanation mask recall", ylabel="explanation mask precision"
         )
         right.set(xlim=(0, 1), ylim=(0, 1.02))
-        style.legend(figure, [style.handle(look) for look, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.legend(figure, [style.handle(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
     return path

@@ -6,31 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path, metric: str = "removal_accuracy", n_images: int = 4) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, metric: str = "removal_accuracy", n_images: int = 4) -> Path:
     """The first images of the job, as the metric fills them.
 
     Args: metric: a removal metric of the suite, which says what is filled and by what.
     """
     columns = []
-    for look, group in style.seed_means(cells):
+    for method, group in style.seed_means(cells):
         job = group[0].job
         if metric in job.metrics:
             case = job.metrics[metric].filled(
                 job.batch(0).select(range(min(n_images, job.group_size(0)))), job.streams, None
             )
-            columns.append((look, case))
+            columns.append((method, case))
         job.forget()
     n = min(len(images) for _, images in columns)
     with style.canvas(path, 1.0 * len(columns) + 0.2, 1.0 * n + 0.35) as figure:
         for r, line in enumerate(figure.subplots(n, len(columns), squeeze=False)):
-            for (look, images), axis in zip(columns, line, strict=True):
+            for (method, images), axis in zip(columns, line, strict=True):
                 style.bare(axis).imshow(
                     images[r].expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest"
                 )
                 if r == 0:
-                    axis.set_title(look.label, color=look.colour, fontsize=8)
+                    axis.set_title(method.label, color=method.colour, fontsize=8)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 from pomelo_lab.types import Explanation
 
 
-def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str = "seed", n_images: int = 4) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: str = "seed", n_images: int = 4) -> Path:
     """A block of columns per method and label, a column per run; a red frame = the class was not reached.
 
     Args:
@@ -23,7 +23,7 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
         by: config key, dotted, that tells the runs apart.
         n_images: rows, the first images of each job.
     """
-    blocks: dict[tuple[str, str], list[tuple[style.Look, str, Explanation]]] = {}
+    blocks: dict[tuple[str, str], list[tuple[style.Style, str, Explanation]]] = {}
     images, targets = {}, {}
     for cell in cells:
         label, job = str(cell.config["dataset"].get("label", "")), cell.job
@@ -31,7 +31,7 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
             if explanation.counterfactual is not None:
                 images[label] = job.batch(0).image[:n_images]
                 targets[label] = [job.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
-                blocks.setdefault((label, style.key(cell)), []).append((style.look(cell), run, explanation))
+                blocks.setdefault((label, style.key(cell)), []).append((style.method_style(cell), run, explanation))
         job.forget()
     if not blocks:
         raise ValueError("run_sheet: none of the finished jobs has counterfactuals to show")
@@ -46,10 +46,10 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
                 axes[i][at].set_ylabel(textwrap.fill(targets[label][i], 8), fontsize=7)
             at += 1
             for (of, _), columns in blocks.items():
-                for look, run, explanation in columns if of == label else ():
+                for method, run, explanation in columns if of == label else ():
                     axes[0][at].set_title(
-                        textwrap.fill(f"{look.label}, {run}", 14, break_long_words=False),
-                        color=look.colour,
+                        textwrap.fill(f"{method.label}, {run}", 14, break_long_words=False),
+                        color=method.colour,
                         fontsize=7.5,
                     )
                     for i in range(n):
@@ -61,7 +61,7 @@ def draw(cells: Sequence[Cell], path: Path, metric: str | None = None, by: str =
     return path
 
 
-def runs(cell: Cell, metric: str | None, by: str) -> Iterator[tuple[str, Explanation]]:
+def runs(cell: GridCell, metric: str | None, by: str) -> Iterator[tuple[str, Explanation]]:
     """What tells a run apart, and its explanations of the first group of images."""
     job = cell.job
     for run in job.siblings(job.metrics[metric]) if metric in job.metrics else [job]:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 from pomelo_lab.types import Perturbations
 
 N_MASKS = 6
 
 
 def draw(
-    cells: Sequence[Cell], path: Path, metric: str = "sensitivity_ssim", image: int = 0, n_masks: int = N_MASKS
+    cells: Sequence[GridCell], path: Path, metric: str = "sensitivity_ssim", image: int = 0, n_masks: int = N_MASKS
 ) -> Path:
     """A row per filler: perturbed images with the probability of the class, the first n_masks random ones, then a map
     per seed.
@@ -25,7 +25,7 @@ def draw(
     from pomelo_lab.results.overlay import overlay
 
     lines = []
-    for look, group in style.seed_means(cells):
+    for method, group in style.seed_means(cells):
         job = group[0].job
         if metric not in job.metrics or not job.perturbs:
             continue
@@ -34,19 +34,19 @@ def draw(
         answers = seen.probability[image, 1 : n_masks + 1, target].tolist()
         maps = [other.explanation(0).attribution[[image]] for other in job.siblings(job.metrics[metric])]
         shown = [overlay(batch.image[[image]], pixels)[0] for pixels in maps]
-        lines.append((look, batch.image[image], float(job.clean(0)[image, target]), pictures, answers, shown))
+        lines.append((method, batch.image[image], float(job.clean(0)[image, target]), pictures, answers, shown))
         job.forget()
     if not lines:
         raise ValueError(f"same_masks: none of the finished jobs has perturbations and {metric}")
     width, inch = 1 + len(lines[0][3]) + max(len(line[-1]) for line in lines), 0.92
     with style.canvas(path, 0.8 + inch * width, 0.4 + 1.18 * inch * len(lines)) as figure:
-        for axes, (look, original, clean, pictures, answers, shown) in zip(
+        for axes, (method, original, clean, pictures, answers, shown) in zip(
             figure.subplots(len(lines), width, squeeze=False), lines, strict=True
         ):
             for axis, pixels, p in zip(axes, [original, *pictures], [clean, *answers], strict=False):
                 style.picture(axis, pixels).set_title(f"{p:.3f}", fontsize=8, fontweight="normal")
             axes[0].set_ylabel(
-                look.label, rotation=0, ha="right", va="center", color=look.colour, fontweight="bold", labelpad=8
+                method.label, rotation=0, ha="right", va="center", color=method.colour, fontweight="bold", labelpad=8
             )
             for number, (axis, pixels) in enumerate(zip(axes[1 + len(pictures) :], shown, strict=False)):
                 style.picture(axis, pixels).set_title(f"map {number + 1}", fontsize=8, fontweight="normal")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path, metric: str = "sanity_check") -> Path:
+def draw(cells: Sequence[GridCell], path: Path, metric: str = "sanity_check") -> Path:
     """Mean curves over images, from the intact network (1) on; SSIM left, rank correlation right.
 
     Dotted in a method's colour: its null, the similarity of the intact maps of two images.
@@ -19,7 +19,7 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "sanity_check") -> Pat
         left, right = figure.subplots(1, 2, sharey=True)
         names: list[str] = []
         lowest = 0.0
-        for look, group in groups:
+        for method, group in groups:
             rows = style.stored(group[0], metric)
             if not rows:
                 continue
@@ -27,14 +27,14 @@ def draw(cells: Sequence[Cell], path: Path, metric: str = "sanity_check") -> Pat
             names = job.metrics[metric].chosen(job.classifier)
             for axis, kind in ((left, "ssim"), (right, "spearman")):
                 null = float(rows[f"null_{kind}"].double().nanmean())
-                axis.axhline(null, color=look.colour, ls=":", lw=0.9, alpha=0.7, zorder=1)
+                axis.axhline(null, color=method.colour, ls=":", lw=0.9, alpha=0.7, zorder=1)
                 curve = [1.0, *rows[kind].double().nanmean(0).tolist()]
                 lowest = min(lowest, null, *curve)
-                marker = {"marker": look.marker, "ms": 4.5, "zorder": 2 if look.group == "baseline" else 3}
-                axis.plot(range(len(curve)), curve, color=look.colour, ls=look.line, **marker)
+                marker = {"marker": method.marker, "ms": 4.5, "zorder": 2 if method.group == "baseline" else 3}
+                axis.plot(range(len(curve)), curve, color=method.colour, ls=method.line, **marker)
         for axis, title in ((left, "structural similarity"), (right, "rank correlation")):
             axis.set(title=title, xlabel="randomised down to", ylim=(min(0.0, lowest) - 0.03, 1.03))
             axis.set_xticks(range(len(names) + 1), ["intact", *names], rotation=30, ha="right")
         left.set_ylabel("similarity to the intact map (sensitive \u2193)")
-        style.legend(figure, [style.handle(look) for look, _ in groups], rows=2)
+        style.legend(figure, [style.handle(method) for method, _ in groups], rows=2)
     return path

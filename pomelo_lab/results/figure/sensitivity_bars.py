@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 METRICS = {
     "sensitivity_ssim": "SSIM",
@@ -15,22 +15,26 @@ METRICS = {
 }
 
 
-def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
     """Mean and standard deviation over images, a panel per similarity; methods whose explainer looks at segments once
     per number of them."""
-    bars: dict[str, tuple[style.Look, Cell]] = {}
+    bars: dict[str, tuple[style.Style, GridCell]] = {}
     for cell in cells:
-        look = style.look(cell)
+        method = style.method_style(cell)
         n_segments = (cell.config.get("segmenter") or {}).get("n_segments")
-        label = f"{look.label} ({n_segments})" if cell.choices.get("explainer") == "lime" and n_segments else look.label
-        bars.setdefault(label, (look, cell))  # jobs that do not look at segments are the same at every number of them
+        label = (
+            f"{method.label} ({n_segments})" if cell.choices.get("explainer") == "lime" and n_segments else method.label
+        )
+        bars.setdefault(
+            label, (method, cell)
+        )  # jobs that do not method at segments are the same at every number of them
     with style.canvas(path, 9.0, 3.1) as figure:
         for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-            for position, (look, cell) in enumerate(bars.values()):
+            for position, (method, cell) in enumerate(bars.values()):
                 summary = cell.summary.get(metric)
                 if summary and summary["mean"] is not None:
                     whisker = {"yerr": summary["std"] or 0, "ecolor": "#555555", "capsize": 2, "error_kw": {"lw": 0.9}}
-                    axis.bar(position, summary["mean"], color=look.colour, width=0.8, **whisker)
+                    axis.bar(position, summary["mean"], color=method.colour, width=0.8, **whisker)
             axis.axhline(0, color="#555555", lw=0.8)
             axis.set_xticks(range(len(bars)), list(bars), rotation=55, ha="right", fontsize=8)
             axis.set(title=METRICS.get(metric, metric), ylim=(None, 1.0), ylabel="similarity (robust ↑)")

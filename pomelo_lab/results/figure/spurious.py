@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.figure.across import dot
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.figure.segment_panels import dot
+from pomelo_lab.results.grid import GridCell
 
 METRICS = (
     ("mark_effect", "what the classifier uses:\nchange of its answer without the mark"),
@@ -16,14 +16,14 @@ METRICS = (
 )
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean and 95 % interval over images, against the rate at which mark and class go together."""
     with style.canvas(path, 7.6, 3.9) as figure:
         axes = figure.subplots(1, 2)
         groups = style.seed_means(cells)
         for axis, (metric, label) in zip(axes, METRICS, strict=True):
             # the effect does not depend on the explanation
-            for look, group in groups if metric == "mark_mass" else groups[:1]:
+            for method, group in groups if metric == "mark_mass" else groups[:1]:
                 points = sorted(
                     (rate(c), *interval(c.summary[metric]))
                     for c in group
@@ -32,7 +32,7 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                 if points:
                     x, mean, half = zip(*points, strict=True)
                     shown = (
-                        {"color": look.colour, "ls": look.line, **dot(look)}
+                        {"color": method.colour, "ls": method.line, **dot(method)}
                         if metric == "mark_mass"
                         else {"color": "black", "marker": "o"}
                     )
@@ -41,11 +41,11 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
             axis.set_xticks(rates, [f"{r:g}" for r in rates])
             axis.set(xlabel="rate at which the mark goes with the class", ylabel=label)
             axis.set_ylim(bottom=0)
-        style.legend(figure, [style.handle(look, **dot(look)) for look, _ in groups], rows=2)
+        style.legend(figure, [style.handle(method, **dot(method)) for method, _ in groups], rows=2)
     return path
 
 
-def rate(cell: Cell) -> float:
+def rate(cell: GridCell) -> float:
     return float(cell.config["dataset"]["spurious"]["rate"])
 
 

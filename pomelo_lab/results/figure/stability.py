@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.figure.across import panels
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.figure.segment_panels import panels
+from pomelo_lab.results.grid import GridCell
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean distance of repeated explanations to their mean, with its 95 % interval over images; random maps in both
     panels."""
 
-    def value(cell: Cell) -> tuple[float, float] | None:
+    def value(cell: GridCell) -> tuple[float, float] | None:
         summary = cell.summary.get("stability")
         return (
             (summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(summary["n"]))

@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How a method is drawn. group: "proposed", "baseline", "limit", "control" or "reference"."""
 
     label: str
@@ -28,97 +28,97 @@ class Look:
 
 DASHED, DOTTED = (0, (5, 2)), (0, (1, 1.5))
 LOOKS = {
-    "flow": Look("Flow", "#0072B2", "proposed", marker="D"),
-    "flow_cool": Look("Flow, T 0.5", "#00385C", "proposed", marker="d"),
-    "ddim": Look("Diffusion", "#56B4E9", "proposed", marker="D"),
-    "ddim_fast": Look("Diffusion, few steps", "#88C9B0", "proposed", marker="D"),
-    "inpaint_ddim": Look("In-painting", "#009E73", "proposed", marker="D"),
-    "black": Look("Black-out", "#1A1A1A"),
-    "gray": Look("Gray-out", "#8C8C8C"),
-    "mean": Look("Mean", "#E69F00"),
-    "blur": Look("Blur", "#D55E00"),
-    "blur_removal": Look("Blur", "#D55E00"),
-    "noise": Look("Noise-out", "#CC79A7"),
-    "ideal": Look("Ideal sampler", "#6A3D9A", "limit", DASHED, "*"),
-    "ideal_mask": Look("Ideal mask", "#B15FC9", "limit", DASHED, "*"),
-    "random": Look("Random", "#A08C5B", "control", DOTTED, "x"),
-    "generated_glow": Look("Glow samples", "#005A8C", "reference", DOTTED, "s"),
-    "generated_ddpm": Look("DDPM samples", "#3A8FBF", "reference", DOTTED, "s"),
-    "reference_val": Look("Validation images", "#4F6D7A", "reference", DOTTED, "s"),
-    "reference_texture": Look("Texture images", "#7A9E4F", "reference", DOTTED, "s"),
-    "reference_noise": Look("Gaussian noise", "#A65D57", "reference", DOTTED, "s"),
-    "none": Look("Real", "#333333", "reference"),
-    "mean_dataset": Look("Mean colour", "#8C8C8C"),
-    "inpaint": Look("In-painter", "#117733", "proposed", marker="D"),
-    "whole_image": Look("Whole image", "#C9C9C9", "control", DOTTED, "x"),
-    "sliding_patch/mean_dataset": Look("SP", "#E6B84C"),
-    "sliding_patch/inpaint": Look("SP-G", "#A87900", "proposed", marker="D"),
-    "lime/mean_dataset": Look("LIME", "#6FBF8B"),
-    "lime/inpaint": Look("LIME-G", "#117733", "proposed", marker="D"),
-    "meaningful_perturbation/blur": Look("MP", "#9AA5B1"),
-    "mp2/blur": Look("MP2", "#E58A7B"),
-    "mp2/inpaint": Look("MP2-G", "#B03A2E", "proposed", marker="D"),
-    "lime_seeds": Look("LIME", "#6FBF8B"),
-    "lime_g_seeds": Look("LIME-G", "#117733", "proposed", marker="D"),
-    "lime_segments": Look("LIME", "#6FBF8B"),
-    "lime_g_segments": Look("LIME-G", "#117733", "proposed", marker="D"),
-    "mp2_ordered": Look("MP2, ordered", "#F2B8AE"),
-    "mp2_g_ordered": Look("MP2-G, ordered", "#7B241C", "proposed", marker="D"),
-    "mp2_ordered_sizes": Look("MP2, ordered", "#F2B8AE"),
-    "mp2_g_ordered_sizes": Look("MP2-G, ordered", "#7B241C", "proposed", marker="D"),
-    "fido_sdr": Look("FIDO-CA, deletion", "#8877CC", "proposed", marker="D"),
-    "random_pixel": Look("Random pixels", "#A08C5B", "control", DOTTED, "x"),
-    "fido/inpaint": Look("FIDO-CA", "#332288", "proposed", marker="D"),
-    "rise/black": Look("RISE", "#88CCEE"),
-    "iba": Look("IBA", "#E69F00"),
-    "input_iba": Look("InputIBA", "#D55E00"),
-    "integrated_gradients": Look("Integrated Gradients", "#56B4E9"),
-    "guided_backprop": Look("Guided-BP", "#1A1A1A"),
-    "deep_lift": Look("DeepLIFT", "#8C8C8C"),
-    "hsic": Look("HSIC", "#009E73"),
-    "fisher": Look("Fisher/SDE", "#CC3377", "proposed", marker="D"),
-    "fisher_smooth": Look("Fisher/SDE, smooth", "#882255", "proposed", marker="D"),
-    "fisher_cells": Look("Fisher/SDE, 4x4", "#AA4499", "proposed", marker="D"),
-    "fisher_eq49": Look("eq. 49", "#6A3D9A", "proposed", marker="D"),
-    "dime": Look("DiME", "#0072B2", "proposed", marker="D"),
-    "dime_full": Look("DiME", "#0072B2", "proposed", marker="D"),
-    "dime_ddim": Look("DiME, three steps", "#56B4E9", "proposed", marker="D"),
-    "dime_tweedie": Look("DiME, own estimate", "#009E73", "proposed", marker="D"),
-    "dime_mask": Look("DiME, masked", "#117733", "proposed", marker="D"),
-    "dime_exact": Look("DiME, eq. 6", "#882255", "proposed", marker="D"),
-    "dime_direct": Look("Direct", "#E69F00"),
-    "dime_naive": Look("Naive", "#D55E00"),
-    "dime_early": Look("Early stopping", "#CC79A7"),
-    "gcd": Look("GCD, class score alone", "#CC79A7", "proposed", marker="D"),
-    "gcd_lambda": Look("GCD", "#882255", "proposed", marker="D"),
-    "gcd_first": Look("GCD, first flip", "#AA4499", "proposed", marker="D"),
-    "gcd_best": Look("GCD, best flip", "#AA4499", "proposed", marker="D"),
-    "gcd_boundary": Look("GCD, source at the boundary", "#332288", "proposed", marker="D"),
-    "gcd_mean": Look("GCD, five sources", "#CC3377", "proposed", marker="D"),
-    "gcd_random": Look("Random direction", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_random_best": Look("Random, best flip", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_random_both": Look("Random, both ways", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_random_others": Look("Random ones combined", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_random_all": Look("Random ones combined", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_h_rest": Look("1st h without g", "#999933", "proposed", marker="D"),
-    "reconstruction": Look("Reconstruction", "#5A5A5A", "control", DOTTED, "x"),
-    "difference": Look("Difference", "#5A5A5A", "control", DOTTED, "x"),
-    "squared_difference": Look("Squared difference", "#5A5A5A", "control", DOTTED, "x"),
-    "gcd_h1": Look("1st h-direction", "#0072B2", "proposed", marker="D"),
-    "gcd_h2": Look("2nd h-direction", "#56B4E9", "proposed", marker="D"),
-    "gcd_h3": Look("3rd h-direction", "#009E73", "proposed", marker="D"),
-    "gcd_h_others": Look("Others combined", "#117733", "proposed", marker="D"),
-    "gcd_h_all": Look("All h-directions", "#117733", "proposed", marker="D"),
-    "ace_l1": Look("ACE l1", "#E69F00"),
-    "ace_l2": Look("ACE l2", "#D55E00"),
-    "flow_counterfactual": Look("Flow ascent", "#A08C5B"),
-    "bb_lig": Look("BB-LIG", "#882255", "proposed", marker="D"),
-    "lig": Look("LIG", "#0072B2", "proposed", marker="D"),
-    "bb_ig": Look("BB-IG", "#1A1A1A"),
-    "dime_unconditional": Look("Unconditional", "#A08C5B", "control", DOTTED, "x"),
-    "dime_noise": Look("Unconditional", "#A08C5B", "control", DOTTED, "x"),
-    "ideal_counterfactual": Look("Re-rendered", "#6A3D9A", "limit", DASHED, "*"),
-    "fisher_times": Look("1 - t", "#B15FC9", "proposed", marker="D"),
+    "flow": Style("Flow", "#0072B2", "proposed", marker="D"),
+    "flow_cool": Style("Flow, T 0.5", "#00385C", "proposed", marker="d"),
+    "ddim": Style("Diffusion", "#56B4E9", "proposed", marker="D"),
+    "ddim_fast": Style("Diffusion, few steps", "#88C9B0", "proposed", marker="D"),
+    "inpaint_ddim": Style("In-painting", "#009E73", "proposed", marker="D"),
+    "black": Style("Black-out", "#1A1A1A"),
+    "gray": Style("Gray-out", "#8C8C8C"),
+    "mean": Style("Mean", "#E69F00"),
+    "blur": Style("Blur", "#D55E00"),
+    "blur_removal": Style("Blur", "#D55E00"),
+    "noise": Style("Noise-out", "#CC79A7"),
+    "ideal": Style("Ideal sampler", "#6A3D9A", "limit", DASHED, "*"),
+    "ideal_mask": Style("Ideal mask", "#B15FC9", "limit", DASHED, "*"),
+    "random": Style("Random", "#A08C5B", "control", DOTTED, "x"),
+    "generated_glow": Style("Glow samples", "#005A8C", "reference", DOTTED, "s"),
+    "generated_ddpm": Style("DDPM samples", "#3A8FBF", "reference", DOTTED, "s"),
+    "reference_val": Style("Validation images", "#4F6D7A", "reference", DOTTED, "s"),
+    "reference_texture": Style("Texture images", "#7A9E4F", "reference", DOTTED, "s"),
+    "reference_noise": Style("Gaussian noise", "#A65D57", "reference", DOTTED, "s"),
+    "none": Style("Real", "#333333", "reference"),
+    "mean_dataset": Style("Mean colour", "#8C8C8C"),
+    "inpaint": Style("In-painter", "#117733", "proposed", marker="D"),
+    "whole_image": Style("Whole image", "#C9C9C9", "control", DOTTED, "x"),
+    "sliding_patch/mean_dataset": Style("SP", "#E6B84C"),
+    "sliding_patch/inpaint": Style("SP-G", "#A87900", "proposed", marker="D"),
+    "lime/mean_dataset": Style("LIME", "#6FBF8B"),
+    "lime/inpaint": Style("LIME-G", "#117733", "proposed", marker="D"),
+    "meaningful_perturbation/blur": Style("MP", "#9AA5B1"),
+    "mp2/blur": Style("MP2", "#E58A7B"),
+    "mp2/inpaint": Style("MP2-G", "#B03A2E", "proposed", marker="D"),
+    "lime_seeds": Style("LIME", "#6FBF8B"),
+    "lime_g_seeds": Style("LIME-G", "#117733", "proposed", marker="D"),
+    "lime_segments": Style("LIME", "#6FBF8B"),
+    "lime_g_segments": Style("LIME-G", "#117733", "proposed", marker="D"),
+    "mp2_ordered": Style("MP2, ordered", "#F2B8AE"),
+    "mp2_g_ordered": Style("MP2-G, ordered", "#7B241C", "proposed", marker="D"),
+    "mp2_ordered_sizes": Style("MP2, ordered", "#F2B8AE"),
+    "mp2_g_ordered_sizes": Style("MP2-G, ordered", "#7B241C", "proposed", marker="D"),
+    "fido_sdr": Style("FIDO-CA, deletion", "#8877CC", "proposed", marker="D"),
+    "random_pixel": Style("Random pixels", "#A08C5B", "control", DOTTED, "x"),
+    "fido/inpaint": Style("FIDO-CA", "#332288", "proposed", marker="D"),
+    "rise/black": Style("RISE", "#88CCEE"),
+    "iba": Style("IBA", "#E69F00"),
+    "input_iba": Style("InputIBA", "#D55E00"),
+    "integrated_gradients": Style("Integrated Gradients", "#56B4E9"),
+    "guided_backprop": Style("Guided-BP", "#1A1A1A"),
+    "deep_lift": Style("DeepLIFT", "#8C8C8C"),
+    "hsic": Style("HSIC", "#009E73"),
+    "fisher": Style("Fisher/SDE", "#CC3377", "proposed", marker="D"),
+    "fisher_smooth": Style("Fisher/SDE, smooth", "#882255", "proposed", marker="D"),
+    "fisher_cells": Style("Fisher/SDE, 4x4", "#AA4499", "proposed", marker="D"),
+    "fisher_eq49": Style("eq. 49", "#6A3D9A", "proposed", marker="D"),
+    "dime": Style("DiME", "#0072B2", "proposed", marker="D"),
+    "dime_full": Style("DiME", "#0072B2", "proposed", marker="D"),
+    "dime_ddim": Style("DiME, three steps", "#56B4E9", "proposed", marker="D"),
+    "dime_tweedie": Style("DiME, own estimate", "#009E73", "proposed", marker="D"),
+    "dime_mask": Style("DiME, masked", "#117733", "proposed", marker="D"),
+    "dime_exact": Style("DiME, eq. 6", "#882255", "proposed", marker="D"),
+    "dime_direct": Style("Direct", "#E69F00"),
+    "dime_naive": Style("Naive", "#D55E00"),
+    "dime_early": Style("Early stopping", "#CC79A7"),
+    "gcd": Style("GCD, class score alone", "#CC79A7", "proposed", marker="D"),
+    "gcd_lambda": Style("GCD", "#882255", "proposed", marker="D"),
+    "gcd_first": Style("GCD, first flip", "#AA4499", "proposed", marker="D"),
+    "gcd_best": Style("GCD, best flip", "#AA4499", "proposed", marker="D"),
+    "gcd_boundary": Style("GCD, source at the boundary", "#332288", "proposed", marker="D"),
+    "gcd_mean": Style("GCD, five sources", "#CC3377", "proposed", marker="D"),
+    "gcd_random": Style("Random direction", "#A08C5B", "control", DOTTED, "x"),
+    "gcd_random_best": Style("Random, best flip", "#A08C5B", "control", DOTTED, "x"),
+    "gcd_random_both": Style("Random, both ways", "#A08C5B", "control", DOTTED, "x"),
+    "gcd_random_others": Style("Random ones combined", "#A08C5B", "control", DOTTED, "x"),
+    "gcd_random_all": Style("Random ones combined", "#A08C5B", "control", DOTTED, "x"),
+    "gcd_h_rest": Style("1st h without g", "#999933", "proposed", marker="D"),
+    "reconstruction": Style("Reconstruction", "#5A5A5A", "control", DOTTED, "x"),
+    "difference": Style("Difference", "#5A5A5A", "control", DOTTED, "x"),
+    "squared_difference": Style("Squared difference", "#5A5A5A", "control", DOTTED, "x"),
+    "gcd_h1": Style("1st h-direction", "#0072B2", "proposed", marker="D"),
+    "gcd_h2": Style("2nd h-direction", "#56B4E9", "proposed", marker="D"),
+    "gcd_h3": Style("3rd h-direction", "#009E73", "proposed", marker="D"),
+    "gcd_h_others": Style("Others combined", "#117733", "proposed", marker="D"),
+    "gcd_h_all": Style("All h-directions", "#117733", "proposed", marker="D"),
+    "ace_l1": Style("ACE l1", "#E69F00"),
+    "ace_l2": Style("ACE l2", "#D55E00"),
+    "flow_counterfactual": Style("Flow ascent", "#A08C5B"),
+    "bb_lig": Style("BB-LIG", "#882255", "proposed", marker="D"),
+    "lig": Style("LIG", "#0072B2", "proposed", marker="D"),
+    "bb_ig": Style("BB-IG", "#1A1A1A"),
+    "dime_unconditional": Style("Unconditional", "#A08C5B", "control", DOTTED, "x"),
+    "dime_noise": Style("Unconditional", "#A08C5B", "control", DOTTED, "x"),
+    "ideal_counterfactual": Style("Re-rendered", "#6A3D9A", "limit", DASHED, "*"),
+    "fisher_times": Style("1 - t", "#B15FC9", "proposed", marker="D"),
 }
 MARKS: ContextVar[Mapping[str, str]] = ContextVar("MARKS", default=MappingProxyType({}))  # see `marked`
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
@@ -159,7 +159,7 @@ RC = {
 }
 
 
-def key(cell: Cell) -> str:
+def key(cell: GridCell) -> str:
     """What names a method: its sampler where explainers do not differ, explainer and sampler where they do, its
     explainer when that fills nothing."""
     if (row := cell.choices.get("row")) in LOOKS:
@@ -171,10 +171,10 @@ def key(cell: Cell) -> str:
     return sampler if explainer in ("none", "lime") and pair not in LOOKS else pair
 
 
-def look(cell: Cell, seen: Sequence[str] = ()) -> Look:
+def method_style(cell: GridCell, seen: Sequence[str] = ()) -> Style:
     """The look of a cell's method; methods unknown here get a spare colour that does not depend on the other cells."""
     name = key(cell)
-    unmarked = LOOKS.get(name) or Look(name, SPARE[sum(map(ord, name)) % len(SPARE)], "yours", "-", "^")
+    unmarked = LOOKS.get(name) or Style(name, SPARE[sum(map(ord, name)) % len(SPARE)], "yours", "-", "^")
     symbols = MARKS.get().get(name, "")
     return replace(unmarked, label=f"{unmarked.label} {symbols}") if symbols else unmarked
 
@@ -216,14 +216,14 @@ def legend(figure: Any, handles: Sequence[Any], rows: int = 1, **options: Any) -
     )
 
 
-def handle(one: Look, **options: Any) -> Any:
+def handle(one: Style, **options: Any) -> Any:
     """A legend entry of a method."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **{"color": one.colour, "ls": one.line, "label": one.label, **options})
 
 
-def stored(cell: Cell, metric: str) -> dict[str, Tensor]:
+def stored(cell: GridCell, metric: str) -> dict[str, Tensor]:
     """What a metric stored for all images of a finished cell; {} when the job does not have it."""
     import torch
 
@@ -235,12 +235,12 @@ def stored(cell: Cell, metric: str) -> dict[str, Tensor]:
     return {name: torch.cat([s.tensors[name] for s in shards]) for name in (shards[0].tensors if shards else ())}
 
 
-def seed_means(cells: Sequence[Cell]) -> list[tuple[Look, list[Cell]]]:
+def seed_means(cells: Sequence[GridCell]) -> list[tuple[Style, list[GridCell]]]:
     """Cells grouped by method in order of appearance: repeats over seeds are drawn as one."""
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[str, list[GridCell]] = {}
     for cell in cells:
         groups.setdefault(key(cell), []).append(cell)
-    return [(look(group[0]), group) for group in groups.values()]
+    return [(method_style(group[0]), group) for group in groups.values()]
 
 
 def panel(axes: Any, **settings: Any) -> Any:

@@ -7,29 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 METRICS = {"localization": "localisation error", "saliency": "saliency metric"}
 
 
-def draw(cells: Sequence[Cell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
     """A panel per metric: its mean over the held-out images at every alpha; a marker where it is lowest, a hollow one
     for the scored images there."""
     groups = style.seed_means(cells)
     with style.canvas(path, 8.4, 4.2) as figure:
         for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-            for look, group in groups:
+            for method, group in groups:
                 if not (rows := style.stored(group[0], metric)):
                     continue
                 measured, candidates = group[0].job.metrics[metric], rows["candidates"].double()
                 n, best = measured.n_scored(len(candidates)), measured.chosen(candidates)
                 held, scored = candidates[n:].nanmean(0), candidates[:n].nanmean(0)
-                line = {"color": look.colour, "zorder": 2 if look.group == "baseline" else 3}
-                axis.plot(measured.alphas, held, ls=look.line, lw=1.4, **line)
-                axis.plot(measured.alphas[best], held[best], marker=look.marker, ms=6, **line)
-                axis.plot(measured.alphas[best], scored[best], marker=look.marker, ms=6, mfc="white", **line)
+                line = {"color": method.colour, "zorder": 2 if method.group == "baseline" else 3}
+                axis.plot(measured.alphas, held, ls=method.line, lw=1.4, **line)
+                axis.plot(measured.alphas[best], held[best], marker=method.marker, ms=6, **line)
+                axis.plot(measured.alphas[best], scored[best], marker=method.marker, ms=6, mfc="white", **line)
             axis.set(
                 title=METRICS.get(metric, metric), xlabel="threshold α, share of the map's maximum", xlim=(-0.02, 0.97)
             )
-        style.legend(figure, [style.handle(look) for look, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.legend(figure, [style.handle(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
     return path

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 AXES = (("l2", "entropy_hard"), ("ssim", "entropy_soft"))
 NAMES = {"l2": "L2 distance", "ssim": "SSIM"}
 NAMES |= {"entropy_hard": "entropy of winning classes, bits", "entropy_soft": "entropy of probabilities, bits"}
 
 
-def draw(cells: Sequence[Cell], path: Path) -> Path:
+def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean of each sampler with its 95 % interval over images; better is up and to the right in both panels (L2 runs
     backwards)."""
     groups = style.seed_means(cells)
     with style.canvas(path, 8.4, 4.1) as figure:
         for axis, (local, diverse) in zip(figure.subplots(1, 2), AXES, strict=True):
-            for look, group in groups:
+            for method, group in groups:
                 summaries = [
                     [c.summary[m] for m in (local, diverse)]
                     for c in group
@@ -30,9 +30,9 @@ def draw(cells: Sequence[Cell], path: Path) -> Path:
                     continue
                 x, y = (sum(f[i]["mean"] for f in summaries) / len(summaries) for i in (0, 1))
                 error = [1.96 * (summaries[0][i]["std"] or 0) / math.sqrt(max(1, summaries[0][i]["n"])) for i in (0, 1)]
-                size = 11 if look.marker == "*" else 7
+                size = 11 if method.marker == "*" else 7
                 edge = {"mec": "white", "mew": 0.7, "elinewidth": 1}
-                axis.errorbar(x, y, error[1], error[0], fmt=look.marker, ms=size, color=look.colour, **edge)
+                axis.errorbar(x, y, error[1], error[0], fmt=method.marker, ms=size, color=method.colour, **edge)
             axis.set(xlabel=f"{NAMES[local]}  (locality →)", ylabel=f"{NAMES[diverse]}  (diversity →)")
             axis.margins(0.12)
             if local == "l2":

@@ -9,13 +9,13 @@ from typing import Any
 
 from pomelo_lab.explainer.trajectory import TERMS
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 from pomelo_lab.types import Batch, Explanation, Perturbations
 
 COLOURS = {"class": "#D55E00", "perceptual": "#0072B2", "distance": "#8C8C8C"}
 
 
-def draw(cells: Sequence[Cell], path: Path, n_images: int = 2) -> Path:
+def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2) -> Path:
     """A block of rows per method: the noisy image above, the clean estimate that is pushed at below, from the first
     step to the last.
 
@@ -24,22 +24,22 @@ def draw(cells: Sequence[Cell], path: Path, n_images: int = 2) -> Path:
 
     Args: n_images: per method, the first images of each job; those whose explainer records nothing are left out.
     """
-    blocks: list[tuple[style.Look, Batch, Explanation]] = []
+    blocks: list[tuple[style.Style, Batch, Explanation]] = []
     for cell in cells:
         made = cell.job.explanation(0)
         if "noisy" in made.extra:
-            blocks.append((style.look(cell), cell.job.batch(0), made))
+            blocks.append((style.method_style(cell), cell.job.batch(0), made))
         cell.job.forget()
     if not blocks:
         raise ValueError("trajectory_sheet: none of the finished jobs has recorded its way: set explainer.n_recorded")
     n, inch = min(n_images, len(blocks[0][1])), 0.95
     width = 2 + max(made.extra["noisy"].shape[1] for _, _, made in blocks)
     with style.canvas(path, inch * width + 4.2, len(blocks) * (0.45 + 2 * inch * n)) as figure:
-        for part, (look, batch, made) in zip(
+        for part, (method, batch, made) in zip(
             figure.subfigures(len(blocks), 1, squeeze=False)[:, 0], blocks, strict=True
         ):
             left, right = part.subfigures(1, 2, width_ratios=(inch * width + 0.7, 3.5))
-            left.suptitle(look.label, color=look.colour, fontsize=9, fontweight="bold")
+            left.suptitle(method.label, color=method.colour, fontsize=9, fontweight="bold")
             pictures(left.subplots(2 * n, width, squeeze=False), batch, made, n)
             norms(right.subplots(), made)
     return path

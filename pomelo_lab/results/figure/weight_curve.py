@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 CURVES = (
     ("fva_oracle", "same person", "#0072B2", "o"),
@@ -17,7 +17,7 @@ CURVES = (
 )
 
 
-def draw(cells: Sequence[Cell], path: Path, key: str = "explainer.lambda_p", label: str = "weight") -> Path:
+def draw(cells: Sequence[GridCell], path: Path, key: str = "explainer.lambda_p", label: str = "weight") -> Path:
     """Shares over the weight on the left, one against the other on the right, with 95 % intervals over images; up and
     to the right is better."""
     points = sorted(((value_of(cell, key), cell.summary) for cell in cells), key=lambda point: point[0])
@@ -72,7 +72,7 @@ def labels(weights: Sequence[float], places: Sequence[tuple[float, float]]) -> l
     return out
 
 
-def value_of(cell: Cell, key: str) -> float:
+def value_of(cell: GridCell, key: str) -> float:
     """The number that a job has for a dotted config key; NaN without one."""
     node = cell.config
     for part in key.split("."):

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from pomelo_lab.results.figure import dispatch
-from pomelo_lab.results.published import Published, Row, everything
+from pomelo_lab.results.report import Report, Row, load_reports
 from tests import running
 from tests.results.fake import FakeCell, FakeJob
 
 LIVE = ("patch_row", "removal_sheet", "same_masks")  # they ask a filler, or jobs beside their own: see below
 MODULES = sorted(
-    p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "across", *LIVE)
+    p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "segment_panels", *LIVE)
 )
 SENSITIVITY = ("sensitivity_ssim_authors", "sensitivity_hog", "sensitivity_spearman")
 FIDELITY = ("deletion_black", "insertion_black", "deletion_blur", "insertion_blur")
@@ -48,7 +48,7 @@ def cells():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_figure_is_drawn_as_png_and_pdf(module, tmp_path):
-    table = Published("t", "", "", rows=(Row("blur", "Blur", {"sampler": "blur"}),), figure=module)
+    table = Report("t", "", "", rows=(Row("blur", "Blur", {"sampler": "blur"}),), figure=module)
     path = dispatch.draw_figure(table, cells(), tmp_path)
     assert path == tmp_path / f"{module}.png" and path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 5_000
     assert path.with_suffix(".pdf").read_bytes()[:5] == b"%PDF-"
@@ -59,21 +59,21 @@ def test_legends_repeat_the_marks_of_rows(monkeypatch, tmp_path):
     from pomelo_lab.results.figure import cost, style
 
     labels = []
-    monkeypatch.setattr(cost, "draw", lambda cells, path: labels.extend(style.look(c).label for c in cells))
-    table = Published("t", "", "", rows=tuple(Row(k, k, {"sampler": k}) for k in ("blur", "median")), figure="cost")
+    monkeypatch.setattr(cost, "draw", lambda cells, path: labels.extend(style.method_style(c).label for c in cells))
+    table = Report("t", "", "", rows=tuple(Row(k, k, {"sampler": k}) for k in ("blur", "median")), figure="cost")
     dispatch.draw_figure(table, cells(), tmp_path, {"blur": "†", "median": ""})
     assert "Blur †" in labels and "median" in labels and "Blur" not in labels
-    assert style.look(cells()[2]).label == "Blur"
+    assert style.method_style(cells()[2]).label == "Blur"
 
 
 def test_the_options_of_published_figures_are_their_modules_own(tmp_path):
-    for table in everything().values():
+    for table in load_reports().values():
         if table.figure_options and table.figure not in LIVE:
             assert dispatch.draw_figure(replace(table, rows=()), cells(), tmp_path / table.id).stat().st_size > 5_000
 
 
 def test_every_published_figure_has_a_module():
-    assert {t.figure for t in everything().values() if t.figure} <= {*MODULES, *LIVE}
+    assert {t.figure for t in load_reports().values() if t.figure} <= {*MODULES, *LIVE}
 
 
 GRIDS = [
@@ -92,6 +92,4 @@ def test_figures_that_fill_anew_are_drawn_by_the_command(preset, grid, figure, t
 
 
 def test_nothing_finished_draws_nothing(tmp_path):
-    assert (
-        dispatch.draw_figure(Published("t", "", "", figure="cost"), [FakeCell({}, state="missing")], tmp_path) is None
-    )
+    assert dispatch.draw_figure(Report("t", "", "", figure="cost"), [FakeCell({}, state="missing")], tmp_path) is None

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.preset import Cell
+from pomelo_lab.results.grid import GridCell
 
 PANELS = (("full-input and neural samplers", ("proposed", "limit", "yours")), ("segment-wise samplers", ("baseline",)))
 
 
 def panels(
-    figure: Any, cells: Sequence[Cell], value: Callable[[Cell], tuple[float, float] | None], ylabel: str
+    figure: Any, cells: Sequence[GridCell], value: Callable[[GridCell], tuple[float, float] | None], ylabel: str
 ) -> None:
     """Two panels on one logarithmic axis: mean with its interval over segmenter.n_segments; controls are in both.
 
@@ -24,8 +24,8 @@ def panels(
     axes = figure.subplots(1, 2, sharey=True, sharex=True)
     ticks = sorted({n_segments(c) for c in cells})
     for axis, (title, members) in zip(axes, PANELS, strict=True):
-        for look, group in groups:
-            if look.group not in (*members, "control"):
+        for method, group in groups:
+            if method.group not in (*members, "control"):
                 continue
             points: dict[int, list[tuple[float, float]]] = {}
             for cell in group:
@@ -40,24 +40,24 @@ def panels(
                 [m * abs(math.exp(sign * r) - 1) for m, r in zip(mean, ratio, strict=True)] for sign in (-1, 1)
             )
             line = axis.errorbar(
-                xs, mean, [low, high], color=look.colour, ls=look.line, elinewidth=1, capsize=2, **dot(look)
+                xs, mean, [low, high], color=method.colour, ls=method.line, elinewidth=1, capsize=2, **dot(method)
             )
             for bar in line.lines[2]:
                 bar.set(linestyle="-", alpha=0.6)
         axis.set(title=title, xlabel="segments asked for", xticks=ticks, yscale="log")
         axis.margins(x=0.08)
     axes[0].set_ylabel(ylabel)
-    marks = [style.handle(look, **dot(look)) for look, _ in groups]
+    marks = [style.handle(method, **dot(method)) for method, _ in groups]
     style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
 
 
-def dot(look: style.Look) -> dict[str, Any]:
+def dot(method: style.Style) -> dict[str, Any]:
     """The marker of a method."""
-    cross = look.marker == "x"
-    edge = {"mec": look.colour, "mew": 1.5} if cross else {"mec": "white", "mew": 0.7}
-    return {"marker": look.marker, "ms": 10 if look.marker == "*" else 6, **edge}
+    cross = method.marker == "x"
+    edge = {"mec": method.colour, "mew": 1.5} if cross else {"mec": "white", "mew": 0.7}
+    return {"marker": method.marker, "ms": 10 if method.marker == "*" else 6, **edge}
 
 
-def n_segments(cell: Cell) -> int:
+def n_segments(cell: GridCell) -> int:
     """What the segmenter was asked for."""
     return int(cell.config["segmenter"]["n_segments"])

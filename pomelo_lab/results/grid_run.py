@@ -1,0 +1,170 @@
+"""A grid before its first job and after its last: its cells checked, its failures counted, its table."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.results.grid import GridCell, cells, questions
+
+
+@dataclass
+class Grid:
+    """The jobs of one command.
+
+    presets: the experiments that it names; rest: its other overrides; parts: the cells of each preset, of the whole
+        grid where there is none.
+    failed: name of a job that ended badly -> its message. built, skipped: jobs that ended well, or that the data set
+        cannot build.
+    """
+
+    presets: list[str]
+    rest: list[str]
+    search_path: list[str] = field(default_factory=list)
+    parts: list[list[GridCell]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    built: int = 0
+    skipped: int = 0
+
+    def compose(self) -> None:
+        """Compose and check every cell, as Hydra will compose it again: what cannot work is known before the first job
+        starts."""
+        self.parts = [cells(preset, [*self.search_path, *self.rest], strict=False) for preset in self.presets or [""]]
+
+    @property
+    def cells(self) -> list[GridCell]:
+        return [cell for part in self.parts for cell in part]
+
+    @property
+    def refused(self) -> list[GridCell]:
+        return [cell for cell in self.cells if cell.error]
+
+    def name(self, overrides: Sequence[str]) -> str:
+        """What varies of a job, as in "sampler=gray seed=0"."""
+        keys = {key for cell in self.cells for key in cell.point} | ({"experiment"} if len(self.presets) > 1 else set())
+        return " ".join(text for text in overrides if text.partition("=")[0] in keys) or "the job"
+
+
+def refusals(refused: Sequence[GridCell], total: int, skipped: int = 0) -> Iterator[str]:
+    """Which cells cannot work, each kind of problem once. skipped: cells that the data set cannot build."""
+    rest, other = total - len(refused) - skipped, f", {skipped} not for this data set" if skipped else ""
+    yield f"{len(refused)} of {total} cells cannot run{other}" + (", the others do:" if rest else ":")
+    names: dict[str, list[str]] = {}
+    for cell in refused:
+        names.setdefault(reason(cell.error), []).append(cell.name or "the job")
+    for text, several in names.items():
+        more = f" and {len(several) - 1} more" if len(several) > 1 else ""
+        yield f"  {several[0]}{more}: {text}"
+
+
+def reason(text: str) -> str:
+    """A message of the config check in one line, without its head."""
+    head, _, rest = text.partition(":\n")
+    lines = (
+        [line.strip().removeprefix("- ") for line in rest.splitlines()]
+        if head.startswith("the config has")
+        else text.splitlines()
+    )
+    return "; ".join(filter(None, lines))
+
+
+def failures(failed: dict[str, str], total: int) -> Iterator[str]:
+    """The count, and every failed job with its own message."""
+    yield f"{len(failed)} of {total} failed:"
+    yield from (f"  {name}: {reason(message)}" for name, message in failed.items())
+
+
+def note_states(grid: Grid) -> None:
+    """Count jobs of other processes by what lies on disk."""
+    from pomelo_lab.results.status import detail, state
+
+    for cell in grid.cells:
+        if (now := state(cell)) == "done":
+            grid.built += 1
+        elif now == "skipped":
+            grid.skipped += 1
+        else:
+            grid.failed[cell.name or "the job"] = detail(cell) or now
+
+
+def show_grid(part: Sequence[GridCell], preset: str, overrides: Sequence[str], console: Any = None) -> Path | None:
+    """Print the scores of a grid's finished jobs as a table, and write it below outputs/tables.
+
+    A row for each point of the grid, its seeds folded; a column for each metric.
+    Returns: the folder; None when no job is done.
+    """
+    from rich.console import Console
+
+    from pomelo_lab.results import render
+    from pomelo_lab.results.show import folder_name
+    from pomelo_lab.results.table import build
+
+    console = console or Console(width=None if sys.stdout.isatty() else 160)
+    table = build(plain_table(part, preset), part, overrides)
+    if not table.states.get("done"):
+        return None
+    if not table.columns:
+        console.print(f"{render.jobs(table)}; no scores: metrics=none", highlight=False, markup=False, soft_wrap=True)
+        return None
+    render.terminal(table, console)
+    scale = table.scale or "grid"
+    folder = (
+        Path(part[0].config["paths"]["outputs"]) / "tables" / (preset or axes(part)) / folder_name(scale, overrides)
+    )
+    render.write(table, folder)
+    console.print(f"table:  {folder}/table.md, .csv, .tex", soft_wrap=True, highlight=False, markup=False)
+    return folder
+
+
+def plain_table(part: Sequence[GridCell], preset: str) -> Any:
+    """A table that no paper printed: the metrics that the jobs scored."""
+    from pomelo_lab.results.report import Column, Report
+
+    summaries = [cell.summary for cell in part]
+    names = dict.fromkeys(name for summary in summaries for name in summary)
+    columns = [
+        Column(metric=name, symbol=name, digits=digits([s[name]["mean"] for s in summaries if name in s]))
+        for name in names
+    ]
+    varies = [key for key in varying(part) if key != "seed"]
+    return Report(
+        id=preset or " x ".join(varying(part)) or "one job",
+        title="",
+        source="",
+        columns=tuple(columns),
+        spread="seeds",
+        preset=bool(preset),
+        head=", ".join(varies) or "method",
+    )
+
+
+def axes(part: Sequence[GridCell]) -> str:
+    """The keys that vary, as a name for files: "sampler_seed"."""
+    return re.sub(r"[^\w.-]+", "-", "_".join(varying(part)))[:60] or "grid"
+
+
+def varying(part: Sequence[GridCell]) -> list[str]:
+    """The keys that vary, without what they belong to."""
+    return list(dict.fromkeys(key.lstrip("+").rpartition(".")[2] for cell in part for key in cell.point))
+
+
+def digits(means: Sequence[float | None]) -> int:
+    """Decimals that show three digits of the largest mean."""
+    from pomelo_lab.results.job_report import exponent
+
+    largest = max((abs(mean) for mean in means if mean is not None), default=0.0)
+    return min(6, max(0, 2 - exponent(largest)))
+
+
+def group_name(grid: Grid) -> str:
+    """One name for all jobs of a grid, the same when it is continued."""
+    from pomelo_lab.config.fingerprint import digest
+
+    if grid.presets:
+        return ",".join(grid.presets)[:100]
+    asked = sorted({*questions(grid.rest), *(o for o in grid.rest if o.startswith("scale="))})
+    return f"{axes(grid.cells)}-{digest({'grid': asked})[:6]}"
