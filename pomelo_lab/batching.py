@@ -146,6 +146,12 @@ class MicroBatches:
         return self.rows(lambda start, stop: function(rows[start:stop]), len(rows))
 
 
+def index_pairs(n_rows: int, n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """All pairs of a row 0..n_rows-1 and an index 0..n-1, row by row: int64 [n_rows*n] twice."""
+    row, index = torch.meshgrid(torch.arange(n_rows, device=device), torch.arange(n, device=device), indexing="ij")
+    return row.flatten(), index.flatten()
+
+
 def in_full_rows(function: Callable[..., Any], *inputs: Tensor) -> Any:
     """function(*inputs), asked for a multiple of ROWS rows: the last row is repeated, the answers of the copies are
     left out.

@@ -116,6 +116,17 @@ class Segments(PerImage):
         """S: the largest count in the batch, the width of padded per-segment tensors."""
         return int(self.count.max())
 
+    def spread(self, values: Tensor) -> Tensor:
+        """Values of segments given to their pixels: [B,N,S] -> [B,N,H,W]."""
+        index = self.label.flatten(1)[:, None].expand(-1, values.shape[1], -1)
+        return values.gather(2, index).unflatten(2, self.label.shape[1:])
+
+    def sums(self, pixels: Tensor) -> Tensor:
+        """Values of pixels summed over each segment: [B,N,H,W] -> [B,N,S]."""
+        flat = pixels.flatten(2)
+        index = self.label.flatten(1)[:, None].expand(-1, flat.shape[1], -1)
+        return flat.new_zeros(*flat.shape[:2], self.largest).scatter_add_(2, index, flat)
+
 
 @dataclass(frozen=True)
 class Perturbations(PerImage):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pomelo_lab.dataset.portraits import Portraits
-from pomelo_lab.types import Batch, tight_box
+from pomelo_lab.types import Batch, Segments, tight_box
 
 
 def test_tight_boxes():
@@ -38,3 +38,12 @@ def test_portraits_have_boxes_of_every_part():
         for i, (left, top, right, bottom) in enumerate(box[:, 0].nan_to_num(0).int().tolist()):
             mask = batch.masks[part][i]
             assert mask[top:bottom, left:right].sum() == mask.sum()
+
+
+def test_sums_over_segments_and_back():
+    segments = Segments(
+        label=torch.tensor([[[0, 0, 1], [2, 1, 1]], [[0, 0, 0], [1, 1, 1]]]), count=torch.tensor([3, 2])
+    )
+    sums = segments.sums(torch.arange(12.0).view(2, 1, 2, 3))
+    assert sums.tolist() == [[[1.0, 11.0, 3.0]], [[21.0, 30.0, 0.0]]]
+    assert segments.spread(sums)[0, 0].tolist() == [[1.0, 1.0, 11.0], [3.0, 11.0, 11.0]]

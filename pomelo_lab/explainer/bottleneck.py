@@ -13,7 +13,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.layers import map_of
-from pomelo_lab.sampler.blur import blur_matrix
+from pomelo_lab.image_arithmetic import blur
 from pomelo_lab.types import Batch
 
 SMALLEST = 1e-12  # share of noise, so that its logarithm exists
@@ -84,8 +84,7 @@ def passes(logit: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     signal, noise = logit.sigmoid(), (-logit).sigmoid()  # both, since 1 - sigmoid rounds to 0
     if not sigma:
         return signal, noise
-    down, across = (blur_matrix(n, sigma, cut=2.0).to(logit) for n in logit.shape[-2:])
-    return down @ signal @ across.mT, down @ noise @ across.mT
+    return blur(signal, sigma, cut=2.0), blur(noise, sigma, cut=2.0)
 
 
 def capacity(signal: Tensor, noise: Tensor, standard: Tensor) -> Tensor:

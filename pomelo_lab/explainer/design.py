@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
+from pomelo_lab.batching import RandomStreams, index_pairs
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
-from pomelo_lab.sampler.base import every
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -56,7 +55,7 @@ class DesignExplainer(RemovalExplainer):
         if side > min(shape):
             raise ValueError(f"explainer.n_cells must be <= {min(shape)}, the side of the images, got {side}")
         masks = self.masks(batch.image_id, streams).to(image)
-        row, place = every(len(image), masks.shape[1], image.device)
+        row, place = index_pairs(len(image), masks.shape[1], image.device)
         filling = self.sampler.filling(image, streams, batch.image_id, segments)
         cells = masks.view(-1, side, side)
 

@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import MicroBatches, RandomStreams
+from pomelo_lab.batching import MicroBatches, RandomStreams, index_pairs
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
-from pomelo_lab.sampler.base import Filling, every
+from pomelo_lab.sampler.base import Filling
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -98,7 +98,7 @@ class FidoExplainer(RemovalExplainer):
         """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no
         image sees another."""
         image, n = batch.image, self.n_samples
-        row, place = every(len(batch), n, image.device)
+        row, place = index_pairs(len(batch), n, image.device)
         logit = torch.zeros(len(batch), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
         optimizer, losses = torch.optim.Adam([logit], lr=self.lr), []
         for step in range(self.n_steps):

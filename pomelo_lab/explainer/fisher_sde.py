@@ -18,7 +18,7 @@ from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.sde import VE, VP, cumulative_information, information_at
-from pomelo_lab.sampler.blur import blur_matrix
+from pomelo_lab.image_arithmetic import blur
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 Time = Annotated[float, Range(above=0, below=1)]
@@ -201,10 +201,7 @@ class FisherSDEExplainer(Explainer):
             time = time.repeat_interleave(self.cell_px, 2).repeat_interleave(self.cell_px, 3)[
                 ..., : shape[0], : shape[1]
             ]
-        if self.sigma_px:
-            down, across = (blur_matrix(n, self.sigma_px).to(time) for n in shape)
-            time = down @ time @ across.mT
-        return time
+        return blur(time, self.sigma_px) if self.sigma_px else time
 
     def noisy(self, image: Tensor, time: Tensor, noise: Tensor) -> Tensor:
         """Noisy images in [0,1]'s scale: image [B,C,H,W], time [B,1 or C,H,W], noise [B,n,C,H,W] -> [B,n,C,H,W]."""

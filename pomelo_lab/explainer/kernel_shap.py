@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.gradient import BaselineExplainer
-from pomelo_lab.sampler.base import segment_sum, spread
 from pomelo_lab.types import Batch, Segments
 
 AT_ONCE = 64  # coalitions that captum asks about together
@@ -59,8 +58,8 @@ class KernelShapExplainer(BaselineExplainer):
         self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, segments: Segments | None
     ) -> tuple[Tensor, ...]:
         maps, _, difference = super().part(module, batch, target, streams, segments)
-        size = segment_sum(torch.ones_like(maps)[:, None], segments.label, segments.largest)
-        each = spread(1 / size.clamp_min(1), segments.label)[:, 0]
+        size = segments.sums(torch.ones_like(maps)[:, None])
+        each = segments.spread(1 / size.clamp_min(1))[:, 0]
         return maps, (maps * each).sum((1, 2)), difference
 
     @property

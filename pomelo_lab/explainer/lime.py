@@ -13,7 +13,6 @@ from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Positive
 from pomelo_lab.explainer import surrogate
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.sampler.base import spread
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -89,7 +88,7 @@ class LimeExplainer(Explainer):
             name: getattr(fit, name).float()
             for name in ("coefficient", "intercept", "score", "local_prediction", "condition", "penalty")
         }
-        attribution = spread(extra["coefficient"][:, None], segments.label)[:, 0]
+        attribution = segments.spread(extra["coefficient"][:, None])[:, 0]
         return Explanation(target=target, attribution=attribution, extra={**extra, "n_segments": segments.count})
 
     def vectors(self, batch: Batch, segments: Segments, perturbations: Perturbations) -> Tensor:

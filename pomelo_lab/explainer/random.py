@@ -12,7 +12,6 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.sampler.base import spread
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -57,7 +56,7 @@ class RandomExplainer(Explainer):
         for row, image_id, count in zip(coefficient, batch.image_id, segments.count.tolist(), strict=True):
             row[:count] = streams.uniform([image_id], "random_attribution", count)[0]
         coefficient = coefficient.to(device)
-        attribution = spread(coefficient[:, None], segments.label)[:, 0]
+        attribution = segments.spread(coefficient[:, None])[:, 0]
         return Explanation(
             target=target, attribution=attribution, extra={"coefficient": coefficient, "n_segments": segments.count}
         )

@@ -9,11 +9,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
+from pomelo_lab.batching import RandomStreams, index_pairs
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.explainer.removal import RemovalExplainer
-from pomelo_lab.sampler.base import every
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 MASK_VALUES_AT_ONCE = 2**22  # of one image: 16 MiB
@@ -60,7 +59,7 @@ class RiseExplainer(RemovalExplainer):
             max(1, MASK_VALUES_AT_ONCE // math.prod(shape))
         ):
             keep = self.smooth(cells[:, places], shift[:, places], shape)
-            row, at = every(len(image), len(places), image.device)
+            row, at = index_pairs(len(image), len(places), image.device)
             flat, place = keep.flatten(0, 1), places[at]
 
             def seen(start: int, stop: int, row: Tensor = row, flat: Tensor = flat, place: Tensor = place) -> Tensor:

@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
+from pomelo_lab.batching import RandomStreams, index_pairs
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.removal import RemovalExplainer
-from pomelo_lab.sampler.base import every
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -54,7 +53,7 @@ class SlidingPatchExplainer(RemovalExplainer):
         tops, lefts = (self.places(size).to(batch.image.device) for size in shape)
         n = len(tops) * len(lefts)
         filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
-        row, place = every(len(batch), n, batch.image.device)
+        row, place = index_pairs(len(batch), n, batch.image.device)
         y, x = (torch.arange(size, device=batch.image.device) for size in shape)
 
         def covered(start: int, stop: int) -> Tensor:

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pomelo_lab.batching import index_pairs
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
 from pomelo_lab.metric.pixel_game import ask, changed_pixels, paste_steps, rank_pixels, step_grid
-from pomelo_lab.sampler.base import every
 from pomelo_lab.types import Perturbations
 
 Population = Literal["all", "successes", "correct", "correct_successes"]
@@ -159,7 +159,7 @@ class COUT(CounterfactualMetric):
         count, share = step_grid(n_px, self.step(n_px))
         rank = rank_pixels((counterfactual - image).abs().sum(1), ties="first")
         images = paste_steps(image, counterfactual, changed_pixels(rank, count))
-        row, step = every(len(image), len(count), image.device)
+        row, step = index_pairs(len(image), len(count), image.device)
         answer = ask(case.classifier, images, row, step).view(len(image), len(count), -1)
         axis = share if self.exact else torch.arange(len(count)).double() * self.step(n_px) / n_px
         curves, areas = {}, {}

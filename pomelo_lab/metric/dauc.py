@@ -9,12 +9,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.export import Export, exported
 from pomelo_lab.metric.pixel_game import area_over_steps, ask, changed_pixels, fill_steps, rank_pixels, step_grid
-from pomelo_lab.sampler.base import Filler, every
+from pomelo_lab.sampler.base import Filler
 
 BLOCK = 80  # steps after which the InputIBA code reads its scores
 
@@ -80,7 +81,7 @@ class DAUC(Metric):
         """The target's probability at each step of the "insertion" or "deletion" game: float64 [B,T]."""
         image, (count, _) = case.batch.image, self.asked_steps(rank[0].numel())
         filling = filler.filling(image, case.streams.named(f"dauc.{game}"), case.batch.image_id, case.segments)
-        row, step = every(len(image), len(count), image.device)
+        row, step = index_pairs(len(image), len(count), image.device)
         images = fill_steps(filling, changed_pixels(rank, count), inserts=game == "insertion")
         return ask(case.classifier, images, row, step, case.target).view(len(image), -1)
 

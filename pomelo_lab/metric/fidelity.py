@@ -9,11 +9,12 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
+from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import ask, changed_pixels, fill_steps, paste_steps, rank_in_orders, step_grid
-from pomelo_lab.sampler.base import Filler, every
+from pomelo_lab.sampler.base import Filler
 
 
 @dataclass(kw_only=True)
@@ -80,7 +81,7 @@ class Flipping(Metric):
         """Target probabilities float64 [B,O,T]; a step whose pixels are the same set in every order is asked once."""
         image, n_steps = case.batch.image, len(count)
         filling = self.filler.filling(image, case.streams.named("fidelity"), case.batch.image_id, case.segments)
-        row, place = every(len(image), 1, image.device)
+        row, place = index_pairs(len(image), 1, image.device)
         base = filling(row, torch.zeros_like(image[:, 0]), place)
         before, after = (base, image) if self.inserts else (image, base)
         asked = (~settled[:, None]).repeat(1, rank.shape[1], 1)
@@ -97,7 +98,7 @@ class Flipping(Metric):
         image, (n_images, n_orders) = case.batch.image, rank.shape[:2]
         filling = self.filler.filling(image, case.streams.named("fidelity"), case.batch.image_id, case.segments)
         images = fill_steps(filling, changed_pixels(rank, count), self.inserts)
-        row, step = every(n_images, n_orders * len(count), rank.device)
+        row, step = index_pairs(n_images, n_orders * len(count), rank.device)
         answers = ask(case.classifier, images, row, step, case.target)
         return answers.to(rank.device).view(n_images, n_orders, -1)
 

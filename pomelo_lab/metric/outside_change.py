@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import ask, fill_steps
-from pomelo_lab.sampler.base import Filler, every
+from pomelo_lab.sampler.base import Filler
 
 
 @dataclass(kw_only=True)
@@ -62,7 +63,7 @@ class OutsideChange(Metric):
             down, across = (y >= top) & (y < bottom), (x >= left) & (x < right)
             return down[:, :, None] & across[:, None]
 
-        row, place = every(n, len(patch), image.device)
+        row, place = index_pairs(n, len(patch), image.device)
         answer = ask(case.classifier, fill_steps(filling, covered), row, place, case.target).view(n, -1)
         clean = case.classifier.probability_of(lambda start, stop: image[start:stop], n, case.target).double()
         change = clean[:, None] - answer

@@ -8,11 +8,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import area_over_steps, ask, changed_pixels, fill_steps, rank_pixels, step_grid
-from pomelo_lab.sampler.base import Filler, every
+from pomelo_lab.sampler.base import Filler
 
 
 @dataclass(kw_only=True)
@@ -49,7 +50,7 @@ class RiseGame(Metric):
         count, _ = self.steps(tuple(image.shape[1:]))
         changed = changed_pixels(rank_pixels(attribution).to(image.device), count)
         filling = self.filler.filling(image, case.streams.named("rise_game"), case.batch.image_id, case.segments)
-        row, step = every(len(image), len(count), image.device)
+        row, step = index_pairs(len(image), len(count), image.device)
         images = fill_steps(filling, changed, self.inserts)
         curve = ask(case.classifier, images, row, step, case.target).view(len(image), -1)
         defined = attribution.isfinite().flatten(1).all(1).to(curve.device)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
+from pomelo_lab.batching import RandomStreams, index_pairs
 from pomelo_lab.config.hints import Fraction
 from pomelo_lab.config.signature import Component
 from pomelo_lab.types import Batch, Perturbations, Segments
@@ -107,7 +107,7 @@ class Filler(Sampler, ABC):
         Shapes: image [B,C,H,W], keep [B,N,H,W] in [0,1] (1 = kept; soft masks blend) -> [B,N,C,H,W].
         An all-ones mask returns the image exactly.
         """
-        row, place = every(len(image), keep.shape[1], image.device)
+        row, place = index_pairs(len(image), keep.shape[1], image.device)
         return self.filling(image, streams, image_ids, segments)(row, keep.flatten(0, 1), place).unflatten(
             0, keep.shape[:2]
         )
@@ -147,7 +147,7 @@ class Filler(Sampler, ABC):
         if segments is None:
             raise ValueError(f"{type(self).__name__}.perturb drops segments: it needs segments, got None")
         keep = self.keep_mask(batch, segments, n, streams)
-        pixels = spread(keep, segments.label).flatten(0, 1)
+        pixels = segments.spread(keep).flatten(0, 1)
         filling = self.filling(batch.image, streams, batch.image_id, segments)
 
         def stored(rows: tuple[Tensor, Tensor]) -> Tensor:
@@ -155,7 +155,7 @@ class Filler(Sampler, ABC):
             return Perturbations.quantize(filling(row, pixels[row * n + place].to(batch.image.dtype), place))
 
         at_once, first = max(1, VALUES_AT_ONCE // batch.image[0].numel()), int(self.keep_first and n > 0)
-        row, place = every(len(batch), n - first, batch.image.device)
+        row, place = index_pairs(len(batch), n - first, batch.image.device)
         parts = zip(row.split(at_once), (place + first).split(at_once), strict=True)
         # the first, which loses nothing, is not filled
         image = Perturbations.quantize(batch.image)[:, None].expand(-1, first, -1, -1, -1)
@@ -193,28 +193,8 @@ class BaseImageFiller(Filler, ABC):
         keep = self.keep_mask(batch, segments, n, streams)
         base = Perturbations.quantize(self.base(batch.image, streams, batch.image_id, segments))[:, None]
         difference = Perturbations.quantize(batch.image)[:, None] ^ base
-        kept_bits = spread(keep.to(torch.uint8).neg_(), segments.label)[:, :, None]  # 255 where kept, else 0
+        kept_bits = segments.spread(keep.to(torch.uint8).neg_())[:, :, None]  # 255 where kept, else 0
         return Perturbations(image=torch.bitwise_and(difference, kept_bits).bitwise_xor_(base), keep_mask=keep)
-
-
-def every(n_images: int, n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """(row, place) of n masks of each image, image by image: int64 [n_images*n]."""
-    row, place = torch.meshgrid(torch.arange(n_images, device=device), torch.arange(n, device=device), indexing="ij")
-    return row.flatten(), place.flatten()
-
-
-def spread(values: Tensor, label: Tensor) -> Tensor:
-    """Per-segment values to pixels: [B,N,S], int64 [B,H,W] -> [B,N,H,W] (one gather for all perturbations)."""
-    n = values.shape[1]
-    index = label.flatten(1)[:, None].expand(-1, n, -1)
-    return values.gather(2, index).unflatten(2, label.shape[1:])
-
-
-def segment_sum(pixels: Tensor, label: Tensor, n_segments: int) -> Tensor:
-    """Sum of pixel values over each segment: [B,N,H,W], int64 [B,H,W] -> [B,N,S]."""
-    flat = pixels.flatten(2)
-    index = label.flatten(1)[:, None].expand(-1, flat.shape[1], -1)
-    return flat.new_zeros(*flat.shape[:2], n_segments).scatter_add_(2, index, flat)
 
 
 def all_but_first(n_images: int, n: int) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, OmitDefault, Positive
+from pomelo_lab.image_arithmetic import blur
 from pomelo_lab.sampler.base import BaseImageFiller
 from pomelo_lab.types import Segments
 
@@ -34,18 +34,4 @@ class BlurSampler(BaseImageFiller):
     def base(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
     ) -> Tensor:
-        height, width = image.shape[-2:]
-        rows, columns = (blur_matrix(n, self.sigma_px, radius_px=self.radius_px).to(image) for n in (height, width))
-        return rows @ image @ columns.mT
-
-
-def blur_matrix(n: int, sigma_px: float, cut: float = 4.0, radius_px: int | None = None) -> Tensor:
-    """The 1-D blur of n pixels as a matrix: float64 [n,n], rows sum to 1; the Gaussian ends at `cut` deviations, or at
-    a radius in pixels."""
-    radius = radius_px or max(int(cut * sigma_px + 0.5), 1)
-    offset = torch.arange(-radius, radius + 1)
-    weight = torch.exp(-0.5 * (offset.double() / sigma_px) ** 2)
-    period = max(2 * (n - 1), 1)
-    position = (torch.arange(n)[:, None] + offset) % period
-    position = torch.where(position >= n, period - position, position)  # the mirror: one period is 0..n-1 and back
-    return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, position, (weight / weight.sum()).expand(n, -1))
+        return blur(image, self.sigma_px, radius_px=self.radius_px)

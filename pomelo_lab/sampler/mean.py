@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.sampler.base import BaseImageFiller, segment_sum, spread
+from pomelo_lab.sampler.base import BaseImageFiller
 from pomelo_lab.types import Segments
 
 
@@ -27,6 +27,6 @@ class MeanSampler(BaseImageFiller):
     ) -> Tensor:
         if segments is None:
             raise ValueError("sampler=mean fills each segment with its mean colour: it needs segments, got None")
-        sums = segment_sum(image.double(), segments.label, segments.largest)
-        sizes = segment_sum(image.new_ones(len(image), 1, *image.shape[2:]).double(), segments.label, segments.largest)
-        return spread(sums / sizes.clamp_min(1), segments.label).to(image.dtype)
+        sums = segments.sums(image.double())
+        sizes = segments.sums(image.new_ones(len(image), 1, *image.shape[2:]).double())
+        return segments.spread(sums / sizes.clamp_min(1)).to(image.dtype)

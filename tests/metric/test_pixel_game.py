@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import RandomStreams
+from pomelo_lab.batching import RandomStreams, index_pairs
 from pomelo_lab.classifier.base import view
 from pomelo_lab.metric.pixel_game import (
     area_over_steps,
@@ -13,7 +13,6 @@ from pomelo_lab.metric.pixel_game import (
     rank_pixels,
     step_grid,
 )
-from pomelo_lab.sampler.base import every
 from tests.tiny import ConstantFiller, TinyLinear, tiny_image
 
 
@@ -41,7 +40,7 @@ def test_equal_pixels_are_ranked_by_the_rule():
 def test_steps_run_through_all_orders():
     rank = torch.stack([torch.arange(4).view(2, 2), 3 - torch.arange(4).view(2, 2)])[None]  # two orders of four pixels
     changed = changed_pixels(rank, torch.tensor([0, 1, 4]))
-    row, step = every(1, 6)
+    row, step = index_pairs(1, 6)
     masks = changed(row, step)
     assert masks.flatten(1).sum(1).tolist() == [0, 1, 4, 0, 1, 4]
     assert masks[1, 0, 0] and masks[4, 1, 1]
@@ -51,7 +50,7 @@ def test_filling_with_a_constant_and_pasting_a_constant_image_are_one_game():
     image, (count, _) = tiny_image(3), step_grid(64, 10)
     changed = changed_pixels(rank_pixels(image.mean(1)), count)
     filling = ConstantFiller(value=0.25).filling(image, RandomStreams(0), ("a", "b", "c"))
-    gray, (row, step) = torch.full_like(image, 0.25), every(3, len(count))
+    gray, (row, step) = torch.full_like(image, 0.25), index_pairs(3, len(count))
     assert torch.equal(fill_steps(filling, changed)(row, step), paste_steps(image, gray, changed)(row, step))
     assert torch.equal(fill_steps(filling, changed, True)(row, step), paste_steps(gray, image, changed)(row, step))
 

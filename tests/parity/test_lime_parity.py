@@ -13,7 +13,6 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer import surrogate
 from pomelo_lab.explainer.lime import LimeExplainer
-from pomelo_lab.sampler.base import spread
 from pomelo_lab.sampler.black import BlackSampler
 from pomelo_lab.sampler.gray import GraySampler
 from pomelo_lab.sampler.mean import MeanSampler
@@ -158,7 +157,7 @@ def test_captum_lime_with_our_masks():
         )[0]
 
     def image_of(row, original, **_):
-        pixels = spread(row[None], segments.label)[0] if row.ndim == 2 else spread(row[None, None], segments.label)[0]
+        pixels = segments.spread(row[None])[0] if row.ndim == 2 else segments.spread(row[None, None])[0]
         return torch.where(pixels[:, None] > 0, original, 0.5)
 
     def answer(x):
@@ -186,11 +185,11 @@ def test_captum_feature_ablation_is_segment_removal():
     theirs = attr.FeatureAblation(classifier.probability).attribute(
         batch.image, target=1, baselines=0.5, feature_mask=segments.label[:, None]
     )[:, 0]
-    keep = spread(1 - torch.eye(segments.largest)[None], segments.label)
+    keep = segments.spread(1 - torch.eye(segments.largest)[None])
     removed = GraySampler().fill(batch.image, keep, RandomStreams(0), batch.image_id, segments)
     box = view(classifier, "black_box", 7)
     drop = box.probability(batch.image)[:, None, 1] - box.probability(removed)[..., 1]
-    torch.testing.assert_close(spread(drop[:, None], segments.label)[:, 0], theirs, atol=1e-6, rtol=0)
+    torch.testing.assert_close(segments.spread(drop[:, None])[:, 0], theirs, atol=1e-6, rtol=0)
 
 
 def test_ten_times_less_time_outside_the_classifier():
