@@ -33,7 +33,7 @@ class RandomStreams:
         self.seed, self.name = seed, name
 
     def named(self, name: str) -> RandomStreams:
-        """Streams of the same seed under another name, so that a metric does not repeat the noise of an explainer."""
+        """Streams of the same seed whose purposes begin with a name: two methods then never share noise."""
         return RandomStreams(self.seed, f"{self.name}{name}.")
 
     def generator(self, image_id: str, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -69,7 +69,7 @@ class RowNoise:
 
     However the rows are batched, and whatever the number of perturbations, a row sees the same numbers.
 
-    Args: image_ids, places: the image of each row and its place among that image's perturbations.
+    Args: image_ids, indices: the image of each row, and the index of the row among that image's perturbations.
     Cost: about 0.1 ms per row and draw of 12,288 normals, on one core; drawn on the CPU, so that every device sees the
         same.
     """
@@ -77,12 +77,11 @@ class RowNoise:
     def __init__(
         self,
         streams: RandomStreams,
-        purpose: str,
         image_ids: Sequence[str],
-        places: Sequence[int],
+        indices: Sequence[int],
         device: torch.device | str = "cpu",
     ):
-        self.generators = [streams.generator(i, f"{purpose}.{k}") for i, k in zip(image_ids, places, strict=True)]
+        self.generators = [streams.generator(i, str(k)) for i, k in zip(image_ids, indices, strict=True)]
         self.device = device
 
     def normal(self, *shape: int) -> Tensor:

@@ -68,32 +68,32 @@ def test_a_single_row_that_does_not_fit_and_other_errors_are_raised():
         MicroBatches(4)(broken, torch.zeros(4))
 
 
-ROWS = {"image_ids": ["a", "a", "b"], "places": [0, 3, 3]}
+ROWS = {"image_ids": ["a", "a", "b"], "indices": [0, 3, 3]}
 
 
 def test_rows_see_the_same_numbers_however_batched():
     """Two calls of different shapes: a row's own sequence, whatever other rows are drawn beside it."""
-    whole = RowNoise(RandomStreams(7), "step", **ROWS)
+    whole = RowNoise(RandomStreams(7), **ROWS)
     first, second = whole.normal(3, 4), whole.normal(5)
     for row, pair in enumerate(zip(*ROWS.values(), strict=True)):
-        alone = RowNoise(RandomStreams(7), "step", *([one] for one in pair))
+        alone = RowNoise(RandomStreams(7), *([value] for value in pair))
         assert torch.equal(alone.normal(3, 4)[0], first[row]) and torch.equal(alone.normal(5)[0], second[row])
-    turned = RowNoise(RandomStreams(7), "step", ROWS["image_ids"][::-1], ROWS["places"][::-1])
-    assert torch.equal(turned.normal(3, 4).flip(0), first)
+    reverse = RowNoise(RandomStreams(7), ROWS["image_ids"][::-1], ROWS["indices"][::-1])
+    assert torch.equal(reverse.normal(3, 4).flip(0), first)
 
 
-def test_calls_images_places_purposes_and_seeds_draw_different_numbers():
-    kinds = [RowNoise(RandomStreams(seed), purpose, **ROWS) for seed in (7, 8) for purpose in ("step", "start")]
-    found = torch.cat([draws.normal(400) for draws in kinds for _ in range(2)])
-    correlation = torch.corrcoef(found).fill_diagonal_(0)
-    assert len(found) == 24 and correlation.abs().max() < 0.25  # 276 pairs of 400 values: 5 standard errors
-    assert abs(float(found.mean())) < 0.04 and abs(float(found.std()) - 1) < 0.03  # 9600 values: 4 standard errors
+def test_calls_images_indices_names_and_seeds_draw_different_numbers():
+    kinds = [RowNoise(RandomStreams(seed).named(name), **ROWS) for seed in (7, 8) for name in ("step", "start")]
+    normals = torch.cat([draws.normal(400) for draws in kinds for _ in range(2)])
+    correlation = torch.corrcoef(normals).fill_diagonal_(0)
+    assert len(normals) == 24 and correlation.abs().max() < 0.25  # 276 pairs of 400 values: 5 standard errors
+    assert abs(float(normals.mean())) < 0.04 and abs(float(normals.std()) - 1) < 0.03  # 9600 values: 4 standard errors
 
 
 def test_draws_leave_the_global_generator_alone():
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    RowNoise(RandomStreams(0), "step", **ROWS).normal(3)
+    RowNoise(RandomStreams(0), **ROWS).normal(3)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

@@ -158,7 +158,7 @@ def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: RandomStreams
         noisy = inverse.step(ddpm.output(noisy, t), t, noisy).prev_sample
     for k in range(n):
         x = noisy
-        draws = RowNoise(streams, "ddim", setting.batch.image_id, [k])
+        draws = RowNoise(streams.named("ddim"), setting.batch.image_id, [k])
         for t in forward.timesteps:
             noise = draws.normal(*x.shape[1:])
             x = forward.step(ddpm.output(x, t), t, x, eta=sampler.eta, variance_noise=noise).prev_sample

@@ -114,14 +114,14 @@ class ACEExplainer(CounterfactualExplainer):
 
     @cached_property
     def chain(self) -> Ancestral:
-        return Ancestral(self.generator.path(self.n_steps, "linspace"))
+        return Ancestral(self.generator.respace(self.n_steps, "linspace"))
 
     def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
         """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share if it has one;
         differentiable."""
 
         def estimate(x: Tensor) -> tuple[Tensor, Tensor | None]:
-            return self.generator.estimate(x, self.chain.along.timesteps[k - 1])
+            return self.generator.estimate(x, self.chain.schedule.timesteps[k - 1])
 
         if self.checkpoint and torch.is_grad_enabled():
             return checkpoint(estimate, z, use_reentrant=False, preserve_rng_state=False)
@@ -172,7 +172,7 @@ class ACEExplainer(CounterfactualExplainer):
 
     def denoised(self, images: Tensor, noise: Noise) -> Tensor:
         """Images in [0,1] noised to place tau and denoised by stochastic steps: [B,C,H,W] in [-1,1]'s scale."""
-        z = noised(DDPM.scaled(images), self.chain.along.levels[self.tau], noise("start"))
+        z = noised(DDPM.scaled(images), self.chain.schedule.alphas_cumprod[self.tau], noise("start"))
         return self.chain.sampled(self.clean, z, self.tau, lambda k: noise(str(k)))
 
     # --- (2) mask -------------------------------------------------------------------------------------------------
@@ -190,10 +190,10 @@ class ACEExplainer(CounterfactualExplainer):
     def refined(self, image: Tensor, attacked: Tensor, keep: Tensor, noise: Noise) -> Tensor:
         """Counterfactuals [B,C,H,W] in [0,1]: denoised from the pre-explanations, kept pixels the images' bit for
         bit."""
-        x, levels = DDPM.scaled(image), self.chain.along.levels
-        z = noised(DDPM.scaled(attacked), levels[self.tau], noise("refine.start"))
+        x, alphas_cumprod = DDPM.scaled(image), self.chain.schedule.alphas_cumprod
+        z = noised(DDPM.scaled(attacked), alphas_cumprod[self.tau], noise("refine.start"))
         for k in range(self.tau, 0, -1):
-            z = torch.where(keep, noised(x, levels[k], noise(f"refine.{k}.known")), z)
+            z = torch.where(keep, noised(x, alphas_cumprod[k], noise(f"refine.{k}.known")), z)
             x0, share = self.clean(z, k)
             z = self.chain.mean(z, x0, k)
             if k > 1:

@@ -14,7 +14,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.generator.diffusion import Path, posterior
+from pomelo_lab.generator.diffusion import Schedule, posterior
 from pomelo_lab.generator.learned_variance import interpolated
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
@@ -101,12 +101,12 @@ class Ancestral:
     guidance, whose gradient is multiplied by it.
     """
 
-    along: Path
+    schedule: Schedule
 
     def variance(self, k: int) -> float:
         """The posterior's variance of the step that leaves place k."""
-        k = max(k, min(2, self.along.n))
-        start, end = self.along.levels[k], self.along.levels[k - 1]
+        k = max(k, min(2, self.schedule.n_steps))
+        start, end = self.schedule.alphas_cumprod[k], self.schedule.alphas_cumprod[k - 1]
         return (1 - start / end) * (1 - end) / (1 - start)
 
     def varied(self, k: int, share: Tensor | None) -> Tensor | float:
@@ -114,11 +114,13 @@ class Ancestral:
         = the posterior's."""
         if share is None:
             return self.variance(k)
-        return interpolated(share, self.variance(k), 1 - self.along.levels[k] / self.along.levels[k - 1])
+        return interpolated(
+            share, self.variance(k), 1 - self.schedule.alphas_cumprod[k] / self.schedule.alphas_cumprod[k - 1]
+        )
 
     def mean(self, x: Tensor, x0: Tensor, k: int) -> Tensor:
         """Mean of the posterior at place k - 1 given x at place k and its clean estimate."""
-        return posterior(x, x0, self.along.levels[k], self.along.levels[k - 1])[0]
+        return posterior(x, x0, self.schedule.alphas_cumprod[k], self.schedule.alphas_cumprod[k - 1])[0]
 
     def sampled(
         self,

@@ -22,7 +22,7 @@ from pomelo_lab.explainer.base import Keep, make_again
 from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found, traced
 from pomelo_lab.explainer.trajectory import Trajectory
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import Path, ddim_step, noised
+from pomelo_lab.generator.diffusion import Schedule, ddim_step, noised
 from pomelo_lab.types import Batch
 
 log = logging.getLogger(__name__)
@@ -217,16 +217,16 @@ class DiMEExplainer(CounterfactualExplainer):
         return self.lambda_c if self.variant != "unconditional" else [0.0]
 
     @cached_property
-    def along(self) -> Path:
+    def schedule(self) -> Schedule:
         """The respaced chain."""
-        return self.generator.path(self.n_steps, "linspace")
+        return self.generator.respace(self.n_steps, "linspace")
 
     @property
     def taken(self) -> int:
         """Steps taken: the image is noised to the place above the first of them."""
         if self.tau_sigma is None:
             return self.tau
-        deviation = [(1 - level) ** 0.5 for level in self.along.levels]
+        deviation = [(1 - level) ** 0.5 for level in self.schedule.alphas_cumprod]
         return min(range(1, self.n_steps), key=lambda k: abs(deviation[k + 1] - self.tau_sigma))
 
     def guided(
@@ -245,14 +245,14 @@ class DiMEExplainer(CounterfactualExplainer):
         Args: remember: told of every step: (place, noisy image, clean estimate, terms of the push).
         """
         ids, shape, x = batch.image_id, batch.image.shape[1:], DDPM.scaled(batch.image)
-        along, tau = self.along, self.taken
-        chain = Ancestral(along)
+        schedule, tau = self.schedule, self.taken
+        chain = Ancestral(schedule)
 
         def normal(purpose: str) -> Tensor:
             return streams.normal(ids, purpose, *shape).to(x)
 
         start = normal(BEGIN)
-        z = noised(x, along.levels[tau + 1], start)  # one place above the first step, as in the code
+        z = noised(x, schedule.alphas_cumprod[tau + 1], start)  # one place above the first step, as in the code
         clean, active = x, torch.ones(len(x), dtype=torch.bool, device=x.device)
         fixed = self.class_gradient(x, goal, classifier, scale) if self.variant == "naive" else None
         touched = x.new_zeros(len(x), 1, *shape[1:])
@@ -266,7 +266,9 @@ class DiMEExplainer(CounterfactualExplainer):
                 active = self.still(active, clean, goal, classifier)
             pushed = torch.zeros_like(x)
             if self.variant != "unconditional":
-                push = self.gradient(z, clean, x, goal, classifier, scale, along.levels[k], fixed, distance, back)
+                push = self.gradient(
+                    z, clean, x, goal, classifier, scale, schedule.alphas_cumprod[k], fixed, distance, back
+                )
                 pushed = push.whole
                 touched += push.seen.abs().sum(1, keepdim=True)
                 remember(k, z, clean, push.terms)
@@ -278,7 +280,7 @@ class DiMEExplainer(CounterfactualExplainer):
             if k > 1:
                 z = z + variance**0.5 * normal(f"dime.{attempt}.{k}")
             if self.mask is not None:
-                z = torch.where(self.free(touched), z, noised(x, along.levels[k - 1], start))
+                z = torch.where(self.free(touched), z, noised(x, schedule.alphas_cumprod[k - 1], start))
             if k > 1 and self.variant in ("dime", "early_stop") and self.inner != "tweedie":
                 noise = partial(lambda k, j: normal(f"dime.{attempt}.{k}.{j}"), k)
                 clean, _, back = traced(
@@ -296,14 +298,14 @@ class DiMEExplainer(CounterfactualExplainer):
     def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
         """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share, None where it
         has none."""
-        t, generator = self.along.timesteps[k - 1], self.generator
+        t, generator = self.schedule.timesteps[k - 1], self.generator
         if generator.learns_variance:
             return generator.forwards.rows(lambda start, stop: generator.estimate(z[start:stop], t), len(z))
         return generator.forwards(lambda part: generator.estimate(part, t)[0], z), None
 
     def estimate(self, z: Tensor, k: int, chain: Ancestral, noise: Callable[[int], Tensor]) -> Tensor:
         """A clean image from z at place k, unguided."""
-        along = chain.along
+        schedule = chain.schedule
         if self.inner == "full":
             return chain.sampled(self.clean, z, k, noise)
         places = (
@@ -313,8 +315,8 @@ class DiMEExplainer(CounterfactualExplainer):
         )
         for place, after in zip(places, places[1:], strict=False):
             x0, _ = self.clean(z, place)
-            level = along.levels[place]
-            z = ddim_step(x0, (z - level**0.5 * x0) / (1 - level) ** 0.5, level, along.levels[after])
+            level = schedule.alphas_cumprod[place]
+            z = ddim_step(x0, (z - level**0.5 * x0) / (1 - level) ** 0.5, level, schedule.alphas_cumprod[after])
         return z
 
     @torch.enable_grad()

@@ -235,7 +235,7 @@ class FisherSDEExplainer(Explainer):
     def nodes(self) -> Tensor:
         """Timesteps of the denoiser at which the error is measured, from noisy to clean: about even in log SNR between
         the process's ends."""
-        level = self.generator.levels
+        level = self.generator.alphas_cumprod
         known = (level / (1 - level)).log()
         ends = self.sde.log_snr(torch.tensor([1.0, self.t_min], dtype=torch.float64)).clamp(known.min(), known.max())
         wanted = torch.linspace(float(ends[0]), float(ends[1]), self.n_levels, dtype=torch.float64)
@@ -248,7 +248,7 @@ class FisherSDEExplainer(Explainer):
         Nodes lie at the denoiser's own levels, so that none is asked at a level between its timesteps.
         """
         node = self.nodes()
-        level = self.generator.levels[node]
+        level = self.generator.alphas_cumprod[node]
         clean = DDPM.scaled(batch.image)
         noise = streams.normal(batch.image_id, "fisher.curve", self.n_curve_draws, *batch.image.shape[1:]).to(clean)
         error = clean.new_zeros(*clean.shape, len(node), dtype=torch.float64)

@@ -53,7 +53,7 @@ class LatentExplainer(CounterfactualExplainer, ABC):
 
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
             code = self.generator.encoded(images[start:stop])
-            return code, self.generator.noise_of(
+            return code, self.generator.infer_noise(
                 images[start:stop], code, self.n_invert, self.fixed_point, self.published_grid
             )
 

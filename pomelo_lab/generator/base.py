@@ -105,7 +105,6 @@ class Generator(TrainableNetwork):
         image_ids: Sequence[str],
         n: int,
         streams: RandomStreams,
-        purpose: str,
         make: Callable[[Tensor, RowNoise], Tensor],
         chosen: Tensor | None = None,
     ) -> Tensor:
@@ -122,7 +121,7 @@ class Generator(TrainableNetwork):
         image, version = (index.to(images.device) for index in rows.nonzero(as_tuple=True))
         if len(image):
             out[image, version] = self.versions(
-                image_ids, image, version, streams, purpose, lambda rows, draws: make(image[rows], draws)
+                image_ids, image, version, streams, lambda rows, draws: make(image[rows], draws)
             )
         return out
 
@@ -131,25 +130,23 @@ class Generator(TrainableNetwork):
         self,
         image_ids: Sequence[str],
         image: Tensor,
-        place: Tensor,
+        version: Tensor,
         streams: RandomStreams,
-        purpose: str,
         make: Callable[[slice, RowNoise], Tensor],
     ) -> Tensor:
-        """Versions of images, given as rows (image, place), made in micro-batches and stored in 8 bits.
+        """Versions of images, made in micro-batches and stored in 8 bits.
 
         Args:
-            image, place: int64 [M], the image of each row and its number among the versions of that image.
+            image, version: int64 [M], the image of each row, and the index of the row among the versions of that image.
             make: (rows, draws) -> images [.,C,H,W] in [0,1] of a slice of the rows.
         Shapes: -> uint8 [M,C,H,W], M > 0.
-        Random: `draws` per (image id, place), whatever the micro-batch.
+        Random: `draws` per (image id, version), whatever the micro-batch.
         """
 
         def part(start: int, stop: int) -> Tensor:
             ids = [image_ids[j] for j in image[start:stop].tolist()]
-            return Perturbations.quantize(
-                make(slice(start, stop), RowNoise(streams, purpose, ids, place[start:stop].tolist(), image.device))
-            )
+            draws = RowNoise(streams, ids, version[start:stop].tolist(), image.device)
+            return Perturbations.quantize(make(slice(start, stop), draws))
 
         return self.forwards.rows(part, len(image))
 

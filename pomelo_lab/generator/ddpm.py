@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path as File
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ class DDPM(DiffusionModel, ImageModel):
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
         """Problems of the U-Net's arguments; a foreign network has an architecture of its own."""
-        if not (given["weights"] and File(given["weights"]).expanduser().is_dir()):
+        if not (given["weights"] and Path(given["weights"]).expanduser().is_dir()):
             yield from super().config_problems(given)
 
     def make_network(self) -> nn.Module:
@@ -48,12 +48,12 @@ class DDPM(DiffusionModel, ImageModel):
     # --- local diffusers folders ----------------------------------------------------------------------------------
 
     @property
-    def folder(self) -> File | None:
+    def folder(self) -> Path | None:
         """The diffusers folder that `weights` names, if it names one."""
-        return File(self.weights).expanduser() if self.weights and File(self.weights).expanduser().is_dir() else None
+        return Path(self.weights).expanduser() if self.weights and Path(self.weights).expanduser().is_dir() else None
 
     @property
-    def unet_folder(self) -> File:
+    def unet_folder(self) -> Path:
         inner = self.folder / "unet"
         folder = inner if inner.is_dir() else self.folder
         if not (folder / "config.json").is_file():
@@ -152,7 +152,7 @@ class DDPM(DiffusionModel, ImageModel):
 
     def denoise(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """(x0, eps) for x [M,C,H,W] in [-1,1] plus noise, at one timestep."""
-        return split(self.output(x, t), x, float(self.levels[t]), self.predicts)
+        return split(self.output(x, t), x, float(self.alphas_cumprod[t]), self.predicts)
 
     def estimate(self, x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
         """(clean estimate clamped to [-1,1], the learned variance's share or None) for x [M,C,H,W] at one timestep;
@@ -160,18 +160,18 @@ class DDPM(DiffusionModel, ImageModel):
         if not self.learns_variance:
             return self.denoise(x, t)[0].clamp(-1, 1), None
         output, share = self.output_and_share(x, t)
-        return split(output, x, float(self.levels[t]), self.predicts)[0].clamp(-1, 1), share
+        return split(output, x, float(self.alphas_cumprod[t]), self.predicts)[0].clamp(-1, 1), share
 
     def generate(
         self, noise: Tensor, n_steps: int = 50, eta: float = 0.0, normal: Callable[[], Tensor] | None = None
     ) -> Tensor:
         """New images from noise [M,C,H,W] in n_steps of DDIM, at most T.
 
-        Args: eta: share of DDPM's noise in each step; normal: gives it afresh, [M,C,H,W]; needed when eta > 0.
+        Args: eta: share of DDPM's noise in each step; normal: a fresh standard normal [M,C,H,W] per call, needed when
+            eta > 0.
         """
-        return self.unscaled(
-            decode(self.denoise, noise, self.path(min(n_steps, len(self.levels))), eta=eta, noise=lambda _: normal())
-        )
+        schedule = self.respace(min(n_steps, len(self.alphas_cumprod)))
+        return self.unscaled(decode(self.denoise, noise, schedule, eta, lambda _: normal()))
 
     def sheet(self, images: Tensor) -> Tensor:
         return self.sample(len(images), torch.Generator().manual_seed(0), n_steps=20)

@@ -99,11 +99,11 @@ class DiffusionAutoencoder(DiffusionModel):
         """The denoiser of rows with these codes [M,code]."""
 
         def denoise(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-            return split(self.output(x, t, code), x, float(self.levels[t]), self.predicts)
+            return split(self.output(x, t, code), x, float(self.alphas_cumprod[t]), self.predicts)
 
         return denoise
 
-    def noise_of(
+    def infer_noise(
         self, images: Tensor, code: Tensor, n_steps: int, fixed_point: int = 2, published: bool = False
     ) -> Tensor:
         """What the codes [M,code] leave unexplained of images [M,C,H,W] in [0,1]: the noise that `render` turns back
@@ -114,16 +114,16 @@ class DiffusionAutoencoder(DiffusionModel):
         """
         x, denoise = self.scaled(images), self.denoiser(code)
         if published:
-            return encode_as_published(denoise, x, self.path(n_steps, "leading"))
-        return encode(denoise, x, self.path(n_steps, depth=DEPTH), fixed_point=fixed_point)[-1]
+            return encode_as_published(denoise, x, self.respace(n_steps, "leading"))
+        return encode(denoise, x, self.respace(n_steps, depth=DEPTH), fixed_point=fixed_point)[-1]
 
     def render(self, code: Tensor, noise: Tensor, n_steps: int, published: bool = False) -> Tensor:
         """Images [M,C,H,W] in [0,1] from codes and noise; differentiable, no batching here.
 
         Cost: n_steps evaluations per image.
         """
-        along = self.path(n_steps, "leading") if published else self.path(n_steps, depth=DEPTH)
-        return self.unscaled(decode(self.denoiser(code), noise, along, clip=published))
+        schedule = self.respace(n_steps, "leading") if published else self.respace(n_steps, depth=DEPTH)
+        return self.unscaled(decode(self.denoiser(code), noise, schedule, clip=published))
 
     def sheet(self, images: Tensor) -> Tensor:
         """The first half of the images above what their codes make of one common noise."""

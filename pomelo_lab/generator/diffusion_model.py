@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pomelo_lab.compat import ensure
 from pomelo_lab.config.hints import Count, Fraction, NotFingerprinted, OmitDefault
 from pomelo_lab.generator.base import Generator
-from pomelo_lab.generator.diffusion import Path, Prediction, Spacing, betas, path
+from pomelo_lab.generator.diffusion import Prediction, Schedule, Spacing, betas, respace
 from pomelo_lab.weights import read_state
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def unet_class() -> type[nn.Module]:
 
 @dataclass(kw_only=True)
 class DiffusionModel(Generator):
-    """A U-Net that removes noise of known levels.
+    """A U-Net that removes Gaussian noise from images, given the timestep.
 
     Args:
         unshuffle: side of the blocks of pixels that are folded into channels in front of the network and unfolded
@@ -148,7 +148,7 @@ class DiffusionModel(Generator):
         return betas(self.schedule, self.n_timesteps)
 
     @cached_property
-    def levels(self) -> Tensor:
+    def alphas_cumprod(self) -> Tensor:
         """alpha-bar of every timestep, float64 [T]."""
         return (1 - self.betas).cumprod(0)
 
@@ -158,17 +158,18 @@ class DiffusionModel(Generator):
 
     @property
     def depth(self) -> float:
-        """Share of the schedule in which float32 keeps something of the image: all of a linear one, 0.98 of one that
-        ends in pure noise.
+        """Share of the schedule in which float32 keeps something of the image: all of a linear schedule, 0.98 of one
+        that ends in pure noise.
 
-        A cosine schedule ends at a level of 2e-9; at 0.98 (level 1e-3) the round trip of the shipped network is twice
-        as exact. A linear one ends at 4e-5.
+        A cosine schedule ends at an alpha-bar of 2e-9. At 0.98 of it (alpha-bar 1e-3) the round trip of the shipped
+        network is twice as exact. A linear schedule ends at 4e-5.
         """
-        return 1.0 if float(self.levels[-1]) > 1e-6 else 0.98
+        return 1.0 if float(self.alphas_cumprod[-1]) > 1e-6 else 0.98
 
-    def path(self, n_steps: int, spacing: Spacing = "trailing", depth: float = 1.0) -> Path:
-        """A respaced chain of n_steps over the first share `depth` of the timesteps."""
-        return path(self.levels[: max(1, round(depth * len(self.levels)))], n_steps, spacing)
+    def respace(self, n_steps: int, spacing: Spacing = "trailing", depth: float = 1.0) -> Schedule:
+        """A chain of n_steps over the first share `depth` of the timesteps."""
+        reach = max(1, round(depth * len(self.alphas_cumprod)))
+        return respace(self.alphas_cumprod[:reach], n_steps, spacing)
 
     # --- network --------------------------------------------------------------------------------------------------
 
@@ -189,22 +190,22 @@ class DiffusionModel(Generator):
 
     @property
     def data_deviation(self) -> list[float] | None:
-        """`sigma_data` of the network that answers."""
+        """`sigma_data` of the network in use; None = no preconditioning."""
         return None if self.sigma_data == "auto" else self.sigma_data
 
     def folded(self, x: Tensor) -> Tensor:
         """Images [M,C,H,W] as the network sees them, [M,C*fold^2,H/fold,W/fold]."""
-        return self._turned(F.pixel_unshuffle(x, self.fold)) if self.fold > 1 else x
+        return self._transformed(F.pixel_unshuffle(x, self.fold)) if self.fold > 1 else x
 
     def unfolded(self, y: Tensor) -> Tensor:
         """The inverse of `folded`."""
-        return F.pixel_shuffle(self._turned(y), self.fold) if self.fold > 1 else y
+        return F.pixel_shuffle(self._transformed(y), self.fold) if self.fold > 1 else y
 
-    def _turned(self, y: Tensor) -> Tensor:
-        """Pixels of a block <-> their Haar wavelets (mean; left - right; upper - lower; diagonal): its own inverse, and
-        noise stays white.
+    def _transformed(self, y: Tensor) -> Tensor:
+        """The Haar transform of each block of pixels (mean; left - right; upper - lower; diagonal).
 
-        Sums, not a product of matrices, which autocast would round to half precision.
+        It is its own inverse and keeps white noise white. It is written as sums: autocast would round a product of
+        matrices to half precision.
         """
         if self.folding == "pixels":
             return y
@@ -215,28 +216,37 @@ class DiffusionModel(Generator):
         return self.output(images, 1)
 
     def output(self, x: Tensor, t: Tensor | int, *condition: Tensor) -> Tensor:
-        """What the network predicts for x [M,C,H,W] at timestep(s) t under its conditions."""
+        """The network's prediction for x [M,C,H,W] at timestep(s) t under its conditions."""
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         y = self.folded(x)
         if self.data_deviation is None:
             # learned variances: `output_and_share`
             return self.unfolded(self.applied(y, t, *condition)[:, : y.shape[1]])
-        a = self.levels.to(y.device)[t].float()[:, None, None, None]  # no wait for the device: t may lie there
+        c_skip, c_out, deviation = self.preconditioning(y, t)
+        return self.unfolded(c_skip * y + c_out * self.applied(y / deviation, t, *condition))
+
+    def preconditioning(self, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(c_skip, c_out, 1 / c_in) of folded images y at timesteps t [M] (Karras et al. 2022, table 1, for v and by
+        channel).
+
+        The last is the deviation of y. Dividing by it rounds once; multiplying by c_in would round twice.
+        """
+        a = self.alphas_cumprod.to(y.device)[t].float()[:, None, None, None]  # no wait for the device: t may lie there
         s = y.new_tensor(self.data_deviation)
         s = s.repeat(y.shape[1] // len(s))[:, None, None]
-        deviation = (a * s**2 + 1 - a).sqrt()  # of what the network is given
-        predicted = (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2 * y + s / deviation * self.applied(
-            y / deviation, t, *condition
-        )
-        return self.unfolded(predicted)
+        deviation = (a * s**2 + 1 - a).sqrt()
+        return (a * (1 - a)).sqrt() * (1 - s**2) / deviation**2, s / deviation, deviation
 
     @property
     def learns_variance(self) -> bool:
-        """Whether the network gives a variance of its own."""
+        """Whether the network predicts a variance beside its main output."""
         return self.network.config["out_channels"] == 2 * self.network.config["in_channels"]
 
     def output_and_share(self, x: Tensor, t: Tensor | int, *condition: Tensor) -> tuple[Tensor, Tensor]:
-        """(`output`, the learned variance's share of the way from the posterior's to beta, [M,C,H,W], about [0,1])."""
+        """(`output`, the learned variance) of x [M,C,H,W] at timestep(s) t.
+
+        The variance is given as its share of the way from the posterior's to beta: [M,C,H,W], about [0,1].
+        """
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         y = self.folded(x)
         outputs = self.applied(y, t, *condition)
@@ -244,12 +254,13 @@ class DiffusionModel(Generator):
 
     @abstractmethod
     def sheet(self, images: Tensor) -> Tensor:
-        """Pictures of what was learned, as many as the images [n,C,H,W] of the validation set."""
+        """A picture of the training's progress: n images in [0,1], for n images [n,C,H,W] of the validation set."""
 
     # --- deviation of the data ------------------------------------------------------------------------------------
 
     def measure_deviation(self, dataset: Dataset, n_images: int = 1000) -> list[float]:
-        """Deviation of the first images of a data set in [-1,1], per channel of a block, colours together."""
+        """Standard deviation of the first images of a data set in [-1,1]: one number per channel of a block, over all
+        colours."""
         images = dataset.unmasked(dataset.order()[:n_images].tolist()).image
         blocks = self.folded(self.scaled(images)).unflatten(1, (self.channels, -1))
         return blocks.double().transpose(0, 2).flatten(1).std(1).tolist()

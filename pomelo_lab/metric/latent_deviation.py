@@ -33,16 +33,16 @@ class LatentDeviation(Metric):
     sampler: Sampler
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        if not hasattr(self.sampler, "noise_of"):
+        if not hasattr(self.sampler, "infer_noise"):
             raise ValueError(
                 f"metric LatentDeviation needs a sampler that inverts images (ddim, flow), got "
                 f"{type(self.sampler).__name__}"
             )
         image = case.batch.image
         with torch.no_grad():
-            noise = self.sampler.generator.forwards(self.sampler.noise_of, image).flatten(1).double()
+            noise = self.sampler.generator.forwards(self.sampler.infer_noise, image).flatten(1).double()
         return {"value": noise.square().mean(1).sqrt().to(image.device), "mean": noise.mean(1).to(image.device)}
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        path = getattr(self.sampler, "encoding_path", None)
-        return 1 if path is None else path.n * (1 + self.sampler.fixed_point)
+        schedule = getattr(self.sampler, "encoding_schedule", None)
+        return 1 if schedule is None else schedule.n_steps * (1 + self.sampler.fixed_point)

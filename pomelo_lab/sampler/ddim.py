@@ -12,7 +12,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import Count, Fraction, Natural, Range
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import Path, Spacing, decode, encode, path, solver
+from pomelo_lab.generator.diffusion import Schedule, Spacing, decode, encode, respace, solver
 from pomelo_lab.sampler.base import Sampler, all_but_first
 from pomelo_lab.types import Batch, Perturbations, Segments
 
@@ -29,7 +29,7 @@ class DDIMSampler(Sampler):
         paper.
     Args:
         generator: the diffusion model; left out of the config it is the job's generator.
-        n_steps: n, denoising steps of the whole path from noise to image.
+        n_steps: n, denoising steps of the whole chain from noise to image.
         start: i, steps skipped at the noisy end; 0 = the paper's, larger = closer to the image.
         eta: share of DDPM's noise in each step; 0 = reconstruction.
         n_encode: inversion steps; None = n_steps, on the same timesteps. They are shared by all perturbations of an
@@ -61,7 +61,7 @@ class DDIMSampler(Sampler):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """A start beyond the path, a solver asked for what it cannot do."""
+        """Problems: a start beyond the last step; a solver with options that it does not have."""
         if given["start"] >= given["n_steps"]:
             yield f"start must be below n_steps={given['n_steps']}, got {given['start']}"
         if given["solver"] != "ddim" and given["start"]:
@@ -77,35 +77,28 @@ class DDIMSampler(Sampler):
 
         chosen = all_but_first(len(batch), n) if self.keep_first else None
         return Perturbations(
-            image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "ddim", make, chosen)
+            image=self.generator.perturbed(batch.image, batch.image_id, n, streams.named("ddim"), make, chosen)
         )
 
     def inverted(self, images: Tensor) -> Tensor:
-        """Images [M,C,H,W] in [0,1] -> where their denoising starts, in the scale of the network."""
-        along = self.encoding_path
-        return encode(self.generator.denoise, self.generator.scaled(images), along, along.n, self.fixed_point)[-1]
+        """Images [M,C,H,W] in [0,1] by DDIM inversion -> the noisy images where denoising starts, in the network's
+        scale."""
+        scaled = self.generator.scaled(images)
+        return encode(self.generator.denoise, scaled, self.encoding_schedule, self.fixed_point)[-1]
 
-    def noise_of(self, images: Tensor) -> Tensor:
-        """The noise that inversion finds in images [M,C,H,W]: what of the last place is not the image at that place's
-        level."""
-        level = self.encoding_path.levels[-1]
+    def infer_noise(self, images: Tensor) -> Tensor:
+        """The noise that inversion mixes into images [M,C,H,W]: the inverted image without its share of the image, in
+        units of the noise's deviation."""
+        alpha_bar = self.encoding_schedule.alphas_cumprod[-1]
         x, z = self.generator.scaled(images), self.inverted(images)
-        return (z - level**0.5 * x) / (1 - level) ** 0.5
+        return (z - alpha_bar**0.5 * x) / (1 - alpha_bar) ** 0.5
 
     def denoised(self, x: Tensor, draws: RowNoise) -> Tensor:
         """Noisy images x [M,C,H,W] denoised to images in [-1,1]."""
         if self.solver != "ddim":
             return self.solved(x, draws)
-        along, shape = self.generator.path(self.n_steps, self.spacing, self.reach), x.shape[1:]
-        return decode(
-            self.generator.denoise,
-            x,
-            along,
-            self.n_steps - self.start,
-            self.eta,
-            lambda _: draws.normal(*shape),
-            self.clip,
-        )
+        schedule = self.generator.respace(self.n_steps, self.spacing, self.reach).until(self.n_steps - self.start)
+        return decode(self.generator.denoise, x, schedule, self.eta, lambda _: draws.normal(*x.shape[1:]), self.clip)
 
     def solved(self, x: Tensor, draws: RowNoise) -> Tensor:
         """Noisy images x [M,C,H,W] denoised to images in [-1,1] by a few-step scheduler of diffusers."""
@@ -130,17 +123,18 @@ class DDIMSampler(Sampler):
         )
 
     @property
-    def encoding_path(self) -> Path:
-        """The path from the image to the timestep where denoising starts."""
-        along = self.generator.path(self.n_steps, self.spacing, self.reach)
+    def encoding_schedule(self) -> Schedule:
+        """The schedule from the image to the timestep where denoising starts."""
+        schedule = self.generator.respace(self.n_steps, self.spacing, self.reach)
         stop = self.n_steps - self.start
         if self.solver == "ddim" and self.n_encode is None:
-            return Path(along.timesteps[:stop], along.levels[: stop + 1])
-        top = along.timesteps[stop - 1] if self.solver == "ddim" else int(self.scheduler.timesteps[0])
+            return schedule.until(stop)
+        top = schedule.timesteps[stop - 1] if self.solver == "ddim" else int(self.scheduler.timesteps[0])
         n = self.n_encode or self.n_steps
-        n = min(n, top + 1) if n <= len(self.generator.levels) else n  # a late start has fewer timesteps before it
-        return path(self.generator.levels[: top + 1], n, "trailing")
+        # a late start has fewer timesteps before it
+        n = min(n, top + 1) if n <= len(self.generator.alphas_cumprod) else n
+        return respace(self.generator.alphas_cumprod[: top + 1], n, "trailing")
 
     def evaluations(self, n: int) -> int:
-        once = self.encoding_path.n * (1 + self.fixed_point)
+        once = self.encoding_schedule.n_steps * (1 + self.fixed_point)
         return once + (n - (self.keep_first and n > 0)) * (self.n_steps - self.start)

@@ -48,10 +48,10 @@ class FlowSampler(Sampler):
 
         chosen = all_but_first(len(batch), n) if self.keep_first else None
         return Perturbations(
-            image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "flow", make, chosen)
+            image=self.generator.perturbed(batch.image, batch.image_id, n, streams.named("flow"), make, chosen)
         )
 
-    def noise_of(self, images: Tensor) -> Tensor:
+    def infer_noise(self, images: Tensor) -> Tensor:
         """The latents of images [M,C,H,W], [M,D]."""
         return self.generator.encode(images)
 

@@ -24,7 +24,7 @@ class GeneratedSampler(Sampler):
         temperature: deviation of the normals; below 1 = more typical images of a flow (Kingma & Dhariwal 2018 show
             0.7).
     Cost: one evaluation of a flow per image drawn.
-    Random: one normal per value, per (image id, place).
+    Random: one normal per value, per (image id, index of the new image).
     """
 
     generator: ImageModel
@@ -35,7 +35,8 @@ class GeneratedSampler(Sampler):
             return self.new(draws)
 
         self.generator.check_images(batch.image)
-        return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, "generated", make))
+        streams = streams.named("generated")
+        return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, make))
 
     def new(self, draws: RowNoise) -> Tensor:
         """An image [M,C,H,W] in [0,1] for each row."""

@@ -24,7 +24,7 @@ class GeneratedDDPMSampler(GeneratedSampler):
         n_steps: steps from noise to image; at most T.
         eta: share of DDPM's noise in each step: 1 = ancestral, 0 = deterministic.
     Cost: n_steps evaluations per image drawn.
-    Random: one normal per value and noisy step, per (image id, place).
+    Random: one normal per value and noisy step, per (image id, index of the new image).
     """
 
     generator: DDPM
@@ -40,4 +40,4 @@ class GeneratedDDPMSampler(GeneratedSampler):
         return self.generator.generate(noise(), self.n_steps, self.eta, noise)
 
     def evaluations(self, n: int) -> int:
-        return n * min(self.n_steps, len(self.generator.levels))
+        return n * min(self.n_steps, len(self.generator.alphas_cumprod))

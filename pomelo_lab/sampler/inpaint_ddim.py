@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Range
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import Spacing, encode, inpaint, noised, resampled_places
+from pomelo_lab.generator.diffusion import Spacing, encode, inpaint, noised, plan_resampling
 from pomelo_lab.sampler.base import Filler, Filling
 from pomelo_lab.types import Perturbations, Segments
 
@@ -41,7 +42,7 @@ class InpaintDDIMSampler(Filler):
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W], on the 8-bit grid.
     Cost: evaluations: n_steps * (1 + fixed_point) per image ("inverted"), and n_steps * about n_resample per fill;
         masks that keep all cost none.
-    Random: normals per (image id, place of the mask in the call).
+    Random: normals per (image id, index of the mask in the call).
     """
 
     context = "mask"
@@ -62,44 +63,38 @@ class InpaintDDIMSampler(Filler):
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
         self.generator.check_images(image)
-        along, shape = self.generator.path(self.n_steps, self.spacing, self.reach), image.shape[1:]
-        # the noisy originals, inverted when a mask first removes something
-        places = image.new_zeros(along.n + 1, *image.shape)
+        schedule, shape = self.generator.respace(self.n_steps, self.spacing, self.reach), image.shape[1:]
+        # the noisy originals at every step; an image is inverted when a mask first removes something of it
+        noisy = image.new_zeros(schedule.n_steps + 1, *image.shape)
         inverted = torch.zeros(len(image), dtype=torch.bool, device=image.device)
 
-        def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+        def replacement(row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
             filled, keep = Perturbations.quantize(image)[row], keep.detach()
             removes = (keep < 1).flatten(1).any(1).nonzero()[:, 0]
             if not len(removes):
                 return Perturbations.dequantize(filled)
-            asked, soft = row[removes], self.blurred(keep[removes][:, None])
-            new = asked.unique()
+            filled_row, soft = row[removes], self.blurred(keep[removes][:, None])
+            new = filled_row.unique()
             new = new[~inverted[new]]
             if self.known == "inverted" and len(new):
-                places[:, new], inverted[new] = self.noisy(image[new]), True
+                noisy[:, new], inverted[new] = self.invert(image[new]), True
 
             def make(rows: slice, draws: RowNoise) -> Tensor:
-                def known(k: int) -> Tensor:
+                def restore(x: Tensor, k: int) -> Tensor:
                     if self.known == "inverted":
-                        return places[k, asked[rows]]
-                    clean = self.generator.scaled(image[asked[rows]])
-                    return noised(clean, along.levels[k], draws.normal(*shape)) if k else clean
+                        known = noisy[k, filled_row[rows]]
+                    else:
+                        known = self.generator.scaled(image[filled_row[rows]])
+                        known = noised(known, schedule.alphas_cumprod[k], draws.normal(*shape)) if k else known
+                    return torch.lerp(x, known, soft[rows])
 
-                start = draws.normal(*shape)
-                jumps = (self.jump_length, self.n_resample)
-                made = inpaint(
-                    self.generator.denoise,
-                    start,
-                    along,
-                    known,
-                    soft[rows],
-                    self.eta,
-                    lambda: draws.normal(*shape),
-                    *jumps,
-                )
-                return self.generator.unscaled(made)
+                normal = partial(draws.normal, *shape)
+                x = inpaint(self.generator.denoise, schedule, self.steps, restore, normal, self.eta)
+                return self.generator.unscaled(x)
 
-            filled[removes] = self.generator.versions(image_ids, asked, place[removes], streams, "inpaint", make)
+            filled[removes] = self.generator.versions(
+                image_ids, filled_row, index[removes], streams.named("inpaint"), make
+            )
             return Perturbations.dequantize(filled)
 
         return Filling(image, replacement, merges=True)
@@ -109,26 +104,31 @@ class InpaintDDIMSampler(Filler):
         """`depth`, or the generator's own."""
         return self.generator.depth if self.depth is None else self.depth
 
-    @torch.no_grad()
-    def noisy(self, images: Tensor) -> Tensor:
-        """The originals at every place of the path, by inversion: [n_steps+1,B,C,H,W]."""
-        along = self.generator.path(self.n_steps, self.spacing, self.reach)
+    @property
+    def steps(self) -> list[int]:
+        """The steps that denoising visits, resampling included."""
+        return plan_resampling(self.n_steps, self.jump_length, self.n_resample)
 
-        def inverted(part: Tensor) -> Tensor:
+    @torch.no_grad()
+    def invert(self, images: Tensor) -> Tensor:
+        """Noisy originals of all steps by DDIM inversion: [B,C,H,W] -> [n_steps+1,B,C,H,W]."""
+        schedule = self.generator.respace(self.n_steps, self.spacing, self.reach)
+
+        def stacked(part: Tensor) -> Tensor:
             return torch.stack(
-                encode(self.generator.denoise, self.generator.scaled(part), along, fixed_point=self.fixed_point), 1
+                encode(self.generator.denoise, self.generator.scaled(part), schedule, self.fixed_point), 1
             )
 
-        return self.generator.forwards(inverted, images).transpose(0, 1)
+        return self.generator.forwards(stacked, images).transpose(0, 1)
 
     def blurred(self, keep: Tensor) -> Tensor:
-        """Soft edges: [M,1,H,W] -> the same; what is kept everywhere stays exactly so."""
+        """Keep masks [M,1,H,W] with soft edges. A mask that keeps everything is unchanged."""
         if self.sigma_px == 0:
             return keep
         kernel = self.kernel.to(keep)
         reach = len(kernel) // 2
-        gone = F.pad(1 - keep, (reach,) * 4, mode="replicate")
-        return 1 - F.conv2d(F.conv2d(gone, kernel[None, None, None]), kernel[None, None, :, None])
+        removed = F.pad(1 - keep, (reach,) * 4, mode="replicate")
+        return 1 - F.conv2d(F.conv2d(removed, kernel[None, None, None]), kernel[None, None, :, None])
 
     @cached_property
     def kernel(self) -> Tensor:
@@ -139,6 +139,5 @@ class InpaintDDIMSampler(Filler):
 
     def fill_evaluations(self, n: int) -> int:
         once = self.n_steps * (1 + self.fixed_point) if self.known == "inverted" and n else 0
-        places = resampled_places(self.n_steps, self.jump_length, self.n_resample)
-        down = sum(after < before for before, after in zip(places, places[1:], strict=False))
+        down = sum(after < before for before, after in itertools.pairwise(self.steps))
         return once + n * down

@@ -70,7 +70,7 @@ class DDPMTraining(Training):
         """Mean squared error per image [B]; condition None = the images' own."""
         condition = self.condition(images) if condition is None else condition
         x0 = self.generator.scaled(images)
-        level = self.generator.levels.to(x0.device)[t].float()[:, None, None, None]
+        level = self.generator.alphas_cumprod.to(x0.device)[t].float()[:, None, None, None]
         x = level.sqrt() * x0 + (1 - level).sqrt() * noise
         kind = self.generator.prediction
         wanted = {"epsilon": noise, "sample": x0, "v_prediction": level.sqrt() * noise - (1 - level).sqrt() * x0}[kind]
@@ -78,5 +78,5 @@ class DDPMTraining(Training):
             return (self.generator.output(x, t, *condition) - wanted).square().mean((1, 2, 3))
         output, share = self.generator.output_and_share(x, t, *condition)
         estimate = split(output, x, level.double().cpu(), kind)[0]
-        bound = bound_term(x0, x, estimate, share, t, self.generator.levels)
+        bound = bound_term(x0, x, estimate, share, t, self.generator.alphas_cumprod)
         return (output - wanted).square().mean((1, 2, 3)) + self.generator.n_timesteps / 1000 * bound

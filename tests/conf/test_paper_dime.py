@@ -160,7 +160,7 @@ def test_the_noise_of_the_paper(jobs):
     given = jobs[0].config["explainer"]
     explainer = build({**given, "perceptual": None, "generator": generator})
     assert explainer.taken == 60 and explainer.evaluations((3, 16, 16)) == 3 * 1830
-    assert (1 - explainer.along.levels[61]) ** 0.5 == pytest.approx(0.78, abs=0.005)
+    assert (1 - explainer.schedule.alphas_cumprod[61]) ** 0.5 == pytest.approx(0.78, abs=0.005)
 
 
 def test_its_training():

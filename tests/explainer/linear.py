@@ -26,7 +26,7 @@ class LinearAutoencoder(DiffusionAutoencoder):
     def encoded(self, images):
         return images.flatten(1) @ torch.linalg.pinv(BASIS)
 
-    def noise_of(self, images, code, n_steps, fixed_point=2, published=False):
+    def infer_noise(self, images, code, n_steps, fixed_point=2, published=False):
         return images - (code @ BASIS).reshape(images.shape)
 
     def render(self, code, noise, n_steps, published=False):

@@ -14,7 +14,7 @@ from pomelo_lab.explainer.counterfactual import Ancestral
 from pomelo_lab.explainer.dime import DiMEExplainer
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import betas, path
+from pomelo_lab.generator.diffusion import betas, respace
 from tests.explainer.gradients import TinyNetwork
 from tests.tiny import TinyLinear, tiny_batch
 
@@ -160,12 +160,12 @@ def test_variances_are_those_of_diffusers_but_for_the_last():
     from diffusers import DDPMScheduler
 
     beta = betas("linear", 100)
-    along = path(torch.cumprod(1 - beta, 0), 20, "linspace")
+    schedule = respace(torch.cumprod(1 - beta, 0), 20, "linspace")
     scheduler = DDPMScheduler(100, trained_betas=beta.float().numpy(), variance_type="fixed_small", clip_sample=False)
-    scheduler.set_timesteps(timesteps=list(reversed(along.timesteps)))
-    chain = Ancestral(along)
+    scheduler.set_timesteps(timesteps=list(reversed(schedule.timesteps)))
+    chain = Ancestral(schedule)
     for k in range(2, 21):
-        assert chain.variance(k) == pytest.approx(float(scheduler._get_variance(along.timesteps[k - 1])), rel=2e-4)
+        assert chain.variance(k) == pytest.approx(float(scheduler._get_variance(schedule.timesteps[k - 1])), rel=2e-4)
     assert chain.variance(1) == chain.variance(2)
 
 
@@ -301,7 +301,7 @@ def test_noise_as_a_level():
     )
     assert n == 28
     assert torch.equal(
-        explained(dime(tau_sigma=(1 - dime().along.levels[7]) ** 0.5))[0].counterfactual,
+        explained(dime(tau_sigma=(1 - dime().schedule.alphas_cumprod[7]) ** 0.5))[0].counterfactual,
         explained(dime())[0].counterfactual,
     )
 

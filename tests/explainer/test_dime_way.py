@@ -14,7 +14,7 @@ from tests.tiny import tiny_batch
 def test_the_exact_jacobian_is_the_derivative_of_the_chain():
     """Eq. 6: the transposed Jacobian of the unguided chain, by finite differences."""
     explainer = dime(jacobian="exact")
-    chain, k = Ancestral(explainer.along), 4
+    chain, k = Ancestral(explainer.schedule), 4
     noise = [0.1 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(j)) for j in range(k + 1)]
     z, gradient = (
         s * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(i)) for i, s in ((7, 0.2), (8, 1.0))
@@ -43,14 +43,14 @@ def test_the_published_scale_is_the_exact_jacobian_where_the_noise_does_not_depe
 
     def apart(generator):
         explainer = dime(generator=generator, inner=inner, jacobian="exact")
-        k, chain = 4, Ancestral(explainer.along)
+        k, chain = 4, Ancestral(explainer.schedule)
         made = (
             explainer.clean
             if inner == "tweedie"
             else lambda at, k: (explainer.estimate(at, k, chain, lambda j: torch.zeros_like(at)), None)
         )
         _, _, back = traced(lambda at: made(at, k), z, True)
-        return float((back(gradient) - gradient / explainer.along.levels[k] ** 0.5).abs().max())
+        return float((back(gradient) - gradient / explainer.schedule.alphas_cumprod[k] ** 0.5).abs().max())
 
     assert apart(calm) < 1e-5 < 0.01 < apart(GENERATOR)
 

@@ -31,7 +31,7 @@ class GaussianModel(DDPM):
     covariance: torch.Tensor = field(default=None)  # [D,D]
 
     def denoise(self, x, t):
-        level = float(self.levels[t])
+        level = float(self.alphas_cumprod[t])
         eye = torch.eye(len(self.covariance), dtype=torch.float64)
         shape = x.shape
         flat = x.double().flatten(1)

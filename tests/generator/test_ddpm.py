@@ -124,7 +124,7 @@ def test_arguments_reach_the_network_and_unet_takes_precedence():
 def test_clean_image_and_noise_add_up_to_x(prediction, t):
     generator, x = tiny(prediction=prediction, schedule="linear"), draw()
     x0, eps = generator.denoise(x, t)
-    level = float(generator.levels[t])
+    level = float(generator.alphas_cumprod[t])
     assert largest(noised(x0, level, eps), x) < 1e-5
     output = generator.output(x, t)
     v = math.sqrt(level) * eps - math.sqrt(1 - level) * x0
@@ -182,7 +182,7 @@ def test_a_pipeline_s_network_schedule_and_prediction_are_used(unet, pipeline, s
         expected = unet(x, 40).sample
     torch.testing.assert_close(generator.output(x, 40), expected)
     theirs = diffusers.DDIMScheduler.from_pretrained(pipeline / "scheduler")
-    torch.testing.assert_close(generator.levels.float(), theirs.alphas_cumprod)
+    torch.testing.assert_close(generator.alphas_cumprod.float(), theirs.alphas_cumprod)
     assert generator.predicts == "sample" and len(generator.betas) == 100
     torch.testing.assert_close(generator.denoise(x, 40)[0], expected)
 
@@ -197,7 +197,7 @@ def test_sampling_from_a_folder_is_diffusers_sampling(unet, pipeline):
         for t in theirs.timesteps:
             x = theirs.step(unet(x, t).sample, t, x).prev_sample
     generator = foreign(pipeline)
-    found = decode(generator.denoise, draw(shape=(3, 8, 8)), generator.path(10))
+    found = decode(generator.denoise, draw(shape=(3, 8, 8)), generator.respace(10))
     assert largest(found, x) < 1e-4
     sampled = generator.sample(2, torch.Generator().manual_seed(0), n_steps=10)
     torch.testing.assert_close(sampled, generator.unscaled(found), atol=1e-4, rtol=0)
@@ -361,7 +361,7 @@ def test_deterministic_samples_do_not_depend_on_the_batch_size():
 
 def test_samples_follow_from_their_own_noise():
     generator = tiny()
-    expected = generator.unscaled(decode(generator.denoise, draw(5), generator.path(3)))
+    expected = generator.unscaled(decode(generator.denoise, draw(5), generator.respace(3)))
     torch.testing.assert_close(sampled(2), expected, atol=1e-5, rtol=0)
 
 

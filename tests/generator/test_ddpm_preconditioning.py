@@ -20,7 +20,7 @@ def test_beyond_a_linear_estimate_a_silent_network_is_wieners_filter(t):
     generator, x = tiny(folding="haar", sigma_data=deviation), draw()
     generator.network.conv_out.weight.zero_()
     generator.network.conv_out.bias.zero_()
-    a, s = float(generator.levels[t]), torch.tensor(deviation * 3)[:, None, None]
+    a, s = float(generator.alphas_cumprod[t]), torch.tensor(deviation * 3)[:, None, None]
     wiener = math.sqrt(a) * s**2 / (a * s**2 + 1 - a) * generator.folded(x)  # E[x0 | x] of independent normals
     torch.testing.assert_close(generator.folded(generator.denoise(x, t)[0]), wiener, atol=2e-4, rtol=1e-3)
 
@@ -31,7 +31,7 @@ def test_beyond_a_linear_estimate_the_network_sees_and_is_asked_for_unit_varianc
     generator, seen = tiny(folding="haar", sigma_data=deviation), []
     generator.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     s = torch.tensor(deviation * 3)[:, None, None]
-    y0, noise, level = s * draw(64, 1, (12, 8, 8)), draw(64, 2, (12, 8, 8)), generator.levels[t].float()
+    y0, noise, level = s * draw(64, 1, (12, 8, 8)), draw(64, 2, (12, 8, 8)), generator.alphas_cumprod[t].float()
     x = generator.unfolded(noised(y0, float(level), noise))
     found = generator.folded(generator.output(x, t))
     assert (seen[0].std((0, 2, 3)) - 1).abs().max() < 0.06

@@ -75,7 +75,7 @@ def test_beyond_a_linear_estimate_of_the_image_the_code_still_counts():
     plain = shaken(tiny())
     torch.testing.assert_close(shaken(tiny(sigma_data=[1.0])).output(x, t, code), plain.output(x, t, code))
     generator = shaken(tiny(sigma_data=[0.4], folding="haar"))
-    a = generator.levels[t].float()[:, None, None, None]
+    a = generator.alphas_cumprod[t].float()[:, None, None, None]
     deviation = (a * 0.4**2 + 1 - a).sqrt()
     linear = (a * (1 - a)).sqrt() * (1 - 0.4**2) / deviation**2 * x
     answer = generator.unfolded(generator.applied(generator.folded(x) / deviation, t, code))
@@ -142,7 +142,7 @@ def test_loss_is_told_the_code_of_the_clean_image():
     generator = shaken(tiny(prediction="epsilon"))
     module, given = training_of(generator, Recipe(**toy.RECIPE), None), batch_of(tiny_image(4, (1, 8, 8)))
     t, noise = torch.tensor([3, 40, 70, 99]), draw(4, shape=(1, 8, 8))
-    level = generator.levels[t].float()[:, None, None, None]
+    level = generator.alphas_cumprod[t].float()[:, None, None, None]
     x = level.sqrt() * (given.image * 2 - 1) + (1 - level).sqrt() * noise
     code = generator.encoded(given.image)
     torch.testing.assert_close(
@@ -158,7 +158,7 @@ def test_encoder_and_unet_learn_together_and_the_code_comes_to_matter(tmp_path):
     generator = module.generator
     images = torch.tensor([0.2, 0.8])[:, None, None, None].expand(2, 1, 8, 8)
     noise = draw(1, shape=(1, 8, 8)).expand(2, 1, 8, 8)
-    made = generator.unscaled(decode(generator.denoiser(generator.encoded(images)), noise, generator.path(20)))
+    made = generator.unscaled(decode(generator.denoiser(generator.encoded(images)), noise, generator.respace(20)))
     assert float(made[0].mean()) < 0.4 and float(made[1].mean()) > 0.6
 
 
@@ -187,11 +187,11 @@ def test_refused(changes, named):
 def test_images_come_back_from_code_and_noise():
     generator, images = shaken(tiny(), sigma=0.02), tiny_image(3, (1, 8, 8))
     code = generator.encoded(images)
-    found = generator.render(code, generator.noise_of(images, code, 20, fixed_point=12), 20)
+    found = generator.render(code, generator.infer_noise(images, code, 20, fixed_point=12), 20)
     assert float((found - images).square().mean().sqrt()) < 1e-3
-    rough = generator.render(code, generator.noise_of(images, code, 20, fixed_point=0), 20)
+    rough = generator.render(code, generator.infer_noise(images, code, 20, fixed_point=0), 20)
     assert float((rough - images).square().mean()) > float((found - images).square().mean())
-    other = generator.render(code.roll(1, 0), generator.noise_of(images, code, 20, fixed_point=4), 20)
+    other = generator.render(code.roll(1, 0), generator.infer_noise(images, code, 20, fixed_point=4), 20)
     assert float((other - images).square().mean()) > float((found - images).square().mean())
 
 
@@ -201,11 +201,11 @@ def test_the_published_inversion_step_by_step():
     generator, images = shaken(tiny()), tiny_image(2, (1, 8, 8))
     code, x = generator.encoded(images), images * 2 - 1
     chosen = [0, 20, 40, 60, 80]
-    bar = [*generator.levels[chosen].tolist(), 0.0]
+    bar = [*generator.alphas_cumprod[chosen].tolist(), 0.0]
     for i, t in enumerate(chosen):
         v = generator.output(x, t, code)
         clean = (bar[i] ** 0.5 * x - (1 - bar[i]) ** 0.5 * v).clamp(-1, 1)
         eps = (x - bar[i] ** 0.5 * clean) / (1 - bar[i]) ** 0.5
         x = bar[i + 1] ** 0.5 * clean + (1 - bar[i + 1]) ** 0.5 * eps
-    found = generator.noise_of(images, code, 5, published=True)
+    found = generator.infer_noise(images, code, 5, published=True)
     torch.testing.assert_close(found, x, atol=1e-4, rtol=1e-4)

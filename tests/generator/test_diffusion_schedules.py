@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pomelo_lab.generator.diffusion import betas, path
+from pomelo_lab.generator.diffusion import betas, respace
 from tests.generator.test_diffusion import COSINE, theirs
 
 diffusers = pytest.importorskip("diffusers")
@@ -27,16 +27,16 @@ def test_the_last_level_is_near_zero_whatever_t():
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("n", [1, 10, 50, 125, 250, 1000])
 def test_paths_are_those_of_diffusers(spacing, n):
-    scheduler, along = theirs("DDIMScheduler", spacing=spacing, n=n)
-    assert list(along.timesteps) == scheduler.timesteps.tolist()[::-1]
-    assert along.n == n and along.levels[0] == 1.0
-    assert along.levels[1:] == tuple(scheduler.alphas_cumprod.double()[list(along.timesteps)].tolist())
+    scheduler, schedule = theirs("DDIMScheduler", spacing=spacing, n=n)
+    assert list(schedule.timesteps) == scheduler.timesteps.tolist()[::-1]
+    assert schedule.n_steps == n and schedule.alphas_cumprod[0] == 1.0
+    assert schedule.alphas_cumprod[1:] == tuple(scheduler.alphas_cumprod.double()[list(schedule.timesteps)].tolist())
 
 
 @pytest.mark.parametrize("n", [2, 7, 50, 333, 999, 1000])
 def test_ends_of_paths(n):
     trailing, leading, linspace = (
-        path(COSINE, n, spacing).timesteps for spacing in ("trailing", "leading", "linspace")
+        respace(COSINE, n, spacing).timesteps for spacing in ("trailing", "leading", "linspace")
     )
     assert trailing[-1] == 999 and leading[0] == 0 and (linspace[0], linspace[-1]) == (0, 999)
     assert all(list(chosen) == sorted(set(chosen)) and len(chosen) == n for chosen in (trailing, leading, linspace))
@@ -45,4 +45,4 @@ def test_ends_of_paths(n):
 @pytest.mark.parametrize("n", [0, -1, 101])
 def test_steps_out_of_range_are_refused(n):
     with pytest.raises(ValueError, match=rf"n_steps must be in 1\.\.100, .*got {n}"):
-        path(COSINE[:100], n)
+        respace(COSINE[:100], n)

@@ -5,7 +5,7 @@ import torch
 
 from pomelo_lab.explainer.counterfactual import Ancestral
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import betas, noised, path, posterior
+from pomelo_lab.generator.diffusion import betas, noised, posterior, respace
 from pomelo_lab.generator.learned_variance import bound_term, bounds, discretized_log_likelihood, interpolated
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.training.train import training_of
@@ -43,16 +43,16 @@ def test_variances_of_diffusers():
     """Its learned_range, on a respaced chain, but for the last step, whose posterior variance is 0 there."""
     from diffusers import DDPMScheduler
 
-    along = path(LEVELS, 20, "linspace")
+    schedule = respace(LEVELS, 20, "linspace")
     scheduler = DDPMScheduler(
         100, trained_betas=betas("linear", 100).float().numpy(), variance_type="learned_range", clip_sample=False
     )
-    scheduler.set_timesteps(timesteps=list(reversed(along.timesteps)))
+    scheduler.set_timesteps(timesteps=list(reversed(schedule.timesteps)))
     v = drawn(2, 3, 8, 8).tanh()
     for k in range(2, 21):
-        log_variance = scheduler._get_variance(along.timesteps[k - 1], predicted_variance=v)
-        torch.testing.assert_close(Ancestral(along).varied(k, (v + 1) / 2).log(), log_variance, atol=2e-3, rtol=1e-3)
-    assert Ancestral(along).varied(5, None) == Ancestral(along).variance(5)
+        log_variance = scheduler._get_variance(schedule.timesteps[k - 1], predicted_variance=v)
+        torch.testing.assert_close(Ancestral(schedule).varied(k, (v + 1) / 2).log(), log_variance, atol=2e-3, rtol=1e-3)
+    assert Ancestral(schedule).varied(5, None) == Ancestral(schedule).variance(5)
 
 
 def test_the_bound_is_a_divergence_of_gaussians():

@@ -35,9 +35,9 @@ def test_diffusion_returns_portraits_after_a_fixed_point_inversion(portraits):
     """Root mean square error over 16 portraits: 0.024 for the paper's plain inversion, 0.0076 and 0.0028 with 1 and 3
     iterations per step."""
     ddpm = shipped("ddpm")
-    along, errors = ddpm.path(50, depth=0.98), {}
+    schedule, errors = ddpm.respace(50, depth=0.98), {}
     for fixed_point in (0, 1):
-        noise = encode(ddpm.denoise, ddpm.scaled(portraits), along, fixed_point=fixed_point)[-1]
-        found = ddpm.unscaled(decode(ddpm.denoise, noise, along))
+        noise = encode(ddpm.denoise, ddpm.scaled(portraits), schedule, fixed_point=fixed_point)[-1]
+        found = ddpm.unscaled(decode(ddpm.denoise, noise, schedule))
         errors[fixed_point] = (found - portraits).square().mean().sqrt().item()
     assert errors[1] < 0.01 < errors[0]

@@ -7,7 +7,7 @@ import torch
 
 from pomelo_lab.batching import MicroBatches
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.generator.diffusion import betas, path
+from pomelo_lab.generator.diffusion import betas, respace
 from pomelo_lab.metric.latent_deviation import LatentDeviation
 from pomelo_lab.sampler.ddim import DDIMSampler
 from pomelo_lab.sampler.flow import FlowSampler
@@ -46,7 +46,7 @@ def diffusion(deviation):
         scaled=lambda x: 2 * x - 1,
         forwards=MicroBatches(8),
         depth=1.0,
-        path=lambda n, spacing, depth: path(LEVELS, n, spacing),
+        respace=lambda n, spacing, depth: respace(LEVELS, n, spacing),
     )
 
 

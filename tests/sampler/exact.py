@@ -59,13 +59,13 @@ def gaussian_ddpm(correlation: Tensor | None = None, **changes) -> DDPM:
 
     @functools.cache
     def inverse(t: int) -> Tensor:
-        level = float(generator.levels[t])
+        level = float(generator.alphas_cumprod[t])
         return torch.linalg.inv(
             level * SIGMA**2 * correlation.double() + (1 - level) * torch.eye(len(correlation), dtype=torch.float64)
         ).float()
 
     def output(x: Tensor, t: int) -> Tensor:
-        level = float(generator.levels[int(t)])
+        level = float(generator.alphas_cumprod[int(t)])
         off = x - math.sqrt(level) * MEAN
         if correlation is None:
             off, drawn = (off / (level * SIGMA**2 + 1 - level),) * 2

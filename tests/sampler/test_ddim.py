@@ -52,8 +52,8 @@ def fitted(generator=None, n_images=32, n=16, **options):
 
 def expected(generator, n_steps, eta, start=0, fixed_point=0, n_encode=None, spacing="trailing"):
     """The same in closed form."""
-    back = generator.path(n_steps, spacing).levels[: n_steps - start + 1]
-    there = back if n_encode is None else generator.path(n_encode).levels
+    back = generator.respace(n_steps, spacing).alphas_cumprod[: n_steps - start + 1]
+    there = back if n_encode is None else generator.respace(n_encode).alphas_cumprod
     x = torch.tensor([1.0, 0.0], dtype=torch.float64)
     for before, after in itertools.pairwise(there):
         guess = x
@@ -164,13 +164,13 @@ def test_a_later_start_stays_closer():
 @pytest.mark.parametrize("start", [0, 3])
 def test_any_number_of_inversion_steps_ends_where_denoising_starts(spacing, start):
     generator = tiny_ddpm()
-    last = generator.path(10, spacing).timesteps[9 - start]
+    last = generator.respace(10, spacing).timesteps[9 - start]
     for n_encode in (None, 1, 7, 10, 31):
-        along = DDIMSampler(
+        schedule = DDIMSampler(
             generator=generator, n_steps=10, start=start, n_encode=n_encode, spacing=spacing
-        ).encoding_path
-        assert along.n == (n_encode or 10 - start) and along.timesteps[-1] == last
-        assert along.levels == (1.0, *generator.levels[list(along.timesteps)].tolist())
+        ).encoding_schedule
+        assert schedule.n_steps == (n_encode or 10 - start) and schedule.timesteps[-1] == last
+        assert schedule.alphas_cumprod == (1.0, *generator.alphas_cumprod[list(schedule.timesteps)].tolist())
 
 
 def test_clipping_is_passed_on():
@@ -307,9 +307,9 @@ def test_more_steps_than_the_generator_has_are_refused():
 @pytest.mark.parametrize("solver", ["ddim", "dpm++"])
 def test_depth_ends_the_path_at_a_share_of_the_schedule(solver):
     sampler = DDIMSampler(generator=tiny_ddpm(), n_steps=10, n_encode=50, depth=0.98, solver=solver)
-    assert sampler.encoding_path.n == 50 and sampler.encoding_path.timesteps[-1] == 979
+    assert sampler.encoding_schedule.n_steps == 50 and sampler.encoding_schedule.timesteps[-1] == 979
     if solver == "ddim":
-        assert sampler.generator.path(10, depth=0.98).timesteps == tuple(range(97, 980, 98))
+        assert sampler.generator.respace(10, depth=0.98).timesteps == tuple(range(97, 980, 98))
     else:
         assert int(sampler.scheduler.timesteps[0]) == 979
 
@@ -321,6 +321,6 @@ def test_depth_belongs_to_the_schedule(schedule, depth):
     own = DDIMSampler(generator=generator, n_steps=10, depth=None)
     assert (
         generator.depth == depth
-        and own.encoding_path == DDIMSampler(generator=generator, n_steps=10, depth=depth).encoding_path
+        and own.encoding_schedule == DDIMSampler(generator=generator, n_steps=10, depth=depth).encoding_schedule
     )
-    assert own.encoding_path.levels[-1] > 1e-6
+    assert own.encoding_schedule.alphas_cumprod[-1] > 1e-6

@@ -20,7 +20,9 @@ def test_pixels_follow_the_closed_form(n_steps, eta):
         .perturb(gaussian_batch(2), None, 40, RandomStreams(0))
         .image
     )
-    (gain, offset), added = decoded(generator.path(n_steps).levels, eta, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    (gain, offset), added = decoded(
+        generator.respace(n_steps).alphas_cumprod, eta, torch.tensor([1.0, 0.0], dtype=torch.float64)
+    )
     pixels, deviation = found.float() / 255 * 2 - 1, math.sqrt(float(gain) ** 2 + added)
     assert pixels.mean().item() == pytest.approx(float(offset), abs=4 * SIGMA / math.sqrt(pixels.numel()) + 2e-3)
     assert pixels.std().item() == pytest.approx(deviation, rel=0.03)

@@ -13,7 +13,6 @@ from pomelo_lab.config.signature import node_problems, parameters
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.lime import LimeExplainer
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import resampled_places
 from pomelo_lab.metric.fidelity import Deletion, Insertion
 from pomelo_lab.sampler.base import Filler
 from pomelo_lab.sampler.inpaint_ddim import InpaintDDIMSampler
@@ -111,7 +110,9 @@ def test_independent_pixels_are_filled_with_the_data_s_mean_and_variance(options
     found = pixels(filled(batch, LEFT, generator, n_steps=50, sigma_px=0.0, **options))
     fill, kept = found[..., 4:], pixels(batch.image)[:, None, ..., :4].expand(-1, 8, -1, -1, -1)
     assert torch.equal(found[..., :4], kept)
-    (_, offset), variance = decoded(generator.path(50).levels, options["eta"], torch.zeros(2, dtype=torch.float64), 1.0)
+    (_, offset), variance = decoded(
+        generator.respace(50).alphas_cumprod, options["eta"], torch.zeros(2, dtype=torch.float64), 1.0
+    )
     assert abs(float(offset) - MEAN) < 0.02 * SIGMA and 0.79 < variance / SIGMA**2 < 0.85
     assert float(fill.mean()) == pytest.approx((float(offset) - MEAN) / SIGMA, abs=0.022)
     assert float(fill.var()) == pytest.approx(variance / SIGMA**2, rel=0.032)
@@ -170,37 +171,6 @@ def test_noised_originals_know_nothing_of_what_was_removed_and_inverted_ones_do(
     for known, same in (("q_sample", True), ("inverted", False)):
         one, two = (filled(b, LEFT, generator, known=known, sigma_px=0.0) for b in (batch, other))
         assert torch.equal(one, two) == same
-
-
-# --- RePaint's order ----------------------------------------------------------------------------------------------
-
-
-def repaint_times(total, jump_length, jump_n_sample):
-    """RePaint's get_schedule_jump in its own terms: timesteps total-1 .. 0, and -1 for the clean image."""
-    jumps = {t: jump_n_sample - 1 for t in range(0, total - jump_length, jump_length)}
-    t, times = total, []
-    while t >= 1:
-        t -= 1
-        times.append(t)
-        if jumps.get(t, 0) > 0:
-            jumps[t] -= 1
-            for _ in range(jump_length):
-                t += 1
-                times.append(t)
-    return [*times, -1]
-
-
-def test_without_resampling_places_go_straight_down():
-    for n, jump_length in ((1, 1), (7, 1), (7, 3), (3, 9)):
-        assert resampled_places(n, jump_length, 1) == list(range(n, -1, -1))
-
-
-@pytest.mark.parametrize(
-    ("n", "jump_length", "n_resample"),
-    [(250, 10, 10), (100, 10, 10), (50, 1, 5), (9, 4, 3), (10, 5, 2), (3, 5, 4), (1, 1, 2)],
-)
-def test_resampling_visits_repaint_s_places(n, jump_length, n_resample):
-    assert resampled_places(n, jump_length, n_resample) == [t + 1 for t in repaint_times(n, jump_length, n_resample)]
 
 
 # --- costs --------------------------------------------------------------------------------------------------------
@@ -277,7 +247,7 @@ def test_the_global_rng_is_left_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-# --- in its places ------------------------------------------------------------------------------------------------
+# --- where it is used ------------------------------------------------------------------------------------------------
 
 
 def test_as_base_of_the_deletion_and_insertion_games():
@@ -297,11 +267,11 @@ def test_as_base_of_the_deletion_and_insertion_games():
         )
         return metric.score(dataclasses.replace(case, streams=RandomStreams(0)))
 
-    for kind, place in ((Deletion, 0), (Insertion, -1)):
+    for kind, end in ((Deletion, 0), (Insertion, -1)):
         metric = kind(filler=sampler(), step_px=16, bound=1.0, n_orders=2)
         found = score(metric, [0, 1, 2])
         assert found["curve"].shape == (3, 5) and found["value"].isfinite().all()
-        torch.testing.assert_close(found["curve"][:, place], clean)
+        torch.testing.assert_close(found["curve"][:, end], clean)
         # a level flipped by rounding
         torch.testing.assert_close(score(metric, [1])["value"], found["value"][1:2], atol=0.01, rtol=0)
 

@@ -34,7 +34,10 @@ def wanted(generator, images, t, noise):
     """(noisy images, what the network should say), image by image."""
     xs, targets = [], []
     for x0, step, eps in zip(images * 2 - 1, t.tolist(), noise, strict=True):
-        signal, sigma = math.sqrt(float(generator.levels[step])), math.sqrt(1 - float(generator.levels[step]))
+        signal, sigma = (
+            math.sqrt(float(generator.alphas_cumprod[step])),
+            math.sqrt(1 - float(generator.alphas_cumprod[step])),
+        )
         xs.append(signal * x0 + sigma * eps)
         targets.append({"epsilon": eps, "sample": x0, "v_prediction": signal * eps - sigma * x0}[generator.prediction])
     return torch.stack(xs), torch.stack(targets)
@@ -66,7 +69,7 @@ def test_beyond_a_linear_estimate_a_silent_network_has_the_loss_of_wiener_s_filt
     images = 0.5 + 0.1 * torch.randn(64, 1, 8, 8, generator=rng)  # deviation 0.2 in [-1,1]
     noise = torch.randn(images.shape, generator=rng)
     for step in (0, 30, 60, 99):
-        t, a = torch.full((64,), step), float(generator.levels[step])
+        t, a = torch.full((64,), step), float(generator.alphas_cumprod[step])
         residual = 0.2**2 / (0.2**2 * a + 1 - a)  # of v, when x0 and noise are independent normals
         assert float(module.error(images, t, noise).mean()) == pytest.approx(residual, rel=0.08)
 
