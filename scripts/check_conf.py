@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import yaml
 from hydra import compose, initialize_config_dir
 
 from pomelo_lab.config.check import ConfigError, checked
-from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.entry import CONF, file_content
 from pomelo_lab.config.schema import register
 
 FILES = ["dataset.root=data", "classifier.weights=null"]  # that a user has on disk
@@ -81,7 +80,7 @@ def choice(role: str, name: str) -> list[str]:
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
     }
-    content = yaml.safe_load(Path(CONF, role, f"{name}.yaml").read_text()) or {}
+    content = file_content(f"{role}/{name}")
     left_to_the_user = [key for key, value in content.items() if value == "???"]
     return [
         f"{role}={name}",

@@ -12,7 +12,7 @@ import yaml  # noqa: E402
 
 from pomelo_lab.batching import RandomStreams  # noqa: E402
 from pomelo_lab.config.build import build  # noqa: E402
-from pomelo_lab.config.entry import CONF  # noqa: E402
+from pomelo_lab.config.entry import file_content  # noqa: E402
 from pomelo_lab.dataset.portraits import Portraits  # noqa: E402
 from pomelo_lab.sampler.flow import FlowSampler  # noqa: E402
 from pomelo_lab.sampler.generated import GeneratedSampler  # noqa: E402
@@ -33,7 +33,7 @@ def main(path: str, *flows: str) -> None:
         name, *changes = re.split(r",(?![^\[]*\])", text)  # lists keep their commas
         keys = {key: yaml.safe_load(value) for key, value in (change.split("=", 1) for change in changes)}
         temperature = keys.pop("T", 1.0)
-        node = {**yaml.safe_load(Path(CONF, "generator", f"{name}.yaml").read_text()), **keys}
+        node = {**file_content(f"generator/{name}"), **keys}
         generator = build(ensure_weights(node, PORTRAITS, "outputs"))
         for sampler in (GeneratedSampler, FlowSampler):
             made = sampler(generator=generator, temperature=temperature).perturb(batch, None, 2, RandomStreams(0))

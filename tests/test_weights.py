@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from pomelo_lab import files, weights
 from pomelo_lab.classifier.residual import ResidualClassifier
-from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.entry import CONF, file_content
 from pomelo_lab.config.signature import defaults, locate
 from pomelo_lab.engine.components import is_network
 from pomelo_lab.training.recipe import own_recipe
@@ -135,7 +134,7 @@ TRAINED = [path for group in ("classifier", "generator") for path in sorted(Path
 def test_a_restated_default_is_the_same_network(path):
     """Whatever a component's yaml says is said by leaving it out, where its constructor has it; what the data say may
     be said, too."""
-    node = yaml.safe_load(path.read_text())
+    node = file_content(f"{path.parent.name}/{path.stem}")
     if not is_network(node):
         pytest.skip("no trained network, or another file with changes")
     data = {"_target_": "pomelo_lab.dataset.portraits.Portraits"}

@@ -83,6 +83,24 @@ def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return folders, rest
 
 
+def file_content(path: str) -> dict[str, Any] | None:
+    """The content of conf/<path>.yaml with that of the files of its group that it extends, as Hydra composes them.
+
+    Components of other groups that its defaults list chooses are left out. None where there is no such file.
+    """
+    import yaml
+
+    file = Path(CONF, f"{path}.yaml")
+    if not file.is_file():
+        return None
+    content = yaml.safe_load(file.read_text()) or {}
+    base: dict[str, Any] = {}
+    for entry in content.pop("defaults", []):
+        if isinstance(entry, str) and entry != "_self_":
+            base |= file_content(f"{path.rpartition('/')[0]}/{entry.partition('@')[0]}") or {}
+    return base | content
+
+
 def search_path(folders: Sequence[str]) -> list[str]:
     """The override that adds config folders; nothing for none."""
     return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []

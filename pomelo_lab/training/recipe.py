@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.entry import CONF, file_content
 from pomelo_lab.config.hints import (
     Count,
     Fraction,
@@ -21,7 +21,7 @@ from pomelo_lab.config.hints import (
     Positive,
     Range,
 )
-from pomelo_lab.config.signature import Component
+from pomelo_lab.config.signature import Component, defaults, did_you_mean, locate
 from pomelo_lab.devices import has_bfloat16
 
 # of a shortened recipe: seconds
@@ -159,18 +159,13 @@ def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises: ValueError when conf/recipe has no such file.
     """
-    import yaml
-
-    from pomelo_lab.config.signature import defaults, did_you_mean, locate
-
     name, _, short = (node.get("recipe") or defaults(locate(node["_target_"]))["recipe"]).partition(":")
-    path = Path(CONF, "recipe", f"{name}.yaml")
-    if not path.exists():
-        raise ValueError(
-            f"recipe {name!r} does not exist in "
-            f"{path.parent}{did_you_mean(name, [p.stem for p in path.parent.glob('*.yaml')])}"
-        )
-    return {**yaml.safe_load(path.read_text()), **(SHORT if short else {})}
+    content = file_content(f"recipe/{name}")
+    if content is None:
+        folder = Path(CONF, "recipe")
+        close = did_you_mean(name, [path.stem for path in folder.glob("*.yaml")])
+        raise ValueError(f"recipe {name!r} does not exist in {folder}{close}")
+    return {**content, **(SHORT if short else {})}
 
 
 def precision_of(recipe: Mapping[str, Any]) -> str | None:

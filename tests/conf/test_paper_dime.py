@@ -1,13 +1,10 @@
 """DiME's experiment in one command: its resolved values beside a list copied from the paper and, where that is silent,
 from its code."""
 
-from pathlib import Path
-
 import pytest
-import yaml
 
 from pomelo_lab.config.build import build
-from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.entry import file_content
 from pomelo_lab.results.grid import cells
 from pomelo_lab.results.marks import control_of
 from pomelo_lab.results.report import load_report
@@ -164,5 +161,5 @@ def test_the_noise_of_the_paper(jobs):
 
 
 def test_its_training():
-    recipe = yaml.safe_load(Path(CONF, "recipe", "ddpm_dime.yaml").read_text())
+    recipe = file_content("recipe/ddpm_dime")
     assert {key: recipe[key] for key in RECIPE} == RECIPE

@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import pomelo_lab.train  # noqa: F401 (registers the schema of the command)
 from pomelo_lab.config import outputs
+from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.outputs import Records, unwritable
 from pomelo_lab.run import run
-from tests.running import ROOT, config
+from tests.running import config
 
 
 def test_what_cannot_be_written_is_said_in_the_system_s_words_and_nothing_is_left_of_the_question(tmp_path):
@@ -57,6 +60,7 @@ def test_finished_work_is_shown_from_a_folder_that_cannot_be_written_and_other_w
 
 @pytest.mark.parametrize("name", ["run", "train"])
 def test_two_commands_of_one_second_have_folders_of_their_own(name):
-    hydra = OmegaConf.load(ROOT / "conf" / f"{name}.yaml").hydra
+    with initialize_config_dir(CONF, version_base="1.3"):
+        hydra = compose(name, return_hydra_config=True).hydra
     for kind in ("run", "sweep"):
-        assert "%H-%M-%S-%f" in OmegaConf.to_container(hydra[kind])["dir"]  # microseconds
+        assert "%H-%M-%S-%f" in OmegaConf.to_container(hydra)[kind]["dir"]  # microseconds

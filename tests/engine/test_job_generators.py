@@ -106,13 +106,11 @@ def inpainting(tmp_path, *overrides, **changes):
 
 
 def saved(path, seed):
-    import yaml
-
-    from pomelo_lab.config.entry import CONF
+    from pomelo_lab.config.entry import file_content
     from pomelo_lab.generator.ddpm import DDPM
     from pomelo_lab.weights import save
 
-    unet = yaml.safe_load(Path(CONF, "generator", "ddpm_small.yaml").read_text())["unet"]
+    unet = file_content("generator/ddpm_small")["unet"]
     save(
         DDPM(channels=3, size_px=16, init_seed=seed, unet=unet, **{**NET, "weights": None, "sigma_data": None}).network,
         path,

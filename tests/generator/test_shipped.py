@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pomelo_lab.config.build import build
-from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.entry import file_content
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.generator.diffusion import decode, encode
 from pomelo_lab.weights import ZOO
@@ -17,11 +17,7 @@ def portraits():
 
 
 def shipped(kind):
-    from pathlib import Path
-
-    import yaml
-
-    node = yaml.safe_load(Path(CONF, "generator", f"{kind}_small.yaml").read_text())
+    node = file_content(f"generator/{kind}_small")
     return build({**node, "channels": 3, "size_px": 64, "weights": str(ZOO / f"portraits_{kind}.safetensors")})
 
 

@@ -7,17 +7,27 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from pomelo_lab.config.entry import CONF
+import pomelo_lab.train  # noqa: F401 (registers the schema of the command)
+from pomelo_lab.config.entry import CONF, file_content
 from pomelo_lab.config.fingerprint import canonical
 from pomelo_lab.training.recipe import Recipe
 
+RECIPES = sorted(path.stem for path in Path(CONF, "recipe").glob("*.yaml"))
+
 
 def test_default_yaml_is_the_default():
-    with open(f"{CONF}/recipe/default.yaml") as file:
-        node = yaml.safe_load(file)
+    node = file_content("recipe/default")
     assert canonical(node) == canonical({"_target_": node["_target_"]})
+
+
+def test_a_recipe_read_alone_is_the_one_that_hydra_composes():
+    with initialize_config_dir(CONF, version_base="1.3"):
+        for name in RECIPES:
+            composed = compose("train", overrides=[f"recipe={name}"])
+            assert file_content(f"recipe/{name}") == OmegaConf.to_container(composed.recipe), name
 
 
 def test_cosine_rises_and_falls():
@@ -40,8 +50,7 @@ def test_precision_follows_the_hardware_and_the_identity_does_not(monkeypatch):
 
 
 def test_no_recipe_asks_for_instructions_that_a_processor_may_not_have():
-    recipes = {path.stem: yaml.safe_load(path.read_text()) or {} for path in Path(CONF, "recipe").glob("*.yaml")}
-    names = {name: recipe.get("precision", "32-true") for name, recipe in recipes.items()}
+    names = {name: file_content(f"recipe/{name}")["precision"] for name in RECIPES}
     assert set(names.values()) == {"auto", "32-true"} and names["ddpm_small"] == "auto"
 
 
