@@ -8,7 +8,7 @@ from tests.dataset.contract import check_contract
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("resize", ["nearest", "bilinear"])
 def test_contract(channels, resize):
-    check_contract(Digits(channels=channels, resize=resize), Digits(channels=channels, resize=resize))
+    check_contract(Digits(channels=channels, resize=resize))
 
 
 def test_splits_are_disjoint_complete_and_stratified():

@@ -19,12 +19,12 @@ def folder(root, **given) -> ImageFolder:
 def test_contract_with_everything(tmp_path):
     make_image_folder(tmp_path, {"cat": 5, "dog": 4}, SPLITS, masks=("label", "ear"), attributes=("furry", "big"))
     given = {"masks": "masks", "attributes": "attributes.csv"}
-    check_contract(folder(tmp_path, **given), folder(tmp_path, **given))
+    check_contract(folder(tmp_path, **given))
 
 
 def test_contract_of_the_plain_layout(tmp_path):
     make_image_folder(tmp_path, {"cat": 20, "dog": 20})
-    check_contract(folder(tmp_path, split="train"), folder(tmp_path, split="train"))
+    check_contract(folder(tmp_path, split="train"))
 
 
 def test_classes_are_sorted_and_pixels_are_those_of_the_file(tmp_path):

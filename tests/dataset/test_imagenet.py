@@ -100,7 +100,7 @@ def whole(one: ImageNet):
 
 @pytest.mark.parametrize("given", [{}, {"split": "val"}, {"split": "train"}, {"boxes": False}, {"resize_px": 32}])
 def test_contract(root, given):
-    check_contract(data(root, **given), data(root, **given))
+    check_contract(data(root, **given))
 
 
 def test_default_sizes_are_torchvisions(root):

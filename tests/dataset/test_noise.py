@@ -7,7 +7,7 @@ from tests.dataset.contract import check_contract
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_contract(channels):
-    check_contract(Noise(size_px=16, n=10, channels=channels), Noise(size_px=16, n=10, channels=channels))
+    check_contract(Noise(size_px=16, n=10, channels=channels))
 
 
 def test_it_offers_no_labels():

@@ -66,7 +66,7 @@ def whole(one: Places365):
 @pytest.mark.parametrize("make", [make_easy, make_lists])
 def test_contract(tmp_path, make, given):
     make(tmp_path)
-    check_contract(data(tmp_path, **given), data(tmp_path, **given))
+    check_contract(data(tmp_path, **given))
 
 
 def test_classes_and_labels_are_the_official_numbers(root):

@@ -12,7 +12,7 @@ def data(**given):
 
 
 def test_contract():
-    check_contract(data(), data())
+    check_contract(data())
 
 
 def test_people_stay_and_the_rest_changes():

@@ -8,7 +8,7 @@ from tests.dataset.contract import check_contract
 
 @pytest.mark.parametrize("size_px", [1, 17, 64])
 def test_contract(size_px):
-    check_contract(Texture(size_px=size_px, n=13), Texture(size_px=size_px, n=13))
+    check_contract(Texture(size_px=size_px, n=13))
 
 
 def test_it_offers_no_labels():

@@ -1,7 +1,6 @@
-"""The plan of a dry run is what a job then does: counted in the stored shards, for every explainer, sampler and metric
-of the package."""
+"""The plan of a dry run is what a job then does: counted in the stored shards, for every explainer and metric of
+the package."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,12 @@ import torch
 import torchvision
 
 from pomelo_lab.config.entry import CONF
+from pomelo_lab.conformance.cost import ensure_all_is_planned, ensure_planned, ensure_stages_are_planned
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import Step, steps, total
-from pomelo_lab.engine.store import Shard, read_shard
+from pomelo_lab.engine.plan import steps
 from scripts.check_conf import choice
 from tests import every
 
-STAGES = {
-    "clean": "clean images",
-    "perturbation": "perturbations",
-    "prediction": "predictions",
-    "explanation": "explanations",
-}
 FILES = ("fid_plus", "published", "s3")  # suites of networks whose files are not here; they ask the classifier nothing
 BACKBONES = {"lpips": "removal_lpips", "diversity_lpips": "sigma_l"}  # the file is made
 SUITES = [p.stem for p in sorted(Path(CONF, "metrics").glob("*.yaml")) if p.stem not in ("none", *FILES)]
@@ -34,51 +27,11 @@ CHOSEN = {
 }
 
 
-def shards(outputs: Path, *kinds: str) -> list[Shard]:
-    """What is stored of some kinds of artefacts, or of all."""
-    return [
-        read_shard(path)
-        for path in outputs.rglob("*.safetensors")
-        if not kinds or path.parts[len(outputs.parts)] in kinds
-    ]
-
-
-def image_bytes(stored: Iterable[Shard], side: int) -> int:
-    """Bytes of images, maps and answers: what a plan states."""
-    tensors = [(name, tensor) for shard in stored for name, tensor in shard.tensors.items()]
-    return sum(t.nbytes for name, t in tensors if t.shape[-2:] == torch.Size((side, side)) or name == "probability")
-
-
-def assert_planned(step: Step, stored: Iterable[Shard]) -> None:
-    evaluations, queries = (sum(shard.meta.get(kind, 0) for shard in stored) for kind in ("evaluations", "queries"))
-    if step.at_most:
-        assert evaluations <= step.evaluations and queries <= step.queries, step
-    else:
-        assert (evaluations, queries) == (step.evaluations, step.queries), step
-
-
-def assert_stages_are_planned(job: Job) -> None:
-    """Each stage by itself."""
-    planned, side = {step.name: step for step in steps(job)}, job.dataset.shape[-1]
-    for kind, name in STAGES.items():
-        stored, step = shards(job.store.root, kind), planned.get(name, Step(name, 0))
-        assert_planned(step, stored)
-        assert image_bytes(stored, side) == step.bytes, name
-    if "statistics" in planned:
-        drawn = [shard.tensors["image"].nbytes for shard in shards(job.store.root, "part") if "image" in shard.tensors]
-        assert sum(drawn) == planned["statistics"].bytes
-
-
-def assert_all_is_planned(job: Job) -> None:
-    """The sum of all that the job has stored, whatever stage it belongs to."""
-    assert_planned(total(steps(job), "all", 0), shards(job.store.root))
-
-
 @pytest.mark.parametrize("name", [name for name in every.NAMES["explainer"] if name != "none"])
 def test_explainers(name):
     job = every.explained(name)
-    assert_stages_are_planned(job)
-    assert_all_is_planned(job)
+    ensure_stages_are_planned(job)
+    ensure_all_is_planned(job)
     assert job.through == job.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), (
         "what is timed with a backward"
     )
@@ -89,15 +42,6 @@ def test_dime_is_timed_with_the_denoiser_s_backward_where_its_jacobian_is_exact(
     with every.gradients(job) as through:
         job.explanation(0)
     assert through == job.explainer.differentiates == {"classifier", "generator"}
-
-
-# reference_cifar10 is reference_dataset of another folder
-@pytest.mark.parametrize("name", [name for name in every.NAMES["sampler"] if name != "reference_cifar10"])
-def test_samplers(name, tmp_path):
-    job = every.job(tmp_path, *every.chosen("sampler", name), "explainer=none", "metrics=sampler")
-    job.clean(0)
-    job.perturbations(0, probability=True)
-    assert_stages_are_planned(job)
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -137,7 +81,7 @@ def assert_scores_are_planned(job: Job) -> None:
     for name, metric in job.metrics.items():
         with every.gradients(job) as through:
             shard = job.score(name, 0)
-        assert_planned(planned[f"metric {name}"], [shard] if shard else [])
+        ensure_planned(planned[f"metric {name}"], [shard] if shard else [])
         explains = metric.overrides() or any(metric.explanations(job.classifier))
         assert explains or not through, "metrics are timed without a backward"
-    assert_all_is_planned(job)
+    ensure_all_is_planned(job)
