@@ -12,7 +12,9 @@ from tests.results.fake import FakeCell, FakeJob
 
 LIVE = ("patch_row", "removal_sheet", "same_masks")  # they ask a filler, or jobs beside their own: see below
 MODULES = sorted(
-    p.stem for p in Path(dispatch.__file__).parent.glob("*.py") if p.stem not in ("style", "dispatch", "segment_panels", *LIVE)
+    p.stem
+    for p in Path(dispatch.__file__).parent.glob("*.py")
+    if p.stem not in ("style", "dispatch", "segment_panels", *LIVE)
 )
 SENSITIVITY = ("sensitivity_ssim_authors", "sensitivity_hog", "sensitivity_spearman")
 FIDELITY = ("deletion_black", "insertion_black", "deletion_blur", "insertion_blur")
