@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def in_colour(images: Tensor) -> Tensor:
+    """Gray images in three equal channels, as image files are read for networks of colour: [B,C,H,W] -> [B,3,H,W]."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
 def blur(image: Tensor, sigma_px: float, cut: float = 4.0, radius_px: int | None = None) -> Tensor:
     """A Gaussian blur of the last two axes, mirrored at the edges: [...,H,W] -> [...,H,W].
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from pomelo_lab.image_arithmetic import blur, blur_matrix
+from pomelo_lab.image_arithmetic import blur, blur_matrix, in_colour
 from tests.tiny import tiny_image
 
 
@@ -25,3 +25,8 @@ def test_a_given_radius_ends_the_gaussian_as_torchvision_s_kernel_does():
 
 def test_rows_sum_to_one_so_a_flat_image_stays():
     torch.testing.assert_close(blur_matrix(64, 5.0).sum(1), torch.ones(64, dtype=torch.float64))
+
+
+def test_gray_images_get_three_equal_channels_and_colour_stays():
+    gray, colour = tiny_image(2, (1, 4, 4)), tiny_image(2)
+    assert torch.equal(in_colour(gray), torch.cat([gray] * 3, 1)) and in_colour(colour) is colour

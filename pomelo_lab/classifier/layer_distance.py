@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import in_full_rows
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.compat import ensure
+from pomelo_lab.image_arithmetic import in_colour
 from pomelo_lab.weights import read_state
 
 if TYPE_CHECKING:
@@ -68,12 +69,6 @@ def mean_distance(between: Between, training: Dataset, n_pairs: int, device: tor
     return mean.cpu()
 
 
-@torch.no_grad()
-def layer_distance(network: NetworkClassifier, layers: list[str], one: Tensor, other: Tensor) -> Tensor:
-    """`unit_distance` without a gradient."""
-    return unit_distance(network, layers, one, other)
-
-
 def unit_distance(network: NetworkClassifier, layers: list[str], one: Tensor, other: Tensor) -> Tensor:
     """Squared distance of unit feature vectors, mean over places, summed over layers (Zhang et al. 2018, eq. 1, with
     unit weights): [B]."""
@@ -119,16 +114,16 @@ def fill_lpips(network: nn.Module, weights: str, net: str, key: str) -> None:
     network.net.load_state_dict(state)
 
 
+def lpips_distance(network: nn.Module, one: Tensor, other: Tensor) -> Tensor:
+    """LPIPS of each pair of images, by a network of `untrained_lpips`: [B,C,H,W] in [0,1] twice -> [B]; gray images in
+    three equal channels."""
+    return network.to(one.device)(in_colour(one), in_colour(other), normalize=True).flatten()
+
+
 def lpips(weights: str, net: str = "vgg", key: str = "explainer.lpips") -> Between:
-    """LPIPS itself, from its backbone's weights file; differentiable, gray images in three equal channels."""
+    """LPIPS itself, from its backbone's weights file; differentiable, images are clamped to [0,1] first."""
     with torch.random.fork_rng(devices=[]):
         network = untrained_lpips(net)
     fill_lpips(network, weights, net, key)
     network.eval().requires_grad_(False)
-
-    def between(one: Tensor, other: Tensor) -> Tensor:
-        network.to(one.device)
-        pair = (x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x for x in (one.clamp(0, 1), other.clamp(0, 1)))
-        return network(*pair, normalize=True).flatten()
-
-    return between
+    return lambda one, other: lpips_distance(network, one.clamp(0, 1), other.clamp(0, 1))

@@ -15,7 +15,7 @@ from pomelo_lab.config.hints import Count, Natural, OmitDefault
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
-from pomelo_lab.metric.frechet import distance, moments
+from pomelo_lab.metric.frechet import distance_of_features
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         elif self.n_splits:
             distances = self.split(original, made, counted)
         else:
-            distances = [frechet(original, made[counted])] if min(n, len(original)) >= FEWEST else []
+            distances = [distance_of_features(original, made[counted])] if min(n, len(original)) >= FEWEST else []
         if not distances:
             return Summary(
                 mean=float("nan"),
@@ -110,7 +110,10 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
     def drawn(self, original: Tensor, made: Tensor, n: int) -> list[float]:
         """One distance per random subset of n counterfactuals, to all originals."""
         rng = torch.Generator().manual_seed(0)
-        return [frechet(original, made[torch.randperm(len(made), generator=rng)[:n]]) for _ in range(self.n_draws)]
+        return [
+            distance_of_features(original, made[torch.randperm(len(made), generator=rng)[:n]])
+            for _ in range(self.n_draws)
+        ]
 
     def split(self, original: Tensor, made: Tensor, counted: Tensor) -> list[float]:
         """One distance per random halving and direction."""
@@ -120,7 +123,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
             for real, fake in (halves, halves[::-1]):
                 fake = fake[counted[fake]]
                 if min(len(real), len(fake)) >= FEWEST:
-                    distances.append(frechet(original[real], made[fake]))
+                    distances.append(distance_of_features(original[real], made[fake]))
         return distances
 
 
@@ -139,20 +142,3 @@ class CounterfactualFrechet(FrechetOfFeatures):
 
     def features(self, images: Tensor) -> Tensor:
         return view(self.oracle, "white_box", 256, images.device).feature(images)
-
-
-def frechet(one: Tensor, other: Tensor) -> float:
-    """Squared distance of Gaussians fitted to features [n,D] and [m,D]; NaN where a feature is not finite.
-
-    Cost: a decomposition of a D x D matrix (3 s on a core for Inception's 2048), or of an n x m matrix where there are
-        fewer images than features.
-    """
-    if max(len(one), len(other)) >= one.shape[1]:
-        return distance(moments(one), moments(other))
-    if not (one.isfinite().all() and other.isfinite().all()):
-        return float("nan")
-    means = [features.double().mean(0) for features in (one, other)]
-    # C_a = a'a
-    a, b = ((features - mean) / (len(features) - 1) ** 0.5 for features, mean in zip((one, other), means, strict=True))
-    root = torch.linalg.svdvals(a @ b.T).sum()  # the trace of (C_a C_b)^(1/2)
-    return float(((means[0] - means[1]).square().sum() + a.square().sum() + b.square().sum() - 2 * root).clamp_min(0))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Range
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.metric.threshold import Thresholded, overlap
+from pomelo_lab.metric.threshold import Thresholded, box_iou
 
 
 @dataclass(kw_only=True)
@@ -36,7 +36,7 @@ class Localization(Thresholded):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         truth = case.batch.box(self.part)[:, None].to(case.explanation.attribution.device)  # [B,1,M,4]
-        overlaps = overlap(self.boxes(case.explanation.attribution)[:, :, None], truth)
+        overlaps = box_iou(self.boxes(case.explanation.attribution)[:, :, None], truth)
         known = truth.isfinite().all(-1).expand(overlaps.shape)
         best = overlaps.masked_fill(~known, -torch.inf).amax(2)  # NaN maps stay NaN
         best = best.masked_fill(~known.any(2), torch.nan)

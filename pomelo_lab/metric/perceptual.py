@@ -11,51 +11,48 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.classifier.base import NetworkClassifier
-from pomelo_lab.classifier.layer_distance import layer_distance
 from pomelo_lab.config.hints import OmitDefault
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary, mean_summary
 from pomelo_lab.metric.counterfactual import CounterfactualMetric
-from pomelo_lab.metric.lpips import LPIPSDistance
+from pomelo_lab.metric.perceptual_distance import LPIPSDistance, OracleDistance
 from pomelo_lab.types import Perturbations
 
 
 @dataclass(kw_only=True)
-class CounterfactualLPIPS(CounterfactualMetric):
-    """Perceptual distance between image and counterfactual in layers of our own oracle; never to be compared with a
-    published LPIPS.
-
-    Source: Zhang et al. (2018), eq. 1, with unit weights.
-    Args:
-        oracle: the network whose features are used; not the explained classifier.
-        layers: names of its modules, their outputs summed up.
-    Cost: two forwards of the oracle per image.
-    """
+class CounterfactualDistance(CounterfactualMetric, ABC):
+    """Perceptual distance between image and counterfactual."""
 
     direction: ClassVar = "lower"
-    symbol = "LPIPS_oracle"
 
-    oracle: NetworkClassifier
-    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
+    @abstractmethod
+    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+        """The distance of each pair of images: [B,C,H,W] twice -> [B]."""
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        return {"value": layer_distance(self.oracle, self.layers, case.batch.image, counterfactual)}
+        return {"value": self.distance(case.batch.image, counterfactual)}
 
 
 @dataclass(kw_only=True)
-class LPIPS(LPIPSDistance, CounterfactualMetric):
-    """Published perceptual distance between image and counterfactual.
+class CounterfactualLPIPS(OracleDistance, CounterfactualDistance):
+    """The distance between image and counterfactual in layers of our own oracle; never to be compared with a published
+    LPIPS.
+
+    Source: see OracleDistance.
+    """
+
+    symbol = "LPIPS_oracle"
+
+
+@dataclass(kw_only=True)
+class LPIPS(LPIPSDistance, CounterfactualDistance):
+    """The published distance between image and counterfactual.
 
     Source: see LPIPSDistance; VGG as in the GCD paper's loss. Departures: none.
     """
 
-    direction: ClassVar = "lower"
     symbol = "LPIPS"
     instead = "metrics=counterfactual (lpips_oracle)"
-
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        return {"value": self.distance(case.batch.image, counterfactual)}
 
 
 @dataclass(kw_only=True)
@@ -99,7 +96,7 @@ class SeedDiversity(Metric, ABC):
 
     @abstractmethod
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
-        """[B,C,H,W] twice -> [B]."""
+        """The distance of each pair of images: [B,C,H,W] twice -> [B]."""
 
     def overrides(self) -> list[dict[str, Any]]:
         return [{self.key: value} for value in (self.seeds if self.settings is None else self.settings)]
@@ -134,22 +131,13 @@ class SeedDiversity(Metric, ABC):
 
 
 @dataclass(kw_only=True)
-class Diversity(SeedDiversity):
+class Diversity(OracleDistance, SeedDiversity):
     """The diversity in layers of our own oracle: sigma_l_oracle, never to be compared with a published sigma_L.
 
-    Source: see SeedDiversity. Departures: the distance, see CounterfactualLPIPS.
-    Args:
-        oracle: the network whose features are used; not the explained classifier.
-        layers: names of its modules, their outputs summed up.
+    Source: see SeedDiversity. Departures: the distance, see OracleDistance.
     """
 
     symbol = "sigma_L_oracle"
-
-    oracle: NetworkClassifier
-    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
-
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
-        return layer_distance(self.oracle, self.layers, one, other)
 
 
 @dataclass(kw_only=True)

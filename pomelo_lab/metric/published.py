@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import MicroBatches
 from pomelo_lab.config.hints import WeightsPath
 from pomelo_lab.config.signature import Component
+from pomelo_lab.image_arithmetic import in_colour
 from pomelo_lab.weights import load
 
 
@@ -74,9 +75,4 @@ class PublishedNetwork(Component, ABC):
     def features(self, images: Tensor) -> Tensor:
         """[B,C,H,W] in [0,1] -> [B,D]."""
         self.network.to(images.device)
-        return MicroBatches(64)(lambda part: self.network(self.scaled(colour(part))), images)
-
-
-def colour(images: Tensor) -> Tensor:
-    """Gray images in three equal channels, as image files are read for these networks: [B,C,H,W] -> [B,3,H,W]."""
-    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        return MicroBatches(64)(lambda part: self.network(self.scaled(in_colour(part))), images)

@@ -45,7 +45,7 @@ class MaskOverlap(Metric):
     n_thresholds: Annotated[int, Range(low=2)] = 101
 
     @abstractmethod
-    def ratio(self, found: Overlap) -> Tensor:
+    def ratio(self, counts: Overlap) -> Tensor:
         """The curve [B,T]; NaN where undefined."""
 
     def score(self, case: Case) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ class MaskOverlap(Metric):
             raise ValueError(
                 f"metric {type(self).__name__} needs the mask part={self.part!r}, images have {sorted(masks)}"
             )
-        counts = overlap(attribution, masks[self.part], self.n_thresholds)
+        counts = count_overlap(attribution, masks[self.part], self.n_thresholds)
         undefined = (counts.area == 0) | ~attribution.isfinite().flatten(1).all(1)
         curve = self.ratio(counts).masked_fill(undefined[:, None], math.nan)
         return {"value": mean_over_intervals(curve), "curve": curve.float()}
@@ -72,8 +72,8 @@ class IoU(MaskOverlap):
 
     symbol = "IoU"
 
-    def ratio(self, found: Overlap) -> Tensor:
-        return found.intersection / (found.selected + found.area[:, None] - found.intersection)
+    def ratio(self, counts: Overlap) -> Tensor:
+        return counts.intersection / (counts.selected + counts.area[:, None] - counts.intersection)
 
 
 @dataclass(kw_only=True)
@@ -86,8 +86,8 @@ class MaskRecall(MaskOverlap):
 
     symbol = "EMR"
 
-    def ratio(self, found: Overlap) -> Tensor:
-        return found.intersection / found.area[:, None]
+    def ratio(self, counts: Overlap) -> Tensor:
+        return counts.intersection / counts.area[:, None]
 
 
 @dataclass(kw_only=True)
@@ -104,12 +104,12 @@ class MaskPrecision(MaskOverlap):
 
     empty: Literal["ignore", "zero"] = "ignore"
 
-    def ratio(self, found: Overlap) -> Tensor:
-        curve = found.intersection / found.selected
+    def ratio(self, counts: Overlap) -> Tensor:
+        curve = counts.intersection / counts.selected
         return curve if self.empty == "ignore" else curve.nan_to_num(0)
 
 
-def overlap(attribution: Tensor, mask: Tensor, n_thresholds: int) -> Overlap:
+def count_overlap(attribution: Tensor, mask: Tensor, n_thresholds: int) -> Overlap:
     """Counts of pixels above each threshold: [B,H,W] and bool [B,H,W] -> Overlap, in one pass over the pixels.
 
     A pixel's value lies above all thresholds before its position among them, so a histogram of positions, summed from

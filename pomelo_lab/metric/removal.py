@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -11,10 +11,9 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import NetworkClassifier, view
-from pomelo_lab.classifier.layer_distance import layer_distance
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.lpips import LPIPSDistance
+from pomelo_lab.metric.perceptual_distance import LPIPSDistance, OracleDistance
 from pomelo_lab.sampler.base import Filler
 from pomelo_lab.types import Batch, Segments
 
@@ -185,24 +184,17 @@ class RemovalLPIPS(LPIPSDistance, Removal):
 
 
 @dataclass(kw_only=True)
-class RemovalLPIPSOracle(Removal):
-    """The distance of RemovalLPIPS in layers of our own oracle, all channels weighted equally; never to be compared
-    with a published LPIPS.
+class RemovalLPIPSOracle(OracleDistance, Removal):
+    """The distance of RemovalLPIPS in layers of our own oracle; never to be compared with a published LPIPS.
 
-    Source: Zhang et al. (2018), eq. 1, with unit weights.
-    Args:
-        oracle: the network whose features are used; not the explained classifier.
-        layers: names of its modules, their outputs summed up.
+    Source: see OracleDistance.
     """
 
     direction: ClassVar = "higher"
     symbol = "LPIPS_oracle"
 
-    oracle: NetworkClassifier
-    layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
-
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
-        return layer_distance(self.oracle, self.layers, image, filled)
+        return self.distance(image, filled)
 
 
 def scale_weights(side: int) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from pomelo_lab.config.hints import Count, Natural, NonNegative
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Summary
-from pomelo_lab.metric.mahalanobis import FeatureMetric, training_features
+from pomelo_lab.metric.features import FeatureMetric, training_features
 
 
 @dataclass(kw_only=True)
@@ -78,50 +78,38 @@ class Silhouette(FeatureMetric):
     def embedding(
         self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], k: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """The points of the k-th embedding, which are scored (Fig. 4 draws the first)."""
-        return embedding(
-            rows, reference, self.n_points, self.space, self.n_neighbors, self.min_dist, self.embedding_seed + k
+        """The perturbed and the training points that the k-th embedding scores; Fig. 4 draws the first.
+
+        Args: rows: what `score` returned; reference: what `fit` returned.
+        Shapes: two tensors [m,2], or [m,D] with space="feature"; m is n_points, or less where fewer points exist. Fewer
+            than 3 points are not embedded.
+        """
+        clouds = [rows["feature"].flatten(0, 1).cpu(), reference["feature"].cpu()]
+        clouds = [cloud[cloud.isfinite().all(1)] for cloud in clouds]
+        seed, m = self.embedding_seed + k, min(self.n_points, *map(len, clouds))
+        generator = torch.Generator().manual_seed(seed)
+        picked = [cloud[torch.randperm(len(cloud), generator=generator)[:m]] for cloud in clouds]
+        if self.space == "feature" or 2 * m < 3:
+            return picked[0], picked[1]
+        import umap  # 20 s: only when an embedding is wanted
+
+        model = umap.UMAP(
+            n_neighbors=min(self.n_neighbors, 2 * m - 1),
+            min_dist=self.min_dist,
+            n_components=2,
+            random_state=seed,
+            n_jobs=1,
+            # a spectral start needs more points than neighbours and coordinates; a random one always exists
+            init="spectral" if 2 * m > 16 else "random",
         )
+        points = torch.from_numpy(model.fit_transform(torch.cat(picked).numpy()))
+        return points[:m], points[m:]
 
     def fit_costs(self, n_training: int) -> tuple[int, int]:
         return 0, min(self.n_points, n_training) if self.embedder is None else 0
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         return min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0
-
-
-def embedding(
-    rows: Mapping[str, Tensor],
-    reference: Mapping[str, Tensor],
-    n_points: int = 500,
-    space: str = "umap",
-    n_neighbors: int = 15,
-    min_dist: float = 0.1,
-    seed: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Perturbed and training points in the scored space: two tensors [m,2] (or [m,D] for space="feature").
-
-    Args: rows: what `Silhouette.score` returned; reference: what `Silhouette.fit` returned.
-    m is n_points or the smaller number available; n_neighbors is capped at 2 m - 1; fewer than 3 points are not
-    embedded.
-    """
-    clouds = [rows["feature"].flatten(0, 1).cpu(), reference["feature"].cpu()]
-    clouds = [cloud[cloud.isfinite().all(1)] for cloud in clouds]
-    m = min(n_points, *map(len, clouds))
-    generator = torch.Generator().manual_seed(seed)
-    picked = [cloud[torch.randperm(len(cloud), generator=generator)[:m]] for cloud in clouds]
-    if space == "feature" or 2 * m < 3:
-        return picked[0], picked[1]
-    import umap  # 20 s: only when an embedding is wanted
-
-    n_neighbors = min(n_neighbors, 2 * m - 1)
-    # a spectral start needs more points than neighbours and coordinates; a random one always exists
-    start = "spectral" if 2 * m > 16 else "random"
-    model = umap.UMAP(
-        n_neighbors=n_neighbors, min_dist=min_dist, n_components=2, random_state=seed, n_jobs=1, init=start
-    )
-    points = torch.from_numpy(model.fit_transform(torch.cat(picked).numpy()))
-    return points[:m], points[m:]
 
 
 def silhouette(perturbed: Tensor, training: Tensor) -> float:

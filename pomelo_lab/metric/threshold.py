@@ -120,7 +120,7 @@ def area(box: Tensor) -> Tensor:
     return (box[..., 2:] - box[..., :2]).clamp_min(0).prod(-1)
 
 
-def overlap(a: Tensor, b: Tensor) -> Tensor:
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of boxes that broadcast: [...,4], [...,4] -> [...]."""
     both = area(torch.cat([torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])], -1))
     return both / (area(a) + area(b) - both)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pomelo_lab.classifier.base import view
-from pomelo_lab.classifier.layer_distance import layer_distance
+from pomelo_lab.classifier.layer_distance import unit_distance
 from pomelo_lab.config.signature import node_problems
 from pomelo_lab.engine.store import Shard, read_shard, write_shard
 from pomelo_lab.explainer.gcd import GCDExplainer
@@ -83,7 +83,7 @@ def test_weights_do_not_depend_on_the_size_of_a_network_s_distances():
     plain, ninefold = gcd(), Ninefold(**COMMON)
     first, other = fit(plain), fit(ninefold)
     pairs = images_of(12).image
-    unit = float(layer_distance(COMMON["perceptual"], ["1"], pairs[:6], pairs[6:]).mean())
+    unit = float(unit_distance(COMMON["perceptual"], ["1"], pairs[:6], pairs[6:]).mean())
     assert float(first["unit"]) == pytest.approx(unit, rel=1e-5) and float(other["unit"]) == pytest.approx(
         9 * unit, rel=1e-5
     )

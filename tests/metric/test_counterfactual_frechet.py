@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pomelo_lab.metric.counterfactual_frechet import CounterfactualFrechet, frechet
-from pomelo_lab.metric.frechet import distance, moments
+from pomelo_lab.metric.counterfactual_frechet import CounterfactualFrechet
+from pomelo_lab.metric.frechet import distance_of_features, distance_of_moments, moments
 from tests.metric.counterfactuals import case_of
 from tests.tiny import TinyLinear
 
@@ -24,8 +24,8 @@ def metric(**options):
 def test_two_gaussians():
     """|m1 - m2|^2 + sum (s1 - s2)^2 for spherical Gaussians."""
     found = rows(20000, 4, shift=0.5, scale=2.0)
-    assert frechet(found["original"], found["made"]) == pytest.approx(4 * 0.25 + 4 * 1.0, rel=0.03)
-    assert frechet(found["made"], found["made"]) == pytest.approx(0, abs=1e-6)
+    assert distance_of_features(found["original"], found["made"]) == pytest.approx(4 * 0.25 + 4 * 1.0, rel=0.03)
+    assert distance_of_features(found["made"], found["made"]) == pytest.approx(0, abs=1e-6)
 
 
 def test_torchmetrics_arithmetic():
@@ -34,24 +34,26 @@ def test_torchmetrics_arithmetic():
     found = rows()
     a, b = found["original"].double(), found["made"].double() * 1.5
     expected = _compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov())
-    assert frechet(a, b) == pytest.approx(float(expected), rel=1e-4)
+    assert distance_of_features(a, b) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_fewer_images_than_features():
     """The same value by a smaller decomposition."""
     found = rows(12, 40, shift=0.3, scale=2.0)
     one, other = found["original"][:9], found["made"]
-    assert frechet(one, other) == pytest.approx(distance(moments(one), moments(other)), rel=1e-5)
-    assert frechet(other, other) == pytest.approx(0, abs=1e-9)
+    assert distance_of_features(one, other) == pytest.approx(
+        distance_of_moments(moments(one), moments(other)), rel=1e-5
+    )
+    assert distance_of_features(other, other) == pytest.approx(0, abs=1e-9)
 
 
 def test_successes_equal_numbers_and_splits(caplog):
     counted = (torch.arange(200) % 2 == 0).float()
     some = rows(counted=counted)
-    assert metric().summarize(some, {}).mean == pytest.approx(frechet(some["original"], some["made"][::2]))
+    assert metric().summarize(some, {}).mean == pytest.approx(distance_of_features(some["original"], some["made"][::2]))
     plus = metric(n_equal=50).summarize(some, {})
     assert plus.n == 50 and len(plus.repeats) == 20 and plus.std > 0  # random subsets, not the first
-    assert plus.mean != pytest.approx(frechet(some["original"], some["made"][::2][:50]), rel=1e-6)
+    assert plus.mean != pytest.approx(distance_of_features(some["original"], some["made"][::2][:50]), rel=1e-6)
     whole = metric(n_equal=100).summarize(some, {})  # the method that has just as many: no spread, the paper's Direct
     assert whole.mean == pytest.approx(metric().summarize(some, {}).mean) and whole.std == pytest.approx(0, abs=1e-6)
     assert math.isnan(metric(n_equal=101).summarize(some, {}).mean)
@@ -104,6 +106,6 @@ def test_counterfactuals_that_are_not_finite_are_counted_and_no_number_hides_the
     found["made"][3, 0] = torch.nan
     summary = metric(**options).summarize(found, {})
     assert summary.n_nan == 1 and math.isfinite(summary.mean)
-    assert math.isnan(frechet(found["original"], found["made"])) and math.isnan(
-        frechet(found["original"][:3], found["made"][2:5])
+    assert math.isnan(distance_of_features(found["original"], found["made"])) and math.isnan(
+        distance_of_features(found["original"][:3], found["made"][2:5])
     )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.classifier.layer_distance import layer_distance
+from pomelo_lab.classifier.layer_distance import unit_distance
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.perceptual import CounterfactualLPIPS, Diversity
 from pomelo_lab.types import Explanation
@@ -33,7 +33,7 @@ def test_diversity_and_its_two_normalisers():
     # (n + 1) / (n - 1): 1.5 for five
     torch.testing.assert_close(pairs / paper, torch.full((4,), 2.0, dtype=torch.float64))
     images = [(tiny_image(4, seed=k) * 255).round() / 255 for k in range(3)]
-    expected = sum(layer_distance(rectified(), ["0"], images[i], images[j]) for i, j in ((0, 1), (0, 2), (1, 2))) / 3
+    expected = sum(unit_distance(rectified(), ["0"], images[i], images[j]) for i, j in ((0, 1), (0, 2), (1, 2))) / 3
     torch.testing.assert_close(pairs.float(), expected, atol=1e-6, rtol=0)
     some = Diversity(**options, population="successes").score(several(flipped=torch.tensor([1.0, 0, 1, 0])))
     assert some["value"].isnan().tolist() == [False, True, False, True] and Diversity(**options).overrides() == [

@@ -7,7 +7,6 @@ from torch import nn
 from pomelo_lab.config.check import ConfigError
 from pomelo_lab.metric.inception import FID
 from pomelo_lab.metric.perceptual import LPIPS, SigmaL
-from pomelo_lab.metric.published import colour
 from pomelo_lab.metric.simsiam import S3
 from pomelo_lab.metric.vggface2 import FaceSimilarity, FaceVerification
 from tests.running import config
@@ -66,8 +65,3 @@ def test_wrong_files_are_named_with_their_key(metric, tmp_path):
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
     with pytest.raises(ValueError, match=f"metric {metric.__name__}: weights: .*other.pth does not fit"):
         metric(weights=str(tmp_path / "other.pth"))
-
-
-def test_gray_images_have_three_equal_channels():
-    gray = torch.rand(2, 1, 4, 4)
-    assert torch.equal(colour(gray), torch.cat([gray] * 3, 1)) and colour(torch.rand(2, 3, 4, 4)).shape == (2, 3, 4, 4)

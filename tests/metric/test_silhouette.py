@@ -7,7 +7,7 @@ from sklearn.metrics import silhouette_score
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.metric.silhouette import Silhouette, embedding
+from pomelo_lab.metric.silhouette import Silhouette
 from pomelo_lab.types import Perturbations
 from tests.tiny import TinyDataset, TinyLinear, batch_of, tiny_image
 
@@ -56,11 +56,11 @@ def test_the_score_is_the_mean_over_embeddings():
 
 def test_points_are_as_many_of_each_kind_and_the_same_every_time():
     rows, reference = clouds(0.0)
-    first = embedding(rows, reference, n_points=50, space="feature")
-    again = embedding(rows, reference, n_points=50, space="feature")
+    metric = Silhouette(n_points=50, space="feature")
+    first, again = metric.embedding(rows, reference), metric.embedding(rows, reference)
     assert first[0].shape == first[1].shape == (50, 6)
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
-    fewer = embedding({"feature": rows["feature"][:5]}, reference, space="feature")
+    fewer = metric.embedding({"feature": rows["feature"][:5]}, reference)
     assert fewer[0].shape == fewer[1].shape == (10, 6)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pomelo_lab.metric.localization import Localization
-from pomelo_lab.metric.threshold import area, largest_group, overlap
+from pomelo_lab.metric.threshold import area, box_iou, largest_group
 
 
 def test_boxes_of_a_ramp():
@@ -30,7 +30,7 @@ def test_largest_group_and_overlap():
     mask[3:, 3:] = True
     assert largest_group(mask).nonzero().tolist() == [[3, 3], [3, 4], [4, 3], [4, 4]]
     a, b = torch.tensor([0.0, 0, 4, 2]), torch.tensor([[2.0, 0, 6, 2], [4, 0, 6, 2], [0, 0, 4, 2]])
-    assert overlap(a, b).tolist() == pytest.approx([4 / 12, 0, 1]) and area(a) == 8
+    assert box_iou(a, b).tolist() == pytest.approx([4 / 12, 0, 1]) and area(a) == 8
 
 
 def test_alpha_is_chosen_by_the_held_out_images_only():
