@@ -39,9 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         print(*(suggestions(error, arguments) or [error]), sep="\n", file=sys.stderr)
         return 1
-    table = Table(box=None, padding=(0, 1, 0, 0), show_header=False, width=80)
-    table.add_column(width=4, no_wrap=True)
-    table.add_column()
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=4)
+    table.add_column(max_width=75)
     failed = 0
     for verdict in judge(importlib.import_module(f"pomelo_lab.conformance.{role}").RULES, trial):
         failed += verdict.state == "fail"
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     kind = type(trial.component)
     console.print(f"[bold]{role}={name}[/bold]: {kind.__module__}.{kind.__name__}")
     console.print(table)
-    console.print(f"[bold red]{failed} rules are broken[/bold red]" if failed else "[green]all rules are kept[/green]")
+    broken = "1 rule is broken" if failed == 1 else f"{failed} rules are broken"
+    console.print(f"[bold red]{broken}[/bold red]" if failed else "[green]all rules are kept[/green]")
     return int(failed > 0)
 
 

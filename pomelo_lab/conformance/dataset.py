@@ -37,7 +37,7 @@ def gives_images(trial: Trial) -> None:
 
 
 def gives_labels_and_ids(trial: Trial) -> None:
-    """Labels are int64 below num_classes; each image has an id of its own, and its index."""
+    """Labels are int64 below num_classes; each image has an id of its own."""
     dataset, batch = trial.component, some(trial)
     ensure(
         batch.label.dtype == batch.index.dtype == torch.int64, f"label {batch.label.dtype}, index {batch.index.dtype}"
@@ -52,7 +52,7 @@ def gives_labels_and_ids(trial: Trial) -> None:
 
 
 def does_not_depend_on_the_batch(trial: Trial) -> None:
-    """An image is the same alone, in any batch and in any order; an empty batch is one."""
+    """An image is the same alone, in any batch and in any order."""
     batch = some(trial)
     for row, index in enumerate(batch.index.tolist()):
         alone = trial.component.batch([index])
@@ -91,7 +91,7 @@ def gives_what_it_provides(trial: Trial) -> None:
 
 
 def notices_changed_files(trial: Trial) -> None:
-    """A changed byte of any file that images and masks are read from changes the digest."""
+    """A changed byte of any file that it reads changes the digest."""
     dataset, roots = trial.component, roots_of(trial.component)
     if not roots:
         raise NotAsked("it reads no folder")

@@ -9,13 +9,13 @@ from pomelo_lab.conformance.trial import NotAsked, Trial, ensure
 
 
 def declared_by(target: type) -> dict[str, type]:
-    """Each constructor argument -> the class that declares it."""
-    return {
-        name: base
-        for base in reversed(target.__mro__)
-        for name in vars(base).get("__annotations__", {})
-        if name in parameters(target)
-    }
+    """Each constructor argument -> the class that declares it first; a subclass may give it another default."""
+    classes: dict[str, type] = {}
+    for base in reversed(target.__mro__):
+        for name in vars(base).get("__annotations__", {}):
+            if name in parameters(target):
+                classes.setdefault(name, base)
+    return classes
 
 
 def mirrors_the_constructor(trial: Trial) -> None:

@@ -58,7 +58,7 @@ def masks(trial: Trial) -> Tensor:
 
 
 def gives_stored_images(trial: Trial) -> None:
-    """`perturb` gives uint8 [B,N,C,H,W], with a keep mask where it drops segments."""
+    """`perturb` gives uint8 [B,N,C,H,W], and a keep mask of dropped segments."""
     made, batch = perturbed(trial), batch_of(trial)
     shape = (len(batch), N, *batch.image.shape[1:])
     ensure(
@@ -69,7 +69,7 @@ def gives_stored_images(trial: Trial) -> None:
 
 
 def does_not_depend_on_the_batch(trial: Trial) -> None:
-    """The seed and the image alone decide: the same perturbations in any batch and order."""
+    """Perturbations of an image are the same in any batch and any order."""
     batch, segments = batch_of(trial), segments_of(trial)
     for rows in ([1], [2, 0]):
         part = trial.component.perturb(batch.select(rows), segments.select(rows), N, RandomStreams(0))
@@ -88,7 +88,7 @@ def leaves_its_inputs_alone(trial: Trial) -> None:
 
 
 def costs_what_it_declares(trial: Trial) -> None:
-    """`evaluations(n)` is what its generator is asked; the plan of a job is what the job then does."""
+    """`evaluations(n)` and the plan of a job say what its networks are asked."""
     perturbed(trial)
     counted, declared = trial.memory["evaluations"], len(batch_of(trial)) * trial.component.evaluations(N)
     ensure(
@@ -123,7 +123,7 @@ def keeps_the_first(trial: Trial) -> None:
 
 
 def changes_what_it_dropped_alone(trial: Trial) -> None:
-    """The keep mask says what was dropped: kept pixels are the image, missing segments are kept."""
+    """Kept pixels are the image; segments that an image has not are kept."""
     filler(trial)
     made, segments, image = perturbed(trial), segments_of(trial), batch_of(trial).image
     for i, count in enumerate(segments.count.tolist()):
@@ -153,7 +153,7 @@ def fills_masks_in_any_batch(trial: Trial) -> None:
 
 
 def blends_soft_masks(trial: Trial) -> None:
-    """A fill that does not look at the mask blends by it, and a gradient flows through the mask."""
+    """A fill blends by soft masks, through which a gradient flows."""
     batch, segments = batch_of(trial), segments_of(trial)
     if filler(trial).context != "image":
         raise NotAsked("what it fills depends on the mask")

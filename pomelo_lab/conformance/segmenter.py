@@ -25,7 +25,7 @@ def segments(trial: Trial, shape: tuple[int, int, int]) -> Segments:
 
 
 def gives_dense_labels(trial: Trial) -> None:
-    """Labels are int64 [B,H,W], 0 to count-1 without gaps, for colour and gray images."""
+    """Labels are int64 [B,H,W] without gaps, for colour and gray images."""
     for shape in SHAPES:
         made = segments(trial, shape)
         label = made.label

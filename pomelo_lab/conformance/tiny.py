@@ -12,15 +12,20 @@ from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.plan import untrained
 from pomelo_lab.engine.store import Store
 
-ROLES = ("dataset", "segmenter", "sampler")
-BASE = ("classifier.weights=null", "scale=smoke", "tracking=none", "networks=tiny", "metrics=none", "n_images=3")
+ROLES = ("dataset", "segmenter", "classifier", "generator", "sampler")
+BASE = ("scale=smoke", "tracking=none", "networks=tiny", "metrics=none", "n_images=3")
 # the second where a component needs known causes, parts or attributes
 DATA = (("dataset=digits", "dataset.size_px=16"), ("dataset=portraits", "dataset.size_px=32"))
 # what a component cannot be tried without
+GRID = ("segmenter=grid", "segmenter.n_segments=16")
+UNTRAINED = "classifier.weights=null"
+MAPS = (*GRID, "explainer=random", "sampler=none")
 WITH = {
-    "sampler": ("explainer=none", "metrics=sampler"),
-    "dataset": ("explainer=random", "sampler=none"),
-    "segmenter": (),
+    "dataset": (*MAPS, UNTRAINED),
+    "segmenter": (UNTRAINED,),
+    "classifier": MAPS,
+    "generator": (*MAPS, UNTRAINED),
+    "sampler": (*GRID, UNTRAINED, "explainer=none", "metrics=sampler"),
 }
 
 
