@@ -10,7 +10,7 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.schema import SCALES
-from pomelo_lab.config.signature import node_problems, parameters
+from pomelo_lab.config.signature import node_problems
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.sampler.ddim import DDIMSampler
@@ -24,7 +24,6 @@ from tests.sampler.exact import (
     decoded,
     gaussian_batch,
     gaussian_ddpm,
-    node_of,
     noise_of,
     pixels,
     tiny_ddpm,
@@ -275,13 +274,6 @@ def test_wrong_arguments_are_named_in_configs_and_in_python(wrong, text):
 
 def test_right_arguments_are_not():
     assert problems() == problems(n_steps=4, start=3, n_encode=9) == problems(solver="dpm++") == []
-
-
-@pytest.mark.parametrize("name", ["ddim", "ddim_fast"])
-def test_yaml_mirrors_the_constructor(name):
-    node = node_of(name)
-    assert node_problems(node, "sampler", Sampler, (DDPM,)) == []
-    assert list(node) == ["_target_", *(key for key in parameters(DDIMSampler) if key != "generator")]
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -4,12 +4,9 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.config.signature import node_problems, parameters
-from pomelo_lab.generator.glow import Glow
-from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.sampler.flow import FlowSampler
 from pomelo_lab.types import Perturbations
-from tests.sampler.exact import apart, counted, node_of, tiny_glow
+from tests.sampler.exact import apart, counted, tiny_glow
 from tests.tiny import batch_of, tiny_image
 
 SCALE = 12  # standard deviations of the toy's latents from black to white: none is clamped
@@ -144,9 +141,3 @@ def test_images_of_another_shape_are_refused():
 def test_wrong_arguments(name):
     with pytest.raises(ValueError, match=f"sampler.{name} must be >= 0, got -0.1"):
         FlowSampler(generator=tiny_glow(), **{name: -0.1})
-
-
-def test_yaml_mirrors_the_constructor():
-    node = node_of("flow")
-    assert node_problems(node, "sampler", Sampler, (Glow,)) == []
-    assert list(node) == ["_target_", *(key for key in parameters(FlowSampler) if key != "generator")]

@@ -9,10 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
-from pomelo_lab.config.signature import node_problems, parameters
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.lime import LimeExplainer
-from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.metric.fidelity import Deletion, Insertion
 from pomelo_lab.sampler.base import Filler
 from pomelo_lab.sampler.inpaint_ddim import InpaintDDIMSampler
@@ -26,7 +24,6 @@ from tests.sampler.exact import (
     decoded,
     gaussian_batch,
     gaussian_ddpm,
-    node_of,
     pixels,
     stored,
     tiny_ddpm,
@@ -315,9 +312,3 @@ def test_wrong_arguments(wrong, text):
 def test_images_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="generator: made for images of 1x8x8, got 1x16x16"):
         filled(gaussian_batch(1, shape=(1, 16, 16)), torch.zeros(1, 1, 16, 16))
-
-
-def test_yaml_mirrors_the_constructor():
-    node = node_of("inpaint_ddim")
-    assert node_problems(node, "sampler", Filler, (DDPM,)) == []
-    assert list(node) == ["_target_", *(key for key in parameters(InpaintDDIMSampler) if key != "generator")]
