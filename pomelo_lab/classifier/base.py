@@ -1,4 +1,4 @@
-"""Classifiers, and the two views of them that explainers and metrics get."""
+"""Classifiers, and the black-box and white-box views of them that explainers and metrics receive."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import MicroBatches, in_full_rows, out_of_memory
+from pomelo_lab.classifier.layers import FunctionModule, StopForward, capture_input, list_stages, named_layer
 from pomelo_lab.config.signature import Component
 from pomelo_lab.types import Perturbations
 
 
 class Classifier(Component, ABC):
-    """Something that answers class probabilities for images in [0,1]; its own scaling lives inside.
+    """Answers class probabilities for images in [0,1]. Its own input scaling is part of it.
 
-    access: what may be asked of it: "black_box" (probability only) or "white_box" (logits, features, layers too).
+    access: "black_box" = probabilities only; "white_box" = logits, features and layers too.
     """
 
     access: ClassVar[str] = "black_box"
@@ -27,14 +28,14 @@ class Classifier(Component, ABC):
 
     @abstractmethod
     def probability(self, images: Tensor) -> Tensor:
-        """[M,C,H,W] in [0,1] -> [M,K]; no batching here, the views do that."""
+        """Class probabilities of images: [M,C,H,W] in [0,1] -> [M,K]. All M at once; the views make micro-batches."""
 
     @abstractmethod
     def digest(self) -> str:
-        """A short text that changes when the answers change: architecture and weights, never a path."""
+        """A short text that changes when the answers change. It covers architecture and weights, never a path."""
 
     def to(self, device: torch.device | str) -> Classifier:
-        """Move to a device; classifiers that live elsewhere (a service) may ignore it."""
+        """Move to a device. A classifier that lives elsewhere, such as a service, may ignore it."""
         return self
 
 
@@ -47,21 +48,18 @@ class NetworkClassifier(Classifier):
     access = "white_box"
     network: nn.Module
     output: str = "softmax"  # or "sigmoid" for independent attributes
-    # the layer where bottlenecks go that name none; maps of about an eighth to a quarter of the image's side
+    # the layer of a bottleneck whose config names none; its maps have an eighth to a quarter of the image's side
     middle: str | None = None
 
     def normalized(self, images: Tensor) -> Tensor:
-        """The network's own input scaling; a differentiable function of images in [0,1]."""
+        """Images in [0,1] in the network's own input scaling; differentiable."""
         return images
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Names of the parts that the sanity check randomises one after another, from the output down.
-
-        Default: the network's top-level parts with weights; of networks of few such parts, the parts of their
-            sequences.
-        """
-        return stages(self.network)
+        """Names of the parts that the sanity check randomises one after another, from the output down: by default
+        those of `list_stages`."""
+        return list_stages(self.network)
 
     @property
     @abstractmethod
@@ -69,20 +67,20 @@ class NetworkClassifier(Classifier):
         """The last linear layer; its input is the penultimate feature."""
 
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
-        """[M,C,H,W] -> [M,K]; eager = past a compiled graph, for hooks."""
+        """Logits of images: [M,C,H,W] in [0,1] -> [M,K]. eager = without the compiled graph, which ignores hooks."""
         return (self.network.forward if eager else self.network)(self.normalized(images))
 
     def check_shape(self, shape: Sequence[int], device: torch.device | str = "cpu") -> None:
-        """Raises ValueError when the network cannot take images [C,H,W] of this shape, asked of a gray one."""
+        """Raises ValueError when the network cannot take images of shape [C,H,W]. One gray image is tried."""
         try:
             with torch.no_grad():
                 self.logit(torch.full((1, *shape), 0.5, device=device), eager=True)
         except (RuntimeError, AssertionError, ValueError) as error:
             if out_of_memory(error):
                 raise
-            what, reason = getattr(self, "architecture", type(self).__name__), str(error).strip().splitlines()[0]
+            name, reason = getattr(self, "architecture", type(self).__name__), str(error).strip().splitlines()[0]
             raise ValueError(
-                f"dataset.size_px: the classifier {what} cannot take images of {'x'.join(map(str, shape))}: {reason}"
+                f"dataset.size_px: the classifier {name} cannot take images of {'x'.join(map(str, shape))}: {reason}"
             ) from error
 
     def probability(self, images: Tensor) -> Tensor:
@@ -90,25 +88,25 @@ class NetworkClassifier(Classifier):
         return logits.softmax(-1) if self.output == "softmax" else logits.sigmoid()
 
     def feature(self, images: Tensor) -> Tensor:
-        """The input of the last linear layer, flattened: [M,D]."""
-        with captured_input(self.head) as caught:
+        """Penultimate features of images, which are the flattened input of the last linear layer: -> [M,D]."""
+        with capture_input(self.head) as inputs:
             self.logit(images, eager=True)
-        return caught[0].flatten(1).float()
+        return inputs[0].flatten(1).float()
 
     def activations(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
-        """Outputs of named layers, in the order asked for: [M,D,h,w] each for a convolution."""
-        caught: dict[str, Tensor] = {}
+        """Outputs of the named layers for images, in the order of the names: [M,D,h,w] each for a convolution."""
+        outputs: dict[str, Tensor] = {}
 
-        def seen(images: Tensor) -> list[Tensor]:
+        def forward(images: Tensor) -> list[Tensor]:
             self.logit(images, eager=True)
-            return [caught[name].float() for name in layers]
+            return [outputs[name].float() for name in layers]
 
         handles = [
-            self.layer(n).register_forward_hook(lambda _, __, output, name=n: caught.__setitem__(name, output))
+            self.layer(n).register_forward_hook(lambda _, __, output, name=n: outputs.__setitem__(name, output))
             for n in layers
         ]
         try:
-            return in_full_rows(seen, images)
+            return in_full_rows(forward, images)
         finally:
             for handle in handles:
                 handle.remove()
@@ -119,11 +117,11 @@ class NetworkClassifier(Classifier):
 
     def layer(self, name: str) -> nn.Module:
         """One named module. Raises ValueError listing near names."""
-        self.layers()  # past a compiled graph
+        self.layers()  # drops the compiled graph, which ignores hooks
         return named_layer(self.network, name)
 
     def bottleneck(self, name: str | None) -> nn.Module:
-        """The named layer, or the middle one. Raises ValueError when there is none."""
+        """The named layer, or the classifier's default for bottlenecks. Raises ValueError when it has none."""
         if (name or self.middle) is None:
             raise ValueError(
                 f"explainer.layer must name a layer: {type(self).__name__} has no customary one; known: "
@@ -136,75 +134,10 @@ class NetworkClassifier(Classifier):
         return self
 
 
-def stages(network: nn.Module, at_least: int = 4) -> tuple[str, ...]:
-    """The parts of a network that have weights, from the last to the first: its children, and for fewer than `at_least`
-    of them (VGG, DenseNet: `features` and `classifier`) the children of those that are sequences."""
-    parts = weighted(network)
-    if len(parts) < at_least:
-        opened = [
-            [f"{name}.{inner}" for inner in weighted(part)] if isinstance(part, nn.Sequential) else []
-            for name, part in parts.items()
-        ]
-        return tuple(reversed([name for part, inner in zip(parts, opened, strict=True) for name in inner or [part]]))
-    return tuple(reversed(parts))
-
-
-def weighted(network: nn.Module) -> dict[str, nn.Module]:
-    """The children that hold weights, by name."""
-    return {name: part for name, part in network.named_children() if any(True for _ in part.parameters())}
-
-
-def named_layer(network: nn.Module, name: str) -> nn.Module:
-    """One named module of a network. Raises ValueError listing near names."""
-    from pomelo_lab.config.signature import did_you_mean
-
-    known = dict(network.named_modules())
-    if name not in known:
-        near, names = did_you_mean(name, known), ", ".join(list(known)[1:])
-        raise ValueError(f"layer {name!r} does not exist in {type(network).__name__}{near}; known: {names}")
-    return known[name]
-
-
-@contextmanager
-def captured_input(module: nn.Module):
-    """A list that receives the first input of every forward of `module` inside the block."""
-    caught: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-    try:
-        yield caught
-    finally:
-        handle.remove()
-
-
-class Answering(nn.Module):
-    """A function of images as a module that contains the network behind it; `uncounted` answers without counting, for a
-    look at the layers."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        answer: Callable[[Tensor], Tensor],
-        uncounted: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        super().__init__()
-        self.network, self.answer, self.uncounted = network, answer, uncounted or answer
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.answer(images)
-
-
-class Reached(Exception):
-    """Raised by a hook where a forward need not go on."""
-
-    def __init__(self, output: Tensor) -> None:
-        super().__init__()
-        self.output = output
-
-
 class NotFinite(ValueError):
     """A classifier answered NaN or infinity.
 
-    Args: row: the first such image of those that were asked; n: how many were asked.
+    Args: row: index of the first such image among those asked; n: number of images asked.
     """
 
     def __init__(self, row: int, n: int) -> None:
@@ -216,7 +149,7 @@ class NotFinite(ValueError):
 
 
 class BlackBox:
-    """What a black-box explainer or metric receives: probabilities, counted, in micro-batches, without gradients.
+    """The view of a classifier for black-box explainers and metrics: counted probabilities without gradients.
 
     queries: images answered so far.
     Cost: one forward per image; at most `forwards.batch_size` at once.
@@ -224,7 +157,7 @@ class BlackBox:
 
     def __init__(self, classifier: Classifier, forwards: MicroBatches, device: torch.device | str = "cpu") -> None:
         self._probability = classifier.probability
-        if isinstance(classifier, NetworkClassifier):  # a function of a user's is asked for what is counted
+        if isinstance(classifier, NetworkClassifier):  # a user's function is not asked for rows that fill up a batch
             self._probability = partial(in_full_rows, classifier.probability)
         self._forwards = forwards
         self.device = torch.device(device)
@@ -232,7 +165,7 @@ class BlackBox:
         self.queries = 0
 
     def probability(self, images: Tensor) -> Tensor:
-        """[..., C,H,W] float in [0,1] or uint8 -> float32 [..., K].
+        """Probabilities of images: [..., C,H,W] float in [0,1] or uint8 -> float32 [..., K].
 
         Raises: ValueError when `images` carry a gradient: a black box cannot be differentiated.
         """
@@ -240,11 +173,11 @@ class BlackBox:
         return self.probability_of(lambda start, stop: flat[start:stop], len(flat)).reshape(*images.shape[:-3], -1)
 
     def probability_of(self, make: Callable[[int, int], Tensor], n: int, target: Tensor | None = None) -> Tensor:
-        """Probabilities for images that are made when they are needed.
+        """Probabilities of n images that are made one micro-batch at a time.
 
         Args:
             make: (start, stop) -> [stop-start,C,H,W].
-            target: int64 [n], the one class asked for each image; None = all.
+            target: int64 [n], the class whose probability is answered for each image; None = all classes.
         Shapes: -> [n,K], or [n] with a target.
         Raises: NotFinite when an answer is NaN or infinite.
         """
@@ -274,9 +207,9 @@ class BlackBox:
 
 
 class WhiteBox(BlackBox):
-    """What a white-box explainer receives: a black box that also gives logits, features and layers, with gradients.
+    """The view of a classifier for white-box explainers: also logits, features and layers, with gradients.
 
-    `logit` and `differentiable_probability` do not batch and do not cut the graph; their images are counted too.
+    `logit` and `differentiable_probability` make no micro-batches and keep the graph. Their images are counted too.
     """
 
     def __init__(
@@ -284,7 +217,7 @@ class WhiteBox(BlackBox):
     ) -> None:
         super().__init__(classifier, forwards, device)
         self._classifier = classifier
-        self._hooked = False  # whether a layer answers with rows of its own
+        self._hooked = False  # whether a layer's output is replaced; copies of rows would not fit it
         self.forwards = forwards
 
     @property
@@ -293,22 +226,24 @@ class WhiteBox(BlackBox):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The classifier's parts from the output down."""
+        """Names of the classifier's parts, from the output down."""
         return self._classifier.stages
 
     def logit(self, images: Tensor) -> Tensor:
-        """[M,C,H,W] -> [M,K], differentiable."""
+        """Logits of images: [M,C,H,W] -> [M,K], differentiable."""
         self.queries += len(images)
         return self._classifier.logit(images)
 
     def differentiable_probability(self, images: Tensor) -> Tensor:
-        """[M,C,H,W] -> [M,K], differentiable."""
+        """Probabilities of images: [M,C,H,W] -> [M,K], differentiable."""
         self.queries += len(images)
         return self._classifier.probability(images)
 
     def log_odds(self, images: Tensor, target: Tensor) -> Tensor:
-        """log p - log(1 - p) of each image's class, exact where p rounds to 0 or 1: [M,C,H,W], int64 [M] -> [M],
-        differentiable."""
+        """log p - log(1 - p) of each image's target, from logits, so that it is exact where p rounds to 0 or 1.
+
+        Shapes: images [M,C,H,W], target int64 [M] -> [M], differentiable.
+        """
         self.queries += len(images)
         logit = self._classifier.logit(images) if self._hooked else in_full_rows(self._classifier.logit, images)
         chosen = logit.gather(1, target[:, None])[:, 0]
@@ -331,17 +266,17 @@ class WhiteBox(BlackBox):
         return self._classifier.layer(name)
 
     def activation(self, images: Tensor, layer: nn.Module) -> Tensor:
-        """What one layer makes of images [M,C,H,W], float32 and differentiable; the network is not run beyond it."""
+        """Output of one layer for images [M,C,H,W], float32 and differentiable. The forward ends at that layer."""
 
         def stop(_: nn.Module, __: Any, output: Tensor) -> None:
-            raise Reached(output)
+            raise StopForward(output)
 
         self.queries += len(images)
         handle = layer.register_forward_hook(stop)
         try:
             self._classifier.logit(images, eager=True)
-        except Reached as reached:
-            return reached.output.float()
+        except StopForward as stopped:
+            return stopped.output.float()
         finally:
             handle.remove()
         raise ValueError(
@@ -349,16 +284,14 @@ class WhiteBox(BlackBox):
         )
 
     def module(self, answer: str = "logit") -> nn.Module:
-        """The classifier as a torch module from images in [0,1] to logits or probabilities, for libraries that set
-        hooks."""
-        self._classifier.layers()  # hooks want the uncompiled network
-        return Answering(
-            self.network, self.logit if answer == "logit" else self.differentiable_probability, self._classifier.logit
-        )
+        """A torch module from images in [0,1] to logits or probabilities, for libraries that set hooks."""
+        self._classifier.layers()  # drops the compiled graph, which ignores hooks
+        function = self.logit if answer == "logit" else self.differentiable_probability
+        return FunctionModule(self.network, function, self._classifier.logit)
 
     @contextmanager
     def replaced(self, layer: nn.Module, output: Tensor):
-        """Inside the block the layer answers `output`, whatever it is asked; one row per image."""
+        """Inside the block the layer's output is `output`, one row per image, whatever its input."""
         # an activation may change it in place
         handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype).clone())
         self._hooked = True
@@ -369,7 +302,7 @@ class WhiteBox(BlackBox):
             handle.remove()
 
     def bottleneck(self, name: str | None) -> nn.Module:
-        """The named layer, or the classifier's customary one."""
+        """The named layer, or the classifier's default for bottlenecks."""
         return self._classifier.bottleneck(name)
 
 

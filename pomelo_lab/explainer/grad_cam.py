@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import WhiteBox, named_layer
+from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.classifier.layers import named_layer
 from pomelo_lab.explainer.gradient import GradientExplainer
 from pomelo_lab.explainer.layers import last_spatial, map_of
 from pomelo_lab.types import Batch

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.classifier.base import Answering, Reached
+from pomelo_lab.classifier.layers import FunctionModule, StopForward
 
 
 def check_gradient(method: str, module: nn.Module, image: Tensor) -> None:
@@ -33,19 +33,19 @@ def outputs(module: nn.Module, layer: nn.Module, image: Tensor, first: bool = Fa
     def note(_: nn.Module, __: Any, output: Any) -> None:
         seen.append(output.clone() if isinstance(output, Tensor) else output)
         if first:
-            raise Reached(output)
+            raise StopForward(output)
 
     handle = layer.register_forward_hook(note)
     try:
         module(image)
-    except Reached:
+    except StopForward:
         pass
     finally:
         handle.remove()
     return seen
 
 
-def map_of(method: str, module: Answering, name: str, image: Tensor) -> Tensor:
+def map_of(method: str, module: FunctionModule, name: str, image: Tensor) -> Tensor:
     """The map [1,C,h,w] that a layer of a network answers for the image [1,C,H,W].
 
     Raises: ValueError naming the layer when it answers none, or when it is not called once: tokens, a single cell, or
@@ -109,7 +109,7 @@ def widened(network: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def last_spatial(module: Answering, image: Tensor) -> str:
+def last_spatial(module: FunctionModule, image: Tensor) -> str:
     """The name of the last layer that gives more than one value for more than one place: maps, or tokens.
 
     Raises ValueError when there is none.

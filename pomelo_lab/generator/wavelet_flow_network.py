@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.generator.glow import ActNorm, Mix, MixedNetwork, ZeroConv, bounded
+from pomelo_lab.generator.glow_network import ActNorm, Mix, MixedNetwork, ZeroConv, bounded
 
 LARGEST = 4.0  # log deviation of a detail given the coarser image, against its deviation over all images
 

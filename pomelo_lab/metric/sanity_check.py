@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import Classifier, NetworkClassifier, WhiteBox, named_layer
+from pomelo_lab.classifier.base import Classifier, NetworkClassifier, WhiteBox
+from pomelo_lab.classifier.layers import named_layer
 from pomelo_lab.config.hints import Natural, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric

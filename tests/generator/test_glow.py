@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from pomelo_lab.generator.glow import ActNorm, Glow, Mix
+from pomelo_lab.generator.glow import Glow
+from pomelo_lab.generator.glow_network import ActNorm, Mix
 from pomelo_lab.weights import save
 from tests.tiny import tiny_image
 

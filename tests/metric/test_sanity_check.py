@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import stages, view
+from pomelo_lab.classifier.base import view
+from pomelo_lab.classifier.layers import list_stages
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.saliency import SaliencyExplainer
@@ -148,7 +149,7 @@ def unchanged(network, changed):
 
 def test_no_trained_weight_of_a_transformer_survives_and_the_last_stage_takes_the_network_s_own():
     network = trained(Tokens())
-    names = stages(network, at_least=3)
+    names = list_stages(network, at_least=3)
     assert names == ("head", "body", "patch")
     for n, left in ((2, {"token", "patch.weight", "patch.bias"}), (3, set())):
         changed, again = copy.deepcopy(network), copy.deepcopy(network)
@@ -175,7 +176,7 @@ def test_no_trained_weight_of_torchvision_s_transformers_survives():
         ),
     ):
         network, changed = trained(network), copy.deepcopy(network)
-        SanityCheck().randomise(changed, stages(network))
+        SanityCheck().randomise(changed, list_stages(network))
         assert not unchanged(network, changed)
 
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.generator.glow import ActNorm, Glow, Mix
+from pomelo_lab.generator.glow import Glow
+from pomelo_lab.generator.glow_network import ActNorm, Mix
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.training.train import training_of
 from tests.generator import toy
