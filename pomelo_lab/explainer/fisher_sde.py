@@ -17,7 +17,7 @@ from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Posit
 from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.sde import VE, VP, cumulative_information, information_at
+from pomelo_lab.generator.sde import VE, VP, cumulative_information, interpolate_information
 from pomelo_lab.image_arithmetic import blur
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
@@ -222,8 +222,8 @@ class FisherSDEExplainer(Explainer):
         """What is retained at times [B,1 or C,H,W], in nats [B,H,W], and the extras that say how."""
         log_snr, error = (tensor.to(time.device) for tensor in self.curve(batch, streams))
         shown = time.double().expand(-1, batch.image.shape[1], -1, -1)  # [B,C,H,W]
-        kept = information_at(self.sde.log_snr(shown), log_snr, error)
-        whole = information_at(self.sde.log_snr(torch.full_like(shown, self.t_min)), log_snr, error)
+        kept = interpolate_information(self.sde.log_snr(shown), log_snr, error)
+        whole = interpolate_information(self.sde.log_snr(torch.full_like(shown, self.t_min)), log_snr, error)
         retained = kept.sum(1).float()
         return retained, {
             "eq49": (kept - whole).sum(1),

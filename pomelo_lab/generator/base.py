@@ -1,4 +1,4 @@
-"""Generators: trained networks that make images, for samplers and explainers to use."""
+"""Generators: trained generative networks, which samplers and explainers use."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from pomelo_lab.types import Perturbations
 
 
 def images_in(inputs: tuple[Any, ...]) -> Tensor:
-    """The images of a forward: its first input, or the first of its parts."""
+    """The images among the inputs of a forward: the first input, or its first part where it is a list."""
     return inputs[0] if isinstance(inputs[0], Tensor) else inputs[0][0]
 
 
 class EvaluationCounter:
-    """Images that the generators of this process have evaluated so far."""
+    """Counts the images that all generators of this process have evaluated."""
 
     n = 0
 
     @classmethod
     def add(cls, _: Any, inputs: tuple[Any, ...]) -> None:
-        """A forward pre-hook."""
+        """Add the images of one forward; used as a forward pre-hook."""
         cls.n += len(images_in(inputs))
 
 
 class FullRows:
-    """Hooks by which a network is asked for full rows (see `in_full_rows`), outside training."""
+    """Two hooks that fill up the batch of a network to a multiple of ROWS, outside training (see `in_full_rows`)."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.n: list[int] = []  # rows of the forwards under way, 0 for those that are as they were given
+        self.n: list[int] = []  # rows before filling up, for each forward under way; 0 = nothing was added
         network.register_forward_pre_hook(self.fill)
         network.register_forward_hook(self.cut)
 
     def fill(self, network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Inputs with copies of their last row."""
+        """Inputs filled up with copies of their last row; a forward pre-hook."""
         images = images_in(inputs)
         n = len(images)
         missing = 0 if images.device.type != "cpu" or network.training else -n % ROWS
@@ -49,18 +49,18 @@ class FullRows:
         return with_copies(inputs, n, missing) if missing else inputs
 
     def cut(self, _: nn.Module, __: tuple[Any, ...], answer: Any) -> Any:
-        """Answers without those of the copies."""
+        """Outputs without those of the copies; a forward hook."""
         n = self.n.pop()
         return first_rows(answer, n, n + -n % ROWS) if n else answer
 
 
 @dataclass(kw_only=True)
 class Generator(TrainableNetwork):
-    """A generative network over images of one shape; its own scaling lives inside.
+    """A generative network over images of one shape. Its own input scaling is part of it.
 
     Args:
         channels, size_px: of the images; None = the job fills in those of the data set.
-        batch_size: images evaluated at once; None = the job's, in Python 64.
+        batch_size: images evaluated at once; None = the job's, or 64 in Python.
     """
 
     stored = torch.float16
@@ -86,8 +86,7 @@ class Generator(TrainableNetwork):
         return self.channels, self.size_px, self.size_px
 
     def one_forward(self, images: Tensor) -> Tensor:
-        """One evaluation of images [M,C,H,W], whatever is answered, for the time that a plan foretells;
-        differentiable."""
+        """One evaluation of the network for images [M,C,H,W]; differentiable. A plan measures its time."""
         raise NotImplementedError(f"{type(self).__name__} does not say what one evaluation of its network is")
 
     def check_images(self, images: Tensor) -> None:
@@ -108,10 +107,10 @@ class Generator(TrainableNetwork):
         make: Callable[[Tensor, RowNoise], Tensor],
         chosen: Tensor | None = None,
     ) -> Tensor:
-        """n versions of each image.
+        """Make n versions of each image.
 
         Args:
-            make: (image [M], draws) -> images [M,C,H,W] in [0,1] for M rows, given as indices of the image.
+            make: (index of the image [M], draws) -> images [M,C,H,W] in [0,1].
             chosen: bool [B,n], the versions to make; the others are the images themselves. None = all.
         Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
         Random: as `versions`.
@@ -134,7 +133,7 @@ class Generator(TrainableNetwork):
         streams: RandomStreams,
         make: Callable[[slice, RowNoise], Tensor],
     ) -> Tensor:
-        """Versions of images, made in micro-batches and stored in 8 bits.
+        """Make versions of images in micro-batches, stored in 8 bits.
 
         Args:
             image, version: int64 [M], the image of each row, and the index of the row among the versions of that image.
@@ -157,12 +156,14 @@ class ImageModel(Generator):
 
     @abstractmethod
     def generate(self, noise: Tensor, **how: Any) -> Tensor:
-        """New images from standard normals, both [M,C,H,W]; images in [0,1]."""
+        """New images in [0,1] from standard normals, both [M,C,H,W]."""
 
     def sample(self, n: int, rng: torch.Generator, temperature: float = 1.0, **how: Any) -> Tensor:
         """n new images [n,C,H,W] in [0,1].
 
-        Args: temperature: deviation of the noise; below 1 = more typical images of a flow. how: options of `generate`.
+        Args:
+            temperature: deviation of the noise; below 1, a flow gives more typical images.
+            how: options of `generate`.
         Random: all numbers from `rng`, on the CPU, so that they are the same on every device.
         """
         noise = temperature * torch.randn(n, *self.shape, generator=rng)
@@ -171,7 +172,7 @@ class ImageModel(Generator):
 
 @dataclass(kw_only=True)
 class Flow(ImageModel):
-    """An image model that maps images exactly to latents of the same size and back, and knows their density."""
+    """A normalizing flow: it maps images to latents of the same size and back, exactly, and gives their density."""
 
     training = "pomelo_lab.training.flow.FlowTraining"
 
@@ -180,30 +181,32 @@ class Flow(ImageModel):
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Images [M,C,H,W] -> latents [M,D], standard normal for images of the model."""
+        """Latents [M,D] of images [M,C,H,W]; those of the model's own images are standard normal."""
 
     @abstractmethod
     def unclamped(self, latent: Tensor) -> Tensor:
-        """Latents [M,D] -> colours [M,C,H,W] as they are decoded, some of them outside [0,1] where the flow has not
-        learned the range."""
+        """Colours [M,C,H,W] decoded from latents [M,D], before they are clamped to [0,1]."""
 
     @abstractmethod
-    def log_density(self, images: Tensor, place: Tensor | None = None) -> Tensor:
-        """log p [M] of images in units of 8-bit bins (of the flow's own bins where it models fewer bits): nats, a lower
-        bound of the quantised image's where `place`, its place inside the bin, is uniform in [0,1)."""
+    def log_density(self, images: Tensor, offset: Tensor | None = None) -> Tensor:
+        """Log density [M] of images, in nats, per bin of 8 bits (or of fewer bits where the flow models fewer).
+
+        Args: offset: position of each colour inside its bin, [M,C,H,W]; uniform in [0,1) = dequantisation, whose mean
+            log density is a lower bound of the quantised image's. None = as the flow encodes images.
+        """
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latents [M,D] -> images [M,C,H,W] in [0,1]."""
+        """Images [M,C,H,W] in [0,1] decoded from latents [M,D]."""
         return self.unclamped(latent).clamp(0, 1)
 
     def generate(self, noise: Tensor) -> Tensor:
         return self.decode(noise.flatten(1))
 
-    def drawn_places(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
-        """Where in their bins the colours of a training batch are put, [B,C,H,W] on the CPU: uniformly
-        (dequantisation)."""
+    def draw_offsets(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
+        """Dequantisation of a training batch: offsets of the colours inside their bins, uniform, [B,C,H,W] on the
+        CPU."""
         return torch.rand(shape, generator=rng)
 
-    def training_density(self, images: Tensor, place: Tensor) -> Tensor:
-        """log p, mean over images: what training raises."""
-        return self.log_density(images, place).mean()
+    def training_density(self, images: Tensor, offset: Tensor) -> Tensor:
+        """Mean log density of images: the objective that training maximises."""
+        return self.log_density(images, offset).mean()

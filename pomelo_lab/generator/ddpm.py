@@ -36,7 +36,10 @@ class DDPM(DiffusionModel, ImageModel):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Problems of the U-Net's arguments; a foreign network has an architecture of its own."""
+        """Problems of the U-Net's arguments.
+
+        They are not asked of a foreign network, which has its own architecture.
+        """
         if not (given["weights"] and Path(given["weights"]).expanduser().is_dir()):
             yield from super().config_problems(given)
 
@@ -97,8 +100,8 @@ class DDPM(DiffusionModel, ImageModel):
 
     @cached_property
     def _scheduler(self) -> dict[str, Any]:
-        """The scheduler's config in the folder, or beside it where it is a pipeline's U-Net; empty for weights of our
-        own."""
+        """The scheduler's config in the diffusers folder, or beside it for the U-Net of a pipeline; empty for our own
+        weights."""
         if not self.folder:
             return {}
         beside = self.folder.name == "unet" or (self.folder.parent / "model_index.json").is_file()
@@ -115,12 +118,12 @@ class DDPM(DiffusionModel, ImageModel):
             config = json.loads(path.read_text())
         except ValueError as error:
             raise ValueError(f"generator.weights: {path} is no JSON file: {error}") from None
-        said = {
+        stated = {
             key: config[key]
             for key in ("prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
             if key in config
         }
-        log.info("%s: %s", path, ", ".join(f"{key}={value}" for key, value in said.items()))
+        log.info("%s: %s", path, ", ".join(f"{key}={value}" for key, value in stated.items()))
         return config
 
     # --- schedule -------------------------------------------------------------------------------------------------
@@ -151,12 +154,14 @@ class DDPM(DiffusionModel, ImageModel):
         return None if self.folder else super().data_deviation
 
     def denoise(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """(x0, eps) for x [M,C,H,W] in [-1,1] plus noise, at one timestep."""
+        """(x0, eps) for noisy images x [M,C,H,W] at one timestep; clean images lie in [-1,1]."""
         return split(self.output(x, t), x, float(self.alphas_cumprod[t]), self.predicts)
 
     def estimate(self, x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
-        """(clean estimate clamped to [-1,1], the learned variance's share or None) for x [M,C,H,W] at one timestep;
-        differentiable."""
+        """(clean estimate clamped to [-1,1], share of the learned variance or None) for x [M,C,H,W] at one timestep.
+
+        Differentiable. The share is as in `output_and_share`.
+        """
         if not self.learns_variance:
             return self.denoise(x, t)[0].clamp(-1, 1), None
         output, share = self.output_and_share(x, t)

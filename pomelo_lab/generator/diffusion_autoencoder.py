@@ -1,4 +1,4 @@
-"""The diffusion autoencoder: images as a semantic code and the noise that the code leaves unexplained."""
+"""The diffusion autoencoder: an image as a semantic code, and noise that holds the details."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DiffusionAutoencoder(DiffusionModel):
         encoder_widths: channels of the encoder's levels; the original has one level more than the U-Net.
         encoder_attention: its levels with self-attention, 0 = the finest.
         encoder_head: what makes a vector of the encoder's last map: pool = global average pooling (the original),
-            flatten = a linear map of every place, for small images whose details would drown in the average.
+            flatten = a linear map of all positions, for small images, whose details an average would lose.
         conditioning: adagn = the code scales the group norms of every residual block after the time has scaled and
             shifted them (the original); additive = the code is added to the time embedding.
         The others as in DiffusionModel.
@@ -50,7 +50,7 @@ class DiffusionAutoencoder(DiffusionModel):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Problems of the U-Net's arguments and of the encoder's."""
+        """Problems of the arguments of the U-Net and of the encoder."""
         yield from super().config_problems(given)
         widths, groups = given["encoder_widths"], given["norm_groups"]
         for width in widths:
@@ -69,18 +69,17 @@ class DiffusionAutoencoder(DiffusionModel):
         ensure()
         from pomelo_lab.generator.diffusion_autoencoder_network import AutoencodingUNet, SemanticEncoder
 
+        side = self.size_px // self.unshuffle // 2 ** (len(self.encoder_widths) - 1)
         encoder = SemanticEncoder(
-            self.channels * self.unshuffle**2,
-            self.encoder_widths,
-            self.layers_per_block,
-            self.encoder_attention,
-            self.head_dim,
-            self.norm_groups,
-            self.dropout,
-            self.code,
-            self.size_px // self.unshuffle // 2 ** (len(self.encoder_widths) - 1)
-            if self.encoder_head == "flatten"
-            else None,
+            channels=self.channels * self.unshuffle**2,
+            widths=self.encoder_widths,
+            n_blocks=self.layers_per_block,
+            attention=self.encoder_attention,
+            head_dim=self.head_dim,
+            groups=self.norm_groups,
+            dropout=self.dropout,
+            code=self.code,
+            side=side if self.encoder_head == "flatten" else None,
         )
         more = {"resnet_time_scale_shift": "scale_shift"} if self.conditioning == "adagn" else {}
         return AutoencodingUNet(encoder, self.unet_model(**more), self.code, self.conditioning)
@@ -91,7 +90,7 @@ class DiffusionAutoencoder(DiffusionModel):
         return self.output(images, 1, images.new_zeros(len(images), self.code))
 
     def encoded(self, images: Tensor) -> Tensor:
-        """Semantic codes [M,code] of images [M,C,H,W] in [0,1]; differentiable, no batching here."""
+        """Semantic codes [M,code] of images [M,C,H,W] in [0,1]; differentiable, all M at once."""
         x = self.scaled(images).to(self.dtype)
         return in_full_rows(self.network.code, self.folded(x)).float()
 
@@ -106,10 +105,10 @@ class DiffusionAutoencoder(DiffusionModel):
     def infer_noise(
         self, images: Tensor, code: Tensor, n_steps: int, fixed_point: int = 2, published: bool = False
     ) -> Tensor:
-        """What the codes [M,code] leave unexplained of images [M,C,H,W] in [0,1]: the noise that `render` turns back
-        into them.
+        """The noise [M,C,H,W] from which `render` restores images [M,C,H,W] in [0,1], given their codes [M,code].
 
-        Args: published: as the original's code does it, with leading timesteps and clamping; its inverse is only near.
+        Args: published: as the original's code does it, with leading timesteps and clamping; `render` then restores the
+            images only approximately.
         Cost: n_steps * (1 + fixed_point) evaluations per image; published: n_steps.
         """
         x, denoise = self.scaled(images), self.denoiser(code)
@@ -118,7 +117,7 @@ class DiffusionAutoencoder(DiffusionModel):
         return encode(denoise, x, self.respace(n_steps, depth=DEPTH), fixed_point=fixed_point)[-1]
 
     def render(self, code: Tensor, noise: Tensor, n_steps: int, published: bool = False) -> Tensor:
-        """Images [M,C,H,W] in [0,1] from codes and noise; differentiable, no batching here.
+        """Images [M,C,H,W] in [0,1] from codes and noise; differentiable, all M at once.
 
         Cost: n_steps evaluations per image.
         """
@@ -126,11 +125,11 @@ class DiffusionAutoencoder(DiffusionModel):
         return self.unscaled(decode(self.denoiser(code), noise, schedule, clip=published))
 
     def sheet(self, images: Tensor) -> Tensor:
-        """The first half of the images above what their codes make of one common noise."""
-        shown = images[: len(images) // 2]
+        """The first half of the images, then the same images rendered from their codes and one common noise."""
+        originals = images[: len(images) // 2]
         noise = (
             torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0))
             .to(images.device)
-            .expand(shown.shape)
+            .expand(originals.shape)
         )
-        return torch.cat([shown, self.render(self.encoded(shown), noise, min(20, self.n_timesteps))])
+        return torch.cat([originals, self.render(self.encoded(originals), noise, min(20, self.n_timesteps))])

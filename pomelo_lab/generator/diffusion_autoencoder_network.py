@@ -1,4 +1,4 @@
-"""The network of the diffusion autoencoder: a semantic encoder beside a U-Net whose blocks listen to its code."""
+"""The network of the diffusion autoencoder: a semantic encoder, and a U-Net conditioned on its code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 
 class EncoderBlock(nn.Module):
-    """Group norm, SiLU, one convolution, and a skip connection; both halve the resolution by average pooling when
-    asked."""
+    """Group norm, SiLU, one convolution, and a skip connection. With `down`, average pooling halves the resolution."""
 
     def __init__(self, n_in: int, n_out: int, groups: int, dropout: float, down: bool = False) -> None:
         super().__init__()
@@ -29,12 +28,15 @@ class EncoderBlock(nn.Module):
 
 
 class SemanticEncoder(nn.Module):
-    """Images [B,C,H,W] to codes [B,D]: half a U-Net without time, then global average pooling, or all places of the
-    last map side by side.
+    """Images [B,C,H,W] to codes [B,D]: half a U-Net without time, then global average pooling or a flattened map.
 
     Args:
         widths: channels of the levels, each at half the resolution of the one before.
+        n_blocks: residual blocks per level.
         attention: levels whose blocks are followed by self-attention; the middle always is.
+        head_dim: channels per attention head; None = one head.
+        groups: of the group norms.
+        code: entries of the code.
         side: of the last map, to flatten it; None = pooling.
     """
 
@@ -113,7 +115,7 @@ class AdaGNBlock(nn.Module):
 
 
 class Beside(nn.Module):
-    """A module whose output is put before or behind zeros: the sum of two such is both, side by side."""
+    """A module whose output is padded with zeros. The sum of two such modules is their concatenation."""
 
     def __init__(self, inner: nn.Module, before: int = 0, behind: int = 0) -> None:
         super().__init__()

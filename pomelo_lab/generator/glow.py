@@ -59,7 +59,7 @@ class Glow(Flow):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Images that cannot be halved once per block."""
+        """Problems: sides that do not halve once per block, lists of the wrong length, a bound without a scale."""
         side, fold = given["size_px"], 2 ** given["n_blocks"]
         if side and side % fold:
             yield f"size_px must be a multiple of {fold} (2 to the power of n_blocks), got {side}"
@@ -93,28 +93,29 @@ class Glow(Flow):
     def n_bins(self) -> int:
         return 2**self.n_bits
 
-    def scaled(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images in [0,1] -> what the flow models, and the log-determinant [M] of the change from bins of width 1 to
-        it.
+    def scaled(self, images: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(logits of images in [0,1], log-determinant [M] of the map from bins of width 1 to logits).
 
-        Args: noise: uniform in [0,1), the place inside the bin (dequantisation); None = its centre, or its lower edge.
+        Args: offset: position inside the bin, uniform in [0,1) for dequantisation; None = its centre, or its lower
+            edge.
         """
-        offset = (0.5 if self.centered else 0.0) if noise is None else noise
+        if offset is None:
+            offset = 0.5 if self.centered else 0.0
         bins = (images * (255 / 2 ** (8 - self.n_bits)) + 1e-4).floor()  # 1e-4: k/255 times 255 may fall just below k
         y = self.margin + (1 - 2 * self.margin) * (bins + offset) / self.n_bins
         slope = (1 - 2 * self.margin) / self.n_bins / (y * (1 - y))
         return y.logit(), slope.log().flatten(1).sum(1)
 
     def unscaled(self, x: Tensor) -> Tensor:
-        """What the flow models -> images, in [0,1] or up to the margin outside."""
+        """Images from logits: in [0,1], or outside it by up to the margin."""
         y = (x.sigmoid() - self.margin) / (1 - 2 * self.margin)
         if not self.centered:
             return y
         width = 2 ** (8 - self.n_bits)
         return ((y * self.n_bins - 0.5) * width + (width - 1) / 2) / 255
 
-    def drawn_places(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
-        uniform = super().drawn_places(shape, rng)
+    def draw_offsets(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
+        uniform = super().draw_offsets(shape, rng)
         if not self.noise:
             return uniform
         reach = 0.9 * self.margin / (1 - 2 * self.margin) * self.n_bins  # the logit ends at the margin
@@ -123,7 +124,6 @@ class Glow(Flow):
     # --- both directions ------------------------------------------------------------------------------------------
 
     def encode(self, images: Tensor) -> Tensor:
-        """[M,C,H,W] -> latents [M,D]."""
         latents = self.network(self.scaled(images)[0])[0 if self.latent == "eps" else 1]
         return torch.cat([part.flatten(1) for part in latents], 1)
 
@@ -133,19 +133,19 @@ class Glow(Flow):
         parts = [part.unflatten(1, size) for part, size in zip(parts, sizes, strict=True)]
         return self.unscaled(self.network(parts, reverse=True, whitened=self.latent == "eps"))
 
-    def log_density(self, images: Tensor, place: Tensor | None = None) -> Tensor:
-        return self.encoded(images, place)[1]
+    def log_density(self, images: Tensor, offset: Tensor | None = None) -> Tensor:
+        return self.encoded(images, offset)[1]
 
-    def encoded(self, images: Tensor, place: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(whitened latents [M,D], log p [M]) of images whose colours lie at a place inside their bins."""
-        x, change = self.scaled(images, place)
+    def encoded(self, images: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(whitened latents [M,D], log density [M]) of images, as in `log_density`."""
+        x, change = self.scaled(images, offset)
         eps, _, spread = self.network(x)
         latent = torch.cat([part.flatten(1) for part in eps], 1)
         return latent, (-0.5 * (latent.square() + math.log(2 * math.pi))).sum(1) + spread + change
 
     @property
     def latent_shapes(self) -> list[tuple[int, int, int]]:
-        """Channels and sides of the latents that each block gives, finest first."""
+        """(channels, height, width) of the latents of each block, finest first."""
         shapes, channels, side = [], self.channels, self.size_px
         for block in range(self.n_blocks):
             channels, side = channels * 4, side // 2

@@ -11,25 +11,26 @@ from torch import Tensor, nn
 
 
 class MixedNetwork(nn.Module):
-    """A network with 1x1 convolutions whose matrices can be kept."""
+    """A network with invertible 1x1 convolutions, whose matrices can be cached."""
 
     def freeze(self) -> None:
-        """Keep the matrices of the 1x1 convolutions and their inverses, for many encodings and decodings with the same
-        weights."""
+        """Cache the matrices of the 1x1 convolutions and their inverses, while the weights do not change."""
         for module in self.modules():
             if isinstance(module, Mix):
                 module.freeze()
 
     def thaw(self) -> None:
-        """Compute them anew at every call, for training."""
+        """Drop the cached matrices: each call computes them from the weights, as training needs."""
         for module in self.modules():
             if isinstance(module, Mix):
-                module.kept = module.kept_inverse = None
+                module.cached = module.cached_inverse = None
 
 
 class GlowNetwork(MixedNetwork):
-    """Blocks of flow steps: x [M,C,H,W] -> latents (whitened and raw, one per block) and log-determinants [M], or
-    back."""
+    """Blocks of flow steps: x [M,C,H,W] -> (whitened latents, raw latents, log-determinant [M]), or back.
+
+    Latents are lists with one entry per block, finest first.
+    """
 
     def __init__(
         self, channels: int, n_flows: Sequence[int], hidden: Sequence[int], affine: bool, bound: float | None = None
@@ -57,7 +58,8 @@ class GlowNetwork(MixedNetwork):
 
 
 class Block(nn.Module):
-    """Squeeze, flow steps, and a Gaussian prior for the half that leaves here, conditional on the half that goes on."""
+    """Squeeze, flow steps, and a split: half of the channels become latents, with a Gaussian prior given the other
+    half."""
 
     def __init__(
         self, channels: int, n_flows: int, hidden: int, affine: bool, bound: float | None, split: bool
@@ -112,7 +114,7 @@ class ActNorm(nn.Module):
 
 
 class Mix(nn.Module):
-    """Invertible 1x1 convolution, its matrix as permutation times lower times upper triangle."""
+    """Invertible 1x1 convolution. Its matrix is the product of a permutation, a lower and an upper triangle."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -124,8 +126,8 @@ class Mix(nn.Module):
         self.lower = nn.Parameter(lower.tril(-1))
         self.upper = nn.Parameter(upper.triu(1))
         self.log_diagonal = nn.Parameter(diagonal.abs().log())
-        self.register_buffer("kept", None, persistent=False)
-        self.register_buffer("kept_inverse", None, persistent=False)
+        self.register_buffer("cached", None, persistent=False)
+        self.register_buffer("cached_inverse", None, persistent=False)
 
     def matrix(self) -> Tensor:
         identity = torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
@@ -136,14 +138,14 @@ class Mix(nn.Module):
         return torch.linalg.inv(self.matrix().double()).to(self.lower.dtype)
 
     def freeze(self) -> None:
-        self.kept, self.kept_inverse = self.matrix().detach(), self.inverse().detach()
+        self.cached, self.cached_inverse = self.matrix().detach(), self.inverse().detach()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        matrix = self.matrix() if self.kept is None else self.kept
+        matrix = self.matrix() if self.cached is None else self.cached
         return F.conv2d(x, matrix[:, :, None, None]), (self.log_diagonal.sum() * x.shape[2] * x.shape[3]).expand(len(x))
 
     def reverse(self, x: Tensor) -> Tensor:
-        matrix = self.inverse() if self.kept_inverse is None else self.kept_inverse
+        matrix = self.inverse() if self.cached_inverse is None else self.cached_inverse
         return F.conv2d(x, matrix[:, :, None, None])
 
 
@@ -165,7 +167,7 @@ class Coupling(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def change(self, a: Tensor) -> tuple[Tensor | None, Tensor]:
-        """(log scale, shift) for the second half."""
+        """(log scale, shift) of the second half, given the first."""
         out = self.net(a.to(self.net[0].weight.dtype)).float()
         if not self.affine:
             return None, out

@@ -45,7 +45,7 @@ class Inpainter(Generator):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Sides that do not halve, dilations below one."""
+        """Problems: sides that do not halve often enough, dilations below one."""
         fold = given["unshuffle"] * 2 ** given["n_down"]
         if given["size_px"] and given["size_px"] % fold:
             yield f"size_px must be a multiple of {fold} (unshuffle and n_down), got {given['size_px']}"
@@ -63,12 +63,12 @@ class Inpainter(Generator):
         return self.inpaint(images, torch.zeros_like(images[:, 0]))
 
     def inpaint(self, images: Tensor, keep: Tensor) -> Tensor:
-        """What the network makes of the images, inside the holes and outside; no batching here."""
+        """The network's output for images [M,C,H,W] and keep masks [M,H,W], inside and outside the holes."""
         hole = (keep < 0.5)[:, None].to(images)
         return ((self.applied(images * 2 - 1, hole.to(self.dtype)) + 1) / 2).clamp(0, 1)
 
     @torch.no_grad()
     def filled(self, images: Tensor, row: Tensor, keep: Tensor) -> Tensor:
-        """`inpaint` for masks keep [M,H,W] of images [B,C,H,W] given by row [M], in micro-batches: [M,C,H,W]."""
+        """Images filled in micro-batches: images [B,C,H,W], index of the image row [M], keep [M,H,W] -> [M,C,H,W]."""
         self.check_images(images)
         return self.forwards.rows(lambda start, stop: self.inpaint(images[row[start:stop]], keep[start:stop]), len(row))

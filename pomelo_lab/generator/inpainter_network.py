@@ -36,9 +36,9 @@ class PartialConv(nn.Module):
     def forward(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         c = self.conv
         with torch.no_grad():
-            seen = F.conv2d(known, self.ones.to(known), None, c.stride, c.padding, c.dilation)
-            share = (self.ones.numel() / seen.clamp_min(1)).to(x.dtype)
-            reached = (seen > 0).to(x.dtype)
+            n_known = F.conv2d(known, self.ones.to(known), None, c.stride, c.padding, c.dilation)
+            share = (self.ones.numel() / n_known.clamp_min(1)).to(x.dtype)
+            reached = (n_known > 0).to(x.dtype)
         response = F.conv2d(x * known, c.weight, None, c.stride, c.padding, c.dilation) * share + c.bias[:, None, None]
         return F.elu(response * reached), reached
 
@@ -87,8 +87,8 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
         y, reached = self.middle(*self.encode(x, known))
         if self.attend is not None:
-            other, also = self.attend(x, known)
-            y, reached = torch.cat([y, contextual_attention(other, known)], 1), torch.maximum(reached, also)
+            other, also_reached = self.attend(x, known)
+            y, reached = torch.cat([y, contextual_attention(other, known)], 1), torch.maximum(reached, also_reached)
         y, reached = self.join(y, reached)
         for body in self.decode:
             y, reached = body(y, reached)
@@ -120,7 +120,7 @@ class InpaintingNetwork(nn.Module):
         return self.stages(x, hole)[1]
 
     def stages(self, x: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
-        """The results of both stages; pixels of x in the hole are not looked at."""
+        """(coarse result, fine result). Pixels of x inside the hole are ignored."""
         known = 1 - F.max_pool2d(hole, self.unshuffle) if self.unshuffle > 1 else 1 - hole
         first = self.shaped(self.coarse, torch.where(hole > 0, 0, x), hole, known)
         second = self.shaped(self.fine, torch.where(hole > 0, first, x), hole, known)
@@ -134,7 +134,7 @@ class InpaintingNetwork(nn.Module):
 
 
 def contextual_attention(feature: Tensor, known: Tensor, size: int = 3, scale: float = 10.0) -> Tensor:
-    """Every place rebuilt from the known places whose surroundings look like its own.
+    """Rebuild every position of a feature map from the known positions with similar surroundings.
 
     Source: Yu et al. (2018), https://arxiv.org/abs/1801.07892, section 4.1: cosine similarity of patches, softmax over
         the known ones, overlapping patches averaged. Departures: at the features' own resolution (the published code
@@ -145,17 +145,17 @@ def contextual_attention(feature: Tensor, known: Tensor, size: int = 3, scale: f
     h, w = feature.shape[2:]
     patch = F.unfold(feature, size, padding=size // 2)  # [M,D*size^2,h*w]
     unit = F.normalize(patch, dim=1, eps=1e-4)
-    open_ = F.interpolate(known.float(), (h, w), mode="area").flatten(1) > 0.5  # [M,h*w]
-    open_ = open_ | ~open_.any(1, keepdim=True)  # nothing known: attend everywhere
-    alike = (unit.transpose(1, 2) @ unit).float() * scale  # [M,place,source]
-    share = alike.masked_fill(~open_[:, None], -1e4).softmax(2).to(patch.dtype)
+    is_known = F.interpolate(known.float(), (h, w), mode="area").flatten(1) > 0.5  # [M,h*w]
+    is_known = is_known | ~is_known.any(1, keepdim=True)  # nothing known: attend everywhere
+    similarity = (unit.transpose(1, 2) @ unit).float() * scale  # [M,h*w,h*w]: position, source
+    share = similarity.masked_fill(~is_known[:, None], -1e4).softmax(2).to(patch.dtype)
     rebuilt = F.fold(patch @ share.transpose(1, 2), (h, w), size, padding=size // 2)
     covers = F.fold(torch.ones_like(patch[:1, : size**2]), (h, w), size, padding=size // 2)
     return rebuilt / covers
 
 
 class Critic(nn.Module):
-    """How real each region looks: a spectrally normalised patch discriminator (Yu et al. 2019, section 3.3).
+    """A spectrally normalised patch discriminator (Yu et al. 2019, section 3.3): how real each region looks.
 
     Shapes: images [M,C,H,W] in [-1,1], hole [M,1,H,W] -> [M,1,h,w].
     """

@@ -1,8 +1,8 @@
-"""Continuous diffusion processes, and the information that a noisy image keeps of the clean one.
+"""Continuous diffusion processes, and the information about the clean image that a noisy image contains.
 
-Both processes mix an image x0 with unit noise e: x_t = signal(t) x0 + noise(t) e, t from 0 (nearly clean) to 1. All
-that decides how much is still known of x0 is the logarithm of the signal-to-noise ratio, log_snr(t) = 2 log(signal /
-noise), which falls with t.
+Both processes mix an image x0 with unit noise e: x_t = signal(t) x0 + noise(t) e, with t from 0 (nearly clean) to 1.
+The information depends on t only through log_snr(t) = 2 log(signal / noise), the logarithm of the signal-to-noise
+ratio, which falls with t.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class VP:
     beta_max: float = 20.0
 
     def log_level(self, t: Tensor) -> Tensor:
-        """log alpha-bar."""
+        """Logarithm of alpha-bar at time t."""
         return -(self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t.square())
 
     def signal(self, t: Tensor) -> Tensor:
@@ -64,33 +64,32 @@ class VE:
 
 
 def cumulative_information(log_snr: Tensor, error: Tensor) -> Tensor:
-    """Information in nats between the noisiest node of a grid and each node: half the integral of the noise's
-    estimation error over log SNR.
+    """Information in nats gained between the noisiest node of a grid and each node.
+
+    It is half the integral of the noise's estimation error over log SNR. The error lies in [0,1] and is smooth there,
+    so the trapezoidal rule suffices; as an integral over t it diverges.
 
     Source: I(X_t; X_0) = 1/2 int e dL (Guo, Shamai & Verdu 2005; "Fisher Divergence for Attribution", theorem 3.1 and
-        eq. 47 to 49 with
-    beta / (1 - alpha-bar) dt = -dL), e being the mean squared error of the best estimate of the noise. The integrand
-    lies in [0,1] and is smooth, so the trapezoidal rule does; over t it diverges.
-
+        eq. 47 to 49 with beta / (1 - alpha-bar) dt = -dL); e is the mean squared error of the best noise estimate.
     Shapes: log_snr [K] rising, error [...,K] -> [...,K], 0 at the first node.
     """
     area = 0.5 * (error[..., 1:] + error[..., :-1]) * (log_snr[1:] - log_snr[:-1])
     return 0.5 * torch.cat([torch.zeros_like(error[..., :1]), area.cumsum(-1)], -1)
 
 
-def information_at(at: Tensor, log_snr: Tensor, error: Tensor) -> Tensor:
-    """The cumulative information at any log SNR: the error is linear between the nodes; beyond them nothing is added.
+def interpolate_information(wanted: Tensor, log_snr: Tensor, error: Tensor) -> Tensor:
+    """Cumulative information at any log SNR. The error is linear between the nodes and 0 beyond them.
 
-    Shapes: at [...], log_snr [K] rising, error [...,K] -> [...].
+    Shapes: wanted [...] (log SNR), log_snr [K] rising, error [...,K] -> [...].
     """
     whole = cumulative_information(log_snr, error)
-    at = at.clamp(log_snr[0], log_snr[-1])
-    left = (torch.searchsorted(log_snr, at.contiguous(), right=True) - 1).clamp(0, len(log_snr) - 2)
+    wanted = wanted.clamp(log_snr[0], log_snr[-1])
+    left = (torch.searchsorted(log_snr, wanted.contiguous(), right=True) - 1).clamp(0, len(log_snr) - 2)
     start, width = log_snr[left], log_snr[left + 1] - log_snr[left]
 
-    def node(values: Tensor, which: Tensor) -> Tensor:
-        return values.gather(-1, which[..., None])[..., 0]
+    def node(values: Tensor, index: Tensor) -> Tensor:
+        return values.gather(-1, index[..., None])[..., 0]
 
     low, high = node(error, left), node(error, left + 1)
-    share = (at - start) / width
-    return node(whole, left) + 0.5 * (at - start) * (low + 0.5 * share * (high - low))
+    share = (wanted - start) / width
+    return node(whole, left) + 0.5 * (wanted - start) * (low + 0.5 * share * (high - low))

@@ -62,8 +62,8 @@ class WaveletFlow(Flow):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Lists of other lengths than `widths`, shares above 1, images that cannot be halved once per level and once
-        more, too many components."""
+        """Problems: lists whose length does not fit `widths`, shares above 1, sides that do not halve often enough,
+        more components than values."""
         n = len(given["widths"])
         for name, length in (("hidden", n), ("shares", n), ("temperature", n + 1)):
             if len(given[name]) != length:
@@ -97,13 +97,13 @@ class WaveletFlow(Flow):
 
     # --- colours --------------------------------------------------------------------------------------------------
 
-    def scaled(self, images: Tensor, place: Tensor | None = None) -> tuple[Tensor, float]:
-        """Images in [0,1] -> what the flow models, and the log-determinant of the change from bins of width 1 to it.
+    def scaled(self, images: Tensor, offset: Tensor | None = None) -> tuple[Tensor, float]:
+        """(images in [0,1] mapped to [-2,2], log-determinant of the map from bins of width 1).
 
-        Args: place: inside the bin of width 1, or beyond it by noise; None = its centre.
+        Args: offset: position inside the bin of width 1, or beyond it by noise; None = its centre.
         """
         bins = (images * 255 + 1e-4).floor()  # 1e-4: k/255 times 255 may fall just below k
-        x = 4 * ((bins + (0.5 if place is None else place)) / 256 - 0.5)
+        x = 4 * ((bins + (0.5 if offset is None else offset)) / 256 - 0.5)
         return x, math.log(4 / 256) * math.prod(self.shape)
 
     def unscaled(self, x: Tensor) -> Tensor:
@@ -121,31 +121,31 @@ class WaveletFlow(Flow):
         parts = [t * part.unflatten(1, size) for part, size, t in zip(parts, sizes, self.temperature, strict=True)]
         return self.unscaled(self.network(parts, reverse=True))
 
-    def log_density(self, images: Tensor, place: Tensor | None = None) -> Tensor:
-        """log p [M] of images at temperature 1, the density that was trained."""
-        x, change = self.scaled(images, place)
+    def log_density(self, images: Tensor, offset: Tensor | None = None) -> Tensor:
+        """Log density [M] of images at temperature 1, the density that was trained."""
+        x, change = self.scaled(images, offset)
         return sum(level_density(*level) for level in zip(*self.network(x), strict=True)) + change
 
-    def training_density(self, images: Tensor, place: Tensor) -> Tensor:
-        """Each level's term is a mean over its share of the images."""
-        x, change = self.scaled(images, place)
+    def training_density(self, images: Tensor, offset: Tensor) -> Tensor:
+        """Mean log density of images; each level's term is a mean over its share of the images."""
+        x, change = self.scaled(images, offset)
         return (
             sum(level_density(*level).mean() for level in zip(*self.network(x, shares=self.shares), strict=True))
             + change
         )
 
-    def drawn_places(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
-        uniform = super().drawn_places(shape, rng)
+    def draw_offsets(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
+        uniform = super().draw_offsets(shape, rng)
         return uniform + self.noise * torch.randn(shape, generator=rng) if self.noise else uniform
 
     @property
     def latent_shapes(self) -> list[tuple[int, int, int]]:
-        """Channels and sides of the latents of each level, finest first, the coarsest image last."""
+        """(channels, height, width) of the latents of each level, finest first, then of the coarsest image."""
         sides = [self.size_px >> (level + 1) for level in range(len(self.widths))]
         last = self.size_px >> len(self.widths)
         return [*((3 * self.channels, side, side) for side in sides), (self.channels, last, last)]
 
 
 def level_density(latent: Tensor, spread: Tensor) -> Tensor:
-    """log p [M] of one level's values given the coarser ones."""
+    """Log density [M] of one level's details given the coarser image."""
     return (-0.5 * (latent.square() + math.log(2 * math.pi))).flatten(1).sum(1) + spread

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.generator.glow_network import ActNorm, Mix, MixedNetwork, ZeroConv, bounded
 
-LARGEST = 4.0  # log deviation of a detail given the coarser image, against its deviation over all images
+LARGEST = 4.0  # largest log deviation of a detail given the coarser image, in its deviation over all images
 
 
 def haar(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,7 +26,7 @@ def haar(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverse_haar(mean: Tensor, detail: Tensor) -> Tensor:
-    """The x that `haar` splits into these."""
+    """The inverse of `haar`: x [M,C,H,W] from means and details."""
     across, down, both = (detail / 2).chunk(3, 1)
     corners = [
         mean + across + down + both,
@@ -38,7 +38,7 @@ def inverse_haar(mean: Tensor, detail: Tensor) -> Tensor:
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside the identity, which is where they start."""
+    """Two 3x3 convolutions with a skip connection; initialised to the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -82,11 +82,11 @@ class ConditionalCoupling(nn.Module):
 
     def __init__(self, channels: int, features: int, hidden: int, bound: float) -> None:
         super().__init__()
-        self.kept, self.bound = channels // 2, bound
-        self.own = nn.Conv2d(self.kept, hidden, 3, padding=1)
+        self.n_first, self.bound = channels // 2, bound
+        self.own = nn.Conv2d(self.n_first, hidden, 3, padding=1)
         self.given = nn.Conv2d(features, hidden, 1)
         self.inner = nn.Conv2d(hidden, hidden, 1)
-        self.out = ZeroConv(hidden, 2 * (channels - self.kept))
+        self.out = ZeroConv(hidden, 2 * (channels - self.n_first))
 
     def change(self, a: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """(log scale, shift) of the second part."""
@@ -95,12 +95,12 @@ class ConditionalCoupling(nn.Module):
         return bounded(raw, self.bound), shift
 
     def forward(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x[:, : self.kept], x[:, self.kept :]
+        a, b = x[:, : self.n_first], x[:, self.n_first :]
         log_scale, shift = self.change(a, features)
         return torch.cat([a, b * log_scale.exp() + shift], 1), log_scale.flatten(1).sum(1)
 
     def reverse(self, x: Tensor, features: Tensor) -> Tensor:
-        a, b = x[:, : self.kept], x[:, self.kept :]
+        a, b = x[:, : self.n_first], x[:, self.n_first :]
         log_scale, shift = self.change(a, features)
         return torch.cat([a, (b - shift) * (-log_scale).exp()], 1)
 
@@ -119,7 +119,7 @@ class DetailFlow(nn.Module):
         self.couplings = nn.ModuleList(ConditionalCoupling(details, width, hidden, bound) for _ in range(n_couplings))
 
     def given(self, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(features, mean, log deviation) that the coarse image says."""
+        """(features, mean of the details, log deviation of the details), given the coarse image."""
         features = self.context(coarse)
         mean, raw = self.gaussian(features).float().chunk(2, 1)
         return features, mean, bounded(raw, LARGEST)
@@ -129,9 +129,9 @@ class DetailFlow(nn.Module):
         features, mean, log_sd = self.given(coarse)
         x, total = (x - mean) * (-log_sd).exp(), total - log_sd.flatten(1).sum(1)
         for mix, coupling in zip(self.mixes, self.couplings, strict=True):
-            x, turned = mix(x)
-            x, scaled = coupling(x, features)
-            total = total + turned + scaled
+            x, mix_spread = mix(x)
+            x, coupling_spread = coupling(x, features)
+            total = total + mix_spread + coupling_spread
         return x, total
 
     def reverse(self, eps: Tensor, coarse: Tensor) -> Tensor:
@@ -155,8 +155,7 @@ class Whitening(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module.freeze())
 
     def fit(self, values: Tensor, stored: torch.dtype) -> None:
-        """Measure on values [M,D], at least D of them; rounded as they will be stored, so that files hold the same
-        map."""
+        """Measure the map on values [M,D], M >= D. It is rounded to the precision in which files store it."""
         values = values.double()
         centred = values - values.mean(0)
         variance, axes = torch.linalg.eigh(centred.T @ centred / len(values))
@@ -166,7 +165,7 @@ class Whitening(nn.Module):
         self.freeze()
 
     def freeze(self) -> None:
-        """What follows from the stored map: its inverse and its log-determinant."""
+        """Compute the inverse and the log-determinant of the stored map."""
         axes = self.axes.double()
         self.inverse = torch.linalg.inv(axes).to(self.axes)
         self.spread = (torch.linalg.slogdet(axes)[1] + self.scale.double().log().sum()).to(self.axes)
@@ -184,14 +183,14 @@ class VectorCoupling(nn.Module):
 
     def __init__(self, size: int, hidden: int, bound: float) -> None:
         super().__init__()
-        self.bound, self.kept = bound, size // 2
+        self.bound, self.n_first = bound, size // 2
         self.register_buffer("order", torch.randperm(size))
         layers = [
-            nn.Linear(self.kept, hidden),
+            nn.Linear(self.n_first, hidden),
             nn.SiLU(),
             nn.Linear(hidden, hidden),
             nn.SiLU(),
-            nn.Linear(hidden, 2 * (size - self.kept)),
+            nn.Linear(hidden, 2 * (size - self.n_first)),
         ]
         self.net = nn.Sequential(*layers)
         nn.init.zeros_(layers[-1].weight)
@@ -202,12 +201,12 @@ class VectorCoupling(nn.Module):
         return bounded(raw, self.bound), shift
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x[:, self.order].tensor_split([self.kept], 1)
+        a, b = x[:, self.order].tensor_split([self.n_first], 1)
         log_scale, shift = self.change(a)
         return torch.cat([a, b * log_scale.exp() + shift], 1), log_scale.sum(1)
 
     def reverse(self, z: Tensor) -> Tensor:
-        a, b = z.tensor_split([self.kept], 1)
+        a, b = z.tensor_split([self.n_first], 1)
         log_scale, shift = self.change(a)
         return torch.cat([a, (b - shift) * (-log_scale).exp()], 1)[:, self.order.argsort()]
 
@@ -238,7 +237,7 @@ class CoarseFlow(nn.Module):
 
 
 class WaveletFlowNetwork(MixedNetwork):
-    """x [M,C,S,S] -> latents, finest details first, and log-determinants [M] of each level, or back."""
+    """x [M,C,S,S] -> (latents, log-determinants [M]) of each level, finest details first, or back."""
 
     def __init__(
         self,
@@ -257,7 +256,10 @@ class WaveletFlowNetwork(MixedNetwork):
         self.coarse = CoarseFlow(channels * (size_px >> len(levels)) ** 2, *coarse, bound)
 
     def forward(self, x: Any, reverse: bool = False, shares: Sequence[float] | None = None) -> Any:
-        """Args: shares: of the images that a level sees, finest first, the first so many of them; None = all."""
+        """Map x to latents and log-determinants, or back.
+
+        Args: shares: of the images that each level reads, finest first; a level reads the first of them. None = all.
+        """
         if reverse:
             *details, coarse = x
             out = self.coarse.reverse(coarse)
@@ -267,15 +269,17 @@ class WaveletFlowNetwork(MixedNetwork):
         latents, spreads = [], []
         for level, flow in enumerate(self.details):
             x, detail = haar(x)
-            seen = len(x) if shares is None else math.ceil(shares[level] * len(x))
-            latent, spread = flow(*(part[:seen].contiguous(memory_format=torch.channels_last) for part in (detail, x)))
+            n_rows = len(x) if shares is None else math.ceil(shares[level] * len(x))
+            latent, spread = flow(
+                *(part[:n_rows].contiguous(memory_format=torch.channels_last) for part in (detail, x))
+            )
             latents.append(latent)
             spreads.append(spread - math.log(2) * x[0].numel())
         latent, spread = self.coarse(x)
         return [*latents, latent], [*spreads, spread]
 
     def coarsest(self, x: Tensor) -> Tensor:
-        """What the coarse flow sees of x, [M,D]."""
+        """The coarsest image of x, flattened: the input of the coarse flow, [M,D]."""
         for _ in self.details:
             x = haar(x)[0]
         return x.flatten(1)

@@ -19,7 +19,7 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 class Sampler(Component, ABC):
     """Makes `n` perturbed versions of each image.
 
-    uses_segments: whether `perturb` looks at the segments; if not, its results are shared between segmentations.
+    uses_segments: whether `perturb` reads the segments. If not, its results serve every segmentation.
     """
 
     uses_segments: ClassVar[bool] = False
@@ -34,7 +34,7 @@ class Sampler(Component, ABC):
         """
 
     def evaluations(self, n: int) -> int:
-        """Generator network evaluations for n perturbations of one image (0 for samplers without a network)."""
+        """Evaluations of the generator for n perturbations of one image; 0 without a generator."""
         return 0
 
 
@@ -45,32 +45,32 @@ Replacement = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Filling:
-    """A filler at work on some images, for any number of masks in any order.
+    """A filler prepared for some images. It fills any number of masks in any order.
 
     Args:
         image: [B,C,H,W].
-        replacement: (row int64 [M], keep [M,H,W], place int64 [M]) -> [M,C,H,W]: what is put where a mask removed,
-            `row` being the image and `place` counting the masks of one image. Random numbers belong to (image id,
-            place), so it does not matter how the M are batched.
-        merges: whether the replacement already holds what was kept.
+        replacement: (row int64 [M], keep [M,H,W], index int64 [M]) -> [M,C,H,W], the pixels for the holes of M masks.
+            `row` is the image of each mask; `index` numbers the masks of one image. Random numbers belong to (image
+            id, index), so the M masks can be batched in any way.
+        merges: whether the replacement already contains the kept pixels.
     """
 
     image: Tensor
     replacement: Replacement
     merges: bool = False
 
-    def __call__(self, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+    def __call__(self, row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
         """The filled images [M,C,H,W]."""
-        return self.replacement(row, keep, place) if self.merges else self.blended(row, keep, place)
+        return self.replacement(row, keep, index) if self.merges else self.blended(row, keep, index)
 
-    def blended(self, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
-        """Image and replacement mixed by `keep`, and differentiable in it: the replacement counts as given."""
-        return torch.lerp(self.replacement(row, keep.detach(), place), self.image[row], keep[:, None])
+    def blended(self, row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
+        """Image and replacement mixed by `keep`. The gradient flows through `keep`, not through the replacement."""
+        return torch.lerp(self.replacement(row, keep.detach(), index), self.image[row], keep[:, None])
 
 
 @dataclass(kw_only=True)
 class Filler(Sampler, ABC):
-    """A sampler that fills what a keep mask removed; perturbing drops random segments and fills them.
+    """A sampler that fills what a keep mask removed. Its perturbations drop random segments and fill them.
 
     Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime (random segment dropout).
     Args:
@@ -92,7 +92,7 @@ class Filler(Sampler, ABC):
     def filling(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
-        """The filler made ready for images [B,C,H,W]; what all masks of an image share is computed here, once."""
+        """Prepare the filler for images [B,C,H,W]. Work that all masks of an image share is done here, once."""
 
     def fill(
         self,
@@ -102,38 +102,36 @@ class Filler(Sampler, ABC):
         image_ids: tuple[str, ...],
         segments: Segments | None = None,
     ) -> Tensor:
-        """The image with removed pixels replaced.
+        """Replace the removed pixels of images. A mask of ones returns the image exactly.
 
         Shapes: image [B,C,H,W], keep [B,N,H,W] in [0,1] (1 = kept; soft masks blend) -> [B,N,C,H,W].
-        An all-ones mask returns the image exactly.
         """
-        row, place = index_pairs(len(image), keep.shape[1], image.device)
-        return self.filling(image, streams, image_ids, segments)(row, keep.flatten(0, 1), place).unflatten(
+        row, index = index_pairs(len(image), keep.shape[1], image.device)
+        return self.filling(image, streams, image_ids, segments)(row, keep.flatten(0, 1), index).unflatten(
             0, keep.shape[:2]
         )
 
     def fill_evaluations(self, n: int) -> int:
-        """Generator network evaluations to fill n masks of one image in one call (masks that keep all may cost
-        less)."""
+        """Evaluations of the generator to fill n masks of one image in one call. Masks that keep all may cost less."""
         return 0
 
     def evaluations(self, n: int) -> int:
         return self.fill_evaluations(n - (self.keep_first and n > 0))
 
     def keep_mask(self, batch: Batch, segments: Segments, n: int, streams: RandomStreams) -> Tensor:
-        """The random design: bool [B,n,S], True = kept; the padding of images with fewer segments is kept.
+        """Draw which segments are kept: bool [B,n,S]. The padding of images with fewer segments is kept.
 
-        Drawn at each image's own number of segments, so that neighbours with more of them change nothing.
+        Each image is drawn at its own number of segments, so that other images of the batch change nothing.
         """
-        kept = torch.ones(len(batch), n, segments.largest, dtype=torch.bool)
-        for row, image_id, count in zip(kept, batch.image_id, segments.count.tolist(), strict=True):
+        keep_mask = torch.ones(len(batch), n, segments.largest, dtype=torch.bool)
+        for row, image_id, count in zip(keep_mask, batch.image_id, segments.count.tolist(), strict=True):
             row[:, :count] = self.draw(image_id, n, count, streams)
         if self.keep_first and n:
-            kept[:, 0] = True
-        return kept.to(batch.image.device)
+            keep_mask[:, 0] = True
+        return keep_mask.to(batch.image.device)
 
     def draw(self, image_id: str, n: int, count: int, streams: RandomStreams) -> Tensor:
-        """One image's random design: bool [n,count]."""
+        """Draw which segments of one image are kept: bool [n,count]."""
         if self.design == "bernoulli":
             return streams.uniform([image_id], "segment_dropout", n, count)[0] >= self.rate
         if self.rate != 0.5:
@@ -150,16 +148,15 @@ class Filler(Sampler, ABC):
         pixels = segments.spread(keep).flatten(0, 1)
         filling = self.filling(batch.image, streams, batch.image_id, segments)
 
-        def stored(rows: tuple[Tensor, Tensor]) -> Tensor:
-            row, place = rows
-            return Perturbations.quantize(filling(row, pixels[row * n + place].to(batch.image.dtype), place))
+        def fill(row: Tensor, index: Tensor) -> Tensor:
+            return Perturbations.quantize(filling(row, pixels[row * n + index].to(batch.image.dtype), index))
 
         at_once, first = max(1, VALUES_AT_ONCE // batch.image[0].numel()), int(self.keep_first and n > 0)
-        row, place = index_pairs(len(batch), n - first, batch.image.device)
-        parts = zip(row.split(at_once), (place + first).split(at_once), strict=True)
-        # the first, which loses nothing, is not filled
+        row, index = index_pairs(len(batch), n - first, batch.image.device)
+        parts = zip(row.split(at_once), (index + first).split(at_once), strict=True)
+        # perturbation 0 loses nothing and is not filled
         image = Perturbations.quantize(batch.image)[:, None].expand(-1, first, -1, -1, -1)
-        filled = [stored(part) for part in parts]
+        filled = [fill(*part) for part in parts]
         if filled:
             image = torch.cat([image, torch.cat(filled).unflatten(0, (len(batch), n - first))], 1)
         return Perturbations(image=image, keep_mask=keep)
@@ -167,23 +164,22 @@ class Filler(Sampler, ABC):
 
 @dataclass(kw_only=True)
 class BaseImageFiller(Filler, ABC):
-    """A filler whose replacement is one base image per image, whatever the mask."""
+    """A filler with one replacement per image, the base image, which does not depend on the mask."""
 
     @abstractmethod
     def base(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
     ) -> Tensor:
-        """The fully replaced image: [B,C,H,W] -> [B,C,H,W]."""
+        """The base image, in which every pixel is replaced: [B,C,H,W] -> [B,C,H,W]."""
 
     def filling(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
         base = self.base(image, streams, image_ids, segments)
-        return Filling(image, lambda row, keep, place: base[row])
+        return Filling(image, lambda row, keep, index: base[row])
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
-        """Perturbations equal to those of `Filler.perturb`, bit for bit, chosen between two stored images instead of
-        blending floats.
+        """The same perturbations as `Filler.perturb`, bit for bit, chosen between two stored images without blending.
 
         Cost: 2 bytes per value at the peak (a float blend needs 9), about 10 ms of one core instead of 90 for 800
             images of 64x64.

@@ -23,8 +23,7 @@ AT_ONCE = 64  # images that the function receives at most
 
 @dataclass(kw_only=True)
 class CallableSampler(Filler):
-    """Any function that fills holes: a public in-painting network with its own weights, a service, a method of your
-    own.
+    """A user's function that fills holes: a public in-painting network with its own weights, a service, a method.
 
     With it SP, LIME, MP2 and FIDO are SP-G, LIME-G, MP2-G and FIDO-CA by that in-painter.
 
@@ -53,7 +52,7 @@ class CallableSampler(Filler):
 
     @classmethod
     def more_science(cls, given: Mapping[str, Any]) -> list[str]:
-        """What the function is, wherever its file lies: its name and its code."""
+        """The name and the code of the function, which identify it wherever its file lies."""
         source, name = split_path(given["function"], "sampler.function")
         found_function(given["function"], "sampler.function")
         return [code_digest(source, "sampler.function"), name]
@@ -61,7 +60,7 @@ class CallableSampler(Filler):
     def filling(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
-        def replacement(row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+        def replacement(row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
             return MicroBatches(AT_ONCE).rows(
                 lambda start, stop: self.filled(image[row[start:stop]], keep[start:stop]), len(row)
             )
@@ -70,7 +69,7 @@ class CallableSampler(Filler):
 
     @torch.no_grad()
     def filled(self, images: Tensor, keep: Tensor) -> Tensor:
-        """The function's answer to images [M,C,H,W] and keep [M,H,W] (below 0.5 = hole)."""
+        """Images [M,C,H,W] filled by the user's function, given keep [M,H,W] (below 0.5 = hole)."""
         EvaluationCounter.n += len(images)
         answer = ask(self._call, f"sampler.function {self.function}", images.clone(), (keep < 0.5)[:, None].to(images))
         try:
@@ -91,7 +90,7 @@ class CallableSampler(Filler):
 
 
 def mean_of_kept(images: Tensor, holes: Tensor) -> Tensor:
-    """An example, and the smallest in-painter there is: holes get the mean colour of what is kept."""
-    kept = 1 - holes
-    mean = (images * kept).sum((2, 3), keepdim=True) / kept.sum((2, 3), keepdim=True).clamp_min(1)
+    """An example in-painter: holes get the mean colour of the kept pixels."""
+    keep = 1 - holes
+    mean = (images * keep).sum((2, 3), keepdim=True) / keep.sum((2, 3), keepdim=True).clamp_min(1)
     return mean.expand_as(images)

@@ -1,4 +1,4 @@
-"""New images of a generator in place of perturbations: the reference of what it has learned."""
+"""New images of a generator in place of perturbations: a reference for its perturbations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class GeneratedSampler(Sampler):
-    """Unconditional samples, whatever the image: what a generator's images score by themselves.
+    """Unconditional samples of a generator, whatever the image. They show what a generator's images score.
 
     Source: own; a reference row beside the validation images.
     Args:
@@ -39,7 +39,7 @@ class GeneratedSampler(Sampler):
         return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, make))
 
     def new(self, draws: RowNoise) -> Tensor:
-        """An image [M,C,H,W] in [0,1] for each row."""
+        """New images [M,C,H,W] in [0,1], one for each row of the draws."""
         return self.generator.generate(self.temperature * draws.normal(*self.generator.shape))
 
     def evaluations(self, n: int) -> int:

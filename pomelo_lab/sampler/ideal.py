@@ -1,4 +1,4 @@
-"""The perfect full-input sampler: the same picture re-rendered with some of its causes redrawn."""
+"""The ideal full-input sampler: portraits rendered again with some of their causes redrawn."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class IdealSampler(Sampler):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
-        """Unknown names in `factors`."""
+        """Problems: unknown names in `factors`."""
         groups = tuple(dict.fromkeys(cause.group for cause in CAUSES))
         known = (*groups, *(cause.name for cause in CAUSES), "mark")
         unknown = [name for name in given["factors"] if name not in known]
@@ -69,8 +69,8 @@ class IdealSampler(Sampler):
         names = self.names
         change = streams.uniform(batch.image_id, "ideal.change", n, len(names)) < self.p_change
         value = streams.uniform(batch.image_id, "ideal.value", n, len(names))
-        own = batch.factors[NOISE][:, [self.dataset.model.position[name] for name in names]].cpu()
-        u = torch.where(change, value, own[:, None])
+        original = batch.factors[NOISE][:, [self.dataset.model.position[name] for name in names]].cpu()
+        u = torch.where(change, value, original[:, None])
         image = batch.image.new_empty(len(batch), n, *batch.image.shape[1:], dtype=torch.uint8)
         for i, row in enumerate(image):  # one image at a time: n float images are in memory, not B x n
             row.copy_(
@@ -83,5 +83,5 @@ class IdealSampler(Sampler):
         return Perturbations(image=image)
 
     def rendered(self, factors: Mapping[str, Tensor], u: Tensor) -> Tensor:
-        """One person with causes drawn from u [1,n,len(names)] -> float32 [n,3,H,W]."""
+        """n versions of one portrait, whose causes are drawn from u [1,n,len(names)]: float32 [n,3,H,W]."""
         return self.dataset.render(self.dataset.resample(factors, self.names, u), with_masks=False)[0]

@@ -31,7 +31,7 @@ class InpaintSampler(Filler):
     def filling(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
-        return Filling(image, lambda row, keep, place: self.generator.filled(image, row, keep))
+        return Filling(image, lambda row, keep, index: self.generator.filled(image, row, keep))
 
     def fill_evaluations(self, n: int) -> int:
         return n

@@ -17,7 +17,7 @@ class MeanSampler(BaseImageFiller):
 
     Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime; POMELO, section 4.1 ("mean").
         Departures: means are rounded when stored (lime truncates uint8 images and does not round float images).
-    Raises: ValueError without segments: there is nothing to average over.
+    Raises: ValueError without segments.
     """
 
     fill_uses_segments = True

@@ -27,8 +27,8 @@ class MeanDatasetSampler(BaseImageFiller):
         images. Departures: none.
     Args:
         dataset: the job's.
-        color: that colour; None = measured.
-        n_mean: training images it is measured on, the first of their fixed random order.
+        color: the colour, one value per channel in [0,1]; None = measured.
+        n_mean: training images on which it is measured, the first of their fixed random order.
     Cost: n_mean training images are read once.
     """
 
@@ -38,13 +38,13 @@ class MeanDatasetSampler(BaseImageFiller):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Colours outside [0,1]."""
+        """Problems: colours outside [0,1]."""
         if given["color"] is not None and not all(0 <= value <= 1 for value in given["color"]):
             yield f"color must lie in [0, 1], got {given['color']}"
 
     @cached_property
     def mean(self) -> Tensor:
-        """[C,1,1]."""
+        """The mean colour, [C,1,1]."""
         if self.color is not None:
             if len(self.color) != self.dataset.shape[0]:
                 raise ValueError(

@@ -17,6 +17,7 @@ class NoiseSampler(BaseImageFiller):
     """Removed pixels become Gaussian noise, one noise image per image, clamped to [0,1].
 
     Source: own; noise as a reference value is common (e.g. Chang et al. 2019, https://arxiv.org/abs/1807.08024).
+        Departures: none.
     Args:
         mean: of the noise before clamping.
         sigma: standard deviation of the noise before clamping, of values in [0,1].

@@ -15,8 +15,7 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class ReferenceSampler(Sampler):
-    """Draws whole images of a data set, whatever the image: what a sampler's scores look like without any
-    perturbing.
+    """Draws whole images of a data set, whatever the image. Their scores are a reference for those of perturbations.
 
     Source: Ademi, Noppel & Wressnegger, POMELO, Table 1, rows "validation set" and "noise". Departures: none known.
     Args: source: where images come from; left out of the config it is the job's own data set (whose images can be drawn
@@ -36,13 +35,13 @@ class ReferenceSampler(Sampler):
         index = (streams.uniform(batch.image_id, "reference", n).double() * size).long().clamp_max(size - 1)
         image = batch.image.new_empty(len(batch), n, *batch.image.shape[1:], dtype=torch.uint8)
         # one image at a time: n float images are in memory, not B x n
-        for row, chosen in zip(image, index.tolist(), strict=True):
-            row.copy_(Perturbations.quantize(fitted(self.source.unmasked(chosen).image, batch.image.shape[1:])))
+        for row, drawn in zip(image, index.tolist(), strict=True):
+            row.copy_(Perturbations.quantize(fitted(self.source.unmasked(drawn).image, batch.image.shape[1:])))
         return Perturbations(image=image)
 
 
 def fitted(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """[M,c,h,w] -> [M,C,H,W]."""
+    """Images [M,c,h,w] converted to a shape: [M,C,H,W]."""
     channels, height, width = shape
     if image.shape[1] != channels:
         if {image.shape[1], channels} != {1, 3}:

@@ -12,7 +12,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.diffusion import split
 from pomelo_lab.generator.diffusion_model import DiffusionModel
-from pomelo_lab.generator.learned_variance import bound_term
+from pomelo_lab.generator.learned_variance import variational_term
 from pomelo_lab.training.augment import augmented
 from pomelo_lab.training.module import Training
 from pomelo_lab.training.recipe import Recipe
@@ -78,5 +78,5 @@ class DDPMTraining(Training):
             return (self.generator.output(x, t, *condition) - wanted).square().mean((1, 2, 3))
         output, share = self.generator.output_and_share(x, t, *condition)
         estimate = split(output, x, level.double().cpu(), kind)[0]
-        bound = bound_term(x0, x, estimate, share, t, self.generator.alphas_cumprod)
+        bound = variational_term(x0, x, estimate, share, t, self.generator.alphas_cumprod)
         return (output - wanted).square().mean((1, 2, 3)) + self.generator.n_timesteps / 1000 * bound

@@ -32,7 +32,7 @@ class FlowTraining(Training):
 
     def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         images = augmented(batch.image, self.recipe, rng)
-        return {"images": images, "noise": self.generator.drawn_places(images.shape, rng).to(images.device)}
+        return {"images": images, "noise": self.generator.draw_offsets(images.shape, rng).to(images.device)}
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
         return -self.generator.training_density(given["images"], given["noise"]) / self.nats

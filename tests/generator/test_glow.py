@@ -145,19 +145,19 @@ def test_scaling_is_the_logit_and_its_derivative(margin):
 def test_log_determinant_is_that_of_the_jacobian(coupling):
     generator = shaken(tiny(channels=1, size_px=8, n_blocks=2, coupling=coupling), sigma=0.1)
 
-    def flow(place):
-        eps, _, _ = generator.network(generator.scaled(image, place)[0])
+    def flow(offset):
+        eps, _, _ = generator.network(generator.scaled(image, offset)[0])
         return torch.cat([part.flatten(1) for part in eps], 1)[0]
 
     for seed in range(2):
-        image, place = tiny_image(1, (1, 8, 8), seed), uniform(1, 1, 8, 8, seed=seed)
-        jacobian = torch.autograd.functional.jacobian(flow, place).flatten(1).double()
-        x, change = generator.scaled(image, place)
+        image, offset = tiny_image(1, (1, 8, 8), seed), uniform(1, 1, 8, 8, seed=seed)
+        jacobian = torch.autograd.functional.jacobian(flow, offset).flatten(1).double()
+        x, change = generator.scaled(image, offset)
         spread = generator.network(x)[2]
         expected = torch.linalg.slogdet(jacobian)[1].float()
         torch.testing.assert_close((spread + change)[0], expected, atol=1e-3, rtol=1e-5)
-        density = -0.5 * flow(place).square().sum() - 32 * math.log(2 * math.pi) + expected
-        torch.testing.assert_close(generator.log_density(image, place)[0], density, atol=1e-3, rtol=1e-5)
+        density = -0.5 * flow(offset).square().sum() - 32 * math.log(2 * math.pi) + expected
+        torch.testing.assert_close(generator.log_density(image, offset)[0], density, atol=1e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
@@ -170,8 +170,10 @@ def test_density_integrates_to_one(coupling):
     )
     images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).view(16, 1, 2, 2)
     inside = (torch.arange(10) + 0.5) / 10
-    places = torch.cartesian_prod(*[inside] * 4).view(-1, 1, 2, 2)
-    total = sum(float(generator.log_density(image.expand_as(places), places).exp().double().mean()) for image in images)
+    offsets = torch.cartesian_prod(*[inside] * 4).view(-1, 1, 2, 2)
+    total = sum(
+        float(generator.log_density(image.expand_as(offsets), offsets).exp().double().mean()) for image in images
+    )
     assert total == pytest.approx(1, abs=0.01)
 
 
@@ -238,11 +240,11 @@ def test_the_first_batch_is_remembered_in_weights_files(tmp_path):
 def test_frozen_matrices_are_the_ones_computed_anew():
     generator, images = shaken(tiny()), tiny_image(2, (3, 16, 16))
     mixes = [m for m in generator.network.modules() if isinstance(m, Mix)]
-    assert all(m.kept is not None and m.kept_inverse is not None for m in mixes)
+    assert all(m.cached is not None and m.cached_inverse is not None for m in mixes)
     latent = generator.encode(images)
     back = generator.decode(latent)
     generator.network.thaw()
-    assert all(m.kept is None and m.kept_inverse is None for m in mixes)
+    assert all(m.cached is None and m.cached_inverse is None for m in mixes)
     assert torch.equal(generator.encode(images), latent) and torch.equal(generator.decode(latent), back)
     mixes[0].log_diagonal.add_(0.1)
     thawed = generator.encode(images)

@@ -36,14 +36,14 @@ def test_log_determinant_of_bounded_couplings_is_that_of_the_jacobian():
 
 def test_noise_is_added_to_the_place_in_the_bin_in_training_only():
     rng = torch.Generator().manual_seed(0)
-    plain, noisy = (tiny(noise=noise).drawn_places((64, 3, 16, 16), rng) for noise in (0.0, 2.0))
+    plain, noisy = (tiny(noise=noise).draw_offsets((64, 3, 16, 16), rng) for noise in (0.0, 2.0))
     assert 0 <= plain.min() and plain.max() < 1
     assert float(noisy.mean()) == pytest.approx(0.5, abs=0.05) and float(noisy.var()) == pytest.approx(
         4 + 1 / 12, rel=0.03
     )
     images = tiny_image(2, (3, 16, 16))
     # never beyond the margin
-    assert tiny(noise=200.0).scaled(images, tiny(noise=200.0).drawn_places(images.shape, rng))[0].isfinite().all()
+    assert tiny(noise=200.0).scaled(images, tiny(noise=200.0).draw_offsets(images.shape, rng))[0].isfinite().all()
     assert torch.equal(tiny(noise=2.0).encode(images), tiny().encode(images))
 
 

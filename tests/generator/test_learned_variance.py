@@ -6,7 +6,12 @@ import torch
 from pomelo_lab.explainer.counterfactual import Ancestral
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas, noised, posterior, respace
-from pomelo_lab.generator.learned_variance import bound_term, bounds, discretized_log_likelihood, interpolated
+from pomelo_lab.generator.learned_variance import (
+    discretized_log_likelihood,
+    interpolated,
+    variance_bounds,
+    variational_term,
+)
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.training.train import training_of
 
@@ -32,7 +37,7 @@ def drawn(*shape, seed=0):
 def test_between_its_bounds_in_logarithms():
     share = torch.tensor([0.0, 0.5, 1.0])
     torch.testing.assert_close(interpolated(share, 0.01, 0.04), torch.tensor([0.01, 0.02, 0.04]))
-    low, beta = bounds(LEVELS)
+    low, beta = variance_bounds(LEVELS)
     torch.testing.assert_close(beta, betas("linear", 100))
     assert low[0] == low[1] and low[50] == pytest.approx(
         posterior(torch.zeros(1), torch.zeros(1), float(LEVELS[50]), float(LEVELS[49]))[1]
@@ -66,8 +71,8 @@ def test_the_bound_is_a_divergence_of_gaussians():
         [noised(x0[i : i + 1], float(LEVELS[s]), drawn(1, 3, 8, 8, seed=2)) for i, s in enumerate(t.tolist())]
     )
     share.requires_grad_(True)
-    found = bound_term(x0, x, estimate, share, t, LEVELS)
-    low, beta = bounds(LEVELS)
+    found = variational_term(x0, x, estimate, share, t, LEVELS)
+    low, beta = variance_bounds(LEVELS)
     for i, s in enumerate(t.tolist()):
         true, spread = posterior(x[i], x0[i], float(LEVELS[s]), float(LEVELS[s - 1]))
         mean, _ = posterior(x[i], estimate[i].detach(), float(LEVELS[s]), float(LEVELS[s - 1]))
@@ -86,7 +91,7 @@ def test_eight_bit_values_have_all_of_the_mass():
     mass = discretized_log_likelihood(values, torch.tensor(0.3), torch.tensor(math.log(0.02))).exp()
     assert float(mass.sum()) == pytest.approx(1, abs=1e-3) and int(mass.argmax()) == round(1.3 * 127.5)
     x0 = values[torch.randint(256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(0))]
-    assert bound_term(x0, x0, x0, torch.zeros_like(x0), torch.tensor([0, 0]), LEVELS).isfinite().all()
+    assert variational_term(x0, x0, x0, torch.zeros_like(x0), torch.tensor([0, 0]), LEVELS).isfinite().all()
 
 
 def test_a_network_that_learns_them():

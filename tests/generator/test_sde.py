@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from pomelo_lab.generator.sde import VE, VP, cumulative_information, information_at
+from pomelo_lab.generator.sde import VE, VP, cumulative_information, interpolate_information
 
 TIMES = torch.tensor([0.01, 0.1, 0.3, 0.6], dtype=torch.float64)
 
@@ -16,7 +16,7 @@ def test_information_of_gaussian_data_is_that_of_the_gaussian_channel(process, v
     node = torch.linspace(-15, float(at.max()), 257, dtype=torch.float64)
     error = variance * node.exp() / (1 + variance * node.exp())
     tail = 0.5 * math.log1p(variance * math.exp(-15))
-    found = information_at(at, node, error.expand(4, -1)) + tail
+    found = interpolate_information(at, node, error.expand(4, -1)) + tail
     torch.testing.assert_close(found, 0.5 * torch.log1p(variance * at.exp()), atol=1e-4, rtol=0)
 
 
@@ -71,6 +71,6 @@ def test_information_between_nodes_follows_the_line_between_errors():
     node, error = torch.tensor([-2.0, 0.0, 3.0]), torch.tensor([[0.0, 0.4, 1.0]])
     torch.testing.assert_close(cumulative_information(node, error), torch.tensor([[0.0, 0.2, 1.25]]))
     exact = 0.2 + 0.5 * (0.4 + 0.5) / 2 * 0.5  # half the trapezoid from 0 to 0.5
-    torch.testing.assert_close(information_at(torch.tensor([0.5]), node, error), torch.tensor([exact]))
-    torch.testing.assert_close(information_at(torch.tensor([-9.0]), node, error), torch.zeros(1))
-    torch.testing.assert_close(information_at(torch.tensor([9.0]), node, error), torch.tensor([1.25]))
+    torch.testing.assert_close(interpolate_information(torch.tensor([0.5]), node, error), torch.tensor([exact]))
+    torch.testing.assert_close(interpolate_information(torch.tensor([-9.0]), node, error), torch.zeros(1))
+    torch.testing.assert_close(interpolate_information(torch.tensor([9.0]), node, error), torch.tensor([1.25]))

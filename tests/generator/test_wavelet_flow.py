@@ -132,17 +132,17 @@ def test_gradients_pass_through_decoding():
 def test_log_determinant_is_that_of_the_jacobian():
     generator = tiny(channels=1, size_px=8, n_leading=4, shares=[1.0, 1.0])
 
-    def flow(place):
-        return torch.cat([part.flatten(1) for part in generator.network(generator.scaled(image, place)[0])[0]], 1)[0]
+    def flow(offset):
+        return torch.cat([part.flatten(1) for part in generator.network(generator.scaled(image, offset)[0])[0]], 1)[0]
 
     for seed in range(2):
-        image, place = tiny_image(1, (1, 8, 8), seed), uniform(1, 1, 8, 8, seed=seed)
+        image, offset = tiny_image(1, (1, 8, 8), seed), uniform(1, 1, 8, 8, seed=seed)
         with torch.enable_grad():
-            jacobian = torch.autograd.functional.jacobian(flow, place).flatten(1).double()
+            jacobian = torch.autograd.functional.jacobian(flow, offset).flatten(1).double()
         expected = (
-            -0.5 * flow(place).square().sum() - 32 * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian)[1].float()
+            -0.5 * flow(offset).square().sum() - 32 * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian)[1].float()
         )
-        torch.testing.assert_close(generator.log_density(image, place)[0], expected, atol=5e-3, rtol=1e-4)
+        torch.testing.assert_close(generator.log_density(image, offset)[0], expected, atol=5e-3, rtol=1e-4)
 
 
 def test_density_integrates_to_one():
@@ -163,9 +163,9 @@ def test_density_integrates_to_one():
         parameter.add_(0.01 * torch.randn(parameter.shape, generator=rng))
     sampled.network.freeze()
     colours = sampled.unclamped(normal(20_000, 16)).view(-1, 1, 4, 4)
-    place, image = colours * 255 + 0.5, torch.zeros(1, 1, 4, 4)
+    offset, image = colours * 255 + 0.5, torch.zeros(1, 1, 4, 4)
     ratio = (
-        plain.log_density(image.expand_as(place), place) - sampled.log_density(image.expand_as(place), place)
+        plain.log_density(image.expand_as(offset), offset) - sampled.log_density(image.expand_as(offset), offset)
     ).exp()
     assert float(ratio.std()) > 0.05 and float(ratio.mean()) == pytest.approx(
         1, abs=5 * float(ratio.std()) / 20_000**0.5
@@ -175,14 +175,14 @@ def test_density_integrates_to_one():
 def test_density_of_an_untrained_flow_is_that_of_normals():
     """Only its details are turned, so means and details are independent standard normals."""
     generator = WaveletFlow(**TINY)
-    images, place = tiny_image(4, (3, 16, 16)), uniform(4, 3, 16, 16)
-    x, change = generator.scaled(images, place)
+    images, offset = tiny_image(4, (3, 16, 16)), uniform(4, 3, 16, 16)
+    x, change = generator.scaled(images, offset)
     mean, finest = haar(x)
     coarsest, details = haar(mean)
     parts = [finest, details, coarsest]
     logs = sum(torch.distributions.Normal(0, 1).log_prob(part).flatten(1).sum(1) for part in parts)
     expected = logs + change - math.log(2) * (mean[0].numel() + coarsest[0].numel())
-    torch.testing.assert_close(generator.log_density(images, place), expected, atol=1e-2, rtol=1e-5)
+    torch.testing.assert_close(generator.log_density(images, offset), expected, atol=1e-2, rtol=1e-5)
 
 
 def test_scales_stay_within_their_bound():
@@ -213,22 +213,22 @@ def test_components_of_the_training_images_are_white():
 
 def test_a_level_learns_from_its_share_of_the_batch():
     """The mean over the images that it sees; the coarsest from all."""
-    generator, images, place = tiny(), tiny_image(8, (3, 16, 16)), uniform(8, 3, 16, 16)
-    latents, spreads = generator.network(generator.scaled(images, place)[0])
+    generator, images, offset = tiny(), tiny_image(8, (3, 16, 16)), uniform(8, 3, 16, 16)
+    latents, spreads = generator.network(generator.scaled(images, offset)[0])
     densities = [
         -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1) + s for z, s in zip(latents, spreads, strict=True)
     ]
     expected = (
-        densities[0][:2].mean() + densities[1][:4].mean() + densities[2].mean() + generator.scaled(images, place)[1]
+        densities[0][:2].mean() + densities[1][:4].mean() + densities[2].mean() + generator.scaled(images, offset)[1]
     )
-    torch.testing.assert_close(generator.training_density(images, place), expected, rtol=1e-5, atol=1e-2)
+    torch.testing.assert_close(generator.training_density(images, offset), expected, rtol=1e-5, atol=1e-2)
 
 
 def test_noise_is_added_in_training_only():
     rng = torch.Generator().manual_seed(0)
     noisy, plain = (
-        tiny(noise=2.0).drawn_places((64, 3, 16, 16), rng),
-        tiny(noise=0.0).drawn_places((64, 3, 16, 16), rng),
+        tiny(noise=2.0).draw_offsets((64, 3, 16, 16), rng),
+        tiny(noise=0.0).draw_offsets((64, 3, 16, 16), rng),
     )
     assert float(noisy.var()) == pytest.approx(4 + 1 / 12, rel=0.03) and 0 <= plain.min() and plain.max() < 1
     assert torch.equal(
@@ -243,9 +243,9 @@ def test_files_hold_the_same_flow(tmp_path):
     generator.network.freeze()
     save(generator.network, tmp_path / "weights.safetensors", {}, generator.stored)
     again = WaveletFlow(**TINY, weights=str(tmp_path / "weights.safetensors"))
-    images, place = tiny_image(2, (3, 16, 16)), uniform(2, 3, 16, 16)
+    images, offset = tiny_image(2, (3, 16, 16)), uniform(2, 3, 16, 16)
     torch.testing.assert_close(
-        again.log_density(images, place), generator.log_density(images, place), rtol=1e-5, atol=1e-2
+        again.log_density(images, offset), generator.log_density(images, offset), rtol=1e-5, atol=1e-2
     )
 
 

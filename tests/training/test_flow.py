@@ -54,10 +54,10 @@ def test_scores_belong_to_images_not_to_batches():
 def test_the_matrices_are_thawed_for_training():
     generator = tiny()
     mix = next(m for m in generator.network.modules() if isinstance(m, Mix))
-    assert mix.kept is not None
+    assert mix.cached is not None
     module = training_of(generator, Recipe(ema=0.9), None)
     mixes = [m for network in (generator.network, module.average) for m in network.modules() if isinstance(m, Mix)]
-    assert len(mixes) == 8 and all(m.kept is None and m.kept_inverse is None for m in mixes)
+    assert len(mixes) == 8 and all(m.cached is None and m.cached_inverse is None for m in mixes)
 
 
 def test_training_lowers_the_bits_and_keeps_the_flow_invertible(tmp_path):
