@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,8 +185,7 @@ class CelebA(Dataset):
         return len(self._kept)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = checked(indices, len(self))
-        inner = self._kept[torch.tensor(rows, dtype=torch.long)]
+        rows, inner = checked(indices, len(self)), self._positions(indices)
         names = [self._names[i] for i in inner.tolist()]
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         for row, name in enumerate(names):
@@ -201,29 +199,31 @@ class CelebA(Dataset):
             attributes=self._attribute[inner],
         )
 
+    def _positions(self, indices: Sequence[int]) -> Tensor:
+        """Where images stand in the list of unambiguous images: int64 [B]."""
+        return self._kept[torch.tensor(checked(indices, len(self)), dtype=torch.long)]
+
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
-        return self._label[self._kept[torch.tensor(checked(indices, len(self)), dtype=torch.long)]]
+        return self._label[self._positions(indices)]
 
     def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
-        return self._attribute[self._kept[torch.tensor(checked(indices, len(self)), dtype=torch.long)]]
+        return self._attribute[self._positions(indices)]
 
     def digest(self) -> str:
         """Digest of the names, labels and attributes of this split and the contents of its images and masks."""
-        return self._digest(self._label.numpy().tobytes() + np.packbits(self._attribute.numpy()).tobytes())
+        return self._contents.digest_with(self._names, self._label.numpy().tobytes() + self._attribute_bytes)
 
     def attribute_digest(self) -> str:
         """Digest of the names and attributes of this split and the contents of its images and masks, without labels."""
-        return self._digest(np.packbits(self._attribute.numpy()).tobytes())
+        return self._contents.digest_with(self._names, self._attribute_bytes)
 
     def image_digest(self) -> str:
         """Digest of the names of this split and the contents of its images and masks, without labels and attributes."""
-        return self._digest(b"")
+        return self._contents.digest_with(self._names)
 
-    def _digest(self, told: bytes) -> str:
-        total = hashlib.sha256("\0".join(self._names).encode())
-        total.update(told)
-        total.update(self._contents.digest().encode())
-        return total.hexdigest()[:16]
+    @property
+    def _attribute_bytes(self) -> bytes:
+        return np.packbits(self._attribute.numpy()).tobytes()
 
     @functools.cached_property
     def _contents(self) -> Contents:

@@ -17,7 +17,7 @@ import torch
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.dataset.base import Split
-from pomelo_lab.dataset.center_crop import CroppedFiles, Listing, stem
+from pomelo_lab.dataset.cropped_files import CroppedFiles, Listing, stem
 from pomelo_lab.dataset.image_file import checked, first_existing
 from pomelo_lab.types import Batch
 
@@ -151,13 +151,14 @@ class CheXpert(CroppedFiles):
 
     def digest(self) -> str:
         """Digest of the image ids, labels, attributes and file contents of this split."""
-        attributes = np.packbits(self._attribute.numpy()).tobytes()
-        return hashlib.sha256(super().digest().encode() + attributes).hexdigest()[:16]
+        return self._with_attributes(super().digest())
 
     def attribute_digest(self) -> str:
         """Digest of the image ids, attributes and file contents of this split, without labels."""
-        attributes = np.packbits(self._attribute.numpy()).tobytes()
-        return hashlib.sha256(self.image_digest().encode() + attributes).hexdigest()[:16]
+        return self._with_attributes(self.image_digest())
+
+    def _with_attributes(self, digest: str) -> str:
+        return hashlib.sha256(digest.encode() + np.packbits(self._attribute.numpy()).tobytes()).hexdigest()[:16]
 
 
 def read_list(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -52,6 +52,13 @@ class Contents:
         self._until = time.monotonic() + 20 * took if took > 0.1 else -1.0
         return self._digest
 
+    def digest_with(self, names: Iterable[str], more: bytes = b"") -> str:
+        """16 hex characters that follow from the names of images, further bytes about them and the files' contents."""
+        total = hashlib.sha256("\0".join(names).encode())
+        total.update(more)
+        total.update(self.digest().encode())
+        return total.hexdigest()[:16]
+
     def _hashed(self, stamps: Sequence[tuple[int, int, int]]) -> str:
         sizes = [size for size, _, _ in stamps]
         n, total = len(sizes), sum(size for size in sizes if size > 0)

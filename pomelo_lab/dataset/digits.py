@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.config.hints import Range
-from pomelo_lab.dataset.base import Dataset, Split
+from pomelo_lab.dataset.base import Dataset, Split, hash_position
 from pomelo_lab.dataset.image_file import checked, to_unit
 from pomelo_lab.types import Batch
 
@@ -83,9 +83,7 @@ def members() -> dict[str, Tensor]:
     """
     label = originals()[1].tolist()
     of_class: dict[int, list[int]] = {}
-    for position in sorted(
-        range(len(label)), key=lambda position: hashlib.sha256(f"digits-{position:04d}".encode()).digest()
-    ):
+    for position in sorted(range(len(label)), key=lambda position: hash_position(f"digits-{position:04d}")):
         of_class.setdefault(label[position], []).append(position)
     split_positions: dict[str, list[int]] = {name: [] for name in FRACTIONS}
     for positions in of_class.values():

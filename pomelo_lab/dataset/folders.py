@@ -42,6 +42,8 @@ def checked_name(name: str, folder: Path | str) -> str:
 
     Raises ValueError when it is not UTF-8 or has control characters.
     """
+    if name.isascii() and name.isprintable():
+        return name
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -55,15 +57,16 @@ def checked_name(name: str, folder: Path | str) -> str:
     return name
 
 
-def images_below(folder: Path, root: Path) -> Iterator[str]:
-    """Paths below root, with "/", of the image files anywhere in a folder; hidden files and folders, and those of
-    tools, are left out."""
-    for here, folders, files in os.walk(folder):
+def images_below(folder: Path, root: Path | None = None) -> Iterator[str]:
+    """Paths below root (None: the folder), with "/", of the image files anywhere in a folder; hidden files and folders,
+    and those of tools, are left out."""
+    for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in TOOL_FOLDERS]
+        below = Path(parent).relative_to(root or folder).as_posix()
         for name in files:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                checked_name(name, here)
-                yield Path(here, name).relative_to(root).as_posix()
+                checked_name(name, parent)
+                yield name if below == "." else f"{below}/{name}"
 
 
 def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple[str, ...]:
@@ -79,9 +82,7 @@ def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
             f"{root} has folders that look like splits, whose names are {', '.join(splits)}: rename {right}"
         )
     found = tuple(name for name in splits if name in names)
-    if found and (
-        beside := [name for name in names if name not in splits and next(images_below(root / name, root), None)]
-    ):
+    if found and (beside := [name for name in names if name not in splits and next(images_below(root / name), None)]):
         warn_once(
             f"{root}: {', '.join(beside)} beside the splits left out (a folder of masks is read with "
             f"dataset.masks=<name>)"
@@ -173,7 +174,7 @@ def mask_files(folder: Path) -> dict[str, Path]:
     Raises ValueError for two masks of one image.
     """
     found: dict[str, Path] = {}
-    for path in images_below(folder, folder):
+    for path in images_below(folder):
         name = str(PurePosixPath(path).with_suffix(""))
         if name in found:
             raise ValueError(

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count
-from pomelo_lab.dataset.center_crop import Crop, CroppedFiles, Listing, images_in, stem
 from pomelo_lab.dataset.contents import Contents
+from pomelo_lab.dataset.cropped_files import Crop, CroppedFiles, Listing, stem
+from pomelo_lab.dataset.folders import images_below
 from pomelo_lab.dataset.image_file import checked, missing_file, open_image
 from pomelo_lab.types import Batch
 
@@ -60,7 +60,7 @@ class FSS1000(CroppedFiles):
         number = {name: index for index, name in enumerate(names)}
         first = {"train": 1, "val": LAST["train"] + 1, "test": LAST["val"] + 1}[self.split]
         chosen = {}
-        for file in images_in(folder):
+        for file in images_below(folder):
             kind, _, name = file.rpartition("/")
             index = stem(name)
             if (
@@ -100,6 +100,4 @@ class FSS1000(CroppedFiles):
         if mask.size != size:
             sizes = "{}x{} pixels, its image {}x{}".format(*mask.size, *size)
             raise ValueError(f"{path} has {sizes}: a mask must have the shape of its image")
-        mask = mask.resize((crop.width, crop.height), Resampling.NEAREST)
-        cut = mask.crop((crop.left, crop.top, crop.left + crop.size_px, crop.top + crop.size_px))
-        return torch.from_numpy(np.array(cut)) > INSIDE
+        return torch.from_numpy(crop.cut(mask, Resampling.NEAREST)) > INSIDE

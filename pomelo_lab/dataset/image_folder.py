@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count, Fraction, LocalPath, Natural, OmitDefault, Range
-from pomelo_lab.dataset.base import Dataset, Split
+from pomelo_lab.dataset.base import Dataset, Split, split_by_hash
 from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.folders import class_folders, images_below, mask_files, name_unpaired, split_folders, subfolders
 from pomelo_lab.dataset.image_file import (
@@ -194,14 +194,7 @@ class ImageFolder(Dataset):
         return files if self._has_split_folders else [file for file in files if self._split_of(file) == split]
 
     def _split_of(self, file: str) -> Split:
-        position = int.from_bytes(hashlib.sha256(f"{self.seed}:{file}".encode()).digest()[:8], "big") / 2**64
-        return (
-            "val"
-            if position < self.val_fraction
-            else "test"
-            if position < self.val_fraction + self.test_fraction
-            else "train"
-        )
+        return split_by_hash(f"{self.seed}:{file}", self.val_fraction, self.test_fraction)
 
     def split_sizes(self) -> dict[str, int]:
         folders = [name for name in SPLITS if not self._has_split_folders or (self._folder / name).is_dir()]

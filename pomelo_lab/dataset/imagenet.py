@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import OmitDefault, OptionalPath
-from pomelo_lab.dataset.center_crop import CroppedFiles, Listing, half, images_in, inside, read_cropped_mask, stem
 from pomelo_lab.dataset.contents import Contents
+from pomelo_lab.dataset.cropped_files import CroppedFiles, Listing, inside, read_cropped_mask, stem
+from pomelo_lab.dataset.folders import images_below
 from pomelo_lab.dataset.image_file import checked, first_existing, missing_file
 from pomelo_lab.dataset.imagenet_files import (
     BOX_LAYOUT,
@@ -184,14 +185,14 @@ class ImageNet(CroppedFiles):
         if self.boxes and of == "val" and self._annotations is None:
             wanted = "the boxes of ImageNet's validation images (dataset.boxes=false does without)"
             raise missing_file(wanted, self._box_folders(of), BOX_LAYOUT, SOURCE)
-        files = images_in(folder)
+        files = sorted(images_below(folder))
         if not files:
             raise missing_file(what, folder, LAYOUT, SOURCE)
         wnid_of = self._sorted_in(folder, files) if of == "train" or "/" in files[0] else self._unsorted(files)
         names = self._classes(wnid_of.values())
         self._wnids = tuple(sorted(names))
         number = {wnid: place for place, wnid in enumerate(self._wnids)}
-        chosen = files if of == "train" else [file for file in files if half(self._image_id(file)) == self.split]
+        chosen = [file for file in files if self._belongs(file)]
         for file in chosen:
             if wnid_of[file] not in number:
                 raise ValueError(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pomelo_lab.dataset.center_crop import CroppedFiles, Listing, half, images_in, stem
+from pomelo_lab.dataset.cropped_files import CroppedFiles, Listing, stem
+from pomelo_lab.dataset.folders import images_below
 from pomelo_lab.dataset.image_file import missing_file
 
 SOURCE = "the Places project page, http://places2.csail.mit.edu/download.html"
@@ -71,11 +72,7 @@ class Places365(CroppedFiles):
             if number is None or wanted is not None:
                 raise missing_file(f"a list that {folder.name} of Places365 needs", wanted, LAYOUT, SOURCE)
             label = read_list(root / LISTS[of], (root / LISTS[of]).stat().st_mtime_ns, len(number))
-        chosen = {
-            file: class_number
-            for file, class_number in label.items()
-            if of == "train" or half(self._image_id(file)) == self.split
-        }
+        chosen = {file: class_number for file, class_number in label.items() if self._belongs(file)}
         return Listing(folder, chosen, tuple(sorted(number, key=number.__getitem__)))
 
 
@@ -100,7 +97,7 @@ def in_class_folders(folder: Path, number: Mapping[str, int], source: Path) -> d
     Raises: ValueError naming an image whose folder is no class of `source`.
     """
     class_numbers = {}
-    for file in images_in(folder):
+    for file in sorted(images_below(folder)):
         kind = category(file.rpartition("/")[0])
         if kind not in number:
             raise ValueError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pomelo_lab.dataset.folders import images_below
 from pomelo_lab.dataset.image_folder import ImageFolder
 from tests.dataset.fixtures import picture
 
@@ -160,3 +161,11 @@ def test_classes_that_are_in_no_doubt_are_not_named(tmp_path, paths, caplog):
 def test_a_class_may_be_called_as_a_split_is_elsewhere(tmp_path):
     put(tmp_path, *[f"{name}/0.png" for name in ("dev", "ops")])
     assert classes(tmp_path).class_names == ("dev", "ops")
+
+
+def test_images_are_listed_at_any_depth_and_nothing_hidden(tmp_path):
+    for name in ("b.JPEG", "a/c.jpg", "a/deep/d.png", "a/._c.jpg", ".cache/e.jpg", "@eaDir/f.jpg", "a/list.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert sorted(images_below(tmp_path)) == ["a/c.jpg", "a/deep/d.png", "b.JPEG"]
+    assert sorted(images_below(tmp_path / "a", tmp_path)) == ["a/c.jpg", "a/deep/d.png"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pomelo_lab.dataset.center_crop import half
+from pomelo_lab.dataset.base import split_by_hash
 from pomelo_lab.dataset.imagenet import ImageNet
 from pomelo_lab.types import tight_box
 from tests.dataset.contract import check_contract
@@ -173,7 +173,7 @@ def test_boxes_are_cut_with_the_image_and_padded(root):
 
 def test_the_box_of_an_object_encloses_it_after_resize_and_crop(tmp_path):
     root = make(tmp_path / "imagenet")
-    name = next(name for name in VAL if half(f"imagenet-{name}") == "test")
+    name = next(name for name in VAL if split_by_hash(f"imagenet-{name}", 0.5, 0.5) == "test")
     width, height, box = 500, 375, (120, 60, 333, 290)
     pixels = np.full((height, width, 3), 30, dtype=np.uint8)
     pixels[box[1] : box[3], box[0] : box[2]] = (250, 30, 30)
@@ -186,7 +186,7 @@ def test_the_box_of_an_object_encloses_it_after_resize_and_crop(tmp_path):
 
 
 def test_boxes_of_other_classes_and_outside_the_crop_are_left_out(root):
-    name = next(name for name in VAL if half(f"imagenet-{name}") == "test")
+    name = next(name for name in VAL if split_by_hash(f"imagenet-{name}", 0.5, 0.5) == "test")
     other = next(w for w in WNIDS if w != VAL[name])
     objects = [(other, (20, 10, 40, 30)), (VAL[name], (0, 0, 5, 45)), (VAL[name], (20, 10, 40, 30))]
     (root / "Annotations/CLS-LOC/val" / f"{name}.xml").write_text(annotation(name, objects))
@@ -225,7 +225,7 @@ def test_digest_ignores_the_place_and_sees_labels_files_and_boxes(tmp_path, root
     shutil.copytree(root, tmp_path / "copy")
     first = data(root).digest()
     assert data(tmp_path / "copy").digest() == first
-    name = next(name for name in VAL if half(f"imagenet-{name}") == "test")
+    name = next(name for name in VAL if split_by_hash(f"imagenet-{name}", 0.5, 0.5) == "test")
     found = [
         first,
         data(root, split="val").digest(),

@@ -4,23 +4,24 @@ follow."""
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count, LocalPath
-from pomelo_lab.dataset.base import Dataset, Split
+from pomelo_lab.dataset.base import Dataset, Split, split_by_hash
 from pomelo_lab.dataset.contents import Contents
-from pomelo_lab.dataset.image_file import IMAGE_SUFFIXES, checked, open_mask, open_sized, to_unit
+from pomelo_lab.dataset.image_file import checked, open_mask, open_sized, to_unit
 from pomelo_lab.types import Batch
+
+if TYPE_CHECKING:
+    from PIL.Image import Image, Resampling
 
 
 class Crop(NamedTuple):
@@ -42,6 +43,11 @@ class Crop(NamedTuple):
         left, top = (round((edge - size_px) / 2) for edge in to)
         return cls(*to, left, top, size_px)
 
+    def cut(self, image: Image, resampling: Resampling) -> np.ndarray:
+        """The values of the kept square of a decoded file, [size_px,size_px] or [size_px,size_px,C]."""
+        resized = image.resize((self.width, self.height), resampling)
+        return np.array(resized.crop((self.left, self.top, self.left + self.size_px, self.top + self.size_px)))
+
     def boxes(self, fractions: Tensor) -> Tensor:
         """Boxes in fractions of the file [M,4] -> pixels of the cut image [<=M,4], clipped; those with nothing left are
         dropped."""
@@ -60,9 +66,7 @@ def read_cropped(path: Path, resize_px: int, size_px: int, mode: str = "RGB") ->
 
     image, full = open_sized(path, mode)
     crop = Crop.of(*full, resize_px, size_px)
-    resized = image.resize((crop.width, crop.height), Resampling.BILINEAR)
-    cut = resized.crop((crop.left, crop.top, crop.left + size_px, crop.top + size_px))
-    values = torch.from_numpy(np.array(cut)).reshape(size_px, size_px, -1)
+    values = torch.from_numpy(crop.cut(image, Resampling.BILINEAR)).reshape(size_px, size_px, -1)
     return values.permute(2, 0, 1).contiguous(), crop, full
 
 
@@ -78,9 +82,7 @@ def read_cropped_mask(path: Path, crop: Crop, of_size: tuple[int, int]) -> Tenso
     if mask.size != of_size:
         (w, h), (mw, mh) = of_size, mask.size
         raise ValueError(f"{path} has {mw}x{mh} pixels, its image {w}x{h}: a mask must have the size of its image")
-    resized = mask.resize((crop.width, crop.height), Resampling.NEAREST)
-    cut = resized.crop((crop.left, crop.top, crop.left + crop.size_px, crop.top + crop.size_px))
-    return torch.from_numpy(np.array(cut)) > 0
+    return torch.from_numpy(crop.cut(mask, Resampling.NEAREST)) > 0
 
 
 def inside(boxes: Tensor, size_px: int) -> Tensor:
@@ -138,6 +140,10 @@ class CroppedFiles(Dataset):
     def _image_id(self, file: str) -> str:
         """A unique name of a file that does not depend on the layout it lies in."""
 
+    def _belongs(self, file: str) -> bool:
+        """Whether an official training or validation image is part of this split."""
+        return self.split == "train" or split_by_hash(self._image_id(file), 0.5, 0.5) == self.split
+
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
         resize, size = given["resize_px"] or given["size_px"], given["size_px"]
@@ -172,11 +178,8 @@ class CroppedFiles(Dataset):
         """Digest of the image ids of this split and the contents of its files, without labels."""
         return self._digest(b"")
 
-    def _digest(self, told: bytes) -> str:
-        total = hashlib.sha256("\0".join(map(self._image_id, self._files)).encode())
-        total.update(told)
-        total.update(self._contents.digest().encode())
-        return total.hexdigest()[:16]
+    def _digest(self, labels: bytes) -> str:
+        return self._contents.digest_with(map(self._image_id, self._files), labels)
 
     @functools.cached_property
     def _contents(self) -> Contents:
@@ -201,26 +204,6 @@ class CroppedFiles(Dataset):
         return batch, crops, sizes
 
 
-def half(image_id: str) -> Split:
-    """ "val" or "test", for an official validation image."""
-    return "val" if hashlib.sha256(image_id.encode()).digest()[0] < 128 else "test"
-
-
 def stem(file: str) -> str:
     """The name of a file without folder and suffix; pathlib's is too slow for a million."""
     return file.rpartition("/")[2].rpartition(".")[0]
-
-
-def images_in(folder: Path) -> list[str]:
-    """Sorted paths below a folder, with "/", of the image files anywhere in it; hidden ones are left out."""
-    paths = []
-    for here, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = os.path.relpath(here, folder).replace(os.sep, "/")
-        lead = "" if below == "." else f"{below}/"
-        paths += [
-            lead + name
-            for name in files
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(paths)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pomelo_lab.dataset.center_crop import Crop, half, images_in, read_cropped
+from pomelo_lab.dataset.cropped_files import Crop, read_cropped
 from pomelo_lab.dataset.image_file import to_unit
 from pomelo_lab.types import tight_box
 from tests.dataset.fixtures import picture
@@ -48,16 +48,3 @@ def test_boxes_are_exact_clipped_and_dropped():
     found = crop.boxes(pixels / torch.tensor([512, 256, 512, 256]))
     assert found.tolist() == [[56, 84, 156, 184], [0, 0, 224, 224], [0, 0, 1, 1]]
     assert crop.boxes(torch.empty(0, 4)).shape == (0, 4)
-
-
-def test_halves_are_fixed_and_about_equal():
-    chosen = [half(f"imagenet-ILSVRC2012_val_{i:08d}") for i in range(1, 2001)]
-    assert 900 < chosen.count("val") < 1100 and set(chosen) == {"val", "test"}
-    assert [half(f"imagenet-ILSVRC2012_val_{i:08d}") for i in range(1, 7)] == chosen[:6]
-
-
-def test_images_in_lists_nested_images_and_nothing_hidden(tmp_path):
-    for name in ("b.JPEG", "a/c.jpg", "a/deep/d.png", "a/._c.jpg", ".cache/e.jpg", "a/list.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert images_in(tmp_path) == ["a/c.jpg", "a/deep/d.png", "b.JPEG"]
