@@ -112,6 +112,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     from pomelo_lab import tracking
     from pomelo_lab.config.outputs import unwritable
     from pomelo_lab.devices import launch, pick_device
+    from pomelo_lab.engine.inventory import remove
     from pomelo_lab.engine.job import Job
     from pomelo_lab.engine.plan import untrained
     from pomelo_lab.engine.scores import Scores, work
@@ -129,8 +130,8 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     untested = Job(
         untrained(config, config["dataset"], config["paths"]["outputs"], []), store, pick_device(config["device"])
     )
-    untested.check_network()
-    untested.check_data()
+    untested.parts.check_network()
+    untested.parts.check_data()
     job = Job(config, store, pick_device(config["device"]))
     scores = Scores(job)
     problem = unwritable(config["paths"]["outputs"])
@@ -151,7 +152,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
                 f"folder, or free some space"
             )
         if config["force"]:
-            job.refresh(set() if anew is None else anew)
+            remove(job, set() if anew is None else anew)
         with scores.recorded(), tracking.session(config, scores) as tracker:
             # 4. perturb, explain and score, group by group, on one device or several
             launch(config, work)

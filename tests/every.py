@@ -60,8 +60,11 @@ def job(outputs: Path, *overrides: str) -> Job:
 @contextmanager
 def gradients(watched: Job) -> Iterator[set[str]]:
     """Which networks gradients go through inside the block: of "classifier" and "generator"."""
-    generator, through = generator_of(watched.explainer) or watched.generator, set()
-    networks = {"classifier": watched.classifier.network, **({"generator": generator.network} if generator else {})}
+    generator, through = generator_of(watched.parts.explainer) or watched.parts.generator, set()
+    networks = {
+        "classifier": watched.parts.classifier.network,
+        **({"generator": generator.network} if generator else {}),
+    }
     roles = {module: role for role, network in networks.items() for module in network.modules()}
 
     def watch(module: nn.Module, _: Any, output: Any) -> None:

@@ -226,8 +226,7 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
         if "segments" in asked and not config.get("segmenter"):
             messages.append(f"{key}: {name} needs segments, segmenter is none: choose one with segmenter=<name>")
 
-    explains = names["explainer"] != "NoExplainer"  # without, only metrics look at perturbations
-    if explains:
+    if explainer.explains:  # without, only metrics look at perturbations
         require(
             "explainer",
             explainer.uses | ({"white_box"} if explainer.access == "white_box" else set()),
@@ -252,12 +251,12 @@ def compatibility_problems(config: Mapping[str, Any], classes: Mapping[str, Any]
             Problem(f"metrics.{name}.{text}; drop it with ~metrics.{name}", f"metrics.{name}", text)
             for text in metric.dataset_problems({**defaults(metric), **node}, dataset)
         ]
-        if {"explanation", "explanations"} & metric.needs and not explains:
+        if {"explanation", "explanations"} & metric.needs and not explainer.explains:
             messages.append(
                 f"metrics.{name}: {metric.__name__} scores explanations, explainer is none; drop it with "
                 f"~metrics.{name}"
             )
-        if explains and (lacking := metric.reads - (metric.reads if gives is None else gives)):
+        if explainer.explains and (lacking := metric.reads - (metric.reads if gives is None else gives)):
             text = (
                 f"metrics.{name}: {metric.__name__} scores the {' and '.join(sorted(lacking))} of an explanation, "
                 f"{names['explainer']} gives none"

@@ -15,7 +15,7 @@ from pomelo_lab.config.signature import defaults, hints, is_later, is_local, is_
 
 
 def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
-    """The science of a config node as plain JSON values.
+    """The provenance of a config node as plain JSON values.
 
     Defaults of the signature are filled in and numbers take the type of their hint, so that leaving out `sigma`,
     writing
@@ -45,14 +45,14 @@ def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
             if is_weights(hint) and isinstance(value, str) and Path(value).exists():
                 value = file_digest(value)
             out[name] = canonical(coerced(value, hint), inside=True)
-        if (more := getattr(target, "more_science", None)) is not None:  # of arguments that say where something lies
-            out["more_science"] = more(values)
+        if (more := getattr(target, "more_provenance", None)) is not None:  # of arguments that name a location
+            out["more_science"] = more(values)  # the key is part of stored fingerprints
         if (
             inside
-            and (contents := getattr(target, "contents_science", None)) is not None
-            and (science := contents(values)) is not None
+            and (contents := getattr(target, "contents_provenance", None)) is not None
+            and (provenance := contents(values)) is not None
         ):
-            out["contents"] = science
+            out["contents"] = provenance
         return out
     if isinstance(node, Mapping):
         return {str(name): canonical(node[name], inside=inside) for name in sorted(node)}

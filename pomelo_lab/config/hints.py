@@ -1,4 +1,4 @@
-"""Type hints that say more than a type: ranges, choices, and which arguments are not science.
+"""Type hints that say more than a type: ranges, choices, and which arguments are left out of fingerprints.
 
 The constructor's signature is the schema of a component; these aliases let it state what the type cannot.
 They cost nothing at import, so that a wrong config is refused before any library is loaded.

@@ -47,7 +47,7 @@ def ensure_planned(step: Step, stored: Iterable[Shard]) -> None:
 
 def ensure_stages_are_planned(job: Job) -> None:
     """Breaks where a stage costs other than its step, or stores another number of bytes."""
-    planned, side = {step.name: step for step in steps(job)}, job.dataset.shape[-1]
+    planned, side = {step.name: step for step in steps(job)}, job.parts.dataset.shape[-1]
     for kind, name in STAGES.items():
         stored, step = shards(job.store.root, kind), planned.get(name, Step(name, 0))
         ensure_planned(step, stored)

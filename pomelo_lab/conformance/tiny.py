@@ -67,5 +67,5 @@ def tried(role: str, name: str, *overrides: str, folders: Sequence[str] = ()) ->
                 raise
     memory = {"folder": folder}  # removed with the trial
     node = job.config[role]
-    component = build(node) if role in ("dataset", "segmenter") else getattr(job, role)
+    component = build(node) if role in ("dataset", "segmenter") else getattr(job.parts, role)
     return Trial(component, job, role, node, memory)

@@ -95,7 +95,7 @@ class Dataset(Component, ABC):
         return any(map(is_local, hints(cls).values())) or not cls.__module__.startswith("pomelo_lab.")
 
     @classmethod
-    def contents_science(cls, given: Mapping[str, Any]) -> str | None:
+    def contents_provenance(cls, given: Mapping[str, Any]) -> str | None:
         """`digest` of a data set built with these arguments; None where they say all."""
         return built(cls, json.dumps(dict(given), sort_keys=True)).digest() if cls.reads_files() else None
 

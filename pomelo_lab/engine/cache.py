@@ -1,66 +1,83 @@
-"""The artefacts of a job: in memory, else on disk, else made."""
+"""The artefacts of a job: taken from memory, else from disk, else made."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from pomelo_lab.classifier.base import NotFinite, view
 from pomelo_lab.engine.artefact import Artefact
-from pomelo_lab.engine.store import Shard
+from pomelo_lab.engine.components import Components
+from pomelo_lab.engine.selection import Selection
+from pomelo_lab.engine.store import Shard, Store
 from pomelo_lab.generator.base import EvaluationCounter
-
-if TYPE_CHECKING:
-    from pomelo_lab.engine.job import Job
+from pomelo_lab.types import Batch
 
 
 class Cache:
-    """What a job has of its artefacts.
+    """A job's artefacts: each is made at most once, and read afterwards.
 
-    Args: job: whose classifier answers, whose images they are about, and whose store keeps them.
+    Args:
+        store: where artefacts are kept.
+        parts: the job's components; its classifier answers.
+        selection: the job's images.
+        tell: is told the kind of each artefact that is made, before it is.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(
+        self, store: Store, parts: Components, selection: Selection, tell: Callable[[str], None] = lambda kind: None
+    ) -> None:
+        self.store = store
+        self.parts = parts
+        self.selection = selection
+        self.tell = tell
         self.memory: dict[tuple[str, str, int], Any] = {}
 
+    def batch(self, group: int) -> Batch:
+        """The images of a group."""
+        return self.once("batch", "", group, lambda: self.selection.batch(group).to(self.parts.device))
+
     def clear(self) -> None:
-        """Forget what is in memory; the store keeps its own."""
+        """Forget what is in memory; what is on disk stays."""
         self.memory.clear()
 
     def once(self, kind: str, fingerprint: str, group: int, make: Callable[[], Any]) -> Any:
-        """What was made for a group, which is made at its first use."""
+        """The value of make(), called at the first use and remembered until `clear`."""
         key = (kind, fingerprint, group)
         if key not in self.memory:
             self.memory[key] = make()
         return self.memory[key]
 
     def get(self, artefact: Artefact) -> Shard | None:
-        """From memory, else from disk, else made; None while another process makes it and the artefact does not
-        wait."""
-        fingerprint = artefact.fingerprint
-        size = (artefact.n_images or self.job.group_size(artefact.group)) if artefact.of_images else 0
+        """The artefact from memory, else from disk, else made; None while another process makes it and the artefact
+        does not wait."""
+        n_images = (artefact.n_images or self.selection.group_size(artefact.group)) if artefact.of_images else 0
+        if not artefact.hold:
+            return self.obtain(artefact, n_images)
+        name = f"{artefact.fingerprint}-{n_images}"
+        return self.once(artefact.kind, name, artefact.group, lambda: self.obtain(artefact, n_images))
 
-        def stored() -> Shard | None:
-            make = partial(self.made, artefact, size)
-            shard, _ = self.job.store.get_or_make(
-                artefact.kind, fingerprint, artefact.group, size, make, artefact.inputs, artefact.keep, artefact.wait
-            )
-            if artefact.keep:
-                self.job.store.describe(artefact.kind, fingerprint, artefact.provenance)
-            return shard
+    def obtain(self, artefact: Artefact, n_images: int) -> Shard | None:
+        """The artefact from disk, else made."""
+        make = partial(self.make, artefact, n_images)
+        kind, fingerprint = artefact.kind, artefact.fingerprint
+        shard, _ = self.store.get_or_make(
+            kind, fingerprint, artefact.group, n_images, make, artefact.inputs, artefact.keep, artefact.wait
+        )
+        if artefact.keep:
+            self.store.describe(kind, fingerprint, artefact.provenance)
+        return shard
 
-        return self.once(artefact.kind, f"{fingerprint}-{size}", artefact.group, stored) if artefact.hold else stored()
-
-    def made(self, artefact: Artefact, size: int, inputs: Any) -> Shard:
-        """An artefact of `size` images, with seconds, classifier queries and generator evaluations recorded."""
-        self.job.tell(artefact.kind)
+    def make(self, artefact: Artefact, n_images: int, inputs: Any) -> Shard:
+        """Make an artefact of `n_images` images; record seconds, classifier queries and generator evaluations."""
+        self.tell(artefact.kind)
+        parts = self.parts
         box = (
-            view(self.job.classifier, artefact.access, self.job.batch_size, self.job.device)
+            view(parts.classifier, artefact.access, parts.batch_size, parts.device)
             if artefact.kind != "perturbation"
             else None
         )
@@ -72,27 +89,29 @@ class Cache:
             raise ValueError(
                 self.not_finite(error, artefact.kind, artefact.group if artefact.of_images else None)
             ) from error
-        if self.job.device.type == "cuda":
-            torch.cuda.synchronize(self.job.device)
+        if parts.device.type == "cuda":
+            torch.cuda.synchronize(parts.device)
         cost = {
             "seconds": time.perf_counter() - start,
             "queries": box.queries if box else 0,
             "evaluations": EvaluationCounter.n - evaluated,
         }
-        ids = list(self.job.batch(artefact.group).image_id[:size]) if artefact.of_images else []
+        ids = list(self.batch(artefact.group).image_id[:n_images]) if artefact.of_images else []
         return Shard(
             {name: tensor.detach().cpu() for name, tensor in tensors.items()},
             {"image_id": ids, **cost, **artefact.about()},
         )
 
     def not_finite(self, error: NotFinite, kind: str, group: int | None) -> str:
-        """Which classifier answered NaN or infinity, and for which image, as far as a stage tells (group None: training
-        images)."""
-        node, ids = self.job.config["classifier"], self.job.batch(group).image_id if group is not None else ()
+        """The message that names the classifier which answered NaN or infinity, and the image as far as it is known.
+
+        Args: group: None for training images.
+        """
+        node, ids = self.parts.config["classifier"], self.batch(group).image_id if group is not None else ()
         if kind in ("clean", "prediction"):
             image = f"{'a perturbation of ' if kind == 'prediction' else ''}{ids[error.row * len(ids) // error.n]}"
         else:
             image = f"an image of the stage {kind}" + (f", made of {ids[0]} to {ids[-1]}" if ids else "")
-        what = node.get("function") or node.get("architecture") or type(self.job.classifier).__name__
+        what = node.get("function") or node.get("architecture") or type(self.parts.classifier).__name__
         weights = f", weights {node['weights']}" if node.get("weights") else ""
         return f"classifier {what}{weights} answers values that are not finite (NaN or infinite) for {image}"

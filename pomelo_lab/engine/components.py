@@ -102,11 +102,11 @@ class Components:
     def sampler(self) -> Sampler | None:
         if not self.config.get("sampler"):
             return None
-        return build(self._with_networks(self.node("sampler")), **self._supplied("sampler"))
+        return build(self._with_networks(self.node("sampler")), **self._supplied_to(self.config["sampler"]))
 
     @cached_property
     def explainer(self) -> Explainer | None:
-        return build(self._with_networks(self.node("explainer")), **self._supplied("explainer"))
+        return build(self._with_networks(self.node("explainer")), **self._supplied_to(self.config["explainer"]))
 
     def check_network(self) -> None:
         """Raises ValueError, before anything is computed, when the explained class does not exist, the classifier's
@@ -180,11 +180,23 @@ class Components:
             _alive[key] = node, build(node, **supplied)
         return _alive[key][1]
 
-    def _supplied(self, role: str) -> dict[str, Any]:
-        return self._supplied_to(self.config[role])
-
     def _supplied_to(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        return {role: getattr(self, role) for role in self.injected(node)}
+        return {role: self.supplied(role) for role in self.injected(node)}
+
+    def supplied(self, role: str) -> Any:
+        """The job's component of a role that another component asks for in its constructor."""
+        match role:
+            case "dataset":
+                return self.dataset
+            case "classifier":
+                return self.classifier
+            case "generator":
+                return self.generator
+            case "segmenter":
+                return self.segmenter
+            case "sampler":
+                return self.sampler
+        raise ValueError(f"no component can ask for the job's {role}")
 
     def injected(self, node: Mapping[str, Any]) -> list[str]:
         """Roles of the job that a component, or one inside it, asks for in its constructor and its yaml leaves out."""
@@ -192,6 +204,22 @@ class Components:
         asked = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in node)
         inner = (self.injected(value) for value in node.values() if isinstance(value, Mapping) and "_target_" in value)
         return sorted(({role_of(role) for role in asked if role is not None} & set(self.config)).union(*inner))
+
+    @property
+    def explains(self) -> bool:
+        """Whether the job makes explanations; explainer=none scores samplers."""
+        return self.explainer is not None and self.explainer.explains
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether the explainer, or a metric in place of one, looks at perturbations."""
+        read = self.explains or any("perturbations" in metric.needs for metric in self.metrics.values())
+        return read and "perturbations" in self.explainer.uses
+
+    @property
+    def n_perturbations(self) -> int:
+        """Perturbations of each image; 0 where nothing looks at them."""
+        return self.explainer.n_samples if self.perturbs else 0
 
     @property
     def batch_size(self) -> int:

@@ -83,8 +83,8 @@ def planned(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], l
     except NoSuchDevice:
         device = None
     job = Job(settings, store, device or "cpu")
-    job.check_network()
-    job.check_data()
+    job.parts.check_network()
+    job.parts.check_data()
 
     def timed(step: Step) -> Step:
         each = [seconds(ask, job) if device else None for ask in step.asks]
@@ -103,16 +103,16 @@ def total(plan: Sequence[Step], name: str, images: int, note: str = "", at_most:
 
 def steps(job: Job) -> list[Step]:
     """The stages of a job with their costs as the components state them."""
-    n, plan = job.n_asked, []
-    if job.chooses:
-        size = len(job.dataset)
+    n, plan = job.selection.n_asked, []
+    if job.selection.chooses:
+        size = len(job.parts.dataset)
         note = "until enough images are answered right"
         plan.append(Step("choice of images", size, asked(job, None, 0, size), answer_bytes(job, size), note, True))
     plan.append(Step("clean images", n, asked(job, None, 0, n), answer_bytes(job, n)))
     plan += explaining(job).values()
     plan += compared(job)
     plan += measured(job)
-    return plan + [scored(job, name, metric) for name, metric in job.metrics.items()]
+    return plan + [scored(job, name, metric) for name, metric in job.parts.metrics.items()]
 
 
 def asked(job: Job, component: Any, evaluations: int, queries: int, backward: bool = True) -> tuple[Ask, ...]:
@@ -121,10 +121,10 @@ def asked(job: Job, component: Any, evaluations: int, queries: int, backward: bo
     Args: backward: False for what it asks without gradients, whatever it differentiates elsewhere.
     """
     through = getattr(component, "differentiates", frozenset()) if backward else frozenset()
-    generator = (generator_of(component) or job.generator) if evaluations else None
+    generator = (generator_of(component) or job.parts.generator) if evaluations else None
     asks = (
         Ask("evaluations", evaluations, generator, "generator" in through),
-        Ask("queries", queries, job.classifier, "classifier" in through),
+        Ask("queries", queries, job.parts.classifier, "classifier" in through),
     )
     return tuple(ask for ask in asks if ask.n)
 
@@ -141,26 +141,27 @@ def generator_of(component: Any) -> Any:
 
 def answer_bytes(job: Job, n: int) -> int:
     """Size of the classifier's answers to n images."""
-    return n * job.dataset.num_classes * ANSWER_BYTES
+    return n * job.parts.dataset.num_classes * ANSWER_BYTES
 
 
 def explaining(job: Job) -> dict[str, Step]:
-    """From perturbations to explanations, by the artefact that each stage stores."""
-    n, shape, explainer, plan = job.n_asked, job.dataset.shape, job.explainer, {}
-    if job.perturbs:
-        made, kept = n * job.n_perturbations, job.keeps_perturbations
+    """From perturbations to explanations, by kind of artefact; "statistics" are the explainer's."""
+    parts, n, plan = job.parts, job.selection.n_asked, {}
+    shape, explainer = parts.dataset.shape, parts.explainer
+    if parts.perturbs:
+        made, kept = n * parts.n_perturbations, job.keeps_perturbations
         note = "" if kept else f"not kept: over keep_gb={job.config['keep_gb']:g}"
-        asks = asked(job, job.sampler, n * job.sampler.evaluations(job.n_perturbations), 0)
+        asks = asked(job, parts.sampler, n * parts.sampler.evaluations(parts.n_perturbations), 0)
         plan["perturbation"] = Step("perturbations", n, asks, job.perturbation_bytes if kept else 0, note)
-        if job.explains or any({"classifier", "perturbations"} <= metric.needs for metric in job.metrics.values()):
+        if parts.explains or any({"classifier", "perturbations"} <= metric.needs for metric in parts.metrics.values()):
             plan["prediction"] = Step("predictions", n, asked(job, None, 0, made), answer_bytes(job, made))
-    if job.explains and explainer.fitted:
-        *costs, size = explainer.fit_costs(len(job.dataset.at("train")))
-        plan["fit"] = Step("statistics", 0, asked(job, explainer, *costs, backward=False), size, SHARED)
-    if job.explains:
+    if parts.explains and explainer.fitted:
+        *costs, size = explainer.fit_costs(len(parts.dataset.at("train")))
+        plan["statistics"] = Step("statistics", 0, asked(job, explainer, *costs, backward=False), size, SHARED)
+    if parts.explains:
         asks = asked(job, explainer, n * explainer.evaluations(shape), n * explainer.queries(shape))
         early = explainer.costs_at_most
-        plan["made_explanation"] = Step(
+        plan["explanation"] = Step(
             "explanations", n, asks, n * explainer.stored_bytes(shape), FEWER if early else "", early
         )
     return plan
@@ -171,26 +172,30 @@ def compared(job: Job) -> list[Step]:
 
     What they share with it or each other is made once.
     """
-    others = [sibling for metric in job.metrics.values() for sibling in job.siblings(metric)]
+    others = [sibling for metric in job.parts.metrics.values() for sibling in job.siblings(metric)]
     plan: dict[tuple[str, str], Step] = {}
     for asker in (job, *others) if others else ():
+        provenance = asker.provenance
         for kind, step in explaining(asker).items():
-            plan.setdefault((kind, digest(getattr(asker, f"{kind}_science"))), step)
+            made_from = provenance.statistics if kind == "statistics" else provenance.stages[kind]
+            plan.setdefault((kind, digest(made_from)), step)
     more = list(plan.values())[len(explaining(job)) :]
     n = sum(step.name == "explanations" for step in more)
     if not more:
         return []
     asks = tuple(ask for step in more for ask in step.asks)
     note, at_most = "other settings, which metrics compare", any(step.at_most for step in more)
-    return [Step(f"{n} more explanations", job.n_asked, asks, sum(step.bytes for step in more), note, at_most)]
+    return [
+        Step(f"{n} more explanations", job.selection.n_asked, asks, sum(step.bytes for step in more), note, at_most)
+    ]
 
 
 def measured(job: Job) -> list[Step]:
     """The statistics of training images for which metrics ask a network; metrics with the same ones share them."""
     plan: dict[str, Step] = {}
-    for name, metric in job.metrics.items():
-        if metric.fits and any(costs := metric.fit_costs(len(job.dataset.at("train")))):
-            key = digest(job.fitted_metric_science(name))
+    for name, metric in job.parts.metrics.items():
+        if metric.fits and any(costs := metric.fit_costs(len(job.parts.dataset.at("train")))):
+            key = digest(job.provenance.metric_arguments(name))
             plan.setdefault(key, Step(f"statistics {name}", 0, asked(job, metric, *costs), note=SHARED))
     return list(plan.values())
 
@@ -202,19 +207,24 @@ def scored(job: Job, name: str, metric: Metric) -> Step:
     Perturbations are drawn anew for other images alone, and answered anew for all. Statistics are measured anew for
     each changed classifier, but for their stored parts.
     """
-    shape, explainer, drawn = job.dataset.shape, job.explainer, job.n_perturbations
-    n = min(job.n_asked, metric.n_images or job.n_asked)
+    shape, explainer, drawn = job.parts.dataset.shape, job.parts.explainer, job.parts.n_perturbations
+    n = min(job.selection.n_asked, metric.n_images or job.selection.n_asked)
     asks, at_most = (
         asked(job, metric, n * metric.evaluations(shape), n * metric.queries(shape, drawn)),
         metric.costs_at_most,
     )
-    moved, changed = metric.explanations(job.classifier)
+    moved, changed = metric.explanations(job.parts.classifier)
     if anew := n * (moved + changed):
         asks += asked(job, explainer, anew * explainer.evaluations(shape), anew * explainer.queries(shape))
-        asks += asked(job, job.sampler, n * moved * job.sampler.evaluations(drawn) if job.perturbs else 0, anew * drawn)
+        asks += asked(
+            job,
+            job.parts.sampler,
+            n * moved * job.parts.sampler.evaluations(drawn) if job.parts.perturbs else 0,
+            anew * drawn,
+        )
         at_most |= explainer.costs_at_most
         if explainer.fitted and changed:
-            *costs, parts = explainer.fit_costs(len(job.dataset.at("train")))
+            *costs, parts = explainer.fit_costs(len(job.parts.dataset.at("train")))
             asks += asked(job, explainer, *(changed * cost for cost in costs), backward=False)
             at_most |= parts > 0
     notes = [FEWER] if at_most else []

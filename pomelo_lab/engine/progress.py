@@ -45,15 +45,15 @@ class Progress:
     def groups(self, groups: Iterable[int], job: Job) -> Iterator[int]:
         """The groups one by one, the bar moving on after each."""
         groups = list(groups)
-        self.total, self.start = sum(job.group_size(g) for g in groups), self.now()
-        self.stages = job.explains + len(job.metrics)
+        self.total, self.start = sum(job.selection.group_size(g) for g in groups), self.now()
+        self.stages = job.parts.explains + len(job.parts.metrics)
         choices = job.config.get("choices") or {}
         self.title = "/".join(choices[r] for r in ("dataset", "sampler", "explainer") if r in choices) or "job"
-        job.tell = self.tell
+        job.cache.tell = self.tell
         if self.bar is not None:
             self.task = self.bar.add_task(self.title, total=self.total, left="")
         for group in groups:
-            self.size, self.passed = job.group_size(group), 0
+            self.size, self.passed = job.selection.group_size(group), 0
             yield group
             self.seen, self.size = self.seen + self.size, 0
             self.update()

@@ -1,210 +1,221 @@
-"""What determines what: the fingerprint of every artefact of a job, written down here, once, per stage."""
+"""The provenance of every artefact of a job: all that determines its numbers. Its digest is the artefact's fingerprint.
+
+What changes no number is left out: batch sizes, devices and paths.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.engine.components import Components
+from pomelo_lab.engine.selection import DRAW_SEED, Selection
 from pomelo_lab.metric.base import Metric
 
-DRAW_SEED = 5  # of images=drawn: that of DiME's mini-validation set
 
+class Provenance:
+    """What determines each artefact of a job, as plain JSON values.
 
-class Sciences(Components, ABC):
-    """The canonical forms of a configuration's parts, from which fingerprints are taken.
-
-    Science is what changes numbers; batch sizes, devices and places do not.
+    Args:
+        parts: the job's components.
+        selection: the job's images.
+        siblings: the provenances of the jobs whose explanations a metric compares.
     """
 
-    def _science(self, role: str) -> Any:
-        """Canonical form of a component with everything the job injects into it."""
-        node = self.node(role)
-        return self._science_of(node) if node else None
+    def __init__(
+        self, parts: Components, selection: Selection, siblings: Callable[[Metric], Sequence[Provenance]]
+    ) -> None:
+        self.parts = parts
+        self.selection = selection
+        self.siblings = siblings
+        self.config = parts.config
 
-    def _science_of(self, node: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
-        return {
-            **canonical(node, drop),
-            **{f"job.{role}": getattr(self, f"{role}_science") for role in self.injected(node)},
-        }
-
-    @cached_property
-    def dataset_science(self) -> dict[str, Any]:
-        """Which images: those of the data set, (images=correct) those of them that the classifier gets right, or
-        (images=drawn) draws of them."""
-        science = {**canonical(self.config["dataset"]), "digest": self.dataset.digest()}
-        if self.draws:
-            return {**science, "drawn": DRAW_SEED}
-        return {**science, "correct": self.classifier_science} if self.chooses else science
+    # --- components -----------------------------------------------------------------------------------------------
 
     @cached_property
-    def classifier_science(self) -> dict[str, Any]:
-        return {"digest": self.classifier.digest()}
+    def dataset(self) -> dict[str, Any]:
+        """The data set, and which of its images the job is about (images=correct: the classifier decides)."""
+        dataset = {**canonical(self.config["dataset"]), "digest": self.parts.dataset.digest()}
+        if self.selection.draws:
+            return {**dataset, "drawn": DRAW_SEED}
+        return {**dataset, "correct": self.classifier} if self.selection.chooses else dataset
 
     @cached_property
-    def generator_science(self) -> dict[str, Any] | None:
-        return {"digest": self.generator.digest()} if self.generator is not None else None
+    def training_data(self) -> dict[str, Any]:
+        """The data set's training images, of which statistics are measured."""
+        training = self.parts.dataset.at("train")
+        return {**canonical(self.config["dataset"], ("split",)), "digest": training.digest()}
 
     @cached_property
-    def segmenter_science(self) -> Any:
-        return self._science("segmenter")
+    def classifier(self) -> dict[str, Any]:
+        return {"digest": self.parts.classifier.digest()}
 
     @cached_property
-    def sampler_science(self) -> dict[str, Any]:
-        return self._science("sampler")
+    def generator(self) -> dict[str, Any] | None:
+        return {"digest": self.parts.generator.digest()} if self.parts.generator is not None else None
 
     @cached_property
-    def perturbation_science(self) -> dict[str, Any]:
-        science = {
-            "dataset": self.dataset_science,
-            "sampler": self.sampler_science,
-            "n": self.n_perturbations,
+    def segmenter(self) -> dict[str, Any] | None:
+        return self._component(self.parts.node("segmenter"))
+
+    @cached_property
+    def sampler(self) -> dict[str, Any] | None:
+        return self._component(self.parts.node("sampler"))
+
+    def _component(self, node: Mapping[str, Any] | None, drop: tuple[str, ...] = ()) -> dict[str, Any] | None:
+        """Canonical form of a component with everything that the job supplies to it.
+
+        Args: drop: arguments that are left out.
+        """
+        if not node:
+            return None
+        supplied = {f"job.{role}": self._supplied(role) for role in self.parts.injected(node)}
+        return {**canonical(node, drop), **supplied}
+
+    def _supplied(self, role: str) -> Any:
+        """The provenance of what `Components.supplied` gives for a role."""
+        match role:
+            case "dataset":
+                return self.dataset
+            case "classifier":
+                return self.classifier
+            case "generator":
+                return self.generator
+            case "segmenter":
+                return self.segmenter
+            case "sampler":
+                return self.sampler
+        raise ValueError(f"no component can ask for the job's {role}")
+
+    # --- stages ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def clean(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "classifier": self.classifier}
+
+    @cached_property
+    def perturbation(self) -> dict[str, Any]:
+        perturbation = {
+            "dataset": self.dataset,
+            "sampler": self.sampler,
+            "n": self.parts.n_perturbations,
             "seed": self.config["seed"],
         }
-        return {**science, "segmenter": self.segmenter_science} if self.sampler.uses_segments else science
+        return {**perturbation, "segmenter": self.segmenter} if self.parts.sampler.uses_segments else perturbation
 
     @cached_property
-    def prediction_science(self) -> dict[str, Any]:
-        return {"perturbation": digest(self.perturbation_science), "classifier": self.classifier_science}
+    def prediction(self) -> dict[str, Any]:
+        return {"perturbation": digest(self.perturbation), "classifier": self.classifier}
 
     @cached_property
-    def clean_science(self) -> dict[str, Any]:
-        return {"dataset": self.dataset_science, "classifier": self.classifier_science}
+    def explanation(self) -> dict[str, Any]:
+        """What determines the explanation that metrics score: the stored one after its post-processing."""
+        return self._explanation(())
 
     @cached_property
-    def explanation_science(self) -> dict[str, Any]:
-        science = {
-            "dataset": self.dataset_science,
-            "classifier": self.classifier_science,
-            "explainer": self._science("explainer"),
+    def stored_explanation(self) -> dict[str, Any]:
+        """What determines the explanation before its post-processing: the arguments of that are left out."""
+        return self._explanation(tuple(self.parts.explainer.presents))
+
+    def _explanation(self, drop: tuple[str, ...]) -> dict[str, Any]:
+        uses = self.parts.explainer.uses
+        explanation = {
+            "dataset": self.dataset,
+            "classifier": self.classifier,
+            "explainer": self._component(self.parts.node("explainer"), drop),
             "target": self.config["target"],
             "seed": self.config["seed"],
         }
-        if "segments" in self.explainer.uses:
-            science["segmenter"] = self.segmenter_science
-        if "perturbations" in self.explainer.uses:
-            science["perturbation"] = digest(self.perturbation_science)
-        return science
+        if "segments" in uses:
+            explanation["segmenter"] = self.segmenter
+        if "perturbations" in uses:
+            explanation["perturbation"] = digest(self.perturbation)
+        return explanation
+
+    def metric(self, name: str) -> dict[str, Any]:
+        """What determines a score: its metric and what the metric looks at."""
+        metric = self.parts.metrics[name]
+        score = {"metric": self.metric_arguments(name), "dataset": self.dataset}
+        if {"classifier", "white_box"} & metric.needs:
+            score |= {"classifier": self.classifier, "target": self.config["target"]}
+        if "segments" in metric.needs:
+            score["segmenter"] = self.segmenter
+        if "perturbations" in metric.needs:
+            score["perturbation"] = digest(self.perturbation)
+        if "explanation" in metric.needs:
+            score["explanation"] = digest(self.explanation)
+        if "explanations" in metric.needs:
+            score["explanations"] = [digest(sibling.explanation) for sibling in self.siblings(metric)]
+        if not {"perturbations", "explanation", "explanations"} & metric.needs or metric.random:
+            score["seed"] = self.config["seed"]
+        if metric.fits:
+            score["reference"] = digest(self.reference(name))
+        return score
+
+    def metric_arguments(self, name: str) -> dict[str, Any]:
+        """The metric by itself; how many images it scores decides no score."""
+        return self._component(self.parts.metric_nodes[name], ("n_images",))
+
+    # --- statistics of training images ----------------------------------------------------------------------------
+
+    def reference(self, name: str) -> dict[str, Any]:
+        """What determines a metric's statistics of training images."""
+        return {"metric": self.metric_arguments(name), "dataset": self.training_data, "classifier": self.classifier}
 
     @cached_property
-    def made_explanation_science(self) -> dict[str, Any]:
-        """What determines the stored explanation: all but what only says how it is presented."""
-        science, presents = self.explanation_science, tuple(self.explainer.presents)
-        return {**science, "explainer": self._science_of(self.node("explainer"), presents)} if presents else science
-
-    @cached_property
-    def fit_science(self) -> dict[str, Any]:
-        """What determines the statistics that an explainer measures on training images."""
+    def statistics(self) -> dict[str, Any]:
+        """What determines the explainer's statistics of training images."""
         return {
-            "explainer": self._fitted_science(self.explainer.fitted),
-            "dataset": self.training_science,
-            "classifier": self.classifier_science,
+            "explainer": self._fit_arguments(self.parts.explainer.fitted),
+            "dataset": self.training_data,
+            "classifier": self.classifier,
         }
 
-    def part_science(self, arguments: frozenset[str], **chosen: Any) -> dict[str, Any]:
-        """What determines the stored parts of that measurement: made of images alone, they serve every label and every
-        classifier."""
-        node, training = self.config["dataset"], self.dataset.at("train")
+    def part(self, arguments: frozenset[str], **chosen: Any) -> dict[str, Any]:
+        """What determines the parts of these statistics that are stored by themselves.
+
+        They are measured on images alone, so they serve every label and every classifier.
+
+        Args: arguments: of the explainer; chosen: values that the fit chose in place of configured ones.
+        """
+        node, training = self.config["dataset"], self.parts.dataset.at("train")
         images = {
             **canonical(node, ("split", *type(training).label_arguments(node))),
             "digest": training.image_digest(),
         }
-        return {"part_of": {**self._fitted_science(arguments), **chosen}, "dataset": images}
+        return {"part_of": {**self._fit_arguments(arguments), **chosen}, "dataset": images}
 
-    def _fitted_science(self, arguments: frozenset[str]) -> dict[str, Any]:
-        """Some arguments of the explainer, under the name of the class whose `fit` it has: explainers that share it
-        share what it measured."""
-        node = self.node("explainer")
-        owner = next(c for c in type(self.explainer).__mro__ if "fit" in vars(c))
-        science = self._science_of(node, tuple(set(canonical(node)) - {"_target_", "revision"} - arguments))
-        return {**science, "_target_": f"{owner.__module__}.{owner.__qualname__}"}
+    def _fit_arguments(self, arguments: frozenset[str]) -> dict[str, Any]:
+        """The listed arguments of the explainer and the class that defines its `fit`.
 
-    @cached_property
-    def training_science(self) -> dict[str, Any]:
-        return {**canonical(self.config["dataset"], ("split",)), "digest": self.dataset.at("train").digest()}
+        Explainers that inherit `fit` therefore share its statistics.
+        """
+        node = self.parts.node("explainer")
+        owner = next(kind for kind in type(self.parts.explainer).__mro__ if "fit" in vars(kind))
+        others = tuple(set(canonical(node)) - {"_target_", "revision"} - arguments)
+        return {**self._component(node, others), "_target_": f"{owner.__module__}.{owner.__qualname__}"}
 
-    def fitted_metric_science(self, name: str) -> dict[str, Any]:
-        """What determines a metric's statistics of training images, for the job's data set and classifier."""
-        return self._science_of(self.metric_nodes[name], ("n_images",))
-
-    def reference_science(self, name: str) -> dict[str, Any]:
-        return {
-            "metric": self.fitted_metric_science(name),
-            "dataset": self.training_science,
-            "classifier": self.classifier_science,
-        }
-
-    def metric_science(self, name: str) -> dict[str, Any]:
-        """A score is determined by its metric and by what the metric looks at."""
-        metric = self.metrics[name]
-        science = {"metric": self._science_of(self.metric_nodes[name], ("n_images",)), "dataset": self.dataset_science}
-        if {"classifier", "white_box"} & metric.needs:
-            science |= {"classifier": self.classifier_science, "target": self.config["target"]}
-        if "segments" in metric.needs:
-            science["segmenter"] = self.segmenter_science
-        if "perturbations" in metric.needs:
-            science["perturbation"] = digest(self.perturbation_science)
-        if "explanation" in metric.needs:
-            science["explanation"] = digest(self.explanation_science)
-        if "explanations" in metric.needs:
-            science["explanations"] = [digest(s.explanation_science) for s in self.siblings(metric)]
-        if not {"perturbations", "explanation", "explanations"} & metric.needs or metric.random:
-            science["seed"] = self.config["seed"]
-        if metric.fits:
-            science["reference"] = digest(self.reference_science(name))
-        return science
-
-    @cached_property
-    def science(self) -> dict[str, Any]:
-        """What determines the whole job: the scores asked for, over its images."""
-        return {
-            "n_images": self.n_asked,
-            "metrics": {
-                name: [digest(self.metric_science(name)), metric.n_images] for name, metric in self.metrics.items()
-            },
-            "explanation": digest(self.explanation_science) if self.explains else None,
-            "perturbation": digest(self.perturbation_science) if self.perturbs else None,
-        }
+    # --- the whole job --------------------------------------------------------------------------------------------
 
     @cached_property
     def fingerprint(self) -> str:
-        return digest(self.science)
-
-    # --- what the job does ----------------------------------------------------------------------------------------
-
-    @cached_property
-    def n_asked(self) -> int:
-        """Images of the job, if the classifier gets enough of them right where it matters (`Job.n_images`)."""
-        return self.config["n_images"] if self.draws else min(self.config["n_images"], len(self.dataset))
-
-    @property
-    def draws(self) -> bool:
-        """Whether the job's images are drawn with replacement."""
-        return self.config.get("images", "all") == "drawn"
+        """Digest of what determines the whole job: the scores that it is asked for, over its images."""
+        scores = {name: [digest(self.metric(name)), metric.n_images] for name, metric in self.parts.metrics.items()}
+        return digest(
+            {
+                "n_images": self.selection.n_asked,
+                "metrics": scores,
+                "explanation": digest(self.explanation) if self.parts.explains else None,
+                "perturbation": digest(self.perturbation) if self.parts.perturbs else None,
+            }
+        )
 
     @property
-    def chooses(self) -> bool:
-        """Whether the job is only about images that the classifier gets right."""
-        return self.config.get("images", "all") == "correct"
-
-    @property
-    def explains(self) -> bool:
-        """Whether the job makes explanations; explainer=none scores samplers."""
-        return self.explainer is not None and type(self.explainer).__name__ != "NoExplainer"
-
-    @property
-    def perturbs(self) -> bool:
-        """Whether anything looks at perturbations."""
-        asked = self.explains or any("perturbations" in metric.needs for metric in self.metrics.values())
-        return asked and "perturbations" in self.explainer.uses
-
-    @property
-    def n_perturbations(self) -> int:
-        return self.explainer.n_samples if self.perturbs else 0
-
-    @abstractmethod
-    def siblings(self, metric: Metric) -> Sequence[Sciences]:
-        """The jobs whose explanations of the same images a metric compares."""
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Provenance of each stage that the job computes for every group of images, by kind of artefact."""
+        stages = {"clean": self.clean}
+        if self.parts.perturbs:
+            stages |= {"perturbation": self.perturbation, "prediction": self.prediction}
+        return stages | ({"explanation": self.stored_explanation} if self.parts.explains else {})

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.fingerprint import file_digest
+from pomelo_lab.engine.inventory import is_stored
 from pomelo_lab.engine.store import Store
 from pomelo_lab.files import Damaged, read_json, sweep, write_bytes, write_json, write_text
 from pomelo_lab.metric.base import Summary
@@ -56,7 +57,7 @@ class Scores:
         status = self.status
         for path in status.get("damaged", ()):
             log.warning("%s is damaged: it is made again", path)
-        return status.get("state") == "done" and self.job.is_stored()
+        return status.get("state") == "done" and is_stored(self.job)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -95,9 +96,9 @@ class Scores:
             "fingerprint": self.job.fingerprint,
             "started": started,
             "seconds": time.time() - started,
-            "device": str(self.job.device),
+            "device": str(self.job.parts.device),
             "versions": versions(),
-            "peak_memory_mb": peak_memory_mb(self.job.device),
+            "peak_memory_mb": peak_memory_mb(self.job.parts.device),
             **more,
         }
         write_json(self.folder / "status.json", status)
@@ -108,36 +109,29 @@ class Scores:
         from pomelo_lab.config.fingerprint import digest
 
         job, stages = self.job, {}
-        for kind, made_from in self.artefacts().items():
+        for kind, made_from in job.provenance.stages.items():
             stages[kind] = total(job.store, kind, digest(made_from), job)
-        if job.explains and job.explainer.fitted:
-            stages["statistics"] = once(job.store, digest(job.fit_science))
-        for name, metric in job.metrics.items():
-            stages[f"metric.{name}"] = total(job.store, "metric", digest(job.metric_science(name)), job)
+        if job.parts.explains and job.parts.explainer.fitted:
+            stages["statistics"] = once(job.store, digest(job.provenance.statistics))
+        for name, metric in job.parts.metrics.items():
+            stages[f"metric.{name}"] = total(job.store, "metric", digest(job.provenance.metric(name)), job)
             if metric.fits:
-                stages[f"statistics.{name}"] = once(job.store, digest(job.reference_science(name)))
+                stages[f"statistics.{name}"] = once(job.store, digest(job.provenance.reference(name)))
         return {kind: costs for kind, costs in stages.items() if costs}
-
-    def artefacts(self) -> dict[str, Mapping[str, Any]]:
-        """The artefacts that the job looks at: kind -> what determines it."""
-        job, kinds = self.job, {"clean": self.job.clean_science}
-        if job.perturbs:
-            kinds |= {"perturbation": job.perturbation_science, "prediction": job.prediction_science}
-        return kinds | ({"explanation": job.made_explanation_science} if job.explains else {})
 
     def folders(self) -> dict[str, str]:
         """Where the job's artefacts lie, below paths.outputs; without those that are not kept."""
         from pomelo_lab.config.fingerprint import digest
 
-        store = self.job.store
-        places = {kind: store.folder(kind, digest(made_from)) for kind, made_from in self.artefacts().items()}
-        return {kind: str(folder.relative_to(store.root)) for kind, folder in places.items() if folder.is_dir()}
+        store, stages = self.job.store, self.job.provenance.stages
+        folders = {kind: store.folder(kind, digest(made_from)) for kind, made_from in stages.items()}
+        return {kind: str(folder.relative_to(store.root)) for kind, folder in folders.items() if folder.is_dir()}
 
     def rows(self) -> dict[str, dict[str, Tensor]]:
         """What `score` returned for each metric, all images in order."""
         rows: dict[str, dict[str, Tensor]] = {}
-        for name in self.job.metrics:
-            shards = [s for g in range(self.job.n_groups) if (s := self.job.score(name, g)) is not None]
+        for name in self.job.parts.metrics:
+            shards = [s for g in range(self.job.selection.n_groups) if (s := self.job.score(name, g)) is not None]
             rows[name] = {
                 key: torch.cat([s.tensors[key] for s in shards]) for key in (shards[0].tensors if shards else ())
             }
@@ -153,7 +147,7 @@ class Scores:
         rows = self.rows()
         ids: list[str] = []
         label, target, correct = [], [], 0
-        for group in range(job.n_groups):
+        for group in range(job.selection.n_groups):
             batch = job.batch(group)
             ids += batch.image_id
             label += batch.label.tolist()
@@ -162,14 +156,14 @@ class Scores:
             job.forget()
         self.images = {
             "n": len(ids),
-            "of": len(job.dataset),
-            "split": job.dataset.split,
-            "splits": job.dataset.split_sizes(),
+            "of": len(job.parts.dataset),
+            "split": job.parts.dataset.split,
+            "splits": job.parts.dataset.split_sizes(),
         }
-        self.images |= {"chosen": job.config.get("images", "all"), "correct": correct}
+        self.images |= {"chosen": job.selection.rule, "correct": correct}
         columns: dict[str, Any] = {"image_id": ids, "label": label, "target": target}
         for name, tensors in rows.items():
-            scores = job.metrics[name].values(tensors)
+            scores = job.parts.metrics[name].values(tensors)
             if scores is not None:
                 counted = tensors.get("counted", torch.ones(len(scores)))[: len(scores)] > 0.5
                 values = [
@@ -178,14 +172,16 @@ class Scores:
                 ]
                 columns[name] = values + [None] * (len(ids) - len(values))
         summaries = {
-            name: job.metrics[name].summarize(tensors, job.reference(name)) for name, tensors in rows.items() if tensors
+            name: job.parts.metrics[name].summarize(tensors, job.reference(name))
+            for name, tensors in rows.items()
+            if tensors
         }
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), buffer)
         write_bytes(self.folder / "scores.parquet", buffer.getvalue().to_pybytes())
         write_text(
             self.folder / "summary.json",
-            json.dumps({n: summary_row(s, job.metrics[n]) for n, s in summaries.items()}, indent=1),
+            json.dumps({n: summary_row(s, job.parts.metrics[n]) for n, s in summaries.items()}, indent=1),
         )
         for name, summary in summaries.items():
             if summary.n_nan:
@@ -206,10 +202,10 @@ def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
 
     job = Job(config, Store(config["paths"]["outputs"]), device)
     with progress(rank == 0) as bar:
-        for group in bar.groups(range(rank, job.n_groups, world), job):
-            if job.explains:
+        for group in bar.groups(range(rank, job.selection.n_groups, world), job):
+            if job.parts.explains:
                 job.explanation(group)
-            for name in job.metrics:
+            for name in job.parts.metrics:
                 bar.say(name)
                 job.score(name, group)
             job.forget()
@@ -217,7 +213,9 @@ def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
 
 def total(store: Store, kind: str, fingerprint: str, job: Job) -> dict[str, float]:
     """Sum of the recorded costs over a job's shards of one artefact."""
-    metas = [store.meta(kind, fingerprint, group, job.group_size(group)) for group in range(job.n_groups)]
+    metas = [
+        store.meta(kind, fingerprint, group, job.selection.group_size(group)) for group in range(job.selection.n_groups)
+    ]
     metas = [m for m in metas if m]
     images = sum(len(m["image_id"]) for m in metas)
     return summed(metas) | {"images": images} if metas else {}

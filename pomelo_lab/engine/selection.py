@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor
 
-from pomelo_lab.engine.provenance import DRAW_SEED, Sciences
+from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.store import GROUP
 from pomelo_lab.types import Batch
+
+DRAW_SEED = 5  # of images=drawn: that of DiME's mini-validation set
 
 
 class CorrectImages:
@@ -76,35 +76,55 @@ class DrawnImages:
         )
 
 
-class Selection(Sciences):
-    """The images of a job, group by group: the first of the data set's fixed order, (images=correct) the first that the
-    classifier gets right, or (images=drawn) draws with replacement."""
+class Selection:
+    """The images of a job, group by group.
+
+    They are the first ones of the data set's fixed order, (images=correct) the first ones that the classifier gets
+    right, or (images=drawn) draws with replacement.
+
+    Args:
+        parts: the job's components.
+        correct: whether the classifier gives each image of a group of the fixed order its label: group -> bool [b].
+            It is asked for images=correct alone.
+    """
+
+    def __init__(self, parts: Components, correct: Callable[[int], Tensor]) -> None:
+        self.config = parts.config
+        self.parts = parts
+        self.correct = correct
 
     @property
-    @abstractmethod
-    def whole(self) -> Any:
-        """A job of the same configuration on all images, right or wrong."""
+    def rule(self) -> str:
+        """all, correct or drawn."""
+        return self.config.get("images", "all")
+
+    @property
+    def draws(self) -> bool:
+        """Whether the images are drawn with replacement."""
+        return self.rule == "drawn"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the images are those that the classifier gets right."""
+        return self.rule == "correct"
 
     @cached_property
-    def correct_images(self) -> CorrectImages:
-        """What images=correct chooses from; the classifier's answers are the stored ones of `whole`."""
-        whole = self.whole
-
-        def correct(group: int) -> Tensor:
-            right = whole.clean(group).argmax(-1) == whole.batch(group).label
-            whole.forget()
-            return right
-
-        return CorrectImages(self.dataset.order().tolist(), correct, GROUP)
+    def n_asked(self) -> int:
+        """Images that the config asks for, or as many as the data set has; `n_images` where enough are right."""
+        n = self.config["n_images"]
+        return n if self.draws else min(n, len(self.parts.dataset))
 
     @cached_property
     def n_images(self) -> int:
-        """Number of images of the job: as many as are asked for, or as there are."""
+        """Number of images of the job.
+
+        Cost: images=correct asks the classifier until enough images are right.
+        """
         if not self.chooses:
             return self.n_asked
         if not (chosen := self.correct_images.first(self.n_asked)):
             raise ValueError(
-                f"images=correct: the classifier gives none of the {len(self.dataset)} images its label; "
+                f"images=correct: the classifier gives none of the {len(self.parts.dataset)} images its label; "
                 f"images=all explains them"
             )
         return len(chosen)
@@ -117,19 +137,25 @@ class Selection(Sciences):
         """Images of a group among the first n_images of the job."""
         return max(0, min(GROUP, min(n_images or self.n_images, self.n_images) - group * GROUP))
 
+    def batch(self, group: int) -> Batch:
+        """The images of a group, under the names that they have in the job."""
+        batch = self.parts.dataset.batch(self.indices(group))
+        return self.drawn_images.named(batch, group * GROUP) if self.draws else batch
+
     def indices(self, group: int) -> list[int]:
         """Positions of a group's images in the data set."""
         start, size = group * GROUP, self.group_size(group)
         if self.draws:
             return self.drawn_images.index[start : start + size]
-        order = self.correct_images.first(start + size) if self.chooses else self.dataset.order().tolist()
+        order = self.correct_images.first(start + size) if self.chooses else self.parts.dataset.order().tolist()
         return order[start : start + size]
 
     @cached_property
-    def drawn_images(self) -> DrawnImages:
-        """What images=drawn is about."""
-        return DrawnImages(len(self.dataset), self.n_asked)
+    def correct_images(self) -> CorrectImages:
+        """The images of images=correct."""
+        return CorrectImages(self.parts.dataset.order().tolist(), self.correct, GROUP)
 
-    def named(self, batch: Batch, group: int) -> Batch:
-        """A group's images under the names that they have in the job."""
-        return self.drawn_images.named(batch, group * GROUP) if self.draws else batch
+    @cached_property
+    def drawn_images(self) -> DrawnImages:
+        """The images of images=drawn."""
+        return DrawnImages(len(self.parts.dataset), self.n_asked)

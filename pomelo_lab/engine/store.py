@@ -161,12 +161,12 @@ class Store:
         """Hold a lock file (`pomelo_lab.locks.locked`)."""
         return locked(path, wait)
 
-    def describe(self, kind: str, fingerprint: str, science: Mapping[str, Any]) -> None:
+    def describe(self, kind: str, fingerprint: str, provenance: Mapping[str, Any]) -> None:
         """Write what determined the shards beside them, for people, where it is missing or differs; remove leftovers of
         kills."""
         if (kind, fingerprint) in self._described:
             return
-        path, text = self.folder(kind, fingerprint) / "made_from.json", json.dumps(science, indent=1, sort_keys=True)
+        path, text = self.folder(kind, fingerprint) / "made_from.json", json.dumps(provenance, indent=1, sort_keys=True)
         if not path.parent.is_dir():
             return
         self._described.add((kind, fingerprint))

@@ -32,8 +32,8 @@ def seconds(ask: Ask, job: Job) -> float | None:
     network = ask.network
     if not isinstance(network, NetworkClassifier | Generator) or getattr(network, "compile", False):
         return None
-    shape = network.shape if isinstance(network, Generator) else job.dataset.shape
-    return ask.n * per_image(network, shape, ask.backward, job.batch_size, job.device)
+    shape = network.shape if isinstance(network, Generator) else job.parts.dataset.shape
+    return ask.n * per_image(network, shape, ask.backward, job.parts.batch_size, job.parts.device)
 
 
 def per_image(

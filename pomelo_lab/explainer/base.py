@@ -44,6 +44,7 @@ class Explainer(Component, ABC):
 
     access:  "black_box" or "white_box": which view of the classifier it receives; a black box cannot be differentiated.
     uses:    what it looks at, of: "segments", "perturbations", "masks". It receives nothing else.
+    explains: False for a component that stands where an explainer would and gives no explanations.
     signed:  whether negative attributions mean "speaks against".
     presents: arguments that only choose what `shown` makes of a stored explanation; explanations that differ in nothing
         else are computed once.
@@ -55,6 +56,7 @@ class Explainer(Component, ABC):
 
     access: ClassVar[str] = "black_box"
     uses: ClassVar[frozenset[str]] = frozenset()
+    explains: ClassVar[bool] = True
     signed: ClassVar[bool] = True
     presents: ClassVar[frozenset[str]] = frozenset()
     fitted: ClassVar[frozenset[str]] = frozenset()

@@ -22,6 +22,7 @@ class NoExplainer(Explainer):
     Raises: ValueError from `explain`, which no job calls.
     """
 
+    explains: ClassVar[bool] = False
     gives = frozenset()
     uses: ClassVar[frozenset[str]] = frozenset({"perturbations"})
 

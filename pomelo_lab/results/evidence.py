@@ -76,7 +76,7 @@ def resampled(cell: GridCell, name: str) -> Resampled | None:
     """How a metric that is no plain mean follows from the images, where its class says so and its shards are there."""
     from pomelo_lab.metric.base import Metric
 
-    metric = cell.job.metrics.get(name) if cell.job is not None else None
+    metric = cell.job.parts.metrics.get(name) if cell.job is not None else None
     if not isinstance(metric, Metric) or type(metric).resampled is Metric.resampled:
         return None
     import torch
@@ -102,8 +102,8 @@ def stored_rows(cell: GridCell, name: str) -> dict[str, Any]:
     from pomelo_lab.config.fingerprint import digest
 
     job = cell.job
-    fingerprint, n_images = digest(job.metric_science(name)), job.metrics[name].n_images
-    sizes = [job.group_size(group, n_images) for group in range(job.n_groups)]
+    fingerprint, n_images = digest(job.provenance.metric(name)), job.parts.metrics[name].n_images
+    sizes = [job.selection.group_size(group, n_images) for group in range(job.selection.n_groups)]
     shards = [job.store.read("metric", fingerprint, group, size) for group, size in enumerate(sizes) if size]
     if not shards or any(s is None for s in shards):
         return {}
@@ -117,9 +117,9 @@ def stored_reference(job: Any, name: str) -> dict[str, Any] | None:
     """A metric's statistics of the training images; None when they are missing. Computes nothing."""
     from pomelo_lab.config.fingerprint import digest
 
-    if not job.metrics[name].fits:
+    if not job.parts.metrics[name].fits:
         return {}
-    shard = job.store.read("reference", digest(job.reference_science(name)), 0, 0)
+    shard = job.store.read("reference", digest(job.provenance.reference(name)), 0, 0)
     return None if shard is None else dict(shard.tensors)
 
 
@@ -131,7 +131,7 @@ def part_sample(cell: GridCell, name: str, part: str) -> Sample | None:
     """
     if name not in cell.summary:
         return None
-    rows, names = stored_rows(cell, name), list(cell.job.dataset.class_names)
+    rows, names = stored_rows(cell, name), list(cell.job.parts.dataset.class_names)
     key, _, position = part.partition(":")
     if part.lstrip("-").isdigit():
         key, position = "curve", part

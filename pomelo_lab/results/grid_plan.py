@@ -27,7 +27,7 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
         if role in choices
     )
     trainings = [Step(f"train {name}", 0, note="no weights yet", seconds=None) for name in missing]
-    whole = total(plan, "total", job.n_asked, "without trainings" if missing else "")
+    whole = total(plan, "total", job.selection.n_asked, "without trainings" if missing else "")
     print_steps(f"plan: {title}", "stage", [*trainings, *plan, whole])
 
 
@@ -56,7 +56,7 @@ def print_grid_plan(cells: Sequence[GridCell], console: Any = None) -> None:
 def line_of(name: str, config: Mapping[str, Any]) -> Step:
     """A whole job as one step."""
     job, plan, missing = planned(config, Store(config["paths"]["outputs"]))
-    return total(plan, name, job.n_asked, f"trains {', '.join(missing)}" if missing else "")
+    return total(plan, name, job.selection.n_asked, f"trains {', '.join(missing)}" if missing else "")
 
 
 def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None) -> None:

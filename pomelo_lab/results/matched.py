@@ -33,7 +33,7 @@ class MatchedCell(GridCell):
 
         summaries, rows = dict(super().summary), Scores(self.job).rows()
         for name in self.narrowed(summaries):
-            metric = self.job.metrics[name]
+            metric = self.job.parts.metrics[name]
             kept = self.counted[: len(rows[name]["counted"])]
             tensors = {**rows[name], "counted": rows[name]["counted"] * kept}
             summaries[name] = summary_row(metric.summarize(tensors, self.job.reference(name)), metric)
@@ -50,7 +50,9 @@ class MatchedCell(GridCell):
     def narrowed(self, names: Iterable[str]) -> list[str]:
         """The metrics among `names` that count matched images only."""
         return [
-            name for name in names if name in self.job.metrics and getattr(self.job.metrics[name], "matched", False)
+            name
+            for name in names
+            if name in self.job.parts.metrics and getattr(self.job.parts.metrics[name], "matched", False)
         ]
 
 
@@ -76,9 +78,9 @@ def matched(cells: Sequence[GridCell], among: Sequence[GridCell]) -> list[GridCe
 def reached(cell: GridCell) -> frozenset[str] | None:
     """Ids of the images that a finished job's explainer brought to their goals; None for explainers without goals."""
     job, image_ids = cell.job, []
-    if not job.explains:
+    if not job.parts.explains:
         return None
-    for group in range(job.n_groups):
+    for group in range(job.selection.n_groups):
         flipped = job.explanation(group).extra.get("flipped")
         if flipped is None:
             return None

@@ -48,7 +48,7 @@ def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | 
     Args: n_images: the first so many images, or "all".
     Returns: the first file, or None where there is nothing to show.
     """
-    n = job.n_images if n_images == "all" else min(int(n_images), job.n_images)
+    n = job.selection.n_images if n_images == "all" else min(int(n_images), job.selection.n_images)
     if not n:
         return None
     try:
@@ -107,15 +107,15 @@ def title(job: Job, n: int) -> str:
             " with ".join(made),
             " on ".join(about),
             *scale,
-            f"{n} of {job.n_images} images, split {job.config['dataset'].get('split')}",
+            f"{n} of {job.selection.n_images} images, split {job.config['dataset'].get('split')}",
         ]
     )
 
 
 def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[str, str]]:
     """The images of one group, and what the rows of pictures mean."""
-    batch, names = job.batch(group), list(job.dataset.class_names)
-    explanation, probability = stored_explanation(job, group), stored(job, "clean", job.clean_science, group)
+    batch, names = job.batch(group), list(job.parts.dataset.class_names)
+    explanation, probability = stored_explanation(job, group), stored(job, "clean", job.provenance.clean, group)
     target = explanation.target if explanation is not None else None
     out, keys = [], {}
     picked = range(*rows.indices(len(batch)))
@@ -158,17 +158,17 @@ def stored(job: Job, kind: str, made_from: Mapping[str, Any], group: int) -> Map
     """The tensors of an artefact, where the store has it; nothing is computed for a picture."""
     from pomelo_lab.config.fingerprint import digest
 
-    shard = job.store.read(kind, digest(made_from), group, job.group_size(group))
+    shard = job.store.read(kind, digest(made_from), group, job.selection.group_size(group))
     return None if shard is None else shard.tensors
 
 
 def stored_explanation(job: Job, group: int) -> Explanation | None:
-    tensors = stored(job, "explanation", job.made_explanation_science, group) if job.explains else None
-    return None if tensors is None else job.explainer.shown(Explanation.of(tensors))
+    tensors = stored(job, "explanation", job.provenance.stored_explanation, group) if job.parts.explains else None
+    return None if tensors is None else job.parts.explainer.shown(Explanation.of(tensors))
 
 
 def stored_perturbations(job: Job, group: int) -> Perturbations | None:
-    tensors = stored(job, "perturbation", job.perturbation_science, group) if job.perturbs else None
+    tensors = stored(job, "perturbation", job.provenance.perturbation, group) if job.parts.perturbs else None
     return None if tensors is None else Perturbations(**tensors)
 
 

@@ -37,7 +37,7 @@ def detail(cell: GridCell) -> str:
     if cell.state == "done":
         from pomelo_lab.engine.scores import Scores
 
-        images = Scores(cell.job).job.n_images
+        images = Scores(cell.job).job.selection.n_images
         return f"{images} images, {status.get('seconds', 0):.0f} s, {cell.folder}"
     return ""
 

@@ -51,7 +51,7 @@ class CallableSampler(Filler):
         self._call = found_function(self.function, "sampler.function")
 
     @classmethod
-    def more_science(cls, given: Mapping[str, Any]) -> list[str]:
+    def more_provenance(cls, given: Mapping[str, Any]) -> list[str]:
         """The name and the code of the function, which identify it wherever its file lies."""
         source, name = split_path(given["function"], "sampler.function")
         found_function(given["function"], "sampler.function")

@@ -194,7 +194,7 @@ class WandbTracker:
         logged: dict[str, Any] = {
             "scores": wandb.Table(columns=table.column_names, data=[list(r.values()) for r in rows])
         }
-        if scores.job.explains and self.n_overlays:
+        if scores.job.parts.explains and self.n_overlays:
             logged["attribution"] = [wandb.Image(image, caption=caption) for image, caption in self._overlays(scores)]
         if (scores.folder / FILE).exists():
             logged["sheet"] = wandb.Image(str(scores.folder / FILE))
@@ -209,7 +209,7 @@ class WandbTracker:
         if explanation.attribution is None:
             return []
         pictures = overlays(batch.image[:n], explanation.attribution[:n])
-        names = job.dataset.class_names
+        names = job.parts.dataset.class_names
         return [
             (pixels(picture), f"{batch.image_id[i]}: {names[int(explanation.target[i])]}")
             for i, picture in enumerate(pictures)

@@ -56,11 +56,11 @@ def train_component(
 
     node, dataset_node = whole(node), training_data(node, dataset_node)
     recipe_node = recipe_node or own_recipe(node)
-    science = {"trains": trains(node, dataset_node), "recipe": canonical(Recipe.identity(recipe_node)), "seed": seed}
+    provenance = {"trains": trains(node, dataset_node), "recipe": canonical(Recipe.identity(recipe_node)), "seed": seed}
     if locate(dataset_node["_target_"]).reads_files():  # of built-in data the settings say all
-        science["data"] = training_digest(node, dataset_node)
+        provenance["data"] = training_digest(node, dataset_node)
     name = f"{short_name(node)}_{short_name(dataset_node)}"
-    folder = Path(outputs) / "weights" / f"{name}-{digest(science)}"
+    folder = Path(outputs) / "weights" / f"{name}-{digest(provenance)}"
     path, card, last = folder / FILE, folder / CARD, folder / CHECKPOINT
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock") as waited:
@@ -72,7 +72,7 @@ def train_component(
         for old in (card, last) if force else (card,):
             old.unlink(missing_ok=True)
         drop_damaged(folder)
-        about = {"name": name, **science}
+        about = {"name": name, **provenance}
         task = {"node": node, "dataset": dataset_node, "recipe": recipe_node, "path": str(path), "about": about}
         launch({"devices": devices, "device": device, "task": task}, run_training)
         last.unlink(missing_ok=True)

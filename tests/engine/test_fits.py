@@ -7,6 +7,7 @@ import torch
 
 from pomelo_lab.classifier.base import view
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.engine.explain_again import ExplainAgain
 from pomelo_lab.engine.plan import steps
 from pomelo_lab.engine.scores import Scores
 from pomelo_lab.explainer.direction_search import DirectionSearch
@@ -32,9 +33,9 @@ def test_statistics_of_an_explainer_are_measured_once_and_shared(tmp_path, monke
     found = first.explanation(0).attribution
     again = iba(tmp_path, "explainer.beta=5")  # what does not decide the statistics
     assert not torch.equal(again.explanation(0).attribution, found) and len(calls) == 1
-    assert digest(again.fit_science) == digest(first.fit_science)
+    assert digest(again.provenance.statistics) == digest(first.provenance.statistics)
     for other in ("explainer.n_fit=16", "explainer.layer=stage3", "classifier.width=8", "dataset.size_px=32"):
-        assert digest(iba(tmp_path, other).fit_science) != digest(first.fit_science)
+        assert digest(iba(tmp_path, other).provenance.statistics) != digest(first.provenance.statistics)
     assert torch.equal(iba(tmp_path).explanation(0).attribution, found) and len(calls) == 1
 
 
@@ -56,22 +57,22 @@ ANEW = [
 @pytest.mark.parametrize("overrides", ANEW)
 def test_explaining_anew_gives_what_is_stored_and_counts_queries(tmp_path, overrides):
     made = job(tmp_path, *overrides, "metrics=none")
-    stored, size = made.explanation(0), made.group_size(0)
-    box = view(made.classifier, "white_box", 8)
-    again = made.explain_again(0, slice(0, size), box)
+    stored, size = made.explanation(0), made.selection.group_size(0)
+    box = view(made.parts.classifier, "white_box", 8)
+    again = ExplainAgain(made, 0, slice(0, size), box)()
     assert torch.allclose(again.attribution, stored.attribution, atol=1e-5) and box.queries > 0
-    same_images = made.explain_again(0, slice(1, size), box, images=made.batch(0).image[1:])
+    same_images = ExplainAgain(made, 0, slice(1, size), box)(images=made.batch(0).image[1:])
     assert torch.allclose(same_images.attribution, stored.attribution[1:], atol=1e-5)
 
     def forget(network):
         for parameter in network.parameters():
             parameter.zero_()
 
-    before = made.classifier.digest()
+    before = made.parts.classifier.digest()
     assert not torch.allclose(
-        made.explain_again(0, slice(0, size), box, change=forget).attribution, stored.attribution, atol=1e-5
+        ExplainAgain(made, 0, slice(0, size), box)(change=forget).attribution, stored.attribution, atol=1e-5
     )
-    assert made.classifier.digest() == before
+    assert made.parts.classifier.digest() == before
 
 
 def test_metrics_that_explain_anew_run_in_a_job(tmp_path):
@@ -111,7 +112,7 @@ def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
     monkeypatch.setattr(
         DirectionSearch, "displacements", lambda self, k, *more: drawn.append(k) or displace(self, k, *more)
     )
-    folder = digest(explainer.part_science(explainer.explainer.rendered))
+    folder = digest(explainer.provenance.part(explainer.parts.explainer.rendered))
     held = lock_at(explainer.store.path("part", folder, 1, 0).with_name(".00001-00.lock"))
     held.acquire()
     seen = []
@@ -170,8 +171,8 @@ def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, m
     assert all(torch.equal(first[name], whole[name]) for name in whole)
     drawn.clear()
     shared = job(tmp_path, "explainer=bb_lig", *DIRECTIONS)
-    assert digest(shared.fit_science) == digest(
-        job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.rule=first_flip").fit_science
+    assert digest(shared.provenance.statistics) == digest(
+        job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.rule=first_flip").provenance.statistics
     )
     shared.fitted()
     assert not drawn
@@ -188,6 +189,6 @@ def test_renders_serve_every_label_and_classifier():
 
     jobs = [cell.job for cell in cells("gcd_table1", ["scale=smoke", "row=gcd_lambda"])]
     assert [job.config["dataset"]["label"] for job in jobs] == ["Smiling", "Young"]
-    for arguments in (jobs[0].explainer.rendered, jobs[0].explainer.walked):
-        assert len({digest(job.part_science(arguments)) for job in jobs}) == 1
-    assert len({digest(job.fit_science) for job in jobs}) == 2
+    for arguments in (jobs[0].parts.explainer.rendered, jobs[0].parts.explainer.walked):
+        assert len({digest(job.provenance.part(arguments)) for job in jobs}) == 1
+    assert len({digest(job.provenance.statistics) for job in jobs}) == 2

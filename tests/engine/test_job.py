@@ -57,16 +57,16 @@ def test_what_matters_is(tmp_path, change):
 
 
 def test_perturbations_are_shared_between_what_comes_after_them(tmp_path):
-    base = digest(job(tmp_path).perturbation_science)
+    base = digest(job(tmp_path).provenance.perturbation)
     for same in ("explainer.alpha=2", "classifier.width=8", "metrics=none", "n_images=2", "target=label"):
-        assert digest(job(tmp_path, same).perturbation_science) == base
+        assert digest(job(tmp_path, same).provenance.perturbation) == base
     for other in ("segmenter.n_segments=9", "seed=1", "sampler.rate=0.4", "explainer.n_samples=9"):
-        assert digest(job(tmp_path, other).perturbation_science) != base
+        assert digest(job(tmp_path, other).provenance.perturbation) != base
 
 
 def test_another_segmentation_does_not_resample_a_full_input_sampler(tmp_path):
     found = {
-        digest(job(tmp_path, "sampler=reference_texture", f"segmenter.n_segments={n}").perturbation_science)
+        digest(job(tmp_path, "sampler=reference_texture", f"segmenter.n_segments={n}").provenance.perturbation)
         for n in (4, 9)
     }
     assert len(found) == 1

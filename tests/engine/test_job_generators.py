@@ -78,14 +78,14 @@ def test_perturbations_of_a_full_input_sampler_are_made_for_the_first_job_of_a_g
 
 @pytest.mark.parametrize("change", ["sampler.eta=0.5", "generator.init_seed=1", "generator.schedule=linear", "seed=1"])
 def test_another_sampler_generator_or_seed_makes_them_again(tmp_path, change):
-    first, other = (digest(job(tmp_path, *SMALL, *more).perturbation_science) for more in ((), (change,)))
+    first, other = (digest(job(tmp_path, *SMALL, *more).provenance.perturbation) for more in ((), (change,)))
     assert first != other
 
 
 def test_what_runs_a_generator_is_not_in_the_fingerprint(tmp_path):
     same = ["batch_size=3", "generator.compile=true", "+generator.batch_size=2", "generator.size_px=16"]
-    assert {digest(job(tmp_path, *SMALL, one).perturbation_science) for one in ("device=cpu", *same)} == {
-        digest(job(tmp_path, *SMALL).perturbation_science)
+    assert {digest(job(tmp_path, *SMALL, one).provenance.perturbation) for one in ("device=cpu", *same)} == {
+        digest(job(tmp_path, *SMALL).provenance.perturbation)
     }
 
 
@@ -121,10 +121,10 @@ def saved(path, seed):
 
 def test_equal_generators_are_one_object(tmp_path):
     own = inpainting(tmp_path)
-    assert own.metrics["deletion_inpaint"].filler.generator is own.generator is own.sampler.generator
-    assert inpainting(tmp_path).generator is own.generator
+    assert own.parts.metrics["deletion_inpaint"].filler.generator is own.parts.generator is own.parts.sampler.generator
+    assert inpainting(tmp_path).generator is own.parts.generator
     other = inpainting(tmp_path, init_seed=1)
-    assert other.metrics["deletion_inpaint"].filler.generator is not other.generator is own.generator
+    assert other.parts.metrics["deletion_inpaint"].filler.generator is not other.parts.generator is own.parts.generator
 
 
 def test_weights_of_a_metric_s_generator_are_in_its_fingerprint_alone(tmp_path):
@@ -132,10 +132,10 @@ def test_weights_of_a_metric_s_generator_are_in_its_fingerprint_alone(tmp_path):
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(first.read_bytes())
     one, other, same = (inpainting(tmp_path, weights=path) for path in (first, second, copy))
-    scored = [digest(found.metric_science("deletion_inpaint")) for found in (one, other, same)]
+    scored = [digest(found.provenance.metric("deletion_inpaint")) for found in (one, other, same)]
     assert scored[0] != scored[1] and scored[0] == scored[2]
-    assert len({digest(found.perturbation_science) for found in (one, other, same)}) == 1
-    assert len({digest(found.explanation_science) for found in (one, other, same)}) == 1
+    assert len({digest(found.provenance.perturbation) for found in (one, other, same)}) == 1
+    assert len({digest(found.provenance.explanation) for found in (one, other, same)}) == 1
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
@@ -193,9 +193,12 @@ def test_weights_auto_are_those_of_a_finished_training_and_the_shape_is_the_data
         "ddpm_digits-"
     )
     trained = Job(found, Store(tmp_path))
-    assert trained.generator.shape == (3, 8, 8) and trained.generator.weights == str(path)
+    assert trained.parts.generator.shape == (3, 8, 8) and trained.parts.generator.weights == str(path)
     untrained = job(tmp_path, *DDIM, "dataset.size_px=8")
-    assert trained.generator.digest() != untrained.generator.digest() and trained.fingerprint != untrained.fingerprint
+    assert (
+        trained.parts.generator.digest() != untrained.parts.generator.digest()
+        and trained.fingerprint != untrained.fingerprint
+    )
     assert len(list((tmp_path / "weights").glob("*/card.json"))) == 1
 
 

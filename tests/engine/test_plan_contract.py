@@ -32,7 +32,7 @@ def test_explainers(name):
     job = every.explained(name)
     ensure_stages_are_planned(job)
     ensure_all_is_planned(job)
-    assert job.through == job.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), (
+    assert job.through == job.parts.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), (
         "what is timed with a backward"
     )
 
@@ -41,7 +41,7 @@ def test_dime_is_timed_with_the_denoiser_s_backward_where_its_jacobian_is_exact(
     job = every.job(tmp_path, *every.chosen("explainer", "dime"), "explainer.jacobian=exact", "scale=smoke")
     with every.gradients(job) as through:
         job.explanation(0)
-    assert through == job.explainer.differentiates == {"classifier", "generator"}
+    assert through == job.parts.explainer.differentiates == {"classifier", "generator"}
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -74,14 +74,14 @@ def test_metrics_that_explain_anew_or_compare(overrides, tmp_path):
 def assert_scores_are_planned(job: Job) -> None:
     planned = {step.name: step for step in steps(job)}
     job.clean(0)
-    if job.perturbs:
+    if job.parts.perturbs:
         job.perturbations(0, probability=True)
-    if job.explains:
+    if job.parts.explains:
         job.explanation(0)
-    for name, metric in job.metrics.items():
+    for name, metric in job.parts.metrics.items():
         with every.gradients(job) as through:
             shard = job.score(name, 0)
         ensure_planned(planned[f"metric {name}"], [shard] if shard else [])
-        explains = metric.overrides() or any(metric.explanations(job.classifier))
+        explains = metric.overrides() or any(metric.explanations(job.parts.classifier))
         assert explains or not through, "metrics are timed without a backward"
     ensure_all_is_planned(job)

@@ -41,28 +41,28 @@ def job(tmp_path, *overrides):
 def test_a_job_explains_only_images_that_are_classified_correctly(tmp_path):
     everything = job(tmp_path, "n_images=200")
     right, ids = [], []
-    for group in range(everything.n_groups):
+    for group in range(everything.selection.n_groups):
         batch = everything.batch(group)
         right += (everything.clean(group).argmax(-1) == batch.label).tolist()
         ids += list(batch.image_id)
     expected = [image_id for image_id, yes in zip(ids, right, strict=True) if yes]
     assert 5 <= len(expected) < 100  # an untrained network
     chosen = job(tmp_path, "images=correct", "n_images=5")
-    assert list(chosen.batch(0).image_id) == expected[:5] and chosen.n_images == 5
+    assert list(chosen.batch(0).image_id) == expected[:5] and chosen.selection.n_images == 5
     assert (chosen.clean(0).argmax(-1) == chosen.batch(0).label).all()
     more = job(tmp_path, "images=correct", f"n_images={len(expected)}")
-    assert [i for g in range(more.n_groups) for i in more.batch(g).image_id] == expected
+    assert [i for g in range(more.selection.n_groups) for i in more.batch(g).image_id] == expected
 
 
 def test_it_is_part_of_the_fingerprint_and_depends_on_the_classifier(tmp_path):
     every, correct = job(tmp_path), job(tmp_path, "images=correct")
     assert every.fingerprint != correct.fingerprint == job(tmp_path, "images=correct").fingerprint
     assert (
-        every.dataset_science
-        != correct.dataset_science
-        != job(tmp_path, "images=correct", "classifier.width=8").dataset_science
+        every.provenance.dataset
+        != correct.provenance.dataset
+        != job(tmp_path, "images=correct", "classifier.width=8").provenance.dataset
     )
-    assert every.dataset_science == job(tmp_path, "classifier.width=8").dataset_science
+    assert every.provenance.dataset == job(tmp_path, "classifier.width=8").provenance.dataset
 
 
 def test_scores_count_them_and_a_second_run_is_skipped(tmp_path, capsys):
@@ -78,16 +78,18 @@ def test_scores_count_them_and_a_second_run_is_skipped(tmp_path, capsys):
 
 def test_fewer_than_asked_for_are_all_there_are(tmp_path):
     whole = job(tmp_path, "images=correct", "n_images=100000")
-    assert 0 < whole.n_images < len(whole.dataset) == whole.n_asked and whole.n_groups == -(-whole.n_images // GROUP)
+    images = whole.selection
+    assert 0 < images.n_images < len(whole.parts.dataset) == images.n_asked
+    assert images.n_groups == -(-images.n_images // GROUP)
 
 
 def test_none_is_an_error_that_names_the_key(tmp_path):
     never = job(tmp_path, "images=correct", "n_images=3")
-    never.correct_images.correct = lambda group: torch.zeros(
-        min(GROUP, len(never.dataset) - group * GROUP), dtype=torch.bool
+    never.selection.correct_images.correct = lambda group: torch.zeros(
+        min(GROUP, len(never.parts.dataset) - group * GROUP), dtype=torch.bool
     )
     with pytest.raises(ValueError, match="images=correct: the classifier gives none"):
-        _ = never.n_images
+        _ = never.selection.n_images
 
 
 def test_the_plan_counts_the_questions(tmp_path):
@@ -123,10 +125,10 @@ def test_draws_with_replacement_are_those_of_the_reference_code():
 def test_an_image_that_is_drawn_again_is_another_row(tmp_path):
     """More draws than images, unique names, other random numbers for the second draw of an image."""
     whole = job(tmp_path)
-    size = len(whole.dataset)
+    size = len(whole.parts.dataset)
     drawn = job(tmp_path, "images=drawn", f"n_images={2 * size}")
-    assert drawn.n_images == 2 * size == steps(drawn)[0].images
-    batches = [drawn.batch(group) for group in range(drawn.n_groups)]
+    assert drawn.selection.n_images == 2 * size == steps(drawn)[0].images
+    batches = [drawn.batch(group) for group in range(drawn.selection.n_groups)]
     names = [name for batch in batches for name in batch.image_id]
     index = torch.cat([batch.index for batch in batches])
     assert len(set(names)) == len(names) and len(index.unique()) < size
@@ -135,9 +137,9 @@ def test_an_image_that_is_drawn_again_is_another_row(tmp_path):
     assert first < again and index[first] == index[again]
     draws = [drawn.streams.normal([names[i]], "test", 4) for i in (first, again)]
     assert not torch.equal(*draws)
-    assert drawn.fingerprint != whole.fingerprint and "drawn" not in whole.dataset_science
+    assert drawn.fingerprint != whole.fingerprint and "drawn" not in whole.provenance.dataset
     few = job(tmp_path, "images=drawn", "n_images=5")
-    assert list(few.batch(0).image_id) == names[:5] and few.dataset_science == drawn.dataset_science
+    assert list(few.batch(0).image_id) == names[:5] and few.provenance.dataset == drawn.provenance.dataset
 
 
 def test_scores_of_draws_have_a_row_each(tmp_path):

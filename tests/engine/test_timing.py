@@ -51,7 +51,7 @@ def calls(monkeypatch):
 def test_a_few_images_first_and_more_where_that_is_fast_and_a_long_call_once(seconds, sizes, clock, calls, tmp_path):
     job = every.job(tmp_path, *every.chosen("sampler", "ddim"))
     clock[0], before = seconds, EvaluationCounter.n
-    ask = Ask("evaluations", 32, job.generator)
+    ask = Ask("evaluations", 32, job.parts.generator)
     assert timing.seconds(ask, job) == 32 * seconds / sizes[-1] and calls == sizes
     assert timing.seconds(ask, job) == 32 * seconds / sizes[-1] and calls == sizes, "measured once"
     assert EvaluationCounter.n == before, "measuring counts for nothing"
@@ -103,7 +103,7 @@ def never(images):
 def test_a_network_that_would_be_compiled_first_is_not_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "measure", never)
     job = every.job(tmp_path, *every.SMALL, "classifier.compile=true", "explainer=rise")
-    assert timing.seconds(Ask("queries", 3, job.classifier), job) is None
+    assert timing.seconds(Ask("queries", 3, job.parts.classifier), job) is None
 
 
 def test_a_device_of_another_machine_can_be_planned_for(tmp_path):
@@ -116,7 +116,9 @@ def test_a_device_of_another_machine_can_be_planned_for(tmp_path):
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_one_forward_of_every_generator_is_one_evaluation_and_can_be_differentiated(name, tmp_path):
-    generator = every.job(tmp_path, *every.PORTRAITS, "networks=tiny", f"generator={name}", "metrics=none").generator
+    generator = every.job(
+        tmp_path, *every.PORTRAITS, "networks=tiny", f"generator={name}", "metrics=none"
+    ).parts.generator
     before, images = EvaluationCounter.n, torch.full((3, 3, 32, 32), 0.5, requires_grad=True)
     answer = generator.one_forward(images)
     assert EvaluationCounter.n - before == 3 and torch.autograd.grad(answer.sum(), images)[0].shape == images.shape

@@ -82,7 +82,7 @@ class FakeJob:
         self.seed = seed
         self.random = torch.Generator().manual_seed(seed)
         self.metrics = {name: Localization(n_alphas=ALPHAS) if name == "localization" else self for name in metrics}
-        self.dataset = self
+        self.parts = self.selection = self.dataset = self
         self.n = n
         self.class_names = ("blond", "black", "gray", "brown", "bald")
         self.attribute, self.attribute_names = "Smiling", ("Young", "Smiling", "Bald")

@@ -72,10 +72,9 @@ def test_matched_cells_resample_only_their_common_images():
     metric = SimpleNamespace(n_images=None, matched=True)
     shard = Shard({"change": torch.zeros(4, 3), "counted": torch.tensor([1.0, 1, 0, 1])})
     job = SimpleNamespace(
-        metrics={"cd": metric, "other": SimpleNamespace(n_images=None)},
-        n_groups=1,
-        group_size=lambda *_: 4,
-        metric_science=lambda name: {"metric": name},
+        parts=SimpleNamespace(metrics={"cd": metric, "other": SimpleNamespace(n_images=None)}),
+        selection=SimpleNamespace(n_groups=1, group_size=lambda *_: 4),
+        provenance=SimpleNamespace(metric=lambda name: {"metric": name}),
         store=SimpleNamespace(read=lambda *_: shard),
     )
     cell = MatchedCell({}, {}, {}, common=frozenset({"i0"}))

@@ -57,13 +57,13 @@ def test_our_own_in_painter_given_as_a_function_is_the_same_filler(tmp_path):
 
 
 def test_results_are_addressed_by_code_and_version_not_by_place(tmp_path):
-    def science(function, **given):
+    def provenance(function, **given):
         return canonical({"_target_": "pomelo_lab.sampler.callable.CallableSampler", "function": function, **given})
 
-    first = science(written(tmp_path))
-    assert science(written(tmp_path, name="elsewhere.py")) == first != science(written(tmp_path), version="2")
-    assert science(written(tmp_path, 0.5)) != first != science(written(tmp_path).replace("blank", "flat"))
-    assert science("pomelo_lab.sampler.callable:mean_of_kept")["more_science"] == [
+    first = provenance(written(tmp_path))
+    assert provenance(written(tmp_path, name="elsewhere.py")) == first != provenance(written(tmp_path), version="2")
+    assert provenance(written(tmp_path, 0.5)) != first != provenance(written(tmp_path).replace("blank", "flat"))
+    assert provenance("pomelo_lab.sampler.callable:mean_of_kept")["more_science"] == [
         "pomelo_lab.sampler.callable",
         "mean_of_kept",
     ]

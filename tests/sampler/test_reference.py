@@ -41,13 +41,13 @@ def test_another_source_of_the_same_settings_is_another_sampler(tmp_path):
     from pomelo_lab.config.fingerprint import canonical
     from tests.test_weights import pictures
 
-    def science(source):
+    def provenance(source):
         return canonical({"_target_": "pomelo_lab.sampler.reference.ReferenceSampler", "source": source})
 
     one, other, same = (pictures(tmp_path / str(k), seed) for k, seed in enumerate((1, 2, 1)))
-    assert science(one) == science(same) != science(other)
-    before = science(one)
+    assert provenance(one) == provenance(same) != provenance(other)
+    before = provenance(one)
     pictures(tmp_path / "0", 2)
-    assert science(one) == science(other) != before
+    assert provenance(one) == provenance(other) != before
     built_in = {"_target_": "pomelo_lab.dataset.noise.Noise", "size_px": 8}
-    assert "contents" not in science(built_in)["source"]  # stored results of built-in data stay
+    assert "contents" not in provenance(built_in)["source"]  # stored results of built-in data stay

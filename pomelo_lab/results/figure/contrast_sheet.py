@@ -42,7 +42,7 @@ def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = ("local
             style.bare(axis)
         for start, (word, rows) in zip((0, 4), blocks, strict=True):
             image = torch.stack(of_rows(lambda g: first.job.batch(g).image, rows))
-            part = getattr(first.job.metrics[metrics[0]], "part", None)
+            part = getattr(first.job.parts.metrics[metrics[0]], "part", None)
             boxes = [] if part is None else of_rows(lambda g, part=part: first.job.batch(g).box(part), rows)
             for i in range(n):
                 style.picture(axes[i][start], image[i])
@@ -64,10 +64,10 @@ def draw_maps(axes: Any, cell: GridCell, rows: Sequence[int], image: Tensor, met
     method, job = style.method_style(cell), cell.job
     maps = torch.stack(of_rows(lambda g: job.explanation(g).attribution, rows))
     edges = None
-    if hasattr(job.metrics[metric], "boxes"):
+    if hasattr(job.parts.metrics[metric], "boxes"):
         stored = style.stored(cell, metric)["candidates"]
-        best = job.metrics[metric].chosen(stored)
-        edges, counts = job.metrics[metric].boxes(maps)[:, best], (stored[rows, best] == 0).tolist()
+        best = job.parts.metrics[metric].chosen(stored)
+        edges, counts = job.parts.metrics[metric].boxes(maps)[:, best], (stored[rows, best] == 0).tolist()
     for i, overlaid in enumerate(overlay(image, maps)):
         style.picture(axes[i], overlaid)
         if edges is not None:
@@ -110,8 +110,8 @@ def values(cell: GridCell, metric: str) -> Tensor:
     if not rows:
         raise ValueError(f"contrast_sheet: the jobs have no metric {metric!r}")
     if "iou" in rows:
-        return rows["iou"][:, cell.job.metrics[metric].chosen(rows["candidates"])].double()
-    sign = -1.0 if getattr(cell.job.metrics[metric], "direction", "higher") == "lower" else 1.0
+        return rows["iou"][:, cell.job.parts.metrics[metric].chosen(rows["candidates"])].double()
+    sign = -1.0 if getattr(cell.job.parts.metrics[metric], "direction", "higher") == "lower" else 1.0
     return sign * rows["value"].double()
 
 

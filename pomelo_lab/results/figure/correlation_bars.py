@@ -31,7 +31,7 @@ def draw(
         rows, job = style.stored(cell, metric), cell.job
         if not rows:
             continue
-        of = job.metrics[metric]
+        of = job.parts.metrics[metric]
         if names is None:
             names, truth, query = (
                 list(of.dataset.attribute_names),

@@ -24,7 +24,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
     columns = []
     for cell in cells:
         job = cell.job
-        explanation, batch, names = job.explanation(0), job.batch(0), job.dataset.class_names
+        explanation, batch, names = job.explanation(0), job.batch(0), job.parts.dataset.class_names
         if explanation.counterfactual is not None:
             columns.append(
                 (

@@ -49,7 +49,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
 def rates(cell: GridCell) -> torch.Tensor | None:
     """Share of a job's images that each of its directions flips; None for explainers without directions."""
     job, parts = cell.job, []
-    for group in range(job.n_groups):
+    for group in range(job.selection.n_groups):
         score = job.explanation(group).extra.get("score")
         if score is None:
             return None

@@ -37,11 +37,11 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
                     derived(group[0], boxes, n_images),
                 )
             )
-            truth = batch.box(job.metrics[boxes].part)[:n_images] if boxes in job.metrics else None
+            truth = batch.box(job.parts.metrics[boxes].part)[:n_images] if boxes in job.parts.metrics else None
             picture, target, names = (
                 batch.image[:n_images],
                 explanation.target[:n_images].tolist(),
-                job.dataset.class_names,
+                job.parts.dataset.class_names,
             )
         job.forget()
     n = len(picture)
@@ -69,9 +69,9 @@ def derived(cell: GridCell, metric: str | None, n_images: int) -> tuple[Tensor, 
     """The boxes [n,4] of a job's first maps at the threshold that its held-out images chose, and which of them count as
     localised."""
     job = cell.job
-    if metric not in job.metrics:
+    if metric not in job.parts.metrics:
         return None
-    measured, rows = job.metrics[metric], style.stored(cell, metric)
+    measured, rows = job.parts.metrics[metric], style.stored(cell, metric)
     best = measured.chosen(rows["candidates"])
     boxes = measured.boxes(job.explanation(0).attribution[:n_images])[:, best]
     return boxes, (rows["candidates"][:n_images, best] == 0).tolist()

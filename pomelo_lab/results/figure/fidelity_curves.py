@@ -15,7 +15,7 @@ BETTER = {"deletion": "lower is better ↓", "insertion": "higher is better ↑"
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """A column per base image; the sampler that fills as the game does is thick and dashed, as in the paper."""
     groups = style.seed_means(cells)
-    metrics = dict.fromkeys(name for _, group in groups for name in group[0].job.metrics)
+    metrics = dict.fromkeys(name for _, group in groups for name in group[0].job.parts.metrics)
     bases = list(dict.fromkeys(name.partition("_")[2] for name in metrics if name.partition("_")[0] in GAMES))
     with style.canvas(path, 1.2 + 2.15 * len(bases), 4.9) as figure:
         axes = figure.subplots(2, len(bases), sharex=True, sharey="row", squeeze=False)

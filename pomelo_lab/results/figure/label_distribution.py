@@ -29,7 +29,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
         job = group[0].job
         share = rows["distribution"]
         bars.append((method.group, method.label, share[share.isfinite().all(1)].mean(0).tolist()))
-        training, names = job.reference("label_distribution")["distribution"].tolist(), job.dataset.class_names
+        training, names = job.reference("label_distribution")["distribution"].tolist(), job.parts.dataset.class_names
     if len(names) > MANY:
         return histograms(bars, names, path)
     bars.append(("training", "Training labels", training))

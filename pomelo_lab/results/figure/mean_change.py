@@ -49,7 +49,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
 def mean_change(cell: GridCell) -> tuple[Tensor, int]:
     """Mean over a job's successes of the absolute change [H,W], mean over channels; and how many there are."""
     job, total, n = cell.job, torch.zeros(()), 0
-    for group in range(job.n_groups):
+    for group in range(job.selection.n_groups):
         explanation, image = job.explanation(group), job.batch(group).image
         if explanation.counterfactual is not None:
             flipped = (explanation.extra["flipped"] > 0.5).cpu()

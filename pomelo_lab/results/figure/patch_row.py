@@ -26,8 +26,8 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") 
         rows = style.stored(group[0], metric)
         if not rows:
             continue
-        measured, batch = job.metrics[metric], job.batch(0)
-        top, left = measured.corners(job.dataset.shape)
+        measured, batch = job.parts.metrics[metric], job.batch(0)
+        top, left = measured.corners(job.parts.dataset.shape)
         if image is None:
             lost = (rows["clean"][:, None] - rows["answer"])[: len(batch)].nan_to_num(-1.0)
             image, position = divmod(int(lost.argmax()), len(top))

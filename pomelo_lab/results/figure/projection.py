@@ -19,7 +19,7 @@ def draw(cells: Sequence[GridCell], path: Path, columns: int = 5) -> Path:
         rows = style.stored(group[0], "silhouette")
         if rows:
             job = group[0].job
-            points = job.metrics["silhouette"].embedding(rows, job.reference("silhouette"))
+            points = job.parts.metrics["silhouette"].embedding(rows, job.reference("silhouette"))
             panels.append((method, *points, group[0].summary.get("silhouette", {}).get("mean")))
     lines = -(-len(panels) // columns)
     columns = -(-len(panels) // lines)  # as even as can be

@@ -17,9 +17,9 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "removal_accuracy"
     columns = []
     for method, group in style.seed_means(cells):
         job = group[0].job
-        if metric in job.metrics:
-            case = job.metrics[metric].filled(
-                job.batch(0).select(range(min(n_images, job.group_size(0)))), job.streams, None
+        if metric in job.parts.metrics:
+            case = job.parts.metrics[metric].filled(
+                job.batch(0).select(range(min(n_images, job.selection.group_size(0)))), job.streams, None
             )
             columns.append((method, case))
         job.forget()

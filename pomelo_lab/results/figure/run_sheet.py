@@ -30,7 +30,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: s
         for run, explanation in runs(cell, metric, by):
             if explanation.counterfactual is not None:
                 images[label] = job.batch(0).image[:n_images]
-                targets[label] = [job.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
+                targets[label] = [job.parts.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
                 blocks.setdefault((label, style.key(cell)), []).append((style.method_style(cell), run, explanation))
         job.forget()
     if not blocks:
@@ -64,7 +64,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: s
 def runs(cell: GridCell, metric: str | None, by: str) -> Iterator[tuple[str, Explanation]]:
     """What tells a run apart, and its explanations of the first group of images."""
     job = cell.job
-    for run in job.siblings(job.metrics[metric]) if metric in job.metrics else [job]:
+    for run in job.siblings(job.parts.metrics[metric]) if metric in job.parts.metrics else [job]:
         node = run.config
         for part in by.split("."):
             node = node.get(part, {})

@@ -27,12 +27,12 @@ def draw(
     lines = []
     for method, group in style.seed_means(cells):
         job = group[0].job
-        if metric not in job.metrics or not job.perturbs:
+        if metric not in job.parts.metrics or not job.parts.perturbs:
             continue
         batch, seen, target = job.batch(0), job.perturbations(0, probability=True), int(job.target(0)[image])
         pictures = Perturbations.dequantize(seen.image[image, 1 : n_masks + 1])
         answers = seen.probability[image, 1 : n_masks + 1, target].tolist()
-        maps = [other.explanation(0).attribution[[image]] for other in job.siblings(job.metrics[metric])]
+        maps = [other.explanation(0).attribution[[image]] for other in job.siblings(job.parts.metrics[metric])]
         shown = [overlay(batch.image[[image]], pixels)[0] for pixels in maps]
         lines.append((method, batch.image[image], float(job.clean(0)[image, target]), pictures, answers, shown))
         job.forget()

@@ -228,9 +228,9 @@ def stored(cell: GridCell, metric: str) -> dict[str, Tensor]:
     import torch
 
     job = cell.job
-    if metric not in job.metrics:
+    if metric not in job.parts.metrics:
         return {}
-    shards = [s for g in range(job.n_groups) if (s := job.score(metric, g)) is not None]
+    shards = [s for g in range(job.selection.n_groups) if (s := job.score(metric, g)) is not None]
     job.forget()
     return {name: torch.cat([s.tensors[name] for s in shards]) for name in (shards[0].tensors if shards else ())}
 

@@ -21,7 +21,7 @@ def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(M
             for method, group in groups:
                 if not (rows := style.stored(group[0], metric)):
                     continue
-                measured, candidates = group[0].job.metrics[metric], rows["candidates"].double()
+                measured, candidates = group[0].job.parts.metrics[metric], rows["candidates"].double()
                 n, best = measured.n_scored(len(candidates)), measured.chosen(candidates)
                 held, scored = candidates[n:].nanmean(0), candidates[:n].nanmean(0)
                 line = {"color": method.colour, "zorder": 2 if method.group == "baseline" else 3}

@@ -1,0 +1,86 @@
+"""Explanations of a job's images once more, which are not stored: for metrics that change images or the classifier."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from pomelo_lab.classifier.base import BlackBox, view
+from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+
+if TYPE_CHECKING:
+    from pomelo_lab.engine.job import Job
+
+
+@dataclass(frozen=True)
+class ExplainAgain:
+    """Explains some images of a group with the job's explainer.
+
+    Args:
+        job: whose explainer, sampler and statistics are used.
+        group: of the job's images.
+        rows: which images of the group.
+        counter: the metric's view of the classifier, which counts the queries.
+    Random: the same numbers as the stored explanations.
+    """
+
+    job: Job
+    group: int
+    rows: slice
+    counter: BlackBox
+
+    def __call__(self, images: Tensor | None = None, change: Callable[[nn.Module], None] | None = None) -> Explanation:
+        """The explanations of the same targets.
+
+        Args:
+            images: [B,C,H,W] instead of the job's.
+            change: alters a copy of the classifier's network, which is explained instead.
+        """
+        job, parts = self.job, self.job.parts
+        classifier = parts.classifier
+        if change is not None:
+            classifier = copy.deepcopy(classifier)
+            change(classifier.network)
+        box = view(classifier, parts.explainer.access, parts.batch_size, parts.device)
+        fit = job.fitted() if change is None else self.fitted(box, classifier.digest())
+        batch, target = job.batch(self.group).select(self.rows), job.target(self.group)[self.rows]
+        if images is not None:
+            batch = replace(batch, image=images)
+        segments = self.segments(images)
+        perturbations = self.perturbations(batch, segments, images is not None)
+        if perturbations is not None:
+            perturbations = replace(perturbations, probability=box.probability(perturbations.image))
+        segments = segments if "segments" in parts.explainer.uses else None
+        explanation = parts.explainer.explain(batch, target, box, job.streams, segments, perturbations, **fit)
+        self.counter.queries += box.queries
+        return parts.explainer.shown(explanation)
+
+    def fitted(self, box: BlackBox, digest: str) -> dict[str, Any]:
+        """The explainer's statistics of a changed classifier, measured once per job."""
+        job, explainer = self.job, self.job.parts.explainer
+        if not explainer.fitted:
+            return {}
+        if digest not in job.refits:
+            job.refits[digest] = explainer.fit(job.parts.dataset.at("train"), box, job.kept)
+        return {"reference": job.refits[digest]}
+
+    def segments(self, images: Tensor | None) -> Segments | None:
+        """The segments that the explainer or the sampler looks at."""
+        parts = self.job.parts
+        uses = parts.explainer.uses
+        if "segments" not in uses and not ("perturbations" in uses and parts.sampler.uses_segments):
+            return None
+        return self.job.segments(self.group).select(self.rows) if images is None else parts.segmenter.segment(images)
+
+    def perturbations(self, batch: Batch, segments: Segments | None, changed: bool) -> Perturbations | None:
+        """The perturbations that the explainer looks at: the job's, or new ones where the images were changed."""
+        parts = self.job.parts
+        if "perturbations" not in parts.explainer.uses:
+            return None
+        if changed:
+            return parts.sampler.perturb(batch, segments, parts.n_perturbations, self.job.streams)
+        return self.job.perturbations(self.group).select(self.rows)
