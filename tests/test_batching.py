@@ -29,8 +29,8 @@ def test_the_global_generator_is_neither_read_nor_moved():
 
 
 def test_permutations_are_permutations():
-    found = RandomStreams(0).permutation(["a", "b"], "order", 3, 10)
-    assert torch.equal(found.sort(-1).values, torch.arange(10).expand(2, 3, 10))
+    orders = RandomStreams(0).permutation(["a", "b"], "order", 3, 10)
+    assert torch.equal(orders.sort(-1).values, torch.arange(10).expand(2, 3, 10))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])

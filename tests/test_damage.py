@@ -46,10 +46,10 @@ def job(tmp_path_factory):
         "metrics=lime_report",
         "sampler=gray",
     )
-    found = config(root / "outputs", *given, base=[text for text in TINY if not text.startswith("classifier")])
-    folder = run(found)
-    cell = GridCell({}, {}, found)
-    return found, folder, cell.scores(), cell.summary
+    composed = config(root / "outputs", *given, base=[text for text in TINY if not text.startswith("classifier")])
+    folder = run(composed)
+    cell = GridCell({}, {}, composed)
+    return composed, folder, cell.scores(), cell.summary
 
 
 def shard(folder, kind):
@@ -61,69 +61,71 @@ def shard(folder, kind):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["scores.parquet", "summary.json", "status.json"])
 def test_a_damaged_score_file_is_in_no_table_and_made_again(job, name, way, caplog, capsys):
-    found, folder, columns, summary = job
+    composed, folder, columns, summary = job
     damaged(folder / name, way)
-    cell = GridCell({}, {}, found)
+    cell = GridCell({}, {}, composed)
     assert (
         cell.state == "damaged"
         and cell.summary == {} == cell.scores()
         and cell.status["damaged"] == [str(folder / name)]
     )
     assert (
-        run(found) == folder
+        run(composed) == folder
         and "already done" not in capsys.readouterr().out
         and f"{folder / name} is damaged" in caplog.text
     )
-    cell = GridCell({}, {}, found)
+    cell = GridCell({}, {}, composed)
     assert cell.state == "done" and (cell.scores(), cell.summary) == (columns, summary)
-    assert run(found) == folder and "already done" in capsys.readouterr().out
+    assert run(composed) == folder and "already done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["explanation", "metric"])
 def test_a_damaged_artefact_of_a_finished_job_is_made_again(job, kind, way, caplog, capsys):
-    found, folder, columns, summary = job
+    composed, folder, columns, summary = job
     victim = shard(folder, kind)
     whole = victim.read_bytes()
     damaged(victim, way)
     assert (
-        run(found) == folder and "already done" not in capsys.readouterr().out and f"{victim} is damaged" in caplog.text
+        run(composed) == folder
+        and "already done" not in capsys.readouterr().out
+        and f"{victim} is damaged" in caplog.text
     )
     assert scores(folder) == columns and len(victim.read_bytes()) == pytest.approx(len(whole), abs=200)
-    assert run(found) == folder and "already done" in capsys.readouterr().out
+    assert run(composed) == folder and "already done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["clean", "perturbation", "prediction"])
 def test_a_damaged_artefact_that_others_rest_on_is_made_again(job, kind, way, caplog):
-    found, folder, columns, _ = job
+    composed, folder, columns, _ = job
     damaged(shard(folder, kind), way)
     for rest in (folder, *folder.parents[1].glob("explanation/*"), *folder.parents[1].glob("metric/*")):
         shutil.rmtree(rest)
-    assert scores(run(found)) == columns and f"{kind}/" in caplog.text and "is damaged" in caplog.text
+    assert scores(run(composed)) == columns and f"{kind}/" in caplog.text and "is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_damaged_sheet_is_drawn_again_and_the_job_stays_done(job, way, caplog, capsys):
-    found, folder, *_ = job
+    composed, folder, *_ = job
     whole = (folder / "sheet.png").read_bytes()
     damaged(folder / "sheet.png", way)
     (folder / "sheet-2.png").write_bytes(whole[:-400])
-    assert run(found) == folder and "already done" in capsys.readouterr().out
+    assert run(composed) == folder and "already done" in capsys.readouterr().out
     assert (folder / "sheet.png").read_bytes() == whole and not (folder / "sheet-2.png").exists()
     assert f"{folder / 'sheet.png'} is damaged" in caplog.text and f"{folder / 'sheet-2.png'} is damaged" in caplog.text
     caplog.clear()
-    assert run(found) == folder and "damaged" not in caplog.text
+    assert run(composed) == folder and "damaged" not in caplog.text
 
 
 @pytest.mark.parametrize(
     "name", ["config.yaml", "scores.parquet", "summary.json", "status.json", "explanation", "metric"]
 )
 def test_what_is_missing_is_no_finished_job(job, name, capsys):
-    found, folder, columns, _ = job
+    composed, folder, columns, _ = job
     (folder / name if "." in name else shard(folder, name)).unlink()
-    assert scores(run(found)) == columns and "already done" not in capsys.readouterr().out
-    run(found)
+    assert scores(run(composed)) == columns and "already done" not in capsys.readouterr().out
+    run(composed)
     assert "already done" in capsys.readouterr().out
 
 
@@ -131,10 +133,10 @@ def test_what_is_missing_is_no_finished_job(job, name, capsys):
     "text", ["[]", "null", '{"state": "done"}', '{"state": ["done"]}', '{"state": "done", "fingerprint": "another"}']
 )
 def test_a_status_of_another_shape_is_damaged(job, text):
-    found, folder, *_ = job
+    composed, folder, *_ = job
     whole = (folder / "status.json").read_bytes()
     (folder / "status.json").write_text(text)
-    cell = GridCell({}, {}, found)
+    cell = GridCell({}, {}, composed)
     assert cell.state == "damaged" and cell.summary == {} == cell.scores()
     (folder / "status.json").write_bytes(whole)
     assert cell.state == "done"
@@ -144,15 +146,15 @@ def test_a_job_of_an_earlier_version_is_still_done(job):
     """Its status has no digests; its files can be read."""
     import json
 
-    found, folder, columns, _ = job
+    composed, folder, columns, _ = job
     path = folder / "status.json"
     whole = path.read_bytes()
     old = {key: value for key, value in json.loads(whole).items() if key not in ("seal", "files")}
     path.write_text(json.dumps(old))
-    assert GridCell({}, {}, found).scores() == columns and Scores(GridCell({}, {}, found).job).done()
+    assert GridCell({}, {}, composed).scores() == columns and Scores(GridCell({}, {}, composed).job).done()
     parquet = (folder / "scores.parquet").read_bytes()
     (folder / "scores.parquet").write_bytes(parquet[:-40])
-    assert GridCell({}, {}, found).state == "damaged"
+    assert GridCell({}, {}, composed).state == "damaged"
     (folder / "scores.parquet").write_bytes(parquet)
     path.write_bytes(whole)
 

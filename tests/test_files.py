@@ -34,11 +34,11 @@ def test_json_comes_back_and_no_bit_of_it_changes_unseen(tmp_path):
     for damaged in every_bit(path.read_bytes()):
         path.write_bytes(damaged)
         try:
-            found = read_json(path)
+            content = read_json(path)
         except Damaged as error:
             assert str(path) in str(error)
         else:  # the name of the seal was hit
-            assert repr({name: found.get(name) for name in VALUE}) == repr(VALUE)
+            assert repr({name: content.get(name) for name in VALUE}) == repr(VALUE)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "3", "{", "[" * 100000, '{"a": 1} x'])

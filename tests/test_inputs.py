@@ -53,9 +53,9 @@ def job(tmp_path, *overrides, function: str | None = None, outputs: str = "out")
 
 def test_a_function_that_works_in_place_gives_the_same_numbers(folder):
     tmp_path = folder("a", "b")
-    found = [scores(run(job(tmp_path, "n_images=4", function=name, outputs=name))) for name in ("copies", "in_place")]
-    for name, column in found[0].items():
-        assert found[1][name] == pytest.approx(column, abs=1e-6) if name != "image_id" else found[1][name] == column
+    columns = [scores(run(job(tmp_path, "n_images=4", function=name, outputs=name))) for name in ("copies", "in_place")]
+    for name, column in columns[0].items():
+        assert columns[1][name] == pytest.approx(column, abs=1e-6) if name != "image_id" else columns[1][name] == column
 
 
 def test_answers_that_are_nan_name_the_classifier_and_the_image(folder):

@@ -23,8 +23,8 @@ def test_launchers_give_the_same_scores(tmp_path, launcher):
     if find_spec("hydra_plugins") is None or find_spec(plugin) is None:
         pytest.skip(f"{plugin} is not installed")
     assert command(tmp_path / "basic", "-m", *GRID).returncode == 0
-    found = command(tmp_path / launcher, "-m", f"hydra/launcher={launcher}", *GRID, *options)
-    assert found.returncode == 0, found.stderr
+    output = command(tmp_path / launcher, "-m", f"hydra/launcher={launcher}", *GRID, *options)
+    assert output.returncode == 0, output.stderr
     assert all_scores(tmp_path / launcher) == all_scores(tmp_path / "basic") != {}
     shards = [
         sorted(p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*.safetensors")) for n in (launcher, "basic")

@@ -25,8 +25,8 @@ def shaken(classifier, seed=0, sigma=0.05):
     return classifier
 
 
-def largest(found, expected):
-    return float((found - expected).abs().max() / expected.abs().max())
+def largest(actual, expected):
+    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("bfloat16", 0.02), ("float16", 0.005)])

@@ -23,9 +23,9 @@ GRID = ("-m", "sampler=black,gray", "seed=0,1")
 def test_a_grid_gives_a_score_folder_per_job_and_repeated_does_no_work(tmp_path):
     first = command(tmp_path, *GRID)
     assert first.returncode == 0, first.stderr
-    found = all_scores(tmp_path)
+    columns = all_scores(tmp_path)
     lines = first.stdout.strip().splitlines()
-    assert len(found) == 4 and sum(line.startswith("results: ") for line in lines) == 4
+    assert len(columns) == 4 and sum(line.startswith("results: ") for line in lines) == 4
     table = Path(lines[-1].removeprefix("table:").partition("/table.md")[0].strip())
     assert "4 of 4 jobs done" in first.stdout and len(list(csv.DictReader((table / "table.csv").open()))) == 2 * 8, (
         "a row a sampler, seeds folded"
@@ -34,7 +34,7 @@ def test_a_grid_gives_a_score_folder_per_job_and_repeated_does_no_work(tmp_path)
         assert json.loads((folder / "status.json").read_text())["state"] == "done"
         assert {p.name for p in folder.iterdir()} >= {"config.yaml", "status.json", "scores.parquet", "summary.json"}
     again = command(tmp_path, *GRID)
-    assert again.stdout.count("already done") == 4 and all_scores(tmp_path) == found
+    assert again.stdout.count("already done") == 4 and all_scores(tmp_path) == columns
 
 
 @pytest.mark.slow
@@ -90,13 +90,13 @@ def test_a_killed_grid_continues_with_the_same_numbers(tmp_path, seconds):
 )
 def test_bad_input_is_answered_by_a_clear_message(tmp_path, overrides, expected):
     tiny = tuple(t for t in TINY if not (t.startswith("dataset") and any(o.startswith("dataset=") for o in overrides)))
-    found = command(
+    output = command(
         tmp_path, *tiny, *[o.replace("+dataset.root", "dataset.root") for o in overrides if o[0] != "~"], tiny=False
     )
-    assert found.returncode in (1, 2)
+    assert output.returncode in (1, 2)
     for text in expected:
-        assert text in found.stderr + found.stdout
-    assert "Traceback" not in found.stderr
+        assert text in output.stderr + output.stdout
+    assert "Traceback" not in output.stderr
     assert not (tmp_path / "score").exists() or not list((tmp_path / "score").glob("*/scores.parquet"))
 
 
@@ -113,8 +113,13 @@ def test_a_truncated_image_is_named(tmp_path):
     [victim, *_] = sorted((tmp_path / "data" / "cat").glob("*.png"))
     for path in (tmp_path / "data").rglob("*.png"):
         truncate(path)
-    found = folder_run(tmp_path, "dataset.split=train", "seed=1")
-    assert found.returncode == 1 and ".png" in found.stderr and "Traceback" not in found.stderr and victim.exists()
+    folder_output = folder_run(tmp_path, "dataset.split=train", "seed=1")
+    assert (
+        folder_output.returncode == 1
+        and ".png" in folder_output.stderr
+        and "Traceback" not in folder_output.stderr
+        and victim.exists()
+    )
 
 
 def test_an_empty_folder_and_a_class_without_images_are_named(tmp_path):
@@ -122,8 +127,8 @@ def test_an_empty_folder_and_a_class_without_images_are_named(tmp_path):
     assert str(tmp_path / "data") in folder_run(tmp_path).stderr
     make_image_folder(tmp_path / "data", {"cat": 3}, size=(40, 30))
     (tmp_path / "data" / "dog").mkdir()
-    found = folder_run(tmp_path)
-    assert found.returncode == 1 and "dog" in found.stderr
+    folder_output = folder_run(tmp_path)
+    assert folder_output.returncode == 1 and "dog" in folder_output.stderr
 
 
 def test_a_weights_file_of_another_architecture_is_refused(tmp_path):
@@ -131,8 +136,8 @@ def test_a_weights_file_of_another_architecture_is_refused(tmp_path):
     from torch import zeros
 
     save_file({"conv.weight": zeros(3)}, tmp_path / "other.safetensors")
-    found = command(tmp_path / "out", f"classifier.weights={tmp_path / 'other.safetensors'}")
-    assert found.returncode == 1 and "classifier.weights" in found.stderr and "does not fit" in found.stderr
+    output = command(tmp_path / "out", f"classifier.weights={tmp_path / 'other.safetensors'}")
+    assert output.returncode == 1 and "classifier.weights" in output.stderr and "does not fit" in output.stderr
 
 
 def test_a_plan_and_help_run_nothing(tmp_path):
@@ -154,8 +159,8 @@ def test_a_users_own_component_runs_from_outside(tmp_path):
         "        return image.new_tensor([self.red, 0, 0])[:, None, None].expand_as(image)\n"
     )
     environment = own_conf(tmp_path, red="_target_: mine.RedSampler\nred: 0.9\n")
-    found = command(tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", env=environment)
-    assert found.returncode == 0, found.stderr
+    output = command(tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", env=environment)
+    assert output.returncode == 0, output.stderr
     wrong = command(
         tmp_path / "out", "--config-dir", str(tmp_path / "conf"), "sampler=red", "+sampler.rad=1", env=environment
     )
@@ -258,5 +263,5 @@ def test_masks_of_a_folder_are_read(tmp_path):
     make_image_folder(tmp_path / "data", {"cat": 6, "dog": 6}, size=(40, 30), masks=("body",))
     assert Image.open(next((tmp_path / "data").rglob("*.png"))).size == (40, 30)
     metric = ["metrics=explanation", "~metrics.iou", "metrics.emr.part=body", "metrics.emp.part=body"]
-    found = folder_run(tmp_path, "dataset.split=train", "dataset.masks=masks", *metric)
-    assert found.returncode == 0, found.stderr
+    folder_output = folder_run(tmp_path, "dataset.split=train", "dataset.masks=masks", *metric)
+    assert folder_output.returncode == 0, folder_output.stderr

@@ -40,15 +40,15 @@ def imports(path: Path) -> set[str]:
         if isinstance(b, ast.If) and "TYPE_CHECKING" in ast.dump(b.test)
         for n in ast.walk(b)
     }
-    found = set()
+    modules = set()
     for node in ast.walk(tree):
         if id(node) in typing_only:
             continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.parts)

@@ -10,8 +10,8 @@ def test_tight_boxes():
     mask[0, 2, 3] = True
     mask[1, 1:4, 2:7] = True
     mask[2, 0, 0] = mask[2, 5, 7] = True
-    found = tight_box(mask)
-    assert found[:3].tolist() == [[3, 2, 4, 3], [2, 1, 7, 4], [0, 0, 8, 6]] and found[3].isnan().all()
+    box = tight_box(mask)
+    assert box[:3].tolist() == [[3, 2, 4, 3], [2, 1, 7, 4], [0, 0, 8, 6]] and box[3].isnan().all()
 
 
 def test_annotated_boxes_come_first_then_masks():
