@@ -25,9 +25,9 @@ def first_cells(preset: str, *overrides: str) -> list[GridCell]:
     return cells(preset, ["scale=smoke", *overrides, *first], strict=False)
 
 
-def assert_gaps_are_named(found: list[GridCell]) -> None:
-    assert [cell.error for cell in found] == [""] * len(found)
-    for cell in found:
+def assert_gaps_are_named(actual: list[GridCell]) -> None:
+    assert [cell.error for cell in actual] == [""] * len(actual)
+    for cell in actual:
         assert cell.lacks or any(cell.config["metrics"].values()) or not cell.config.get("left_out"), (
             "nothing is left, and nobody says so"
         )

@@ -107,10 +107,10 @@ def test_every_claim_of_the_paper_is_judged_on_its_own_data(table, like):
 
 
 def test_portraits_tables_on_celeba_leave_out_what_only_portraits_have():
-    found = cells(
+    grid_cells = cells(
         "pomelo_table1", ["dataset=celeba", "dataset.root=data", "scale=smoke", "sampler=gray,ideal,reference_val"]
     )
-    assert {cell.choices["sampler"]: bool(cell.lacks) for cell in found} == {
+    assert {cell.choices["sampler"]: bool(cell.lacks) for cell in grid_cells} == {
         "gray": False,
         "ideal": True,
         "reference_val": False,

@@ -41,17 +41,17 @@ def grid(preset: str) -> tuple[GridCell, ...]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_preset_composes_and_every_point_passes_the_check(preset):
-    found = grid(preset)
+    jobs = grid(preset)
     params = yaml.safe_load(Path(CONF, "experiment", f"{preset}.yaml").read_text())["hydra"]["sweeper"]["params"]
     wanted = 1
     for text in params.values():
         wanted *= len(str(text).split(","))
-    assert len(found) == wanted > 1
-    assert len({tuple(sorted(c.point.items())) for c in found}) == wanted
+    assert len(jobs) == wanted > 1
+    assert len({tuple(sorted(c.point.items())) for c in jobs}) == wanted
     assert all(
         c.config["scale"]["name"] == "smoke"
         and c.config["paper_table"] == (None if preset == "pomelo_quickstart" else preset)
-        for c in found
+        for c in jobs
     )
 
 
