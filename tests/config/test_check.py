@@ -76,8 +76,8 @@ def test_one_output_goes_with_the_label(tmp_path, column):
     ],
 )
 def test_one_output_and_another_label_are_refused(tmp_path, overrides, expected):
-    found = problems(tmp_path, *PORTRAITS, *overrides)
-    assert expected in found and "1 problem" in found
+    texts = problems(tmp_path, *PORTRAITS, *overrides)
+    assert expected in texts and "1 problem" in texts
 
 
 def test_without_attributes_the_user_says_how_many_outputs_there_are(tmp_path):
@@ -157,5 +157,5 @@ def test_every_explainer_says_what_it_gives():
     [("chexpert", "CheXpert-v1.0-small/train"), ("image_folder", "<root>"), ("celeba", "list_attr_celeba")],
 )
 def test_a_missing_root_says_what_the_folder_holds(tmp_path, dataset, file):
-    found = problems(tmp_path, f"dataset={dataset}", "metrics=none", "sampler=gray")
-    assert "dataset.root is missing: expected a text, the folder that holds\n" in found and file in found
+    texts = problems(tmp_path, f"dataset={dataset}", "metrics=none", "sampler=gray")
+    assert "dataset.root is missing: expected a text, the folder that holds\n" in texts and file in texts

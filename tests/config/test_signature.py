@@ -58,9 +58,9 @@ def test_values_are_checked_against_the_signature(values, expected):
 
 
 def test_every_problem_is_reported_at_once_with_near_names():
-    found = node_problems(node("Widget", sise=3, rate="x"), "w")
-    assert len(found) == 3
-    assert "w.sise is unknown to Widget, did you mean 'size'?" in found[0]
+    problems = node_problems(node("Widget", sise=3, rate="x"), "w")
+    assert len(problems) == 3
+    assert "w.sise is unknown to Widget, did you mean 'size'?" in problems[0]
 
 
 def test_a_wrong_path_names_what_is_there():

@@ -87,8 +87,8 @@ def test_control_characters_and_lists_of_single_choices_are_refused_before_hydra
 def test_an_unknown_top_level_key_is_refused():
     with initialize_config_dir(CONF, version_base="1.3"):
         config = resolved(compose("run", overrides=["+foo=1", "+sheets=3"]))
-    found = problems(config)
-    assert [text.partition(";")[0] for text in found] == ["foo is unknown", "sheets is unknown, did you mean 'sheet'?"]
+    texts = problems(config)
+    assert [text.partition(";")[0] for text in texts] == ["foo is unknown", "sheets is unknown, did you mean 'sheet'?"]
 
 
 def test_a_command_ends_with_the_help_and_without_advice_on_hydra(capsys, monkeypatch, tmp_path):

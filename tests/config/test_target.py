@@ -78,5 +78,5 @@ def test_a_rule_that_is_also_the_name_of_a_class_is_refused_with_the_way_to_say_
     ],
 )
 def test_outputs_that_are_not_the_classes(node, n_outputs, n_classes, target, images, problem):
-    found = output_problem(node, n_outputs, n_classes, target, images)
-    assert found.startswith(problem) and bool(found) == bool(problem)
+    actual = output_problem(node, n_outputs, n_classes, target, images)
+    assert actual.startswith(problem) and bool(actual) == bool(problem)
