@@ -41,9 +41,9 @@ def named(dataset: CheXpert) -> dict[str, str]:
     ("uncertain", "label"), [("ones", "Pleural Effusion"), ("zeros", "not Pleural Effusion"), ("drop", None)]
 )
 def test_uncertain_labels_are_present_absent_or_dropped(root, uncertain, label):
-    found = named(data(root, split="train", uncertain=uncertain))
-    assert found.pop("chexpert-train/patient00002/study2/view1_frontal", None) == label
-    assert found == {
+    labels = named(data(root, split="train", uncertain=uncertain))
+    assert labels.pop("chexpert-train/patient00002/study2/view1_frontal", None) == label
+    assert labels == {
         "chexpert-train/patient00001/study1/view1_frontal": "not Pleural Effusion",  # not mentioned
         "chexpert-train/patient00002/study1/view1_frontal": "Pleural Effusion",
         "chexpert-train/patient00003/study1/view1_frontal": "not Pleural Effusion",
@@ -74,9 +74,9 @@ def test_views_by_the_list_or_by_the_name_of_the_file(root, views, n):
             with pytest.raises(ValueError, match="test_labels.csv lists no image with views=lateral"):
                 data(root, split=split, views=views)
             continue
-        found = data(root, split=split, views=views).batch(range(count))
+        images_read = data(root, split=split, views=views).batch(range(count))
         assert len(data(root, split=split, views=views)) == count
-        assert views == "all" or all(name.endswith(views) for name in found.image_id)
+        assert views == "all" or all(name.endswith(views) for name in images_read.image_id)
 
 
 def test_pixels_are_the_centre_square_of_the_gray_file(root):
@@ -111,10 +111,10 @@ def test_constructing_reads_no_image(root, monkeypatch):
 
 def test_digest_sees_labels_attributes_and_files(root):
     given = [{}, {"uncertain": "zeros"}, {"label": "Support Devices"}, {"views": "all"}, {"split": "val"}]
-    found = [data(root, **{"split": "train", **one}).digest() for one in given]
+    digests = [data(root, **{"split": "train", **one}).digest() for one in given]
     Image.new("L", (80, 64)).save(root / RELEASE / "train/patient00001/study1/view1_frontal.jpg")
-    found.append(data(root, split="train").digest())
-    assert len(set(found)) == len(found)
+    digests.append(data(root, split="train").digest())
+    assert len(set(digests)) == len(digests)
 
 
 def test_the_digest_of_images_is_the_same_for_all_labels(root):

@@ -11,12 +11,12 @@ from pomelo_lab.dataset.contents import Contents
 
 @pytest.fixture
 def files(tmp_path):
-    found = [str(tmp_path / "data" / f"{k:03d}.bmp") for k in range(5)]
+    paths = [str(tmp_path / "data" / f"{k:03d}.bmp") for k in range(5)]
     (tmp_path / "data").mkdir()
-    for k, path in enumerate(found):
+    for k, path in enumerate(paths):
         with open(path, "wb") as file:
             file.write(bytes([k]) * 100)
-    return found
+    return paths
 
 
 def settle(monkeypatch):

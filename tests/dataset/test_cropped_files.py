@@ -34,9 +34,9 @@ def test_a_box_goes_where_its_object_goes(tmp_path, size, box):
     pixels[edges[1] : edges[3], edges[0] : edges[2], 0] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
     image, crop, _ = read_cropped(tmp_path / "a.png", 256, 224)
-    found = crop.boxes(torch.tensor([edges]) / torch.tensor([width, height, width, height]))
-    assert found.shape == (1, 4)
-    assert torch.allclose(found[0], tight_box(to_unit(image)[0] > 0.5), atol=1.0, rtol=0)
+    cropped_boxes = crop.boxes(torch.tensor([edges]) / torch.tensor([width, height, width, height]))
+    assert cropped_boxes.shape == (1, 4)
+    assert torch.allclose(cropped_boxes[0], tight_box(to_unit(image)[0] > 0.5), atol=1.0, rtol=0)
 
 
 def test_boxes_are_exact_clipped_and_dropped():
@@ -45,6 +45,6 @@ def test_boxes_are_exact_clipped_and_dropped():
     pixels = torch.tensor(
         [[200, 100, 300, 200], [0, 0, 512, 256], [0, 0, 144, 256], [368, 0, 500, 256], [100, 0, 145, 17]]
     )
-    found = crop.boxes(pixels / torch.tensor([512, 256, 512, 256]))
-    assert found.tolist() == [[56, 84, 156, 184], [0, 0, 224, 224], [0, 0, 1, 1]]
+    cropped_boxes = crop.boxes(pixels / torch.tensor([512, 256, 512, 256]))
+    assert cropped_boxes.tolist() == [[56, 84, 156, 184], [0, 0, 224, 224], [0, 0, 1, 1]]
     assert crop.boxes(torch.empty(0, 4)).shape == (0, 4)

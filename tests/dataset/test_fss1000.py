@@ -49,12 +49,12 @@ def test_splits_hold_all_classes(root, split, numbers):
 
 
 def test_masks_are_resized_and_cut_like_their_images(root):
-    found = data(root, split="test").batch([0]).masks["label"][0]  # image 8: 32 of 48 columns
+    mask_read = data(root, split="test").batch([0]).masks["label"][0]  # image 8: 32 of 48 columns
     expected = torch.zeros(32, 32, dtype=torch.bool)
     expected[:, :21] = True
-    assert (found[1:] != expected[1:]).sum() <= 31 and not found[0, 0]
+    assert (mask_read[1:] != expected[1:]).sum() <= 31 and not mask_read[0, 0]
     cut = data(root, split="test", size_px=16).batch([0]).masks["label"][0]
-    assert torch.equal(cut, found[8:24, 8:24])
+    assert torch.equal(cut, mask_read[8:24, 8:24])
     assert not data(root).unmasked([0]).masks
 
 

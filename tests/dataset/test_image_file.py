@@ -91,8 +91,8 @@ def test_mask_of_another_resolution_is_cut_like_its_image(tmp_path):
     mask[:, :20] = 1  # left half; 0/1 and 0/255 both mean inside
     Image.fromarray(mask).save(tmp_path / "mask.png")
     _, box, size = read_image(tmp_path / "image.png", 16)
-    found = read_mask(tmp_path / "mask.png", 16, box, size)
-    assert found.dtype == torch.bool and found[:, :8].all() and not found[:, 8:].any()
+    mask_read = read_mask(tmp_path / "mask.png", 16, box, size)
+    assert mask_read.dtype == torch.bool and mask_read[:, :8].all() and not mask_read[:, 8:].any()
     Image.fromarray(mask.T.copy()).save(tmp_path / "turned.png")
     with pytest.raises(ValueError, match="turned.png has 20x40 pixels, its image 80x40"):
         read_mask(tmp_path / "turned.png", 16, box, size)

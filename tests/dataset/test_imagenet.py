@@ -226,19 +226,19 @@ def test_digest_ignores_the_place_and_sees_labels_files_and_boxes(tmp_path, root
     first = data(root).digest()
     assert data(tmp_path / "copy").digest() == first
     name = next(name for name in VAL if split_by_hash(f"imagenet-{name}", 0.5, 0.5) == "test")
-    found = [
+    digests = [
         first,
         data(root, split="val").digest(),
         data(root, split="train").digest(),
         data(root, boxes=False).digest(),
     ]
     (root / "Annotations/CLS-LOC/val" / f"{name}.xml").write_text(annotation(name, [(VAL[name], (1, 2, 30, 40))]))
-    found.append(data(root).digest())
+    digests.append(data(root).digest())
     Image.new("RGB", SIZE).save(root / "val" / f"{name}.JPEG", "JPEG")
-    found.append(data(root).digest())
+    digests.append(data(root).digest())
     path = root / "LOC_val_solution.csv"
     path.write_text(
         path.read_text().replace(f"{name},{VAL[name]}", f"{name},{next(w for w in WNIDS if w != VAL[name])}")
     )
-    found.append(data(root).digest())
-    assert len(set(found)) == len(found)
+    digests.append(data(root).digest())
+    assert len(set(digests)) == len(digests)

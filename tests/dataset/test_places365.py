@@ -137,14 +137,14 @@ def test_forms_of_a_class_name():
 
 
 def test_digest_sees_labels_and_files(root):
-    found = [data(root).digest(), data(root, split="val").digest()]
+    digests = [data(root).digest(), data(root, split="val").digest()]
     name = next(name for name in VAL if f"places365-{name[:-4]}" in whole(data(root)).image_id)
     Image.new("RGB", (50, 44)).save(root / "val_256" / name)
-    found.append(data(root).digest())
+    digests.append(data(root).digest())
     path = root / "places365_val.txt"
     path.write_text(path.read_text().replace(f"{name} {VAL[name]}", f"{name} {(VAL[name] + 1) % 3}"))
-    found.append(data(root).digest())
-    assert len(set(found)) == len(found)
+    digests.append(data(root).digest())
+    assert len(set(digests)) == len(digests)
 
 
 def test_constructing_reads_no_image(root, monkeypatch):

@@ -119,10 +119,10 @@ def test_a_planted_mark_is_the_last_attribute():
     batch, smiles = marked.unmasked(range(500)), marked.attribute_names.index("Smiling")
     assert torch.equal(batch.attributes[:, -1], batch.factors["mark"] == 1)
     assert torch.equal(batch.attributes[:, :-1], plain.unmasked(range(500)).attributes)
-    found = torch.corrcoef(batch.attributes.double().T)[smiles, -1]
+    correlation = torch.corrcoef(batch.attributes.double().T)[smiles, -1]
     assert (
-        float(found) == pytest.approx(float(marked.attribute_correlation()[smiles, -1]), abs=0.05)
-        and float(found) > 0.7
+        float(correlation) == pytest.approx(float(marked.attribute_correlation()[smiles, -1]), abs=0.05)
+        and float(correlation) > 0.7
     )
 
 
@@ -143,11 +143,11 @@ def test_spurious_messages(spurious, text):
 
 def test_config_check_finds_the_same_problems():
     node = {"_target_": "pomelo_lab.dataset.portraits.Portraits", "spurious": {"attribute": "Smilling", "rate": 2}}
-    found = node_problems(node, "dataset")
+    problems = node_problems(node, "dataset")
     assert (
-        len(found) == 2
-        and found[0].startswith("dataset.spurious.attribute must be")
-        and found[1].startswith("dataset.spurious.rate")
+        len(problems) == 2
+        and problems[0].startswith("dataset.spurious.attribute must be")
+        and problems[1].startswith("dataset.spurious.rate")
     )
     assert node_problems({**node, "spurious": {"attribute": None, "rate": 1}}, "dataset") == []
     assert "dataset.size_px must be >= 16" in node_problems({**node, "spurious": {}, "size_px": 4}, "dataset")[0]

@@ -17,14 +17,16 @@ def test_contract():
 
 def test_people_stay_and_the_rest_changes():
     one = data(split="train")
-    found = one.factors(range(40))
+    drawn_factors = one.factors(range(40))
     assert torch.equal(one.batch(range(40)).label, torch.arange(40) % 7) and one.num_classes == 7
     for name in one.group("person"):
-        assert torch.equal(found[name][:7], found[name][7:14]), name
+        assert torch.equal(drawn_factors[name][:7], drawn_factors[name][7:14]), name
     changed = [name for name in one.group("style", "expression", "pose", "scene") if name != "mark"]
-    assert all(not torch.equal(found[name][:7], found[name][7:14]) for name in changed)
+    assert all(not torch.equal(drawn_factors[name][:7], drawn_factors[name][7:14]) for name in changed)
     other = data(split="val").factors(range(20))
-    assert torch.equal(other["jaw"][:7], found["jaw"][:7]) and not torch.equal(other["x"][:7], found["x"][:7])
+    assert torch.equal(other["jaw"][:7], drawn_factors["jaw"][:7]) and not torch.equal(
+        other["x"][:7], drawn_factors["x"][:7]
+    )
 
 
 def test_they_are_not_the_people_of_portraits():
