@@ -18,12 +18,12 @@ def parts(tmp_path, *overrides) -> Components:
 
 
 def test_one_output_is_counted_in_the_attributes_of_the_data_set(tmp_path):
-    found = parts(tmp_path, "classifier.column=${dataset.label}")
-    names = found.dataset.attribute_names
-    assert found.classifier.column == names.index("Smiling") and found.classifier.n_outputs == len(names)
-    assert found.classifier.num_classes == found.dataset.num_classes == 2
+    components = parts(tmp_path, "classifier.column=${dataset.label}")
+    names = components.dataset.attribute_names
+    assert components.classifier.column == names.index("Smiling") and components.classifier.n_outputs == len(names)
+    assert components.classifier.num_classes == components.dataset.num_classes == 2
     same = parts(tmp_path, f"classifier.column={names.index('Smiling')}").classifier
-    assert same.digest() == found.classifier.digest() != parts(tmp_path).classifier.digest()
+    assert same.digest() == components.classifier.digest() != parts(tmp_path).classifier.digest()
 
 
 def test_outputs_that_are_no_attributes_are_counted_by_the_user(tmp_path):
@@ -81,8 +81,8 @@ def test_a_judge_inside_a_metric_learns_the_number_of_classes_from_the_data_set(
         "+classifier@metrics.removal_accuracy.judge=resnet18",
     )
     given = (*LABEL[:2], "classifier=plain", "sampler=gray", *judge, "metrics.removal_accuracy.judge.weights=null")
-    found = Components(config(tmp_path, *given)).metrics["removal_accuracy"].judge
-    assert found.num_classes == 5 and found.architecture == "resnet18"
+    actual = Components(config(tmp_path, *given)).metrics["removal_accuracy"].judge
+    assert actual.num_classes == 5 and actual.architecture == "resnet18"
 
 
 def test_networks_are_released_when_no_later_job_names_them(tmp_path):

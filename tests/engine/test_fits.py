@@ -30,18 +30,18 @@ def test_statistics_of_an_explainer_are_measured_once_and_shared(tmp_path, monke
         lambda self, training, box, keep: calls.append(len(training)) or fit(self, training, box, keep),
     )
     first = iba(tmp_path)
-    found = first.explanation(0).attribution
+    attribution = first.explanation(0).attribution
     again = iba(tmp_path, "explainer.beta=5")  # what does not decide the statistics
-    assert not torch.equal(again.explanation(0).attribution, found) and len(calls) == 1
+    assert not torch.equal(again.explanation(0).attribution, attribution) and len(calls) == 1
     assert digest(again.provenance.statistics) == digest(first.provenance.statistics)
     for other in ("explainer.n_fit=16", "explainer.layer=stage3", "classifier.width=8", "dataset.size_px=32"):
         assert digest(iba(tmp_path, other).provenance.statistics) != digest(first.provenance.statistics)
-    assert torch.equal(iba(tmp_path).explanation(0).attribution, found) and len(calls) == 1
+    assert torch.equal(iba(tmp_path).explanation(0).attribution, attribution) and len(calls) == 1
 
 
 def test_a_plan_names_the_statistics_of_training_images(tmp_path):
-    found = steps(job(tmp_path, "explainer=iba", "sampler=none", "metrics=none", "explainer.n_fit=32"))
-    assert [(s.name, s.queries) for s in found if s.name == "statistics"] == [("statistics", 32)]
+    planned = steps(job(tmp_path, "explainer=iba", "sampler=none", "metrics=none", "explainer.n_fit=32"))
+    assert [(s.name, s.queries) for s in planned if s.name == "statistics"] == [("statistics", 32)]
     assert not any(
         s.name == "statistics" for s in steps(job(tmp_path, "explainer=saliency", "sampler=none", "metrics=none"))
     )
@@ -85,9 +85,9 @@ def test_metrics_that_explain_anew_run_in_a_job(tmp_path):
             "metrics.max_sensitivity.n_neighbours=2",
         )
     )
-    (found,) = all_scores(tmp_path).values()
-    assert all(v is not None and v == v for name in ("sanity_check", "max_sensitivity") for v in found[name])
-    assert all(v is None or v != v for v in found["completeness"])
+    (columns,) = all_scores(tmp_path).values()
+    assert all(v is not None and v == v for name in ("sanity_check", "max_sensitivity") for v in columns[name])
+    assert all(v is None or v != v for v in columns["completeness"])
 
 
 DIRECTIONS = (
@@ -138,10 +138,11 @@ def test_a_status_counts_the_search_that_a_job_rests_on(tmp_path):
     for one in (longer, short):
         one.fitted()
         (planned,) = (s for s in steps(one) if s.name == "statistics")
-        found = Scores(one).stages()["statistics"]
-        assert (found["evaluations"], found["queries"]) == (planned.evaluations, planned.queries) and found[
-            "seconds"
-        ] > 0
+        statistics = Scores(one).stages()["statistics"]
+        assert (statistics["evaluations"], statistics["queries"]) == (
+            planned.evaluations,
+            planned.queries,
+        ) and statistics["seconds"] > 0
 
 
 def test_a_status_counts_what_metrics_measure_on_training_images(tmp_path):

@@ -65,11 +65,11 @@ def test_perturbations_are_shared_between_what_comes_after_them(tmp_path):
 
 
 def test_another_segmentation_does_not_resample_a_full_input_sampler(tmp_path):
-    found = {
+    digests = {
         digest(job(tmp_path, "sampler=reference_texture", f"segmenter.n_segments={n}").provenance.perturbation)
         for n in (4, 9)
     }
-    assert len(found) == 1
+    assert len(digests) == 1
 
 
 def test_a_new_metric_recomputes_nothing_else(tmp_path):

@@ -132,10 +132,10 @@ def test_weights_of_a_metric_s_generator_are_in_its_fingerprint_alone(tmp_path):
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(first.read_bytes())
     one, other, same = (inpainting(tmp_path, weights=path) for path in (first, second, copy))
-    scored = [digest(found.provenance.metric("deletion_inpaint")) for found in (one, other, same)]
+    scored = [digest(case.provenance.metric("deletion_inpaint")) for case in (one, other, same)]
     assert scored[0] != scored[1] and scored[0] == scored[2]
-    assert len({digest(found.provenance.perturbation) for found in (one, other, same)}) == 1
-    assert len({digest(found.provenance.explanation) for found in (one, other, same)}) == 1
+    assert len({digest(case.provenance.perturbation) for case in (one, other, same)}) == 1
+    assert len({digest(case.provenance.explanation) for case in (one, other, same)}) == 1
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
@@ -184,15 +184,15 @@ def test_weights_auto_are_those_of_a_finished_training_and_the_shape_is_the_data
     }
     # the recipe that the network names
     monkeypatch.setattr("pomelo_lab.training.recipe.own_recipe", lambda node: recipe)
-    found = config(tmp_path, *DDIM, "generator.weights=auto", "dataset.size_px=8")
-    generator, dataset = found["generator"], found["dataset"]
+    composed = config(tmp_path, *DDIM, "generator.weights=auto", "dataset.size_px=8")
+    generator, dataset = composed["generator"], composed["dataset"]
     assert generator["channels"] is None is generator["size_px"]
     path = train_component(generator, dataset, recipe, tmp_path, device="cpu")
     node = ensure_weights(generator, dataset, tmp_path, "cpu")
     assert (node["weights"], node["channels"], node["size_px"]) == (str(path), 3, 8) and path.parent.name.startswith(
         "ddpm_digits-"
     )
-    trained = Job(found, Store(tmp_path))
+    trained = Job(composed, Store(tmp_path))
     assert trained.parts.generator.shape == (3, 8, 8) and trained.parts.generator.weights == str(path)
     untrained = job(tmp_path, *DDIM, "dataset.size_px=8")
     assert (

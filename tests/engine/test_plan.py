@@ -20,19 +20,19 @@ SIZES = (
 
 
 def test_explanations_by_other_settings_are_counted_once_whatever_the_number_of_metrics(tmp_path):
-    found = plan(
+    planned = plan(
         tmp_path, *SIZES, "explainer.patch_px=4", "explainer.stride_px=4", "metrics.sensitivity_ssim.settings=[4,8,12]"
     )
     places = {4: 16, 8: 9, 12: 4}  # of 16 pixels
-    assert found["explanations"].queries == 2 * (1 + places[4])
-    assert found["2 more explanations"].queries == 2 * (2 + places[8] + places[12])
+    assert planned["explanations"].queries == 2 * (1 + places[4])
+    assert planned["2 more explanations"].queries == 2 * (2 + places[8] + places[12])
 
 
 def test_perturbations_of_other_seeds_are_counted(tmp_path):
-    found = plan(
+    planned = plan(
         tmp_path, "metrics=sensitivity", "explainer=lime", "explainer.n_samples=10", "sampler=gray", "n_images=2"
     )
-    assert found["predictions"].queries == 20 and found["4 more explanations"].queries == 80
+    assert planned["predictions"].queries == 20 and planned["4 more explanations"].queries == 80
 
 
 def test_jobs_that_compare_nothing_have_no_such_line(tmp_path):

@@ -70,8 +70,8 @@ def test_scores_count_them_and_a_second_run_is_skipped(tmp_path, capsys):
         tmp_path, "images=correct", "n_images=3", "target=label", "metrics=saliency", "metrics.saliency.alpha=0.5"
     )
     folder = run(node)
-    found = scores(folder)
-    assert len(found["image_id"]) == 3 and found["label"] == found["target"]
+    columns = scores(folder)
+    assert len(columns["image_id"]) == 3 and columns["label"] == columns["target"]
     run(node)
     assert "already done" in capsys.readouterr().out
 
@@ -151,5 +151,5 @@ def test_scores_of_draws_have_a_row_each(tmp_path):
         "metrics=saliency",
         "metrics.saliency.alpha=0.5",
     )
-    found = scores(run(config(tmp_path, *chosen)))
-    assert len(set(found["image_id"])) == 40
+    columns = scores(run(config(tmp_path, *chosen)))
+    assert len(set(columns["image_id"])) == 40

@@ -30,8 +30,8 @@ def test_a_shard_comes_back_as_it_was(tmp_path):
 def test_a_fuller_group_serves_a_smaller_job(tmp_path):
     store = Store(tmp_path)
     store.get_or_make("metric", "f", 0, 4, shard)
-    found = store.read("metric", "f", 0, 2)
-    assert found.tensors["value"].tolist() == [0, 1] and found.meta["image_id"] == ["i0", "i1"]
+    content = store.read("metric", "f", 0, 2)
+    assert content.tensors["value"].tolist() == [0, 1] and content.meta["image_id"] == ["i0", "i1"]
     assert store.read("metric", "f", 0, 5) is None
 
 
@@ -43,8 +43,8 @@ def test_a_damaged_shard_is_made_again(tmp_path, damage):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes({"flip": bytes(data), "cut": bytes(data[:-3]), "empty": b""}[damage])
-    found, made = store.get_or_make("metric", "f", 0, 4, shard)
-    assert made and torch.equal(found.tensors["value"], torch.arange(4.0))
+    content, made = store.get_or_make("metric", "f", 0, 4, shard)
+    assert made and torch.equal(content.tensors["value"], torch.arange(4.0))
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -95,8 +95,8 @@ def test_who_does_not_wait_passes_over_what_another_makes(tmp_path):
         return shard()
 
     assert store.get_or_make("part", "f", 0, 4, make, wait=False)[1]
-    found, made = store.get_or_make("part", "f", 0, 4, refuse, wait=False)
-    assert not made and torch.equal(found.tensors["value"], shard().tensors["value"])
+    content, made = store.get_or_make("part", "f", 0, 4, refuse, wait=False)
+    assert not made and torch.equal(content.tensors["value"], shard().tensors["value"])
     store.drop("part", "f")
     assert store.get_or_make("part", "f", 0, 4, shard)[1]
 
