@@ -29,8 +29,8 @@ def explained(explainer, batch=None, target=TARGET, classifier=None, seed=0, bat
     batch = tiny_batch(3) if batch is None else batch
     classifier = classifier or TinyLinear.random(3, batch.image.shape[1:], scale=0.3, dtype=torch.float64)
     box = view(classifier, explainer.access, batch_size)
-    found = explainer.explain(batch, target, box, RandomStreams(seed))
-    return found, box
+    explanation = explainer.explain(batch, target, box, RandomStreams(seed))
+    return explanation, box
 
 
 def same_alone_and_in_any_batch(make, tolerance=1e-5):

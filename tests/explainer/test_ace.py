@@ -196,12 +196,12 @@ def test_a_float32_denoiser_has_the_same_gradient():
 @pytest.mark.parametrize("eps", [255.0, 9.0])
 def test_attack(eps):
     batch, goal, box = setting()
-    found, tries, _ = ace(eps=eps).attacked(batch, goal, box, RandomStreams(0))
-    torch.testing.assert_close(found, plain_attack(batch, goal, binary(), eps=eps), atol=1e-5, rtol=0)
-    assert tries.tolist() == [6, 6, 6] and float((found - batch.image).abs().max()) <= eps / 255 + 1e-6
+    attacked_images, tries, _ = ace(eps=eps).attacked(batch, goal, box, RandomStreams(0))
+    torch.testing.assert_close(attacked_images, plain_attack(batch, goal, binary(), eps=eps), atol=1e-5, rtol=0)
+    assert tries.tolist() == [6, 6, 6] and float((attacked_images - batch.image).abs().max()) <= eps / 255 + 1e-6
     # a wrong sign would show
-    assert float((plain_attack(batch, goal, binary(), eps=eps, sign=-1.0) - found).abs().max()) > 0.03
-    assert bool((box.log_odds(found, goal) > box.log_odds(batch.image, goal) + 0.05).all())
+    assert float((plain_attack(batch, goal, binary(), eps=eps, sign=-1.0) - attacked_images).abs().max()) > 0.03
+    assert bool((box.log_odds(attacked_images, goal) > box.log_odds(batch.image, goal) + 0.05).all())
 
 
 @pytest.mark.parametrize(("threshold", "side"), [(0.15, 3), (0.5, 1), (0.6, 5), (0.0, 3), (1.0, 3)])
@@ -209,9 +209,9 @@ def test_mask(threshold, side):
     image = tiny_batch(3).image
     rng = torch.Generator().manual_seed(4)
     attacked = image + torch.rand(image.shape, generator=rng) * (torch.rand(3, 1, 8, 8, generator=rng) < 0.1)
-    found = ace(threshold=threshold, dilation_px=side).kept(image, attacked)
-    assert torch.equal(found, plain_keep(image, attacked, threshold, side))
-    assert 0 < int(found.sum()) < found.numel() or threshold in (0.0, 1.0)
+    keep_mask = ace(threshold=threshold, dilation_px=side).kept(image, attacked)
+    assert torch.equal(keep_mask, plain_keep(image, attacked, threshold, side))
+    assert 0 < int(keep_mask.sum()) < keep_mask.numel() or threshold in (0.0, 1.0)
 
 
 def test_refinement():
@@ -219,30 +219,33 @@ def test_refinement():
     attacked = plain_attack(batch, goal, binary())
     keep = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(6)) < 0.5
     explainer = ace()
-    found = explainer.refined(batch.image, attacked, keep, explainer.noise(batch, RandomStreams(0)))
-    torch.testing.assert_close(found, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0)
-    kept = keep.expand_as(found)
-    assert torch.equal(found[kept], batch.image[kept])
+    refined_image = explainer.refined(batch.image, attacked, keep, explainer.noise(batch, RandomStreams(0)))
+    torch.testing.assert_close(refined_image, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0)
+    kept = keep.expand_as(refined_image)
+    assert torch.equal(refined_image[kept], batch.image[kept])
     other = explainer.refined(batch.image, attacked, torch.zeros_like(keep), explainer.noise(batch, RandomStreams(0)))
-    assert float((other - found)[~kept].abs().max()) > 1e-3  # what is known tells the rest
+    assert float((other - refined_image)[~kept].abs().max()) > 1e-3  # what is known tells the rest
 
 
 def test_the_whole_method():
     explainer = ace(threshold=0.6, dilation_px=1)
-    found, batch, target, box = explained(explainer)
+    explanation, batch, target, box = explained(explainer)
     goal = 1 - target
     attacked = plain_attack(batch, goal, binary())
     keep = plain_keep(batch.image, attacked, 0.6, 1)
-    torch.testing.assert_close(found.counterfactual, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        explanation.counterfactual, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0
+    )
     assert (
-        torch.equal(found.extra["free"], (~keep).float().mean((1, 2, 3))) and 0 < float(found.extra["free"].min()) < 1
+        torch.equal(explanation.extra["free"], (~keep).float().mean((1, 2, 3)))
+        and 0 < float(explanation.extra["free"].min()) < 1
     )
     kept = keep.expand_as(batch.image)
-    assert torch.equal(found.counterfactual[kept], batch.image[kept])
-    assert float(found.attribution[keep[:, 0]].abs().max()) == 0
-    answer = box.probability(found.counterfactual)
-    assert torch.equal(found.extra["goal_probability"], answer.gather(1, goal[:, None])[:, 0])
-    assert found.extra["flipped"].tolist() == (answer.argmax(1) == goal).float().tolist()
+    assert torch.equal(explanation.counterfactual[kept], batch.image[kept])
+    assert float(explanation.attribution[keep[:, 0]].abs().max()) == 0
+    answer = box.probability(explanation.counterfactual)
+    assert torch.equal(explanation.extra["goal_probability"], answer.gather(1, goal[:, None])[:, 0])
+    assert explanation.extra["flipped"].tolist() == (answer.argmax(1) == goal).float().tolist()
 
 
 def test_images_reach_the_other_class():
@@ -264,20 +267,20 @@ def test_distances_hold_the_image(weights):
 @pytest.mark.parametrize("options", [{"n_attack": 0}, {"lambda_l1": 0.0}, {"lambda_l2": 1.0}, {"threshold": 0.0}])
 def test_an_unchanged_image_stays(options):
     """Whether nothing attacks or the classifier has no gradient."""
-    found, batch, *_ = explained(ace(**options), classifier=binary(0.0))
-    assert torch.equal(found.counterfactual, batch.image)
-    assert found.extra["free"].tolist() == [0, 0, 0] and not found.extra["flipped"].any()
-    assert all(value.isfinite().all() for value in found.extra.values())
+    explanation, batch, *_ = explained(ace(**options), classifier=binary(0.0))
+    assert torch.equal(explanation.counterfactual, batch.image)
+    assert explanation.extra["free"].tolist() == [0, 0, 0] and not explanation.extra["flipped"].any()
+    assert all(value.isfinite().all() for value in explanation.extra.values())
 
 
 def test_attacks_end_when_they_are_sure():
     batch, goal, box = setting()
     options = {"n_attack": 20, "lambda_l1": 0.0}
-    found, tries, loss = ace(sure=0.6, **options).attacked(batch, goal, box, RandomStreams(0))
+    attacked_images, tries, loss = ace(sure=0.6, **options).attacked(batch, goal, box, RandomStreams(0))
     assert (tries < 20).all() and len(set(tries.tolist())) > 1
     for row, n in enumerate(tries.int().tolist()):
         alone, *_ = ace(**{**options, "n_attack": n}).attacked(batch.select([row]), goal[[row]], box, RandomStreams(0))
-        torch.testing.assert_close(alone[0], found[row], atol=1e-6, rtol=0)
+        torch.testing.assert_close(alone[0], attacked_images[row], atol=1e-6, rtol=0)
         with torch.no_grad():
             assert float(box.log_odds(through(alone, batch.image_id[row], n), goal[[row]]).sigmoid()) > 0.6
     explainer = ace(sure=0.6, **options)
@@ -330,8 +333,8 @@ def test_images_at_once():
 
 def test_goals_and_messages():
     classifier = TinyLinear.random(3, SHAPE, scale=0.05, dtype=torch.float64)
-    found, batch, target, box = explained(ace(n_attack=1), classifier=classifier)
-    assert torch.equal(found.extra["goal"].long(), box.probability(batch.image).argsort(1, descending=True)[:, 1])
+    explanation, batch, target, box = explained(ace(n_attack=1), classifier=classifier)
+    assert torch.equal(explanation.extra["goal"].long(), box.probability(batch.image).argsort(1, descending=True)[:, 1])
     with pytest.raises(ValueError, match="explainer.goal must be below 3, the number of classes, got 3"):
         explained(ace(goal=3), classifier=classifier)
     with pytest.raises(ValueError, match="explainer.tau must be at most n_steps=20, got 21"):
@@ -347,15 +350,15 @@ def test_goals_and_messages():
 def test_the_objective_of_the_attack_is_stored():
     """Whether the attack was still getting anywhere when it was stopped; an attack that has ended keeps its last
     loss."""
-    found, *_ = explained(ace(n_attack=10))
-    assert found.extra["loss"].shape == (3, 10) and torch.equal(
-        found.extra["moving"], still_moving(found.extra["loss"])
+    explanation, *_ = explained(ace(n_attack=10))
+    assert explanation.extra["loss"].shape == (3, 10) and torch.equal(
+        explanation.extra["moving"], still_moving(explanation.extra["loss"])
     )
-    assert (found.extra["loss"][:, -1] < found.extra["loss"][:, 0]).all()
+    assert (explanation.extra["loss"][:, -1] < explanation.extra["loss"][:, 0]).all()
     ended, *_ = explained(ace(n_attack=10, sure=0.6))
     for row, tries in enumerate(ended.extra["tries"].int().tolist()):
         torch.testing.assert_close(
-            ended.extra["loss"][row, : tries + 1], found.extra["loss"][row, : tries + 1], atol=1e-5, rtol=0
+            ended.extra["loss"][row, : tries + 1], explanation.extra["loss"][row, : tries + 1], atol=1e-5, rtol=0
         )
         assert len(set(ended.extra["loss"][row, tries:].tolist())) <= 1
     assert "moving" not in explained(ace(n_attack=1))[0].extra

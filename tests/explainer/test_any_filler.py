@@ -19,12 +19,12 @@ from tests import running
 
 def named(group, *bases):
     """Config names of a group whose class extends one of `bases`."""
-    found = {}
+    results = {}
     for path in sorted(Path(CONF, group).glob("*.yaml")):
         target = (yaml.safe_load(path.read_text()) or {}).get("_target_")
         if target and inspect.isclass(locate(target)) and issubclass(locate(target), bases):
-            found[path.stem] = path
-    return found
+            results[path.stem] = path
+    return results
 
 
 EXPLAINERS, FILLERS = named("explainer", RemovalExplainer, LimeExplainer), named("sampler", Filler)
@@ -48,8 +48,8 @@ def test_explainer_and_filler(explainer, filler, tmp_path):
     config = running.config(
         tmp_path, f"explainer={explainer}", f"sampler={filler}", "metrics=none", "n_images=2", *untrained, *shown
     )
-    found = Job(config, Store(tmp_path)).explanation(0)
-    assert found.attribution.shape == (2, 16, 16) and found.attribution.isfinite().all()
+    explanation = Job(config, Store(tmp_path)).explanation(0)
+    assert explanation.attribution.shape == (2, 16, 16) and explanation.attribution.isfinite().all()
 
 
 @pytest.mark.parametrize("explainer", [name for name in EXPLAINERS if name != "lime"])

@@ -36,10 +36,10 @@ def test_a_function_of_one_pixel_straight_to_black(variant):
     """Both derivatives leave all other pixels' maps empty only where the derivative is true; differences stand on every
     changed pixel."""
     explainer = bb_lig(variant=variant)
-    found, batch, _ = explained(explainer, one_pixel(), reference=fit(explainer))
-    elsewhere = found.attribution.clone()
+    explanation, batch, _ = explained(explainer, one_pixel(), reference=fit(explainer))
+    elsewhere = explanation.attribution.clone()
     elsewhere[:, 3, 4] = 0
-    assert bool((found.attribution[:, 3, 4].abs() > 1e-3).all())
+    assert bool((explanation.attribution[:, 3, 4].abs() > 1e-3).all())
     assert bool(elsewhere.any()) == (variant == "bb_ig")
 
 
@@ -51,11 +51,11 @@ def test_only_the_pixel_that_changes_carries_anything():
     path[0, :, 1, 3, 4] = torch.arange(240, 60, -20, dtype=torch.uint8)
     box = view(classifier, "black_box", 64)
     answer, target = box.probability(path), torch.tensor([1])
-    found = explainer.slopes(path, answer, target, box)
+    gradients = explainer.slopes(path, answer, target, box)
     end = log_odds(answer[0, :, 1])
-    assert found[0, 1, 3, 4] == pytest.approx(float(end[0] - end[-1]), rel=1e-4)
-    found[0, 1, 3, 4] = 0
-    assert not found.any()
+    assert gradients[0, 1, 3, 4] == pytest.approx(float(end[0] - end[-1]), rel=1e-4)
+    gradients[0, 1, 3, 4] = 0
+    assert not gradients.any()
 
 
 def test_white_box_path_is_captum_s():
@@ -67,29 +67,29 @@ def test_white_box_path_is_captum_s():
     path = (255 * image * (1 - share)).round().to(torch.uint8)[None]
     box = view(classifier, "white_box", 64)
     target = torch.tensor([1])
-    found = explainer.slopes(path, box.probability(path), target, box)
+    gradients = explainer.slopes(path, box.probability(path), target, box)
     captum = IntegratedGradients(lambda x: box.log_odds(x.float(), torch.ones(len(x), dtype=torch.long)))
     wanted = captum.attribute(path[:, 0] / 255.0, baselines=torch.zeros_like(image), n_steps=50)
-    torch.testing.assert_close(found, wanted.to(found), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gradients, wanted.to(gradients), atol=1e-4, rtol=1e-4)
 
 
 def test_the_baseline_is_the_first_that_is_surely_not_of_the_class():
     explainer = bb_lig(threshold=0.2, n_search=48, reach=12.0)
     reference = fit(explainer)
-    found, batch, target = explained(explainer, linear(), reference=reference)
+    explanation, batch, target = explained(explainer, linear(), reference=reference)
     box = view(linear(), "black_box", 64)
-    left = box.probability(found.counterfactual).gather(1, target[:, None])[:, 0]
-    assert found.extra["reached"].tolist() == [1.0] * 5 and bool((left < 0.21).all())
+    left = box.probability(explanation.counterfactual).gather(1, target[:, None])[:, 0]
+    assert explanation.extra["reached"].tolist() == [1.0] * 5 and bool((left < 0.21).all())
     code, noise = explainer.encoded(batch.image)
-    line = explainer.lines(found.extra["goal"].long(), reference)[:, 0]
-    nearer = explainer.drawn(code, noise, ((found.extra["alpha"] - 0.25)[:, None] * line)[:, None])[:, 0]
+    line = explainer.lines(explanation.extra["goal"].long(), reference)[:, 0]
+    nearer = explainer.drawn(code, noise, ((explanation.extra["alpha"] - 0.25)[:, None] * line)[:, None])[:, 0]
     assert bool((box.probability(nearer).gather(1, target[:, None])[:, 0] >= 0.2).all())
 
 
 def test_no_such_place():
     explainer = bb_lig(threshold=1e-6, reach=0.5)
-    found, _, _ = explained(explainer, linear(), reference=fit(explainer))
-    assert found.extra["reached"].tolist() == [0.0] * 5 and bool(found.attribution.isfinite().all())
+    explanation, _, _ = explained(explainer, linear(), reference=fit(explainer))
+    assert explanation.extra["reached"].tolist() == [0.0] * 5 and bool(explanation.attribution.isfinite().all())
 
 
 def test_access():
@@ -109,8 +109,8 @@ def test_what_the_length_of_the_path_decides(n_path):
     box = view(one_pixel(), "black_box", 64)
     answer, target = box.probability(path), torch.tensor([1])
     gap = float(log_odds(answer[0, 0, 1]) - log_odds(answer[0, -1, 1]))
-    found = explainer.slopes(path, answer, target, box)
-    assert float(found[0, 0, 0, 0]) == pytest.approx(gap * (moves / steps) ** 2, rel=0.01)
+    gradients = explainer.slopes(path, answer, target, box)
+    assert float(gradients[0, 0, 0, 0]) == pytest.approx(gap * (moves / steps) ** 2, rel=0.01)
 
 
 def test_the_differences_are_those_of_the_path_s_ends():

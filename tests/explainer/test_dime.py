@@ -127,9 +127,9 @@ def test_the_loop_of_the_reference_code():
     batch = tiny_batch(3)
     goal = 1 - box.probability(batch.image).argmax(1)
     explainer = dime()
-    found = explainer.guided(batch, goal, box, RandomStreams(0), PerceptualDistance(explainer.between), 8.0, 0)
+    result = explainer.guided(batch, goal, box, RandomStreams(0), PerceptualDistance(explainer.between), 8.0, 0)
     expected = plain(batch, goal, classifier, perceptual, 8.0)
-    torch.testing.assert_close(found.double(), expected.double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(result.double(), expected.double(), atol=1e-5, rtol=0)
     # the variance at t = 0 matters
     assert float((plain(batch, goal, classifier, perceptual, 8.0, floor=False) - expected).abs().max()) > 1e-5
     # so does the sign of the class term
@@ -170,13 +170,15 @@ def test_variances_are_those_of_diffusers_but_for_the_last():
 
 
 def test_scales_are_tried_until_the_goal_is_reached_and_only_then():
-    found, batch, _, box = explained(dime(lambda_c=[0.0, 500.0], lambda_p=0.0, lambda_l1=0.0), n=4)
-    answer = box.probability(found.counterfactual)
-    assert found.extra["flipped"].tolist() == (answer.argmax(1) == found.extra["goal"].long()).float().tolist()
-    assert 2.0 in found.extra["tries"].tolist() and found.extra["flipped"].all()
+    explanation, batch, _, box = explained(dime(lambda_c=[0.0, 500.0], lambda_p=0.0, lambda_l1=0.0), n=4)
+    answer = box.probability(explanation.counterfactual)
+    assert (
+        explanation.extra["flipped"].tolist() == (answer.argmax(1) == explanation.extra["goal"].long()).float().tolist()
+    )
+    assert 2.0 in explanation.extra["tries"].tolist() and explanation.extra["flipped"].all()
     first, *_ = explained(dime(lambda_c=[0.0], lambda_p=0.0, lambda_l1=0.0), n=4)
-    early = found.extra["tries"] == 1
-    assert torch.equal(found.counterfactual[early], first.counterfactual[early])
+    early = explanation.extra["tries"] == 1
+    assert torch.equal(explanation.counterfactual[early], first.counterfactual[early])
     failed, *_ = explained(dime(lambda_c=[0.0, 0.0]), n=4)
     again = failed.extra["flipped"] == 0
     assert (failed.extra["tries"][again] == 2).all()
@@ -199,8 +201,8 @@ def test_naive_takes_its_gradient_at_the_image_alone():
 
 
 def test_a_mask_leaves_the_rest_to_the_image():
-    found, batch, *_ = explained(dime(mask=0.25, lambda_c=[200.0]))
-    changed = (found.counterfactual - batch.image).abs().amax(1) > 1e-5
+    explanation, batch, *_ = explained(dime(mask=0.25, lambda_c=[200.0]))
+    changed = (explanation.counterfactual - batch.image).abs().amax(1) > 1e-5
     assert (changed.flatten(1).sum(1) <= 16).all() and changed.any()
 
 
@@ -208,8 +210,8 @@ def test_losses():
     logit, probability = (explained(dime(class_loss=c))[0].counterfactual for c in ("logit", "log_probability"))
     assert not torch.equal(logit, probability)
     sure = binary(scale=50.0)  # probabilities of 0 and 1: the logit still pushes
-    found, *_ = explained(dime(class_loss="log_probability"), classifier=sure)
-    assert found.counterfactual.isfinite().all()
+    explanation, *_ = explained(dime(class_loss="log_probability"), classifier=sure)
+    assert explanation.counterfactual.isfinite().all()
 
 
 def test_alone_and_in_any_batch():
@@ -226,9 +228,9 @@ def test_alone_and_in_any_batch():
 
 def test_goals_and_messages():
     classifier = TinyLinear.random(3, (3, 8, 8), scale=0.05, dtype=torch.float64)
-    found, batch, target, box = explained(dime(), classifier=classifier)
+    explanation, batch, target, box = explained(dime(), classifier=classifier)
     order = box.probability(batch.image).argsort(1, descending=True)
-    assert torch.equal(found.extra["goal"].long(), order[:, 1]) and torch.equal(found.target, order[:, 0])
+    assert torch.equal(explanation.extra["goal"].long(), order[:, 1]) and torch.equal(explanation.target, order[:, 0])
     assert explained(dime(goal=2), classifier=classifier)[0].extra["goal"].tolist() == [2, 2, 2]
     with pytest.raises(ValueError, match="goal must be below 3"):
         explained(dime(goal=3), classifier=classifier)
@@ -236,7 +238,7 @@ def test_goals_and_messages():
         dime(tau=20)
     with pytest.raises(ValueError, match="lambda_c must hold one scale or more"):
         dime(lambda_c=[])
-    assert not math.isnan(float(found.extra["goal_probability"].sum()))
+    assert not math.isnan(float(explanation.extra["goal_probability"].sum()))
 
 
 class Pictures:
@@ -315,9 +317,9 @@ def test_the_squared_distance_of_the_code():
     """Its gradient is twice the difference: with a classifier that says nothing, more of it keeps the image nearer."""
     still = binary(0.0)
     far = [
-        float((found.counterfactual - batch.image).square().mean())
+        float((actual.counterfactual - batch.image).square().mean())
         for weight in (0.0, 0.1, 0.5)
-        for found, batch, *_ in [explained(dime(lambda_l2=weight, lambda_l1=0.0, perceptual=None), classifier=still)]
+        for actual, batch, *_ in [explained(dime(lambda_l2=weight, lambda_l1=0.0, perceptual=None), classifier=still)]
     ]
     assert far[0] > far[1] > far[2]
 

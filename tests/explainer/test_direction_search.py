@@ -24,12 +24,12 @@ def test_linear_generator_and_classifier(sampling):
     own = int(reference["class"])
     assert float(nn.functional.cosine_similarity(reference["g"][0], known_direction(linear(), own), dim=0)) > 0.99
     assert float(reference["explained"][0]) > 0.95
-    found, target, _, batch = explained(explainer, reference)
-    assert found.extra["flipped"].tolist() == [1.0] * 6
-    moved = found.counterfactual - batch.image
+    explanation, target, _, batch = explained(explainer, reference)
+    assert explanation.extra["flipped"].tolist() == [1.0] * 6
+    moved = explanation.counterfactual - batch.image
     along = (moved.flatten(1) @ (linear().weight[own] - linear().weight[1 - own]).float().flatten()).sign()
     assert along.tolist() == torch.where(target == own, -1.0, 1.0).tolist()
-    score = found.extra["score"]
+    score = explanation.extra["score"]
     assert bool((score.diff(dim=1) > -1e-4).all())  # alphas run towards the goal
 
 
@@ -225,9 +225,9 @@ def test_a_search_is_shared():
 
 
 def test_log_odds_stay_finite():
-    found = log_odds(torch.tensor([0.0, 0.25, 1.0]))
-    assert found[0] < -16 and found[2] > 16 and math.isclose(float(found[1]), math.log(1 / 3), rel_tol=1e-6)
-    assert bool(found.isfinite().all())
+    odds = log_odds(torch.tensor([0.0, 0.25, 1.0]))
+    assert odds[0] < -16 and odds[2] > 16 and math.isclose(float(odds[1]), math.log(1 / 3), rel_tol=1e-6)
+    assert bool(odds.isfinite().all())
 
 
 SEARCHES = [
@@ -248,9 +248,9 @@ def test_the_plan_counts_the_search(options):
     box, before, stored = view(linear(), "black_box", 64), EvaluationCounter.n, []
 
     def keep(arguments, part, make, wait=True, **chosen):
-        found = make()
-        stored.extend(value.nbytes for value in found.values() if value.dtype == torch.uint8)
-        return found
+        built = make()
+        stored.extend(value.nbytes for value in built.values() if value.dtype == torch.uint8)
+        return built
 
     explainer.fit(Faces(), box, keep)
     assert explainer.fit_costs(len(Faces())) == (EvaluationCounter.n - before, box.queries, sum(stored))

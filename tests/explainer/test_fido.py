@@ -64,8 +64,8 @@ def test_two_pixels_of_which_one_decides(objective):
     explainer = fido(
         objective=objective, mask_px=2, n_steps=200, n_samples=8, lr=0.1, penalty=0.5, reference_px=1, noise="cell"
     )
-    found, _ = explained(explainer, batch, ZERO, classifier)
-    left, right = found.attribution[0, 0].tolist()
+    explanation, _ = explained(explainer, batch, ZERO, classifier)
+    left, right = explanation.attribution[0, 0].tolist()
     assert left > 0.75 and right < 0.25  # in either objective larger = speaks for the class
 
 

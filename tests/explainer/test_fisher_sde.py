@@ -68,17 +68,17 @@ def test_the_sum_over_pixels_is_the_information_of_a_correlated_gaussian_image()
     root = torch.linalg.cholesky(covariance)
     clean = torch.randn(n, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) @ root.T
     batch = batch_of((clean.view(n, 1, 4, 4).float() + 1) / 2)
-    found, _ = explained(
+    explanation, _ = explained(
         explainer(generator=model, n_steps=0, init=-1.0, n_levels=65, n_curve_draws=4),
         batch,
         torch.zeros(n, dtype=torch.long),
         TinyLinear.random(2, (1, 4, 4)),
     )
-    time = found.extra["time"].double()
+    time = explanation.extra["time"].double()
     assert time.std() < 1e-6
     snr = VP().log_snr(time[0, 0, 0]).exp()
     exact = 0.5 * torch.logdet(torch.eye(16, dtype=torch.float64) + snr * covariance)
-    assert abs(found.attribution.double().sum((1, 2)).mean() / exact - 1) < 0.02
+    assert abs(explanation.attribution.double().sum((1, 2)).mean() / exact - 1) < 0.02
 
 
 def test_the_pixel_that_the_classifier_reads_stays_clean_and_gets_the_most():
@@ -87,16 +87,16 @@ def test_the_pixel_that_the_classifier_reads_stays_clean_and_gets_the_most():
     classifier = TinyLinear(weight=weight, bias=torch.tensor([20.0, -20.0]))
     model, _ = gaussian_model(correlation=0.0)
     image = torch.full((1, 1, 4, 4), 0.8)
-    found, _ = explained(
+    explanation, _ = explained(
         explainer(generator=model, n_steps=150, n_draws=8, n_levels=33), batch_of(image), torch.tensor([1]), classifier
     )
-    time = found.extra["time"][0]
+    time = explanation.extra["time"][0]
     others = torch.ones(4, 4, dtype=torch.bool)
     others[1, 2] = False
     assert time[1, 2] < 0.15 and (time[others] > 0.95).all()
-    assert found.attribution[0].flatten().argmax() == 1 * 4 + 2
-    assert found.attribution[0, 1, 2] > 10 * found.attribution[0][others].abs().max()
-    assert found.extra["noise_class"].item() in (0.0, 1.0) and found.extra["cross_entropy"].item() < 0.5
+    assert explanation.attribution[0].flatten().argmax() == 1 * 4 + 2
+    assert explanation.attribution[0, 1, 2] > 10 * explanation.attribution[0][others].abs().max()
+    assert explanation.extra["noise_class"].item() in (0.0, 1.0) and explanation.extra["cross_entropy"].item() < 0.5
 
 
 def test_batched_is_one_by_one():
@@ -105,14 +105,14 @@ def test_batched_is_one_by_one():
 
 
 def test_readings_come_from_one_stored_explanation():
-    found, _ = explained(explainer())
+    explanation, _ = explained(explainer())
     retained, printed, times = (
-        explainer(reading=name).shown(found).attribution for name in ("retained", "eq49", "one_minus_t")
+        explainer(reading=name).shown(explanation).attribution for name in ("retained", "eq49", "one_minus_t")
     )
-    torch.testing.assert_close(retained, found.attribution)
-    torch.testing.assert_close(times, 1 - found.extra["time"])
+    torch.testing.assert_close(retained, explanation.attribution)
+    torch.testing.assert_close(times, 1 - explanation.extra["time"])
     assert (printed <= 0).all() and (retained >= 0).all()
-    whole = found.extra["curve"][:, -1]
+    whole = explanation.extra["curve"][:, -1]
     # kept + lost = all there is
     torch.testing.assert_close((retained - printed).sum((1, 2)), whole, rtol=1e-3, atol=1e-3)
 
@@ -125,10 +125,10 @@ def test_information_is_not_increasing_in_time_and_vanishes_at_one():
 
 
 def test_shared_cells_share_their_time_and_smoothing_keeps_the_range():
-    found = explained(explainer(cell_px=4, lr=1.0))[0].extra["time"]
+    time = explained(explainer(cell_px=4, lr=1.0))[0].extra["time"]
     assert (
-        all(len(found[0, i : i + 4, j : j + 4].unique()) == 1 for i in (0, 4) for j in (0, 4))
-        and len(found[0].unique()) == 4
+        all(len(time[0, i : i + 4, j : j + 4].unique()) == 1 for i in (0, 4) for j in (0, 4))
+        and len(time[0].unique()) == 4
     )
     smooth = explained(explainer(sigma_px=1.0, lr=1.0))[0].extra["time"]
     assert (smooth >= 1e-3).all() and (smooth <= 1).all()
@@ -138,27 +138,27 @@ def test_shared_cells_share_their_time_and_smoothing_keeps_the_range():
 def test_an_image_of_the_class_of_pure_noise_is_named():
     """A classifier that says 1 whatever it sees."""
     classifier = TinyLinear(weight=torch.zeros(3, 3, 8, 8), bias=torch.tensor([0.0, 9.0, 0.0]))
-    found, _ = explained(explainer(), classifier=classifier)
-    assert found.extra["noise_class"].tolist() == [0.0, 1.0, 0.0]
+    explanation, _ = explained(explainer(), classifier=classifier)
+    assert explanation.extra["noise_class"].tolist() == [0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("options", [{"process": "ve"}, {"per_channel": True}, {"clamp": True}], ids=str)
 def test_other_settings_run(options):
-    found, _ = explained(explainer(**options))
-    assert found.attribution.shape == (3, 8, 8) and found.attribution.isfinite().all()
+    explanation, _ = explained(explainer(**options))
+    assert explanation.attribution.shape == (3, 8, 8) and explanation.attribution.isfinite().all()
 
 
 def test_the_record_of_the_optimiser_is_the_objective_that_it_descends():
-    found, _ = explained(explainer(n_steps=30, lr=0.5, weight=2.0))
-    loss, times = found.extra["loss"], found.extra["mean_times"]
+    explanation, _ = explained(explainer(n_steps=30, lr=0.5, weight=2.0))
+    loss, times = explanation.extra["loss"], explanation.extra["mean_times"]
     assert loss.shape == times.shape == (3, 30) and (loss[:, -1] < loss[:, 0]).all()
     # loss = cross-entropy - weight * mean time
-    torch.testing.assert_close((loss + 2.0 * times)[:, -1], found.extra["cross_entropy"])
+    torch.testing.assert_close((loss + 2.0 * times)[:, -1], explanation.extra["cross_entropy"])
     torch.testing.assert_close(times[:, 0], torch.full((3,), 1e-3 + 0.999 * torch.tensor(-5.0).sigmoid().item()))
-    torch.testing.assert_close(found.extra["moving"], still_moving(loss))
-    torch.testing.assert_close(found.extra["objective"], loss[:, -3:].mean(1))
+    torch.testing.assert_close(explanation.extra["moving"], still_moving(loss))
+    torch.testing.assert_close(explanation.extra["objective"], loss[:, -3:].mean(1))
     # the same at the paper's weight of 1
-    torch.testing.assert_close(found.extra["eq33"], (loss + times)[:, -3:].mean(1))
+    torch.testing.assert_close(explanation.extra["eq33"], (loss + times)[:, -3:].mean(1))
 
 
 def test_times_that_matter_to_nobody_arrive_and_their_record_says_so():

@@ -33,37 +33,39 @@ def explained(batch=None, batch_size=64, classifier=None, **options):
 
 
 def test_images_are_done_when_the_classifier_is_sure_and_not_later():
-    found, batch, box = explained(n_steps=200)
-    assert found.extra["flipped"].all() and (found.extra["goal_probability"] > 0.9).all()
-    steps = found.extra["tries"]
+    explanation, batch, box = explained(n_steps=200)
+    assert explanation.extra["flipped"].all() and (explanation.extra["goal_probability"] > 0.9).all()
+    steps = explanation.extra["tries"]
     assert len(set(steps.tolist())) > 1 and (steps < 200).all() and (steps > 0).all()
     for row in range(3):
         before, *_ = explained(batch.select([row]), n_steps=int(steps[row]) - 1)
         assert float(before.extra["goal_probability"]) <= 0.9
         torch.testing.assert_close(
             explained(batch.select([row]), n_steps=int(steps[row]))[0].counterfactual[0],
-            found.counterfactual[row],
+            explanation.counterfactual[row],
             atol=1e-5,
             rtol=0,
         )
 
 
 def test_torch_s_adam():
-    found, batch, box = explained(batch=tiny_batch(3).select([1]), n_steps=4, sure=0.999)
+    explanation, batch, box = explained(batch=tiny_batch(3).select([1]), n_steps=4, sure=0.999)
     latent = GLOW.encode(batch.image).detach().requires_grad_(True)
-    goal = found.extra["goal"].long()
+    goal = explanation.extra["goal"].long()
     adam = torch.optim.Adam([latent], lr=0.05)
     for _ in range(4):
         adam.zero_grad()
         torch.nn.functional.cross_entropy(box.logit(GLOW.decode(latent)), goal).backward()
         adam.step()
-    torch.testing.assert_close(found.counterfactual, GLOW.decode(latent).detach().clamp(0, 1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(explanation.counterfactual, GLOW.decode(latent).detach().clamp(0, 1), atol=1e-5, rtol=0)
 
 
 def test_no_steps_give_the_image_back():
-    found, batch, _ = explained(n_steps=0)
-    torch.testing.assert_close(found.counterfactual, GLOW.decode(GLOW.encode(batch.image)).detach(), atol=1e-6, rtol=0)
-    assert found.extra["tries"].tolist() == [0, 0, 0] and not found.extra["flipped"].any()
+    explanation, batch, _ = explained(n_steps=0)
+    torch.testing.assert_close(
+        explanation.counterfactual, GLOW.decode(GLOW.encode(batch.image)).detach(), atol=1e-6, rtol=0
+    )
+    assert explanation.extra["tries"].tolist() == [0, 0, 0] and not explanation.extra["flipped"].any()
 
 
 def test_alone_and_in_any_batch():
@@ -80,8 +82,8 @@ def test_alone_and_in_any_batch():
 
 def test_of_three_classes_the_second_most_probable():
     classifier = TinyLinear.random(3, (3, 8, 8), scale=0.1, dtype=torch.float64)
-    found, batch, box = explained(classifier=classifier)
-    assert torch.equal(found.extra["goal"].long(), box.probability(batch.image).argsort(1, descending=True)[:, 1])
+    explanation, batch, box = explained(classifier=classifier)
+    assert torch.equal(explanation.extra["goal"].long(), box.probability(batch.image).argsort(1, descending=True)[:, 1])
     with pytest.raises(ValueError, match="goal must be below 3, the number of classes, got 7"):
         explained(classifier=classifier, goal=7)
 

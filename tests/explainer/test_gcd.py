@@ -100,7 +100,7 @@ def test_random_directions():
     torch.testing.assert_close(lines.norm(dim=2), torch.ones(2, 2))
     torch.testing.assert_close(lines[0], -lines[1])
     elsewhere = fit(gcd(), classifier=linear(6))
-    signs = [1.0 if int(found["class"]) == 0 else -1.0 for found in (reference, elsewhere)]
+    signs = [1.0 if int(case["class"]) == 0 else -1.0 for case in (reference, elsewhere)]
     again = gcd(direction="random", index=[3]).lines(goal, elsewhere)
     torch.testing.assert_close(signs[0] * lines[0, 1], signs[1] * again[0, 0])
     assert not torch.equal(lines, gcd(direction="random", index=[0, 3], seed=1).lines(goal, reference))
@@ -177,8 +177,8 @@ def test_the_real_autoencoder_runs_through():
     explainer = gcd(generator=real, n_renders=40, chunk=16)
     reference = fit(explainer)
     assert reference["reconstruction"].shape == SHAPE and bool(reference["g"].isfinite().all())
-    found, *_ = explained(explainer, reference, n=2)
-    assert found.counterfactual.shape == (2, *SHAPE)
+    explanation, *_ = explained(explainer, reference, n=2)
+    assert explanation.counterfactual.shape == (2, *SHAPE)
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ captum = pytest.importorskip("captum.attr")
 @pytest.mark.parametrize(("layer", "end"), [("1", 2), ("3", 4), (None, 5)])
 def test_weighted_maps_by_hand(layer, end):
     classifier, batch = rectified(), tiny_batch(3)
-    found, _ = explained(GradCamExplainer(layer=layer), batch, classifier=classifier)
+    explanation, _ = explained(GradCamExplainer(layer=layer), batch, classifier=classifier)
     maps = classifier.network[:end](batch.image.double()).requires_grad_(True)
     answer = classifier.network[end:](maps).gather(1, TARGET[:, None]).sum()
     weight = torch.autograd.grad(answer, maps)[0].mean((2, 3), keepdim=True)
     expected = F.interpolate(
         (weight * maps).sum(1, keepdim=True).clamp_min(0), (8, 8), mode="bilinear", align_corners=False
     )[:, 0]
-    torch.testing.assert_close(found.attribution, expected.detach().float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(explanation.attribution, expected.detach().float(), atol=1e-5, rtol=0)
     assert not GradCamExplainer().signed
 
 
@@ -122,9 +122,9 @@ def test_no_layer_with_a_map_and_a_layer_that_does_not_exist():
 def test_global_pooling_is_not_taken_for_a_map():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     classifier = TinyNetwork(made=network)
-    found, _ = explained(GradCamExplainer(), classifier=classifier)
+    explanation, _ = explained(GradCamExplainer(), classifier=classifier)
     named, _ = explained(GradCamExplainer(layer="0"), classifier=classifier)
-    assert torch.equal(found.attribution, named.attribution)
+    assert torch.equal(explanation.attribution, named.attribution)
 
 
 def test_alone_and_in_any_batch():

@@ -17,9 +17,9 @@ captum = pytest.importorskip("captum.attr")
 
 def test_captum():
     classifier, batch = rectified(), tiny_batch(3)
-    found, _ = explained(GuidedBackpropExplainer(channels="sum"), batch, classifier=classifier)
+    explanation, _ = explained(GuidedBackpropExplainer(channels="sum"), batch, classifier=classifier)
     expected = captum.GuidedBackprop(classifier.network).attribute(batch.image.double(), target=TARGET)
-    torch.testing.assert_close(found.attribution, expected.sum(1).float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(explanation.attribution, expected.sum(1).float(), atol=1e-5, rtol=0)
 
 
 def test_only_positive_parts_pass_back():
@@ -27,10 +27,10 @@ def test_only_positive_parts_pass_back():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 3))
     classifier, batch = TinyNetwork(made=network), tiny_batch(3)
-    found, _ = explained(GuidedBackpropExplainer(channels="sum"), batch, classifier=classifier)
+    explanation, _ = explained(GuidedBackpropExplainer(channels="sum"), batch, classifier=classifier)
     active = (network[1](batch.image.double().flatten(1)) > 0).double()
     expected = ((active * network[3].weight[TARGET].clamp_min(0)) @ network[1].weight).view(3, 3, 8, 8).sum(1)
-    torch.testing.assert_close(found.attribution, expected.float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(explanation.attribution, expected.float(), atol=1e-6, rtol=0)
 
 
 def test_maps_are_magnitudes_unless_asked_otherwise():

@@ -26,8 +26,8 @@ def test_closed_form_is_the_double_sum_over_centred_kernels(width):
     centring = np.eye(40) - 1 / 40
     kernel = centring @ np.exp(-(apart**2) / (2 * sigma**2)) @ centring
     expected = [np.sum((centring @ (1.5 - (x[:, None] - x) ** 2) @ centring) * kernel) / 40 for x in bits.T]
-    found = explainer(width=width).dependence(torch.from_numpy(bits), torch.from_numpy(answer))
-    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)
+    dependences = explainer(width=width).dependence(torch.from_numpy(bits), torch.from_numpy(answer))
+    np.testing.assert_allclose(dependences.numpy(), expected, rtol=0, atol=1e-10)
 
 
 def test_designs_are_balanced_nearly_orthogonal_and_each_image_s_own():
@@ -41,19 +41,19 @@ def test_designs_are_balanced_nearly_orthogonal_and_each_image_s_own():
 def test_the_one_cell_that_matters_wins_and_independent_cells_are_near_zero():
     weight = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
     weight[0, :, 2:4, 4:6] = 1.0  # cell (1, 2) of 4x4
-    found, box = explained(
+    explanation, box = explained(
         explainer(n_designs=256), classifier=TinyLinear(weight=weight), target=torch.zeros(3, dtype=torch.long)
     )
-    cells = found.extra["cells"]
+    cells = explanation.extra["cells"]
     assert (cells.argmax(1) == 6).all() and box.queries == 3 * 256
     others = cells[:, torch.arange(16) != 6]
     assert float((others.amax(1) / cells.amax(1)).max()) < 0.1 and float(cells.min()) > -1e-6
-    assert torch.equal(found.attribution.flatten(1).argmax(1) // 8 // 2, torch.ones(3, dtype=torch.long))
+    assert torch.equal(explanation.attribution.flatten(1).argmax(1) // 8 // 2, torch.ones(3, dtype=torch.long))
 
 
 def test_answers_that_are_zero_or_constant_give_zero():
-    found, _ = explained(explainer(), classifier=TinyLinear(weight=torch.zeros(3, 3, 8, 8)))
-    assert found.attribution.isfinite().all() and float(found.attribution.abs().max()) < 1e-9
+    explanation, _ = explained(explainer(), classifier=TinyLinear(weight=torch.zeros(3, 3, 8, 8)))
+    assert explanation.attribution.isfinite().all() and float(explanation.attribution.abs().max()) < 1e-9
     assert explainer().dependence(torch.ones(8, 3).double(), torch.zeros(8).double()).abs().max() == 0
 
 

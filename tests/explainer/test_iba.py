@@ -38,11 +38,11 @@ def test_moments_merged_batch_by_batch():
     moments = Moments()
     for part in np.split(values, [1, 20, 21]):
         moments.add(torch.from_numpy(part))
-    found = moments.tensors(0.39)
+    statistics = moments.tensors(0.39)
     np.testing.assert_allclose(moments.mean.numpy(), values.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(found["std"].numpy(), values.std(0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(statistics["std"].numpy(), values.std(0, ddof=1), rtol=1e-5)
     assert (
-        found["active"][0, 0] == 1
+        statistics["active"][0, 0] == 1
         and moments.tensors(0.4)["active"][0, 0] == 0
         and moments.tensors(0.4)["active"].sum() == 5
     )
@@ -85,15 +85,15 @@ def test_blur_comes_after_the_sigmoid_and_ends_at_two_deviations():
 
 def test_map_counts_the_bits():
     per_value = 0.25
-    found = bits(torch.full((2, 5, 4, 4), per_value), (8, 12))
-    torch.testing.assert_close(found.sum((1, 2)), torch.full((2,), 5 * 16 * per_value / math.log(2)))
+    information = bits(torch.full((2, 5, 4, 4), per_value), (8, 12))
+    torch.testing.assert_close(information.sum((1, 2)), torch.full((2,), 5 * 16 * per_value / math.log(2)))
 
 
 def test_optimised_step_by_step_as_written():
     """One image, two steps, plain torch: cross-entropy of the noisy layer plus beta times the mean capacity, under
     Adam."""
     classifier, batch, made = rectified(), tiny_batch(3), iba(n_steps=2, n_draws=3, beta=4.0, init=1.0)
-    found = explained(made, batch, classifier=classifier)
+    explanation = explained(made, batch, classifier=classifier)
     reference = {k: v.double() for k, v in made.fit(training(), view(classifier, "white_box", 64)).items()}
     streams, lower, upper = RandomStreams(0), classifier.network[:1], classifier.network[1:]
     value = lower(batch.image[:1].double())
@@ -118,14 +118,12 @@ def test_optimised_step_by_step_as_written():
         Normal(signal * (value - reference["mean"]) / std, noise), Normal(torch.zeros_like(value), 1.0)
     )
     expected = bits(known * reference["active"], (8, 8))
-    torch.testing.assert_close(found.attribution[:1].double(), expected, atol=1e-4, rtol=1e-4)
-    assert float(found.extra["cross_entropy"][0]) == pytest.approx(entropy.item(), abs=1e-5)
+    torch.testing.assert_close(explanation.attribution[:1].double(), expected, atol=1e-4, rtol=1e-4)
+    assert float(explanation.extra["cross_entropy"][0]) == pytest.approx(entropy.item(), abs=1e-5)
     # two steps
-    assert found.extra["loss"][0].tolist() == pytest.approx(losses, rel=1e-4) and found.extra["moving"].tolist() == [
-        1,
-        1,
-        1,
-    ]
+    assert explanation.extra["loss"][0].tolist() == pytest.approx(losses, rel=1e-4) and explanation.extra[
+        "moving"
+    ].tolist() == [1, 1, 1]
 
 
 def test_what_does_not_matter_loses_its_information():
@@ -138,10 +136,10 @@ def test_what_does_not_matter_loses_its_information():
         layers[0].weight.copy_(torch.eye(3)[..., None, None])
         layers[2].weight.copy_(weight.flatten(1))
     classifier = TinyNetwork(made=layers, num_classes=2)
-    found = explained(
+    attribution = explained(
         iba(n_steps=40, sigma_cells=0.0, beta=2.0), batch, torch.zeros(1, dtype=torch.long), classifier
     ).attribution
-    assert float(found[:, :2].sum()) > 5 * float(found[:, 2:].sum())
+    assert float(attribution[:, :2].sum()) > 5 * float(attribution[:, 2:].sum())
 
 
 def test_alone_and_in_any_batch():
@@ -164,5 +162,5 @@ def test_constant_image_and_certain_classifier():
     flat = type(batch)(**{**vars(batch), "image": torch.full_like(batch.image, 0.5)})
     with torch.no_grad():
         classifier.network[6].bias += torch.tensor([1e4, 0, 0])  # probability 1.0 from the start
-    found = explained(iba(), flat, torch.zeros(3, dtype=torch.long), classifier)
-    assert found.attribution.isfinite().all() and float(found.extra["cross_entropy"].max()) == 0
+    explanation = explained(iba(), flat, torch.zeros(3, dtype=torch.long), classifier)
+    assert explanation.attribution.isfinite().all() and float(explanation.extra["cross_entropy"].max()) == 0

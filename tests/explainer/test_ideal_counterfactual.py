@@ -14,13 +14,15 @@ def explained(label, goal=None):
     data = Portraits(label=label, size_px=32, n_val=N)
     batch = data.batch(range(N))
     box = view(TinyLinear.random(data.num_classes, (3, 32, 32), scale=0.02), "black_box", 64)
-    found = IdealCounterfactualExplainer(dataset=data, goal=goal).explain(batch, batch.label, box, RandomStreams(0))
-    return data, batch, found
+    explanation = IdealCounterfactualExplainer(dataset=data, goal=goal).explain(
+        batch, batch.label, box, RandomStreams(0)
+    )
+    return data, batch, explanation
 
 
 @pytest.mark.parametrize("label", ["Smiling", "Young", "Eyeglasses", "Wearing_Necktie"])
 def test_the_attribute_turns_and_no_other_cause_does(label):
-    data, batch, found = explained(label)
+    data, batch, explanation = explained(label)
     explainer = IdealCounterfactualExplainer(dataset=data)
     changed = explainer.changed(batch.factors, 1 - batch.label)
     assert torch.equal(data.labelled(changed), 1 - batch.label)
@@ -31,16 +33,16 @@ def test_the_attribute_turns_and_no_other_cause_does(label):
 
 
 def test_pictures_change_where_the_label_is_decided():
-    data, batch, found = explained("Smiling")
-    goal = found.extra["goal"].long()
+    data, batch, explanation = explained("Smiling")
+    goal = explanation.extra["goal"].long()
     turned = goal != batch.label
-    changed = (found.counterfactual != batch.image).any(1)
+    changed = (explanation.counterfactual != batch.image).any(1)
     inside = (changed & batch.masks["label"])[turned].sum() / changed[turned].sum()  # the mask tries eight smiles
     assert turned.any() and float(inside) > 0.9 and changed[turned].flatten(1).any(1).all()
-    assert torch.equal(found.extra["goal_probability"] > 0.5, found.extra["flipped"] > 0)
+    assert torch.equal(explanation.extra["goal_probability"] > 0.5, explanation.extra["flipped"] > 0)
 
 
 def test_hair_of_another_colour():
-    data, batch, found = explained("hair_color", goal=3)
+    data, batch, explanation = explained("hair_color", goal=3)
     expected, _ = data.render(data.intervene(batch.factors, {"hair_color": "brown"}), with_masks=False)
-    assert torch.equal(found.counterfactual, expected)
+    assert torch.equal(explanation.counterfactual, expected)

@@ -71,7 +71,7 @@ def test_generator_mixes_the_standardised_image_with_noise():
 def test_critics_side_by_side_are_the_critics_alone():
     """Grouped convolutions and batched products against torch's own layers, one image at a time."""
     critics, values = Critics(("a", "b"), (4, 8, 8), RandomStreams(0)), torch.randn(2, 6, 4, 8, 8)
-    found = critics(values)
+    ratings = critics(values)
     for i in range(2):
         layers = []
         for kernel, bias, side in zip(critics.kernels, critics.biases, (4, 4, 3), strict=True):
@@ -87,7 +87,7 @@ def test_critics_side_by_side_are_the_critics_alone():
             linear = nn.Linear(*weight.shape[1:])
             linear.weight.data, linear.bias.data = weight[i].T.data, offset[i, 0].data
             layers += [linear] if k == 0 else [nn.LeakyReLU(0.2), linear]
-        torch.testing.assert_close(found[i], nn.Sequential(*layers).train()(values[i])[:, 0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(ratings[i], nn.Sequential(*layers).train()(values[i])[:, 0], atol=1e-5, rtol=0)
     critics.clip(0.01)
     assert max(float(p.abs().max()) for p in critics.parameters()) <= 0.01
 
@@ -127,12 +127,12 @@ def test_examples_keep_what_passed_and_have_noise_elsewhere():
     made, streams = input_iba(n_real=30, n_groups=3), RandomStreams(0)
     value, kept = torch.randn(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
     kept[:, :, :4] = 1
-    found = made.examples(("a", "b"), kept, value, streams)
-    torch.testing.assert_close(found[:, :, :, :4], value[:, None, :, :4].expand(2, 30, 4, 4, 8))
-    groups = found[0, :, :, 4:].unflatten(0, (3, 10)).flatten(1)
+    example_images = made.examples(("a", "b"), kept, value, streams)
+    torch.testing.assert_close(example_images[:, :, :, :4], value[:, None, :, :4].expand(2, 30, 4, 4, 8))
+    groups = example_images[0, :, :, 4:].unflatten(0, (3, 10)).flatten(1)
     mean, std = groups.mean(1), groups.std(1)
     assert (mean.abs() < 2.2).all() and (std < 5.2).all() and len(set(mean.tolist())) == 3
-    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(example_images[0], example_images[1])
 
 
 def test_both_optimisers_say_whether_they_arrived():
@@ -148,16 +148,16 @@ def test_both_optimisers_say_whether_they_arrived():
 
 
 def test_map_is_the_share_that_passes():
-    found = explained(input_iba(n_steps=0))
-    assert "moving" not in found.extra
-    assert torch.allclose(found.attribution, torch.tensor(5.0).sigmoid().expand(3, 8, 8))
-    found = explained(input_iba())
+    explanation = explained(input_iba(n_steps=0))
+    assert "moving" not in explanation.extra
+    assert torch.allclose(explanation.attribution, torch.tensor(5.0).sigmoid().expand(3, 8, 8))
+    explanation = explained(input_iba())
     assert (
-        float(found.attribution.min()) >= 0
-        and float(found.attribution.max()) <= 1
-        and float(found.attribution.std()) > 0
+        float(explanation.attribution.min()) >= 0
+        and float(explanation.attribution.max()) <= 1
+        and float(explanation.attribution.std()) > 0
     )
-    assert float(found.extra["generated"].std()) > 0 and found.extra["feature_bits"].shape == (3, 8, 8)
+    assert float(explanation.extra["generated"].std()) > 0 and explanation.extra["feature_bits"].shape == (3, 8, 8)
 
 
 def test_pixels_are_scaled_by_the_training_images():

@@ -18,20 +18,20 @@ def explainer(**options):
 @pytest.mark.parametrize("method", ["gausslegendre", "riemann_trapezoid"])
 def test_captum(method):
     classifier, batch = rectified(), tiny_batch(3)
-    found, _ = explained(explainer(method=method, n_steps=20, most_steps=20), batch, classifier=classifier)
+    explanation, _ = explained(explainer(method=method, n_steps=20, most_steps=20), batch, classifier=classifier)
     expected = captum.IntegratedGradients(classifier.logit).attribute(
         batch.image, batch.image * 0, target=TARGET, n_steps=20, method=method
     )
-    torch.testing.assert_close(found.attribution, expected.sum(1).float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(explanation.attribution, expected.sum(1).float(), atol=1e-5, rtol=0)
 
 
 def test_complete_and_by_hand_on_a_linear_network():
     classifier, batch = TinyLinear.random(3, (3, 8, 8)), tiny_batch(3)
-    found, _ = explained(explainer(sampler=ConstantFiller(value=0.3), n_steps=4), batch, classifier=classifier)
+    explanation, _ = explained(explainer(sampler=ConstantFiller(value=0.3), n_steps=4), batch, classifier=classifier)
     torch.testing.assert_close(
-        found.attribution, (classifier.weight[TARGET] * (batch.image - 0.3)).sum(1), atol=1e-5, rtol=0
+        explanation.attribution, (classifier.weight[TARGET] * (batch.image - 0.3)).sum(1), atol=1e-5, rtol=0
     )
-    torch.testing.assert_close(found.extra["total"], found.extra["difference"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(explanation.extra["total"], explanation.extra["difference"], atol=1e-4, rtol=0)
     rough, _ = explained(explainer(n_steps=200), batch, classifier=rectified())
     torch.testing.assert_close(rough.extra["total"], rough.extra["difference"], atol=1e-3, rtol=0)
     assert float(rough.extra["difference"].abs().max()) > 0.01
@@ -64,11 +64,11 @@ def test_the_plan_counts_every_doubling():
 
 def test_probabilities_and_channels():
     classifier, batch = rectified(), tiny_batch(3)
-    found, _ = explained(
+    explanation, _ = explained(
         explainer(answer="probability", channels="sum_abs", most_steps=50), batch, classifier=classifier
     )
     expected = captum.IntegratedGradients(classifier.probability).attribute(batch.image, batch.image * 0, target=TARGET)
-    torch.testing.assert_close(found.attribution, expected.abs().sum(1).float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(explanation.attribution, expected.abs().sum(1).float(), atol=1e-5, rtol=0)
     assert not explainer(channels="sum_abs").signed and explainer().signed
 
 

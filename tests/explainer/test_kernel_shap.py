@@ -22,7 +22,7 @@ def explained(batch, classifier, target=TARGET, segments=SEGMENTS, **options):
 
 def shapley(value, n=4):
     """Exact Shapley values of value(set of players)."""
-    found = []
+    values = []
     for player in range(n):
         others = [p for p in range(n) if p != player]
         total = 0.0
@@ -31,29 +31,29 @@ def shapley(value, n=4):
             total += weight * sum(
                 value({*chosen, player}) - value({*chosen}) for chosen in itertools.combinations(others, size)
             )
-        found.append(total)
-    return found
+        values.append(total)
+    return values
 
 
 def test_shapley_values_of_a_network_with_interactions():
     batch, classifier = tiny_batch(3), rectified()
-    found = explained(batch, classifier, n_coalitions=3000)
+    explanation = explained(batch, classifier, n_coalitions=3000)
 
     def value(kept):
         keep = torch.isin(QUARTERS[0], torch.tensor(sorted(kept), dtype=torch.long))
         return float(classifier.probability((batch.image[0] * keep)[None])[0, TARGET[0]])
 
     exact = torch.tensor(shapley(value))
-    at = found.attribution[0, [0, 0, 7, 7], [0, 7, 0, 7]]
+    at = explanation.attribution[0, [0, 0, 7, 7], [0, 7, 0, 7]]
     assert float((at - exact).abs().max()) < 0.05 * float(exact.abs().max()) + 1e-3
-    torch.testing.assert_close(found.extra["total"], found.extra["difference"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(explanation.extra["total"], explanation.extra["difference"], atol=1e-4, rtol=0)
 
 
 def test_additive_answers_are_exact():
     batch, classifier = tiny_batch(3), TinyLinear.random(3, (3, 8, 8), dtype=torch.float64)
-    found = explained(batch, classifier, answer="logit", n_coalitions=100)
+    explanation = explained(batch, classifier, answer="logit", n_coalitions=100)
     expected = (classifier.weight[TARGET][0] * batch.image[0])[:, :4, 4:].sum()
-    torch.testing.assert_close(found.attribution[0, 0, 7].double(), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(explanation.attribution[0, 0, 7].double(), expected, atol=1e-3, rtol=0)
 
 
 def test_each_image_alone_and_the_global_generator_untouched():

@@ -21,8 +21,8 @@ N = 120
 def setting():
     """Four images with different segment counts, their perturbations, and a linear classifier."""
     batch = tiny_batch(4, SHAPE)
-    found = [GridSegmenter(n_segments=n).segment(batch.image[:1]) for n in (9, 16, 4, 12)]
-    segments = Segments(label=torch.cat([one.label for one in found]), count=torch.cat([one.count for one in found]))
+    parts = [GridSegmenter(n_segments=n).segment(batch.image[:1]) for n in (9, 16, 4, 12)]
+    segments = Segments(label=torch.cat([one.label for one in parts]), count=torch.cat([one.count for one in parts]))
     perturbations = BlackSampler().perturb(batch, segments, N, RandomStreams(0))
     return batch, segments, perturbations, TinyLinear.random(3, SHAPE, scale=0.1)
 
@@ -74,7 +74,7 @@ def test_with_an_in_painter_that_returns_gray_it_is_gray_lime():
 
     batch, segments, _, classifier = setting()
     inpaint = InpaintSampler(generator=GrayInpainter(channels=3, size_px=12, width=8, dilations=[1]))
-    found, expected = (
+    explanation, expected = (
         explain(
             LimeExplainer(n_samples=N),
             batch,
@@ -84,25 +84,27 @@ def test_with_an_in_painter_that_returns_gray_it_is_gray_lime():
         )[0]
         for sampler in (inpaint, GraySampler())
     )
-    torch.testing.assert_close(found.attribution, expected.attribution, atol=1e-6, rtol=0)
-    assert found.attribution.abs().max() > 0.01
+    torch.testing.assert_close(explanation.attribution, expected.attribution, atol=1e-6, rtol=0)
+    assert explanation.attribution.abs().max() > 0.01
 
 
 def test_known_probabilities_save_the_queries():
     batch, segments, perturbations, classifier = setting()
     asked, _ = explain(LimeExplainer(n_samples=N), batch, segments, perturbations, classifier)
     known = replace(perturbations, probability=view(classifier, "black_box", 64).probability(perturbations.image))
-    found, box = explain(LimeExplainer(n_samples=N), batch, segments, known, classifier)
-    assert box.queries == 0 and torch.equal(found.attribution, asked.attribution)
+    explanation, box = explain(LimeExplainer(n_samples=N), batch, segments, known, classifier)
+    assert box.queries == 0 and torch.equal(explanation.attribution, asked.attribution)
 
 
 def test_attribution_is_the_coefficient_of_the_pixel():
     batch, segments, perturbations, classifier = setting()
-    found, _ = explain(LimeExplainer(n_samples=N), batch, segments, perturbations, classifier)
-    assert found.attribution.shape == (4, 12, 12) and found.attribution.dtype == torch.float32
+    explanation, _ = explain(LimeExplainer(n_samples=N), batch, segments, perturbations, classifier)
+    assert explanation.attribution.shape == (4, 12, 12) and explanation.attribution.dtype == torch.float32
     for i in range(4):
-        assert torch.equal(found.attribution[i], found.extra["coefficient"][i][segments.label[i]])
-    assert all(found.extra[name].shape == (4,) for name in ("intercept", "score", "local_prediction", "condition"))
+        assert torch.equal(explanation.attribution[i], explanation.extra["coefficient"][i][segments.label[i]])
+    assert all(
+        explanation.extra[name].shape == (4,) for name in ("intercept", "score", "local_prediction", "condition")
+    )
 
 
 def test_logit_of_a_linear_network_is_fitted_exactly():
@@ -112,25 +114,25 @@ def test_logit_of_a_linear_network_is_fitted_exactly():
     box = view(classifier, "black_box", 64)
     target = torch.ones(4, dtype=torch.long)
     explainer = LimeExplainer(n_samples=N, alpha=0.0, output="logit")
-    found = explainer.explain(batch, target, box, RandomStreams(0), segments, perturbations)
+    explanation = explainer.explain(batch, target, box, RandomStreams(0), segments, perturbations)
     weight = (classifier.head.weight[1] - classifier.head.weight[0]).detach().reshape(SHAPE)
     share = (batch.image * weight).sum(1)
     for i in range(4):
         for s in range(int(segments.count[i])):
             torch.testing.assert_close(
-                found.extra["coefficient"][i, s], share[i][segments.label[i] == s].sum(), atol=2e-4, rtol=0
+                explanation.extra["coefficient"][i, s], share[i][segments.label[i] == s].sum(), atol=2e-4, rtol=0
             )
-    assert (found.extra["score"] > 1 - 1e-6).all()
+    assert (explanation.extra["score"] > 1 - 1e-6).all()
 
 
 def test_full_input_perturbations_use_eq_1():
     batch, segments, perturbations, classifier = setting()
     full = Perturbations(image=perturbations.image)
-    found, _ = explain(LimeExplainer(n_samples=N), batch, segments, full, classifier)
+    explanation, _ = explain(LimeExplainer(n_samples=N), batch, segments, full, classifier)
     asked, _ = explain(
         LimeExplainer(n_samples=N, representation="distance"), batch, segments, perturbations, classifier
     )
-    assert torch.equal(found.attribution, asked.attribution)
+    assert torch.equal(explanation.attribution, asked.attribution)
     with pytest.raises(ValueError, match="explainer.representation must be 'auto' or 'distance'"):
         explain(LimeExplainer(n_samples=N, representation="binary"), batch, segments, full, classifier)
 

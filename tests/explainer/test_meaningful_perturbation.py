@@ -46,19 +46,19 @@ def test_it_removes_what_speaks_for_the_class_and_nothing_else():
     batch = tiny_batch(3)
     bright = torch.ones_like(batch.image)
     batch = type(batch)(**{**vars(batch), "image": bright})
-    found, _ = explained(
+    explanation, _ = explained(
         mp(l1=1e-3, tv=0.0, n_steps=100, jitter=0), batch, torch.zeros(3, dtype=torch.long), TinyLinear(weight=weight)
     )
-    removed = 1 - found.extra["mask"]
+    removed = 1 - explanation.extra["mask"]
     assert (removed[:, 1, 2] > 0.95).all() and (removed.flatten(1).sum(1) - removed[:, 1, 2] < 0.2).all()
-    torch.testing.assert_close(found.attribution, enlarged(removed, (8, 8), "nearest"))
-    assert (found.extra["probability"] < 0.02).all()
+    torch.testing.assert_close(explanation.attribution, enlarged(removed, (8, 8), "nearest"))
+    assert (explanation.extra["probability"] < 0.02).all()
 
 
 def test_without_steps_the_mask_is_its_start_in_the_same_polarity():
-    found, box = explained(mp(n_steps=0))
+    explanation, box = explained(mp(n_steps=0))
     again = RandomStreams(0).uniform(tiny_batch(3).image_id, "mp.start", 4, 4)
-    assert torch.equal(found.extra["mask"], again) and box.queries == 3
+    assert torch.equal(explanation.extra["mask"], again) and box.queries == 3
 
 
 def test_one_step_is_adam_s():
@@ -70,9 +70,9 @@ def test_one_step_is_adam_s():
 
 def test_jitter_moves_the_image_with_its_border_repeated():
     image = torch.arange(16.0).view(1, 1, 4, 4).repeat(2, 1, 1, 1)
-    found = shifted(image, torch.tensor([[0, 0], [1, 2]]))
-    assert torch.equal(found[0], image[0])
-    assert found[1, 0].tolist() == [[6, 7, 7, 7], [10, 11, 11, 11], [14, 15, 15, 15], [14, 15, 15, 15]]
+    moved = shifted(image, torch.tensor([[0, 0], [1, 2]]))
+    assert torch.equal(moved[0], image[0])
+    assert moved[1, 0].tolist() == [[6, 7, 7, 7], [10, 11, 11, 11], [14, 15, 15, 15], [14, 15, 15, 15]]
     assert not torch.equal(explained(mp(jitter=0))[0].attribution, explained(mp(jitter=4))[0].attribution)
 
 
@@ -80,10 +80,10 @@ def test_the_circle_is_the_smallest_that_suffices():
     weight = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
     weight[0, :, 6:10, 6:10] = 1.0
     batch = tiny_batch(2, (3, 16, 16))
-    found, box = explained(
+    explanation, box = explained(
         mp(init="circular", n_steps=0, mask_px=16), batch, torch.zeros(2, dtype=torch.long), TinyLinear(weight=weight)
     )
-    keep = found.extra["mask"]
+    keep = explanation.extra["mask"]
     assert (keep[:, 6:10, 6:10] < 0.1).all() and (keep[:, 0] == 1).all() and 0.02 < float((1 - keep).mean()) < 0.25
     assert box.queries == 2 * mp(init="circular", n_steps=0).queries((3, 16, 16))
 
@@ -102,8 +102,8 @@ def test_the_map_is_enlarged_apart_from_the_descent():
 
 def test_the_stored_loss_tells_whether_it_still_moves():
     batch = tiny_batch(3)
-    found, _ = explained(mp(n_steps=1, l1=0.0, tv=0.0, jitter=0))
-    assert "loss" not in found.extra  # one step has no trend
+    explanation, _ = explained(mp(n_steps=1, l1=0.0, tv=0.0, jitter=0))
+    assert "loss" not in explanation.extra  # one step has no trend
     short, long = (explained(mp(n_steps=n, l1=0.5, tv=0.0, jitter=0), batch)[0].extra for n in (5, 200))
     assert short["loss"].shape == (3, 5) and long["loss"].shape == (3, 200)
     assert (short["moving"] > 0.1).all() and (long["moving"] < 0.02).all()
@@ -115,6 +115,10 @@ def test_the_stored_loss_tells_whether_it_still_moves():
 
 
 def test_fillers_that_look_at_the_mask():
-    found, _ = explained(mp(ByMask()))
-    assert found.attribution.isfinite().all() and 0 <= found.attribution.min() and found.attribution.max() <= 1
+    explanation, _ = explained(mp(ByMask()))
+    assert (
+        explanation.attribution.isfinite().all()
+        and 0 <= explanation.attribution.min()
+        and explanation.attribution.max() <= 1
+    )
     assert mp(ByMask()).evaluations((3, 8, 8)) == 21

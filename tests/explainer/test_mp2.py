@@ -36,47 +36,47 @@ ZERO = torch.zeros(1, dtype=torch.long)
 def test_it_picks_in_the_known_order_and_stops_at_chance(filler):
     cell, classifier, batch = logistic()
     value = 0.3 if isinstance(filler, ConstantFiller) else filler.value
-    found, _ = explained(mp2(filler, chance=0.5, n_per_step=1), batch, ZERO, classifier)
+    explanation, _ = explained(mp2(filler, chance=0.5, n_per_step=1), batch, ZERO, classifier)
     logit, expected = float(12 * cell.sum()), []
     for index in cell.flatten().argsort(descending=True).tolist():
         if torch.sigmoid(torch.tensor(logit)) <= 0.5:
             break
         expected.append(index)
         logit -= 12 * (1 - value) * float(cell.flatten()[index])
-    order = found.extra["order"][0].flatten()
-    picked = int(found.extra["n_removed"])
+    order = explanation.extra["order"][0].flatten()
+    picked = int(explanation.extra["n_removed"])
     assert picked == len(expected) and [int((order == place).nonzero()) for place in range(picked)] == expected
-    assert found.extra["at_chance"] == 0 and found.extra["unreached"] == (logit > 0)
-    heat = found.attribution[0, ::2, ::2].flatten()
+    assert explanation.extra["at_chance"] == 0 and explanation.extra["unreached"] == (logit > 0)
+    heat = explanation.attribution[0, ::2, ::2].flatten()
     assert heat[expected].tolist() == pytest.approx([1 - (i + 1) / (picked + 1) for i in range(picked)])
     assert (heat > 0).sum() == picked
 
 
 def test_two_at_a_time_and_binary_heat():
     cell, classifier, batch = logistic()
-    found, box = explained(mp2(chance=0.5, heat="binary"), batch, ZERO, classifier)
+    explanation, box = explained(mp2(chance=0.5, heat="binary"), batch, ZERO, classifier)
     single, alone = explained(mp2(chance=0.5, n_per_step=1), batch, ZERO, classifier)
-    removed, before = int(found.extra["n_removed"]), int(single.extra["n_removed"])
-    assert removed == before + before % 2 and set(found.attribution.unique().tolist()) <= {0.0, 1.0}
+    removed, before = int(explanation.extra["n_removed"]), int(single.extra["n_removed"])
+    assert removed == before + before % 2 and set(explanation.attribution.unique().tolist()) <= {0.0, 1.0}
     assert box.queries == 1 + removed // 2 and alone.queries == 1 + before
 
 
 def test_the_defaults_are_the_text_s():
     """Section 3.5: the map is the mask, and the cells of the highest gradient norms go first."""
     cell, classifier, batch = logistic(scale=0.6)
-    found, _ = explained(
+    explanation, _ = explained(
         MP2Explainer(sampler=black(), mask_px=4, chance=0.5, map_upsample="nearest"), batch, ZERO, classifier
     )
-    removed = found.extra["order"][0].flatten() >= 0
+    removed = explanation.extra["order"][0].flatten() >= 0
     first = cell.flatten().abs().argsort(descending=True)[: int(removed.sum())]
-    assert removed[first].all() and torch.equal(found.attribution[0, ::2, ::2].flatten(), removed.float())
+    assert removed[first].all() and torch.equal(explanation.attribution[0, ::2, ::2].flatten(), removed.float())
     assert MP2Explainer(sampler=ByMask()).blocks() == []
 
 
 def test_norms_ignore_the_sign():
     cell, classifier, batch = logistic()
-    found, _ = explained(mp2(chance=1e-9, n_per_step=1, rank="norm"), batch, ZERO, classifier)
-    order = found.extra["order"][0].flatten()
+    explanation, _ = explained(mp2(chance=1e-9, n_per_step=1, rank="norm"), batch, ZERO, classifier)
+    order = explanation.extra["order"][0].flatten()
     assert order.argsort().tolist() == cell.flatten().abs().argsort(descending=True).tolist()
 
 
@@ -98,8 +98,8 @@ def test_at_chance_from_the_start_and_never():
 
 
 def test_chance_is_one_over_the_classes():
-    found, _ = explained(mp2(n_per_step=1))
-    assert ((found.extra["probability"] <= 1 / 3) | (found.extra["unreached"] == 1)).all()
+    explanation, _ = explained(mp2(n_per_step=1))
+    assert ((explanation.extra["probability"] <= 1 / 3) | (explanation.extra["unreached"] == 1)).all()
 
 
 class Rounding(ByMask):
@@ -131,11 +131,12 @@ def test_an_in_painter_that_returns_kept_pixels_is_refused_by_the_literal_readin
 
 def test_the_literal_reading_follows_what_the_in_painter_makes_of_kept_pixels():
     cell, classifier, batch = logistic()
-    found, _ = explained(
+    explanation, _ = explained(
         mp2(Tinting(), chance=1e-9, n_per_step=1, probe="current", rank="norm"), batch, ZERO, classifier
     )
     assert (
-        found.extra["order"][0].flatten().argsort().tolist() == cell.flatten().abs().argsort(descending=True).tolist()
+        explanation.extra["order"][0].flatten().argsort().tolist()
+        == cell.flatten().abs().argsort(descending=True).tolist()
     )
 
 
@@ -174,10 +175,10 @@ def test_the_map_is_enlarged_as_skimage_resizes_it():
     from skimage.transform import resize
 
     _, classifier, batch = logistic()
-    found, _ = explained(mp2(chance=0.5, heat="binary", map_upsample="bilinear"), batch, ZERO, classifier)
-    mask = (found.extra["order"][0] >= 0).double().numpy()
+    explanation, _ = explained(mp2(chance=0.5, heat="binary", map_upsample="bilinear"), batch, ZERO, classifier)
+    mask = (explanation.extra["order"][0] >= 0).double().numpy()
     theirs = torch.from_numpy(resize(mask, (8, 8), order=1, anti_aliasing=False))
-    torch.testing.assert_close(found.attribution[0, 1:-1, 1:-1].double(), theirs[1:-1, 1:-1], atol=1e-6, rtol=0)
+    torch.testing.assert_close(explanation.attribution[0, 1:-1, 1:-1].double(), theirs[1:-1, 1:-1], atol=1e-6, rtol=0)
 
 
 def test_costs():

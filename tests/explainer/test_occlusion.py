@@ -15,21 +15,21 @@ def explainer(**options):
 
 def test_captum_and_the_number_of_queries():
     classifier, batch = rectified(), tiny_batch(3)
-    found, box = explained(explainer(), batch, classifier=classifier)
+    explanation, box = explained(explainer(), batch, classifier=classifier)
     expected = captum.Occlusion(classifier.probability).attribute(
         batch.image, (3, 3, 3), (3, 2, 2), baselines=0, target=TARGET
     )
-    torch.testing.assert_close(found.attribution, expected[:, 0].float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(explanation.attribution, expected[:, 0].float(), atol=1e-6, rtol=0)
     assert box.queries == 3 * explainer().queries((3, 8, 8))
 
 
 def test_one_window_per_pixel_by_hand():
     classifier, batch = rectified(), tiny_batch(3)
-    found, _ = explained(explainer(window_px=4, stride_px=4), batch, classifier=classifier)
+    explanation, _ = explained(explainer(window_px=4, stride_px=4), batch, classifier=classifier)
     without = batch.image.clone()
     without[:, :, :4, 4:] = 0
     lost = (classifier.probability(batch.image) - classifier.probability(without)).gather(1, TARGET[:, None])[:, 0]
-    torch.testing.assert_close(found.attribution[:, 1, 6], lost.float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(explanation.attribution[:, 1, 6], lost.float(), atol=1e-6, rtol=0)
 
 
 def test_gaps_are_refused():

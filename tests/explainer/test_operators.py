@@ -47,11 +47,11 @@ def test_plain_rules_are_the_network_and_its_gradient(make):
         torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double().requires_grad_(True)
         for _ in range(2)
     )
-    found, expected = run_by(Plain(), network, image), network(direct)
-    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    output, expected = run_by(Plain(), network, image), network(direct)
+    torch.testing.assert_close(output, expected, atol=1e-12, rtol=0)
     weight = torch.randn_like(expected)
     (here,), (there,) = (
-        torch.autograd.grad((answer * weight).sum(), x) for answer, x in ((found, image), (expected, direct))
+        torch.autograd.grad((answer * weight).sum(), x) for answer, x in ((output, image), (expected, direct))
     )
     torch.testing.assert_close(here, there, atol=1e-12, rtol=0)
 

@@ -47,8 +47,8 @@ def test_it_learns_scores_and_distance_in_their_own_units(activation, standardiz
     assert explained.shape == (3,) and float(explained[:2].min()) > 0.98
     # in its own units the distance is small beside the scores, and learned last
     assert float(explained[2]) > 0.8 or not standardize
-    found = gradient(lambda at: model(at)[0, 0], 6)
-    assert float(found[0]) > 0.97  # a sign error or a permuted input would be -0.97 or 0
+    derivative = gradient(lambda at: model(at)[0, 0], 6)
+    assert float(derivative[0]) > 0.97  # a sign error or a permuted input would be -0.97 or 0
     assert float((model(shift)[:, 0] - score[:, 0]).square().mean().sqrt()) < 0.6
 
 

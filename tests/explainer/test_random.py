@@ -12,8 +12,10 @@ TARGET = torch.zeros(3, dtype=torch.long)
 
 def test_one_uniform_value_per_segment_independent_of_neighbours():
     batch = tiny_batch(3)
-    found = [GridSegmenter(n_segments=n).segment(batch.image[:1]) for n in (4, 9, 16)]
-    segments = Segments(label=torch.cat([one.label for one in found]), count=torch.cat([one.count for one in found]))
+    segmentations = [GridSegmenter(n_segments=n).segment(batch.image[:1]) for n in (4, 9, 16)]
+    segments = Segments(
+        label=torch.cat([one.label for one in segmentations]), count=torch.cat([one.count for one in segmentations])
+    )
     out = RandomExplainer().explain(batch, TARGET, None, RandomStreams(0), segments)
     for i in range(3):
         count = int(segments.count[i])

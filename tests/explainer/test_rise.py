@@ -23,11 +23,11 @@ def test_masks_are_those_of_the_published_code():
 
     cells = (torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.5).float()
     shift = torch.tensor([[[0.0, 0.0], [0.9, 0.3], [0.5, 0.99]]])
-    found = rise().smooth(cells, shift, (10, 10))[0]
+    mask = rise().smooth(cells, shift, (10, 10))[0]
     for i, (top, left) in enumerate([(0, 0), (2, 0), (1, 2)]):  # cells of ceil(10 / 4) = 3 pixels
         large = resize(cells[0, i].numpy(), (15, 15), order=1, mode="reflect", anti_aliasing=False)
         torch.testing.assert_close(
-            found[i], torch.from_numpy(large[top : top + 10, left : left + 10]), atol=1e-5, rtol=0
+            mask[i], torch.from_numpy(large[top : top + 10, left : left + 10]), atol=1e-5, rtol=0
         )
 
 
@@ -44,17 +44,17 @@ def test_a_linear_model_gets_the_second_moments_of_the_masks():
     weight = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64) / 50
     batch, target = tiny_batch(1), torch.zeros(1, dtype=torch.long)
     explainer = rise(n_masks=40_000)
-    found, _ = explained(explainer, batch, target, TinyLinear(weight=weight, output="identity"))
+    explanation, _ = explained(explainer, batch, target, TinyLinear(weight=weight, output="identity"))
     masks = masks_of(explainer).flatten(1).double()
     worth = (weight[0] * batch.image[0]).sum(0).flatten()
     expected = (masks.T @ (masks @ worth)) / len(masks) / explainer.p_keep
     torch.testing.assert_close(
-        found.attribution[0].double().flatten(), expected, atol=0.02 * float(expected.abs().max()) + 0.002, rtol=0
+        explanation.attribution[0].double().flatten(), expected, atol=0.02 * float(expected.abs().max()) + 0.002, rtol=0
     )
 
 
 def test_neighbours_and_batch_size_do_not_matter():
     whole = same_alone_and_in_any_batch(rise)
     assert not torch.equal(whole.attribution, explained(rise(), seed=1)[0].attribution)
-    found, box = explained(rise())
-    assert box.queries == 3 * 60 == 3 * rise().queries((3, 8, 8)) and found.attribution.min() >= 0
+    explanation, box = explained(rise())
+    assert box.queries == 3 * 60 == 3 * rise().queries((3, 8, 8)) and explanation.attribution.min() >= 0

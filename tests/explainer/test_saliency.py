@@ -17,8 +17,8 @@ def test_captum_and_channels():
         "sum": expected.sum(1),
         "sum_abs": expected.abs().sum(1),
     }.items():
-        found, _ = explained(SaliencyExplainer(channels=channels), batch, classifier=classifier)
-        torch.testing.assert_close(found.attribution, wanted.float(), atol=1e-6, rtol=0)
+        explanation, _ = explained(SaliencyExplainer(channels=channels), batch, classifier=classifier)
+        torch.testing.assert_close(explanation.attribution, wanted.float(), atol=1e-6, rtol=0)
 
 
 def test_alone_and_in_any_batch():

@@ -17,10 +17,12 @@ def linear(seed=0):
 
 def test_the_drop_is_what_the_patch_held():
     batch, classifier = tiny_batch(3), linear()
-    found, box = explained(sliding(ConstantFiller(value=0.4), patch_px=3, stride_px=1), batch, classifier=classifier)
+    explanation, box = explained(
+        sliding(ConstantFiller(value=0.4), patch_px=3, stride_px=1), batch, classifier=classifier
+    )
     lost = (classifier.weight[TARGET] * (batch.image.double() - 0.4)).sum(1)  # [B,H,W]
     expected = lost.unfold(1, 3, 1).unfold(2, 3, 1).sum((3, 4))
-    torch.testing.assert_close(found.extra["grid"].double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(explanation.extra["grid"].double(), expected, atol=1e-5, rtol=0)
     assert box.queries == 3 * (1 + 36) == 3 * sliding(patch_px=3, stride_px=1).queries((3, 8, 8))
 
 
@@ -34,8 +36,8 @@ def test_covering_is_captum_s_occlusion(patch, stride):
     expected = captum.Occlusion(classifier.probability).attribute(
         batch.image, sliding_window_shapes=(3, patch, patch), strides=(3, stride, stride), baselines=0, target=TARGET
     )[:, 0]
-    found, _ = explained(sliding(patch_px=patch, stride_px=stride, align="cover"), batch, classifier=classifier)
-    torch.testing.assert_close(found.attribution, expected.float(), atol=1e-5, rtol=0)
+    explanation, _ = explained(sliding(patch_px=patch, stride_px=stride, align="cover"), batch, classifier=classifier)
+    torch.testing.assert_close(explanation.attribution, expected.float(), atol=1e-5, rtol=0)
 
 
 def test_where_values_stand():

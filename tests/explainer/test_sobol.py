@@ -25,30 +25,34 @@ def test_indices_of_a_linear_function_are_its_shares_of_the_variance():
     weight = torch.tensor([4.0, 2.0, 1.0, 0.0], dtype=torch.float64)
     made = explainer(n_designs=4096)
     masks = made.masks(["a", "b"], RandomStreams(0)).double()
-    found = made.indices(masks, masks @ weight)
-    torch.testing.assert_close(found, (weight**2 / weight.square().sum()).expand(2, 4), atol=0.01, rtol=0)
+    sobol_indices = made.indices(masks, masks @ weight)
+    torch.testing.assert_close(sobol_indices, (weight**2 / weight.square().sum()).expand(2, 4), atol=0.01, rtol=0)
 
 
 def test_interactions_count_for_every_cell_that_takes_part():
     """f = (u_0 - 1/2) (u_1 - 1/2): no first-order effects, total indices 1 and 1."""
     made = explainer(n_designs=4096)
     masks = made.masks(["a"], RandomStreams(0)).double()
-    found = made.indices(masks, (masks[..., 0] - 0.5) * (masks[..., 1] - 0.5))[0]
-    torch.testing.assert_close(found, torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64), atol=0.03, rtol=0)
+    sobol_indices = made.indices(masks, (masks[..., 0] - 0.5) * (masks[..., 1] - 0.5))[0]
+    torch.testing.assert_close(
+        sobol_indices, torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64), atol=0.03, rtol=0
+    )
 
 
 def test_the_cell_that_matters_and_the_queries():
     weight = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
     weight[0, :, :4, 4:] = 0.1
-    found, box = explained(explainer(), classifier=TinyLinear(weight=weight), target=torch.zeros(3, dtype=torch.long))
-    assert (found.extra["cells"].argmax(1) == 1).all() and box.queries == 3 * 32 * 6 == 3 * explainer().queries(
+    explanation, box = explained(
+        explainer(), classifier=TinyLinear(weight=weight), target=torch.zeros(3, dtype=torch.long)
+    )
+    assert (explanation.extra["cells"].argmax(1) == 1).all() and box.queries == 3 * 32 * 6 == 3 * explainer().queries(
         (3, 8, 8)
     )
 
 
 def test_constant_answers_and_designs_that_are_no_power_of_two():
-    found, _ = explained(explainer(), tiny_batch(3), classifier=TinyLinear(weight=torch.zeros(3, 3, 8, 8)))
-    assert torch.equal(found.attribution, torch.zeros(3, 8, 8))
+    explanation, _ = explained(explainer(), tiny_batch(3), classifier=TinyLinear(weight=torch.zeros(3, 3, 8, 8)))
+    assert torch.equal(explanation.attribution, torch.zeros(3, 8, 8))
     with pytest.raises(ValueError, match="n_designs must be a power of two, got 33"):
         explainer(n_designs=33)
 

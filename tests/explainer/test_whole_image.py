@@ -6,6 +6,6 @@ from tests.tiny import tiny_batch
 
 
 def test_its_box_is_the_whole_image():
-    found = WholeImageExplainer().explain(tiny_batch(3), torch.zeros(3, dtype=torch.long), None, None)
-    assert (found.attribution == 1).all()
-    assert (Localization().boxes(found.attribution) == torch.tensor([0.0, 0, 8, 8])).all()
+    explanation = WholeImageExplainer().explain(tiny_batch(3), torch.zeros(3, dtype=torch.long), None, None)
+    assert (explanation.attribution == 1).all()
+    assert (Localization().boxes(explanation.attribution) == torch.tensor([0.0, 0, 8, 8])).all()
