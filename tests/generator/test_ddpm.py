@@ -197,10 +197,10 @@ def test_sampling_from_a_folder_is_diffusers_sampling(unet, pipeline):
         for t in theirs.timesteps:
             x = theirs.step(unet(x, t).sample, t, x).prev_sample
     generator = foreign(pipeline)
-    found = decode(generator.denoise, draw(shape=(3, 8, 8)), generator.respace(10))
-    assert largest(found, x) < 1e-4
+    images = decode(generator.denoise, draw(shape=(3, 8, 8)), generator.respace(10))
+    assert largest(images, x) < 1e-4
     sampled = generator.sample(2, torch.Generator().manual_seed(0), n_steps=10)
-    torch.testing.assert_close(sampled, generator.unscaled(found), atol=1e-4, rtol=0)
+    torch.testing.assert_close(sampled, generator.unscaled(images), atol=1e-4, rtol=0)
 
 
 def test_a_network_without_its_scheduler_is_refused_and_one_beside_it_is_found(unet, pipeline, tmp_path_factory):
@@ -381,8 +381,8 @@ def test_lower_precision_is_as_close_as_documented(precision, limit, changes):
         low.cast()
         assert all(p.dtype == getattr(torch, precision) for p in low.network.parameters())
         for t in (0, 500, 999):
-            found = low.output(x, t)
-            assert found.dtype == torch.float32 and 0 < largest(found, ours.output(x, t)) < limit
+            outputs = low.output(x, t)
+            assert outputs.dtype == torch.float32 and 0 < largest(outputs, ours.output(x, t)) < limit
 
 
 def test_precision_is_that_of_the_constructor():

@@ -33,12 +33,12 @@ def test_beyond_a_linear_estimate_the_network_sees_and_is_asked_for_unit_varianc
     s = torch.tensor(deviation * 3)[:, None, None]
     y0, noise, level = s * draw(64, 1, (12, 8, 8)), draw(64, 2, (12, 8, 8)), generator.alphas_cumprod[t].float()
     x = generator.unfolded(noised(y0, float(level), noise))
-    found = generator.folded(generator.output(x, t))
+    blocks = generator.folded(generator.output(x, t))
     assert (seen[0].std((0, 2, 3)) - 1).abs().max() < 0.06
     v = level.sqrt() * noise - (1 - level).sqrt() * y0
     unit = s / (level * s**2 + 1 - level).sqrt()
     answer = generator.network(seen[0], torch.full((64,), t)).sample
-    wanted = (v - (found - unit * answer)) / unit
+    wanted = (v - (blocks - unit * answer)) / unit
     assert (wanted.std((0, 2, 3)) - 1).abs().max() < 0.06
     assert (wanted * seen[0]).mean((0, 2, 3)).abs().max() < 0.06  # nothing linear is left to be said
 

@@ -49,8 +49,8 @@ def denoiser(alphas_cumprod, prediction):
     return lambda x, t: split(answer(x, t), x, float(alphas_cumprod[t]), prediction)
 
 
-def near(found, expected, tolerance=1e-5):
-    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+def near(actual, expected, tolerance=1e-5):
+    assert (actual - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 # --- predictions --------------------------------------------------------------------------------------------------
@@ -97,16 +97,16 @@ def test_a_whole_decoding_is_ddim(prediction, eta):
     expected = start = draw(seed=3)
     for k, t in zip(range(20, 0, -1), scheduler.timesteps.tolist(), strict=True):
         expected = scheduler.step(answer(expected, t), t, expected, eta=eta, variance_noise=draw(seed=k)).prev_sample
-    found = decode(
+    images = decode(
         denoiser(scheduler.alphas_cumprod, prediction), start, schedule, eta=eta, noise=lambda k: draw(seed=k)
     )
-    near(found, expected, 1e-4 if eta == 0 else 1e-5)
+    near(images, expected, 1e-4 if eta == 0 else 1e-5)
 
 
 def test_clipping_keeps_the_result_in_range():
-    found = decode(denoiser(COSINE, "epsilon"), 3 * draw(), respace(COSINE, 10), clip=True)
+    images = decode(denoiser(COSINE, "epsilon"), 3 * draw(), respace(COSINE, 10), clip=True)
     assert (
-        found.abs().max() <= 1 and decode(denoiser(COSINE, "epsilon"), 3 * draw(), respace(COSINE, 10)).abs().max() > 1
+        images.abs().max() <= 1 and decode(denoiser(COSINE, "epsilon"), 3 * draw(), respace(COSINE, 10)).abs().max() > 1
     )
 
 
@@ -150,13 +150,13 @@ def test_encode_is_ddim_inversion(spacing):
     scheduler, schedule = theirs("DDIMInverseScheduler", spacing=spacing)
     denoise = denoiser(scheduler.alphas_cumprod, "epsilon")
     expected = x0 = draw(seed=4)
-    found = encode(denoise, x0, schedule)
-    assert len(found) == schedule.n_steps + 1 and found[0] is x0
+    encoded_images = encode(denoise, x0, schedule)
+    assert len(encoded_images) == schedule.n_steps + 1 and encoded_images[0] is x0
     for k, t in enumerate(scheduler.timesteps.tolist(), 1):
         expected = scheduler.step(answer(expected, t), t, expected).prev_sample
-        near(found[k], expected, 1e-5 if k < 20 else 1e-4)
-        expected = found[k]
-    near(encode(denoise, x0, schedule.until(3))[-1], found[3])
+        near(encoded_images[k], expected, 1e-5 if k < 20 else 1e-4)
+        expected = encoded_images[k]
+    near(encode(denoise, x0, schedule.until(3))[-1], encoded_images[3])
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_a_partial_encoding_decodes_from_where_it_stopped():
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_a_single_image_as_data_is_found_in_any_number_of_steps(n, eta):
     x, schedule = draw(dtype=torch.float64), respace(COSINE, n)
-    found = decode(gaussian(COSINE, 0.7, 0.0), x, schedule, eta=eta, noise=lambda k: draw(seed=k, dtype=torch.float64))
-    torch.testing.assert_close(found, torch.full_like(x, 0.7))
+    images = decode(gaussian(COSINE, 0.7, 0.0), x, schedule, eta=eta, noise=lambda k: draw(seed=k, dtype=torch.float64))
+    torch.testing.assert_close(images, torch.full_like(x, 0.7))
 
 
 def transfer(schedule, eta, mean=0.3, sigma=0.2):
@@ -235,10 +235,10 @@ def test_ancestral_sampling_has_the_data_s_mean_and_variance():
     def noise(_):
         return torch.randn(10000, generator=rng, dtype=torch.float64)
 
-    found = decode(gaussian(COSINE), noise(0), schedule, eta=1.0, noise=noise)
+    images = decode(gaussian(COSINE), noise(0), schedule, eta=1.0, noise=noise)
     factor, variance = transfer(schedule, 1.0)
-    assert float(found.mean()) == pytest.approx(0.3, abs=0.008)
-    assert float(found.var()) == pytest.approx(factor**2 + variance, rel=0.06)
+    assert float(images.mean()) == pytest.approx(0.3, abs=0.008)
+    assert float(images.var()) == pytest.approx(factor**2 + variance, rel=0.06)
     factor, variance = transfer(respace(COSINE, 1000), 1.0)
     assert factor**2 + variance == pytest.approx(0.2**2, rel=0.03)
 

@@ -87,10 +87,10 @@ def test_beyond_a_linear_estimate_of_the_image_the_code_still_counts():
 def test_the_code_and_the_time_reach_the_network(conditioning):
     generator = shaken(tiny(conditioning=conditioning))
     x, code = draw(shape=(1, 8, 8)), draw(shape=(5,))
-    found = generator.output(x, 7, code)
-    assert float((generator.output(x, 7, code.roll(1, 0)) - found).abs().max()) > 1e-4
-    assert float((generator.output(x, 80, code) - found).abs().max()) > 1e-4
-    torch.testing.assert_close(generator.output(x[1:], 7, code[1:]), found[1:])
+    outputs = generator.output(x, 7, code)
+    assert float((generator.output(x, 7, code.roll(1, 0)) - outputs).abs().max()) > 1e-4
+    assert float((generator.output(x, 80, code) - outputs).abs().max()) > 1e-4
+    torch.testing.assert_close(generator.output(x[1:], 7, code[1:]), outputs[1:])
 
 
 def test_codes_are_those_of_each_image_alone():
@@ -187,12 +187,12 @@ def test_refused(changes, named):
 def test_images_come_back_from_code_and_noise():
     generator, images = shaken(tiny(), sigma=0.02), tiny_image(3, (1, 8, 8))
     code = generator.encoded(images)
-    found = generator.render(code, generator.infer_noise(images, code, 20, fixed_point=12), 20)
-    assert float((found - images).square().mean().sqrt()) < 1e-3
+    rendered = generator.render(code, generator.infer_noise(images, code, 20, fixed_point=12), 20)
+    assert float((rendered - images).square().mean().sqrt()) < 1e-3
     rough = generator.render(code, generator.infer_noise(images, code, 20, fixed_point=0), 20)
-    assert float((rough - images).square().mean()) > float((found - images).square().mean())
+    assert float((rough - images).square().mean()) > float((rendered - images).square().mean())
     other = generator.render(code.roll(1, 0), generator.infer_noise(images, code, 20, fixed_point=4), 20)
-    assert float((other - images).square().mean()) > float((found - images).square().mean())
+    assert float((other - images).square().mean()) > float((rendered - images).square().mean())
 
 
 def test_the_published_inversion_step_by_step():
@@ -207,5 +207,5 @@ def test_the_published_inversion_step_by_step():
         clean = (bar[i] ** 0.5 * x - (1 - bar[i]) ** 0.5 * v).clamp(-1, 1)
         eps = (x - bar[i] ** 0.5 * clean) / (1 - bar[i]) ** 0.5
         x = bar[i + 1] ** 0.5 * clean + (1 - bar[i + 1]) ** 0.5 * eps
-    found = generator.infer_noise(images, code, 5, published=True)
-    torch.testing.assert_close(found, x, atol=1e-4, rtol=1e-4)
+    inferred = generator.infer_noise(images, code, 5, published=True)
+    torch.testing.assert_close(inferred, x, atol=1e-4, rtol=1e-4)

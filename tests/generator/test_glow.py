@@ -266,9 +266,9 @@ def test_mixing_starts_as_a_rotation():
 
 def test_samples_decode_the_drawn_normals():
     generator = shaken(tiny(batch_size=2))
-    found = generator.sample(5, torch.Generator().manual_seed(0), temperature=0.7)
-    torch.testing.assert_close(found, generator.decode(0.7 * normal(5, 768)), atol=1e-5, rtol=0)
-    assert found.shape == (5, 3, 16, 16)
+    samples = generator.sample(5, torch.Generator().manual_seed(0), temperature=0.7)
+    torch.testing.assert_close(samples, generator.decode(0.7 * normal(5, 768)), atol=1e-5, rtol=0)
+    assert samples.shape == (5, 3, 16, 16)
 
 
 def test_samples_encode_to_the_drawn_normals_up_to_half_a_bin():
@@ -285,9 +285,9 @@ def test_samples_encode_to_the_drawn_normals_up_to_half_a_bin():
 
 def test_temperature_zero_is_one_image():
     generator = shaken(tiny())
-    found = generator.sample(3, torch.Generator().manual_seed(0), temperature=0.0)
-    torch.testing.assert_close(found, found[:1].expand_as(found))
-    torch.testing.assert_close(found[:1], generator.decode(torch.zeros(1, 768)))
+    samples = generator.sample(3, torch.Generator().manual_seed(0), temperature=0.0)
+    torch.testing.assert_close(samples, samples[:1].expand_as(samples))
+    torch.testing.assert_close(samples[:1], generator.decode(torch.zeros(1, 768)))
     assert not torch.allclose(*generator.sample(2, torch.Generator().manual_seed(0)))
 
 
@@ -322,8 +322,8 @@ def test_compiled_equals_eager(tmp_path):
     ours, compiled = (tiny(weights=str(tmp_path / "w.safetensors"), compile=c) for c in (False, True))
     for n in (2, 5):
         latent = ours.encode(tiny_image(n, (3, 16, 16)))
-        found = compiled.encode(tiny_image(n, (3, 16, 16)))
-        assert (found - latent).abs().max() < 1e-4 * latent.abs().max()
+        encoded_images = compiled.encode(tiny_image(n, (3, 16, 16)))
+        assert (encoded_images - latent).abs().max() < 1e-4 * latent.abs().max()
         torch.testing.assert_close(compiled.decode(latent), ours.decode(latent), atol=1e-4, rtol=0)
 
 
@@ -337,8 +337,8 @@ def test_digest_follows_what_changes_the_latents():
         {"centered": False},
         {"init_seed": 1},
     ]
-    found = [tiny(**{"coupling": "additive", **changes}).digest() for changes in options]
-    assert len(set(found)) == len(options) and found[0] == tiny(coupling="additive", compile=True).digest()
+    digests = [tiny(**{"coupling": "additive", **changes}).digest() for changes in options]
+    assert len(set(digests)) == len(options) and digests[0] == tiny(coupling="additive", compile=True).digest()
 
 
 def test_neither_construction_nor_sampling_touches_the_global_rng():

@@ -38,16 +38,16 @@ def test_pixels_in_the_hole_are_not_looked_at(options):
     made, image, keep = inpainter(**options), images(), half()
     other = image.clone()
     other[:, :, : SIZE // 2] = 0.9
-    found = made.inpaint(image, keep)
+    filled_images = made.inpaint(image, keep)
     assert (
-        found.shape == image.shape
-        and 0 <= found.min()
-        and found.max() <= 1
-        and torch.equal(found, made.inpaint(other, keep))
+        filled_images.shape == image.shape
+        and 0 <= filled_images.min()
+        and filled_images.max() <= 1
+        and torch.equal(filled_images, made.inpaint(other, keep))
     )
     other = image.clone()
     other[:, :, SIZE // 2 :] = 0.9
-    assert not torch.equal(found, made.inpaint(other, keep))
+    assert not torch.equal(filled_images, made.inpaint(other, keep))
 
 
 @pytest.mark.parametrize("options", KINDS)
@@ -71,7 +71,7 @@ def test_partial_convolutions_rescale_what_they_see():
     with torch.no_grad():
         layer.conv.bias.fill_(0.3)
     x, known = images(1, 6)[:, :2], (torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(3)) < 0.3).float()
-    found, reached = layer(x, known)
+    output, reached = layer(x, known)
     for i in range(6):
         for j in range(6):
             rows, columns = slice(max(0, i - 1), i + 2), slice(max(0, j - 1), j + 2)
@@ -80,7 +80,7 @@ def test_partial_convolutions_rescale_what_they_see():
             whole = F.pad(x * known, (1, 1, 1, 1))[0, :, i : i + 3, j : j + 3]
             plain = (layer.conv.weight * whole).sum((1, 2, 3))
             expected = F.elu(plain * 9 / seen + 0.3) if seen > 0 else torch.zeros(3)
-            torch.testing.assert_close(found[0, :, i, j], expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(output[0, :, i, j], expected, atol=1e-5, rtol=0)
 
 
 def test_attention_copies_from_the_known_place_that_looks_alike():

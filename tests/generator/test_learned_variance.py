@@ -71,7 +71,7 @@ def test_the_bound_is_a_divergence_of_gaussians():
         [noised(x0[i : i + 1], float(LEVELS[s]), drawn(1, 3, 8, 8, seed=2)) for i, s in enumerate(t.tolist())]
     )
     share.requires_grad_(True)
-    found = variational_term(x0, x, estimate, share, t, LEVELS)
+    term = variational_term(x0, x, estimate, share, t, LEVELS)
     low, beta = variance_bounds(LEVELS)
     for i, s in enumerate(t.tolist()):
         true, spread = posterior(x[i], x0[i], float(LEVELS[s]), float(LEVELS[s - 1]))
@@ -80,10 +80,10 @@ def test_the_bound_is_a_divergence_of_gaussians():
         expected = torch.distributions.kl_divergence(
             torch.distributions.Normal(true, math.sqrt(spread)), model
         ).mean() / math.log(2)
-        torch.testing.assert_close(found[i], expected, rtol=1e-3, atol=1e-5)
-    assert torch.autograd.grad(found.sum(), share, retain_graph=True)[0].abs().sum() > 0
+        torch.testing.assert_close(term[i], expected, rtol=1e-3, atol=1e-5)
+    assert torch.autograd.grad(term.sum(), share, retain_graph=True)[0].abs().sum() > 0
     with pytest.raises(RuntimeError, match="not have been used"):
-        torch.autograd.grad(found.sum(), estimate)
+        torch.autograd.grad(term.sum(), estimate)
 
 
 def test_eight_bit_values_have_all_of_the_mass():

@@ -16,14 +16,14 @@ def test_information_of_gaussian_data_is_that_of_the_gaussian_channel(process, v
     node = torch.linspace(-15, float(at.max()), 257, dtype=torch.float64)
     error = variance * node.exp() / (1 + variance * node.exp())
     tail = 0.5 * math.log1p(variance * math.exp(-15))
-    found = interpolate_information(at, node, error.expand(4, -1)) + tail
-    torch.testing.assert_close(found, 0.5 * torch.log1p(variance * at.exp()), atol=1e-4, rtol=0)
+    information = interpolate_information(at, node, error.expand(4, -1)) + tail
+    torch.testing.assert_close(information, 0.5 * torch.log1p(variance * at.exp()), atol=1e-4, rtol=0)
 
 
 def test_the_four_times_of_a_quarter_variance():
-    found = 0.5 * torch.log1p(0.25 * VP().log_snr(TIMES).exp())
+    values = 0.5 * torch.log1p(0.25 * VP().log_snr(TIMES).exp())
     torch.testing.assert_close(
-        found, torch.tensor([2.4189, 0.5753, 0.0760, 0.00335], dtype=torch.float64), atol=5e-5, rtol=0
+        values, torch.tensor([2.4189, 0.5753, 0.0760, 0.00335], dtype=torch.float64), atol=5e-5, rtol=0
     )
 
 

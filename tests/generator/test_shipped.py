@@ -34,6 +34,6 @@ def test_diffusion_returns_portraits_after_a_fixed_point_inversion(portraits):
     schedule, errors = ddpm.respace(50, depth=0.98), {}
     for fixed_point in (0, 1):
         noise = encode(ddpm.denoise, ddpm.scaled(portraits), schedule, fixed_point=fixed_point)[-1]
-        found = ddpm.unscaled(decode(ddpm.denoise, noise, schedule))
-        errors[fixed_point] = (found - portraits).square().mean().sqrt().item()
+        images = ddpm.unscaled(decode(ddpm.denoise, noise, schedule))
+        errors[fixed_point] = (images - portraits).square().mean().sqrt().item()
     assert errors[1] < 0.01 < errors[0]

@@ -109,8 +109,8 @@ def assert_resumed(monkeypatch, make, folder, whole, saved, killed):
     undisturbed one."""
     there, expected = whole
     assert interrupted(monkeypatch, make(), folder, saved, killed, ema=0.9) == "killed"
-    found = fitted(make(), folder, ema=0.9).network.state_dict()
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    state = fitted(make(), folder, ema=0.9).network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
     assert rows(folder) == rows(there)
     assert sorted(p.name for p in (folder / "samples").iterdir()) == sorted(
         p.name for p in (there / "samples").iterdir()
