@@ -87,8 +87,8 @@ def test_a_change_away_from_the_goal_is_not_seen(goal):
     rows = seen.score(case)
     assert rows["value"][:2].tolist() == [1, 0] and bool(rows["value"][2:].isnan().all())
     assert rows["counted"].tolist() == [1, 1, 0, 0]
-    found = seen.summarize(rows, {})
-    assert (found.mean, found.n, found.n_nan, found.details) == (0.5, 2, 0, {"left_out": 2.0})
+    summary = seen.summarize(rows, {})
+    assert (summary.mean, summary.n, summary.n_nan, summary.details) == (0.5, 2, 0, {"left_out": 2.0})
 
 
 def test_the_class_that_has_the_attribute():
@@ -140,10 +140,10 @@ def test_correlation_difference_by_numpy():
     before, after = (rng.integers(0, 2, (60, 3)).tolist() for _ in range(2))
     case = case_of(image=painted(before), counterfactual=painted(after))
     truth = torch.tensor([1.0, 0.3, -0.2], dtype=torch.float64)
-    found = metric(CorrelationDifference).summarize(metric(CorrelationDifference).score(case), {"correlation": truth})
+    summary = metric(CorrelationDifference).summarize(metric(CorrelationDifference).score(case), {"correlation": truth})
     expected = np.abs(np.corrcoef((np.array(after) - np.array(before)).T)[0] - truth.numpy()).sum()
-    assert found.mean == pytest.approx(expected, abs=1e-12) and found.n == 60
-    assert found.details["low"] < found.mean < found.details["high"] and found.details["never_changed"] == 0
+    assert summary.mean == pytest.approx(expected, abs=1e-12) and summary.n == 60
+    assert summary.details["low"] < summary.mean < summary.details["high"] and summary.details["never_changed"] == 0
 
 
 def test_only_the_attributes_that_are_asked_for_count():
@@ -175,32 +175,32 @@ def test_resampled_correlation_differences_are_those_of_repeated_images():
     rows = {"change": change, "counted": torch.tensor([1.0] * 9 + [0.0] * 3)}
     reference = {"correlation": torch.tensor([1.0, 0.3, -0.2])}
     times = torch.randint(0, 3, (5, 12), generator=rng)
-    found = metric(CorrelationDifference).resampled(rows, reference, times / times.sum(1, keepdim=True).double())
+    statistics = metric(CorrelationDifference).resampled(rows, reference, times / times.sum(1, keepdim=True).double())
     for k, row in enumerate(times):
         repeated = {key: value.repeat_interleave(row, 0) for key, value in rows.items()}
-        assert float(found[k]) == pytest.approx(
+        assert float(statistics[k]) == pytest.approx(
             metric(CorrelationDifference).summarize(repeated, reference).mean, abs=1e-9
         )
 
 
 def test_attributes_that_never_change_correlate_with_nothing():
     change = torch.tensor([[[1.0, 0, 1], [-1.0, 0, -1], [1.0, 0, 0]]])
-    found = correlations(change, 0)[0]
+    correlation = correlations(change, 0)[0]
     assert (
-        found[1] == 0
-        and found[0] == pytest.approx(1)
-        and found[2] == pytest.approx(float(np.corrcoef([1, -1, 1], [1, -1, 0])[0, 1]))
+        correlation[1] == 0
+        and correlation[0] == pytest.approx(1)
+        and correlation[2] == pytest.approx(float(np.corrcoef([1, -1, 1], [1, -1, 0])[0, 1]))
     )
     case = case_of(image=painted(BEFORE), counterfactual=painted(BEFORE))
-    found = metric(CorrelationDifference).summarize(
+    correlation = metric(CorrelationDifference).summarize(
         metric(CorrelationDifference).score(case), {"correlation": torch.tensor([1.0, 0.3, -0.2])}
     )
-    assert found.mean == pytest.approx(1.5) and found.details["never_changed"] == 3
+    assert correlation.mean == pytest.approx(1.5) and correlation.details["never_changed"] == 3
     none = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), flipped=torch.zeros(4))
-    found = metric(CorrelationDifference).summarize(
+    correlation = metric(CorrelationDifference).summarize(
         metric(CorrelationDifference).score(none), {"correlation": torch.ones(3)}
     )
-    assert math.isnan(found.mean) and found.n == 0
+    assert math.isnan(correlation.mean) and correlation.n == 0
 
 
 def test_changes_of_random_pairs_correlate_as_the_data_does():

@@ -22,12 +22,12 @@ def training(n=40, side=12, high=40):
 def test_distances_against_a_plain_loop():
     images = bytes_of(2, 3, 3, 5, 6)
     padded = torch.nn.functional.pad(images.flatten(0, 1).float(), (1, 1, 1, 1), mode="replicate").view(2, 3, 3, 7, 8)
-    found = distances(images)
-    assert found.shape == (2, 3, 5, 6)
+    distance_values = distances(images)
+    assert distance_values.shape == (2, 3, 5, 6)
     for y in range(5):
         for x in range(6):
             median = padded[..., y : y + 3, x : x + 3].flatten(-2).median(-1).values
-            assert torch.equal(found[..., y, x].float(), (images[..., y, x].float() - median).abs().amax(-1))
+            assert torch.equal(distance_values[..., y, x].float(), (images[..., y, x].float() - median).abs().amax(-1))
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])

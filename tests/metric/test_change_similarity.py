@@ -40,11 +40,11 @@ def test_the_same_change_is_alike_however_far_it_goes():
 
 def test_pairs_are_averaged_and_outcomes_counted():
     both = corner(0, 0) + corner(1, 0)
-    found = metric(3).score(
+    scores = metric(3).score(
         case(corner(0, 0), corner(1, 0), both, flipped=[torch.tensor([1.0, 0]), torch.ones(2), torch.ones(2)])
     )
-    assert found["value"].tolist() == pytest.approx([2 * 0.5**0.5 / 3] * 2, abs=1e-5)
-    assert found["reached"].tolist() == pytest.approx([1, 2 / 3])
+    assert scores["value"].tolist() == pytest.approx([2 * 0.5**0.5 / 3] * 2, abs=1e-5)
+    assert scores["reached"].tolist() == pytest.approx([1, 2 / 3])
 
 
 def test_no_change_is_not_alike_to_anything():

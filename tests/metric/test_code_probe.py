@@ -41,11 +41,11 @@ def reading(weights):
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_what_is_in_the_code_is_told(n_classes):
     weights = torch.randn(n_classes, len(BASIS), generator=torch.Generator().manual_seed(1))
-    found, reference = scored(reading(weights), strength=1e3)
-    assert found.mean > 0.95 > found.details["chance"] and found.n == 200
+    scores, reference = scored(reading(weights), strength=1e3)
+    assert scores.mean > 0.95 > scores.details["chance"] and scores.n == 200
     told = CODES[400:].double() @ reference["weight"].T + reference["bias"]
     direct = CODES[400:] @ weights.T
-    assert float((told.argmax(1) == direct.argmax(1)).double().mean()) == found.mean
+    assert float((told.argmax(1) == direct.argmax(1)).double().mean()) == scores.mean
 
 
 def test_what_is_not_in_the_code_is_guessed():
@@ -70,5 +70,5 @@ def test_what_is_not_in_the_code_is_guessed():
 
 def test_a_classifier_of_one_mind():
     always = TinyLinear(weight=torch.zeros(3, *SHAPE).double(), bias=torch.tensor([0.0, 5.0, 0.0]).double())
-    found, _ = scored(always)
-    assert found.mean == 1.0 and found.details["chance"] == 1.0
+    scores, _ = scored(always)
+    assert scores.mean == 1.0 and scores.details["chance"] == 1.0

@@ -38,9 +38,9 @@ def test_whom_a_score_counts():
     wanted = {"all": [0, 1, 2, 3], "successes": [0, 1], "correct": [1, 3], "correct_successes": [1]}
     for population, rows in wanted.items():
         metric = L1(population=population)
-        found = metric.score(case)
-        assert found["value"].isfinite().nonzero()[:, 0].tolist() == rows, population
-        summary = metric.summarize(found, {})
+        scores = metric.score(case)
+        assert scores["value"].isfinite().nonzero()[:, 0].tolist() == rows, population
+        summary = metric.summarize(scores, {})
         assert summary.n == len(rows) and summary.n_nan == 0
     none = case_of(4, flipped=torch.zeros(4))
     summary = L1(population="successes").summarize(L1(population="successes").score(none), {})
@@ -68,9 +68,9 @@ def test_cout_by_hand():
     odds = torch.tensor([0.0, 3.0, 4.2, 4.6, 4.8], dtype=torch.float64) - 1  # pixels 1.0, 0.6, 0.4, 0.2
     p = odds.sigmoid()
     expected = torch.trapezoid(p - (1 - p), dx=0.25)
-    found = COUT(n_steps=4).score(case)
-    assert float(found["value"]) == pytest.approx(float(expected), abs=1e-6)
-    torch.testing.assert_close(found["goal"][0].double(), p, atol=1e-6, rtol=0)
+    scores = COUT(n_steps=4).score(case)
+    assert float(scores["value"]) == pytest.approx(float(expected), abs=1e-6)
+    torch.testing.assert_close(scores["goal"][0].double(), p, atol=1e-6, rtol=0)
 
 
 def test_cout_of_the_reference_code_stretches_the_axis():

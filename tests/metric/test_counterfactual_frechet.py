@@ -23,24 +23,24 @@ def metric(**options):
 
 def test_two_gaussians():
     """|m1 - m2|^2 + sum (s1 - s2)^2 for spherical Gaussians."""
-    found = rows(20000, 4, shift=0.5, scale=2.0)
-    assert distance_of_features(found["original"], found["made"]) == pytest.approx(4 * 0.25 + 4 * 1.0, rel=0.03)
-    assert distance_of_features(found["made"], found["made"]) == pytest.approx(0, abs=1e-6)
+    features = rows(20000, 4, shift=0.5, scale=2.0)
+    assert distance_of_features(features["original"], features["made"]) == pytest.approx(4 * 0.25 + 4 * 1.0, rel=0.03)
+    assert distance_of_features(features["made"], features["made"]) == pytest.approx(0, abs=1e-6)
 
 
 def test_torchmetrics_arithmetic():
     from torchmetrics.image.fid import _compute_fid
 
-    found = rows()
-    a, b = found["original"].double(), found["made"].double() * 1.5
+    features = rows()
+    a, b = features["original"].double(), features["made"].double() * 1.5
     expected = _compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov())
     assert distance_of_features(a, b) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_fewer_images_than_features():
     """The same value by a smaller decomposition."""
-    found = rows(12, 40, shift=0.3, scale=2.0)
-    one, other = found["original"][:9], found["made"]
+    features = rows(12, 40, shift=0.3, scale=2.0)
+    one, other = features["original"][:9], features["made"]
     assert distance_of_features(one, other) == pytest.approx(
         distance_of_moments(moments(one), moments(other)), rel=1e-5
     )
@@ -72,9 +72,9 @@ def test_successes_equal_numbers_and_splits(caplog):
 
 def test_features_of_image_and_counterfactual():
     case = case_of()
-    found = metric().score(case)
-    torch.testing.assert_close(found["original"], case.batch.image.flatten(1), atol=1e-6, rtol=0)
-    torch.testing.assert_close(found["made"], case.explanation.counterfactual.flatten(1), atol=1e-6, rtol=0)
+    scores = metric().score(case)
+    torch.testing.assert_close(scores["original"], case.batch.image.flatten(1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(scores["made"], case.explanation.counterfactual.flatten(1), atol=1e-6, rtol=0)
 
 
 def test_as_many_as_the_method_with_the_fewest_successes():
@@ -102,10 +102,10 @@ def test_as_many_as_the_method_with_the_fewest_successes():
 
 @pytest.mark.parametrize("options", [{}, {"n_equal": 50}, {"n_splits": 2}])
 def test_counterfactuals_that_are_not_finite_are_counted_and_no_number_hides_them(options):
-    found = rows()
-    found["made"][3, 0] = torch.nan
-    summary = metric(**options).summarize(found, {})
+    features = rows()
+    features["made"][3, 0] = torch.nan
+    summary = metric(**options).summarize(features, {})
     assert summary.n_nan == 1 and math.isfinite(summary.mean)
-    assert math.isnan(distance_of_features(found["original"], found["made"])) and math.isnan(
-        distance_of_features(found["original"][:3], found["made"][2:5])
+    assert math.isnan(distance_of_features(features["original"], features["made"])) and math.isnan(
+        distance_of_features(features["original"][:3], features["made"][2:5])
     )

@@ -17,11 +17,11 @@ def case_of(maps, classifier=None, image=None):
     image = tiny_image(n, (3, side, side)) if image is None else image
     classifier = classifier or TinyLinear.random(3, image.shape[1:], scale=0.3, dtype=torch.float64)
     target = torch.arange(n) % classifier.num_classes
-    found = Explanation(target=target, attribution=maps)
+    explanation = Explanation(target=target, attribution=maps)
     return Case(
         batch=batch_of(image),
         target=target,
-        explanation=found,
+        explanation=explanation,
         classifier=view(classifier, "black_box", 64),
         streams=RandomStreams(0),
     )
@@ -48,13 +48,13 @@ def test_linear_classifier_by_hand():
     values = image[0, 0].flatten()[order].double() / 64
     changed = torch.tensor([0, 7, 14, 21, 28, 35, 42, 49, 56, 63, 64])
     inserted = torch.stack([values[:k].sum() for k in changed])
-    found = dauc().score(case_of(maps, linear(), image))
-    torch.testing.assert_close(found["insertion"][0].double(), inserted, atol=1e-6, rtol=0)
-    torch.testing.assert_close(found["deletion"][0].double(), values.sum() - inserted, atol=1e-6, rtol=0)
+    scores = dauc().score(case_of(maps, linear(), image))
+    torch.testing.assert_close(scores["insertion"][0].double(), inserted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(scores["deletion"][0].double(), values.sum() - inserted, atol=1e-6, rtol=0)
     area = torch.trapezoid(2 * inserted - values.sum(), changed / 64)
-    assert float(found["value"]) == pytest.approx(float(area), abs=1e-6)
+    assert float(scores["value"]) == pytest.approx(float(area), abs=1e-6)
     worst = dauc().score(case_of(-maps, linear(), image))
-    assert float(worst["value"]) < 0 < float(found["value"])
+    assert float(worst["value"]) < 0 < float(scores["value"])
 
 
 def test_rise_protocol_is_the_two_games():
@@ -77,10 +77,10 @@ def test_stale_scores_of_the_inputiba_code():
             stop = min(start + BLOCK, curve.shape[1])
             stale[:, start:stop] = curve[:, stop - 1 : stop]
         areas.append(torch.trapezoid(stale, dx=1 / curve.shape[1], dim=1))
-    found = dauc(step_px=10, protocol="inputiba_compat").score(case)
-    torch.testing.assert_close(found["value"], areas[0] - areas[1], atol=1e-6, rtol=0)
+    scores = dauc(step_px=10, protocol="inputiba_compat").score(case)
+    torch.testing.assert_close(scores["value"], areas[0] - areas[1], atol=1e-6, rtol=0)
     assert (
-        found["insertion"].shape[1] == 2
+        scores["insertion"].shape[1] == 2
         and dauc(step_px=10, protocol="inputiba_compat").queries((3, side, side), 0) == 4
     )
 
@@ -103,7 +103,7 @@ def test_undefined_maps_queries_and_export():
     maps = torch.rand(2, 8, 8)
     maps[1, 0, 0] = math.nan
     case = case_of(maps)
-    found = dauc().score(case)["value"]
-    assert found[0].isfinite() and found[1].isnan() and case.classifier.queries == 2 * dauc().queries((3, 8, 8), 0)
+    value = dauc().score(case)["value"]
+    assert value[0].isfinite() and value[1].isnan() and case.classifier.queries == 2 * dauc().queries((3, 8, 8), 0)
     signed = case_of(0.3 * torch.randn(2, 8, 8))
     assert not torch.equal(dauc(export="uint8").score(signed)["value"], dauc().score(signed)["value"])

@@ -28,9 +28,9 @@ def ehr(maps, mask=None, **options):
 
 
 def ramp():
-    found = torch.zeros(SIDE, SIDE)
-    found[40:60, 30:50] = torch.linspace(0.2, 1, 400).view(20, 20)
-    return found
+    heat = torch.zeros(SIDE, SIDE)
+    heat[40:60, 30:50] = torch.linspace(0.2, 1, 400).view(20, 20)
+    return heat
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_single_peak_does_not_make_the_rest_of_the_map_cold():
 def test_no_heat_is_zero_and_what_does_not_count_is_nan():
     maps = torch.zeros(3, SIDE, SIDE)
     maps[1, 0, 0], maps[2] = torch.nan, -1.0
-    found = ehr(maps)
-    assert found[0] == 0 and found[1].isnan() and found[2] == 0
+    ratio = ehr(maps)
+    assert ratio[0] == 0 and ratio[1].isnan() and ratio[2] == 0
     assert ehr(ramp()[None], mask=torch.zeros(1, SIDE, SIDE, dtype=torch.bool)).isnan().all()
     assert ehr(ramp()[None], largest_area=0.03).isnan().all() and ehr(ramp()[None], largest_area=0.04).isfinite().all()
     assert (

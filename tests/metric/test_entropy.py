@@ -60,8 +60,8 @@ def test_soft_entropy_identities():
 def test_bins_are_numpy_bins():
     values = torch.rand(4, 500, generator=torch.Generator().manual_seed(0)).pow(3)
     values[0, :3] = torch.tensor([0.0, 1.0, 0.5])
-    found = SoftEntropy().score(case_of(soft(values)))["value"]
-    for row, value in zip(values.numpy(), found.tolist(), strict=True):
+    metric_value = SoftEntropy().score(case_of(soft(values)))["value"]
+    for row, value in zip(values.numpy(), metric_value.tolist(), strict=True):
         share = np.histogram(row.astype(np.float64), bins=20, range=(0, 1))[0] / 500
         share = share[share > 0]
         assert value == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-12)

@@ -103,18 +103,18 @@ def plain_loop(case, metric, insertion):
 def test_against_a_plain_loop(cls, step_px, maps):
     case = case_of(maps())
     metric = cls(filler=ConstantFiller(value=0.25), step_px=step_px, n_orders=4)
-    found = metric.score(case)
+    scores = metric.score(case)
     curve = plain_loop(case, metric, cls is Insertion)
-    assert torch.allclose(found["curve"].double(), curve, atol=1e-7, rtol=0)
+    assert torch.allclose(scores["curve"].double(), curve, atol=1e-7, rtol=0)
     fraction = torch.tensor(
         [min(k, 18) / 36 for k in range(0, 18 + step_px, step_px)][: curve.shape[1]], dtype=torch.float64
     )
-    assert torch.allclose(found["fraction"][0].double(), fraction, atol=1e-7) and found["fraction"][0, -1] == 0.5
-    assert torch.allclose(found["value"], torch.trapezoid(curve, fraction), atol=1e-7, rtol=0)
+    assert torch.allclose(scores["fraction"][0].double(), fraction, atol=1e-7) and scores["fraction"][0, -1] == 0.5
+    assert torch.allclose(scores["value"], torch.trapezoid(curve, fraction), atol=1e-7, rtol=0)
     normalized = cls(filler=ConstantFiller(value=0.25), step_px=step_px, n_orders=4, normalized=True).score(case)[
         "value"
     ]
-    assert torch.allclose(normalized, found["value"] / 0.5)
+    assert torch.allclose(normalized, scores["value"] / 0.5)
 
 
 def test_linear_classifier_has_an_analytic_area():
@@ -202,8 +202,8 @@ def test_a_bound_within_a_pixel_is_exact():
     """Half of 25 pixels lies within a pixel; a straight line stays straight when interpolated."""
     linear = TinyLinear(weight=torch.full((1, 1, 5, 5), 1 / 25), output="identity")
     case = case_of(untied(2, (5, 5)), torch.ones(2, 1, 5, 5), classifier=linear)
-    found = Deletion(filler=ConstantFiller(), step_px=4).score(case)
-    assert found["value"].tolist() == pytest.approx([0.375] * 2, abs=1e-6) and found["curve"][
+    scores = Deletion(filler=ConstantFiller(), step_px=4).score(case)
+    assert scores["value"].tolist() == pytest.approx([0.375] * 2, abs=1e-6) and scores["curve"][
         :, -1
     ].tolist() == pytest.approx([0.5] * 2)
 
@@ -227,10 +227,10 @@ def test_segments_reach_fillers_that_average_over_them():
     segments = Segments(label=torch.arange(36).view(1, 6, 6).expand(3, -1, -1) // 12, count=torch.full((3,), 3))
     metric = Deletion(filler=MeanSampler(), step_px=6)
     assert "segments" in metric.needs
-    found = metric.score(Case(**{**vars(case), "segments": segments}))["curve"]
+    curve = metric.score(Case(**{**vars(case), "segments": segments}))["curve"]
     bases = MeanSampler().base(case.batch.image, case.streams, case.batch.image_id, segments)
     same = Deletion(filler=OtherImage(other=dict(zip(case.batch.image_id, bases, strict=True))), step_px=6)
-    assert torch.equal(found, same.score(case)["curve"])
+    assert torch.equal(curve, same.score(case)["curve"])
 
 
 def test_segments_are_not_asked_for_when_the_filler_says_so():

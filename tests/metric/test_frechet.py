@@ -20,10 +20,10 @@ def gaussian(n, mean, factor, seed):
 
 def test_closed_form_of_two_gaussians():
     a, b = torch.tensor([4.0, 1.0]).double().diag(), torch.tensor([1.0, 9.0]).double().diag()
-    found = distance_of_moments(
+    distance = distance_of_moments(
         {"mean": torch.zeros(2).double(), "covariance": a}, {"mean": torch.tensor([3.0, 4.0]).double(), "covariance": b}
     )
-    assert found == pytest.approx(25 + (2 - 1) ** 2 + (1 - 3) ** 2, rel=1e-12)
+    assert distance == pytest.approx(25 + (2 - 1) ** 2 + (1 - 3) ** 2, rel=1e-12)
 
 
 def test_against_torchmetrics():
@@ -76,8 +76,8 @@ def test_what_is_not_finite_is_undefined_and_counted_and_never_0():
     for features in (bad, good[:1], good[:0]):
         assert math.isnan(distance_of_moments(moments(features), moments(good)))
     metric = FrechetDistance(oracle=TinyLinear.random(3, (1, 2, 2)))
-    found = metric.summarize({"feature": bad[:, None]}, moments(good))
-    assert (found.n, found.n_nan) == (49, 1) and found.mean == pytest.approx(
+    summary = metric.summarize({"feature": bad[:, None]}, moments(good))
+    assert (summary.n, summary.n_nan) == (49, 1) and summary.mean == pytest.approx(
         distance_of_moments(moments(good[1:]), moments(good))
     )
     one = metric.summarize({"feature": good[:1, None]}, moments(good))

@@ -16,19 +16,19 @@ def network():
 
 def test_cosine_of_features():
     case = case_of(flipped=torch.tensor([1.0, 1, 1, 1, 1, 0]))
-    found = FeatureSimilarity(network=network()).score(case)["value"]
+    value = FeatureSimilarity(network=network()).score(case)["value"]
     one, other = case.batch.image.flatten(1).double(), case.explanation.counterfactual.flatten(1).double()
     expected = (one * other).sum(1) / one.norm(dim=1) / other.norm(dim=1)
-    torch.testing.assert_close(found[:5], expected[:5], atol=1e-6, rtol=0)
-    assert found[5].isnan()
+    torch.testing.assert_close(value[:5], expected[:5], atol=1e-6, rtol=0)
+    assert value[5].isnan()
 
 
 def test_verification_at_a_threshold():
     case = case_of(reference={"threshold": torch.tensor(0.75)})
-    found = FVA(network=network()).score(case)
-    assert torch.equal(found["value"], (found["cosine"] > 0.75).double())
+    scores = FVA(network=network()).score(case)
+    assert torch.equal(scores["value"], (scores["cosine"] > 0.75).double())
     given = FVA(network=network(), threshold=0.75)
-    assert torch.equal(given.score(case_of())["value"], found["value"])  # without a reference
+    assert torch.equal(given.score(case_of())["value"], scores["value"])  # without a reference
     assert not given.fits and FVA(network=network()).fits
 
 

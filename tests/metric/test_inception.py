@@ -29,13 +29,13 @@ def test_features_of_pytorch_fid(published, monkeypatch):
     images = tiny_image(3, (3, 64, 64))
     with torch.no_grad():
         expected = theirs.InceptionV3().eval()(images)[0][:, :, 0, 0]
-    found = FID(weights=path).features(images)
+    feature_vectors = FID(weights=path).features(images)
     assert (
-        found.shape == (3, 2048)
+        feature_vectors.shape == (3, 2048)
         and float(expected.std()) > 0.1
         and float((expected[0] - expected[1]).abs().max()) > 0.01
     )
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(feature_vectors, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_names_and_pooling_are_the_published_network_s(published):
@@ -107,7 +107,7 @@ def test_equal_sets_and_a_closed_form_through_the_accumulation(published, caplog
 def test_an_unchanged_image_and_the_names_of_the_variants(published):
     image = (tiny_image(2, (3, 32, 32)) * 255).round() / 255
     metric = FID(weights=published[1])
-    found = metric.score(case_of(image=image, counterfactual=image))
-    assert found["made"].shape == (2, 2048) and metric.summarize(found, {}).mean == pytest.approx(0, abs=1e-6)
+    scores = metric.score(case_of(image=image, counterfactual=image))
+    assert scores["made"].shape == (2, 2048) and metric.summarize(scores, {}).mean == pytest.approx(0, abs=1e-6)
     variants = [FID(weights=published[1], **options).symbol for options in ({}, {"n_splits": 10}, {"n_equal": 5})]
     assert variants == ["FID", "sFID", "FID+"]

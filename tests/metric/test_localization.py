@@ -22,18 +22,20 @@ def square(top, left, size=4, side=10):
 def test_found_and_missed():
     masks = torch.stack([square(2, 2)] * 3).bool()
     maps = torch.stack([square(2, 2), square(2, 4), square(6, 6)])  # overlaps of 1, 1/3 and 0
-    found = Localization(n_alphas=2, iou=0.5).score(case_of(maps, masks))
-    assert found["candidates"][:, 1].tolist() == [0, 1, 1] and torch.allclose(
-        found["iou"][:, 1], torch.tensor([1, 8 / 24, 0.0])
+    scores = Localization(n_alphas=2, iou=0.5).score(case_of(maps, masks))
+    assert scores["candidates"][:, 1].tolist() == [0, 1, 1] and torch.allclose(
+        scores["iou"][:, 1], torch.tensor([1, 8 / 24, 0.0])
     )
     assert Localization(n_alphas=2, iou=0.3).score(case_of(maps, masks))["candidates"][:, 1].tolist() == [0, 0, 1]
-    assert torch.allclose(found["iou"][:, 0], torch.tensor(0.16))  # alpha 0 is the whole image: the paper's baseline
+    assert torch.allclose(scores["iou"][:, 0], torch.tensor(0.16))  # alpha 0 is the whole image: the paper's baseline
 
 
 def test_the_best_of_several_boxes_counts_and_padding_does_not():
     boxes = torch.tensor([[[6.0, 6, 10, 10], [2, 2, 6, 6]], [[6, 6, 10, 10], [torch.nan] * 4]])
-    found = Localization(alpha=0.5).score(case_of(torch.stack([square(2, 2)] * 2), torch.ones(2, 10, 10).bool(), boxes))
-    assert found["iou"].flatten().tolist() == [1, 0] and found["candidates"].flatten().tolist() == [0, 1]
+    scores = Localization(alpha=0.5).score(
+        case_of(torch.stack([square(2, 2)] * 2), torch.ones(2, 10, 10).bool(), boxes)
+    )
+    assert scores["iou"].flatten().tolist() == [1, 0] and scores["candidates"].flatten().tolist() == [0, 1]
 
 
 def test_no_box_and_no_map_are_nan():

@@ -26,14 +26,14 @@ def test_nearest_class_against_a_plain_loop(tied):
     label = torch.arange(300) % 3
     feature = torch.randn(300, 5, generator=generator, dtype=torch.float64) * (1 + label[:, None]) + 3 * label[:, None]
     fitted = fit_gaussians(feature, label, tied)
-    found = squared_distance(feature[:7], **fitted)
+    distances = squared_distance(feature[:7], **fitted)
     means = [feature[label == k].mean(0) for k in range(3)]
     own = [torch.cov(feature[label == k].T, correction=0) for k in range(3)]
     pooled = sum(own) / 3
     for i in range(7):
         for k in range(3):
             d = feature[i] - means[k]
-            assert found[i, k].item() == pytest.approx(
+            assert distances[i, k].item() == pytest.approx(
                 (d @ torch.linalg.inv(pooled if tied else own[k]) @ d).item(), rel=1e-10
             )
 

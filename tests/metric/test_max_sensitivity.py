@@ -22,14 +22,14 @@ def score(explain, batch=None, **options):
 
 def test_largest_relative_change_of_a_map_that_is_the_image():
     batch = tiny_batch(3)
-    found = score(lambda images: images.sum(1), batch, n_neighbours=4, radius=0.1, clamp=False)
+    scores = score(lambda images: images.sum(1), batch, n_neighbours=4, radius=0.1, clamp=False)
     size = batch.image.sum(1).flatten(1).norm(dim=1)
     moves = [
         0.1 * (2 * RandomStreams(0).uniform(batch.image_id, f"max_sensitivity.{k}", 3, 8, 8) - 1) for k in range(4)
     ]
     expected = torch.stack([m.sum(1).flatten(1).norm(dim=1) / size for m in moves], 1)
-    torch.testing.assert_close(found["changes"].float(), expected, atol=1e-5, rtol=0)
-    assert torch.equal(found["value"], found["changes"].amax(1))
+    torch.testing.assert_close(scores["changes"].float(), expected, atol=1e-5, rtol=0)
+    assert torch.equal(scores["value"], scores["changes"].amax(1))
 
 
 def test_constant_explainer_clamping_and_zero_maps():

@@ -28,10 +28,10 @@ def test_only_patches_beside_the_box_count():
     weight = torch.zeros(10, 10)
     weight[4:6, 4:6] = 100.0  # inside the box
     weight[0:2, 0:2], weight[8:10, 8:10] = 1.0, -1.0
-    found = metric().score(case_of(weight, square(3, 3)[None]))
-    outside = found["outside"][0].view(5, 5)
+    scores = metric().score(case_of(weight, square(3, 3)[None]))
+    outside = scores["outside"][0].view(5, 5)
     assert not outside[1:4, 1:4].any() and outside.sum() == 16  # patches at 2..6 touch the box 3..7
-    assert float(found["value"]) == pytest.approx((12 + 12) / 16) and float(found["clean"]) == pytest.approx(1200.0)
+    assert float(scores["value"]) == pytest.approx((12 + 12) / 16) and float(scores["clean"]) == pytest.approx(1200.0)
     assert float(metric(signed=True).score(case_of(weight, square(3, 3)[None]))["value"]) == pytest.approx(
         0.0, abs=1e-5
     )

@@ -21,10 +21,10 @@ def several(n=3, flipped=None, shape=(3, 8, 8)):
     extra = [{"flipped": torch.ones(4)} for _ in range(n)]
     if flipped is not None:
         extra[1] = {"flipped": flipped}
-    found = tuple(
+    explanations = tuple(
         Explanation(target=target, counterfactual=tiny_image(4, shape, seed=k), extra=extra[k]) for k in range(n)
     )
-    return Case(batch=None, explanations=found)
+    return Case(batch=None, explanations=explanations)
 
 
 def test_diversity_and_its_two_normalisers():

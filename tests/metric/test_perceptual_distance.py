@@ -14,11 +14,11 @@ NETS = ["alex", "vgg", "squeeze"]
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """{net: (backbone, its file)}."""
-    folder, found = tmp_path_factory.mktemp("lpips"), {}
+    folder, results = tmp_path_factory.mktemp("lpips"), {}
     for net in NETS:
-        found[net] = backbone(net), str(folder / f"{net}.pth")
-        torch.save(found[net][0].state_dict(), found[net][1])
-    return found
+        results[net] = backbone(net), str(folder / f"{net}.pth")
+        torch.save(results[net][0].state_dict(), results[net][1])
+    return results
 
 
 def pair():
@@ -34,10 +34,10 @@ def test_torchmetrics(published, net, monkeypatch):
     made, path = published[net]
     monkeypatch.setattr(theirs, "_get_tv_model_features", lambda *_: made.features)
     one, other = pair()
-    found = LPIPS(weights=path, net=net).score(case_of(image=one, counterfactual=other))["value"]
+    value = LPIPS(weights=path, net=net).score(case_of(image=one, counterfactual=other))["value"]
     for b in range(3):
         expected = LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True)(one[[b]], other[[b]])
-        assert float(found[b]) == pytest.approx(float(expected), abs=1e-6) and float(expected) > 0.01
+        assert float(value[b]) == pytest.approx(float(expected), abs=1e-6) and float(expected) > 0.01
 
 
 @pytest.mark.parity
@@ -54,8 +54,8 @@ def test_lpips_package(published, net):
             value.copy_(made.state_dict()[name])
         one, other = pair()
         expected = theirs(one, other, normalize=True).flatten()
-    found = LPIPS(weights=path, net=net).distance(one, other)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    perceptual = LPIPS(weights=path, net=net).distance(one, other)
+    torch.testing.assert_close(perceptual, expected, atol=1e-6, rtol=0)
 
 
 def test_diversity_is_the_mean_over_pairs_of_runs(published):

@@ -39,10 +39,10 @@ def test_a_suite_names_every_missing_file_before_anything_runs(tmp_path):
         ):
             config(tmp_path, *JOB, f"metrics={suite}")
     named = [f"metrics.{key}.weights=data" for key in ("fid", "sfid", "lpips")]
-    found = config(tmp_path, *JOB, "metrics=[counterfactual,published]", *named, "~metrics.fva", "~metrics.fs")[
+    metrics = config(tmp_path, *JOB, "metrics=[counterfactual,published]", *named, "~metrics.fva", "~metrics.fs")[
         "metrics"
     ]
-    assert {"fid", "sfid", "lpips", "fd_oracle", "lpips_oracle"} < set(found) and not {"fva", "fs"} & set(found)
+    assert {"fid", "sfid", "lpips", "fd_oracle", "lpips_oracle"} < set(metrics) and not {"fva", "fs"} & set(metrics)
 
 
 def test_a_pickle_is_refused_unread(tmp_path):

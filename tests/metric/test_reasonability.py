@@ -52,21 +52,23 @@ def test_against_a_plain_loop_over_thresholds():
     generator = torch.Generator().manual_seed(1)
     attribution = torch.randn(3, 9, 7, generator=generator).mul(4).round() / 4  # with ties
     mask = torch.rand(3, 9, 7, generator=generator) < 0.4
-    found = {cls: cls().score(case_of(attribution, mask)) for cls in FAMILY}
+    results = {cls: cls().score(case_of(attribution, mask)) for cls in FAMILY}
     for b in range(3):
         value = attribution[b].double()
         value = (value - value.min()) / (value.max() - value.min())
         for t in range(101):
             chosen = value > t / 100
             both = (chosen & mask[b]).sum().item()
-            assert found[IoU]["curve"][b, t].item() == pytest.approx(both / (chosen | mask[b]).sum().item(), abs=1e-6)
-            assert found[MaskRecall]["curve"][b, t].item() == pytest.approx(both / mask[b].sum().item(), abs=1e-6)
+            assert results[IoU]["curve"][b, t].item() == pytest.approx(both / (chosen | mask[b]).sum().item(), abs=1e-6)
+            assert results[MaskRecall]["curve"][b, t].item() == pytest.approx(both / mask[b].sum().item(), abs=1e-6)
             if chosen.any():
-                assert found[MaskPrecision]["curve"][b, t].item() == pytest.approx(both / chosen.sum().item(), abs=1e-6)
+                assert results[MaskPrecision]["curve"][b, t].item() == pytest.approx(
+                    both / chosen.sum().item(), abs=1e-6
+                )
             else:
-                assert found[MaskPrecision]["curve"][b, t].isnan()
-        curve = found[IoU]["curve"][b].double()
-        assert found[IoU]["value"][b].item() == pytest.approx(torch.trapezoid(curve, dx=0.01).item(), abs=1e-6)
+                assert results[MaskPrecision]["curve"][b, t].isnan()
+        curve = results[IoU]["curve"][b].double()
+        assert results[IoU]["value"][b].item() == pytest.approx(torch.trapezoid(curve, dx=0.01).item(), abs=1e-6)
 
 
 def test_undefined_images_are_nan_and_counted():
@@ -75,9 +77,9 @@ def test_undefined_images_are_nan_and_counted():
     mask[0] = False
     attribution[2, 1, 1] = math.nan
     for cls in FAMILY:
-        found = cls().score(case_of(attribution, mask))
-        assert found["value"].isnan().tolist() == [True, False, True] and found["curve"].shape == (3, 101)
-        summary = mean_summary(found["value"])
+        scores = cls().score(case_of(attribution, mask))
+        assert scores["value"].isnan().tolist() == [True, False, True] and scores["curve"].shape == (3, 101)
+        summary = mean_summary(scores["value"])
         assert (summary.n, summary.n_nan) == (1, 2)
 
 

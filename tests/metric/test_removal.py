@@ -56,11 +56,11 @@ def test_empty_masks_are_nan_and_neighbours_do_not_matter(make):
     mask = torch.zeros(3, 16, 16, dtype=torch.bool)
     mask[1:, 2:9, 3:7] = True
     image = tiny_image(3, (3, 16, 16))
-    found = make(sampler=WHITE).score(case_of(image, mask))["value"]
-    assert found[0].isnan() and found[1:].isfinite().all()
+    value = make(sampler=WHITE).score(case_of(image, mask))["value"]
+    assert value[0].isnan() and value[1:].isfinite().all()
     for i in (1, 2):
         alone = make(sampler=WHITE).score(case_of(image[[i]], mask[[i]]))["value"]
-        torch.testing.assert_close(alone[0], found[i], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone[0], value[i], atol=1e-5, rtol=1e-4)
 
 
 def test_ms_ssim_is_torchmetrics_with_as_many_scales_as_fit():
@@ -72,9 +72,9 @@ def test_ms_ssim_is_torchmetrics_with_as_many_scales_as_fit():
     case = case_of(size=192)
     filled = case.batch.image.clone()
     filled[:, :, :96] = 1.0
-    found = RemovalMSSSIM(sampler=WHITE).score(case)["value"]
+    value = RemovalMSSSIM(sampler=WHITE).score(case)["value"]
     torch.testing.assert_close(
-        found, ms_ssim(filled, case.batch.image, data_range=1.0, reduction="none").double(), atol=1e-6, rtol=0
+        value, ms_ssim(filled, case.batch.image, data_range=1.0, reduction="none").double(), atol=1e-6, rtol=0
     )
     assert [len(scale_weights(side)) for side in (11, 22, 64, 128, 176, 224)] == [1, 2, 3, 4, 5, 5]
     assert sum(scale_weights(64)) == pytest.approx(1.0001)

@@ -45,9 +45,9 @@ def test_the_published_protocol(maps, step_px):
         (DeletionRise(filler=ConstantFiller(value=0.25), step_px=step_px), image, zeros),
         (InsertionRise(filler=BlurSampler(sigma_px=2.0), step_px=step_px), blur, image),
     ):
-        found, (value, curve) = metric.score(case), published(case, step_px, start, finish)
-        torch.testing.assert_close(found["curve"].double(), curve, atol=1e-6, rtol=0)
-        torch.testing.assert_close(found["value"], value, atol=1e-6, rtol=0)
+        scores, (value, curve) = metric.score(case), published(case, step_px, start, finish)
+        torch.testing.assert_close(scores["curve"].double(), curve, atol=1e-6, rtol=0)
+        torch.testing.assert_close(scores["value"], value, atol=1e-6, rtol=0)
         assert metric.queries((3, 6, 6), 0) == curve.shape[1]
 
 
@@ -80,5 +80,5 @@ def test_fillers_that_look_at_the_mask_batches_and_undefined_maps():
     )
     broken = tied()
     broken[1, 0, 0] = math.nan
-    found = DeletionRise(filler=ConstantFiller(), step_px=5).score(case_of(broken))["value"]
-    assert found[1].isnan() and torch.equal(found[[0, 2]], by_base["value"][[0, 2]])
+    value = DeletionRise(filler=ConstantFiller(), step_px=5).score(case_of(broken))["value"]
+    assert value[1].isnan() and torch.equal(value[[0, 2]], by_base["value"][[0, 2]])

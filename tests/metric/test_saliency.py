@@ -29,8 +29,8 @@ def case_of(maps, classifier=None, image=None, batch_size=64):
 def test_a_classifier_that_always_says_the_same():
     constant = TinyLinear(weight=torch.zeros(4, 3, 10, 10, dtype=torch.float64))  # 1/4 for every class
     for size, share in ((5, 0.25), (2, 0.05), (10, 1.0)):
-        found = Saliency(alpha=0.5).score(case_of(square(0, 0, size)[None], constant))["candidates"]
-        assert float(found) == pytest.approx(math.log(share) + math.log(4), abs=1e-6)
+        candidates = Saliency(alpha=0.5).score(case_of(square(0, 0, size)[None], constant))["candidates"]
+        assert float(candidates) == pytest.approx(math.log(share) + math.log(4), abs=1e-6)
     assert float(
         Saliency(alpha=0.5, smallest_area=0.01).score(case_of(square(0, 0, 2)[None], constant))["candidates"]
     ) == pytest.approx(math.log(0.04 * 4), abs=1e-6)
@@ -52,8 +52,8 @@ def test_the_crop_is_the_box_enlarged():
     marked = torch.zeros(1, 3, 10, 10)
     marked[:, :, 4:8, 2:6] = 1.0  # white exactly in the box: its crop is white everywhere
     linear = TinyLinear(weight=torch.full((1, 3, 10, 10), 1 / 300, dtype=torch.float64), output="identity")
-    found = Saliency(alpha=0.5).score(case_of(square(4, 2)[None], linear, marked))["candidates"]
-    assert float(found) == pytest.approx(math.log(0.16), abs=1e-6)
+    candidates = Saliency(alpha=0.5).score(case_of(square(4, 2)[None], linear, marked))["candidates"]
+    assert float(candidates) == pytest.approx(math.log(0.16), abs=1e-6)
 
 
 def test_equal_boxes_are_asked_once():

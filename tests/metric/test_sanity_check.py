@@ -28,10 +28,10 @@ def case_of(explain, classifier=None):
         seen.append(changed)
         return Explanation(target=TARGET, attribution=explain(changed))
 
-    found = Explanation(target=TARGET, attribution=explain(classifier))
+    explanation = Explanation(target=TARGET, attribution=explain(classifier))
     return Case(
         batch=tiny_batch(3),
-        explanation=found,
+        explanation=explanation,
         classifier=view(classifier, "white_box", 64),
         explain_again=explain_again,
     ), seen
@@ -56,25 +56,25 @@ def differing(classifier, other):
 def test_layers_are_randomised_from_the_output_down_and_stay_so():
     classifier = rectified()
     case, seen = case_of(saliency, classifier)
-    found = SanityCheck().score(case)
-    assert found["ssim"].shape == found["spearman"].shape == (3, 3)
+    scores = SanityCheck().score(case)
+    assert scores["ssim"].shape == scores["spearman"].shape == (3, 3)
     assert [differing(classifier, one) for one in seen] == [
         {"6.weight", "6.bias"},
         {"6.weight", "6.bias", "3.weight", "3.bias"},
         {"6.weight", "6.bias", "3.weight", "3.bias", "0.weight", "0.bias"},
     ]
     assert torch.equal(seen[0].network[6].weight, seen[2].network[6].weight)
-    assert torch.equal(found["value"], found["ssim"].mean(1))
-    assert torch.equal(found["fall_ssim"], found["ssim"][:, 0] - found["ssim"][:, -1])
-    assert torch.equal(SanityCheck(similarity="spearman").score(case)["value"], found["spearman"].mean(1))
+    assert torch.equal(scores["value"], scores["ssim"].mean(1))
+    assert torch.equal(scores["fall_ssim"], scores["ssim"][:, 0] - scores["ssim"][:, -1])
+    assert torch.equal(SanityCheck(similarity="spearman").score(case)["value"], scores["spearman"].mean(1))
 
 
 def test_an_explainer_that_ignores_the_network_is_found_out():
     maps = torch.rand(3, 8, 8)
     case, _ = case_of(lambda classifier: maps)
-    found = SanityCheck().score(case)
-    assert torch.allclose(found["ssim"], torch.ones(3, 3).double()) and torch.allclose(
-        found["spearman"], torch.ones(3, 3).double()
+    scores = SanityCheck().score(case)
+    assert torch.allclose(scores["ssim"], torch.ones(3, 3).double()) and torch.allclose(
+        scores["spearman"], torch.ones(3, 3).double()
     )
     case, _ = case_of(lambda classifier: maps * float(classifier.network[6].weight.sum()).__abs__())
     assert torch.allclose(SanityCheck().score(case)["value"], torch.ones(3).double())  # scale does not count
@@ -90,9 +90,9 @@ def test_the_null_is_the_similarity_of_two_images_and_sparse_maps_reach_it_witho
     moved[torch.arange(3), torch.tensor([15, 4, 11]), torch.tensor([20, 4, 2])] = 1.0
     case, _ = case_of(lambda classifier: moved)
     case = replace(case, explanation=Explanation(target=TARGET, attribution=maps))
-    found = SanityCheck().score(case)
-    assert (found["ssim"] > 0.8).all() and (found["null_ssim"] > 0.8).all()
-    assert (found["above_ssim"].abs() < 0.05).all() and (found["above_spearman"].abs() < 0.02).all()
+    scores = SanityCheck().score(case)
+    assert (scores["ssim"] > 0.8).all() and (scores["null_ssim"] > 0.8).all()
+    assert (scores["above_ssim"].abs() < 0.05).all() and (scores["above_spearman"].abs() < 0.02).all()
     blind, _ = case_of(lambda classifier: maps)
     assert (SanityCheck().score(blind)["above_ssim"] > 0.05).all()
 

@@ -23,10 +23,10 @@ def test_mean_of_scipys_rank_correlations_with_ties_whatever_the_padding():
     coefficient = torch.randn(3, 2, 9, generator=torch.Generator().manual_seed(0)).mul(2).round()
     count = torch.tensor([9, 6])
     coefficient[:, 1, 6:] = 0  # beyond the image's own segments
-    found = SeedAgreement(n_repeats=3).score(case_of(coefficient, count))["value"]
+    value = SeedAgreement(n_repeats=3).score(case_of(coefficient, count))["value"]
     for i, n in enumerate(count.tolist()):
         pairs = [spearmanr(coefficient[a, i, :n], coefficient[b, i, :n]).statistic for a, b in ((0, 1), (0, 2), (1, 2))]
-        assert found[i].item() == pytest.approx(np.mean(pairs), abs=1e-12)
+        assert value[i].item() == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
 def test_shrinking_helps_stability_and_not_agreement():

@@ -36,7 +36,7 @@ def test_pairs_are_those_of_scikit_image_and_scipy(kind):
 
     maps = drawn()
     maps[1][:, :4] = 0.5  # ties
-    found = sensitivity(kind).score(case_of(*maps))
+    scores = sensitivity(kind).score(case_of(*maps))
     for b in range(2):
         scaled = [((m[b] - m[b].min()) / (m[b].max() - m[b].min())).double().numpy() for m in maps]
         for p, (i, j) in enumerate(combinations(range(3), 2)):
@@ -49,8 +49,8 @@ def test_pairs_are_those_of_scikit_image_and_scipy(kind):
                 "hog": lambda f=features: pearsonr(*f).statistic,
                 "spearman": lambda i=i, j=j, s=scaled: spearmanr(s[i].ravel(), s[j].ravel()).statistic,
             }[kind]()
-            assert float(found["pairs"][b, p]) == pytest.approx(expected, abs=1e-6)
-    torch.testing.assert_close(found["value"], found["pairs"].mean(1))
+            assert float(scores["pairs"][b, p]) == pytest.approx(expected, abs=1e-6)
+    torch.testing.assert_close(scores["value"], scores["pairs"].mean(1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,11 +72,11 @@ def test_constant_and_broken_maps_leave_their_pairs_out(kind):
     maps[1][1] = 7.0
     maps[2][2] = math.nan
     maps[0][2] = 0.0
-    found = sensitivity(kind).score(case_of(*maps))
-    assert found["pairs"].isnan().int().tolist() == [[0, 0, 0], [1, 0, 1], [1, 1, 1]]
-    assert float(found["value"][1]) == pytest.approx(float(found["pairs"][1, 1])) and found["value"][2].isnan()
+    scores = sensitivity(kind).score(case_of(*maps))
+    assert scores["pairs"].isnan().int().tolist() == [[0, 0, 0], [1, 0, 1], [1, 1, 1]]
+    assert float(scores["value"][1]) == pytest.approx(float(scores["pairs"][1, 1])) and scores["value"][2].isnan()
     alone = sensitivity(kind).score(case_of(*(m[[0]] for m in maps)))
-    assert float(alone["value"]) == float(found["value"][0])
+    assert float(alone["value"]) == float(scores["value"][0])
 
 
 def test_settings_become_overrides_and_mistakes_are_named():
@@ -119,13 +119,13 @@ def test_without_scaling_small_maps_are_alike_by_construction():
 def test_the_null_compares_with_the_image_before(kind):
     maps = drawn(3, 3)
     null = Sensitivity(key="seed", settings=[0, 1, 2], similarity=kind, cell_px=8, compared="other_image")
-    found = null.score(case_of(*maps))
+    scores = null.score(case_of(*maps))
     for b, other in ((0, 1), (1, 0), (2, 1)):
         for p, (i, j) in enumerate(combinations(range(3), 2)):
             pair = sensitivity(kind, 2).score(case_of(maps[i][[b]], maps[j][[other]]))["value"]
-            assert float(found["pairs"][b, p]) == pytest.approx(float(pair), abs=1e-9)
+            assert float(scores["pairs"][b, p]) == pytest.approx(float(pair), abs=1e-9)
     shorter = null.score(case_of(*(m[:2] for m in maps)))
-    assert torch.equal(shorter["pairs"], found["pairs"][:2])  # images that come later change nothing
+    assert torch.equal(shorter["pairs"], scores["pairs"][:2])  # images that come later change nothing
     assert null.score(case_of(*(m[:1] for m in maps)))["value"].isnan().all()
 
 

@@ -23,9 +23,9 @@ def clouds(shift, n=120, dim=6):
 def test_feature_space_equals_sklearn():
     rows, reference = clouds(0.7)
     points = torch.cat([rows["feature"].flatten(0, 1), reference["feature"]]).numpy()
-    found = Silhouette(space="feature").summarize(rows, reference)
-    assert found.mean == pytest.approx(silhouette_score(points, [0] * 120 + [1] * 120), abs=1e-6)
-    assert (found.std, found.n, found.n_nan) == (None, 60, 0)
+    summary = Silhouette(space="feature").summarize(rows, reference)
+    assert summary.mean == pytest.approx(silhouette_score(points, [0] * 120 + [1] * 120), abs=1e-6)
+    assert (summary.std, summary.n, summary.n_nan) == (None, 60, 0)
 
 
 def test_separated_sets_score_high_and_equal_sets_score_zero():
@@ -39,8 +39,8 @@ def test_few_or_broken_points():
     assert not math.isnan(Silhouette(space="feature").summarize({"feature": rows["feature"][:1]}, reference).mean)
     broken = rows["feature"].clone()
     broken[3, 0, 0] = math.nan
-    found = Silhouette(space="feature").summarize({"feature": broken}, reference)
-    assert (found.n, found.n_nan) == (59, 1) and math.isfinite(found.mean)
+    summary = Silhouette(space="feature").summarize({"feature": broken}, reference)
+    assert (summary.n, summary.n_nan) == (59, 1) and math.isfinite(summary.mean)
 
 
 def test_the_score_is_the_mean_over_embeddings():
@@ -49,9 +49,9 @@ def test_the_score_is_the_mean_over_embeddings():
         Silhouette(space="feature", n_points=50, embedding_seed=k, n_embeddings=1).summarize(rows, reference).mean
         for k in range(3)
     ]
-    found = Silhouette(space="feature", n_points=50, n_embeddings=3).summarize(rows, reference)
-    assert len(set(alone)) == 3 and found.repeats == tuple(alone)
-    assert found.mean == pytest.approx(sum(alone) / 3, abs=1e-12)
+    summary = Silhouette(space="feature", n_points=50, n_embeddings=3).summarize(rows, reference)
+    assert len(set(alone)) == 3 and summary.repeats == tuple(alone)
+    assert summary.mean == pytest.approx(sum(alone) / 3, abs=1e-12)
 
 
 def test_points_are_as_many_of_each_kind_and_the_same_every_time():
@@ -74,13 +74,13 @@ def test_score_gathers_features_of_perturbations_chosen_by_image():
         streams=RandomStreams(3),
     )
     metric = Silhouette(n_per_image=4)
-    found = metric.score(case)["feature"]
-    assert found.shape == (5, 4, 48) and "value" not in metric.score(case)
+    feature = metric.score(case)["feature"]
+    assert feature.shape == (5, 4, 48) and "value" not in metric.score(case)
     one = {name: getattr(case, name).select([3]) for name in ("batch", "perturbations")}
     alone = metric.score(Case(**one, classifier=box, streams=RandomStreams(3)))
-    assert torch.equal(alone["feature"][0], found[3])
+    assert torch.equal(alone["feature"][0], feature[3])
     pixels = image[3].flatten(1).float() / 255
-    assert all((pixels == row).all(1).any() for row in found[3])
+    assert all((pixels == row).all(1).any() for row in feature[3])
     training = TinyDataset(image=tiny_image(40, (3, 4, 4)), label=torch.zeros(40, dtype=torch.long))
     assert metric.fit(training, box, RandomStreams(0))["feature"].shape == (40, 48)
 
@@ -89,11 +89,13 @@ def test_score_gathers_features_of_perturbations_chosen_by_image():
 def test_umap_space():
     rows, reference = clouds(20.0)
     metric = Silhouette(n_embeddings=1)
-    found = metric.summarize(rows, reference)
+    summary = metric.summarize(rows, reference)
     perturbed, training = metric.embedding(rows, reference)
     assert perturbed.shape == training.shape == (120, 2)
     points = torch.cat([perturbed, training]).numpy()
-    assert found.mean == pytest.approx(silhouette_score(points, [0] * 120 + [1] * 120), abs=1e-9) and found.mean > 0.5
+    assert (
+        summary.mean == pytest.approx(silhouette_score(points, [0] * 120 + [1] * 120), abs=1e-9) and summary.mean > 0.5
+    )
     assert abs(metric.summarize(*clouds(0.0)).mean) < 0.1
     few = {"feature": rows["feature"][:2]}  # 4 + 4 points: fewer than n_neighbors + 1
     assert math.isfinite(metric.summarize(few, reference).mean)

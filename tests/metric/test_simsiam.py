@@ -64,7 +64,7 @@ def test_projections_of_the_published_layout(published):
         image=(tiny_image(6, (3, 32, 32)) * 255).round() / 255,
         flipped=torch.tensor([1.0, 0] * 3),
     )
-    found = S3(weights=str(path)).score(case)
+    scores = S3(weights=str(path)).score(case)
     mean, std = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     with torch.no_grad():
         one, other = (
@@ -73,17 +73,17 @@ def test_projections_of_the_published_layout(published):
     expected = (one * other).sum(1) / one.norm(dim=1) / other.norm(dim=1)
     counted = case.target == 0  # classified correctly, reached or not
     assert 0 < int(counted.sum()) < 6 and len(set(case.explanation.extra["flipped"][counted].tolist())) == 2
-    assert torch.equal(found["counted"] > 0.5, counted) and torch.equal(found["value"].isnan(), ~counted)
-    torch.testing.assert_close(found["value"][counted], expected[counted], atol=1e-5, rtol=0)
+    assert torch.equal(scores["counted"] > 0.5, counted) and torch.equal(scores["value"].isnan(), ~counted)
+    torch.testing.assert_close(scores["value"][counted], expected[counted], atol=1e-5, rtol=0)
     assert float(expected.max()) < 0.999  # the images differ, and so would another network's cosines
-    summary = S3(weights=str(path)).summarize(found, {})
+    summary = S3(weights=str(path)).summarize(scores, {})
     assert summary.n == int(counted.sum()) and summary.mean == pytest.approx(float(expected[counted].mean()), abs=1e-5)
 
 
 def test_an_unchanged_image_is_fully_alike(published):
     image = (tiny_image(2, (3, 32, 32)) * 255).round() / 255
-    found = S3(weights=str(published[1]), population="all").score(case_of(image=image, counterfactual=image))
-    torch.testing.assert_close(found["value"], torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
+    scores = S3(weights=str(published[1]), population="all").score(case_of(image=image, counterfactual=image))
+    torch.testing.assert_close(scores["value"], torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 def test_refused_without_the_published_network(tmp_path, published):
@@ -109,10 +109,10 @@ def test_the_oracle_s_own():
     """Features are the pixels."""
     case = case_of(label=torch.tensor([0, 1] * 3), flipped=torch.zeros(6))
     metric = S3Oracle(network=TinyLinear.random(2, (3, 8, 8), dtype=torch.float64))
-    found = metric.score(case)["value"]
+    value = metric.score(case)["value"]
     one, other = case.batch.image.flatten(1).double(), case.explanation.counterfactual.flatten(1).double()
     expected = (one * other).sum(1) / one.norm(dim=1) / other.norm(dim=1)
     right = case.target == case.batch.label
     assert 0 < int(right.sum()) < 6
-    torch.testing.assert_close(found[right], expected[right], atol=1e-6, rtol=0)
-    assert torch.equal(found.isnan(), ~right) and metric.symbol == "S3_oracle"
+    torch.testing.assert_close(value[right], expected[right], atol=1e-6, rtol=0)
+    assert torch.equal(value.isnan(), ~right) and metric.symbol == "S3_oracle"

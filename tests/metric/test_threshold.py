@@ -9,9 +9,9 @@ def test_boxes_of_a_ramp():
     ramp = torch.zeros(1, 10, 10)
     ramp[0, 4, 2:7] = torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0])
     ramp[0, 8, 0] = 0.3
-    found = Localization(n_alphas=10).boxes(ramp)[0]
-    assert found[0].tolist() == [0, 0, 10, 10]  # alpha 0: everything
-    assert found[2].tolist() == [0, 4, 7, 9] and found[5].tolist() == [4, 4, 7, 5] and found[9].tolist() == [6, 4, 7, 5]
+    boxes = Localization(n_alphas=10).boxes(ramp)[0]
+    assert boxes[0].tolist() == [0, 0, 10, 10]  # alpha 0: everything
+    assert boxes[2].tolist() == [0, 4, 7, 9] and boxes[5].tolist() == [4, 4, 7, 5] and boxes[9].tolist() == [6, 4, 7, 5]
     assert Localization(n_alphas=10, region="largest").boxes(ramp)[0, 2].tolist() == [2, 4, 7, 5]
     assert Localization(alpha=0.8).boxes(ramp)[0].tolist() == [[5, 4, 7, 5]]  # equal to the threshold is in
 
@@ -20,8 +20,8 @@ def test_maps_without_a_maximum():
     maps = torch.stack(
         [torch.zeros(4, 4), torch.full((4, 4), -1.0), torch.full((4, 4), 0.5), torch.full((4, 4), torch.nan)]
     )
-    found = Localization(n_alphas=2).boxes(maps)
-    assert (found[:3] == torch.tensor([0.0, 0, 4, 4])).all() and found[3].isnan().all()
+    boxes = Localization(n_alphas=2).boxes(maps)
+    assert (boxes[:3] == torch.tensor([0.0, 0, 4, 4])).all() and boxes[3].isnan().all()
 
 
 def test_largest_group_and_overlap():

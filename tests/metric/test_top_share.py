@@ -28,5 +28,5 @@ def test_the_top_classes_are_those_of_all_images_together():
 def test_images_without_finite_answers_are_left_out_and_counted():
     rows = TopShare().score(case_of([[0, 0], [1, 1], [2, 2]], 3))
     rows["distribution"][1] = math.nan
-    found = TopShare(n_top=1).summarize(rows, {})
-    assert (found.mean, found.n, found.n_nan) == (0.5, 2, 1)
+    summary = TopShare(n_top=1).summarize(rows, {})
+    assert (summary.mean, summary.n, summary.n_nan) == (0.5, 2, 1)

@@ -51,9 +51,12 @@ def test_features_are_the_described_network_s(published):
     state, path = published
     metric, images = FaceSimilarity(weights=path), tiny_image(2, (3, 40, 40))
     expected = described(state, metric.scaled(images))
-    found = metric.features(images)
-    assert found.shape == (2, 2048) and float((expected[0] - expected[1]).abs().mean() / expected.abs().mean()) > 0.01
-    torch.testing.assert_close(found, expected, atol=0, rtol=2e-3)
+    feature_vectors = metric.features(images)
+    assert (
+        feature_vectors.shape == (2, 2048)
+        and float((expected[0] - expected[1]).abs().mean() / expected.abs().mean()) > 0.01
+    )
+    torch.testing.assert_close(feature_vectors, expected, atol=0, rtol=2e-3)
     case = case_of(image=images, counterfactual=images.flip(0), flipped=torch.tensor([1.0, 0]))
     value = metric.score(case)["value"]
     torch.testing.assert_close(
@@ -101,10 +104,12 @@ def test_verified_above_one_half(published):
     metric.network = Colour()
     image = torch.tensor([[1.0, 0, 0]] * 3)[:, :, None, None].expand(-1, -1, 8, 8)
     other = torch.tensor([[0.4, 0.6, 0], [0.4, 0.8, 0], [1, 0, 0]])[:, :, None, None].expand(-1, -1, 8, 8)
-    found = metric.score(case_of(image=image, counterfactual=other))
+    scores = metric.score(case_of(image=image, counterfactual=other))
     # 0.55, 0.45, 1
-    torch.testing.assert_close(found["cosine"], torch.tensor([0.4 / 0.52**0.5, 0.4 / 0.8**0.5, 1.0]), atol=1e-3, rtol=0)
-    assert found["value"].tolist() == [1, 0, 1] and not metric.fits and metric.symbol == "FVA"
+    torch.testing.assert_close(
+        scores["cosine"], torch.tensor([0.4 / 0.52**0.5, 0.4 / 0.8**0.5, 1.0]), atol=1e-3, rtol=0
+    )
+    assert scores["value"].tolist() == [1, 0, 1] and not metric.fits and metric.symbol == "FVA"
     assert "threshold" not in vars(metric)  # it belongs to the network
 
 
