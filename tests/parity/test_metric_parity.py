@@ -72,9 +72,9 @@ def test_mahalanobis_scikit_learn():
     feature = torch.randn(400, 12, generator=generator, dtype=torch.float64) @ torch.randn(
         12, 12, generator=generator, dtype=torch.float64
     )
-    found = squared_distance(feature, **fit_gaussians(feature, torch.zeros(400, dtype=torch.long)))[:, 0]
+    distances = squared_distance(feature, **fit_gaussians(feature, torch.zeros(400, dtype=torch.long)))[:, 0]
     expected = covariance.EmpiricalCovariance().fit(feature.numpy()).mahalanobis(feature.numpy())
-    assert found.numpy() == pytest.approx(expected, abs=1e-6)
+    assert distances.numpy() == pytest.approx(expected, abs=1e-6)
     shrunk = squared_distance(feature, **fit_gaussians(feature, torch.zeros(400, dtype=torch.long), shrinkage=0.1))[
         :, 0
     ]
@@ -110,6 +110,6 @@ def test_deletion_quantus():
         classifier=view(classifier, "black_box", 32),
         streams=RandomStreams(0),
     )
-    found = Deletion(filler=ConstantFiller(value=0.2), bound=1.0).score(case)["curve"]
+    curve = Deletion(filler=ConstantFiller(value=0.2), bound=1.0).score(case)["curve"]
     # theirs has no point before the first flip
-    assert found[:, 1:].numpy() == pytest.approx(np.array(theirs), abs=1e-6)
+    assert curve[:, 1:].numpy() == pytest.approx(np.array(theirs), abs=1e-6)

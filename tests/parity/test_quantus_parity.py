@@ -52,7 +52,7 @@ def test_randomisation_layer_by_layer(monkeypatch):
         similarity_func=quantus.similarity_func.correlation_spearman, seed=42, disable_warnings=True, normalise=False
     )
     images = tiny_batch(3).image.double().numpy()
-    found = metric(
+    quantus_scores = metric(
         model=rectified().network,
         x_batch=images,
         y_batch=TARGET.numpy(),
@@ -60,5 +60,5 @@ def test_randomisation_layer_by_layer(monkeypatch):
         explain_func=explain,
         channel_first=True,
     )
-    stages = [np.asarray(found[key]) for key in ("6", "3", "0")]
+    stages = [np.asarray(quantus_scores[key]) for key in ("6", "3", "0")]
     np.testing.assert_allclose(ours.numpy(), np.stack(stages, 1), rtol=0, atol=1e-6)
