@@ -44,9 +44,9 @@ def test_a_clear_difference_holds_and_its_opposite_fails():
 
 
 def test_noise_is_too_few_images():
-    found = verdict("m: a < b", {"a": normal(0, 30), "b": normal(0.02, 30, seed=1)})
-    assert found.verdict == FEW and 0.05 < found.pairs[0].support < 0.95
-    assert "n=30" in found.summary and "a < b" in found.summary
+    outcome = verdict("m: a < b", {"a": normal(0, 30), "b": normal(0.02, 30, seed=1)})
+    assert outcome.verdict == FEW and 0.05 < outcome.pairs[0].support < 0.95
+    assert "n=30" in outcome.summary and "a < b" in outcome.summary
 
 
 def test_pairing_by_image_decides_what_unpaired_spread_would_hide():
@@ -84,23 +84,23 @@ def test_about_equal_is_relative_to_the_right_hand_side():
 
 def test_one_opposite_pair_fails_the_claim_and_missing_rows_are_named():
     scores = {"a": normal(0), "b": normal(3, seed=1)}
-    found = verdict("m: a < b, c", scores)
-    assert found.verdict == MISSING and "without c" in found.summary and "1 hold" in found.summary
+    outcome = verdict("m: a < b, c", scores)
+    assert outcome.verdict == MISSING and "without c" in outcome.summary and "1 hold" in outcome.summary
     assert verdict("m: b < a, c", scores).verdict == FAILS
 
 
 def test_nan_is_dropped_pairwise_and_counted():
     a, b = [0.0] * 20, [1.0] * 20
     a[3], b[5] = float("nan"), float("inf")
-    found = verdict("m: a < b", {"a": a, "b": b}).pairs[0]
-    assert (found.n, found.n_dropped, found.verdict) == (18, 2, HOLDS)
+    pair = verdict("m: a < b", {"a": a, "b": b}).pairs[0]
+    assert (pair.n, pair.n_dropped, pair.verdict) == (18, 2, HOLDS)
     assert verdict("m: a < b", {"a": [float("nan")] * 20, "b": b}).verdict == MISSING
 
 
 def test_set_statistics_are_compared_as_points():
-    found = verdict("m: a < b", {"a": Sample({}, point=0.1), "b": Sample({}, point=0.2)})
-    assert found.verdict == HOLDS and found.point and "(point)" in found.summary
-    assert found.word == "holds (point)", "one number never reads like a tested claim"
+    outcome = verdict("m: a < b", {"a": Sample({}, point=0.1), "b": Sample({}, point=0.2)})
+    assert outcome.verdict == HOLDS and outcome.point and "(point)" in outcome.summary
+    assert outcome.word == "holds (point)", "one number never reads like a tested claim"
     assert verdict("m: a > b", {"a": Sample({}, point=0.1), "b": Sample({}, point=0.2)}).verdict == FAILS
 
 
@@ -122,8 +122,8 @@ def repeats(*numbers):
 
 def test_repeats_of_a_set_statistic_are_resampled():
     near, far = repeats(0.10, 0.12, 0.11, 0.13, 0.09), repeats(0.30, 0.28, 0.31, 0.29, 0.33)
-    found = verdict("m: a < b", {"a": near, "b": far})
-    assert (found.word, found.pairs[0].n) == ("holds (repeats)", 5) and "resamples of 5 repeats" in found.summary
+    outcome = verdict("m: a < b", {"a": near, "b": far})
+    assert (outcome.word, outcome.pairs[0].n) == ("holds (repeats)", 5) and "resamples of 5 repeats" in outcome.summary
     assert verdict("m: a > b", {"a": near, "b": far}).word == "fails (repeats)"
     assert verdict("m: a < b", {"a": near, "b": repeats(0.05, 0.3, 0.02, 0.25, 0.01)}).verdict == FEW, (
         "seeds that disagree decide nothing"
@@ -170,8 +170,12 @@ def test_a_threshold_that_few_images_chose_is_resampled():
     lucky = np.concatenate([np.tile([0.3, 0.9], (40, 1)), 0.5 + rng.normal(0, 0.2, (20, 2))])
     lucky[40:] += [0.0, lucky[40:, 0].mean() - lucky[40:, 1].mean() + 0.001]  # the first is chosen, by a thousandth
     scores = {"a": thresholded(lucky), "b": thresholded(steady)}
-    found = verdict("m: a < b", scores)
-    assert found.verdict == FEW and found.pairs[0].n_held == 20 and "chosen anew on 20 held-out images" in found.summary
+    outcome = verdict("m: a < b", scores)
+    assert (
+        outcome.verdict == FEW
+        and outcome.pairs[0].n_held == 20
+        and "chosen anew on 20 held-out images" in outcome.summary
+    )
     plain = {key: Sample(s.value) for key, s in scores.items()}
     assert verdict("m: a < b", plain).verdict == HOLDS
 

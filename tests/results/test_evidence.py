@@ -11,8 +11,8 @@ from tests.results.fake import FakeCell, FakeJob
 
 def test_images_without_a_score_are_not_nan():
     """A metric with its own image limit scores fewer images; undefined scores are counted."""
-    found = cell_sample(FakeCell({}, {"a": [1.0, math.nan], "b": [1.0] * 5}), "a")
-    assert list(found.value) == ["i0", "i1"] and found.n_nan == 1
+    cell_values = cell_sample(FakeCell({}, {"a": [1.0, math.nan], "b": [1.0] * 5}), "a")
+    assert list(cell_values.value) == ["i0", "i1"] and cell_values.n_nan == 1
 
 
 def test_set_statistics_are_points_and_magnitudes_lose_their_sign():
@@ -27,8 +27,8 @@ def test_one_class_of_a_distribution(monkeypatch):
     cell = FakeCell({}, {"label_distribution": 1.0, "l2": [0.0] * 12}, job=job)
     rows = {"label_distribution": job.score("label_distribution", 0).tensors}
     monkeypatch.setattr("pomelo_lab.results.evidence.stored_rows", lambda cell, name: rows[name])
-    found = cell_sample(cell, "label_distribution[black]")
-    assert list(found.value.values()) == rows["label_distribution"]["distribution"][:, 1].tolist()
+    cell_values = cell_sample(cell, "label_distribution[black]")
+    assert list(cell_values.value.values()) == rows["label_distribution"]["distribution"][:, 1].tolist()
     assert cell_sample(cell, "label_distribution[purple]") is None
 
 

@@ -54,9 +54,9 @@ def test_every_row_is_in_the_grid_of_its_preset_or_not_built_yet(table):
     points = points or [{}]
     for row in table.rows:
         match = {k: v for k, v in row.match.items() if "." not in k}
-        found = any(all(p.get(k) == v for k, v in match.items()) for p in points)
+        is_covered = any(all(p.get(k) == v for k, v in match.items()) for p in points)
         absent_on_purpose = row.key.partition("@")[0] == "ideal_mask"
-        assert found or not_built(row) or absent_on_purpose, (table.id, row.key)
+        assert is_covered or not_built(row) or absent_on_purpose, (table.id, row.key)
         swept = (set(row.match) - set(match)) & set(params)
         assert all(str(row.match[key]) in params[key] for key in swept)
         if set(row.match) - set(match) - swept:

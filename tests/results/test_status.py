@@ -30,11 +30,11 @@ def test_failure_is_told_by_its_last_line():
 
 
 def test_show_lists_every_job_and_the_command(monkeypatch, capsys):
-    found = [
+    cells = [
         FakeCell({}, state="missing", point={"sampler": "black"}),
         FakeCell({}, state="failed", point={"sampler": "gray"}),
     ]
-    monkeypatch.setattr("pomelo_lab.results.grid.cells", lambda *a: found)
+    monkeypatch.setattr("pomelo_lab.results.grid.cells", lambda *a: cells)
     assert not status.show("pomelo_table1", ["scale=smoke"])
     text = capsys.readouterr().out
     assert (

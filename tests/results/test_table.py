@@ -67,10 +67,10 @@ def test_golden_files(kind, tmp_path):
     import os
 
     render.write(build(TABLE, cells(), ["scale=smoke"]), tmp_path)
-    found, kept = (tmp_path / f"table.{kind}").read_text(), GOLDEN / f"table.{kind}"
+    text, kept = (tmp_path / f"table.{kind}").read_text(), GOLDEN / f"table.{kind}"
     if os.environ.get("POMELO_GOLDEN"):
-        kept.write_text(found)
-    assert found == kept.read_text()
+        kept.write_text(text)
+    assert text == kept.read_text()
 
 
 def test_entries():
@@ -215,11 +215,11 @@ def test_repeats_of_a_set_statistic_have_a_spread():
 
 
 def test_repeats_over_seeds_are_averaged_per_image():
-    found = build(TABLE, [cell("black", mahalanobis=[1.0, 3.0]), cell("black", mahalanobis=[3.0, 5.0])]).entries[
+    entry = build(TABLE, [cell("black", mahalanobis=[1.0, 3.0]), cell("black", mahalanobis=[3.0, 5.0])]).entries[
         "black", "mahalanobis"
     ]
-    assert (found.mean, found.n, found.repeats) == (3.0, 2, 2)
-    assert found.std == pytest.approx(math.sqrt(2)) and found.std_repeats == pytest.approx(math.sqrt(2))
+    assert (entry.mean, entry.n, entry.repeats) == (3.0, 2, 2)
+    assert entry.std == pytest.approx(math.sqrt(2)) and entry.std_repeats == pytest.approx(math.sqrt(2))
 
 
 def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
@@ -235,8 +235,8 @@ def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
 
 
 def best_of(**scores):
-    found = build(TABLE, [cell(sampler, entropy_hard=values) for sampler, values in scores.items()])
-    return [row for (row, metric), e in found.entries.items() if e.best and metric == "entropy_hard"]
+    table = build(TABLE, [cell(sampler, entropy_hard=values) for sampler, values in scores.items()])
+    return [row for (row, metric), e in table.entries.items() if e.best and metric == "entropy_hard"]
 
 
 def test_bold_is_what_the_images_bear_out():
