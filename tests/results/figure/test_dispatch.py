@@ -34,7 +34,7 @@ METHODS = (("black", "lime"), ("blur", "lime"), ("ideal", "lime"), ("median", "l
 
 
 def cells():
-    found = []
+    made_cells = []
     for k, (sampler, name) in enumerate(METHODS):
         for n in (30, 70):
             explainer = {"n_samples": 100, "direction": "hg"[k % 2], "index": [[0, 1, 2], [0]][k % 2]}
@@ -44,8 +44,8 @@ def cells():
             stages = {"perturbation": {"seconds": 1.0 + k + n / 100, "images": 10}} if name == "lime" else {}
             status = {"device": "cpu", "stages": stages}
             choices = {"sampler": sampler, "explainer": name}
-            found.append(FakeCell(choices, VALUES, config=config, status=status, job=FakeJob(METRICS, k)))
-    return found
+            made_cells.append(FakeCell(choices, VALUES, config=config, status=status, job=FakeJob(METRICS, k)))
+    return made_cells
 
 
 @pytest.mark.parametrize("module", MODULES)
