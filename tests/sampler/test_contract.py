@@ -94,17 +94,17 @@ def test_shapes_seeds_and_neighbours(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_keep_mask_says_what_was_dropped(name):
     sampler, segments = SAMPLERS[name], uneven_segments()
-    found = sampler.perturb(BATCH, segments, N, RandomStreams(0))
-    assert (found.keep_mask is not None) == isinstance(sampler, Filler)
-    if found.keep_mask is None:
+    perturbations = sampler.perturb(BATCH, segments, N, RandomStreams(0))
+    assert (perturbations.keep_mask is not None) == isinstance(sampler, Filler)
+    if perturbations.keep_mask is None:
         return
     for i, count in enumerate(segments.count):
-        assert found.keep_mask[i, :, int(count) :].all()  # padding is kept
-    pixels = found.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, N, -1)).reshape(
+        assert perturbations.keep_mask[i, :, int(count) :].all()  # padding is kept
+    pixels = perturbations.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, N, -1)).reshape(
         3, N, 1, SIZE, SIZE
     )
-    original = Perturbations.quantize(BATCH.image)[:, None].expand_as(found.image)
-    assert torch.equal(found.image.where(pixels, original), original)  # kept pixels are the image
+    original = Perturbations.quantize(BATCH.image)[:, None].expand_as(perturbations.image)
+    assert torch.equal(perturbations.image.where(pixels, original), original)  # kept pixels are the image
 
 
 @pytest.mark.parametrize("name", FILLERS)

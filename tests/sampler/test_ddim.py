@@ -42,11 +42,11 @@ def fitted(generator=None, n_images=32, n=16, **options):
     """The linear fit of perturbed pixels to their originals: (gain, offset, variance of the rest), in units of
     SIGMA."""
     batch = gaussian_batch(n_images)
-    found = pixels(perturbed(batch, n, generator=generator or gaussian_ddpm(), keep_first=False, **options))
-    given = pixels(batch.image)[:, None].expand_as(found)
-    gain = float(((given - given.mean()) * (found - found.mean())).mean() / given.var(correction=0))
-    offset = float((found - gain * given).mean())
-    return gain, offset, float((found - gain * given - offset).var())
+    values = pixels(perturbed(batch, n, generator=generator or gaussian_ddpm(), keep_first=False, **options))
+    given = pixels(batch.image)[:, None].expand_as(values)
+    gain = float(((given - given.mean()) * (values - values.mean())).mean() / given.var(correction=0))
+    offset = float((values - gain * given).mean())
+    return gain, offset, float((values - gain * given - offset).var())
 
 
 def expected(generator, n_steps, eta, start=0, fixed_point=0, n_encode=None, spacing="trailing"):
@@ -85,9 +85,9 @@ def test_gain_offset_and_noise_are_the_closed_form(options):
     bits adds 0.0001 of it."""
     generator = gaussian_ddpm()
     gain, offset, noise = expected(generator, **options)
-    found = fitted(generator, **options)
-    assert found[:2] == pytest.approx((gain, offset), abs=0.022)
-    assert found[2] == pytest.approx(noise, rel=0.032, abs=2e-4)
+    fit = fitted(generator, **options)
+    assert fit[:2] == pytest.approx((gain, offset), abs=0.022)
+    assert fit[2] == pytest.approx(noise, rel=0.032, abs=2e-4)
 
 
 def test_all_of_ddpm_s_noise_gives_new_images_of_the_data():
@@ -120,8 +120,8 @@ def test_no_noise_and_an_exact_inversion_give_the_image_back(n_steps, fixed_poin
 def test_fixed_point_iterations_help_a_random_network_too():
     batch, off = gaussian_batch(8), []
     for fixed_point in (0, 1, 3):
-        found = pixels(perturbed(batch, 1, n_steps=10, eta=0.0, fixed_point=fixed_point, keep_first=False)[:, 0])
-        off.append(float((found - pixels(batch.image)).square().mean().sqrt()))
+        values = pixels(perturbed(batch, 1, n_steps=10, eta=0.0, fixed_point=fixed_point, keep_first=False)[:, 0])
+        off.append(float((values - pixels(batch.image)).square().mean().sqrt()))
     assert off == sorted(off, reverse=True) and off[2] < 0.5 * off[0]
 
 
@@ -143,9 +143,9 @@ def test_solvers_come_near_the_data(solver):
 def test_perturbations_differ_more_the_more_noise():
     spread = []
     for eta in (0.0, 0.2, 0.4, 0.8):
-        found = pixels(perturbed(generator=gaussian_ddpm(), n_steps=20, eta=eta, keep_first=False))
-        spread.append(float(found.var(1).mean()))
-        assert torch.equal(found[:, 0], found[:, 1]) == (eta == 0)
+        values = pixels(perturbed(generator=gaussian_ddpm(), n_steps=20, eta=eta, keep_first=False))
+        spread.append(float(values.var(1).mean()))
+        assert torch.equal(values[:, 0], values[:, 1]) == (eta == 0)
     assert spread[0] == 0 and spread == sorted(spread) and spread[3] > 3 * spread[1]
 
 
@@ -153,8 +153,8 @@ def test_a_later_start_stays_closer():
     """start = 19 of 20 leaves one step, without noise: there and back, as far as one plain step is its own inverse."""
     generator, batch = gaussian_ddpm(), gaussian_batch(8)
     image = pixels(batch.image)[:, None]
-    found = [pixels(perturbed(batch, 4, generator=generator, n_steps=20, start=i)[:, 1:]) for i in (0, 8, 16, 19)]
-    off = [float((one - image).square().mean().sqrt()) for one in found]
+    values = [pixels(perturbed(batch, 4, generator=generator, n_steps=20, start=i)[:, 1:]) for i in (0, 8, 16, 19)]
+    off = [float((one - image).square().mean().sqrt()) for one in values]
     assert off == sorted(off, reverse=True) and off[0] > 0.5
     assert off[-1] < 0.03
 
@@ -174,21 +174,21 @@ def test_any_number_of_inversion_steps_ends_where_denoising_starts(spacing, star
 
 def test_clipping_is_passed_on():
     x = torch.full((2, 1, 8, 8), 20.0)
-    found = [
+    largest_values = [
         float(DDIMSampler(generator=gaussian_ddpm(), eta=0.0, clip=clip).denoised(x, None).max())
         for clip in (False, True)
     ]
-    assert found[0] > 2 and found[1] <= 1
+    assert largest_values[0] > 2 and largest_values[1] <= 1
 
 
 # --- what a perturbation depends on -------------------------------------------------------------------------------
 
 
 def test_the_first_is_the_image():
-    found, batch = perturbed(**FEW), gaussian_batch(3)
-    assert found.shape == (3, 5, 1, 8, 8) and found.dtype == torch.uint8
-    assert torch.equal(found[:, 0], Perturbations.quantize(batch.image))
-    assert apart(found[:, 1:], perturbed(keep_first=False, **FEW)[:, 1:]) <= 1
+    perturbed_images, batch = perturbed(**FEW), gaussian_batch(3)
+    assert perturbed_images.shape == (3, 5, 1, 8, 8) and perturbed_images.dtype == torch.uint8
+    assert torch.equal(perturbed_images[:, 0], Perturbations.quantize(batch.image))
+    assert apart(perturbed_images[:, 1:], perturbed(keep_first=False, **FEW)[:, 1:]) <= 1
     assert perturbed(n=0, **FEW).shape == (3, 0, 1, 8, 8)
 
 
@@ -206,9 +206,12 @@ def test_batches_neighbours_and_number_change_nothing(options):
 def test_seeds_and_images_differ():
     batch = gaussian_batch(2)
     batch.image[1] = batch.image[0]
-    found = perturbed(batch, **FEW)
-    assert torch.equal(found, perturbed(batch, **FEW))
-    assert apart(found[:, 1:], perturbed(batch, seed=1, **FEW)[:, 1:]) > 10 and apart(found[0, 1:], found[1, 1:]) > 10
+    perturbed_images = perturbed(batch, **FEW)
+    assert torch.equal(perturbed_images, perturbed(batch, **FEW))
+    assert (
+        apart(perturbed_images[:, 1:], perturbed(batch, seed=1, **FEW)[:, 1:]) > 10
+        and apart(perturbed_images[0, 1:], perturbed_images[1, 1:]) > 10
+    )
 
 
 @pytest.mark.parametrize("solver", ["ddim", *SOLVERS])
@@ -266,8 +269,8 @@ def problems(**given):
     ],
 )
 def test_wrong_arguments_are_named_in_configs_and_in_python(wrong, text):
-    (found,) = problems(**wrong)
-    assert re.match(text, found)
+    (texts,) = problems(**wrong)
+    assert re.match(text, texts)
     with pytest.raises(ValueError, match=text):
         DDIMSampler(generator=tiny_ddpm(), **wrong)
 

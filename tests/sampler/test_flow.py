@@ -38,10 +38,13 @@ def two_latents():
 
 def test_no_share_returns_the_image():
     generator = tiny_glow()
-    found = perturbed(generator=generator, mu=0.0, sigma=0.0, keep_first=False)
+    perturbed_images = perturbed(generator=generator, mu=0.0, sigma=0.0, keep_first=False)
     expected = Perturbations.quantize(generator.decode(generator.encode(IMAGES)))
     for k in range(5):
-        assert apart(found[:, k], expected) == 0 and apart(found[:, k], Perturbations.quantize(IMAGES)) <= 1
+        assert (
+            apart(perturbed_images[:, k], expected) == 0
+            and apart(perturbed_images[:, k], Perturbations.quantize(IMAGES)) <= 1
+        )
 
 
 def test_full_share_is_a_sample_of_the_flow_whatever_the_image():
@@ -67,9 +70,11 @@ def test_moments_are_those_of_the_formula(mu, sigma, temperature):
     """25,600 values each: 4 standard errors are 2.5 % of the deviation; of the variance 6 %, products of normals having
     heavy tails."""
     image, latents = two_latents()
-    found = perturbed(image, 200, generator=pixel_flow(), mu=mu, sigma=sigma, temperature=temperature, keep_first=False)
-    found = SCALE * (found[0, :, 0].double() / 255 - 0.5)
-    for z, part in zip(latents, (found[..., :8], found[..., 8:]), strict=True):
+    perturbed_images = perturbed(
+        image, 200, generator=pixel_flow(), mu=mu, sigma=sigma, temperature=temperature, keep_first=False
+    )
+    perturbed_images = SCALE * (perturbed_images[0, :, 0].double() / 255 - 0.5)
+    for z, part in zip(latents, (perturbed_images[..., :8], perturbed_images[..., 8:]), strict=True):
         variance = sigma**2 * z**2 + (mu**2 + sigma**2) * temperature**2
         assert float(part.mean()) == pytest.approx((1 - mu) * z, abs=0.025 * variance**0.5)
         assert float(part.var()) == pytest.approx(variance, rel=0.06)
@@ -79,8 +84,10 @@ def test_the_share_is_drawn_for_every_dimension():
     """Were it one number per perturbation, the 128 equal latents of half an image would move together, not average
     out."""
     image, (z, _) = two_latents()
-    found = perturbed(image, 200, generator=pixel_flow(), mu=0.5, sigma=0.3, temperature=0.0, keep_first=False)
-    left = SCALE * (found[0, :, 0, :, :8].double() / 255 - 0.5)
+    perturbed_images = perturbed(
+        image, 200, generator=pixel_flow(), mu=0.5, sigma=0.3, temperature=0.0, keep_first=False
+    )
+    left = SCALE * (perturbed_images[0, :, 0, :, :8].double() / 255 - 0.5)
     # 200 values: 4 standard errors
     assert float(left.mean((1, 2)).var()) == pytest.approx(0.3**2 * z**2 / 128, rel=0.4)
 
@@ -89,10 +96,10 @@ def test_the_share_is_drawn_for_every_dimension():
 
 
 def test_the_first_is_the_image():
-    found = perturbed()
-    assert found.shape == (3, 5, 3, 8, 8) and found.dtype == torch.uint8
-    assert torch.equal(found[:, 0], Perturbations.quantize(IMAGES))
-    assert torch.equal(found[:, 1:], perturbed(keep_first=False)[:, 1:])
+    perturbed_images = perturbed()
+    assert perturbed_images.shape == (3, 5, 3, 8, 8) and perturbed_images.dtype == torch.uint8
+    assert torch.equal(perturbed_images[:, 0], Perturbations.quantize(IMAGES))
+    assert torch.equal(perturbed_images[:, 1:], perturbed(keep_first=False)[:, 1:])
     assert perturbed(n=0).shape == (3, 0, 3, 8, 8)
 
 

@@ -16,10 +16,12 @@ BOTH = [
 
 @pytest.mark.parametrize("sampler, batch", BOTH)
 def test_images_do_not_depend_on_the_image(sampler, batch):
-    found = sampler.perturb(batch, None, 4, RandomStreams(0)).image
+    perturbed_images = sampler.perturb(batch, None, 4, RandomStreams(0)).image
     other = batch.__class__(**{**vars(batch), "image": 1 - batch.image})
-    assert torch.equal(sampler.perturb(other, None, 4, RandomStreams(0)).image, found)
-    assert not torch.equal(found[0], found[1]) and not torch.equal(found[:, 0], found[:, 1])
+    assert torch.equal(sampler.perturb(other, None, 4, RandomStreams(0)).image, perturbed_images)
+    assert not torch.equal(perturbed_images[0], perturbed_images[1]) and not torch.equal(
+        perturbed_images[:, 0], perturbed_images[:, 1]
+    )
 
 
 @pytest.mark.parametrize("sampler, batch", BOTH)
@@ -34,12 +36,12 @@ def test_batch_size_and_neighbours_do_not_matter_and_evaluations_are_counted(sam
 
 def test_a_flow_s_images_are_its_decoded_normals():
     sampler = GeneratedSampler(generator=tiny_glow())
-    found = sampler.perturb(tiny_batch(2), None, 2, RandomStreams(0)).image[1, 1]
+    perturbed_images = sampler.perturb(tiny_batch(2), None, 2, RandomStreams(0)).image[1, 1]
     normal = torch.empty(sampler.generator.shape)
     torch.randn(
         normal.shape, generator=RandomStreams(0).generator(tiny_batch(2).image_id[1], "generated.1"), out=normal
     )
-    assert apart(found, Perturbations.quantize(sampler.generator.decode(normal.flatten()[None])[0])) <= 1
+    assert apart(perturbed_images, Perturbations.quantize(sampler.generator.decode(normal.flatten()[None])[0])) <= 1
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
@@ -47,12 +49,15 @@ def test_temperature_is_the_deviation_of_the_normals(temperature):
     """Of a flow that only rotates, by hand; of a diffusion model with steps that add noise: at 0 nothing is drawn, all
     images are one."""
     flow = GeneratedSampler(generator=tiny_glow(), temperature=temperature)
-    found = flow.perturb(tiny_batch(1), None, 1, RandomStreams(0)).image[0, 0]
+    perturbed_images = flow.perturb(tiny_batch(1), None, 1, RandomStreams(0)).image[0, 0]
     normal = torch.empty(flow.generator.shape)
     torch.randn(
         normal.shape, generator=RandomStreams(0).generator(tiny_batch(1).image_id[0], "generated.0"), out=normal
     )
-    assert apart(found, Perturbations.quantize(flow.generator.decode(temperature * normal.flatten()[None])[0])) <= 1
+    assert (
+        apart(perturbed_images, Perturbations.quantize(flow.generator.decode(temperature * normal.flatten()[None])[0]))
+        <= 1
+    )
     diffusion = GeneratedDDPMSampler(generator=tiny_ddpm(), n_steps=4, temperature=temperature)
     images = diffusion.perturb(gaussian_batch(2), None, 2, RandomStreams(0)).image.flatten(0, 1)
     assert (len(images.unique(dim=0)) == 1) == (temperature == 0)

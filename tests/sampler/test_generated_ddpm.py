@@ -15,7 +15,7 @@ def test_pixels_follow_the_closed_form(n_steps, eta):
     """Gain and offset of the first noise and the variance of what is added later; noise used twice would be correlated
     with itself."""
     generator = gaussian_ddpm()
-    found = (
+    perturbed_images = (
         GeneratedDDPMSampler(generator=generator, n_steps=n_steps, eta=eta)
         .perturb(gaussian_batch(2), None, 40, RandomStreams(0))
         .image
@@ -23,18 +23,18 @@ def test_pixels_follow_the_closed_form(n_steps, eta):
     (gain, offset), added = decoded(
         generator.respace(n_steps).alphas_cumprod, eta, torch.tensor([1.0, 0.0], dtype=torch.float64)
     )
-    pixels, deviation = found.float() / 255 * 2 - 1, math.sqrt(float(gain) ** 2 + added)
+    pixels, deviation = perturbed_images.float() / 255 * 2 - 1, math.sqrt(float(gain) ** 2 + added)
     assert pixels.mean().item() == pytest.approx(float(offset), abs=4 * SIGMA / math.sqrt(pixels.numel()) + 2e-3)
     assert pixels.std().item() == pytest.approx(deviation, rel=0.03)
 
 
 def test_enough_steps_give_the_images_law():
-    found = (
+    perturbed_images = (
         GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=1000)
         .perturb(gaussian_batch(2), None, 10, RandomStreams(0))
         .image
     )
-    pixels = found.float() / 255 * 2 - 1
+    pixels = perturbed_images.float() / 255 * 2 - 1
     assert pixels.mean().item() == pytest.approx(MEAN, abs=0.03) and pixels.std().item() == pytest.approx(
         SIGMA, rel=0.05
     )

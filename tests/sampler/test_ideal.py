@@ -12,14 +12,16 @@ BATCH = DATA.batch([0, 5, 7])
 
 
 def test_nothing_redrawn_is_the_image():
-    found = IdealSampler(dataset=DATA, p_change=0.0, keep_first=False).perturb(BATCH, None, 3, RandomStreams(0))
-    assert torch.equal(found.image, Perturbations.quantize(BATCH.image)[:, None].expand_as(found.image))
-    assert found.keep_mask is None
+    perturbations = IdealSampler(dataset=DATA, p_change=0.0, keep_first=False).perturb(BATCH, None, 3, RandomStreams(0))
+    assert torch.equal(perturbations.image, Perturbations.quantize(BATCH.image)[:, None].expand_as(perturbations.image))
+    assert perturbations.keep_mask is None
 
 
 def test_redrawing_hair_colour_changes_the_label_region_only():
-    found = IdealSampler(dataset=DATA, factors=["hair_color"], p_change=1.0).perturb(BATCH, None, 12, RandomStreams(0))
-    changed = (found.image != found.image[:, :1]).any(2)
+    perturbations = IdealSampler(dataset=DATA, factors=["hair_color"], p_change=1.0).perturb(
+        BATCH, None, 12, RandomStreams(0)
+    )
+    changed = (perturbations.image != perturbations.image[:, :1]).any(2)
     beardless = BATCH.factors["beard"] == 0  # a beard follows the hair colour in the causal model
     allowed = BATCH.masks["label"][:, None] | ~beardless[:, None, None, None]
     assert changed.any() and not (changed & ~allowed).any()
@@ -34,8 +36,8 @@ def test_pose_is_left_alone_by_default_and_groups_expand():
 def test_share_of_changed_values_is_p_change():
     sampler = IdealSampler(dataset=DATA, factors=["hair_light"], p_change=0.25, keep_first=False)
     hairy = BATCH.select([int(i) for i in (BATCH.factors["hair_color"] != 4).nonzero()[:1, 0]])
-    found = sampler.perturb(hairy, None, 300, RandomStreams(0)).image
-    changed = (found != Perturbations.quantize(hairy.image)[:, None]).flatten(2).any(2).float().mean()
+    perturbed_images = sampler.perturb(hairy, None, 300, RandomStreams(0)).image
+    changed = (perturbed_images != Perturbations.quantize(hairy.image)[:, None]).flatten(2).any(2).float().mean()
     assert abs(float(changed) - 0.25) < 0.08  # 300 draws: 3 standard errors
 
 

@@ -23,12 +23,12 @@ def masks(n=4):
 
 def test_kept_pixels_stay_and_the_rest_is_the_network_s():
     made, keep = sampler(), masks()
-    found = made.fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id)
+    filled_images = made.fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id)
     for i in range(3):
         for k in range(4):
             network = made.generator.inpaint(BATCH.image[[i]], keep[[i], k])[0]
             expected = torch.where(keep[i, k] > 0, BATCH.image[i], network)
-            torch.testing.assert_close(found[i, k], expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(filled_images[i, k], expected, atol=1e-5, rtol=0)
     assert torch.equal(
         made.fill(BATCH.image, torch.ones_like(keep), RandomStreams(0), BATCH.image_id),
         BATCH.image[:, None].expand(-1, 4, -1, -1, -1),
@@ -47,11 +47,13 @@ def test_one_evaluation_per_fill_in_micro_batches():
 
 def test_perturbations_drop_segments():
     segments = GridSegmenter(n_segments=4).segment(BATCH.image)
-    found = sampler().perturb(BATCH, segments, 5, RandomStreams(0))
-    kept = found.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(3, 5, 1, 8, 8)
-    original = Perturbations.quantize(BATCH.image)[:, None].expand_as(found.image)
-    assert torch.equal(found.image[:, 0], original[:, 0]) and torch.equal(found.image.where(kept, original), original)
-    assert not torch.equal(found.image, original) and sampler().evaluations(5) == 4
+    perturbations = sampler().perturb(BATCH, segments, 5, RandomStreams(0))
+    kept = perturbations.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(3, 5, 1, 8, 8)
+    original = Perturbations.quantize(BATCH.image)[:, None].expand_as(perturbations.image)
+    assert torch.equal(perturbations.image[:, 0], original[:, 0]) and torch.equal(
+        perturbations.image.where(kept, original), original
+    )
+    assert not torch.equal(perturbations.image, original) and sampler().evaluations(5) == 4
 
 
 def test_masks_get_gradients_through_the_blend_only():

@@ -60,8 +60,8 @@ def random_masks(n_images=3, n=4, side=8):
 def test_all_kept_is_the_image_and_costs_nothing(known, sigma_px):
     generator, batch = tiny_ddpm(), gaussian_batch(2)
     rows = counted(generator)
-    found = filled(batch, torch.ones(1, 3, 8, 8), generator, known=known, sigma_px=sigma_px)
-    assert torch.equal(found, batch.image[:, None].expand_as(found)) and rows == []
+    filled_images = filled(batch, torch.ones(1, 3, 8, 8), generator, known=known, sigma_px=sigma_px)
+    assert torch.equal(filled_images, batch.image[:, None].expand_as(filled_images)) and rows == []
 
 
 @pytest.mark.parametrize("known", KNOWN)
@@ -69,10 +69,10 @@ def test_all_kept_is_the_image_and_costs_nothing(known, sigma_px):
 def test_beyond_the_blur_s_reach_nothing_changes_and_what_is_removed_does(known, sigma_px, reach):
     batch, keep = gaussian_batch(2, shape=(1, 16, 16)), torch.ones(1, 3, 16, 16)
     keep[..., 5:9, :6] = 0
-    found = filled(batch, keep, tiny_ddpm(size_px=16), known=known, sigma_px=sigma_px)
+    filled_images = filled(batch, keep, tiny_ddpm(size_px=16), known=known, sigma_px=sigma_px)
     near = F.max_pool2d(1 - keep[:, :1], 2 * reach + 1, 1, reach)[:, :, None] > 0
-    changed = levels(found) != levels(batch.image)[:, None]
-    assert not (changed & ~near).any() and torch.equal(found, stored(found))
+    changed = levels(filled_images) != levels(batch.image)[:, None]
+    assert not (changed & ~near).any() and torch.equal(filled_images, stored(filled_images))
     assert changed[..., 5:9, :6].float().mean() > 0.95
     assert (changed & near & (keep[:, :, None] == 1)).any() == (reach > 0)  # soft edges mix both
 
@@ -89,11 +89,11 @@ def test_the_blur_is_scipy_s(sigma_px):
 def test_a_soft_mask_blends(known):
     """One step from noise finds the data's mean, so that the blend of it and the image is known to one level."""
     batch, soft = gaussian_batch(4), torch.tensor([0.0, 0.3, 0.5, 0.9, 1.0])
-    found = filled(
+    filled_images = filled(
         batch, soft.view(1, 5, 1, 1).expand(-1, -1, 8, 8), gaussian_ddpm(), known=known, n_steps=1, sigma_px=0.0
     )
     expected = torch.lerp(torch.tensor((MEAN + 1) / 2), batch.image[:, None], soft.view(1, 5, 1, 1, 1))
-    assert apart(levels(found), levels(expected)) <= 1
+    assert apart(levels(filled_images), levels(expected)) <= 1
 
 
 # --- what is removed ----------------------------------------------------------------------------------------------
@@ -104,9 +104,9 @@ def test_independent_pixels_are_filled_with_the_data_s_mean_and_variance(options
     """32,768 filled pixels: 4 standard errors are 0.022 of the mean and 3.2 % of the variance, which after 50 steps is
     80 to 84 % of the data's."""
     generator, batch = gaussian_ddpm(), gaussian_batch(128)
-    found = pixels(filled(batch, LEFT, generator, n_steps=50, sigma_px=0.0, **options))
-    fill, kept = found[..., 4:], pixels(batch.image)[:, None, ..., :4].expand(-1, 8, -1, -1, -1)
-    assert torch.equal(found[..., :4], kept)
+    values = pixels(filled(batch, LEFT, generator, n_steps=50, sigma_px=0.0, **options))
+    fill, kept = values[..., 4:], pixels(batch.image)[:, None, ..., :4].expand(-1, 8, -1, -1, -1)
+    assert torch.equal(values[..., :4], kept)
     (_, offset), variance = decoded(
         generator.respace(50).alphas_cumprod, options["eta"], torch.zeros(2, dtype=torch.float64), 1.0
     )
@@ -189,8 +189,8 @@ def test_noised_originals_know_nothing_of_what_was_removed_and_inverted_ones_do(
 def test_evaluations_are_counted(options, n):
     generator, batch = tiny_ddpm(), gaussian_batch(3)
     rows, made = counted(generator), sampler(generator, n_steps=5, **options)
-    found = made.perturb(batch, GridSegmenter(n_segments=16).segment(batch.image), n, RandomStreams(0))
-    assert not found.keep_mask[:, 1:].all(2).any() and found.keep_mask[:, 0].all() == made.keep_first
+    perturbations = made.perturb(batch, GridSegmenter(n_segments=16).segment(batch.image), n, RandomStreams(0))
+    assert not perturbations.keep_mask[:, 1:].all(2).any() and perturbations.keep_mask[:, 0].all() == made.keep_first
     assert sum(rows) == 3 * made.evaluations(n)
 
 
@@ -223,17 +223,23 @@ def test_batches_and_neighbours_change_nothing(options):
 
 
 def test_equal_masks_are_filled_with_noise_of_their_own():
-    found = filled(gaussian_batch(1), LEFT)
-    assert not torch.equal(found[:, 0], found[:, 1])
+    filled_images = filled(gaussian_batch(1), LEFT)
+    assert not torch.equal(filled_images[:, 0], filled_images[:, 1])
 
 
 def test_perturbing_drops_segments_and_fills_them():
     batch, made = gaussian_batch(3), sampler(sigma_px=0.0)
     segments = GridSegmenter(n_segments=16).segment(batch.image)
-    found = made.perturb(batch, segments, 5, RandomStreams(0))
-    keep = found.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(3, 5, 8, 8)
-    assert torch.equal(found.image, levels(made.fill(batch.image, keep.float(), RandomStreams(0), batch.image_id)))
-    assert torch.equal(found.image[:, 0], levels(batch.image)) and isinstance(made, Filler) and made.context == "mask"
+    perturbations = made.perturb(batch, segments, 5, RandomStreams(0))
+    keep = perturbations.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(3, 5, 8, 8)
+    assert torch.equal(
+        perturbations.image, levels(made.fill(batch.image, keep.float(), RandomStreams(0), batch.image_id))
+    )
+    assert (
+        torch.equal(perturbations.image[:, 0], levels(batch.image))
+        and isinstance(made, Filler)
+        and made.context == "mask"
+    )
     with pytest.raises(ValueError, match="needs segments"):
         made.perturb(batch, None, 5, RandomStreams(0))
 
@@ -266,11 +272,11 @@ def test_as_base_of_the_deletion_and_insertion_games():
 
     for kind, end in ((Deletion, 0), (Insertion, -1)):
         metric = kind(filler=sampler(), step_px=16, bound=1.0, n_orders=2)
-        found = score(metric, [0, 1, 2])
-        assert found["curve"].shape == (3, 5) and found["value"].isfinite().all()
-        torch.testing.assert_close(found["curve"][:, end], clean)
+        scores = score(metric, [0, 1, 2])
+        assert scores["curve"].shape == (3, 5) and scores["value"].isfinite().all()
+        torch.testing.assert_close(scores["curve"][:, end], clean)
         # a level flipped by rounding
-        torch.testing.assert_close(score(metric, [1])["value"], found["value"][1:2], atol=0.01, rtol=0)
+        torch.testing.assert_close(score(metric, [1])["value"], scores["value"][1:2], atol=0.01, rtol=0)
 
 
 def test_as_sampler_of_lime():
@@ -282,10 +288,12 @@ def test_as_sampler_of_lime():
     batch = batch_of(stored(torch.full((1, 1, 8, 8), 0.9)))
     segments, value = GridSegmenter(n_segments=4).segment(batch.image), torch.tensor([1.0, -0.5, 0.25, 0.0])
     classifier = TinyLinear(weight=value[segments.label][:, None], output="identity")
-    found = sampler(gaussian_ddpm(), n_steps=10, sigma_px=0.0, rate=0.5).perturb(batch, segments, 400, RandomStreams(0))
+    perturbations = sampler(gaussian_ddpm(), n_steps=10, sigma_px=0.0, rate=0.5).perturb(
+        batch, segments, 400, RandomStreams(0)
+    )
     box = view(classifier, "black_box", 64)
     explained = LimeExplainer(n_samples=400, alpha=0.0).explain(
-        batch, torch.tensor([0]), box, RandomStreams(0), segments, found
+        batch, torch.tensor([0]), box, RandomStreams(0), segments, perturbations
     )
     expected = 16 * value * (batch.image[0, 0, 0, 0] - (MEAN + 1) / 2)
     torch.testing.assert_close(explained.extra["coefficient"][0], expected, atol=0.3, rtol=0)

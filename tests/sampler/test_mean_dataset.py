@@ -10,8 +10,8 @@ DATA = TinyDataset(image=tiny_image(7), label=torch.arange(7) % 2)
 
 def test_it_is_the_mean_of_the_training_images_channel_by_channel():
     batch, sampler = DATA.batch([0, 3]), MeanDatasetSampler(dataset=DATA)
-    found = sampler.fill(batch.image, torch.zeros(2, 1, 8, 8), RandomStreams(0), batch.image_id)[:, 0]
-    torch.testing.assert_close(found, DATA.image.mean((0, 2, 3))[:, None, None].expand(2, 3, 8, 8))
+    filled_images = sampler.fill(batch.image, torch.zeros(2, 1, 8, 8), RandomStreams(0), batch.image_id)[:, 0]
+    torch.testing.assert_close(filled_images, DATA.image.mean((0, 2, 3))[:, None, None].expand(2, 3, 8, 8))
     first = DATA.image[DATA.order()[:2]].mean((0, 2, 3))
     torch.testing.assert_close(MeanDatasetSampler(dataset=DATA, n_mean=2).mean[:, 0, 0], first)
 

@@ -11,18 +11,20 @@ from tests.tiny import tiny_batch, tiny_image
 def test_perturbations_are_images_of_the_source():
     source = Noise(size_px=8, n=5)
     batch = tiny_batch(2)
-    found = ReferenceSampler(source=source).perturb(batch, None, 40, RandomStreams(0))
-    assert found.keep_mask is None
+    perturbations = ReferenceSampler(source=source).perturb(batch, None, 40, RandomStreams(0))
+    assert perturbations.keep_mask is None
     known = Perturbations.quantize(source.batch(range(5)).image)
-    match = (found.image[:, :, None] == known).flatten(3).all(3)  # [B,N,5]
+    match = (perturbations.image[:, :, None] == known).flatten(3).all(3)  # [B,N,5]
     assert match.any(2).all() and match.any(1).all()  # every draw is a source image, every source image is drawn
 
 
 def test_resizes_and_converts_channels():
     batch = tiny_batch(2)
-    found = ReferenceSampler(source=Noise(size_px=16, channels=1, n=3)).perturb(batch, None, 3, RandomStreams(0))
-    assert found.image.shape == (2, 3, 3, 8, 8)
-    assert torch.equal(found.image[:, :, 0], found.image[:, :, 1])
+    perturbations = ReferenceSampler(source=Noise(size_px=16, channels=1, n=3)).perturb(
+        batch, None, 3, RandomStreams(0)
+    )
+    assert perturbations.image.shape == (2, 3, 3, 8, 8)
+    assert torch.equal(perturbations.image[:, :, 0], perturbations.image[:, :, 1])
     flat = torch.full((1, 3, 20, 20), 0.25)
     torch.testing.assert_close(fitted(flat, (1, 8, 8)), torch.full((1, 1, 8, 8), 0.25))
     with pytest.raises(ValueError, match="sampler.source must have 4 channels"):
