@@ -27,13 +27,13 @@ def test_yaml_mirrors_the_constructor(name):
 def test_labels_are_dense_and_independent_of_neighbours(name, shape):
     segmenter = build(NODES[name])
     image = tiny_image(3, shape)
-    found = segmenter.segment(image)
-    assert found.label.shape == (3, *shape[1:]) and found.label.dtype == torch.int64
-    for label, count in zip(found.label, found.count, strict=True):
+    segments = segmenter.segment(image)
+    assert segments.label.shape == (3, *shape[1:]) and segments.label.dtype == torch.int64
+    for label, count in zip(segments.label, segments.count, strict=True):
         assert label.unique().tolist() == list(range(int(count)))
     alone = segmenter.segment(image[1:2])
-    assert torch.equal(alone.label[0], found.label[1]) and alone.count[0] == found.count[1]
-    assert torch.equal(segmenter.segment(image).label, found.label)
+    assert torch.equal(alone.label[0], segments.label[1]) and alone.count[0] == segments.count[1]
+    assert torch.equal(segmenter.segment(image).label, segments.label)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,11 +9,11 @@ from pomelo_lab.segmenter.grid import GridSegmenter
     [(65, (64, 64), 64), (1, (5, 7), 1), (35, (5, 7), 35), (16, (64, 16), 16), (6, (10, 15), 6), (64, (8, 8), 64)],
 )
 def test_tiles_exactly(n, shape, expected):
-    found = GridSegmenter(n_segments=n).segment(torch.zeros(2, 3, *shape))
-    assert found.count.tolist() == [expected] * 2
+    segments = GridSegmenter(n_segments=n).segment(torch.zeros(2, 3, *shape))
+    assert segments.count.tolist() == [expected] * 2
     sizes = []
     for one in range(expected):
-        rows, columns = (found.label[0] == one).nonzero(as_tuple=True)
+        rows, columns = (segments.label[0] == one).nonzero(as_tuple=True)
         height, width = (int(t.max() - t.min()) + 1 for t in (rows, columns))
         assert height * width == len(rows)  # a full rectangle
         sizes.append((height, width))
