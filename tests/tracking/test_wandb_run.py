@@ -186,8 +186,8 @@ def test_pictures_arrive_as_they_are():
 
 
 def test_each_job_of_a_grid_gets_its_own_offline_run(tmp_path):
-    found = command(tmp_path, "-m", "seed=0,1", "tracking=wandb_offline", "metrics=none")
-    assert found.returncode == 0, found.stderr
+    output = command(tmp_path, "-m", "seed=0,1", "tracking=wandb_offline", "metrics=none")
+    assert output.returncode == 0, output.stderr
     ids = {p.name.rpartition("-")[2] for p in (tmp_path / "wandb").glob("offline-run-*")}
     assert ids == set(all_scores(tmp_path)) and len(ids) == 2
     for status in (tmp_path / "score").glob("*/status.json"):
