@@ -113,14 +113,16 @@ def test_running_average_by_hand(ema, tmp_path):
         decay = min(ema, (1 + step) / (10 + step))
         average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
     assert module.average is None
-    for found, expected, last in zip(module.network.parameters(), average, after[-1], strict=True):
-        torch.testing.assert_close(found.detach(), expected, atol=1e-6, rtol=1e-5)
-        assert not torch.equal(found, last)
+    for parameter, expected, last in zip(module.network.parameters(), average, after[-1], strict=True):
+        torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-5)
+        assert not torch.equal(parameter, last)
 
 
 def test_without_average_the_last_weights_are_kept(tmp_path):
     _, after, module = toy.averaged(tiny(), tmp_path, epochs=1, ema=0.0)
-    assert all(torch.equal(found, last) for found, last in zip(module.network.parameters(), after[-1], strict=True))
+    assert all(
+        torch.equal(parameter, last) for parameter, last in zip(module.network.parameters(), after[-1], strict=True)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -64,8 +64,8 @@ def test_training_lowers_the_bits_and_keeps_the_flow_invertible(tmp_path):
     """8 bits for noise, fewer for two flat images."""
     generator = tiny()
     module = toy.fitted(generator, tmp_path, epochs=8, lr=1e-2, clip_norm=50.0)
-    found = [row["val_bits_per_value"] for row in toy.rows(tmp_path)]
-    assert module.report["bits_per_value"] < 5 < found[0] < 8 and module.report["n"] == 32
+    bits = [row["val_bits_per_value"] for row in toy.rows(tmp_path)]
+    assert module.report["bits_per_value"] < 5 < bits[0] < 8 and module.report["n"] == 32
     images = toy.two_values().image[:2]
     torch.testing.assert_close(generator.decode(generator.encode(images)), images, atol=1e-4, rtol=0)
     generator.network.freeze()
@@ -115,8 +115,8 @@ def test_running_average_by_hand(ema, tmp_path):
         decay = min(ema, (1 + step) / (10 + step))
         average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
     assert len(after) == 8 and module.average is None
-    for found, expected in zip(module.network.parameters(), average, strict=True):
-        torch.testing.assert_close(found.detach(), expected, atol=1e-6, rtol=1e-5)
+    for parameter, expected in zip(module.network.parameters(), average, strict=True):
+        torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ def drawn(share, seed=0, images=IMAGES):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_holes_have_all_sizes_and_are_never_empty(kind):
-    found = drawn({kind: 1.0})
-    share = found.float().mean((1, 2))
-    assert found.shape == (40, 32, 32) and found.dtype == torch.bool
+    hole_masks = drawn({kind: 1.0})
+    share = hole_masks.float().mean((1, 2))
+    assert hole_masks.shape == (40, 32, 32) and hole_masks.dtype == torch.bool
     assert share.min() > 0 and share.min() < 0.25 and share.max() > 0.4 and share.std() > 0.08
-    assert torch.equal(found, drawn({kind: 1.0})) and not torch.equal(found, drawn({kind: 1.0}, seed=1))
+    assert torch.equal(hole_masks, drawn({kind: 1.0})) and not torch.equal(hole_masks, drawn({kind: 1.0}, seed=1))
 
 
 def test_shares_choose_the_kind_and_nothing_else():
@@ -32,20 +32,20 @@ def test_shares_choose_the_kind_and_nothing_else():
 
 
 def test_boxes_are_rectangles():
-    found = boxes(IMAGES, torch.Generator().manual_seed(0))
-    for mask in found[:10]:
+    hole_masks = boxes(IMAGES, torch.Generator().manual_seed(0))
+    for mask in hole_masks[:10]:
         rows, columns = mask.any(1), mask.any(0)
         assert mask.sum() <= rows.sum() * columns.sum()
-    one = next(m for m in found if torch.equal(m, m.any(1)[:, None] & m.any(0)))
+    one = next(m for m in hole_masks if torch.equal(m, m.any(1)[:, None] & m.any(0)))
     assert 0.15 * 32 - 1 <= one.any(1).sum() <= 0.65 * 32 + 1
 
 
 def test_cells_follow_a_grid():
-    found = cells(torch.zeros(30, 3, 28, 28), torch.Generator().manual_seed(0))
-    for mask in found:
+    hole_masks = cells(torch.zeros(30, 3, 28, 28), torch.Generator().manual_seed(0))
+    for mask in hole_masks:
         flips = (mask[:, 1:] != mask[:, :-1]).any(0).sum()
         assert flips <= 27
-    coarse = min(found, key=lambda m: int((m[:, 1:] != m[:, :-1]).any(0).sum()))
+    coarse = min(hole_masks, key=lambda m: int((m[:, 1:] != m[:, :-1]).any(0).sum()))
     assert (coarse[:, 1:] != coarse[:, :-1]).any(0).sum() <= 6
 
 
@@ -53,13 +53,13 @@ def test_superpixels_follow_colours():
     """Where an image is two flat halves, a region seldom crosses the border."""
     image = torch.zeros(20, 3, 32, 32)
     image[:, :, :, 16:] = 1.0
-    found = superpixels(image, torch.Generator().manual_seed(0))
-    across = (found[:, :, 15] == found[:, :, 16]).float().mean()
-    within = (found[:, :, 14] == found[:, :, 15]).float().mean()
+    hole_masks = superpixels(image, torch.Generator().manual_seed(0))
+    across = (hole_masks[:, :, 15] == hole_masks[:, :, 16]).float().mean()
+    within = (hole_masks[:, :, 14] == hole_masks[:, :, 15]).float().mean()
     assert within > 0.85 > across
 
 
 def test_strokes_are_connected_blobs_of_brush_width():
-    found = freeform(torch.zeros(20, 3, 64, 64), torch.Generator().manual_seed(0))
-    eroded = -torch.nn.functional.max_pool2d(-found.float()[:, None], 3, 1, 1)
+    hole_masks = freeform(torch.zeros(20, 3, 64, 64), torch.Generator().manual_seed(0))
+    eroded = -torch.nn.functional.max_pool2d(-hole_masks.float()[:, None], 3, 1, 1)
     assert (eroded.flatten(1).sum(1) > 0).float().mean() > 0.9  # wider than a line

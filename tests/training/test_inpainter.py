@@ -24,7 +24,7 @@ def test_each_player_gets_its_own_loss():
     given = {"images": torch.rand(4, 1, 8, 8, generator=draw), "hole": torch.rand(4, 8, 8, generator=draw) < 0.5}
     module = training_of(tiny(), InpaintingRecipe(adversarial=0.7, critic_width=4, hole_weight=3.0), None)
     module.critic.eval()  # no power iterations: the same critic in every call
-    found = gradients(module, given)
+    actual = gradients(module, given)
     x, hole = given["images"] * 2 - 1, given["hole"][:, None].float()
     coarse, fine = module.network.stages(x, hole)
     weight = 1 + 2 * hole
@@ -40,7 +40,7 @@ def test_each_player_gets_its_own_loss():
         for (name, _), expected in zip(
             wanted.items(), torch.autograd.grad(loss, list(wanted.values()), retain_graph=True), strict=True
         ):
-            torch.testing.assert_close(found[name], expected, atol=1e-6, rtol=1e-4, msg=name)
+            torch.testing.assert_close(actual[name], expected, atol=1e-6, rtol=1e-4, msg=name)
     assert all(p.requires_grad for p in module.critic.parameters())
 
 

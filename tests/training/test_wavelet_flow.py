@@ -51,8 +51,8 @@ def test_components_are_those_of_all_training_images_before_the_first_step(tmp_p
 def test_training_lowers_the_bits_and_keeps_the_flow_invertible(tmp_path):
     generator = tiny()
     module = toy.fitted(generator, tmp_path, epochs=20, lr=1e-2, ema=0.5)
-    found = [row["val_bits_per_value"] for row in toy.rows(tmp_path)]
-    assert module.report["bits_per_value"] < found[0] - 0.05
+    bits = [row["val_bits_per_value"] for row in toy.rows(tmp_path)]
+    assert module.report["bits_per_value"] < bits[0] - 0.05
     images = tiny_image(3, (1, 8, 8))
     torch.testing.assert_close(generator.decode(generator.encode(images)), images, atol=1e-4, rtol=0)
 
@@ -75,5 +75,6 @@ def test_a_training_that_ends_early_is_the_first_steps_of_the_whole_one(tmp_path
     module = toy.fitted(tiny(), tmp_path / "short", schedule="cosine", until=6)
     assert module.total_steps == 16 and len(after) == 16
     assert all(
-        torch.equal(found, expected) for found, expected in zip(module.network.parameters(), after[5], strict=True)
+        torch.equal(parameter, expected)
+        for parameter, expected in zip(module.network.parameters(), after[5], strict=True)
     )
