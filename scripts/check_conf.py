@@ -14,7 +14,19 @@ from pomelo_lab.config.schema import register
 FILES = ["dataset.root=data", "classifier.weights=null"]  # that a user has on disk
 COUNTERFACTUALS = ["explainer=dime", "sampler=none", "dataset.label=Smiling"]  # what their suites score
 OF_DIME = ["explainer.perceptual.weights=null"]
-ROLES = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metrics", "scale", "tracking")
+ROLES = (
+    "dataset",
+    "classifier",
+    "segmenter",
+    "generator",
+    "sampler",
+    "explainer",
+    "metric",
+    "metrics",
+    "scale",
+    "tracking",
+)
+ADDED = "metrics.added"  # key of a metric that is checked by itself
 
 
 def check(overrides: list[str]) -> str | None:
@@ -79,13 +91,23 @@ def choice(role: str, name: str) -> list[str]:
         ],
         ("dataset", "*"): ["metrics=none"],
         ("classifier", "*"): ["metrics=none"],
+        ("metric", "change_similarity"): ["explainer=gcd", *COUNTERFACTUALS[1:]],
+        ("metric", "code_probe"): ["explainer=gcd", "sampler=none"],
+        ("metric", "diversity"): COUNTERFACTUALS,
+        ("metric", "factor_change"): COUNTERFACTUALS,
+        ("metric", "latent_deviation"): ["sampler=ddim"],
+        ("metric", "outside_range"): ["sampler=flow"],
     }
     content = file_content(f"{role}/{name}")
     left_to_the_user = [key for key, value in content.items() if value == "???"]
+    if role == "metric":
+        left_to_the_user += [key for key in content if key == "weights"]
+        suits.setdefault((role, name), COUNTERFACTUALS if "population" in content else [])
+    chosen = ["metrics=none", f"+metric@{ADDED}={name}"] if role == "metric" else [f"{role}={name}"]
     return [
-        f"{role}={name}",
+        *chosen,
         *suits.get((role, name), suits.get((role, "*"), [])),
-        *(f"{role}.{key}=data" for key in left_to_the_user),
+        *(f"{ADDED if role == 'metric' else role}.{key}=data" for key in left_to_the_user),
     ]
 
 

@@ -3,6 +3,7 @@ one door."""
 
 from __future__ import annotations
 
+import abc
 import ast
 import dataclasses
 import importlib
@@ -28,7 +29,7 @@ STAGES = (
     "results",
     "tracking",
 )
-COMPONENT_FOLDERS = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer")
+COMPONENT_FOLDERS = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metric")
 
 
 def imports(path: Path) -> set[str]:
@@ -105,8 +106,14 @@ def components():
                 if module
                 else []
             )
-            if any(issubclass(c, Component) and not inspect.isabstract(c) and dataclasses.is_dataclass(c) for c in own):
+            if any(concrete(c) for c in own):
                 yield folder, path
+
+
+def concrete(c: type) -> bool:
+    """Whether a config can name the class: it is a component, and no base or part of others."""
+    abstract = inspect.isabstract(c) or abc.ABC in c.__bases__
+    return issubclass(c, Component) and not abstract and dataclasses.is_dataclass(c)
 
 
 @pytest.mark.parametrize(("folder", "path"), list(components()), ids=lambda v: getattr(v, "stem", v))

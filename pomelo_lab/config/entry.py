@@ -45,7 +45,8 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
 
     Args: kept: what an interrupted command has kept, in words.
     """
-    from pomelo_lab.config.suggest import refused, suggestions, without_repeats
+    from pomelo_lab.config.suggest import refused, suggestions
+    from pomelo_lab.config.suites import without_repeats
 
     if text := refused(sys.argv[1:]):
         sys.exit(text)

@@ -6,11 +6,11 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.entry import CONF, config_folders, search_path
+from pomelo_lab.config.suites import clashes, suites_of
 
 SINGLE = (
     "dataset",
@@ -28,6 +28,8 @@ SINGLE = (
 WRONG_TYPE = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+).*full_key: (\S+)"
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 LISTED = 40  # choices or keys in a message
+METRIC = re.compile(r"\+{0,2}metric(?:@metrics\.(?P<key>\w+))?")
+TWICE = r"@metrics\.(\w+)\S* appears more than once"  # of Hydra
 
 
 def printable(text: str) -> str:
@@ -53,63 +55,23 @@ def refused(arguments: Sequence[str]) -> str | None:
             folders, _ = config_folders(arguments)
             for line in (line for names in lists for line in clashes(suites_of(names), folders)):
                 return line
+        if read := METRIC.fullmatch(key):
+            folders, _ = config_folders(arguments)
+            if line := metric_refused(text, read["key"], value, all_choices(folders)["metric"]):
+                return line
     return None
 
 
-def suites_of(names: str) -> list[str]:
-    """The names in the brackets of metrics=[a,b]."""
-    return [name.strip(" '\"") for name in names.split(",")]
+def metric_refused(text: str, key: str | None, value: str, names: Sequence[str]) -> str | None:
+    """What is wrong with an override that adds a metric (+metric@metrics.<key>=<name>); None for nothing."""
+    from pomelo_lab.config.signature import did_you_mean
 
-
-def without_repeats(arguments: Sequence[str]) -> list[str]:
-    """The command line with each list metrics=[a,b] less the suites that others of it hold whole: Hydra would refuse to
-    read them twice."""
-    folders, _ = config_folders(arguments)
-
-    def kept(match: re.Match) -> str:
-        contents = {suite: suite_contents(suite, folders) for suite in suites_of(match[1])}
-        held = {
-            one
-            for one, other in permutations(contents, 2)
-            if contents[one] and contents[one].items() < contents[other].items()
-        }
-        return f"[{','.join(suite for suite in contents if suite not in held)}]"
-
-    return [
-        re.sub(r"\[([^\[\]]*,[^\[\]]*)\]", kept, text) if text.startswith("metrics=") else text for text in arguments
-    ]
-
-
-def clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]:
-    """Pairs of suites that give one name to two metrics: Hydra would merge them to one, which is neither, by their
-    order."""
-    contents = {suite: suite_contents(suite, folders) for suite in dict.fromkeys(suites)}
-    for (one, first), (other, second) in combinations(contents.items(), 2):
-        shared = first.keys() & second.keys()
-        apart = {key.rpartition("@")[2].partition(".")[0] for key in shared if "@" in key or first[key] != second[key]}
-        if apart and not (first.items() <= second.items() or second.items() <= first.items()):
-            yield (
-                f"metrics=[{one},{other}]: each has a metric {', '.join(sorted(apart))} of its own: run one, then "
-                f"the other; explanations are kept"
-            )
-
-
-def suite_contents(suite: str, folders: Sequence[str] = ()) -> dict[str, Any]:
-    """The metrics of a suite and the choices made inside them (`/classifier@fid.oracle`), with those of the suites that
-    it extends."""
-    import yaml
-
-    path = next((path for root in (*folders, CONF) if (path := Path(root, "metrics", f"{suite}.yaml")).is_file()), None)
-    if path is None:
-        return {}
-    own = yaml.safe_load(path.read_text()) or {}
-    contents: dict[str, Any] = {}
-    for entry in own.pop("defaults", []):
-        if isinstance(entry, str) and entry != "_self_" and "/" not in entry:
-            contents |= suite_contents(entry, folders)
-        elif isinstance(entry, dict):
-            contents |= {key: choice for key, choice in entry.items() if key.startswith("/")}
-    return contents | own
+    for name in (name.strip(" '\"") for name in value.split(",")):
+        if name not in names:
+            return f"{text}: there is no metric {name}{did_you_mean(name, names)}; there are: {', '.join(names)}"
+        if key is None:
+            return f"{text}: a metric stands under a key of metrics: +metric@metrics.{name}={name}"
+    return None
 
 
 def suggestions(error: BaseException | None, arguments: Sequence[str], config_name: str = "run") -> list[str]:
@@ -129,6 +91,10 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
         return [line for text in overrides if "," in text and (line := typed(text, even_if_read=True))]
     if wrong := re.search(WRONG_TYPE, f"{error}\n{error.__cause__}", re.DOTALL):
         return [f"{wrong[3]} must be {KINDS.get(wrong[2], wrong[2])}, got {wrong[1]!r}"]
+    if twice := re.search(TWICE, str(error)):
+        return [
+            f"two metrics have the key metrics.{twice[1]}: give one of them another key, or name one suite of the two"
+        ]
     choices = all_choices(folders)
     return list(unknown_choices(overrides, choices)) or list(unknown_keys(overrides, choices, folders, config_name))
 
@@ -194,12 +160,17 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
             # "wandb" of wandb_offline and wandb_online
             longer = [choice for choice in choices[group] if choice.startswith(f"{name}_")]
             near = (
-                f": {name} is a choice of {elsewhere[0]} ({elsewhere[0]}={name})"
+                f": {name} is a choice of {elsewhere[0]} ({prefix(elsewhere[0], name)}={name})"
                 if elsewhere
                 else did_you_mean(name, choices[group])
             )
             near = near or (f", did you mean {' or '.join(map(repr, longer[:4]))}?" if longer else "")
             yield f"{group}={name} does not exist{near}; there are: {listed(choices[group])}"
+
+
+def prefix(group: str, name: str) -> str:
+    """How the choice of a group is typed."""
+    return f"+metric@metrics.{name}" if group == "metric" else group
 
 
 def unknown_keys(
@@ -212,7 +183,11 @@ def unknown_keys(
 
     from pomelo_lab.config.signature import did_you_mean
 
-    chosen = [text.partition(",")[0] for text in overrides if text.partition("=")[0] in choices and "[" not in text]
+    chosen = [
+        text.partition(",")[0]
+        for text in overrides
+        if (text.partition("=")[0] in choices or METRIC.fullmatch(text.partition("=")[0])) and "[" not in text
+    ]
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(CONF, version_base="1.3"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -248,6 +247,7 @@ def direction(column: Column, cells: Iterable[GridCell]) -> str | None:
     """ "higher", "lower" or None, from the metric's class, wherever it is known from; from the printed arrow for
     classes that no suite has."""
     from pomelo_lab.config.signature import locate
+    from pomelo_lab.config.suites import suite_targets
 
     name = column.metric.partition("[")[0]
     if column.better is not None:
@@ -260,22 +260,6 @@ def direction(column: Column, cells: Iterable[GridCell]) -> str | None:
     configs = ((cell.config.get("metrics") or {}).get(name) for cell in cells)
     target = next((node["_target_"] for node in configs if node), None) or suite_targets().get(name)
     return locate(target).direction if target else {"up": "higher", "down": "lower"}.get(column.arrow or "")
-
-
-@functools.cache
-def suite_targets() -> dict[str, str]:
-    """The class of every metric that a suite names: the meaning of a column that no job of the table scored."""
-    import yaml
-
-    from pomelo_lab.config.entry import CONF
-
-    suites = (yaml.safe_load(path.read_text()) or {} for path in sorted(Path(CONF, "metrics").glob("*.yaml")))
-    return {
-        name: node["_target_"]
-        for suite in suites
-        for name, node in suite.items()
-        if isinstance(node, dict) and "_target_" in node
-    }
 
 
 def entry(row: Row, column: Column, states: Sequence[str], done: Sequence[GridCell], values: Any) -> Entry:

@@ -1,8 +1,6 @@
 """The help that follows Hydra's refusal names what was meant, and never something that exists."""
 
-import re
 import sys
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,7 +9,7 @@ from hydra.errors import HydraException
 from pomelo_lab.config.check import ConfigError, problems, resolved
 from pomelo_lab.config.entry import CONF, command, config_folders, search_path
 from pomelo_lab.config.schema import register
-from pomelo_lab.config.suggest import clashes, printable, refused, suggestions, without_repeats
+from pomelo_lab.config.suggest import printable, refused, suggestions
 
 register()
 
@@ -121,51 +119,3 @@ def test_lists_of_hydra_are_shown_where_nothing_better_is_known(capsys, monkeypa
     with pytest.raises(SystemExit):
         command(main)
     assert capsys.readouterr().err == "Could not find 'x'\nAvailable options in 'x':\n\ta\n\tb\n"
-
-
-SUITES = sorted(path.stem for path in Path(CONF, "metrics").glob("*.yaml"))
-
-
-def test_each_two_suites_go_together():
-    """Hydra refuses a network that two suites choose for a metric of one name, and merges two metrics of one name to
-    one that is neither."""
-    assert list(clashes(SUITES)) == []
-
-
-@pytest.mark.parametrize(
-    "pair", ["explanation,fidelity", "fidelity,explanation", "label_bias,sampler", "flow,generator", "generator,flow"]
-)
-def test_suites_with_the_same_metric_have_it_once(pair):
-    def metrics(suites):
-        with initialize_config_dir(CONF, version_base="1.3"):
-            return resolved(compose("run", overrides=without_repeats([f"metrics={suites}"])))["metrics"]
-
-    one, other = pair.split(",")
-    assert metrics(f"[{pair}]") == {**metrics(one), **metrics(other)}
-
-
-def test_suites_of_a_grid_and_of_config_folders_are_compared(tmp_path):
-    assert without_repeats(["-m", "metrics=lime_report,[flow, generator],[generator,cost]"]) == [
-        "-m",
-        "metrics=lime_report,[flow],[generator,cost]",
-    ]
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics" / "mine.yaml").write_text("flip_rate: {_target_: mine.Rate}")
-    [line] = clashes(["mine", "counterfactual"], [str(tmp_path)])
-    assert (
-        line == refused(["--config-dir", str(tmp_path), "-m", "metrics=cost,[mine,counterfactual]"])
-        and "a metric flip_rate of its own" in line
-    )
-
-
-def test_no_preset_has_suites_that_clash():
-    lists = {
-        tuple(re.split(r", *", names))
-        for path in Path(CONF).rglob("*.yaml")
-        for names in re.findall(
-            r"/metrics: "
-            r"\[(.*)\]",
-            path.read_text(),
-        )
-    }
-    assert len(lists) > 5 and not [line for names in lists for line in clashes(names)]

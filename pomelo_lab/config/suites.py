@@ -1,0 +1,132 @@
+"""What suites of metrics hold, read from their yaml files: a list metrics=[a,b] names no metric twice."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations, permutations
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.config.entry import CONF, config_folders
+
+
+def suites_of(names: str) -> list[str]:
+    """The names in the brackets of metrics=[a,b]."""
+    return [name.strip(" '\"") for name in names.split(",")]
+
+
+def without_repeats(arguments: Sequence[str]) -> list[str]:
+    """The command line with each list metrics=[a,b] as `distinct` suites."""
+    folders, _ = config_folders(arguments)
+
+    def rewritten(match: re.Match) -> str:
+        return f"[{','.join(distinct(suites_of(match[1]), folders))}]"
+
+    return [
+        re.sub(r"\[([^\[\]]*,[^\[\]]*)\]", rewritten, text) if text.startswith("metrics=") else text
+        for text in arguments
+    ]
+
+
+def distinct(suites: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
+    """Suites that hold the same metrics as the given ones and that Hydra can read side by side.
+
+    Hydra refuses to choose a component for one place twice. So a suite that another one holds whole is left out, and a
+    suite that only lists other suites is replaced by those where it shares a choice with a third.
+    """
+    suites = unheld(suites, folders)
+    contents = [suite_contents(suite, tuple(folders)) for suite in suites]
+    if any("@" in key for one, other in combinations(contents, 2) for key in one.keys() & other.keys()):
+        suites = unheld([part for suite in suites for part in parts(suite, folders)], folders)
+    return suites
+
+
+def unheld(suites: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Suites without repetition and without those that another one holds whole."""
+    contents = {suite: suite_contents(suite, tuple(folders)) for suite in suites}
+    held = {
+        suite
+        for suite, other in permutations(contents, 2)
+        if contents[suite] and contents[suite].items() < contents[other].items()
+    }
+    return [suite for suite in contents if suite not in held]
+
+
+def parts(suite: str, folders: Sequence[str]) -> list[str]:
+    """The suites that a suite lists, where it holds nothing else; otherwise the suite itself."""
+    content = dict(read("metrics", suite, tuple(folders)))
+    listed = content.pop("defaults", [])
+    return listed if listed and not content and all(re.fullmatch(r"\w+", str(entry)) for entry in listed) else [suite]
+
+
+def clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]:
+    """Pairs of suites that give one name to two metrics: Hydra would merge them to one, which is neither, by their
+    order."""
+    for pair in combinations(dict.fromkeys(suites), 2):
+        apart: set[str] = set()
+        for names in combinations(distinct(pair, folders), 2):
+            one, other = (suite_contents(name, tuple(folders)) for name in names)
+            shared = one.keys() & other.keys()
+            apart |= {
+                key.rpartition("@")[2].partition(".")[0] for key in shared if "@" in key or one[key] != other[key]
+            }
+        if apart:
+            yield (
+                f"metrics=[{','.join(pair)}]: each has a metric {', '.join(sorted(apart))} of its own: run one, then "
+                f"the other; explanations are kept"
+            )
+
+
+@functools.cache
+def suite_contents(suite: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The metrics of a suite (key -> arguments) and the choices inside them (`/classifier@fid.oracle` -> name), with
+    those of the suites that it extends."""
+    content = dict(read("metrics", suite, folders))
+    contents: dict[str, Any] = {}
+    for entry in content.pop("defaults", []):
+        for group, name in entry.items() if isinstance(entry, dict) else [(entry, None)]:
+            group = group.removeprefix("override ")
+            if name is None and re.fullmatch(r"\w+", group) and group != "_self_":
+                contents |= suite_contents(group, folders)
+            elif metric := re.fullmatch(r"/metric(?:/(\w+))?@(\w+)", group):
+                contents |= metric_contents(metric[1] or name, metric[2], folders)
+            elif name is not None and group.startswith("/"):
+                contents[group] = name
+    for key, node in content.items():
+        contents[key] = {**contents.get(key, {}), **node} if isinstance(node, dict) else node
+    return contents
+
+
+def metric_contents(name: str, key: str, folders: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments of conf/metric/<name>.yaml under a key, and the choices that it makes inside."""
+    node = dict(read("metric", name, folders))
+    choices = {
+        f"{group}@{key}.{argument}": choice
+        for entry in node.pop("defaults", [])
+        if isinstance(entry, dict)
+        for (group, _, argument), choice in ((text.partition("@"), choice) for text, choice in entry.items())
+    }
+    return {key: node, **choices}
+
+
+@functools.cache
+def read(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]:
+    """The content of a config file of the user's folders or of ours; nothing for one that does not exist."""
+    import yaml
+
+    paths = (Path(root, group, f"{name}.yaml") for root in (*folders, CONF))
+    path = next((path for path in paths if path.is_file()), None)
+    return (yaml.safe_load(path.read_text()) or {}) if path else {}
+
+
+def suite_targets() -> dict[str, str]:
+    """The class of every metric that a suite names."""
+    suites = (suite_contents(path.stem) for path in sorted(Path(CONF, "metrics").glob("*.yaml")))
+    return {
+        key: node["_target_"]
+        for suite in suites
+        for key, node in suite.items()
+        if isinstance(node, dict) and "_target_" in node
+    }

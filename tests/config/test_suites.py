@@ -1,0 +1,148 @@
+"""Metrics and suites: a yaml mirrors a class, suites are lists of them, and each two suites go together."""
+
+import functools
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from pomelo_lab import metric as package
+from pomelo_lab.config.check import resolved
+from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.schema import register
+from pomelo_lab.config.signature import hints as hints_of
+from pomelo_lab.config.signature import injected_role, locate, parameters
+from pomelo_lab.config.suggest import refused
+from pomelo_lab.config.suites import clashes, metric_contents, read, without_repeats
+from pomelo_lab.metric.base import Metric
+
+register()
+METRICS = sorted(path.stem for path in Path(CONF, "metric").glob("*.yaml"))
+SUITES = sorted(path.stem for path in Path(CONF, "metrics").glob("*.yaml"))
+
+
+@functools.cache
+def metrics(*overrides):
+    """The composed metrics of a job."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return resolved(compose("run", overrides=without_repeats(overrides)))["metrics"]
+
+
+def in_order(target):
+    """Arguments of a metric: those of its class in the order of the signature, then those of the class it extends."""
+    names = [name for base in target.__mro__ for name in vars(base).get("__annotations__", {})]
+    return list(dict.fromkeys(name for name in names if name in parameters(target)))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_s_yaml_mirrors_its_constructor(name):
+    node = metric_contents(name, "x", ())
+    target, choices = locate(node["x"].pop("_target_")), {key.partition("x.")[2] for key in node if key != "x"}
+    assert target.__name__.lower() == name.replace("_", "") and issubclass(target, Metric)
+    supplied = {key for key, hint in hints_of(target).items() if injected_role(hint)}
+    asked = [key for key in in_order(target) if key in node["x"] or key not in supplied]
+    assert list(node["x"]) == asked  # every argument but the components that are chosen, or that the job supplies
+    assert choices <= supplied
+
+
+def test_every_metric_has_a_yaml():
+    modules = [
+        importlib.import_module(f"{package.__name__}.{path.stem}") for path in Path(package.__path__[0]).glob("*.py")
+    ]
+    classes = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Metric)}
+    extended = {base for c in classes for base in c.__bases__}
+    named = {locate(read("metric", name, ())["_target_"]) for name in METRICS}
+    assert classes - extended - named == set()
+
+
+def test_the_arguments_of_a_metric_say_what_they_mean():
+    """Each value has a comment, or stands below one that has."""
+    for name in METRICS:
+        lines = Path(CONF, "metric", f"{name}.yaml").read_text().partition("_target_")[2].splitlines()[1:]
+        assert [line for line in lines if "#" not in line and not line.startswith(" ")] == [], name
+
+
+def test_suites_are_lists_of_metrics():
+    """The class of a metric stands in its own yaml alone."""
+    assert [s for s in SUITES if "_target_" in str({**read("metrics", s, ()), "defaults": None})] == []
+    entries = [entry for s in SUITES for entry in read("metrics", s, ()).get("defaults", []) if isinstance(entry, str)]
+    assert {entry.partition("@")[0].removeprefix("/metric/") for entry in entries if "@" in entry} <= set(METRICS)
+
+
+def test_a_metric_is_added_to_any_suite():
+    made = metrics(
+        "metrics=cost", "+metric@metrics.mine=deletion", "sampler@metrics.mine.filler=gray", "metrics.mine.n_images=8"
+    )
+    assert list(made) == ["perturbing_time", "mine"] and made["mine"]["n_images"] == 8
+    assert made["mine"]["filler"]["_target_"].endswith("GraySampler")
+    assert metrics("metrics=none", "+metric@metrics.iou=iou")["iou"] == metrics("metrics=explanation")["iou"]
+
+
+@pytest.mark.parametrize(
+    "suites", ["fidelity", "explanation", "[explanation,fidelity]", "[fidelity,explanation,lime_report]"]
+)
+def test_the_base_image_of_a_game_is_chosen(suites):
+    made = metrics(f"metrics={suites}", "sampler@metrics.deletion_blur.filler=gray", "~metrics.insertion_blur")
+    assert made["deletion_blur"]["filler"] == metrics("metrics=fidelity")["deletion_gray"]["filler"]
+    assert "insertion_blur" not in made
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "+metric@metrics.x=sism",
+            "+metric@metrics.x=sism: there is no metric sism, did you mean 'ssim'?; there are: ",
+        ),
+        ("metric=sism", "metric=sism: there is no metric sism, did you mean 'ssim'?; there are: bkl, "),
+        ("metric=ssim", "metric=ssim: a metric stands under a key of metrics: +metric@metrics.ssim=ssim"),
+        ("+metric=l2,nope", "+metric=l2,nope: a metric stands under a key of metrics: +metric@metrics.l2=l2"),
+    ],
+)
+def test_a_wrong_metric_is_one_line(override, line):
+    assert refused([override]).startswith(line) and "\n" not in refused([override])
+    assert refused(["+metric@metrics.a=ssim", "~metrics.x", "metrics.x.n_images=3"]) is None
+
+
+def test_each_two_suites_go_together():
+    """Hydra refuses a network that two suites choose for a metric of one name, and merges two metrics of one name to
+    one that is neither."""
+    assert list(clashes(SUITES)) == []
+
+
+@pytest.mark.parametrize(
+    "pair", ["explanation,fidelity", "fidelity,explanation", "label_bias,sampler", "flow,generator", "generator,flow"]
+)
+def test_suites_with_the_same_metric_have_it_once(pair):
+    one, other = pair.split(",")
+    assert metrics(f"metrics=[{pair}]") == metrics(f"metrics={one}") | metrics(f"metrics={other}")
+
+
+def test_suites_of_a_grid_and_of_config_folders_are_compared(tmp_path):
+    assert without_repeats(["-m", "metrics=lime_report,[flow, generator],[generator,cost]"]) == [
+        "-m",
+        "metrics=lime_report,[flow],[generator,cost]",
+    ]
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "mine.yaml").write_text("flip_rate: {_target_: mine.Rate}")
+    [line] = clashes(["mine", "counterfactual"], [str(tmp_path)])
+    assert (
+        line == refused(["--config-dir", str(tmp_path), "-m", "metrics=cost,[mine,counterfactual]"])
+        and "a metric flip_rate of its own" in line
+    )
+
+
+def test_no_preset_has_suites_that_clash():
+    lists = {
+        tuple(re.split(r", *", names))
+        for path in Path(CONF).rglob("*.yaml")
+        for names in re.findall(
+            r"/metrics: "
+            r"\[(.*)\]",
+            path.read_text(),
+        )
+    }
+    assert len(lists) > 5 and not [line for names in lists for line in clashes(names)]
