@@ -64,14 +64,14 @@ def installed(name: str) -> str | None:
         return None
 
 
-def show(found: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> None:
+def show(comparisons: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> None:
     """One table for all comparisons."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 180)
     table = Table(*HEAD, box=None, padding=(0, 1), header_style="bold")
-    for name, rows in found.items():
+    for name, rows in comparisons.items():
         table.add_row(f"[bold]{name}[/bold]")
         for row in rows:
             table.add_row(*row.cells(), style={True: "green", False: "bold red", None: ""}[row.met])
@@ -79,9 +79,9 @@ def show(found: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> None:
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
 
 
-def markdown(found: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> str:
+def markdown(comparisons: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> str:
     lines = ["# Bench", "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
-    for name, rows in found.items():
+    for name, rows in comparisons.items():
         lines += [
             f"## {name}",
             "",

@@ -98,20 +98,20 @@ def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
 
 
 def without_metrics(
-    config: dict[str, Any], found: list[str], asked: Asked
+    config: dict[str, Any], messages: list[str], asked: Asked
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The config without the metrics that its data set cannot give, those with the reasons, and what else is wrong with
     it."""
     left_out: dict[str, str] = {}
     while names := {
         p.owner.partition(".")[2].partition(".")[0]: p.lacks
-        for p in found
+        for p in messages
         if lacks(p) and p.owner.startswith("metrics.")
     }:
         left_out |= {f"metrics.{name}": reason for name, reason in names.items()}
         config = {**config, "metrics": {k: None if k in names else node for k, node in config["metrics"].items()}}
-        found = excused(problems(config), asked)
-    return config, left_out, found
+        messages = excused(problems(config), asked)
+    return config, left_out, messages
 
 
 def problems(config: Mapping[str, Any]) -> list[str]:

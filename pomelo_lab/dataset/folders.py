@@ -81,13 +81,13 @@ def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
         raise ValueError(
             f"{root} has folders that look like splits, whose names are {', '.join(splits)}: rename {right}"
         )
-    found = tuple(name for name in splits if name in names)
-    if found and (beside := [name for name in names if name not in splits and next(images_below(root / name), None)]):
+    present = tuple(name for name in splits if name in names)
+    if present and (beside := [name for name in names if name not in splits and next(images_below(root / name), None)]):
         warn_once(
             f"{root}: {', '.join(beside)} beside the splits left out (a folder of masks is read with "
             f"dataset.masks=<name>)"
         )
-    return found
+    return present
 
 
 def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple[str, ...]:
@@ -173,15 +173,15 @@ def mask_files(folder: Path) -> dict[str, Path]:
 
     Raises ValueError for two masks of one image.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in images_below(folder):
         name = str(PurePosixPath(path).with_suffix(""))
-        if name in found:
+        if name in paths:
             raise ValueError(
-                f"{folder} holds two masks of one image, {found[name].name} and {PurePosixPath(path).name}: keep one"
+                f"{folder} holds two masks of one image, {paths[name].name} and {PurePosixPath(path).name}: keep one"
             )
-        found[name] = folder / path
-    return found
+        paths[name] = folder / path
+    return paths
 
 
 def name_unpaired(

@@ -241,8 +241,8 @@ def untrained(node: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
 
     if not isinstance(node, Mapping):
         return node
-    found = {key: untrained(value, dataset, outputs, missing) for key, value in node.items()}
+    config = {key: untrained(value, dataset, outputs, missing) for key, value in node.items()}
     if "_target_" in node and not has_weights(node, dataset, outputs):
         missing.append(short_name(node))
-        found["weights"] = None
-    return found
+        config["weights"] = None
+    return config

@@ -181,7 +181,7 @@ class DirectionSearch(TrainingWalks, ABC):
             )
         made = {"class": torch.tensor(own), "explained": explained}
         made |= {"loss": losses, "moving": still_moving(losses[None])[0], "left": left, "source_probability": p_own}
-        made |= self.found(proxy, own, code.shape[1])
+        made |= self.differentiate(proxy, own, code.shape[1])
         again = self.drawn(code, noise, torch.zeros(1, code.shape[1]))[0]
         return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
 
@@ -297,7 +297,7 @@ class DirectionSearch(TrainingWalks, ABC):
                 left,
             )
 
-    def found(self, proxy: Surrogate, own: int, n: int) -> dict[str, Tensor]:
+    def differentiate(self, proxy: Surrogate, own: int, n: int) -> dict[str, Tensor]:
         """g- and h-directions of a proxy whose output `own` is the score of the source's class and whose last is the
         distance.
         """

@@ -165,8 +165,8 @@ def seconds_per_1000(cell: GridCell) -> float | None:
     return cost(cell, "seconds_per_1000")
 
 
-def mean_of(found: Sample) -> float:
-    finite = [v for v in found.value.values() if math.isfinite(v)]
+def mean_of(sample: Sample) -> float:
+    finite = [v for v in sample.value.values() if math.isfinite(v)]
     return sum(finite) / len(finite) if finite else math.nan
 
 

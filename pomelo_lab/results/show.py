@@ -39,17 +39,19 @@ def show(
 
     console = console or Console(width=None if sys.stdout.isatty() else 160)
     one = load_report(table)
-    found = list(grid) or cells(table, overrides)
+    grid_cells = list(grid) or cells(table, overrides)
     if common:
-        methods = [c for c in found if any(matches(c, row) for row in one.rows if row.group in METHODS)]
-        found = matched(found, methods)
-        one = replace(one, figure=None, notes=(*one.notes, *narrowed(found)))
-    made = build(one, found, overrides)
+        methods = [c for c in grid_cells if any(matches(c, row) for row in one.rows if row.group in METHODS)]
+        grid_cells = matched(grid_cells, methods)
+        one = replace(one, figure=None, notes=(*one.notes, *narrowed(grid_cells)))
+    made = build(one, grid_cells, overrides)
     if not made.states.get("done") and not made.complete:
-        render.nothing_done(made, other_scales(table, overrides, Path(found[0].config["paths"]["outputs"])), console)
+        render.nothing_done(
+            made, other_scales(table, overrides, Path(grid_cells[0].config["paths"]["outputs"])), console
+        )
         return None
     render.terminal(made, console)
-    outputs = Path(found[0].config["paths"]["outputs"])
+    outputs = Path(grid_cells[0].config["paths"]["outputs"])
     folder = outputs / "tables" / table / (folder_name(made.scale, overrides) + (",matched" if common else ""))
     render.write(made, folder)
     console.print(
@@ -57,7 +59,7 @@ def show(
     )
     if one.figure and figures and made.states.get("done"):
         symbols = {row.key: made.symbols(row) for row in made.rows}
-        path = draw_figure(one, found, outputs / "figures" / table / folder_name(made.scale, overrides), symbols)
+        path = draw_figure(one, grid_cells, outputs / "figures" / table / folder_name(made.scale, overrides), symbols)
         console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
     return folder
 
@@ -74,9 +76,9 @@ def folder_name(scale: str, overrides: Sequence[str]) -> str:
     return name if name == exact and len(name) <= LONGEST else f"{name[:LONGEST]},{digest(exact)[:8]}"
 
 
-def narrowed(found: Sequence[GridCell]) -> list[str]:
+def narrowed(grid_cells: Sequence[GridCell]) -> list[str]:
     """How many images were left, in words."""
-    sizes = sorted({len(c.common) for c in found if isinstance(c, MatchedCell)})
+    sizes = sorted({len(c.common) for c in grid_cells if isinstance(c, MatchedCell)})
     return (
         [
             f"matched: scores of counterfactuals count the images that all methods reached "
@@ -99,13 +101,13 @@ def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tu
     """(scale, jobs done, jobs) of the other scales where something is done."""
     out = []
     for scale in sorted(stored_scales(outputs)):
-        found = [
+        grid_cells = [
             c
             for c in cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"])
             if not c.lacks
         ]
-        if done := sum(c.state == "done" for c in found):
-            out.append((scale, done, len(found)))
+        if done := sum(c.state == "done" for c in grid_cells):
+            out.append((scale, done, len(grid_cells)))
     return out
 
 

@@ -49,6 +49,6 @@ def rate(cell: GridCell) -> float:
     return float(cell.config["dataset"]["spurious"]["rate"])
 
 
-def interval(found: dict) -> tuple[float, float]:
+def interval(summary: dict) -> tuple[float, float]:
     """Mean and half width of its 95 % interval over images."""
-    return found["mean"], 1.96 * (found["std"] or 0) / math.sqrt(found["n"])
+    return summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(summary["n"])
