@@ -15,7 +15,8 @@ from torch import Tensor
 from pomelo_lab.config.hints import Count, Natural, OmitDefault, Range
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.dataset.base import Dataset, Split
-from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, HAIR_COLORS, MARK, CausalModel, mark_cause, uniforms
+from pomelo_lab.dataset.causal_model import CausalModel, uniforms
+from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, HAIR_COLORS, MARK, mark_cause
 from pomelo_lab.dataset.portraits_render import PARTS, render
 from pomelo_lab.types import Batch
 
@@ -220,16 +221,3 @@ class Portraits(Dataset):
     def attribute_correlation(self) -> Tensor:
         """The true correlation of the attributes, float64 [A,A]: exact, by enumeration of the causal model."""
         return self.model.attribute_correlation()
-
-    @staticmethod
-    def part_box(mask: Tensor) -> Tensor:
-        """Tight boxes int64 [B,4] = (x0, y0, x1, y1), ends exclusive, of masks bool [B,H,W]; zeros where a mask is
-        empty."""
-        columns, rows = mask.any(1), mask.any(2)
-
-        def ends(line: Tensor) -> tuple[Tensor, Tensor]:
-            size = line.shape[1]
-            return line.byte().argmax(1), size - line.flip(1).byte().argmax(1)
-
-        (x0, x1), (y0, y1) = ends(columns), ends(rows)
-        return torch.stack([x0, y0, x1, y1], 1) * mask.flatten(1).any(1)[:, None]

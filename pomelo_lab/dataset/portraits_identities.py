@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count
+from pomelo_lab.dataset.causal_model import uniforms
 from pomelo_lab.dataset.portraits import Portraits
-from pomelo_lab.dataset.portraits_causes import uniforms
 
 PEOPLE = "people"  # the stream of who they are, common to all splits
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pomelo_lab.dataset import portraits_shapes as shapes
 from pomelo_lab.dataset.portraits_causes import HAIR_COLORS
+from pomelo_lab.dataset.portraits_scene import Scene, bump, edge, ramp, wave
 
 PARTS = (
     "background",
@@ -76,7 +77,7 @@ class Painter:
     """
 
     def __init__(self, factors: Mapping[str, Tensor], size_px: int, with_masks: bool) -> None:
-        self.s = s = shapes.Scene(factors, size_px)
+        self.s = s = Scene(factors, size_px)
         self.b, self.h = s.u.shape[0], size_px
         self.with_masks = with_masks
         has_hair = (factors["hair_color"] != BALD).float()[:, None, None]
@@ -145,27 +146,19 @@ class Painter:
     def face(self, square: Tensor, skin: Tensor, head: Tensor) -> Tensor:
         """Colours of the face [B,3,H,W]; the parts on it claim their pixels within the head."""
         s = self.s
-        shine = shapes.bump(s.v + 0.55, 0.5) * shapes.bump(s.u - 0.2 * s["light_x"], 0.55)
+        shine = bump(s.v + 0.55, 0.5) * bump(s.u - 0.2 * s["light_x"], 0.55)
         light = 1.05 - 0.20 * square * square + self.side + 0.06 * shine
-        socket = shapes.bump(s.abs_u - 0.33, 0.30) * shapes.bump(s.v + 0.05, 0.22)
+        socket = bump(s.abs_u - 0.33, 0.30) * bump(s.v + 0.05, 0.22)
         light = light - 0.07 * socket - 0.38 * shapes.wrinkles(s)
         face = skin * light.clamp_(min=0)[:, None]
-        cheek = (
-            shapes.bump(s.abs_u - 0.43, 0.30)
-            * shapes.bump(s.v - 0.30, 0.26)
-            * (0.10 + 0.60 * (s["blush"] - 0.35).clamp(min=0))
-        )
+        cheek = bump(s.abs_u - 0.43, 0.30) * bump(s.v - 0.30, 0.26) * (0.10 + 0.60 * (s["blush"] - 0.35).clamp(min=0))
         paint(face, cheek, (0.90, 0.36, 0.34), light)
 
         rows = s.code["beard"].nonzero()[:, 0]
         if len(rows):
             bearded = s.rows(rows)
             cover = shapes.beard(bearded, head[rows])
-            grain = (
-                0.96
-                + 0.06 * shapes.wave(bearded.u * 7 + 2 * bearded.v)
-                + 0.05 * shapes.wave(bearded.u * 5 - 3 * bearded.v)
-            )
+            grain = 0.96 + 0.06 * wave(bearded.u * 7 + 2 * bearded.v) + 0.05 * wave(bearded.u * 5 - 3 * bearded.v)
             part = face[rows]
             paint(part, cover * 0.92, planes(bearded.pick("facial_hair_color", FACIAL_HAIR_RGB)), grain)
             face[rows] = part
@@ -182,7 +175,7 @@ class Painter:
         lips = planes(s.pick("lipstick", LIPSTICK_RGB))
         natural = skin * skin.new_tensor((0.86, 0.66, 0.64))[:, None, None]
         lips = planes(bare) * natural + planes(1 - bare) * lips
-        paint(face, m["lips"], lips, light + 0.10 * shapes.bump(s.v - shapes.MOUTH_V - 0.06, 0.05))
+        paint(face, m["lips"], lips, light + 0.10 * bump(s.v - shapes.MOUTH_V - 0.06, 0.05))
         paint(face, m["line"] * 0.7, lips * 0.45)
         paint(face, m["inside"], (0.30, 0.06, 0.07))
         paint(face, m["teeth"], (0.96, 0.95, 0.92))
@@ -193,7 +186,7 @@ class Painter:
         self.own("brows", cover * head)
 
         e = shapes.eyes(s)
-        paint(face, e["white"], (0.97, 0.97, 0.96), 0.90 + 0.10 * shapes.ramp(s.v, -0.10, 0.0))
+        paint(face, e["white"], (0.97, 0.97, 0.96), 0.90 + 0.10 * ramp(s.v, -0.10, 0.0))
         paint(face, e["iris"], planes(s.pick("eye_color", IRIS_RGB)))
         paint(face, e["pupil"], (0.04, 0.03, 0.03))
         paint(face, e["lash"] * 0.85, (0.10, 0.07, 0.06))
@@ -217,10 +210,7 @@ class Painter:
         cloth = hsv(s["shirt_hue"], 0.15 + 0.65 * s["shirt_chroma"], 0.18 + 0.75 * s["shirt_light"])
         trim = hsv(s["trim_hue"], 0.30 + 0.30 * s["shirt_chroma"], 0.25 + 0.70 * s["shirt_light"])
         fold = (
-            1.0
-            + self.body_side
-            + 0.05 * shapes.wave(s.body_u * 1.3 + 0.6 * s.body_v)
-            - 0.12 * shapes.ramp(s.body_u.abs(), 0.7, 1.5)
+            1.0 + self.body_side + 0.05 * wave(s.body_u * 1.3 + 0.6 * s.body_v) - 0.12 * ramp(s.body_u.abs(), 0.7, 1.5)
         )
         self.over("clothes", b["shirt"], cloth, fold)
         collar = planes((s["shirt"] >= 2).float())
@@ -228,10 +218,7 @@ class Painter:
         self.over("clothes", b["tie"], trim * 0.7, fold)
 
         self.over(
-            "skin",
-            ear,
-            skin,
-            0.88 + self.side - 0.25 * shapes.bump(s.abs_u - s.width * 0.99, 0.06) * shapes.bump(s.v - 0.06, 0.12),
+            "skin", ear, skin, 0.88 + self.side - 0.25 * bump(s.abs_u - s.width * 0.99, 0.06) * bump(s.v - 0.06, 0.12)
         )
         self.own("skin", head)
         face = self.face(square, skin, head)
@@ -252,36 +239,34 @@ class Painter:
             if len(rows):
                 draw(self.s.rows(rows), rows)
 
-    def earrings(self, s: shapes.Scene, rows: Tensor) -> None:
+    def earrings(self, s: Scene, rows: Tensor) -> None:
         metal = planes(1 - s["frame_light"].round()) * s.u.new_tensor((0.12, 0.04, -0.25))[:, None, None] + 0.80
-        self.over("earrings", shapes.earrings(s), metal, 1.05 - 0.6 * shapes.ramp(s.v, 0.26, 0.50), rows)
+        self.over("earrings", shapes.earrings(s), metal, 1.05 - 0.6 * ramp(s.v, 0.26, 0.50), rows)
 
-    def glasses(self, s: shapes.Scene, rows: Tensor) -> None:
+    def glasses(self, s: Scene, rows: Tensor) -> None:
         frame, lens = shapes.glasses(s)
         sun = s.is_("glasses", 3)
-        sheen = shapes.bump(s.abs_u - 0.30 + s.v * 0.6, 0.09) * lens
+        sheen = bump(s.abs_u - 0.30 + s.v * 0.6, 0.09) * lens
         self.over("glasses", lens * (0.06 + 0.86 * sun), 0.10 + 0.85 * planes(1 - sun), None, rows)
         self.over("glasses", sheen * 0.16, 1.0, None, rows)
         rim = hsv(s["trim_hue"], 0.55 * s["frame_light"], 0.08 + 0.34 * s["frame_light"])
         self.over("glasses", frame, rim, None, rows)
 
-    def hat(self, s: shapes.Scene, rows: Tensor) -> None:
+    def hat(self, s: Scene, rows: Tensor) -> None:
         whole, second = shapes.hat(s)
         colour = hsv(s["hat_hue"], 0.10 + 0.70 * s["hat_chroma"], 0.15 + 0.75 * s["hat_light"])
-        shade = (
-            1 - 0.16 * (s.u / (s.width + 0.2)).square_() + 1.2 * self.side[rows] + 0.10 * shapes.bump(s.v + 1.0, 0.4)
-        )
-        knit = s.is_("hat", 2) * 0.06 * shapes.wave(s.u * 5)
+        shade = 1 - 0.16 * (s.u / (s.width + 0.2)).square_() + 1.2 * self.side[rows] + 0.10 * bump(s.v + 1.0, 0.4)
+        knit = s.is_("hat", 2) * 0.06 * wave(s.u * 5)
         self.over("hat", whole, colour, shade + knit, rows)
         self.over("hat", second, colour * 0.72, shade + knit, rows)
 
-    def mark(self, s: shapes.Scene, rows: Tensor) -> None:
+    def mark(self, s: Scene, rows: Tensor) -> None:
         """A ring with a dot in the lower left corner, at the same place in every frame."""
         x, y = s.frame_x + 0.84, s.frame_y - 0.84
         r = (x * x + y * y).sqrt().expand_as(s.u)
         px = torch.full_like(s.px, 2 / self.h)
-        self.over("mark", shapes.edge(r - 0.115, px), MARK_RGB, None, rows)
-        self.over("mark", shapes.edge((r - 0.065).abs() - 0.018, px), 1.0, None, rows)
+        self.over("mark", edge(r - 0.115, px), MARK_RGB, None, rows)
+        self.over("mark", edge((r - 0.065).abs() - 0.018, px), 1.0, None, rows)
 
     def finish(self) -> tuple[Tensor, dict[str, Tensor]]:
         """8-bit pixels as they are and, with masks, where another hair colour would have changed them."""

@@ -12,8 +12,9 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Fraction
 from pomelo_lab.config.signature import did_you_mean
+from pomelo_lab.dataset.causal_model import NOISE
 from pomelo_lab.dataset.portraits import Portraits
-from pomelo_lab.dataset.portraits_causes import CAUSES, NOISE
+from pomelo_lab.dataset.portraits_causes import CAUSES
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.types import Batch, Perturbations, Segments
 

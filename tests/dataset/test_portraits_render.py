@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pomelo_lab.dataset.portraits_causes import CAUSES, HAIR_COLORS, CausalModel, mark_cause, uniforms
+from pomelo_lab.dataset.causal_model import CausalModel, uniforms
+from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, HAIR_COLORS, mark_cause
 from pomelo_lab.dataset.portraits_render import HAIR_RGB, PARTS, render
 
 
@@ -21,7 +22,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def model():
-    return CausalModel((*CAUSES, mark_cause("Male", 0.8)))
+    return CausalModel((*CAUSES, mark_cause("Male", 0.8)), ATTRIBUTES)
 
 
 @pytest.fixture(scope="module")

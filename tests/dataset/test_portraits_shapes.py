@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from pomelo_lab.dataset import portraits_shapes as shapes
-from pomelo_lab.dataset.portraits_causes import CAUSES, CausalModel, mark_cause, uniforms
+from pomelo_lab.dataset.causal_model import CausalModel, uniforms
+from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CAUSES, mark_cause
+from pomelo_lab.dataset.portraits_scene import Scene, bump, edge, ramp, wave
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,24 +20,24 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def scene():
-    model = CausalModel((*CAUSES, mark_cause(None, 0.5)))
+    model = CausalModel((*CAUSES, mark_cause(None, 0.5)), ATTRIBUTES)
     factors = model.draw(uniforms(0, "val", torch.arange(6), model.causes))
     still = {"x": 0.0, "y": 0.0, "tilt": 0.0, "face_width": 0.5}
-    return shapes.Scene(model.intervene(factors, still), 128)
+    return Scene(model.intervene(factors, still), 128)
 
 
 def test_edge_is_the_area_of_a_cut_pixel():
     d = torch.tensor([-1.0, -0.25, 0.0, 0.25, 1.0])
-    assert shapes.edge(d, torch.tensor(1.0)).tolist() == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert edge(d, torch.tensor(1.0)).tolist() == [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
 def test_ramp_bump_wave():
     x = torch.linspace(-2, 2, 401, dtype=torch.float64)
-    assert torch.allclose(shapes.ramp(x, -1, 1), 1 - shapes.ramp(-x, -1, 1))
-    assert float(shapes.ramp(torch.tensor(2.0), 3, 1)) == pytest.approx(0.5)  # descending
-    assert float(shapes.bump(torch.tensor(0.0), 0.3)) == 1 and not shapes.bump(x, 0.3)[x.abs() > 0.3].any()
-    w = shapes.wave(x)
-    assert torch.allclose(w, shapes.wave(x + 1), atol=1e-9) and float(w.abs().max()) <= 1
+    assert torch.allclose(ramp(x, -1, 1), 1 - ramp(-x, -1, 1))
+    assert float(ramp(torch.tensor(2.0), 3, 1)) == pytest.approx(0.5)  # descending
+    assert float(bump(torch.tensor(0.0), 0.3)) == 1 and not bump(x, 0.3)[x.abs() > 0.3].any()
+    w = wave(x)
+    assert torch.allclose(w, wave(x + 1), atol=1e-9) and float(w.abs().max()) <= 1
     assert float(w.mean()) == pytest.approx(0, abs=1e-2)
 
 
@@ -44,9 +46,7 @@ def test_head_area_is_that_of_its_outline(scene):
     px = 2 / 128 / scene["scale"]
     area = cover.sum((1, 2)) * px[:, 0, 0] ** 2
     rows = torch.linspace(-1, 1, 20001)[None]
-    taper = 1 - (0.34 - 0.14 * scene["jaw"][:, :, 0] - 0.10 * scene["fullness"][:, :, 0]) * shapes.ramp(
-        rows, -0.05, 1.10
-    )
+    taper = 1 - (0.34 - 0.14 * scene["jaw"][:, :, 0] - 0.10 * scene["fullness"][:, :, 0]) * ramp(rows, -0.05, 1.10)
     exact = (2 * scene.width[:, :, 0] * taper * (1 - rows * rows).sqrt()).mean(1) * 2
     assert torch.allclose(area, exact, rtol=0.01)
 

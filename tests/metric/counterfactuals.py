@@ -9,9 +9,7 @@ from pomelo_lab.types import Explanation
 from tests.tiny import TinyLinear, batch_of, tiny_image
 
 
-def case_of(
-    n=6, counterfactual=None, flipped=None, classifier=None, label=None, attributes=None, image=None, reference=None
-):
+def case_of(n=6, counterfactual=None, flipped=None, classifier=None, label=None, image=None):
     """Images in 8 bits, a binary linear classifier, counterfactuals that are other images."""
     image = (tiny_image(n) * 255).round() / 255 if image is None else image
     n = len(image)
@@ -21,14 +19,5 @@ def case_of(
     other = (tiny_image(n, image.shape[1:], seed=1) * 255).round() / 255 if counterfactual is None else counterfactual
     extra = {"goal": (1 - target).float(), "flipped": torch.ones(n) if flipped is None else flipped}
     batch = batch_of(image, label=target.clone() if label is None else label)
-    if attributes is not None:
-        batch = type(batch)(**{**vars(batch), "attributes": attributes})
     explanation = Explanation(target=target, counterfactual=other, extra=extra)
-    return Case(
-        batch=batch,
-        target=target,
-        explanation=explanation,
-        classifier=box,
-        streams=RandomStreams(0),
-        reference=reference or {},
-    )
+    return Case(batch=batch, target=target, explanation=explanation, classifier=box, streams=RandomStreams(0))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,6 +44,12 @@ def metric(kind, **options):
 
 BEFORE = [[0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 0]]
 AFTER = [[1, 1, 1], [0, 1, 0], [1, 1, 0], [1, 1, 1]]
+
+
+def painted_case(attributes):
+    """Images before and after, with their true attributes."""
+    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER))
+    return replace(case, batch=replace(case.batch, attributes=attributes))
 
 
 def test_attributes_that_change():
@@ -147,7 +154,7 @@ def test_correlation_difference_by_numpy():
 
 
 def test_only_the_attributes_that_are_asked_for_count():
-    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), attributes=torch.tensor(BEFORE).bool())
+    case = painted_case(torch.tensor(BEFORE).bool())
     assert metric(MNAC, among=["Young", "Male"], population="all").score(case)["value"].tolist() == [1, 0, 1, 2]
     shares = metric(MNAC, among=["Young", "Male"], population="all", share=True).score(case)["value"]
     # of as many as count: data sets with other numbers of attributes compare
@@ -224,7 +231,7 @@ def test_the_truth_is_the_causal_model_s():
 
 def test_exactly_the_right_attributes():
     truth = torch.tensor(BEFORE, dtype=torch.bool)
-    case = case_of(image=painted(BEFORE), counterfactual=painted(AFTER), attributes=truth)
+    case = painted_case(truth)
     assert metric(FactorError).score(case)["value"].tolist() == [1, 0, 1, 3]
     with pytest.raises(ValueError, match="attribute must be one of Smiling, Young, Male, got 'Old'"):
         metric(FactorError, attribute="Old").score(case)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -24,7 +26,7 @@ def test_cosine_of_features():
 
 
 def test_verification_at_a_threshold():
-    case = case_of(reference={"threshold": torch.tensor(0.75)})
+    case = replace(case_of(), reference={"threshold": torch.tensor(0.75)})
     scores = FVA(network=network()).score(case)
     assert torch.equal(scores["value"], (scores["cosine"] > 0.75).double())
     given = FVA(network=network(), threshold=0.75)
