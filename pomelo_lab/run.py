@@ -92,10 +92,10 @@ def asked(hydra_config: Any, in_grid: bool) -> Asked:
 
 
 def cell_name(lacking: Mapping[str, str], choices: Mapping[str, str]) -> str:
-    """The row of a grid, or the components that cannot be built: "sampler=ideal"."""
+    """The method of a table's row, or the components that cannot be built: "sampler=ideal"."""
     roles = (
-        ["row"]
-        if choices.get("row")
+        ["method"]
+        if choices.get("method")
         else [role for role in choices if any(owner.partition(".")[0] == role for owner in lacking)]
     )
     return " ".join(f"{role}={choices[role]}" for role in roles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
 
     if text := refused(sys.argv[1:]):
         sys.exit(text)
-    sys.argv[1:] = without_repeats(sys.argv[1:])
+    sys.argv[1:] = renamed(without_repeats(sys.argv[1:]))
     # `python -m` puts it first, an installed command does not
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -69,6 +70,11 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
         raise
     finally:
         sys.stderr = stream
+
+
+def renamed(arguments: Sequence[str]) -> list[str]:
+    """Arguments with the present names of config groups: conf/method was conf/row."""
+    return [re.sub(r"^(\+{0,2}|~)row(?=[=@]|$)", r"\1method", text) for text in arguments]
 
 
 def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

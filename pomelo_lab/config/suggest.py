@@ -155,7 +155,7 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
             elsewhere = [
                 other
                 for other, names in choices.items()
-                if name in names and "/" not in other and other not in ("row", "recipe", "hydra")
+                if name in names and "/" not in other and other not in ("method", "recipe", "hydra")
             ]
             # "wandb" of wandb_offline and wandb_online
             longer = [choice for choice in choices[group] if choice.startswith(f"{name}_")]

@@ -23,7 +23,7 @@ class MP2Explainer(RemovalExplainer):
 
     Source: Agarwal & Nguyen (2020), section 3.5; its code is not public. Departures: none at the defaults; rank
         "decrease" looks at the sign, heat "rank" orders what was removed, probe "blocks" shows what would stand in
-        cells that are still there (conf/row/mp2_ordered.yaml has all three).
+        cells that are still there (conf/method/mp2_ordered.yaml has all three).
     Args:
         mask_px: cells of the mask along each side.
         n_per_step: cells removed per iteration (the paper: 2).

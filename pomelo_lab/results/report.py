@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,21 +67,39 @@ class Control:
 class Row:
     """One method.
 
-    match: what selects its jobs: group -> choice, or a dotted config key -> value; empty for a method that does not
-        exist here, whose printed
-    numbers are shown. group: "proposed", "baseline", "control", "limit" (the ideal components) or "reference" (not a
-    method, never the best).
-    values: metric -> (mean, std or None), as printed; `metric@value` in tables that run across a config key. control:
-        its own, else the table's.
+    Args:
+        method: a file of conf/method, or a sampler or explainer where the grid chooses these. In a report it is the key
+            unless it is given. A name that exists nowhere here stands for a method of the paper alone. None = rows that
+            only their point selects; without a point no cell is theirs, and only printed numbers are shown.
+        group: "proposed", "baseline", "extra" (not in the paper), "control", "limit" (the ideal components),
+            "reference" (not a method, never the best) or "yours".
+        values: metric -> (mean, std or None), as printed; `metric@value` in tables that run across a config key.
+        control: the row's own, else the table's.
+        point: config key -> value of the cells that belong to the row, where one method has several rows.
+        reach: "image" for methods that change whole images, "segment" for those that remove segments. Figures draw
+            the two apart.
+        name: the label without the values that a table runs across.
     """
 
     key: str
     label: str
-    match: Mapping[str, Any] = field(default_factory=dict)
+    method: str | None = None
     group: str = ""
     values: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     note: str = ""
     control: Control | None = None
+    point: Mapping[str, Any] = field(default_factory=dict)
+    reach: str = "image"
+    name: str = ""
+
+    @property
+    def plain_label(self) -> str:
+        return self.name or self.label
+
+    @property
+    def plain_key(self) -> str:
+        """The key without the values that a table runs across."""
+        return self.key.partition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -96,17 +114,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Report:
-    """A table or figure of a paper. Its id is the name of the experiment preset that reproduces it.
+    """A table or figure: one of a paper's, or one of ours beside it.
 
-    across: config key whose values split each row in several, `row@value` (Fig. 9: segmenter.n_segments).
-    figure: module of `pomelo_lab.results.figure` that draws it. figure_options: keyword arguments of its `draw`.
-    partial: shows some columns of another table, so that other scored metrics are not added. hidden: rows of that table
-        left out.
-    control: what all methods have to beat. spread: what the printed ± is, "std" over images or "standard_error" of the
-        mean; ours is shown alike.
-    "seeds": over the means of several seeds where there are several, for grids, which no paper printed. preset: False
-        for a grid without one.
-    head: of the column of row names.
+    Args:
+        id: also the name of the experiment preset that computes it.
+        across: config key whose values split each row in several, `row@value` (Fig. 9: segmenter.n_segments).
+        figure: module of `pomelo_lab.results.figure` that draws it, or the dotted path of another module.
+        figure_options: keyword arguments of its `draw`.
+        partial: only these columns. Else other metrics that the jobs scored stand beside them.
+        hidden: rows of the table that this one is like, which it leaves out.
+        control: the row that all methods have to beat.
+        spread: what the printed ± is, "std" over images or "standard_error" of the mean; ours is shown alike. "seeds":
+            over the means of several seeds where there are several, for grids, which no paper printed.
+        preset: False for a grid without one.
+        head: of the column of row names.
     """
 
     id: str
@@ -150,7 +171,7 @@ def load_report(table: str) -> Report:
 
 @functools.cache
 def load_reports() -> dict[str, Report]:
-    """Every published table by id, in the order of the files."""
+    """Every report by id, in the order of the files."""
     import yaml
 
     tables: dict[str, Report] = {}
@@ -165,62 +186,93 @@ def load_reports() -> dict[str, Report]:
 def parsed(node: Mapping[str, Any], paper: str, base: Report | None = None) -> Report:
     """One yaml entry; `like: <id>` takes rows, columns and control from another table, `columns: [key]` and `rows:
     [key]` choose among them."""
-    known_columns = {c.metric: c for c in base.columns} if base else {}
-    known_rows = {r.key: r for r in base.rows} if base else {}
-    columns = tuple(known_columns[c] if isinstance(c, str) else Column(**c) for c in node.get("columns", known_columns))
-    marking = [
-        c for c in known_columns.values() if c.mark and not c.shown and c.metric not in {k.metric for k in columns}
-    ]
-    columns = (*columns, *(marking if columns else ()))
-    rows = tuple(known_rows[r] if isinstance(r, str) else row_of(r) for r in node.get("rows", known_rows))
-    keys = [r.key for r in rows]
-    # of a table that runs across a key also the row before it was split
-    known = {*keys, *(key.partition("@")[0] for key in keys)}
-    inherited = base.control if base and base.control and base.control.row in known else None
-    control = control_of(node["control"], None, node["id"]) if "control" in node else inherited
+    rows = chosen_rows(node, base)
+    control = control_of_table(node, rows, base)
     rows = tuple(replace(r, control=control_of(r.control, control, r.key)) if r.control else r for r in rows)
-    for needed in (control, *(r.control for r in rows)):
-        if needed is not None and needed.row not in known:
-            raise ValueError(f"table {node['id']}: control {needed.row!r} is no row; rows are {', '.join(keys)}")
-    claims = tuple(claim_of(c) for c in node.get("claims", ()))
-    split = tuple(r for r in rows if "@" in r.key)  # rows of a table that runs across a key stay as they are
-    across = {key: tuple(values) for key, values in node.get("across", base.across if split else {}).items()}
-    if split and across != base.across:
-        raise ValueError(f"table {node['id']}: rows of {base.id} run across {dict(base.across)}, got across {across}")
-    for key, values in () if split else across.items():
-        rows = tuple(
-            replace(
-                r,
-                key=f"{r.key}@{v}",
-                label=f"{r.label}, {v}",
-                match={**r.match, key: v},
-                values=printed_at(r, v),
-                control=r.control and replace(r.control, row=f"{r.control.row}@{v}"),
-            )
-            for r in rows
-            for v in values
-        )
+    check_controls(node["id"], control, rows)
+    across = across_keys(node, rows, base)
+    if not any("@" in r.key for r in rows):  # rows of a table that runs across a key are split already
+        for key, values in across.items():
+            rows = tuple(at_value(row, key, value) for row in rows for value in values)
     return Report(
         id=node["id"],
         title=node["title"],
         source=f"{paper}, {node['source']}",
-        columns=columns,
+        columns=chosen_columns(node, base),
         rows=rows,
-        claims=claims,
+        claims=tuple(claim_of(c) for c in node.get("claims", ())),
         across=across,
         figure=node.get("figure"),
         figure_options=node.get("figure_options", {}),
         notes=tuple(node.get("notes", ())),
-        partial="like" in node,
+        partial=node.get("partial", "like" in node),
         control=control,
         spread=node.get("spread", base.spread if base else "std"),
-        hidden=tuple(row for key, row in known_rows.items() if "rows" in node and key not in node["rows"]),
+        hidden=tuple(r for r in base.rows if r.key not in node["rows"]) if base and "rows" in node else (),
+    )
+
+
+def chosen_columns(node: Mapping[str, Any], base: Report | None) -> tuple[Column, ...]:
+    """The columns of an entry. Columns that only mark rows come along with any others of their table."""
+    known = {c.metric: c for c in base.columns} if base else {}
+    columns = tuple(known[c] if isinstance(c, str) else Column(**c) for c in node.get("columns", known))
+    present = {c.metric for c in columns}
+    marking = [c for c in known.values() if c.mark and not c.shown and c.metric not in present]
+    return (*columns, *(marking if columns else ()))
+
+
+def chosen_rows(node: Mapping[str, Any], base: Report | None) -> tuple[Row, ...]:
+    known = {r.key: r for r in base.rows} if base else {}
+    return tuple(known[r] if isinstance(r, str) else row_of(r) for r in node.get("rows", known))
+
+
+def across_keys(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> dict[str, tuple[Any, ...]]:
+    """The keys that an entry runs across, with their values. Raises ValueError where its rows run across others."""
+    split = any("@" in r.key for r in rows)
+    across = {key: tuple(values) for key, values in node.get("across", base.across if split else {}).items()}
+    if split and across != base.across:
+        raise ValueError(f"table {node['id']}: rows of {base.id} run across {dict(base.across)}, got across {across}")
+    return across
+
+
+def at_value(row: Row, key: str, value: Any) -> Row:
+    """A row at one value of a key that its table runs across."""
+    selects = row.method is not None or row.point
+    return replace(
+        row,
+        key=f"{row.key}@{value}",
+        label=f"{row.label}, {value}",
+        name=row.plain_label,
+        point={**row.point, key: value} if selects else {},
+        values=printed_at(row, value),
+        control=row.control and replace(row.control, row=f"{row.control.row}@{value}"),
     )
 
 
 def printed_at(row: Row, value: Any) -> dict[str, tuple[float, float | None]]:
     """A row's numbers for one value of the key that a table runs across, given as `metric@value`."""
     return {name.removesuffix(f"@{value}"): number for name, number in row.values.items() if name.endswith(f"@{value}")}
+
+
+def row_keys(rows: Sequence[Row]) -> set[str]:
+    """The keys of rows, also those from before rows were split across a key."""
+    return {key for row in rows for key in (row.key, row.plain_key)}
+
+
+def control_of_table(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> Control | None:
+    """What all methods of an entry have to beat: its own control, or that of the table that it is like."""
+    if "control" in node:
+        return control_of(node["control"], None, node["id"])
+    return base.control if base and base.control and base.control.row in row_keys(rows) else None
+
+
+def check_controls(table: str, control: Control | None, rows: Sequence[Row]) -> None:
+    """Raises ValueError for a control that is no row of the table."""
+    known = row_keys(rows)
+    for needed in (control, *(r.control for r in rows)):
+        if needed is not None and needed.row not in known:
+            keys = ", ".join(r.key for r in rows)
+            raise ValueError(f"table {table}: control {needed.row!r} is no row; rows are {keys}")
 
 
 def control_of(node: Any, table: Control | None, owner: str) -> Control:
@@ -242,7 +294,10 @@ def row_of(node: Mapping[str, Any]) -> Row:
         k: (float(v[0]), float(v[1])) if isinstance(v, list) else (float(v), None)
         for k, v in node.get("values", {}).items()
     }
-    return Row(**{**node, "values": values})
+    usual = {"reach": "segment" if node.get("group") == "baseline" else "image"}
+    if not node.get("point"):
+        usual["method"] = node["key"]
+    return Row(**{**usual, **node, "values": values})
 
 
 def claim_of(node: Mapping[str, Any]) -> Claim:

@@ -15,8 +15,9 @@ from pomelo_lab.results.figure.dispatch import draw_figure
 from pomelo_lab.results.grid import GridCell, cells, questions
 from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, matched
+from pomelo_lab.results.method import matches
 from pomelo_lab.results.report import load_report
-from pomelo_lab.results.table import build, matches
+from pomelo_lab.results.table import build
 
 LONGEST = 80  # letters of a folder's name before a digest stands for the rest
 
@@ -24,42 +25,41 @@ LONGEST = 80  # letters of a folder's name before a digest stands for the rest
 def show(
     table: str,
     overrides: Sequence[str] = (),
-    figures: bool = True,
+    figure: str | None = None,
     console: Any = None,
     common: bool = False,
     grid: Sequence[GridCell] = (),
 ) -> Path | None:
     """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
 
-    Args: grid: its cells, where they are composed already. common: score counterfactuals on the images that all methods
-        reached.
+    Args:
+        figure: draw this one instead of the report's: a module of `results/figure` or a dotted path. "none" draws none.
+        common: score counterfactuals on the images that all methods reached.
+        grid: its cells, where they are composed already.
     Returns: the folder of the written table; None when no cell is done (then it says what is, and the command).
     """
     from rich.console import Console
 
     console = console or Console(width=None if sys.stdout.isatty() else 160)
-    one = load_report(table)
+    report = load_report(table)
     grid_cells = list(grid) or cells(table, overrides)
     if common:
-        methods = [c for c in grid_cells if any(matches(c, row) for row in one.rows if row.group in METHODS)]
+        methods = [c for c in grid_cells if any(matches(c, row) for row in report.rows if row.group in METHODS)]
         grid_cells = matched(grid_cells, methods)
-        one = replace(one, figure=None, notes=(*one.notes, *narrowed(grid_cells)))
-    made = build(one, grid_cells, overrides)
+        report = replace(report, figure=None, notes=(*report.notes, *narrowed(grid_cells)))
+    made = build(report, grid_cells, overrides)
+    outputs = Path(grid_cells[0].config["paths"]["outputs"])
     if not made.states.get("done") and not made.complete:
-        render.nothing_done(
-            made, other_scales(table, overrides, Path(grid_cells[0].config["paths"]["outputs"])), console
-        )
+        render.nothing_done(made, other_scales(table, overrides, outputs), console)
         return None
     render.terminal(made, console)
-    outputs = Path(grid_cells[0].config["paths"]["outputs"])
-    folder = outputs / "tables" / table / (folder_name(made.scale, overrides) + (",matched" if common else ""))
+    name = folder_name(made.scale, overrides)
+    folder = outputs / "tables" / table / (name + (",matched" if common else ""))
     render.write(made, folder)
     console.print(
         f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False, markup=False
     )
-    if one.figure and figures and made.states.get("done"):
-        symbols = {row.key: made.symbols(row) for row in made.rows}
-        path = draw_figure(one, grid_cells, outputs / "figures" / table / folder_name(made.scale, overrides), symbols)
+    if figure != "none" and (path := draw_figure(made, outputs / "figures" / table / name, figure)):
         console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
     return folder
 
@@ -111,33 +111,53 @@ def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tu
     return out
 
 
+USAGE = "usage: python scripts/table.py <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]"
+HELP = """  --figure NAME     draw this figure of the table's jobs: a module of results/figure, the dotted path of a
+                    module of yours with draw(cells, path), or none
+  --matched         score counterfactuals on the images that all methods reached
+  --config-dir DIR  a folder with components and presets of yours, as for the run
+  overrides         as for the run: scale=quick paths.outputs=DIR
+
+tables:"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/table.py <id> [--matched] [--config-dir DIR] [overrides]`."""
+    """`python scripts/table.py <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]`."""
     from hydra.errors import HydraException
 
-    from pomelo_lab.config.entry import config_folders, search_path
+    from pomelo_lab.config.entry import config_folders, renamed, search_path
     from pomelo_lab.results.report import load_reports
 
     folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
+    figure, arguments = figure_name(renamed(arguments))
     common = "--matched" in arguments
     arguments = [a for a in arguments if a != "--matched"]
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
-        print(
-            "usage: python scripts/table.py <id> [--matched] [--config-dir DIR] [overrides, e.g. scale=quick "
-            "paths.outputs=DIR]",
-            file=sys.stderr,
-        )
-        for one in load_reports().values():
-            print(f"  {one.id:16} {one.title} ({one.source})", file=sys.stderr)
-        return 2
+        print(USAGE, HELP, sep="\n", file=sys.stderr)
+        for report in load_reports().values():
+            print(f"  {report.id:16} {report.title} ({report.source})", file=sys.stderr)
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    sys.path.append(str(Path.cwd()))  # figures of yours
     try:
-        show(arguments[0], [*search_path(folders), *arguments[1:]], common=common)
+        show(arguments[0], [*search_path(folders), *arguments[1:]], figure, common=common)
         return 0  # also where cells are missing: it has said which, and the command
-    except (KeyError, HydraException) as error:
+    except (KeyError, ValueError, HydraException) as error:
         print(error.args[0] if error.args else error, file=sys.stderr)
         if "Could not find" in str(error) and not folders:
             print("components of your own: --config-dir DIR, as for the run", file=sys.stderr)
         return 2
+
+
+def figure_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The figure that a command line asks for (`--figure NAME`), and its other arguments."""
+    figure, rest, words = None, [], iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag == "--figure":
+            figure = value if equals else next(words, "none")
+        else:
+            rest.append(word)
+    return figure, rest
 
 
 if __name__ == "__main__":

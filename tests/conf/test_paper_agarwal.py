@@ -22,9 +22,9 @@ def test_presets_have_the_paper_s_images(preset):
     row = (
         "sampler=mean_dataset"
         if preset in ("agarwal_table1", "agarwal_fig7")
-        else "row=lime_seeds"
+        else "method=lime_seeds"
         if preset == "agarwal_tableS1"
-        else "row=lime"
+        else "method=lime"
     )
     (cell,) = cells(preset, ["scale=paper", row, *(["segmenter.n_segments=50"] if preset == "agarwal_tableS1" else [])])
     assert cell.config["n_images"] == SIZES[preset] and cell.config["target"] == "label"
@@ -36,7 +36,7 @@ def test_presets_have_the_paper_s_images(preset):
 def test_table_1_blurs_as_meaningful_perturbations_do(scale, sigma_px):
     """The paper has one radius of blur, 10 of 224 pixels; portraits have 64."""
     (blur,) = cells("agarwal_table1", [f"scale={scale}", "sampler=blur_removal"])
-    (mp,) = cells("agarwal_table2", [f"scale={scale}", "row=mp"])
+    (mp,) = cells("agarwal_table2", [f"scale={scale}", "method=mp"])
     assert blur.config["sampler"]["sigma_px"] == mp.config["sampler"]["sigma_px"] == sigma_px
 
 
@@ -60,14 +60,16 @@ LENGTHS = {
 
 @pytest.mark.parametrize(("size_px", "place"), [(224, 0), (64, 1)])
 def test_the_paper_s_lengths_are_shares_of_the_side(size_px, place):
-    given = ["scale=paper", "row=fido_ca", f"dataset.size_px={size_px}", "metrics=[rise_games,outside,sensitivity]"]
+    given = ["scale=paper", "method=fido_ca", f"dataset.size_px={size_px}", "metrics=[rise_games,outside,sensitivity]"]
     (cell,) = cells("agarwal_table2", given)
     assert {key: value_at(cell.config, key) for key in LENGTHS} == {key: pair[place] for key, pair in LENGTHS.items()}
 
 
 @pytest.mark.parametrize(("size_px", "dilation_px"), [(128, 15), (256, 15), (64, 7)])
 def test_the_filter_of_ace_is_as_its_authors_have_it_at_both_sides(size_px, dilation_px):
-    (cell,) = cells("gcd_table1", ["scale=paper", "row=ace_l1", "dataset.label=Smiling", f"dataset.size_px={size_px}"])
+    (cell,) = cells(
+        "gcd_table1", ["scale=paper", "method=ace_l1", "dataset.label=Smiling", f"dataset.size_px={size_px}"]
+    )
     assert cell.config["explainer"]["dilation_px"] == dilation_px
 
 
@@ -116,7 +118,7 @@ ROWS = {  # section 3, appendix A1; explainer, then sampler
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_paper_s_experiment_in_one_command(row):
-    config, (explainer, sampler) = resolved("agarwal_paper", f"row={row}"), ROWS[row]
+    config, (explainer, sampler) = resolved("agarwal_paper", f"method={row}"), ROWS[row]
     values(config, n_images=3000, images="correct", target="label")
     values(config["classifier"], architecture="resnet50")
     values(config["dataset"], _target_="pomelo_lab.dataset.imagenet.ImageNet", resize_px=256, size_px=224, boxes=True)
@@ -133,7 +135,7 @@ def test_the_paper_s_experiment_in_one_command(row):
 
 
 def test_places365_differs_in_its_data_and_in_the_chance_at_which_mp2_stops():
-    config = resolved("agarwal_paper_places", "row=mp2")
+    config = resolved("agarwal_paper_places", "method=mp2")
     values(config["dataset"], _target_="pomelo_lab.dataset.places365.Places365", size_px=224)
     assert (
         config["explainer"]["chance"] == 0.003
@@ -160,7 +162,7 @@ def test_birds_are_judged_by_inception():
     ],
 )
 def test_sensitivity_has_the_paper_s_settings(row, key, settings):
-    config = resolved("agarwal_paper_sensitivity", f"row={row}", "segmenter.n_segments=150")
+    config = resolved("agarwal_paper_sensitivity", f"method={row}", "segmenter.n_segments=150")
     for name in ("sensitivity_ssim", "sensitivity_hog", "sensitivity_spearman", "sensitivity_ssim_authors"):
         values(config["metrics"][name], key=key, settings=settings)
     values(config["metrics"]["sensitivity_ssim_authors"], win_size=5, data_range=1.0 if row.startswith("mp2") else 2.0)

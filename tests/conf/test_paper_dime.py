@@ -7,8 +7,9 @@ from pomelo_lab.config.build import build
 from pomelo_lab.config.entry import file_content
 from pomelo_lab.results.grid import cells
 from pomelo_lab.results.marks import control_of
+from pomelo_lab.results.method import is_built, matches
+from pomelo_lab.results.printed import own_verdict
 from pomelo_lab.results.report import load_report
-from pomelo_lab.results.table import matches, not_built, own_verdict
 
 SHARED = ["dataset.root=/celeba", "classifier.weights=d.pth", "explainer.perceptual.weights=vgg19.pth"]
 FILES = {
@@ -122,7 +123,7 @@ def test_the_rows_of_its_claims_are_made_and_have_a_control(name, jobs, ablation
         assert all(text.partition(":")[0] in scored for text in claim.test)
         assert own_verdict(claim, table) != "disagrees" or name == "dime_paper_ablation", claim.says
     for row in table.rows:
-        assert not_built(row) or any(matches(job, row) for job in made), row.key
+        assert not is_built(row) or any(matches(job, row) for job in made), row.key
         beaten = control_of(table, row)
         assert beaten or not row.key.startswith(("dime", "eq5", "direct", "naive", "early"))
         assert beaten is None or table.row(beaten.row) is not None
@@ -131,7 +132,7 @@ def test_the_rows_of_its_claims_are_made_and_have_a_control(name, jobs, ablation
 @pytest.mark.parametrize("label", ["Smiling", "Young"])
 def test_noise_alone_is_scored_on_all_images(label):
     """Few of its images flip; a comparison on those alone would nearly always have too few."""
-    (job,) = cells("dime_table1", ["scale=smoke", "row=dime_noise", f"dataset.label={label}"])
+    (job,) = cells("dime_table1", ["scale=smoke", "method=dime_noise", f"dataset.label={label}"])
     populations = {
         name: job.config["metrics"][name]["population"] for name in ("fs_oracle", "fva_oracle", "mnac", "mnac_rest")
     }

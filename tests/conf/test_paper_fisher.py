@@ -38,7 +38,7 @@ BASELINES = {  # appendix A: captum's defaults and the official codes' configura
 
 
 def explainers(preset):
-    return {cell.point["row"]: cell.config["explainer"] for cell in cells(preset, FILES)}
+    return {cell.point["method"]: cell.config["explainer"] for cell in cells(preset, FILES)}
 
 
 def test_the_rows_are_the_table_s_and_have_its_methods_settings():
@@ -57,7 +57,7 @@ def test_the_rows_are_the_table_s_and_have_its_methods_settings():
 
 def test_network_data_and_games_are_the_paper_s():
     table1, ehr, sanity = (
-        cells(preset, [*FILES, "row=fisher"])[0].config
+        cells(preset, [*FILES, "method=fisher"])[0].config
         for preset in ("fisher_paper", "fisher_paper_ehr", "fisher_paper_sanity")
     )
     for config in (table1, ehr, sanity):
@@ -95,7 +95,7 @@ def test_network_data_and_games_are_the_paper_s():
 def test_insertion_s_blur_is_the_same_share_of_portraits(scale, sigma_px):
     """15 px in 29 taps belong to images of 224 px; portraits of 64 px, and of 32, have as much of their side."""
     for size_px, radius_px in ((64, 4), (32, 2)):
-        config = cells("fisher_readings", [f"scale={scale}", "row=fisher", f"dataset.size_px={size_px}"])[0].config
+        config = cells("fisher_readings", [f"scale={scale}", "method=fisher", f"dataset.size_px={size_px}"])[0].config
         for name in ("dauc", "dauc_stale", "dauc_uint8"):
             node = config["metrics"][name]["insertion"]
             assert node["sigma_px"] == pytest.approx(sigma_px * size_px / 64) and node["radius_px"] == radius_px
@@ -112,10 +112,10 @@ def test_the_network_s_weights_are_asked_for_before_anything_is_computed(preset)
 def test_more_steps_do_not_prolong_the_larger_weight(n_steps, falling):
     """Ten times the steps had 2,000 under the larger weight, whose loss at the end was worse (-0.870 to -0.767); up to
     400 nothing changes."""
-    (cell,) = cells("fisher_steps", ["row=fisher_times", "explainer.weight=1", f"explainer.n_steps={n_steps}"])
+    (cell,) = cells("fisher_steps", ["method=fisher_times", "explainer.weight=1", f"explainer.n_steps={n_steps}"])
     assert cell.config["explainer"]["anneal"] * n_steps == pytest.approx(falling)
     (kept,) = cells(
         "fisher_steps",
-        ["row=fisher_times", "explainer.weight=1", f"explainer.n_steps={n_steps}", "explainer.anneal=0.25"],
+        ["method=fisher_times", "explainer.weight=1", f"explainer.n_steps={n_steps}", "explainer.anneal=0.25"],
     )
     assert kept.config["explainer"]["anneal"] == 0.25

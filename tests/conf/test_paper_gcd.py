@@ -5,8 +5,8 @@ import pytest
 
 from pomelo_lab.results.grid import cells
 from pomelo_lab.results.marks import control_of
+from pomelo_lab.results.method import is_built, matches
 from pomelo_lab.results.report import load_report
-from pomelo_lab.results.table import matches, not_built
 
 FILES = ["dataset.root=data", "classifier.weights=weights.pth", "explainer.lpips=vgg16.pth"]
 OF = {
@@ -84,7 +84,7 @@ def test_the_data_and_lpips_are_asked_for_by_name(preset, key):
 def test_every_row_with_scores_is_made_and_directions_have_to_beat_random_ones(preset):
     table, made = load_report(preset), cells(preset, [*FILES, *OF[preset]])
     for row in table.rows:
-        assert not_built(row) or any(matches(job, row) for job in made), row.key
+        assert not is_built(row) or any(matches(job, row) for job in made), row.key
         if row.key.startswith("gcd"):
             control = table.row(control_of(table, row).row)
             assert control is not None and any(matches(job, control) for job in made)

@@ -76,7 +76,7 @@ def test_table_1():
 
 def test_table_2_has_the_same_networks():
     (first, *_) = cells("pomelo_paper", [*OF_FILES["pomelo_paper"], "sampler=ddim"])
-    jobs = {cell.point["row"]: cell.config for cell in cells("pomelo_paper_hq", OF_FILES["pomelo_paper_hq"])}
+    jobs = {cell.point["method"]: cell.config for cell in cells("pomelo_paper_hq", OF_FILES["pomelo_paper_hq"])}
     assert len(jobs) == 8
     for config in jobs.values():
         assert has(

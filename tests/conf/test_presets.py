@@ -62,18 +62,18 @@ def test_first_line_is_the_command(preset):
 
 
 def test_row_chooses_sampler_and_explainer_together_and_the_command_line_wins():
-    (cell,) = cells("pomelo_table2", ["row=ideal_mask"])
+    (cell,) = cells("pomelo_table2", ["method=ideal_mask"])
     assert (
         cell.choices["explainer"] == "ideal_mask"
         and not cell.config["sampler"]
         and cell.config["metrics"]["stability"] is None
     )
-    (cell,) = cells("pomelo_table2", ["row=lime_blur", "sampler=noise"])
+    (cell,) = cells("pomelo_table2", ["method=lime_blur", "sampler=noise"])
     assert cell.choices["sampler"] == "noise"
 
 
 def test_base_images_are_chosen_in_the_suites():
-    (cell,) = cells("pomelo_fig8", ["row=lime_blur", "sampler@metrics.deletion_black.filler=gray"])
+    (cell,) = cells("pomelo_fig8", ["method=lime_blur", "sampler@metrics.deletion_black.filler=gray"])
     fillers = {
         name: node["filler"]["_target_"].rpartition(".")[2] for name, node in cell.config["metrics"].items() if node
     }

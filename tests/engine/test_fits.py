@@ -188,7 +188,7 @@ def test_renders_serve_every_label_and_classifier():
     from pomelo_lab.config.fingerprint import digest
     from pomelo_lab.results.grid import cells
 
-    jobs = [cell.job for cell in cells("gcd_table1", ["scale=smoke", "row=gcd_lambda"])]
+    jobs = [cell.job for cell in cells("gcd_table1", ["scale=smoke", "method=gcd_lambda"])]
     assert [job.config["dataset"]["label"] for job in jobs] == ["Smiling", "Young"]
     for arguments in (jobs[0].parts.explainer.rendered, jobs[0].parts.explainer.walked):
         assert len({digest(job.provenance.part(arguments)) for job in jobs}) == 1

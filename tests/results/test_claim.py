@@ -6,10 +6,14 @@ from pomelo_lab.results.claim import FAILS, FEW, HOLDS, MISSING, RESAMPLES, Resa
 from pomelo_lab.results.report import Claim, Report, Row
 
 TABLE = Report(
-    "t", "", "", rows=tuple(Row(k, k, {}, "baseline") for k in "abc") + (Row("reference", "r", {}, "reference"),)
+    "t", "", "", rows=tuple(Row(k, k, None, "baseline") for k in "abc") + (Row("reference", "r", None, "reference"),)
 )
 ACROSS = Report(
-    "t", "", "", rows=tuple(Row(f"{k}@{v}", k, {}, "baseline") for k in "ab" for v in (30, 70)), across={"n": (30, 70)}
+    "t",
+    "",
+    "",
+    rows=tuple(Row(f"{k}@{v}", k, None, "baseline") for k in "ab" for v in (30, 70)),
+    across={"n": (30, 70)},
 )
 
 

@@ -41,7 +41,7 @@ def test_parts_of_metrics_may_name_a_place():
 
 
 def test_every_combination_of_two_keys_is_a_point():
-    rows = tuple(Row(f"{k}@{v}@{w}", k, {"row": k}, "baseline") for k in "ab" for v in (1, 10) for w in (30, 70))
+    rows = tuple(Row(f"{k}@{v}@{w}", k, k, "baseline") for k in "ab" for v in (1, 10) for w in (30, 70))
     table = Report("t", "", "", rows=rows, across={"x": (1, 10), "n": (30, 70)})
     assert shown("m: a < b", table) == [f"m: a@{v}@{w} < b@{v}@{w}" for v in (1, 10) for w in (30, 70)]
     assert shown("m: a@1@30 < others", table)[:1] == ["m: a@1@30 < b@1@30"]
@@ -102,7 +102,7 @@ def test_values_with_blanks_stand_in_quotes():
     table = replace(
         TABLE,
         across={"dataset.label": ("Lung Opacity", "Atelectasis")},
-        rows=tuple(Row(f"{key}@{value}", key, {}) for key in "ab" for value in ("Lung Opacity", "Atelectasis")),
+        rows=tuple(Row(f"{key}@{value}", key) for key in "ab" for value in ("Lung Opacity", "Atelectasis")),
     )
     assert shown('m: a@"Lung Opacity", a@Atelectasis > 0.9', table) == [
         "m: a@Lung Opacity > 0.9",

@@ -13,7 +13,7 @@ def celeba(tmp_path_factory):
 
 
 def test_rows_that_need_portraits_are_skipped_with_the_reason(celeba):
-    black, ideal, mask = cells("pomelo_table2", [*celeba, "row=lime_black,lime_ideal,ideal_mask"])
+    black, ideal, mask = cells("pomelo_table2", [*celeba, "method=lime_black,lime_ideal,ideal_mask"])
     assert (black.state, black.lacks) == ("missing", "")
     assert black.config["left_out"] == dict.fromkeys(
         ("metrics.iou", "metrics.emr", "metrics.emp"), "needs masks, CelebA has none"
@@ -28,7 +28,7 @@ def test_rows_that_need_portraits_are_skipped_with_the_reason(celeba):
 
 
 def test_counterfactuals_of_photographs_have_no_rendered_limit(celeba):
-    made = cells("dime_table1", [*celeba, "row=dime,ideal_counterfactual", "dataset.label=Smiling"])
+    made = cells("dime_table1", [*celeba, "method=dime,ideal_counterfactual", "dataset.label=Smiling"])
     assert [c.lacks for c in made] == ["", "needs Portraits, not CelebA"]
 
 

@@ -20,7 +20,7 @@ def outputs(tmp_path_factory):
             folder,
             "-m",
             "experiment=dime_fast",
-            f"row={row}",
+            f"method={row}",
             "scale=smoke",
             "tracking=none",
             "n_images=8",
@@ -33,8 +33,8 @@ def outputs(tmp_path_factory):
 
 def found(outputs):
     overrides = ["scale=smoke", "tracking=none", "n_images=8", f"paths.outputs={outputs}"]
-    (dime,) = cells("dime_fast", ["row=dime_tweedie", "explainer.tau=2", "explainer.lambda_c=[2.0]", *overrides])
-    (ideal,) = cells("dime_fast", ["row=ideal_counterfactual", *overrides])
+    (dime,) = cells("dime_fast", ["method=dime_tweedie", "explainer.tau=2", "explainer.lambda_c=[2.0]", *overrides])
+    (ideal,) = cells("dime_fast", ["method=ideal_counterfactual", *overrides])
     return dime, ideal
 
 
@@ -75,7 +75,7 @@ def test_the_command(outputs, capsys):
             [
                 "dime_fast",
                 "--matched",
-                "row=ideal_counterfactual",
+                "method=ideal_counterfactual",
                 "scale=smoke",
                 "n_images=8",
                 f"paths.outputs={outputs}",
@@ -86,7 +86,7 @@ def test_the_command(outputs, capsys):
     # the limit is no method: nothing is narrowed down
     assert "images that all methods reached" not in capsys.readouterr().out
     overrides = [
-        "row=dime_tweedie",
+        "method=dime_tweedie",
         "explainer.tau=2",
         "explainer.lambda_c=[2.0]",
         "scale=smoke",

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pomelo_lab.results import render
+from pomelo_lab.results.columns import extra_columns
 from pomelo_lab.results.report import Claim, Column, Report, Row, load_report
-from pomelo_lab.results.table import build, extra_columns, extra_rows
+from pomelo_lab.results.table import build, extra_rows
 from tests.results.fake import FakeCell
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -23,20 +24,14 @@ TABLE = Report(
         Row(
             "flow",
             "Flow",
-            {"sampler": "of_the_next_issue"},
+            "of_the_next_issue",
             "proposed",
             {"mahalanobis": (398.32, None), "entropy_hard": (1.07, 0.43)},
         ),
-        Row(
-            "black",
-            "Black-out",
-            {"sampler": "black"},
-            "baseline",
-            {"mahalanobis": (717.17, None), "entropy_hard": (0.44, 0.32)},
-        ),
-        Row("gray", "Gray-out", {"sampler": "gray"}, "baseline", {"mahalanobis": (611.63, None)}),
-        Row("blur", "Blur", {"sampler": "blur"}, "baseline"),
-        Row("reference_val", "Validation", {"sampler": "reference_val"}, "reference"),
+        Row("black", "Black-out", "black", "baseline", {"mahalanobis": (717.17, None), "entropy_hard": (0.44, 0.32)}),
+        Row("gray", "Gray-out", "gray", "baseline", {"mahalanobis": (611.63, None)}),
+        Row("blur", "Blur", "blur", "baseline"),
+        Row("reference_val", "Validation", "reference_val", "reference"),
     ),
     claims=(
         Claim("black-out lies furthest out", "4.2", ("mahalanobis: gray < black",)),
@@ -227,8 +222,8 @@ def test_rows_split_across_a_config_key_and_cost_comes_from_the_status():
     one = FakeCell(
         {"sampler": "black"}, config={"segmenter": {"n_segments": 30}, "explainer": {"n_samples": 200}}, status=cost
     )
-    row = Row("black@30", "Black", {"sampler": "black", "segmenter.n_segments": 30}, "baseline")
-    other = Row("black@70", "Black", {"sampler": "black", "segmenter.n_segments": 70}, "baseline")
+    row = Row("black@30", "Black", "black", "baseline", point={"segmenter.n_segments": 30})
+    other = Row("black@70", "Black", "black", "baseline", point={"segmenter.n_segments": 70})
     table = build(Report("t", "", "", (Column("seconds_per_1000", "s"),), (row, other)), [one])
     assert table.entries["black@30", "seconds_per_1000"].mean == 2.0
     assert table.entries["black@70", "seconds_per_1000"].state == "not asked"
@@ -261,6 +256,27 @@ def test_a_metric_outside_the_papers_table_has_the_title_that_another_table_give
 
 def test_a_lone_job_of_a_row_is_called_after_its_row():
     """On data without the label that a preset varies it was called after its sampler, "none"."""
-    lone = FakeCell({"row": "dime", "sampler": "none"}, {"l1": [0.5] * 3})
+    lone = FakeCell({"method": "dime", "sampler": "none"}, {"l1": [0.5] * 3})
     labelled = FakeCell({"sampler": "gray"}, {"l1": [0.5] * 3})
     assert [row.label for row in extra_rows([lone, labelled])] == ["dime", "gray"]
+
+
+def test_a_row_says_which_arguments_of_its_method_the_command_changed():
+    """Else `sampler=gray sampler.value=0.9` stands as Gray-out beside the paper's number for gray."""
+    gray = cell("gray", entropy_hard=[1.0] * 12)
+    assert build(TABLE, [gray], ["sampler=gray", "sampler.value=0.9"]).rows[2].label == "Gray-out, value=0.9"
+    assert build(TABLE, [gray], ["sampler=gray", "scale=smoke"]).rows[2].label == "Gray-out"
+    swept = [
+        replace(cell("gray", mahalanobis=[mean] * 12), point={"sampler": "gray", "sampler.value": value})
+        for mean, value in ((1.0, "0.1"), (2.0, "0.9"))
+    ]
+    table = build(TABLE, swept, ["sampler=gray", "sampler.value=0.1,0.9"])
+    means = {row.label: table.entries[row.key, "mahalanobis"].mean for row in table.rows}
+    assert (means["Gray-out, value=0.1"], means["Gray-out, value=0.9"], means["Gray-out"]) == (1.0, 2.0, None)
+    own = build(TABLE, swept, ["sampler=gray"])
+    assert own.entries["gray", "mahalanobis"].mean == 1.5, "what the preset itself varies is no change"
+
+
+def test_only_these_columns():
+    assert "extra" in build(TABLE, cells()).directions
+    assert "extra" not in build(replace(TABLE, partial=True), cells()).directions

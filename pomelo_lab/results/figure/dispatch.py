@@ -1,33 +1,51 @@
-"""From a published entry to its figure: `figure: projection` is the module `pomelo_lab.results.figure.projection`."""
+"""From a table to its figure: `figure: projection` is the module `pomelo_lab.results.figure.projection`."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import ModuleType
+from typing import Any
 
-from pomelo_lab.results.grid import GridCell
-from pomelo_lab.results.report import Report
+from pomelo_lab.results.table import Table
 
 
-def draw_figure(
-    report: Report, cells: Sequence[GridCell], folder: Path, marks: Mapping[str, str] = MappingProxyType({})
-) -> Path | None:
-    """Draw an entry's figure from the finished cells, in the order of its rows; yours come last.
+def draw_figure(table: Table, folder: Path, figure: str | None = None) -> Path | None:
+    """Draw a figure of a table's finished cells, in the order of its rows.
 
-    Args: marks: row -> its symbols in the table, which the legend repeats.
+    Args: figure: a module with `draw(cells, path)`, None for the report's own.
     Returns: the PNG (a PDF lies beside it), or None when nothing is finished.
     """
-    from pomelo_lab.results.figure.style import key, marked
-    from pomelo_lab.results.table import matches
+    from pomelo_lab.results.figure.style import styled
 
-    done = [c for c in cells if c.state == "done"]
-    ordered = [c for row in report.rows for c in done if matches(c, row)]
-    ordered += [c for c in done if not any(matches(c, row) for row in (*report.rows, *report.hidden))]
-    if not ordered or not report.figure:
+    report = table.report
+    name = figure or report.figure
+    drawn = {id(cell): (cell, row) for row in reversed(table.rows) for cell in table.finished[row.key]}
+    rows = [drawn[id(cell)] for row in table.rows for cell in table.finished[row.key] if drawn[id(cell)][1] is row]
+    if not rows or not name:
         return None
-    module = importlib.import_module(f"pomelo_lab.results.figure.{report.figure}")
-    symbols = {key(c): marks[row.key] for row in report.rows if marks.get(row.key) for c in done if matches(c, row)}
-    with marked(symbols):
-        return module.draw(ordered, folder / f"{report.figure}.png", **report.figure_options)
+    module = load_figure(name)
+    options: Mapping[str, Any] = report.figure_options if name == report.figure else {}
+    with styled(rows, {row.key: table.symbols(row) for row in table.rows}):
+        return module.draw([cell for cell, _ in rows], folder / f"{name.rpartition('.')[2]}.png", **options)
+
+
+def load_figure(name: str) -> ModuleType:
+    """The module of a figure: a file of this folder by its name, another module by its dotted path.
+
+    Raises ValueError for a module that does not exist or has no `draw`.
+    """
+    from pomelo_lab.config.signature import did_you_mean
+
+    path = name if "." in name else f"{__package__}.{name}"
+    known = [file.stem for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem != "__init__"]
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if not f"{path}.".startswith(f"{error.name}."):  # what the module itself imports
+            raise
+        raise ValueError(f"no figure {name}{did_you_mean(name, known)}; a module of yours: its dotted path") from error
+    if not hasattr(module, "draw"):
+        raise ValueError(f"figure {name}: {path} has no function draw(cells, path)")
+    return module

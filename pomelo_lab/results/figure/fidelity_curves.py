@@ -25,7 +25,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
                     rows = style.stored(group[0], f"{game}_{base}")
                     if not rows:
                         continue
-                    own = style.key(group[0]) == base
+                    own = fills_with(group[0], base)
                     weight = (
                         {"lw": 2.8, "ls": (0, (3, 1.2)), "zorder": 4}
                         if own
@@ -35,9 +35,16 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
                 axis.set(xlim=(0, None))
             line[0].set_ylabel(f"{game}\nprobability of the class\n{BETTER[game]}")
         for base, top, bottom in zip(bases, *axes, strict=True):
-            top.set_title(f"removed: {style.LOOKS[base].label if base in style.LOOKS else base}")
+            names = [method.label for method, group in groups if fills_with(group[0], base)]
+            top.set_title(f"removed: {names[0] if names else base}")
             bottom.set_xlabel("flipped pixels, %")
         own = style.handle(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
         marks = [*(style.handle(method) for method, _ in groups), own]
         style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
     return path
+
+
+def fills_with(cell: GridCell, base: str) -> bool:
+    """Whether a cell's sampler fills as a game does: "inpaint_ddim" as the game on "inpaint"."""
+    sampler = str(cell.choices.get("sampler"))
+    return base in (sampler, sampler.partition("_")[0])

@@ -28,7 +28,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             continue
         job = group[0].job
         share = rows["distribution"]
-        bars.append((method.group, method.label, share[share.isfinite().all(1)].mean(0).tolist()))
+        bars.append((kind(method), method.label, share[share.isfinite().all(1)].mean(0).tolist()))
         training, names = job.reference("label_distribution")["distribution"].tolist(), job.parts.dataset.class_names
     if len(names) > MANY:
         return histograms(bars, names, path)
@@ -103,3 +103,10 @@ def histograms(bars: Sequence[tuple[str, str, list[float]]], names: Sequence[str
             )
         axis.set_xlabel(f"classes by how often they win on perturbed images, the first {len(top[0])} of {len(names)}")
     return path
+
+
+def kind(method: style.Style) -> str:
+    """Where a method stands among the bars: segment-wise ones last, our own full-input ones with the paper's."""
+    if method.reach == "segment":
+        return "baseline"
+    return method.group if method.group in ORDER else "proposed"

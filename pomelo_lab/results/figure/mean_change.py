@@ -21,9 +21,10 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
     that reached the class."""
     changes: dict[tuple[str, str], tuple[style.Style, Tensor, int]] = {}
     for cell in cells:
+        method = style.method_style(cell)
         label, (change, n) = str(cell.config["dataset"].get("label", "")), mean_change(cell)
         if n:
-            changes.setdefault((label, style.key(cell)), (style.method_style(cell), change, n))
+            changes.setdefault((label, method.key), (method, change, n))
     if not changes:
         raise ValueError("mean_change: none of the finished jobs has counterfactuals that reached their class")
     labels, methods = (list(dict.fromkeys(pair[index] for pair in changes)) for index in (0, 1))
@@ -35,10 +36,10 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             for k, name in enumerate(methods):
                 style.bare(axes[i][k])
                 if (label, name) in changes:
-                    method, change, n = changes[label, name]
+                    drawn, change, n = changes[label, name]
                     shown = axes[i][k].imshow(change.numpy(), vmin=0, vmax=top, cmap="magma", interpolation="nearest")
                     axes[i][k].set_title(
-                        textwrap.fill(method.label, 18, break_long_words=False), color=method.colour, fontsize=8
+                        textwrap.fill(drawn.label, 18, break_long_words=False), color=drawn.colour, fontsize=8
                     )
                     axes[i][k].set_xlabel(f"{n} images", fontsize=7)
             axes[i][0].set_ylabel(label.replace("_", " "), fontsize=8)

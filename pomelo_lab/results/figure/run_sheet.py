@@ -26,12 +26,13 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: s
     blocks: dict[tuple[str, str], list[tuple[style.Style, str, Explanation]]] = {}
     images, targets = {}, {}
     for cell in cells:
+        method = style.method_style(cell)
         label, job = str(cell.config["dataset"].get("label", "")), cell.job
         for run, explanation in runs(cell, metric, by):
             if explanation.counterfactual is not None:
                 images[label] = job.batch(0).image[:n_images]
                 targets[label] = [job.parts.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
-                blocks.setdefault((label, style.key(cell)), []).append((style.method_style(cell), run, explanation))
+                blocks.setdefault((label, method.key), []).append((method, run, explanation))
         job.forget()
     if not blocks:
         raise ValueError("run_sheet: none of the finished jobs has counterfactuals to show")

@@ -10,7 +10,7 @@ from typing import Any
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.grid import GridCell
 
-PANELS = (("full-input and neural samplers", ("proposed", "limit", "yours")), ("segment-wise samplers", ("baseline",)))
+PANELS = (("full-input and neural samplers", "image"), ("segment-wise samplers", "segment"))
 
 
 def panels(
@@ -23,9 +23,9 @@ def panels(
     groups = style.seed_means(cells)
     axes = figure.subplots(1, 2, sharey=True, sharex=True)
     ticks = sorted({n_segments(c) for c in cells})
-    for axis, (title, members) in zip(axes, PANELS, strict=True):
+    for axis, (title, reach) in zip(axes, PANELS, strict=True):
         for method, group in groups:
-            if method.group not in (*members, "control"):
+            if method.group == "reference" or (method.reach != reach and method.group != "control"):
                 continue
             points: dict[int, list[tuple[float, float]]] = {}
             for cell in group:

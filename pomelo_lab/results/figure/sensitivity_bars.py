@@ -16,18 +16,11 @@ METRICS = {
 
 
 def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
-    """Mean and standard deviation over images, a panel per similarity; methods whose explainer looks at segments once
-    per number of them."""
+    """Mean and standard deviation over images, a panel per similarity, a bar per row."""
     bars: dict[str, tuple[style.Style, GridCell]] = {}
-    for cell in cells:
+    for cell in cells:  # jobs that do not look at segments are the same at every number of them
         method = style.method_style(cell)
-        n_segments = (cell.config.get("segmenter") or {}).get("n_segments")
-        label = (
-            f"{method.label} ({n_segments})" if cell.choices.get("explainer") == "lime" and n_segments else method.label
-        )
-        bars.setdefault(
-            label, (method, cell)
-        )  # jobs that do not method at segments are the same at every number of them
+        bars.setdefault(method.label, (method, cell))
     with style.canvas(path, 9.0, 3.1) as figure:
         for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
             for position, (method, cell) in enumerate(bars.values()):

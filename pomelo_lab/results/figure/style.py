@@ -1,11 +1,12 @@
-"""One look for all figures: a colour and a name per method, full-input and segment-wise samplers told apart."""
+"""How figures are drawn: one colour for each method, its label and group from the report."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,114 +14,80 @@ from typing import Any
 from torch import Tensor
 
 from pomelo_lab.results.grid import GridCell
+from pomelo_lab.results.method import components, method_names
+from pomelo_lab.results.report import Row
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn. group: "proposed", "baseline", "limit", "control" or "reference"."""
+    """How a method is drawn.
+
+    Args:
+        group, reach: of its row in the report.
+        key: the label without marks, the same for all cells of a method.
+    """
 
     label: str
     colour: str
     group: str = "baseline"
-    line: Any = "-"
-    marker: str = "o"
+    reach: str = "segment"
+    key: str = ""
+
+    @property
+    def line(self) -> Any:
+        return LINES.get(self.group, "-")
+
+    @property
+    def marker(self) -> str:
+        return MARKERS.get(self.group, "D" if self.reach == "image" else "o")
 
 
 DASHED, DOTTED = (0, (5, 2)), (0, (1, 1.5))
-LOOKS = {
-    "flow": Style("Flow", "#0072B2", "proposed", marker="D"),
-    "flow_cool": Style("Flow, T 0.5", "#00385C", "proposed", marker="d"),
-    "ddim": Style("Diffusion", "#56B4E9", "proposed", marker="D"),
-    "ddim_fast": Style("Diffusion, few steps", "#88C9B0", "proposed", marker="D"),
-    "inpaint_ddim": Style("In-painting", "#009E73", "proposed", marker="D"),
-    "black": Style("Black-out", "#1A1A1A"),
-    "gray": Style("Gray-out", "#8C8C8C"),
-    "mean": Style("Mean", "#E69F00"),
-    "blur": Style("Blur", "#D55E00"),
-    "blur_removal": Style("Blur", "#D55E00"),
-    "noise": Style("Noise-out", "#CC79A7"),
-    "ideal": Style("Ideal sampler", "#6A3D9A", "limit", DASHED, "*"),
-    "ideal_mask": Style("Ideal mask", "#B15FC9", "limit", DASHED, "*"),
-    "random": Style("Random", "#A08C5B", "control", DOTTED, "x"),
-    "generated_glow": Style("Glow samples", "#005A8C", "reference", DOTTED, "s"),
-    "generated_ddpm": Style("DDPM samples", "#3A8FBF", "reference", DOTTED, "s"),
-    "reference_val": Style("Validation images", "#4F6D7A", "reference", DOTTED, "s"),
-    "reference_texture": Style("Texture images", "#7A9E4F", "reference", DOTTED, "s"),
-    "reference_noise": Style("Gaussian noise", "#A65D57", "reference", DOTTED, "s"),
-    "none": Style("Real", "#333333", "reference"),
-    "mean_dataset": Style("Mean colour", "#8C8C8C"),
-    "inpaint": Style("In-painter", "#117733", "proposed", marker="D"),
-    "whole_image": Style("Whole image", "#C9C9C9", "control", DOTTED, "x"),
-    "sliding_patch/mean_dataset": Style("SP", "#E6B84C"),
-    "sliding_patch/inpaint": Style("SP-G", "#A87900", "proposed", marker="D"),
-    "lime/mean_dataset": Style("LIME", "#6FBF8B"),
-    "lime/inpaint": Style("LIME-G", "#117733", "proposed", marker="D"),
-    "meaningful_perturbation/blur": Style("MP", "#9AA5B1"),
-    "mp2/blur": Style("MP2", "#E58A7B"),
-    "mp2/inpaint": Style("MP2-G", "#B03A2E", "proposed", marker="D"),
-    "lime_seeds": Style("LIME", "#6FBF8B"),
-    "lime_g_seeds": Style("LIME-G", "#117733", "proposed", marker="D"),
-    "lime_segments": Style("LIME", "#6FBF8B"),
-    "lime_g_segments": Style("LIME-G", "#117733", "proposed", marker="D"),
-    "mp2_ordered": Style("MP2, ordered", "#F2B8AE"),
-    "mp2_g_ordered": Style("MP2-G, ordered", "#7B241C", "proposed", marker="D"),
-    "mp2_ordered_sizes": Style("MP2, ordered", "#F2B8AE"),
-    "mp2_g_ordered_sizes": Style("MP2-G, ordered", "#7B241C", "proposed", marker="D"),
-    "fido_sdr": Style("FIDO-CA, deletion", "#8877CC", "proposed", marker="D"),
-    "random_pixel": Style("Random pixels", "#A08C5B", "control", DOTTED, "x"),
-    "fido/inpaint": Style("FIDO-CA", "#332288", "proposed", marker="D"),
-    "rise/black": Style("RISE", "#88CCEE"),
-    "iba": Style("IBA", "#E69F00"),
-    "input_iba": Style("InputIBA", "#D55E00"),
-    "integrated_gradients": Style("Integrated Gradients", "#56B4E9"),
-    "guided_backprop": Style("Guided-BP", "#1A1A1A"),
-    "deep_lift": Style("DeepLIFT", "#8C8C8C"),
-    "hsic": Style("HSIC", "#009E73"),
-    "fisher": Style("Fisher/SDE", "#CC3377", "proposed", marker="D"),
-    "fisher_smooth": Style("Fisher/SDE, smooth", "#882255", "proposed", marker="D"),
-    "fisher_cells": Style("Fisher/SDE, 4x4", "#AA4499", "proposed", marker="D"),
-    "fisher_eq49": Style("eq. 49", "#6A3D9A", "proposed", marker="D"),
-    "dime": Style("DiME", "#0072B2", "proposed", marker="D"),
-    "dime_full": Style("DiME", "#0072B2", "proposed", marker="D"),
-    "dime_ddim": Style("DiME, three steps", "#56B4E9", "proposed", marker="D"),
-    "dime_tweedie": Style("DiME, own estimate", "#009E73", "proposed", marker="D"),
-    "dime_mask": Style("DiME, masked", "#117733", "proposed", marker="D"),
-    "dime_exact": Style("DiME, eq. 6", "#882255", "proposed", marker="D"),
-    "dime_direct": Style("Direct", "#E69F00"),
-    "dime_naive": Style("Naive", "#D55E00"),
-    "dime_early": Style("Early stopping", "#CC79A7"),
-    "gcd": Style("GCD, class score alone", "#CC79A7", "proposed", marker="D"),
-    "gcd_lambda": Style("GCD", "#882255", "proposed", marker="D"),
-    "gcd_first": Style("GCD, first flip", "#AA4499", "proposed", marker="D"),
-    "gcd_best": Style("GCD, best flip", "#AA4499", "proposed", marker="D"),
-    "gcd_boundary": Style("GCD, source at the boundary", "#332288", "proposed", marker="D"),
-    "gcd_mean": Style("GCD, five sources", "#CC3377", "proposed", marker="D"),
-    "gcd_random": Style("Random direction", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_random_best": Style("Random, best flip", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_random_both": Style("Random, both ways", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_random_others": Style("Random ones combined", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_random_all": Style("Random ones combined", "#A08C5B", "control", DOTTED, "x"),
-    "gcd_h_rest": Style("1st h without g", "#999933", "proposed", marker="D"),
-    "reconstruction": Style("Reconstruction", "#5A5A5A", "control", DOTTED, "x"),
-    "difference": Style("Difference", "#5A5A5A", "control", DOTTED, "x"),
-    "squared_difference": Style("Squared difference", "#5A5A5A", "control", DOTTED, "x"),
-    "gcd_h1": Style("1st h-direction", "#0072B2", "proposed", marker="D"),
-    "gcd_h2": Style("2nd h-direction", "#56B4E9", "proposed", marker="D"),
-    "gcd_h3": Style("3rd h-direction", "#009E73", "proposed", marker="D"),
-    "gcd_h_others": Style("Others combined", "#117733", "proposed", marker="D"),
-    "gcd_h_all": Style("All h-directions", "#117733", "proposed", marker="D"),
-    "ace_l1": Style("ACE l1", "#E69F00"),
-    "ace_l2": Style("ACE l2", "#D55E00"),
-    "flow_counterfactual": Style("Flow ascent", "#A08C5B"),
-    "bb_lig": Style("BB-LIG", "#882255", "proposed", marker="D"),
-    "lig": Style("LIG", "#0072B2", "proposed", marker="D"),
-    "bb_ig": Style("BB-IG", "#1A1A1A"),
-    "dime_unconditional": Style("Unconditional", "#A08C5B", "control", DOTTED, "x"),
-    "dime_noise": Style("Unconditional", "#A08C5B", "control", DOTTED, "x"),
-    "ideal_counterfactual": Style("Re-rendered", "#6A3D9A", "limit", DASHED, "*"),
-    "fisher_times": Style("1 - t", "#B15FC9", "proposed", marker="D"),
+LINES = {"limit": DASHED, "control": DOTTED, "reference": DOTTED}
+MARKERS = {"limit": "*", "control": "x", "reference": "s", "yours": "^"}
+METHODS_BY_COLOUR = {
+    "#0072B2": "flow dime dime_full gcd_h1 lig",
+    "#00385C": "flow_cool",
+    "#56B4E9": "ddim integrated_gradients dime_ddim gcd_h2",
+    "#88C9B0": "ddim_fast",
+    "#009E73": "inpaint_ddim hsic dime_tweedie gcd_h3",
+    "#1A1A1A": "black guided_backprop bb_ig",
+    "#8C8C8C": "gray mean_dataset deep_lift",
+    "#E69F00": "mean iba dime_direct ace_l1",
+    "#D55E00": "blur blur_removal input_iba dime_naive ace_l2",
+    "#CC79A7": "noise dime_early gcd",
+    "#6A3D9A": "ideal fisher_eq49 ideal_counterfactual",
+    "#B15FC9": "ideal_mask fisher_times",
+    "#A08C5B": "random random_pixel gcd_random gcd_random_best gcd_random_both gcd_random_others gcd_random_all "
+    "flow_counterfactual dime_unconditional dime_unconditional_all dime_noise",
+    "#005A8C": "generated_glow",
+    "#3A8FBF": "generated_ddpm",
+    "#4F6D7A": "reference_val",
+    "#7A9E4F": "reference_texture",
+    "#A65D57": "reference_noise",
+    "#333333": "none",
+    "#117733": "inpaint lime_g dime_mask gcd_h_others gcd_h_all",
+    "#C9C9C9": "whole_image",
+    "#E6B84C": "sp",
+    "#A87900": "sp_g",
+    "#6FBF8B": "lime",
+    "#9AA5B1": "mp",
+    "#E58A7B": "mp2",
+    "#B03A2E": "mp2_g",
+    "#F2B8AE": "mp2_ordered",
+    "#7B241C": "mp2_g_ordered",
+    "#8877CC": "fido_sdr",
+    "#332288": "fido_ca gcd_boundary",
+    "#88CCEE": "rise",
+    "#CC3377": "fisher gcd_mean",
+    "#882255": "fisher_smooth dime_exact gcd_lambda bb_lig",
+    "#AA4499": "fisher_cells gcd_first gcd_best",
+    "#999933": "gcd_h_rest",
+    "#5A5A5A": "reconstruction difference squared_difference",
 }
-MARKS: ContextVar[Mapping[str, str]] = ContextVar("MARKS", default=MappingProxyType({}))  # see `marked`
+COLOURS = {name: colour for colour, names in METHODS_BY_COLOUR.items() for name in names.split()}
+VARIED = re.compile("_(seeds|segments|sizes)$")  # a method that is compared with itself: as the method
+STYLES: ContextVar[Mapping[int, Style]] = ContextVar("STYLES", default=MappingProxyType({}))  # see `styled`
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
 CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
 CLASS_SPARE = (
@@ -159,34 +126,38 @@ RC = {
 }
 
 
-def key(cell: GridCell) -> str:
-    """What names a method: its sampler where explainers do not differ, explainer and sampler where they do, its
-    explainer when that fills nothing."""
-    if (row := cell.choices.get("row")) in LOOKS:
-        return row
-    sampler, explainer = cell.choices.get("sampler") or "none", cell.choices.get("explainer", "none")
-    if sampler == "none":
-        return explainer
-    pair = f"{explainer}/{sampler}"
-    return sampler if explainer in ("none", "lime") and pair not in LOOKS else pair
+def method_style(cell: GridCell) -> Style:
+    """The style of a cell's method: label and group of its row while a table's figure is drawn, else its plain name."""
+    drawn = STYLES.get().get(id(cell))
+    name = method_names(cell)[0]
+    return drawn or Style(name, method_colour(cell), "yours", "image", name)
 
 
-def method_style(cell: GridCell, seen: Sequence[str] = ()) -> Style:
-    """The look of a cell's method; methods unknown here get a spare colour that does not depend on the other cells."""
-    name = key(cell)
-    unmarked = LOOKS.get(name) or Style(name, SPARE[sum(map(ord, name)) % len(SPARE)], "yours", "-", "^")
-    symbols = MARKS.get().get(name, "")
-    return replace(unmarked, label=f"{unmarked.label} {symbols}") if symbols else unmarked
+def method_colour(cell: GridCell) -> str:
+    """The colour of a method, of its sampler where only LIME or nothing is explained, or of its explainer. A method
+    without a colour gets a spare one, which does not depend on the other cells."""
+    sampler, explainer = components(cell)
+    part = explainer if sampler == "none" or explainer not in ("none", "lime") else sampler
+    names = [*(VARIED.sub("", name) for name in method_names(cell)), part]
+    known = [COLOURS[name] for name in names if name in COLOURS]
+    return known[0] if known else SPARE[sum(map(ord, names[0])) % len(SPARE)]
 
 
 @contextmanager
-def marked(symbols: Mapping[str, str]) -> Iterator[None]:
-    """Inside, labels carry the marks of their table's rows. symbols: `key` of a method -> its marks."""
-    token = MARKS.set(symbols)
+def styled(rows: Sequence[tuple[GridCell, Row]], symbols: Mapping[str, str]) -> Iterator[None]:
+    """Inside, cells are drawn with the labels and groups of their rows.
+
+    Args: symbols: key of a row -> its marks in the table, which stand behind its label.
+    """
+    styles = {}
+    for cell, row in rows:
+        label = " ".join(filter(None, [row.plain_label, symbols.get(row.key)]))
+        styles[id(cell)] = Style(label, method_colour(cell), row.group, row.reach, row.plain_label)
+    token = STYLES.set(styles)
     try:
         yield
     finally:
-        MARKS.reset(token)
+        STYLES.reset(token)
 
 
 @contextmanager
@@ -216,11 +187,11 @@ def legend(figure: Any, handles: Sequence[Any], rows: int = 1, **options: Any) -
     )
 
 
-def handle(one: Style, **options: Any) -> Any:
+def handle(method: Style, **options: Any) -> Any:
     """A legend entry of a method."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], **{"color": one.colour, "ls": one.line, "label": one.label, **options})
+    return Line2D([], [], **{"color": method.colour, "ls": method.line, "label": method.label, **options})
 
 
 def stored(cell: GridCell, metric: str) -> dict[str, Tensor]:
@@ -239,7 +210,7 @@ def seed_means(cells: Sequence[GridCell]) -> list[tuple[Style, list[GridCell]]]:
     """Cells grouped by method in order of appearance: repeats over seeds are drawn as one."""
     groups: dict[str, list[GridCell]] = {}
     for cell in cells:
-        groups.setdefault(key(cell), []).append(cell)
+        groups.setdefault(method_style(cell).key, []).append(cell)
     return [(method_style(group[0]), group) for group in groups.values()]
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from pomelo_lab.results.figure import dispatch
+from pomelo_lab.results.marks import Mark
 from pomelo_lab.results.report import Report, Row, load_reports
+from pomelo_lab.results.table import build
 from tests import running
 from tests.results.fake import FakeCell, FakeJob
 
@@ -50,28 +52,49 @@ def cells():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_figure_is_drawn_as_png_and_pdf(module, tmp_path):
-    table = Report("t", "", "", rows=(Row("blur", "Blur", {"sampler": "blur"}),), figure=module)
-    path = dispatch.draw_figure(table, cells(), tmp_path)
+    report = Report("t", "", "", rows=(Row("blur", "Blur", "lime_blur"),), figure=module)
+    path = dispatch.draw_figure(build(report, cells()), tmp_path)
     assert path == tmp_path / f"{module}.png" and path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 5_000
     assert path.with_suffix(".pdf").read_bytes()[:5] == b"%PDF-"
 
 
-def test_legends_repeat_the_marks_of_rows(monkeypatch, tmp_path):
-    """Only of the marked row, and only while its own table is drawn."""
+def test_labels_and_groups_are_those_of_the_rows_with_their_marks(monkeypatch, tmp_path):
+    """Only while the row's own table is drawn."""
     from pomelo_lab.results.figure import cost, style
 
-    labels = []
-    monkeypatch.setattr(cost, "draw", lambda cells, path: labels.extend(style.method_style(c).label for c in cells))
-    table = Report("t", "", "", rows=tuple(Row(k, k, {"sampler": k}) for k in ("blur", "median")), figure="cost")
-    dispatch.draw_figure(table, cells(), tmp_path, {"blur": "†", "median": ""})
-    assert "Blur †" in labels and "median" in labels and "Blur" not in labels
-    assert style.method_style(cells()[2]).label == "Blur"
+    styles = {}
+    monkeypatch.setattr(
+        cost, "draw", lambda cells, path: styles.update((m.label, m) for m, _ in style.seed_means(cells))
+    )
+    rows = (Row("b", "Blurred", "lime_blur", "baseline", reach="segment"), Row("i", "Ideal", "lime_ideal", "limit"))
+    table = build(Report("t", "", "", rows=rows, figure="cost"), cells())
+    dispatch.draw_figure(replace(table, marks=(Mark("†", "control", "", {"b": "Blurred"}),)), tmp_path)
+    assert list(styles)[:2] == ["Blurred †", "Ideal"] and styles["Ideal"].group == "limit"
+    assert "none" in styles or "random" in styles, "methods without a row come last, under their own names"
+    assert styles["Blurred †"].colour == style.COLOURS["blur"] and styles["Blurred †"].marker == "o"
+    assert style.method_style(cells()[2]).label == "lime_blur"
+
+
+def test_a_figure_of_a_stranger_is_drawn_when_it_is_asked_for(monkeypatch, tmp_path):
+    (tmp_path / "my_bars.py").write_text(
+        "def draw(cells, path):\n    path.write_text(str(len(cells)))\n    return path"
+    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "bars.py").write_text((tmp_path / "my_bars.py").read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    table = build(Report("t", "", ""), cells())
+    assert dispatch.draw_figure(table, tmp_path) is None, "the report has none"
+    assert dispatch.draw_figure(table, tmp_path, "mine.bars").read_text() == str(len(cells()))
+    for wrong in ("projektion", "mine.absent"):
+        with pytest.raises(ValueError, match=f"no figure {wrong}"):
+            dispatch.load_figure(wrong)
 
 
 def test_the_options_of_published_figures_are_their_modules_own(tmp_path):
     for table in load_reports().values():
         if table.figure_options and table.figure not in LIVE:
-            assert dispatch.draw_figure(replace(table, rows=()), cells(), tmp_path / table.id).stat().st_size > 5_000
+            drawn = build(replace(table, rows=(), columns=(), claims=()), cells())
+            assert dispatch.draw_figure(drawn, tmp_path / table.id).stat().st_size > 5_000
 
 
 def test_every_published_figure_has_a_module():
@@ -81,7 +104,7 @@ def test_every_published_figure_has_a_module():
 GRIDS = [
     ("agarwal_fig7", "sampler=mean_dataset", "patch_row"),
     ("agarwal_table1", "sampler=none,blur_removal", "removal_sheet"),
-    ("agarwal_fig9", "row=lime_seeds", "same_masks"),
+    ("agarwal_fig9", "method=lime_seeds", "same_masks"),
 ]
 
 
@@ -94,4 +117,5 @@ def test_figures_that_fill_anew_are_drawn_by_the_command(preset, grid, figure, t
 
 
 def test_nothing_finished_draws_nothing(tmp_path):
-    assert dispatch.draw_figure(Report("t", "", "", figure="cost"), [FakeCell({}, state="missing")], tmp_path) is None
+    table = build(Report("t", "", "", figure="cost"), [FakeCell({"sampler": "gray"}, state="missing")])
+    assert dispatch.draw_figure(table, tmp_path) is None

@@ -1,0 +1,44 @@
+"""The claims of a paper judged on the numbers that it printed itself."""
+
+from __future__ import annotations
+
+from pomelo_lab.results.claim import Sample, Verdict, judge
+from pomelo_lab.results.report import Claim, Report
+
+
+def own_judged(claim: Claim, table: Report) -> Verdict:
+    """The claim judged on the paper's own printed means."""
+
+    def printed(row: str, metric: str) -> Sample | None:
+        published_row = table.row(row)
+        return (
+            Sample({}, point=published_row.values[metric][0])
+            if published_row is not None and metric in published_row.values
+            else None
+        )
+
+    return judge(claim, table, printed)
+
+
+def own_verdict(claim: Claim, table: Report) -> str:
+    """Whether the paper's own printed means agree with its claim; "" when it printed none of them."""
+    judged = own_judged(claim, table).judged
+    return "" if not judged else "agrees" if all(p.verdict == "holds" for p in judged) else "disagrees"
+
+
+def own_words(claim: Claim, table: Report) -> str:
+    """`own_verdict`, and what it does not rest on: measures of which the paper printed nothing, rows that it left
+    out."""
+    judged, word = own_judged(claim, table), own_verdict(claim, table)
+    if not word:
+        return "not printed"
+    covered = {p.pair.metric for p in judged.judged}
+    silent = dict.fromkeys(p.pair.metric for p in judged.pairs if p.pair.metric not in covered)
+    symbols = [column.symbol if (column := table.column(metric)) else metric for metric in silent]
+    if symbols:
+        return f"{word}; nothing printed of {', '.join(symbols)}"
+    return (
+        word
+        if len(judged.judged) == len(judged.pairs)
+        else f"{word} ({len(judged.judged)} of {len(judged.pairs)} pairs)"
+    )
