@@ -18,6 +18,10 @@ from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.types import Batch
 
 
+class NotStored(ValueError):
+    """An artefact that is read, and that no run has made."""
+
+
 class Cache:
     """A job's artefacts: each is made at most once, and read afterwards.
 
@@ -115,3 +119,14 @@ class Cache:
         what = node.get("function") or node.get("architecture") or type(self.parts.classifier).__name__
         weights = f", weights {node['weights']}" if node.get("weights") else ""
         return f"classifier {what}{weights} answers values that are not finite (NaN or infinite) for {image}"
+
+
+class StoredArtefacts(Cache):
+    """A job's artefacts for tables and figures: read, never made. Raises NotStored for one that is missing."""
+
+    def obtain(self, artefact: Artefact, n_images: int) -> Shard:
+        shard = self.store.read(artefact.kind, artefact.fingerprint, artefact.group, n_images)
+        if shard is None:
+            folder = self.store.folder(artefact.kind, artefact.fingerprint)
+            raise NotStored(f"the {artefact.kind} of {n_images} images is not stored in {folder}")
+        return shard

@@ -41,16 +41,19 @@ class Job:
         config: resolved plain mapping with the top-level keys of conf/run.yaml.
         store: where artefacts are kept.
         device: where networks run.
+        cache: `StoredArtefacts` for a job that is only looked at.
     """
 
-    def __init__(self, config: Mapping[str, Any], store: Store, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, config: Mapping[str, Any], store: Store, device: torch.device | str = "cpu", cache: type[Cache] = Cache
+    ) -> None:
         self.config = config
         self.store = store
         self.streams = RandomStreams(config["seed"])
         self.parts = Components(config, device)
         self.selection = Selection(self.parts, self._is_correct)
         self.provenance = Provenance(self.parts, self.selection, self._sibling_provenances)
-        self.cache = Cache(store, self.parts, self.selection)
+        self.cache = cache(store, self.parts, self.selection)
         # the explainer's statistics of changed classifiers, by the classifier's digest
         self.refits: dict[str, Mapping[str, Tensor]] = {}
         self._siblings: dict[str, Job] = {}
@@ -64,7 +67,8 @@ class Job:
     def whole(self) -> Job:
         """The job on all images of the data set, right or wrong."""
         n_images = len(self.parts.dataset)
-        return Job({**self.config, "images": "all", "n_images": n_images}, self.store, self.parts.device)
+        whole = {**self.config, "images": "all", "n_images": n_images}
+        return Job(whole, self.store, self.parts.device, type(self.cache))
 
     def _is_correct(self, group: int) -> Tensor:
         """Whether the classifier gives each image of a group of the whole data set its label, bool [b]."""
@@ -79,7 +83,8 @@ class Job:
     def _sibling(self, changes: Mapping[str, Any]) -> Job:
         key = digest(changes)
         if key not in self._siblings:
-            self._siblings[key] = Job(override(self.config, changes), self.store, self.parts.device)
+            config = override(self.config, changes)
+            self._siblings[key] = Job(config, self.store, self.parts.device, type(self.cache))
             self._siblings[key].cache.tell = lambda kind: self.cache.tell(kind)
         return self._siblings[key]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results.claim import Resampled, Sample
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Column
@@ -92,35 +93,37 @@ def resampled(cell: GridCell, name: str) -> Resampled | None:
     return Resampled(tuple(images), metric.usable(rows).numpy(), metric.groups(len(images)), statistic)
 
 
-def stored_rows(cell: GridCell, name: str) -> dict[str, Any]:
-    """What a metric stored, all images in order; {} when a shard is missing.
+def read_rows(job: Any, name: str) -> dict[str, Any]:
+    """What a metric stored for all images of a cell's job, in order; {} when the job does not have the metric.
 
-    Computes nothing. Matched cells count fewer images.
+    All that tables and figures say of single images is read here. Raises NotStored when a shard is missing.
     """
     import torch
 
-    from pomelo_lab.config.fingerprint import digest
-
-    job = cell.job
-    fingerprint, n_images = digest(job.provenance.metric(name)), job.parts.metrics[name].n_images
-    sizes = [job.selection.group_size(group, n_images) for group in range(job.selection.n_groups)]
-    shards = [job.store.read("metric", fingerprint, group, size) for group, size in enumerate(sizes) if size]
-    if not shards or any(s is None for s in shards):
+    if name not in job.parts.metrics:
         return {}
-    rows = {key: torch.cat([s.tensors[key] for s in shards]) for key in shards[0].tensors}
+    shards = [s for group in range(job.selection.n_groups) if (s := job.score(name, group)) is not None]
+    job.forget()
+    return {key: torch.cat([s.tensors[key] for s in shards]) for key in (shards[0].tensors if shards else ())}
+
+
+def stored_rows(cell: GridCell, name: str) -> dict[str, Any]:
+    """What a metric stored, {} when a shard is missing. Matched cells count fewer images."""
+    try:
+        rows = read_rows(cell.job, name)
+    except NotStored:
+        return {}
     if "counted" in rows and (common := getattr(cell, "counted", None)) is not None and name in cell.narrowed([name]):
         rows["counted"] = rows["counted"] * common[: len(rows["counted"])]
     return rows
 
 
 def stored_reference(job: Any, name: str) -> dict[str, Any] | None:
-    """A metric's statistics of the training images; None when they are missing. Computes nothing."""
-    from pomelo_lab.config.fingerprint import digest
-
-    if not job.parts.metrics[name].fits:
-        return {}
-    shard = job.store.read("reference", digest(job.provenance.reference(name)), 0, 0)
-    return None if shard is None else dict(shard.tensors)
+    """A metric's statistics of the training images; None when they are missing."""
+    try:
+        return dict(job.reference(name))
+    except NotStored:
+        return None
 
 
 def part_sample(cell: GridCell, name: str, part: str) -> Sample | None:

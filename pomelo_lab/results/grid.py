@@ -37,10 +37,12 @@ class GridCell:
 
     @cached_property
     def job(self) -> Any:
+        """The cell's job, to be looked at: its artefacts are read and never made."""
+        from pomelo_lab.engine.cache import StoredArtefacts
         from pomelo_lab.engine.job import Job
         from pomelo_lab.engine.store import Store
 
-        return Job(self.config, Store(self.config["paths"]["outputs"]))
+        return Job(self.config, Store(self.config["paths"]["outputs"]), cache=StoredArtefacts)
 
     @cached_property
     def folder(self) -> Path | None:

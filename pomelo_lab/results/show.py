@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results import render
 from pomelo_lab.results.figure.dispatch import draw_figure
 from pomelo_lab.results.grid import GridCell, cells, questions
@@ -59,8 +60,15 @@ def show(
     console.print(
         f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False, markup=False
     )
-    if figure != "none" and (path := draw_figure(made, outputs / "figures" / table / name, figure)):
-        console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
+    if figure != "none":
+        try:
+            path = draw_figure(made, outputs / "figures" / table / name, figure)
+        except NotStored as error:
+            path = None
+            text = f"no figure: {error}; this makes it: {made.command}"
+            console.print(text, soft_wrap=True, highlight=False, markup=False)
+        if path:
+            console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
     return folder
 
 

@@ -35,9 +35,7 @@ def detail(cell: GridCell) -> str:
         lines = [line for line in error.strip().splitlines() if line and not line.startswith((" ", "\t"))]
         return printable(lines[-1] if lines else error)
     if cell.state == "done":
-        from pomelo_lab.engine.scores import Scores
-
-        images = Scores(cell.job).job.selection.n_images
+        images = (status.get("images") or {}).get("n") or len(cell.scores().get("image_id", ()))
         return f"{images} images, {status.get('seconds', 0):.0f} s, {cell.folder}"
     return ""
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pomelo_lab.results.evidence import cell_sample, sample, seconds_per_1000
+from pomelo_lab.results.evidence import cell_sample, read_rows, sample, seconds_per_1000
 from pomelo_lab.results.report import Column
 from tests.results.fake import FakeCell, FakeJob
 
@@ -73,9 +73,9 @@ def test_matched_cells_resample_only_their_common_images():
     shard = Shard({"change": torch.zeros(4, 3), "counted": torch.tensor([1.0, 1, 0, 1])})
     job = SimpleNamespace(
         parts=SimpleNamespace(metrics={"cd": metric, "other": SimpleNamespace(n_images=None)}),
-        selection=SimpleNamespace(n_groups=1, group_size=lambda *_: 4),
-        provenance=SimpleNamespace(metric=lambda name: {"metric": name}),
-        store=SimpleNamespace(read=lambda *_: shard),
+        selection=SimpleNamespace(n_groups=1),
+        score=lambda name, group: shard,
+        forget=lambda: None,
     )
     cell = MatchedCell({}, {}, {}, common=frozenset({"i0"}))
     vars(cell).update(job=job, counted=torch.tensor([True, False, False, False]))
@@ -94,3 +94,17 @@ def test_repeats_of_a_set_statistic_and_of_a_grid():
     assert sample([within], "silhouette").repeats == (0.1, 0.2, 0.3) and sample([one], "silhouette").repeats == ()
     both = sample([one, FakeCell({}, {"silhouette": -0.2})], "silhouette", Column("silhouette", "Sil.", magnitude=True))
     assert both.repeats == (0.4, 0.2) and both.point == pytest.approx(0.1)
+
+
+def test_a_job_that_is_looked_at_makes_nothing(tmp_path):
+    """A missing shard is named, and no classifier is asked."""
+    from pomelo_lab.engine.cache import NotStored, StoredArtefacts
+    from pomelo_lab.engine.job import Job
+    from pomelo_lab.engine.store import Store
+    from tests.running import config
+
+    job = Job(config(tmp_path, "n_images=2"), Store(tmp_path), cache=StoredArtefacts)
+    for read in (job.clean, job.explanation, lambda group: read_rows(job, next(iter(job.parts.metrics)))):
+        with pytest.raises(NotStored, match="is not stored in"):
+            read(0)
+    assert not list(tmp_path.rglob("*.safetensors"))

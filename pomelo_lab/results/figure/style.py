@@ -195,15 +195,10 @@ def handle(method: Style, **options: Any) -> Any:
 
 
 def stored(cell: GridCell, metric: str) -> dict[str, Tensor]:
-    """What a metric stored for all images of a finished cell; {} when the job does not have it."""
-    import torch
+    """What a metric stored for all images of a finished cell; {} when the job does not have the metric."""
+    from pomelo_lab.results.evidence import read_rows
 
-    job = cell.job
-    if metric not in job.parts.metrics:
-        return {}
-    shards = [s for g in range(job.selection.n_groups) if (s := job.score(metric, g)) is not None]
-    job.forget()
-    return {name: torch.cat([s.tensors[name] for s in shards]) for name in (shards[0].tensors if shards else ())}
+    return read_rows(cell.job, metric)
 
 
 def seed_means(cells: Sequence[GridCell]) -> list[tuple[Style, list[GridCell]]]:
