@@ -100,6 +100,7 @@ class CelebA(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.provides = self.features(vars(self))
+        self.class_names = self.classes({"label": self.label})
         self.part_names = PARTS if self.masked_only else ()
         lists = places(Path(self.root), ("", "celeba", "Anno", "Eval", "celeba/Anno", "celeba/Eval"))
         attribute_list, partition_list = (
@@ -172,10 +173,6 @@ class CelebA(Dataset):
         if not labelled and given["label"] == HAIR_COLOR:
             changed["label"] = ATTRIBUTES[0]  # any attribute as label keeps all images
         return changed
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.classes({"label": self.label})
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -126,7 +126,7 @@ class CroppedFiles(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.provides = self.features(vars(self))
-        self._folder, label_of, self._class_names = self._listed()
+        self._folder, label_of, self.class_names = self._listed()
         self._files = sorted(label_of, key=self._image_id)  # the same order in every layout
         self._label = torch.tensor([label_of[file] for file in self._files], dtype=torch.long)
         if not self._files:
@@ -152,10 +152,6 @@ class CroppedFiles(Dataset):
             if size > resize
             else []
         )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self._class_names
 
     @property
     def shape(self) -> tuple[int, int, int]:

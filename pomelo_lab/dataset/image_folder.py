@@ -86,7 +86,7 @@ class ImageFolder(Dataset):
         self.provides = self.features(vars(self))
         self._split_folders = split_folders(self._folder, SPLITS, self.masks)
         self._has_split_folders = bool(self._split_folders)
-        self._class_names = self._classes()
+        self.class_names = self._classes()
         self._files = self._listed(self.split)  # paths below root, sorted; [n] class numbers
         self._label = torch.tensor(
             [self.class_names.index(self._class_of(file)) for file in self._files], dtype=torch.long
@@ -107,10 +107,6 @@ class ImageFolder(Dataset):
         if values is not None and (len(values) != 2 or not values[0] < values[1]):
             problems.append(f"value_range must be null or two rising values, black and white, got {values}")
         return problems
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self._class_names
 
     @property
     def shape(self) -> tuple[int, int, int]:

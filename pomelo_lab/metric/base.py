@@ -79,6 +79,12 @@ class Metric(Component, ABC):
         """Tensors with the image axis first; "value" is the per-image score. NaN = undefined for that image; where
         there is "counted" [B], images with 0 are not of the population that is scored."""
 
+    def ensure_given(self, part: Tensor | None, words: str) -> Tensor:
+        """A part of an explanation. Raises ValueError where the explainer does not give it."""
+        if part is None:
+            raise ValueError(f"metric {type(self).__name__} needs {words}, and the explainer gives none")
+        return part
+
     def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
         """Statistics of the training split that scores refer to; computed once, stored, given back as
         case.reference."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.counterfactual import successes
 
 
 @dataclass(kw_only=True)
@@ -50,15 +51,9 @@ class ChangeSimilarity(Metric):
         return [{self.key: value} for value in self.settings]
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        if any(explanation.counterfactual is None for explanation in case.explanations):
-            raise ValueError("metric ChangeSimilarity needs counterfactuals, and the explainer gives none")
-        changes = (
-            torch.stack([explanation.counterfactual - case.batch.image for explanation in case.explanations], 1)
-            .flatten(2)
-            .double()
-        )
+        images = [self.ensure_given(e.counterfactual, "counterfactuals") for e in case.explanations]
+        changes = torch.stack([image - case.batch.image for image in images], 1).flatten(2).double()
         length = torch.linalg.vector_norm(changes, dim=2, keepdim=True)
         unit = torch.where(length > 0, changes / length, torch.nan)
         pairs = torch.stack([(unit[:, i] * unit[:, j]).sum(1) for i, j in combinations(range(unit.shape[1]), 2)], 1)
-        reached = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1).double().mean(1)
-        return {"value": pairs.mean(1), "pairs": pairs, "reached": reached}
+        return {"value": pairs.mean(1), "pairs": pairs, "reached": successes(case.explanations).double().mean(1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,11 +12,21 @@ from torch import Tensor
 
 from pomelo_lab.batching import index_pairs
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.metric.base import Metric, Summary, mean_summary
+from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import ask, changed_pixels, paste_steps, rank_pixels, step_grid
-from pomelo_lab.types import Perturbations
+from pomelo_lab.types import Explanation, Perturbations
 
 Population = Literal["all", "successes", "correct", "correct_successes"]
+
+
+def in_8_bits(image: Tensor) -> Tensor:
+    """The image as it comes out of an image file: k/255, clamped to [0,1]."""
+    return Perturbations.dequantize(Perturbations.quantize(image))
+
+
+def successes(explanations: Sequence[Explanation]) -> Tensor:
+    """1 where an explainer says that it reached the class aimed at, for each of V explanations: float [B,V]."""
+    return torch.stack([explanation.extra["flipped"] for explanation in explanations], 1)
 
 
 @dataclass(kw_only=True)
@@ -41,9 +52,7 @@ class CounterfactualMetric(Metric, ABC):
         """Scores of counterfactuals [B,C,H,W] on the 8-bit grid, whoever counts."""
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        if case.explanation.counterfactual is None:
-            raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
-        image = Perturbations.dequantize(Perturbations.quantize(case.explanation.counterfactual))
+        image = in_8_bits(self.ensure_given(case.explanation.counterfactual, "counterfactuals"))
         counted = self.counted(case)
         rows = self.measured(case, image)
         if "value" in rows:
@@ -60,9 +69,6 @@ class CounterfactualMetric(Metric, ABC):
                 case.classifier.probability(case.batch.image).argmax(1) == case.batch.label.to(case.classifier.device)
             ).to(mask.device)
         return mask
-
-    def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
-        return mean_summary(rows["value"][rows["counted"] > 0.5])
 
     @property
     def asks_label(self) -> int:

@@ -14,7 +14,7 @@ from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.config.hints import Count, Natural, OmitDefault
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Summary
-from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population
+from pomelo_lab.metric.counterfactual import CounterfactualMetric, Population, successes
 from pomelo_lab.metric.frechet import distance_of_features
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         rows = {"original": self.features(case.batch.image), "made": self.features(counterfactual)}
         if self.n_equal == "least":
-            # [B,V]
-            rows["reached"] = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1)
+            rows["reached"] = successes(case.explanations)
         return rows
 
     def values(self, rows: dict[str, Tensor]) -> Tensor | None:

@@ -59,7 +59,8 @@ class DAUC(Metric):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image = case.batch.image
-        attribution = exported(case.explanation.attribution, self.export, image.shape[1])
+        attribution = self.ensure_given(case.explanation.attribution, "an attribution")
+        attribution = exported(attribution, self.export, image.shape[1])
         rank = rank_pixels(attribution).to(image.device)
         defined = attribution.isfinite().flatten(1).all(1).to(image.device)
         result: dict[str, Tensor] = {}

@@ -81,9 +81,7 @@ class FactorMass(FactorMetric):
     needs = frozenset({"explanation", "factors"})
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        if case.explanation.attribution is None:
-            raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
-        mass = case.explanation.attribution.double().abs()
+        mass = self.ensure_given(case.explanation.attribution, "an attribution").double().abs()
         mask = torch.stack(
             [(image.to(case.batch.image) != case.batch.image).any(1) for image in self.changed(case)]
         ).any(0)
@@ -108,10 +106,9 @@ class FactorChange(FactorMetric):
     needs = frozenset({"explanation", "factors"})
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        if case.explanation.counterfactual is None:
-            raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
         image = case.batch.image.double()
-        change = (case.explanation.counterfactual.to(image) - image).flatten(1)
+        counterfactual = self.ensure_given(case.explanation.counterfactual, "counterfactuals")
+        change = (counterfactual.to(image) - image).flatten(1)
         shares = []
         for other in self.changed(case):
             wanted = (other.to(image) - image).flatten(1)

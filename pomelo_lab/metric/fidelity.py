@@ -53,9 +53,7 @@ class Flipping(Metric):
             self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        attribution = case.explanation.attribution
-        if attribution is None:
-            raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
+        attribution = self.ensure_given(case.explanation.attribution, "an attribution")
         n_px = attribution[0].numel()
         count, share = step_grid(n_px, self.step_px, self.bound)
         defined = attribution.isfinite().flatten(1).all(1)

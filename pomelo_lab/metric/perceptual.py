@@ -13,10 +13,9 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import OmitDefault
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.metric.base import Metric, Summary, mean_summary
-from pomelo_lab.metric.counterfactual import CounterfactualMetric
+from pomelo_lab.metric.base import Metric
+from pomelo_lab.metric.counterfactual import CounterfactualMetric, in_8_bits, successes
 from pomelo_lab.metric.perceptual_distance import LPIPSDistance, OracleDistance
-from pomelo_lab.types import Perturbations
 
 
 @dataclass(kw_only=True)
@@ -102,22 +101,13 @@ class SeedDiversity(Metric, ABC):
         return [{self.key: value} for value in (self.seeds if self.settings is None else self.settings)]
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        if any(explanation.counterfactual is None for explanation in case.explanations):
-            raise ValueError(f"metric {type(self).__name__} needs counterfactuals, and the explainer gives none")
-        images = [
-            Perturbations.dequantize(Perturbations.quantize(explanation.counterfactual))
-            for explanation in case.explanations
-        ]
+        images = [in_8_bits(self.ensure_given(e.counterfactual, "counterfactuals")) for e in case.explanations]
         pairs = torch.stack([self.distance(a, b) for a, b in combinations(images, 2)], 1).double()
         n = len(images)
         counted = torch.ones(len(pairs), device=pairs.device)
         if self.population == "successes":
-            counted = (
-                torch.stack([explanation.extra["flipped"] for explanation in case.explanations])
-                .amin(0)
-                .to(pairs.device)
-            )
-        reached = torch.stack([explanation.extra["flipped"] for explanation in case.explanations], 1).double().mean(1)
+            counted = successes(case.explanations).amin(1).to(pairs.device)
+        reached = successes(case.explanations).double().mean(1)
         value = pairs.sum(1) / (n * (n - 1) / 2 if self.normalizer == "pairs" else n * (n + 1) / 2)
         return {
             "value": value.masked_fill(counted < 0.5, torch.nan),
@@ -125,9 +115,6 @@ class SeedDiversity(Metric, ABC):
             "counted": counted,
             "same": torch.maximum(reached, 1 - reached),
         }
-
-    def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
-        return mean_summary(rows["value"][rows["counted"] > 0.5])
 
 
 @dataclass(kw_only=True)

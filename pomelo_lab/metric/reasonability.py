@@ -49,9 +49,7 @@ class MaskOverlap(Metric):
         """The curve [B,T]; NaN where undefined."""
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        attribution, masks = case.explanation.attribution, case.batch.masks
-        if attribution is None:
-            raise ValueError(f"metric {type(self).__name__} needs an attribution, and the explainer gives none")
+        attribution, masks = self.ensure_given(case.explanation.attribution, "an attribution"), case.batch.masks
         if self.part not in masks:
             raise ValueError(
                 f"metric {type(self).__name__} needs the mask part={self.part!r}, images have {sorted(masks)}"

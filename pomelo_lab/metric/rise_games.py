@@ -46,7 +46,7 @@ class RiseGame(Metric):
             self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        image, attribution = case.batch.image, case.explanation.attribution
+        image, attribution = case.batch.image, self.ensure_given(case.explanation.attribution, "an attribution")
         count, _ = self.steps(tuple(image.shape[1:]))
         changed = changed_pixels(rank_pixels(attribution).to(image.device), count)
         filling = self.filler.filling(image, case.streams.named("rise_game"), case.batch.image_id, case.segments)

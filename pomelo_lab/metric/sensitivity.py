@@ -76,9 +76,7 @@ class Sensitivity(Metric):
         return [{self.key: setting} for setting in self.settings]
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        maps = [one.attribution for one in case.explanations]
-        if any(one is None for one in maps):
-            raise ValueError("metric Sensitivity compares attributions, and the explainer gives none")
+        maps = [self.ensure_given(explanation.attribution, "attributions") for explanation in case.explanations]
         side = self.cell_px * self.block_cells
         if self.similarity == "hog" and min(maps[0].shape[1:]) < side:
             raise ValueError(
