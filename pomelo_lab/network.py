@@ -15,7 +15,7 @@ from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.config.hints import Natural, NotFingerprinted, OmitDefault, WeightsPath
 from pomelo_lab.config.signature import Component, role_of
 from pomelo_lab.devices import has_bfloat16
-from pomelo_lab.weights import SHIPPED, load, shipped, state_digest
+from pomelo_lab.weights import SHIPPED, load, state_digest, zoo_path
 
 
 @dataclass(kw_only=True)
@@ -56,7 +56,7 @@ class TrainableNetwork(Component, ABC):
 
     def __post_init__(self) -> None:
         if str(self.weights).startswith(SHIPPED):
-            self.weights = str(shipped(str(self.weights)))
+            self.weights = str(zoo_path(str(self.weights)))
         super().__post_init__()
         if self.weights == "auto":
             key = f"{role_of(type(self))}.weights=auto"

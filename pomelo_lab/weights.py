@@ -1,13 +1,9 @@
-"""Weights files: saved whole or not at all, refused with a clear text when they do not fit, found by what they were
-trained for."""
+"""Weights files: saved whole or not at all, and refused with a clear text when they do not fit a network."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,228 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.config.fingerprint import canonical, digest, file_digest
-from pomelo_lab.config.signature import defaults, locate, role_of
+from pomelo_lab.config.fingerprint import file_digest
+from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.files import Damaged, read_json, write_bytes, write_json
-
-log = logging.getLogger(__name__)
 
 ZOO = Path(__file__).resolve().parent / "zoo"
 SHIPPED = "zoo:"  # in front of the name of a shipped file
-SHORT = ":short"  # behind the name of a recipe: shortened to seconds, for scale=smoke
 FILE, CARD = "weights.safetensors", "card.json"
 RESTORE = "It was shipped with pomelo_lab: install it again, or in a checkout: git checkout -- {}"
 
 
-def trains(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
-    """Digest of what weights are for: the component without its weights and arithmetic, and the settings of the data
-    set as its training sees it. What the images are, `training_digest` says."""
-    dataset_node = training_data(component_node, dataset_node)
-    # the shape follows from the data
-    drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")
-    component_node = whole(component_node)
-    n, known = component_node.get("num_classes"), known_classes if learns_labels(component_node) else known_attributes
-    if n is not None and n == known(dataset_node):
-        component_node = {**component_node, "num_classes": None}  # a restated default is the same network
-    component = canonical(component_node, drop)
-    unseen = () if learns_labels(component_node) else locate(dataset_node["_target_"]).label_arguments(dataset_node)
-    return digest(
-        {"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))}
-    )
-
-
-def training_digest(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
-    """A text that changes with what the training sees: the images of the train split; their labels and attributes where
-    it looks at them."""
-    training = training_images(training_data(component_node, dataset_node))
-    if learns_labels(component_node):
-        return training.digest()
-    return training.attribute_digest() if whole(component_node).get("output") == "sigmoid" else training.image_digest()
-
-
-def training_images(dataset_node: Mapping[str, Any]) -> Any:
-    """The train split of a data set."""
-    from pomelo_lab.dataset.base import built
-
-    given = {name: value for name, value in dataset_node.items() if name != "_target_"} | {"split": "train"}
-    return built(locate(dataset_node["_target_"]), json.dumps(given, sort_keys=True))
-
-
-def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
-    """Number of classes of a data set; None where it cannot be read."""
-    target = locate(dataset_node["_target_"])
-    if (names := target.classes({**defaults(target), **dataset_node})) is not None:
-        return len(names)
-    try:
-        return training_images(dataset_node).num_classes
-    except (OSError, ValueError):
-        return None
-
-
-def known_attributes(dataset_node: Mapping[str, Any]) -> int | None:
-    """Number of attributes of a data set; None where it has none or cannot be read."""
-    try:
-        return len(training_images(dataset_node).attribute_names) or None
-    except (OSError, ValueError):
-        return None
-
-
-def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> dict[str, Any]:
-    """The data set that a component learns from: the job's, as its kind says that networks learn from it, with what
-    `trained_on` changes of it."""
-
-    def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-        inner = {
-            name: merged(old[name], value)
-            for name, value in new.items()
-            if isinstance(value, Mapping) and isinstance(old.get(name), Mapping)
-        }
-        return {**old, **new, **inner}
-
-    target = locate(dataset_node["_target_"])
-    changed = target.training_arguments({**defaults(target), **dataset_node}, learns_labels(component_node))
-    return merged({**dataset_node, **changed}, component_node.get("trained_on") or {})
-
-
-def learns_labels(component_node: Mapping[str, Any]) -> bool:
-    """Whether training looks at labels: of classifiers of one of several classes, not of generators and attribute
-    networks."""
-    return {**defaults(locate(component_node["_target_"])), **whole(component_node)}.get("output") == "softmax"
-
-
-def whole(component_node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is trained for a component: where one output of a multi-label network is explained (`column`), the network
-    of all outputs."""
-    if component_node.get("column") is None:
-        return component_node
-    rest = {name: value for name, value in component_node.items() if name not in ("column", "n_outputs")}
-    return {**rest, "output": "sigmoid", "num_classes": component_node.get("n_outputs")}
-
-
-def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
-    """The file that `weights: auto` stands for: shipped in the zoo, else trained earlier below `outputs`, else None.
-
-    Weights of the same network on data of the same settings that hold other images, that were trained by another recipe
-    than the component names, and damaged ones, are named in the log and not used. Shipped weights stand for every
-    recipe, those of the whole recipe for the shortened one.
-
-    Raises: ValueError when several trainings (other seeds) fit: the user then names one; and when shipped weights are
-        damaged.
-    """
-    from pomelo_lab.training.recipe import own_recipe, precision_of
-
-    wanted, fits = trains(component_node, dataset_node), []
-    for card_path, path in (*places(ZOO, "*.json"), *places(Path(outputs) / "weights", f"*/{CARD}")):
-        if path.parent != ZOO and any(fit.parent == ZOO for fit, _ in fits):
-            break
-        try:
-            card = read_json(card_path)
-            if trained_for(card) == wanted:
-                check_file(path, card)
-                fits.append((path, card))
-        except FileNotFoundError:
-            continue
-        except Damaged as error:
-            if path.parent != ZOO:
-                say_once(f"{error}: not used")
-            elif path.exists() and card_path.stem.startswith(data_name(dataset_node)):
-                raise ValueError(f"{error}. {RESTORE.format(card_path)} and {path}") from None
-    if not fits:
-        return None
-    seen = training_digest(component_node, dataset_node)
-    same = [
-        (path, card)
-        for path, card in fits
-        if card.get("dataset_digest", "" if locate(dataset_node["_target_"]).reads_files() else seen) == seen
-    ]
-    if not same:
-        for path, _ in fits:
-            say_once(f"{path} was trained on other images than the train split of this data set holds now: not used")
-    role = role_of(locate(component_node["_target_"]))
-    matches, full = [], {**component_node, "recipe": (component_node.get("recipe") or "").removesuffix(SHORT)}
-    if any(path.parent == ZOO or not other_recipe(card, full) for path, card in same):
-        component_node = full  # a shortened training stands in for the whole one, where that does not exist
-    for path, card in same:
-        if path.parent == ZOO or not (apart := other_recipe(card, component_node)):
-            matches.append(path)
-        else:
-            say_once(f"{path} was trained by another recipe ({apart}): not used; {role}.weights={path} uses it")
-    if matches and matches[0].parent == ZOO:
-        return matches[0]
-    if len(matches) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
-        precision = precision_of(own_recipe(component_node))
-        matches = [
-            path for path, card in same if path in matches and precision_of(card.get("recipe") or {}) == precision
-        ] or matches
-    if len(matches) > 1:
-        listed = "".join(f"\n  {role}.weights={path}" for path in matches)
-        raise ValueError(f"{role}.weights=auto is ambiguous, {len(matches)} trainings fit; name one:{listed}")
-    return matches[0] if matches else None
-
-
-def other_recipe(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> str:
-    """Where the recipe of a card differs from the one that a component names, in words; nothing where both give the
-    same weights.
-
-    Of recipes only what changes results counts; the arithmetic of a training is no such thing. Nothing is known of
-    cards without a recipe.
-    """
-    from pomelo_lab.training.recipe import own_recipe
-
-    if not card.get("recipe"):
-        return ""
-    wanted, given = (canonical(recipe, ("precision",)) for recipe in (own_recipe(component_node), card["recipe"]))
-    keys = [key for key in sorted({*wanted, *given}) if wanted.get(key) != given.get(key)]
-    return ", ".join(f"{key}={given.get(key)}, not {wanted.get(key)}" for key in keys[:3]) + (
-        ", ..." if len(keys) > 3 else ""
-    )
-
-
-def shipped(text: str) -> Path:
+def zoo_path(text: str) -> Path:
     """The file that `zoo:<name>` stands for. Raises ValueError naming those that exist."""
     name = text.removeprefix(SHIPPED)
     path = ZOO / f"{name}.safetensors"
     if not path.is_file():
-        from pomelo_lab.config.signature import did_you_mean
-
         known = sorted(p.stem for p in ZOO.glob("*.safetensors"))
         raise ValueError(
             f"weights={text}: nothing of that name is shipped{did_you_mean(name, known)}; there are {', '.join(known)}"
         )
     return path
-
-
-@functools.cache
-def say_once(text: str) -> None:
-    """A line of log for this process: a plan and a table ask for the same weights many times."""
-    log.warning("%s", text)
-
-
-def trained_for(card: Mapping[str, Any]) -> str | None:
-    """What a card's weights are for, read with today's signatures: arguments that came later count at their defaults.
-
-    None when the component or the data set no longer exists, or the card says something else.
-    """
-    try:
-        return trains(card["component"], card["dataset"])
-    except (ImportError, KeyError, AttributeError, TypeError):
-        return None
-
-
-def has_weights(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> bool:
-    """Whether a component can be built without training first."""
-    return component_node.get("weights") != "auto" or resolve(component_node, dataset_node, outputs) is not None
-
-
-def places(folder: Path, pattern: str) -> Iterator[tuple[Path, Path]]:
-    """(card, weights) of a folder, by name."""
-    for card_path in sorted(folder.glob(pattern)):
-        yield card_path, card_path.with_name(FILE) if card_path.name == CARD else card_path.with_suffix(".safetensors")
-
-
-def data_name(dataset_node: Mapping[str, Any]) -> str:
-    """The first word of the names of shipped weights for a data set: "portraits"."""
-    return dataset_node["_target_"].split(".")[-2].partition("_")[0]
 
 
 def check_file(path: Path, card: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pomelo_lab.engine.scores import Scores, read_status
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.run import run
 from pomelo_lab.training.train import train_component
-from pomelo_lab.weights import resolve, say_once
+from pomelo_lab.training.trained import resolve, say_once
 from tests.running import TINY, config, scores
 
 WAYS = ("bit", "cut", "zeros", "empty")

@@ -17,7 +17,7 @@ from pomelo_lab.config.build import build
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.training.recipe import own_recipe
 from pomelo_lab.training.train import ensure_weights, train_component
-from pomelo_lab.weights import resolve
+from pomelo_lab.training.trained import resolve
 from tests.running import config
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pomelo_lab.config.problem import Problem
 from pomelo_lab.config.signature import defaults, locate, node_problems, parameters
-from pomelo_lab.config.tree import value_at
+from pomelo_lab.config.tree import is_node, value_at
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def without_foreign_keys(
     Returns: the config; dropped keys -> reason; problems of a cell that is not the first.
     """
     node = config.get("dataset")
-    if not asked.preset or "dataset" not in asked.typed or not isinstance(node, Mapping) or "_target_" not in node:
+    if not asked.preset or "dataset" not in asked.typed or not is_node(node):
         return dict(config), {}, []
     try:
         target = locate(node["_target_"])

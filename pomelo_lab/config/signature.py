@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from pomelo_lab.config.hints import NotFingerprinted, OmitDefault, Range, Weights
 from pomelo_lab.config.problem import Problem
+from pomelo_lab.config.tree import is_node
 
 MISSING = "???"
 KNOWN_PACKAGES = ("pomelo_lab", "torch", "torchvision", "diffusers")
@@ -263,7 +264,7 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
     if origin in (typing.Union, types.UnionType):
         if any(not type_problems(value, choice, key, injectable) for choice in args):
             return []
-        if isinstance(value, Mapping) and "_target_" in value and (component := injected_role(hint)) is not None:
+        if is_node(value) and (component := injected_role(hint)) is not None:
             return type_problems(value, component, key, injectable)
         ranged = [
             p
@@ -279,7 +280,7 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
             if value in args and isinstance(value, type(args[args.index(value)]))
             else [f"{key} must be {describe(hint)}, got {value!r}{close}"]
         )
-    if isinstance(value, Mapping) and "_target_" in value:
+    if is_node(value):
         base = hint if inspect.isclass(hint) and issubclass(hint, Component) else None
         if base is None and inspect.isclass(hint):
             return [f"{key} must be {describe(hint)}, got a component"]

@@ -16,7 +16,8 @@ from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
 from pomelo_lab.config.signature import defaults, did_you_mean, hints, injected_role, locate, parameters, role_of
 from pomelo_lab.config.target import check_target, output_problem
-from pomelo_lab.config.tree import nodes
+from pomelo_lab.config.training_data import full_network_node
+from pomelo_lab.config.tree import is_node, mapped, nodes
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.generator.base import Generator
@@ -61,10 +62,9 @@ class Components:
 
     def _with_weights(self, node: Mapping[str, Any]) -> dict[str, Any]:
         from pomelo_lab.training.train import ensure_weights
-        from pomelo_lab.weights import whole
 
         trained = ensure_weights(
-            whole(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"]
+            full_network_node(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"]
         )
         if node.get("column") is None:
             return trained
@@ -74,25 +74,23 @@ class Components:
     def node(self, role: str) -> Any:
         return self._with_weights_inside(self.config[role])
 
-    def _with_weights_inside(self, node: Any) -> Any:
+    def _with_weights_inside(self, tree: Any) -> Any:
         """A node whose own networks (the generator of a metric's filler) know their weights."""
-        if not isinstance(node, Mapping):
-            return node
-        inner = {name: self._with_weights_inside(value) for name, value in node.items()}
-        if not is_network(node):
-            return inner
-        trained = self._with_weights(inner)
+        return mapped(tree, lambda node: self._with_weights_and_classes(node) if is_network(node) else node)
+
+    def _with_weights_and_classes(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        trained = self._with_weights(node)
         # also where the node leaves it out
         unset = {**defaults(locate(node["_target_"])), **trained}.get("num_classes", 0) is None
         return {**trained, "num_classes": self.dataset.num_classes} if unset else trained
 
-    def _with_networks(self, node: Any) -> Any:
+    def _with_networks(self, tree: Any) -> Any:
         """A node whose own networks are built, shared by all that name them."""
-        if is_network(node):
-            return self._shared("network", node, batch_size=self.batch_size, num_classes=self.dataset.num_classes).to(
-                self.device
-            )
-        return {name: self._with_networks(value) for name, value in node.items()} if isinstance(node, Mapping) else node
+        return mapped(tree, lambda node: self._network(node) if is_network(node) else node)
+
+    def _network(self, node: Mapping[str, Any]) -> Any:
+        sizes = {"batch_size": self.batch_size, "num_classes": self.dataset.num_classes}
+        return self._shared("network", node, **sizes).to(self.device)
 
     @cached_property
     def segmenter(self) -> Segmenter:
@@ -200,10 +198,12 @@ class Components:
 
     def injected(self, node: Mapping[str, Any]) -> list[str]:
         """Roles of the job that a component, or one inside it, asks for in its constructor and its yaml leaves out."""
-        target = locate(node["_target_"])
-        asked = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in node)
-        inner = (self.injected(value) for value in node.values() if isinstance(value, Mapping) and "_target_" in value)
-        return sorted(({role_of(role) for role in asked if role is not None} & set(self.config)).union(*inner))
+        asked = set()
+        for _, part in nodes(node):
+            target = locate(part["_target_"])
+            wanted = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in part)
+            asked |= {role_of(kind) for kind in wanted if kind is not None}
+        return sorted(asked & set(self.config))
 
     @property
     def explains(self) -> bool:
@@ -233,7 +233,7 @@ def release(later: Iterable[Mapping[str, Any]]) -> None:
 
     Args: later: resolved configs of the jobs that this process will run.
     """
-    named = [node for config in later for node in nodes(config)]
+    named = [node for config in later for _, node in nodes(config)]
     for key in [key for key, (node, _) in _alive.items() if not any(names(asked, node) for asked in named)]:
         del _alive[key]
     gc.collect()  # a job and its stages refer to each other
@@ -261,5 +261,5 @@ def position(column: int | str, attributes: Sequence[str]) -> int:
 
 def is_network(node: Any) -> bool:
     """Whether a config node describes a trained network."""
-    target = locate(node["_target_"]) if isinstance(node, Mapping) and "_target_" in node else None
+    target = locate(node["_target_"]) if is_node(node) else None
     return isinstance(target, type) and issubclass(target, TrainableNetwork)

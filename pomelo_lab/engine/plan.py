@@ -19,6 +19,7 @@ from typing import Any
 
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.signature import Component
+from pomelo_lab.config.tree import mapped
 from pomelo_lab.devices import NoSuchDevice, pick_device
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.store import Store
@@ -233,16 +234,16 @@ def scored(job: Job, name: str, metric: Metric) -> Step:
     return Step(f"metric {name}", n, asks, note="; ".join(notes), at_most=at_most)
 
 
-def untrained(node: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
+def untrained(config: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
     """A config that can be built without training: networks that have no weights yet stay untrained, their names go to
     `missing`."""
     from pomelo_lab.training.train import short_name
-    from pomelo_lab.weights import has_weights
+    from pomelo_lab.training.trained import has_weights
 
-    if not isinstance(node, Mapping):
-        return node
-    config = {key: untrained(value, dataset, outputs, missing) for key, value in node.items()}
-    if "_target_" in node and not has_weights(node, dataset, outputs):
+    def without_weights(node: Mapping[str, Any]) -> Mapping[str, Any]:
+        if has_weights(node, dataset, outputs):
+            return node
         missing.append(short_name(node))
-        config["weights"] = None
-    return config
+        return {**node, "weights": None}
+
+    return mapped(config, without_weights)

@@ -47,10 +47,10 @@ class GridCell:
     @cached_property
     def folder(self) -> Path | None:
         """The score folder, or None when a network has no weights yet (then nothing can be done)."""
-        from pomelo_lab.weights import has_weights
+        from pomelo_lab.training.trained import has_weights
 
         outputs = self.config["paths"]["outputs"]
-        networks = (node for node in nodes(self.config) if "weights" in node)
+        networks = (node for _, node in nodes(self.config) if "weights" in node)
         if self.lacks or self.error or not all(has_weights(node, self.config["dataset"], outputs) for node in networks):
             return None
         return self.job.store.folder("score", self.job.fingerprint)

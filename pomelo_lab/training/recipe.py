@@ -24,8 +24,8 @@ from pomelo_lab.config.hints import (
 from pomelo_lab.config.signature import Component, defaults, did_you_mean, locate
 from pomelo_lab.devices import has_bfloat16
 
-# of a shortened recipe: seconds
-SHORT = {"epochs": 1, "min_steps": 0, "batch_size": 32, "ema": 0.0, "n_train": 256, "n_val": 64}
+SHORT = ":short"  # behind the name of a recipe: shortened to seconds, for scale=smoke
+SHORT_SIZES = {"epochs": 1, "min_steps": 0, "batch_size": 32, "ema": 0.0, "n_train": 256, "n_val": 64}
 
 
 @dataclass(kw_only=True)
@@ -155,7 +155,7 @@ class InpaintingRecipe(Recipe):
 
 
 def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe that a component names as its own, with the sizes of `SHORT` where its name ends in ":short".
+    """The recipe that a component names as its own, with `SHORT_SIZES` where its name ends in ":short".
 
     Raises: ValueError when conf/recipe has no such file.
     """
@@ -165,7 +165,7 @@ def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
         folder = Path(CONF, "recipe")
         close = did_you_mean(name, [path.stem for path in folder.glob("*.yaml")])
         raise ValueError(f"recipe {name!r} does not exist in {folder}{close}")
-    return {**content, **(SHORT if short else {})}
+    return {**content, **(SHORT_SIZES if short else {})}
 
 
 def precision_of(recipe: Mapping[str, Any]) -> str | None:

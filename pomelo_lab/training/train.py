@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pomelo_lab.config.training_data import full_network_node, learns_labels, training_data
+
 if TYPE_CHECKING:
     from pomelo_lab.network import TrainableNetwork
     from pomelo_lab.training.module import Training
@@ -52,11 +54,13 @@ def train_component(
     from pomelo_lab.locks import locked
     from pomelo_lab.training.recipe import Recipe, own_recipe
     from pomelo_lab.training.record import CHECKPOINT, drop_damaged
-    from pomelo_lab.weights import CARD, FILE, training_data, training_digest, trains, whole
+    from pomelo_lab.training.trained import training_digest, training_key
+    from pomelo_lab.weights import CARD, FILE
 
-    node, dataset_node = whole(node), training_data(node, dataset_node)
+    node, dataset_node = full_network_node(node), training_data(node, dataset_node)
     recipe_node = recipe_node or own_recipe(node)
-    provenance = {"trains": trains(node, dataset_node), "recipe": canonical(Recipe.identity(recipe_node)), "seed": seed}
+    recipe = canonical(Recipe.identity(recipe_node))
+    provenance = {"trains": training_key(node, dataset_node), "recipe": recipe, "seed": seed}
     if locate(dataset_node["_target_"]).reads_files():  # of built-in data the settings say all
         provenance["data"] = training_digest(node, dataset_node)
     name = f"{short_name(node)}_{short_name(dataset_node)}"
@@ -104,7 +108,8 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     """Build, fit, save: one process of `world`."""
     from pomelo_lab.config.build import build
     from pomelo_lab.devices import pick_device
-    from pomelo_lab.weights import learns_labels, save, training_digest
+    from pomelo_lab.training.trained import training_digest
+    from pomelo_lab.weights import save
 
     task, start, torch_device = config["task"], time.monotonic(), pick_device(device)
     node, about, path = task["node"], task["about"], Path(task["path"])
@@ -191,11 +196,12 @@ def ensure_weights(
     Raises: ValueError when several earlier trainings fit.
     """
     from pomelo_lab.config.build import build
-    from pomelo_lab.weights import SHIPPED, resolve, shipped, training_data
+    from pomelo_lab.training.trained import resolve
+    from pomelo_lab.weights import SHIPPED, zoo_path
 
     filled, dataset_node = dict(node), training_data(node, dataset_node)
     if str(node.get("weights")).startswith(SHIPPED):
-        filled["weights"] = str(shipped(node["weights"]))
+        filled["weights"] = str(zoo_path(node["weights"]))
     if node.get("weights") == "auto":
         path = resolve(node, dataset_node, outputs)
         if path is None:

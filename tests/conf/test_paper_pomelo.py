@@ -7,7 +7,7 @@ from pomelo_lab.results.claim import pairs
 from pomelo_lab.results.grid import cells
 from pomelo_lab.results.report import load_report
 from pomelo_lab.training.recipe import own_recipe
-from pomelo_lab.weights import trains
+from pomelo_lab.training.trained import training_key
 from tests.conf.test_presets import OF_FILES
 
 CLASSIFIER = {"architecture": "resnet18", "output": "softmax", "weights": "auto"}  # section 4.1
@@ -84,7 +84,7 @@ def test_table_2_has_the_same_networks():
             {"frame": "hq", "masked_only": True, "train_frame": "aligned", "split": "val", "size_px": 64},
         )
         assert config["n_images"] == 5000 and has(config["segmenter"], SLIC)
-        assert trains(config["classifier"], config["dataset"]) == trains(
+        assert training_key(config["classifier"], config["dataset"]) == training_key(
             first.config["classifier"], first.config["dataset"]
         )
         metrics = config["metrics"]
@@ -93,7 +93,9 @@ def test_table_2_has_the_same_networks():
         assert has(metrics["deletion_blur"], {"step_px": 1, "bound": 0.5, "n_orders": 10})
     assert has(jobs["lime_ddim"]["explainer"], LIME) and has(jobs["lime_ddim"]["sampler"], SAMPLERS["ddim"])
     generator = jobs["lime_ddim"]["generator"]
-    assert trains(generator, jobs["lime_ddim"]["dataset"]) == trains(first.config["generator"], first.config["dataset"])
+    assert training_key(generator, jobs["lime_ddim"]["dataset"]) == training_key(
+        first.config["generator"], first.config["dataset"]
+    )
 
 
 @pytest.mark.parametrize("table, like", [("pomelo_paper", "pomelo_table1"), ("pomelo_paper_hq", "pomelo_table2")])

@@ -5,9 +5,11 @@ import weakref
 import pytest
 import torch
 
+from pomelo_lab.config.training_data import full_network_node
 from pomelo_lab.engine.components import Components, release
 from pomelo_lab.run import run
-from pomelo_lab.weights import FILE, save, trains, whole
+from pomelo_lab.training.trained import training_key
+from pomelo_lab.weights import FILE, save
 from tests.running import config
 
 LABEL = ("dataset=portraits", "dataset.size_px=16", "classifier=plain", "classifier.width=4", "metrics=none")
@@ -53,7 +55,11 @@ def test_outputs_share_the_training_of_the_whole_network(tmp_path, label):
     images = torch.rand(2, 3, 16, 16)
     expected = multi.classifier.probability(images)[:, one.dataset.attribute_names.index(label)]
     torch.testing.assert_close(one.classifier.probability(images)[:, 1], expected)
-    assert trains(one.config["classifier"], dataset) == trains(node, dataset) == trains(whole(node), dataset)
+    assert (
+        training_key(one.config["classifier"], dataset)
+        == training_key(node, dataset)
+        == training_key(full_network_node(node), dataset)
+    )
 
 
 def test_a_network_without_a_rule_is_refused_before_it_is_trained(tmp_path):

@@ -1,0 +1,223 @@
+"""Finds trained weights by what they were trained for, in the shipped zoo and among earlier trainings."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pomelo_lab import weights
+from pomelo_lab.config.fingerprint import canonical, digest
+from pomelo_lab.config.signature import defaults, locate, role_of
+from pomelo_lab.config.training_data import full_network_node, learns_labels, training_data
+from pomelo_lab.dataset.base import Dataset, built
+from pomelo_lab.files import Damaged, read_json
+from pomelo_lab.training import recipe as recipes
+from pomelo_lab.weights import CARD, FILE, RESTORE, check_file
+
+log = logging.getLogger(__name__)
+
+
+class Trained(NamedTuple):
+    """A weights file with the card that says how it was trained."""
+
+    path: Path
+    card: Mapping[str, Any]
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the package brings it."""
+        return self.path.parent == weights.ZOO
+
+
+def has_weights(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> bool:
+    """Whether a component can be built without training first."""
+    return component_node.get("weights") != "auto" or resolve(component_node, dataset_node, outputs) is not None
+
+
+def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
+    """The file that `weights: auto` stands for.
+
+    It is the shipped one, else one trained earlier below `outputs`, else None. Not used, and named in the log, are
+    weights that were trained on other images, weights that were trained by another recipe than the component names, and
+    damaged ones. Shipped weights stand for every recipe, and those of a whole recipe for the shortened one.
+
+    Raises: ValueError when several trainings (other seeds) fit, so that the user names one; and when shipped weights
+        are damaged.
+    """
+    key = training_key(component_node, dataset_node)
+    fits = list(find_shipped(key, dataset_node)) or list(find_earlier(key, Path(outputs)))
+    if not fits:
+        return None
+    fits = keep_same_recipe(keep_same_images(fits, component_node, dataset_node), component_node)
+    if not fits or fits[0].shipped:
+        return fits[0].path if fits else None
+    if len(fits) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
+        precision = recipes.precision_of(recipes.own_recipe(component_node))
+        fits = [fit for fit in fits if recipes.precision_of(fit.card.get("recipe") or {}) == precision] or fits
+    if len(fits) > 1:
+        role = role_of(locate(component_node["_target_"]))
+        listed = "".join(f"\n  {role}.weights={fit.path}" for fit in fits)
+        raise ValueError(f"{role}.weights=auto is ambiguous, {len(fits)} trainings fit; name one:{listed}")
+    return fits[0].path
+
+
+def find_shipped(key: str, dataset_node: Mapping[str, Any]) -> Iterator[Trained]:
+    """Shipped weights of a training key.
+
+    Raises: ValueError when weights for this data set are damaged, with what restores them.
+    """
+    for card_path in sorted(weights.ZOO.glob("*.json")):
+        path = card_path.with_suffix(".safetensors")
+        try:
+            yield from match_card(card_path, path, key)
+        except Damaged as error:
+            if path.exists() and card_path.stem.startswith(data_name(dataset_node)):
+                raise ValueError(f"{error}. {RESTORE.format(card_path)} and {path}") from None
+
+
+def find_earlier(key: str, outputs: Path) -> Iterator[Trained]:
+    """Weights of a training key that were trained below `outputs`; damaged ones are named in the log."""
+    for card_path in sorted((outputs / "weights").glob(f"*/{CARD}")):
+        try:
+            yield from match_card(card_path, card_path.with_name(FILE), key)
+        except Damaged as error:
+            say_once(f"{error}: not used")
+
+
+def match_card(card_path: Path, path: Path, key: str) -> list[Trained]:
+    """The weights of a card in a list, which is empty where they are missing or were trained for something else.
+
+    Raises: Damaged.
+    """
+    try:
+        card = read_json(card_path)
+        if key_of_card(card) != key:
+            return []
+        check_file(path, card)
+    except FileNotFoundError:
+        return []
+    return [Trained(path, card)]
+
+
+def keep_same_images(
+    fits: Sequence[Trained], component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]
+) -> list[Trained]:
+    """Weights that were trained on the images that the data set holds now; when there are none, the others are named
+    in the log."""
+    seen = training_digest(component_node, dataset_node)
+    unknown = "" if locate(dataset_node["_target_"]).reads_files() else seen  # of cards that do not say
+    same = [fit for fit in fits if fit.card.get("dataset_digest", unknown) == seen]
+    for fit in fits if not same else ():
+        say_once(f"{fit.path} was trained on other images than the train split of this data set holds now: not used")
+    return same
+
+
+def keep_same_recipe(fits: Sequence[Trained], component_node: Mapping[str, Any]) -> list[Trained]:
+    """Weights that were trained by the recipe that the component names; the others are named in the log."""
+    full = {**component_node, "recipe": (component_node.get("recipe") or "").removesuffix(recipes.SHORT)}
+    if any(fit.shipped or not describe_difference(fit.card, full) for fit in fits):
+        component_node = full  # a shortened training stands in for the whole one, where that does not exist
+    role, same = role_of(locate(component_node["_target_"])), []
+    for fit in fits:
+        if fit.shipped or not (difference := describe_difference(fit.card, component_node)):
+            same.append(fit)
+        else:
+            text = f"{fit.path} was trained by another recipe ({difference}): not used"
+            say_once(f"{text}; {role}.weights={fit.path} uses it")
+    return same
+
+
+def describe_difference(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> str:
+    """Where the recipe of a card differs from the one that a component names, in words; "" where both give the same
+    weights.
+
+    The arithmetic of a training and what enters no fingerprint do not count. A card without a recipe fits every one.
+    """
+    if not card.get("recipe"):
+        return ""
+    wanted, given = (
+        canonical(recipe, ("precision",)) for recipe in (recipes.own_recipe(component_node), card["recipe"])
+    )
+    keys = [key for key in sorted({*wanted, *given}) if wanted.get(key) != given.get(key)]
+    listed = ", ".join(f"{key}={given.get(key)}, not {wanted.get(key)}" for key in keys[:3])
+    return listed + (", ..." if len(keys) > 3 else "")
+
+
+def training_key(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
+    """Digest of what a training is for: the network, and the settings of the data set that it learns from.
+
+    Left out are the component's weights and arithmetic. What the images are, `training_digest` says.
+    """
+    dataset_node = training_data(component_node, dataset_node)
+    # the shape follows from the data
+    drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")
+    component_node = full_network_node(component_node)
+    n, known = component_node.get("num_classes"), known_classes if learns_labels(component_node) else known_attributes
+    if n is not None and n == known(dataset_node):
+        component_node = {**component_node, "num_classes": None}  # a restated default is the same network
+    component = canonical(component_node, drop)
+    unseen = () if learns_labels(component_node) else locate(dataset_node["_target_"]).label_arguments(dataset_node)
+    return digest(
+        {"component": component, "dataset": canonical(dataset_node, drop=("split", "n_val", "n_test", *unseen))}
+    )
+
+
+def key_of_card(card: Mapping[str, Any]) -> str | None:
+    """The training key of a card, with today's signatures: arguments that came later count at their defaults.
+
+    None when the component or the data set no longer exists, or the card says something else.
+    """
+    try:
+        return training_key(card["component"], card["dataset"])
+    except (ImportError, KeyError, AttributeError, TypeError):
+        return None
+
+
+def training_digest(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
+    """Digest of what a training sees: the images of the train split, with their labels or attributes where it looks at
+    them."""
+    training = training_images(training_data(component_node, dataset_node))
+    if learns_labels(component_node):
+        return training.digest()
+    attributes = full_network_node(component_node).get("output") == "sigmoid"
+    return training.attribute_digest() if attributes else training.image_digest()
+
+
+def training_images(dataset_node: Mapping[str, Any]) -> Dataset:
+    """The train split of a data set."""
+    given = {name: value for name, value in dataset_node.items() if name != "_target_"} | {"split": "train"}
+    return built(locate(dataset_node["_target_"]), json.dumps(given, sort_keys=True))
+
+
+def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
+    """Number of classes of a data set; None where it cannot be read."""
+    target = locate(dataset_node["_target_"])
+    if (names := target.classes({**defaults(target), **dataset_node})) is not None:
+        return len(names)
+    try:
+        return training_images(dataset_node).num_classes
+    except (OSError, ValueError):
+        return None
+
+
+def known_attributes(dataset_node: Mapping[str, Any]) -> int | None:
+    """Number of attributes of a data set; None where it has none or cannot be read."""
+    try:
+        return len(training_images(dataset_node).attribute_names) or None
+    except (OSError, ValueError):
+        return None
+
+
+def data_name(dataset_node: Mapping[str, Any]) -> str:
+    """The first word of the names of shipped weights for a data set: "portraits"."""
+    return dataset_node["_target_"].split(".")[-2].partition("_")[0]
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Write a line of log once per process: a plan and a table ask for the same weights many times."""
+    log.warning("%s", text)
