@@ -4,7 +4,6 @@ mean"."""
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import importlib
 import inspect
@@ -14,6 +13,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from pomelo_lab.config.describe import describe, did_you_mean, why_not
 from pomelo_lab.config.hints import NotFingerprinted, OmitDefault, Range, Weights
 from pomelo_lab.config.problem import Problem
 from pomelo_lab.config.tree import is_node
@@ -183,57 +183,66 @@ def node_problems(
         target = locate(path)
     except ImportError as error:
         return [f"{key}._target_: {error}"]
-    problems: list[str] = []
     if expected is not None and not (inspect.isclass(target) and issubclass(target, expected)):
         return [f"{key} must be a {expected.__name__}, got {path.rpartition('.')[2]}{why_not(expected)}"]
-    given = {name: value for name, value in node.items() if not name.startswith("_") or name in parameters(target)}
-    known = parameters(target)
-    catch_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
-    for name in given:
-        if name not in known and not catch_all:
-            problems.append(
-                f"{key}.{name} is unknown to {target.__name__}{did_you_mean(name, known)}; it takes "
-                f"{', '.join(known) or 'nothing'}"
-            )
-    supplied: dict[str, Any] = {}
-    for name, parameter in known.items():
-        if node.get("_partial_"):
-            continue
-        role = injected_role(hints(target).get(name))
-        if parameter.default is not inspect.Parameter.empty:
-            match = next((c for c in injectable if c is not None and role is not None and issubclass(c, role)), None)
-            if match is not None and name not in given:
-                supplied[name] = match
-            if given.get(name) == MISSING:
-                problems.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
-            continue
-        if role is not None and name not in given:
-            supplier = next(
-                (c for c in injectable if c is not None and (issubclass(c, role) or same_role(c, role))), None
-            )
-            if supplier is None:
-                problems.append(f"{key}.{name} is missing: expected a {role.__name__}")
-            elif not issubclass(supplier, role):
-                text = f"{key}.{name} needs a {role.__name__}, the job has {supplier.__name__}{why_not(role)}"
-                lacks = f"needs {role.__name__}, not {supplier.__name__}" if role_of(role) == "dataset" else ""
-                problems.append(Problem(text, key, lacks))
-        elif name not in given or given[name] == MISSING:
-            problems.append(f"{key}.{name} is missing: expected {describe(hints(target).get(name, Any))}")
+    known, partial = parameters(target), node.get("_partial_")
+    given = {name: value for name, value in node.items() if not name.startswith("_") or name in known}
+    problems = list(unknown_arguments(target, given, key))
+    problems += () if partial else missing_arguments(target, given, key, injectable)
     problems += value_problems(target, {n: v for n, v in given.items() if n in known and v != MISSING}, key, injectable)
     if not problems and hasattr(target, "config_problems"):
+        supplied = {} if partial else supplied_options(target, given, injectable)
         problems += [f"{key}.{text}" for text in target.config_problems({**defaults(target), **supplied, **given})]
     return problems
 
 
-def same_role(supplier: type, wanted: type) -> bool:
-    """Whether two component classes live in the same role folder."""
-    return role_of(supplier) == role_of(wanted)
+def unknown_arguments(target: Any, given: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Arguments that a class does not have, with the nearest that it has."""
+    known = parameters(target)
+    catch_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+    for name in given if not catch_all else ():
+        if name not in known:
+            takes = ", ".join(known) or "nothing"
+            yield f"{key}.{name} is unknown to {target.__name__}{did_you_mean(name, known)}; it takes {takes}"
 
 
-def why_not(expected: type) -> str:
-    """The base class may say in one clause what it asks for (`Filler.requirement`)."""
-    requirement = getattr(expected, "requirement", "")
-    return f" ({requirement})" if requirement else ""
+def missing_arguments(target: Any, given: Mapping[str, Any], key: str, injectable: tuple[type, ...]) -> Iterator[str]:
+    """Arguments without a value, which the job does not supply either."""
+    for name, parameter in parameters(target).items():
+        hint = hints(target).get(name)
+        role, absent = injected_role(hint), name not in given and parameter.default is inspect.Parameter.empty
+        if absent and role is not None:
+            yield from not_supplied(f"{key}.{name}", key, role, injectable)
+        elif absent or given.get(name) == MISSING:
+            yield f"{key}.{name} is missing: expected {describe(Any if hint is None else hint)}"
+
+
+def not_supplied(argument: str, key: str, role: type, injectable: tuple[type, ...]) -> Iterator[str]:
+    """Why the job supplies no component of a class.
+
+    Args: argument: the key that misses it; key: of the component that asks for it.
+    """
+    fits = (c for c in injectable if c is not None and (issubclass(c, role) or role_of(c) == role_of(role)))
+    supplier = next(fits, None)
+    if supplier is None:
+        yield f"{argument} is missing: expected a {role.__name__}"
+    elif not issubclass(supplier, role):
+        text = f"{argument} needs a {role.__name__}, the job has {supplier.__name__}{why_not(role)}"
+        lacks = f"needs {role.__name__}, not {supplier.__name__}" if role_of(role) == "dataset" else ""
+        yield Problem(text, key, lacks)
+
+
+def supplied_options(target: Any, given: Mapping[str, Any], injectable: tuple[type, ...]) -> dict[str, type]:
+    """Classes of the components that the job supplies for arguments that have a default, by argument."""
+    supplied: dict[str, type] = {}
+    for name, parameter in parameters(target).items():
+        role = injected_role(hints(target).get(name))
+        if role is None or name in given or parameter.default is inspect.Parameter.empty:
+            continue
+        kind = next((kind for kind in injectable if kind is not None and issubclass(kind, role)), None)
+        if kind is not None:
+            supplied[name] = kind
+    return supplied
 
 
 def value_problems(
@@ -250,103 +259,72 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
     """Problems of one value against one hint; values of unknown hints pass."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        problems = type_problems(value, args[0], key, injectable)
-        if problems and args[0] in (int, float):
-            return [f"{key} must be {describe(hint)}, got {value!r}"]
-        if not problems:
-            broken = (
-                extra.problem(value)
-                for extra in args[1:]
-                if isinstance(extra, Range) and isinstance(value, (int, float))
-            )
-            problems = [f"{key} must be {rule}, got {value!r}" for rule in broken if rule]
-        return problems
+        return range_problems(value, hint, key, injectable)
     if origin in (typing.Union, types.UnionType):
-        if any(not type_problems(value, choice, key, injectable) for choice in args):
-            return []
-        if is_node(value) and (component := injected_role(hint)) is not None:
-            return type_problems(value, component, key, injectable)
-        ranged = [
-            p
-            for choice in args
-            for p in type_problems(value, choice, key, injectable)
-            if "must be " in p and "expected" not in p
-        ]
-        return ranged[:1] or [f"{key} must be {describe(hint)}, got {value!r}"]
+        return union_problems(value, hint, key, injectable)
     if origin is typing.Literal:
-        close = did_you_mean(str(value), [str(a) for a in args])
-        return (
-            []
-            if value in args and isinstance(value, type(args[args.index(value)]))
-            else [f"{key} must be {describe(hint)}, got {value!r}{close}"]
-        )
+        if value in args and isinstance(value, type(args[args.index(value)])):
+            return []
+        return [f"{key} must be {describe(hint)}, got {value!r}{did_you_mean(str(value), [str(a) for a in args])}"]
     if is_node(value):
         base = hint if inspect.isclass(hint) and issubclass(hint, Component) else None
         if base is None and inspect.isclass(hint):
             return [f"{key} must be {describe(hint)}, got a component"]
         return node_problems(value, key, base, injectable)
-    if origin in (dict, Mapping) or (inspect.isclass(origin) and issubclass(origin, Mapping)):
+    if inspect.isclass(origin) and issubclass(origin, (Mapping, Sequence)):
+        return inner_problems(value, hint, key, injectable)
+    if hint is None:
+        return [] if value is None else [f"{key} must be null, got {value!r}"]
+    if accepts(hint, value):
+        return []
+    return [f"{key} must be {describe(hint)}, got {shown(value)}{why_not(hint)}"]
+
+
+def range_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]) -> list[str]:
+    """Problems against an `Annotated` hint: of the type, else of the range."""
+    plain, *extras = typing.get_args(hint)
+    problems = type_problems(value, plain, key, injectable)
+    if problems and plain in (int, float):
+        return [f"{key} must be {describe(hint)}, got {value!r}"]
+    ranges = [e for e in extras if isinstance(e, Range)] if isinstance(value, (int, float)) else []
+    broken = (extra.problem(value) for extra in ranges)
+    return problems or [f"{key} must be {rule}, got {value!r}" for rule in broken if rule]
+
+
+def union_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]) -> list[str]:
+    """Problems against alternatives: none when the value fits one of them, else those of the one that was meant."""
+    by_choice = [type_problems(value, choice, key, injectable) for choice in typing.get_args(hint)]
+    if not all(by_choice):
+        return []
+    if is_node(value) and (component := injected_role(hint)) is not None:
+        return type_problems(value, component, key, injectable)
+    ranged = [p for problems in by_choice for p in problems if "must be " in p and "expected" not in p]
+    return ranged[:1] or [f"{key} must be {describe(hint)}, got {value!r}"]
+
+
+def inner_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]) -> list[str]:
+    """Problems against a mapping or a list: of the whole, else of the values inside."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             return [f"{key} must be a mapping, got {value!r}"]
-        inner = args[1] if len(args) == 2 else Any
-        return [p for name, item in value.items() for p in type_problems(item, inner, f"{key}.{name}", injectable)]
-    if inspect.isclass(origin) and issubclass(origin, Sequence):
+        kind, items = args[1] if len(args) == 2 else Any, [(f".{name}", item) for name, item in value.items()]
+    else:
         if isinstance(value, str) or not isinstance(value, Sequence):
             return [f"{key} must be a list, got {value!r}"]
-        inner = args[0] if args else Any
-        return [p for i, item in enumerate(value) for p in type_problems(item, inner, f"{key}[{i}]", injectable)]
-    if hint is Any or hint is None or not (inspect.isclass(hint) or hint is type(None)):
-        return [] if hint is not None or value is None else [f"{key} must be null, got {value!r}"]
-    if hint is float:
-        accepted = isinstance(value, (int, float)) and not isinstance(value, bool)
-    elif hint is int:
-        accepted = isinstance(value, int) and not isinstance(value, bool)
-    elif issubclass(hint, Component):
-        accepted = isinstance(value, hint)
-    elif hint in (str, bool, list, dict, type(None)):
-        accepted = isinstance(value, hint)
-    else:
-        accepted = True
-    return [] if accepted else [f"{key} must be {describe(hint)}, got {shown(value)}{why_not(hint)}"]
+        kind, items = args[0] if args else Any, [(f"[{i}]", item) for i, item in enumerate(value)]
+    return [p for suffix, item in items for p in type_problems(item, kind, key + suffix, injectable)]
+
+
+def accepts(hint: Any, value: Any) -> bool:
+    """Whether a value is of a plain type or a component class; whole numbers are numbers, and other hints take all."""
+    if hint in (int, float):
+        return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
+    if hint in (str, bool, list, dict, type(None)) or (inspect.isclass(hint) and issubclass(hint, Component)):
+        return isinstance(value, hint)
+    return True
 
 
 def shown(value: Any) -> str:
     """A value in a message: components by class name, the rest by repr."""
     return type(value).__name__ if isinstance(value, Component) else repr(value)
-
-
-def describe(hint: Any) -> str:
-    """A hint in words: "an integer >= 1", "one of 'a', 'b'", "a Filler"."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        bounds = [
-            f"{sign} {bound:g}"
-            for extra in args[1:]
-            if isinstance(extra, Range)
-            for bound, sign in ((extra.low, ">="), (extra.above, ">"), (extra.high, "<="), (extra.below, "<"))
-            if bound is not None
-        ]
-        return " ".join([describe(args[0]), " and ".join(bounds)]).strip()
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(a) for a in args)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(repr(a) for a in args)
-    names = {
-        int: "an integer",
-        float: "a number",
-        str: "a text",
-        bool: "true or false",
-        type(None): "null",
-        Any: "a value",
-    }
-    if hint in names:
-        return names[hint]
-    if inspect.isclass(origin):
-        return f"a {origin.__name__} of {describe(args[0])}" if args else f"a {origin.__name__}"
-    return f"a {getattr(hint, '__name__', hint)}"
-
-
-def did_you_mean(name: str, known: Any) -> str:
-    """ ", did you mean X?" when something close is known, else nothing."""
-    close = difflib.get_close_matches(name, [k for k in known if not str(k).startswith("__")], n=1, cutoff=0.6)
-    return f", did you mean {close[0]!r}?" if close else ""
