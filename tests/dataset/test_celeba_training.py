@@ -1,8 +1,9 @@
 """Which images of CelebA networks learn from."""
 
 from pomelo_lab.config.build import build
+from pomelo_lab.config.training_data import training_data
 from pomelo_lab.dataset.celeba import CelebA
-from pomelo_lab.weights import training_data, trains
+from pomelo_lab.training.trained import training_key
 from tests.dataset.fixtures import make_celeba, make_celebamask_hq
 
 TARGET = "pomelo_lab.dataset.celeba.CelebA"
@@ -16,7 +17,7 @@ def trained_on(component, given):
     """What networks learn from, as image names, and the digest of that."""
     node = {"_target_": TARGET, **given}
     data = build(training_data(component, node)).at("train")
-    return sorted(name[-6:] for name in data.batch(range(len(data))).image_id), trains(component, node)
+    return sorted(name[-6:] for name in data.batch(range(len(data))).image_id), training_key(component, node)
 
 
 GLOW = {"_target_": "pomelo_lab.generator.glow.Glow"}
