@@ -1,4 +1,4 @@
-"""The only place that knows about memory (forwards at once, back-off) and about random streams."""
+"""Micro-batches that halve themselves when memory runs out, and random streams that belong to images."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch.utils._pytree import tree_map_only
 
 log = logging.getLogger(__name__)
 
-ROWS = 4  # CPU kernels multiply matrices in blocks of so many rows; fewer, or a rest, are summed in another order
+ROWS = 4  # rows per block of CPU matrix kernels; an incomplete block is summed in another order
 
 
 class RandomStreams:
     """Random numbers that belong to (seed, image id, purpose), never to a batch, a device rank or the global RNG.
 
-    A draw for an image is the same whatever its neighbours, its place in the batch, or the other draws made before.
+    A draw for an image does not depend on the other images, on its position in the batch, or on earlier draws.
 
     Args:
         seed: the job's seed.
@@ -64,10 +64,9 @@ class RandomStreams:
 
 
 class RowNoise:
-    """Sequential random numbers for many rows, each an (image, perturbation) pair: call j gives every row its own j-th
-    draw.
+    """Sequential random numbers for rows, which are (image, perturbation) pairs. Call j gives each row its j-th draw.
 
-    However the rows are batched, and whatever the number of perturbations, a row sees the same numbers.
+    A row's numbers do not depend on how the rows are batched, nor on the number of perturbations.
 
     Args: image_ids, indices: the image of each row, and the index of the row among that image's perturbations.
     Cost: about 0.1 ms per row and draw of 12,288 normals, on one core; drawn on the CPU, so that every device sees the
@@ -108,7 +107,7 @@ class MicroBatches:
         self.batch_size = batch_size
 
     def rows(self, function: Callable[[int, int], Any], n: int, copies: int = 1) -> Any:
-        """Concatenate function(start, stop) over [0, n); for inputs that are made when they are needed.
+        """Concatenate function(start, stop) over [0, n).
 
         Args:
             function: returns a tensor, or a tuple of tensors, with stop - start rows each.
@@ -152,14 +151,15 @@ def index_pairs(n_rows: int, n: int, device: torch.device | str = "cpu") -> tupl
 
 
 def in_full_rows(function: Callable[..., Any], *inputs: Tensor) -> Any:
-    """function(*inputs), asked for a multiple of ROWS rows: the last row is repeated, the answers of the copies are
-    left out.
+    """Outputs of function(*inputs), called with a multiple of ROWS rows.
 
-    On the CPU a row's answer is then the same to the last bit in every batch and with every number of threads (measured
-    with oneDNN and MKL for 1 to 64 rows and 1 to 8 threads). A search whose next step depends on its last one needs
-    that: what rounding changes in the first step, hundreds of steps make visible.
+    The last row is repeated; outputs of the copies are dropped. On the CPU a row's answer is then the same to the last
+    bit in every batch and with every number of threads (measured with oneDNN and MKL for 1 to 64 rows and 1 to 8
+    threads). A search of hundreds of steps needs that: it amplifies rounding differences of the first step.
 
-    Args: inputs: rows first, as many of each; what `function` answers too, a tensor or a collection of tensors.
+    Args:
+        function: answers a tensor or a collection of tensors, rows first.
+        inputs: tensors with equally many rows.
     Cost: up to ROWS - 1 more rows.
     """
     n = len(inputs[0])
@@ -170,7 +170,7 @@ def in_full_rows(function: Callable[..., Any], *inputs: Tensor) -> Any:
 
 
 def with_copies(value: Any, n: int, copies: int) -> Any:
-    """Every tensor of n rows inside a value with its last row repeated."""
+    """The value with the last row of every tensor of n rows repeated `copies` times."""
 
     def repeated(tensor: Tensor) -> Tensor:
         if tensor.dim() == 0 or len(tensor) != n:
@@ -181,12 +181,12 @@ def with_copies(value: Any, n: int, copies: int) -> Any:
 
 
 def first_rows(value: Any, n: int, total: int) -> Any:
-    """Every tensor of so many rows inside a value cut to its first n."""
+    """The value with every tensor of `total` rows cut to its first n."""
     return tree_map_only(Tensor, lambda tensor: tensor[:n] if tensor.dim() and len(tensor) == total else tensor, value)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device."""
+    """Whether an error means that memory ran out, on any device."""
     text = str(error).lower()
     return (
         isinstance(error, (torch.OutOfMemoryError, MemoryError))

@@ -22,12 +22,11 @@ SCHEMAS = {
 
 @functools.cache
 def ensure() -> bool:
-    """Call before the first import of torchvision, torchmetrics or lightning; True when torchvision's own operators
-    work.
+    """Make `import torchvision` work; True when torchvision's compiled operators work.
 
-    Loads the compiled library, as torchvision itself would. Only if that fails, defines the schemas that torchvision
-    registers fake kernels for; calling such an operator still fails, as there is no kernel. Does nothing when
-    torchvision is absent.
+    Call it before the first import of torchvision, torchmetrics or lightning. It loads the compiled library, as
+    torchvision does. If that fails, it defines the schemas of the operators. Calling such an operator still fails,
+    because it has no kernel. Without torchvision it does nothing.
     """
     warnings.filterwarnings("ignore", message="Failed to load image Python extension")
     spec = importlib.util.find_spec("torchvision")

@@ -13,13 +13,13 @@ import torch.multiprocessing
 
 
 class NoSuchDevice(ValueError):
-    """A device that torch knows and this machine does not have."""
+    """Raised for a device that torch knows and this machine lacks."""
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first accelerator, else the CPU.
+    """The device of a name. "auto" is the first accelerator, or else the CPU.
 
-    Raises: ValueError naming `device`; NoSuchDevice when it is not there.
+    Raises: ValueError naming `device`; NoSuchDevice when the machine lacks it.
     """
     if name == "auto":
         return torch.device(
@@ -29,8 +29,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"device={name} is none that torch knows: auto, cpu, cuda, cuda:<index>, mps or xpu") from None
-    there = {"mps": torch.backends.mps.is_available, "xpu": torch.xpu.is_available}
-    if device.type in there and not there[device.type]():
+    is_available = {"mps": torch.backends.mps.is_available, "xpu": torch.xpu.is_available}
+    if device.type in is_available and not is_available[device.type]():
         raise NoSuchDevice(
             f"device={name}: there is none here, or this torch was built without it; use device=cpu or device=auto"
         )
@@ -42,18 +42,17 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 on a device: an NVIDIA GPU from compute capability 8 on, a processor with
-    the instructions.
+    """Whether bfloat16 is faster than float32 on a device.
 
-    Without them it is emulated, six to ten times slower than float32. oneDNN's answer heeds ONEDNN_MAX_CPU_ISA, but
-    counts every AVX-512.
+    It is on NVIDIA GPUs from compute capability 8 and on processors with bfloat16 instructions. Others emulate it, six
+    to ten times slower than float32. oneDNN's answer respects ONEDNN_MAX_CPU_ISA, but counts every AVX-512 processor.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    tells = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(tell() for tell in tells) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    instructions = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(supports() for supports in instructions) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def launch(config: Mapping[str, Any], work: Callable[[Mapping[str, Any], str, int, int], None]) -> None:
@@ -67,14 +66,15 @@ def launch(config: Mapping[str, Any], work: Callable[[Mapping[str, Any], str, in
         return work(config, str(device), 0, 1)
     if device.type == "cuda" and n > torch.cuda.device_count():
         raise ValueError(f"devices={n}: only {torch.cuda.device_count()} GPUs are visible")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     torch.multiprocessing.start_processes(_rank, (n, port, device.type, config, work), nprocs=n, start_method="spawn")
 
 
 def _rank(rank: int, n: int, port: int, accelerator: str, config: Mapping[str, Any], work: Callable[..., None]) -> None:
-    """One process of several. Fabric and Lightning's Trainer find the ranks in the environment, as under torchrun."""
+    """Run one of several processes. Fabric and Lightning's Trainer read the ranks from the environment, as under
+    torchrun."""
     os.environ |= {
         "LOCAL_RANK": str(rank),
         "NODE_RANK": "0",

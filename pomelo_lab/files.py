@@ -1,4 +1,4 @@
-"""Files written whole or not at all, which carry a digest that is checked when they are read."""
+"""Files that are written whole or not at all, with a digest that is checked when they are read."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ MARK = b"\npomelo_lab:"  # in front of the digest at the end of a sealed file
 
 
 class Damaged(Exception):
-    """A file whose bytes are not those that were written. The text names it."""
+    """Raised for a file whose bytes differ from those written. The text names the file."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """All or nothing: temporary name, sync, rename. Raises OSError naming the file when the disk is full."""
+    """Write a file whole or not at all: temporary name, sync, rename. Raises OSError naming the file when the disk is
+    full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     temporary = temporary_name(path)
@@ -46,22 +47,22 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside a file that says who writes there."""
+    """A name beside a file that contains the host and the process that write it."""
     return path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` in UTF-8."""
+    """Write a text file in UTF-8 with `write_bytes`."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Mapping[str, Any], indent: int = 1) -> None:
-    """A JSON file with its seal."""
+    """Write a JSON file with its seal."""
     write_text(path, json.dumps(sealed(value), indent=indent) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The mapping in a file of `write_json`. Files of earlier versions have no seal.
+    """Read a file of `write_json`. Files of earlier versions have no seal.
 
     Raises: FileNotFoundError; Damaged when it is no JSON mapping or does not match its seal.
     """
@@ -78,20 +79,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values with their digest among them."""
+    """JSON values with their digest added, under the key SEAL."""
     return {**value, SEAL: seal_of(value)}
 
 
 def seal_of(value: Mapping[str, Any]) -> str:
-    """Digest of JSON values, however they are written down."""
+    """Digest of JSON values, independent of their order and layout in a file."""
     return checksum(json.dumps({name: value[name] for name in value if name != SEAL}, sort_keys=True).encode())
 
 
 def seal(path: Path, about: str = "") -> None:
-    """Put the digest of a file behind its bytes; formats that are read from their head or through an index do not mind
-    (torch, zip).
+    """Append the digest of a file to it. Formats that are read from their head or through an index (torch, zip) still
+    load.
 
-    Args: about: what the file is of; a file of something else under this name counts as damaged.
+    Args: about: what the file belongs to. A file that belongs to something else counts as damaged under this name.
     """
     digest = stream_checksum(path, path.stat().st_size, about)
     with open(path, "ab") as file:
@@ -101,7 +102,7 @@ def seal(path: Path, about: str = "") -> None:
 
 
 def check_sealed(path: Path, about: str = "") -> None:
-    """Raises FileNotFoundError; Damaged when the bytes of a file are not those that were sealed."""
+    """Check a sealed file. Raises FileNotFoundError, or Damaged when its bytes differ from those sealed."""
     length = path.stat().st_size - len(MARK) - 32
     with open(path, "rb") as file:
         file.seek(max(length, 0))
@@ -111,7 +112,7 @@ def check_sealed(path: Path, about: str = "") -> None:
 
 
 def stream_checksum(path: Path, length: int, about: str) -> str:
-    """Digest of the first bytes of a file, which may be larger than the memory."""
+    """Digest of the first `length` bytes of a file, which may be larger than the memory."""
     hasher = hashlib.blake2b(about.encode() + b"\0", digest_size=16)
     with open(path, "rb") as file:
         while length > 0 and (chunk := file.read(min(length, 1 << 20))):
@@ -128,7 +129,7 @@ def checksum(data: bytes) -> str:
 HOST = "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:40] or "host"
 
 
-ABANDONED_S = 600.0  # no file takes that long to write
+ABANDONED_S = 600.0  # longer than any file takes to write
 
 
 @functools.lru_cache(maxsize=4096)

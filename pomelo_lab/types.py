@@ -1,4 +1,4 @@
-"""The values that flow between stages. All are frozen; all shapes are stated here.
+"""The values that pass between stages. All are frozen. All their shapes are stated here.
 
 Sizes: B images, N perturbations of each, S segments, C channels (K classes), H x W pixels. Images lie in [0, 1].
 """
@@ -17,7 +17,7 @@ T = TypeVar("T", bound="PerImage")
 
 @dataclass(frozen=True)
 class PerImage:
-    """Base of values whose tensors (and tuples, and dicts of tensors) have the image axis in front."""
+    """Base of values whose tensors, tuples and mappings of tensors have the image axis first."""
 
     def _map(self: T, tensors, tuples=lambda t: t) -> T:
         def change(value: Any) -> Any:
@@ -34,10 +34,10 @@ class PerImage:
         return self._map(lambda t: t.to(device))
 
     def select(self: T, index: slice | Sequence[int]) -> T:
-        """Some of the images, in the order asked for."""
+        """The values of the chosen images, in the order of the index."""
         rows = range(len(self))[index] if isinstance(index, slice) else list(index)
-        chosen = torch.as_tensor(list(rows), dtype=torch.long)
-        return self._map(lambda t: t[chosen.to(t.device)], lambda t: tuple(t[i] for i in rows))
+        positions = torch.as_tensor(list(rows), dtype=torch.long)
+        return self._map(lambda t: t[positions.to(t.device)], lambda t: tuple(t[i] for i in rows))
 
     def __len__(self) -> int:
         for f in fields(self):
@@ -49,7 +49,7 @@ class PerImage:
 
 @dataclass(frozen=True)
 class Batch(PerImage):
-    """Images with what a data set knows about them; what it does not know is None or empty.
+    """Images and what their data set knows about them. What it does not know is None or empty.
 
     image:      float32 [B,C,H,W] in [0,1]
     label:      int64 [B], -1 = unknown
@@ -73,7 +73,7 @@ class Batch(PerImage):
     boxes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def box(self, part: str = "label") -> Tensor:
-        """Boxes of a part, [B,M,4]: the annotated ones, else the smallest around its mask (NaN where that is empty).
+        """Boxes of a part, [B,M,4]: the annotated boxes, or else the tight box of its mask (NaN for an empty mask).
 
         Raises: ValueError when the images have neither.
         """
@@ -87,8 +87,10 @@ class Batch(PerImage):
 
 
 def tight_box(mask: Tensor) -> Tensor:
-    """The smallest box around the True pixels: bool [...,H,W] -> float32 [...,4] (left, top, right, bottom), NaN for an
-    empty mask."""
+    """The smallest box around the True pixels of a mask; NaN for an empty mask.
+
+    Shapes: bool [...,H,W] -> float32 [...,4] (left, top, right, bottom).
+    """
     edges = []
     for axis in (-2, -1):  # columns that hold something, then rows
         holds = mask.any(axis)
@@ -130,10 +132,10 @@ class Segments(PerImage):
 
 @dataclass(frozen=True)
 class Perturbations(PerImage):
-    """N perturbed versions of each image, in storage precision: 8 bits per value, as image files have.
+    """N perturbed versions of each image, in 8 bits per value, as in image files.
 
-    Quantising once, where they are made, is what lets a result not depend on whether perturbations were just
-    made or read back. Kept pixels of an 8-bit image survive unchanged.
+    They are quantised once, where they are made. So a result is the same for perturbations that were just made and for
+    those that were read back. Kept pixels of an 8-bit image are unchanged.
 
     image:       uint8 [B,N,C,H,W]
     keep_mask:   bool [B,N,S], segments kept (padding is kept); None when no segments were dropped (full-input samplers)
@@ -161,11 +163,10 @@ class Perturbations(PerImage):
 
     @property
     def scored(self) -> Perturbations:
-        """What statistics of a sampler count: all but perturbation 0, which is the image itself where a sampler keeps
-        it.
+        """The perturbations that count in statistics of a sampler: all but perturbation 0.
 
-        Perturbation 0 of a reference or a generator is left out too, so that every row of a table counts equally many
-        images.
+        Perturbation 0 is the image itself where a sampler keeps it. It is left out for references and generators too,
+        so that all rows of a table count equally many images.
 
         Raises: ValueError when there is no other.
         """
@@ -184,7 +185,7 @@ class Perturbations(PerImage):
 
 @dataclass(frozen=True)
 class Explanation(PerImage):
-    """What an explainer says about each image.
+    """The explanation of each image: an attribution, a counterfactual, or both.
 
     target:         int64 [B], the explained class
     attribution:    float32 [B,H,W], larger = speaks more for the target; or None

@@ -1,4 +1,4 @@
-"""Your own function as a black box."""
+"""A user's function as a black-box classifier."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from pomelo_lab.config.source import code_digest
 
 log = logging.getLogger(__name__)
 
-AGAIN = 8  # copies of the first image that are asked once more, at most
-SAME = 0.01  # answers this close are the same: rounding of half precision
+AGAIN = 8  # most copies of the first image that are asked once more
+SAME = 0.01  # answers that differ less are equal up to the rounding of half precision
 
 
 @dataclass(kw_only=True)
 class CallableClassifier(Classifier):
-    """Any function from images to class probabilities: a service, another framework, a pipeline.
+    """A user's function from images to class probabilities: a service, another framework, a pipeline.
 
-    It gets images of its own, which it may change, and is asked without gradients; a torch module is put into
-    evaluation mode. With the first question the first image is asked once more, among copies of itself: another answer
-    (dropout, batch statistics) is said.
+    It receives a copy of the images, which it may change, and is called without gradients. A torch module is put into
+    evaluation mode. At the first call the first image is asked once more, among copies of itself; a different answer
+    (dropout, batch statistics) gives a warning.
 
     Args:
         function: "package.module:function", or "path/to/file.py:function".
@@ -64,14 +64,14 @@ class CallableClassifier(Classifier):
             raise ValueError(
                 "classifier.num_classes is missing: the job fills it from the data set, Python users pass it"
             )
-        self._call, self._code = found_function(self.function), self.source(vars(self))
+        self._call, self._code = import_function(self.function), self.source(vars(self))
         if isinstance(self._call, torch.nn.Module):
             self._call.eval()
 
     @classmethod
     def source(cls, given: Mapping[str, Any]) -> str:
-        """What the function's code is now."""
-        found_function(given["function"])
+        """Digest of the function's code as it is now."""
+        import_function(given["function"])
         return code_digest(split_path(given["function"])[0], "classifier.function")
 
     def probability(self, images: Tensor) -> Tensor:
@@ -82,11 +82,11 @@ class CallableClassifier(Classifier):
         return answer
 
     def _ask_again(self, copies: Tensor, first: Tensor) -> None:
-        """Warn when an image among copies of itself has another answer than among the other images."""
-        apart = float((self._answer(copies) - first).abs().nan_to_num(0).max())
-        if apart > SAME:
+        """Warn when an image has another answer among copies of itself than among the other images."""
+        difference = float((self._answer(copies) - first).abs().nan_to_num(0).max())
+        if difference > SAME:
             text = (
-                f"classifier.function {self.function} answers the same image differently (by {apart:.2g}) among "
+                f"classifier.function {self.function} answers the same image differently (by {difference:.2g}) among "
                 f"other images"
             )
             log.warning(
@@ -108,10 +108,12 @@ class CallableClassifier(Classifier):
                 f"and {self.num_classes} classes, got {list(answer.shape)}"
             )
         answer = answer.to(torch.float32)
-        off = (answer.sum(-1) - 1).abs().max() if len(answer) else answer.new_zeros(())
-        if not self._warned and not off <= 1e-3:
+        error = (answer.sum(-1) - 1).abs().max() if len(answer) else answer.new_zeros(())
+        if not self._warned and not error <= 1e-3:
             self._warned = True
-            text = f"classifier.function {self.function}: rows sum to 1 within {off:.2g} only; are these probabilities?"
+            text = (
+                f"classifier.function {self.function}: rows sum to 1 within {error:.2g} only; are these probabilities?"
+            )
             warnings.warn(text, stacklevel=2)
         return answer
 
@@ -127,10 +129,10 @@ class CallableClassifier(Classifier):
         )
 
     def _given(self, images: Tensor) -> Any:
-        own = images.detach().clone(memory_format=torch.contiguous_format)
+        copy = images.detach().clone(memory_format=torch.contiguous_format)
         if self.images == "tensor":
-            return own
-        rows = own.permute(0, 2, 3, 1).cpu()
+            return copy
+        rows = copy.permute(0, 2, 3, 1).cpu()
         return (
             (rows.mul(255).round().clamp(0, 255).to(torch.uint8) if self.images == "numpy_uint8" else rows)
             .contiguous()
@@ -139,18 +141,18 @@ class CallableClassifier(Classifier):
 
 
 def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
-    """ "package.module:function" -> ("package.module", "function")."""
+    """Split "package.module:function" into ("package.module", "function")."""
     source, _, name = path.rpartition(":")
     if not source or not name:
         raise ValueError(f"{key} must be package.module:function or file.py:function, got {path!r}")
     return source, name
 
 
-def found_function(path: str, key: str = "classifier.function") -> Callable[..., Any]:
-    """Import the function. Raises ValueError naming the key and what is missing."""
+def import_function(path: str, key: str = "classifier.function") -> Callable[..., Any]:
+    """Import the function at a path. Raises ValueError naming the key and what is missing."""
     source, name = split_path(path, key)
     with visited(f"{key} {path}"):
-        module = from_file(source, key) if source.endswith(".py") else from_package(source, key)
+        module = import_file(source, key) if source.endswith(".py") else import_package(source, key)
     member: Any = module
     for part in name.split("."):
         if not hasattr(member, part):
@@ -161,7 +163,7 @@ def found_function(path: str, key: str = "classifier.function") -> Callable[...,
     return member
 
 
-def from_package(name: str, key: str) -> ModuleType:
+def import_package(name: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -170,8 +172,8 @@ def from_package(name: str, key: str) -> ModuleType:
         raise ValueError(f"{key}: {name} failed when it was imported: {described(error)}") from error
 
 
-def from_file(place: str, key: str) -> ModuleType:
-    file = Path(place).expanduser().resolve()
+def import_file(path: str, key: str) -> ModuleType:
+    file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise ValueError(f"{key}: there is no file {file}")
     spec = importlib.util.spec_from_file_location(f"_pomelo_function_{file.stem}", file)

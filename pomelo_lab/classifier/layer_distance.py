@@ -1,4 +1,4 @@
-"""Distances of images in the layers of a network, and the unit in which losses count them."""
+"""Perceptual distances of images in the layers of a network, and the unit in which losses weigh them."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ Between = Callable[[Tensor, Tensor], Tensor]  # images [B,C,H,W] in [0,1] twice 
 
 @dataclass(frozen=True)
 class PerceptualDistance:
-    """A perceptual distance in the units in which a loss weighs it.
+    """A perceptual distance, divided by a mean distance, for the terms of a loss.
 
-    Networks differ in the size of their features: the same weight in front of a distance means something else with each
-    of them. A distance divided by its mean between two training images is 1 between two people, whatever network it
-    looks through, so that weights carry over. A published distance with its published weights file (LPIPS; VGG-19 for
-    DiME) has a unit of its own, in which its paper's weights are stated: mean = 1.
+    Features differ in size between networks, so one weight means something else with each network. A distance divided
+    by its mean between two training images averages 1 with every network, so weights carry over. A published distance
+    with its published weights file (LPIPS; VGG-19 for DiME) keeps its own unit, in which its paper states the weights:
+    mean = 1.
 
     Args:
         between: `feature_distance`, `unit_distance` or an LPIPS network.
-        mean: what it is divided by, see `mean_distance`.
+        mean: the divisor, see `mean_distance`.
     Shapes: images [B,C,H,W] in [0,1] twice -> [B]; differentiable.
     """
 
     between: Between
     mean: float = 1.0
 
-    def __call__(self, one: Tensor, other: Tensor) -> Tensor:
-        return self.between(one, other) / self.mean
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.between(first, second) / self.mean
 
 
 def mean_distance(between: Between, training: Dataset, n_pairs: int, device: torch.device | str = "cpu") -> Tensor:
-    """The mean of a distance between two training images, over pairs of different images, each image in one pair:
-    float64, a scalar.
+    """Mean distance between two different training images, a float64 scalar. Each image is in one pair.
 
     Args: n_pairs: pairs, of the first 2 n_pairs images of the fixed order; fewer where the training set is smaller.
-    Cost: two forwards of the network per pair. Raises: ValueError when it is 0 or not finite.
+    Cost: two forwards of the network per pair.
+    Raises: ValueError when the mean is 0 or not finite.
     """
     n = min(n_pairs, len(training) // 2)
     rows = training.order()[: 2 * n].tolist()
@@ -69,27 +69,31 @@ def mean_distance(between: Between, training: Dataset, n_pairs: int, device: tor
     return mean.cpu()
 
 
-def unit_distance(network: NetworkClassifier, layers: list[str], one: Tensor, other: Tensor) -> Tensor:
-    """Squared distance of unit feature vectors, mean over places, summed over layers (Zhang et al. 2018, eq. 1, with
-    unit weights): [B]."""
-    network.to(one.device)
-    ours, theirs = (network.activations(images, layers) for images in (one, other))
-    apart = [(normalized(a) - normalized(b)).square().sum(1).mean((1, 2)) for a, b in zip(ours, theirs, strict=True)]
-    return torch.stack(apart).sum(0)
+def unit_distance(network: NetworkClassifier, layers: list[str], first: Tensor, second: Tensor) -> Tensor:
+    """Squared distance of unit feature vectors, mean over positions, summed over layers: [B].
+
+    Source: Zhang et al. (2018), eq. 1, with unit weights.
+    """
+    network.to(first.device)
+    features = zip(network.activations(first, layers), network.activations(second, layers), strict=True)
+    distances = [(normalized(a) - normalized(b)).square().sum(1).mean((1, 2)) for a, b in features]
+    return torch.stack(distances).sum(0)
 
 
-def feature_distance(network: NetworkClassifier, layers: list[str], one: Tensor, other: Tensor) -> Tensor:
-    """Mean squared difference of some layers' outputs, summed over the layers (DiME's code): [B]; images are clamped to
-    [0,1] first."""
-    network.to(one.device)
+def feature_distance(network: NetworkClassifier, layers: list[str], first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared difference of the layers' outputs, summed over the layers (DiME's code): [B].
+
+    The images are clamped to [0,1] first.
+    """
+    network.to(first.device)
     pairs = zip(
-        network.activations(one.clamp(0, 1), layers), network.activations(other.clamp(0, 1), layers), strict=True
+        network.activations(first.clamp(0, 1), layers), network.activations(second.clamp(0, 1), layers), strict=True
     )
     return sum((a - b).square().flatten(1).mean(1) for a, b in pairs)
 
 
 def normalized(feature: Tensor) -> Tensor:
-    """Unit length across channels at every place: [B,D,h,w]."""
+    """Features [B,D,h,w] scaled to unit length across channels at every position."""
     return feature / (torch.linalg.vector_norm(feature, dim=1, keepdim=True) + 1e-10)
 
 
@@ -102,9 +106,9 @@ def untrained_lpips(net: str = "vgg") -> nn.Module:
 
 
 def fill_lpips(network: nn.Module, weights: str, net: str, key: str) -> None:
-    """Read the backbone, a state dict of torchvision's.
+    """Fill the backbone of LPIPS from a state dict of torchvision.
 
-    Raises ValueError naming `key` when the file is another network's.
+    Raises: ValueError naming `key` when the file is another network's.
     """
     given, wanted = read_state(weights, key), network.net.state_dict()
     # slice2.3.weight: layer 3 of the features
@@ -114,16 +118,16 @@ def fill_lpips(network: nn.Module, weights: str, net: str, key: str) -> None:
     network.net.load_state_dict(state)
 
 
-def lpips_distance(network: nn.Module, one: Tensor, other: Tensor) -> Tensor:
+def lpips_distance(network: nn.Module, first: Tensor, second: Tensor) -> Tensor:
     """LPIPS of each pair of images, by a network of `untrained_lpips`: [B,C,H,W] in [0,1] twice -> [B]; gray images in
     three equal channels."""
-    return network.to(one.device)(in_colour(one), in_colour(other), normalize=True).flatten()
+    return network.to(first.device)(in_colour(first), in_colour(second), normalize=True).flatten()
 
 
 def lpips(weights: str, net: str = "vgg", key: str = "explainer.lpips") -> Between:
-    """LPIPS itself, from its backbone's weights file; differentiable, images are clamped to [0,1] first."""
+    """LPIPS with a backbone from a weights file; differentiable. Images are clamped to [0,1] first."""
     with torch.random.fork_rng(devices=[]):
         network = untrained_lpips(net)
     fill_lpips(network, weights, net, key)
     network.eval().requires_grad_(False)
-    return lambda one, other: lpips_distance(network, one.clamp(0, 1), other.clamp(0, 1))
+    return lambda first, second: lpips_distance(network, first.clamp(0, 1), second.clamp(0, 1))

@@ -1,4 +1,4 @@
-"""What the network classifiers share."""
+"""The base of classifiers that are trainable networks."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ONE_OUTPUT = (
 
 @dataclass(kw_only=True)
 class TrainableClassifier(TrainableNetwork, NetworkClassifier):
-    """A network of ours or of a model zoo that is filled from a weights file. Subclasses are keyword-only dataclasses.
+    """A classifier around a network whose weights come from a file. Subclasses are keyword-only dataclasses.
 
     Args:
         num_classes: classes of the answer; None = the job fills in the number of classes (softmax) or attributes
             (sigmoid) of the data set.
         output: softmax = one of the classes; sigmoid = independent attributes.
-        column: of a network with independent outputs only this one is explained, as a classifier of two classes, absent
-            and present: the logits are (-l/2, l/2), so p(present) = sigmoid(l). In a config also the name of one of the
-            data set's attributes, where the outputs are those (column=${dataset.label} follows the label). None = all
-            outputs.
+        column: the one output to explain, of a network with independent outputs. The classifier then has two classes,
+            absent and present, with logits (-l/2, l/2), so p(present) = sigmoid(l). A config may also give the name of
+            an attribute of the data set, where the outputs are its attributes (column=${dataset.label} follows the
+            label). None = all outputs.
         n_outputs: outputs of the network that `column` counts in; None = the job fills in the number of attributes of
             the data set.
     """
@@ -67,7 +67,7 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """What does not go with one explained output of several, or is said of it without one."""
+        """Problems: arguments that contradict `column`, or that need it."""
         column, n_outputs = given["column"], given["n_outputs"]
         if column is None:
             if given["num_classes"] == 1 and given["output"] == "softmax":
@@ -91,7 +91,7 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
 
     @property
     def n_logits(self) -> int:
-        """Outputs of the network, before one of them is chosen."""
+        """Outputs of the network, before `column` selects one."""
         return self.num_classes if self.column is None else self.n_outputs
 
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
@@ -107,5 +107,5 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
 
 
 def standardized(images: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:
-    """(images - mean) / std."""
+    """Images standardised by a mean and a deviation: (images - mean) / std."""
     return (images - mean) / std

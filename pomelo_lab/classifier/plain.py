@@ -1,5 +1,4 @@
-"""A plain convolutional network: another architecture than the residual one, for oracles that must be independent of
-it."""
+"""A plain convolutional network, for oracles whose architecture must differ from the residual classifier's."""
 
 from __future__ import annotations
 

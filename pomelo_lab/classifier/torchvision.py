@@ -25,7 +25,7 @@ VGG16_STAGES = (
     "features.12",
     "features.7",
 )
-MIDDLE = {  # customary layers of bottlenecks
+MIDDLE = {  # default layers of bottlenecks
     "vgg16": "features.17",
     "densenet121": "features.denseblock2",
     "densenet264": "features.denseblock2",
@@ -78,7 +78,7 @@ class TorchvisionClassifier(TrainableClassifier):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Unknown architecture, or a stem that the architecture does not have; found before weights load."""
+        """Problems: an unknown architecture, a stem that the architecture does not have."""
         yield from super().config_problems(given)
         name, known = given["architecture"], architectures()
         if name not in known:
@@ -122,13 +122,16 @@ class TorchvisionClassifier(TrainableClassifier):
 
     @property
     def middle(self) -> str | None:
-        """VGG-16: conv4_1 before its ReLU (Schulz et al. 2020); ResNets: their second stage (IBA's code); others
-        (MIDDLE): the last block at an eighth of the image's side."""
+        """Default layer of bottlenecks.
+
+        VGG-16: conv4_1 before its ReLU (Schulz et al. 2020). ResNets: the second stage (IBA's code). Others (MIDDLE):
+        the last block at an eighth of the image's side.
+        """
         return MIDDLE.get(self.architecture, "layer2" if is_resnet(self.architecture) else None)
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """VGG-16: the eight layers of InputIBA's code, which are not all of its weights."""
+        """Parts that the sanity check randomises; for VGG-16 the eight layers of InputIBA's code, not all weights."""
         return VGG16_STAGES if self.architecture == "vgg16" else super().stages
 
     @property
@@ -137,7 +140,7 @@ class TorchvisionClassifier(TrainableClassifier):
 
 
 def architectures() -> list[str]:
-    """Names of the classification networks that torchvision's code makes."""
+    """Names of the classification networks that torchvision's code can build."""
     ensure()
     from torchvision import models
 
@@ -145,7 +148,7 @@ def architectures() -> list[str]:
 
 
 def untrained(name: str, **options: Any) -> nn.Module:
-    """A network of `architectures` with its initial weights."""
+    """A torchvision network, one of `architectures`, with its initial weights."""
     ensure()
     from torchvision import models
 
@@ -160,7 +163,7 @@ def is_resnet(name: str) -> bool:
 
 
 def last_layer(network: nn.Module) -> tuple[str, nn.Module]:
-    """Name and module of the last linear layer; of the last convolution where there is none (SqueezeNet)."""
+    """(name, module) of the last linear layer, or of the last convolution in a network without one (SqueezeNet)."""
     for kind in (nn.Linear, nn.Conv2d):
         layers = [(name, module) for name, module in network.named_modules() if isinstance(module, kind)]
         if layers:
@@ -177,6 +180,6 @@ def resized_head(head: nn.Module, n: int) -> nn.Module:
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` where `name` points."""
+    """Replace the module of a network that has this name."""
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, module)

@@ -1,4 +1,4 @@
-"""Code of the user's: errors inside it keep their place, and what it is given is its own."""
+"""Calls of a user's code: its errors name their file and line, and the data files that it reads are named once."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LIBRARIES = ("site-packages", "dist-packages", "importlib", "<frozen")
 
 
 def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
-    """call(*given), in no gradient's way.
+    """Call a user's function without gradients.
 
     Args: what: the key and the name of the function, for the message.
-    Raises: ValueError naming the function, the error, its file and line; memory that ran out is raised as it is, for
-        the batch to be halved.
+    Raises: ValueError naming the function, the error, its file and line. An error of memory that ran out is raised
+        unchanged, so that the batch can be halved.
     """
     import torch
 
@@ -41,10 +41,9 @@ def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
 
 @contextmanager
 def visited(what: str) -> Iterator[None]:
-    """Run code of the user's: torch's default type is as before when it ends, and files that it read are named, once
-    each.
+    """Run a user's code in the block, restore torch's default type, and log the data files that it read, once each.
 
-    Results are addressed by its code. What a file holds is not seen: weights, tables, a list of names.
+    Results are addressed by the code alone. The contents of files (weights, tables) do not enter the address.
     Args: what: the key and the name of the function, for the message.
     """
     import torch
@@ -72,7 +71,7 @@ def visited(what: str) -> Iterator[None]:
 
 
 def note_file(event: str, given: tuple[Any, ...]) -> None:
-    """An audit hook: data files that are opened for reading while code of the user's runs."""
+    """Note a data file that is opened for reading while a user's code runs; an audit hook."""
     files = _reading.get() if event == "open" else None
     if (
         files is None
@@ -100,7 +99,7 @@ def note_file(event: str, given: tuple[Any, ...]) -> None:
 
 
 def described(error: BaseException) -> str:
-    """An error in one line: kind, text, and the innermost line of the user's code that led to it."""
+    """An error described in one line: kind, text, and the innermost line of the user's code in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not any(part in f.filename for part in LIBRARIES) and not is_ours(f.filename)]
     if isinstance(error, SyntaxError):

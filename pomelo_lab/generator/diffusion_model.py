@@ -89,33 +89,9 @@ class DiffusionModel(Generator):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Widths that the group norms do not divide, attention on levels that do not exist, sides that do not halve."""
-        widths, groups = given["widths"], given["norm_groups"]
-        for width in widths:
-            if width % groups:
-                yield f"widths must be multiples of norm_groups={groups}, got {width}"
-        for level in given["attention"]:
-            if not 0 <= level < len(widths):
-                yield f"attention names levels 0..{len(widths) - 1}, got {level}"
-        head = given["head_dim"] or 1
-        # the middle always attends
-        for level in {*(a for a in given["attention"] if 0 <= a < len(widths)), len(widths) - 1}:
-            if head > widths[level]:
-                yield f"head_dim must be <= {widths[level]}, the width of level {level}, got {head}"
-        if given["folding"] == "haar" and given["unshuffle"] != 2:
-            yield f"folding=haar needs unshuffle=2, got {given['unshuffle']}"
-        if (sigma := given["sigma_data"]) is not None:
-            if sigma != "auto" and len(sigma) not in (1, n := given["unshuffle"] ** 2):
-                yield f"sigma_data must be null, auto, one number or unshuffle^2={n}, got {len(sigma)}"
-            if sigma != "auto" and any(s <= 0 for s in sigma):
-                yield f"sigma_data must be > 0, got {sigma}"
-            if given["prediction"] != "v_prediction":
-                yield f"sigma_data needs prediction=v_prediction, got {given['prediction']}"
-        if given["variance"] == "learned" and (given["sigma_data"] is not None or given["folding"] != "pixels"):
-            yield "variance=learned needs sigma_data=null and folding=pixels: a variance belongs to a pixel"
-        side, fold = given["size_px"], given["unshuffle"] * 2 ** (len(widths) - 1)
-        if side and side % fold:
-            yield f"size_px must be a multiple of {fold} (unshuffle and {len(widths)} levels), got {side}"
+        """Problems of the U-Net's shape, and of how it is preconditioned."""
+        yield from unet_problems(given)
+        yield from preconditioning_problems(given)
 
     def unet_model(self, **more: Any) -> nn.Module:
         """A new UNet2DModel of this shape."""
@@ -282,3 +258,38 @@ class DiffusionModel(Generator):
                     f"numbers, or null"
                 )
             self.sigma_data = stored.tolist()
+
+
+def unet_problems(given: Mapping[str, Any]) -> Iterator[str]:
+    """Widths that the group norms do not divide, attention on levels that do not exist, sides that do not halve."""
+    widths, groups = given["widths"], given["norm_groups"]
+    for width in widths:
+        if width % groups:
+            yield f"widths must be multiples of norm_groups={groups}, got {width}"
+    for level in given["attention"]:
+        if not 0 <= level < len(widths):
+            yield f"attention names levels 0..{len(widths) - 1}, got {level}"
+    head = given["head_dim"] or 1
+    # the middle always attends
+    for level in {*(a for a in given["attention"] if 0 <= a < len(widths)), len(widths) - 1}:
+        if head > widths[level]:
+            yield f"head_dim must be <= {widths[level]}, the width of level {level}, got {head}"
+    side, fold = given["size_px"], given["unshuffle"] * 2 ** (len(widths) - 1)
+    if side and side % fold:
+        yield f"size_px must be a multiple of {fold} (unshuffle and {len(widths)} levels), got {side}"
+
+
+def preconditioning_problems(given: Mapping[str, Any]) -> Iterator[str]:
+    """Folding, deviations and variances that do not go together."""
+    sigma, n = given["sigma_data"], given["unshuffle"] ** 2
+    if given["folding"] == "haar" and given["unshuffle"] != 2:
+        yield f"folding=haar needs unshuffle=2, got {given['unshuffle']}"
+    if sigma not in (None, "auto"):
+        if len(sigma) not in (1, n):
+            yield f"sigma_data must be null, auto, one number or unshuffle^2={n}, got {len(sigma)}"
+        if any(s <= 0 for s in sigma):
+            yield f"sigma_data must be > 0, got {sigma}"
+    if sigma is not None and given["prediction"] != "v_prediction":
+        yield f"sigma_data needs prediction=v_prediction, got {given['prediction']}"
+    if given["variance"] == "learned" and (sigma is not None or given["folding"] != "pixels"):
+        yield "variance=learned needs sigma_data=null and folding=pixels: a variance belongs to a pixel"

@@ -56,7 +56,13 @@ class Inpainter(Generator):
         from pomelo_lab.generator.inpainter_network import InpaintingNetwork
 
         return InpaintingNetwork(
-            self.channels, self.width, self.n_down, self.dilations, self.unshuffle, self.convolution, self.attention
+            channels=self.channels,
+            width=self.width,
+            n_down=self.n_down,
+            dilations=self.dilations,
+            unshuffle=self.unshuffle,
+            kind=self.convolution,
+            attention=self.attention,
         )
 
     def one_forward(self, images: Tensor) -> Tensor:

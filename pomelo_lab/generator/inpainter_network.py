@@ -112,9 +112,10 @@ class InpaintingNetwork(nn.Module):
         super().__init__()
         folded = unshuffle**2
         self.unshuffle = unshuffle
-        about = (n_down, dilations, kind)
-        self.coarse = Stage((channels + 1) * folded, channels * folded, width, *about, attention=False)
-        self.fine = Stage((channels + 1) * folded, channels * folded, width, *about, attention=attention)
+        n_in, n_out = (channels + 1) * folded, channels * folded
+        shape = {"width": width, "n_down": n_down, "dilations": dilations, "kind": kind}
+        self.coarse = Stage(n_in, n_out, **shape, attention=False)
+        self.fine = Stage(n_in, n_out, **shape, attention=attention)
 
     def forward(self, x: Tensor, hole: Tensor) -> Tensor:
         return self.stages(x, hole)[1]

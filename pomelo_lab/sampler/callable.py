@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import MicroBatches, RandomStreams
-from pomelo_lab.classifier.callable import found_function, split_path
+from pomelo_lab.classifier.callable import import_function, split_path
 from pomelo_lab.classifier.users_code import ask
 from pomelo_lab.config.hints import NotFingerprinted
 from pomelo_lab.config.source import code_digest
@@ -48,13 +48,13 @@ class CallableSampler(Filler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._call = found_function(self.function, "sampler.function")
+        self._call = import_function(self.function, "sampler.function")
 
     @classmethod
     def more_provenance(cls, given: Mapping[str, Any]) -> list[str]:
         """The name and the code of the function, which identify it wherever its file lies."""
         source, name = split_path(given["function"], "sampler.function")
-        found_function(given["function"], "sampler.function")
+        import_function(given["function"], "sampler.function")
         return [code_digest(source, "sampler.function"), name]
 
     def filling(

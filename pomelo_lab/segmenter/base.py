@@ -1,4 +1,4 @@
-"""What every segmenter answers."""
+"""The base of segmenters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pomelo_lab.types import Segments
 
 
 class Segmenter(Component, ABC):
-    """Partitions images into segments 0..count-1; the actual count is recorded, since algorithms give fewer than asked.
+    """Partitions images into segments 0..count-1. The count is recorded: algorithms often give fewer than asked for.
 
     Shapes: in image [B,C,H,W] in [0,1] -> Segments with label [B,H,W], count [B].
     Random: none; the same image always gets the same segments.
@@ -22,15 +22,16 @@ class Segmenter(Component, ABC):
 
     @abstractmethod
     def labels(self, image: Tensor) -> Tensor:
-        """[B,C,H,W] -> int64 [B,H,W]; any labels, `segment` renumbers them from 0 without gaps."""
+        """Labels of pixels: [B,C,H,W] -> int64 [B,H,W]. Any integers; `segment` renumbers them without gaps."""
 
     @classmethod
     def shape_problems(cls, given: Mapping[str, Any], shape: tuple[int, int, int]) -> list[str]:
-        """What is wrong with these arguments for images of a shape (C,H,W); asked before anything is loaded."""
+        """Problems of these arguments with images of a shape (C,H,W), as texts that name the config key. They are
+        asked before anything is loaded."""
         return []
 
     def segment(self, image: Tensor) -> Segments:
-        """Segments of each image."""
+        """Segment images [B,C,H,W]."""
         label = self.labels(image)
         dense = torch.stack([torch.unique(image_label, return_inverse=True)[1] for image_label in label])
         return Segments(label=dense, count=dense.flatten(1).amax(1) + 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,11 +28,6 @@ class FelzenszwalbSegmenter(Segmenter):
     scale: Positive = 100.0
     sigma: NonNegative = 0.8
     min_size: Count = 20
-
-    @classmethod
-    def shape_problems(cls, given: Mapping[str, Any], shape: Sequence[int]) -> list[str]:
-        """None: any shape will do."""
-        return []
 
     def labels(self, image: Tensor) -> Tensor:
         from skimage.segmentation import felzenszwalb

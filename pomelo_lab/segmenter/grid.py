@@ -18,9 +18,9 @@ from pomelo_lab.segmenter.slic import too_many_segments
 class GridSegmenter(Segmenter):
     """Rectangles in rows and columns, whatever the image shows: the control for segments that follow edges.
 
-    Source: own. The grid has round(sqrt(n H/W)) rows and round(n/rows) columns, so cells are near squares; every pixel
-        is in exactly one cell and the sides of cells differ by at most one pixel.
-    Args: n_segments: how many to ask for; a grid has rows x columns of them (65 gives 8 x 8 on a square image).
+    Source: own. Departures: none. The grid has round(sqrt(n H/W)) rows and round(n/rows) columns, so cells are near
+        squares; every pixel is in exactly one cell and the sides of cells differ by at most one pixel.
+    Args: n_segments: segments to ask for. A grid has rows x columns of them (65 gives 8 x 8 on a square image).
     Raises: ValueError when there are fewer pixels than segments asked for.
     """
 
@@ -28,7 +28,6 @@ class GridSegmenter(Segmenter):
 
     @classmethod
     def shape_problems(cls, given: Mapping[str, Any], shape: Sequence[int]) -> list[str]:
-        """What is wrong with these arguments for images of `shape` (C,H,W), as texts that name the config key."""
         return too_many_segments(given.get("n_segments", cls.n_segments), shape)
 
     def labels(self, image: Tensor) -> Tensor:

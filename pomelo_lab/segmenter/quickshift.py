@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,15 +13,15 @@ from pomelo_lab.segmenter.base import Segmenter
 
 @dataclass(kw_only=True)
 class QuickshiftSegmenter(Segmenter):
-    """Mode seeking in (colour, place); how many segments there are follows from the image.
+    """Mode seeking in (colour, position). The number of segments follows from the image.
 
     Source: Vedaldi & Soatto (2008), https://doi.org/10.1007/978-3-540-88693-8_52, as `skimage.segmentation.quickshift`
         in Lab colour; the defaults are those of the lime package, which suit images of some hundred pixels a side: at
         64x64 they give few segments. Departures: images without three channels are not converted to Lab.
     Args:
         kernel_size: width in pixels of the density kernel; larger gives fewer segments.
-        max_dist: longest link in (colour, place); larger gives fewer segments.
-        ratio: weight of colour against place, 0 to 1.
+        max_dist: longest link in (colour, position); larger gives fewer segments.
+        ratio: weight of colour against position, 0 to 1.
         sigma: width in pixels of the Gaussian smoothing before; 0 = none.
     Cost: one image after the other on the CPU, about 20 ms for 64x64.
     Random: skimage breaks ties by noise; its seed is fixed at 42, so the same image gets the same segments.
@@ -33,11 +31,6 @@ class QuickshiftSegmenter(Segmenter):
     max_dist: Positive = 200.0
     ratio: Fraction = 0.2
     sigma: NonNegative = 0.0
-
-    @classmethod
-    def shape_problems(cls, given: Mapping[str, Any], shape: Sequence[int]) -> list[str]:
-        """None: any shape will do."""
-        return []
 
     def labels(self, image: Tensor) -> Tensor:
         from skimage.segmentation import quickshift

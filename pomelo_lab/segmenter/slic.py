@@ -15,13 +15,13 @@ from pomelo_lab.segmenter.base import Segmenter
 
 @dataclass(kw_only=True)
 class SlicSegmenter(Segmenter):
-    """k-means clusters in (colour, place): compact super-pixels that follow edges.
+    """k-means clusters in (colour, position): compact super-pixels that follow edges.
 
     Source: Achanta et al. (2012), https://doi.org/10.1109/TPAMI.2012.120, as `skimage.segmentation.slic` in Lab colour;
         the settings of POMELO (65 segments, compactness 10). Departures: none.
     Args:
-        n_segments: how many to ask for; SLIC gives about as many, `Segments.count` says how many.
-        compactness: weight of place against colour; larger gives squarer segments.
+        n_segments: segments to ask for. SLIC gives about as many; `Segments.count` is their number.
+        compactness: weight of position against colour; larger gives squarer segments.
         sigma: width in pixels of the Gaussian smoothing before clustering; 0 = none.
     Cost: one image after the other on the CPU, about 3 ms for 64x64.
     Raises: ValueError when there are fewer pixels than segments asked for.
@@ -33,7 +33,6 @@ class SlicSegmenter(Segmenter):
 
     @classmethod
     def shape_problems(cls, given: Mapping[str, Any], shape: Sequence[int]) -> list[str]:
-        """What is wrong with these arguments for images of `shape` (C,H,W), as texts that name the config key."""
         return too_many_segments(given.get("n_segments", cls.n_segments), shape)
 
     def labels(self, image: Tensor) -> Tensor:
@@ -57,7 +56,7 @@ class SlicSegmenter(Segmenter):
 
 
 def too_many_segments(n_segments: Any, shape: Sequence[int]) -> list[str]:
-    """The problem of asking an image of `shape` (C,H,W) for more segments than it has pixels, if there is one."""
+    """A list with the problem that an image of shape (C,H,W) has fewer pixels than segments, or an empty list."""
     height, width = shape[-2:]
     if not isinstance(n_segments, int) or n_segments <= height * width:
         return []

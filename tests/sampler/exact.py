@@ -59,44 +59,48 @@ def gaussian_ddpm(correlation: Tensor | None = None, **changes) -> DDPM:
 
     @functools.cache
     def inverse(t: int) -> Tensor:
-        level = float(generator.alphas_cumprod[t])
+        alpha_bar = float(generator.alphas_cumprod[t])
         return torch.linalg.inv(
-            level * SIGMA**2 * correlation.double() + (1 - level) * torch.eye(len(correlation), dtype=torch.float64)
+            alpha_bar * SIGMA**2 * correlation.double()
+            + (1 - alpha_bar) * torch.eye(len(correlation), dtype=torch.float64)
         ).float()
 
     def output(x: Tensor, t: int) -> Tensor:
-        level = float(generator.alphas_cumprod[int(t)])
-        off = x - math.sqrt(level) * MEAN
+        alpha_bar = float(generator.alphas_cumprod[int(t)])
+        off = x - math.sqrt(alpha_bar) * MEAN
         if correlation is None:
-            off, drawn = (off / (level * SIGMA**2 + 1 - level),) * 2
+            off, drawn = (off / (alpha_bar * SIGMA**2 + 1 - alpha_bar),) * 2
         else:
             off = off.flatten(1) @ inverse(int(t))
             off, drawn = off.view_as(x), (off @ correlation).view_as(x)
         # v
-        return math.sqrt(level * (1 - level)) * off - math.sqrt(1 - level) * (
-            MEAN + math.sqrt(level) * SIGMA**2 * drawn
+        return math.sqrt(alpha_bar * (1 - alpha_bar)) * off - math.sqrt(1 - alpha_bar) * (
+            MEAN + math.sqrt(alpha_bar) * SIGMA**2 * drawn
         )
 
     generator.output = output
     return generator
 
 
-def noise_of(x: Tensor, level: float) -> Tensor:
-    """The exact denoiser's eps, for pixels given as linear functions (gain, offset) of something."""
+def predict_noise(x: Tensor, alpha_bar: float) -> Tensor:
+    """The exact denoiser's eps for pixels x, given as linear functions (gain, offset) of the original pixel."""
     return (
-        math.sqrt(1 - level) * (x - math.sqrt(level) * torch.tensor([0.0, MEAN]).to(x)) / (level * SIGMA**2 + 1 - level)
+        math.sqrt(1 - alpha_bar)
+        * (x - math.sqrt(alpha_bar) * torch.tensor([0.0, MEAN]).to(x))
+        / (alpha_bar * SIGMA**2 + 1 - alpha_bar)
     )
 
 
-def decoded(levels: Sequence[float], eta: float, x: Tensor, variance: float = 0.0) -> tuple[Tensor, float]:
-    """DDIM from the last level of a path to its first, in closed form: pixels x as (gain, offset), and the variance
-    around them.
+def decoded(alphas_cumprod: Sequence[float], eta: float, x: Tensor, variance: float = 0.0) -> tuple[Tensor, float]:
+    """DDIM from the noisy end of a schedule to its clean end, in closed form.
+
+    Pixels x are given as (gain, offset); the result is their new (gain, offset) and the variance around it.
 
     Song et al. (2021), eq. 12: with an exact denoiser every step is linear in the pixel.
     """
-    for start, end in zip(levels[:0:-1], levels[-2::-1], strict=True):
+    for start, end in zip(alphas_cumprod[:0:-1], alphas_cumprod[-2::-1], strict=True):
         sigma = eta * math.sqrt((1 - end) / (1 - start) * (1 - start / end))
-        eps, slope = noise_of(x, start), math.sqrt(1 - start) / (start * SIGMA**2 + 1 - start)
+        eps, slope = predict_noise(x, start), math.sqrt(1 - start) / (start * SIGMA**2 + 1 - start)
         x = math.sqrt(end / start) * (x - math.sqrt(1 - start) * eps) + math.sqrt(1 - end - sigma**2) * eps
         factor = math.sqrt(end / start) * (1 - math.sqrt(1 - start) * slope) + math.sqrt(1 - end - sigma**2) * slope
         variance = factor**2 * variance + sigma**2

@@ -24,8 +24,8 @@ from tests.sampler.exact import (
     decoded,
     gaussian_batch,
     gaussian_ddpm,
-    noise_of,
     pixels,
+    predict_noise,
     tiny_ddpm,
 )
 
@@ -49,18 +49,19 @@ def fitted(generator=None, n_images=32, n=16, **options):
     return gain, offset, float((values - gain * given - offset).var())
 
 
-def expected(generator, n_steps, eta, start=0, fixed_point=0, n_encode=None, spacing="trailing"):
+def expected(generator, n_steps, eta, start=0, spacing="trailing", **inversion):
     """The same in closed form."""
-    back = generator.respace(n_steps, spacing).alphas_cumprod[: n_steps - start + 1]
-    there = back if n_encode is None else generator.respace(n_encode).alphas_cumprod
+    decoding = generator.respace(n_steps, spacing).until(n_steps - start).alphas_cumprod
+    n_encode, fixed_point = inversion.get("n_encode"), inversion.get("fixed_point", 0)
+    encoding = decoding if n_encode is None else generator.respace(n_encode).alphas_cumprod
     x = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    for before, after in itertools.pairwise(there):
+    for before, after in itertools.pairwise(encoding):
         guess = x
         for _ in range(1 + fixed_point):
-            eps = noise_of(guess, after)
+            eps = predict_noise(guess, after)
             guess = math.sqrt(after / before) * (x - math.sqrt(1 - before) * eps) + math.sqrt(1 - after) * eps
         x = guess
-    (gain, offset), variance = decoded(back, eta, x)
+    (gain, offset), variance = decoded(decoding, eta, x)
     return float(gain), float(gain * MEAN + offset - MEAN) / SIGMA, variance / SIGMA**2
 
 
