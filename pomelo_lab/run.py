@@ -14,7 +14,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from pomelo_lab.config.check import ConfigError, NotForThisData, checked
+from pomelo_lab.config.check import ConfigError, NotForThisData, validate
 from pomelo_lab.config.entry import CONF, command
 from pomelo_lab.config.preset_data import Asked, keys
 from pomelo_lab.config.schema import register
@@ -50,7 +50,7 @@ def one_job(cfg: DictConfig) -> str | None:
     in_grid = hydra_config.mode == RunMode.MULTIRUN
     choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}
     try:
-        config = checked(cfg, asked(hydra_config, in_grid))
+        config = validate(cfg, asked(hydra_config, in_grid))
     # a cell of a grid that this data set does not have; asked for by itself it is an error
     except NotForThisData as error:
         if not in_grid:

@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
     """The Hydra entry point of one training."""
     from pomelo_lab.training.train import train_component
 
-    config = checked(cfg)
+    config = validate_training(cfg)
     role = trained_role(config)
     try:
         path = train_component(
@@ -59,7 +59,7 @@ def trained_role(config: Mapping[str, Any]) -> str:
     return "generator" if config.get("generator") else "classifier"
 
 
-def checked(cfg: DictConfig) -> dict[str, Any]:
+def validate_training(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config of a training.
 
     Raises ConfigError with every problem in one message, before anything is read.

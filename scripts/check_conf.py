@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from pomelo_lab.config.check import ConfigError, checked
+from pomelo_lab.config.check import ConfigError, validate
 from pomelo_lab.config.entry import CONF, file_content
 from pomelo_lab.config.schema import register
 
@@ -32,7 +32,7 @@ ADDED = "metrics.added"  # key of a metric that is checked by itself
 def check(overrides: list[str]) -> str | None:
     """None, or why a composed config cannot run."""
     try:
-        checked(compose("run", overrides=overrides))
+        validate(compose("run", overrides=overrides))
     except ConfigError as error:
         return str(error)
     return None

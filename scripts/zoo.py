@@ -13,7 +13,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.train import checked, trained_role
+from pomelo_lab.train import trained_role, validate_training
 from pomelo_lab.training.train import train_component
 from pomelo_lab.weights import CARD, ZOO
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         return 1
     for name in asked or RECIPES:
         with initialize_config_dir(CONF, version_base="1.3"):
-            config = checked(compose("train", overrides=[*RECIPES[name], *overrides]))
+            config = validate_training(compose("train", overrides=[*RECIPES[name], *overrides]))
         role = trained_role(config)
         trained = train_component(
             config[role],

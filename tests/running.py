@@ -27,13 +27,13 @@ def config(outputs: Path, *overrides: str, base: Sequence[str] = TINY) -> dict[s
     """A checked config of a tiny job."""
     from hydra import compose, initialize_config_dir
 
-    from pomelo_lab.config.check import checked
+    from pomelo_lab.config.check import validate
     from pomelo_lab.config.entry import CONF
     from pomelo_lab.config.schema import register
 
     register()
     with initialize_config_dir(CONF, version_base="1.3"):
-        return checked(compose("run", overrides=[*base, f"paths.outputs={outputs}", *overrides]))
+        return validate(compose("run", overrides=[*base, f"paths.outputs={outputs}", *overrides]))
 
 
 def command(outputs: Path, *overrides: str, tiny: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:

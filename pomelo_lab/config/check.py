@@ -72,7 +72,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {key: None if key in ROLES and value == "???" else value for key, value in plain.items()}
 
 
-def checked(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
+def validate(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
     """The resolved config of a run. Raises ConfigError with every problem in one message, NotForThisData where the data
     set alone is to blame.
 

@@ -37,14 +37,14 @@ def tiny_job(outputs: Path, *overrides: str, folders: Sequence[str] = ()) -> Job
     """
     from hydra import compose, initialize_config_dir
 
-    from pomelo_lab.config.check import checked
+    from pomelo_lab.config.check import validate
     from pomelo_lab.config.entry import CONF, search_path
     from pomelo_lab.config.schema import register
 
     register()
     with initialize_config_dir(CONF, version_base="1.3"):
         typed = [*search_path(folders), *BASE, f"paths.outputs={outputs}", *overrides]
-        config = checked(compose("run", overrides=typed))
+        config = validate(compose("run", overrides=typed))
     return Job(untrained(config, config["dataset"], str(outputs), []), Store(outputs))
 
 

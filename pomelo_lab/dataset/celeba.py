@@ -30,7 +30,7 @@ from pomelo_lab.dataset.celeba_files import (
     read_partition,
 )
 from pomelo_lab.dataset.contents import Contents
-from pomelo_lab.dataset.image_file import checked, first_existing, missing_file, read_image, read_mask, to_unit
+from pomelo_lab.dataset.image_file import checked_indices, first_existing, missing_file, read_image, read_mask, to_unit
 from pomelo_lab.types import Batch
 
 HAIR = {"blond": "Blond_Hair", "black": "Black_Hair", "gray": "Gray_Hair", "brown": "Brown_Hair", "bald": "Bald"}
@@ -182,7 +182,7 @@ class CelebA(Dataset):
         return len(self._kept)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows, inner = checked(indices, len(self)), self._positions(indices)
+        rows, inner = checked_indices(indices, len(self)), self._positions(indices)
         names = [self._names[i] for i in inner.tolist()]
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         for row, name in enumerate(names):
@@ -198,7 +198,7 @@ class CelebA(Dataset):
 
     def _positions(self, indices: Sequence[int]) -> Tensor:
         """Where images stand in the list of unambiguous images: int64 [B]."""
-        return self._kept[torch.tensor(checked(indices, len(self)), dtype=torch.long)]
+        return self._kept[torch.tensor(checked_indices(indices, len(self)), dtype=torch.long)]
 
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
         return self._label[self._positions(indices)]

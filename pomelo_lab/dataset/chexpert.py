@@ -18,7 +18,7 @@ from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.dataset.base import Split
 from pomelo_lab.dataset.cropped_files import CroppedFiles, Listing, stem
-from pomelo_lab.dataset.image_file import checked, first_existing
+from pomelo_lab.dataset.image_file import checked_indices, first_existing
 from pomelo_lab.types import Batch
 
 OBSERVATIONS = (
@@ -143,11 +143,11 @@ class CheXpert(CroppedFiles):
         )
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = checked(indices, len(self))
+        rows = checked_indices(indices, len(self))
         return replace(self._read(rows)[0], attributes=self._attribute[rows])
 
     def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
-        return self._attribute[checked(indices, len(self))]
+        return self._attribute[checked_indices(indices, len(self))]
 
     def digest(self) -> str:
         """Digest of the image ids, labels, attributes and file contents of this split."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Count, LocalPath
 from pomelo_lab.dataset.base import Dataset, Split
-from pomelo_lab.dataset.image_file import checked, first_existing, to_unit
+from pomelo_lab.dataset.image_file import checked_indices, first_existing, to_unit
 from pomelo_lab.types import Batch
 
 SIDE, RECORD = 32, 1 + 3 * 32 * 32  # bytes: the label, then red, green and blue, row by row
@@ -73,7 +73,7 @@ class Cifar10(Dataset):
         return len(self.records)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = torch.tensor(checked(indices, len(self)), dtype=torch.long)
+        rows = torch.tensor(checked_indices(indices, len(self)), dtype=torch.long)
         image = self.records[rows, 1:].view(-1, 3, SIDE, SIDE)
         if self.size_px != SIDE and len(rows):
             sides = (self.size_px, self.size_px)
@@ -89,7 +89,7 @@ class Cifar10(Dataset):
         )
 
     def labels(self, indices: Sequence[int]) -> Tensor:
-        return self.records[checked(indices, len(self)), 0].long()
+        return self.records[checked_indices(indices, len(self)), 0].long()
 
     def digest(self) -> str:
         return hashlib.sha256(self.records.numpy().tobytes()).hexdigest()[:16]

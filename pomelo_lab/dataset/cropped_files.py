@@ -17,7 +17,7 @@ from torch import Tensor
 from pomelo_lab.config.hints import Count, LocalPath
 from pomelo_lab.dataset.base import Dataset, Split, split_by_hash
 from pomelo_lab.dataset.contents import Contents
-from pomelo_lab.dataset.image_file import checked, open_mask, open_sized, to_unit
+from pomelo_lab.dataset.image_file import checked_indices, open_mask, open_sized, to_unit
 from pomelo_lab.types import Batch
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ class CroppedFiles(Dataset):
         return len(self._files)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        return self._read(checked(indices, len(self)))[0]
+        return self._read(checked_indices(indices, len(self)))[0]
 
     def labels(self, indices: Sequence[int]) -> Tensor:
-        return self._label[checked(indices, len(self))]
+        return self._label[checked_indices(indices, len(self))]
 
     def digest(self) -> str:
         """Digest of the image ids and labels of this split and the contents of its files."""

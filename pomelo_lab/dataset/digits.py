@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Range
 from pomelo_lab.dataset.base import Dataset, Split, hash_position
-from pomelo_lab.dataset.image_file import checked, to_unit
+from pomelo_lab.dataset.image_file import checked_indices, to_unit
 from pomelo_lab.types import Batch
 
 FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
@@ -47,7 +47,7 @@ class Digits(Dataset):
         return len(members()[self.split])
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = checked(indices, len(self))
+        rows = checked_indices(indices, len(self))
         positions = members()[self.split][rows]
         gray = resized(self.size_px, self.resize)[positions]
         return Batch(

@@ -16,7 +16,7 @@ from pomelo_lab.config.hints import Count
 from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.cropped_files import Crop, CroppedFiles, Listing, stem
 from pomelo_lab.dataset.folders import images_below
-from pomelo_lab.dataset.image_file import checked, missing_file, open_image
+from pomelo_lab.dataset.image_file import checked_indices, missing_file, open_image
 from pomelo_lab.types import Batch
 
 SOURCE = "https://github.com/HKUSTCV/FSS-1000"
@@ -73,7 +73,7 @@ class FSS1000(CroppedFiles):
         return Listing(folder, chosen, tuple(names))
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = checked(indices, len(self))
+        rows = checked_indices(indices, len(self))
         batch, crops, sizes = self._read(rows)
         masks = torch.zeros(len(rows), *self.shape[1:], dtype=torch.bool)
         for i, row in enumerate(rows):
@@ -81,7 +81,7 @@ class FSS1000(CroppedFiles):
         return Batch(batch.image, batch.label, batch.image_id, batch.index, masks={"label": masks})
 
     def unmasked(self, indices: Sequence[int]) -> Batch:
-        return self._read(checked(indices, len(self)))[0]
+        return self._read(checked_indices(indices, len(self)))[0]
 
     def digest(self) -> str:
         """Digest of the image ids, labels and file contents of this split, masks included."""

@@ -264,7 +264,7 @@ def to_unit(image: Tensor) -> Tensor:
     return image.to(torch.float32).div_(255)
 
 
-def checked(indices: Sequence[int], n: int) -> list[int]:
+def checked_indices(indices: Sequence[int], n: int) -> list[int]:
     """Positions within a data set of n images as plain integers. Raises: IndexError naming the first one outside."""
     rows = [int(i) for i in indices]
     for row in rows:

@@ -19,7 +19,7 @@ from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.folders import class_folders, images_below, mask_files, name_unpaired, split_folders, subfolders
 from pomelo_lab.dataset.image_file import (
     IMAGE_SUFFIXES,
-    checked,
+    checked_indices,
     missing_file,
     read_image,
     read_mask,
@@ -116,7 +116,7 @@ class ImageFolder(Dataset):
         return len(self._files)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = checked(indices, len(self))
+        rows = checked_indices(indices, len(self))
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         masks = {part: torch.zeros(len(rows), *self.shape[1:], dtype=torch.bool) for part in self.part_names}
         for i, row in enumerate(rows):
@@ -140,10 +140,10 @@ class ImageFolder(Dataset):
         )
 
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
-        return self._label[checked(indices, len(self))]
+        return self._label[checked_indices(indices, len(self))]
 
     def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
-        return self._attribute[checked(indices, len(self))]
+        return self._attribute[checked_indices(indices, len(self))]
 
     def digest(self) -> str:
         """Digest of the sorted paths below root, the contents of this split's images and masks, the class and part

@@ -16,7 +16,7 @@ from pomelo_lab.config.hints import OmitDefault, OptionalPath
 from pomelo_lab.dataset.contents import Contents
 from pomelo_lab.dataset.cropped_files import CroppedFiles, Listing, inside, read_cropped_mask, stem
 from pomelo_lab.dataset.folders import images_below
-from pomelo_lab.dataset.image_file import checked, first_existing, missing_file
+from pomelo_lab.dataset.image_file import checked_indices, first_existing, missing_file
 from pomelo_lab.dataset.imagenet_files import (
     BOX_LAYOUT,
     CLASSES_FROM,
@@ -80,7 +80,7 @@ class ImageNet(CroppedFiles):
     def batch(self, indices: Sequence[int]) -> Batch:
         if not self.boxes and self.masks is None:
             return self.unmasked(indices)
-        batch, crops, sizes = self._read(checked(indices, len(self)))
+        batch, crops, sizes = self._read(checked_indices(indices, len(self)))
         rows = batch.index.tolist()
         if self.boxes:
             cut = []

@@ -12,7 +12,7 @@ import torch
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative
 from pomelo_lab.dataset.base import Dataset, Split
-from pomelo_lab.dataset.image_file import checked, to_unit
+from pomelo_lab.dataset.image_file import checked_indices, to_unit
 from pomelo_lab.types import Batch, Perturbations
 
 
@@ -48,7 +48,7 @@ class Noise(Dataset):
         return self.n
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = checked(indices, self.n)
+        rows = checked_indices(indices, self.n)
         names = tuple(f"noise-{self.split}-{row:05d}" for row in rows)
         normal = RandomStreams(self.seed).normal(names, "dataset.noise", *self.shape)
         image = to_unit(Perturbations.quantize(normal.mul_(self.sigma).add_(self.mean)))

@@ -15,7 +15,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Natural
 from pomelo_lab.dataset.base import Dataset, Split
-from pomelo_lab.dataset.image_file import checked, to_unit
+from pomelo_lab.dataset.image_file import checked_indices, to_unit
 from pomelo_lab.types import Batch, Perturbations
 
 LATTICE = 16  # cells per side of the finest random lattice
@@ -53,7 +53,7 @@ class Texture(Dataset):
         return self.n
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        rows = checked(indices, self.n)
+        rows = checked_indices(indices, self.n)
         names = tuple(f"texture-{self.split}-{row:05d}" for row in rows)
         index = torch.tensor(rows, dtype=torch.long)
         streams = RandomStreams(self.seed)

@@ -178,5 +178,5 @@ class DDPM(DiffusionModel, ImageModel):
         schedule = self.respace(min(n_steps, len(self.alphas_cumprod)))
         return self.unscaled(decode(self.denoise, noise, schedule, eta, lambda _: normal()))
 
-    def sheet(self, images: Tensor) -> Tensor:
+    def sample_grid(self, images: Tensor) -> Tensor:
         return self.sample(len(images), torch.Generator().manual_seed(0), n_steps=20)

@@ -124,7 +124,7 @@ class DiffusionAutoencoder(DiffusionModel):
         schedule = self.respace(n_steps, "leading") if published else self.respace(n_steps, depth=DEPTH)
         return self.unscaled(decode(self.denoiser(code), noise, schedule, clip=published))
 
-    def sheet(self, images: Tensor) -> Tensor:
+    def sample_grid(self, images: Tensor) -> Tensor:
         """The first half of the images, then the same images rendered from their codes and one common noise."""
         originals = images[: len(images) // 2]
         noise = (

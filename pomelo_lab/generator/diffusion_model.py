@@ -229,7 +229,7 @@ class DiffusionModel(Generator):
         return self.unfolded(outputs[:, : y.shape[1]]), (self.unfolded(outputs[:, y.shape[1] :]) + 1) / 2
 
     @abstractmethod
-    def sheet(self, images: Tensor) -> Tensor:
+    def sample_grid(self, images: Tensor) -> Tensor:
         """A picture of the training's progress: n images in [0,1], for n images [n,C,H,W] of the validation set."""
 
     # --- deviation of the data ------------------------------------------------------------------------------------

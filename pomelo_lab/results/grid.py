@@ -88,7 +88,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from pomelo_lab.config.check import ConfigError, NotForThisData, checked
+    from pomelo_lab.config.check import ConfigError, NotForThisData, validate
     from pomelo_lab.config.preset_data import Asked, keys
     from pomelo_lab.config.schema import register
 
@@ -124,7 +124,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
                 plain = {key: config[key] for key in config if key != "hydra"}
                 lacks = refused = ""
                 try:
-                    resolved = checked(type(config)(plain), asked)
+                    resolved = validate(type(config)(plain), asked)
                 except NotForThisData as error:
                     resolved, lacks = error.config, error.reason
                 except ConfigError as error:

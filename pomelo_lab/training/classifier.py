@@ -31,7 +31,7 @@ class ClassifierTraining(Training):
         self.classifier = classifier
         self.names = dataset.class_names if classifier.output == "softmax" else dataset.attribute_names
 
-    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         answer = {"label": batch.label} if self.classifier.output == "softmax" else {"attributes": batch.attributes}
         return {"image": augmented(batch.image, self.recipe, rng), **answer}
 

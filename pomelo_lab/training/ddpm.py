@@ -34,7 +34,7 @@ class DDPMTraining(Training):
         super().__init__(generator.network, recipe)
         self.generator = generator
 
-    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         images = augmented(batch.image, self.recipe, rng)
         t = self.timesteps(len(images), rng)
         noise = torch.randn(images.shape, generator=rng)
@@ -59,8 +59,8 @@ class DDPMTraining(Training):
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         return {"loss": scores["loss"].double().mean().item(), "n": len(scores["loss"])}
 
-    def sheet(self, n: int) -> Tensor:
-        return self.generator.sheet(self.validation_feed.batch(0).image[:n].to(self.device))
+    def sample_grid(self, n: int) -> Tensor:
+        return self.generator.sample_grid(self.validation_source.batch(0).image[:n].to(self.device))
 
     def condition(self, images: Tensor) -> tuple[Tensor, ...]:
         """What else the network is told of clean images."""

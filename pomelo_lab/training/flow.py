@@ -30,7 +30,7 @@ class FlowTraining(Training):
     def begin(self, given: Mapping[str, Tensor]) -> None:
         self.loss(given)  # every actnorm sets itself; on several devices, all to the same values
 
-    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         images = augmented(batch.image, self.recipe, rng)
         return {"images": images, "noise": self.generator.draw_offsets(images.shape, rng).to(images.device)}
 
@@ -46,7 +46,7 @@ class FlowTraining(Training):
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         return {"bits_per_value": scores["bits"].double().mean().item(), "n": len(scores["bits"])}
 
-    def sheet(self, n: int) -> Tensor:
+    def sample_grid(self, n: int) -> Tensor:
         return self.generator.sample(n, torch.Generator().manual_seed(0), temperature=0.8)
 
     def bits(self, images: Tensor, noise: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class InpainterTraining(Training):
             self.critic = Critic(generator.channels, recipe.critic_width) if recipe.adversarial else None
         self.shown: Tensor | None = None
 
-    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         images = augmented(batch.image, self.recipe, rng)
         return {"images": images, "hole": holes(images, self.recipe.holes, rng)}
 
@@ -73,7 +73,7 @@ class InpainterTraining(Training):
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
         return {"l1_in_holes": scores["l1"].double().mean().item(), "n": len(scores["l1"])}
 
-    def sheet(self, n: int) -> Tensor | None:
+    def sample_grid(self, n: int) -> Tensor | None:
         """Pairs: an image with its hole in gray, and filled."""
         shown, self.shown = self.shown, None
         return None if shown is None else shown[:n]

@@ -163,12 +163,12 @@ class Progress(lightning.Callback):
         name, value = next(iter(module.report.items()))
         step, seconds = trainer.global_step, time.monotonic() - self.start
         loss = float(trainer.callback_metrics.get("loss", float("nan")))
-        epoch = step / module.training_feed.steps_per_epoch
+        epoch = step / module.training_source.steps_per_epoch
         log.info("epoch %g/%d  loss %.4f  validation %s %.4f  %.0f s", epoch, module.epochs, loss, name, value, seconds)
         self.rows.append({"step": step, "loss": loss, f"val_{name}": value, "seconds": round(seconds, 1)})
         write_text(self.folder / LOG, log_text(self.rows))
         with torch.no_grad():
-            images = module.sheet(16)
+            images = module.sample_grid(16)
         if images is not None:
             save_sheet(images, self.folder / "samples" / f"{step:07d}.png")
 

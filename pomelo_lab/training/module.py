@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.compat import ensure
-from pomelo_lab.training.feed import Feed
+from pomelo_lab.training.batch_source import BatchSource
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.types import Batch, Perturbations
 
@@ -32,10 +32,10 @@ lightning = imported_lightning()
 
 
 class Training(lightning.LightningModule):
-    """How one kind of component learns: subclasses write `drawn`, `loss`, `score` and `summary`.
+    """How one kind of component learns: subclasses write `training_batch`, `loss`, `score` and `summary`.
 
     Images and random numbers of a step follow from (seed, step), never from what ran before, so an interrupted training
-    resumes with the same numbers. Lightning's loaders hold step numbers only; the images come from the feeds.
+    resumes with the same numbers. Lightning's loaders hold step numbers only; the images come from the batch sources.
 
     On several devices each learns from its share of a step's images, and all hold the same weights.
 
@@ -51,7 +51,7 @@ class Training(lightning.LightningModule):
         self._scores: list[dict[str, Tensor]] = []
 
     @abstractmethod
-    def drawn(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """What `loss` looks at, all of it with the image axis first: images [B,C,H,W] in [0,1] as augmented, labels,
         noise.
 
@@ -61,7 +61,7 @@ class Training(lightning.LightningModule):
 
     @abstractmethod
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
-        """Scalar training loss, a mean over images, of what `drawn` returned or of a share of it."""
+        """Scalar training loss, a mean over images, of what `training_batch` returned or of a share of it."""
 
     @abstractmethod
     def score(self, batch: Batch) -> dict[str, Tensor]:
@@ -75,13 +75,13 @@ class Training(lightning.LightningModule):
     def begin(self, given: Mapping[str, Tensor]) -> None:
         """Set what depends on data before the first step, from all images of it; nothing for most."""
 
-    def sheet(self, n: int) -> Tensor | None:
+    def sample_grid(self, n: int) -> Tensor | None:
         """n pictures [n,C,H,W] in [0,1] to look at while it trains; None = nothing to see."""
         return None
 
-    def fed(self, training: Feed, validation: Feed, seed: int) -> Training:
+    def attach(self, training: BatchSource, validation: BatchSource, seed: int) -> Training:
         """Set the images and the seed; called by the loop before the fit."""
-        self.training_feed, self.validation_feed, self.seed = training, validation, seed
+        self.training_source, self.validation_source, self.seed = training, validation, seed
         self.epochs = self.recipe.passes(training.steps_per_epoch)
         self.total_steps = self.epochs * training.steps_per_epoch
         self.last_step = min(self.total_steps, self.recipe.until or self.total_steps)
@@ -90,10 +90,10 @@ class Training(lightning.LightningModule):
     # --- what Lightning calls -------------------------------------------------------------------------------------
 
     def train_dataloader(self) -> range:
-        return range(self.training_feed.steps_per_epoch)
+        return range(self.training_source.steps_per_epoch)
 
     def val_dataloader(self) -> range:
-        return range(self.validation_feed.steps_per_epoch)
+        return range(self.validation_source.steps_per_epoch)
 
     def configure_optimizers(self) -> dict[str, Any]:
         # a critic's too; the average has no gradients
@@ -107,13 +107,13 @@ class Training(lightning.LightningModule):
     def on_train_start(self) -> None:
         if self.global_step == 0:
             with torch.no_grad():
-                self.begin(self._drawn(0))
+                self.begin(self._training_batch(0))
             if self.average is not None:
                 self.average.load_state_dict(self.network.state_dict())
 
     def training_step(self, _: Any, __: int) -> Tensor:
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        loss = self.loss({name: tensor[rank::world] for name, tensor in self._drawn(self.global_step).items()})
+        loss = self.loss({name: tensor[rank::world] for name, tensor in self._training_batch(self.global_step).items()})
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
 
@@ -150,9 +150,8 @@ class Training(lightning.LightningModule):
         self.swap_average()
 
     def validation_step(self, _: Any, index: int) -> None:
-        self._scores.append(
-            {name: value.detach().cpu() for name, value in self.score(self._given(self.validation_feed, index)).items()}
-        )
+        scores = self.score(self._unit_images(self.validation_source, index))
+        self._scores.append({name: value.detach().cpu() for name, value in scores.items()})
 
     def on_validation_epoch_end(self) -> None:
         scores = {name: torch.cat([part[name] for part in self._scores]) for name in self._scores[0]}
@@ -161,11 +160,11 @@ class Training(lightning.LightningModule):
         name, value = next(iter(self.report.items()))
         self.log(f"val_{name}", value, prog_bar=True)
 
-    def _drawn(self, step: int) -> dict[str, Tensor]:
+    def _training_batch(self, step: int) -> dict[str, Tensor]:
         rng = RandomStreams(self.seed).generator("", f"training step {step}")
         torch.manual_seed(rng.initial_seed())
-        return self.drawn(self._given(self.training_feed, step), rng)
+        return self.training_batch(self._unit_images(self.training_source, step), rng)
 
-    def _given(self, feed: Feed, step: int) -> Batch:
-        batch = feed.batch(step).to(self.device)
+    def _unit_images(self, source: BatchSource, step: int) -> Batch:
+        batch = source.batch(step).to(self.device)
         return replace(batch, image=Perturbations.dequantize(batch.image))

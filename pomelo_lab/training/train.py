@@ -123,15 +123,16 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     if rank == 0:
         where = torch_device if world == 1 else f"{world} x {torch_device.type}"
         log.info("training %s on %s in %s, into %s", about["name"], where, recipe.arithmetic(torch_device), path.parent)
-    from pomelo_lab.training.feed import Feed  # Lightning takes seconds to import: only now
+    from pomelo_lab.training.batch_source import BatchSource  # Lightning takes seconds to import: only now
     from pomelo_lab.training.loop import fit
 
     memory = {"cache_gb": recipe.cache_gb, "n_workers": recipe.n_workers}
-    feed = Feed(training, recipe.batch_size, about["seed"], recipe.n_train, **memory)
-    held_out = Feed(validation, max(recipe.batch_size, 256), about["seed"], recipe.n_val, shuffle=False, **memory)
-    learner = training_of(component, recipe, training).fed(feed, held_out, about["seed"])
+    seed, n_scored = about["seed"], max(recipe.batch_size, 256)
+    source = BatchSource(training, recipe.batch_size, seed, recipe.n_train, **memory)
+    held_out = BatchSource(validation, n_scored, seed, recipe.n_val, shuffle=False, **memory)
+    learner = training_of(component, recipe, training).attach(source, held_out, seed)
     if rank == 0:
-        log.info("%d steps of %d images, of %d", learner.last_step, feed.batch_size, feed.n)
+        log.info("%d steps of %d images, of %d", learner.last_step, source.batch_size, source.n)
     module = fit(learner, path.parent, torch_device, world, component.stored)
     if rank:
         return
@@ -141,7 +142,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
         "dataset": dict(task["dataset"]),
         "recipe": dict(task["recipe"]),
         "dataset_digest": training_digest(node, task["dataset"]),
-        "n_train": feed.n,
+        "n_train": source.n,
         "steps": module.last_step,
         "precision": recipe.arithmetic(torch_device),
         "scores": module.report,

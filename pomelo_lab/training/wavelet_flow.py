@@ -25,10 +25,10 @@ class WaveletFlowTraining(FlowTraining):
 
     def coarsest_images(self) -> Tensor:
         """The coarsest level [n,D] of the training images, with the noise that a step would give them."""
-        feed, parts = self.training_feed, []
-        for step in range(feed.steps_per_epoch):
-            batch: Batch = self._given(feed, step)
+        source, parts = self.training_source, []
+        for step in range(source.steps_per_epoch):
+            batch: Batch = self._unit_images(source, step)
             rng = torch.Generator().manual_seed(step)
-            images, noise = self.drawn(batch, rng).values()
+            images, noise = self.training_batch(batch, rng).values()
             parts.append(self.generator.network.coarsest(self.generator.scaled(images, noise)[0]))
         return torch.cat(parts)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from pomelo_lab.dataset.image_file import (
     centre_box,
-    checked,
+    checked_indices,
     first_existing,
     missing_file,
     open_image,
@@ -105,10 +105,10 @@ def test_unit_values_are_on_the_8_bit_grid():
 
 
 def test_an_index_outside_is_named():
-    assert checked(torch.tensor([2, 0]), 3) == [2, 0]
+    assert checked_indices(torch.tensor([2, 0]), 3) == [2, 0]
     for wrong in (3, -1):
         with pytest.raises(IndexError, match=f"index {wrong} is outside a data set of 3 images"):
-            checked([0, wrong], 3)
+            checked_indices([0, wrong], 3)
 
 
 HALF = np.zeros((8, 8), dtype=np.uint8)

@@ -4,7 +4,7 @@ import torch
 
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.training import loop
-from pomelo_lab.training.feed import Feed
+from pomelo_lab.training.batch_source import BatchSource
 from pomelo_lab.training.recipe import InpaintingRecipe, Recipe
 from pomelo_lab.training.record import read_log
 from pomelo_lab.training.train import training_of
@@ -34,8 +34,8 @@ def module_of(generator, **options):
     """A training of four steps an epoch, ready to be fitted."""
     kind = InpaintingRecipe if isinstance(generator, Inpainter) else Recipe
     recipe, data = kind(**{**RECIPE, **options}), two_values(shape=generator.shape)
-    feeds = Feed(data, recipe.batch_size, 3), Feed(data, 16, 3, shuffle=False)
-    return training_of(generator, recipe, data).fed(*feeds, 3)
+    sources = BatchSource(data, recipe.batch_size, 3), BatchSource(data, 16, 3, shuffle=False)
+    return training_of(generator, recipe, data).attach(*sources, 3)
 
 
 def fitted(generator, folder, watch=None, **options):

@@ -34,7 +34,8 @@ def test_unknown_labels_do_not_count():
     given = batch([0, -1, 2])
     logits = classifier.logit(given.image)
     torch.testing.assert_close(
-        module.loss(module.drawn(given, torch.Generator())), F.cross_entropy(logits[[0, 2]], torch.tensor([0, 2]))
+        module.loss(module.training_batch(given, torch.Generator())),
+        F.cross_entropy(logits[[0, 2]], torch.tensor([0, 2])),
     )
     report = module.summary({"answer": torch.tensor([0, 1, 1]), "truth": given.label})
     assert report == {"accuracy": 0.5, "accuracy_per_class": {"a": 1.0, "c": 0.0}, "n": 2}
@@ -44,7 +45,7 @@ def test_attributes_are_independent_questions():
     classifier, module = training("sigmoid", 2)
     given = batch([0, 1])
     expected = F.binary_cross_entropy(classifier.probability(given.image), given.attributes.float())
-    torch.testing.assert_close(module.loss(module.drawn(given, torch.Generator())), expected)
+    torch.testing.assert_close(module.loss(module.training_batch(given, torch.Generator())), expected)
     truth = torch.tensor([[True, False], [False, False]])
     report = module.summary({"answer": torch.tensor([[True, False], [True, False]]), "truth": truth})
     assert report["accuracy"] == 0.75 and report["accuracy_per_attribute"]["p"] == {

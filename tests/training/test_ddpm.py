@@ -52,7 +52,7 @@ def test_loss_by_hand(prediction, monkeypatch):
     t, noise = torch.randint(100, (5,), generator=rng), torch.randn(5, 1, 8, 8, generator=rng)
     x, target = wanted(generator, given.image, t, noise)
     torch.testing.assert_close(
-        module.loss(module.drawn(given, torch.Generator().manual_seed(4))),
+        module.loss(module.training_batch(given, torch.Generator().manual_seed(4))),
         (generator.output(x, t) - target).square().mean(),
         rtol=1e-4,
         atol=1e-5,
@@ -85,7 +85,7 @@ def test_scores_belong_to_images_not_to_batches():
 def test_thirty_steps_lower_the_validation_loss(tmp_path):
     generator = tiny()
     untrained = toy.module_of(generator)
-    before = untrained.summary(untrained.score(untrained._given(untrained.validation_feed, 0)))["loss"]
+    before = untrained.summary(untrained.score(untrained._unit_images(untrained.validation_source, 0)))["loss"]
     module = toy.fitted(generator, tmp_path, epochs=8, lr=1e-2)
     assert module.total_steps == 32 and module.report["loss"] < 0.8 * before
     assert not module.network.training and not any(p.requires_grad for p in module.network.parameters())

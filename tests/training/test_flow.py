@@ -39,7 +39,7 @@ def test_loss_by_hand():
     bits = -nats.mean((1, 2, 3)) / math.log(2)
     torch.testing.assert_close(module.bits(given.image, noise), bits, rtol=1e-4, atol=0)
     torch.testing.assert_close(
-        module.loss(module.drawn(given, torch.Generator().manual_seed(4))), bits.mean(), rtol=1e-4, atol=0
+        module.loss(module.training_batch(given, torch.Generator().manual_seed(4))), bits.mean(), rtol=1e-4, atol=0
     )
 
 
@@ -90,7 +90,8 @@ def test_actnorm_knows_the_first_batch_before_the_first_step(tmp_path):
         and all(ready for step in seen for ready, _ in step)
         and all(norm.ready for norm in norms(module.network))
     )
-    images, rng = module._given(module.training_feed, 0).image, RandomStreams(3).generator("", "training step 0")
+    images = module._unit_images(module.training_source, 0).image
+    rng = RandomStreams(3).generator("", "training step 0")
     torch.rand(4, len(images), generator=rng)
     x, _ = generator.scaled(images, torch.rand(images.shape, generator=rng))
     torch.testing.assert_close(seen[0][0][1], -F.pixel_unshuffle(x, 2).mean((0, 2, 3), keepdim=True))

@@ -19,7 +19,7 @@ from pomelo_lab.types import Batch, Perturbations
 log = logging.getLogger(__name__)
 
 
-class Feed:
+class BatchSource:
     """Batches of a data set for training or validation, in 8 bits per value, held in memory when they fit.
 
     Which images step s gets follows from (seed, s): a resumed training continues with the images it would have seen,
