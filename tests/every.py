@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
-from torch.utils._pytree import tree_leaves
-
 from pomelo_lab.config.entry import CONF
+from pomelo_lab.conformance.watch import gradients
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import generator_of, untrained
+from pomelo_lab.engine.plan import untrained
 from pomelo_lab.engine.store import Store
 from pomelo_lab.explainer.base import Explainer
 from tests.running import config
@@ -55,28 +50,6 @@ def job(outputs: Path, *overrides: str) -> Job:
     """A job whose networks are untrained, wherever its config names them."""
     settings = config(outputs, *overrides)
     return Job(untrained(settings, settings["dataset"], str(outputs), []), Store(outputs))
-
-
-@contextmanager
-def gradients(watched: Job) -> Iterator[set[str]]:
-    """Which networks gradients go through inside the block: of "classifier" and "generator"."""
-    generator, through = generator_of(watched.parts.explainer) or watched.parts.generator, set()
-    networks = {
-        "classifier": watched.parts.classifier.network,
-        **({"generator": generator.network} if generator else {}),
-    }
-    roles = {module: role for role, network in networks.items() for module in network.modules()}
-
-    def watch(module: nn.Module, _: Any, output: Any) -> None:
-        for tensor in tree_leaves(output) if module in roles else ():
-            if isinstance(tensor, Tensor) and tensor.requires_grad:
-                tensor.register_hook(lambda gradient: through.add(roles[module]))
-
-    handle = register_module_forward_hook(watch)
-    try:
-        yield through
-    finally:
-        handle.remove()
 
 
 @functools.cache

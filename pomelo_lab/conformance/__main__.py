@@ -24,14 +24,14 @@ def main(arguments: Sequence[str]) -> int:
 
     from pomelo_lab.config.entry import config_folders
     from pomelo_lab.config.suggest import suggestions
-    from pomelo_lab.conformance.tiny import ROLES, tried
+    from pomelo_lab.conformance.tiny import JOBS, tried
     from pomelo_lab.conformance.trial import judge
 
     console = Console(width=80, highlight=False)
     folders, rest = config_folders(arguments)
-    asked = next((text.split("=", 1) for text in rest if text.partition("=")[0] in ROLES), None)
+    asked = next((text.split("=", 1) for text in rest if text.partition("=")[0] in JOBS), None)
     if asked is None or {"-h", "--help"} & set(rest):
-        print(f"{__doc__}\nroles: {', '.join(ROLES)}")
+        print(f"{__doc__}\nroles: {', '.join(JOBS)}")
         return 0 if asked else 2
     role, name = asked
     try:

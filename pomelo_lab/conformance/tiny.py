@@ -12,20 +12,24 @@ from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.plan import untrained
 from pomelo_lab.engine.store import Store
 
-ROLES = ("dataset", "segmenter", "classifier", "generator", "sampler")
 BASE = ("scale=smoke", "tracking=none", "networks=tiny", "metrics=none", "n_images=3")
-# the second where a component needs known causes, parts or attributes
-DATA = (("dataset=digits", "dataset.size_px=16"), ("dataset=portraits", "dataset.size_px=32"))
-# what a component cannot be tried without
+DIGITS = ("dataset=digits", "dataset.size_px=16")
+PORTRAITS = ("dataset=portraits", "dataset.size_px=32")  # with known causes, parts and attributes
 GRID = ("segmenter=grid", "segmenter.n_segments=16")
 UNTRAINED = "classifier.weights=null"
 MAPS = (*GRID, "explainer=random", "sampler=none")
-WITH = {
-    "dataset": (*MAPS, UNTRAINED),
-    "segmenter": (UNTRAINED,),
-    "classifier": MAPS,
-    "generator": (*MAPS, UNTRAINED),
-    "sampler": (*GRID, UNTRAINED, "explainer=none", "metrics=sampler"),
+COUNTERFACTUALS = (*GRID, "explainer=dime", "sampler=none", "dataset.label=Smiling")
+# role -> jobs in which a component may be tried, the cheapest first; the first is taken that suits it
+JOBS = {
+    "dataset": [(*DIGITS, *MAPS, UNTRAINED)],
+    "segmenter": [(*DIGITS, UNTRAINED)],
+    "classifier": [(*data, *MAPS) for data in (DIGITS, PORTRAITS)],
+    "generator": [(*data, *MAPS, UNTRAINED) for data in (DIGITS, PORTRAITS)],
+    "sampler": [(*data, *GRID, UNTRAINED, "explainer=none", "metrics=sampler") for data in (DIGITS, PORTRAITS)],
+    "metric": [
+        *((*data, *GRID, UNTRAINED, "explainer=lime", "sampler=gray") for data in (DIGITS, PORTRAITS)),
+        (*PORTRAITS, UNTRAINED, *COUNTERFACTUALS),
+    ],
 }
 
 
@@ -49,23 +53,26 @@ def tiny_job(outputs: Path, *overrides: str, folders: Sequence[str] = ()) -> Job
 
 
 def tried(role: str, name: str, *overrides: str, folders: Sequence[str] = ()) -> Trial:
-    """A component of a role, by the name of its yaml, on the first data that give what it needs.
+    """A component of a role, by the name of its yaml, in the first job that suits it.
 
-    Args: overrides: further keys; with a `dataset=...` among them no other data is tried.
+    Args: overrides: further keys, which win over those of the job.
+    Raises: ConfigError, of the last job, where none suits it.
     """
     from pomelo_lab.config.check import ConfigError
 
-    chosen = (*WITH[role], f"{role}={name}", *overrides)
-    has_data = any(key.partition("=")[0] == "dataset" for key in chosen)
+    chosen = (f"+metric@metrics.{name}={name}" if role == "metric" else f"{role}={name}", *overrides)
+    given = {text.partition("=")[0] for text in chosen}
     folder = tempfile.TemporaryDirectory(prefix="conformance_")
-    for data in ((),) if has_data else DATA:
+    for overrides in JOBS[role]:
+        suited = [text for text in overrides if not {text.partition("=")[0], text.partition(".")[0]} & given]
         try:
-            job = tiny_job(Path(folder.name), *data, *chosen, folders=folders)
+            job = tiny_job(Path(folder.name), *suited, *chosen, folders=folders)
             break
         except ConfigError:
-            if has_data or data == DATA[-1]:
+            if overrides is JOBS[role][-1]:
                 raise
     memory = {"folder": folder}  # removed with the trial
-    node = job.config[role]
-    component = build(node) if role in ("dataset", "segmenter") else getattr(job.parts, role)
-    return Trial(component, job, role, node, memory)
+    if role == "metric":
+        return Trial(job.parts.metrics[name], job, f"metrics.{name}", job.config["metrics"][name], memory)
+    component = build(job.config[role]) if role in ("dataset", "segmenter") else getattr(job.parts, role)
+    return Trial(component, job, role, job.config[role], memory)
