@@ -12,14 +12,22 @@ import torch
 from pomelo_lab.classifier.base import NotFinite, view
 from pomelo_lab.engine.artefact import Artefact
 from pomelo_lab.engine.components import Components
+from pomelo_lab.engine.inventory import PROMISED
 from pomelo_lab.engine.selection import Selection
-from pomelo_lab.engine.store import Shard, Store
+from pomelo_lab.engine.store import GROUP, Shard, Store
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.types import Batch
 
 
 class NotStored(ValueError):
-    """An artefact that is read, and that no run has made."""
+    """An artefact that is read, and that no run has stored.
+
+    missing: which one, and where it would lie. options: overrides without which a finished job does not make it.
+    """
+
+    def __init__(self, missing: str, command: str, options: str = "") -> None:
+        super().__init__(f"{missing}: {' '.join(filter(None, (command, options)))} makes it")
+        self.missing, self.options = missing, options
 
 
 class Cache:
@@ -122,11 +130,27 @@ class Cache:
 
 
 class StoredArtefacts(Cache):
-    """A job's artefacts for tables and figures: read, never made. Raises NotStored for one that is missing."""
+    """A job's artefacts for tables and figures: read, never made, so that no network is asked.
+
+    Raises: NotStored for a missing one, with the command that makes it.
+    """
 
     def obtain(self, artefact: Artefact, n_images: int) -> Shard:
         shard = self.store.read(artefact.kind, artefact.fingerprint, artefact.group, n_images)
         if shard is None:
-            folder = self.store.folder(artefact.kind, artefact.fingerprint)
-            raise NotStored(f"the {artefact.kind} of {n_images} images is not stored in {folder}")
+            raise self.not_stored(artefact, n_images)
         return shard
+
+    def not_stored(self, artefact: Artefact, n_images: int) -> NotStored:
+        config, first = self.parts.config, artefact.group * GROUP
+        images = f" of images {first} to {first + n_images - 1}" if n_images else ""
+        missing = f"{artefact.kind}{images} is not stored in {self.store.folder(artefact.kind, artefact.fingerprint)}"
+        choices = config.get("choices") or {}
+        chosen = [f"{role}={name}" for role, name in choices.items() if name]
+        if preset := choices.get("experiment"):
+            chosen = [f"-m experiment={preset}"]
+        options = [] if artefact.keep else [f"keep_gb=<more than {config['keep_gb']:g}>"]
+        if artefact.kind not in PROMISED:
+            options.append("force=true")
+        command = " ".join(["python -m pomelo_lab.run", *chosen, f"paths.outputs={self.store.root}"])
+        return NotStored(missing, command, " ".join(options))

@@ -10,6 +10,8 @@ from pomelo_lab.config.fingerprint import digest
 if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
 
+PROMISED = ("explanation", "metric", "reference")  # kinds of artefacts that a finished job leaves for others
+
 
 def is_stored(job: Job) -> bool:
     """Whether all that a finished job leaves for others is there and undamaged: its explanations, scores per image and

@@ -20,7 +20,7 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.target import class_index
 from pomelo_lab.config.tree import override
 from pomelo_lab.engine.artefact import Artefact
-from pomelo_lab.engine.cache import Cache
+from pomelo_lab.engine.cache import Cache, StoredArtefacts
 from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.explain_again import ExplainAgain
 from pomelo_lab.engine.provenance import Provenance
@@ -41,7 +41,7 @@ class Job:
         config: resolved plain mapping with the top-level keys of conf/run.yaml.
         store: where artefacts are kept.
         device: where networks run.
-        cache: `StoredArtefacts` for a job that is only looked at.
+        cache: `StoredArtefacts` for a job that is only read.
     """
 
     def __init__(
@@ -64,11 +64,21 @@ class Job:
         return self.provenance.fingerprint
 
     @cached_property
+    def reader(self) -> Job:
+        """The same job, which only reads: its stages return what is stored, and raise NotStored where that is missing.
+
+        Tables and figures use it, so that drawing asks no network.
+        """
+        return Job(self.config, self.store, self.parts.device, StoredArtefacts)
+
+    @cached_property
     def whole(self) -> Job:
         """The job on all images of the data set, right or wrong."""
-        n_images = len(self.parts.dataset)
-        whole = {**self.config, "images": "all", "n_images": n_images}
-        return Job(whole, self.store, self.parts.device, type(self.cache))
+        return self._changed({"images": "all", "n_images": len(self.parts.dataset)})
+
+    def _changed(self, changes: Mapping[str, Any]) -> Job:
+        """This job with other config values."""
+        return Job(override(self.config, changes), self.store, self.parts.device, type(self.cache))
 
     def _is_correct(self, group: int) -> Tensor:
         """Whether the classifier gives each image of a group of the whole data set its label, bool [b]."""
@@ -83,8 +93,7 @@ class Job:
     def _sibling(self, changes: Mapping[str, Any]) -> Job:
         key = digest(changes)
         if key not in self._siblings:
-            config = override(self.config, changes)
-            self._siblings[key] = Job(config, self.store, self.parts.device, type(self.cache))
+            self._siblings[key] = self._changed(changes)
             self._siblings[key].cache.tell = lambda kind: self.cache.tell(kind)
         return self._siblings[key]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.types import Explanation, Perturbations
+from pomelo_lab.types import Perturbations
 
 if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
@@ -55,7 +55,7 @@ def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | 
         pages = [range(start, min(start + PER_FILE, n)) for start in range(0, n, PER_FILE)]
         paths = [folder / (FILE if i == 0 else f"sheet-{i + 1}.png") for i in range(len(pages))]
         for page, path in zip(pages, paths, strict=True):
-            draw(job, page, path)
+            draw(job.reader, page, path)
         return paths[0]
     except Exception as error:  # noqa: BLE001 (the scores are on disk: a picture is worth no failed job)
         print(f"(no sheet: {type(error).__name__}: {error})", file=sys.stderr)
@@ -115,7 +115,8 @@ def title(job: Job, n: int) -> str:
 def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[str, str]]:
     """The images of one group, and what the rows of pictures mean."""
     batch, names = job.batch(group), list(job.parts.dataset.class_names)
-    explanation, probability = stored_explanation(job, group), stored(job, "clean", job.provenance.clean, group)
+    explanation = stored(job.explanation, group) if job.parts.explains else None
+    probability = stored(job.clean, group)
     target = explanation.target if explanation is not None else None
     out, keys = [], {}
     picked = range(*rows.indices(len(batch)))
@@ -124,12 +125,12 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
         if explanation is not None and explanation.attribution is not None
         else None
     )
-    perturbed = stored_perturbations(job, group) if explanation is None else None
+    perturbed = stored(job.perturbations, group) if explanation is None and job.parts.perturbs else None
     for i in picked:
         truth = int(batch.label[i])
         texts = {"image": (batch.image_id[i], PALE), "true class": (names[truth], PLAIN)}
         if probability is not None:
-            row = probability["probability"][i]
+            row = probability[i]
             guess = int(row.argmax())
             texts["predicted"] = (f"{names[guess]} {float(row[guess]):.2f}", PLAIN if guess == truth else WRONG)
         if target is not None:
@@ -154,22 +155,14 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
     return out, keys
 
 
-def stored(job: Job, kind: str, made_from: Mapping[str, Any], group: int) -> Mapping[str, Tensor] | None:
-    """The tensors of an artefact, where the store has it; nothing is computed for a picture."""
-    from pomelo_lab.config.fingerprint import digest
+def stored(read: Callable[[int], Any], group: int) -> Any:
+    """What a stage of a job that only reads returns for a group; None where it is not stored."""
+    from pomelo_lab.engine.cache import NotStored
 
-    shard = job.store.read(kind, digest(made_from), group, job.selection.group_size(group))
-    return None if shard is None else shard.tensors
-
-
-def stored_explanation(job: Job, group: int) -> Explanation | None:
-    tensors = stored(job, "explanation", job.provenance.stored_explanation, group) if job.parts.explains else None
-    return None if tensors is None else job.parts.explainer.shown(Explanation.of(tensors))
-
-
-def stored_perturbations(job: Job, group: int) -> Perturbations | None:
-    tensors = stored(job, "perturbation", job.provenance.perturbation, group) if job.parts.perturbs else None
-    return None if tensors is None else Perturbations(**tensors)
+    try:
+        return read(group)
+    except NotStored:
+        return None
 
 
 def rgb(picture: Tensor) -> Tensor:

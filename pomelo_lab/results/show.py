@@ -65,7 +65,8 @@ def show(
             path = draw_figure(made, outputs / "figures" / table / name, figure)
         except NotStored as error:
             path = None
-            text = f"no figure: {error}; this makes it: {made.command}"
+            command = " ".join(filter(None, (made.command, error.options)))
+            text = f"no figure: {error.missing}; this makes it: {command}"
             console.print(text, soft_wrap=True, highlight=False, markup=False)
         if path:
             console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)

@@ -203,7 +203,7 @@ class WandbTracker:
     def _overlays(self, scores: Scores) -> list[tuple[Any, str]]:
         from pomelo_lab.results.sheet import overlays
 
-        job = scores.job
+        job = scores.job.reader
         batch, explanation = job.batch(0), job.explanation(0)
         n = min(self.n_overlays, len(batch))
         if explanation.attribution is None:
