@@ -3,7 +3,7 @@ import torch
 
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.metric.ehr import EffectiveHeatRatio
+from pomelo_lab.metric.effective_heat_ratio import EffectiveHeatRatio
 from pomelo_lab.types import Explanation
 from tests.tiny import TinyLinear, batch_of
 
