@@ -6,7 +6,7 @@ import torch
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.metric.dauc import BLOCK, DAUC
+from pomelo_lab.metric.insertion_deletion import BLOCK, InsertionDeletion
 from pomelo_lab.metric.rise_games import DeletionRise, InsertionRise
 from pomelo_lab.types import Explanation
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
@@ -28,7 +28,7 @@ def case_of(maps, classifier=None, image=None):
 
 
 def dauc(**options):
-    return DAUC(
+    return InsertionDeletion(
         **{"deletion": ConstantFiller(value=0.0), "insertion": ConstantFiller(value=0.0), "step_px": 7, **options}
     )
 

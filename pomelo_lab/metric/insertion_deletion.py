@@ -21,7 +21,7 @@ BLOCK = 80  # steps after which the InputIBA code reads its scores
 
 
 @dataclass(kw_only=True)
-class DAUC(Metric):
+class InsertionDeletion(Metric):
     """Mean target probability while the most important pixels come first, minus that while they go first; in [-1,1].
 
     Source: "Fisher Divergence for Attribution", section 4.2; Petsiuk et al. (2018); Zhang et al. (2021) and its code.
