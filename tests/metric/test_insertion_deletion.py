@@ -7,7 +7,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.insertion_deletion import BLOCK, InsertionDeletion
-from pomelo_lab.metric.rise_games import DeletionRise, InsertionRise
+from pomelo_lab.metric.rise_game import DeletionRise, InsertionRise
 from pomelo_lab.types import Explanation
 from tests.tiny import ConstantFiller, TinyLinear, batch_of, tiny_image
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pomelo_lab.classifier.base import view
-from pomelo_lab.metric.rise_games import DeletionRise, InsertionRise
+from pomelo_lab.metric.rise_game import DeletionRise, InsertionRise
 from pomelo_lab.sampler.blur import BlurSampler
 from tests.metric.test_fidelity import BlackByMask, NoiseByMask, case_of, tied, untied
 from tests.tiny import ConstantFiller, TinyLinear
