@@ -5,7 +5,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import Classifier, view
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.metric.factor import FactorChange, FactorEffect, FactorMass
+from pomelo_lab.metric.causal_effect import CausalEffect, FactorChange, FactorMass
 from pomelo_lab.types import Explanation
 
 FACES = Portraits(size_px=32, spurious={"attribute": "blond", "rate": 0.8})
@@ -74,14 +74,14 @@ def test_effect_is_the_change_of_the_answer_when_the_mark_alone_changes():
     )
     expected = (Corner().probability(with_mark) - Corner().probability(without))[:, 0].abs()
     assert expected.min() > 0.01
-    metric = FactorEffect(dataset=FACES)
+    metric = CausalEffect(dataset=FACES)
     assert metric.score(case)["value"].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     assert case.classifier.queries == 6 * metric.queries((3, 32, 32), 0)
 
 
 def test_a_classifier_that_does_not_look_there_does_not_depend_on_the_mark():
     assert (
-        FactorEffect(dataset=FACES).score(case_of(classifier=Corner(reads_the_mark=False)))["value"].tolist() == [0] * 6
+        CausalEffect(dataset=FACES).score(case_of(classifier=Corner(reads_the_mark=False)))["value"].tolist() == [0] * 6
     )
 
 

@@ -42,7 +42,7 @@ class FactorMetric(Metric):
 
 
 @dataclass(kw_only=True)
-class FactorEffect(FactorMetric):
+class CausalEffect(FactorMetric):
     """How much the target's probability depends on one cause: its largest change when that cause alone takes another
     value.
 
