@@ -11,7 +11,7 @@ from torch import Tensor
 from pomelo_lab.config.hints import Fraction, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.export import Export, exported
+from pomelo_lab.metric.map_export import Export, exported
 
 
 @dataclass(kw_only=True)

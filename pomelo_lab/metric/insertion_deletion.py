@@ -13,7 +13,7 @@ from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.export import Export, exported
+from pomelo_lab.metric.map_export import Export, exported
 from pomelo_lab.metric.pixel_game import area_over_steps, ask, changed_pixels, fill_steps, rank_pixels, step_grid
 from pomelo_lab.sampler.base import Filler
 
