@@ -7,11 +7,11 @@ from torch import nn
 from pomelo_lab.config.check import ConfigError
 from pomelo_lab.metric.inception import FID
 from pomelo_lab.metric.perceptual import LPIPS, SigmaL
-from pomelo_lab.metric.simsiam import S3
+from pomelo_lab.metric.simsiam_similarity import SimSiamSimilarity
 from pomelo_lab.metric.vggface2 import FaceSimilarity, FaceVerification
 from tests.running import config
 
-ALL = [FID, FaceVerification, FaceSimilarity, LPIPS, SigmaL, S3]
+ALL = [FID, FaceVerification, FaceSimilarity, LPIPS, SigmaL, SimSiamSimilarity]
 JOB = ("dataset=portraits", "dataset.size_px=16", "sampler=none", "explainer=ideal_counterfactual")
 
 

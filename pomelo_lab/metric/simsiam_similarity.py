@@ -17,7 +17,7 @@ from pomelo_lab.weights import load
 
 
 @dataclass(kw_only=True)
-class S3(PublishedNetwork, Likeness):
+class SimSiamSimilarity(PublishedNetwork, Likeness):
     """Mean cosine between SimSiam's projections of image and counterfactual, whether the class was reached or not.
 
     Source: Jeanneret et al. (2023) and its code: the projector's output of SimSiam's ResNet-50 (Chen & He 2021,
@@ -46,7 +46,7 @@ class S3(PublishedNetwork, Likeness):
 
 
 @dataclass(kw_only=True)
-class S3Oracle(FeatureSimilarity):
+class OracleSimilarity(FeatureSimilarity):
     """The cosine of S3 in features of our own oracle, for all correctly classified images; never to be compared with a
     published S3.
 

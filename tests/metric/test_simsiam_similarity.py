@@ -7,7 +7,7 @@ from torch import nn
 
 from pomelo_lab.compat import ensure
 from pomelo_lab.config.signature import node_problems
-from pomelo_lab.metric.simsiam import S3, S3Oracle
+from pomelo_lab.metric.simsiam_similarity import OracleSimilarity, SimSiamSimilarity
 from tests.metric.counterfactuals import case_of
 from tests.tiny import TinyLinear, tiny_image
 
@@ -64,7 +64,7 @@ def test_projections_of_the_published_layout(published):
         image=(tiny_image(6, (3, 32, 32)) * 255).round() / 255,
         flipped=torch.tensor([1.0, 0] * 3),
     )
-    scores = S3(weights=str(path)).score(case)
+    scores = SimSiamSimilarity(weights=str(path)).score(case)
     mean, std = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     with torch.no_grad():
         one, other = (
@@ -76,24 +76,28 @@ def test_projections_of_the_published_layout(published):
     assert torch.equal(scores["counted"] > 0.5, counted) and torch.equal(scores["value"].isnan(), ~counted)
     torch.testing.assert_close(scores["value"][counted], expected[counted], atol=1e-5, rtol=0)
     assert float(expected.max()) < 0.999  # the images differ, and so would another network's cosines
-    summary = S3(weights=str(path)).summarize(scores, {})
+    summary = SimSiamSimilarity(weights=str(path)).summarize(scores, {})
     assert summary.n == int(counted.sum()) and summary.mean == pytest.approx(float(expected[counted].mean()), abs=1e-5)
 
 
 def test_an_unchanged_image_is_fully_alike(published):
     image = (tiny_image(2, (3, 32, 32)) * 255).round() / 255
-    scores = S3(weights=str(published[1]), population="all").score(case_of(image=image, counterfactual=image))
+    scores = SimSiamSimilarity(weights=str(published[1]), population="all").score(
+        case_of(image=image, counterfactual=image)
+    )
     torch.testing.assert_close(scores["value"], torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 def test_refused_without_the_published_network(tmp_path, published):
     text = "weights must be SimSiam's ResNet-50 checkpoint .* got None; without one use metrics=s3_oracle"
     with pytest.raises(ValueError, match=text):
-        S3()
-    [problem] = node_problems({"_target_": "pomelo_lab.metric.simsiam.S3", "weights": None}, "metrics.s3")
+        SimSiamSimilarity()
+    [problem] = node_problems(
+        {"_target_": "pomelo_lab.metric.simsiam_similarity.SimSiamSimilarity", "weights": None}, "metrics.s3"
+    )
     assert problem.startswith("metrics.s3.weights must be SimSiam's")
-    with pytest.raises(ValueError, match="metric S3: weights: there is no file .*nowhere.pth.tar"):
-        S3(weights=str(tmp_path / "nowhere.pth.tar"))
+    with pytest.raises(ValueError, match="metric SimSiamSimilarity: weights: there is no file .*nowhere.pth.tar"):
+        SimSiamSimilarity(weights=str(tmp_path / "nowhere.pth.tar"))
     made, _ = published
     classified = {f"module.encoder.{n}": v for n, v in made.encoder.state_dict().items() if not n.startswith("fc.")}
     classified |= {"module.encoder.fc.weight": torch.zeros(1000, 2048), "module.encoder.fc.bias": torch.zeros(1000)}
@@ -102,13 +106,13 @@ def test_refused_without_the_published_network(tmp_path, published):
         ValueError,
         match="does not fit SimSiam's ResNet-50 .*; missing: encoder.fc.0.weight.*unknown: encoder.fc.weight",
     ):
-        S3(weights=str(tmp_path / "lincls.pth.tar"))
+        SimSiamSimilarity(weights=str(tmp_path / "lincls.pth.tar"))
 
 
 def test_the_oracle_s_own():
     """Features are the pixels."""
     case = case_of(label=torch.tensor([0, 1] * 3), flipped=torch.zeros(6))
-    metric = S3Oracle(network=TinyLinear.random(2, (3, 8, 8), dtype=torch.float64))
+    metric = OracleSimilarity(network=TinyLinear.random(2, (3, 8, 8), dtype=torch.float64))
     value = metric.score(case)["value"]
     one, other = case.batch.image.flatten(1).double(), case.explanation.counterfactual.flatten(1).double()
     expected = (one * other).sum(1) / one.norm(dim=1) / other.norm(dim=1)
