@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from pomelo_lab.config.check import ConfigError
+from pomelo_lab.metric.face_verification import FaceSimilarity, FaceVerification
 from pomelo_lab.metric.inception import FID
 from pomelo_lab.metric.perceptual import LPIPS, SigmaL
 from pomelo_lab.metric.simsiam_similarity import SimSiamSimilarity
-from pomelo_lab.metric.vggface2 import FaceSimilarity, FaceVerification
 from tests.running import config
 
 ALL = [FID, FaceVerification, FaceSimilarity, LPIPS, SigmaL, SimSiamSimilarity]

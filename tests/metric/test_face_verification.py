@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pomelo_lab.compat import ensure
-from pomelo_lab.metric.vggface2 import FaceSimilarity, FaceVerification, resnet
+from pomelo_lab.metric.face_verification import FaceSimilarity, FaceVerification, resnet
 from tests.metric.counterfactuals import case_of
 from tests.metric.networks import MeanColour, lively
 from tests.tiny import tiny_image
