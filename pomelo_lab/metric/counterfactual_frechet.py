@@ -131,7 +131,7 @@ class CounterfactualFrechet(FrechetOfFeatures):
     """The distance in penultimate features of an oracle: fd_oracle, never to be compared with a published FID.
 
     Source: FID of the DiME paper (Inception's features) and its code. Departures: the network, and with it the name;
-        FID itself: metric/inception.py.
+        FID itself: metric/frechet_inception_distance.py.
     Args: oracle: the network; not the explained classifier.
     """
 

@@ -6,12 +6,12 @@ from torch import nn
 
 from pomelo_lab.config.check import ConfigError
 from pomelo_lab.metric.face_verification import FaceSimilarity, FaceVerification
-from pomelo_lab.metric.inception import FID
+from pomelo_lab.metric.frechet_inception_distance import FrechetInceptionDistance
 from pomelo_lab.metric.perceptual import LPIPS, SigmaL
 from pomelo_lab.metric.simsiam_similarity import SimSiamSimilarity
 from tests.running import config
 
-ALL = [FID, FaceVerification, FaceSimilarity, LPIPS, SigmaL, SimSiamSimilarity]
+ALL = [FrechetInceptionDistance, FaceVerification, FaceSimilarity, LPIPS, SigmaL, SimSiamSimilarity]
 JOB = ("dataset=portraits", "dataset.size_px=16", "sampler=none", "explainer=ideal_counterfactual")
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pomelo_lab.compat import ensure
-from pomelo_lab.metric.inception import FID, inception
+from pomelo_lab.metric.frechet_inception_distance import FrechetInceptionDistance, inception
 from tests.metric.counterfactuals import case_of
 from tests.metric.networks import MeanColour, lively
 from tests.tiny import tiny_image
@@ -29,7 +29,7 @@ def test_features_of_pytorch_fid(published, monkeypatch):
     images = tiny_image(3, (3, 64, 64))
     with torch.no_grad():
         expected = theirs.InceptionV3().eval()(images)[0][:, :, 0, 0]
-    feature_vectors = FID(weights=path).features(images)
+    feature_vectors = FrechetInceptionDistance(weights=path).features(images)
     assert (
         feature_vectors.shape == (3, 2048)
         and float(expected.std()) > 0.1
@@ -46,7 +46,7 @@ def test_names_and_pooling_are_the_published_network_s(published):
         and "Mixed_7c.branch_pool.conv.weight" in names
         and not [n for n in names if "Aux" in n]
     )
-    network = FID(weights=path).network
+    network = FrechetInceptionDistance(weights=path).network
     for name, n_channels, pooled in (
         ("Mixed_5b", 192, lambda x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)),
         ("Mixed_6e", 768, lambda x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)),
@@ -68,10 +68,10 @@ def test_another_inception_is_refused(tmp_path):
     torch.save(inception_v3(weights=None, init_weights=False).state_dict(), tmp_path / "inception_v3_google.pth")
     with pytest.raises(
         ValueError,
-        match=r"metric FID: weights: .*does not fit the Inception of FID .*fc.weight is "
+        match=r"metric FrechetInceptionDistance: weights: .*does not fit the Inception of FID .*fc.weight is "
         r"\[1000, 2048\]",
     ):
-        FID(weights=str(tmp_path / "inception_v3_google.pth"))
+        FrechetInceptionDistance(weights=str(tmp_path / "inception_v3_google.pth"))
 
 
 def test_equal_sets_and_a_closed_form_through_the_accumulation(published, caplog):
@@ -79,7 +79,7 @@ def test_equal_sets_and_a_closed_form_through_the_accumulation(published, caplog
     images = (2 * torch.randint(0, 128, (40, 3, 1, 1), generator=torch.Generator().manual_seed(0)) / 255).expand(
         -1, -1, 8, 8
     )
-    metric = FID(weights=published[1])
+    metric = FrechetInceptionDistance(weights=published[1])
     metric.network = MeanColour()
     # as the engine does it
     parts = [metric.score(case_of(image=part, counterfactual=part / 2)) for part in images.split(25)]
@@ -106,8 +106,11 @@ def test_equal_sets_and_a_closed_form_through_the_accumulation(published, caplog
 
 def test_an_unchanged_image_and_the_names_of_the_variants(published):
     image = (tiny_image(2, (3, 32, 32)) * 255).round() / 255
-    metric = FID(weights=published[1])
+    metric = FrechetInceptionDistance(weights=published[1])
     scores = metric.score(case_of(image=image, counterfactual=image))
     assert scores["made"].shape == (2, 2048) and metric.summarize(scores, {}).mean == pytest.approx(0, abs=1e-6)
-    variants = [FID(weights=published[1], **options).symbol for options in ({}, {"n_splits": 10}, {"n_equal": 5})]
+    variants = [
+        FrechetInceptionDistance(weights=published[1], **options).symbol
+        for options in ({}, {"n_splits": 10}, {"n_equal": 5})
+    ]
     assert variants == ["FID", "sFID", "FID+"]

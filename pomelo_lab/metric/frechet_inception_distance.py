@@ -18,7 +18,7 @@ SIDE_PX = 299
 
 
 @dataclass(kw_only=True)
-class FID(PublishedNetwork, FrechetOfFeatures):
+class FrechetInceptionDistance(PublishedNetwork, FrechetOfFeatures):
     """Squared Frechet distance in Inception's last pooled features: all images against the counterfactuals that
     succeeded; FID+ and sFID likewise.
 
