@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pomelo_lab.compat import ensure
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.identity import Likeness, Verification
-from pomelo_lab.metric.published import PublishedNetwork
+from pomelo_lab.metric.published_network import PublishedNetwork
 
 SIDE_PX = 224
 MEAN_BGR = (91.4953, 103.8827, 131.0912)  # of 8-bit pixels, blue first

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.compat import ensure
 from pomelo_lab.metric.counterfactual_frechet import FrechetOfFeatures
-from pomelo_lab.metric.published import PublishedNetwork
+from pomelo_lab.metric.published_network import PublishedNetwork
 from pomelo_lab.weights import load
 
 SIDE_PX = 299

@@ -14,7 +14,7 @@ from pomelo_lab.batching import MicroBatches
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.classifier.layer_distance import LPIPS_FILES, fill_lpips, lpips_distance, unit_distance, untrained_lpips
 from pomelo_lab.config.signature import Component
-from pomelo_lab.metric.published import PublishedNetwork
+from pomelo_lab.metric.published_network import PublishedNetwork
 
 
 @dataclass(kw_only=True)

@@ -12,7 +12,7 @@ from pomelo_lab.classifier.torchvision import IMAGENET_MEAN, IMAGENET_STD
 from pomelo_lab.compat import ensure
 from pomelo_lab.metric.counterfactual import Population
 from pomelo_lab.metric.identity import FeatureSimilarity, Likeness
-from pomelo_lab.metric.published import PublishedNetwork
+from pomelo_lab.metric.published_network import PublishedNetwork
 from pomelo_lab.weights import load
 
 
