@@ -4,7 +4,7 @@ import torch
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.metric.definite import DefiniteAttribute
+from pomelo_lab.metric.definite_attribute import DefiniteAttribute
 from pomelo_lab.types import Perturbations
 
 FACES = Portraits(size_px=16)
