@@ -22,6 +22,7 @@ from pomelo_lab.classifier.base import view  # noqa: E402
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier  # noqa: E402
 from pomelo_lab.config.signature import defaults, locate, parameters  # noqa: E402
 from pomelo_lab.dataset.portraits import Portraits  # noqa: E402
+from pomelo_lab.explainer.case import Case  # noqa: E402
 from pomelo_lab.sampler.base import BaseImageFiller  # noqa: E402
 from pomelo_lab.types import Segments  # noqa: E402
 
@@ -112,7 +113,8 @@ def outcome(architecture: str, heading: str) -> Outcome:
     steps = {name: STEPS for name in ("n_steps", "n_draws") if name in parameters(kind)}
     with torch.no_grad():
         target = (classifier.logit(batch.image) - classifier.logit(faded(batch.image, share))).abs().argmax(1)
-    extra = kind(sampler=Faded(share=share), **steps).explain(batch, target, box, RandomStreams(0)).extra
+    case = Case(batch, target, box, RandomStreams(0))
+    extra = kind(sampler=Faded(share=share), **steps).explain(case).extra
     return Outcome(
         gap=float(((extra["total"] - extra["difference"]) / extra["difference"]).abs().mean()), seconds=seconds
     )

@@ -32,9 +32,7 @@ def compare(setting: Setting, n_images: int = 16, n_steps: int = 20) -> list[Row
         "integrated gradients": IntegratedGradientsExplainer(sampler=GraySampler(), n_steps=4),
     }
     box = view(classifier, "white_box", 256)
-    fit = {
-        name: {"reference": explainer.fit(dataset.at("train"), box)}
-        for name, explainer in explainers.items()
-        if explainer.fitted
+    reference = {
+        name: explainer.fit(dataset.at("train"), box) for name, explainer in explainers.items() if explainer.fits
     }
-    return beside(setting, explainers, dataset.batch(range(n_images)), classifier, at_most=1 / 4, fit=fit)
+    return beside(setting, explainers, dataset.batch(range(n_images)), classifier, at_most=1 / 4, reference=reference)

@@ -23,6 +23,7 @@ from pomelo_lab.bench.row import Row, inside, outside, ratio, total, typical
 from pomelo_lab.bench.setting import JUDGED, Setting
 from pomelo_lab.bench.timer import Inside, Run, Seconds, Timed
 from pomelo_lab.classifier.base import Classifier, view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.lime import LimeExplainer
 from pomelo_lab.sampler.gray import GraySampler
 from pomelo_lab.types import Perturbations
@@ -94,9 +95,8 @@ def ours(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
     def work(batch_size: int) -> Tensor:
         streams = RandomStreams(setting.seed)
         perturbations = sampler.perturb(batch, segments, n_samples, streams)
-        explanation = explainer.explain(
-            batch, target, view(classifier, "black_box", batch_size), streams, segments, perturbations
-        )
+        answering = view(classifier, "black_box", batch_size)
+        explanation = explainer.explain(Case(batch, target, answering, streams, segments, perturbations))
         return explanation.extra["coefficient"][0].double()
 
     return work

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from pomelo_lab.bench.setting import Setting
 from pomelo_lab.bench.timer import Inside
 from pomelo_lab.classifier.base import Classifier, view
 from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.types import Batch
 
 
@@ -24,18 +24,19 @@ def beside(
     batch: Batch,
     classifier: Classifier,
     at_most: float,
-    fit: Mapping[str, Mapping[str, Any]] | None = None,
+    reference: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> list[Row]:
     """The time of all images together over that of one by one, and how far the maps differ, relative to the largest
     value.
 
-    Args: fit: explainer name -> its statistics, as an argument of `explain`.
+    Args: reference: explainer name -> what its `fit` returned.
     """
     rows = []
     for name, explainer in explainers.items():
-        more = (fit or {}).get(name, {})
-        together = partial(maps, explainer, batch, classifier, **more)
-        alone = partial(one_by_one, explainer, batch, classifier, **more)
+        answering = view(classifier, explainer.access, 256)
+        target = torch.zeros(len(batch), dtype=torch.long)
+        case = Case(batch, target, answering, RandomStreams(0), reference=(reference or {}).get(name, {}))
+        together, alone = partial(maps, explainer, case), partial(one_by_one, explainer, case)
         together(), alone()
         runs = Inside().paired({"together": together, "alone": alone}, setting.repeats)
         here, there = runs["together"], runs["alone"]
@@ -53,12 +54,9 @@ def beside(
     return rows
 
 
-def maps(explainer: Explainer, batch: Batch, classifier: Classifier, **fit: Any) -> Tensor:
-    target = torch.zeros(len(batch), dtype=torch.long)
-    return explainer.explain(
-        batch, target, view(classifier, explainer.access, 256), RandomStreams(0), **fit
-    ).attribution
+def maps(explainer: Explainer, case: Case) -> Tensor:
+    return explainer.explain(case).attribution
 
 
-def one_by_one(explainer: Explainer, batch: Batch, classifier: Classifier, **fit: Any) -> Tensor:
-    return torch.cat([maps(explainer, batch.select([i]), classifier, **fit) for i in range(len(batch))])
+def one_by_one(explainer: Explainer, case: Case) -> Tensor:
+    return torch.cat([maps(explainer, case.select([i])) for i in range(len(case))])

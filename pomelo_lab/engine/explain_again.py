@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.base import BlackBox, view
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.postprocessed import postprocessed
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class ExplainAgain:
             classifier = copy.deepcopy(classifier)
             change(classifier.network)
         box = view(classifier, parts.explainer.access, parts.batch_size, parts.device)
-        fit = job.fitted() if change is None else self.fitted(box, classifier.digest())
+        reference = job.statistics() if change is None else self.statistics(box, classifier.digest())
         batch, target = job.batch(self.group).select(self.rows), job.target(self.group)[self.rows]
         if images is not None:
             batch = replace(batch, image=images)
@@ -55,18 +57,19 @@ class ExplainAgain:
         if perturbations is not None:
             perturbations = replace(perturbations, probability=box.probability(perturbations.image))
         segments = segments if "segments" in parts.explainer.uses else None
-        explanation = parts.explainer.explain(batch, target, box, job.streams, segments, perturbations, **fit)
+        case = Case(batch, target, box, job.streams, segments, perturbations, reference)
+        explanation = parts.explainer.explain(case)
         self.counter.queries += box.queries
-        return parts.explainer.shown(explanation)
+        return postprocessed(parts.explainer, explanation)
 
-    def fitted(self, box: BlackBox, digest: str) -> dict[str, Any]:
+    def statistics(self, box: BlackBox, digest: str) -> Mapping[str, Tensor]:
         """The explainer's statistics of a changed classifier, measured once per job."""
-        job, explainer = self.job, self.job.parts.explainer
-        if not explainer.fitted:
+        job = self.job
+        if not job.parts.explainer.fits:
             return {}
         if digest not in job.refits:
-            job.refits[digest] = explainer.fit(job.parts.dataset.at("train"), box, job.kept)
-        return {"reference": job.refits[digest]}
+            job.refits[digest] = job.fit(box, job.cached_part)
+        return job.refits[digest]
 
     def segments(self, images: Tensor | None) -> Segments | None:
         """The segments that the explainer or the sampler looks at."""

@@ -26,8 +26,9 @@ from pomelo_lab.engine.explain_again import ExplainAgain
 from pomelo_lab.engine.provenance import Provenance
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.store import Shard, Store
-from pomelo_lab.explainer.base import Made
 from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.fit_in_parts import FitInParts, PartCache, Thunk
+from pomelo_lab.explainer.postprocessed import postprocessed
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
@@ -168,60 +169,71 @@ class Job:
         )
 
     def explanation(self, group: int) -> Explanation:
-        def inputs() -> dict[str, Any]:
-            uses = self.parts.explainer.uses
-            return {
-                "batch": self.batch(group),
-                "target": self.target(group),
-                "segments": self.segments(group) if "segments" in uses else None,
-                "perturbations": self.perturbations(group, probability=True) if "perturbations" in uses else None,
-                **self.fitted(),
-            }
-
+        explainer = self.parts.explainer
         shard = self.cache.get(
             Artefact(
                 kind="explanation",
                 provenance=self.provenance.stored_explanation,
                 group=group,
-                inputs=inputs,
-                make=lambda box, given: self.parts.explainer.explain(
-                    classifier=box, streams=self.streams, **given
-                ).tensors(),
-                access=self.parts.explainer.access,
+                inputs=lambda: self.case(group),
+                make=lambda box, case: explainer.explain(replace(case, classifier=box)).tensors(),
+                access=explainer.access,
             )
         )
-        return self.parts.explainer.shown(
-            Explanation.of({name: tensor.to(self.parts.device) for name, tensor in shard.tensors.items()})
+        stored = Explanation.of({name: tensor.to(self.parts.device) for name, tensor in shard.tensors.items()})
+        return postprocessed(explainer, stored)
+
+    def case(self, group: int) -> Case:
+        """What the explainer looks at in a group of images, but for the classifier."""
+        uses = self.parts.explainer.uses
+        return Case(
+            batch=self.batch(group),
+            target=self.target(group),
+            streams=self.streams,
+            segments=self.segments(group) if "segments" in uses else None,
+            perturbations=self.perturbations(group, probability=True) if "perturbations" in uses else None,
+            reference=self.statistics(),
         )
 
-    def fitted(self) -> dict[str, Any]:
-        """The explainer's statistics as an argument of `explain`; nothing for explainers without."""
-        if not self.parts.explainer.fitted:
+    def statistics(self) -> Mapping[str, Tensor]:
+        """The explainer's statistics of training images; empty for explainers without."""
+        explainer = self.parts.explainer
+        if not explainer.fits:
             return {}
-        training = self.parts.dataset.at("train")
         parts: list[tuple[str, int]] = []
 
-        def keep(
-            arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any
+        def recorded_part(
+            arguments: frozenset[str], part: int, thunk: Thunk, wait: bool = True, **chosen: Any
         ) -> Mapping[str, Tensor] | None:
             parts.append((digest(self.provenance.part(arguments, **chosen)), part))
-            return self.kept(arguments, part, make, wait, **chosen)
+            return self.cached_part(arguments, part, thunk, wait, **chosen)
+
+        def prepare() -> None:
+            if isinstance(explainer, FitInParts):
+                explainer.prepare(self.parts.dataset.at("train"), self.cached_part)
 
         shard = self.cache.get(
             Artefact(
                 kind="reference",
                 provenance=self.provenance.statistics,
-                inputs=lambda: self.parts.explainer.prepare(training, self.kept),
-                make=lambda box, _: self.parts.explainer.fit(training, box, keep),
-                access=self.parts.explainer.access,
+                inputs=prepare,
+                make=lambda box, _: self.fit(box, recorded_part),
+                access=explainer.access,
                 of_images=False,
                 about=lambda: {"parts": parts},
             )
         )
-        return {"reference": {key: tensor.to(self.parts.device) for key, tensor in shard.tensors.items()}}
+        return {key: tensor.to(self.parts.device) for key, tensor in shard.tensors.items()}
 
-    def kept(
-        self, arguments: frozenset[str], part: int, make: Made, wait: bool = True, **chosen: Any
+    def fit(self, box: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
+        """The explainer's statistics for a view of the classifier, computed now."""
+        explainer, training = self.parts.explainer, self.parts.dataset.at("train")
+        if isinstance(explainer, FitInParts):
+            return explainer.fit(training, box, cached_part)
+        return explainer.fit(training, box)
+
+    def cached_part(
+        self, arguments: frozenset[str], part: int, thunk: Thunk, wait: bool = True, **chosen: Any
     ) -> Mapping[str, Tensor] | None:
         """A part of the explainer's statistics, stored by itself; None when it is not waited for and another process is
         making it.
@@ -233,7 +245,7 @@ class Job:
                 kind="part",
                 provenance=self.provenance.part(arguments, **chosen),
                 group=part,
-                make=lambda *_: make(),
+                make=lambda *_: thunk(),
                 of_images=False,
                 hold=False,
                 wait=wait,
@@ -268,24 +280,18 @@ class Job:
         def case() -> Case:
             needs = metric.needs
             with_probability = "classifier" in needs
-            whole = {
-                "batch": self.batch(group),
-                "target": self.target(group),
-                "segments": self.segments(group) if "segments" in needs else None,
-                "perturbations": self.perturbations(group, with_probability) if "perturbations" in needs else None,
-                "explanation": self.explanation(group) if "explanation" in needs else None,
-            }
-            several = tuple(s.explanation(group) for s in self.siblings(metric)) if "explanations" in needs else ()
-            rows = slice(0, size)
-            return Case(
-                **{
-                    key: value[rows] if isinstance(value, Tensor) else value and value.select(rows)
-                    for key, value in whole.items()
-                },
-                explanations=tuple(explanation.select(rows) for explanation in several),
-                reference=self.reference(name),
+            siblings = self.siblings(metric) if "explanations" in needs else []
+            whole = Case(
+                batch=self.batch(group),
+                target=self.target(group),
                 streams=self.streams,
+                segments=self.segments(group) if "segments" in needs else None,
+                perturbations=self.perturbations(group, with_probability) if "perturbations" in needs else None,
+                reference=self.reference(name),
+                explanation=self.explanation(group) if "explanation" in needs else None,
+                explanations=tuple(sibling.explanation(group) for sibling in siblings),
             )
+            return whole.select(slice(0, size))
 
         def make(box: BlackBox, case: Case) -> Mapping[str, Tensor]:
             again = ExplainAgain(self, group, slice(0, size), box) if "explain_again" in metric.needs else None

@@ -156,7 +156,7 @@ def explaining(job: Job) -> dict[str, Step]:
         plan["perturbation"] = Step("perturbations", n, asks, job.perturbation_bytes if kept else 0, note)
         if parts.explains or any({"classifier", "perturbations"} <= metric.needs for metric in parts.metrics.values()):
             plan["prediction"] = Step("predictions", n, asked(job, None, 0, made), answer_bytes(job, made))
-    if parts.explains and explainer.fitted:
+    if parts.explains and explainer.fits:
         *costs, size = explainer.fit_costs(len(parts.dataset.at("train")))
         plan["statistics"] = Step("statistics", 0, asked(job, explainer, *costs, backward=False), size, SHARED)
     if parts.explains:
@@ -224,7 +224,7 @@ def scored(job: Job, name: str, metric: Metric) -> Step:
             anew * drawn,
         )
         at_most |= explainer.costs_at_most
-        if explainer.fitted and changed:
+        if explainer.fits and changed:
             *costs, parts = explainer.fit_costs(len(job.parts.dataset.at("train")))
             asks += asked(job, explainer, *(changed * cost for cost in costs), backward=False)
             at_most |= parts > 0

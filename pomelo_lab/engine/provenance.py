@@ -12,6 +12,7 @@ from typing import Any
 from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.selection import DRAW_SEED, Selection
+from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.metric.base import Metric
 
 
@@ -117,7 +118,9 @@ class Provenance:
     @cached_property
     def stored_explanation(self) -> dict[str, Any]:
         """What determines the explanation before its post-processing: the arguments of that are left out."""
-        return self._explanation(tuple(self.parts.explainer.presents))
+        explainer = self.parts.explainer
+        arguments = explainer.postprocess_arguments if isinstance(explainer, Postprocessed) else ()
+        return self._explanation(tuple(arguments))
 
     def _explanation(self, drop: tuple[str, ...]) -> dict[str, Any]:
         uses = self.parts.explainer.uses
@@ -168,7 +171,7 @@ class Provenance:
     def statistics(self) -> dict[str, Any]:
         """What determines the explainer's statistics of training images."""
         return {
-            "explainer": self._fit_arguments(self.parts.explainer.fitted),
+            "explainer": self._fit_arguments(self.parts.explainer.fit_arguments),
             "dataset": self.training_data,
             "classifier": self.classifier,
         }
@@ -187,14 +190,15 @@ class Provenance:
         }
         return {"part_of": {**self._fit_arguments(arguments), **chosen}, "dataset": images}
 
-    def _fit_arguments(self, arguments: frozenset[str]) -> dict[str, Any]:
-        """The listed arguments of the explainer and the class that defines its `fit`.
+    def _fit_arguments(self, arguments: frozenset[str] | None) -> dict[str, Any]:
+        """The listed arguments of the explainer (None = all) and the class that defines its `fit`.
 
         Explainers that inherit `fit` therefore share its statistics.
         """
         node = self.parts.node("explainer")
         owner = next(kind for kind in type(self.parts.explainer).__mro__ if "fit" in vars(kind))
-        others = tuple(set(canonical(node)) - {"_target_", "revision"} - arguments)
+        known = set(canonical(node)) - {"_target_", "revision"}
+        others = () if arguments is None else tuple(known - arguments)
         return {**self._component(node, others), "_target_": f"{owner.__module__}.{owner.__qualname__}"}
 
     # --- the whole job --------------------------------------------------------------------------------------------

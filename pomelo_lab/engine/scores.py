@@ -111,7 +111,7 @@ class Scores:
         job, stages = self.job, {}
         for kind, made_from in job.provenance.stages.items():
             stages[kind] = total(job.store, kind, digest(made_from), job)
-        if job.parts.explains and job.parts.explainer.fitted:
+        if job.parts.explains and job.parts.explainer.fits:
             stages["statistics"] = once(job.store, digest(job.provenance.statistics))
         for name, metric in job.parts.metrics.items():
             stages[f"metric.{name}"] = total(job.store, "metric", digest(job.provenance.metric(name)), job)

@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, NotFingerprinted, Positive, Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
-from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found
+from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, SearchResult
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import noised
-from pomelo_lab.types import Batch
 
 Noise = Callable[[str], Tensor]  # name of a draw -> standard normal [B,C,H,W], a fresh one per name
 
@@ -63,7 +62,6 @@ class ACEExplainer(CounterfactualExplainer):
 
     access: ClassVar[str] = "white_box"
     differentiates = frozenset({"classifier", "generator"})
-    signed: ClassVar[bool] = False
 
     generator: DDPM
     n_attack: Natural = 50
@@ -86,31 +84,29 @@ class ACEExplainer(CounterfactualExplainer):
         if given["dilation_px"] % 2 == 0:
             yield f"dilation_px must be odd, got {given['dilation_px']}"
 
-    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: WhiteBox, streams: RandomStreams) -> Found:
-        self.generator.check_images(batch.image)
+    def search(self, case: Case, goal: Tensor) -> SearchResult:
+        classifier = case.classifier
+        self.generator.check_images(case.batch.image)
 
-        def some(start: int, stop: int) -> tuple[Tensor, ...]:
-            part = batch.select(slice(start, stop))
-            attacked, tries, loss = self.attacked(part, goal[start:stop], classifier, streams)
-            keep = self.kept(part.image, attacked)
-            return (
-                self.refined(part.image, attacked, keep, self.noise(part, streams)),
-                tries,
-                (~keep).float().mean((1, 2, 3)),
-                loss,
-            )
+        def part(start: int, stop: int) -> tuple[Tensor, ...]:
+            chunk = case.select(slice(start, stop))
+            image = chunk.batch.image
+            attacked, tries, loss = self.attack(chunk, goal[start:stop])
+            keep_mask = self.keep_mask(image, attacked)
+            changed = self.refine(image, attacked, keep_mask, self.noise(chunk))
+            return changed, tries, (~keep_mask).float().mean((1, 2, 3)), loss
 
-        images, tries, free, loss = classifier.forwards.rows(
-            some, len(batch), copies=1 if self.checkpoint else self.tau
-        )
+        images, tries, free, loss = classifier.forwards.rows(part, len(case), copies=1 if self.checkpoint else self.tau)
         answer = classifier.probability(images)
         extra = {"free": free, **record(loss)}
-        return Found(images, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, extra)
+        return SearchResult(
+            images, (answer.argmax(1) == goal).float(), answer.gather(1, goal[:, None])[:, 0], tries, extra
+        )
 
     @staticmethod
-    def noise(batch: Batch, streams: RandomStreams) -> Noise:
-        shape = batch.image.shape[1:]
-        return lambda name: streams.normal(batch.image_id, f"ace.{name}", *shape).to(batch.image)
+    def noise(case: Case) -> Noise:
+        image, image_id = case.batch.image, case.batch.image_id
+        return lambda name: case.streams.normal(image_id, f"ace.{name}", *image.shape[1:]).to(image)
 
     @cached_property
     def chain(self) -> Ancestral:
@@ -129,22 +125,20 @@ class ACEExplainer(CounterfactualExplainer):
 
     # --- (1) pre-explanation --------------------------------------------------------------------------------------
 
-    def attacked(
-        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: RandomStreams
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def attack(self, case: Case, goal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(pre-explanations [B,C,H,W] in [0,1], iterations [B], loss [B,n_attack]); attacks that have ended leave the
         batch."""
-        image, perturbed = batch.image, batch.image.clone()
+        image, perturbed = case.batch.image, case.batch.image.clone()
         low, high = ((image + sign * self.eps / 255).clamp(0, 1) for sign in (-1, 1))
         rows, tries = torch.arange(len(image), device=image.device), torch.zeros(len(image), device=image.device)
         losses = image.new_zeros(len(image), self.n_attack)
         for i in range(self.n_attack):
-            noise = self.noise(batch.select(rows.tolist()), streams)
+            noise = self.noise(case.select(rows.tolist()))
             slope, odds, loss = self.gradient(
                 perturbed[rows],
                 image[rows],
                 goal[rows],
-                classifier,
+                case.classifier,
                 lambda name, i=i, noise=noise: noise(f"{i}.{name}"),
             )
             losses[rows, i:] = loss[:, None].to(losses)
@@ -159,25 +153,25 @@ class ACEExplainer(CounterfactualExplainer):
 
     @torch.enable_grad()
     def gradient(
-        self, at: Tensor, image: Tensor, goal: Tensor, classifier: WhiteBox, noise: Noise
+        self, perturbed: Tensor, image: Tensor, goal: Tensor, classifier: WhiteBox, noise: Noise
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(of class loss and distances at images [B,C,H,W] in [0,1], log-odds of the goal for the same images denoised
         [B], that loss [B])."""
-        at = at.detach().requires_grad_(True)
-        odds = classifier.log_odds((self.denoised(at, noise) + 1) / 2, goal)
-        changed = (at - image).flatten(1)
+        perturbed = perturbed.detach().requires_grad_(True)
+        odds = classifier.log_odds((self.denoise(perturbed, noise) + 1) / 2, goal)
+        changed = (perturbed - image).flatten(1)
         distance = self.lambda_l1 * changed.abs().sum(1) + self.lambda_l2 * torch.linalg.vector_norm(changed, dim=1)
         loss = F.softplus(-odds) + distance
-        return torch.autograd.grad(loss.sum(), at)[0], odds.detach(), loss.detach()
+        return torch.autograd.grad(loss.sum(), perturbed)[0], odds.detach(), loss.detach()
 
-    def denoised(self, images: Tensor, noise: Noise) -> Tensor:
+    def denoise(self, images: Tensor, noise: Noise) -> Tensor:
         """Images in [0,1] noised to place tau and denoised by stochastic steps: [B,C,H,W] in [-1,1]'s scale."""
         z = noised(DDPM.scaled(images), self.chain.schedule.alphas_cumprod[self.tau], noise("start"))
         return self.chain.sampled(self.clean, z, self.tau, lambda k: noise(str(k)))
 
     # --- (2) mask -------------------------------------------------------------------------------------------------
 
-    def kept(self, image: Tensor, attacked: Tensor) -> Tensor:
+    def keep_mask(self, image: Tensor, attacked: Tensor) -> Tensor:
         """Where the image stays as it is: bool [B,1,H,W]."""
         changed = (attacked - image).abs().sum(1, keepdim=True)
         largest = changed.amax((1, 2, 3), keepdim=True)
@@ -187,18 +181,18 @@ class ACEExplainer(CounterfactualExplainer):
     # --- (3) refinement -------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def refined(self, image: Tensor, attacked: Tensor, keep: Tensor, noise: Noise) -> Tensor:
+    def refine(self, image: Tensor, attacked: Tensor, keep_mask: Tensor, noise: Noise) -> Tensor:
         """Counterfactuals [B,C,H,W] in [0,1]: denoised from the pre-explanations, kept pixels the images' bit for
         bit."""
         x, alphas_cumprod = DDPM.scaled(image), self.chain.schedule.alphas_cumprod
         z = noised(DDPM.scaled(attacked), alphas_cumprod[self.tau], noise("refine.start"))
         for k in range(self.tau, 0, -1):
-            z = torch.where(keep, noised(x, alphas_cumprod[k], noise(f"refine.{k}.known")), z)
+            z = torch.where(keep_mask, noised(x, alphas_cumprod[k], noise(f"refine.{k}.known")), z)
             x0, share = self.clean(z, k)
             z = self.chain.mean(z, x0, k)
             if k > 1:
                 z = z + self.chain.varied(k, share) ** 0.5 * noise(f"refine.{k}")
-        return torch.where(keep, image, DDPM.unscaled(z).to(image))
+        return torch.where(keep_mask, image, DDPM.unscaled(z).to(image))
 
     @property
     def costs_at_most(self) -> bool:

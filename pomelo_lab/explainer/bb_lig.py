@@ -9,20 +9,21 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.explainer.base import VALUE_BYTES
-from pomelo_lab.explainer.counterfactual import Found
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.counterfactual import SearchResult
 from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.explainer.directions import DirectionExplainer
-from pomelo_lab.types import Batch, Explanation, Perturbations
+from pomelo_lab.explainer.postprocessed import Postprocessed
+from pomelo_lab.types import Explanation, Perturbations
 
 DIFFERENCES = ("difference", "squared_difference")
 
 
 @dataclass(kw_only=True)
-class BBLIGExplainer(DirectionExplainer):
+class BBLIGExplainer(Postprocessed, DirectionExplainer):
     """Integrates the classifier's differences along a path of renders, from the image to one that is surely not of
     its class.
 
@@ -50,8 +51,6 @@ class BBLIGExplainer(DirectionExplainer):
         bb_ig: n_path queries alone. bb_lig and the differences are made together.
     """
 
-    signed = True
-
     variant: Literal["bb_lig", "lig", "bb_ig", "difference", "squared_difference"] = "bb_lig"
     n_path: Count = 128
     threshold: Fraction = 0.01
@@ -62,31 +61,26 @@ class BBLIGExplainer(DirectionExplainer):
         return "white_box" if self.variant == "lig" else "black_box"
 
     @property
-    def presents(self) -> frozenset[str]:
-        """The difference of the ends of BB-LIG's path is presented of the same explanation."""
+    def postprocess_arguments(self) -> frozenset[str]:
+        """The differences between the ends of BB-LIG's path are read from the same stored explanation."""
         return frozenset({"variant"}) if self.variant in ("bb_lig", *DIFFERENCES) else frozenset()
 
-    def sought(
-        self,
-        batch: Batch,
-        target: Tensor,
-        goal: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        reference: Mapping[str, Tensor] | None = None,
-    ) -> Found:
-        self.generator.check_images(batch.image)
+    def search(self, case: Case, goal: Tensor) -> SearchResult:
+        image, target, classifier, reference = case.batch.image, case.target, case.classifier, case.reference
+        self.generator.check_images(image)
         rows, share = (
             torch.arange(len(goal), device=goal.device),
-            torch.linspace(0, 1, self.n_path, device=batch.image.device),
+            torch.linspace(0, 1, self.n_path, device=image.device),
         )
         if self.variant == "bb_ig":
-            path = Perturbations.quantize(batch.image[:, None] * (1 - share[:, None, None, None]))
+            path = Perturbations.quantize(image[:, None] * (1 - share[:, None, None, None]))
             told, queries = {"alpha": torch.ones_like(rows), "reached": torch.full(rows.shape, torch.nan)}, self.n_path
         else:
-            code, noise = self.encoded(batch.image)
+            code, noise = self.encoded(image)
             line, alphas = self.lines(goal, reference)[:, :1], self.alphas(reference).to(code)
-            left = self.of(classifier.probability(self.drawn(code, noise, line * alphas[:, None])), target)
+            left = self.target_probability(
+                classifier.probability(self.drawn(code, noise, line * alphas[:, None])), target
+            )
             below = left < self.threshold
             length = alphas.abs().expand_as(left)
             chosen = torch.where(below.any(1), length.masked_fill(~below, torch.inf).argmin(1), left.argmin(1))
@@ -100,9 +94,11 @@ class BBLIGExplainer(DirectionExplainer):
         change = ends.diff(dim=1)[:, 0]
         told |= {"map_difference": change.abs().sum(1), "map_squared_difference": change.square().sum(1)}
         extra = {**self.report(reference, len(goal)), **told}
-        return Found(ends[:, 1], flipped, answer[rows, -1, goal], torch.full_like(flipped, queries), extra, attribution)
+        return SearchResult(
+            ends[:, 1], flipped, answer[rows, -1, goal], torch.full_like(flipped, queries), extra, attribution
+        )
 
-    def shown(self, explanation: Explanation) -> Explanation:
+    def postprocess(self, explanation: Explanation) -> Explanation:
         """The map of this explainer's variant."""
         chosen = explanation.extra.get(f"map_{self.variant}", explanation.attribution)
         extra = {name: value for name, value in explanation.extra.items() if not name.startswith("map_")}
@@ -118,7 +114,7 @@ class BBLIGExplainer(DirectionExplainer):
         return torch.cat([-ahead.flip(0), ahead])
 
     @staticmethod
-    def of(probability: Tensor, target: Tensor) -> Tensor:
+    def target_probability(probability: Tensor, target: Tensor) -> Tensor:
         """The targets' [B] share of probabilities [B,A,K]: [B,A]."""
         return probability.gather(2, target[:, None, None].expand(-1, probability.shape[1], 1))[..., 0]
 
@@ -128,16 +124,16 @@ class BBLIGExplainer(DirectionExplainer):
         """
         images = Perturbations.dequantize(path)
         if self.variant == "lig":
-            flat, of = images.flatten(0, 1), target.repeat_interleave(path.shape[1])
+            flat, wanted = images.flatten(0, 1), target.repeat_interleave(path.shape[1])
 
             @torch.enable_grad()
             def some(start: int, stop: int) -> Tensor:
                 at = flat[start:stop].clone().requires_grad_(True)
-                return torch.autograd.grad(classifier.log_odds(at, of[start:stop]).sum(), at)[0]
+                return torch.autograd.grad(classifier.log_odds(at, wanted[start:stop]).sum(), at)[0]
 
             mean = classifier.forwards.rows(some, len(flat)).reshape(images.shape).mean(1)
         else:
-            rise = log_odds(self.of(answer, target)).diff(dim=1)[..., None, None, None]
+            rise = log_odds(self.target_probability(answer, target)).diff(dim=1)[..., None, None, None]
             step = images.diff(dim=1)
             mean = torch.where(step == 0, 0.0, rise / torch.where(step == 0, 1.0, step)).mean(1)
         return (images[:, 0] - images[:, -1]) * mean

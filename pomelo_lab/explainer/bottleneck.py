@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.layers import map_of
 from pomelo_lab.image_arithmetic import blur
-from pomelo_lab.types import Batch
 
 SMALLEST = 1e-12  # share of noise, so that its logarithm exists
 READ_AT_ONCE = 256
@@ -94,6 +93,21 @@ def capacity(signal: Tensor, noise: Tensor, standard: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class LayerInformation:
+    """What a bottleneck at a layer lets pass.
+
+    value: of the layer [B,C,h,w]; nats: that pass at each value [B,C,h,w]; entropy: cross-entropy of the last step [B];
+    losses: of every step [B,T].
+    """
+
+    layer: nn.Module
+    value: Tensor
+    nats: Tensor
+    entropy: Tensor
+    losses: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeatureBottleneck:
     """Noise at one layer, as much of it at every value as the prediction bears.
 
@@ -112,45 +126,39 @@ class FeatureBottleneck:
     min_std: float
 
     @torch.enable_grad()
-    def capacity(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        layer: nn.Module,
-        reference: dict[str, Tensor],
-        streams: RandomStreams,
-        purpose: str,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(capacity in nats [B,C,h,w], values of the layer [B,C,h,w], cross-entropy of the last step [B], loss of every
-        step [B,T])."""
+    def optimize(self, case: Case, layer: nn.Module, purpose: str) -> LayerInformation:
+        """The bottleneck of each image after the last step.
+
+        Args: case: its reference holds `layer_statistics`; purpose: names the random draws.
+        """
+        classifier, streams, image_id = case.classifier, case.streams, case.batch.image_id
         with torch.no_grad():
-            value = classifier.activation(batch.image, layer)
-        mean, active = reference["mean"], reference["active"]
-        std = reference["std"].clamp_min(self.min_std)
+            value = classifier.activation(case.batch.image, layer)
+        mean, active = case.reference["mean"], case.reference["active"]
+        std = case.reference["std"].clamp_min(self.min_std)
         standard = (value - mean) / std
         logit = torch.full_like(value, self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
-        images, wanted = batch.image.repeat_interleave(self.n_draws, 0), target.repeat_interleave(self.n_draws)
-        entropy, losses = value.new_full((len(batch),), math.nan), value.new_zeros(len(batch), self.n_steps)
+        images = case.batch.image.repeat_interleave(self.n_draws, 0)
+        wanted = case.target.repeat_interleave(self.n_draws)
+        entropy, losses = value.new_full((len(case),), math.nan), value.new_zeros(len(case), self.n_steps)
         for step in range(self.n_steps):
             signal, noise = passes(logit, self.sigma)
-            draw = streams.normal(batch.image_id, f"{purpose}.{step}", self.n_draws, *value.shape[1:]).to(value)
+            draw = streams.normal(image_id, f"{purpose}.{step}", self.n_draws, *value.shape[1:]).to(value)
             mixed = ((signal * value + noise * mean)[:, None] + (noise * std)[:, None] * draw) * active
             with classifier.replaced(layer, mixed.flatten(0, 1)):
-                entropy = F.softplus(-classifier.log_odds(images, wanted)).view(len(batch), -1).mean(1)  # -log p
+                entropy = F.softplus(-classifier.log_odds(images, wanted)).view(len(case), -1).mean(1)  # -log p
             loss = entropy + self.beta * (capacity(signal, noise, standard) * active).flatten(1).mean(1)
             losses[:, step] = loss.detach()
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
         with torch.no_grad():
             nats = capacity(*passes(logit, self.sigma), standard) * active
-        return nats, value, entropy.detach(), losses
+        return LayerInformation(layer, value, nats, entropy.detach(), losses)
 
 
-def bits(capacity: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Bits per pixel [B,H,W] of capacities in nats [B,C,h,w]; their sum is about that of the capacities."""
-    cells = (
-        capacity.sum(1, keepdim=True) / math.log(2) * (capacity.shape[2] * capacity.shape[3]) / (shape[0] * shape[1])
-    )
+def bits(nats: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Bits per pixel [B,H,W] of the nats that pass at a layer [B,C,h,w]; both have about the same sum."""
+    height, width = nats.shape[2:]
+    cells = nats.sum(1, keepdim=True) / math.log(2) * (height * width) / (shape[0] * shape[1])
     return F.interpolate(cells, shape, mode="bilinear", align_corners=False)[:, 0]

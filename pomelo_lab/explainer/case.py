@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.sampler.base import Filler, Filling
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -55,3 +56,7 @@ class Case:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.batch)
+
+    def filling(self, filler: Filler) -> Filling:
+        """A filler made ready for the images of the case."""
+        return filler.filling(self.batch.image, self.streams, self.batch.image_id, self.segments)

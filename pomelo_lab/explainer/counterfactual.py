@@ -5,24 +5,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
 from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.generator.diffusion import Schedule, posterior
 from pomelo_lab.generator.learned_variance import interpolated
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search came to: images [B,C,H,W] that need not lie in [0,1], flipped, goal probability and tries [B]; more
-    named tensors [B,...] if it has them, and an attribution [B,H,W] of its own."""
+class SearchResult:
+    """What a search for counterfactuals came to, per image.
+
+    image:       [B,C,H,W], need not lie in [0,1]
+    flipped:     [B], 1.0 where the classifier gives the goal to `image`
+    probability: [B], of the goal
+    tries:       [B]
+    extra:       more named tensors [B,...]
+    attribution: [B,H,W]; None = the mean absolute change of each pixel
+    """
 
     image: Tensor
     flipped: Tensor
@@ -45,18 +50,9 @@ class CounterfactualExplainer(Explainer, ABC):
     gives = frozenset({"attribution", "counterfactual"})
     goal: Natural | None = None
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-        **fit: Any,
-    ) -> Explanation:
-        goal = self.goals(batch.image, target, classifier, **fit)
-        result = self.sought(batch, target, goal, classifier, streams, **fit)
+    def explain(self, case: Case) -> Explanation:
+        goal = self.goals(case)
+        result = self.search(case, goal)
         counterfactual = result.image.clamp(0, 1)
         numbers = {
             "goal": goal,
@@ -66,8 +62,8 @@ class CounterfactualExplainer(Explainer, ABC):
             **result.extra,
         }
         return Explanation(
-            target=target,
-            attribution=(counterfactual - batch.image).abs().mean(1)
+            target=case.target,
+            attribution=(counterfactual - case.batch.image).abs().mean(1)
             if result.attribution is None
             else result.attribution,
             counterfactual=counterfactual,
@@ -75,15 +71,14 @@ class CounterfactualExplainer(Explainer, ABC):
         )
 
     @abstractmethod
-    def sought(
-        self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: RandomStreams, **fit: Any
-    ) -> Found:
-        """Images of the goals' classes; targets and goals int64 [B]."""
+    def search(self, case: Case, goal: Tensor) -> SearchResult:
+        """Search images of the goal classes, int64 [B]."""
 
-    def goals(self, images: Tensor, target: Tensor, classifier: BlackBox, **fit: Any) -> Tensor:
+    def goals(self, case: Case) -> Tensor:
         """The class to reach, int64 [B]. Raises ValueError when it is the target's or does not exist."""
+        target, classifier = case.target, case.classifier
         if self.goal is None:
-            return classifier.probability(images).scatter(1, target[:, None], -1.0).argmax(1)
+            return classifier.probability(case.batch.image).scatter(1, target[:, None], -1.0).argmax(1)
         if self.goal >= classifier.num_classes:
             raise ValueError(
                 f"explainer.goal must be below {classifier.num_classes}, the number of classes, got {self.goal}"

@@ -9,11 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
-from pomelo_lab.explainer.gradient import BaselineExplainer
+from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 from pomelo_lab.explainer.operators import Call, Refused, Rules, Value, derivative, run_by
-from pomelo_lab.types import Batch
 
 SMALLEST = 1e-10  # difference of inputs below which the derivative stands for the quotient, as in captum
 
@@ -35,11 +33,11 @@ class DeepLiftExplainer(BaselineExplainer):
 
     revision: ClassVar[int] = 2  # 1 had a rule for ReLU modules alone
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
-        n, baseline = len(batch), more["baseline"]
-        both = torch.cat([batch.image, baseline]).detach().requires_grad_(True)
-        answer = run_by(RescaleRules(), module, both)[:n].gather(1, target[:, None])
-        return torch.autograd.grad(answer.sum(), both)[0][:n] * (batch.image - baseline)
+    def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
+        n, image = len(case), case.batch.image
+        both = torch.cat([image, case.baseline]).detach().requires_grad_(True)
+        answer = run_by(RescaleRules(), module, both)[:n].gather(1, case.target[:, None])
+        return torch.autograd.grad(answer.sum(), both)[0][:n] * (image - case.baseline)
 
     @classmethod
     @torch.no_grad()

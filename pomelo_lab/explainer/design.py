@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams, index_pairs
-from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -28,7 +28,6 @@ class DesignExplainer(RemovalExplainer):
         n_designs: size of the design.
     """
 
-    signed: ClassVar[bool] = False
     purpose: ClassVar[str]
 
     n_cells: Count = 8
@@ -42,27 +41,19 @@ class DesignExplainer(RemovalExplainer):
     def indices(self, masks: Tensor, answer: Tensor) -> Tensor:
         """The index of every cell: float64 masks [B,N,d] and answers [B,N] -> [B,d]."""
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
-        image, shape, side = batch.image, batch.image.shape[-2:], self.n_cells
+    def explain(self, case: Case) -> Explanation:
+        image, target, shape, side = case.batch.image, case.target, case.batch.image.shape[-2:], self.n_cells
         if side > min(shape):
             raise ValueError(f"explainer.n_cells must be <= {min(shape)}, the side of the images, got {side}")
-        masks = self.masks(batch.image_id, streams).to(image)
+        masks = self.masks(case.batch.image_id, case.streams).to(image)
         row, place = index_pairs(len(image), masks.shape[1], image.device)
-        filling = self.sampler.filling(image, streams, batch.image_id, segments)
+        filling = case.filling(self.sampler)
         cells = masks.view(-1, side, side)
 
         def seen(start: int, stop: int) -> Tensor:
             return filling(row[start:stop], enlarged(cells[start:stop], shape, "nearest"), place[start:stop])
 
-        answer = classifier.probability_of(seen, len(row), target[row]).view(len(image), -1)
+        answer = case.classifier.probability_of(seen, len(row), target[row]).view(len(image), -1)
         indices = self.indices(masks.double(), answer.to(masks.device).double()).float()
         maps = F.interpolate(indices.view(-1, 1, side, side), shape, mode="bicubic", align_corners=False)[:, 0]
         return Explanation(target=target, attribution=maps, extra={"cells": indices})

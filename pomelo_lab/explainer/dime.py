@@ -7,23 +7,23 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox, NetworkClassifier, WhiteBox
+from pomelo_lab.classifier.base import BlackBox, NetworkClassifier
 from pomelo_lab.classifier.layer_distance import PerceptualDistance, feature_distance, mean_distance
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, OmitDefault, Range
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.explainer.base import Keep, make_again
-from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, Found, traced
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, SearchResult, traced
+from pomelo_lab.explainer.guidance import Attempt, Distance, Push
 from pomelo_lab.explainer.trajectory import Trajectory
+from pomelo_lab.explainer.unguided_chain import UnguidedChain
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import Schedule, ddim_step, noised
-from pomelo_lab.types import Batch
+from pomelo_lab.generator.diffusion import Schedule, noised
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +31,6 @@ BEGIN = "dime.start"
 # in units of two training images: on portraits this weight of the perceptual term and 0 give the same table
 # (docs/dime.md)
 INERT = 30.0
-Distance = Callable[[Tensor, Tensor], Tensor]
-
-
-class Push(NamedTuple):
-    """What a step is pushed by, the class gradient before it was divided, and the terms of `whole` where they are
-    recorded; all [B,C,H,W]."""
-
-    whole: Tensor
-    seen: Tensor
-    terms: tuple[Tensor, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -92,8 +82,7 @@ class DiMEExplainer(CounterfactualExplainer):
 
     revision: ClassVar[int] = 2  # the perceptual distance has a unit
     access: ClassVar[str] = "white_box"
-    signed: ClassVar[bool] = False
-    fitted = frozenset({"perceptual", "layers", "perceptual_unit", "n_pairs"})
+    fit_arguments = frozenset({"perceptual", "layers", "perceptual_unit", "n_pairs"})
     weighing: ClassVar[tuple[str, ...]] = ("dime", "early_stop")  # variants with a perceptual term
 
     generator: DDPM
@@ -150,7 +139,7 @@ class DiMEExplainer(CounterfactualExplainer):
                 INERT,
             )
 
-    def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox) -> dict[str, Tensor]:
         """The "unit" of the perceptual distance, a scalar."""
         if self.perceptual is None or self.perceptual_unit == "raw":
             return {"unit": torch.tensor(1.0)}
@@ -160,50 +149,41 @@ class DiMEExplainer(CounterfactualExplainer):
         """The perceptual distance as its network gives it: [B,C,H,W] in [0,1] twice -> [B]."""
         return feature_distance(self.perceptual, self.layers, one, other)
 
-    def sought(
-        self,
-        batch: Batch,
-        target: Tensor,
-        goal: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        reference: Mapping[str, Tensor] | None = None,
-    ) -> Found:
-        self.generator.check_images(batch.image)
-        if reference is None and self.perceptual is not None and self.perceptual_unit == "pairs":
+    def search(self, case: Case, goal: Tensor) -> SearchResult:
+        self.generator.check_images(case.batch.image)
+        if not case.reference and self.perceptual is not None and self.perceptual_unit == "pairs":
             raise ValueError(
                 "explainer.perceptual_unit=pairs needs reference=explainer.fit(training, classifier); raw needs none"
             )
-        distance = PerceptualDistance(self.between, float(reference["unit"]) if reference else 1.0)
+        distance = PerceptualDistance(self.between, float(case.reference["unit"]) if case.reference else 1.0)
 
         names: list[str] = []
 
-        def tries_of(start: int, stop: int) -> tuple[Tensor, ...]:
-            made, remembered = self.tried(
-                batch.select(slice(start, stop)), goal[start:stop], classifier, streams, distance
-            )
+        def part(start: int, stop: int) -> tuple[Tensor, ...]:
+            rows = slice(start, stop)
+            made, remembered = self.try_scales(case.select(rows), goal[rows], distance)
             names[:] = remembered
             return (*made, *remembered.values())
 
-        image, flipped, probability, tries, scale, *more = classifier.forwards.rows(tries_of, len(batch))
-        return Found(image, flipped, probability, tries, {"scale": scale, **dict(zip(names, more, strict=True))})
+        image, flipped, probability, tries, scale, *more = case.classifier.forwards.rows(part, len(case))
+        extra = {"scale": scale, **dict(zip(names, more, strict=True))}
+        return SearchResult(image, flipped, probability, tries, extra)
 
-    def tried(
-        self, batch: Batch, goal: Tensor, classifier: WhiteBox, streams: RandomStreams, distance: Distance
-    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """((images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]), what `Trajectory` remembers);
-        the last try of an image is the one that is kept."""
-        made, rows = batch.image.clone(), torch.arange(len(batch), device=goal.device)
-        trajectory = Trajectory(self.n_recorded, self.taken, batch.image, self.variant in self.weighing)
-        flipped, probability, tries, scales = (torch.zeros(len(batch), device=goal.device) for _ in range(4))
-        for attempt, scale in enumerate(self.scales):
+    def try_scales(self, case: Case, goal: Tensor, distance: Distance) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Try one scale after the other on the images that have not reached the goal; the last try of an image counts.
+
+        Returns: ((images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]), what `Trajectory`
+            remembers).
+        """
+        made, rows = case.batch.image.clone(), torch.arange(len(case), device=goal.device)
+        trajectory = Trajectory(self.n_recorded, self.taken, made, self.variant in self.weighing)
+        flipped, probability, tries, scales = (torch.zeros(len(case), device=goal.device) for _ in range(4))
+        for number, scale in enumerate(self.scales):
             trajectory.begin(rows)
-            remember = partial(trajectory.add, rows)
-            image = self.guided(
-                batch.select(rows.tolist()), goal[rows], classifier, streams, distance, scale, attempt, remember
-            )
-            answer = classifier.probability(image)
-            made[rows], tries[rows], scales[rows] = image, attempt + 1.0, scale
+            attempt = Attempt(case.select(rows.tolist()), goal[rows], distance, scale, number)
+            image = self.guide(attempt, partial(trajectory.add, rows))
+            answer = case.classifier.probability(image)
+            made[rows], tries[rows], scales[rows] = image, number + 1.0, scale
             probability[rows] = answer.gather(1, goal[rows, None])[:, 0]
             flipped[rows] = (answer.argmax(1) == goal[rows]).float()
             rows = rows[flipped[rows] == 0]
@@ -229,137 +209,98 @@ class DiMEExplainer(CounterfactualExplainer):
         deviation = [(1 - level) ** 0.5 for level in self.schedule.alphas_cumprod]
         return min(range(1, self.n_steps), key=lambda k: abs(deviation[k + 1] - self.tau_sigma))
 
-    def guided(
-        self,
-        batch: Batch,
-        goal: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        distance: Distance,
-        scale: float,
-        attempt: int,
-        remember: Callable[..., None] = lambda *_: None,
-    ) -> Tensor:
-        """One try: images in [0,1]'s scale, not clamped.
+    @property
+    def unguided(self) -> UnguidedChain:
+        """What makes the clean estimates."""
+        return UnguidedChain(
+            self.generator, Ancestral(self.schedule), self.inner_steps if self.inner == "ddim" else None
+        )
 
-        Args: remember: told of every step: (place, noisy image, clean estimate, terms of the push).
+    def guide(self, attempt: Attempt, remember: Callable[..., None] = lambda *_: None) -> Tensor:
+        """One attempt: images in [0,1]'s scale, not clamped.
+
+        Args: remember: told of every step: (step, noisy image, clean estimate, terms of the push).
         """
-        ids, shape, x = batch.image_id, batch.image.shape[1:], DDPM.scaled(batch.image)
-        schedule, tau = self.schedule, self.taken
-        chain = Ancestral(schedule)
-
-        def normal(purpose: str) -> Tensor:
-            return streams.normal(ids, purpose, *shape).to(x)
-
-        start = normal(BEGIN)
-        z = noised(x, schedule.alphas_cumprod[tau + 1], start)  # one place above the first step, as in the code
+        x, schedule, tau, unguided = attempt.image, self.schedule, self.taken, self.unguided
+        chain, start = unguided.chain, attempt.normal(BEGIN)
+        z = noised(x, schedule.alphas_cumprod[tau + 1], start)  # one level above the first step, as in the code
         clean, active = x, torch.ones(len(x), dtype=torch.bool, device=x.device)
-        fixed = self.class_gradient(x, goal, classifier, scale) if self.variant == "naive" else None
-        touched = x.new_zeros(len(x), 1, *shape[1:])
+        fixed = self.class_gradient(attempt, x) if self.variant == "naive" else None
+        touched = x.new_zeros(len(x), 1, *x.shape[2:])
         # at first the clean estimate is the image itself, which no chain has made
         exact, back = self.jacobian == "exact", None
         for k in range(tau, 0, -1):
-            own = self.inner == "tweedie" and k < tau
-            x0, share, back_here = traced(lambda at, k=k: self.clean(at, k), z, own and exact)
-            if own:
-                clean, back = x0, back_here
-                active = self.still(active, clean, goal, classifier)
-            pushed = torch.zeros_like(x)
-            if self.variant != "unconditional":
-                push = self.gradient(
-                    z, clean, x, goal, classifier, scale, schedule.alphas_cumprod[k], fixed, distance, back
-                )
-                pushed = push.whole
+            tweedie = self.inner == "tweedie" and k < tau
+            x0, share, back_to_z = traced(lambda images, k=k: unguided.denoise(images, k), z, tweedie and exact)
+            if tweedie:
+                clean, back = x0, back_to_z
+                active = self.still_guided(attempt, active, clean)
+            if self.variant == "unconditional":
+                push = Push(torch.zeros_like(x), torch.zeros_like(x), (torch.zeros_like(x),) * 3)
+                remember(k, z, x0, push.terms)
+            else:
+                push = self.gradient(attempt, z, clean, schedule.alphas_cumprod[k], fixed, back)
                 touched += push.seen.abs().sum(1, keepdim=True)
                 remember(k, z, clean, push.terms)
-            else:
-                remember(k, z, x0, (pushed, pushed, pushed))
-            pushed = pushed * active[:, None, None, None]
             variance = chain.varied(k, share)
-            z = chain.mean(z, x0, k) - variance * pushed
+            z = chain.mean(z, x0, k) - variance * (push.whole * active[:, None, None, None])
             if k > 1:
-                z = z + variance**0.5 * normal(f"dime.{attempt}.{k}")
+                z = z + variance**0.5 * attempt.normal(f"dime.{attempt.number}.{k}")
             if self.mask is not None:
                 z = torch.where(self.free(touched), z, noised(x, schedule.alphas_cumprod[k - 1], start))
             if k > 1 and self.variant in ("dime", "early_stop") and self.inner != "tweedie":
-                noise = partial(lambda k, j: normal(f"dime.{attempt}.{k}.{j}"), k)
+                noise = partial(lambda k, j: attempt.normal(f"dime.{attempt.number}.{k}.{j}"), k)
                 clean, _, back = traced(
-                    lambda at, k=k, noise=noise: (self.estimate(at, k - 1, chain, noise), None), z, exact
+                    lambda images, k=k, noise=noise: (unguided.estimate(images, k - 1, noise), None), z, exact
                 )
-                active = self.still(active, clean, goal, classifier)
+                active = self.still_guided(attempt, active, clean)
         return (z + 1) / 2
 
-    def still(self, active: Tensor, clean: Tensor, goal: Tensor, classifier: WhiteBox) -> Tensor:
-        """Which images are guided on."""
+    def still_guided(self, attempt: Attempt, active: Tensor, clean: Tensor) -> Tensor:
+        """Which images are guided further: bool [B]."""
         if self.variant != "early_stop":
             return active
-        return active & (classifier.probability((clean + 1) / 2).argmax(1) != goal)
-
-    def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
-        """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share, None where it
-        has none."""
-        t, generator = self.schedule.timesteps[k - 1], self.generator
-        if generator.learns_variance:
-            return generator.forwards.rows(lambda start, stop: generator.estimate(z[start:stop], t), len(z))
-        return generator.forwards(lambda part: generator.estimate(part, t)[0], z), None
-
-    def estimate(self, z: Tensor, k: int, chain: Ancestral, noise: Callable[[int], Tensor]) -> Tensor:
-        """A clean image from z at place k, unguided."""
-        schedule = chain.schedule
-        if self.inner == "full":
-            return chain.sampled(self.clean, z, k, noise)
-        places = (
-            [round(k * (1 - i / self.inner_steps)) for i in range(self.inner_steps + 1)]
-            if k > self.inner_steps
-            else list(range(k, -1, -1))
-        )
-        for place, after in zip(places, places[1:], strict=False):
-            x0, _ = self.clean(z, place)
-            level = schedule.alphas_cumprod[place]
-            z = ddim_step(x0, (z - level**0.5 * x0) / (1 - level) ** 0.5, level, schedule.alphas_cumprod[after])
-        return z
+        return active & (attempt.case.classifier.probability((clean + 1) / 2).argmax(1) != attempt.goal)
 
     @torch.enable_grad()
     def gradient(
         self,
+        attempt: Attempt,
         z: Tensor,
         clean: Tensor,
-        x: Tensor,
-        goal: Tensor,
-        classifier: WhiteBox,
-        scale: float,
         level: float,
         fixed: Tensor | None,
-        distance: Distance,
         back: Callable[[Tensor], Tensor] | None = None,
     ) -> Push:
-        """What a step is pushed by.
+        """The gradient that pushes a step away from the mean of its posterior.
 
-        Args: back: takes gradients at the clean estimate to z; None = they are divided by sqrt(alpha-bar).
+        Args:
+            fixed: the class gradient that variant=naive takes at every step.
+            back: takes gradients at the clean estimate to z; None = they are divided by sqrt(alpha-bar).
         """
-        none = torch.zeros_like(z)
+        x, none = attempt.image, torch.zeros_like(z)
         if self.variant == "naive":
             whole = fixed / level**0.5
             return Push(whole, fixed, (whole, none, none))
         near = self.lambda_l1 * (z - x).sign() + 2 * self.lambda_l2 * (z - x)
         if self.variant == "direct":
-            seen = self.class_gradient(z, goal, classifier, scale)
+            seen = self.class_gradient(attempt, z)
             return Push(seen + near, seen, (seen, none, near))
-        seen, apart = self.class_gradient(clean, goal, classifier, scale), none
+        seen, apart = self.class_gradient(attempt, clean), none
         if self.perceptual is not None and self.lambda_p:
-            at = clean.detach().requires_grad_(True)
-            far = self.lambda_p * distance((at + 1) / 2, (x + 1) / 2)
-            apart = torch.autograd.grad(far.sum(), at)[0]
+            estimate = clean.detach().requires_grad_(True)
+            far = self.lambda_p * attempt.distance((estimate + 1) / 2, (x + 1) / 2)
+            apart = torch.autograd.grad(far.sum(), estimate)[0]
         back = back or (lambda gradient: gradient / level**0.5)
         return Push(back(seen + apart) + near, seen, (back(seen), back(apart), near) if self.n_recorded else ())
 
     @torch.enable_grad()
-    def class_gradient(self, at: Tensor, goal: Tensor, classifier: WhiteBox, scale: float) -> Tensor:
+    def class_gradient(self, attempt: Attempt, images: Tensor) -> Tensor:
         """Gradient of the scaled class loss [B,C,H,W], at images in [-1,1]'s scale."""
-        at = at.detach().requires_grad_(True)
-        odds = classifier.log_odds((at + 1) / 2, goal)
+        images = images.detach().requires_grad_(True)
+        odds = attempt.case.classifier.log_odds((images + 1) / 2, attempt.goal)
         loss = -odds if self.class_loss == "logit" else F.softplus(-odds)
-        return torch.autograd.grad(scale * loss.sum(), at)[0]
+        return torch.autograd.grad(attempt.scale * loss.sum(), images)[0]
 
     def free(self, touched: Tensor) -> Tensor:
         """bool [B,1,H,W]: the share of pixels with the largest accumulated gradients."""

@@ -18,9 +18,9 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, OmitDefault, Positive, WeightsPath
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.explainer.base import Keep, make_again
 from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.direction_mean import averaged
+from pomelo_lab.explainer.fit_in_parts import FitInParts, PartCache, no_cache
 from pomelo_lab.explainer.proxy import Proxy, Surrogate, curvature, gradient
 from pomelo_lab.explainer.training_walks import RANDOM_LINES, RANDOM_STEPS, TrainingWalks
 from pomelo_lab.weights import read_state
@@ -41,7 +41,7 @@ def log_odds(probability: Tensor) -> Tensor:
 
 
 @dataclass(kw_only=True)
-class DirectionSearch(TrainingWalks, ABC):
+class DirectionSearch(FitInParts, TrainingWalks, ABC):
     """What explainers that walk along global directions share: how those are found around the code of one training
     image, the source.
 
@@ -83,7 +83,7 @@ class DirectionSearch(TrainingWalks, ABC):
         | {"published_grid", "n_invert", "fixed_point", "n_render"}
     )
     walked: ClassVar[frozenset[str]] = rendered - {"sampling", "radius", "chunk"} | {"n_rank", "reach"}
-    fitted = (
+    fit_arguments = (
         rendered
         | walked
         | {"perceptual", "layers", "lpips", "n_pairs", "proxy", "source_probability", "n_candidates", "directions"}
@@ -133,7 +133,7 @@ class DirectionSearch(TrainingWalks, ABC):
 
     # --- the search -----------------------------------------------------------------------------------------------
 
-    def fit(self, training: Dataset, classifier: BlackBox, keep: Keep = make_again) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: BlackBox, cached_part: PartCache = no_cache) -> dict[str, Tensor]:
         """The directions: "g" [P,D], "g_class" [D] (of the class score alone), "h_class" and "h_loss" [n_h,D] with
         their eigenvalues "e_class" and "e_loss", by order=flips also "rate" [n_h]. They point to where the score of
         the source's class grows and the loss with it. What a walk needs: "class" of the source, "unit" of distances,
@@ -145,20 +145,20 @@ class DirectionSearch(TrainingWalks, ABC):
         class; "source_probability", that of this class; "position", "source", "reconstruction".
         """
         if self.directions is not None:
-            return self.loaded(training, classifier, keep)
+            return self.loaded(training, classifier, cached_part)
         positions, unit = self.positions(training, classifier), self.distance_unit(training)
-        parts = [self.searched(position, unit, training, classifier, keep) for position in positions]
+        parts = [self.searched(position, unit, training, classifier, cached_part) for position in positions]
         made = parts[0] if len(parts) == 1 else averaged(parts, self.n_h)
         made |= {"unit": unit, "reach": torch.tensor(self.reach)}
-        return made | self.walked_off(made, positions[0], training, classifier, keep)
+        return made | self.walked_off(made, positions[0], training, classifier, cached_part)
 
     def searched(
-        self, position: int, unit: Tensor, training: Dataset, classifier: BlackBox, keep: Keep
+        self, position: int, unit: Tensor, training: Dataset, classifier: BlackBox, cached_part: PartCache
     ) -> dict[str, Tensor]:
         """What the search around one source finds, and how it went."""
-        image, code, noise = self.start(training, position, keep)
+        image, code, noise = self.start(training, position, cached_part)
         shifts, scores, distances = [], [], []
-        for k, images in enumerate(self.renders(code, noise, position, keep)):
+        for k, images in enumerate(self.renders(code, noise, position, cached_part)):
             shift = self.displacements(k, code.shape[1], position)[: self.n_renders - k * self.chunk]
             images = images[: len(shift)].to(image.device)
             scores.append(log_odds(classifier.probability(images)).cpu())
@@ -185,30 +185,30 @@ class DirectionSearch(TrainingWalks, ABC):
         again = self.drawn(code, noise, torch.zeros(1, code.shape[1]))[0]
         return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
 
-    def prepare(self, training: Dataset, keep: Keep) -> None:
+    def prepare(self, training: Dataset, cached_part: PartCache) -> None:
         """The renders around the source, each chunk by one of the processes that need them; of a source that the
         classifier chooses, none.
         """
         if self.directions is not None or self.chooses:
             return
-        _, code, noise = self.start(training, self.source, keep)
-        for _ in self.renders(code, noise, self.source, keep, wait=False):
+        _, code, noise = self.start(training, self.source, cached_part)
+        for _ in self.renders(code, noise, self.source, cached_part, wait=False):
             pass
 
     def walked_off(
-        self, made: Mapping[str, Tensor], position: int, training: Dataset, classifier: BlackBox, keep: Keep
+        self, made: Mapping[str, Tensor], position: int, training: Dataset, classifier: BlackBox, cached_part: PartCache
     ) -> dict[str, Tensor]:
         """What walks from the training images after `position` decide: "reach" by random_flips, and by order=flips
         what `ranked` gives.
         """
         told: dict[str, Tensor] = {}
         if self.random_flips is not None:
-            told["reach"] = self.shortened(training, position, classifier, keep)
+            told["reach"] = self.shortened(training, position, classifier, cached_part)
         if self.order == "flips":
             told |= self.ranked({**made, **told}, position, training, classifier)
         return told
 
-    def loaded(self, training: Dataset, classifier: BlackBox, keep: Keep) -> dict[str, Tensor]:
+    def loaded(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
         """The directions of an earlier search; unit, reach and order by this explainer's arguments.
 
         Raises: ValueError naming what the file lacks, and when its directions are not those of this autoencoder's
@@ -231,7 +231,7 @@ class DirectionSearch(TrainingWalks, ABC):
             order = made[f"e_{name}"].abs().argsort(descending=True, stable=True)[: self.n_h]
             made |= {f"{kind}_{name}": made[f"{kind}_{name}"][order] for kind in "eh"}
         made |= {"unit": self.distance_unit(training), "reach": torch.tensor(self.reach)}
-        return made | self.walked_off(made, self.positions(training, classifier)[0], training, classifier, keep)
+        return made | self.walked_off(made, self.positions(training, classifier)[0], training, classifier, cached_part)
 
     @property
     def chooses(self) -> bool:
@@ -261,18 +261,18 @@ class DirectionSearch(TrainingWalks, ABC):
             )
         return [self.source + position for position in alike]
 
-    def start(self, training: Dataset, position: int, keep: Keep) -> tuple[Tensor, Tensor, Tensor]:
+    def start(self, training: Dataset, position: int, cached_part: PartCache) -> tuple[Tensor, Tensor, Tensor]:
         """The source [1,C,H,W], its code [1,D] and noise [1,C,H,W]."""
         image = training.unmasked(training.order()[position : position + 1].tolist()).image.to(self.generator.device)
         self.generator.check_images(image)
         arguments = self.rendered - {"sampling", "radius", "chunk", "seed"}
-        kept = keep(
+        kept = cached_part(
             arguments, 0, lambda: dict(zip(("code", "noise"), self.encoded(image), strict=True)), source=position
         )
         return image, kept["code"].to(image), kept["noise"].to(image)
 
     def renders(
-        self, code: Tensor, noise: Tensor, position: int, keep: Keep, wait: bool = True
+        self, code: Tensor, noise: Tensor, position: int, cached_part: PartCache, wait: bool = True
     ) -> Iterator[Tensor | None]:
         """Chunk after chunk of what displaced codes render, uint8 [chunk,C,H,W]; None for one that another process is
         at and that is not waited for.
@@ -285,7 +285,7 @@ class DirectionSearch(TrainingWalks, ABC):
             def made(k: int = k) -> dict[str, Tensor]:
                 return {"image": self.drawn(code, noise, self.displacements(k, code.shape[1], position))}
 
-            kept = keep(self.rendered, k, made, wait, source=position)
+            kept = cached_part(self.rendered, k, made, wait, source=position)
             yield kept and kept["image"]
             left = (time.monotonic() - began) / (k + 1) * (n_chunks - k - 1)
             done = min(self.n_renders, (k + 1) * self.chunk)

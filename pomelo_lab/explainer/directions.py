@@ -16,8 +16,9 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.explainer.base import Keep
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.direction_search import DirectionSearch
+from pomelo_lab.explainer.fit_in_parts import PartCache
 
 
 @dataclass(kw_only=True)
@@ -39,7 +40,6 @@ class DirectionExplainer(DirectionSearch, ABC):
     """
 
     access: ClassVar[str] = "black_box"
-    signed: ClassVar[bool] = False
 
     direction: Literal["g", "h", "random"] = "g"
     index: list[Natural] = field(default_factory=lambda: [0])
@@ -54,13 +54,11 @@ class DirectionExplainer(DirectionSearch, ABC):
                 yield f"index must name directions 0..{known - 1}, got {given['index']}"
                 break
 
-    def goals(
-        self, images: Tensor, target: Tensor, classifier: BlackBox, reference: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
+    def goals(self, case: Case) -> Tensor:
         """Goal classes [B] as for all counterfactuals, except that images of classes other than the source's go to the
         source's class: a direction only tells that class from the rest.
         """
-        goal, own = super().goals(images, target, classifier), int(reference["class"])
+        goal, target, own = super().goals(case), case.target, int(case.reference["class"])
         if self.goal is not None and self.goal != own and bool(((target != own) & (target != goal)).any()):
             raise ValueError(
                 f"explainer.goal must be {own}, the source's class, or left out: from other classes the directions "
@@ -68,12 +66,12 @@ class DirectionExplainer(DirectionSearch, ABC):
             )
         return torch.where(target == own, goal, own)
 
-    def loaded(self, training: Dataset, classifier: BlackBox, keep: Keep) -> dict[str, Tensor]:
+    def loaded(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
         """Directions as loaded for every search.
 
         Raises ValueError also where `index` names directions that the file lacks.
         """
-        made = super().loaded(training, classifier, keep)
+        made = super().loaded(training, classifier, cached_part)
         known = math.inf if self.direction == "random" else len(made["g" if self.direction == "g" else "h_class"])
         if max(self.index) >= known:
             raise ValueError(

@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import MicroBatches, RandomStreams, index_pairs
-from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.batching import MicroBatches, index_pairs
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
 from pomelo_lab.sampler.base import Filling
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -59,54 +59,43 @@ class FidoExplainer(RemovalExplainer):
     tv: NonNegative = 0.0
     noise: Literal["pixel", "cell"] = "pixel"
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
+    def explain(self, case: Case) -> Explanation:
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            rows = slice(start, stop)
-            chunk = batch.select(rows)
-            filling = self.sampler.filling(chunk.image, streams, chunk.image_id, segments and segments.select(rows))
-            return self.optimized(chunk, target[rows], classifier, streams, filling)
+            chunk = case.select(slice(start, stop))
+            return self.optimized(chunk, chunk.filling(self.sampler))
 
+        image, target, classifier = case.batch.image, case.target, case.classifier
         images_at_once = MicroBatches(max(1, classifier.forwards.batch_size // self.n_samples))
-        drop, loss = images_at_once.rows(part, len(batch))
-        dropped = enlarged(drop, batch.image.shape[-2:], "bilinear")
-        filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
+        drop, loss = images_at_once.rows(part, len(case))
+        dropped = enlarged(drop, image.shape[-2:], "bilinear")
+        filling = case.filling(self.sampler)
         row, last = (
-            torch.arange(len(batch), device=drop.device),
-            torch.full_like(target, self.fills(tuple(batch.image.shape[1:])) - 1),
+            torch.arange(len(case), device=drop.device),
+            torch.full_like(target, self.fills(tuple(image.shape[1:])) - 1),
         )
-        keep = (dropped <= 0.5).to(batch.image)
+        keep = (dropped <= 0.5).to(image)
 
         def without(start: int, stop: int) -> Tensor:
             return filling(row[start:stop], keep[start:stop], last[start:stop])
 
-        extra = {"drop": drop, "probability": classifier.probability_of(without, len(batch), target)}
+        extra = {"drop": drop, "probability": classifier.probability_of(without, len(case), target)}
         extra |= record(loss)
         return Explanation(target=target, attribution=1 - dropped if self.objective == "ssr" else dropped, extra=extra)
 
     @torch.enable_grad()
-    def optimized(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams, filling: Filling
-    ) -> tuple[Tensor, Tensor]:
+    def optimized(self, case: Case, filling: Filling) -> tuple[Tensor, Tensor]:
         """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no
         image sees another."""
-        image, n = batch.image, self.n_samples
-        row, place = index_pairs(len(batch), n, image.device)
-        logit = torch.zeros(len(batch), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
+        image, target, n = case.batch.image, case.target, self.n_samples
+        row, place = index_pairs(len(case), n, image.device)
+        logit = torch.zeros(len(case), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
         optimizer, losses = torch.optim.Adam([logit], lr=self.lr), []
         for step in range(self.n_steps):
             optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.n_steps)
             drop = enlarged(logit.sigmoid(), image.shape[-2:], "bilinear")
-            keep = self.sampled(drop, logit, batch.image_id, streams, step)
+            keep = self.sampled(drop, logit, case, step)
             seen = filling.blended(row, keep.flatten(0, 1), place + n * step)
-            odds = classifier.log_odds(seen, target[row]).view(len(batch), n).mean(1)
+            odds = case.classifier.log_odds(seen, target[row]).view(len(case), n).mean(1)
             weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
             loss = self.loss(odds, drop, weight)
             # the warm-up changes what is minimised, not how far it is
@@ -124,12 +113,11 @@ class FidoExplainer(RemovalExplainer):
             total = total + self.tv * (drop.diff(dim=1).square().sum((1, 2)) + drop.diff(dim=2).square().sum((1, 2)))
         return total
 
-    def sampled(
-        self, drop: Tensor, logit: Tensor, image_ids: tuple[str, ...], streams: RandomStreams, step: int
-    ) -> Tensor:
+    def sampled(self, drop: Tensor, logit: Tensor, case: Case, step: int) -> Tensor:
         """Relaxed keep masks [B,n,H,W], near 0 or 1; above 0.5 with probability 1 - drop."""
         odds = logit if self.noise == "cell" else drop.logit(1e-6)
-        u = streams.uniform(image_ids, f"fido.{step}", self.n_samples, *odds.shape[1:]).to(odds).clamp(1e-6, 1 - 1e-6)
+        u = case.streams.uniform(case.batch.image_id, f"fido.{step}", self.n_samples, *odds.shape[1:])
+        u = u.to(odds).clamp(1e-6, 1 - 1e-6)
         keep = torch.sigmoid((u.logit() - odds[:, None]) / self.temperature)
         if self.noise == "cell":
             keep = enlarged(keep.flatten(0, 1), drop.shape[1:], "bilinear").unflatten(0, keep.shape[:2])

@@ -11,21 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive, Range
 from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
+from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.sde import VE, VP, cumulative_information, interpolate_information
 from pomelo_lab.image_arithmetic import blur
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 Time = Annotated[float, Range(above=0, below=1)]
 
 
 @dataclass(kw_only=True)
-class FisherSDEExplainer(Explainer):
+class FisherSDEExplainer(Postprocessed, Explainer):
     """Every pixel is diffused to a time of its own; times grow while the target stays predicted; what a pixel still
     tells is its attribution.
 
@@ -71,8 +71,7 @@ class FisherSDEExplainer(Explainer):
 
     gives = frozenset({"attribution"})
     access: ClassVar[str] = "white_box"
-    signed: ClassVar[bool] = False
-    presents = frozenset({"reading"})
+    postprocess_arguments = frozenset({"reading"})
 
     generator: DDPM | None = None
     process: Literal["vp", "ve"] = "vp"
@@ -110,36 +109,28 @@ class FisherSDEExplainer(Explainer):
         """The process."""
         return VP(self.beta_min, self.beta_max) if self.process == "vp" else VE(self.sigma_min, self.sigma_max)
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
+    def explain(self, case: Case) -> Explanation:
         if self.generator is not None:
-            self.generator.check_images(batch.image)
-        optimised = self.times(batch, target, classifier, streams)
+            self.generator.check_images(case.batch.image)
+        optimised = self.times(case)
         time = optimised.pop("time")
-        on_noise = self.on_noise(batch, classifier, streams)
+        on_noise = self.on_noise(case)
         maps = {"time": time.mean(1)}
         numbers = {
             **optimised,
             "mean_time": time.mean((1, 2, 3)),
-            "noise_probability": on_noise.gather(1, target[:, None])[:, 0],
-            "noise_class": (on_noise.argmax(1) == target).float(),
+            "noise_probability": on_noise.gather(1, case.target[:, None])[:, 0],
+            "noise_class": (on_noise.argmax(1) == case.target).float(),
         }
         if self.generator is None:
             attribution = 1 - maps["time"].float()
         else:
-            attribution, information = self.information(batch, time, streams)
+            attribution, information = self.information(case, time)
             numbers |= information
         extra = {name: value.float() for name, value in (maps | numbers).items()}
-        return Explanation(target=target, attribution=attribution, extra=extra)
+        return Explanation(target=case.target, attribution=attribution, extra=extra)
 
-    def shown(self, explanation: Explanation) -> Explanation:
+    def postprocess(self, explanation: Explanation) -> Explanation:
         if self.reading == "retained":
             return explanation
         return replace(
@@ -149,25 +140,23 @@ class FisherSDEExplainer(Explainer):
 
     # --- times ----------------------------------------------------------------------------------------------------
 
-    def times(self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams) -> dict[str, Tensor]:
+    def times(self, case: Case) -> dict[str, Tensor]:
         """The optimised times and the record of their optimisation; Adam works value by value, so that no image sees
         another."""
 
         def part(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, streams)
+            return self.optimized(case.select(slice(start, stop)))
 
-        time, loss, mean_times, entropy = classifier.forwards.rows(part, len(batch), self.n_draws)
+        time, loss, mean_times, entropy = case.classifier.forwards.rows(part, len(case), self.n_draws)
         last = slice(-max(1, self.n_steps // 10), None)
         ends = {"objective": loss[:, last].mean(1), "eq33": (loss + (self.weight - 1) * mean_times)[:, last].mean(1)}
         history = record(loss)
         return {"time": time, "cross_entropy": entropy, "mean_times": mean_times, **ends, **history}
 
     @torch.enable_grad()
-    def optimized(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams
-    ) -> tuple[Tensor, ...]:
+    def optimized(self, case: Case) -> tuple[Tensor, ...]:
         """Times [B,1 or C,H,W]; loss and mean time before each step [B,n_steps]; cross-entropy of the last step [B]."""
-        image = batch.image
+        image, image_id = case.batch.image, case.batch.image_id
         n, channels, height, width = image.shape
         cells = -(-height // self.cell_px), -(-width // self.cell_px)
         logit = image.new_full((n, channels if self.per_channel else 1, *cells), self.init).requires_grad_(True)
@@ -176,12 +165,9 @@ class FisherSDEExplainer(Explainer):
         losses, mean_times = image.new_zeros(n, self.n_steps), image.new_zeros(n, self.n_steps)
         for step in range(self.n_steps):
             time = self.spread(logit, (height, width))
-            noise = streams.normal(batch.image_id, f"fisher.time.{step}", self.n_draws, channels, height, width).to(
-                image
-            )
-            answer = classifier.log_odds(
-                self.noisy(image, time, noise).flatten(0, 1), target.repeat_interleave(self.n_draws)
-            )
+            noise = case.streams.normal(image_id, f"fisher.time.{step}", self.n_draws, channels, height, width)
+            noisy = self.noisy(image, time, noise.to(image)).flatten(0, 1)
+            answer = case.classifier.log_odds(noisy, case.target.repeat_interleave(self.n_draws))
             entropy = F.softplus(-answer).view(n, -1).mean(1)  # -log p
             mean_time = time.mean((1, 2, 3))
             losses[:, step], mean_times[:, step] = (entropy - self.weight * mean_time).detach(), mean_time.detach()
@@ -210,25 +196,26 @@ class FisherSDEExplainer(Explainer):
         return mixed.clamp(0, 1) if self.clamp else mixed
 
     @torch.no_grad()
-    def on_noise(self, batch: Batch, classifier: WhiteBox, streams: RandomStreams) -> Tensor:
+    def on_noise(self, case: Case) -> Tensor:
         """Mean probabilities [B,K] where every pixel is at t = 1."""
-        noise = streams.normal(batch.image_id, "fisher.time.0", self.n_draws, *batch.image.shape[1:]).to(batch.image)
-        seen = self.noisy(batch.image, torch.ones_like(batch.image), noise)
-        return classifier.probability(seen).mean(1)
+        image = case.batch.image
+        noise = case.streams.normal(case.batch.image_id, "fisher.time.0", self.n_draws, *image.shape[1:]).to(image)
+        seen = self.noisy(image, torch.ones_like(image), noise)
+        return case.classifier.probability(seen).mean(1)
 
     # --- information ----------------------------------------------------------------------------------------------
 
-    def information(self, batch: Batch, time: Tensor, streams: RandomStreams) -> tuple[Tensor, dict[str, Tensor]]:
+    def information(self, case: Case, time: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """What is retained at times [B,1 or C,H,W], in nats [B,H,W], and the extras that say how."""
-        log_snr, error = (tensor.to(time.device) for tensor in self.curve(batch, streams))
-        shown = time.double().expand(-1, batch.image.shape[1], -1, -1)  # [B,C,H,W]
-        kept = interpolate_information(self.sde.log_snr(shown), log_snr, error)
-        whole = interpolate_information(self.sde.log_snr(torch.full_like(shown, self.t_min)), log_snr, error)
+        log_snr, error = (tensor.to(time.device) for tensor in self.curve(case))
+        times = time.double().expand(-1, case.batch.image.shape[1], -1, -1)  # [B,C,H,W]
+        kept = interpolate_information(self.sde.log_snr(times), log_snr, error)
+        whole = interpolate_information(self.sde.log_snr(torch.full_like(times, self.t_min)), log_snr, error)
         retained = kept.sum(1).float()
         return retained, {
             "eq49": (kept - whole).sum(1),
             "curve": cumulative_information(log_snr, error.sum((1, 2, 3))),
-            "log_snr": log_snr.expand(len(batch), -1),
+            "log_snr": log_snr.expand(len(case), -1),
             "information": retained.sum((1, 2)),
         }
 
@@ -242,15 +229,15 @@ class FisherSDEExplainer(Explainer):
         return (known[None] - wanted[:, None]).abs().argmin(1).unique_consecutive()
 
     @torch.no_grad()
-    def curve(self, batch: Batch, streams: RandomStreams) -> tuple[Tensor, Tensor]:
+    def curve(self, case: Case) -> tuple[Tensor, Tensor]:
         """(log SNR [K] rising, squared error of the noise estimate [B,C,H,W,K] float64), K <= n_levels.
 
         Nodes lie at the denoiser's own levels, so that none is asked at a level between its timesteps.
         """
         node = self.nodes()
         level = self.generator.alphas_cumprod[node]
-        clean = DDPM.scaled(batch.image)
-        noise = streams.normal(batch.image_id, "fisher.curve", self.n_curve_draws, *batch.image.shape[1:]).to(clean)
+        clean = DDPM.scaled(case.batch.image)
+        noise = case.streams.normal(case.batch.image_id, "fisher.curve", self.n_curve_draws, *clean.shape[1:]).to(clean)
         error = clean.new_zeros(*clean.shape, len(node), dtype=torch.float64)
         for k, (t, alpha) in enumerate(zip(node.tolist(), level.tolist(), strict=True)):
             for draw in noise.unbind(1):

@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Natural, Positive, Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
-from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, Found
+from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, SearchResult
 from pomelo_lab.generator.base import Flow
-from pomelo_lab.types import Batch
 
 
 @dataclass(kw_only=True)
@@ -39,24 +38,24 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
 
     access: ClassVar[str] = "white_box"
     differentiates = frozenset({"classifier", "generator"})
-    signed: ClassVar[bool] = False
 
     generator: Flow
     n_steps: Natural = 1000
     lr: Positive = 5e-3
     sure: Annotated[float, Range(above=0, below=1)] = 0.99
 
-    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: WhiteBox, streams: RandomStreams) -> Found:
-        self.generator.check_images(batch.image)
+    def search(self, case: Case, goal: Tensor) -> SearchResult:
+        image, classifier = case.batch.image, case.classifier
+        self.generator.check_images(image)
 
-        def some(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.walked(batch.image[start:stop], goal[start:stop], classifier)
+        def part(start: int, stop: int) -> tuple[Tensor, ...]:
+            return self.walk(image[start:stop], goal[start:stop], classifier)
 
-        *answers, loss = classifier.forwards.rows(some, len(batch))
-        return Found(*answers, record(loss))
+        *answers, loss = classifier.forwards.rows(part, len(case))
+        return SearchResult(*answers, record(loss))
 
     @torch.enable_grad()
-    def walked(self, image: Tensor, goal: Tensor, classifier: WhiteBox) -> tuple[Tensor, ...]:
+    def walk(self, image: Tensor, goal: Tensor, classifier: WhiteBox) -> tuple[Tensor, ...]:
         """(images [B,C,H,W], flipped, goal probability, steps [B], loss [B,n_steps]); finished images leave the
         batch."""
         with torch.no_grad():

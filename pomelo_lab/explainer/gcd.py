@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.base import VALUE_BYTES
-from pomelo_lab.explainer.counterfactual import Found
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.counterfactual import SearchResult
 from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.explainer.directions import DirectionExplainer
-from pomelo_lab.types import Batch, Explanation, Perturbations
+from pomelo_lab.explainer.postprocessed import Postprocessed
+from pomelo_lab.types import Explanation, Perturbations
 
 RULES = ("argmin", "first_flip", "best_flip")
 
 
 @dataclass(kw_only=True)
-class GCDExplainer(DirectionExplainer):
+class GCDExplainer(Postprocessed, DirectionExplainer):
     """The step along the direction with the least counterfactual loss.
 
     Source: Sobieski & Biecek, eq. 5, and their code, which shows all steps, counts an image as flipped where any of
@@ -35,36 +34,29 @@ class GCDExplainer(DirectionExplainer):
         the number of renders.
     """
 
-    presents: ClassVar[frozenset[str]] = frozenset({"rule"})
+    postprocess_arguments = frozenset({"rule"})
 
     rule: Literal["argmin", "first_flip", "best_flip"] = "argmin"
 
-    def sought(
-        self,
-        batch: Batch,
-        target: Tensor,
-        goal: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        reference: Mapping[str, Tensor] | None = None,
-    ) -> Found:
-        self.generator.check_images(batch.image)
-        code, noise = self.encoded(batch.image)
+    def search(self, case: Case, goal: Tensor) -> SearchResult:
+        image, classifier, reference = case.batch.image, case.classifier, case.reference
+        self.generator.check_images(image)
+        code, noise = self.encoded(image)
         alphas = self.alphas(reference).to(code)
         shift = (self.lines(goal, reference)[:, :, None] * alphas[:, None]).flatten(1, 2)
         images = self.drawn(code, noise, shift)
         probability = classifier.probability(images)
         reached = probability.argmax(-1) == goal[:, None]
         of_goal = probability.gather(2, goal[:, None, None].expand(-1, images.shape[1], 1))[..., 0]
-        score, distance = log_odds(of_goal), self.distance(batch.image, images, reference["unit"])
+        score, distance = log_odds(of_goal), self.distance(image, images, reference["unit"])
         loss, length = self.loss(score, distance), alphas.abs().repeat(len(self.index))
         chosen = torch.stack([self.chosen(loss, reached, length, rule) for rule in RULES], 1)
         rows = torch.arange(len(goal), device=goal.device)[:, None]
-        image = images[rows, chosen]
+        options = images[rows, chosen]
         alpha, used = alphas[chosen % len(alphas)], chosen // len(alphas)
         choices = {
-            "image": image,
-            "change": (Perturbations.dequantize(image) - batch.image[:, None]).abs().mean(2),
+            "image": options,
+            "change": (Perturbations.dequantize(options) - image[:, None]).abs().mean(2),
             "flipped": reached[rows, chosen].float(),
             "goal_probability": of_goal[rows, chosen],
             "alpha": alpha,
@@ -78,9 +70,9 @@ class GCDExplainer(DirectionExplainer):
         told |= {"score": score, "distance": distance, "anywhere": reached.any(1), **self.report(reference, len(goal))}
         tries = torch.full_like(alphas[:1], images.shape[1]).expand(len(goal))
         flipped, goal_probability = choices["flipped"][:, own].clone(), choices["goal_probability"][:, own].clone()
-        return Found(Perturbations.dequantize(image[:, own]), flipped, goal_probability, tries, told)
+        return SearchResult(Perturbations.dequantize(options[:, own]), flipped, goal_probability, tries, told)
 
-    def shown(self, explanation: Explanation) -> Explanation:
+    def postprocess(self, explanation: Explanation) -> Explanation:
         """The choice of this explainer's rule."""
         chosen = {
             name.removeprefix("choice_"): value[:, RULES.index(self.rule)]

@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.classifier.layers import named_layer
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.gradient import GradientExplainer
 from pomelo_lab.explainer.layers import last_spatial, map_of
-from pomelo_lab.types import Batch
 
 
 @dataclass(kw_only=True)
@@ -33,10 +32,6 @@ class GradCamExplainer(GradientExplainer):
 
     layer: str | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.signed = False
-
     @classmethod
     def check_network(cls, given: Mapping[str, Any], classifier: WhiteBox, image: Tensor) -> None:
         module = classifier.module()
@@ -44,21 +39,20 @@ class GradCamExplainer(GradientExplainer):
             named_layer(module.network, given["layer"])
         map_of(cls.__name__, module, given["layer"] or last_spatial(module, image), image)
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, case: Case) -> Tensor:
+        image = case.batch.image
         seen: list[Tensor] = []
 
         def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
             seen.append(output.detach().requires_grad_(True))
             return seen[0].clone()
 
-        handle = module.network.get_submodule(
-            self.layer or last_spatial(module, batch.image[:1])
-        ).register_forward_hook(keep)
+        handle = module.network.get_submodule(self.layer or last_spatial(module, image[:1])).register_forward_hook(keep)
         try:
-            answer = module(batch.image).gather(1, target[:, None])
+            answer = module(image).gather(1, case.target[:, None])
         finally:
             handle.remove()
         (maps,) = seen
         weight = torch.autograd.grad(answer.sum(), maps)[0].mean((2, 3), keepdim=True)
         cells = (weight * maps).sum(1, keepdim=True).clamp_min(0)
-        return F.interpolate(cells, batch.image.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(cells, image.shape[2:], mode="bilinear", align_corners=False)

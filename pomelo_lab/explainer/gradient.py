@@ -4,17 +4,17 @@ baseline."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.sampler.base import Filler
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -33,13 +33,9 @@ class GradientExplainer(Explainer, ABC):
     answer: Literal["logit", "probability"] = "logit"
     channels: Literal["sum", "sum_abs", "max_abs"] = "sum"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.signed = self.channels == "sum"
-
     @abstractmethod
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
-        """Attributions [B,C,H,W] of `module`, images to answers [B,K]."""
+    def values(self, module: nn.Module, case: Case) -> Tensor:
+        """Attributions [B,C,H,W] of `module`, which maps images to answers [B,K]."""
 
     @property
     def copies(self) -> int:
@@ -47,39 +43,24 @@ class GradientExplainer(Explainer, ABC):
         return 1
 
     @torch.enable_grad()
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
-        self.check(classifier, batch.image[:1])
-        module = classifier.module(self.answer)
+    def explain(self, case: Case) -> Explanation:
+        self.check(case.classifier, case.batch.image[:1])
+        module = case.classifier.module(self.answer)
 
-        def some(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.part(
-                module,
-                batch.select(slice(start, stop)),
-                target[start:stop],
-                streams,
-                segments and segments.select(slice(start, stop)),
-            )
+        def part(start: int, stop: int) -> tuple[Tensor, ...]:
+            return self.explain_part(module, case.select(slice(start, stop)))
 
-        maps, *numbers = classifier.forwards.rows(some, len(batch), self.copies)
-        return Explanation(target=target, attribution=maps, extra=dict(zip(self.named, numbers, strict=True)))
+        maps, *numbers = case.classifier.forwards.rows(part, len(case), self.copies)
+        extra = dict(zip(self.number_names, numbers, strict=True))
+        return Explanation(target=case.target, attribution=maps, extra=extra)
 
-    named: ClassVar[tuple[str, ...]] = ()  # of the numbers that `part` gives beside the map
+    number_names: ClassVar[tuple[str, ...]] = ()  # of the extras that `explain_part` returns after the map
 
-    def part(
-        self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, segments: Segments | None
-    ) -> tuple[Tensor, ...]:
-        """(maps [B,H,W], numbers ...) of images that fit at once."""
-        return (self.mapped(self.values(module, batch, target, streams)),)
+    def explain_part(self, module: nn.Module, case: Case) -> tuple[Tensor, ...]:
+        """(maps [B,H,W], extras [B] ...) of images that fit at once."""
+        return (self.join_channels(self.values(module, case)),)
 
-    def mapped(self, values: Tensor) -> Tensor:
+    def join_channels(self, values: Tensor) -> Tensor:
         """[B,C,H,W] -> [B,H,W]."""
         values = values.detach().float()
         if self.channels == "sum":
@@ -88,6 +69,22 @@ class GradientExplainer(Explainer, ABC):
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         return self.copies
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineCase(Case):
+    """A case with a baseline of every image.
+
+    baseline:   [B,C,H,W]
+    difference: [B], the answer for the image minus that for the baseline
+    """
+
+    baseline: Tensor
+    difference: Tensor
+
+    def select(self, rows: slice | Sequence[int]) -> BaselineCase:
+        chosen = rows if isinstance(rows, slice) else list(rows)
+        return replace(super().select(rows), baseline=self.baseline[chosen], difference=self.difference[chosen])
 
 
 @dataclass(kw_only=True)
@@ -100,7 +97,7 @@ class BaselineExplainer(GradientExplainer, ABC):
         for the image minus that for the baseline.
     """
 
-    named = ("total", "difference")
+    number_names = ("total", "difference")
 
     sampler: Filler
 
@@ -109,20 +106,20 @@ class BaselineExplainer(GradientExplainer, ABC):
         if self.sampler.fill_uses_segments:
             self.uses = self.uses | {"segments"}
 
-    def part(
-        self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, segments: Segments | None
-    ) -> tuple[Tensor, ...]:
-        image = batch.image
-        filling = self.sampler.filling(image, streams, batch.image_id, segments)
+    @abstractmethod
+    def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
+        """Attributions [B,C,H,W] of `module`, which maps images to answers [B,K]."""
+
+    def explain_part(self, module: nn.Module, case: Case) -> tuple[Tensor, ...]:
+        image = case.batch.image
+        filling = case.filling(self.sampler)
         row = torch.arange(len(image), device=image.device)
         baseline = filling(row, image.new_zeros(len(image), *image.shape[2:]), torch.zeros_like(row))
         with torch.no_grad():
-            ends = [module(end).gather(1, target[:, None])[:, 0].float() for end in (image, baseline)]
+            ends = [module(end).gather(1, case.target[:, None])[:, 0].float() for end in (image, baseline)]
         difference = ends[0] - ends[1]
-        values = self.values(
-            module, batch, target, streams, baseline=baseline, segments=segments, difference=difference
-        ).detach()
-        return self.mapped(values), values.float().sum((1, 2, 3)), difference
+        values = self.values(module, BaselineCase(**vars(case), baseline=baseline, difference=difference)).detach()
+        return self.join_channels(values), values.float().sum((1, 2, 3)), difference
 
     def queries(self, shape: tuple[int, int, int]) -> int:
         return self.copies + 2

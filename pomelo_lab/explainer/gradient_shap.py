@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, NonNegative
-from pomelo_lab.explainer.gradient import BaselineExplainer, gradient
-from pomelo_lab.types import Batch
+from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer, gradient
 
 
 @dataclass(kw_only=True)
@@ -29,13 +26,13 @@ class GradientShapExplainer(BaselineExplainer):
     n_draws: Count = 50
     sigma: NonNegative = 0.0
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
-        image, baseline = batch.image, more["baseline"][:, None]
-        noise = streams.normal(batch.image_id, "gradient_shap.noise", self.n_draws, *image.shape[1:]).to(image)
-        share = streams.uniform(batch.image_id, "gradient_shap.share", self.n_draws, 1, 1, 1).to(image)
+    def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
+        image, image_id, baseline = case.batch.image, case.batch.image_id, case.baseline[:, None]
+        noise = case.streams.normal(image_id, "gradient_shap.noise", self.n_draws, *image.shape[1:]).to(image)
+        share = case.streams.uniform(image_id, "gradient_shap.share", self.n_draws, 1, 1, 1).to(image)
         way = image[:, None] + self.sigma * noise - baseline
         points = (baseline + share * way).flatten(0, 1)
-        slopes = gradient(module, points, target.repeat_interleave(self.n_draws)).unflatten(0, (len(image), -1))
+        slopes = gradient(module, points, case.target.repeat_interleave(self.n_draws)).unflatten(0, (len(image), -1))
         return (slopes * way).mean(1)
 
     @property

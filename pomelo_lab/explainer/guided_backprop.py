@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.gradient import GradientExplainer
 from pomelo_lab.explainer.operators import RECTIFIERS, Call, Refused, Rules, Value, derivative, run_by
-from pomelo_lab.types import Batch
 
 
 @dataclass(kw_only=True)
@@ -41,9 +40,9 @@ class GuidedBackpropExplainer(GradientExplainer):
 
     channels: Literal["sum", "sum_abs", "max_abs"] = "sum_abs"
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
-        image = batch.image.detach().requires_grad_(True)
-        answer = guided(module, image).gather(1, target[:, None])
+    def values(self, module: nn.Module, case: Case) -> Tensor:
+        image = case.batch.image.detach().requires_grad_(True)
+        answer = guided(module, image).gather(1, case.target[:, None])
         return torch.autograd.grad(answer.sum(), image)[0]
 
     @classmethod

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.explainer.base import Explainer, Keep, make_again
+from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.explainer.bottleneck import FeatureBottleneck, bits, bottleneck_map, layer_statistics
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -44,8 +44,7 @@ class IBAExplainer(Explainer):
     gives = frozenset({"attribution"})
     revision: ClassVar[int] = 2  # 1 stored no losses
     access: ClassVar[str] = "white_box"
-    signed: ClassVar[bool] = False
-    fitted = frozenset({"layer", "n_fit", "active_share"})
+    fit_arguments = frozenset({"layer", "n_fit", "active_share"})
 
     layer: str | None = None
     beta: NonNegative = 10.0
@@ -62,35 +61,30 @@ class IBAExplainer(Explainer):
     def check_network(cls, given: Mapping[str, Any], classifier: WhiteBox, image: Tensor) -> None:
         bottleneck_map(cls.__name__, classifier, given["layer"], image)
 
-    def fit(self, training: Dataset, classifier: WhiteBox, keep: Keep = make_again) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: WhiteBox) -> dict[str, Tensor]:
         return layer_statistics(training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share)
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-        reference: dict[str, Tensor] | None = None,
-    ) -> Explanation:
-        self.check(classifier, batch.image[:1])
+    def explain(self, case: Case) -> Explanation:
+        classifier, image = case.classifier, case.batch.image
+        self.check(classifier, image[:1])
         layer = classifier.bottleneck(self.layer)
-        of = FeatureBottleneck(
-            self.beta, self.n_steps, self.lr, self.n_draws, self.init, self.sigma_cells, self.min_std
+        bottleneck = FeatureBottleneck(
+            beta=self.beta,
+            n_steps=self.n_steps,
+            lr=self.lr,
+            n_draws=self.n_draws,
+            init=self.init,
+            sigma=self.sigma_cells,
+            min_std=self.min_std,
         )
 
         def part(start: int, stop: int) -> tuple[Tensor, ...]:
-            rows = slice(start, stop)
-            kept, _, entropy, losses = of.capacity(
-                batch.select(rows), target[rows], classifier, layer, reference, streams, "iba"
-            )
-            return bits(kept, batch.image.shape[2:]), entropy, losses
+            information = bottleneck.optimize(case.select(slice(start, stop)), layer, "iba")
+            return bits(information.nats, image.shape[2:]), information.entropy, information.losses
 
-        maps, entropy, losses = classifier.forwards.rows(part, len(batch), self.n_draws)
+        maps, entropy, losses = classifier.forwards.rows(part, len(case), self.n_draws)
         extra = {"information": maps.sum((1, 2)), "cross_entropy": entropy, **record(losses)}
-        return Explanation(target=target, attribution=maps, extra=extra)
+        return Explanation(target=case.target, attribution=maps, extra=extra)
 
     def fit_costs(self, n_training: int) -> tuple[int, int, int]:
         return 0, min(self.n_fit, n_training), 0

@@ -8,12 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.dataset.portraits import HAIR, Portraits
 from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CLASS_ATTRIBUTES, HAIR_COLORS
-from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, Found
-from pomelo_lab.types import Batch
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, SearchResult
 
 
 @dataclass(kw_only=True)
@@ -31,14 +29,15 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
 
     dataset: Portraits
 
-    def sought(self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: RandomStreams) -> Found:
+    def search(self, case: Case, goal: Tensor) -> SearchResult:
+        batch = case.batch
         image, _ = self.dataset.render(
             self.changed({name: value.cpu() for name, value in batch.factors.items()}, goal.cpu()), with_masks=False
         )
         image = image.to(batch.image)
-        answer = classifier.probability(image)
+        answer = case.classifier.probability(image)
         flipped = (answer.argmax(1) == goal).float()
-        return Found(image, flipped, answer.gather(1, goal[:, None])[:, 0], torch.ones_like(flipped))
+        return SearchResult(image, flipped, answer.gather(1, goal[:, None])[:, 0], torch.ones_like(flipped))
 
     def changed(self, factors: dict[str, Tensor], goal: Tensor) -> dict[str, Tensor]:
         """Causes of the same people with the label's at the goal [B]."""

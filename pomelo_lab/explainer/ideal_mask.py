@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -27,20 +24,12 @@ class IdealMaskExplainer(Explainer):
 
     gives = frozenset({"attribution"})
     uses: ClassVar[frozenset[str]] = frozenset({"masks"})
-    signed: ClassVar[bool] = False
 
     part: str = "label"
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
-        if self.part not in batch.masks:
-            known = ", ".join(batch.masks) or "it has none"
+    def explain(self, case: Case) -> Explanation:
+        masks = case.batch.masks
+        if self.part not in masks:
+            known = ", ".join(masks) or "it has none"
             raise ValueError(f"explainer.part must be a mask of the data set ({known}), got {self.part!r}")
-        return Explanation(target=target, attribution=batch.masks[self.part].to(batch.image))
+        return Explanation(target=case.target, attribution=masks[self.part].to(case.batch.image))

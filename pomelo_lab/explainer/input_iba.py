@@ -15,18 +15,20 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.explainer.base import VALUE_BYTES, Explainer, Keep, make_again
+from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
 from pomelo_lab.explainer.bottleneck import (
     READ_AT_ONCE,
     SMALLEST,
     FeatureBottleneck,
+    LayerInformation,
     bits,
     bottleneck_map,
     layer_statistics,
     passes,
 )
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 # ranges of the noise groups that stand for "no information" at the layer
 NOISE_STD, NOISE_MEAN = (0.0, 5.0), (-2.0, 2.0)
@@ -64,8 +66,7 @@ class InputIBAExplainer(Explainer):
     gives = frozenset({"attribution"})
     revision: ClassVar[int] = 2  # 1 counted information against the generator's learned noise, and stored no losses
     access: ClassVar[str] = "white_box"
-    signed: ClassVar[bool] = False
-    fitted = frozenset({"layer", "n_fit", "active_share"})
+    fit_arguments = frozenset({"layer", "n_fit", "active_share"})
 
     layer: str | None = None
     feature_beta: NonNegative = 20.0
@@ -105,7 +106,7 @@ class InputIBAExplainer(Explainer):
                 f"name an earlier layer"
             )
 
-    def fit(self, training: Dataset, classifier: WhiteBox, keep: Keep = make_again) -> dict[str, Tensor]:
+    def fit(self, training: Dataset, classifier: WhiteBox) -> dict[str, Tensor]:
         statistics = layer_statistics(
             training, classifier, classifier.bottleneck(self.layer), self.n_fit, self.active_share
         )
@@ -117,61 +118,44 @@ class InputIBAExplainer(Explainer):
         mean, square = totals / len(order)
         return {**statistics, "pixel_mean": mean.float(), "pixel_std": (square - mean.square()).sqrt().float()}
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-        reference: dict[str, Tensor] | None = None,
-    ) -> Explanation:
-        self.check(classifier, batch.image[:1])
+    def explain(self, case: Case) -> Explanation:
+        self.check(case.classifier, case.batch.image[:1])
 
-        def some(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.optimized(batch.select(slice(start, stop)), target[start:stop], classifier, reference, streams)
+        def part(start: int, stop: int) -> tuple[Tensor, ...]:
+            return self.optimize(case.select(slice(start, stop)))
 
-        maps, generated, feature, entropy, information, losses, before = classifier.forwards.rows(
-            some, len(batch), max(self.n_draws, self.gan_batch)
+        maps, generated, feature, entropy, information, losses, before = case.classifier.forwards.rows(
+            part, len(case), max(self.n_draws, self.gan_batch)
         )
         extra = {"generated": generated, "feature_bits": feature, "cross_entropy": entropy, "information": information}
         extra |= record(losses) | {f"feature_{name}": value for name, value in record(before).items()}
-        return Explanation(target=target, attribution=maps, extra=extra)
+        return Explanation(target=case.target, attribution=maps, extra=extra)
 
-    def optimized(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, reference: dict[str, Tensor], streams: RandomStreams
-    ) -> tuple[Tensor, ...]:
-        layer = classifier.bottleneck(self.layer)
-        of = FeatureBottleneck(
-            self.feature_beta, self.n_feature_steps, self.lr, self.n_draws, self.init, 0.0, self.min_std
+    def optimize(self, case: Case) -> tuple[Tensor, ...]:
+        """All three stages for images that fit at once: the tensors that `explain` names, in its order."""
+        bottleneck = FeatureBottleneck(
+            beta=self.feature_beta,
+            n_steps=self.n_feature_steps,
+            lr=self.lr,
+            n_draws=self.n_draws,
+            init=self.init,
+            sigma=0.0,
+            min_std=self.min_std,
         )
-        kept, value, _, before = of.capacity(batch, target, classifier, layer, reference, streams, "input_iba.feature")
-        feature = bits(kept, batch.image.shape[2:])
-        scale = Scale(reference["pixel_mean"], reference["pixel_std"])
-        generator = self.generator(batch, classifier, layer, scale, kept, value, feature, streams)
-        logit, entropy, information, losses = self.input_bottleneck(
-            batch, target, classifier, scale, generator, streams
-        )
-        return logit.sigmoid().mean(1), generator.mask.sigmoid().mean(1), feature, entropy, information, losses, before
+        feature = bottleneck.optimize(case, case.classifier.bottleneck(self.layer), "input_iba.feature")
+        feature_bits = bits(feature.nats, case.batch.image.shape[2:])
+        scale = Scale(case.reference["pixel_mean"], case.reference["pixel_std"])
+        generator = self.train_generator(case, feature, MaskedNoise(case.batch.image, scale, feature_bits))
+        logit, entropy, information, losses = self.optimize_input(case, scale, generator)
+        maps = logit.sigmoid().mean(1), generator.mask.sigmoid().mean(1), feature_bits
+        return *maps, entropy, information, losses, feature.losses
 
     # --- what the generator lets pass -----------------------------------------------------------------------------
 
     @torch.enable_grad()
-    def generator(
-        self,
-        batch: Batch,
-        classifier: WhiteBox,
-        layer: nn.Module,
-        scale: Scale,
-        kept: Tensor,
-        value: Tensor,
-        feature: Tensor,
-        streams: RandomStreams,
-    ) -> MaskedNoise:
-        """A generator per image, trained against a critic per image."""
-        ids, shape = batch.image_id, batch.image.shape[1:]
-        generator = MaskedNoise(batch.image, scale, feature)
+    def train_generator(self, case: Case, feature: LayerInformation, generator: MaskedNoise) -> MaskedNoise:
+        """Train a generator per image against a critic per image; returns the generators, detached."""
+        ids, image, streams, value = case.batch.image_id, case.batch.image, case.streams, feature.value
         critics = Critics(ids, value.shape[1:], streams).to(value.device)
         steps = [
             torch.optim.RMSprop([generator.mask], lr=self.lr_mask),
@@ -179,13 +163,13 @@ class InputIBAExplainer(Explainer):
             torch.optim.RMSprop([generator.std], lr=self.lr_std),
         ]
         critic_step = torch.optim.RMSprop(critics.parameters(), lr=self.lr_critic)
-        real = self.examples(ids, kept, value, streams)
+        real = self.examples(ids, feature, streams)
         order = streams.permutation(ids, "input_iba.order", max(1, self.n_epochs), self.n_real).to(value.device)
-        every_row = torch.arange(len(batch), device=value.device)[:, None]
+        every_row = torch.arange(len(case), device=value.device)[:, None]
 
         def fake(purpose: str, n: int) -> Tensor:
-            made = generator(streams.normal(ids, purpose, n, *shape).to(batch.image))
-            return classifier.activation(made.flatten(0, 1), layer).unflatten(0, (len(batch), n))
+            made = generator(streams.normal(ids, purpose, n, *image.shape[1:]).to(image))
+            return case.classifier.activation(made.flatten(0, 1), feature.layer).unflatten(0, (len(case), n))
 
         for epoch in range(self.n_epochs):
             for number, chosen in enumerate(order[:, epoch].split(self.gan_batch, 1)):
@@ -207,8 +191,9 @@ class InputIBAExplainer(Explainer):
                     step.step()
         return generator.detached()
 
-    def examples(self, ids: tuple[str, ...], kept: Tensor, value: Tensor, streams: RandomStreams) -> Tensor:
+    def examples(self, ids: tuple[str, ...], feature: LayerInformation, streams: RandomStreams) -> Tensor:
         """Values of the layer with noise where the bottleneck let nothing pass: [B,n_real,C,h,w]."""
+        kept, value = feature.nats, feature.value
         spread = streams.uniform(ids, "input_iba.groups", 2, self.n_groups).repeat_interleave(
             self.n_real // self.n_groups, 2
         )
@@ -221,27 +206,20 @@ class InputIBAExplainer(Explainer):
     # --- the input bottleneck -------------------------------------------------------------------------------------
 
     @torch.enable_grad()
-    def input_bottleneck(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        scale: Scale,
-        generator: MaskedNoise,
-        streams: RandomStreams,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def optimize_input(self, case: Case, scale: Scale, generator: MaskedNoise) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(logits of what passes [B,C,H,W], cross-entropy [B], bits beyond the generator's [B], loss of every step
         [B,T])."""
-        x = scale.standard(batch.image)
+        x = scale.standard(case.batch.image)
         logit = torch.full_like(x, self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
-        wanted = target.repeat_interleave(self.n_draws)
+        wanted = case.target.repeat_interleave(self.n_draws)
         entropy, losses = x.new_full((len(x),), math.nan), x.new_zeros(len(x), self.n_steps)
         for step in range(self.n_steps):
             signal, noise = passes(logit, self.sigma_px)
-            draw = streams.normal(batch.image_id, f"input_iba.input.{step}", self.n_draws, *x.shape[1:]).to(x)
+            draw = case.streams.normal(case.batch.image_id, f"input_iba.input.{step}", self.n_draws, *x.shape[1:]).to(x)
             seen = scale.image((signal * x)[:, None] + noise[:, None] * draw)
-            entropy = F.softplus(-classifier.log_odds(seen.flatten(0, 1), wanted)).view(len(x), -1).mean(1)  # -log p
+            odds = case.classifier.log_odds(seen.flatten(0, 1), wanted)
+            entropy = F.softplus(-odds).view(len(x), -1).mean(1)  # -log p
             loss = entropy + self.beta * generator.information(x, signal, noise).flatten(1).mean(1)
             losses[:, step] = loss.detach()
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)

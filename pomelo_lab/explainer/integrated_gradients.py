@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, NonNegative
-from pomelo_lab.explainer.gradient import BaselineExplainer
-from pomelo_lab.types import Batch
+from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
 
 @dataclass(kw_only=True)
@@ -36,11 +34,11 @@ class IntegratedGradientsExplainer(BaselineExplainer):
     gap: NonNegative = 0.02
     most_steps: Count = 800
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
         from captum.attr import IntegratedGradients
 
-        image, baseline, difference = batch.image, more["baseline"], more["difference"]
-        line, together = IntegratedGradients(module), len(batch) * self.n_steps
+        image, target, baseline, difference = case.batch.image, case.target, case.baseline, case.difference
+        line, together = IntegratedGradients(module), len(case) * self.n_steps
         values = line.attribute(image, baseline, target=target, n_steps=self.n_steps, method=self.method)
         n_steps = 2 * self.n_steps
         while n_steps <= self.most_steps:

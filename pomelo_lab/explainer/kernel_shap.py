@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count
-from pomelo_lab.explainer.gradient import BaselineExplainer
-from pomelo_lab.types import Batch, Segments
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
 AT_ONCE = 64  # coalitions that captum asks about together
 
@@ -34,19 +33,19 @@ class KernelShapExplainer(BaselineExplainer):
     n_coalitions: Count = 1000
 
     @torch.no_grad()
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
         from captum.attr import KernelShap
 
-        per_image, segments = [], more["segments"].label
-        for i, image_id in enumerate(batch.image_id):
-            row = slice(i, i + 1)
+        per_image = []
+        for i, image_id in enumerate(case.batch.image_id):
+            one = case.select([i])
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(streams.generator(image_id, "kernel_shap").initial_seed())
+                torch.manual_seed(case.streams.generator(image_id, "kernel_shap").initial_seed())
                 values = KernelShap(module).attribute(
-                    batch.image[row],
-                    baselines=more["baseline"][row],
-                    target=target[row],
-                    feature_mask=segments[row, None],
+                    one.batch.image,
+                    baselines=one.baseline,
+                    target=one.target,
+                    feature_mask=one.segments.label[:, None],
                     n_samples=self.n_coalitions,
                     perturbations_per_eval=min(AT_ONCE, self.n_coalitions),
                 )
@@ -54,10 +53,9 @@ class KernelShapExplainer(BaselineExplainer):
         values = torch.cat(per_image)  # the value of a segment, at each of its pixels and channels
         return values / values.shape[1]
 
-    def part(
-        self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, segments: Segments | None
-    ) -> tuple[Tensor, ...]:
-        maps, _, difference = super().part(module, batch, target, streams, segments)
+    def explain_part(self, module: nn.Module, case: Case) -> tuple[Tensor, ...]:
+        maps, _, difference = super().explain_part(module, case)
+        segments = case.segments
         size = segments.sums(torch.ones_like(maps)[:, None])
         each = segments.spread(1 / size.clamp_min(1))[:, 0]
         return maps, (maps * each).sum((1, 2)), difference

@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Positive
 from pomelo_lab.explainer import surrogate
 from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 
@@ -61,15 +61,8 @@ class LimeExplainer(Explainer):
     n_features: Count | None = None
     output: Literal["probability", "logit"] = "probability"
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
+    def explain(self, case: Case) -> Explanation:
+        batch, target, segments, perturbations = case.batch, case.target, case.segments, case.perturbations
         if segments is None or perturbations is None:
             raise ValueError("explainer=lime needs segments and perturbations: choose a segmenter and a sampler")
         if perturbations.n < self.n_samples:
@@ -78,9 +71,9 @@ class LimeExplainer(Explainer):
             )
         valid = torch.arange(segments.largest, device=segments.count.device) < segments.count[:, None]
         data = self.vectors(batch, segments, perturbations)
-        fit = self.fit(
+        fit = self.fit_surrogate(
             data,
-            self.answers(target, classifier, perturbations),
+            self.answers(target, case.classifier, perturbations),
             self.weights(batch, perturbations, data, valid),
             valid,
         )
@@ -124,7 +117,7 @@ class LimeExplainer(Explainer):
             away = surrogate.interpretable_distance(data, valid, self.distance)
         return surrogate.kernel_weight(away, self.kernel_width)
 
-    def fit(self, data: Tensor, answer: Tensor, weight: Tensor, valid: Tensor) -> surrogate.Surrogate:
+    def fit_surrogate(self, data: Tensor, answer: Tensor, weight: Tensor, valid: Tensor) -> surrogate.Surrogate:
         """Select features, then fit: float64 [B,N,S], [B,N], [B,N], bool [B,S]."""
         used = surrogate.select_features(data, answer, weight, self.feature_selection, self.n_features, valid)
         return surrogate.weighted_ridge(data, answer, weight, self.alpha, used, self.standardize)

@@ -8,20 +8,20 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
+from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
 from pomelo_lab.sampler.base import Filling
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 RADII = torch.arange(0, 171, 5) / 224  # of the circular start, as fractions of the side
 SUPPRESSED = 1e-2  # share of the probability that may be left inside the first circle
 
 
 @dataclass(kw_only=True)
-class MeaningfulPerturbationExplainer(RemovalExplainer):
+class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
     """MP: gradient descent on a coarse keep mask, so that what it removes is small, smooth and takes the target's
     probability away.
 
@@ -50,8 +50,7 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
     """
 
     access: ClassVar[str] = "white_box"
-    signed: ClassVar[bool] = False
-    presents: ClassVar[frozenset[str]] = frozenset({"map_upsample"})
+    postprocess_arguments = frozenset({"map_upsample"})
     revision: ClassVar[int] = 2  # 1 stored no loss
 
     mask_px: Count = 28
@@ -65,36 +64,26 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
     init: Literal["uniform", "circular"] = "uniform"
     map_upsample: Literal["nearest", "bilinear"] = "bilinear"
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
-        shape = batch.image.shape[-2:]
+    def explain(self, case: Case) -> Explanation:
+        target, classifier = case.target, case.classifier
 
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            rows = slice(start, stop)
-            chunk = batch.select(rows)
-            filling = self.sampler.filling(chunk.image, streams, chunk.image_id, segments and segments.select(rows))
-            return self.optimized(chunk, target[rows], classifier, streams, filling)
+            chunk = case.select(slice(start, stop))
+            return self.optimized(chunk, chunk.filling(self.sampler))
 
-        mask, loss = classifier.forwards.rows(part, len(batch))
-        filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
-        every_row, last = torch.arange(len(batch), device=mask.device), torch.full_like(target, self.n_steps)
-        keep = enlarged(mask, shape, self.upsample)
+        mask, loss = classifier.forwards.rows(part, len(case))
+        filling = case.filling(self.sampler)
+        every_row, last = torch.arange(len(case), device=mask.device), torch.full_like(target, self.n_steps)
+        keep = enlarged(mask, case.batch.image.shape[-2:], self.upsample)
 
         def without(start: int, stop: int) -> Tensor:
             return filling(every_row[start:stop], keep[start:stop], last[start:stop])
 
-        left = classifier.probability_of(without, len(batch), target)
+        left = classifier.probability_of(without, len(case), target)
         extra = {"mask": mask, "probability": left, **record(loss)}
-        return self.shown(Explanation(target=target, attribution=1 - keep, extra=extra))
+        return self.postprocess(Explanation(target=target, attribution=1 - keep, extra=extra))
 
-    def shown(self, explanation: Explanation) -> Explanation:
+    def postprocess(self, explanation: Explanation) -> Explanation:
         """The map of a stored mask."""
         removed = 1 - explanation.extra["mask"]
         return replace(
@@ -102,23 +91,21 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         )
 
     @torch.enable_grad()
-    def optimized(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams, filling: Filling
-    ) -> tuple[Tensor, Tensor]:
+    def optimized(self, case: Case, filling: Filling) -> tuple[Tensor, Tensor]:
         """Keep masks [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image
         sees another."""
-        image = batch.image
-        row = torch.arange(len(batch), device=image.device)
+        image, target = case.batch.image, case.target
+        row = torch.arange(len(case), device=image.device)
         shift = (
-            (streams.uniform(batch.image_id, "mp.jitter", max(1, self.n_steps), 2) * max(1, self.jitter))
+            (case.streams.uniform(case.batch.image_id, "mp.jitter", max(1, self.n_steps), 2) * max(1, self.jitter))
             .long()
             .to(image.device)
         )
-        mask = self.start(batch, target, classifier, streams, filling).requires_grad_(True)
-        optimizer, losses = torch.optim.Adam([mask], lr=self.lr), [mask.new_zeros(len(batch), 0)]
+        mask = self.start(case, filling).requires_grad_(True)
+        optimizer, losses = torch.optim.Adam([mask], lr=self.lr), [mask.new_zeros(len(case), 0)]
         for step in range(self.n_steps):
             seen = filling.blended(row, enlarged(mask, image.shape[-2:], self.upsample), torch.full_like(row, step))
-            answer = classifier.differentiable_probability(shifted(seen, shift[:, step]))
+            answer = case.classifier.differentiable_probability(shifted(seen, shift[:, step]))
             loss = self.penalty(mask) + answer.gather(1, target[:, None])[:, 0]
             losses.append(loss.detach()[:, None])
             (mask.grad,) = torch.autograd.grad(loss.sum(), mask)
@@ -135,15 +122,14 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         return self.l1 * (1 - mask).abs().sum((1, 2)) + self.tv * differences
 
     @torch.no_grad()
-    def start(
-        self, batch: Batch, target: Tensor, classifier: WhiteBox, streams: RandomStreams, filling: Filling
-    ) -> Tensor:
+    def start(self, case: Case, filling: Filling) -> Tensor:
         """The first keep mask [B,k,k]."""
+        image = case.batch.image
         if self.init == "uniform":
-            return streams.uniform(batch.image_id, "mp.start", self.mask_px, self.mask_px).to(batch.image)
-        axis = (torch.arange(self.mask_px, device=batch.image.device) + 0.5) / self.mask_px - 0.5
+            return case.streams.uniform(case.batch.image_id, "mp.start", self.mask_px, self.mask_px).to(image)
+        axis = (torch.arange(self.mask_px, device=image.device) + 0.5) / self.mask_px - 0.5
         away = (axis[:, None] ** 2 + axis**2).sqrt()
-        row = torch.arange(len(batch), device=batch.image.device)
+        row = torch.arange(len(case), device=image.device)
         ring = 1 / self.mask_px  # soft edge of one cell
         masks = torch.stack(
             [
@@ -154,10 +140,12 @@ class MeaningfulPerturbationExplainer(RemovalExplainer):
         masks = torch.cat([masks, torch.zeros_like(masks[:1])])  # the last one removes all
         answers = []
         for number, mask in enumerate(masks):
-            keep = enlarged(mask[None], batch.image.shape[-2:], self.upsample).expand(len(batch), -1, -1)
+            keep = enlarged(mask[None], image.shape[-2:], self.upsample).expand(len(case), -1, -1)
             filled = filling(row, keep, torch.full_like(row, self.n_steps + 1 + number))
             answers.append(
-                classifier.probability_of(lambda start, stop, filled=filled: filled[start:stop], len(row), target)
+                case.classifier.probability_of(
+                    lambda start, stop, filled=filled: filled[start:stop], len(row), case.target
+                )
             )
         answer = torch.stack(answers, 1)
         relative = (answer - answer[:, -1:]) / (answer[:, :1] - answer[:, -1:]).clamp_min(1e-12)

@@ -8,16 +8,17 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Range
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.explainer.removal import RemovalExplainer, cell_sums, enlarged
 from pomelo_lab.sampler.base import Filling
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
-class MP2Explainer(RemovalExplainer):
+class MP2Explainer(Postprocessed, RemovalExplainer):
     """MP2, and MP2-G with an in-painting filler: cells are removed one pair after another until the classifier is at
     chance.
 
@@ -53,8 +54,7 @@ class MP2Explainer(RemovalExplainer):
     """
 
     access: ClassVar[str] = "white_box"
-    signed: ClassVar[bool] = False
-    presents: ClassVar[frozenset[str]] = frozenset({"heat", "map_upsample"})
+    postprocess_arguments = frozenset({"heat", "map_upsample"})
     revision: ClassVar[int] = 2  # 1 had blocks of 4 cells at every size of the mask
 
     mask_px: Count = 28
@@ -68,30 +68,21 @@ class MP2Explainer(RemovalExplainer):
     heat: Literal["rank", "binary"] = "binary"
     map_upsample: Literal["nearest", "bilinear"] = "bilinear"
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: WhiteBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
+    def explain(self, case: Case) -> Explanation:
         def part(start: int, stop: int) -> Tensor:
-            rows = slice(start, stop)
-            chunk = batch.select(rows)
-            filling = self.sampler.filling(chunk.image, streams, chunk.image_id, segments and segments.select(rows))
-            order, left, first = self.grown(filling, target[rows], classifier)
+            chunk = case.select(slice(start, stop))
+            order, left, first = self.grown(chunk.filling(self.sampler), chunk.target, chunk.classifier)
             return torch.cat([order.flatten(1), left[:, None], first[:, None]], 1)
 
-        grown = classifier.forwards.rows(part, len(batch))
-        order, left, first = grown[:, :-2].view(len(batch), self.mask_px, self.mask_px), grown[:, -2], grown[:, -1]
-        chance = self.limit(classifier)
+        grown = case.classifier.forwards.rows(part, len(case))
+        order, left, first = grown[:, :-2].view(len(case), self.mask_px, self.mask_px), grown[:, -2], grown[:, -1]
+        chance = self.limit(case.classifier)
         extra = {"order": order, "n_removed": (order >= 0).sum((1, 2)).float(), "probability": left}
         extra |= {"at_chance": (first <= chance).float(), "unreached": (left > chance).float()}
-        return self.shown(Explanation(target=target, attribution=torch.zeros_like(batch.image[:, 0]), extra=extra))
+        empty = torch.zeros_like(case.batch.image[:, 0])
+        return self.postprocess(Explanation(target=case.target, attribution=empty, extra=extra))
 
-    def shown(self, explanation: Explanation) -> Explanation:
+    def postprocess(self, explanation: Explanation) -> Explanation:
         """The map of a stored order."""
         order = explanation.extra["order"]
         heat = (order >= 0).to(explanation.attribution)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -28,13 +25,5 @@ class NoExplainer(Explainer):
 
     n_samples: Count = 20
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
+    def explain(self, case: Case) -> Explanation:
         raise ValueError("explainer=none explains nothing: a metric that needs explanations asks for another explainer")

@@ -9,10 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count
-from pomelo_lab.explainer.gradient import BaselineExplainer
-from pomelo_lab.types import Batch
+from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
 
 @dataclass(kw_only=True)
@@ -40,12 +38,13 @@ class OcclusionExplainer(BaselineExplainer):
             yield f"stride_px must be <= window_px={given['window_px']}, got {given['stride_px']}"
 
     @torch.no_grad()
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
         from captum.attr import Occlusion
 
-        channels, window, stride = batch.image.shape[1], min(self.window_px, *batch.image.shape[2:]), self.stride_px
+        image = case.batch.image
+        channels, window, stride = image.shape[1], min(self.window_px, *image.shape[2:]), self.stride_px
         sizes = {"sliding_window_shapes": (channels, window, window), "strides": (channels, stride, stride)}
-        attribution = Occlusion(module).attribute(batch.image, baselines=more["baseline"], target=target, **sizes)
+        attribution = Occlusion(module).attribute(image, baselines=case.baseline, target=case.target, **sizes)
         return attribution / channels  # a window takes all channels: each has the whole loss
 
     def queries(self, shape: tuple[int, int, int]) -> int:

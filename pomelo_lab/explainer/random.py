@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -29,7 +27,6 @@ class RandomExplainer(Explainer):
 
     gives = frozenset({"attribution", "coefficient"})
     uses: ClassVar[frozenset[str]] = frozenset({"segments"})
-    signed: ClassVar[bool] = False
 
     level: Literal["segment", "pixel"] = "segment"
 
@@ -37,19 +34,11 @@ class RandomExplainer(Explainer):
     def given_by(cls, given: Mapping[str, Any]) -> frozenset[str]:
         return cls.gives if given["level"] == "segment" else cls.gives - {"coefficient"}
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
-        device = batch.image.device
+    def explain(self, case: Case) -> Explanation:
+        batch, streams, segments, device = case.batch, case.streams, case.segments, case.batch.image.device
         if self.level == "pixel":
             drawn = streams.uniform(batch.image_id, "random_attribution", *batch.image.shape[2:])
-            return Explanation(target=target, attribution=drawn.to(device))
+            return Explanation(target=case.target, attribution=drawn.to(device))
         if segments is None:
             raise ValueError("explainer=random with explainer.level=segment needs segments, got None")
         coefficient = torch.zeros(len(batch), segments.largest)
@@ -58,5 +47,7 @@ class RandomExplainer(Explainer):
         coefficient = coefficient.to(device)
         attribution = segments.spread(coefficient[:, None])[:, 0]
         return Explanation(
-            target=target, attribution=attribution, extra={"coefficient": coefficient, "n_segments": segments.count}
+            target=case.target,
+            attribution=attribution,
+            extra={"coefficient": coefficient, "n_segments": segments.count},
         )

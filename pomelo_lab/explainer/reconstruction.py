@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
-from pomelo_lab.explainer.counterfactual import Found
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.counterfactual import SearchResult
 from pomelo_lab.explainer.latent import LatentExplainer
-from pomelo_lab.types import Batch, Perturbations
+from pomelo_lab.types import Perturbations
 
 
 @dataclass(kw_only=True)
@@ -25,17 +24,14 @@ class ReconstructionExplainer(LatentExplainer):
     """
 
     access: ClassVar[str] = "black_box"
-    signed: ClassVar[bool] = False
 
-    def sought(
-        self, batch: Batch, target: Tensor, goal: Tensor, classifier: BlackBox, streams: RandomStreams, **fit: Any
-    ) -> Found:
-        self.generator.check_images(batch.image)
-        code, noise = self.encoded(batch.image)
+    def search(self, case: Case, goal: Tensor) -> SearchResult:
+        self.generator.check_images(case.batch.image)
+        code, noise = self.encoded(case.batch.image)
         image = self.drawn(code, noise, torch.zeros_like(code)[:, None])[:, 0]
-        answer = classifier.probability(image)
+        answer = case.classifier.probability(image)
         of_goal = answer.gather(1, goal[:, None])[:, 0]
-        return Found(
+        return SearchResult(
             Perturbations.dequantize(image), (answer.argmax(1) == goal).float(), of_goal, torch.ones_like(of_goal)
         )
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams, index_pairs
-from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count, Range
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.removal import RemovalExplainer
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 MASK_VALUES_AT_ONCE = 2**22  # of one image: 16 MiB
 
@@ -33,27 +33,17 @@ class RiseExplainer(RemovalExplainer):
     Random: cells and shifts per image ("rise"), and the filler's.
     """
 
-    signed: ClassVar[bool] = False
-
     n_masks: Count = 8000
     n_cells: Count = 8
     p_keep: Annotated[float, Range(above=0, high=1)] = 0.5
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
-        image, shape = batch.image, batch.image.shape[-2:]
+    def explain(self, case: Case) -> Explanation:
+        batch, image, streams, shape = case.batch, case.batch.image, case.streams, case.batch.image.shape[-2:]
         cells = (
             streams.uniform(batch.image_id, "rise.cells", self.n_masks, self.n_cells, self.n_cells) < self.p_keep
         ).to(image)
         shift = streams.uniform(batch.image_id, "rise.shift", self.n_masks, 2).to(image)
-        filling = self.sampler.filling(image, streams, batch.image_id, segments)
+        filling = case.filling(self.sampler)
         total = torch.zeros(len(image), *shape, dtype=torch.float64, device=image.device)
         for places in torch.arange(self.n_masks, device=image.device).split(
             max(1, MASK_VALUES_AT_ONCE // math.prod(shape))
@@ -65,9 +55,9 @@ class RiseExplainer(RemovalExplainer):
             def seen(start: int, stop: int, row: Tensor = row, flat: Tensor = flat, place: Tensor = place) -> Tensor:
                 return filling(row[start:stop], flat[start:stop], place[start:stop])
 
-            answer = classifier.probability_of(seen, len(row), target[row]).view(len(image), -1)
+            answer = case.classifier.probability_of(seen, len(row), case.target[row]).view(len(image), -1)
             total += (answer.to(keep)[..., None, None] * keep).sum(1)
-        return Explanation(target=target, attribution=(total / (self.n_masks * self.p_keep)).float())
+        return Explanation(target=case.target, attribution=(total / (self.n_masks * self.p_keep)).float())
 
     def smooth(self, cells: Tensor, shift: Tensor, shape: tuple[int, int]) -> Tensor:
         """Cells enlarged by one more than fits, then cut out at a random offset of up to a cell: [B,n,s,s], [B,n,2] ->

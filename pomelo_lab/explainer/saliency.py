@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.gradient import GradientExplainer
-from pomelo_lab.types import Batch
 
 
 @dataclass(kw_only=True)
@@ -22,7 +21,7 @@ class SaliencyExplainer(GradientExplainer):
 
     channels: Literal["sum", "sum_abs", "max_abs"] = "max_abs"
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
+    def values(self, module: nn.Module, case: Case) -> Tensor:
         from captum.attr import Saliency
 
-        return Saliency(module).attribute(batch.image.detach().requires_grad_(), target=target, abs=False)
+        return Saliency(module).attribute(case.batch.image.detach().requires_grad_(), target=case.target, abs=False)

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pomelo_lab.batching import RandomStreams, index_pairs
-from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.removal import RemovalExplainer
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -40,19 +40,11 @@ class SlidingPatchExplainer(RemovalExplainer):
     stride_px: Count = 3
     align: Literal["stretch", "center", "cover"] = "stretch"
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
-        shape = batch.image.shape[-2:]
+    def explain(self, case: Case) -> Explanation:
+        batch, target, classifier, shape = case.batch, case.target, case.classifier, case.batch.image.shape[-2:]
         tops, lefts = (self.places(size).to(batch.image.device) for size in shape)
         n = len(tops) * len(lefts)
-        filling = self.sampler.filling(batch.image, streams, batch.image_id, segments)
+        filling = case.filling(self.sampler)
         row, place = index_pairs(len(batch), n, batch.image.device)
         y, x = (torch.arange(size, device=batch.image.device) for size in shape)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Positive
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.gradient import GradientExplainer, gradient
-from pomelo_lab.types import Batch
 
 
 @dataclass(kw_only=True)
@@ -31,11 +30,12 @@ class SmoothGradExplainer(GradientExplainer):
     n_draws: Count = 50
     sigma: Positive = 0.15
 
-    def values(self, module: nn.Module, batch: Batch, target: Tensor, streams: RandomStreams, **more: Any) -> Tensor:
-        image = batch.image
-        noise = streams.normal(batch.image_id, "smooth_grad", self.n_draws, *image.shape[1:]).to(image)
+    def values(self, module: nn.Module, case: Case) -> Tensor:
+        image = case.batch.image
+        noise = case.streams.normal(case.batch.image_id, "smooth_grad", self.n_draws, *image.shape[1:]).to(image)
         noisy = (image[:, None] + self.sigma * noise).flatten(0, 1)
-        return gradient(module, noisy, target.repeat_interleave(self.n_draws)).unflatten(0, (len(image), -1)).mean(1)
+        slopes = gradient(module, noisy, case.target.repeat_interleave(self.n_draws))
+        return slopes.unflatten(0, (len(image), -1)).mean(1)
 
     @property
     def copies(self) -> int:

@@ -16,7 +16,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction, Positive
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.explainer.base import Keep
+from pomelo_lab.explainer.fit_in_parts import PartCache
 from pomelo_lab.explainer.latent_distance import LatentDistance
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class TrainingWalks(LatentDistance, ABC):
         eigenvalues = f"e_{self.hessian}"
         return {name: made[name][order], eigenvalues: made[eigenvalues][order], "rate": rates[order]}
 
-    def shortened(self, training: Dataset, position: int, classifier: BlackBox, keep: Keep) -> Tensor:
+    def shortened(self, training: Dataset, position: int, classifier: BlackBox, cached_part: PartCache) -> Tensor:
         """The farthest of 12 equal steps up to `reach` within which walks along random directions flip at most
         `random_flips`; the first if none.
         """
@@ -94,7 +94,7 @@ class TrainingWalks(LatentDistance, ABC):
             both = torch.stack([-lines, lines], 2)[:, :, :, None] * steps[:, None]  # [n, lines, sides, steps, D]
             return {"image": self.drawn(code, noise, both.flatten(1, 3)).unflatten(1, both.shape[1:4])}
 
-        walk = keep(self.walked, 0, walks, source=position)["image"].to(images.device)
+        walk = cached_part(self.walked, 0, walks, source=position)["image"].to(images.device)
         was, answer = classifier.probability(images).argmax(1), classifier.probability(walk).argmax(-1)
         flips = (
             (answer != was[:, None, None, None]).any(2).cummax(2).values.float().mean((0, 1)).cpu()

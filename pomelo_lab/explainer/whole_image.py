@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from torch import Tensor
-
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.types import Explanation
 
 
 @dataclass(kw_only=True)
@@ -22,15 +18,7 @@ class WholeImageExplainer(Explainer):
     """
 
     gives = frozenset({"attribution"})
-    signed: ClassVar[bool] = False
 
-    def explain(
-        self,
-        batch: Batch,
-        target: Tensor,
-        classifier: BlackBox,
-        streams: RandomStreams,
-        segments: Segments | None = None,
-        perturbations: Perturbations | None = None,
-    ) -> Explanation:
-        return Explanation(target=target, attribution=batch.image.new_ones(len(batch), *batch.image.shape[2:]))
+    def explain(self, case: Case) -> Explanation:
+        image = case.batch.image
+        return Explanation(target=case.target, attribution=image.new_ones(len(image), *image.shape[2:]))

@@ -13,6 +13,7 @@ from pomelo_lab.config.tree import override
 from pomelo_lab.engine import store as store_module
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.store import Store
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.run import run
 from tests.running import TINY, all_scores, config, scores
 
@@ -268,7 +269,7 @@ def test_explanations_do_not_depend_on_batch_size_or_order():
         segments = SlicSegmenter(n_segments=35).segment(batch.image)
         perturbed = BlurSampler().perturb(batch, segments, 64, streams)
         explainer, target = LimeExplainer(n_samples=64), box.probability(batch.image).argmax(1)
-        return explainer.explain(batch, target, box, streams, segments, perturbed).attribution
+        return explainer.explain(Case(batch, target, box, streams, segments, perturbed)).attribution
 
     whole = explained(range(6), 64)
     for batch_size in (1, 7):

@@ -8,6 +8,7 @@ from torch import nn
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.gcd import GCDExplainer
 from pomelo_lab.explainer.proxy import Proxy
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
@@ -96,7 +97,7 @@ def explained(explainer, reference, n=6, classifier=None, batch_size=64, batch=N
     batch = images_of(n) if batch is None else batch
     box = view(classifier or linear(), "black_box", batch_size)
     target = box.probability(batch.image).argmax(1)
-    return explainer.explain(batch, target, box, RandomStreams(0), reference=reference), target, box, batch
+    return explainer.explain(Case(batch, target, box, RandomStreams(0), reference=reference)), target, box, batch
 
 
 def known_direction(classifier, own):

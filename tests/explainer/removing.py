@@ -4,6 +4,7 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.sampler.base import Filler, Filling
 from tests.tiny import ConstantFiller, TinyLinear, tiny_batch
 
@@ -29,7 +30,7 @@ def explained(explainer, batch=None, target=TARGET, classifier=None, seed=0, bat
     batch = tiny_batch(3) if batch is None else batch
     classifier = classifier or TinyLinear.random(3, batch.image.shape[1:], scale=0.3, dtype=torch.float64)
     box = view(classifier, explainer.access, batch_size)
-    explanation = explainer.explain(batch, target, box, RandomStreams(seed))
+    explanation = explainer.explain(Case(batch, target, box, RandomStreams(seed)))
     return explanation, box
 
 

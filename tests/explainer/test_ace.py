@@ -9,6 +9,7 @@ import torch
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.ace import ACEExplainer
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
@@ -69,7 +70,7 @@ def explained(explainer, n=3, classifier=None, batch=None, batch_size=64, seed=0
     batch = tiny_batch(n) if batch is None else batch
     box = view(classifier or binary(), "white_box", batch_size)
     target = box.probability(batch.image).argmax(1)
-    return explainer.explain(batch, target, box, RandomStreams(seed)), batch, target, box
+    return explainer.explain(Case(batch, target, box, RandomStreams(seed))), batch, target, box
 
 
 def normal(name, purpose):
@@ -160,6 +161,10 @@ def plain_refined(batch, attacked, keep):
     return torch.cat(made)
 
 
+def case_of(batch, box=None):
+    return Case(batch, None, box, RandomStreams(0))
+
+
 def setting(n=3):
     batch, box = tiny_batch(n), view(binary(), "white_box", 64)
     return batch, 1 - box.probability(batch.image).argmax(1), box
@@ -170,7 +175,7 @@ def test_one_gradient_of_the_attack(weights):
     batch, goal, box = setting()
     at = (batch.image + 0.03 * torch.randn(batch.image.shape, generator=torch.Generator().manual_seed(3))).clamp(0, 1)
     explainer = ace(lambda_l1=weights[0], lambda_l2=weights[1])
-    noise = explainer.noise(batch, RandomStreams(0))
+    noise = explainer.noise(case_of(batch))
     slope, odds, loss = explainer.gradient(at, batch.image, goal, box, lambda name: noise(f"0.{name}"))
     for row, name in enumerate(batch.image_id):
         expected = plain_gradient(at[row : row + 1], batch.image[row : row + 1], name, 0, goal[row], binary(), *weights)
@@ -187,16 +192,14 @@ def test_a_float32_denoiser_has_the_same_gradient():
     slopes = []
     for generator in (GENERATOR, EXACT):
         explainer = ace(generator=generator)
-        slopes.append(
-            explainer.gradient(batch.image, batch.image, goal, box, explainer.noise(batch, RandomStreams(0)))[0]
-        )
+        slopes.append(explainer.gradient(batch.image, batch.image, goal, box, explainer.noise(case_of(batch)))[0])
     torch.testing.assert_close(*slopes, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("eps", [255.0, 9.0])
 def test_attack(eps):
     batch, goal, box = setting()
-    attacked_images, tries, _ = ace(eps=eps).attacked(batch, goal, box, RandomStreams(0))
+    attacked_images, tries, _ = ace(eps=eps).attack(case_of(batch, box), goal)
     torch.testing.assert_close(attacked_images, plain_attack(batch, goal, binary(), eps=eps), atol=1e-5, rtol=0)
     assert tries.tolist() == [6, 6, 6] and float((attacked_images - batch.image).abs().max()) <= eps / 255 + 1e-6
     # a wrong sign would show
@@ -209,7 +212,7 @@ def test_mask(threshold, side):
     image = tiny_batch(3).image
     rng = torch.Generator().manual_seed(4)
     attacked = image + torch.rand(image.shape, generator=rng) * (torch.rand(3, 1, 8, 8, generator=rng) < 0.1)
-    keep_mask = ace(threshold=threshold, dilation_px=side).kept(image, attacked)
+    keep_mask = ace(threshold=threshold, dilation_px=side).keep_mask(image, attacked)
     assert torch.equal(keep_mask, plain_keep(image, attacked, threshold, side))
     assert 0 < int(keep_mask.sum()) < keep_mask.numel() or threshold in (0.0, 1.0)
 
@@ -219,11 +222,11 @@ def test_refinement():
     attacked = plain_attack(batch, goal, binary())
     keep = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(6)) < 0.5
     explainer = ace()
-    refined_image = explainer.refined(batch.image, attacked, keep, explainer.noise(batch, RandomStreams(0)))
+    refined_image = explainer.refine(batch.image, attacked, keep, explainer.noise(case_of(batch)))
     torch.testing.assert_close(refined_image, plain_refined(batch, attacked, keep).float(), atol=1e-5, rtol=0)
     kept = keep.expand_as(refined_image)
     assert torch.equal(refined_image[kept], batch.image[kept])
-    other = explainer.refined(batch.image, attacked, torch.zeros_like(keep), explainer.noise(batch, RandomStreams(0)))
+    other = explainer.refine(batch.image, attacked, torch.zeros_like(keep), explainer.noise(case_of(batch)))
     assert float((other - refined_image)[~kept].abs().max()) > 1e-3  # what is known tells the rest
 
 
@@ -259,7 +262,7 @@ def test_distances_hold_the_image(weights):
     """Every second step goes back: the class gradient rules only where the distance has none, at the image itself."""
     batch = replace(tiny_batch(3), image=0.3 + 0.4 * tiny_batch(3).image)
     _, goal, box = setting()
-    one, two = (ace(n_attack=n, **weights).attacked(batch, goal, box, RandomStreams(0))[0] for n in (1, 2))
+    one, two = (ace(n_attack=n, **weights).attack(case_of(batch, box), goal)[0] for n in (1, 2))
     assert float((one - batch.image).abs().max()) == pytest.approx(4 / 255, abs=1e-6)
     torch.testing.assert_close(two, batch.image, atol=1e-6, rtol=0)
 
@@ -276,10 +279,10 @@ def test_an_unchanged_image_stays(options):
 def test_attacks_end_when_they_are_sure():
     batch, goal, box = setting()
     options = {"n_attack": 20, "lambda_l1": 0.0}
-    attacked_images, tries, loss = ace(sure=0.6, **options).attacked(batch, goal, box, RandomStreams(0))
+    attacked_images, tries, loss = ace(sure=0.6, **options).attack(case_of(batch, box), goal)
     assert (tries < 20).all() and len(set(tries.tolist())) > 1
     for row, n in enumerate(tries.int().tolist()):
-        alone, *_ = ace(**{**options, "n_attack": n}).attacked(batch.select([row]), goal[[row]], box, RandomStreams(0))
+        alone, *_ = ace(**{**options, "n_attack": n}).attack(case_of(batch.select([row]), box), goal[[row]])
         torch.testing.assert_close(alone[0], attacked_images[row], atol=1e-6, rtol=0)
         with torch.no_grad():
             assert float(box.log_odds(through(alone, batch.image_id[row], n), goal[[row]]).sigmoid()) > 0.6

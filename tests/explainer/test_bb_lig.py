@@ -7,6 +7,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.engine.store import Shard, read_shard, write_shard
 from pomelo_lab.explainer.bb_lig import BBLIGExplainer
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.types import Explanation
 from tests.explainer.linear import COMMON, SHAPE, fit, images_of, linear
@@ -28,7 +29,7 @@ def explained(explainer, classifier, n=5, reference=None):
     batch = images_of(n)
     box = view(classifier, explainer.access, 64)
     target = box.probability(batch.image).argmax(1)
-    return explainer.explain(batch, target, box, RandomStreams(0), reference=reference), batch, target
+    return explainer.explain(Case(batch, target, box, RandomStreams(0), reference=reference)), batch, target
 
 
 @pytest.mark.parametrize("variant", ["lig", "bb_ig"])
@@ -122,15 +123,15 @@ def test_the_differences_are_those_of_the_path_s_ends():
     first = explainer.drawn(code, noise, torch.zeros_like(code)[:, None])[:, 0] / 255.0
     change = (stored.counterfactual - first).abs()
     shown = {
-        variant: bb_lig(variant=variant).shown(stored) for variant in ("bb_lig", "difference", "squared_difference")
+        variant: bb_lig(variant=variant).postprocess(stored)
+        for variant in ("bb_lig", "difference", "squared_difference")
     }
     torch.testing.assert_close(shown["difference"].attribution, change.sum(1), atol=1e-5, rtol=0)
     torch.testing.assert_close(shown["squared_difference"].attribution, change.square().sum(1), atol=1e-5, rtol=0)
     torch.testing.assert_close(shown["bb_lig"].attribution, stored.attribution)
     assert not [name for one in shown.values() for name in one.extra if name.startswith("map_")]
-    assert (
-        bb_lig().presents == {"variant"} and not bb_lig(variant="lig").presents and not bb_lig(variant="bb_ig").presents
-    )
+    postprocessed = {v: bb_lig(variant=v).postprocess_arguments for v in ("bb_lig", "lig", "bb_ig")}
+    assert postprocessed == {"bb_lig": {"variant"}, "lig": set(), "bb_ig": set()}
 
 
 def test_the_baseline_is_searched_on_one_side_with_all_steps():
@@ -158,7 +159,7 @@ def test_plan_counts_what_is_done():
         explainer = bb_lig(variant=variant, generator=real, n_renders=40, chunk=16, n_search=6, n_path=5)
         reference, batch = fit(explainer), images_of(2)
         box, before = view(linear(), explainer.access, 64), EvaluationCounter.n
-        explainer.explain(batch, torch.tensor([0, 1]), box, RandomStreams(0), reference=reference)
+        explainer.explain(Case(batch, torch.tensor([0, 1]), box, RandomStreams(0), reference=reference))
         assert (EvaluationCounter.n - before, box.queries) == (
             2 * explainer.evaluations(SHAPE),
             2 * explainer.queries(SHAPE),
@@ -173,5 +174,5 @@ def test_what_it_makes_can_be_stored(tmp_path, variant, n):
     explainer = bb_lig(variant=variant)
     made, *_ = explained(explainer, linear(), n=n, reference=fit(explainer))
     write_shard(tmp_path / "shard.safetensors", Shard(made.tensors()))
-    read = explainer.shown(Explanation.of(read_shard(tmp_path / "shard.safetensors").tensors))
-    torch.testing.assert_close(read.attribution, explainer.shown(made).attribution)
+    read = explainer.postprocess(Explanation.of(read_shard(tmp_path / "shard.safetensors").tensors))
+    torch.testing.assert_close(read.attribution, explainer.postprocess(made).attribution)

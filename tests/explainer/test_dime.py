@@ -10,8 +10,10 @@ from torch import nn
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.layer_distance import PerceptualDistance
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.counterfactual import Ancestral
 from pomelo_lab.explainer.dime import DiMEExplainer
+from pomelo_lab.explainer.guidance import Attempt
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas, respace
@@ -71,7 +73,7 @@ def explained(explainer, n=3, classifier=None, batch=None, batch_size=64, seed=0
     batch = tiny_batch(n) if batch is None else batch
     box = view(classifier or binary(), "white_box", batch_size)
     target = box.probability(batch.image).argmax(1)
-    return explainer.explain(batch, target, box, RandomStreams(seed)), batch, target, box
+    return explainer.explain(Case(batch, target, box, RandomStreams(seed))), batch, target, box
 
 
 def plain(batch, goal, classifier, perceptual, scale, tau=6, lambda_p=30.0, lambda_l1=0.05, floor=True, layers=2):
@@ -127,7 +129,8 @@ def test_the_loop_of_the_reference_code():
     batch = tiny_batch(3)
     goal = 1 - box.probability(batch.image).argmax(1)
     explainer = dime()
-    result = explainer.guided(batch, goal, box, RandomStreams(0), PerceptualDistance(explainer.between), 8.0, 0)
+    case = Case(batch, None, box, RandomStreams(0))
+    result = explainer.guide(Attempt(case, goal, PerceptualDistance(explainer.between), 8.0, 0))
     expected = plain(batch, goal, classifier, perceptual, 8.0)
     torch.testing.assert_close(result.double(), expected.double(), atol=1e-5, rtol=0)
     # the variance at t = 0 matters
@@ -283,7 +286,7 @@ def test_the_weight_of_the_perceptual_term_does_not_depend_on_the_size_of_its_ne
                 perceptual=rescaled(factor), layers=["2"], perceptual_unit=unit, n_pairs=4, lambda_c=[0.05]
             )
             made[factor, unit] = explainer.explain(
-                batch, target, box, RandomStreams(0), reference=explainer.fit(Pictures(), box)
+                Case(batch, target, box, RandomStreams(0), reference=explainer.fit(Pictures(), box))
             ).counterfactual
     none = explained(dime(perceptual=None, lambda_c=[0.05]), batch=batch)[0].counterfactual
     torch.testing.assert_close(made[1.0, "pairs"], made[0.01, "pairs"], atol=1e-5, rtol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pomelo_lab.classifier.base import view
-from pomelo_lab.explainer.counterfactual import Ancestral, traced
+from pomelo_lab.explainer.counterfactual import traced
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
 from tests.explainer.test_dime import GENERATOR, TINY, binary, dime, explained
@@ -14,14 +14,14 @@ from tests.tiny import tiny_batch
 def test_the_exact_jacobian_is_the_derivative_of_the_chain():
     """Eq. 6: the transposed Jacobian of the unguided chain, by finite differences."""
     explainer = dime(jacobian="exact")
-    chain, k = Ancestral(explainer.schedule), 4
+    k = 4
     noise = [0.1 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(j)) for j in range(k + 1)]
     z, gradient = (
         s * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(i)) for i, s in ((7, 0.2), (8, 1.0))
     )
 
     def make(at):
-        return explainer.estimate(at, k, chain, lambda j: noise[j]), None
+        return explainer.unguided.estimate(at, k, lambda j: noise[j]), None
 
     made, _, back = traced(make, z, True)
     with torch.no_grad():
@@ -43,11 +43,11 @@ def test_the_published_scale_is_the_exact_jacobian_where_the_noise_does_not_depe
 
     def apart(generator):
         explainer = dime(generator=generator, inner=inner, jacobian="exact")
-        k, chain = 4, Ancestral(explainer.schedule)
+        k = 4
         made = (
-            explainer.clean
+            explainer.unguided.denoise
             if inner == "tweedie"
-            else lambda at, k: (explainer.estimate(at, k, chain, lambda j: torch.zeros_like(at)), None)
+            else lambda at, k: (explainer.unguided.estimate(at, k, lambda j: torch.zeros_like(at)), None)
         )
         _, _, back = traced(lambda at: made(at, k), z, True)
         return float((back(gradient) - gradient / explainer.schedule.alphas_cumprod[k] ** 0.5).abs().max())

@@ -106,7 +106,7 @@ def test_the_source_by_its_probability():
 
     p = view(linear(), "black_box", 64).probability(images_of(12).image).amax(1)
     for wanted in (0.5, 0.99):
-        made = fit(gcd(source_probability=wanted, n_candidates=12, n_renders=300), keep=keep)
+        made = fit(gcd(source_probability=wanted, n_candidates=12, n_renders=300), cached_part=keep)
         assert int(made["position"]) == int((p - wanted).abs().argmin())
         assert float(made["source_probability"]) == pytest.approx(float(p[int(made["position"])]), rel=1e-5)
         assert ("source", int(made["position"])) in {key[2] for key in kept}
@@ -191,15 +191,15 @@ def test_a_search_continues_and_grows():
             kept[key] = make()
         return kept[key]
 
-    first = fit(gcd(n_renders=300), keep=keep)
+    first = fit(gcd(n_renders=300), cached_part=keep)
     assert len(made) == 3  # the source's code, and two chunks
-    again = fit(gcd(n_renders=300), keep=keep)
+    again = fit(gcd(n_renders=300), cached_part=keep)
     assert len(made) == 3 and torch.equal(first["g"], again["g"])
-    fit(gcd(n_renders=700), keep=keep)
+    fit(gcd(n_renders=700), cached_part=keep)
     assert len(made) == 4
-    fit(gcd(n_renders=700), classifier=linear(6), keep=keep)
+    fit(gcd(n_renders=700), classifier=linear(6), cached_part=keep)
     assert len(made) == 4
-    torch.testing.assert_close(fit(gcd(n_renders=700))["g"], fit(gcd(n_renders=700), keep=keep)["g"])
+    torch.testing.assert_close(fit(gcd(n_renders=700))["g"], fit(gcd(n_renders=700), cached_part=keep)["g"])
 
 
 def test_a_search_is_shared():
@@ -219,7 +219,7 @@ def test_a_search_is_shared():
     explainer = gcd(n_renders=700)
     explainer.prepare(Faces(), keep)
     assert sorted(part for arguments, part in kept if arguments == explainer.rendered) == [1] and not waited
-    shared = fit(explainer, keep=keep)
+    shared = fit(explainer, cached_part=keep)
     assert waited == [0, 2]
     torch.testing.assert_close(shared["g"], fit(explainer)["g"])
 

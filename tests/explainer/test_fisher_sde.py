@@ -107,7 +107,7 @@ def test_batched_is_one_by_one():
 def test_readings_come_from_one_stored_explanation():
     explanation, _ = explained(explainer())
     retained, printed, times = (
-        explainer(reading=name).shown(explanation).attribution for name in ("retained", "eq49", "one_minus_t")
+        explainer(reading=name).postprocess(explanation).attribution for name in ("retained", "eq49", "one_minus_t")
     )
     torch.testing.assert_close(retained, explanation.attribution)
     torch.testing.assert_close(times, 1 - explanation.extra["time"])
@@ -200,7 +200,7 @@ def test_one_minus_t_asks_no_denoiser_and_gives_the_map_of_the_whole_method():
     alone, _ = explained(FisherSDEExplainer(reading="one_minus_t", n_steps=6, n_draws=3))
     whole, _ = explained(explainer(n_steps=6, n_draws=3))
     torch.testing.assert_close(alone.attribution, 1 - whole.extra["time"])
-    torch.testing.assert_close(alone.attribution, explainer(reading="one_minus_t").shown(whole).attribution)
+    torch.testing.assert_close(alone.attribution, explainer(reading="one_minus_t").postprocess(whole).attribution)
     assert FisherSDEExplainer(reading="one_minus_t").evaluations((3, 8, 8)) == 0 and "information" not in alone.extra
 
 

@@ -3,6 +3,7 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import LIMIT
 from pomelo_lab.explainer.flow_counterfactual import FlowCounterfactualExplainer
 from pomelo_lab.generator.glow import Glow
@@ -29,7 +30,7 @@ def explained(batch=None, batch_size=64, classifier=None, **options):
     )
     target = box.probability(batch.image).argmax(1)
     explainer = FlowCounterfactualExplainer(**{"generator": GLOW, "n_steps": 40, "lr": 0.05, "sure": 0.9, **options})
-    return explainer.explain(batch, target, box, RandomStreams(0)), batch, box
+    return explainer.explain(Case(batch, target, box, RandomStreams(0))), batch, box
 
 
 def test_images_are_done_when_the_classifier_is_sure_and_not_later():

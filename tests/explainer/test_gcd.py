@@ -7,6 +7,7 @@ from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.layer_distance import unit_distance
 from pomelo_lab.config.signature import node_problems
 from pomelo_lab.engine.store import Shard, read_shard, write_shard
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.gcd import GCDExplainer
 from pomelo_lab.explainer.proxy import Proxy
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
@@ -115,7 +116,7 @@ def test_rules_choose_among_one_set_of_renders():
     reference = fit(gcd())
     stored = explained(gcd(), reference)[0]
     for rule in ("argmin", "first_flip", "best_flip"):
-        alone, shown = explained(gcd(rule=rule), reference)[0], gcd(rule=rule).shown(stored)
+        alone, shown = explained(gcd(rule=rule), reference)[0], gcd(rule=rule).postprocess(stored)
         torch.testing.assert_close(shown.counterfactual, alone.counterfactual, atol=0, rtol=0)
         torch.testing.assert_close(shown.attribution, alone.attribution, atol=1e-6, rtol=0)
         for name in ("alpha", "at_end", "used", "flipped", "goal_probability", "cosine"):
@@ -129,7 +130,7 @@ def test_what_it_makes_can_be_stored(tmp_path, n):
     explainer = gcd(rule="best_flip")
     made, *_ = explained(explainer, fit(explainer), n=n)
     write_shard(tmp_path / "shard.safetensors", Shard(made.tensors()))
-    read = explainer.shown(Explanation.of(read_shard(tmp_path / "shard.safetensors").tensors))
+    read = explainer.postprocess(Explanation.of(read_shard(tmp_path / "shard.safetensors").tensors))
     torch.testing.assert_close(read.counterfactual, made.counterfactual)
     assert read.extra["alpha"].tolist() == made.extra["alpha"].tolist()
 
@@ -155,12 +156,12 @@ def test_results_do_not_depend_on_the_batch():
 def test_goals_other_than_the_source_s_class():
     reference = {**fit(gcd()), "class": torch.tensor(0)}
     three = TinyLinear.random(3, SHAPE, seed=5, scale=0.05, dtype=torch.float64)
-    images = tiny_batch(3).image
     target = torch.tensor([0, 1, 2])
-    goal = gcd().goals(images, target, view(three, "black_box", 8), reference=reference)
+    case = Case(tiny_batch(3), target, view(three, "black_box", 8), reference=reference)
+    goal = gcd().goals(case)
     assert goal[1:].tolist() == [0, 0] and goal[0] != 0
     with pytest.raises(ValueError, match=r"explainer\.goal must be 0"):
-        gcd(goal=1).goals(images, target, view(three, "black_box", 8), reference=reference)
+        gcd(goal=1).goals(case)
 
 
 def test_plan_counts_what_is_done():

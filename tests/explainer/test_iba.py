@@ -11,6 +11,7 @@ from torch.distributions import Normal, kl_divergence
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer.bottleneck import Moments, bits, capacity, passes
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.iba import IBAExplainer
 from tests.explainer.gradients import TinyNetwork, rectified
 from tests.explainer.removing import TARGET
@@ -25,7 +26,7 @@ def explained(explainer, batch=None, target=TARGET, classifier=None, batch_size=
     box = view(classifier or rectified(), "white_box", batch_size)
     reference = explainer.fit(training(), box)
     batch = tiny_batch(3) if batch is None else batch
-    return explainer.explain(batch, target, box, RandomStreams(0), reference=reference)
+    return explainer.explain(Case(batch, target, box, RandomStreams(0), reference=reference))
 
 
 def iba(**options):

@@ -4,6 +4,7 @@ import torch
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.dataset.portraits import Portraits
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.ideal_counterfactual import IdealCounterfactualExplainer
 from tests.tiny import TinyLinear
 
@@ -15,7 +16,7 @@ def explained(label, goal=None):
     batch = data.batch(range(N))
     box = view(TinyLinear.random(data.num_classes, (3, 32, 32), scale=0.02), "black_box", 64)
     explanation = IdealCounterfactualExplainer(dataset=data, goal=goal).explain(
-        batch, batch.label, box, RandomStreams(0)
+        Case(batch, batch.label, box, RandomStreams(0))
     )
     return data, batch, explanation
 

@@ -7,6 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.input_iba import Critics, InputIBAExplainer, MaskedNoise, Scale
 from tests.explainer.gradients import TinyNetwork, rectified
@@ -36,7 +37,7 @@ def explained(explainer, batch=None, target=TARGET, batch_size=64):
     box = view(rectified(), "white_box", batch_size)
     reference = explainer.fit(training(), box)
     return explainer.explain(
-        tiny_batch(3) if batch is None else batch, target, box, RandomStreams(0), reference=reference
+        Case(tiny_batch(3) if batch is None else batch, target, box, RandomStreams(0), reference=reference)
     )
 
 

@@ -5,6 +5,7 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.kernel_shap import KernelShapExplainer
 from pomelo_lab.types import Segments
 from tests.explainer.gradients import rectified
@@ -17,7 +18,7 @@ SEGMENTS = Segments(QUARTERS.contiguous(), torch.full((3,), 4))
 
 def explained(batch, classifier, target=TARGET, segments=SEGMENTS, **options):
     explainer = KernelShapExplainer(**{"sampler": black(), "n_coalitions": 400, **options})
-    return explainer.explain(batch, target, view(classifier, "white_box", 64), RandomStreams(0), segments)
+    return explainer.explain(Case(batch, target, view(classifier, "white_box", 64), RandomStreams(0), segments))
 
 
 def shapley(value, n=4):

@@ -5,6 +5,7 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.lime import LimeExplainer
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.sampler.black import BlackSampler
@@ -30,7 +31,7 @@ def setting():
 def explain(explainer, batch, segments, perturbations, classifier, batch_size=64):
     box = view(classifier, "black_box", batch_size)
     target = torch.arange(len(batch)) % 3
-    return explainer.explain(batch, target, box, RandomStreams(0), segments=segments, perturbations=perturbations), box
+    return explainer.explain(Case(batch, target, box, RandomStreams(0), segments, perturbations)), box
 
 
 @pytest.mark.parametrize("representation", ["auto", "distance"])
@@ -55,7 +56,14 @@ def test_independent_of_batch_size_and_neighbours(representation, more):
     for i in range(4):
         box = view(classifier, "black_box", 64)
         alone = explainer.explain(
-            batch.select([i]), target[i : i + 1], box, RandomStreams(0), segments.select([i]), perturbations.select([i])
+            Case(
+                batch.select([i]),
+                target[i : i + 1],
+                box,
+                RandomStreams(0),
+                segments.select([i]),
+                perturbations.select([i]),
+            )
         )
         torch.testing.assert_close(alone.attribution[0], together.attribution[i], atol=1e-6, rtol=0)
         count = int(segments.count[i])
@@ -114,7 +122,7 @@ def test_logit_of_a_linear_network_is_fitted_exactly():
     box = view(classifier, "black_box", 64)
     target = torch.ones(4, dtype=torch.long)
     explainer = LimeExplainer(n_samples=N, alpha=0.0, output="logit")
-    explanation = explainer.explain(batch, target, box, RandomStreams(0), segments, perturbations)
+    explanation = explainer.explain(Case(batch, target, box, RandomStreams(0), segments, perturbations))
     weight = (classifier.head.weight[1] - classifier.head.weight[0]).detach().reshape(SHAPE)
     share = (batch.image * weight).sum(1)
     for i in range(4):

@@ -97,7 +97,7 @@ def test_the_map_is_enlarged_apart_from_the_descent():
     rough, smooth = (explained(mp(map_upsample=how))[0] for how in ("nearest", "bilinear"))
     assert torch.equal(rough.extra["mask"], smooth.extra["mask"])
     torch.testing.assert_close(smooth.attribution, enlarged(1 - smooth.extra["mask"], (8, 8), "bilinear"))
-    assert torch.equal(mp(map_upsample="bilinear").shown(rough).attribution, smooth.attribution)
+    assert torch.equal(mp(map_upsample="bilinear").postprocess(rough).attribution, smooth.attribution)
 
 
 def test_the_stored_loss_tells_whether_it_still_moves():

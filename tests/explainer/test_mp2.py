@@ -164,9 +164,9 @@ def test_heat_and_enlargement_only_present_the_stored_order():
         {"heat": "binary", "map_upsample": "bilinear"},
     ):
         anew, _ = explained(mp2(chance=0.5, **options), batch, ZERO, classifier)
-        assert torch.equal(mp2(chance=0.5, **options).shown(stored).attribution, anew.attribution)
+        assert torch.equal(mp2(chance=0.5, **options).postprocess(stored).attribution, anew.attribution)
         assert not torch.equal(anew.attribution, stored.attribution)
-    assert MP2Explainer.presents == {"heat", "map_upsample"}
+    assert MP2Explainer.postprocess_arguments == {"heat", "map_upsample"}
 
 
 def test_the_map_is_enlarged_as_skimage_resizes_it():

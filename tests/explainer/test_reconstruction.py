@@ -4,6 +4,7 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.reconstruction import ReconstructionExplainer
 from tests.explainer.linear import GENERATOR, SHAPE, LinearAutoencoder, images_of, linear
 
@@ -19,7 +20,7 @@ def explained(generator):
     explainer = ReconstructionExplainer(generator=generator, n_invert=4, n_render=4)
     batch, box = images_of(5), view(linear(), "black_box", 64)
     target = box.probability(batch.image).argmax(1)
-    return explainer.explain(batch, target, box, RandomStreams(0)), batch, target, box, explainer
+    return explainer.explain(Case(batch, target, box, RandomStreams(0))), batch, target, box, explainer
 
 
 def test_an_exact_autoencoder_gives_the_image_back():

@@ -40,7 +40,7 @@ def case_of(explain, classifier=None):
 def saliency(classifier):
     return (
         SaliencyExplainer()
-        .explain(tiny_batch(3), TARGET, view(classifier, "white_box", 64), RandomStreams(0))
+        .explain(Case(tiny_batch(3), TARGET, view(classifier, "white_box", 64), RandomStreams(0)))
         .attribution
     )
 

@@ -12,6 +12,7 @@ import torch
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.explainer import surrogate
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.lime import LimeExplainer
 from pomelo_lab.sampler.black import BlackSampler
 from pomelo_lab.sampler.gray import GraySampler
@@ -125,7 +126,7 @@ def test_end_to_end(sampler, hide, distance):
     perturbations = sampler(design="lime").perturb(batch, segments, n, RandomStreams(SEED))
     for target in range(3):
         explainer = LimeExplainer(n_samples=n, distance=distance)
-        ours = explainer.explain(batch, torch.tensor([target]), box, RandomStreams(SEED), segments, perturbations)
+        ours = explainer.explain(Case(batch, torch.tensor([target]), box, RandomStreams(SEED), segments, perturbations))
         expected = np.zeros(segments.largest)
         for s, value in theirs.local_exp[target]:
             expected[s] = value
@@ -174,7 +175,9 @@ def test_captum_lime_with_our_masks():
     )
     theirs = lime.attribute(batch.image, target=1, n_samples=n)
     box = view(classifier, "black_box", 64)
-    ours = LimeExplainer(n_samples=n).explain(batch, torch.tensor([1]), box, RandomStreams(0), segments, perturbations)
+    ours = LimeExplainer(n_samples=n).explain(
+        Case(batch, torch.tensor([1]), box, RandomStreams(0), segments, perturbations)
+    )
     torch.testing.assert_close(ours.extra["coefficient"], theirs.detach().float().reshape(1, -1), atol=1e-4, rtol=0)
 
 
@@ -203,7 +206,7 @@ def test_ten_times_less_time_outside_the_classifier():
     def ours():
         made = GraySampler().perturb(batch, segments, n, RandomStreams(0))
         made = replace(made, probability=torch.from_numpy(answers).float()[None])
-        LimeExplainer(n_samples=n).explain(batch, torch.tensor([1]), None, RandomStreams(0), segments, made)
+        LimeExplainer(n_samples=n).explain(Case(batch, torch.tensor([1]), None, RandomStreams(0), segments, made))
 
     def theirs():
         lime_image.LimeImageExplainer(random_state=0).explain_instance(

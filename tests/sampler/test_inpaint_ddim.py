@@ -293,7 +293,7 @@ def test_as_sampler_of_lime():
     )
     box = view(classifier, "black_box", 64)
     explained = LimeExplainer(n_samples=400, alpha=0.0).explain(
-        batch, torch.tensor([0]), box, RandomStreams(0), segments, perturbations
+        Case(batch, torch.tensor([0]), box, RandomStreams(0), segments, perturbations)
     )
     expected = 16 * value * (batch.image[0, 0, 0, 0] - (MEAN + 1) / 2)
     torch.testing.assert_close(explained.extra["coefficient"][0], expected, atol=0.3, rtol=0)
