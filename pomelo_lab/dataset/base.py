@@ -1,4 +1,4 @@
-"""What every data set answers."""
+"""The base class of data sets."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Dataset(Component, ABC):
     """Labelled images with random access. Subclasses are keyword-only dataclasses with a `split` field.
 
     Shapes: every image of a data set has the same [C,H,W], values in [0,1].
-    Random: none outside the constructor's seed; image i of a split is the same pixels however it is drawn.
+    Random: only from the constructor's seed; image i of a split has the same pixels in every batch.
     """
 
     split: Split
-    # of: label, masks (boxes follow from them), boxes, attributes, factors
+    # what batches hold beside images: label, masks (boxes follow from them), boxes, attributes, factors
     provides: ClassVar[frozenset[str]] = frozenset({"label"})
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Dataset(Component, ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """The shape of an image: (C, H, W)."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -45,30 +45,31 @@ class Dataset(Component, ABC):
         """The images at `indices` of this split, in that order."""
 
     def unmasked(self, indices: Sequence[int]) -> Batch:
-        """`batch` for readers that need no masks; data sets where masks cost time leave them out."""
+        """`batch` for readers that need no masks. Data sets whose masks cost time leave them out."""
         return self.batch(indices)
 
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
-        """The labels alone, int64 [B]; data sets that know them without the images do not make those."""
+        """The labels, int64 [B]. Data sets that know them without reading images override this."""
         return self.unmasked(indices).label
 
     def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
-        """The attributes alone, bool [B,A]; data sets that know them without the images do not make those."""
+        """The attributes, bool [B,A]. Data sets that know them without reading images override this."""
         parts = [self.unmasked(indices[start : start + 512]).attributes for start in range(0, len(indices), 512)]
         return torch.cat(parts)
 
     @abstractmethod
     def digest(self) -> str:
-        """A short text that changes when the pixels or labels change: it follows the contents of files, never paths,
-        sizes or times."""
+        """A short text that changes when pixels or labels change. It depends on the contents of files, never on their
+        paths, sizes or times."""
 
     def image_digest(self) -> str:
-        """A short text that changes when the images or their order change, the same for all values of
-        `label_arguments`: what of images alone is stored under it serves every label."""
+        """A short text that changes when the images or their order change, and not with `label_arguments`. Results that
+        depend on images alone are stored under it, so that they serve every label."""
         return self.digest()
 
     def attribute_digest(self) -> str:
-        """An `image_digest` that changes with the attributes too: what networks of all attributes learn from."""
+        """A short text that changes when the images, their order or their attributes change. Networks that learn all
+        attributes are stored under it."""
         return self.digest()
 
     @classmethod
@@ -78,25 +79,27 @@ class Dataset(Component, ABC):
 
     @classmethod
     def label_arguments(cls, given: dict) -> tuple[str, ...]:
-        """Arguments that decide the labels and neither which images there are nor their attributes: training without
-        labels does not see them."""
+        """Names of arguments that decide the labels, but neither the images nor their attributes. Training without
+        labels does not depend on them."""
         return ("label",)
 
     @classmethod
     def training_arguments(cls, given: Mapping[str, Any], labelled: bool) -> dict[str, Any]:
-        """Arguments that have another value when networks learn from the data set; labelled: whether they look at
-        labels."""
+        """Arguments that take another value when networks learn from the data set.
+
+        Args: labelled: whether the networks look at labels.
+        """
         return {}
 
     @classmethod
     def reads_files(cls) -> bool:
-        """Whether the images come from files, or from code of the user's: then the arguments do not say which images
-        there are."""
+        """Whether the images come from files or from code outside this package, so that the arguments do not determine
+        them."""
         return any(map(is_local, hints(cls).values())) or not cls.__module__.startswith("pomelo_lab.")
 
     @classmethod
     def contents_provenance(cls, given: Mapping[str, Any]) -> str | None:
-        """`digest` of a data set built with these arguments; None where they say all."""
+        """`digest` of the data set that these arguments build; None where the arguments determine the images."""
         return built(cls, json.dumps(dict(given), sort_keys=True)).digest() if cls.reads_files() else None
 
     @property
@@ -104,20 +107,20 @@ class Dataset(Component, ABC):
         return len(self.class_names)
 
     def at(self, split: Split) -> Dataset:
-        """This data set at another split."""
+        """The same data set at another split."""
         return self if split == self.split else replace(self, split=split)
 
     def split_sizes(self) -> dict[str, int]:
-        """Images of each split that are counted without reading more files; this split at least."""
+        """Number of images of each split that is known without reading more files; at least of this split."""
         return {self.split: len(self)}
 
     def order(self) -> torch.Tensor:
-        """A fixed shuffle of all indices: the first n of it are "n randomly selected images", nested for growing n."""
+        """A fixed shuffle of all indices. Its first n are "n randomly selected images", which a larger n contains."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
 
     @classmethod
     def features(cls, given: dict) -> frozenset[str]:
-        """What a data set built with these arguments provides; decided before any file is read."""
+        """What the data set that these arguments build provides, known before any file is read."""
         return cls.provides
 
 
@@ -134,7 +137,7 @@ def split_by_hash(name: str, val_share: float, test_share: float) -> Split:
 
 @functools.lru_cache(maxsize=8)
 def built(kind: type[Dataset], given: str) -> Dataset:
-    """A data set of arguments given as JSON: the lists of large ones take seconds to read."""
+    """The data set that arguments, given as JSON, build. It is kept, since large file lists take seconds to read."""
     if not issubclass(kind, Dataset):
         raise ValueError(f"{kind.__name__} is no data set")
     return kind(**json.loads(given))

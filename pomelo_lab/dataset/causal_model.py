@@ -23,8 +23,8 @@ NOISE = "noise"  # key of the exogenous uniforms [B, number of causes] in a fact
 
 @dataclass(frozen=True)
 class Cause:
-    """One node: its states (with `edges`: bins of a continuous value) and their rates per combination of parent
-    states."""
+    """One cause: its states, or the bins between `edges` of a continuous value, and their rates for each combination of
+    the parents' states."""
 
     name: str
     group: str

@@ -24,7 +24,7 @@ from pomelo_lab.dataset.celeba_files import (
     MASK_FOLDERS,
     PART_OF_FILE,
     PARTITION,
-    places,
+    folders_below,
     read_attributes,
     read_mapping,
     read_partition,
@@ -66,7 +66,7 @@ class CelebA(Dataset):
     Source: Liu et al., "Deep learning face attributes in the wild" (2015); Karras et al. (2018) for CelebA-HQ; Lee et
         al., "MaskGAN" (2020) for the masks. Departures: none known.
     Args:
-        root: the CelebA folder (in the HQ frame only its two lists are read); not part of fingerprints, `digest` is.
+        root: the CelebA folder (in the HQ frame only its two lists are read); fingerprints hold `digest` in its place.
         label: what the label is: hair_color (five classes), or an attribute such as Smiling or Young (absent, present).
         size_px: side of the image, resized with antialiasing.
         crop_px: centre crop of an aligned image before the resize, in its pixels; None = 178, its whole width.
@@ -102,7 +102,7 @@ class CelebA(Dataset):
         self.provides = self.features(vars(self))
         self.class_names = self.classes({"label": self.label})
         self.part_names = PARTS if self.masked_only else ()
-        lists = places(Path(self.root), ("", "celeba", "Anno", "Eval", "celeba/Anno", "celeba/Eval"))
+        lists = folders_below(Path(self.root), ("", "celeba", "Anno", "Eval", "celeba/Anno", "celeba/Eval"))
         attribute_list, partition_list = (
             first_existing(
                 what, [p / f"{stem}.{end}" for p in lists for end in ("txt", "csv")], CELEBA_LAYOUT, CELEBA_SOURCE
@@ -232,19 +232,19 @@ class CelebA(Dataset):
         return Contents([*(f"{self._images}/{name}.jpg" for name in self._names), *masks])
 
     def _listed(self, partition: Mapping[str, int]) -> tuple[Path, list[str], list[str]]:
-        """The folder of images, the stems of this split in order, and the CelebA file name of each."""
+        """The folder of images, the names of this split's images without suffix, and their file names in CelebA."""
         wanted = PARTITION[self.split]
         if self.frame == "aligned":
             folders = [
                 p / "img_align_celeba"
-                for p in places(Path(self.root), ("img_align_celeba", "", "celeba", "Img", "celeba/Img"))
+                for p in folders_below(Path(self.root), ("img_align_celeba", "", "celeba", "Img", "celeba/Img"))
             ]
             folder = first_existing("the images of CelebA", folders, CELEBA_LAYOUT, CELEBA_SOURCE)
             originals = sorted(name for name, part in partition.items() if part == wanted)
             return folder, [name.rpartition(".")[0] for name in originals], originals
 
         def of_hq(what: str, name: str) -> Path:
-            tops = places(Path(str(self.masks_root)), ("", "CelebAMask-HQ"))
+            tops = folders_below(Path(str(self.masks_root)), ("", "CelebAMask-HQ"))
             return first_existing(what, [top / name for top in tops], HQ_LAYOUT, HQ_SOURCE)
 
         mapping = of_hq("the CelebA-HQ mapping", "CelebA-HQ-to-CelebA-mapping.txt")
@@ -258,7 +258,7 @@ class CelebA(Dataset):
 
     @functools.cached_property
     def _kept(self) -> Tensor:
-        """Positions (in the list of unambiguous images) that are part of the data set."""
+        """Indices of the images that are part of the data set, in the list of unambiguous images: int64 [n]."""
         if not self.masked_only:
             return torch.arange(len(self._names))
         kept = (
@@ -274,7 +274,7 @@ class CelebA(Dataset):
         return kept
 
     def _masks(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """Part name -> bool [B,H,W]; exclusive parts, and "label" for labels about hair."""
+        """Masks by the name of their part, bool [B,H,W]: the exclusive parts, and "label" for labels about hair."""
         part = torch.full((len(names), self.size_px, self.size_px), PARTS.index("background"), dtype=torch.uint8)
         hair = torch.zeros(part.shape, dtype=torch.bool)
         for row, name in enumerate(names):
@@ -290,8 +290,10 @@ class CelebA(Dataset):
 
 
 def labels(attributes: Tensor, label: str) -> tuple[Tensor, Tensor]:
-    """bool [n,40] -> class int64 [n] and which images to keep bool [n]; exactly one hair attribute, or any value of one
-    attribute."""
+    """The class of each image, int64 [n], and whether it has one, bool [n], from its attributes, bool [n,40].
+
+    Images with none or several of the hair attributes have no hair colour; an attribute as label gives all a class.
+    """
     if label != HAIR_COLOR:
         return attributes[:, ATTRIBUTES.index(label)].long(), torch.ones(len(attributes), dtype=torch.bool)
     of_hair = attributes[:, [ATTRIBUTES.index(name) for name in HAIR.values()]]
@@ -299,7 +301,7 @@ def labels(attributes: Tensor, label: str) -> tuple[Tensor, Tensor]:
 
 
 def mask_file(folder: Path, name: str, part: str) -> Path:
-    """CelebAMask-HQ keeps 2000 images per folder and five digits in the name: 3/06012_hair.png."""
+    """The mask of a part of an image. CelebAMask-HQ keeps 2000 images per folder: 3/06012_hair.png."""
     return folder / str(int(name) // (30000 // MASK_FOLDERS)) / f"{int(name):05d}_{part}.png"
 
 

@@ -1,4 +1,4 @@
-"""The files of CelebA and CelebAMask-HQ as they are given out: names, layouts, lists."""
+"""The files of CelebA and CelebAMask-HQ as their authors publish them: names, layouts, lists."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ PART_OF_FILE = {  # in the order in which CelebAMask-HQ's own script paints its 
 }
 
 
-def places(root: Path, folders: Sequence[str]) -> list[Path]:
-    """Where to look below a root, in order."""
+def folders_below(root: Path, folders: Sequence[str]) -> list[Path]:
+    """Paths of folders below a root, in order."""
     return [root / folder for folder in folders]
 
 
@@ -126,8 +126,8 @@ def _attributes(path: Path, mtime_ns: int, size: int) -> tuple[dict[str, int], n
 
 
 def table_of_csv(path: Path, at_least: int) -> tuple[list[str], list[tuple[str, str]], int]:
-    """Kaggle's csv lists in the shape of the official ones: header, (file name, the rest with blanks), first line
-    number."""
+    """A list of Kaggle's as the official one would be read: header, rows of (file name, values with blanks), number of
+    the first line."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]

@@ -43,7 +43,7 @@ LAYOUT = """\
 <root>/CheXpert-v1.0-small/test_labels.csv        (or test.csv; for split test only)
 <root>/CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg ...
 <root>/CheXpert-v1.0-small/valid/patient64541/study1/view1_frontal.jpg ..."""
-PLACES = ("", "CheXpert-v1.0-small", "CheXpert-v1.0")
+FOLDERS = ("", "CheXpert-v1.0-small", "CheXpert-v1.0")
 LISTS = {"train": ("train.csv",), "val": ("valid.csv",), "test": ("test_labels.csv", "test.csv")}
 BELOW = re.compile(r"(?:.*/)?((?:train|valid|test)/.+)")  # a file's path without the folder that the release is called
 VIEW = "Frontal/Lateral"
@@ -88,9 +88,9 @@ class CheXpert(CroppedFiles):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        row_of, present = self._found
+        row_of, present = self._listing
         self._attribute = torch.from_numpy(present[[row_of[file] for file in self._files]])
-        del self._found
+        del self._listing
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
@@ -118,7 +118,7 @@ class CheXpert(CroppedFiles):
         return f"chexpert-{file.rpartition('.')[0]}"
 
     def _listed(self) -> Listing:
-        folders = [Path(self.root, name) for name in PLACES]
+        folders = [Path(self.root, name) for name in FOLDERS]
         tried = [folder / name for folder in folders for name in LISTS[self.split]]
         table = first_existing(f"the list of CheXpert's split {self.split!r}", tried, LAYOUT, SOURCE)
         files, views, values = read_list(table)
@@ -135,7 +135,7 @@ class CheXpert(CroppedFiles):
         first_existing("the images of CheXpert", [table.parent / files[rows[0]].partition("/")[0]], LAYOUT, SOURCE)
         present = (values == 1) | ((values == UNCERTAIN) & (self.uncertain == "ones"))
         row_of = {files[row]: row for row in rows}
-        self._found = row_of, present
+        self._listing = row_of, present
         return Listing(
             table.parent,
             {file: int(present[row, column]) for file, row in row_of.items()},
@@ -162,8 +162,8 @@ class CheXpert(CroppedFiles):
 
 
 def read_list(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Files below the folder of the list; frontal or lateral [n]; int8 [n,14]: 1 present, 0 absent, -1 uncertain. Read
-    once per file state.
+    """The rows of a list: files below its folder, their views ("frontal", "lateral") [n], and the observations int8
+    [n,14]: 1 present, 0 absent, -1 uncertain. A list is read again only when its file has changed.
 
     Raises: ValueError naming the file and line.
     """
@@ -184,7 +184,7 @@ def _list(path: Path, mtime_ns: int, size: int) -> tuple[list[str], np.ndarray, 
                     f"{path} line 1: the header does not name "
                     f"{', '.join(absent[:3])}{' ...' if len(absent) > 3 else ''}"
                 )
-            of_path, of_view = header.index("Path"), header.index(VIEW) if VIEW in header else None
+            path_column, view_column = header.index("Path"), header.index(VIEW) if VIEW in header else None
             columns = [header.index(name) for name in OBSERVATIONS]
             for row in reader:
                 if not row:
@@ -192,10 +192,10 @@ def _list(path: Path, mtime_ns: int, size: int) -> tuple[list[str], np.ndarray, 
                 where = f"{path} line {reader.line_num}"
                 if len(row) != len(header):
                     raise ValueError(f"{where}: expected {len(header)} cells, got {len(row)}")
-                below = BELOW.fullmatch(row[of_path])
+                below = BELOW.fullmatch(row[path_column])
                 if below is None:
-                    raise ValueError(f"{where}: Path must contain train/, valid/ or test/, got {row[of_path]!r}")
-                view = (stem(below[1]).rpartition("_")[2] if of_view is None else row[of_view]).lower()
+                    raise ValueError(f"{where}: Path must contain train/, valid/ or test/, got {row[path_column]!r}")
+                view = (stem(below[1]).rpartition("_")[2] if view_column is None else row[view_column]).lower()
                 if view not in ("frontal", "lateral"):
                     raise ValueError(f"{where}: the view must be Frontal or Lateral, got {view!r}")
                 wrong = next(

@@ -54,8 +54,8 @@ class Cifar10(Dataset):
         """uint8 [n,3073]."""
         parts = []
         for name in FILES[self.split]:
-            places = [Path(self.root) / folder / name for folder in ("cifar-10-batches-bin", "")]
-            path = first_existing("the images of CIFAR-10", places, LAYOUT, SOURCE)
+            paths = [Path(self.root) / folder / name for folder in ("cifar-10-batches-bin", "")]
+            path = first_existing("the images of CIFAR-10", paths, LAYOUT, SOURCE)
             content = np.fromfile(path, dtype=np.uint8)
             if len(content) % RECORD or not len(content):
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""What files hold, as one digest: hashed once, remembered until a file changes."""
+"""One digest of the contents of many files; a file is hashed again only when it has changed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pomelo_lab.files import write_text
 
 log = logging.getLogger(__name__)
 
-WHOLE_GB = 32.0  # of larger sets the contents of some files count, and the sizes of all
-SOME = 10_000  # these: the first of the fixed order, which jobs take their images from
+WHOLE_GB = 32.0  # of larger sets the contents of N_READ files count, and the sizes of all
+N_READ = 10_000  # the first files of the fixed order, from which jobs take their images
 SETTLED_S = 2.0  # a file that changed later than this may change again within one tick of its clock: not remembered
 THREADS = 8  # reading waits for the disk, and hashing releases Python's lock
 
 
 class Contents:
-    """The contents of many files in their order, wherever they lie.
+    """The contents of a list of files; the folders they lie in do not matter.
 
     A digest is remembered in the user's cache folder (or in the folder POMELO_CACHE) under the paths, sizes and times
-    (mtime and ctime) of the files. The memory is no source of truth: without it the files are hashed again.
+    (mtime and ctime) of the files. Where it is not remembered, the files are hashed again.
 
-    Args: paths: of the files; one that does not exist counts as absent.
+    Args: paths: the files in their order; one that does not exist counts as absent.
     Cost: reads every file once, with a line of log every few seconds, then asks for size and times only. Sets over 32
         GB: the first 10,000 files of the data set's fixed order are read, of the others the size counts.
     """
@@ -40,15 +40,18 @@ class Contents:
         self._digest, self._until = "", -1.0
 
     def digest(self) -> str:
-        """32 hex characters. A set of so many files that looking at them takes time is not looked at all the time."""
+        """The digest, 32 hex characters.
+
+        Where asking for the sizes and times of all files takes long, the last digest holds for a while.
+        """
         start = time.monotonic()
         if start < self._until:
             return self._digest
-        stamps = list(many(stamp, self.paths))
+        stamps = list(map_in_threads(read_stamp, self.paths))
         took = time.monotonic() - start
         if stamps != self._stamps:
-            self._digest = recalled(self.paths, stamps) or self._hashed(stamps)
-            self._stamps = stamps if settled(stamps) else None
+            self._digest = recall(self.paths, stamps) or self._hashed(stamps)
+            self._stamps = stamps if is_settled(stamps) else None
         self._until = time.monotonic() + 20 * took if took > 0.1 else -1.0
         return self._digest
 
@@ -65,29 +68,31 @@ class Contents:
         rows: Sequence[int] = range(n)
         if total > WHOLE_GB * 1e9:
             # as Dataset.order
-            rows = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SOME].sort().values.tolist()
+            rows = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:N_READ].sort().values.tolist()
             log.info("%d files of %.0f GB: the contents of %d count, and the sizes of all", n, total / 1e9, len(rows))
-        told = told_sometimes(many(hashed, [self.paths[row] for row in rows]), [max(sizes[row], 0) for row in rows])
+        contents = log_progress(
+            map_in_threads(hash_file, [self.paths[row] for row in rows]), [max(sizes[row], 0) for row in rows]
+        )
         hasher = hashlib.blake2b(digest_size=16)
-        for row, content in zip(rows, told, strict=True):
+        for row, content in zip(rows, contents, strict=True):
             hasher.update(f"{row}:".encode() + content)
         hasher.update(repr(sizes).encode())
-        if settled(stamps):
+        if is_settled(stamps):
             remember(self.paths, stamps, hasher.hexdigest())
         return hasher.hexdigest()
 
 
-def settled(stamps: Sequence[tuple[int, int, int]]) -> bool:
-    """Whether a later change of a file shows in its size or times.
+def is_settled(stamps: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether every later change of a file will show in its size or times.
 
-    Times in the future count as settled: a change would bring another time of change (ctime) all the same.
+    Times in the future count as settled, since a change also changes ctime.
     """
     now = time.time_ns()
     return all(time_ns > now or now - time_ns > SETTLED_S * 1e9 for _, *times in stamps for time_ns in times)
 
 
-def stamp(path: str) -> tuple[int, int, int]:
-    """(bytes, mtime_ns, ctime_ns); (-1, 0, 0) for a file that does not exist."""
+def read_stamp(path: str) -> tuple[int, int, int]:
+    """The state of a file: (bytes, mtime_ns, ctime_ns); (-1, 0, 0) where it does not exist."""
     try:
         state = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -95,8 +100,8 @@ def stamp(path: str) -> tuple[int, int, int]:
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def hashed(path: str) -> bytes:
-    """Digest of a file's bytes, b"" for a file that does not exist."""
+def hash_file(path: str) -> bytes:
+    """Digest of the bytes of a file, b"" where it does not exist."""
     hasher = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
@@ -107,8 +112,8 @@ def hashed(path: str) -> bytes:
     return hasher.digest()
 
 
-def many(function, paths: Sequence[str]) -> Iterator:
-    """function(path) of each path, in order."""
+def map_in_threads(function, paths: Sequence[str]) -> Iterator:
+    """function(path) for each path, in order, computed in several threads where there are many."""
     if len(paths) < 64:
         yield from map(function, paths)
         return
@@ -119,8 +124,8 @@ def many(function, paths: Sequence[str]) -> Iterator:
             yield from part
 
 
-def told_sometimes(digests: Iterable[bytes], sizes: Sequence[int]) -> Iterator[bytes]:
-    """The given digests, unchanged, with a line of log after 3 s and then every 10 s."""
+def log_progress(digests: Iterable[bytes], sizes: Sequence[int]) -> Iterator[bytes]:
+    """Passes digests on unchanged, and logs the progress after 3 s and then every 10 s."""
     start, said, total = time.monotonic(), time.monotonic() - 7, max(sum(sizes), 1)
     for content, done in zip(digests, itertools.accumulate(sizes), strict=True):
         yield content
@@ -135,8 +140,8 @@ def told_sometimes(digests: Iterable[bytes], sizes: Sequence[int]) -> Iterator[b
             )
 
 
-def memory(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> Path:
-    """Where the digest of files in this state is remembered."""
+def memory_path(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> Path:
+    """The file in which the digest of files in this state is remembered."""
     hasher = hashlib.blake2b(digest_size=16)
     for path, state in zip(paths, stamps, strict=True):
         hasher.update(f"{os.path.abspath(path)}\0{state}\n".encode(errors="surrogateescape"))
@@ -144,18 +149,20 @@ def memory(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> Path
     return Path(os.environ.get("POMELO_CACHE") or Path(cache, "pomelo_lab"), "contents", hasher.hexdigest())
 
 
-def recalled(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> str:
-    """The digest that is remembered, "" when there is none or what is there was damaged."""
+def recall(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> str:
+    """The remembered digest; "" where there is none, or where its file is damaged."""
     try:
-        digest, _, check = memory(paths, stamps).read_text().partition(" ")
+        digest, _, check = memory_path(paths, stamps).read_text().partition(" ")
     except (OSError, ValueError):
         return ""
     return digest if hashlib.blake2b(digest.encode(), digest_size=16).hexdigest() == check else ""
 
 
 def remember(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]], digest: str) -> None:
-    """The digest is stored for the next process. A cache folder that cannot be written costs time, nothing else."""
+    """Store the digest for the next process. A cache folder that cannot be written costs only time."""
     try:
-        write_text(memory(paths, stamps), f"{digest} {hashlib.blake2b(digest.encode(), digest_size=16).hexdigest()}")
+        write_text(
+            memory_path(paths, stamps), f"{digest} {hashlib.blake2b(digest.encode(), digest_size=16).hexdigest()}"
+        )
     except OSError as error:
         log.debug("%s", error)

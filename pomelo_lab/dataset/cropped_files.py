@@ -1,5 +1,5 @@
-"""Image files resized by their shorter side and cut to the centre, as torchvision's evaluation transform does; boxes
-follow."""
+"""Data sets of image files that are resized by their shorter side and cut to the centre, as torchvision's evaluation
+transform does."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 class Crop(NamedTuple):
-    """Where the pixels of a file go: it is resized to `width` x `height`, then the square of size_px at (left, top) is
-    kept."""
+    """How a file becomes an image: it is resized to `width` x `height`, then the square of size_px at (left, top) is
+    cut out."""
 
     width: int
     height: int
@@ -44,7 +44,7 @@ class Crop(NamedTuple):
         return cls(*to, left, top, size_px)
 
     def cut(self, image: Image, resampling: Resampling) -> np.ndarray:
-        """The values of the kept square of a decoded file, [size_px,size_px] or [size_px,size_px,C]."""
+        """The values of a decoded file in the square, [size_px,size_px] or [size_px,size_px,C]."""
         resized = image.resize((self.width, self.height), resampling)
         return np.array(resized.crop((self.left, self.top, self.left + self.size_px, self.top + self.size_px)))
 
@@ -105,14 +105,14 @@ class Listing(NamedTuple):
 class CroppedFiles(Dataset):
     """Labelled image files of a large public data set whose test labels are secret.
 
-    "train" holds the official training images; "val" and "test" are two disjoint halves of the official validation
-    images, so that what is chosen on one never touches the other. A hash of the image's name decides: no other file or
-    setting moves an image.
+    "train" holds the official training images. "val" and "test" are two disjoint halves of the official validation
+    images, so that a choice made on one never sees the other. The half of an image follows from a hash of its name, and
+    from no other file or setting.
 
     Args:
-        root: the folder; not part of fingerprints, `digest` is.
-        resize_px: the shorter side of a file is resized to it, with antialiasing.
-        size_px: side of the square that is cut from its centre.
+        root: the folder; fingerprints hold `digest` in its place.
+        resize_px: the shorter side of a file after resizing, with antialiasing.
+        size_px: side of the square that is cut from the centre.
     Raises: FileNotFoundError (path, layout, source) or ValueError naming the argument or the file and line.
     """
 
@@ -134,11 +134,11 @@ class CroppedFiles(Dataset):
 
     @abstractmethod
     def _listed(self) -> Listing:
-        """The files of this split."""
+        """The files of this split, their labels and the names of the classes."""
 
     @abstractmethod
     def _image_id(self, file: str) -> str:
-        """A unique name of a file that does not depend on the layout it lies in."""
+        """A unique name of an image that is the same in every folder layout."""
 
     def _belongs(self, file: str) -> bool:
         """Whether an official training or validation image is part of this split."""
@@ -182,7 +182,7 @@ class CroppedFiles(Dataset):
         return Contents([f"{self._folder}/{file}" for file in self._files])
 
     def _read(self, rows: Sequence[int]) -> tuple[Batch, list[Crop], list[tuple[int, int]]]:
-        """The images; where they were cut, and the (width, height) of their files."""
+        """The images, their crops, and the (width, height) of their files."""
         image = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
         crops, sizes = [], []
         for i, row in enumerate(rows):

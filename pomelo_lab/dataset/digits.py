@@ -44,29 +44,28 @@ class Digits(Dataset):
         return self.channels, self.size_px, self.size_px
 
     def __len__(self) -> int:
-        return len(members()[self.split])
+        return len(positions_by_split()[self.split])
 
     def batch(self, indices: Sequence[int]) -> Batch:
         rows = checked_indices(indices, len(self))
-        positions = members()[self.split][rows]
-        gray = resized(self.size_px, self.resize)[positions]
+        positions = positions_by_split()[self.split][rows]
+        gray = resize_all(self.size_px, self.resize)[positions]
         return Batch(
             image=to_unit(gray).expand(-1, self.channels, -1, -1).contiguous(),
-            label=originals()[1][positions],
+            label=load_originals()[1][positions],
             image_id=tuple(f"digits-{position:04d}" for position in positions.tolist()),
             index=torch.tensor(rows, dtype=torch.long),
         )
 
     def digest(self) -> str:
-        places = members()[self.split]
-        pixels = resized(self.size_px, self.resize)[places].numpy().tobytes()
-        return hashlib.sha256(pixels + originals()[1][places].numpy().tobytes() + bytes([self.channels])).hexdigest()[
-            :16
-        ]
+        positions = positions_by_split()[self.split]
+        pixels = resize_all(self.size_px, self.resize)[positions].numpy().tobytes()
+        labels = load_originals()[1][positions].numpy().tobytes()
+        return hashlib.sha256(pixels + labels + bytes([self.channels])).hexdigest()[:16]
 
 
 @functools.cache
-def originals() -> tuple[Tensor, Tensor]:
+def load_originals() -> tuple[Tensor, Tensor]:
     """uint8 [1797,1,8,8] (0..16 spread over 0..255) and int64 [1797], in scikit-learn's order."""
     from sklearn.datasets import load_digits
 
@@ -76,12 +75,12 @@ def originals() -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
-def members() -> dict[str, Tensor]:
-    """Positions of each split, ascending.
+def positions_by_split() -> dict[str, Tensor]:
+    """The positions of each split in scikit-learn's order, ascending.
 
-    Ordered by a hash, not by a random generator, so that no version changes the split.
+    A hash decides, not a random generator, so that no version of a library changes the split.
     """
-    label = originals()[1].tolist()
+    label = load_originals()[1].tolist()
     of_class: dict[int, list[int]] = {}
     for position in sorted(range(len(label)), key=lambda position: hash_position(f"digits-{position:04d}")):
         of_class.setdefault(label[position], []).append(position)
@@ -98,8 +97,8 @@ def members() -> dict[str, Tensor]:
 
 
 @functools.lru_cache(maxsize=4)
-def resized(size_px: int, resize: str) -> Tensor:
+def resize_all(size_px: int, resize: str) -> Tensor:
     """uint8 [1797,1,size_px,size_px], all digits at one size (2 MB at 32 px)."""
     options = {"align_corners": False} if resize == "bilinear" else {}
-    image = F.interpolate(originals()[0].to(torch.float64), size=(size_px, size_px), mode=resize, **options)
+    image = F.interpolate(load_originals()[0].to(torch.float64), size=(size_px, size_px), mode=resize, **options)
     return image.round_().clamp_(0, 255).to(torch.uint8)

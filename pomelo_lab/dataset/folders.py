@@ -1,7 +1,4 @@
-"""What the folders of an image folder are: splits, classes, parts of masks, or none of these.
-
-What falls outside is named.
-"""
+"""Rules that tell what the folders below a root are: splits, classes, or parts of masks; what fits no rule is named."""
 
 from __future__ import annotations
 
@@ -25,9 +22,9 @@ ALSO_CLASSES = {"dev": "val", "eval": "test", "evaluation": "test"}  # splits wh
 
 
 def subfolders(folder: Path, name_tools: bool = False) -> list[str]:
-    """Names of the folders in a folder, sorted. Hidden ones and those that tools leave behind are no part of the data.
+    """The sorted names of the folders in a folder, without hidden ones and those that tools leave behind.
 
-    Args: name_tools: say which folders of tools are left out.
+    Args: name_tools: warn about the folders of tools that are left out.
     """
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
@@ -38,9 +35,9 @@ def subfolders(folder: Path, name_tools: bool = False) -> list[str]:
 
 
 def checked_name(name: str, folder: Path | str) -> str:
-    """The name of a file or folder, which tables and files of results repeat.
+    """A name of a file or folder that can be printed in tables and files of results.
 
-    Raises ValueError when it is not UTF-8 or has control characters.
+    Raises: ValueError when it is not UTF-8 or has control characters.
     """
     if name.isascii() and name.isprintable():
         return name
@@ -70,9 +67,9 @@ def images_below(folder: Path, root: Path | None = None) -> Iterator[str]:
 
 
 def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple[str, ...]:
-    """The split folders of root; none where images are split by a hash.
+    """Names of the split folders of root; empty where images are split by a hash.
 
-    Raises: ValueError for splits in another spelling ("Training", "valid"), which would be classes otherwise.
+    Raises: ValueError for splits in another spelling ("Training", "valid"), which would otherwise be read as classes.
     """
     names = [name for name in subfolders(root, name_tools=True) if not masks or name != PurePosixPath(masks).parts[0]]
     words = SPLIT_WORDS | (ALSO_CLASSES if all(name.lower() in SPLIT_WORDS | ALSO_CLASSES for name in names) else {})
@@ -91,10 +88,10 @@ def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
 
 
 def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple[str, ...]:
-    """Names of the classes, sorted: the folders of all splits, or of root.
+    """The sorted names of the classes: the folders below all splits, or below root.
 
-    Raises: ValueError for names that differ in case alone, for a forgotten folder of masks, and one level above the
-        classes.
+    Raises: ValueError for names that differ in case alone, for a folder of masks that dataset.masks does not name, and
+        for a root one level above the classes.
     """
     skipped = () if splits or not masks else (PurePosixPath(masks).parts[0],)
     tops = [root / split for split in splits] or [root]
@@ -113,12 +110,12 @@ def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
         raise ValueError(
             f"{root / forgotten} looks like a folder of masks: say dataset.masks={forgotten}, or move it away"
         )
-    if len(names) == 1 and (inner := above_classes([top / names[0] for top in tops if (top / names[0]).is_dir()])):
+    if len(names) == 1 and (inner := inner_folders([top / names[0] for top in tops if (top / names[0]).is_dir()])):
         text = f"{root} has one class folder, {names[0]}, which holds {', '.join(inner)} and no images"
         raise ValueError(f"{text}: is dataset.root one level too high?")
-    if doubt := no_classes(names, [top / name for top in tops for name in names]):
+    if doubt := doubt_classes(names, [top / name for top in tops for name in names]):
         warn_once(
-            f"{root}: the folders {shown(names)} are taken as the classes, although {doubt}; expected is a "
+            f"{root}: the folders {join_names(names)} are taken as the classes, although {doubt}; expected is a "
             f"folder per class"
         )
     lacking = {top.name: [name for name in names if name not in folders] for top, folders in by_top.items()}
@@ -128,50 +125,49 @@ def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
     return names
 
 
-def no_classes(names: Sequence[str], folders: Sequence[Path]) -> str:
-    """Why class folders are probably none, in words that follow "although"; "" where nothing speaks against them.
+def doubt_classes(names: Sequence[str], folders: Sequence[Path]) -> str:
+    """The reason to doubt that folders are classes, in words that follow "although"; "" where there is none.
 
-    It is a doubt and no rule. Classes called "mask" and "no mask" are in none, nor are those that hold the same folders
-    (left, right) each.
+    A doubt is a warning, not an error. A pair of names such as "mask" and "no mask" raises none.
     """
     words, lower = set(NO_CLASSES.split()), [name.lower() for name in names]
     kinds = [name for name in names if name.lower() in words or name.lower().removesuffix("s") in words]
     if kinds := [name for name in kinds if not any(name.lower() in other for other in lower if other != name.lower())]:
         verb = "names" if len(kinds) == 1 else "name"
         return (
-            f"{shown(kinds)} often {verb} parts of a data set (masks beside the class folders are read with "
+            f"{join_names(kinds)} often {verb} parts of a data set (masks beside the class folders are read with "
             f"dataset.masks=<name>)"
         )
     numbered = [name for name in names if re.fullmatch(r"(cv|fold|part|split|batch)[ _-]?\d+", name, re.IGNORECASE)]
-    if len(numbered) == len(names) and (inner := above_classes([folder for folder in folders if folder.is_dir()])):
+    if len(numbered) == len(names) and (inner := inner_folders([folder for folder in folders if folder.is_dir()])):
         return (
-            f"they are numbered and hold {shown(inner)} and no images (folders of splits are called train, val and "
-            f"test)"
+            f"they are numbered and hold {join_names(inner)} and no images (folders of splits are called train, val "
+            f"and test)"
         )
     return ""
 
 
-def shown(names: Sequence[str], most: int = 6) -> str:
-    """The first names of a list."""
+def join_names(names: Sequence[str], most: int = 6) -> str:
+    """The first names of a list, joined for a message."""
     return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
 
 
 def holds_parts(folder: Path, classes: Collection[str]) -> bool:
-    """Whether a folder has the layout of masks, <part>/<class>."""
+    """Whether a folder has the layout of masks: <part>/<class>."""
     return any(classes.intersection(subfolders(folder / part)) for part in subfolders(folder))
 
 
-def above_classes(folders: Sequence[Path]) -> list[str]:
-    """The folders in folders that hold no image themselves; empty where one of them does."""
+def inner_folders(folders: Sequence[Path]) -> list[str]:
+    """Names of the folders inside folders that hold no images; empty where one of them holds an image."""
     if any(Path(name).suffix.lower() in IMAGE_SUFFIXES for folder in folders for name in os.listdir(folder)):
         return []
     return sorted({name for folder in folders for name in subfolders(folder)})
 
 
 def mask_files(folder: Path) -> dict[str, Path]:
-    """The masks of one part by the path of their image below root, without its suffix.
+    """The mask files of one part: path of the image below root, without its suffix -> path of the mask.
 
-    Raises ValueError for two masks of one image.
+    Raises: ValueError for two masks of one image.
     """
     paths: dict[str, Path] = {}
     for path in images_below(folder):
@@ -187,7 +183,7 @@ def mask_files(folder: Path) -> dict[str, Path]:
 def name_unpaired(
     folder: Path, parts: dict[str, dict[str, Path]], files: Sequence[str], known: Collection[str]
 ) -> None:
-    """Say once which images have no mask of a part, and which masks belong to no image.
+    """Warn once about images without a mask of a part, and about masks that belong to no image.
 
     Args: files: images of the split; known: paths of the images of all splits without their suffixes.
     """

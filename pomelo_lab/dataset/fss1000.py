@@ -23,7 +23,7 @@ SOURCE = "https://github.com/HKUSTCV/FSS-1000"
 LAYOUT = """\
   <root>/fewshot_data/abacus/1.jpg ... 10.jpg (or <root>/fewshot_data/fewshot_data, or class folders in <root> itself)
   <root>/fewshot_data/abacus/1.png ... 10.png   (the masks: white = the thing)"""
-PLACES = ("fewshot_data/fewshot_data", "fewshot_data", "")
+FOLDERS = ("fewshot_data/fewshot_data", "fewshot_data", "")
 LAST = {"train": 5, "val": 7, "test": 10}  # number of the last image of each class in a split
 INSIDE = 127  # of 255
 
@@ -52,10 +52,10 @@ class FSS1000(CroppedFiles):
         return f"fss1000-{folder}/{int(stem(file)):02d}"
 
     def _listed(self) -> Listing:
-        places = [Path(self.root, name) if name else Path(self.root) for name in PLACES]
-        folder = next((path for path in places if path.is_dir() and any(path.glob("*/1.jpg"))), None)
+        folders = [Path(self.root, name) if name else Path(self.root) for name in FOLDERS]
+        folder = next((path for path in folders if path.is_dir() and any(path.glob("*/1.jpg"))), None)
         if folder is None:
-            raise missing_file("the images of FSS-1000", places, LAYOUT, SOURCE)
+            raise missing_file("the images of FSS-1000", folders, LAYOUT, SOURCE)
         names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         number = {name: index for index, name in enumerate(names)}
         first = {"train": 1, "val": LAST["train"] + 1, "test": LAST["val"] + 1}[self.split]

@@ -1,4 +1,4 @@
-"""Image and mask files to tensors on the 8-bit grid, with errors that name the file and what to do about it."""
+"""Reads image and mask files as tensors on the 8-bit grid; errors name the file and the remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LARGEST = 2**26  # pixels of an image that is read as it is (8192 x 8192); large
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
 ORIENTATION = 274  # EXIF's number for how a camera was held
-_said: set[str] = set()
+_warned: set[str] = set()
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom as fractions of the width and height
 
@@ -34,17 +34,17 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom as fractions
 def missing_file(
     what: str, looked_at: Path | Sequence[Path], layout: str, source: str | None = None
 ) -> FileNotFoundError:
-    """The error for a file that is not there: the paths looked at, the layout expected, where to get it.
+    """The error for a missing file: the paths that were tried, the expected layout, and where to get the files.
 
     Args:
         what: what is missing, in words ("the attribute list of CelebA").
-        looked_at: the path, or all places that were tried.
+        looked_at: the path, or all paths that were tried.
         layout: the expected layout on disk, one path per line.
-        source: who gives the data out; None for the user's own files.
+        source: who publishes the data; None for the user's files.
     """
-    places = [looked_at] if isinstance(looked_at, Path) else list(looked_at)
-    more = f" and {len(places) - 3} more places" if len(places) > 3 else ""
-    lines = [f"{what} not found: looked for {', '.join(map(str, places[:3]))}{more}", "expected layout:"]
+    paths = [looked_at] if isinstance(looked_at, Path) else list(looked_at)
+    more = f" and {len(paths) - 3} more places" if len(paths) > 3 else ""
+    lines = [f"{what} not found: looked for {', '.join(map(str, paths[:3]))}{more}", "expected layout:"]
     lines += [f"  {line}" for line in layout.strip().splitlines()]
     if source:
         lines.append(f"nothing is downloaded by pomelo_lab; get it from {source}")
@@ -52,7 +52,7 @@ def missing_file(
 
 
 def first_existing(what: str, candidates: Iterable[Path], layout: str, source: str | None = None) -> Path:
-    """The first path that exists, else the missing-file error over all of them."""
+    """The first path that exists. Raises: FileNotFoundError naming all of them, see `missing_file`."""
     tried = list(candidates)
     for path in tried:
         if path.exists():
@@ -62,14 +62,14 @@ def first_existing(what: str, candidates: Iterable[Path], layout: str, source: s
 
 @functools.cache
 def warn_once(text: str) -> None:
-    """Say something about a data set's files once in a process, however often they are read."""
+    """Log a warning once in a process."""
     log.warning("%s", text)
 
 
-def warn_of_first(path: Path, text: str) -> None:
-    """Say something about the first file that it is true of."""
-    if text not in _said:
-        _said.add(text)
+def warn_about_first(path: Path, text: str) -> None:
+    """Log a warning about the first file that it is true of."""
+    if text not in _warned:
+        _warned.add(text)
         log.warning("%s %s", path, text)
 
 
@@ -78,9 +78,9 @@ def open_image(
 ) -> Image:
     """Decode a file completely into a PIL mode ("RGB", "L").
 
-    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame, which is said once;
-    Pillow turns TIFF files, and no others. Images of more than LARGEST pixels are read reduced by a whole number, and
-    named once. Of several pages the first is read.
+    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame; a warning says so
+    once. TIFF files are the exception, since Pillow turns them. Images of more than LARGEST pixels are reduced by a
+    whole number. Of several pages the first is read.
 
     Args:
         value_range: the values of black and white in files of more than 8 bits per value; None = as the format says
@@ -94,8 +94,8 @@ def open_image(
 def open_sized(
     path: Path, mode: str, value_range: Sequence[float] | None = None, background: float | None = None
 ) -> tuple[Image, tuple[int, int]]:
-    """`open_image`, and the (width, height) of the file, which is larger where the image was reduced."""
-    file, full, raw = decoded(path, reduced=True)
+    """The image as `open_image` reads it, and the (width, height) of the file, which is larger where it was reduced."""
+    file, full, raw = decode(path, reduced=True)
     file = flattened(file, path, background)
     if file.mode.startswith(("I", "F")):
         file = eight_bits(file, path, value_range)
@@ -118,8 +118,8 @@ def reduction(size: tuple[int, int]) -> int:
     return math.ceil(math.sqrt(size[0] * size[1] / LARGEST))
 
 
-def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], str]:
-    """The pixels of a file as it has them, its (width, height), and how it stores them (Pillow's raw mode).
+def decode(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], str]:
+    """The pixels of a file in its own mode, its (width, height), and Pillow's raw mode, in which they are stored.
 
     Args: reduced: JPEGs of more than LARGEST pixels may be decoded at a half, a quarter or an eighth of their sides.
     """
@@ -131,13 +131,13 @@ def decoded(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], 
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 if file.format == "TIFF" and file.n_frames > 1:
-                    warn_of_first(path, "has several pages: the first is read, also of further such files")
+                    warn_about_first(path, "has several pages: the first is read, also of further such files")
                 full, raw = file.size, str(file.tile[0][3]) if getattr(file, "tile", None) else ""
                 if reduced and (factor := reduction(full)) > 1:
                     file.draft(None, (full[0] // factor, full[1] // factor))
                 file.load()
                 if file.format != "TIFF" and file.getexif().get(ORIENTATION, 1) not in (0, 1):
-                    warn_of_first(
+                    warn_about_first(
                         path,
                         "is stored rotated (EXIF): it is read as it is stored, others too; save it "
                         "upright if that is not meant",
@@ -166,7 +166,7 @@ def open_mask(path: Path) -> Image:
     """
     from PIL import Image
 
-    file, _, _ = decoded(path)
+    file, _, _ = decode(path)
     values = np.asarray(file)
     if file.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
         raise ValueError(f"{path} is a mask with colours of mode {file.mode}: save it as a gray PNG, non-zero = inside")
@@ -265,7 +265,7 @@ def to_unit(image: Tensor) -> Tensor:
 
 
 def checked_indices(indices: Sequence[int], n: int) -> list[int]:
-    """Positions within a data set of n images as plain integers. Raises: IndexError naming the first one outside."""
+    """Indices of a data set of n images as plain integers. Raises: IndexError naming the first one outside."""
     rows = [int(i) for i in indices]
     for row in rows:
         if not 0 <= row < n:

@@ -41,17 +41,17 @@ class ImageFolder(Dataset):
     """Images in class folders, cut to the centred square and resized; with masks and attributes where files give them.
 
     Class folders are sorted by name. Where root has a folder train, val or test, those are the splits and share one
-    list of classes; otherwise each image is assigned by a hash of (seed, path below root), so that adding images moves
-    no other. A part without a mask file is absent from that image. A part called "label" is what belongs to the class
+    list of classes; otherwise a hash of (seed, path below root) assigns each image, so that an added image moves no
+    other. A part without a mask file is absent from that image. A part called "label" is what belongs to the class
     (the region that reasonability metrics compare with).
 
-    What no folder of images is, is said: hidden folders and those of tools (@eaDir, __MACOSX) are left out, splits in
-    another spelling (Training, valid), class names that differ in case alone, a forgotten folder of masks and a root
-    above the classes are refused.
+    Hidden folders and those of tools (@eaDir, __MACOSX) are left out. Refused, with the reason: splits in another
+    spelling (Training, valid), class names that differ in case alone, a folder of masks that `masks` does not name, and
+    a root above the classes.
 
     Source: own; the layout of ImageNet and of torchvision's ImageFolder.
     Args:
-        root: the folder; not part of fingerprints, `digest` is.
+        root: the folder; fingerprints hold `digest` in its place.
         size_px: side of the image; the shorter side of the file is resized to it, the longer one cropped.
         val_fraction, test_fraction: of the images, where root has no split folders.
         seed: of that split.

@@ -40,8 +40,7 @@ class ImageNet(CroppedFiles):
 
     Classes are the sorted WordNet ids of LOC_synset_mapping.txt, else of the train folder, else of the validation
     images: the official index 0..999. A box belongs to the part "label" when it bears the image's wnid; it is resized
-        and cut with the image. All
-    validation images have boxes, about 4 in 10 training images.
+    and cut with the image. All validation images have boxes, and about 4 in 10 training images.
 
     Source: Russakovsky et al., "ImageNet large scale visual recognition challenge" (2015); the transform is
         torchvision's. Departures: the edges of a box are read as positions between pixels; read as the numbers of its
@@ -86,7 +85,9 @@ class ImageNet(CroppedFiles):
             cut = []
             for row, crop, size in zip(rows, crops, sizes, strict=True):
                 path = self._box_file(self._files[row])
-                cut.append(crop.boxes(self._of_label(row, read_annotation(path), size)) if path else torch.empty(0, 4))
+                cut.append(
+                    crop.boxes(self._label_boxes(row, read_annotation(path), size)) if path else torch.empty(0, 4)
+                )
             padded = torch.full((len(cut), max([1, *map(len, cut)]), 4), torch.nan)
             for row, boxes in enumerate(cut):
                 padded[row, : len(boxes)] = boxes
@@ -126,11 +127,11 @@ class ImageNet(CroppedFiles):
     def _image_id(self, file: str) -> str:
         return f"imagenet-{stem(file)}"
 
-    def _of_label(self, row: int, annotation: Annotation, size: tuple[int, int]) -> Tensor:
+    def _label_boxes(self, row: int, annotation: Annotation, size: tuple[int, int]) -> Tensor:
         """The boxes that bear the image's own wnid, in fractions of the image [M,4]."""
         width, height = annotation.size or size
-        own = [name == self._wnids[int(self._label[row])] for name in annotation.names]
-        return annotation.edges[own] / torch.tensor([width, height, width, height], dtype=torch.float32)
+        matching = [name == self._wnids[int(self._label[row])] for name in annotation.names]
+        return annotation.edges[matching] / torch.tensor([width, height, width, height], dtype=torch.float32)
 
     def _tops(self) -> list[Path]:
         root = Path(self.root)
@@ -139,18 +140,21 @@ class ImageNet(CroppedFiles):
     def _list_file(self, name: str) -> Path | None:
         root = Path(self.root)
         tops = [*self._tops(), *([root.parent] if root.name == "ILSVRC" else [])]
-        places = [top / folder / name for top in tops for folder in ("", "ILSVRC2012_devkit_t12/data", "data")]
-        return next((path for path in places if path.is_file()), None)
+        paths = [top / folder / name for top in tops for folder in ("", "ILSVRC2012_devkit_t12/data", "data")]
+        return next((path for path in paths if path.is_file()), None)
 
-    def _images(self, of: str) -> list[Path]:
-        return [top / folder / of for top in self._tops() for folder in ("", "Data/CLS-LOC")]
+    def _images(self, official: str) -> list[Path]:
+        return [top / folder / official for top in self._tops() for folder in ("", "Data/CLS-LOC")]
 
-    def _box_folders(self, of: str) -> list[Path]:
-        """Where the annotation files of "train" or "val" may lie."""
+    def _box_folders(self, official: str) -> list[Path]:
+        """Folders that may hold the annotation files of the official split "train" or "val"."""
         if self.boxes_root is not None:
-            tops, folders = [Path(self.boxes_root)], (of, f"Annotations/CLS-LOC/{of}", "")
+            tops, folders = [Path(self.boxes_root)], (official, f"Annotations/CLS-LOC/{official}", "")
         else:
-            tops, folders = self._tops(), (f"Annotations/CLS-LOC/{of}", f"{of}_boxes", f"{of}_boxes/{of}")
+            tops, folders = (
+                self._tops(),
+                (f"Annotations/CLS-LOC/{official}", f"{official}_boxes", f"{official}_boxes/{official}"),
+            )
         return [top / folder for top in tops for folder in folders]
 
     def _box_file(self, file: str) -> Path | None:
@@ -162,11 +166,11 @@ class ImageNet(CroppedFiles):
 
     def _mask_file(self, file: str) -> Path | None:
         """The mask of an image, in the folder of its class or not."""
-        places = (Path(self.masks, folder, f"{stem(file)}.png") for folder in (file.rpartition("/")[0], ""))
-        return next((path for path in places if path.is_file()), None)
+        paths = (Path(self.masks, folder, f"{stem(file)}.png") for folder in (file.rpartition("/")[0], ""))
+        return next((path for path in paths if path.is_file()), None)
 
     def _wanted(self, wnids: Sequence[str]) -> set[str]:
-        """The wnids of `only_classes`. Raises: ValueError for a number or wnid that there is not."""
+        """The wnids of `only_classes`. Raises: ValueError for an unknown number or wnid."""
         if self.only_classes is None:
             return set(wnids)
         unknown = [c for c in self.only_classes if (c not in wnids if isinstance(c, str) else not 0 <= c < len(wnids))]
@@ -178,20 +182,20 @@ class ImageNet(CroppedFiles):
         return {c if isinstance(c, str) else wnids[c] for c in self.only_classes}
 
     def _listed(self) -> Listing:
-        of = "train" if self.split == "train" else "val"
-        what = f"the {'training' if of == 'train' else 'validation'} images of ImageNet"
-        folder = first_existing(what, self._images(of), LAYOUT, SOURCE)
-        self._annotations = next((place for place in self._box_folders(of) if place.is_dir()), None)
-        if self.boxes and of == "val" and self._annotations is None:
+        official = "train" if self.split == "train" else "val"
+        what = f"the {'training' if official == 'train' else 'validation'} images of ImageNet"
+        folder = first_existing(what, self._images(official), LAYOUT, SOURCE)
+        self._annotations = next((path for path in self._box_folders(official) if path.is_dir()), None)
+        if self.boxes and official == "val" and self._annotations is None:
             wanted = "the boxes of ImageNet's validation images (dataset.boxes=false does without)"
-            raise missing_file(wanted, self._box_folders(of), BOX_LAYOUT, SOURCE)
+            raise missing_file(wanted, self._box_folders(official), BOX_LAYOUT, SOURCE)
         files = sorted(images_below(folder))
         if not files:
             raise missing_file(what, folder, LAYOUT, SOURCE)
-        wnid_of = self._sorted_in(folder, files) if of == "train" or "/" in files[0] else self._unsorted(files)
+        wnid_of = self._sorted_in(folder, files) if official == "train" or "/" in files[0] else self._unsorted(files)
         names = self._classes(wnid_of.values())
         self._wnids = tuple(sorted(names))
-        number = {wnid: place for place, wnid in enumerate(self._wnids)}
+        number = {wnid: index for index, wnid in enumerate(self._wnids)}
         chosen = [file for file in files if self._belongs(file)]
         for file in chosen:
             if wnid_of[file] not in number:
@@ -200,7 +204,7 @@ class ImageNet(CroppedFiles):
                 )
         wanted_classes = self._wanted(self._wnids)
         chosen = [file for file in chosen if wnid_of[file] in wanted_classes]
-        if self.boxes and of == "val" and chosen and not any(map(self._box_file, chosen)):
+        if self.boxes and official == "val" and chosen and not any(map(self._box_file, chosen)):
             wanted = f"a box of any image of split {self.split!r} (dataset.boxes=false does without)"
             raise missing_file(wanted, self._annotations / f"{stem(chosen[0])}.xml", BOX_LAYOUT, SOURCE)
         if self.masks not in (None, "boxes") and chosen and not any(map(self._mask_file, chosen)):
@@ -212,7 +216,7 @@ class ImageNet(CroppedFiles):
         )
 
     def _sorted_in(self, folder: Path, files: Sequence[str]) -> dict[str, str]:
-        """File -> wnid, of images in class folders."""
+        """File -> wnid, for images in class folders."""
         wnid_of = {file: file.partition("/")[0] for file in files}
         wrong = next((file for file, wnid in wnid_of.items() if not WNID.fullmatch(wnid) or "/" not in file), None)
         if wrong is not None:
@@ -224,7 +228,7 @@ class ImageNet(CroppedFiles):
         return wnid_of
 
     def _unsorted(self, files: Sequence[str]) -> dict[str, str]:
-        """File -> wnid, of validation images that lie side by side."""
+        """File -> wnid, for validation images that lie in one folder."""
         truth, meta = self._list_file("ILSVRC2012_validation_ground_truth.txt"), self._list_file("meta.mat")
         boxes = next((path for path in self._box_folders("val") if path.is_dir()), None)
         stems = tuple(map(stem, files))
@@ -236,15 +240,15 @@ class ImageNet(CroppedFiles):
             source, wnid_of = boxes, names_in_boxes(boxes, boxes.stat().st_mtime_ns, stems)
         else:
             hint = f"; the numbers of {truth} need the devkit's meta.mat beside it" if truth else ""
-            places = [Path(self.root, name) for name in ("LOC_val_solution.csv", "ILSVRC2012_devkit_t12/data/meta.mat")]
-            raise missing_file(f"the labels of ImageNet's unsorted validation images{hint}", places, LAYOUT, SOURCE)
+            paths = [Path(self.root, name) for name in ("LOC_val_solution.csv", "ILSVRC2012_devkit_t12/data/meta.mat")]
+            raise missing_file(f"the labels of ImageNet's unsorted validation images{hint}", paths, LAYOUT, SOURCE)
         absent = next((name for name in stems if name not in wnid_of), None)
         if absent is not None:
             raise ValueError(f"{source} does not say the class of {absent}")
         return {file: wnid_of[name] for file, name in zip(files, stems, strict=True)}
 
     def _classes(self, seen: Iterable[str]) -> dict[str, str]:
-        """Wnid -> name of every class: equal names are told apart by the wnid."""
+        """Wnid -> name, for every class. Without a list of names the wnid is the name."""
         if mapping := self._list_file("LOC_synset_mapping.txt"):
             return read_mapping(mapping)
         folder = next((path for path in self._images("train") if path.is_dir()), None)

@@ -52,39 +52,40 @@ class Places365(CroppedFiles):
         )
 
     def _listed(self) -> Listing:
-        root, of = Path(self.root), "train" if self.split == "train" else "val"
+        root, official = Path(self.root), "train" if self.split == "train" else "val"
         tops = [root / "places365_standard", root]
         categories = next((path for top in tops if (path := top / CATEGORIES).is_file()), None)
         number = read_categories(categories, categories.stat().st_mtime_ns) if categories else None
-        places = [*(top / of for top in tops), *(root / name for name in FOLDERS[of])]
-        folder = next((path for path in places if path.is_dir()), None)
+        paths = [*(top / official for top in tops), *(root / name for name in FOLDERS[official])]
+        folder = next((path for path in paths if path.is_dir()), None)
         if folder is None:
             raise missing_file(
-                f"the {'training' if of == 'train' else 'validation'} images of Places365", places, LAYOUT, SOURCE
+                f"the {'training' if official == 'train' else 'validation'} images of Places365", paths, LAYOUT, SOURCE
             )
-        if folder.name == of:
+        if folder.name == official:
             number = number or sorted_folders(folder.parent)
             label = in_class_folders(folder, number, categories or folder.parent)
         else:
             wanted = next(
-                (path for path in (categories or root / CATEGORIES, root / LISTS[of]) if not path.is_file()), None
+                (path for path in (categories or root / CATEGORIES, root / LISTS[official]) if not path.is_file()), None
             )
             if number is None or wanted is not None:
                 raise missing_file(f"a list that {folder.name} of Places365 needs", wanted, LAYOUT, SOURCE)
-            label = read_list(root / LISTS[of], (root / LISTS[of]).stat().st_mtime_ns, len(number))
+            label = read_list(root / LISTS[official], (root / LISTS[official]).stat().st_mtime_ns, len(number))
         chosen = {file: class_number for file, class_number in label.items() if self._belongs(file)}
         return Listing(folder, chosen, tuple(sorted(number, key=number.__getitem__)))
 
 
 def category(path: str) -> str:
-    """The name of a class in any of its forms: "/a/arena/hockey", "arena-hockey" and "arena/hockey" are one."""
+    """The name of a class from any of its spellings: "/a/arena/hockey", "arena-hockey" and "arena/hockey" are one."""
     parts = path.strip("/").split("/")
     return "/".join(parts[1:] if len(parts) > 1 and len(parts[0]) == 1 else parts).replace("-", "/")
 
 
 def sorted_folders(easy: Path) -> dict[str, int]:
-    """Class -> number by the sorted names of the class folders, of the training images where they are there."""
-    folder = next(easy / of for of in ("train", "val") if (easy / of).is_dir())
+    """Class -> number, by the sorted names of the class folders of the training images, else of the validation
+    images."""
+    folder = next(easy / split for split in ("train", "val") if (easy / split).is_dir())
     return {
         category(name): number
         for number, name in enumerate(sorted(path.name for path in folder.iterdir() if path.is_dir()))

@@ -119,8 +119,7 @@ class Portraits(Dataset):
         return f"portraits-r{self.revision}"
 
     def factors(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """All causes of the people at `indices`: name -> [B], and `noise` [B,F], the uniforms that they were drawn
-        from."""
+        """The causes of the people at `indices`: name -> [B], and "noise" [B,F], the uniform numbers behind them."""
         index = torch.as_tensor(list(indices), dtype=torch.long)
         if len(index) and not (0 <= int(index.min()) and int(index.max()) < len(self)):
             raise IndexError(

@@ -27,8 +27,8 @@ def settle(monkeypatch):
 
 def hashes(monkeypatch):
     """The files that are read from now on."""
-    read, genuine = [], module.hashed
-    monkeypatch.setattr(module, "hashed", lambda path: read.append(path) or genuine(path))
+    read, genuine = [], module.hash_file
+    monkeypatch.setattr(module, "hash_file", lambda path: read.append(path) or genuine(path))
     return read
 
 
@@ -55,7 +55,7 @@ def test_what_did_not_change_is_not_read_again_and_the_memory_may_be_deleted(fil
     read = hashes(monkeypatch)
     first = Contents(files).digest()
     assert len(read) == 5 and Contents(files).digest() == first and len(read) == 5
-    place = module.memory(files, [module.stamp(path) for path in files])
+    place = module.memory_path(files, [module.read_stamp(path) for path in files])
     for damage in (b"", place.read_bytes()[:-1], b"0" + place.read_bytes()[1:], None):
         place.unlink() if damage is None else place.write_bytes(damage)
         assert Contents(files).digest() == first
@@ -78,7 +78,7 @@ def test_of_very_large_sets_the_first_images_are_read_and_the_sizes_of_all_count
     import torch
 
     monkeypatch.setattr(module, "WHOLE_GB", 0.0)
-    monkeypatch.setattr(module, "SOME", 2)
+    monkeypatch.setattr(module, "N_READ", 2)
     read = hashes(monkeypatch)
     first = Contents(files).digest()
     chosen = torch.randperm(5, generator=torch.Generator().manual_seed(0))[:2].tolist()  # Dataset.order
@@ -97,7 +97,7 @@ def test_many_files_give_what_few_give(tmp_path):
     for k, path in enumerate(paths):
         with open(path, "w") as file:
             file.write(str(k))
-    assert list(module.many(module.hashed, paths)) == [module.hashed(path) for path in paths]
+    assert list(module.map_in_threads(module.hash_file, paths)) == [module.hash_file(path) for path in paths]
 
 
 @pytest.mark.parametrize("why", ["a clock that was ahead", "a cache that cannot be written"])

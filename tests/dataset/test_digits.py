@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pomelo_lab.dataset.digits import Digits, members, originals
+from pomelo_lab.dataset.digits import Digits, load_originals, positions_by_split
 from tests.dataset.contract import check_contract
 
 
@@ -12,25 +12,25 @@ def test_contract(channels, resize):
 
 
 def test_splits_are_disjoint_complete_and_stratified():
-    sets = {split: set(members()[split].tolist()) for split in ("train", "val", "test")}
+    sets = {split: set(positions_by_split()[split].tolist()) for split in ("train", "val", "test")}
     assert sum(map(len, sets.values())) == 1797 == len(set.union(*sets.values()))
     for split, share in (("train", 0.70), ("val", 0.15), ("test", 0.15)):
         for digit in range(10):
-            of_class = (originals()[1] == digit).sum().item()
-            here = (originals()[1][members()[split]] == digit).sum().item()
+            of_class = (load_originals()[1] == digit).sum().item()
+            here = (load_originals()[1][positions_by_split()[split]] == digit).sum().item()
             assert abs(here - share * of_class) <= 1
 
 
 def test_the_split_is_the_published_one():
     """Stored results depend on it."""
     assert [len(Digits(split=split)) for split in ("train", "val", "test")] == [1258, 270, 269]
-    assert members()["test"][:5].tolist() == [1, 3, 12, 16, 22]
+    assert positions_by_split()["test"][:5].tolist() == [1, 3, 12, 16, 22]
 
 
 def test_labels_belong_to_the_pixels():
     batch = Digits(size_px=8, channels=1, resize="nearest").batch(range(30))
     place = torch.tensor([int(name[-4:]) for name in batch.image_id])
-    image, label = originals()
+    image, label = load_originals()
     assert torch.equal(batch.label, label[place]) and torch.equal(
         batch.image.mul(255).round().to(torch.uint8), image[place]
     )

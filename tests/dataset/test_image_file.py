@@ -174,7 +174,7 @@ def test_an_image_that_pillow_refuses_is_called_too_large(tmp_path, monkeypatch)
 
 @pytest.fixture
 def nothing_said(monkeypatch):
-    monkeypatch.setattr("pomelo_lab.dataset.image_file._said", set())
+    monkeypatch.setattr("pomelo_lab.dataset.image_file._warned", set())
 
 
 def test_of_a_file_with_several_pages_the_first_is_read_which_is_said_once(tmp_path, caplog, nothing_said):
