@@ -1,5 +1,5 @@
-"""The house rules that code alone cannot keep: imports run one way, every component has a yaml and a test, wandb has
-one door."""
+"""The house rules that code alone cannot keep: imports run one way and in no circle, every component, metric and figure
+is configured and tested, files and lines are short, wandb has one door."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import dataclasses
 import importlib
 import inspect
 import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,96 +20,128 @@ from pomelo_lab.config.signature import Component
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pomelo_lab"
-STAGES = (
-    "dataset",
-    "classifier",
-    "segmenter",
-    "generator",
-    "sampler",
-    "explainer",
-    "metric",
-    "engine",
-    "results",
-    "tracking",
+# folders and top-level modules, from the ground up: each imports only from those before it
+FLOORS = (
+    *("pomelo_lab", "compat", "types", "files", "batching", "locks", "devices", "image_arithmetic"),
+    *("config", "dataset", "segmenter", "weights", "network", "classifier", "generator", "training"),
+    *("sampler", "explainer", "metric", "engine", "results", "tracking", "run", "train", "bench", "conformance"),
 )
 COMPONENT_FOLDERS = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metric")
+LONGEST, WIDEST = 350, 120  # lines of a file, columns of a line
+# rules that the tree does not keep yet: an entry is deleted with the fault that it names
+CIRCLES = (
+    {"config.entry", "config.suggest", "config.suites"},
+    {
+        *("results.figure.dispatch", "results.grid_run", "results.render"),
+        "results.show",
+        "results.status",
+        "results.table",
+    },
+)
+TOO_LONG = (
+    *("pomelo_lab/explainer/dime.py", "pomelo_lab/results/render.py", "pomelo_lab/results/sheet.py"),
+    "tests/explainer/test_ace.py",
+)
+TOO_MANY_PARAMETERS = (
+    *("bench/generative.py", "engine/store.py", "explainer/bottleneck.py", "explainer/dime.py", "explainer/iba.py"),
+    *("explainer/input_iba.py", "results/sheet.py", "training/train.py"),
+)
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(PACKAGE).parts)
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+PYTHON = [*FILES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "scripts").glob("*.py"))]
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """A source file, parsed once."""
+    return ast.parse(path.read_text())
 
 
 def imports(path: Path) -> set[str]:
-    """Modules that a file imports, outside `if TYPE_CHECKING` blocks."""
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(n)
-        for b in ast.walk(tree)
-        if isinstance(b, ast.If) and "TYPE_CHECKING" in ast.dump(b.test)
-        for n in ast.walk(b)
-    }
+    """Modules that a file imports, at its top or inside functions, outside `if TYPE_CHECKING` blocks."""
+    blocks = [b for b in ast.walk(tree(path)) if isinstance(b, ast.If) and "TYPE_CHECKING" in ast.dump(b.test)]
+    typing_only = {id(node) for block in blocks for node in ast.walk(block)}
     modules = set()
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import) and id(node) not in typing_only:
             modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return modules
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.parts)
+def module(path: Path) -> str:
+    """The dotted name of a file of the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if p.parent.name in STAGES], ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_a_stage_imports_only_from_stages_to_its_left(path):
-    stage = path.relative_to(PACKAGE).parts[0]
-    right = STAGES[STAGES.index(stage) + 1 :]
-    wrong = {m for m in imports(path) for s in right if m.startswith(f"pomelo_lab.{s}")}
+def floor(name: str) -> str:
+    """The folder or top-level module that a module belongs to."""
+    return (name.split(".") + ["pomelo_lab"])[1]
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """Module -> the modules of the package that it imports; `from package import module` imports the module."""
+    names = {module(path): path for path in FILES}
+    arrows = {}
+    for name, path in names.items():
+        found = {imported for imported in imports(path) if imported in names}
+        packages = {imported for imported in found if any(other.startswith(f"{imported}.") for other in found)}
+        arrows[name] = found - packages - {name}
+    return arrows
+
+
+def reached(start: str) -> set[str]:
+    """The modules that a module imports, directly or not."""
+    seen, open_modules = set(), [start]
+    while open_modules:
+        for name in graph()[open_modules.pop()] - seen:
+            seen.add(name)
+            open_modules.append(name)
+    return seen
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_no_arrow_points_upwards(path):
+    """Imports inside functions count too: they hide an order, they do not change it."""
+    name = module(path)
+    wrong = {imported for imported in graph()[name] if FLOORS.index(floor(imported)) > FLOORS.index(floor(name))}
     assert not wrong
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in FILES if p.parent.name in ("classifier", "generator")],
-    ids=lambda p: str(p.relative_to(PACKAGE)),
-)
-def test_a_network_does_not_import_what_trains_it(path):
-    """It names its training by a dotted path, so that a generator is read without Lightning in mind."""
-    assert not {module for module in imports(path) if module.startswith("pomelo_lab.train")}
+def test_no_modules_import_each_other_in_a_circle():
+    circles = {frozenset(m for m in reached(name) if name in reached(m)) for name in graph() if name in reached(name)}
+    known = {frozenset(f"pomelo_lab.{name}" for name in circle) for circle in CIRCLES}
+    assert not circles - known
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=relative)
 def test_only_tracking_imports_wandb_and_heavy_imports_are_local(path):
-    top = {n.name for s in ast.parse(path.read_text()).body if isinstance(s, ast.Import) for n in s.names}
-    top |= {s.module for s in ast.parse(path.read_text()).body if isinstance(s, ast.ImportFrom) and s.module}
+    top = {n.name for s in tree(path).body if isinstance(s, ast.Import) for n in s.names}
+    top |= {s.module for s in tree(path).body if isinstance(s, ast.ImportFrom) and s.module}
     heavy = {
-        "wandb",
-        "lightning",
-        "torchmetrics",
-        "diffusers",
-        "umap",
-        "skimage",
-        "sklearn",
-        "matplotlib",
-        "captum",
-        "torchvision",
+        *("wandb", "lightning", "torchmetrics", "diffusers", "umap", "skimage"),
+        *("sklearn", "matplotlib", "captum", "torchvision"),
     }
     assert not {m for m in top if m.split(".")[0] in heavy}
     if "tracking" not in path.parts:
         assert not {m for m in imports(path) if m.split(".")[0] == "wandb"}
 
 
-def components():
+def components() -> Iterator[tuple[str, Path]]:
     """Files that define a component: a concrete class of their own that a config can name."""
     for folder in COMPONENT_FOLDERS:
         for path in sorted((PACKAGE / folder).glob("*.py")):
-            module = importlib.import_module(f"pomelo_lab.{folder}.{path.stem}") if path.stem != "__init__" else None
-            own = (
-                [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
-                if module
-                else []
-            )
-            if any(concrete(c) for c in own):
+            if path.stem == "__init__":
+                continue
+            members = vars(importlib.import_module(module(path))).values()
+            if any(inspect.isclass(c) and c.__module__ == module(path) and concrete(c) for c in members):
                 yield folder, path
 
 
@@ -126,6 +161,78 @@ def test_every_component_has_a_yaml_and_a_test(folder, path):
     assert (ROOT / "tests" / folder / f"test_{path.stem}.py").exists()
 
 
+def figures() -> list[str]:
+    """Modules of results/figure that draw one."""
+    draws = [p for p in (PACKAGE / "results" / "figure").glob("*.py") if p.stem != "dispatch"]
+    return sorted(p.stem for p in draws if any(getattr(n, "name", "") == "draw" for n in tree(p).body))
+
+
+def test_every_figure_is_asked_for_by_a_report_and_drawn_by_a_test():
+    from tests.results.figure.test_dispatch import LIVE, MODULES
+
+    asked = "\n".join(p.read_text() for p in (PACKAGE / "results" / "reports").glob("*.yaml"))
+    assert [name for name in figures() if not re.search(rf"figure: {name}\b", asked)] == []
+    assert set(figures()) <= {*MODULES, *LIVE}
+
+
+@pytest.mark.parametrize("path", TESTS, ids=relative)
+def test_a_test_file_tests(path):
+    """Each test of it does something, and what it tests exists."""
+    tests = [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")]
+    assert tests
+    assert [n.name for n in tests if all(is_nothing(statement) for statement in n.body)] == []
+
+
+def is_nothing(statement: ast.stmt) -> bool:
+    """A docstring, `pass`, `...` or `assert True`."""
+    tested = statement.test if isinstance(statement, ast.Assert) else getattr(statement, "value", None)
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, (ast.Expr, ast.Assert)) and isinstance(tested, ast.Constant)
+    )
+
+
+def test_nothing_counts_as_nothing():
+    body = ast.parse("'''Text.'''\n...\npass\nassert True\nassert x\nrun()").body
+    assert [is_nothing(statement) for statement in body] == [True] * 4 + [False] * 2
+
+
+def test_files_and_lines_are_short():
+    lines = {relative(path): path.read_text().splitlines() for path in PYTHON}
+    long = {name for name, text in lines.items() if len(text) > LONGEST}
+    assert not long - set(TOO_LONG)
+    # a comment that ruff is told to leave alone
+    wide = [f"{name}:{i}" for name, text in lines.items() for i, t in enumerate(text, 1) if too_wide(t)]
+    assert not wide
+
+
+def too_wide(line: str) -> bool:
+    return len(line) > WIDEST and "# noqa" not in line
+
+
+def test_functions_take_few_parameters():
+    """At most six beside self, outside constructors."""
+    many = {path.relative_to(PACKAGE).as_posix() for path in FILES if any(parameters(n) > 6 for n in functions(path))}
+    assert not many - set(TOO_MANY_PARAMETERS)
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    """The functions and methods of a file but for constructors."""
+    return [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef) and n.name != "__init__"]
+
+
+def parameters(function: ast.FunctionDef) -> int:
+    """Named parameters beside self or cls."""
+    named = [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    return len([name for name in named if name not in ("self", "cls")])
+
+
+def test_functions_are_not_complex():
+    """Ruff holds every function to a complexity of ten, and every line to its columns."""
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
+    assert "C90" in ruff["lint"]["select"] and ruff["lint"]["mccabe"]["max-complexity"] == 10
+    assert ruff["line-length"] == WIDEST
+
+
 def test_papers_have_names():
     """A paper is its authors or its method; a number is its place in a folder that no reader has."""
     pages = [
@@ -135,4 +242,4 @@ def test_papers_have_names():
         if p.suffix in (".py", ".yaml", ".md")
     ]
     numbered = re.compile(r"\bpapers? 00\d|\b00\d and 00\d\b", re.IGNORECASE)
-    assert not [str(p.relative_to(ROOT)) for p in (*pages, ROOT / "README.md") if numbered.search(p.read_text())]
+    assert not [relative(p) for p in (*pages, ROOT / "README.md") if numbered.search(p.read_text())]
