@@ -1,4 +1,4 @@
-"""What else changed: attributes of the counterfactual as an independent network sees them."""
+"""Scores of the attributes that a counterfactual changes, as an independent network sees them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class AttributeMetric(CounterfactualMetric, ABC):
-    """A score of attributes seen with a probability above one half.
+    """The base of scores of attributes; the oracle sees an attribute where its probability is above one half.
 
     Args:
-        dataset: the job's; it names the oracle's outputs.
+        dataset: the data set of the job, which names the oracle's outputs.
         oracle: attribute network; not the explained classifier.
         among: the attributes that count; None = all.
     """
@@ -43,15 +43,15 @@ class AttributeMetric(CounterfactualMetric, ABC):
 
     @cached_property
     def counts(self) -> list[int]:
-        """Places of the attributes that count."""
-        return [self.place(name) for name in (self.dataset.attribute_names if self.among is None else self.among)]
+        """Columns of the attributes that count."""
+        return [self.column(name) for name in (self.dataset.attribute_names if self.among is None else self.among)]
 
     def seen(self, images: Tensor) -> Tensor:
-        """bool [B,A]."""
+        """Whether the oracle sees each attribute: bool [B,A]."""
         return view(self.oracle, "black_box", 256, images.device).probability(images) > 0.5
 
-    def place(self, attribute: str) -> int:
-        """Raises ValueError naming the attributes that exist."""
+    def column(self, attribute: str) -> int:
+        """The oracle's output for an attribute. Raises: ValueError naming the attributes that exist."""
         names = list(self.dataset.attribute_names)
         if attribute not in names:
             way = (
@@ -68,13 +68,13 @@ class AttributeMetric(CounterfactualMetric, ABC):
 class MNAC(AttributeMetric):
     """Mean number of attributes that change, the one aimed at included.
 
-    As printed it rewards a counterfactual that fools the classifier without changing the attribute aimed at: see
-    TargetSeen, and `without`.
+    A counterfactual that fools the classifier without changing the attribute aimed at scores well: see TargetSeen, and
+    `without`.
 
     Source: Rodriguez et al. (2021); DiME, section 4 and code. Departures: the oracle.
     Args:
-        without: an attribute that does not count, the one aimed at: what else changes. None = all count, as printed.
-        share: divided by the number of attributes that count, so that data sets with other numbers of them compare.
+        without: an attribute that does not count, such as the one aimed at; None = all count, as in the paper.
+        share: divide by the number of attributes that count, so that data sets with other numbers can be compared.
     Cost: two forwards of the oracle per image.
     """
 
@@ -86,9 +86,9 @@ class MNAC(AttributeMetric):
 
     @cached_property
     def counts(self) -> list[int]:
-        left_out = None if self.without is None else self.place(self.without)
+        left_out = None if self.without is None else self.column(self.without)
         names = self.dataset.attribute_names if self.among is None else self.among
-        return [column for column in map(self.place, names) if column != left_out]
+        return [column for column in map(self.column, names) if column != left_out]
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         changed = (self.seen(case.batch.image) != self.seen(counterfactual))[:, self.counts].sum(1)
@@ -97,17 +97,15 @@ class MNAC(AttributeMetric):
 
 @dataclass(kw_only=True)
 class TargetSeen(AttributeMetric):
-    """Whether an independent network sees the attribute aimed at change, towards the goal.
+    """Whether an independent network sees that the attribute aimed at changed towards the goal.
 
-    Of the successes, whose class the explained classifier says was reached: those that the independent network does not
-    see fooled the classifier without showing the change (an adversarial example), or the network errs. Its errors
-    alone: the row of re-rendered faces.
+    A success in which it sees no change fooled the explained classifier (an adversarial example), or the independent
+    network errs. The row of re-rendered faces shows its errors alone.
 
-    Images that the network sees on the goal's side already, against the classifier, do not count: no change could show
-    there. The details tell how many they are ("left_out", of the population).
+    Images in which the network sees the goal already do not count, since no change could show there. The summary's
+    details hold their number ("left_out").
 
-    The goal's side: the class called as the attribute has it, other classes do not; of two classes with other names the
-    second has it.
+    The class that has the attribute is the one called like it, or the second of two classes with other names.
 
     Source: own; the check that DiME's MNAC and CD lack, which count this attribute like any other. Departures: none.
     Args: attribute: the one aimed at.
@@ -128,8 +126,8 @@ class TargetSeen(AttributeMetric):
         return {"value": value, "counted": counts, "left_out": rows["counted"] - counts}
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        """value: the goal's side is seen in the counterfactual; settled: in the image already."""
-        column, before = self.place(self.attribute), self.seen(case.batch.image)
+        """value: whether the goal is seen in the counterfactual; settled: whether it is seen in the image already."""
+        column, before = self.column(self.attribute), self.seen(case.batch.image)
         wanted = case.explanation.extra["goal"].long().to(before.device) == self.present(case.classifier.num_classes)
         return {
             "value": (self.seen(counterfactual)[:, column] == wanted).double(),
@@ -153,18 +151,19 @@ class TargetSeen(AttributeMetric):
 
 @dataclass(kw_only=True)
 class CorrelationDifference(AttributeMetric):
-    """Whether attributes change together as they go together in the data: sum over attributes of |corr(change, change
-    of the query) - corr(data)|.
+    """How much changes of attributes correlate otherwise than the attributes do in the data: the sum over attributes of
+    |corr(change, change of the query) - corr(data)|.
 
     Source: DiME, section 4.2 ("CD") and code. Changes are -1, 0 or 1. The data's correlations are the exact ones of the
         causal model where the data set has one, else those of the training labels. Departures: an attribute that never
-        changes correlates with nothing (as in ACE's code; DiME's gives NaN); a bootstrap interval over images, in the
-        details. An explainer that changes the target alone does not score 0 but the sum of the data's absolute
-        correlations with it.
+        changes has correlation 0 (as in ACE's code; DiME's gives NaN); the details hold a bootstrap interval over
+        images. An explainer that changes the target alone does not score 0, but the sum of the data's absolute
+        correlations with the target.
     Args:
         attribute: the query, which the classifier looks at.
-        n_labels: training images whose labels are counted, where the truth is not known; None = all.
-        n_resamples: of the bootstrap.
+        n_labels: number of training images whose labels are counted where the exact correlations are unknown; None =
+            all.
+        n_resamples: resamples of the bootstrap.
     Cost: two forwards of the oracle per image. A set statistic; with rare attributes it is noisy: look at the interval.
     """
 
@@ -181,7 +180,7 @@ class CorrelationDifference(AttributeMetric):
         else:
             rows = training.order()[: self.n_labels].tolist()
             whole = torch.corrcoef(training.read_attributes(rows).double().T).nan_to_num()
-        return {"correlation": whole[self.place(self.attribute)]}
+        return {"correlation": whole[self.column(self.attribute)]}
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         return {"change": self.seen(counterfactual).to(torch.int8) - self.seen(case.batch.image).to(torch.int8)}
@@ -191,7 +190,7 @@ class CorrelationDifference(AttributeMetric):
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
         change = rows["change"][rows["counted"] > 0.5].double()
-        n, query = len(change), self.place(self.attribute)
+        n, query = len(change), self.column(self.attribute)
         if n < 2:
             return Summary(mean=float("nan"), std=None, n=n, details={"never_changed": float(len(self.counts))})
         truth = reference["correlation"].double().cpu()
@@ -208,11 +207,11 @@ class CorrelationDifference(AttributeMetric):
         )
 
     def resampled(self, rows: dict[str, Tensor], reference: dict[str, Tensor], weights: Tensor) -> Tensor:
-        """Weighted correlations; images that do not count have no weight, so that methods with other successes are
-        compared on one resample."""
+        """The score of each resample. Images that do not count have weight 0, so that methods with other successes are
+        compared on the same resample."""
         weights = weights * (rows["counted"] > 0.5)
         truth = reference["correlation"].double().cpu()
-        correlation = weighted_correlations(rows["change"].double(), weights, self.place(self.attribute))
+        correlation = weighted_correlations(rows["change"].double(), weights, self.column(self.attribute))
         apart = (correlation - truth)[:, self.counts].abs().sum(1)
         return apart.masked_fill(weights.gt(0).sum(1) < 2, torch.nan)
 
@@ -226,7 +225,7 @@ def correlations(change: Tensor, query: int) -> Tensor:
 
 
 def weighted_correlations(change: Tensor, weights: Tensor, query: int) -> Tensor:
-    """`correlations` of images that count as often as they weigh: [n,A], [R,n] -> [R,A]."""
+    """`correlations` with weighted images: [n,A], weights [R,n] -> [R,A]."""
     share = weights / weights.sum(1, keepdim=True).clamp_min(1e-300)
     mean, both = share @ change, share @ (change * change[:, query : query + 1])
     variance = (share @ change.square() - mean.square()).clamp_min(0)
@@ -237,11 +236,11 @@ def weighted_correlations(change: Tensor, weights: Tensor, query: int) -> Tensor
 
 @dataclass(kw_only=True)
 class FactorError(AttributeMetric):
-    """Number of attributes that are not as they should be: the one aimed at changed, all others as the true causes have
-    them.
+    """Number of wrong attributes of a counterfactual: the one aimed at should have changed, and all others should be
+    those of the image's true causes.
 
-    Source: own; possible where the attributes of the image are known exactly. Includes the oracle's own errors:
-        `ideal_counterfactual` shows them.
+    Source: own; for data sets whose attributes are known exactly. The score includes the oracle's errors, which the row
+        of `ideal_counterfactual` shows.
     Args: attribute: the one aimed at.
     Cost: a forward of the oracle per image.
     """
@@ -254,7 +253,7 @@ class FactorError(AttributeMetric):
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         wanted = case.batch.attributes.clone()
-        column = self.place(self.attribute)
+        column = self.column(self.attribute)
         wanted[:, column] = ~wanted[:, column]
         wrong = self.seen(counterfactual).to(wanted.device) != wanted
         return {"value": wrong[:, self.counts].sum(1), "wrong": wrong.float()}

@@ -1,4 +1,4 @@
-"""What every metric answers."""
+"""The base class of metrics."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from pomelo_lab.explainer.case import Case
 
 @dataclass(frozen=True)
 class Summary:
-    """One number for a set of images: mean (or set statistic), spread over images, images counted, NaN left out.
+    """One number for a set of images.
 
-    details: further numbers that say how it came about (a chosen threshold). repeats: a set statistic under other
-        random choices (seeds of an
-    embedding), whose mean it is.
+    mean:    the mean over images, or the set statistic
+    std:     standard deviation over images; None for most set statistics
+    n:       number of images that count
+    n_nan:   number of images left out because their score is undefined
+    details: further numbers behind the mean, such as a chosen threshold
+    repeats: values of a set statistic under other random choices (seeds of an embedding); `mean` is their mean
     """
 
     mean: float
@@ -38,23 +41,22 @@ class Summary:
 
 @dataclass(kw_only=True)
 class Metric(Component, ABC):
-    """Scores explanations or perturbations; a value per image, or a set statistic by explicit accumulation.
+    """Scores explanations or perturbations: a value per image, or one statistic of a set of images.
 
-    Per image: `score` returns {"value": [B]} (and further tensors for figures, e.g. "curve" [B,T]).
-    Set statistic: `score` returns what has to be accumulated, image axis first, without "value"; `summarize` gets it
-    for all images at once. Either way the engine stores what `score` returned, group of images by group of images.
+    Per image: `score` returns {"value": [B]}, and further tensors for figures, e.g. "curve" [B,T].
+    Set statistic: `score` returns what each image contributes, image axis first, without "value". `summarize` gets the
+    contributions of all images at once. Either way the engine stores what `score` returned, by groups of images.
 
     direction: "higher" or "lower" is better, or None where the metric describes and does not judge.
     unit:      of the value, e.g. "bits", "" for a ratio.
     symbol:    column head in tables (LaTeX allowed).
-    needs:     what the case must hold, of: "perturbations", "explanation", "segments", "masks", "attributes",
+    needs:     what the case must hold, some of: "perturbations", "explanation", "segments", "masks", "attributes",
                "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations",
                "explain_again" (the explainer once more).
-    reads:     what it looks at in explanations, where not every explainer gives it, of: "counterfactual",
-        "coefficient".
-    random:    whether `score` draws from the case's streams, so that the score depends on the seed.
+    reads:     parts of explanations that it looks at and not every explainer gives: "counterfactual", "coefficient".
+    random:    whether `score` draws from the case's random streams, so that the score depends on the seed.
     Args:
-        n_images: score only the first so many images of the job; None = all.
+        n_images: number of images that are scored, the first ones of the job; None = all.
     """
 
     direction: ClassVar[Literal["higher", "lower"] | None]
@@ -68,16 +70,20 @@ class Metric(Component, ABC):
 
     @classmethod
     def dataset_problems(cls, given: Mapping[str, Any], dataset: type[Dataset]) -> Iterable[str]:
-        """What is wrong with arguments on the job's kind of data set, in words that follow the metric's key and a dot.
+        """Problems of the arguments with the job's kind of data set. Each text follows the metric's config key and a
+        dot.
 
-        Args: given: every argument, defaults included, components as their config nodes.
+        Args: given: all arguments with their defaults; components are config nodes.
         """
         return ()
 
     @abstractmethod
     def score(self, case: Case) -> dict[str, Tensor]:
-        """Tensors with the image axis first; "value" is the per-image score. NaN = undefined for that image; where
-        there is "counted" [B], images with 0 are not of the population that is scored."""
+        """The scores of a case, as tensors with the image axis first.
+
+        "value" [B] is the score of each image, NaN where it is undefined. Where there is "counted" [B], images with 0
+        do not belong to the population that is scored.
+        """
 
     def ensure_given(self, part: Tensor | None, words: str) -> Tensor:
         """A part of an explanation. Raises ValueError where the explainer does not give it."""
@@ -86,48 +92,50 @@ class Metric(Component, ABC):
         return part
 
     def fit(self, training: Dataset, classifier: BlackBox, streams: RandomStreams) -> dict[str, Tensor]:
-        """Statistics of the training split that scores refer to; computed once, stored, given back as
+        """Statistics of the training split, which are computed once, stored, and handed to `score` as
         case.reference."""
         return {}
 
     @property
     def fits(self) -> bool:
-        """Whether it refers to training statistics."""
+        """Whether scores depend on statistics of the training split."""
         return type(self).fit is not Metric.fit
 
     @classmethod
     def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
-        """What the metric needs with these arguments; `needs` where they do not matter."""
+        """What the case must hold with these arguments; `needs` where they do not matter."""
         return cls.needs
 
     def overrides(self) -> list[dict[str, Any]]:
-        """Config changes whose explanations of the same images this metric compares (needs "explanations")."""
+        """Config changes whose explanations of the same images are compared (needs "explanations")."""
         return []
 
     def values(self, rows: Mapping[str, Tensor]) -> Tensor | None:
-        """Per-image scores [b], b <= B: of the first images where the others serve to choose a threshold.
+        """The score of each image, [b]; None for a set statistic.
 
-        None = a set statistic.
+        b is smaller than B where the last images are held out to choose a threshold.
         """
         return rows.get("value")
 
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
-        """All images' scores to one number. NaN and infinities are counted, never averaged."""
+        """One number from the scores of all images. NaN and infinities are counted, never averaged."""
         value = self.values(rows)
         summary = mean_summary(value[rows["counted"][: len(value)] > 0.5] if "counted" in rows else value)
         return replace(summary, details={"applies": 0.0}) if "applies" in rows else summary
 
     def groups(self, n: int) -> tuple[int, ...]:
-        """Sizes of the consecutive groups of n images that a bootstrap resamples each by itself: (scored, held-out)."""
+        """Sizes of the groups into which a bootstrap cuts n images, to resample each group by itself: (scored, held
+        out)."""
         return (n,)
 
     def usable(self, rows: Mapping[str, Tensor]) -> Tensor:
-        """bool [B]: images that `resampled` can weigh."""
+        """Whether `resampled` can weigh each image: bool [B]."""
         return next(iter(rows.values())).new_ones(len(next(iter(rows.values()))), dtype=torch.bool)
 
     def resampled(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], weights: Tensor) -> Tensor | None:
-        """The summary's mean for resampled images, where it is no plain mean of values and cheap enough; None
-        otherwise.
+        """The mean of the summary for each of R resamples of the images, for a bootstrap.
+
+        None where the summary is a plain mean of values, or too costly to compute R times.
 
         Shapes: weights float64 [R,B], summing to 1 in each group -> [R].
         """
@@ -135,33 +143,32 @@ class Metric(Component, ABC):
 
     @property
     def costs_at_most(self) -> bool:
-        """Whether `queries` and `evaluations` are the most that can be needed: equal images are asked once, say."""
+        """Whether `queries` and `evaluations` are upper bounds, for instance because equal images are asked once."""
         return False
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        """Classifier queries per image, for the plan of a dry run; without those of explanations that are made anew."""
+        """Classifier queries per image, for the plan of a dry run; without those of `explanations`."""
         return 0
 
     def fit_costs(self, n_training: int) -> tuple[int, int]:
-        """Generator evaluations and classifier queries of `fit` on so many training images, for the plan."""
+        """Generator evaluations and classifier queries of `fit` on n_training images, for the plan of a dry run."""
         return 0, 0
 
     def explanations(self, classifier: Classifier) -> tuple[int, int]:
-        """Explanations of each image that are made anew, for other images and for changed classifiers (needs
-        "explain_again").
+        """How often each image is explained again: (with another image, with a changed classifier); see
+        "explain_again".
 
-        Args: classifier: the job's.
+        Args: classifier: the explained classifier.
         """
         return 0, 0
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
-        """Generator network evaluations per image (0 for metrics without a network)."""
+        """Evaluations of a generator's network per image; 0 for metrics without one."""
         return 0
 
 
 def not_applicable(n: int) -> dict[str, Tensor]:
-    """What `score` returns for n images of an explainer that a metric has nothing to say about: none of them counts,
-    and none is undefined."""
+    """The scores of n images of an explainer to which a metric does not apply: none counts, and none is undefined."""
     return {"value": torch.full((n,), torch.nan), "counted": torch.zeros(n), "applies": torch.zeros(n)}
 
 

@@ -1,4 +1,4 @@
-"""Pixels that stand out of their neighbourhood as those of real images do not."""
+"""Pixels that differ from their neighbours more than pixels of real images do."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pomelo_lab.types import Perturbations
 
 @dataclass(kw_only=True)
 class BrokenPixels(Metric):
-    """Share of broken pixels: those farther from the median of their 3x3 neighbours than all but a share of the pixels
-    of training images.
+    """Share of broken pixels. A pixel is broken where it is farther from the median of its 3x3 neighbourhood than the
+    given quantile of the pixels of training images.
 
     Source: own. The distance is the largest over the channels, in 8-bit steps; the border is repeated. Training images
         score 1 - quantile.
     Args:
-        n_reference: training images, the first so many of the data set's fixed shuffle.
-        quantile: of the distances of their pixels, the one that a broken pixel exceeds.
-        n_per_image: the first so many perturbations of each image; perturbation 0, often the image itself, is left out.
+        n_reference: number of training images, the first of the data set's fixed shuffle.
+        quantile: of the distances in training images; a broken pixel exceeds it.
+        n_per_image: number of perturbations of each image; perturbation 0, often the image itself, is left out.
     """
 
     direction = "lower"
@@ -53,7 +53,7 @@ class BrokenPixels(Metric):
 
 
 def distances(images: Tensor) -> Tensor:
-    """Largest distance over the channels to the median of the 3x3 neighbourhood: uint8 [...,C,H,W] -> int16
+    """The largest distance over the channels to the median of the 3x3 neighbourhood: uint8 [...,C,H,W] -> int16
     [...,H,W]."""
     plain = images.flatten(0, -4).float()
     padded = F.pad(plain, (1, 1, 1, 1), mode="replicate")

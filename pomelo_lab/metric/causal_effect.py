@@ -15,10 +15,10 @@ from pomelo_lab.metric.base import Metric
 
 @dataclass(kw_only=True)
 class FactorMetric(Metric):
-    """What the two measures of a cause share.
+    """The base of scores of one cause.
 
     Args:
-        dataset: portraits; left out of the config it is the job's data set.
+        dataset: portraits; by default the job's data set.
         factor: name of a cause, such as mark, glasses or hair_color.
     Raises: ValueError for unknown causes.
     """
@@ -31,8 +31,7 @@ class FactorMetric(Metric):
         self.dataset.model.check([self.factor])
 
     def changed(self, case: Case) -> list[Tensor]:
-        """The images rendered again with the factor at each of its values: [B,3,H,W] each, equal to the image where it
-        has that value."""
+        """The images rendered again with each value of the factor: [B,3,H,W] each."""
         model = self.dataset.model
         values = model.causes[self.factor].values(8)
         return [
@@ -46,8 +45,8 @@ class CausalEffect(FactorMetric):
     """How much the target's probability depends on one cause: its largest change when that cause alone takes another
     value.
 
-    Source: own; the controlled direct effect, known because the picture is rendered again. Says nothing about any
-        explanation.
+    Source: own; the controlled direct effect, which is known because the picture can be rendered again. It does not
+        depend on explanations.
     Cost: one query per value of the cause, and one for the picture as it is.
     """
 
@@ -72,8 +71,7 @@ class FactorMass(FactorMetric):
 
     Source: own; relevance mass (Arras et al. 2022) on a causal mask: the pixels that change when the cause alone does.
         Where there is no mark, these are the pixels where one would be. A map of independent values scores the mask's
-        share of the area.
-    An attribution that is zero everywhere, or not finite, gives NaN.
+        share of the area. An attribution that is zero everywhere, or not finite, gives NaN.
     """
 
     direction = "higher"
@@ -91,12 +89,12 @@ class FactorMass(FactorMetric):
 
 @dataclass(kw_only=True)
 class FactorChange(FactorMetric):
-    """How far a counterfactual goes towards the picture with one cause changed and all others as they are: 0 = not at
-    all, 1 = all the way.
+    """How far a counterfactual moves towards the picture in which one cause alone is changed: 0 = not at all, 1 = all
+    the way.
 
-    Source: own; the projection of the counterfactual's change on the change that the cause would make, of several other
-        values the largest. Whatever else the counterfactual does elsewhere does not count.
-    Shapes: "value" [B]. A cause that no longer shows (its change is empty) gives NaN.
+    Source: own; the projection of the counterfactual's change on the change that the cause would make, the largest over
+        its other values. Other changes of the counterfactual do not count.
+    Shapes: "value" [B]. NaN where the cause changes no pixel.
     Cost: as many renderings as the cause has values.
     """
 

@@ -17,18 +17,19 @@ from pomelo_lab.metric.counterfactual import successes
 
 @dataclass(kw_only=True)
 class ChangeSimilarity(Metric):
-    """Mean cosine between the changes that several settings of an explainer make to an image: 1 = the same change, 0 =
+    """Mean cosine between the changes that several settings of an explainer make to an image: 1 = equal changes, 0 =
     unrelated ones.
 
-    Lengths do not matter: far and near steps along one direction are alike, which a distance of counterfactuals would
-    call diverse.
+    The length of a change does not count: near and far steps along one direction score 1, while a distance between
+    their images would call them diverse.
 
     Source: own; Sobieski & Biecek (GCD), section 5.2, call counterfactuals along h-directions diverse and show
         pictures. Departures: none.
     Args:
-        key, settings: dotted config key, and its values.
+        key: dotted config key that varies.
+        settings: its values, two or more.
     Shapes: score also gives "pairs" [B,P] and "reached" [B], the share of the settings that reach the class. NaN where
-        some setting changes nothing.
+        a setting changes nothing.
     Cost: an explanation per setting.
     """
 
@@ -42,7 +43,7 @@ class ChangeSimilarity(Metric):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Nothing to compare."""
+        """Fewer than two settings."""
         yield from super().config_problems(given)
         if len(given["settings"]) < 2:
             yield f"settings must hold two or more, got {given['settings']}"

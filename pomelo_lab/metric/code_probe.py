@@ -1,4 +1,4 @@
-"""What the semantic code of an autoencoder tells of a classifier's answers."""
+"""How much of a classifier's answer can be read off the semantic code of an autoencoder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from pomelo_lab.metric.base import Metric, Summary, mean_summary
 
 @dataclass(kw_only=True)
 class CodeProbe(Metric):
-    """Share of the images whose class a linear probe reads off their semantic code: what is not in the code, no
-    direction in it can change.
+    """Share of the images whose predicted class a linear probe reads off their semantic code.
+
+    A direction in the code can only change what the code holds, so a low share bounds every method that moves codes.
 
     Source: own; linear probes as in Preechakul et al. (2022), section 5.2, there for attributes.
     Args:
-        generator: the autoencoder; left out of the config it is the job's generator.
-        n_reference: training images that the probe learns from, the first so many of the data set's fixed shuffle.
+        generator: the autoencoder; by default the job's generator.
+        n_reference: number of training images that the probe learns from, the first of the data set's fixed shuffle.
         strength: inverse weight of the L2 penalty, for codes of mean 0 and deviation 1.
     Shapes: "value" [B]. The summary's details name "chance", the share of the largest class among the training images.
     Cost: an encoder forward and a query per training and per scored image.
@@ -69,13 +70,13 @@ class CodeProbe(Metric):
 
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
-        """float64 [B,D] on the CPU."""
+        """The codes of images: float64 [B,D] on the CPU."""
         return self.generator.to(images.device).encoded(images).double().cpu()
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        told = self.codes(case.batch.image) @ case.reference["weight"].cpu().T + case.reference["bias"].cpu()
+        score = self.codes(case.batch.image) @ case.reference["weight"].cpu().T + case.reference["bias"].cpu()
         answer = case.classifier.probability(case.batch.image).argmax(1).cpu()
-        return {"value": (told.argmax(1) == answer).double()}
+        return {"value": (score.argmax(1) == answer).double()}
 
     def summarize(self, rows: dict[str, Tensor], reference: dict[str, Tensor]) -> Summary:
         summary = mean_summary(rows["value"])

@@ -1,4 +1,4 @@
-"""Completeness: whether attributions sum to what they claim to divide."""
+"""Completeness: whether an attribution sums to the difference of answers that it divides among the pixels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pomelo_lab.metric.base import Metric, not_applicable
 
 @dataclass(kw_only=True)
 class Completeness(Metric):
-    """|sum of attributions - (answer for the image - answer for the baseline)|; it does not apply to methods that do
-    not claim it.
+    """|sum of the attribution - (answer for the image - answer for the baseline)|, for methods that claim that this is
+    0.
 
     Source: Sundararajan et al. (2017), axiom 3. Departures: none.
     Args: relative: divide by the magnitude of the difference of the answers.

@@ -1,4 +1,4 @@
-"""How counterfactuals are judged: whom a score counts, whether the class was reached, and how far away."""
+"""Scores of counterfactuals: whether they reach the class aimed at, and how far they are from their image."""
 
 from __future__ import annotations
 
@@ -31,14 +31,13 @@ def successes(explanations: Sequence[Explanation]) -> Tensor:
 
 @dataclass(kw_only=True)
 class CounterfactualMetric(Metric, ABC):
-    """A score of counterfactuals, as they come out of an image file: in 8 bits.
+    """The base of scores of counterfactuals, which are rounded to 8 bits first, as in an image file.
 
+    matched: whether the score may be narrowed down to images in which several methods succeed (results/matched.py).
     Args:
-        population: whom it counts: all images; "successes", whose class the explainer says it reached; "correct", whose
-            label the classifier had right; or both. The number of images in a summary is theirs.
-    Shapes: score gives "counted" [B] beside its values; images that do not count have NaN, and that is not an undefined
-        score.
-    matched: whether it may also be asked for the images that several methods reached (results/matched.py).
+        population: which images enter the mean: "all"; "successes", where the explainer says that it reached the class;
+            "correct", where the classifier's answer is the label; or both. `Summary.n` is their number.
+    Shapes: score also gives "counted" [B]. Images with 0 have the value NaN, which is not an undefined score.
     """
 
     reads = frozenset({"counterfactual"})
@@ -49,7 +48,7 @@ class CounterfactualMetric(Metric, ABC):
 
     @abstractmethod
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        """Scores of counterfactuals [B,C,H,W] on the 8-bit grid, whoever counts."""
+        """Scores of all images, whichever count; counterfactual [B,C,H,W] on the 8-bit grid."""
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image = in_8_bits(self.ensure_given(case.explanation.counterfactual, "counterfactuals"))
@@ -60,7 +59,7 @@ class CounterfactualMetric(Metric, ABC):
         return {**rows, "counted": counted.float()}
 
     def counted(self, case: Case) -> Tensor:
-        """bool [B]."""
+        """Whether each image belongs to the population: bool [B]."""
         mask = torch.ones(len(case.batch), dtype=torch.bool, device=case.batch.image.device)
         if self.population in ("successes", "correct_successes"):
             mask &= case.explanation.extra["flipped"].to(mask.device) > 0.5
@@ -83,8 +82,8 @@ class FlipRate(CounterfactualMetric):
     """Whether the classifier gives the counterfactual the class that was aimed at.
 
     Source: DiME, section 4 ("flip ratio"), and its code; GCD. Departures: none with of=float.
-    Args: of: float = the image as the explainer left it, before it was clamped, as in the code: the same flips that
-        make a success of an image in all other scores; image = the clamped image in 8 bits, as it comes out of a file.
+    Args: of: "float" = the counterfactual before it is clamped, as in the code; these flips define "successes" in all
+        other scores. "image" = the counterfactual in 8 bits, as in an image file.
     Cost: with of=image a query per image.
     """
 
@@ -140,15 +139,15 @@ class L1(CounterfactualMetric):
 
 @dataclass(kw_only=True)
 class COUT(CounterfactualMetric):
-    """How soon the goal takes over when the pixels of the counterfactual replace those of the image, the most changed
-    first; in [-1,1].
+    """How early the answer changes to the goal while pixels of the counterfactual replace those of the image, the most
+    changed ones first; in [-1,1].
 
     Source: Khorram & Fuxin (2022), https://arxiv.org/abs/2203.15064; the code of ACE (Jeanneret et al. 2023). Area
         under p(goal) minus that under p(target) over the replaced share. Departures: a counterfactual equal to its
         image scores p(goal) - p(target) (there NaN).
     Args:
-        n_steps: about so many steps: each replaces H * W // n_steps pixels.
-        exact: False counts the last step as a full one, as the code does, which stretches the axis beyond 1.
+        n_steps: approximate number of steps; each replaces H * W // n_steps pixels.
+        exact: False counts the last step as a full one, as the code does, so that the axis ends beyond 1.
     Shapes: score also gives "goal" and "target" [B,T], the probabilities.
     Cost: 1 + ceil(H * W / step) queries per image.
     """

@@ -24,21 +24,22 @@ FEWEST = 2  # images of which a covariance can be taken at all
 
 @dataclass(kw_only=True)
 class FrechetOfFeatures(CounterfactualMetric, ABC):
-    """Squared Frechet distance in features of a network: all images against the counterfactuals that succeeded.
+    """Squared Frechet distance in features of a network, between all images and the counterfactuals that succeeded.
 
-    A set statistic that depends on the number of images: with fewer counterfactuals than features the covariance is
-    rank-deficient, and the value only compares methods at the same number (details: rank_deficient = 1, and a warning);
-    below two it is undefined.
+    The value depends on the number of images. With fewer counterfactuals than features the covariance is
+    rank-deficient, and only methods with the same number can be compared: details hold rank_deficient = 1, and a
+    warning is logged. Below two counterfactuals it is undefined.
 
     Args:
-        n_equal: FID+: random subsets of so many successes, the same number for every method; "least" = as many as the
-            method with the fewest has (DiME, Table 2); None = all of them, once. Fewer successes than that: undefined.
-        variants: the methods of "least", as values of explainer.variant.
-        n_draws: random subsets, whose mean and deviation are given (the paper: its ±).
-        n_splits: sFID: the mean over random halves of the images, of one half's originals against the other half's
-            counterfactuals, both ways; 0 = originals and counterfactuals of the same images.
-    Cost: two forwards of the network per image; with "least" an explanation per variant, those that the table has
-        anyway.
+        n_equal: FID+: size of random subsets of the successes, the same for every method; undefined with fewer
+            successes. "least" = the successes of the method with the fewest (DiME, Table 2). None = all successes,
+            once.
+        variants: the methods that "least" compares, as values of explainer.variant.
+        n_draws: number of random subsets; the summary holds their mean and standard deviation (the paper's ±).
+        n_splits: sFID: number of random halvings of the images. The originals of one half are compared with the
+            counterfactuals of the other, both ways, and the distances averaged. 0 = originals and counterfactuals of
+            the same images.
+    Cost: two forwards of the network per image; with "least" an explanation per variant, which the table has anyway.
     """
 
     direction: ClassVar = "lower"
@@ -64,7 +65,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """[B,C,H,W] in [0,1] -> [B,D]."""
+        """The features of images: [B,C,H,W] in [0,1] -> [B,D]."""
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         rows = {"original": self.features(case.batch.image), "made": self.features(counterfactual)}
@@ -128,7 +129,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
 
 @dataclass(kw_only=True)
 class CounterfactualFrechet(FrechetOfFeatures):
-    """The distance in penultimate features of an oracle: fd_oracle, never to be compared with a published FID.
+    """The distance in penultimate features of an oracle: fd_oracle. It is not comparable with a published FID.
 
     Source: FID of the DiME paper (Inception's features) and its code. Departures: the network, and with it the name;
         FID itself: metric/frechet_inception_distance.py.

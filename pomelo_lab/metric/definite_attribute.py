@@ -17,16 +17,16 @@ from pomelo_lab.types import Perturbations
 
 @dataclass(kw_only=True)
 class DefiniteAttribute(Metric):
-    """Share of perturbed images in which an oracle sees exactly one of some attributes that exclude each other (a
-    definite hair colour).
+    """Share of perturbed images in which an oracle sees exactly one of several attributes that exclude each other, such
+    as the hair colours.
 
     Source: own; the oracle is an attribute network with independent outputs, and an attribute is seen above probability
         0.5.
     Args:
-        dataset: the job's; it names the oracle's outputs.
+        dataset: the data set of the job, which names the oracle's outputs.
         oracle: attribute network; not the explained classifier.
         attributes: names, of which exactly one should be seen.
-        n_per_image: so many perturbations of each image, perturbation 0 left out.
+        n_per_image: number of perturbations of each image; perturbation 0 is left out.
     """
 
     direction = "higher"

@@ -1,4 +1,4 @@
-"""Explanations that say nothing, counted."""
+"""The number of explanations that order no pixels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FLAGS = ("at_chance", "unreached")
 
 @dataclass(kw_only=True)
 class Degenerate(Metric):
-    """1 where an attribution is constant or not finite, else 0: a map that orders nothing.
+    """1 where an attribution is constant or not finite, so that it orders no pixels, else 0.
 
-    Source: own. The summary also counts the images that an explainer flags itself: "at_chance" (nothing to remove: the
-        target is at chance from the start) and "unreached" (all is removed, and the target still above chance), see
+    Source: own. The summary also counts the images that the explainer flags: "at_chance" (the target is at chance from
+        the start, so nothing is removed) and "unreached" (all is removed, and the target is still above chance); see
         MP2.
     """
 

@@ -1,4 +1,4 @@
-"""Locality: how near perturbations stay to their image."""
+"""Locality: distances between perturbations and their image."""
 
 from __future__ import annotations
 
@@ -105,8 +105,10 @@ def window_matrix(weight: Tensor, n: int) -> Tensor:
 
 
 def per_perturbation(case: Case, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """measure(rows [m] of the images, perturbed float32 [m,C,H,W]) -> [m], over all perturbations but the first in
-    chunks: [B,N-1]."""
+    """A measure of every perturbation but the first, computed in chunks: [B,N-1].
+
+    Args: measure: (index of each image int64 [m], perturbed images float32 [m,C,H,W]) -> [m].
+    """
     image = case.perturbations.scored.image
     flat, n = image.flatten(0, 1), image.shape[1]
 

@@ -1,4 +1,4 @@
-"""EHR: the effective heat ratio."""
+"""The effective heat ratio: how much of an attribution lies in an annotated region."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from pomelo_lab.metric.map_export import Export, exported
 
 @dataclass(kw_only=True)
 class EffectiveHeatRatio(Metric):
-    """Heat inside the region of interest, over quantiles of the heat that are looked at.
+    """Share of an attribution's heat that lies in the annotated region, averaged over quantiles of the heat.
 
     Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; "Fisher Divergence for Attribution",
         section 4.3. Of the pixels with a heat of at least `floor`, those above quantile q are selected; the ratio is
         the sum of their heat in the region (weighted), or their number there, over the number selected; its area over q
         is the score. Weighted, it is not a share: a map all in the region at heat 0.5 scores 0.5. Departures: maps are
-        scaled first (the code expects [0,1] or 8 bits and does not say who sees to it).
+        scaled first (the code expects values in [0,1] or 8 bits, and does not say how maps get there).
     Args:
         part: mask of the data set; label = what the label is about.
         weighted: sum heat instead of counting pixels.
-        n_quantiles: 0, ..., 1.
-        floor: least heat.
+        n_quantiles: number of quantiles, from 0 to 1.
+        floor: pixels with less heat are left out.
         scale: "max" divides maps by their maximum, negative heat being none; "quantile" by their 99 % quantile, heat
             above it being 1, so that single peaks do not make the rest cold; "minmax" puts the least value at 0 and the
             largest at 1, as an export to an image does, so that maps without positive values count too; "none" takes
             maps as they are.
-        export: "uint8" scores the map as the baseline script of that code saved it; with scale=none.
-        largest_area: images whose region is a larger share of the image do not count (there 0.33).
-        least_probability: nor those whose target is less probable (there 0.6).
+        export: "uint8" scores the map as the baseline script of that code saves it; to be used with scale=none.
+        largest_area: images whose region is a larger share of the image do not count (the code: 0.33).
+        least_probability: images whose target is less probable do not count (the code: 0.6).
     Shapes: score gives "value" [B] and "ratio" [B,n_quantiles]. NaN for empty regions, for images that do not count,
         and for maps that are not finite; 0 for maps without heat.
     Cost: no queries; one where least_probability > 0.
@@ -78,7 +78,7 @@ class EffectiveHeatRatio(Metric):
         return {"value": torch.trapezoid(ratio, dx=1 / (self.n_quantiles - 1), dim=1), "ratio": ratio}
 
     def scaled(self, heat: Tensor) -> Tensor:
-        """One map [H,W] in [0,1], or as it is."""
+        """One map [H,W] scaled to [0,1], or unchanged with scale=none."""
         if self.scale == "none":
             return heat
         heat = heat - heat.amin() if self.scale == "minmax" else heat.clamp_min(0)
@@ -87,7 +87,7 @@ class EffectiveHeatRatio(Metric):
         return (heat / top.clamp_min(torch.finfo(heat.dtype).tiny)).clamp_max(1)
 
     def ratios(self, heat: Tensor, region: Tensor) -> Tensor:
-        """One map [H,W] and its region: [n_quantiles]."""
+        """The ratio of one map [H,W] and its region at each quantile: [n_quantiles]."""
         heat = self.scaled(heat)
         heat = heat.where(heat >= self.floor, 0).flatten()
         hot = heat[heat > 0]

@@ -1,4 +1,4 @@
-"""Diversity: what classes, and what probabilities of the explained class, the perturbations reach."""
+"""Diversity: entropies of the classes, and of the explained class's probabilities, on the perturbations."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def bin_shares(value: Tensor, n_bins: int) -> Tensor:
 
 
 def shares(index: Tensor, n: int) -> Tensor:
-    """How often each of 0..n-1 occurs in a row, as a share: int64 [B,N] -> float64 [B,n]."""
+    """The share of each of 0..n-1 in each row: int64 [B,N] -> float64 [B,n]."""
     ones = torch.ones(index.shape, dtype=torch.float64, device=index.device)
     return ones.new_zeros(len(index), n).scatter_add_(1, index, ones) / index.shape[1]
 

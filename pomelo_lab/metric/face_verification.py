@@ -40,7 +40,7 @@ class VGGFace2(PublishedNetwork, Likeness, ABC):
 
     def fill(self, key: str) -> None:
         super().fill(key)
-        self.network.fc = nn.Identity()  # its outputs told the file from other ResNets and are not used
+        self.network.fc = nn.Identity()  # its outputs only serve to recognise the file
 
     def scaled(self, images: Tensor) -> Tensor:
         resized = F.interpolate(images, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False, antialias=True)

@@ -16,11 +16,11 @@ from pomelo_lab.metric.base import Metric
 
 @dataclass(kw_only=True)
 class FeatureMetric(Metric):
-    """A statistic of perturbed images in the penultimate features of a network.
+    """The base of metrics that compare perturbed images in the penultimate features of a network.
 
     Args:
-        embedder: that network ("a pretrained model" in POMELO, section 3.1); None = the explained classifier, which
-            must then be a network that gives features. With an embedder the explained classifier may be a black box.
+        embedder: that network ("a pretrained model" in POMELO, section 3.1). None = the explained classifier, which
+            must then give features; with an embedder it may be a black box.
     """
 
     needs = frozenset({"white_box", "perturbations"})
@@ -36,7 +36,7 @@ class FeatureMetric(Metric):
         return cls.needs if given.get("embedder") is None else cls.needs - {"white_box"}
 
     def network(self, classifier: BlackBox) -> WhiteBox:
-        """What gives the features."""
+        """The network that gives the features."""
         return classifier if self.embedder is None else view(self.embedder, "white_box", 256, classifier.device)
 
 

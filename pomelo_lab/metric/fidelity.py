@@ -25,16 +25,16 @@ class Flipping(Metric):
         bound], not divided by bound (the paper's 0.409 of random maps fits only that reading). Ties are broken at
         random, by the same permutations for every explainer, and averaged. A bound between two pixels is interpolated.
     Args:
-        filler: gives the base; context "image": one base image; "mask": every step is filled for its own mask, with its
-            own noise.
+        filler: replaces flipped pixels. A filler whose context is "image" gives one base image; with the context "mask"
+            every step is filled for its own mask, with its own noise.
         step_px: pixels flipped per step (the paper: 1, and 128 for in-painting).
-        bound: flipped fraction where the integral ends; exact whatever step_px.
-        n_orders: random orders of tied pixels.
-        normalized: divide the area by bound, so that it is a mean probability.
+        bound: flipped share at which the integral ends exactly, whatever step_px is.
+        n_orders: number of random orders of tied pixels.
+        normalized: divide the area by bound, which makes it a mean probability.
     Shapes: score gives "value" [B], "curve" and "fraction" [B,T], the curve being the mean over orders.
-    Cost: 1 + n_orders * ceil(bound * H * W / step_px) forwards per image at most: steps that end between two tied
-        groups are the same for all orders and asked once, so that a map without ties costs 1 / n_orders of it.
-    Random: "tie_order" per image; the filler draws from a stream of its own.
+    Cost: at most 1 + n_orders * ceil(bound * H * W / step_px) queries per image. A step that does not cut through tied
+        pixels is the same in all orders and asked once, so a map without ties costs about 1 / n_orders of this.
+    Random: "tie_order" per image; the filler draws from streams named "fidelity".
     """
 
     needs = frozenset({"explanation", "classifier", "segments"})
@@ -79,8 +79,8 @@ class Flipping(Metric):
         """Target probabilities float64 [B,O,T]; a step whose pixels are the same set in every order is asked once."""
         image, n_steps = case.batch.image, len(count)
         filling = self.filler.filling(image, case.streams.named("fidelity"), case.batch.image_id, case.segments)
-        row, place = index_pairs(len(image), 1, image.device)
-        base = filling(row, torch.zeros_like(image[:, 0]), place)
+        row, index = index_pairs(len(image), 1, image.device)
+        base = filling(row, torch.zeros_like(image[:, 0]), index)
         before, after = (base, image) if self.inserts else (image, base)
         asked = (~settled[:, None]).repeat(1, rank.shape[1], 1)
         asked[:, 0] = True

@@ -27,7 +27,7 @@ class FrechetDistance(Metric):
     Args:
         oracle: the network whose features are used; not the explained classifier.
         n_reference: images of the test split.
-        n_per_image: so many perturbations of each image, perturbation 0 left out.
+        n_per_image: number of perturbations of each image; perturbation 0 is left out.
     Cost: n_reference features once, n_per_image features per image. A set statistic; biased upwards for few images.
     """
 
@@ -63,8 +63,8 @@ class FrechetDistance(Metric):
 
 
 def moments(feature: Tensor) -> dict[str, Tensor]:
-    """Mean [D] and covariance [D,D] of features [n,D], in float64; NaN where there are too few of them, none for a
-    mean, one for a covariance."""
+    """Mean [D] and covariance [D,D] of features [n,D], in float64. Without features the mean is NaN, with one the
+    covariance."""
     feature = feature.double()
     n, size = feature.shape
     return {

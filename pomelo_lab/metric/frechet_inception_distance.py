@@ -40,7 +40,7 @@ class FrechetInceptionDistance(PublishedNetwork, FrechetOfFeatures):
 
     def fill(self, key: str) -> None:
         load(self.network, self.weights, self.file, key)
-        self.network.fc = nn.Identity()  # its outputs told the file from other Inceptions and are not used
+        self.network.fc = nn.Identity()  # its outputs only serve to recognise the file
 
     def scaled(self, images: Tensor) -> Tensor:
         return 2 * F.interpolate(images, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False) - 1

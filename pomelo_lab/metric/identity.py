@@ -1,4 +1,4 @@
-"""Whether the person, or whatever a network recognises, is still the same."""
+"""Similarity of image and counterfactual in the features of a network, such as one that recognises faces."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Likeness(CounterfactualMetric, ABC):
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B,D]."""
+        """The features that are compared: [B,C,H,W] -> [B,D]."""
 
     def cosine(self, one: Tensor, other: Tensor) -> Tensor:
         return F.cosine_similarity(self.features(one).double(), self.features(other).double(), dim=1)
@@ -40,14 +40,14 @@ class Likeness(CounterfactualMetric, ABC):
 
 @dataclass(kw_only=True)
 class Verification(Likeness, ABC):
-    """Whether the cosine says that both are one person.
+    """Whether the cosine between image and counterfactual exceeds a level, so that both show one person.
 
     Shapes: score also gives "cosine" [B].
     """
 
     @abstractmethod
     def level(self, case: Case) -> float:
-        """The cosine above which they are."""
+        """The cosine above which two images show one person."""
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         cosine = self.cosine(case.batch.image, counterfactual)
@@ -72,7 +72,7 @@ class FeatureSimilarity(Likeness):
 
     @classmethod
     def dataset_problems(cls, given: Mapping[str, Any], dataset: type[Dataset]) -> Iterator[str]:
-        """People that the network never saw."""
+        """A network that was trained on other people."""
         weights = given["network"].get("weights") if isinstance(given.get("network"), Mapping) else None
         if str(weights).startswith("zoo:portraits") and not knows_people(dataset):
             yield f"network.weights must be of a network trained for dataset {dataset.__name__}, got {weights}"
@@ -100,7 +100,7 @@ class FVA(Verification, FeatureSimilarity):
 
     @classmethod
     def dataset_problems(cls, given: Mapping[str, Any], dataset: type[Dataset]) -> Iterator[str]:
-        """Nobody to calibrate the threshold with."""
+        """No threshold, for data whose people are unknown."""
         yield from super().dataset_problems(given, dataset)
         if given["threshold"] is None and not knows_people(dataset):
             yield f"threshold must be given for dataset {dataset.__name__}, whose people are not known"
@@ -123,15 +123,16 @@ class FVA(Verification, FeatureSimilarity):
 
 
 def knows_people(dataset: type[Dataset]) -> bool:
-    """Whether a data set tells who is portrayed."""
+    """Whether a data set says who is portrayed."""
     from pomelo_lab.dataset.portraits import Portraits
 
     return issubclass(dataset, Portraits)
 
 
 def people_pairs(dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
-    """(n people and the same n in other pictures [2n,C,H,W], n others), none of them in the training set of the
-    identity network.
+    """Pictures of n people and other pictures of the same people [2n,C,H,W], and pictures of n other people [n,C,H,W].
+
+    None of them is in the training set of the identity network.
 
     Raises: ValueError for data sets that do not know who is portrayed.
     """
@@ -146,7 +147,7 @@ def people_pairs(dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
 
 
 def equal_error(genuine: Tensor, impostor: Tensor) -> tuple[float, float]:
-    """(threshold, error) where as many genuine scores lie below it as impostors' above."""
+    """The threshold that rejects as many genuine pairs as it accepts pairs of two people, and its error rate."""
     levels = torch.cat([genuine, impostor]).sort().values
     missed = (genuine[:, None] < levels).double().mean(0)
     let_in = (impostor[:, None] >= levels).double().mean(0)

@@ -22,18 +22,20 @@ BLOCK = 80  # steps after which the InputIBA code reads its scores
 
 @dataclass(kw_only=True)
 class InsertionDeletion(Metric):
-    """Mean target probability while the most important pixels come first, minus that while they go first; in [-1,1].
+    """Mean target probability while the most important pixels are inserted, minus that while they are deleted; in
+    [-1,1].
 
     Source: "Fisher Divergence for Attribution", section 4.2; Petsiuk et al. (2018); Zhang et al. (2021) and its code.
         Departures: the class is the job's target. Of equal pixels the last in reading order goes first, as in RISE's
             code.
     Args:
-        deletion, insertion: fillers: what deleted pixels become, and the image that insertion starts from.
+        deletion: the filler of deleted pixels.
+        insertion: the filler that makes the image from which insertion starts.
         step_px: pixels per step.
         protocol: "exact": areas by the trapezoidal rule over the changed share, from nothing to all. "rise": the same
-            over equal steps, whatever the last holds. "inputiba_compat": the InputIBA code: no first point, and every
-            score of a block of 80 steps is that of the block's last state, since the code stacks references to one
-            image; areas times 1 / steps.
+            with equal steps, although the last may hold fewer pixels. "inputiba_compat": the InputIBA code, which has
+            no first point and gives all 80 steps of a block the score of the block's last one, since it stacks
+            references to one image; areas times 1 / steps.
         export: "uint8" scores the map as the baseline script of that code saved it.
     Shapes: score gives "value", "insertion_area", "deletion_area" [B], and "insertion", "deletion" [B,T], the
         probabilities.

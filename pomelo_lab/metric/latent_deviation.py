@@ -1,4 +1,4 @@
-"""How far what a generator finds in images is from the noise that it was trained on."""
+"""How far the noise that a generator infers from images is from the noise it was trained on."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from pomelo_lab.sampler.base import Sampler
 
 @dataclass(kw_only=True)
 class LatentDeviation(Metric):
-    """Root mean square of an image's inverted noise: 1 where it is what the generator draws from, less where inversion
-    falls short of it.
+    """Root mean square of the noise that inversion finds in an image: 1 for the noise from which the generator draws.
 
-    A flow's latents, or what DDIM inversion puts beside the image. A sampler that mixes them with unit noise (a flow's
-    by mu, in-painting by its mask) leaves what its generator knows where this is far from 1.
+    The noise is a flow's latent, or the result of DDIM inversion. A sampler that mixes it with unit noise (a flow's by
+    mu, in-painting by its mask) gives its generator unfamiliar inputs where the value is far from 1.
 
     Source: own; POMELO does not report it. Departures: none.
-    Args: sampler: left out of the config it is the job's, which must invert images (ddim, flow).
-    Shapes: score also gives "mean" [B], of the values of an image.
-    Cost: one inversion per image, beside the job's own.
+    Args: sampler: by default the job's; it must invert images (ddim, flow).
+    Shapes: score also gives "mean" [B], the mean of an image's noise.
+    Cost: one inversion per image, in addition to the job's.
     Raises: ValueError for samplers that do not invert.
     """
 

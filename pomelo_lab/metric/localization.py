@@ -23,7 +23,7 @@ class Localization(Thresholded):
         that printed errors are not reproduced to digits.
     Args:
         part: whose boxes; label = what the label is about.
-        iou: smallest overlap that counts as found.
+        iou: smallest intersection over union that counts as a hit.
     Shapes: score also gives "iou" [B,n_alphas]. NaN for images without a box, and for maps that are not finite.
     Cost: no queries.
     """

@@ -26,9 +26,8 @@ class Mahalanobis(FeatureMetric):
         ensemble over layers (the paper names one layer); a pseudo-inverse, as features of dead units have no variance:
         a change along such a direction is not seen.
     Args:
-        n_reference: training images fitted on, the first so many of the data set's fixed shuffle.
-        n_per_image: so many perturbations of each image are scored, perturbation 0 left out; their mean is the image's
-            value.
+        n_reference: number of training images that are fitted, the first of the data set's fixed shuffle.
+        n_per_image: number of perturbations of each image, perturbation 0 left out; the value is their mean.
         covariance: "tied" pools the classes (Lee et al.); "class" fits one covariance per class.
         shrinkage: share of the covariance replaced by its mean variance times the identity.
     Cost: n_reference features once, n_per_image features per image. Classes without training images are left out.

@@ -10,11 +10,10 @@ Export = Literal["none", "uint8"]
 
 
 def exported(maps: Tensor, how: Export, channels: int) -> Tensor:
-    """Maps [B,H,W], sums over channels, as a pipeline hands them on.
+    """Maps [B,H,W], which are sums over channels, as a pipeline exports them.
 
-    uint8: the mean over channels times 255 cast to 8 bits without scaling, as the baseline script of the InputIBA code
-        does: small positive values
-    are cut to few levels, negative ones come back from above (-1/255 as 255/255).
+    "uint8" casts the mean over channels times 255 to 8 bits without scaling, as the baseline script of the InputIBA
+    code does: small positive values are cut to few levels, and negative ones wrap around (-1/255 becomes 255/255).
     """
     if how == "none":
         return maps

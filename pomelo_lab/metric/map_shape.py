@@ -1,5 +1,4 @@
-"""How concentrated and how rough a map is, whatever it lies on: what readers of maps call sparse, blurred, sharp or
-cluttered."""
+"""Numbers for what readers of maps call sparse, blurred, sharp or cluttered; they do not depend on the image."""
 
 from __future__ import annotations
 
@@ -37,11 +36,11 @@ class Sparseness(Metric):
 
 @dataclass(kw_only=True)
 class Roughness(Metric):
-    """Mean difference of neighbouring pixels over the mean difference of any two: near 0 = blurred, 1 = neighbours
-    differ as much as strangers.
+    """Mean difference of neighbouring pixels over the mean difference of any two pixels: near 0 = blurred, 1 =
+    neighbours differ as much as any two pixels.
 
-    The second mean is Gini's; shifts and positive factors of the map change nothing, and a map of shuffled pixels has
-    1.
+    The second mean is Gini's. Shifts and positive factors of the map do not change the value, and a map of shuffled
+    pixels scores about 1.
 
     Source: own; the reading of "blurred" and "cluttered" in "Fisher Divergence for Attribution", appendix C, which has
         no numbers.

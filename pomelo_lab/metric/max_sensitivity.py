@@ -1,4 +1,4 @@
-"""Max-sensitivity: how far a map moves when the image moves a little."""
+"""Max-sensitivity: how much a map changes when the image changes a little."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ class MaxSensitivity(Metric):
     Frobenius norms.
 
     Source: Yeh et al. (2019), https://arxiv.org/abs/1901.09392; Quantus. Departures: neighbours are clamped to [0,1]
-        unless told otherwise; the explainer's own random numbers are those of the stored map, so that only the image
-        moves.
+        by default; the explainer's random numbers are those of the stored map, so that only the image changes.
     Args:
         n_neighbours: random neighbours (Quantus: 200).
         radius: each pixel and channel moves by a uniform number in [-radius, radius].

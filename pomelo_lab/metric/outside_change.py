@@ -1,4 +1,4 @@
-"""What a filler does to the answer where the object is not."""
+"""How much a filler changes the answer where the object is not."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from pomelo_lab.sampler.base import Filler
 
 @dataclass(kw_only=True)
 class OutsideChange(Metric):
-    """Mean change of the target's probability while a sliding patch is filled that nowhere touches the object's boxes.
+    """Mean change of the target's probability when a patch that does not touch the object's boxes is filled.
 
     Source: Agarwal & Nguyen (2020), section 5.1 (53 of 224 pixels; 0.09 in gray, 0.04 in-painted). Departures: none.
     Args:
-        sampler: the filler; left out of the config it is the job's sampler.
-        patch_px, stride_px: side of the patch, and between patches.
-        part: whose boxes; label = what the label is about.
+        sampler: the filler; by default the job's sampler.
+        patch_px: side of the square patch.
+        stride_px: distance between neighbouring patches.
+        part: the annotated part that patches must not touch; label = what the label is about.
         signed: mean of p(image) - p(filled) instead of its absolute value.
     Shapes: score gives "value" [B] (NaN where every patch touches the object, or there is no box), and for figures
-        "answer" [B,P], the probability at every place, "outside" [B,P], and "clean" [B].
-    Cost: one query and one fill per place of the patch.
-    Random: the filler's, from a stream of its own.
+        "answer" [B,P], the probability with each patch, "outside" [B,P], whether it counts, and "clean" [B], the
+        probability of the unchanged image.
+    Cost: one query and one fill per patch.
+    Random: the filler draws from streams named "outside".
     """
 
     direction = "lower"
@@ -58,13 +60,13 @@ class OutsideChange(Metric):
         filling = self.sampler.filling(image, case.streams.named("outside"), case.batch.image_id, case.segments)
         y, x = (torch.arange(size, device=image.device) for size in image.shape[2:])
 
-        def covered(row: Tensor, place: Tensor) -> Tensor:
-            left, top, right, bottom = patch[place, :, None].unbind(1)  # [M,1]
+        def covered(row: Tensor, index: Tensor) -> Tensor:
+            left, top, right, bottom = patch[index, :, None].unbind(1)  # [M,1]
             down, across = (y >= top) & (y < bottom), (x >= left) & (x < right)
             return down[:, :, None] & across[:, None]
 
-        row, place = index_pairs(n, len(patch), image.device)
-        answer = ask(case.classifier, fill_steps(filling, covered), row, place, case.target).view(n, -1)
+        row, index = index_pairs(n, len(patch), image.device)
+        answer = ask(case.classifier, fill_steps(filling, covered), row, index, case.target).view(n, -1)
         clean = case.classifier.probability_of(lambda start, stop: image[start:stop], n, case.target).double()
         change = clean[:, None] - answer
         change = (change if self.signed else change.abs()).masked_fill(~outside, 0)
@@ -77,7 +79,7 @@ class OutsideChange(Metric):
         }
 
     def corners(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """(top, left) of every place of the patch, row by row: int64 [P] each."""
+        """The (top, left) corners of all patches, row by row: int64 [P] each."""
         if self.patch_px > min(shape[1:]):
             raise ValueError(
                 f"metric OutsideChange: patch_px must be <= {min(shape[1:])}, the side of the images, got "

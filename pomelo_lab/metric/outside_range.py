@@ -1,4 +1,4 @@
-"""Colours that a flow decodes outside the range of images."""
+"""How often a flow decodes colours outside the range of images."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pomelo_lab.metric.base import Metric
 class OutsideRange(Metric):
     """Share of the colours of a flow's samples that lie outside [0,1] before they are clamped.
 
-    Source: own; a flow knows no range but the one that it has learned.
+    Source: own; a flow does not bound the values that it decodes.
     Args:
-        generator: left out of the config it is the job's.
-        n_per_image: samples drawn for each image of the job.
-        temperature: deviation of the latents.
+        generator: the flow; by default the job's generator.
+        n_per_image: number of samples for each image of the job.
+        temperature: standard deviation of the latents.
     Cost: n_per_image decodings per image.
-    Random: one normal per value, per image id ("outside range"); the images themselves are not looked at.
+    Random: one normal per value and image id ("outside range"); the images themselves do not matter.
     """
 
     direction = "lower"

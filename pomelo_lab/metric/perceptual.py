@@ -62,14 +62,14 @@ class SeedDiversity(Metric, ABC):
     Source: DiME, section 4.3 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code
         averages over the n (n - 1) / 2 pairs, 1.5 times as much for five runs. The equation speaks of all
         counterfactuals; the code keeps images with the same outcome in all runs, those that fail in all of them too.
-    Shapes: score also gives "same" [B], the share of the runs with the image's more frequent outcome: 1 = the seed
-        decides nothing.
+    Shapes: score also gives "same" [B], the share of the runs with the image's more frequent outcome: 1 = the outcome
+        does not depend on the seed.
     Args:
-        seeds: of the runs.
-        key, settings: dotted config key, and its values, that tell the runs apart instead; settings=None = the seeds
-            do.
+        seeds: the seeds of the runs.
+        key: dotted config key that differs between runs.
+        settings: its values, in place of the seeds; None = the runs differ in their seeds.
         normalizer: "pairs" (the code) or "paper" (the equation).
-        population: "all", or "successes" in every run.
+        population: which images count: "all", or "successes", where every run succeeds.
     Cost: an explanation per seed.
     """
 
@@ -86,7 +86,7 @@ class SeedDiversity(Metric, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Nothing to compare."""
+        """Fewer than two seeds or settings."""
         yield from super().config_problems(given)
         if len(given["seeds"]) < 2:
             yield f"seeds must hold two or more, got {given['seeds']}"

@@ -1,4 +1,4 @@
-"""Cost: how long a sampler takes."""
+"""The time that a sampler takes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pomelo_lab.sampler.base import Sampler
 
 @dataclass(kw_only=True)
 class PerturbingTime(Metric):
-    """Wall time of the job's sampler for 1,000 perturbed images, perturbing anew: no stored perturbation is used.
+    """Wall time of the job's sampler for 1,000 perturbed images. Stored perturbations are not used.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.7 and Fig. 10. Departures: the median of several runs after
-        one that does not count; the images of one run share what a sampler does once per image (an inversion), as they
-        do for an explanation.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.7 and Fig. 10. Departures: the median of several runs after a
+        warm-up; what a sampler does once per image (an inversion) is shared by the perturbations of one run, as it is
+        for an explanation.
     Args:
-        sampler: left out of the config it is the job's.
-        n_perturbed: perturbed images per image and run; the image itself is not counted.
-        n_repeats: runs that are timed.
-        machine: a name of the machine that tells its times from those of another that shares the outputs.
+        sampler: by default the job's.
+        n_perturbed: number of perturbed images per image and run; the image itself does not count.
+        n_repeats: number of runs that are timed.
+        machine: a name for the machine, which keeps times of machines that share the outputs apart.
     Shapes: score gives "seconds" [B,n_repeats], of 1,000 perturbed images. The summary's repeats are the runs.
     Cost: 1 + n_repeats times the perturbations.
     """

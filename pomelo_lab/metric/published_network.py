@@ -19,12 +19,12 @@ from pomelo_lab.weights import load
 
 @dataclass(kw_only=True)
 class PublishedNetwork(Component, ABC):
-    """The part of a metric that knows a published network. Without its file there is no such metric: no other network
-    may bear the name.
+    """The part of a metric that holds a published network. Its weights file is required, since no other network gives
+    the published numbers.
 
-    file:    what file that is, for messages.
-    instead: what to use without one.
-    pickled: what to do when the published file is a pickle; "" where it is none.
+    file:    the expected file in words, for messages.
+    instead: which metric to use without the file.
+    pickled: what to do where the published file is a pickle; "" where it is none.
     Args: weights: that file, a .safetensors file or a state dict that is read without unpickling; nothing is
         downloaded.
     Raises: ValueError naming the key when no file is given, and with the first names that differ when it is another
@@ -40,12 +40,12 @@ class PublishedNetwork(Component, ABC):
 
     @classmethod
     def described(cls, given: Mapping[str, Any]) -> str:
-        """The file in words."""
+        """The expected file, in words."""
         return cls.file
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """No file, or one that is never read."""
+        """No file, or a pickle, which is never read."""
         yield from super().config_problems(given)
         if given["weights"] is None:
             yield f"weights must be {cls.described(given)}, got None; without one use {cls.instead}"
@@ -61,18 +61,18 @@ class PublishedNetwork(Component, ABC):
 
     @abstractmethod
     def untrained(self) -> nn.Module:
-        """The network with the file's names, [B,3,H,W] -> what is compared."""
+        """The network with the parameter names of the file: [B,3,H,W] -> features."""
 
     def fill(self, key: str) -> None:
-        """Read the weights. Raises ValueError naming `key`."""
+        """Read the weights file. Raises: ValueError naming `key`."""
         load(self.network, self.weights, self.file, key)
 
     def scaled(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] in [0,1] as the network wants it."""
+        """Images [B,3,H,W] in [0,1], scaled as the network expects them."""
         return images
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """[B,C,H,W] in [0,1] -> [B,D]."""
+        """The features of images: [B,C,H,W] in [0,1] -> [B,D]."""
         self.network.to(images.device)
         return MicroBatches(64)(lambda part: self.network(self.scaled(in_colour(part))), images)

@@ -16,7 +16,7 @@ from pomelo_lab.metric.base import Metric
 
 
 class Overlap(NamedTuple):
-    """Pixel counts at T thresholds: chosen and in the mask [B,T], chosen [B,T], in the mask [B]; float64."""
+    """Numbers of pixels at T thresholds, float64: selected and in the mask [B,T], selected [B,T], in the mask [B]."""
 
     intersection: Tensor
     selected: Tensor
@@ -108,7 +108,7 @@ class MaskPrecision(MaskOverlap):
 
 
 def count_overlap(attribution: Tensor, mask: Tensor, n_thresholds: int) -> Overlap:
-    """Counts of pixels above each threshold: [B,H,W] and bool [B,H,W] -> Overlap, in one pass over the pixels.
+    """Numbers of pixels above each threshold: [B,H,W] and bool [B,H,W] -> Overlap, in one pass over the pixels.
 
     A pixel's value lies above all thresholds before its position among them, so a histogram of positions, summed from
     the far end, counts the pixels above each.

@@ -1,4 +1,4 @@
-"""How much of a map lies where it should: its mass, its ranks, its peak."""
+"""How much of a map lies in an annotated region: its mass, its highest pixels, its peak."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Relevance(Metric, ABC):
     part: str = "label"
 
     def inside(self, case: Case) -> tuple[Tensor, Tensor]:
-        """(maps [B,D] float64, mask [B,D] bool); maps that are not finite become NaN all over."""
+        """The maps, float64 [B,D], and the mask, bool [B,D]; maps that are not finite become NaN everywhere."""
         maps = case.explanation.attribution.flatten(1).double()
         maps = maps.masked_fill(~maps.isfinite().all(1, keepdim=True), torch.nan)
         return maps, case.batch.masks[self.part].to(maps.device).flatten(1)
@@ -36,7 +36,7 @@ class Relevance(Metric, ABC):
 
 @dataclass(kw_only=True)
 class RelevanceMass(Relevance):
-    """Sum of the map inside the mask over the sum of all of it.
+    """Sum of the map inside the mask over the sum of the whole map.
 
     Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: by default of the positive part,
         which keeps it a share.
@@ -58,10 +58,11 @@ class RelevanceMass(Relevance):
 
 @dataclass(kw_only=True)
 class RelevanceRank(Relevance):
-    """Share of the mask's area that the highest pixels hit, as many of them as the mask has.
+    """Share of the k highest pixels that lie in the mask, k being the number of pixels of the mask.
 
-    Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: of equal pixels at the edge each
-        counts in part, so that no order of reading decides; a constant map scores the mask's share of the image.
+    Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: equal pixels at the
+        k-th place count in part, so that the reading order does not matter; a constant map scores the mask's share of
+        the image.
     Shapes: score gives "value" [B]; NaN for empty masks.
     Cost: no queries.
     """
@@ -73,7 +74,7 @@ class RelevanceRank(Relevance):
         size = mask.sum(1)
         edge = maps.sort(dim=1, descending=True).values.gather(1, (size - 1).clamp_min(0)[:, None])
         above, equal = maps > edge, maps == edge
-        share = (size - above.sum(1)) / equal.sum(1)  # of the pixels at the edge, those that are taken
+        share = (size - above.sum(1)) / equal.sum(1)  # of the equal pixels that belong to the k highest
         accuracy = ((above & mask).sum(1) + share * (equal & mask).sum(1)) / size
         return {"value": accuracy.masked_fill(maps.isnan().any(1) | (size == 0), torch.nan)}
 
@@ -83,8 +84,8 @@ class PointingGame(Relevance):
     """Whether the highest pixel lies in the mask.
 
     Source: Zhang et al. (2018), https://arxiv.org/abs/1608.00507 (tolerance of 15 pixels on photographs); Quantus.
-        Departures: of several highest pixels, the share that hits.
-    Args: tolerance_px: how far beside the mask still hits, along either axis.
+        Departures: with several highest pixels the value is the share that hits.
+    Args: tolerance_px: distance from the mask that still counts as a hit, along either axis.
     Shapes: score gives "value" [B]; NaN for empty masks.
     Cost: no queries.
     """

@@ -1,4 +1,4 @@
-"""How thoroughly a filler removes an object: what is still recognised, and how alike the images still are."""
+"""How thoroughly a filler removes an object: whether it is still recognised, and how similar the images still are."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ WINDOW = 11
 
 @dataclass(kw_only=True)
 class Removal(Metric, ABC):
-    """The mask of a part is filled; the filled image is compared with the image.
+    """The base of scores that fill a part of the image and compare the result with the image.
 
     Source: Agarwal & Nguyen (2020), section 4.2 and Table 1. Departures: none; an empty mask gives NaN.
     Args:
-        sampler: the filler; left out of the config it is the job's sampler, and sampler=none scores the image itself.
-        part: what is removed; label = what the label is about.
-        removes: "part" (deletion), or "rest", all but the part (preservation, section 4.1).
+        sampler: the filler; by default the job's sampler, and with sampler=none the image itself is scored.
+        part: the annotated part; label = what the label is about.
+        removes: "part" (deletion), or "rest" = all but the part (preservation, section 4.1).
     Cost: one fill per image.
-    Random: the filler's, from a stream of its own.
+    Random: the filler draws from streams named "removal".
     """
 
     needs = frozenset({"masks", "segments"})
@@ -65,7 +65,7 @@ class Removal(Metric, ABC):
 
     @abstractmethod
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
-        """[B,C,H,W] twice -> [B]."""
+        """The score of each pair of images: [B,C,H,W] twice -> [B]."""
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
         return 0 if self.sampler is None else self.sampler.fill_evaluations(1)
@@ -73,11 +73,9 @@ class Removal(Metric, ABC):
 
 @dataclass(kw_only=True)
 class RemovalAccuracy(Removal):
-    """Whether the object's label is still the most probable one: 1 or 0.
+    """Whether the object's label is still the most probable one: 1 or 0. With removes=rest higher is better.
 
-    Where the rest is removed it is better when it is: `direction` is then higher.
-
-    Args: judge: another network than the explained one, as the paper has (Inception-v3); None = the explained
+    Args: judge: a network other than the explained one, as in the paper (Inception-v3); None = the explained
         classifier.
     Cost: one query per image.
     """
@@ -94,8 +92,8 @@ class RemovalAccuracy(Removal):
             self.direction = "higher"
 
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
-        box = case.classifier if self.judge is None else view(self.judge, "black_box", 256, image.device)
-        return (box.probability(filled).argmax(1) == case.batch.label.to(box.device)).to(image.device)
+        judge = case.classifier if self.judge is None else view(self.judge, "black_box", 256, image.device)
+        return (judge.probability(filled).argmax(1) == case.batch.label.to(judge.device)).to(image.device)
 
     def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
         return int(self.judge is None)
@@ -103,15 +101,14 @@ class RemovalAccuracy(Removal):
 
 @dataclass(kw_only=True)
 class EverythingRemoved(Metric):
-    """The target's probability on the image of which the filler has removed all: does it remove anything at all?
+    """The target's probability on an image that the filler has replaced completely.
 
-    A mask that starts from the image and ends here cannot lower the probability further than this, whatever the
-    explainer.
+    A good filler leaves chance. Games that delete pixels end at this value, whatever the explainer.
 
     Source: Agarwal & Nguyen (2020), section 4.2 and Fig. 4 (0.3198 for the blur, chance being 0.001). Departures: none.
-    Args: sampler: the filler; left out of the config it is the job's sampler, and sampler=none scores the image itself.
+    Args: sampler: the filler; by default the job's sampler, and with sampler=none the image itself is scored.
     Cost: one query and one fill per image.
-    Random: the filler's, from a stream of its own.
+    Random: the filler draws from streams named "everything_removed".
     """
 
     direction: ClassVar = "lower"
@@ -150,8 +147,8 @@ class EverythingRemoved(Metric):
 class RemovalMSSSIM(Removal):
     """Multi-scale structural similarity, by torchmetrics; lower = more was removed.
 
-    Source: Wang et al. (2003). Departures: images of less than 176 pixels do not have five scales under a window of 11:
-        they get as many as fit, with the weights of the finest ones, scaled to the same sum.
+    Source: Wang et al. (2003). Departures: images of less than 176 pixels do not have five scales for a window of 11.
+        They get as many as fit, with the weights of the finest ones, scaled to the same sum.
     """
 
     direction: ClassVar = "lower"
@@ -198,9 +195,9 @@ class RemovalLPIPSOracle(OracleDistance, Removal):
 
 
 def scale_weights(side: int) -> tuple[float, ...]:
-    """The weights of as many scales as an image of that side has under a window of 11 pixels.
+    """The weights of the scales that an image of this side has for a window of 11 pixels.
 
-    Raises ValueError when it has none.
+    Raises: ValueError when it has none.
     """
     n = 0
     while n < len(MS_SSIM_WEIGHTS) and side // 2**n >= WINDOW and side > (WINDOW - 1) * 2**n:

@@ -1,4 +1,4 @@
-"""What explainers report about their own work."""
+"""Numbers that explainers report about their work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pomelo_lab.metric.base import Metric, not_applicable
 
 @dataclass(kw_only=True)
 class Reported(Metric):
-    """A number per image from the explanation's extras, as it is; it does not apply to explainers that do not give it.
+    """A number per image that the explanation holds among its extras. Explainers without it are not scored.
 
-    Args: name: of the extra, e.g. "cross_entropy", "information", "mean_time", "noise_class".
+    Args: name: name of the extra, e.g. "cross_entropy", "information", "mean_time", "noise_class".
     Shapes: score gives "value" [B]. Raises: ValueError when the extra is no single number per image.
     Cost: no queries.
     """

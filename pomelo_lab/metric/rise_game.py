@@ -20,17 +20,17 @@ from pomelo_lab.sampler.base import Filler
 class RiseGame(Metric):
     """The target's mean probability while pixels change from the most to the least important, to the last one.
 
-    Source: Petsiuk et al. (2018), https://arxiv.org/abs/1806.07421, section 4 and its code (CausalMetric). First point:
-        nothing changed; area by the trapezoidal rule over equal steps, whatever the last one holds. Of equal pixels the
-        last in reading order goes first, as there.
-        Departures: the class is the job's target; the code's blur is zero beyond the image, ours mirrors it.
+    Source: Petsiuk et al. (2018), https://arxiv.org/abs/1806.07421, section 4 and its code (CausalMetric). The
+        first point is the unchanged image; the area follows the trapezoidal rule with equal steps, although the last
+        one may hold fewer pixels. Of equal pixels the last in reading order goes first, as in the code. Departures: the
+        class is the job's target; the code's blur is zero beyond the image, ours mirrors it.
     Args:
-        filler: what deleted pixels become (there 0 after normalisation: the mean colour), or what insertion starts from
-            (there a blurred image).
+        filler: replaces deleted pixels (the paper: by the mean colour), or makes the image from which insertion starts
+            (the paper: a blurred image).
         step_px: pixels per step (Agarwal & Nguyen 2020: 224 * 8).
     Shapes: score gives "value" [B] and "curve" [B,T].
     Cost: 1 + ceil(H * W / step_px) queries per image, and as many fills where the filler looks at the mask.
-    Random: the filler's, from a stream of its own.
+    Random: the filler draws from streams named "rise_game".
     """
 
     needs = frozenset({"explanation", "classifier", "segments"})

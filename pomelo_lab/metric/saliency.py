@@ -1,4 +1,4 @@
-"""The saliency metric: a small box that the classifier still recognises."""
+"""The saliency metric: how small a box is, and how well the classifier recognises what it holds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SMALLEST = 1e-12  # probability, so that the logarithm exists
 
 @dataclass(kw_only=True)
 class Saliency(Thresholded):
-    """log(max(a, smallest_area)) - log(p): a the box's share of the image, p the target's probability on the box
-    enlarged to the image's size.
+    """log(max(a, smallest_area)) - log(p), a being the box's share of the image, and p the target's probability for the
+    box enlarged to the size of the image.
 
     Source: Dabkowski & Gal (2017), https://arxiv.org/abs/1705.07857, section 2.1; Agarwal & Nguyen (2020), section
         4.3. Departures: none. Natural logarithm.
     Args:
-        smallest_area: shares below it count as that.
+        smallest_area: smaller shares count as this one.
     Cost: one query per distinct box, at most n_alphas per image.
     """
 

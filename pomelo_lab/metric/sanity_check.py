@@ -1,5 +1,4 @@
-"""The parameter randomisation test: a map that does not change when the network forgets does not explain the
-network."""
+"""The parameter randomisation test: a map that stays when the network's weights are randomised does not explain it."""
 
 from __future__ import annotations
 
@@ -21,26 +20,27 @@ from pomelo_lab.metric.sensitivity import spearman, unit
 
 @dataclass(kw_only=True)
 class SanityCheck(Metric):
-    """Similarity of an image's map to the one after the network's layers were randomised, from the output down; low =
-    the map depends on them.
+    """Similarity of an image's map to its map after layers of the network were randomised, from the output down; low =
+    the map depends on the weights.
 
     Source: Adebayo et al. (2018), https://arxiv.org/abs/1810.03292; "Fisher Divergence for Attribution", section 4.1
-        and Fig. 1; the InputIBA code. The class explained stays the one of the intact network; statistics that an
-        explainer measures are measured anew (the code keeps those of the intact network). Departures: maps are scaled
-        to [0,1] first, image by image, so that scale does not count (the code compares them as 8-bit images); the null:
-        what the similarity is where nothing is shared, two dark maps with a few bright pixels have an SSIM near 1.
+        and Fig. 1; the InputIBA code. The explained class stays that of the intact network; statistics that an
+        explainer measures are measured again (the code keeps those of the intact network). Departures: maps are scaled
+        to [0,1] first, image by image, so that their scale does not matter (the code compares 8-bit images); the null,
+        the similarity of maps that share nothing, is measured too, since two dark maps with a few bright pixels have an
+        SSIM near 1.
     Args:
-        layers: names, each randomised with all inside it, in this order and cumulatively; None = the classifier's
-            `stages`.
+        layers: names of modules, which are randomised one after the other, each with all modules inside it; None = the
+            classifier's `stages`.
         scheme: "reset", every module's own initialisation, or "inputiba": convolutions Xavier-uniform, linear layers
             N(0, 0.05), biases 0, norms and all else kept. With "reset", weights that no initialisation of a module
             covers (class tokens, positions, tables of relative positions, scales of layers) are drawn from N(0, d), d
             their own deviation; a constant's is its magnitude, that of zeros 0.02. Those that the network itself holds,
             outside its parts, go with the last of these.
-        similarity: what the value is the mean of, over stages: "ssim" or "spearman".
+        similarity: the similarity whose mean over the stages is the value: "ssim" or "spearman".
         absolute: compare magnitudes.
-        window_px: of the SSIM, odd.
-        seed: of the random weights.
+        window_px: side of the SSIM's window, odd.
+        seed: seed of the random weights.
     Shapes: score gives "value" [B], and "ssim" and "spearman" [B,L], one of them once more as "curve"; "null_ssim" and
         "null_spearman" [B], the same similarities of the intact map to that of another image (the one before it in its
         stored group, of the first the second; NaN where an image is alone); "above_ssim" and "above_spearman" [B,L],
@@ -89,7 +89,7 @@ class SanityCheck(Metric):
         }
 
     def similarities(self, maps: Tensor, others: Tensor) -> dict[str, Tensor]:
-        """Both similarities of each pair of maps [B,H,W]: [B] each, NaN where one of the two is constant or not
+        """Both similarities of each pair of maps [B,H,W]: [B] each, NaN where one of them is constant or not
         finite."""
         defined = varied(maps) & varied(others)
         first, second = (unit(m.where(varied(m)[:, None, None], 0)) for m in (maps, others))
@@ -97,8 +97,7 @@ class SanityCheck(Metric):
         return {name: alike(first, second).masked_fill(~defined, torch.nan) for name, alike in measures.items()}
 
     def null(self, maps: Tensor) -> dict[str, Tensor]:
-        """The similarities of each map to that of another image, which depends on no image that comes later in the
-        group (but for the first)."""
+        """The similarities of each map to the map of the image before it; of the first to the second."""
         if len(maps) < 2:
             return {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in ("ssim", "spearman")}
         other = torch.arange(len(maps)) - 1
@@ -106,7 +105,7 @@ class SanityCheck(Metric):
         return self.similarities(maps, maps[other])
 
     def chosen(self, classifier: WhiteBox | NetworkClassifier) -> list[str]:
-        """The layers, in the order in which they are randomised. Raises ValueError for unknown ones."""
+        """The layers in the order in which they are randomised. Raises: ValueError for unknown ones."""
         if self.layers is None:
             return list(classifier.stages)
         for name in self.layers:
@@ -114,7 +113,7 @@ class SanityCheck(Metric):
         return list(self.layers)
 
     def randomise(self, network: nn.Module, names: Sequence[str]) -> None:
-        """New weights for these layers, the same for the same names."""
+        """Give these layers new weights, which follow from their names and the seed."""
         for name in names:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(RandomStreams(self.seed).generator(name, "sanity_check").initial_seed())
@@ -157,7 +156,7 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
 
 @torch.no_grad()
 def randomised(module: nn.Module, scheme: str) -> None:
-    """New weights for one module, not for those inside it; modules without weights stay."""
+    """Give one module new weights, not the modules inside it."""
     if scheme == "reset":
         before = [(weight, weight.clone()) for weight in module.parameters(recurse=False)]
         # the latter: attention

@@ -1,4 +1,4 @@
-"""Sensitivity: how alike explanations are that were made with other hyper-parameters or seeds."""
+"""Sensitivity: how similar explanations with other hyper-parameters or seeds are."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ class Sensitivity(Metric):
         settings: its values, two or more.
         similarity: "ssim", "hog" (Pearson correlation of histograms of oriented gradients) or "spearman" (rank
             correlation of pixels).
-        orientations, cell_px, block_cells: of the histograms.
+        orientations: number of directions in a histogram.
+        cell_px: side of a histogram's cell.
+        block_cells: side of the blocks that are normalised, in cells.
         scaling: of each map before it is compared: "unit" to [0,1], "max_abs" divides by its largest magnitude, "none".
-        win_size, data_range: of the SSIM.
-        compared: "settings", or "other_image": each pair's second map is taken from another image (the one before it
-            in its stored group, of the first the second; NaN where an image is alone). That null is what the
-            similarity is where nothing is shared.
+        win_size: side of the SSIM's window, odd.
+        data_range: range of values that the SSIM assumes.
+        compared: "settings", or "other_image": the second map of each pair comes from another image (the one before it
+            in its stored group; for the first image the second; NaN for a single image). This null is the similarity
+            of maps that share nothing.
     Shapes: score gives "value" [B] and "pairs" [B,P]. A pair with a constant (or not finite) map is NaN and left out
         of an image's mean. The summary's details hold "within", the root of the mean variance of an image's pairs,
         which may be the spread that the paper prints.
@@ -66,7 +69,7 @@ class Sensitivity(Metric):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Nothing to compare."""
+        """Fewer than two settings, or an even window."""
         if len(given["settings"]) < 2:
             yield f"settings must hold two values of {given['key']} or more, got {given['settings']}"
         if given["win_size"] % 2 == 0:
@@ -84,10 +87,10 @@ class Sensitivity(Metric):
                 f"got {side}: set cell_px"
             )
         scale = {"unit": unit, "max_abs": by_magnitude, "none": Tensor.double}[self.scaling]
-        scaled = torch.stack([scale(one) for one in maps], 1).cpu()  # [B,S,H,W]
+        scaled = torch.stack([scale(image_map) for image_map in maps], 1).cpu()  # [B,S,H,W]
         alike = {"ssim": self.ssim, "hog": self.hog, "spearman": spearman}[self.similarity]
         if self.compared == "settings":
-            pairs = torch.stack([pairwise(one, alike) for one in scaled])
+            pairs = torch.stack([pairwise(image_maps, alike) for image_maps in scaled])
         else:
             pairs = torch.stack(
                 [across(scaled[b], scaled[b - 1 if b else 1 % len(scaled)], alike) for b in range(len(scaled))]

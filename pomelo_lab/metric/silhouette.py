@@ -31,13 +31,14 @@ class Silhouette(FeatureMetric):
         Departures: the mean over several choices of points and seeds of UMAP, since the order of similar samplers
             changes with the seed of one.
     Args:
-        n_per_image: perturbations of each image kept as candidates, chosen at random among all but perturbation 0.
-        n_points: points of each kind in the embedding; fewer when fewer exist, then of both kinds.
+        n_per_image: number of perturbations of each image that are candidates, chosen at random among all but
+            perturbation 0.
+        n_points: number of points of each kind in the embedding; where fewer exist of one kind, fewer of both.
         space: "umap" embeds first; "feature" scores the raw features.
         n_neighbors: of UMAP; at most the number of points - 1.
         min_dist: of UMAP.
-        embedding_seed: of the first choice of points and its UMAP.
-        n_embeddings: choices of points, each embedded with a seed of its own; the score is their mean.
+        embedding_seed: seed of the first choice of points and of its UMAP.
+        n_embeddings: number of choices of points, each embedded with another seed; the score is their mean.
     Shapes: score gives "feature" float32 [B,n_per_image,D]. NaN with fewer than 3 points; non-finite features are left
         out.
     Cost: n_per_image features per image; UMAP takes about 20 s to import and a few for each embedding.

@@ -1,4 +1,4 @@
-"""Whether a self-supervised network finds two images alike."""
+"""Similarity of image and counterfactual in the features of a self-supervised network."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SimSiamSimilarity(PublishedNetwork, Likeness):
 
 @dataclass(kw_only=True)
 class OracleSimilarity(FeatureSimilarity):
-    """The cosine of S3 in features of our own oracle, for all correctly classified images; never to be compared with a
+    """The cosine of S3 in features of our own oracle, for all correctly classified images. It is not comparable with a
     published S3.
 
     Source: as S3. Departures: the network, which was trained with labels; penultimate features.

@@ -33,7 +33,7 @@ class Repeated(Metric):
         return [{"seed": seed} for seed in range(self.n_repeats)]
 
     def coefficients(self, case: Case) -> Tensor:
-        """float64 [B,m,S]."""
+        """The segment coefficients of the repeats: float64 [B,m,S]."""
         name = type(self).__name__
         given = [explanation.extra.get("coefficient") for explanation in case.explanations]
         if not given or any(coefficient is None for coefficient in given):
@@ -57,8 +57,8 @@ class Stability(Repeated):
         upper bound. A ridge penalty makes coefficients small and so looks stable, however little the explanations
         agree: `relative` and `SeedAgreement` compare methods of different scale. Departures: none at m = 5.
     Args:
-        as_repeats: the score is what so many explanations would give: eq. 2 grows with m as sqrt((m-1)/m), since the
-            mean lies among them. None = as m explanations give it.
+        as_repeats: number of explanations for which the score is stated. Eq. 2 grows with the number m of explanations
+            as sqrt((m-1)/m), since their mean lies among them. None = n_repeats.
         relative: divide by the norm of the mean explanation (NaN when that is 0).
     """
 
@@ -78,5 +78,5 @@ class Stability(Repeated):
 
 
 def grows(m: int) -> float:
-    """Deviation of one of m independent draws from their mean, as a share of the deviation of a draw."""
+    """The standard deviation of m independent draws around their mean, as a share of that of a single draw."""
     return ((m - 1) / m) ** 0.5

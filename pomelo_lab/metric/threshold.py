@@ -19,14 +19,14 @@ from pomelo_lab.types import tight_box
 class Thresholded(Metric, ABC):
     """A lower-is-better score of the box around all pixels of at least alpha times the map's maximum.
 
-    Which alpha counts is chosen on held-out images: the last share of the job's, of which the others know nothing.
+    The alpha that counts is chosen on held-out images, the last ones of the job, which are not scored.
 
     Source: Agarwal & Nguyen (2020), section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out beside 2,000 scored images); Fong
         & Vedaldi (2017). Departures: none; pixels equal to the threshold are in, which the paper does not say.
     Args:
-        n_alphas: candidates 0, 1/n, ..., (n-1)/n.
-        alpha: one given threshold instead.
-        held_out: share of the images that choose.
+        n_alphas: number n of candidates 0, 1/n, ..., (n-1)/n.
+        alpha: a given threshold in place of the candidates.
+        held_out: share of the images on which alpha is chosen.
         region: "all" pixels above the threshold share one box, or the "largest" connected (4-neighbour) group of them.
     Shapes: score gives "candidates" [B,n_alphas], the score at every alpha.
     """
@@ -40,7 +40,7 @@ class Thresholded(Metric, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """No way to know alpha."""
+        """Neither a given alpha nor images to choose it on."""
         if given["alpha"] is None and given["held_out"] == 0:
             yield "held_out must be > 0 unless alpha is given, got 0"
 
@@ -65,11 +65,11 @@ class Thresholded(Metric, ABC):
         return box.masked_fill(~attribution.isfinite().flatten(1).all(1)[:, None, None], torch.nan)
 
     def n_scored(self, n: int) -> int:
-        """Images whose score counts; the others choose alpha."""
+        """Number of images whose score counts; on the others alpha is chosen."""
         return n if self.alpha is not None else n - max(1, round(self.held_out * n))
 
     def chosen(self, candidates: Tensor) -> int:
-        """The index of alpha: the lowest mean over the held-out images, the smallest alpha of equals."""
+        """The index of the alpha with the lowest mean score on the held-out images; of equals the smallest."""
         if self.alpha is not None:
             return 0
         held = candidates[self.n_scored(len(candidates)) :].double()
@@ -87,8 +87,7 @@ class Thresholded(Metric, ABC):
         return rows["candidates"].isfinite().all(1)
 
     def resampled(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], weights: Tensor) -> Tensor:
-        """Each resample of the held-out images chooses its alpha, at which the same resample of the others is
-        scored."""
+        """The score of each resample: alpha is chosen on its held-out images, and its other images are scored at it."""
         candidates, n = rows["candidates"].double().nan_to_num(0, 0, 0), self.n_scored(len(rows["candidates"]))
         scored = weights[:, :n] @ candidates[:n]  # [R,A]
         held = weights[:, n:] @ candidates[n:] if n < len(candidates) else torch.zeros_like(scored)
@@ -116,7 +115,7 @@ def largest_group(mask: Tensor) -> Tensor:
 
 
 def area(box: Tensor) -> Tensor:
-    """[...,4] -> [...], in pixels; a box without extent has 0."""
+    """The area of boxes in pixels: [...,4] -> [...]; 0 for a box without extent."""
     return (box[..., 2:] - box[..., :2]).clamp_min(0).prod(-1)
 
 

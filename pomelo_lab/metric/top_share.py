@@ -1,4 +1,4 @@
-"""How much of the perturbed images a few classes take."""
+"""The share of perturbed images that a few classes win."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TopShare(Metric):
 
     Source: Agarwal & Nguyen (2020), section 5.2 and Fig. 8 (20.5 % of LIME's perturbations of 200 images in three of
         1,000 classes). Departures: none.
-    Args: n_top: how many classes.
+    Args: n_top: number of classes.
     Shapes: score gives "distribution" [B,K]; a set statistic.
     Cost: no queries beyond those on the perturbations.
     """

@@ -36,7 +36,7 @@ def draw(
             names, truth, query = (
                 list(of.dataset.attribute_names),
                 job.reference(metric)["correlation"].double().cpu(),
-                of.place(of.attribute),
+                of.column(of.attribute),
             )
         if (change := rows["change"][rows["counted"] > 0.5].double()).shape[0] > 1:
             bars.append((style.method_style(cell), resampled(change, query, n_resamples)))
