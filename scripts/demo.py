@@ -3,9 +3,14 @@ another."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this checkout, whichever one is installed
 
 from pomelo_lab.results.show import show
 
@@ -20,11 +25,13 @@ def main(overrides: list[str]) -> int:
         print("usage: python scripts/demo.py [overrides, e.g. paths.outputs=DIR]", file=sys.stderr)
         return 2
     start = time.monotonic()
+    search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     overrides = [SCALE, *overrides]
     for preset in GRIDS:
         arguments = ["-m", "pomelo_lab.run", "-m", f"experiment={preset}", *overrides]
         say(f"python {' '.join(arguments)}")
-        if code := subprocess.run([sys.executable, *arguments], check=False).returncode:
+        environment = {**os.environ, "PYTHONPATH": search}
+        if code := subprocess.run([sys.executable, *arguments], check=False, env=environment).returncode:
             return code
     for preset in FIGURES:
         say(f"python scripts/table.py {preset} {' '.join(overrides)}")

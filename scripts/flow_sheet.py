@@ -5,20 +5,20 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whichever one is installed
 
-import torch  # noqa: E402
-import yaml  # noqa: E402
+import torch
+import yaml
 
-from pomelo_lab.batching import RandomStreams  # noqa: E402
-from pomelo_lab.config.build import build  # noqa: E402
-from pomelo_lab.config.entry import file_content  # noqa: E402
-from pomelo_lab.dataset.portraits import Portraits  # noqa: E402
-from pomelo_lab.sampler.flow import FlowSampler  # noqa: E402
-from pomelo_lab.sampler.generated import GeneratedSampler  # noqa: E402
-from pomelo_lab.training.loop import save_sheet  # noqa: E402
-from pomelo_lab.training.train import ensure_weights  # noqa: E402
-from pomelo_lab.types import Perturbations  # noqa: E402
+from pomelo_lab.batching import RandomStreams
+from pomelo_lab.config.build import build
+from pomelo_lab.config.entry import file_content
+from pomelo_lab.dataset.portraits import Portraits
+from pomelo_lab.sampler.flow import FlowSampler
+from pomelo_lab.sampler.generated import GeneratedSampler
+from pomelo_lab.training.loop import save_sheet
+from pomelo_lab.training.train import ensure_weights
+from pomelo_lab.types import Perturbations
 
 N = 16  # pictures in a row
 PORTRAITS = {"_target_": "pomelo_lab.dataset.portraits.Portraits"}

@@ -4,8 +4,17 @@ other scripts."""
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whichever one is installed
+
 from pomelo_lab.tracking.sync import sync
 
-if len(sys.argv) > 2 or any(a.startswith("-") for a in sys.argv[1:]):
-    sys.exit("usage: python scripts/sync.py [outputs folder]")
-sys.exit(min(sync(Path(sys.argv[1].removeprefix("paths.outputs=") if len(sys.argv) > 1 else "outputs")), 1))
+
+def main(arguments: list[str]) -> int:
+    """Upload; returns 1 when a run could not be uploaded."""
+    if len(arguments) > 1 or any(text.startswith("-") for text in arguments):
+        sys.exit("usage: python scripts/sync.py [outputs folder]")
+    return min(sync(Path(arguments[0].removeprefix("paths.outputs=") if arguments else "outputs")), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

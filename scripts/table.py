@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whichever one is installed
 
-from pomelo_lab.results.show import main  # noqa: E402
+from pomelo_lab.results.show import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,19 +12,19 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # a checkout that is not installed
+sys.path.insert(0, str(ROOT))  # this checkout, whichever one is installed
 
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import torch
+from torch import Tensor, nn
 
-from pomelo_lab.batching import RandomStreams  # noqa: E402
-from pomelo_lab.classifier.base import view  # noqa: E402
-from pomelo_lab.classifier.torchvision import TorchvisionClassifier  # noqa: E402
-from pomelo_lab.config.signature import defaults, locate, parameters  # noqa: E402
-from pomelo_lab.dataset.portraits import Portraits  # noqa: E402
-from pomelo_lab.explainer.case import Case  # noqa: E402
-from pomelo_lab.sampler.base import BaseImageFiller  # noqa: E402
-from pomelo_lab.types import Segments  # noqa: E402
+from pomelo_lab.batching import RandomStreams
+from pomelo_lab.classifier.base import view
+from pomelo_lab.classifier.torchvision import TorchvisionClassifier
+from pomelo_lab.config.signature import defaults, locate, parameters
+from pomelo_lab.dataset.portraits import Portraits
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.sampler.base import BaseImageFiller
+from pomelo_lab.types import Segments
 
 NETWORKS = {  # architecture: side of its images
     "vgg16": 64,

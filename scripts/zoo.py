@@ -12,6 +12,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whichever one is installed
+
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.train import trained_role, validate_training
 from pomelo_lab.training.train import train_component
@@ -37,11 +39,8 @@ def main(arguments: list[str]) -> int:
     """Train and ship; returns 1 when an asked name does not exist or the zoo outgrows its limit."""
     asked, overrides = [a for a in arguments if "=" not in a], [a for a in arguments if "=" in a]
     if unknown := set(asked) - set(RECIPES):
-        print(
-            f"no recipe for {', '.join(unknown)}; there are: {', '.join(RECIPES)} (none = all), and overrides of the "
-            f"training",
-            file=sys.stderr,
-        )
+        known = f"there are: {', '.join(RECIPES)} (none = all), and overrides of the training"
+        print(f"no recipe for {', '.join(unknown)}; {known}", file=sys.stderr)
         return 1
     for name in asked or RECIPES:
         with initialize_config_dir(CONF, version_base="1.3"):

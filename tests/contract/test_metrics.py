@@ -10,7 +10,7 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.conformance.cost import ensure_all_is_planned
 from pomelo_lab.conformance.metric import RULES, does_not_depend_on_the_batch
 from pomelo_lab.conformance.trial import Trial, judge, title
-from scripts.check_conf import choice
+from scripts.check_conf import job_with
 from tests import every
 
 FILES = ("fid_plus", "published", "s3")  # suites of networks whose files are not here; they ask the classifier nothing
@@ -40,7 +40,7 @@ def test_every_metric(suite, tmp_path):
     if name := BACKBONES.get(suite):
         torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "backbone.pth")
         chosen = (f"metrics.{name}.weights={tmp_path}/backbone.pth", f"metrics.{name}.net=squeeze")
-    job = every.job(tmp_path, *every.PORTRAITS, "networks=tiny", "n_images=3", *choice("metrics", suite), *chosen)
+    job = every.job(tmp_path, *every.PORTRAITS, "networks=tiny", "n_images=3", *job_with("metrics", suite), *chosen)
     broken = {}
     for name, metric in job.parts.metrics.items():
         trial = Trial(metric, job, f"metrics.{name}", job.config["metrics"][name])
