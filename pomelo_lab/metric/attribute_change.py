@@ -79,7 +79,6 @@ class MNAC(AttributeMetric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "MNAC"
 
     without: Annotated[str | None, OmitDefault()] = None
     share: Annotated[bool, OmitDefault()] = False
@@ -115,7 +114,6 @@ class TargetSeen(AttributeMetric):
 
     revision: ClassVar[int] = 2  # 1 took a change away from the goal for one towards it
     direction: ClassVar = "higher"
-    symbol = "target seen"
 
     attribute: str = "Smiling"
 
@@ -168,7 +166,6 @@ class CorrelationDifference(AttributeMetric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "CD"
 
     attribute: str = "Smiling"
     n_labels: Count | None = None
@@ -246,7 +243,6 @@ class FactorError(AttributeMetric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "factor errors"
     needs = frozenset({"explanation", "classifier", "attributes"})
 
     attribute: str = "Smiling"

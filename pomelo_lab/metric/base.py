@@ -49,7 +49,6 @@ class Metric(Component, ABC):
 
     direction: "higher" or "lower" is better, or None where the metric describes and does not judge.
     unit:      of the value, e.g. "bits", "" for a ratio.
-    symbol:    column head in tables (LaTeX allowed).
     needs:     what the case must hold, some of: "perturbations", "explanation", "segments", "masks", "attributes",
                "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations",
                "explain_again" (the explainer once more).
@@ -61,7 +60,6 @@ class Metric(Component, ABC):
 
     direction: ClassVar[Literal["higher", "lower"] | None]
     unit: ClassVar[str] = ""
-    symbol: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     reads: ClassVar[frozenset[str]] = frozenset()
     random: ClassVar[bool] = False

@@ -32,7 +32,6 @@ class BrokenPixels(Metric):
     """
 
     direction = "lower"
-    symbol = "broken"
     needs = frozenset({"perturbations"})
 
     n_reference: Count = 2000

@@ -51,7 +51,6 @@ class CausalEffect(FactorMetric):
     """
 
     direction = None
-    symbol = "effect"
     needs = frozenset({"classifier", "factors"})
 
     def score(self, case: Case) -> dict[str, Tensor]:
@@ -75,7 +74,6 @@ class FactorMass(FactorMetric):
     """
 
     direction = "higher"
-    symbol = "mass"
     needs = frozenset({"explanation", "factors"})
 
     def score(self, case: Case) -> dict[str, Tensor]:
@@ -100,7 +98,6 @@ class FactorChange(FactorMetric):
 
     reads = frozenset({"counterfactual"})
     direction = None
-    symbol = "change of the cause"
     needs = frozenset({"explanation", "factors"})
 
     def score(self, case: Case) -> dict[str, Tensor]:

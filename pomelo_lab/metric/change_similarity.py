@@ -35,7 +35,6 @@ class ChangeSimilarity(Metric):
 
     reads = frozenset({"counterfactual"})
     direction: ClassVar = "lower"
-    symbol = "alike"
     needs = frozenset({"explanations"})
 
     key: str = "explainer.index"

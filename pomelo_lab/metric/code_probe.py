@@ -32,7 +32,6 @@ class CodeProbe(Metric):
     """
 
     direction = "higher"
-    symbol = "told by the code"
     needs = frozenset({"classifier"})
 
     generator: DiffusionAutoencoder

@@ -24,7 +24,6 @@ class Completeness(Metric):
 
     revision = 2  # "does not apply" is no undefined score
     direction: ClassVar = "lower"
-    symbol = "Completeness error"
     needs = frozenset({"explanation"})
 
     relative: bool = False

@@ -88,7 +88,6 @@ class FlipRate(CounterfactualMetric):
     """
 
     direction: ClassVar = "higher"
-    symbol = "FR"
     matched = False  # a share of all images
 
     of: Literal["image", "float"] = "float"
@@ -112,7 +111,6 @@ class BKL(CounterfactualMetric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "BKL"
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         goal = case.explanation.extra["goal"].long().to(case.classifier.device)
@@ -131,7 +129,6 @@ class L1(CounterfactualMetric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "L1"
 
     def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         return {"value": (counterfactual - case.batch.image).double().abs().mean((1, 2, 3))}
@@ -153,7 +150,6 @@ class COUT(CounterfactualMetric):
     """
 
     direction: ClassVar = "higher"
-    symbol = "COUT"
 
     population: Population = "correct"
     n_steps: int = 50

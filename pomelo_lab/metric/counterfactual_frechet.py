@@ -55,8 +55,6 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        name, mark, network = type(self).symbol.partition("_")
-        self.symbol = f"{'s' if self.n_splits else ''}{name}{'+' if self.n_equal else ''}{mark}{network}"
         if self.n_equal == "least":
             self.needs = type(self).needs | {"explanations"}
 
@@ -100,7 +98,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         deficient = n <= made.shape[1]
         if deficient:
             text = "%s of %d counterfactuals in %d features is rank-deficient: compare methods at equal numbers only"
-            log.warning(text, self.symbol, n, made.shape[1])
+            log.warning(text, type(self).__name__, n, made.shape[1])
         values = torch.tensor(distances, dtype=torch.float64)
         spread = float(values.std()) if len(values) > 1 else None
         repeats = tuple(distances) if self.n_equal is not None else ()
@@ -135,8 +133,6 @@ class CounterfactualFrechet(FrechetOfFeatures):
         FID itself: metric/frechet_inception_distance.py.
     Args: oracle: the network; not the explained classifier.
     """
-
-    symbol = "FD_oracle"
 
     oracle: NetworkClassifier
 

@@ -30,7 +30,6 @@ class DefiniteAttribute(Metric):
     """
 
     direction = "higher"
-    symbol = "definite"
     needs = frozenset({"perturbations", "attributes"})
 
     dataset: Dataset

@@ -25,7 +25,6 @@ class Degenerate(Metric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "Degenerate"
     needs = frozenset({"explanation"})
 
     def score(self, case: Case) -> dict[str, Tensor]:

@@ -28,7 +28,6 @@ class L2(Metric):
 
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
     direction = "lower"
-    symbol = "L2"
     needs = frozenset({"perturbations"})
 
     def score(self, case: Case) -> dict[str, Tensor]:
@@ -57,7 +56,6 @@ class SSIM(Metric):
 
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
     direction = "higher"
-    symbol = "SSIM"
     needs = frozenset({"perturbations"})
 
     gaussian: bool = False

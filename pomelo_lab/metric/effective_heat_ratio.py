@@ -41,7 +41,6 @@ class EffectiveHeatRatio(Metric):
     """
 
     direction: ClassVar = "higher"
-    symbol = "EHR"
     needs = frozenset({"explanation", "masks"})
 
     part: str = "label"

@@ -34,7 +34,6 @@ class HardEntropy(Metric):
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
     direction = "higher"
     unit = "bits"
-    symbol = "E_hard"
     needs = frozenset({"classifier", "perturbations"})
 
     base: Base = 2
@@ -65,7 +64,6 @@ class SoftEntropy(Metric):
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
     direction = "higher"
     unit = "bits"
-    symbol = "E_soft"
     needs = frozenset({"classifier", "perturbations"})
 
     estimator: Literal["histogram", "differential"] = "histogram"
@@ -102,7 +100,6 @@ class LabelDistribution(Metric):
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
     direction = None
     unit = "bits"
-    symbol = "E_label"
     needs = frozenset({"classifier", "perturbations"})
 
     n_reference: Count = 5_000

@@ -55,7 +55,6 @@ class FaceSimilarity(VGGFace2):
     """
 
     instead = "metrics=counterfactual (fs_oracle)"
-    symbol = "FS"
 
 
 @dataclass(kw_only=True)
@@ -68,7 +67,6 @@ class FaceVerification(Verification, VGGFace2):
 
     LEVEL: ClassVar[float] = 0.5
     instead = "metrics=counterfactual (fva_oracle)"
-    symbol = "FVA"
 
     def level(self, case: Case) -> float:
         return self.LEVEL

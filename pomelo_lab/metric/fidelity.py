@@ -121,7 +121,6 @@ class Deletion(Flipping):
     """
 
     direction = "lower"
-    symbol = "AUC_del"
     inserts = False
 
 
@@ -134,5 +133,4 @@ class Insertion(Flipping):
     """
 
     direction = "higher"
-    symbol = "AUC_ins"
     inserts = True

@@ -32,7 +32,6 @@ class FrechetDistance(Metric):
     """
 
     direction = "lower"
-    symbol = "FD_oracle"
     needs = frozenset({"perturbations"})
 
     oracle: NetworkClassifier

@@ -33,7 +33,6 @@ class FrechetInceptionDistance(PublishedNetwork, FrechetOfFeatures):
 
     file = "the Inception of FID (pt_inception-2015-12-05-6726825d.pth)"
     instead = "metrics=counterfactual (fd_oracle, sfd_oracle) or metrics=fd_plus"
-    symbol = "FID"
 
     def untrained(self) -> nn.Module:
         return inception()

@@ -66,8 +66,6 @@ class FeatureSimilarity(Likeness):
     Cost: two forwards of the network per image.
     """
 
-    symbol = "FS"
-
     network: NetworkClassifier
 
     @classmethod
@@ -92,8 +90,6 @@ class FVA(Verification, FeatureSimilarity):
         threshold: cosine from which on two images show one person.
         n_pairs: pairs of either kind that calibrate it.
     """
-
-    symbol = "FVA"
 
     threshold: Annotated[float, Range(low=-1, high=1)] | None = None
     n_pairs: Count = 1000

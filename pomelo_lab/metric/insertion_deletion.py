@@ -44,7 +44,6 @@ class InsertionDeletion(Metric):
     """
 
     direction: ClassVar = "higher"
-    symbol = "DAUC"
     needs = frozenset({"explanation", "classifier", "segments"})
     random = True
 

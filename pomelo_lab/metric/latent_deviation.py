@@ -27,7 +27,6 @@ class LatentDeviation(Metric):
     """
 
     direction = None
-    symbol = "latent dev."
 
     sampler: Sampler
 

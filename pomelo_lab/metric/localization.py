@@ -28,7 +28,6 @@ class Localization(Thresholded):
     Cost: no queries.
     """
 
-    symbol = "Loc. error"
     needs = frozenset({"explanation", "boxes"})
 
     part: str = "label"

@@ -35,7 +35,6 @@ class Mahalanobis(FeatureMetric):
 
     revision: ClassVar[int] = 2  # 1 scored the image itself as one of its perturbations
     direction = "lower"
-    symbol = "D_M"
 
     n_reference: Count = 30_000
     n_per_image: Count = 20

@@ -22,7 +22,6 @@ class Sparseness(Metric):
     """
 
     direction: ClassVar = None
-    symbol = "Sparseness"
     needs = frozenset({"explanation"})
 
     def score(self, case: Case) -> dict[str, Tensor]:
@@ -49,7 +48,6 @@ class Roughness(Metric):
     """
 
     direction: ClassVar = None
-    symbol = "Roughness"
     needs = frozenset({"explanation"})
 
     def score(self, case: Case) -> dict[str, Tensor]:

@@ -31,7 +31,6 @@ class MaxSensitivity(Metric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "Max-sens."
     needs = frozenset({"explanation", "classifier", "explain_again"})
     random = True
 

@@ -34,7 +34,6 @@ class OutsideChange(Metric):
     """
 
     direction = "lower"
-    symbol = "Outside change"
     needs = frozenset({"boxes", "classifier", "segments"})
     random = True
 

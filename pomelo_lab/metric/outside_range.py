@@ -28,7 +28,6 @@ class OutsideRange(Metric):
     """
 
     direction = "lower"
-    symbol = "outside"
     random = True
 
     generator: Flow

@@ -40,8 +40,6 @@ class CounterfactualLPIPS(OracleDistance, CounterfactualDistance):
     Source: see OracleDistance.
     """
 
-    symbol = "LPIPS_oracle"
-
 
 @dataclass(kw_only=True)
 class LPIPS(LPIPSDistance, CounterfactualDistance):
@@ -50,7 +48,6 @@ class LPIPS(LPIPSDistance, CounterfactualDistance):
     Source: see LPIPSDistance; VGG as in the GCD paper's loss. Departures: none.
     """
 
-    symbol = "LPIPS"
     instead = "metrics=counterfactual (lpips_oracle)"
 
 
@@ -124,8 +121,6 @@ class Diversity(OracleDistance, SeedDiversity):
     Source: see SeedDiversity. Departures: the distance, see OracleDistance.
     """
 
-    symbol = "sigma_L_oracle"
-
 
 @dataclass(kw_only=True)
 class SigmaL(LPIPSDistance, SeedDiversity):
@@ -134,5 +129,4 @@ class SigmaL(LPIPSDistance, SeedDiversity):
     Source: see SeedDiversity and LPIPSDistance. Departures: none.
     """
 
-    symbol = "sigma_L"
     instead = "metrics=diversity (sigma_l_oracle)"

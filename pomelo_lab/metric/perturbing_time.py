@@ -34,7 +34,6 @@ class PerturbingTime(Metric):
 
     direction = "lower"
     unit = "s"
-    symbol = "s / 1,000"
     needs = frozenset({"segments"})
     random = True
 

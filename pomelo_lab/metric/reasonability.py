@@ -68,8 +68,6 @@ class IoU(MaskOverlap):
         of area a.
     """
 
-    symbol = "IoU"
-
     def ratio(self, counts: Overlap) -> Tensor:
         return counts.intersection / (counts.selected + counts.area[:, None] - counts.intersection)
 
@@ -81,8 +79,6 @@ class MaskRecall(MaskOverlap):
     Source: POMELO, section 3.4. Higher is better, as its text says; the arrow in its Table 2 points down. A random
         map scores 0.5.
     """
-
-    symbol = "EMR"
 
     def ratio(self, counts: Overlap) -> Tensor:
         return counts.intersection / counts.area[:, None]
@@ -97,8 +93,6 @@ class MaskPrecision(MaskOverlap):
     Args: empty: thresholds that select nothing are left out, the mean runs over the other intervals ("ignore", NaN when
         there are none, as for a constant map), or count as 0 ("zero"), which lowers the score of peaked maps.
     """
-
-    symbol = "EMP"
 
     empty: Literal["ignore", "zero"] = "ignore"
 

@@ -45,8 +45,6 @@ class RelevanceMass(Relevance):
     Cost: no queries.
     """
 
-    symbol = "Mass"
-
     of: Literal["positive", "absolute", "signed"] = "positive"
 
     def score(self, case: Case) -> dict[str, Tensor]:
@@ -66,8 +64,6 @@ class RelevanceRank(Relevance):
     Shapes: score gives "value" [B]; NaN for empty masks.
     Cost: no queries.
     """
-
-    symbol = "Rank"
 
     def score(self, case: Case) -> dict[str, Tensor]:
         maps, mask = self.inside(case)
@@ -89,8 +85,6 @@ class PointingGame(Relevance):
     Shapes: score gives "value" [B]; NaN for empty masks.
     Cost: no queries.
     """
-
-    symbol = "Pointing"
 
     tolerance_px: Natural = 0
 

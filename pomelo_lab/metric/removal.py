@@ -81,7 +81,6 @@ class RemovalAccuracy(Removal):
     """
 
     direction: ClassVar = "lower"
-    symbol = "Accuracy"
     needs = frozenset({"masks", "segments", "classifier"})
 
     judge: NetworkClassifier | None = None
@@ -112,7 +111,6 @@ class EverythingRemoved(Metric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "All removed"
     needs = frozenset({"segments", "classifier"})
     random = True
 
@@ -152,7 +150,6 @@ class RemovalMSSSIM(Removal):
     """
 
     direction: ClassVar = "lower"
-    symbol = "MS-SSIM"
 
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         from pomelo_lab.compat import ensure
@@ -171,7 +168,6 @@ class RemovalLPIPS(LPIPSDistance, Removal):
     """
 
     direction: ClassVar = "higher"
-    symbol = "LPIPS"
     instead = "metrics=removal (removal_lpips_oracle)"
 
     net: Literal["alex", "vgg", "squeeze"] = "alex"
@@ -188,7 +184,6 @@ class RemovalLPIPSOracle(OracleDistance, Removal):
     """
 
     direction: ClassVar = "higher"
-    symbol = "LPIPS_oracle"
 
     def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         return self.distance(image, filled)

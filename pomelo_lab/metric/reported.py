@@ -26,10 +26,6 @@ class Reported(Metric):
 
     name: str
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.symbol = self.name
-
     def score(self, case: Case) -> dict[str, Tensor]:
         value = case.explanation.extra.get(self.name)
         if value is None:

@@ -73,7 +73,6 @@ class DeletionRise(RiseGame):
     """Deletion: the image loses its most important pixels first; lower is better."""
 
     direction = "lower"
-    symbol = "Deletion"
     inserts = False
 
 
@@ -82,5 +81,4 @@ class InsertionRise(RiseGame):
     """Insertion: the start gains the image's most important pixels first; higher is better."""
 
     direction = "higher"
-    symbol = "Insertion"
     inserts = True

@@ -28,7 +28,6 @@ class Saliency(Thresholded):
     Cost: one query per distinct box, at most n_alphas per image.
     """
 
-    symbol = "Saliency"
     needs = frozenset({"explanation", "classifier"})
 
     smallest_area: Annotated[float, Range(above=0, high=1)] = 0.05

@@ -51,7 +51,6 @@ class SanityCheck(Metric):
 
     revision: ClassVar[int] = 2  # 1 had no null, and two stages of a VGG
     direction: ClassVar = "lower"
-    symbol = "Sanity SSIM"
     needs = frozenset({"explanation", "white_box", "explain_again"})
 
     layers: list[str] | None = None
@@ -60,11 +59,6 @@ class SanityCheck(Metric):
     absolute: bool = False
     window_px: Annotated[int, Range(low=3)] = 5
     seed: Natural = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.similarity == "spearman":
-            self.symbol = "Sanity rank corr."
 
     def explanations(self, classifier: Classifier) -> tuple[int, int]:
         return 0, len(self.chosen(classifier))

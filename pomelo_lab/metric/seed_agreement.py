@@ -23,7 +23,6 @@ class SeedAgreement(Repeated):
     """
 
     direction = "higher"
-    symbol = "rank corr."
 
     def score(self, case: Case) -> dict[str, Tensor]:
         coefficient = self.coefficients(case)

@@ -15,8 +15,6 @@ from pomelo_lab.config.hints import Count, Positive, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary
 
-SYMBOLS = {"ssim": "SSIM", "hog": "HOG", "spearman": "Spearman"}
-
 
 @dataclass(kw_only=True)
 class Sensitivity(Metric):
@@ -62,10 +60,6 @@ class Sensitivity(Metric):
     win_size: Annotated[int, Range(low=3)] = 7
     data_range: Positive = 1.0
     compared: Literal["settings", "other_image"] = "settings"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.symbol = SYMBOLS[self.similarity]
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:

@@ -47,7 +47,6 @@ class Silhouette(FeatureMetric):
 
     revision: ClassVar[int] = 2  # 1 took the image itself for one of its perturbations
     direction = "lower"
-    symbol = "Sil."
     random = True
 
     n_per_image: Count = 5

@@ -30,7 +30,6 @@ class SimSiamSimilarity(PublishedNetwork, Likeness):
 
     file = "SimSiam's ResNet-50 checkpoint (checkpoint_0099.pth.tar)"
     instead = "metrics=s3_oracle"
-    symbol = "S3"
 
     population: Population = "correct"
 
@@ -52,8 +51,6 @@ class OracleSimilarity(FeatureSimilarity):
 
     Source: as S3. Departures: the network, which was trained with labels; penultimate features.
     """
-
-    symbol = "S3_oracle"
 
     population: Population = "correct"
 

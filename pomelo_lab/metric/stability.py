@@ -64,7 +64,6 @@ class Stability(Repeated):
 
     revision: ClassVar[int] = 2  # 1 depended on the number of repeats
     direction = "lower"
-    symbol = "Stab."
 
     as_repeats: Repeats | None = 5
     relative: bool = False

@@ -28,7 +28,6 @@ class TopShare(Metric):
     """
 
     direction: ClassVar = "lower"
-    symbol = "Top share"
     needs = frozenset({"classifier", "perturbations"})
 
     n_top: Count = 3

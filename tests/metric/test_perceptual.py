@@ -42,7 +42,6 @@ def test_diversity_and_its_two_normalisers():
     same = Diversity(**options).score(several(flipped=torch.tensor([1.0, 0, 1, 0])))["same"]
     # one of three runs failed
     torch.testing.assert_close(same, torch.tensor([1, 2 / 3, 1, 2 / 3], dtype=torch.float64))
-    assert Diversity(**options).symbol == "sigma_L_oracle"
     runs = {"key": "explainer.index", "settings": [[0], [1], [2]]}
     assert Diversity(**options, **runs).overrides() == [{"explainer.index": [i]} for i in (0, 1, 2)]
     torch.testing.assert_close(Diversity(**options, **runs).score(several())["value"], pairs)
