@@ -44,6 +44,7 @@ def gives_labels_and_ids(trial: Trial) -> None:
     )
     ensure(batch.index.tolist() == list(range(len(batch)))[::-1], f"index is {batch.index.tolist()}")
     every = dataset.batch(range(min(len(dataset), 64)))
+    ensure(torch.equal(dataset.labels(range(len(every))), every.label), "labels() are not those of batch()")
     ensure(len(set(every.image_id)) == len(every), "two images have the same id")
     ensure(int(every.label.max()) < max(dataset.num_classes, 1), f"a label is {int(every.label.max())}")
     if "label" in dataset.provides:

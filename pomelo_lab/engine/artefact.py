@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.engine.store import ShardKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +50,7 @@ class Artefact:
     @cached_property
     def fingerprint(self) -> str:
         return digest(self.provenance)
+
+    def key(self, n_images: int) -> ShardKey:
+        """Its shard of so many images."""
+        return ShardKey(self.kind, self.fingerprint, self.group, n_images)

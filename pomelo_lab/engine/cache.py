@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pomelo_lab.classifier.base import NotFinite, view
 from pomelo_lab.engine.artefact import Artefact
@@ -53,6 +54,11 @@ class Cache:
         """The images of a group."""
         return self.once("batch", "", group, lambda: self.selection.batch(group).to(self.parts.device))
 
+    def label(self, group: int) -> Tensor:
+        """The labels of a group, of its images where they are at hand."""
+        batch = self.memory.get(("batch", "", group))
+        return self.selection.label(group).to(self.parts.device) if batch is None else batch.label
+
     def clear(self) -> None:
         """Forget what is in memory; what is on disk stays."""
         self.memory.clear()
@@ -76,12 +82,9 @@ class Cache:
     def obtain(self, artefact: Artefact, n_images: int) -> Shard | None:
         """The artefact from disk, else made."""
         make = partial(self.make, artefact, n_images)
-        kind, fingerprint = artefact.kind, artefact.fingerprint
-        shard, _ = self.store.get_or_make(
-            kind, fingerprint, artefact.group, n_images, make, artefact.inputs, artefact.keep, artefact.wait
-        )
+        shard, _ = self.store.get_or_make(artefact.key(n_images), make, artefact.inputs, artefact.keep, artefact.wait)
         if artefact.keep:
-            self.store.describe(kind, fingerprint, artefact.provenance)
+            self.store.describe(artefact.kind, artefact.fingerprint, artefact.provenance)
         return shard
 
     def make(self, artefact: Artefact, n_images: int, inputs: Any) -> Shard:
@@ -136,7 +139,7 @@ class StoredArtefacts(Cache):
     """
 
     def obtain(self, artefact: Artefact, n_images: int) -> Shard:
-        shard = self.store.read(artefact.kind, artefact.fingerprint, artefact.group, n_images)
+        shard = self.store.read(artefact.key(n_images))
         if shard is None:
             raise self.not_stored(artefact, n_images)
         return shard

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.engine.store import ShardKey
 
 if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
@@ -20,16 +21,16 @@ def is_stored(job: Job) -> bool:
     of_images = [("explanation", provenance.stored_explanation, None)] if job.parts.explains else []
     of_images += [("metric", provenance.metric(name), metric.n_images) for name, metric in metrics.items()]
     of_training = [provenance.reference(name) for name, metric in metrics.items() if metric.fits]
-    shards: list[tuple[str, str, int, int]] = []
+    shards: list[ShardKey] = []
     for kind, made_from, n_images in of_images:
         job.store.describe(kind, digest(made_from), made_from)
         sizes = [selection.group_size(group, n_images) for group in range(selection.n_groups)]
-        shards += [(kind, digest(made_from), group, size) for group, size in enumerate(sizes) if size]
+        shards += [ShardKey(kind, digest(made_from), group, size) for group, size in enumerate(sizes) if size]
     for made_from in of_training:
         job.store.describe("reference", digest(made_from), made_from)
-        shards.append(("reference", digest(made_from), 0, 0))
+        shards.append(ShardKey("reference", digest(made_from)))
     # a list: every damaged shard is named in the log, not the first alone
-    return all([job.store.is_whole(*shard) for shard in shards])
+    return all([job.store.is_whole(shard) for shard in shards])
 
 
 def remove(job: Job, removed: set[tuple[str, str]], scores: bool = True) -> None:

@@ -83,7 +83,7 @@ class Job:
 
     def _is_correct(self, group: int) -> Tensor:
         """Whether the classifier gives each image of a group of the whole data set its label, bool [b]."""
-        correct = self.whole.clean(group).argmax(-1) == self.whole.batch(group).label
+        correct = self.whole.clean(group).argmax(-1) == self.whole.label(group)
         self.whole.forget()
         return correct
 
@@ -112,12 +112,23 @@ class Job:
     def batch(self, group: int) -> Batch:
         return self.cache.batch(group)
 
+    def label(self, group: int) -> Tensor:
+        """Labels of a group; the images are not made for them where the data set knows labels alone."""
+        return self.cache.label(group)
+
+    def image_id(self, group: int) -> list[str]:
+        """Names of the images of a group, from what is stored of them."""
+        return self._clean(group).meta["image_id"]
+
     def segments(self, group: int) -> Segments:
         return self.cache.once("segments", "", group, lambda: self.parts.segmenter.segment(self.batch(group).image))
 
     def clean(self, group: int) -> Tensor:
         """Class probabilities [B,K] of the unperturbed images."""
-        shard = self.cache.get(
+        return self._clean(group).tensors["probability"].to(self.parts.device)
+
+    def _clean(self, group: int) -> Shard:
+        return self.cache.get(
             Artefact(
                 kind="clean",
                 provenance=self.provenance.clean,
@@ -126,14 +137,13 @@ class Job:
                 make=lambda box, images: {"probability": box.probability(images)},
             )
         )
-        return shard.tensors["probability"].to(self.parts.device)
 
     def target(self, group: int) -> Tensor:
         """The explained class of each image, by the target rule."""
         rule = self.config["target"]
         if rule == "predicted":
             return self.clean(group).argmax(-1)
-        label = self.batch(group).label
+        label = self.label(group)
         return label if rule == "label" else torch.full_like(label, class_index(rule, self.parts.dataset.class_names))
 
     def perturbations(self, group: int, probability: bool = False) -> Perturbations:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.config.fingerprint import file_digest
+from pomelo_lab.config.fingerprint import digest, file_digest
 from pomelo_lab.engine.inventory import is_stored
-from pomelo_lab.engine.store import Store
+from pomelo_lab.engine.store import ShardKey, Store
 from pomelo_lab.files import Damaged, read_json, sweep, write_bytes, write_json, write_text
 from pomelo_lab.metric.base import Summary
 
@@ -106,23 +106,18 @@ class Scores:
     def stages(self) -> dict[str, dict[str, float]]:
         """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on,
         whoever made them."""
-        from pomelo_lab.config.fingerprint import digest
-
-        job, stages = self.job, {}
-        for kind, made_from in job.provenance.stages.items():
-            stages[kind] = total(job.store, kind, digest(made_from), job)
+        job, provenance = self.job, self.job.provenance
+        stages = {kind: total(job, kind, made_from) for kind, made_from in provenance.stages.items()}
         if job.parts.explains and job.parts.explainer.fits:
-            stages["statistics"] = once(job.store, digest(job.provenance.statistics))
+            stages["statistics"] = statistics(job, provenance.statistics)
         for name, metric in job.parts.metrics.items():
-            stages[f"metric.{name}"] = total(job.store, "metric", digest(job.provenance.metric(name)), job)
+            stages[f"metric.{name}"] = total(job, "metric", provenance.metric(name))
             if metric.fits:
-                stages[f"statistics.{name}"] = once(job.store, digest(job.provenance.reference(name)))
+                stages[f"statistics.{name}"] = statistics(job, provenance.reference(name))
         return {kind: costs for kind, costs in stages.items() if costs}
 
     def folders(self) -> dict[str, str]:
         """Where the job's artefacts lie, below paths.outputs; without those that are not kept."""
-        from pomelo_lab.config.fingerprint import digest
-
         store, stages = self.job.store, self.job.provenance.stages
         folders = {kind: store.folder(kind, digest(made_from)) for kind, made_from in stages.items()}
         return {kind: str(folder.relative_to(store.root)) for kind, folder in folders.items() if folder.is_dir()}
@@ -131,68 +126,76 @@ class Scores:
         """What `score` returned for each metric, all images in order."""
         rows: dict[str, dict[str, Tensor]] = {}
         for name in self.job.parts.metrics:
-            shards = [s for g in range(self.job.selection.n_groups) if (s := self.job.score(name, g)) is not None]
-            rows[name] = {
-                key: torch.cat([s.tensors[key] for s in shards]) for key in (shards[0].tensors if shards else ())
-            }
+            groups = range(self.job.selection.n_groups)
+            shards = [shard for group in groups if (shard := self.job.score(name, group)) is not None]
+            keys = shards[0].tensors if shards else ()
+            rows[name] = {key: torch.cat([shard.tensors[key] for shard in shards]) for key in keys}
             self.job.forget()
         return rows
 
     def gather(self) -> dict[str, Summary]:
-        """Rows and summaries of all images, written to the folder."""
+        """Rows and summaries of all images, written to the folder.
+
+        Ids and labels come from what is stored: no image is read again, where the data set knows labels without images.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        job = self.job
-        rows = self.rows()
-        ids: list[str] = []
-        label, target, correct = [], [], 0
-        for group in range(job.selection.n_groups):
-            batch = job.batch(group)
-            ids += batch.image_id
-            label += batch.label.tolist()
-            target += job.target(group).tolist()
-            correct += int((job.clean(group).argmax(-1) == batch.label).sum())
-            job.forget()
-        self.images = {
-            "n": len(ids),
-            "of": len(job.parts.dataset),
-            "split": job.parts.dataset.split,
-            "splits": job.parts.dataset.split_sizes(),
-        }
-        self.images |= {"chosen": job.selection.rule, "correct": correct}
-        columns: dict[str, Any] = {"image_id": ids, "label": label, "target": target}
+        metrics, rows, columns = self.job.parts.metrics, self.rows(), self.columns()
         for name, tensors in rows.items():
-            scores = job.parts.metrics[name].values(tensors)
-            if scores is not None:
-                counted = tensors.get("counted", torch.ones(len(scores)))[: len(scores)] > 0.5
-                values = [
-                    value if kept else None
-                    for value, kept in zip(scores.double().tolist(), counted.tolist(), strict=True)
-                ]
-                columns[name] = values + [None] * (len(ids) - len(values))
+            if (scores := metrics[name].values(tensors)) is not None:
+                columns[name] = column(scores, tensors.get("counted"), len(columns["image_id"]))
         summaries = {
-            name: job.parts.metrics[name].summarize(tensors, job.reference(name))
+            name: metrics[name].summarize(tensors, self.job.reference(name))
             for name, tensors in rows.items()
             if tensors
         }
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), buffer)
         write_bytes(self.folder / "scores.parquet", buffer.getvalue().to_pybytes())
-        write_text(
-            self.folder / "summary.json",
-            json.dumps({n: summary_row(s, job.parts.metrics[n]) for n, s in summaries.items()}, indent=1),
-        )
+        shown = {name: summary_row(summary, metrics[name]) for name, summary in summaries.items()}
+        write_text(self.folder / "summary.json", json.dumps(shown, indent=1))
         for name, summary in summaries.items():
-            if summary.n_nan:
-                print(
-                    f"{name}: {summary.n_nan} of {summary.n + summary.n_nan} images have no finite value and are "
-                    f"left out",
-                    file=sys.stderr,
-                )
-            elif not math.isfinite(summary.mean) and summary.n:
-                print(f"{name}: undefined for {summary.n} image{'s' * (summary.n > 1)}", file=sys.stderr)
+            if text := undefined(name, summary):
+                print(text, file=sys.stderr)
         return summaries
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Id, label and target of each image; counts how many labels are the classifier's most probable class."""
+        job, dataset, correct = self.job, self.job.parts.dataset, 0
+        columns: dict[str, list[Any]] = {"image_id": [], "label": [], "target": []}
+        for group in range(job.selection.n_groups):
+            label = job.label(group)
+            columns["image_id"] += job.image_id(group)
+            columns["label"] += label.tolist()
+            columns["target"] += job.target(group).tolist()
+            correct += int((job.clean(group).argmax(-1) == label).sum())
+            job.forget()
+        self.images = {
+            "n": len(columns["image_id"]),
+            "of": len(dataset),
+            "split": dataset.split,
+            "splits": dataset.split_sizes(),
+            "chosen": job.selection.rule,
+            "correct": correct,
+        }
+        return columns
+
+
+def column(scores: Tensor, counted: Tensor | None, n: int) -> list[float | None]:
+    """A metric's column of n rows: None for images that do not count, and for those that it does not score."""
+    counts = [True] * len(scores) if counted is None else (counted[: len(scores)] > 0.5).tolist()
+    values = [value if kept else None for value, kept in zip(scores.double().tolist(), counts, strict=True)]
+    return values + [None] * (n - len(values))
+
+
+def undefined(name: str, summary: Summary) -> str:
+    """What a user is told of a metric that is undefined for some or all images; "" where it is not."""
+    if summary.n_nan:
+        return f"{name}: {summary.n_nan} of {summary.n + summary.n_nan} images have no finite value and are left out"
+    if not math.isfinite(summary.mean) and summary.n:
+        return f"{name}: undefined for {summary.n} image{'s' * (summary.n > 1)}"
+    return ""
 
 
 def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
@@ -211,21 +214,20 @@ def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
             job.forget()
 
 
-def total(store: Store, kind: str, fingerprint: str, job: Job) -> dict[str, float]:
+def total(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, float]:
     """Sum of the recorded costs over a job's shards of one artefact."""
-    metas = [
-        store.meta(kind, fingerprint, group, job.selection.group_size(group)) for group in range(job.selection.n_groups)
-    ]
-    metas = [m for m in metas if m]
-    images = sum(len(m["image_id"]) for m in metas)
+    fingerprint, selection = digest(provenance), job.selection
+    keys = [ShardKey(kind, fingerprint, group, selection.group_size(group)) for group in range(selection.n_groups)]
+    metas = [meta for key in keys if (meta := job.store.meta(key))]
+    images = sum(len(meta["image_id"]) for meta in metas)
     return summed(metas) | {"images": images} if metas else {}
 
 
-def once(store: Store, fingerprint: str) -> dict[str, float]:
-    """The recorded costs of statistics of training images, which all jobs that need them share, with their parts."""
-    whole = store.meta("reference", fingerprint, 0, 0)
-    parts = [store.meta("part", of, part, 0) for of, part in whole.get("parts", ())]
-    return summed([whole, *(p for p in parts if p)]) if whole else {}
+def statistics(job: Job, provenance: Mapping[str, Any]) -> dict[str, float]:
+    """The recorded costs of statistics of training images with their parts; all jobs that need them share them."""
+    whole = job.store.meta(ShardKey("reference", digest(provenance)))
+    parts = [job.store.meta(ShardKey("part", fingerprint, part)) for fingerprint, part in whole.get("parts", ())]
+    return summed([whole, *(meta for meta in parts if meta)]) if whole else {}
 
 
 def summed(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:

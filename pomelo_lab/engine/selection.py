@@ -142,6 +142,10 @@ class Selection:
         batch = self.parts.dataset.batch(self.indices(group))
         return self.drawn_images.named(batch, group * GROUP) if self.draws else batch
 
+    def label(self, group: int) -> Tensor:
+        """The labels of a group's images, int64 [b]."""
+        return self.parts.dataset.labels(self.indices(group))
+
     def indices(self, group: int) -> list[int]:
         """Positions of a group's images in the data set."""
         start, size = group * GROUP, self.group_size(group)

@@ -1,9 +1,9 @@
-"""Artefacts on disk, addressed by what made them: shards written once, atomically, checked when read.
+"""Artefacts on disk, addressed by their fingerprints: shards are written once, atomically, and checked when read.
 
 Layout: <root>/<kind>/<fingerprint>/<group>-<images>.safetensors, one file per fixed group of images.
 Safe side by side: a shard is computed under a lock that is free again when its holder dies, written to a temporary
-name, synced, renamed. A shard that was cut short or changed on disk, or that lies in the place of another, is found by
-its digest and made again.
+name, synced, renamed. Its digest tells a shard that was cut short or changed on disk, or that lies under the name of
+another; such a shard is made again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -26,6 +26,19 @@ from pomelo_lab.locks import locked
 log = logging.getLogger(__name__)
 
 GROUP = 16  # images per shard: part of the layout, not of the numbers
+
+
+class ShardKey(NamedTuple):
+    """Which shard: an artefact, a group of its images, and how many of them from the first on.
+
+    kind: a folder of the store ("explanation"). group: or the number of a part. n_images: 0 for what is measured on
+    training images.
+    """
+
+    kind: str
+    fingerprint: str
+    group: int = 0
+    n_images: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,22 +66,19 @@ class Store:
     def folder(self, kind: str, fingerprint: str) -> Path:
         return self.root / kind / fingerprint
 
-    def path(self, kind: str, fingerprint: str, group: int, n: int) -> Path:
-        return self.folder(kind, fingerprint) / f"{group:05d}-{n:02d}.safetensors"
+    def path(self, key: ShardKey) -> Path:
+        return self.folder(key.kind, key.fingerprint) / f"{key.group:05d}-{key.n_images:02d}.safetensors"
 
-    def find(self, kind: str, fingerprint: str, group: int, n: int) -> Path | None:
-        """The shard with the first n images of a group; a fuller one serves as well."""
-        for size in (n, *range(n + 1, GROUP + 1)):
-            if (path := self.path(kind, fingerprint, group, size)).exists():
+    def find(self, key: ShardKey) -> Path | None:
+        """The file of a shard with at least the images asked for, or None."""
+        for n_images in (key.n_images, *range(key.n_images + 1, GROUP + 1)):
+            if (path := self.path(key._replace(n_images=n_images))).exists():
                 return path
         return None
 
     def get_or_make(
         self,
-        kind: str,
-        fingerprint: str,
-        group: int,
-        n: int,
+        key: ShardKey,
         make: Callable[[Any], Shard],
         inputs: Callable[[], Any] = lambda: None,
         keep: bool = True,
@@ -77,7 +87,7 @@ class Store:
         """The shard, and whether it was made now.
 
         Args:
-            make: computes it of what `inputs` returned; called under the shard's lock, at most once among all
+            make: computes it from what `inputs` returned. It is called under the shard's lock, at most once among all
                 processes.
             inputs: gets what `make` needs, before the lock is taken, so that no two locks are ever held at once.
             keep: False computes without writing (large artefacts over the limit).
@@ -85,17 +95,17 @@ class Store:
         """
         from filelock import Timeout
 
-        if (stored := self.read(kind, fingerprint, group, n)) is not None:
+        if (stored := self.read(key)) is not None:
             return stored, False
         given = inputs()
         if not keep:
             shard = make(given)
-            write_shard(self.path(f"{kind}-cost", fingerprint, group, n), Shard({}, shard.meta))
+            write_shard(self.path(cost_of(key)), Shard({}, shard.meta))
             return shard, True
-        path = self.path(kind, fingerprint, group, n)
+        path = self.path(key)
         try:
             with self.lock(path.with_name(f".{path.stem}.lock"), wait):
-                if (stored := self.read(kind, fingerprint, group, n)) is not None:
+                if (stored := self.read(key)) is not None:
                     return stored, False
                 shard = make(given)
                 write_shard(path, shard)
@@ -105,16 +115,16 @@ class Store:
             return None, False
         return shard, True
 
-    def read(self, kind: str, fingerprint: str, group: int, n: int) -> Shard | None:
-        """The stored shard cut to n images, or None. A damaged file is named in the log and removed."""
-        path = self.find(kind, fingerprint, group, n)
+    def read(self, key: ShardKey) -> Shard | None:
+        """The stored shard cut to its first n_images, or None. A damaged file is named in the log and removed."""
+        path = self.find(key)
         if path is None:
             return None
         try:
             state = path.stat()
             shard = read_shard(path)
-        except FileNotFoundError:  # another process found it damaged
-            return self.read(kind, fingerprint, group, n)
+        except FileNotFoundError:  # another process removed a damaged file
+            return self.read(key)
         except Damaged as error:
             try:
                 path.unlink(missing_ok=True)
@@ -122,28 +132,28 @@ class Store:
                 log.warning("%s: not used", error)
                 return None
             log.warning("%s: removed, it is made again when it is needed", error)
-            return self.read(kind, fingerprint, group, n)
+            return self.read(key)
         self._whole[path] = state.st_size, state.st_mtime_ns
-        return cut(shard, n)
+        return cut(shard, key.n_images)
 
-    def is_whole(self, kind: str, fingerprint: str, group: int, n: int) -> bool:
+    def is_whole(self, key: ShardKey) -> bool:
         """Whether the shard is there and undamaged.
 
         A damaged one is removed. Once read, it is read again when its size or time changed.
         """
-        path = self.find(kind, fingerprint, group, n)
+        path = self.find(key)
         if path is not None and path in self._whole:
-            with contextlib.suppress(FileNotFoundError):  # another process found it damaged
+            with contextlib.suppress(FileNotFoundError):  # another process removed a damaged file
                 state = path.stat()
                 if self._whole[path] == (state.st_size, state.st_mtime_ns):
                     return True
-        return self.read(kind, fingerprint, group, n) is not None
+        return self.read(key) is not None
 
-    def meta(self, kind: str, fingerprint: str, group: int, n: int) -> dict[str, Any]:
+    def meta(self, key: ShardKey) -> dict[str, Any]:
         """What was recorded when a shard was made, without reading its tensors; {} when there is none."""
         from safetensors import SafetensorError, safe_open
 
-        path = self.find(kind, fingerprint, group, n) or self.find(f"{kind}-cost", fingerprint, group, n)
+        path = self.find(key) or self.find(cost_of(key))
         if path is None:
             return {}
         try:
@@ -162,8 +172,10 @@ class Store:
         return locked(path, wait)
 
     def describe(self, kind: str, fingerprint: str, provenance: Mapping[str, Any]) -> None:
-        """Write what determined the shards beside them, for people, where it is missing or differs; remove leftovers of
-        kills."""
+        """Write the provenance of shards beside them, for people, where it is missing or differs.
+
+        Leftovers of killed processes are removed.
+        """
         if (kind, fingerprint) in self._described:
             return
         path, text = self.folder(kind, fingerprint) / "made_from.json", json.dumps(provenance, indent=1, sort_keys=True)
@@ -178,19 +190,26 @@ class Store:
             log.debug("%s", error)
 
 
+def cost_of(key: ShardKey) -> ShardKey:
+    """Where the costs of a shard that is not kept are recorded."""
+    return key._replace(kind=f"{key.kind}-cost")
+
+
 def write_shard(path: Path, shard: Shard) -> None:
     """Write tensors and JSON metadata to a safetensors file, all or nothing."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in shard.tensors.items()}
-    meta = {name: json.dumps(value) for name, value in shard.meta.items()} | {"of": place_of(path)}
+    meta = {name: json.dumps(value) for name, value in shard.meta.items()} | {"of": name_of(path)}
     meta["meta_digest"] = checksum(json.dumps(meta, sort_keys=True).encode())
     write_bytes(path, save(tensors, {**meta, "digest": content_digest(tensors, meta)}))
 
 
 def read_shard(path: Path) -> Shard:
-    """Read a shard back. Raises FileNotFoundError; Damaged when its content does not match its digest or it is the
-    shard of another place."""
+    """Read a shard back.
+
+    Raises: FileNotFoundError; Damaged when its content does not match its digest, or it lies under another's name.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -210,19 +229,19 @@ def read_shard(path: Path) -> Shard:
 def read_meta(path: Path, raw: Mapping[str, str]) -> dict[str, Any]:
     """What was recorded, from a shard's metadata.
 
-    Raises Damaged when it does not match its own digest, or is of another place.
+    Raises: Damaged when it does not match its own digest, or lies under another's name.
     """
-    kept = {name: text for name, text in raw.items() if name not in ("digest", "meta_digest")}
-    if "meta_digest" in raw and raw["meta_digest"] != checksum(json.dumps(kept, sort_keys=True).encode()):
+    recorded = {name: text for name, text in raw.items() if name not in ("digest", "meta_digest")}
+    if "meta_digest" in raw and raw["meta_digest"] != checksum(json.dumps(recorded, sort_keys=True).encode()):
         raise Damaged(f"shard {path} is damaged (it does not match its digest)")
-    of = kept.pop("of", None)  # shards of earlier versions do not say
-    if of not in (None, place_of(path)):
-        raise Damaged(f"shard {path} is that of {of}")
-    return {name: json.loads(text) for name, text in kept.items()}
+    written_as = recorded.pop("of", None)  # shards of earlier versions do not say
+    if written_as not in (None, name_of(path)):
+        raise Damaged(f"shard {path} is that of {written_as}")
+    return {name: json.loads(text) for name, text in recorded.items()}
 
 
-def place_of(path: Path) -> str:
-    """Kind, fingerprint and file of a shard, wherever the store lies."""
+def name_of(path: Path) -> str:
+    """Kind, fingerprint and file of a shard, in whatever folder the store lies."""
     return "/".join(path.parts[-3:])
 
 

@@ -10,6 +10,7 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.explain_again import ExplainAgain
 from pomelo_lab.engine.plan import steps
 from pomelo_lab.engine.scores import Scores
+from pomelo_lab.engine.store import ShardKey
 from pomelo_lab.explainer.direction_search import DirectionSearch
 from pomelo_lab.explainer.iba import IBAExplainer
 from pomelo_lab.locks import lock_at
@@ -111,7 +112,7 @@ def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
         DirectionSearch, "displacements", lambda self, k, *more: drawn.append(k) or displace(self, k, *more)
     )
     folder = digest(explainer.provenance.part(explainer.parts.explainer.rendered))
-    held = lock_at(explainer.store.path("part", folder, 1, 0).with_name(".00001-00.lock"))
+    held = lock_at(explainer.store.path(ShardKey("part", folder, 1)).with_name(".00001-00.lock"))
     held.acquire()
     seen = []
 
