@@ -16,7 +16,6 @@ from pomelo_lab.conformance.mirror import mirrors_the_constructor
 from pomelo_lab.conformance.trial import Broken, NotAsked, Trial, ensure
 from pomelo_lab.conformance.watch import beyond, gradients, unread, watched
 from pomelo_lab.engine.explain_again import ExplainAgain
-from pomelo_lab.engine.job import access_of
 from pomelo_lab.engine.plan import steps
 from pomelo_lab.explainer.case import Case
 
@@ -77,7 +76,7 @@ def does_not_depend_on_the_batch(trial: Trial) -> None:
     """The score of an image is the same in any batch and any order."""
     whole = scored(trial)
     rows = [2, 0] if len(trial.memory["case"]) > 2 else [0]
-    box = view(trial.job.parts.classifier, access_of(trial.component), 2, trial.job.parts.device)
+    box = view(trial.job.parts.classifier, trial.component.access, 2, trial.job.parts.device)
     again = ExplainAgain(trial.job, 0, rows, box) if "explain_again" in trial.component.needs else None
     part = replace(trial.memory["case"].select(rows), classifier=box, explain_again=again)
     made = trial.component.score(part)

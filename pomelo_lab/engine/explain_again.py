@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,8 @@ class ExplainAgain:
             classifier = copy.deepcopy(classifier)
             change(classifier.network)
         box = view(classifier, parts.explainer.access, parts.batch_size, parts.device)
-        reference = job.statistics() if change is None else self.statistics(box, classifier.digest())
+        statistics = job.statistics
+        reference = statistics.explainer() if change is None else statistics.of_changed(classifier.digest(), box)
         batch, target = job.batch(self.group).select(self.rows), job.target(self.group)[self.rows]
         if images is not None:
             batch = replace(batch, image=images)
@@ -61,15 +62,6 @@ class ExplainAgain:
         explanation = parts.explainer.explain(case)
         self.counter.queries += box.queries
         return postprocessed(parts.explainer, explanation)
-
-    def statistics(self, box: BlackBox, digest: str) -> Mapping[str, Tensor]:
-        """The explainer's statistics of a changed classifier, measured once per job."""
-        job = self.job
-        if not job.parts.explainer.fits:
-            return {}
-        if digest not in job.refits:
-            job.refits[digest] = job.fit(box, job.cached_part)
-        return job.refits[digest]
 
     def segments(self, images: Tensor | None) -> Segments | None:
         """The segments that the explainer or the sampler looks at."""

@@ -25,9 +25,9 @@ from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.explain_again import ExplainAgain
 from pomelo_lab.engine.provenance import Provenance
 from pomelo_lab.engine.selection import Selection
+from pomelo_lab.engine.statistics import Statistics
 from pomelo_lab.engine.store import Shard, Store
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.explainer.fit_in_parts import FitInParts, PartCache, Thunk
 from pomelo_lab.explainer.postprocessed import postprocessed
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
@@ -36,7 +36,8 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 class Job:
     """The stages of one configuration over its images.
 
-    parts: its components; selection: its images; provenance: what determines each artefact; cache: the artefacts.
+    parts: its components; selection: its images; provenance: what determines each artefact; cache: the artefacts;
+    statistics: those of training images.
 
     Args:
         config: resolved plain mapping with the top-level keys of conf/run.yaml.
@@ -55,8 +56,7 @@ class Job:
         self.selection = Selection(self.parts, self._is_correct)
         self.provenance = Provenance(self.parts, self.selection, self._sibling_provenances)
         self.cache = cache(store, self.parts, self.selection)
-        # the explainer's statistics of changed classifiers, by the classifier's digest
-        self.refits: dict[str, Mapping[str, Tensor]] = {}
+        self.statistics = Statistics(self.provenance, self.cache, self.streams)
         self._siblings: dict[str, Job] = {}
 
     @property
@@ -202,83 +202,12 @@ class Job:
             streams=self.streams,
             segments=self.segments(group) if "segments" in uses else None,
             perturbations=self.perturbations(group, probability=True) if "perturbations" in uses else None,
-            reference=self.statistics(),
+            reference=self.statistics.explainer(),
         )
-
-    def statistics(self) -> Mapping[str, Tensor]:
-        """The explainer's statistics of training images; empty for explainers without."""
-        explainer = self.parts.explainer
-        if not explainer.fits:
-            return {}
-        parts: list[tuple[str, int]] = []
-
-        def recorded_part(
-            arguments: frozenset[str], part: int, thunk: Thunk, wait: bool = True, **chosen: Any
-        ) -> Mapping[str, Tensor] | None:
-            parts.append((digest(self.provenance.part(arguments, **chosen)), part))
-            return self.cached_part(arguments, part, thunk, wait, **chosen)
-
-        def prepare() -> None:
-            if isinstance(explainer, FitInParts):
-                explainer.prepare(self.parts.dataset.at("train"), self.cached_part)
-
-        shard = self.cache.get(
-            Artefact(
-                kind="reference",
-                provenance=self.provenance.statistics,
-                inputs=prepare,
-                make=lambda box, _: self.fit(box, recorded_part),
-                access=explainer.access,
-                of_images=False,
-                about=lambda: {"parts": parts},
-            )
-        )
-        return {key: tensor.to(self.parts.device) for key, tensor in shard.tensors.items()}
-
-    def fit(self, box: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
-        """The explainer's statistics for a view of the classifier, computed now."""
-        explainer, training = self.parts.explainer, self.parts.dataset.at("train")
-        if isinstance(explainer, FitInParts):
-            return explainer.fit(training, box, cached_part)
-        return explainer.fit(training, box)
-
-    def cached_part(
-        self, arguments: frozenset[str], part: int, thunk: Thunk, wait: bool = True, **chosen: Any
-    ) -> Mapping[str, Tensor] | None:
-        """A part of the explainer's statistics, stored by itself; None when it is not waited for and another process is
-        making it.
-
-        Not held in memory: all parts of a search at the paper's size have gigabytes.
-        """
-        shard = self.cache.get(
-            Artefact(
-                kind="part",
-                provenance=self.provenance.part(arguments, **chosen),
-                group=part,
-                make=lambda *_: thunk(),
-                of_images=False,
-                hold=False,
-                wait=wait,
-            )
-        )
-        return shard and shard.tensors
 
     def reference(self, name: str) -> Mapping[str, Tensor]:
-        """Training-set statistics of a metric; stored once for all jobs that share them."""
-        metric = self.parts.metrics[name]
-        if not metric.fits:
-            return {}
-        training = self.parts.dataset.at("train")
-        shard = self.cache.get(
-            Artefact(
-                kind="reference",
-                provenance=self.provenance.reference(name),
-                make=lambda box, _: metric.fit(training, box, self.streams),
-                access=access_of(metric),
-                of_images=False,
-            )
-        )
-        return {key: tensor.to(self.parts.device) for key, tensor in shard.tensors.items()}
+        """A metric's statistics of training images; empty for metrics without."""
+        return self.statistics.metric(name)
 
     def score(self, name: str, group: int) -> Shard | None:
         """One metric on one group of images; None when the metric's own image limit ends before the group."""
@@ -314,7 +243,7 @@ class Job:
                 group=group,
                 inputs=case,
                 make=make,
-                access=access_of(metric),
+                access=metric.access,
                 n_images=size,
             )
         )
@@ -330,8 +259,3 @@ class Job:
         """Perturbations are kept when all of the job's fit under `keep_gb`; otherwise they are made again when
         needed."""
         return self.perturbation_bytes <= self.config["keep_gb"] * 1e9
-
-
-def access_of(metric: Metric) -> str:
-    """The view of the classifier that a metric is given."""
-    return "white_box" if "white_box" in metric.needs else "black_box"

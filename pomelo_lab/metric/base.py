@@ -99,6 +99,11 @@ class Metric(Component, ABC):
         """Whether scores depend on statistics of the training split."""
         return type(self).fit is not Metric.fit
 
+    @property
+    def access(self) -> Literal["black_box", "white_box"]:
+        """The view of the classifier that it is given."""
+        return "white_box" if "white_box" in self.needs else "black_box"
+
     @classmethod
     def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
         """What the case must hold with these arguments; `needs` where they do not matter."""

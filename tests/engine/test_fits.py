@@ -122,10 +122,10 @@ def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
         return fit(self, *arguments)
 
     monkeypatch.setattr(DirectionSearch, "fit", freed)
-    shared = explainer.statistics()
+    shared = explainer.statistics.explainer()
     assert seen == [0, 2]
     monkeypatch.setattr(DirectionSearch, "fit", fit)
-    alone = job(tmp_path / "alone", "explainer=gcd", *DIRECTIONS).statistics()
+    alone = job(tmp_path / "alone", "explainer=gcd", *DIRECTIONS).statistics.explainer()
     assert all(torch.equal(shared[name], alone[name]) for name in alone)
 
 
@@ -135,7 +135,7 @@ def test_a_status_counts_the_search_that_a_job_rests_on(tmp_path):
     short = job(tmp_path, "explainer=bb_lig", *DIRECTIONS)
     assert "statistics" not in Scores(longer).stages()
     for one in (longer, short):
-        one.statistics()
+        one.statistics.explainer()
         (planned,) = (s for s in steps(one) if s.name == "statistics")
         statistics = Scores(one).stages()["statistics"]
         assert (statistics["evaluations"], statistics["queries"]) == (
@@ -164,20 +164,20 @@ def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, m
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(DirectionSearch, "drawn", killed)
-        job(tmp_path, "explainer=gcd", *DIRECTIONS).statistics()
-    first = job(tmp_path, "explainer=gcd", *DIRECTIONS).statistics()
+        job(tmp_path, "explainer=gcd", *DIRECTIONS).statistics.explainer()
+    first = job(tmp_path, "explainer=gcd", *DIRECTIONS).statistics.explainer()
     assert len(drawn) == 2  # the last of three chunks, and the source's reconstruction
-    whole = job(tmp_path / "elsewhere", "explainer=gcd", *DIRECTIONS).statistics()
+    whole = job(tmp_path / "elsewhere", "explainer=gcd", *DIRECTIONS).statistics.explainer()
     assert all(torch.equal(first[name], whole[name]) for name in whole)
     drawn.clear()
     shared = job(tmp_path, "explainer=bb_lig", *DIRECTIONS)
     assert digest(shared.provenance.statistics) == digest(
         job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.rule=first_flip").provenance.statistics
     )
-    shared.statistics()
+    shared.statistics.explainer()
     assert not drawn
-    job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.proxy.widths=[8]").statistics()
-    job(tmp_path, "explainer=gcd", *DIRECTIONS, "classifier.width=8").statistics()
+    job(tmp_path, "explainer=gcd", *DIRECTIONS, "explainer.proxy.widths=[8]").statistics.explainer()
+    job(tmp_path, "explainer=gcd", *DIRECTIONS, "classifier.width=8").statistics.explainer()
     assert len(drawn) == 2  # their reconstructions: no render is made again
 
 

@@ -1,0 +1,117 @@
+"""Statistics of training images that explainers and metrics measure, stored once for all jobs that share them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from pomelo_lab.batching import RandomStreams
+from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.engine.artefact import Artefact
+from pomelo_lab.engine.cache import Cache
+from pomelo_lab.engine.provenance import Provenance
+from pomelo_lab.explainer.fit_in_parts import FitInParts, PartCache, Thunk
+
+
+class Statistics:
+    """The statistics that a job's explainer and metrics need.
+
+    Args:
+        provenance: of the job.
+        cache: of the job; it keeps the statistics.
+        streams: the job's random streams.
+    """
+
+    def __init__(self, provenance: Provenance, cache: Cache, streams: RandomStreams) -> None:
+        self.parts = provenance.parts
+        self.provenance = provenance
+        self.cache = cache
+        self.streams = streams
+        self.changed: dict[str, Mapping[str, Tensor]] = {}  # digest of a changed classifier -> the explainer's
+
+    def metric(self, name: str) -> Mapping[str, Tensor]:
+        """Those of a metric; empty for metrics without."""
+        metric = self.parts.metrics[name]
+        if not metric.fits:
+            return {}
+        training = self.parts.dataset.at("train")
+        return self._stored(
+            Artefact(
+                kind="reference",
+                provenance=self.provenance.reference(name),
+                make=lambda box, _: metric.fit(training, box, self.streams),
+                access=metric.access,
+                of_images=False,
+            )
+        )
+
+    def explainer(self) -> Mapping[str, Tensor]:
+        """Those of the explainer; empty for explainers without."""
+        explainer = self.parts.explainer
+        if not explainer.fits:
+            return {}
+        parts: list[tuple[str, int]] = []
+
+        def recorded_part(
+            arguments: frozenset[str], part: int, thunk: Thunk, wait: bool = True, **chosen: Any
+        ) -> Mapping[str, Tensor] | None:
+            parts.append((digest(self.provenance.part(arguments, **chosen)), part))
+            return self.part(arguments, part, thunk, wait, **chosen)
+
+        def prepare() -> None:
+            if isinstance(explainer, FitInParts):
+                explainer.prepare(self.parts.dataset.at("train"), self.part)
+
+        return self._stored(
+            Artefact(
+                kind="reference",
+                provenance=self.provenance.statistics,
+                inputs=prepare,
+                make=lambda box, _: self._fit(box, recorded_part),
+                access=explainer.access,
+                of_images=False,
+                about=lambda: {"parts": parts},
+            )
+        )
+
+    def of_changed(self, classifier_digest: str, box: BlackBox) -> Mapping[str, Tensor]:
+        """Those of the explainer for a view of a changed classifier; measured once per job, and not stored."""
+        if not self.parts.explainer.fits:
+            return {}
+        if classifier_digest not in self.changed:
+            self.changed[classifier_digest] = self._fit(box, self.part)
+        return self.changed[classifier_digest]
+
+    def part(
+        self, arguments: frozenset[str], part: int, thunk: Thunk, wait: bool = True, **chosen: Any
+    ) -> Mapping[str, Tensor] | None:
+        """A part of the explainer's statistics, stored by itself; None when it is not waited for and another process is
+        making it.
+
+        Not held in memory: all parts of a search at the paper's size have gigabytes.
+        """
+        shard = self.cache.get(
+            Artefact(
+                kind="part",
+                provenance=self.provenance.part(arguments, **chosen),
+                group=part,
+                make=lambda *_: thunk(),
+                of_images=False,
+                hold=False,
+                wait=wait,
+            )
+        )
+        return shard and shard.tensors
+
+    def _fit(self, box: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
+        """The explainer's, computed now."""
+        explainer, training = self.parts.explainer, self.parts.dataset.at("train")
+        if isinstance(explainer, FitInParts):
+            return explainer.fit(training, box, cached_part)
+        return explainer.fit(training, box)
+
+    def _stored(self, artefact: Artefact) -> Mapping[str, Tensor]:
+        return {key: tensor.to(self.parts.device) for key, tensor in self.cache.get(artefact).tensors.items()}
