@@ -8,7 +8,7 @@ import yaml
 from pomelo_lab.config.signature import hints, injected_role, locate, parameters
 
 CONF = Path(__file__).parents[2] / "conf"
-ROLES = ("dataset", "segmenter", "classifier", "sampler", "explainer")
+ROLES = ("dataset", "segmenter", "classifier", "generator", "sampler", "explainer", "metric")
 
 
 def read(path: Path) -> dict:
@@ -16,15 +16,21 @@ def read(path: Path) -> dict:
     return yaml.safe_load(path.read_text()) or {}
 
 
+def bases(path: Path) -> list[Path]:
+    """A yaml and the yamls that it is based on, the last of which counts."""
+    files = []
+    for entry in read(path).get("defaults", ["_self_"]):
+        name, _, package = entry.partition("@") if isinstance(entry, str) else ("", "", "elsewhere")
+        if name == "_self_":
+            files.append(path)
+        elif package in ("", "_here_"):
+            files += bases(path.parent / f"{name}.yaml")
+    return files if path in files else [path, *files]
+
+
 def composed(path: Path) -> dict:
-    """The keys of a yaml and of the yamls that it is based on."""
-    own, inherited = read(path), {}
-    for entry in own.get("defaults", []):
-        if isinstance(entry, str) and entry != "_self_":
-            name, _, package = entry.partition("@")
-            if package in ("", "_here_"):
-                inherited |= composed(path.parent / f"{name}.yaml")
-    return inherited | own
+    """The keys of a yaml and of those that it is based on."""
+    return {key: value for file in bases(path) for key, value in read(file).items()}
 
 
 def ordered_arguments(target: type) -> list[str]:
@@ -45,5 +51,6 @@ def test_every_argument_is_there_in_the_order_of_the_constructor(path):
     arguments = ordered_arguments(target)
     supplied = {name for name in arguments if injected_role(hints(target).get(name))}
     assert set(arguments) - supplied <= set(composed(path))
-    written = [key for key in read(path) if key in arguments]
-    assert written == [name for name in arguments if name in written]
+    for file in bases(path):
+        written = [key for key in read(file) if key in arguments]
+        assert written == [name for name in arguments if name in written], file
