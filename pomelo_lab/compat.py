@@ -32,16 +32,16 @@ def ensure() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return False
-    if defined("nms"):
+    if is_defined("nms"):
         return True
     for library in sorted(Path(spec.origin).parent.glob("_C*")):
         try:
             torch.ops.load_library(str(library))
         except (OSError, RuntimeError):
             continue
-        if defined("nms"):
+        if is_defined("nms"):
             return True
-    missing = [schema for name, schema in SCHEMAS.items() if not defined(name)]
+    missing = [schema for name, schema in SCHEMAS.items() if not is_defined(name)]
     if missing:
         fragment = torch.library.Library("torchvision", "FRAGMENT")
         for schema in missing:
@@ -53,6 +53,6 @@ def ensure() -> bool:
 _kept: list[torch.library.Library] = []  # a Library takes its definitions back when it is collected
 
 
-def defined(name: str) -> bool:
+def is_defined(name: str) -> bool:
     """Whether an operator `torchvision::<name>` has a schema."""
     return torch._C._dispatch_has_kernel(f"torchvision::{name}")

@@ -73,17 +73,17 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Damaged(f"{path} is damaged (no JSON mapping)")
     seal = value.pop(SEAL, None)
-    if seal is not None and seal != seal_of(value):
+    if seal is not None and seal != compute_seal(value):
         raise Damaged(f"{path} is damaged (it does not match its seal)")
     return value
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     """JSON values with their digest added, under the key SEAL."""
-    return {**value, SEAL: seal_of(value)}
+    return {**value, SEAL: compute_seal(value)}
 
 
-def seal_of(value: Mapping[str, Any]) -> str:
+def compute_seal(value: Mapping[str, Any]) -> str:
     """Digest of JSON values, independent of their order and layout in a file."""
     return checksum(json.dumps({name: value[name] for name in value if name != SEAL}, sort_keys=True).encode())
 
@@ -140,7 +140,7 @@ def sweep(folder: Path) -> None:
         left = [entry.path for entry in entries if entry.name.startswith(".") and entry.name.endswith(".tmp")]
     for path in left:
         host, _, pid = path.rpartition("-")[0].rpartition(".")[2].rpartition("-")
-        if host == HOST and pid.isdigit() and not lives(int(pid)):
+        if host == HOST and pid.isdigit() and not is_alive(int(pid)):
             # another user's, or swept by another process: it costs room, nothing else
             with contextlib.suppress(OSError):
                 # a process of another container may have this host's name
@@ -149,7 +149,7 @@ def sweep(folder: Path) -> None:
                     log.info("removed %s, which a killed process left", path)
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process of this machine exists."""
     try:
         os.kill(pid, 0)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import Classifier
-from pomelo_lab.classifier.users_code import ask, described, visited
+from pomelo_lab.classifier.users_code import ask, described, watch_files
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
@@ -151,7 +151,7 @@ def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
 def import_function(path: str, key: str = "classifier.function") -> Callable[..., Any]:
     """Import the function at a path. Raises ValueError naming the key and what is missing."""
     source, name = split_path(path, key)
-    with visited(f"{key} {path}"):
+    with watch_files(f"{key} {path}"):
         module = import_file(source, key) if source.endswith(".py") else import_package(source, key)
     member: Any = module
     for part in name.split("."):

@@ -91,7 +91,7 @@ class TorchvisionClassifier(TrainableClassifier):
     def make_network(self) -> nn.Module:
         side_heads = {"aux_logits": False} if self.architecture in ("googlenet", "inception_v3") else {}
         extra = {"init_weights": True} if side_heads else {}
-        network = untrained(self.architecture, **side_heads, **extra)
+        network = build_network(self.architecture, **side_heads, **extra)
         if hasattr(network, "transform_input"):
             network.transform_input = False  # scaling is done here, and only here
         name, head = last_layer(network)
@@ -147,7 +147,7 @@ def architectures() -> list[str]:
     return sorted({*models.list_models(module=models), *DENSENETS})
 
 
-def untrained(name: str, **options: Any) -> nn.Module:
+def build_network(name: str, **options: Any) -> nn.Module:
     """A torchvision network, one of `architectures`, with its initial weights."""
     ensure()
     from torchvision import models

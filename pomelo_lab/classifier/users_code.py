@@ -31,7 +31,7 @@ def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
     import torch
 
     try:
-        with torch.no_grad(), visited(what):
+        with torch.no_grad(), watch_files(what):
             return call(*given)
     except Exception as error:
         if out_of_memory(error):
@@ -40,7 +40,7 @@ def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
 
 
 @contextmanager
-def visited(what: str) -> Iterator[None]:
+def watch_files(what: str) -> Iterator[None]:
     """Run a user's code in the block, restore torch's default type, and log the data files that it read, once each.
 
     Results are addressed by the code alone. The contents of files (weights, tables) do not enter the address.

@@ -98,7 +98,7 @@ class Generator(TrainableNetwork):
             )
 
     @torch.no_grad()
-    def perturbed(
+    def perturb(
         self,
         images: Tensor,
         image_ids: Sequence[str],
@@ -113,19 +113,19 @@ class Generator(TrainableNetwork):
             make: (index of the image [M], draws) -> images [M,C,H,W] in [0,1].
             chosen: bool [B,n], the versions to make; the others are the images themselves. None = all.
         Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
-        Random: as `versions`.
+        Random: as `make_versions`.
         """
         out = Perturbations.quantize(images)[:, None].repeat(1, n, 1, 1, 1)
         rows = torch.ones(len(images), n, dtype=torch.bool) if chosen is None else chosen.cpu()
         image, version = (index.to(images.device) for index in rows.nonzero(as_tuple=True))
         if len(image):
-            out[image, version] = self.versions(
+            out[image, version] = self.make_versions(
                 image_ids, image, version, streams, lambda rows, draws: make(image[rows], draws)
             )
         return out
 
     @torch.no_grad()
-    def versions(
+    def make_versions(
         self,
         image_ids: Sequence[str],
         image: Tensor,

@@ -123,11 +123,11 @@ class InpaintingNetwork(nn.Module):
     def stages(self, x: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
         """(coarse result, fine result). Pixels of x inside the hole are ignored."""
         known = 1 - F.max_pool2d(hole, self.unshuffle) if self.unshuffle > 1 else 1 - hole
-        first = self.shaped(self.coarse, torch.where(hole > 0, 0, x), hole, known)
-        second = self.shaped(self.fine, torch.where(hole > 0, first, x), hole, known)
+        first = self.run_stage(self.coarse, torch.where(hole > 0, 0, x), hole, known)
+        second = self.run_stage(self.fine, torch.where(hole > 0, first, x), hole, known)
         return first, second
 
-    def shaped(self, stage: Stage, x: Tensor, hole: Tensor, known: Tensor) -> Tensor:
+    def run_stage(self, stage: Stage, x: Tensor, hole: Tensor, known: Tensor) -> Tensor:
         x = torch.cat([x, hole], 1)
         if self.unshuffle == 1:
             return stage(x, known)

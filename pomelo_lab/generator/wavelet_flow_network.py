@@ -118,7 +118,7 @@ class DetailFlow(nn.Module):
         self.mixes = nn.ModuleList(Mix(details) for _ in range(n_couplings))
         self.couplings = nn.ModuleList(ConditionalCoupling(details, width, hidden, bound) for _ in range(n_couplings))
 
-    def given(self, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def condition(self, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(features, mean of the details, log deviation of the details), given the coarse image."""
         features = self.context(coarse)
         mean, raw = self.gaussian(features).float().chunk(2, 1)
@@ -126,7 +126,7 @@ class DetailFlow(nn.Module):
 
     def forward(self, detail: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         x, total = self.norm(detail)
-        features, mean, log_sd = self.given(coarse)
+        features, mean, log_sd = self.condition(coarse)
         x, total = (x - mean) * (-log_sd).exp(), total - log_sd.flatten(1).sum(1)
         for mix, coupling in zip(self.mixes, self.couplings, strict=True):
             x, mix_spread = mix(x)
@@ -135,7 +135,7 @@ class DetailFlow(nn.Module):
         return x, total
 
     def reverse(self, eps: Tensor, coarse: Tensor) -> Tensor:
-        features, mean, log_sd = self.given(coarse)
+        features, mean, log_sd = self.condition(coarse)
         x = eps
         for mix, coupling in zip(reversed(self.mixes), reversed(self.couplings), strict=True):
             x = mix.reverse(coupling.reverse(x, features))

@@ -70,17 +70,17 @@ class DDIMSampler(Sampler):
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         self.generator.check_images(batch.image)
         with torch.no_grad():
-            noisy = self.generator.forwards(self.inverted, batch.image)
+            noisy = self.generator.forwards(self.invert, batch.image)
 
         def make(image: Tensor, draws: RowNoise) -> Tensor:
-            return self.generator.unscaled(self.denoised(noisy[image], draws))
+            return self.generator.unscaled(self.denoise(noisy[image], draws))
 
         chosen = all_but_first(len(batch), n) if self.keep_first else None
         return Perturbations(
-            image=self.generator.perturbed(batch.image, batch.image_id, n, streams.named("ddim"), make, chosen)
+            image=self.generator.perturb(batch.image, batch.image_id, n, streams.named("ddim"), make, chosen)
         )
 
-    def inverted(self, images: Tensor) -> Tensor:
+    def invert(self, images: Tensor) -> Tensor:
         """Images [M,C,H,W] in [0,1] by DDIM inversion -> the noisy images where denoising starts, in the network's
         scale."""
         scaled = self.generator.scaled(images)
@@ -90,17 +90,17 @@ class DDIMSampler(Sampler):
         """The noise that inversion mixes into images [M,C,H,W]: the inverted image without its share of the image, in
         units of the noise's deviation."""
         alpha_bar = self.encoding_schedule.alphas_cumprod[-1]
-        x, z = self.generator.scaled(images), self.inverted(images)
+        x, z = self.generator.scaled(images), self.invert(images)
         return (z - alpha_bar**0.5 * x) / (1 - alpha_bar) ** 0.5
 
-    def denoised(self, x: Tensor, draws: RowNoise) -> Tensor:
+    def denoise(self, x: Tensor, draws: RowNoise) -> Tensor:
         """Noisy images x [M,C,H,W] denoised to images in [-1,1]."""
         if self.solver != "ddim":
-            return self.solved(x, draws)
+            return self.solve(x, draws)
         schedule = self.generator.respace(self.n_steps, self.spacing, self.reach).until(self.n_steps - self.start)
         return decode(self.generator.denoise, x, schedule, self.eta, lambda _: draws.normal(*x.shape[1:]), self.clip)
 
-    def solved(self, x: Tensor, draws: RowNoise) -> Tensor:
+    def solve(self, x: Tensor, draws: RowNoise) -> Tensor:
         """Noisy images x [M,C,H,W] denoised to images in [-1,1] by a few-step scheduler of diffusers."""
         scheduler = self.scheduler
         noise = {"variance_noise": None} if self.solver.startswith("sde") else {}

@@ -48,7 +48,7 @@ class FlowSampler(Sampler):
 
         chosen = all_but_first(len(batch), n) if self.keep_first else None
         return Perturbations(
-            image=self.generator.perturbed(batch.image, batch.image_id, n, streams.named("flow"), make, chosen)
+            image=self.generator.perturb(batch.image, batch.image_id, n, streams.named("flow"), make, chosen)
         )
 
     def infer_noise(self, images: Tensor) -> Tensor:

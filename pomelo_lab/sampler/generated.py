@@ -32,13 +32,13 @@ class GeneratedSampler(Sampler):
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         def make(image: Tensor, draws: RowNoise) -> Tensor:
-            return self.new(draws)
+            return self.generate(draws)
 
         self.generator.check_images(batch.image)
         streams = streams.named("generated")
-        return Perturbations(image=self.generator.perturbed(batch.image, batch.image_id, n, streams, make))
+        return Perturbations(image=self.generator.perturb(batch.image, batch.image_id, n, streams, make))
 
-    def new(self, draws: RowNoise) -> Tensor:
+    def generate(self, draws: RowNoise) -> Tensor:
         """New images [M,C,H,W] in [0,1], one for each row of the draws."""
         return self.generator.generate(self.temperature * draws.normal(*self.generator.shape))
 

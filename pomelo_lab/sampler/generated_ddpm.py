@@ -31,7 +31,7 @@ class GeneratedDDPMSampler(GeneratedSampler):
     n_steps: Count = 100
     eta: Fraction = 1.0
 
-    def new(self, draws: RowNoise) -> Tensor:
+    def generate(self, draws: RowNoise) -> Tensor:
         shape = self.generator.shape
 
         def noise() -> Tensor:

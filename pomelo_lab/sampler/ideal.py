@@ -76,13 +76,13 @@ class IdealSampler(Sampler):
         for i, row in enumerate(image):  # one image at a time: n float images are in memory, not B x n
             row.copy_(
                 Perturbations.quantize(
-                    self.rendered({k: t[i : i + 1].cpu() for k, t in batch.factors.items()}, u[i : i + 1])
+                    self.render({k: t[i : i + 1].cpu() for k, t in batch.factors.items()}, u[i : i + 1])
                 )
             )
         if self.keep_first and n:
             image[:, 0] = Perturbations.quantize(batch.image)
         return Perturbations(image=image)
 
-    def rendered(self, factors: Mapping[str, Tensor], u: Tensor) -> Tensor:
+    def render(self, factors: Mapping[str, Tensor], u: Tensor) -> Tensor:
         """n versions of one portrait, whose causes are drawn from u [1,n,len(names)]: float32 [n,3,H,W]."""
         return self.dataset.render(self.dataset.resample(factors, self.names, u), with_masks=False)[0]

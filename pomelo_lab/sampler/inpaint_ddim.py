@@ -92,7 +92,7 @@ class InpaintDDIMSampler(Filler):
                 x = inpaint(self.generator.denoise, schedule, self.steps, restore, normal, self.eta)
                 return self.generator.unscaled(x)
 
-            filled[removes] = self.generator.versions(
+            filled[removes] = self.generator.make_versions(
                 image_ids, filled_row, index[removes], streams.named("inpaint"), make
             )
             return Perturbations.dequantize(filled)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.files import SEAL, Damaged, check_sealed, seal_of, sealed, write_text
+from pomelo_lab.files import SEAL, Damaged, check_sealed, compute_seal, sealed, write_text
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             row = json.loads(line)
-            if row.pop(SEAL) == seal_of(row):
+            if row.pop(SEAL) == compute_seal(row):
                 rows.append(row)
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             continue

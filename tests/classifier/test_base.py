@@ -21,34 +21,34 @@ def images(*shape):
 
 
 def test_black_box_counts_images_whatever_the_micro_batches():
-    box = view(linear(), "black_box", batch_size=3)
-    assert box.probability(images(2, 5, 1, 4, 4)).shape == (2, 5, 3)
-    assert box.queries == 10
-    box.probability_of(lambda start, stop: images(stop - start, 1, 4, 4), 7)
-    assert box.queries == 17
+    black_box = view(linear(), "black_box", batch_size=3)
+    assert black_box.probability(images(2, 5, 1, 4, 4)).shape == (2, 5, 3)
+    assert black_box.queries == 10
+    black_box.probability_of(lambda start, stop: images(stop - start, 1, 4, 4), 7)
+    assert black_box.queries == 17
 
 
 def test_black_box_takes_eight_bit_images_as_their_float_values():
     stored = (images(4, 1, 4, 4) * 255).to(torch.uint8)
-    box = view(linear(), "black_box", 2)
-    assert torch.equal(box.probability(stored), box.probability(stored.float() / 255))
+    black_box = view(linear(), "black_box", 2)
+    assert torch.equal(black_box.probability(stored), black_box.probability(stored.float() / 255))
 
 
 def test_black_box_cannot_be_differentiated():
-    box = view(linear(), "black_box", 4)
+    black_box = view(linear(), "black_box", 4)
     with pytest.raises(ValueError, match="cannot be differentiated"):
-        box.probability(images(2, 1, 4, 4).requires_grad_())
-    assert not box.probability(images(2, 1, 4, 4)).requires_grad
-    assert not hasattr(box, "logit") and not hasattr(box, "network")
+        black_box.probability(images(2, 1, 4, 4).requires_grad_())
+    assert not black_box.probability(images(2, 1, 4, 4)).requires_grad
+    assert not hasattr(black_box, "logit") and not hasattr(black_box, "network")
 
 
 def test_white_box_gradient_of_a_linear_model_is_its_weight():
     classifier = linear()
-    box = view(classifier, "white_box", 2)
+    white_box = view(classifier, "white_box", 2)
     x = images(3, 1, 4, 4).requires_grad_()
-    box.logit(x)[:, 1].sum().backward()
+    white_box.logit(x)[:, 1].sum().backward()
     torch.testing.assert_close(x.grad, classifier.weight[1].float().expand(3, -1, -1, -1))
-    assert box.queries == 3
+    assert white_box.queries == 3
 
 
 def test_feature_is_the_input_of_the_head():

@@ -30,26 +30,26 @@ def both(kind=PlainClassifier, column=3, n=5):
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_one_output_is_a_classifier_of_two_classes(kind):
-    whole, one = both(kind)
+    whole, single = both(kind)
     expected = whole.probability(IMAGES)[:, 3]
-    assert one.num_classes == 2 and whole.num_classes == one.n_logits == 5
-    torch.testing.assert_close(one.probability(IMAGES), torch.stack([1 - expected, expected], 1))
-    assert torch.equal(one.logit(IMAGES)[:, 1] - one.logit(IMAGES)[:, 0], whole.logit(IMAGES)[:, 3])
-    assert torch.equal(one.feature(IMAGES), whole.feature(IMAGES))
+    assert single.num_classes == 2 and whole.num_classes == single.n_logits == 5
+    torch.testing.assert_close(single.probability(IMAGES), torch.stack([1 - expected, expected], 1))
+    assert torch.equal(single.logit(IMAGES)[:, 1] - single.logit(IMAGES)[:, 0], whole.logit(IMAGES)[:, 3])
+    assert torch.equal(single.feature(IMAGES), whole.feature(IMAGES))
 
 
 def test_log_odds_of_both_classes_are_the_output_and_its_negative():
-    whole, one = both()
-    box, logit = view(one, "white_box", 2), whole.logit(IMAGES)[:, 3]
+    whole, single = both()
+    white_box, logit = view(single, "white_box", 2), whole.logit(IMAGES)[:, 3]
     for target, expected in ((1, logit), (0, -logit)):
-        torch.testing.assert_close(box.log_odds(IMAGES, torch.full((3,), target)), expected)
+        torch.testing.assert_close(white_box.log_odds(IMAGES, torch.full((3,), target)), expected)
 
 
 def test_weights_of_the_whole_network_fit(tmp_path):
     whole = PlainClassifier(num_classes=5, output="sigmoid", init_seed=4, **KINDS[PlainClassifier])
     torch.save(whole.network.state_dict(), tmp_path / "w.pth")
-    one = PlainClassifier(column=1, n_outputs=5, weights=str(tmp_path / "w.pth"), **KINDS[PlainClassifier])
-    torch.testing.assert_close(one.probability(IMAGES)[:, 1], whole.probability(IMAGES)[:, 1])
+    single = PlainClassifier(column=1, n_outputs=5, weights=str(tmp_path / "w.pth"), **KINDS[PlainClassifier])
+    torch.testing.assert_close(single.probability(IMAGES)[:, 1], whole.probability(IMAGES)[:, 1])
     with pytest.raises(ValueError, match=r"head.weight is \[5, 8\], expected \[4, 8\]"):
         PlainClassifier(column=1, n_outputs=4, weights=str(tmp_path / "w.pth"), **KINDS[PlainClassifier])
 

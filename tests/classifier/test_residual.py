@@ -48,11 +48,11 @@ def test_scaling_is_inside():
 
 
 def test_sigmoid_outputs_are_independent():
-    one, other = (ResidualClassifier(num_classes=3, width=4, output=o) for o in ("softmax", "sigmoid"))
+    softmax, sigmoid = (ResidualClassifier(num_classes=3, width=4, output=o) for o in ("softmax", "sigmoid"))
     x = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(other.probability(x), one.logit(x).sigmoid())
-    torch.testing.assert_close(one.probability(x).sum(-1), torch.ones(2))
-    assert one.digest() != other.digest()
+    torch.testing.assert_close(sigmoid.probability(x), softmax.logit(x).sigmoid())
+    torch.testing.assert_close(softmax.probability(x).sum(-1), torch.ones(2))
+    assert softmax.digest() != sigmoid.digest()
 
 
 def test_parameters_are_frozen_and_gradients_reach_the_image():

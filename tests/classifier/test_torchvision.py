@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.classifier.torchvision import TorchvisionClassifier, untrained
+from pomelo_lab.classifier.torchvision import TorchvisionClassifier, build_network
 from pomelo_lab.config.signature import node_problems
 
 NODE = {"_target_": "pomelo_lab.classifier.torchvision.TorchvisionClassifier"}
@@ -50,11 +50,14 @@ def test_numbers_of_inception_are_torchvisions_whose_files_are_scaled_another_wa
     x = torch.rand(1, 3, side, side)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = theirs((x - mean[:, None, None]) / std[:, None, None])
-    other = TorchvisionClassifier(architecture=name, num_classes=1000, normalization="imagenet")
+    wrong_scaling = TorchvisionClassifier(architecture=name, num_classes=1000, normalization="imagenet")
     with torch.no_grad():
-        apart, wrong = (float((one.logit(x) - expected).abs().max() / expected.abs().max()) for one in (ours, other))
-    assert apart < 1e-4 and ours.normalization == "half"
-    assert wrong > 1e-2 or name == "googlenet"  # whose initial weights answer all images alike
+        error, wrong_error = (
+            float((classifier.logit(x) - expected).abs().max() / expected.abs().max())
+            for classifier in (ours, wrong_scaling)
+        )
+    assert error < 1e-4 and ours.normalization == "half"
+    assert wrong_error > 1e-2 or name == "googlenet"  # whose initial weights answer all images alike
     # Inception refuses less than 75 pixels: it is resized
     assert ours.logit(torch.rand(1, 3, 64, 64)).shape == (1, 1000)
 
@@ -63,7 +66,7 @@ def test_densenet264_is_made_of_torchvisions_class():
     """Four blocks of 6, 12, 64 and 48 layers (Huang et al. 2017, table 1): 33.3 million weights with 1,000 outputs;
     built without its values."""
     with torch.device("meta"):
-        network = untrained("densenet264")
+        network = build_network("densenet264")
     blocks = [
         sum(name.startswith("denselayer") for name, _ in block.named_children())
         for name, block in network.features.named_children()

@@ -86,8 +86,8 @@ def test_decode_is_ddim(prediction, clip, spacing, eta):
         expected = scheduler.step(
             answer(x, t), t, x, eta=eta, use_clipped_model_output=clip, variance_noise=noise
         ).prev_sample
-        one = Schedule(schedule.timesteps[k - 1 : k], schedule.alphas_cumprod[k - 1 : k + 1])
-        near(decode(denoise, x, one, eta=eta, noise=lambda _, noise=noise: noise, clip=clip), expected)
+        step = Schedule(schedule.timesteps[k - 1 : k], schedule.alphas_cumprod[k - 1 : k + 1])
+        near(decode(denoise, x, step, eta=eta, noise=lambda _, noise=noise: noise, clip=clip), expected)
 
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
@@ -256,9 +256,12 @@ def test_full_ddim_with_noise_is_ddpm(alphas_cumprod):
         assert ddim_sigma(start, end, 1.0) ** 2 == pytest.approx(variance, rel=1e-9)
         if k % 100 in (0, 2):
             eps = (x - math.sqrt(start) * x0) / math.sqrt(1 - start)
-            one = Schedule((k - 1,), (end, start))
+            step = Schedule((k - 1,), (end, start))
             torch.testing.assert_close(
-                decode(lambda *_, eps=eps: (x0, eps), x, one, eta=1.0, noise=lambda _: zero), mean, rtol=1e-9, atol=1e-9
+                decode(lambda *_, eps=eps: (x0, eps), x, step, eta=1.0, noise=lambda _: zero),
+                mean,
+                rtol=1e-9,
+                atol=1e-9,
             )
 
 

@@ -23,13 +23,13 @@ def test_bounded_couplings_of_a_size_per_block_are_exact_and_stay_within_their_b
 
 def test_log_determinant_of_bounded_couplings_is_that_of_the_jacobian():
     generator = shaken(tiny(channels=1, size_px=8, n_blocks=2, coupling="affine", scale_bound=0.5), sigma=0.1)
-    image, place = tiny_image(1, (1, 8, 8)), uniform(1, 1, 8, 8)
+    image, offset = tiny_image(1, (1, 8, 8)), uniform(1, 1, 8, 8)
     jacobian = (
-        torch.autograd.functional.jacobian(lambda where: generator.encoded(image, where)[0][0], place)
+        torch.autograd.functional.jacobian(lambda position: generator.encoded(image, position)[0][0], offset)
         .flatten(1)
         .double()
     )
-    latent, density = generator.encoded(image, place)
+    latent, density = generator.encoded(image, offset)
     expected = -0.5 * latent.square().sum() - 32 * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian)[1].float()
     torch.testing.assert_close(density[0], expected, atol=2e-3, rtol=1e-5)
 

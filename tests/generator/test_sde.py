@@ -12,12 +12,12 @@ TIMES = torch.tensor([0.01, 0.1, 0.3, 0.6], dtype=torch.float64)
 @pytest.mark.parametrize("process", [VP(), VE()], ids=lambda p: type(p).__name__)
 def test_information_of_gaussian_data_is_that_of_the_gaussian_channel(process, variance):
     """With the exact score of N(m, v): I = 1/2 ln(1 + SNR v)."""
-    at = process.log_snr(TIMES)
-    node = torch.linspace(-15, float(at.max()), 257, dtype=torch.float64)
+    log_snr = process.log_snr(TIMES)
+    node = torch.linspace(-15, float(log_snr.max()), 257, dtype=torch.float64)
     error = variance * node.exp() / (1 + variance * node.exp())
     tail = 0.5 * math.log1p(variance * math.exp(-15))
-    information = interpolate_information(at, node, error.expand(4, -1)) + tail
-    torch.testing.assert_close(information, 0.5 * torch.log1p(variance * at.exp()), atol=1e-4, rtol=0)
+    information = interpolate_information(log_snr, node, error.expand(4, -1)) + tail
+    torch.testing.assert_close(information, 0.5 * torch.log1p(variance * log_snr.exp()), atol=1e-4, rtol=0)
 
 
 def test_the_four_times_of_a_quarter_variance():

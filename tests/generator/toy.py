@@ -83,14 +83,14 @@ def averaged(generator, folder, **options):
     start, after = [], []
 
     def watch(module):
-        own = module.on_train_batch_end
+        end_batch = module.on_train_batch_end
 
         def on_train_batch_start(*_):
             if module.average is not None and not start:
                 start.extend(p.clone() for p in module.average.parameters())
 
         def on_train_batch_end(*given):
-            own(*given)
+            end_batch(*given)
             after.append([p.detach().clone() for p in module.network.parameters()])
 
         module.on_train_batch_start, module.on_train_batch_end = on_train_batch_start, on_train_batch_end
@@ -107,11 +107,11 @@ def undisturbed(make, folder):
 def assert_resumed(monkeypatch, make, folder, whole, saved, killed):
     """Killed after a checkpoint and run again, a training ends with the weights, the log and the sheets of an
     undisturbed one."""
-    there, expected = whole
+    undisturbed_folder, expected = whole
     assert interrupted(monkeypatch, make(), folder, saved, killed, ema=0.9) == "killed"
     state = fitted(make(), folder, ema=0.9).network.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
-    assert rows(folder) == rows(there)
+    assert rows(folder) == rows(undisturbed_folder)
     assert sorted(p.name for p in (folder / "samples").iterdir()) == sorted(
-        p.name for p in (there / "samples").iterdir()
+        p.name for p in (undisturbed_folder / "samples").iterdir()
     )

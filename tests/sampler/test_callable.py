@@ -52,7 +52,7 @@ def test_our_own_in_painter_given_as_a_function_is_the_same_filler(tmp_path):
         tiny_image(2, (3, 8, 8)),
         (torch.rand(2, 5, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5).float(),
     )
-    filled = [one.fill(image, keep, RandomStreams(0), ("a", "b")) for one in (ours, theirs)]
+    filled = [filler.fill(image, keep, RandomStreams(0), ("a", "b")) for filler in (ours, theirs)]
     torch.testing.assert_close(*filled, atol=1e-6, rtol=0)
 
 

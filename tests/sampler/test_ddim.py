@@ -176,7 +176,7 @@ def test_any_number_of_inversion_steps_ends_where_denoising_starts(spacing, star
 def test_clipping_is_passed_on():
     x = torch.full((2, 1, 8, 8), 20.0)
     largest_values = [
-        float(DDIMSampler(generator=gaussian_ddpm(), eta=0.0, clip=clip).denoised(x, None).max())
+        float(DDIMSampler(generator=gaussian_ddpm(), eta=0.0, clip=clip).denoise(x, None).max())
         for clip in (False, True)
     ]
     assert largest_values[0] > 2 and largest_values[1] <= 1
@@ -314,9 +314,10 @@ def test_depth_ends_the_path_at_a_share_of_the_schedule(solver):
 def test_depth_belongs_to_the_schedule(schedule, depth):
     """A cosine schedule ends in pure noise, from which nothing comes back; the paper's linear one does not."""
     generator = tiny_ddpm(schedule=schedule)
-    own = DDIMSampler(generator=generator, n_steps=10, depth=None)
+    default_depth = DDIMSampler(generator=generator, n_steps=10, depth=None)
     assert (
         generator.depth == depth
-        and own.encoding_schedule == DDIMSampler(generator=generator, n_steps=10, depth=depth).encoding_schedule
+        and default_depth.encoding_schedule
+        == DDIMSampler(generator=generator, n_steps=10, depth=depth).encoding_schedule
     )
-    assert own.encoding_schedule.alphas_cumprod[-1] > 1e-6
+    assert default_depth.encoding_schedule.alphas_cumprod[-1] > 1e-6

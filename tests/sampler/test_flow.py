@@ -49,13 +49,13 @@ def test_no_share_returns_the_image():
 
 def test_full_share_is_a_sample_of_the_flow_whatever_the_image():
     generator = tiny_glow()
-    one, other = (perturbed(IMAGES[[i]], generator=generator, mu=1.0, sigma=0.0, keep_first=False) for i in (0, 1))
-    assert torch.equal(one, other) and not torch.equal(one[:, 0], one[:, 1])
+    first, second = (perturbed(IMAGES[[i]], generator=generator, mu=1.0, sigma=0.0, keep_first=False) for i in (0, 1))
+    assert torch.equal(first, second) and not torch.equal(first[:, 0], first[:, 1])
     # [0] are the shares
     draws = torch.stack(
         [torch.randn(2, 192, generator=RandomStreams(0).generator("a", f"flow.{k}"))[1] for k in range(5)]
     )
-    assert apart(one[0], Perturbations.quantize(generator.decode(draws))) <= 1
+    assert apart(first[0], Perturbations.quantize(generator.decode(draws))) <= 1
     cold = perturbed(generator=generator, mu=1.0, sigma=0.0, temperature=0.0, keep_first=False)
     assert torch.equal(cold, cold[:1, :1].expand_as(cold))  # the flow's most typical image
 

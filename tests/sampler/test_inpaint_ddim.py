@@ -120,8 +120,8 @@ def test_independent_pixels_are_filled_with_the_data_s_mean_and_variance(options
 def test_independent_pixels_are_filled_whatever_was_kept(known):
     """Hard edges: the same draws give the same fill beside another left half."""
     batch, other = gaussian_batch(2), gaussian_batch(2, seed=1)
-    one, two = (filled(b, LEFT, gaussian_ddpm(), known=known, sigma_px=0.0) for b in (batch, other))
-    assert torch.equal(one[..., 4:], two[..., 4:]) and not torch.equal(one[..., :4], two[..., :4])
+    first, second = (filled(b, LEFT, gaussian_ddpm(), known=known, sigma_px=0.0) for b in (batch, other))
+    assert torch.equal(first[..., 4:], second[..., 4:]) and not torch.equal(first[..., :4], second[..., :4])
 
 
 def paired(correlation):
@@ -130,9 +130,9 @@ def paired(correlation):
     for row in range(8):
         matrix[row, first, row, first + 4] = matrix[row, first + 4, row, first] = correlation
     batch = gaussian_batch(32)
-    own = pixels(batch.image)
-    own[..., 4:] = correlation * own[..., :4] + (1 - correlation**2) ** 0.5 * own[..., 4:]
-    return dataclasses.replace(batch, image=stored(((own * SIGMA + MEAN + 1) / 2).float())), gaussian_ddpm(
+    values = pixels(batch.image)
+    values[..., 4:] = correlation * values[..., :4] + (1 - correlation**2) ** 0.5 * values[..., 4:]
+    return dataclasses.replace(batch, image=stored(((values * SIGMA + MEAN + 1) / 2).float())), gaussian_ddpm(
         matrix.view(64, 64)
     )
 
@@ -166,8 +166,8 @@ def test_noised_originals_know_nothing_of_what_was_removed_and_inverted_ones_do(
     image[..., 4:] = image[..., 4:].flip(0)
     other = dataclasses.replace(batch, image=image)
     for known, same in (("q_sample", True), ("inverted", False)):
-        one, two = (filled(b, LEFT, generator, known=known, sigma_px=0.0) for b in (batch, other))
-        assert torch.equal(one, two) == same
+        first, second = (filled(b, LEFT, generator, known=known, sigma_px=0.0) for b in (batch, other))
+        assert torch.equal(first, second) == same
 
 
 # --- costs --------------------------------------------------------------------------------------------------------
@@ -291,9 +291,9 @@ def test_as_sampler_of_lime():
     perturbations = sampler(gaussian_ddpm(), n_steps=10, sigma_px=0.0, rate=0.5).perturb(
         batch, segments, 400, RandomStreams(0)
     )
-    box = view(classifier, "black_box", 64)
+    black_box = view(classifier, "black_box", 64)
     explained = LimeExplainer(n_samples=400, alpha=0.0).explain(
-        Case(batch, torch.tensor([0]), box, RandomStreams(0), segments, perturbations)
+        Case(batch, torch.tensor([0]), black_box, RandomStreams(0), segments, perturbations)
     )
     expected = 16 * value * (batch.image[0, 0, 0, 0] - (MEAN + 1) / 2)
     torch.testing.assert_close(explained.extra["coefficient"][0], expected, atol=0.3, rtol=0)

@@ -13,9 +13,9 @@ def test_every_segment_gets_its_own_mean_colour():
     filled = MeanSampler().fill(batch.image, torch.zeros(4, 1, 8, 8), RandomStreams(0), batch.image_id, segments)[:, 0]
     for i in range(4):
         for s in range(4):
-            own = segments.label[i] == s
-            expected = batch.image[i][:, own].mean(1, keepdim=True)
-            torch.testing.assert_close(filled[i][:, own], expected.expand(-1, int(own.sum())))
+            inside = segments.label[i] == s
+            expected = batch.image[i][:, inside].mean(1, keepdim=True)
+            torch.testing.assert_close(filled[i][:, inside], expected.expand(-1, int(inside.sum())))
 
 
 def test_without_segments_it_says_so():

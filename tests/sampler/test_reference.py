@@ -46,10 +46,10 @@ def test_another_source_of_the_same_settings_is_another_sampler(tmp_path):
     def provenance(source):
         return canonical({"_target_": "pomelo_lab.sampler.reference.ReferenceSampler", "source": source})
 
-    one, other, same = (pictures(tmp_path / str(k), seed) for k, seed in enumerate((1, 2, 1)))
-    assert provenance(one) == provenance(same) != provenance(other)
-    before = provenance(one)
+    first, second, same = (pictures(tmp_path / str(k), seed) for k, seed in enumerate((1, 2, 1)))
+    assert provenance(first) == provenance(same) != provenance(second)
+    before = provenance(first)
     pictures(tmp_path / "0", 2)
-    assert provenance(one) == provenance(other) != before
+    assert provenance(first) == provenance(second) != before
     built_in = {"_target_": "pomelo_lab.dataset.noise.Noise", "size_px": 8}
     assert "contents" not in provenance(built_in)["source"]  # stored results of built-in data stay
