@@ -190,7 +190,7 @@ def test_scales_stay_within_their_bound():
     for module in generator.network.coarse.couplings:
         assert float(module.change(normal(64, 6))[0].abs().max()) <= 0.5
     level = generator.network.details[0]
-    features, _, log_sd = level.given(normal(4, 3, 8, 8))
+    features, _, log_sd = level.condition(normal(4, 3, 8, 8))
     assert float(log_sd.abs().max()) <= 4.0
     assert float(level.couplings[0].change(normal(4, 4, 8, 8), features)[0].abs().max()) <= 0.5
 
