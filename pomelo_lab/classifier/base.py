@@ -16,6 +16,14 @@ from pomelo_lab.classifier.layers import FunctionModule, StopForward, capture_in
 from pomelo_lab.config.signature import Component
 from pomelo_lab.types import Perturbations
 
+LEAST = 1e-7  # bounds probabilities, which black boxes answer in float32, before their log-odds are taken
+
+
+def log_odds(probability: Tensor) -> Tensor:
+    """log p - log(1 - p) of probabilities, bounded so that it is finite; a white box has exact ones, see
+    `WhiteBox.log_odds`."""
+    return torch.logit(probability.double(), eps=LEAST).float()
+
 
 class Classifier(Component, ABC):
     """Answers class probabilities for images in [0,1]. Its own input scaling is part of it.

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox
+from pomelo_lab.classifier.base import BlackBox, log_odds
 from pomelo_lab.config.hints import Count, Fraction, Natural, OmitDefault, Positive, WeightsPath
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.convergence import still_moving
@@ -27,17 +27,11 @@ from pomelo_lab.weights import read_state
 
 log = logging.getLogger(__name__)
 
-LEAST = 1e-7  # of a probability before its log-odds are taken: a black box answers in float32
 STORED = frozenset(  # what explanations need of a search
     {"g", "g_class", "h_class", "h_loss", "e_class", "e_loss", "class", "explained", "loss", "moving", "left"}
     | {"source_probability"}
 )
 EXPLAINED = 0.2  # a proxy that explains less of the class score is warned about
-
-
-def log_odds(probability: Tensor) -> Tensor:
-    """log p - log(1 - p), finite: what a black box tells of a logit."""
-    return torch.logit(probability.double(), eps=LEAST).float()
 
 
 @dataclass(kw_only=True)

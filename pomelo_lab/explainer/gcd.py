@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pomelo_lab.classifier.base import log_odds
 from pomelo_lab.explainer.base import VALUE_BYTES
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.counterfactual import SearchResult
-from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.explainer.directions import DirectionExplainer
 from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.types import Explanation, Perturbations

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary
+from pomelo_lab.metric.map_similarity import varied
 
 FLAGS = ("at_chance", "unreached")
 
@@ -28,10 +29,8 @@ class Degenerate(Metric):
     needs = frozenset({"explanation"})
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        flat = case.explanation.attribution.flatten(1)
-        constant = ~flat.isfinite().all(1) | (flat.amax(1) == flat.amin(1))
         flags = {name: case.explanation.extra[name] for name in FLAGS if name in case.explanation.extra}
-        return {"value": constant.double(), **flags}
+        return {"value": (~varied(case.explanation.attribution)).double(), **flags}
 
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         counts = {name: float(rows[name].sum()) for name in FLAGS if name in rows}

@@ -15,7 +15,7 @@ from pomelo_lab.classifier.layers import named_layer
 from pomelo_lab.config.hints import Natural, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.sensitivity import spearman, unit
+from pomelo_lab.metric.map_similarity import other_images, spearman, unit, varied
 
 
 @dataclass(kw_only=True)
@@ -94,9 +94,7 @@ class SanityCheck(Metric):
         """The similarities of each map to the map of the image before it; of the first to the second."""
         if len(maps) < 2:
             return {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in ("ssim", "spearman")}
-        other = torch.arange(len(maps)) - 1
-        other[0] = 1
-        return self.similarities(maps, maps[other])
+        return self.similarities(maps, maps[other_images(len(maps))])
 
     def chosen(self, classifier: WhiteBox | NetworkClassifier) -> list[str]:
         """The layers in the order in which they are randomised. Raises: ValueError for unknown ones."""
@@ -135,12 +133,6 @@ class SanityCheck(Metric):
         pairs = zip(one.numpy(), other.numpy(), strict=True)
         scores = [float(structural_similarity(a, b, win_size=self.window_px, data_range=1.0)) for a, b in pairs]
         return torch.tensor(scores, dtype=torch.float64)
-
-
-def varied(maps: Tensor) -> Tensor:
-    """Whether each map [B,H,W] is finite and not constant."""
-    flat = maps.flatten(1)
-    return flat.isfinite().all(1) & (flat.amax(1) > flat.amin(1))
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,6 +14,7 @@ from torch import Tensor
 from pomelo_lab.config.hints import Count, Positive, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary
+from pomelo_lab.metric.map_similarity import across, by_magnitude, correlations, other_images, pairwise, spearman, unit
 
 
 @dataclass(kw_only=True)
@@ -87,7 +88,7 @@ class Sensitivity(Metric):
             pairs = torch.stack([pairwise(image_maps, alike) for image_maps in scaled])
         else:
             pairs = torch.stack(
-                [across(scaled[b], scaled[b - 1 if b else 1 % len(scaled)], alike) for b in range(len(scaled))]
+                [across(scaled[b], scaled[other], alike) for b, other in enumerate(other_images(len(scaled)))]
             )
             pairs = pairs.masked_fill(torch.tensor(len(scaled) == 1), torch.nan)
         return {"value": pairs.nanmean(1).to(maps[0].device), "pairs": pairs.to(maps[0].device)}
@@ -115,47 +116,3 @@ class Sensitivity(Metric):
             [torch.from_numpy(hog(image_map.numpy(), orientations=self.orientations, **blocks)) for image_map in maps]
         )
         return correlations(features)
-
-
-def pairwise(maps: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
-    """Similarities of all pairs of maps [S,H,W], NaN where a map is constant or not finite: [P]."""
-    flat = maps.flatten(1)
-    defined = flat.isfinite().all(1) & (flat.amax(1) > flat.amin(1))
-    similarities = torch.tensor(alike(maps.where(defined[:, None, None], 0)), dtype=torch.float64)
-    both = torch.tensor([bool(defined[i] & defined[j]) for i, j in combinations(range(len(maps)), 2)])
-    return similarities.masked_fill(~both, torch.nan)
-
-
-def across(maps: Tensor, others: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
-    """Similarities of the maps of two images [S,H,W]: of each pair of settings the second map is the other image's:
-    [P]."""
-    pairs = combinations(range(len(maps)), 2)
-    return torch.cat([pairwise(torch.stack([maps[i], others[j]]), alike) for i, j in pairs])
-
-
-def by_magnitude(maps: Tensor) -> Tensor:
-    """Each map [B,H,W] over its largest magnitude, in float64; maps of zeros stay."""
-    top = maps.double().abs().flatten(1).amax(1)[:, None, None]
-    return maps.double() / top.where(top > 0, torch.ones_like(top))
-
-
-def unit(maps: Tensor) -> Tensor:
-    """Each map [B,H,W] to [0,1], in float64; constant maps become 0."""
-    flat = maps.double().flatten(1)
-    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
-    return ((flat - low) / (high - low).where(high > low, torch.ones_like(high))).view(maps.shape)
-
-
-def spearman(maps: Tensor) -> list[float]:
-    """Rank correlations of all pairs: Pearson's of scipy's average ranks."""
-    from scipy.stats import rankdata
-
-    return correlations(torch.from_numpy(rankdata(maps.flatten(1).numpy(), axis=1)))
-
-
-def correlations(features: Tensor) -> list[float]:
-    """Pearson correlations of all pairs of rows [S,D]; NaN for constant rows."""
-    centered = features.double() - features.double().mean(1, keepdim=True)
-    unit_rows = centered / torch.linalg.vector_norm(centered, dim=1, keepdim=True)
-    whole = unit_rows @ unit_rows.T
-    return [float(whole[i, j]) for i, j in combinations(range(len(features)), 2)]

@@ -1,11 +1,13 @@
 """The two views: what they answer, count, and refuse."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from pomelo_lab.batching import MicroBatches
-from pomelo_lab.classifier.base import BlackBox, view
+from pomelo_lab.classifier.base import BlackBox, log_odds, view
 from pomelo_lab.classifier.callable import CallableClassifier
 from pomelo_lab.classifier.residual import ResidualClassifier
 from tests.tiny import TinyLinear
@@ -83,3 +85,9 @@ def test_a_callable_has_no_white_box():
     classifier = CallableClassifier(function="tests.classifier.test_callable:brightness", num_classes=2)
     with pytest.raises(ValueError, match="black box: it has no logits"):
         view(classifier, "white_box", 4)
+
+
+def test_log_odds_stay_finite():
+    odds = log_odds(torch.tensor([0.0, 0.25, 1.0]))
+    assert odds[0] < -16 and odds[2] > 16 and math.isclose(float(odds[1]), math.log(1 / 3), rel_tol=1e-6)
+    assert bool(odds.isfinite().all())

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import view
+from pomelo_lab.classifier.base import log_odds, view
 from pomelo_lab.engine.store import Shard, read_shard, write_shard
 from pomelo_lab.explainer.bb_lig import BBLIGExplainer
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.explainer.direction_search import log_odds
 from pomelo_lab.types import Explanation
 from tests.explainer.linear import COMMON, SHAPE, fit, images_of, linear
 from tests.tiny import TinyLinear, tiny_batch
