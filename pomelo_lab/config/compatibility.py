@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pomelo_lab.config.needs import needs_of
 from pomelo_lab.config.problem import Problem
 from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_problems, parameters
 from pomelo_lab.config.target import check_target, output_problem
 from pomelo_lab.config.training_data import training_data
-from pomelo_lab.config.tree import is_node
 
 OF_DATA = frozenset({"masks", "attributes", "factors", "boxes"})  # what only some data sets have
 
@@ -44,7 +44,6 @@ class Choices:
         yield from self.explainer_problems()
         for name, node in self.metrics.items():
             yield from self.metric_problems(name, node)
-        yield from self.segment_problems()
         yield from self.size_problems()
         dataset, classifier, node = self.classes["dataset"], self.config["classifier"], self.config["dataset"]
         if classifier.get("column") is not None:
@@ -73,10 +72,11 @@ class Choices:
     def explainer_problems(self) -> Iterator[str]:
         """What the explainer lacks, and the sampler that works for it."""
         explainer, sampler = self.classes["explainer"], self.classes.get("sampler")
+        needs = needs_of(self.config["explainer"], self.config)
         if explainer.explains:  # without, only metrics look at perturbations
             white = {"white_box"} if explainer.access == "white_box" else set()
-            yield from self.unmet("explainer", explainer.uses | white, explainer.__name__)
-        drops = sampler is not None and sampler.uses_segments and "perturbations" in explainer.uses
+            yield from self.unmet("explainer", needs | white, explainer.__name__)
+        drops = sampler is not None and sampler.uses_segments and "perturbations" in needs
         if drops and not self.config.get("segmenter"):
             yield f"sampler: {sampler.__name__} drops segments, segmenter is none: choose one with segmenter=<name>"
 
@@ -84,34 +84,20 @@ class Choices:
         """What a metric lacks in the data set, the classifier and the explainer."""
         key, metric, explainer = f"metrics.{name}", locate(node["_target_"]), self.classes["explainer"]
         drop, kind = f"drop it with ~{key}", metric.__name__
-        yield from self.unmet(key, metric.needed(node), kind)
+        needs = needs_of(node, self.config)
+        yield from self.unmet(key, needs, kind)
         for text in metric.dataset_problems({**defaults(metric), **node}, self.classes["dataset"]):
             yield Problem(f"{key}.{text}; {drop}", key, text)
-        if {"explanation", "explanations"} & metric.needs and not explainer.explains:
+        if {"explanation", "explanations"} & needs and not explainer.explains:
             yield f"{key}: {kind} scores explanations, explainer is none; {drop}"
         gives = explainer.given_by({**defaults(explainer), **self.config["explainer"]})
         lacking = metric.reads - gives if explainer.explains and gives is not None else ()
         if lacking:
             text = f"{key}: {kind} scores the {' and '.join(sorted(lacking))} of an explanation"
             yield f"{text}, {explainer.__name__} gives none; {drop}"
-        if "perturbations" in metric.needs and "perturbations" not in explainer.uses:
+        if "perturbations" in needs and "perturbations" not in explainer.needs:
             text = f"{key}: {kind} scores perturbations, {explainer.__name__} uses none"
             yield f"{text}; {drop} or choose explainer=none or explainer=lime"
-
-    def segment_problems(self) -> Iterator[str]:
-        """Fillers that fill segment by segment, in a job without segments."""
-        if self.config.get("segmenter"):
-            return
-        owners = {"explainer": self.config["explainer"], **{f"metrics.{n}": node for n, node in self.metrics.items()}}
-        inner = {f"{owner}.{option}": value for owner, node in owners.items() for option, value in node.items()}
-        takes_sampler = "sampler" in getattr(self.classes["explainer"], "__dataclass_fields__", ())
-        if takes_sampler and "sampler" not in self.config["explainer"]:
-            inner["sampler"] = self.config.get("sampler")
-        for key, node in inner.items():
-            filler = locate(node["_target_"]) if is_node(node) else None
-            if getattr(filler, "fill_uses_segments", False):
-                text = f"{key}: {filler.__name__} fills segment by segment, segmenter is none"
-                yield f"{text}: choose one with segmenter=<name>"
 
     def size_problems(self) -> Iterator[str]:
         """What the segmenter cannot do with images of this size, where the size is known."""

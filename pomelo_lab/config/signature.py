@@ -32,6 +32,8 @@ class Component:
 
     # raise it when the numbers a component gives change: stored results then no longer match
     revision: ClassVar[int] = 1
+    # what it must be given beside images; an instance also needs what the components inside it need
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         values, role = (
@@ -43,6 +45,17 @@ class Component:
         ]
         if problems:
             raise ValueError("; ".join(problems))
+        inside = (value.needs for value in values.values() if isinstance(value, Component))
+        if (needs := self.needed(values).union(*inside)) != type(self).needs:
+            self.needs = needs
+
+    @classmethod
+    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        """What it needs by itself with these arguments; `needs` where they do not matter.
+
+        Args: given: every argument, defaults included, components as they are or as their config nodes.
+        """
+        return cls.needs
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterable[str]:

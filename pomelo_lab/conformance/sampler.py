@@ -166,9 +166,9 @@ def blends_soft_masks(trial: Trial) -> None:
 
 
 def declares_the_segments_it_fills_by(trial: Trial) -> None:
-    """`fill_uses_segments` says whether `fill` looks at the segments."""
+    """`needs` says whether `fill` looks at the segments."""
     batch, keep = batch_of(trial), masks(trial)
-    if filler(trial).fill_uses_segments:
+    if "segments" in filler(trial).needs:
         raise NotAsked("it fills segment by segment")
     given, none = (
         trial.component.fill(batch.image, keep, RandomStreams(0), batch.image_id, segments)

@@ -14,7 +14,8 @@ import torch
 from pomelo_lab.classifier.base import Classifier, NetworkClassifier, view
 from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
-from pomelo_lab.config.signature import defaults, did_you_mean, hints, injected_role, locate, parameters, role_of
+from pomelo_lab.config.needs import asked_roles
+from pomelo_lab.config.signature import defaults, did_you_mean, locate
 from pomelo_lab.config.target import check_target, output_problem
 from pomelo_lab.config.training_data import full_network_node
 from pomelo_lab.config.tree import is_node, mapped, nodes
@@ -198,12 +199,8 @@ class Components:
 
     def injected(self, node: Mapping[str, Any]) -> list[str]:
         """Roles of the job that a component, or one inside it, asks for in its constructor and its yaml leaves out."""
-        asked = set()
-        for _, part in nodes(node):
-            target = locate(part["_target_"])
-            wanted = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in part)
-            asked |= {role_of(kind) for kind in wanted if kind is not None}
-        return sorted(asked & set(self.config))
+        asked = (asked_roles(part) for _, part in nodes(node))
+        return sorted(set().union(*asked) & set(self.config))
 
     @property
     def explains(self) -> bool:
@@ -214,7 +211,7 @@ class Components:
     def perturbs(self) -> bool:
         """Whether the explainer, or a metric in place of one, looks at perturbations."""
         read = self.explains or any("perturbations" in metric.needs for metric in self.metrics.values())
-        return read and "perturbations" in self.explainer.uses
+        return read and "perturbations" in self.explainer.needs
 
     @property
     def n_perturbations(self) -> int:

@@ -57,7 +57,7 @@ class ExplainAgain:
         perturbations = self.perturbations(batch, segments, images is not None)
         if perturbations is not None:
             perturbations = replace(perturbations, probability=box.probability(perturbations.image))
-        segments = segments if "segments" in parts.explainer.uses else None
+        segments = segments if "segments" in parts.explainer.needs else None
         case = Case(batch, target, box, job.streams, segments, perturbations, reference)
         explanation = parts.explainer.explain(case)
         self.counter.queries += box.queries
@@ -66,15 +66,15 @@ class ExplainAgain:
     def segments(self, images: Tensor | None) -> Segments | None:
         """The segments that the explainer or the sampler looks at."""
         parts = self.job.parts
-        uses = parts.explainer.uses
-        if "segments" not in uses and not ("perturbations" in uses and parts.sampler.uses_segments):
+        needs = parts.explainer.needs
+        if "segments" not in needs and not ("perturbations" in needs and parts.sampler.uses_segments):
             return None
         return self.job.segments(self.group).select(self.rows) if images is None else parts.segmenter.segment(images)
 
     def perturbations(self, batch: Batch, segments: Segments | None, changed: bool) -> Perturbations | None:
         """The perturbations that the explainer looks at: the job's, or new ones where the images were changed."""
         parts = self.job.parts
-        if "perturbations" not in parts.explainer.uses:
+        if "perturbations" not in parts.explainer.needs:
             return None
         if changed:
             return parts.sampler.perturb(batch, segments, parts.n_perturbations, self.job.streams)

@@ -195,13 +195,13 @@ class Job:
 
     def case(self, group: int) -> Case:
         """What the explainer looks at in a group of images, but for the classifier."""
-        uses = self.parts.explainer.uses
+        needs = self.parts.explainer.needs
         return Case(
             batch=self.batch(group),
             target=self.target(group),
             streams=self.streams,
-            segments=self.segments(group) if "segments" in uses else None,
-            perturbations=self.perturbations(group, probability=True) if "perturbations" in uses else None,
+            segments=self.segments(group) if "segments" in needs else None,
+            perturbations=self.perturbations(group, probability=True) if "perturbations" in needs else None,
             reference=self.statistics.explainer(),
         )
 

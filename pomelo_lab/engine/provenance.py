@@ -123,7 +123,7 @@ class Provenance:
         return self._explanation(tuple(arguments))
 
     def _explanation(self, drop: tuple[str, ...]) -> dict[str, Any]:
-        uses = self.parts.explainer.uses
+        needs = self.parts.explainer.needs
         explanation = {
             "dataset": self.dataset,
             "classifier": self.classifier,
@@ -131,9 +131,9 @@ class Provenance:
             "target": self.config["target"],
             "seed": self.config["seed"],
         }
-        if "segments" in uses:
+        if "segments" in needs:
             explanation["segmenter"] = self.segmenter
-        if "perturbations" in uses:
+        if "perturbations" in needs:
             explanation["perturbation"] = digest(self.perturbation)
         return explanation
 

@@ -167,7 +167,7 @@ class ACEExplainer(CounterfactualExplainer):
     def denoise(self, images: Tensor, noise: Noise) -> Tensor:
         """Images in [0,1] noised to place tau and denoised by stochastic steps: [B,C,H,W] in [-1,1]'s scale."""
         z = noised(DDPM.scaled(images), self.chain.schedule.alphas_cumprod[self.tau], noise("start"))
-        return self.chain.sampled(self.clean, z, self.tau, lambda k: noise(str(k)))
+        return self.chain.sample(self.clean, z, self.tau, lambda k: noise(str(k)))
 
     # --- (2) mask -------------------------------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class ACEExplainer(CounterfactualExplainer):
             x0, share = self.clean(z, k)
             z = self.chain.mean(z, x0, k)
             if k > 1:
-                z = z + self.chain.varied(k, share) ** 0.5 * noise(f"refine.{k}")
+                z = z + self.chain.step_variance(k, share) ** 0.5 * noise(f"refine.{k}")
         return torch.where(keep_mask, image, DDPM.unscaled(z).to(image))
 
     @property

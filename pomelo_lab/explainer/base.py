@@ -1,4 +1,4 @@
-"""What every explainer answers."""
+"""The base class of explainers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Explainer(Component, ABC):
     """Explains why the classifier gives each image its target class.
 
     access: "black_box" or "white_box": which view of the classifier it receives; a black box cannot be differentiated.
-    uses:   what it looks at, of: "segments", "perturbations", "masks". It receives nothing else.
+    needs:  what the case must hold beside the images and targets, of: "segments", "perturbations", "masks". What the
+        components inside it need (a filler) comes by itself.
     gives:  what its explanations hold, of: "attribution", "counterfactual", "coefficient" (of segments); None = not
         said: metrics find out.
     explains: False for a component that stands where an explainer would and gives no explanations.
     fit_arguments: names of the arguments that decide what `fit` measures: explainers that agree in these share it.
         None = all arguments.
-    n_samples (if "perturbations" in uses): perturbations of each image that the job draws for it.
+    n_samples (if "perturbations" in needs): perturbations of each image that the job draws for it.
     """
 
     access: ClassVar[str] = "black_box"
-    uses: ClassVar[frozenset[str]] = frozenset()
     gives: ClassVar[frozenset[str] | None] = None
     explains: ClassVar[bool] = True
     fit_arguments: ClassVar[frozenset[str] | None] = None
@@ -65,7 +65,7 @@ class Explainer(Component, ABC):
 
     @classmethod
     def given_by(cls, given: Mapping[str, Any]) -> frozenset[str] | None:
-        """What explanations hold with these arguments; `gives` where they do not matter."""
+        """The parts of an explanation with these arguments; `gives` where they do not matter."""
         return cls.gives
 
     # --- costs, for the plan of a dry run -------------------------------------------------------------------------

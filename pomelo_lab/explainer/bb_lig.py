@@ -75,17 +75,17 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
             path = Perturbations.quantize(image[:, None] * (1 - share[:, None, None, None]))
             told, queries = {"alpha": torch.ones_like(rows), "reached": torch.full(rows.shape, torch.nan)}, self.n_path
         else:
-            code, noise = self.encoded(image)
+            code, noise = self.encode(image)
             line, alphas = self.lines(goal, reference)[:, :1], self.alphas(reference).to(code)
             left = self.target_probability(
-                classifier.probability(self.drawn(code, noise, line * alphas[:, None])), target
+                classifier.probability(self.render(code, noise, line * alphas[:, None])), target
             )
             below = left < self.threshold
             length = alphas.abs().expand_as(left)
             chosen = torch.where(below.any(1), length.masked_fill(~below, torch.inf).argmin(1), left.argmin(1))
             told, queries = {"alpha": alphas[chosen], "reached": below.any(1)}, len(alphas) + self.n_path
             told["cosine"] = self.cosine(goal, reference, torch.zeros_like(rows)[:, None])[:, 0]
-            path = self.drawn(code, noise, line * (alphas[chosen][:, None] * share)[..., None])
+            path = self.render(code, noise, line * (alphas[chosen][:, None] * share)[..., None])
         answer = classifier.probability(path)
         ends = Perturbations.dequantize(path[:, [0, -1]])
         flipped = (answer[:, -1].argmax(1) == goal).float()

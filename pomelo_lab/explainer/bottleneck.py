@@ -94,7 +94,7 @@ def capacity(signal: Tensor, noise: Tensor, standard: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LayerInformation:
-    """What a bottleneck at a layer lets pass.
+    """The information that a bottleneck at a layer lets pass.
 
     value: of the layer [B,C,h,w]; nats: that pass at each value [B,C,h,w]; entropy: cross-entropy of the last step [B];
     losses: of every step [B,T].

@@ -1,4 +1,4 @@
-"""What explainers and metrics work on."""
+"""The input of explainers and metrics: images with all that a component asked for."""
 
 from __future__ import annotations
 

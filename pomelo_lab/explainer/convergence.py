@@ -1,4 +1,4 @@
-"""Whether an optimiser had arrived when it was stopped."""
+"""Whether an optimiser had converged when it stopped."""
 
 from __future__ import annotations
 

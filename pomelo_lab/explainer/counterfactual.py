@@ -1,4 +1,4 @@
-"""What explainers share that answer with another image, of another class."""
+"""The base of explainers that return a counterfactual: an image of another class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pomelo_lab.types import Explanation
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search for counterfactuals came to, per image.
+    """The results of a search for counterfactuals, per image.
 
     image:       [B,C,H,W], need not lie in [0,1]
     flipped:     [B], 1.0 where the classifier gives the goal to `image`
@@ -104,7 +104,7 @@ class Ancestral:
         start, end = self.schedule.alphas_cumprod[k], self.schedule.alphas_cumprod[k - 1]
         return (1 - start / end) * (1 - end) / (1 - start)
 
-    def varied(self, k: int, share: Tensor | None) -> Tensor | float:
+    def step_variance(self, k: int, share: Tensor | None) -> Tensor | float:
         """The variance of the step that leaves place k where the network has learned its share of the way to beta; None
         = the posterior's."""
         if share is None:
@@ -117,7 +117,7 @@ class Ancestral:
         """Mean of the posterior at place k - 1 given x at place k and its clean estimate."""
         return posterior(x, x0, self.schedule.alphas_cumprod[k], self.schedule.alphas_cumprod[k - 1])[0]
 
-    def sampled(
+    def sample(
         self,
         clean: Callable[[Tensor, int], tuple[Tensor, Tensor | None]],
         x: Tensor,
@@ -133,15 +133,18 @@ class Ancestral:
             x0, share = clean(x, place)
             x = self.mean(x, x0, place)
             if place > 1:
-                x = x + self.varied(place, share) ** 0.5 * noise(place)
+                x = x + self.step_variance(place, share) ** 0.5 * noise(place)
         return x
 
 
-def traced(
+def trace(
     make: Callable[[Tensor], tuple[Tensor, Tensor | None]], z: Tensor, asked: bool
 ) -> tuple[Tensor, Tensor | None, Callable[[Tensor], Tensor] | None]:
-    """make(z) without its graph, and what takes a gradient at its first tensor back to z: the transposed Jacobian, None
-    unless asked for."""
+    """Evaluate make(z) without keeping its graph.
+
+    Returns: the two values of make(z), and a function that multiplies a gradient at the first of them by the transposed
+        Jacobian, which gives the gradient at z; None unless `asked`.
+    """
     if not asked:
         with torch.no_grad():
             return *make(z), None

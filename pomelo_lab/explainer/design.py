@@ -1,4 +1,4 @@
-"""Quasi-random masks over the cells of a grid, and what explainers by such masks share."""
+"""The base of explainers that ask about quasi-random masks over the cells of a grid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams, index_pairs
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
+from pomelo_lab.explainer.removal import RemovalExplainer, enlarge
 from pomelo_lab.types import Explanation
 
 
@@ -51,7 +51,7 @@ class DesignExplainer(RemovalExplainer):
         cells = masks.view(-1, side, side)
 
         def seen(start: int, stop: int) -> Tensor:
-            return filling(row[start:stop], enlarged(cells[start:stop], shape, "nearest"), place[start:stop])
+            return filling(row[start:stop], enlarge(cells[start:stop], shape, "nearest"), place[start:stop])
 
         answer = case.classifier.probability_of(seen, len(row), target[row]).view(len(image), -1)
         indices = self.indices(masks.double(), answer.to(masks.device).double()).float()

@@ -18,7 +18,7 @@ from pomelo_lab.classifier.layer_distance import PerceptualDistance, feature_dis
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, OmitDefault, Range
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, SearchResult, traced
+from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, SearchResult, trace
 from pomelo_lab.explainer.guidance import Attempt, Distance, Push
 from pomelo_lab.explainer.trajectory import Trajectory
 from pomelo_lab.explainer.unguided_chain import UnguidedChain
@@ -211,7 +211,7 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @property
     def unguided(self) -> UnguidedChain:
-        """What makes the clean estimates."""
+        """The chain that makes the clean estimates."""
         return UnguidedChain(
             self.generator, Ancestral(self.schedule), self.inner_steps if self.inner == "ddim" else None
         )
@@ -231,7 +231,7 @@ class DiMEExplainer(CounterfactualExplainer):
         exact, back = self.jacobian == "exact", None
         for k in range(tau, 0, -1):
             tweedie = self.inner == "tweedie" and k < tau
-            x0, share, back_to_z = traced(lambda images, k=k: unguided.denoise(images, k), z, tweedie and exact)
+            x0, share, back_to_z = trace(lambda images, k=k: unguided.denoise(images, k), z, tweedie and exact)
             if tweedie:
                 clean, back = x0, back_to_z
                 active = self.still_guided(attempt, active, clean)
@@ -242,7 +242,7 @@ class DiMEExplainer(CounterfactualExplainer):
                 push = self.gradient(attempt, z, clean, schedule.alphas_cumprod[k], fixed, back)
                 touched += push.seen.abs().sum(1, keepdim=True)
                 remember(k, z, clean, push.terms)
-            variance = chain.varied(k, share)
+            variance = chain.step_variance(k, share)
             z = chain.mean(z, x0, k) - variance * (push.whole * active[:, None, None, None])
             if k > 1:
                 z = z + variance**0.5 * attempt.normal(f"dime.{attempt.number}.{k}")
@@ -250,14 +250,14 @@ class DiMEExplainer(CounterfactualExplainer):
                 z = torch.where(self.free(touched), z, noised(x, schedule.alphas_cumprod[k - 1], start))
             if k > 1 and self.variant in ("dime", "early_stop") and self.inner != "tweedie":
                 noise = partial(lambda k, j: attempt.normal(f"dime.{attempt.number}.{k}.{j}"), k)
-                clean, _, back = traced(
+                clean, _, back = trace(
                     lambda images, k=k, noise=noise: (unguided.estimate(images, k - 1, noise), None), z, exact
                 )
                 active = self.still_guided(attempt, active, clean)
         return (z + 1) / 2
 
     def still_guided(self, attempt: Attempt, active: Tensor, clean: Tensor) -> Tensor:
-        """Which images are guided further: bool [B]."""
+        """The images that are still pushed towards the goal: bool [B]."""
         if self.variant != "early_stop":
             return active
         return active & (attempt.case.classifier.probability((clean + 1) / 2).argmax(1) != attempt.goal)

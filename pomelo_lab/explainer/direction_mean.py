@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def averaged(parts: Sequence[Mapping[str, Tensor]], n_h: int) -> dict[str, Tensor]:
-    """What searches around several sources of one class found, as one: the mean of their unit g-directions, at unit
+def average(parts: Sequence[Mapping[str, Tensor]], n_h: int) -> dict[str, Tensor]:
+    """Average the searches around several sources of one class: the mean of their unit g-directions, at unit
     length, and the largest eigenvectors of the mean of their Hessians, as far as each search kept those.
 
     Shares and probabilities are means, "moving" is the largest; the source, its position, its reconstruction and the

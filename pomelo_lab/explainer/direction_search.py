@@ -19,7 +19,7 @@ from pomelo_lab.classifier.base import BlackBox, log_odds
 from pomelo_lab.config.hints import Count, Fraction, Natural, OmitDefault, Positive, WeightsPath
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.convergence import still_moving
-from pomelo_lab.explainer.direction_mean import averaged
+from pomelo_lab.explainer.direction_mean import average
 from pomelo_lab.explainer.fit_in_parts import FitInParts, PartCache, no_cache
 from pomelo_lab.explainer.proxy import Proxy, Surrogate, curvature, gradient
 from pomelo_lab.explainer.training_walks import RANDOM_LINES, RANDOM_STEPS, TrainingWalks
@@ -36,8 +36,7 @@ EXPLAINED = 0.2  # a proxy that explains less of the class score is warned about
 
 @dataclass(kw_only=True)
 class DirectionSearch(FitInParts, TrainingWalks, ABC):
-    """What explainers that walk along global directions share: how those are found around the code of one training
-    image, the source.
+    """Searches global directions around the code of one training image, the source.
 
     Source: Sobieski & Biecek, "Global Counterfactual Directions", section 4, and its code: codes around the source's
         are rendered with the source's noise, a proxy learns what classifier and perceptual distance say of them, its
@@ -139,17 +138,17 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         class; "source_probability", that of this class; "position", "source", "reconstruction".
         """
         if self.directions is not None:
-            return self.loaded(training, classifier, cached_part)
+            return self.load(training, classifier, cached_part)
         positions, unit = self.positions(training, classifier), self.distance_unit(training)
-        parts = [self.searched(position, unit, training, classifier, cached_part) for position in positions]
-        made = parts[0] if len(parts) == 1 else averaged(parts, self.n_h)
+        parts = [self.search_around(position, unit, training, classifier, cached_part) for position in positions]
+        made = parts[0] if len(parts) == 1 else average(parts, self.n_h)
         made |= {"unit": unit, "reach": torch.tensor(self.reach)}
-        return made | self.walked_off(made, positions[0], training, classifier, cached_part)
+        return made | self.walk_from_training_images(made, positions[0], training, classifier, cached_part)
 
-    def searched(
+    def search_around(
         self, position: int, unit: Tensor, training: Dataset, classifier: BlackBox, cached_part: PartCache
     ) -> dict[str, Tensor]:
-        """What the search around one source finds, and how it went."""
+        """Search around one source: its directions, and the report of the search."""
         image, code, noise = self.start(training, position, cached_part)
         shifts, scores, distances = [], [], []
         for k, images in enumerate(self.renders(code, noise, position, cached_part)):
@@ -161,7 +160,7 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         shift, score, distance = torch.cat(shifts), torch.cat(scores), torch.cat(distances)
         answer = classifier.probability(image)[0]
         own = int(answer.argmax())
-        proxy, explained, losses = self.proxy.fitted(shift, score, distance)
+        proxy, explained, losses = self.proxy.fit(shift, score, distance)
         left, p_own = (score.argmax(1) != own).float().mean(), answer[own].cpu()
         log.info(
             "directions: %.2f of the class score explained, %.2f of the renders left the class", explained[own], left
@@ -176,7 +175,7 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         made = {"class": torch.tensor(own), "explained": explained}
         made |= {"loss": losses, "moving": still_moving(losses[None])[0], "left": left, "source_probability": p_own}
         made |= self.differentiate(proxy, own, code.shape[1])
-        again = self.drawn(code, noise, torch.zeros(1, code.shape[1]))[0]
+        again = self.render(code, noise, torch.zeros(1, code.shape[1]))[0]
         return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
 
     def prepare(self, training: Dataset, cached_part: PartCache) -> None:
@@ -189,20 +188,19 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         for _ in self.renders(code, noise, self.source, cached_part, wait=False):
             pass
 
-    def walked_off(
+    def walk_from_training_images(
         self, made: Mapping[str, Tensor], position: int, training: Dataset, classifier: BlackBox, cached_part: PartCache
     ) -> dict[str, Tensor]:
-        """What walks from the training images after `position` decide: "reach" by random_flips, and by order=flips
-        what `ranked` gives.
-        """
+        """Walk from the training images after `position`: "reach" where random_flips shortens it, and the order of the
+        h-directions where order=flips asks for it."""
         told: dict[str, Tensor] = {}
         if self.random_flips is not None:
-            told["reach"] = self.shortened(training, position, classifier, cached_part)
+            told["reach"] = self.shorten_reach(training, position, classifier, cached_part)
         if self.order == "flips":
-            told |= self.ranked({**made, **told}, position, training, classifier)
+            told |= self.rank({**made, **told}, position, training, classifier)
         return told
 
-    def loaded(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
+    def load(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
         """The directions of an earlier search; unit, reach and order by this explainer's arguments.
 
         Raises: ValueError naming what the file lacks, and when its directions are not those of this autoencoder's
@@ -225,7 +223,9 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
             order = made[f"e_{name}"].abs().argsort(descending=True, stable=True)[: self.n_h]
             made |= {f"{kind}_{name}": made[f"{kind}_{name}"][order] for kind in "eh"}
         made |= {"unit": self.distance_unit(training), "reach": torch.tensor(self.reach)}
-        return made | self.walked_off(made, self.positions(training, classifier)[0], training, classifier, cached_part)
+        return made | self.walk_from_training_images(
+            made, self.positions(training, classifier)[0], training, classifier, cached_part
+        )
 
     @property
     def chooses(self) -> bool:
@@ -261,7 +261,7 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         self.generator.check_images(image)
         arguments = self.rendered - {"sampling", "radius", "chunk", "seed"}
         kept = cached_part(
-            arguments, 0, lambda: dict(zip(("code", "noise"), self.encoded(image), strict=True)), source=position
+            arguments, 0, lambda: dict(zip(("code", "noise"), self.encode(image), strict=True)), source=position
         )
         return image, kept["code"].to(image), kept["noise"].to(image)
 
@@ -277,7 +277,7 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         for k in range(n_chunks):
 
             def made(k: int = k) -> dict[str, Tensor]:
-                return {"image": self.drawn(code, noise, self.displacements(k, code.shape[1], position))}
+                return {"image": self.render(code, noise, self.displacements(k, code.shape[1], position))}
 
             kept = cached_part(self.rendered, k, made, wait, source=position)
             yield kept and kept["image"]

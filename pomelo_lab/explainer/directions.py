@@ -1,4 +1,4 @@
-"""Walks along global counterfactual directions."""
+"""The base of explainers that move codes along global counterfactual directions."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class DirectionExplainer(DirectionSearch, ABC):
             )
         return torch.where(target == own, goal, own)
 
-    def loaded(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
+    def load(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
         """Directions as loaded for every search.
 
         Raises ValueError also where `index` names directions that the file lacks.
         """
-        made = super().loaded(training, classifier, cached_part)
+        made = super().load(training, classifier, cached_part)
         known = math.inf if self.direction == "random" else len(made["g" if self.direction == "g" else "h_class"])
         if max(self.index) >= known:
             raise ValueError(
@@ -101,7 +101,7 @@ class DirectionExplainer(DirectionSearch, ABC):
         return (self.lines(goal, reference) @ reference["g_class"].to(goal.device)).abs().gather(1, used)
 
     def report(self, reference: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
-        """What is told of the search with each of n images: see Shapes."""
+        """The search's report, repeated for n images: see Shapes."""
         told = {"explained": reference["explained"][int(reference["class"])]}
         told |= {"explained_distance": reference["explained"][-1]}
         told |= {name: reference[name] for name in ("left", "source_probability", "reach", "moving")}

@@ -12,7 +12,7 @@ from pomelo_lab.batching import MicroBatches, index_pairs
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
-from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
+from pomelo_lab.explainer.removal import RemovalExplainer, enlarge
 from pomelo_lab.sampler.base import Filling
 from pomelo_lab.types import Explanation
 
@@ -62,12 +62,12 @@ class FidoExplainer(RemovalExplainer):
     def explain(self, case: Case) -> Explanation:
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
             chunk = case.select(slice(start, stop))
-            return self.optimized(chunk, chunk.filling(self.sampler))
+            return self.optimize(chunk, chunk.filling(self.sampler))
 
         image, target, classifier = case.batch.image, case.target, case.classifier
         images_at_once = MicroBatches(max(1, classifier.forwards.batch_size // self.n_samples))
         drop, loss = images_at_once.rows(part, len(case))
-        dropped = enlarged(drop, image.shape[-2:], "bilinear")
+        dropped = enlarge(drop, image.shape[-2:], "bilinear")
         filling = case.filling(self.sampler)
         row, last = (
             torch.arange(len(case), device=drop.device),
@@ -83,7 +83,7 @@ class FidoExplainer(RemovalExplainer):
         return Explanation(target=target, attribution=1 - dropped if self.objective == "ssr" else dropped, extra=extra)
 
     @torch.enable_grad()
-    def optimized(self, case: Case, filling: Filling) -> tuple[Tensor, Tensor]:
+    def optimize(self, case: Case, filling: Filling) -> tuple[Tensor, Tensor]:
         """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no
         image sees another."""
         image, target, n = case.batch.image, case.target, self.n_samples
@@ -92,8 +92,8 @@ class FidoExplainer(RemovalExplainer):
         optimizer, losses = torch.optim.Adam([logit], lr=self.lr), []
         for step in range(self.n_steps):
             optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.n_steps)
-            drop = enlarged(logit.sigmoid(), image.shape[-2:], "bilinear")
-            keep = self.sampled(drop, logit, case, step)
+            drop = enlarge(logit.sigmoid(), image.shape[-2:], "bilinear")
+            keep = self.sample_masks(drop, logit, case, step)
             seen = filling.blended(row, keep.flatten(0, 1), place + n * step)
             odds = case.classifier.log_odds(seen, target[row]).view(len(case), n).mean(1)
             weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
@@ -105,7 +105,7 @@ class FidoExplainer(RemovalExplainer):
         return logit.detach().sigmoid(), torch.stack(losses, 1)
 
     def loss(self, odds: Tensor, drop: Tensor, weight: float) -> Tensor:
-        """What is minimised, per image: log-odds of the target [B] and drop probabilities of pixels [B,H,W] -> [B]."""
+        """The objective per image: log-odds of the target [B] and drop probabilities of pixels [B,H,W] -> [B]."""
         scale = self.reference_px**2 / drop[0].numel()
         keeps = self.objective == "ssr"
         total = (-odds if keeps else odds) + weight * scale * ((1 - drop) if keeps else drop).sum((1, 2))
@@ -113,14 +113,14 @@ class FidoExplainer(RemovalExplainer):
             total = total + self.tv * (drop.diff(dim=1).square().sum((1, 2)) + drop.diff(dim=2).square().sum((1, 2)))
         return total
 
-    def sampled(self, drop: Tensor, logit: Tensor, case: Case, step: int) -> Tensor:
+    def sample_masks(self, drop: Tensor, logit: Tensor, case: Case, step: int) -> Tensor:
         """Relaxed keep masks [B,n,H,W], near 0 or 1; above 0.5 with probability 1 - drop."""
         odds = logit if self.noise == "cell" else drop.logit(1e-6)
         u = case.streams.uniform(case.batch.image_id, f"fido.{step}", self.n_samples, *odds.shape[1:])
         u = u.to(odds).clamp(1e-6, 1 - 1e-6)
         keep = torch.sigmoid((u.logit() - odds[:, None]) / self.temperature)
         if self.noise == "cell":
-            keep = enlarged(keep.flatten(0, 1), drop.shape[1:], "bilinear").unflatten(0, keep.shape[:2])
+            keep = enlarge(keep.flatten(0, 1), drop.shape[1:], "bilinear").unflatten(0, keep.shape[:2])
         return keep
 
     def fills(self, shape: tuple[int, int, int]) -> int:

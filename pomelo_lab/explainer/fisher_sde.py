@@ -112,9 +112,9 @@ class FisherSDEExplainer(Postprocessed, Explainer):
     def explain(self, case: Case) -> Explanation:
         if self.generator is not None:
             self.generator.check_images(case.batch.image)
-        optimised = self.times(case)
+        optimised = self.optimize_times(case)
         time = optimised.pop("time")
-        on_noise = self.on_noise(case)
+        on_noise = self.answer_on_noise(case)
         maps = {"time": time.mean(1)}
         numbers = {
             **optimised,
@@ -125,7 +125,7 @@ class FisherSDEExplainer(Postprocessed, Explainer):
         if self.generator is None:
             attribution = 1 - maps["time"].float()
         else:
-            attribution, information = self.information(case, time)
+            attribution, information = self.read_information(case, time)
             numbers |= information
         extra = {name: value.float() for name, value in (maps | numbers).items()}
         return Explanation(target=case.target, attribution=attribution, extra=extra)
@@ -140,12 +140,12 @@ class FisherSDEExplainer(Postprocessed, Explainer):
 
     # --- times ----------------------------------------------------------------------------------------------------
 
-    def times(self, case: Case) -> dict[str, Tensor]:
+    def optimize_times(self, case: Case) -> dict[str, Tensor]:
         """The optimised times and the record of their optimisation; Adam works value by value, so that no image sees
         another."""
 
         def part(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.optimized(case.select(slice(start, stop)))
+            return self.optimize(case.select(slice(start, stop)))
 
         time, loss, mean_times, entropy = case.classifier.forwards.rows(part, len(case), self.n_draws)
         last = slice(-max(1, self.n_steps // 10), None)
@@ -154,7 +154,7 @@ class FisherSDEExplainer(Postprocessed, Explainer):
         return {"time": time, "cross_entropy": entropy, "mean_times": mean_times, **ends, **history}
 
     @torch.enable_grad()
-    def optimized(self, case: Case) -> tuple[Tensor, ...]:
+    def optimize(self, case: Case) -> tuple[Tensor, ...]:
         """Times [B,1 or C,H,W]; loss and mean time before each step [B,n_steps]; cross-entropy of the last step [B]."""
         image, image_id = case.batch.image, case.batch.image_id
         n, channels, height, width = image.shape
@@ -166,7 +166,7 @@ class FisherSDEExplainer(Postprocessed, Explainer):
         for step in range(self.n_steps):
             time = self.spread(logit, (height, width))
             noise = case.streams.normal(image_id, f"fisher.time.{step}", self.n_draws, channels, height, width)
-            noisy = self.noisy(image, time, noise.to(image)).flatten(0, 1)
+            noisy = self.add_noise(image, time, noise.to(image)).flatten(0, 1)
             answer = case.classifier.log_odds(noisy, case.target.repeat_interleave(self.n_draws))
             entropy = F.softplus(-answer).view(n, -1).mean(1)  # -log p
             mean_time = time.mean((1, 2, 3))
@@ -189,25 +189,25 @@ class FisherSDEExplainer(Postprocessed, Explainer):
             ]
         return blur(time, self.sigma_px) if self.sigma_px else time
 
-    def noisy(self, image: Tensor, time: Tensor, noise: Tensor) -> Tensor:
+    def add_noise(self, image: Tensor, time: Tensor, noise: Tensor) -> Tensor:
         """Noisy images in [0,1]'s scale: image [B,C,H,W], time [B,1 or C,H,W], noise [B,n,C,H,W] -> [B,n,C,H,W]."""
         mixed = self.sde.signal(time) * DDPM.scaled(image)
         mixed = (mixed[:, None] + self.sde.noise(time)[:, None] * noise + 1) / 2
         return mixed.clamp(0, 1) if self.clamp else mixed
 
     @torch.no_grad()
-    def on_noise(self, case: Case) -> Tensor:
+    def answer_on_noise(self, case: Case) -> Tensor:
         """Mean probabilities [B,K] where every pixel is at t = 1."""
         image = case.batch.image
         noise = case.streams.normal(case.batch.image_id, "fisher.time.0", self.n_draws, *image.shape[1:]).to(image)
-        seen = self.noisy(image, torch.ones_like(image), noise)
+        seen = self.add_noise(image, torch.ones_like(image), noise)
         return case.classifier.probability(seen).mean(1)
 
     # --- information ----------------------------------------------------------------------------------------------
 
-    def information(self, case: Case, time: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is retained at times [B,1 or C,H,W], in nats [B,H,W], and the extras that say how."""
-        log_snr, error = (tensor.to(time.device) for tensor in self.curve(case))
+    def read_information(self, case: Case, time: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The information retained at times [B,1 or C,H,W], in nats [B,H,W], and its extras."""
+        log_snr, error = (tensor.to(time.device) for tensor in self.error_curve(case))
         times = time.double().expand(-1, case.batch.image.shape[1], -1, -1)  # [B,C,H,W]
         kept = interpolate_information(self.sde.log_snr(times), log_snr, error)
         whole = interpolate_information(self.sde.log_snr(torch.full_like(times, self.t_min)), log_snr, error)
@@ -229,7 +229,7 @@ class FisherSDEExplainer(Postprocessed, Explainer):
         return (known[None] - wanted[:, None]).abs().argmin(1).unique_consecutive()
 
     @torch.no_grad()
-    def curve(self, case: Case) -> tuple[Tensor, Tensor]:
+    def error_curve(self, case: Case) -> tuple[Tensor, Tensor]:
         """(log SNR [K] rising, squared error of the noise estimate [B,C,H,W,K] float64), K <= n_levels.
 
         Nodes lie at the denoiser's own levels, so that none is asked at a level between its timesteps.

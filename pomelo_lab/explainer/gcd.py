@@ -41,10 +41,10 @@ class GCDExplainer(Postprocessed, DirectionExplainer):
     def search(self, case: Case, goal: Tensor) -> SearchResult:
         image, classifier, reference = case.batch.image, case.classifier, case.reference
         self.generator.check_images(image)
-        code, noise = self.encoded(image)
+        code, noise = self.encode(image)
         alphas = self.alphas(reference).to(code)
         shift = (self.lines(goal, reference)[:, :, None] * alphas[:, None]).flatten(1, 2)
-        images = self.drawn(code, noise, shift)
+        images = self.render(code, noise, shift)
         probability = classifier.probability(images)
         reached = probability.argmax(-1) == goal[:, None]
         of_goal = probability.gather(2, goal[:, None, None].expand(-1, images.shape[1], 1))[..., 0]

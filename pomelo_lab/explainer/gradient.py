@@ -1,5 +1,4 @@
-"""What the adapters over captum share: one answer of the network explained through its gradients, with or without a
-baseline."""
+"""Bases of gradient methods: they explain one answer of the network, with or without a baseline image."""
 
 from __future__ import annotations
 
@@ -100,11 +99,6 @@ class BaselineExplainer(GradientExplainer, ABC):
     number_names = ("total", "difference")
 
     sampler: Filler
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampler.fill_uses_segments:
-            self.uses = self.uses | {"segments"}
 
     @abstractmethod
     def values(self, module: nn.Module, case: BaselineCase) -> Tensor:

@@ -1,4 +1,4 @@
-"""One attempt of DiME at a batch of images, and what pushes a step of it."""
+"""One attempt of DiME to move images to their goal classes, and the push of one of its steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 class Push(NamedTuple):
-    """What a step is pushed by, the class gradient before it was divided, and the terms of `whole` where they are
-    recorded; all [B,C,H,W]."""
+    """The gradient that pushes a step: all tensors [B,C,H,W].
+
+    whole: the push; seen: its class gradient before the division by sqrt(alpha-bar); terms: of `whole`, where they are
+    recorded.
+    """
 
     whole: Tensor
     seen: Tensor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.explainer.case import Case
@@ -23,7 +22,7 @@ class IdealMaskExplainer(Explainer):
     """
 
     gives = frozenset({"attribution"})
-    uses: ClassVar[frozenset[str]] = frozenset({"masks"})
+    needs = frozenset({"masks"})
 
     part: str = "label"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class KernelShapExplainer(BaselineExplainer):
     Random: coalitions per image ("kernel_shap"): the global generator, seeded for it and put back.
     """
 
-    uses: ClassVar[frozenset[str]] = frozenset({"segments"})
+    needs = frozenset({"segments"})
     differentiates = frozenset()
 
     answer: Literal["logit", "probability"] = "probability"

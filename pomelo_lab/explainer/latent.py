@@ -1,6 +1,5 @@
-"""Images as a semantic code and the noise that the code leaves unexplained: what explainers share that move along
-codes.
-"""
+"""The base of explainers that move an image's semantic code and render it with the noise that the code leaves
+unexplained."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from pomelo_lab.types import Perturbations
 
 @dataclass(kw_only=True)
 class LatentExplainer(CounterfactualExplainer, ABC):
-    """Encodes an image, and renders what other codes make of the same noise.
+    """Encodes an image into a code and noise, and renders other codes with the same noise.
 
     Source: Preechakul et al. (2022), diffusion autoencoders, as Sobieski & Biecek (GCD) use them. Departures: renders
         are kept in 8 bits.
@@ -48,7 +47,7 @@ class LatentExplainer(CounterfactualExplainer, ABC):
             )
 
     @torch.no_grad()
-    def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(codes [B,D], noise [B,C,H,W]) of images in [0,1]."""
 
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
@@ -60,8 +59,8 @@ class LatentExplainer(CounterfactualExplainer, ABC):
         return self.generator.forwards.rows(part, len(images))
 
     @torch.no_grad()
-    def drawn(self, code: Tensor, noise: Tensor, shift: Tensor) -> Tensor:
-        """What displaced codes render, uint8: code [B,D], noise [B,C,H,W], shift [B,A,D] -> [B,A,C,H,W]; or one
+    def render(self, code: Tensor, noise: Tensor, shift: Tensor) -> Tensor:
+        """Render displaced codes, uint8: code [B,D], noise [B,C,H,W], shift [B,A,D] -> [B,A,C,H,W]; or one
         image's, shift [A,D] -> [A,C,H,W].
         """
         flat = shift.reshape(-1, shift.shape[-1]).to(code)

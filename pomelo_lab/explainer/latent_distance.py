@@ -20,7 +20,7 @@ from pomelo_lab.types import Perturbations
 
 @dataclass(kw_only=True)
 class LatentDistance(LatentExplainer, ABC):
-    """Tells how far a render lies from the image it came from.
+    """Measures the perceptual distance between an image and its renders.
 
     Source: Sobieski & Biecek, eq. 1: LPIPS with VGG (Zhang et al. 2018). Departures: without its weights file, the
         distance of another network, divided by its mean between two training images.
@@ -58,7 +58,7 @@ class LatentDistance(LatentExplainer, ABC):
         return self.generator.forwards.rows(part, len(flat)).reshape(others.shape[:-3]) / unit.to(one.device)
 
     def distance_unit(self, training: Dataset) -> Tensor:
-        """What distances are divided by: 1 for LPIPS, else the mean of the distance between two training images."""
+        """The unit of distances: 1 for LPIPS, else the mean of the distance between two training images."""
         if self.lpips:
             return torch.tensor(1.0)
         return mean_distance(self.between, training, self.n_pairs, self.generator.device).float()

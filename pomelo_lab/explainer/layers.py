@@ -1,4 +1,4 @@
-"""What a method needs of a network or of one of its layers, asked of a single image before work starts."""
+"""Checks that a network, or one of its layers, suits a method. They ask about a single image before work starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_gradient(method: str, module: nn.Module, image: Tensor) -> None:
 
 @torch.no_grad()
 def outputs(module: nn.Module, layer: nn.Module, image: Tensor, first: bool = False) -> list[Any]:
-    """What a layer answers in one forward, every time it is called; the network is not run beyond the first when only
+    """The outputs of a layer in one forward, one per call; the network is not run beyond the first when only
     that is asked."""
     seen: list[Any] = []
 

@@ -48,7 +48,7 @@ class LimeExplainer(Explainer):
 
     gives = frozenset({"attribution", "coefficient"})
     revision: ClassVar[int] = 2  # 1 stored no penalty
-    uses: ClassVar[frozenset[str]] = frozenset({"segments", "perturbations"})
+    needs = frozenset({"segments", "perturbations"})
 
     n_samples: Count = 800
     kernel_width: Positive = 0.25
@@ -99,7 +99,7 @@ class LimeExplainer(Explainer):
         )
 
     def answers(self, target: Tensor, classifier: BlackBox, perturbations: Perturbations) -> Tensor:
-        """What the surrogate models: float64 [B,n_samples]."""
+        """The answers that the surrogate models: float64 [B,n_samples]."""
         known = perturbations.probability
         known = (
             classifier.probability(perturbations.image[:, : self.n_samples])

@@ -12,7 +12,7 @@ from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.postprocessed import Postprocessed
-from pomelo_lab.explainer.removal import RemovalExplainer, enlarged
+from pomelo_lab.explainer.removal import RemovalExplainer, enlarge
 from pomelo_lab.sampler.base import Filling
 from pomelo_lab.types import Explanation
 
@@ -69,12 +69,12 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
 
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
             chunk = case.select(slice(start, stop))
-            return self.optimized(chunk, chunk.filling(self.sampler))
+            return self.optimize(chunk, chunk.filling(self.sampler))
 
         mask, loss = classifier.forwards.rows(part, len(case))
         filling = case.filling(self.sampler)
         every_row, last = torch.arange(len(case), device=mask.device), torch.full_like(target, self.n_steps)
-        keep = enlarged(mask, case.batch.image.shape[-2:], self.upsample)
+        keep = enlarge(mask, case.batch.image.shape[-2:], self.upsample)
 
         def without(start: int, stop: int) -> Tensor:
             return filling(every_row[start:stop], keep[start:stop], last[start:stop])
@@ -86,12 +86,10 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
     def postprocess(self, explanation: Explanation) -> Explanation:
         """The map of a stored mask."""
         removed = 1 - explanation.extra["mask"]
-        return replace(
-            explanation, attribution=enlarged(removed, explanation.attribution.shape[-2:], self.map_upsample)
-        )
+        return replace(explanation, attribution=enlarge(removed, explanation.attribution.shape[-2:], self.map_upsample))
 
     @torch.enable_grad()
-    def optimized(self, case: Case, filling: Filling) -> tuple[Tensor, Tensor]:
+    def optimize(self, case: Case, filling: Filling) -> tuple[Tensor, Tensor]:
         """Keep masks [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image
         sees another."""
         image, target = case.batch.image, case.target
@@ -101,11 +99,11 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
             .long()
             .to(image.device)
         )
-        mask = self.start(case, filling).requires_grad_(True)
+        mask = self.start_mask(case, filling).requires_grad_(True)
         optimizer, losses = torch.optim.Adam([mask], lr=self.lr), [mask.new_zeros(len(case), 0)]
         for step in range(self.n_steps):
-            seen = filling.blended(row, enlarged(mask, image.shape[-2:], self.upsample), torch.full_like(row, step))
-            answer = case.classifier.differentiable_probability(shifted(seen, shift[:, step]))
+            seen = filling.blended(row, enlarge(mask, image.shape[-2:], self.upsample), torch.full_like(row, step))
+            answer = case.classifier.differentiable_probability(translate(seen, shift[:, step]))
             loss = self.penalty(mask) + answer.gather(1, target[:, None])[:, 0]
             losses.append(loss.detach()[:, None])
             (mask.grad,) = torch.autograd.grad(loss.sum(), mask)
@@ -122,7 +120,7 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
         return self.l1 * (1 - mask).abs().sum((1, 2)) + self.tv * differences
 
     @torch.no_grad()
-    def start(self, case: Case, filling: Filling) -> Tensor:
+    def start_mask(self, case: Case, filling: Filling) -> Tensor:
         """The first keep mask [B,k,k]."""
         image = case.batch.image
         if self.init == "uniform":
@@ -140,7 +138,7 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
         masks = torch.cat([masks, torch.zeros_like(masks[:1])])  # the last one removes all
         answers = []
         for number, mask in enumerate(masks):
-            keep = enlarged(mask[None], image.shape[-2:], self.upsample).expand(len(case), -1, -1)
+            keep = enlarge(mask[None], image.shape[-2:], self.upsample).expand(len(case), -1, -1)
             filled = filling(row, keep, torch.full_like(row, self.n_steps + 1 + number))
             answers.append(
                 case.classifier.probability_of(
@@ -159,7 +157,7 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
         return self.fills(shape)
 
 
-def shifted(images: Tensor, by: Tensor) -> Tensor:
+def translate(images: Tensor, by: Tensor) -> Tensor:
     """Images [B,C,H,W] moved up and left by whole pixels [B,2], the border repeated."""
     if not by.any():
         return images

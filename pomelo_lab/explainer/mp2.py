@@ -12,7 +12,7 @@ from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.postprocessed import Postprocessed
-from pomelo_lab.explainer.removal import RemovalExplainer, cell_sums, enlarged
+from pomelo_lab.explainer.removal import RemovalExplainer, cell_sums, enlarge
 from pomelo_lab.sampler.base import Filling
 from pomelo_lab.types import Explanation
 
@@ -71,12 +71,12 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
     def explain(self, case: Case) -> Explanation:
         def part(start: int, stop: int) -> Tensor:
             chunk = case.select(slice(start, stop))
-            order, left, first = self.grown(chunk.filling(self.sampler), chunk.target, chunk.classifier)
+            order, left, first = self.grow(chunk.filling(self.sampler), chunk.target, chunk.classifier)
             return torch.cat([order.flatten(1), left[:, None], first[:, None]], 1)
 
         grown = case.classifier.forwards.rows(part, len(case))
         order, left, first = grown[:, :-2].view(len(case), self.mask_px, self.mask_px), grown[:, -2], grown[:, -1]
-        chance = self.limit(case.classifier)
+        chance = self.stopping_probability(case.classifier)
         extra = {"order": order, "n_removed": (order >= 0).sum((1, 2)).float(), "probability": left}
         extra |= {"at_chance": (first <= chance).float(), "unreached": (left > chance).float()}
         empty = torch.zeros_like(case.batch.image[:, 0])
@@ -88,23 +88,23 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
         heat = (order >= 0).to(explanation.attribution)
         if self.heat == "rank":
             heat = heat * (1 - (order + 1) / (heat.sum((1, 2)) + 1)[:, None, None])
-        return replace(explanation, attribution=enlarged(heat, explanation.attribution.shape[-2:], self.map_upsample))
+        return replace(explanation, attribution=enlarge(heat, explanation.attribution.shape[-2:], self.map_upsample))
 
-    def limit(self, classifier: WhiteBox) -> float:
+    def stopping_probability(self, classifier: WhiteBox) -> float:
         """The probability at which it stops."""
         return 1 / classifier.num_classes if self.chance is None else self.chance
 
-    def grown(self, filling: Filling, target: Tensor, classifier: WhiteBox) -> tuple[Tensor, Tensor, Tensor]:
+    def grow(self, filling: Filling, target: Tensor, classifier: WhiteBox) -> tuple[Tensor, Tensor, Tensor]:
         """(order [B,k,k], final probability [B], first probability [B]); images that are done are left out of further
         iterations."""
-        image, k, chance = filling.image, self.mask_px, self.limit(classifier)
+        image, k, chance = filling.image, self.mask_px, self.stopping_probability(classifier)
         n, n_cells = len(image), k * k
         order = image.new_full((n, n_cells), -1.0)
         left, first = image.new_full((n,), torch.nan), image.new_full((n,), torch.nan)
         content = torch.zeros_like(image)  # what would stand in each pixel
         row, step = torch.arange(n, device=image.device), 0
         while len(row):
-            keep = enlarged((order[row] < 0).to(image).view(-1, k, k), image.shape[-2:], "nearest")
+            keep = enlarge((order[row] < 0).to(image).view(-1, k, k), image.shape[-2:], "nearest")
             place = torch.full_like(row, step * (len(self.blocks()) + 1))
             seen = filling(row, keep, place).detach().requires_grad_(True)
             with torch.enable_grad():
@@ -119,7 +119,7 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
             if not len(row):
                 break
             if step % self.probe_every == 0:
-                content[row] = self.probed(filling, row, keep, place[open_])
+                content[row] = self.fill_probes(filling, row, keep, place[open_])
             if step == 0:
                 self.check_shown(image[row], content[row])
             # first-order change if the cell goes
@@ -147,11 +147,11 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
             )
 
     @torch.no_grad()
-    def probed(self, filling: Filling, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
-        """What would stand in the pixels of images `row`: [M,C,H,W]."""
+    def fill_probes(self, filling: Filling, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+        """The content that the filler would put into the pixels of images `row`: [M,C,H,W]."""
         content = filling.replacement(row, keep, place)
         for number, block in enumerate(self.blocks()):
-            removed = enlarged(block[None].to(keep), keep.shape[-2:], "nearest") > 0
+            removed = enlarge(block[None].to(keep), keep.shape[-2:], "nearest") > 0
             filled = filling.replacement(row, keep.masked_fill(removed, 0), place + 1 + number)
             content = torch.where(removed[:, None], filled, content)
         return content

@@ -21,7 +21,7 @@ class NoExplainer(Explainer):
 
     explains: ClassVar[bool] = False
     gives = frozenset()
-    uses: ClassVar[frozenset[str]] = frozenset({"perturbations"})
+    needs = frozenset({"perturbations"})
 
     n_samples: Count = 20
 

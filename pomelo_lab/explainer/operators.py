@@ -65,7 +65,7 @@ class Call:
     carried: frozenset[int]
 
     def plain(self) -> Any:
-        """What the operator answers, with its ordinary gradient."""
+        """The operator's output, with its ordinary gradient."""
         return self.operator(*self.args, **self.kwargs)
 
     def of(self, x: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Call:
 
 
 class Rules(ABC):
-    """What a method makes of each operator.
+    """A method's rule for each operator.
 
     method: its name, for messages.
     """

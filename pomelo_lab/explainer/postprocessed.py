@@ -23,9 +23,9 @@ class Postprocessed(ABC):
 
     @abstractmethod
     def postprocess(self, explanation: Explanation) -> Explanation:
-        """What a job reports of a stored explanation."""
+        """The explanation that a job reports, from the stored one."""
 
 
 def postprocessed(explainer: Explainer, explanation: Explanation) -> Explanation:
-    """What a job reports of an explanation that `explainer` made: itself, unless the explainer is `Postprocessed`."""
+    """The explanation that a job reports: the stored one, post-processed if the explainer is `Postprocessed`."""
     return explainer.postprocess(explanation) if isinstance(explainer, Postprocessed) else explanation

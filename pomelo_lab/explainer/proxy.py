@@ -59,7 +59,7 @@ class Proxy(Component):
     val_share: Fraction = 0.125
     seed: int = 0
 
-    def fitted(self, shift: Tensor, score: Tensor, distance: Tensor) -> tuple[Surrogate, Tensor, Tensor]:
+    def fit(self, shift: Tensor, score: Tensor, distance: Tensor) -> tuple[Surrogate, Tensor, Tensor]:
         """The trained network; the share of the validation examples' variance that it explains [K+1] (scores, then
         distance); and the validation loss, at first and after each epoch, those after the best one included [T].
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -26,7 +26,7 @@ class RandomExplainer(Explainer):
     """
 
     gives = frozenset({"attribution", "coefficient"})
-    uses: ClassVar[frozenset[str]] = frozenset({"segments"})
+    needs = frozenset({"segments"})
 
     level: Literal["segment", "pixel"] = "segment"
 

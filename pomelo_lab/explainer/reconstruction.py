@@ -27,8 +27,8 @@ class ReconstructionExplainer(LatentExplainer):
 
     def search(self, case: Case, goal: Tensor) -> SearchResult:
         self.generator.check_images(case.batch.image)
-        code, noise = self.encoded(case.batch.image)
-        image = self.drawn(code, noise, torch.zeros_like(code)[:, None])[:, 0]
+        code, noise = self.encode(case.batch.image)
+        image = self.render(code, noise, torch.zeros_like(code)[:, None])[:, 0]
         answer = case.classifier.probability(image)
         of_goal = answer.gather(1, goal[:, None])[:, 0]
         return SearchResult(

@@ -1,4 +1,4 @@
-"""What explainers share that remove pixels by masks of their own making."""
+"""The base of explainers that choose which pixels to remove and let a filler replace them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,6 @@ class RemovalExplainer(Explainer, ABC):
     gives = frozenset({"attribution"})
     sampler: Filler
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampler.fill_uses_segments:
-            self.uses = self.uses | {"segments"}
-
     @abstractmethod
     def fills(self, shape: tuple[int, int, int]) -> int:
         """Masks filled per image of `shape`, at most."""
@@ -45,7 +40,7 @@ def cell_index(size: int, n_cells: int) -> Tensor:
     return (torch.arange(size) * n_cells).div(size, rounding_mode="floor")
 
 
-def enlarged(mask: Tensor, shape: tuple[int, int], how: str) -> Tensor:
+def enlarge(mask: Tensor, shape: tuple[int, int], how: str) -> Tensor:
     """[B,k,k] -> [B,H,W], "nearest" (every pixel its cell) or "bilinear"; differentiable."""
     if how == "nearest":
         rows, columns = (cell_index(size, n).to(mask.device) for size, n in zip(shape, mask.shape[-2:], strict=True))

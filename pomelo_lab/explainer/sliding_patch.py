@@ -79,7 +79,7 @@ class SlidingPatchExplainer(RemovalExplainer):
         return rows @ grid @ columns.mT
 
     def weights(self, starts: Tensor, size: int) -> Tensor:
-        """What each place contributes to each pixel of an axis: float64 [size,n], rows sum to 1 where anything
+        """The weight of each patch position for each pixel of an axis: float64 [size,n], rows sum to 1 where anything
         contributes."""
         pixel = torch.arange(size, dtype=torch.float64, device=starts.device)[:, None]
         if self.align == "cover":

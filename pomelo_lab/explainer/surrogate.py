@@ -198,7 +198,7 @@ def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Ten
 def select_features(
     data: Tensor, answer: Tensor, weight: Tensor, method: Selection, n_features: int | None, valid: Tensor
 ) -> Tensor:
-    """Which columns enter the surrogate: bool [B,S].
+    """Choose the columns that enter the surrogate: bool [B,S].
 
     Source: `LimeBase.feature_selection` of the lime package, whose choices these are.
         none:              all.

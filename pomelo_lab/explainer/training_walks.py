@@ -57,7 +57,7 @@ class TrainingWalks(LatentDistance, ABC):
     random_flips: Fraction | None = None
     both_sides: bool | None = None
 
-    def ranked(
+    def rank(
         self, made: Mapping[str, Tensor], position: int, training: Dataset, classifier: BlackBox
     ) -> dict[str, Tensor]:
         """The h-directions of `hessian` by the share of training images, those after the source, that change their
@@ -65,12 +65,12 @@ class TrainingWalks(LatentDistance, ABC):
         """
         images = self.others(training, position)
         alphas, name = self.steps("h", float(made["reach"])), f"h_{self.hessian}"
-        was, (code, noise) = classifier.probability(images).argmax(1), self.encoded(images)
+        was, (code, noise) = classifier.probability(images).argmax(1), self.encode(images)
         rates = torch.zeros(len(made[name]))
         for i, line in enumerate(made[name]):
             sign = torch.where(was == int(made["class"]), -1.0, 1.0).cpu()
             answer = classifier.probability(
-                self.drawn(code, noise, sign[:, None, None] * alphas[:, None] * line)
+                self.render(code, noise, sign[:, None, None] * alphas[:, None] * line)
             ).argmax(2)
             rates[i] = (answer != was[:, None]).any(1).float().mean()
             log.info("directions: %d of %d ranked", i + 1, len(rates))
@@ -78,7 +78,7 @@ class TrainingWalks(LatentDistance, ABC):
         eigenvalues = f"e_{self.hessian}"
         return {name: made[name][order], eigenvalues: made[eigenvalues][order], "rate": rates[order]}
 
-    def shortened(self, training: Dataset, position: int, classifier: BlackBox, cached_part: PartCache) -> Tensor:
+    def shorten_reach(self, training: Dataset, position: int, classifier: BlackBox, cached_part: PartCache) -> Tensor:
         """The farthest of 12 equal steps up to `reach` within which walks along random directions flip at most
         `random_flips`; the first if none.
         """
@@ -86,13 +86,13 @@ class TrainingWalks(LatentDistance, ABC):
         steps = self.reach * torch.arange(1, RANDOM_STEPS + 1) / RANDOM_STEPS
 
         def walks() -> dict[str, Tensor]:
-            code, noise = self.encoded(images)
+            code, noise = self.encode(images)
             names = [f"reach.{row}" for row in range(len(images))]
             lines = F.normalize(
                 RandomStreams(self.seed).normal(names, "gcd.random", RANDOM_LINES, code.shape[1]), dim=-1
             )
             both = torch.stack([-lines, lines], 2)[:, :, :, None] * steps[:, None]  # [n, lines, sides, steps, D]
-            return {"image": self.drawn(code, noise, both.flatten(1, 3)).unflatten(1, both.shape[1:4])}
+            return {"image": self.render(code, noise, both.flatten(1, 3)).unflatten(1, both.shape[1:4])}
 
         walk = cached_part(self.walked, 0, walks, source=position)["image"].to(images.device)
         was, answer = classifier.probability(images).argmax(1), classifier.probability(walk).argmax(-1)

@@ -1,4 +1,4 @@
-"""What a guided chain remembers of its way."""
+"""A record of the steps of a guided denoising chain."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class UnguidedChain:
         Args: noise: step -> standard normals of an ancestral chain.
         """
         if self.n_ddim is None:
-            return self.chain.sampled(self.denoise, z, k, noise)
+            return self.chain.sample(self.denoise, z, k, noise)
         steps = list(range(k, -1, -1))
         if k > self.n_ddim:
             steps = [round(k * (1 - i / self.n_ddim)) for i in range(self.n_ddim + 1)]

@@ -1,4 +1,4 @@
-"""The same attribution everywhere: the control of localisation."""
+"""A constant attribution: the control of localisation."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Metric(Component, ABC):
     unit:      of the value, e.g. "bits", "" for a ratio.
     needs:     what the case must hold, some of: "perturbations", "explanation", "segments", "masks", "attributes",
                "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations",
-               "explain_again" (the explainer once more).
+               "explain_again" (the explainer once more). What the components inside it need (a filler) is added.
     reads:     parts of explanations that it looks at and not every explainer gives: "counterfactual", "coefficient".
     random:    whether `score` draws from the case's random streams, so that the score depends on the seed.
     Args:
@@ -60,7 +60,6 @@ class Metric(Component, ABC):
 
     direction: ClassVar[Literal["higher", "lower"] | None]
     unit: ClassVar[str] = ""
-    needs: ClassVar[frozenset[str]] = frozenset()
     reads: ClassVar[frozenset[str]] = frozenset()
     random: ClassVar[bool] = False
 
@@ -103,11 +102,6 @@ class Metric(Component, ABC):
     def access(self) -> Literal["black_box", "white_box"]:
         """The view of the classifier that it is given."""
         return "white_box" if "white_box" in self.needs else "black_box"
-
-    @classmethod
-    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
-        """What the case must hold with these arguments; `needs` where they do not matter."""
-        return cls.needs
 
     def overrides(self) -> list[dict[str, Any]]:
         """Config changes whose explanations of the same images are compared (needs "explanations")."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -53,10 +54,9 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
     n_draws: Annotated[Count, OmitDefault()] = 20
     n_splits: Natural = 0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n_equal == "least":
-            self.needs = type(self).needs | {"explanations"}
+    @classmethod
+    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        return cls.needs | ({"explanations"} if given["n_equal"] == "least" else set())
 
     def overrides(self) -> list[dict[str, Any]]:
         return [{"explainer.variant": variant} for variant in self.variants] if self.n_equal == "least" else []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -52,10 +53,9 @@ class EffectiveHeatRatio(Metric):
     largest_area: Annotated[float, Range(above=0, high=1)] = 1.0
     least_probability: Fraction = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.least_probability:
-            self.needs = self.needs | {"classifier"}
+    @classmethod
+    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+        return cls.needs | ({"classifier"} if given["least_probability"] else set())
 
     def score(self, case: Case) -> dict[str, Tensor]:
         maps = exported(case.explanation.attribution, self.export, case.batch.image.shape[1]).double()

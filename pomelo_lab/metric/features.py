@@ -27,13 +27,9 @@ class FeatureMetric(Metric):
 
     embedder: NetworkClassifier | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.needs = self.needed({"embedder": self.embedder})
-
     @classmethod
     def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
-        return cls.needs if given.get("embedder") is None else cls.needs - {"white_box"}
+        return cls.needs if given["embedder"] is None else cls.needs - {"white_box"}
 
     def network(self, classifier: BlackBox) -> WhiteBox:
         """The network that gives the features."""

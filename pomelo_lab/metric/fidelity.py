@@ -37,7 +37,7 @@ class Flipping(Metric):
     Random: "tie_order" per image; the filler draws from streams named "fidelity".
     """
 
-    needs = frozenset({"explanation", "classifier", "segments"})
+    needs = frozenset({"explanation", "classifier"})
     random = True
     inserts: ClassVar[bool]
 
@@ -46,11 +46,6 @@ class Flipping(Metric):
     bound: Annotated[float, Range(above=0, high=1)] = 0.5
     n_orders: Count = 10
     normalized: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.filler.fill_uses_segments:
-            self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
         attribution = self.ensure_given(case.explanation.attribution, "an attribution")

@@ -44,7 +44,7 @@ class InsertionDeletion(Metric):
     """
 
     direction: ClassVar = "higher"
-    needs = frozenset({"explanation", "classifier", "segments"})
+    needs = frozenset({"explanation", "classifier"})
     random = True
 
     deletion: Filler
@@ -52,11 +52,6 @@ class InsertionDeletion(Metric):
     step_px: Count = 10
     protocol: Literal["exact", "rise", "inputiba_compat"] = "exact"
     export: Export = "none"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (self.deletion.fill_uses_segments or self.insertion.fill_uses_segments):
-            self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image = case.batch.image

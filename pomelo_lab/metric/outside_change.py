@@ -34,7 +34,7 @@ class OutsideChange(Metric):
     """
 
     direction = "lower"
-    needs = frozenset({"boxes", "classifier", "segments"})
+    needs = frozenset({"boxes", "classifier"})
     random = True
 
     sampler: Filler
@@ -42,11 +42,6 @@ class OutsideChange(Metric):
     stride_px: Count = 3
     part: str = "label"
     signed: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.sampler.fill_uses_segments:
-            self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image, n = case.batch.image, len(case.batch)

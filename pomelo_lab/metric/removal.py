@@ -34,17 +34,12 @@ class Removal(Metric, ABC):
     Random: the filler draws from streams named "removal".
     """
 
-    needs = frozenset({"masks", "segments"})
+    needs = frozenset({"masks"})
     random = True
 
     sampler: Filler | None = None
     part: str = "label"
     removes: Literal["part", "rest"] = "part"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampler is None or not self.sampler.fill_uses_segments:
-            self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
         filled = self.filled(case.batch, case.streams, case.segments)
@@ -81,7 +76,7 @@ class RemovalAccuracy(Removal):
     """
 
     direction: ClassVar = "lower"
-    needs = frozenset({"masks", "segments", "classifier"})
+    needs = frozenset({"masks", "classifier"})
 
     judge: NetworkClassifier | None = None
 
@@ -111,15 +106,10 @@ class EverythingRemoved(Metric):
     """
 
     direction: ClassVar = "lower"
-    needs = frozenset({"segments", "classifier"})
+    needs = frozenset({"classifier"})
     random = True
 
     sampler: Filler | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampler is None or not self.sampler.fill_uses_segments:
-            self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image = case.batch.image

@@ -33,17 +33,12 @@ class RiseGame(Metric):
     Random: the filler draws from streams named "rise_game".
     """
 
-    needs = frozenset({"explanation", "classifier", "segments"})
+    needs = frozenset({"explanation", "classifier"})
     random = True
     inserts: ClassVar[bool]
 
     filler: Filler
     step_px: Count = 1792
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.filler.fill_uses_segments:
-            self.needs = self.needs - {"segments"}
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image, attribution = case.batch.image, self.ensure_given(case.explanation.attribution, "an attribution")

@@ -82,7 +82,6 @@ class Filler(Sampler, ABC):
     uses_segments: ClassVar[bool] = True
     requirement: ClassVar[str] = "a sampler that can fill what a mask removed, such as black, gray, mean, blur or noise"
     context: ClassVar[str] = "image"  # what a fill looks at: "image" (the mask does not matter) or "mask"
-    fill_uses_segments: ClassVar[bool] = False  # whether `fill` looks at the segments (mean colours)
 
     rate: Fraction = 0.5
     keep_first: bool = True

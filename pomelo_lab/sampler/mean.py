@@ -20,7 +20,7 @@ class MeanSampler(BaseImageFiller):
     Raises: ValueError without segments.
     """
 
-    fill_uses_segments = True
+    needs = frozenset({"segments"})
 
     def base(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None

@@ -80,9 +80,9 @@ def test_the_baseline_is_the_first_that_is_surely_not_of_the_class():
     box = view(linear(), "black_box", 64)
     left = box.probability(explanation.counterfactual).gather(1, target[:, None])[:, 0]
     assert explanation.extra["reached"].tolist() == [1.0] * 5 and bool((left < 0.21).all())
-    code, noise = explainer.encoded(batch.image)
+    code, noise = explainer.encode(batch.image)
     line = explainer.lines(explanation.extra["goal"].long(), reference)[:, 0]
-    nearer = explainer.drawn(code, noise, ((explanation.extra["alpha"] - 0.25)[:, None] * line)[:, None])[:, 0]
+    nearer = explainer.render(code, noise, ((explanation.extra["alpha"] - 0.25)[:, None] * line)[:, None])[:, 0]
     assert bool((box.probability(nearer).gather(1, target[:, None])[:, 0] >= 0.2).all())
 
 
@@ -118,8 +118,8 @@ def test_the_differences_are_those_of_the_path_s_ends():
     explainer = bb_lig(threshold=0.2, n_search=24, reach=12.0)
     reference = fit(explainer)
     stored, batch, _ = explained(explainer, linear(), reference=reference)
-    code, noise = explainer.encoded(batch.image)
-    first = explainer.drawn(code, noise, torch.zeros_like(code)[:, None])[:, 0] / 255.0
+    code, noise = explainer.encode(batch.image)
+    first = explainer.render(code, noise, torch.zeros_like(code)[:, None])[:, 0] / 255.0
     change = (stored.counterfactual - first).abs()
     shown = {
         variant: bb_lig(variant=variant).postprocess(stored)

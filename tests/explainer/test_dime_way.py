@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pomelo_lab.classifier.base import view
-from pomelo_lab.explainer.counterfactual import traced
+from pomelo_lab.explainer.counterfactual import trace
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
 from tests.explainer.test_dime import GENERATOR, TINY, binary, dime, explained
@@ -23,11 +23,11 @@ def test_the_exact_jacobian_is_the_derivative_of_the_chain():
     def make(at):
         return explainer.unguided.estimate(at, k, lambda j: noise[j]), None
 
-    made, _, back = traced(make, z, True)
+    made, _, back = trace(make, z, True)
     with torch.no_grad():
         ahead, behind = (float((gradient * make(z + sign * 1e-3 * gradient)[0]).double().sum()) for sign in (1, -1))
     assert float((back(gradient) * gradient).sum()) == pytest.approx((ahead - behind) / 2e-3, rel=0.02)
-    assert not made.requires_grad and traced(make, z, False)[2] is None
+    assert not made.requires_grad and trace(make, z, False)[2] is None
 
 
 @pytest.mark.parametrize("inner", ["full", "ddim", "tweedie"])
@@ -49,7 +49,7 @@ def test_the_published_scale_is_the_exact_jacobian_where_the_noise_does_not_depe
             if inner == "tweedie"
             else lambda at, k: (explainer.unguided.estimate(at, k, lambda j: torch.zeros_like(at)), None)
         )
-        _, _, back = traced(lambda at: made(at, k), z, True)
+        _, _, back = trace(lambda at: made(at, k), z, True)
         return float((back(gradient) - gradient / explainer.schedule.alphas_cumprod[k] ** 0.5).abs().max())
 
     assert apart(calm) < 1e-5 < 0.01 < apart(GENERATOR)

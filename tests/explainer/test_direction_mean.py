@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pomelo_lab.classifier.base import view
-from pomelo_lab.explainer.direction_mean import averaged
+from pomelo_lab.explainer.direction_mean import average
 from pomelo_lab.explainer.proxy import Proxy
 from tests.explainer.linear import CODE, Faces, fit, gcd, images_of, known_direction, linear
 
@@ -24,7 +24,7 @@ def test_the_mean_of_two_searches():
     """g: the unit mean; h: the eigenvectors of the mean Hessian, which here is diagonal."""
     x, y, z = torch.eye(3)
     one = part(x, torch.tensor([4.0, -2.0]), torch.stack([x, y]), 0.01, 0.4)
-    made = averaged([one, part(y, torch.tensor([-6.0, 2.0]), torch.stack([y, z]), 0.03)], 2)
+    made = average([one, part(y, torch.tensor([-6.0, 2.0]), torch.stack([y, z]), 0.03)], 2)
     torch.testing.assert_close(made["g_class"], F.normalize(x + y, dim=0))
     torch.testing.assert_close(made["g"], F.normalize(x + y, dim=0).expand(2, -1))
     # ((0, -2, 0) + (0, -6, 0)) / 2, ((4, 0, 0) + 0) / 2

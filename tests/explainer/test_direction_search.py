@@ -49,14 +49,14 @@ def test_the_reach_ends_where_random_directions_flip():
     """By hand: of the walks from the images after the source, both ways, the share that changed class by each step."""
     explainer = gcd(random_flips=0.3, n_rank=4, reach=9.0)
     box, batch = view(linear(), "black_box", 64), images_of(12).select([1, 2, 3, 4])
-    code, noise = explainer.encoded(batch.image)
+    code, noise = explainer.encode(batch.image)
     was, flips = box.probability(batch.image).argmax(1), torch.zeros(4, 2, 12)
     for row in range(4):
         lines = nn.functional.normalize(RandomStreams(0).normal([f"reach.{row}"], "gcd.random", 2, CODE)[0], dim=1)
         for k, line in enumerate(lines):
             for step in range(12):
                 shift = torch.stack([-line, line]) * 9.0 * (step + 1) / 12
-                answer = box.probability(explainer.drawn(code[row : row + 1], noise[row : row + 1], shift)).argmax(1)
+                answer = box.probability(explainer.render(code[row : row + 1], noise[row : row + 1], shift)).argmax(1)
                 flips[row, k, step] = bool((answer != was[row]).any())
     rates = flips.cummax(2).values.mean((0, 1))
     wanted = max(int((rates <= 0.3).sum()), 1) * 9.0 / 12

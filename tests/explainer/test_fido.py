@@ -2,11 +2,13 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
+from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.fido import FidoExplainer
 from tests.explainer.removing import ByMask, black, explained, same_alone_and_in_any_batch
 from tests.tiny import TinyLinear, batch_of
 
 ZERO = torch.zeros(1, dtype=torch.long)
+CASE = Case(batch_of(torch.zeros(1, 3, 8, 8), names=["a"]), streams=RandomStreams(0))
 
 
 def fido(filler=None, **options):
@@ -19,9 +21,8 @@ def fido(filler=None, **options):
 def test_samples_keep_with_one_minus_the_drop_probability(noise, logit):
     explainer = fido(noise=noise, n_samples=400)
     logits = torch.full((1, 4, 4), logit)
-    keep = explainer.sampled(
-        logits.sigmoid().repeat_interleave(2, 1).repeat_interleave(2, 2), logits, ("a",), RandomStreams(0), 0
-    )
+    drop = logits.sigmoid().repeat_interleave(2, 1).repeat_interleave(2, 2)
+    keep = explainer.sample_masks(drop, logits, CASE, 0)
     n = 400 * (64 if noise == "pixel" else 16)
     share = torch.sigmoid(torch.tensor(-logit))
     if noise == "cell":
@@ -35,7 +36,7 @@ def test_samples_keep_with_one_minus_the_drop_probability(noise, logit):
 def test_low_temperatures_give_bits():
     logits = torch.zeros(1, 4, 4)
     for temperature, sharp in ((1.0, 0.1), (0.01, 0.95)):
-        keep = fido(temperature=temperature).sampled(torch.full((1, 8, 8), 0.5), logits, ("a",), RandomStreams(0), 0)
+        keep = fido(temperature=temperature).sample_masks(torch.full((1, 8, 8), 0.5), logits, CASE, 0)
         share = float(((keep < 0.01) | (keep > 0.99)).float().mean())
         assert share < 0.2 if sharp < 0.5 else share > sharp
 

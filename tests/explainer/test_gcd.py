@@ -51,13 +51,13 @@ def test_order_by_flips():
     first."""
     plain_order, ranked = fit(gcd()), fit(gcd(order="flips", n_rank=5))
     explainer, box, batch = gcd(), view(linear(), "black_box", 64), images_of(12).select(list(range(1, 6)))
-    code, noise = explainer.encoded(batch.image)
+    code, noise = explainer.encode(batch.image)
     was, rates = box.probability(batch.image).argmax(1), []
     for line in plain_order["h_class"]:
         flips = 0
         for i in range(5):
             made = [
-                explainer.drawn(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0]
+                explainer.render(code[i : i + 1], noise[i : i + 1], (a * line)[None])[0]
                 for a in explainer.steps("h", 6.0)
             ]
             flips += bool((box.probability(torch.stack(made)).argmax(1) != was[i]).any())

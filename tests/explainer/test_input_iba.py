@@ -7,6 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.explainer.bottleneck import LayerInformation
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.input_iba import Critics, InputIBAExplainer, MaskedNoise, Scale
@@ -128,7 +129,8 @@ def test_examples_keep_what_passed_and_have_noise_elsewhere():
     made, streams = input_iba(n_real=30, n_groups=3), RandomStreams(0)
     value, kept = torch.randn(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
     kept[:, :, :4] = 1
-    example_images = made.examples(("a", "b"), kept, value, streams)
+    feature = LayerInformation(layer=None, value=value, nats=kept, entropy=None, losses=None)
+    example_images = made.examples(("a", "b"), feature, streams)
     torch.testing.assert_close(example_images[:, :, :, :4], value[:, None, :, :4].expand(2, 30, 4, 4, 8))
     groups = example_images[0, :, :, 4:].unflatten(0, (3, 10)).flatten(1)
     mean, std = groups.mean(1), groups.std(1)

@@ -3,8 +3,8 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
-from pomelo_lab.explainer.meaningful_perturbation import MeaningfulPerturbationExplainer, shifted
-from pomelo_lab.explainer.removal import enlarged
+from pomelo_lab.explainer.meaningful_perturbation import MeaningfulPerturbationExplainer, translate
+from pomelo_lab.explainer.removal import enlarge
 from tests.explainer.removing import TARGET, ByMask, black, explained, same_alone_and_in_any_batch
 from tests.tiny import TinyLinear, tiny_batch
 
@@ -32,7 +32,7 @@ def test_gradient_of_the_whole_loss_against_finite_differences():
     row = torch.arange(3)
 
     def loss(mask):
-        seen = filling.blended(row, enlarged(mask, (8, 8), "nearest"), row)
+        seen = filling.blended(row, enlarge(mask, (8, 8), "nearest"), row)
         return explainer.penalty(mask) + box.differentiable_probability(seen).gather(1, TARGET[:, None])[:, 0]
 
     mask = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_(True)
@@ -51,7 +51,7 @@ def test_it_removes_what_speaks_for_the_class_and_nothing_else():
     )
     removed = 1 - explanation.extra["mask"]
     assert (removed[:, 1, 2] > 0.95).all() and (removed.flatten(1).sum(1) - removed[:, 1, 2] < 0.2).all()
-    torch.testing.assert_close(explanation.attribution, enlarged(removed, (8, 8), "nearest"))
+    torch.testing.assert_close(explanation.attribution, enlarge(removed, (8, 8), "nearest"))
     assert (explanation.extra["probability"] < 0.02).all()
 
 
@@ -70,7 +70,7 @@ def test_one_step_is_adam_s():
 
 def test_jitter_moves_the_image_with_its_border_repeated():
     image = torch.arange(16.0).view(1, 1, 4, 4).repeat(2, 1, 1, 1)
-    moved = shifted(image, torch.tensor([[0, 0], [1, 2]]))
+    moved = translate(image, torch.tensor([[0, 0], [1, 2]]))
     assert torch.equal(moved[0], image[0])
     assert moved[1, 0].tolist() == [[6, 7, 7, 7], [10, 11, 11, 11], [14, 15, 15, 15], [14, 15, 15, 15]]
     assert not torch.equal(explained(mp(jitter=0))[0].attribution, explained(mp(jitter=4))[0].attribution)
@@ -96,7 +96,7 @@ def test_neighbours_and_batch_size_do_not_matter(options):
 def test_the_map_is_enlarged_apart_from_the_descent():
     rough, smooth = (explained(mp(map_upsample=how))[0] for how in ("nearest", "bilinear"))
     assert torch.equal(rough.extra["mask"], smooth.extra["mask"])
-    torch.testing.assert_close(smooth.attribution, enlarged(1 - smooth.extra["mask"], (8, 8), "bilinear"))
+    torch.testing.assert_close(smooth.attribution, enlarge(1 - smooth.extra["mask"], (8, 8), "bilinear"))
     assert torch.equal(mp(map_upsample="bilinear").postprocess(rough).attribution, smooth.attribution)
 
 
@@ -109,7 +109,7 @@ def test_the_stored_loss_tells_whether_it_still_moves():
     assert (short["moving"] > 0.1).all() and (long["moving"] < 0.02).all()
     box = view(TinyLinear.random(3, (3, 8, 8), scale=0.3, dtype=torch.float64), "white_box", 64)
     start = RandomStreams(0).uniform(batch.image_id, "mp.start", 4, 4)
-    seen = batch.image * enlarged(start, (8, 8), "nearest")[:, None]
+    seen = batch.image * enlarge(start, (8, 8), "nearest")[:, None]
     expected = 0.5 * (1 - start).sum((1, 2)) + box.probability(seen).gather(1, TARGET[:, None])[:, 0]
     torch.testing.assert_close(long["loss"][:, 0], expected, atol=1e-5, rtol=0)
 

@@ -41,7 +41,7 @@ def test_directions_of_a_quadratic():
 def test_it_learns_scores_and_distance_in_their_own_units(activation, standardize):
     shift = draws(2000)
     score, distance = torch.stack([3 * shift[:, 0], -3 * shift[:, 0]], 1), 0.2 + 0.3 * torch.tanh(shift[:, 1]).square()
-    model, explained, _ = Proxy(widths=[32, 32], activation=activation, lr=5e-3, standardize=standardize).fitted(
+    model, explained, _ = Proxy(widths=[32, 32], activation=activation, lr=5e-3, standardize=standardize).fit(
         shift, score, distance
     )
     assert explained.shape == (3,) and float(explained[:2].min()) > 0.98
@@ -55,7 +55,7 @@ def test_it_learns_scores_and_distance_in_their_own_units(activation, standardiz
 def test_units_do_not_turn_a_direction():
     shift = draws(1000)
     score, distance = shift[:, :1] - 2 * shift[:, 1:2], shift[:, 2].abs()
-    one, other = (Proxy(widths=[16]).fitted(shift * k, score * s, distance)[0] for k, s in ((1.0, 1.0), (8.0, 32.0)))
+    one, other = (Proxy(widths=[16]).fit(shift * k, score * s, distance)[0] for k, s in ((1.0, 1.0), (8.0, 32.0)))
     a, b = (gradient(lambda at, m=m: m(at)[0, 0], 6) for m in (one, other))
     torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
 
@@ -66,15 +66,15 @@ def test_it_stops_when_nothing_is_left_to_learn():
     seen = []
 
     class Counted(Proxy):
-        def fitted(self, *examples):
+        def fit(self, *examples):
             step = torch.optim.AdamW.step
             torch.optim.AdamW.step = lambda self, *a: (seen.append(1), step(self, *a))[1]
             try:
-                return super().fitted(*examples)
+                return super().fit(*examples)
             finally:
                 torch.optim.AdamW.step = step
 
-    Counted(widths=[16], lr=1e-2).fitted(shift, noise[:, :1], noise[:, 1])
+    Counted(widths=[16], lr=1e-2).fit(shift, noise[:, :1], noise[:, 1])
     assert 2 * 5 < len(seen) < 2 * 1024  # 175 examples: two steps an epoch
 
 
@@ -83,7 +83,7 @@ def test_the_same_seed_the_same_proxy_and_nothing_else_is_drawn():
     torch.manual_seed(3)
     before = torch.get_rng_state()
     first, again, other = (
-        Proxy(widths=[4], n_epochs=3, seed=s).fitted(shift, shift[:, :1], shift[:, 1])[0] for s in (0, 0, 1)
+        Proxy(widths=[4], n_epochs=3, seed=s).fit(shift, shift[:, :1], shift[:, 1])[0] for s in (0, 0, 1)
     )
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(first(shift), again(shift)) and not torch.equal(first(shift), other(shift))
@@ -100,9 +100,9 @@ def test_the_order_of_sums_does_not_turn_directions(monkeypatch):
 
     for forward in (nn.Linear.forward, linear):
         monkeypatch.setattr(nn.Linear, "forward", forward)
-        model = Proxy(widths=[64, 32], least_steps=200, lr=1e-2).fitted(
-            shift, shift[:, :2].sin(), shift.square().mean(1)
-        )[0]
+        model = Proxy(widths=[64, 32], least_steps=200, lr=1e-2).fit(shift, shift[:, :2].sin(), shift.square().mean(1))[
+            0
+        ]
         directions.append(
             torch.cat(
                 [
@@ -116,7 +116,7 @@ def test_the_order_of_sums_does_not_turn_directions(monkeypatch):
 
 def test_too_few_examples():
     with pytest.raises(ValueError, match="val_share"):
-        Proxy().fitted(draws(8), draws(8, 2), draws(8, 1)[:, 0])
+        Proxy().fit(draws(8), draws(8, 2), draws(8, 1)[:, 0])
 
 
 def test_it_does_not_stop_on_the_first_plateau():
@@ -124,7 +124,7 @@ def test_it_does_not_stop_on_the_first_plateau():
     as good as random."""
     shift = draws(400, 12)
     score, distance = torch.stack([4 * shift[:, 0], -4 * shift[:, 0]], 1), shift.square().mean(1)
-    early, late = (Proxy(widths=[32, 32, 32], least_steps=n).fitted(shift, score, distance) for n in (0, 2000))
+    early, late = (Proxy(widths=[32, 32, 32], least_steps=n).fit(shift, score, distance) for n in (0, 2000))
     assert float(early[1][0]) < 0.3 and float(late[1][0]) > 0.8
     assert len(early[2]) < 100 and len(late[2]) * 3 >= 2000  # 350 examples: three steps an epoch
 
@@ -134,7 +134,7 @@ def test_the_loss_is_told_as_it_ended():
     rest."""
     shift = draws(400, 12)
     score, distance = torch.stack([4 * shift[:, 0], -4 * shift[:, 0]], 1), shift.square().mean(1)
-    _, explained, losses = Proxy(widths=[32, 32, 32]).fitted(shift, score, distance)
+    _, explained, losses = Proxy(widths=[32, 32, 32]).fit(shift, score, distance)
     assert losses.ndim == 1 and losses[-1] > losses[-6:-1].mean() and bool((losses.diff() > 0).any())
     assert float(explained[0]) < 0.3 and float(still_moving(losses[None])) > LIMIT  # stopped on the first plateau
 
@@ -143,8 +143,8 @@ def test_distances_that_a_sigmoid_cannot_answer():
     shift = draws(200)
     for distance in (7 * shift[:, 0].abs(), shift[:, 0].abs().clamp_max(0.9) - 0.1):
         with pytest.raises(ValueError, match=r"proxy\.standardize=false .* must lie in \(0,1\)"):
-            Proxy(widths=[4], standardize=False).fitted(shift, shift[:, :1], distance)
-    Proxy(widths=[4], n_epochs=1, standardize=False).fitted(shift, shift[:, :1], shift[:, 0].sigmoid())
+            Proxy(widths=[4], standardize=False).fit(shift, shift[:, :1], distance)
+    Proxy(widths=[4], n_epochs=1, standardize=False).fit(shift, shift[:, :1], shift[:, 0].sigmoid())
 
 
 def test_a_direction_is_projected_out():

@@ -233,7 +233,6 @@ def test_segments_reach_fillers_that_average_over_them():
     assert torch.equal(curve, same.score(case)["curve"])
 
 
-def test_segments_are_not_asked_for_when_the_filler_says_so():
-    filler = ConstantFiller()
-    filler.fill_uses_segments = False
-    assert "segments" not in Deletion(filler=filler).needs and "segments" in Deletion.needs
+def test_a_metric_needs_what_its_filler_needs():
+    assert Deletion(filler=ConstantFiller()).needs == Deletion.needs
+    assert Deletion(filler=MeanSampler()).needs == Deletion.needs | {"segments"}
