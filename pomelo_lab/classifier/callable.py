@@ -36,6 +36,7 @@ class CallableClassifier(Classifier):
     evaluation mode. At the first call the first image is asked once more, among copies of itself; a different answer
     (dropout, batch statistics) gives a warning.
 
+    Source: own. Departures: none.
     Args:
         function: "package.module:function", or "path/to/file.py:function".
         num_classes: columns of the answer; None = the job fills in the number of classes of the data set.
@@ -45,6 +46,7 @@ class CallableClassifier(Classifier):
             modules that it imports. Change it when the answers change otherwise (other weights, another service).
     Shapes: the function answers [M,num_classes], a tensor, an array or lists; rows should sum to 1.
     Cost: at most 8 images more than are asked, once.
+    Random: none; the function must answer the same for the same image.
     Raises: ValueError when the function cannot be found, fails (with its file and line), or answers another shape; a
         warning, once, when rows do not sum to 1, and when the same image has two answers.
     """

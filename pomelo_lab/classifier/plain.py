@@ -24,6 +24,9 @@ class PlainClassifier(TrainableClassifier):
         depth: stages, each of which halves the image; 4 leave 4x4 of a 64x64 image.
         hidden: units of the hidden layer, the penultimate feature.
         mean, std: input scaling (image - mean) / std, the same for all channels.
+    Shapes: images [M,C,H,W] in [0,1] -> logits [M,K].
+    Cost: one forward per image.
+    Random: none besides the initial weights.
     """
 
     channels: Count = 3

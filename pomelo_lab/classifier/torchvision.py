@@ -60,6 +60,9 @@ class TorchvisionClassifier(TrainableClassifier):
         input_px: side to which images are resized first, bilinearly; None = as they are, but 299 for Inception-v3.
         stem: imagenet = unchanged (POMELO runs it so on 64x64 images); small = 3x3 first convolution with stride 1 and
             no max pooling, for images of about 32 pixels (ResNets only).
+    Shapes: images [M,C,H,W] in [0,1] -> logits [M,K].
+    Cost: one forward per image.
+    Random: none besides the initial weights.
     """
 
     architecture: str = "resnet18"

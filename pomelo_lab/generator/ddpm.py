@@ -32,6 +32,9 @@ class DDPM(DiffusionModel, ImageModel):
             with a scheduler/ in it): network, schedule and prediction are then the folder's. A U-Net without a
             scheduler is refused: nothing in it says what it predicts.
         The others as in DiffusionModel.
+    Shapes: images [M,C,H,W] in [0,1]; noise and noisy images [M,C,H,W], clean ones in [-1,1].
+    Cost: one evaluation of the U-Net per image and step.
+    Random: none besides the initial weights; noise is an argument.
     """
 
     @classmethod

@@ -36,6 +36,7 @@ class DiffusionAutoencoder(DiffusionModel):
         The others as in DiffusionModel.
     Shapes: images [M,C,H,W] in [0,1] -> codes [M,code]; with them noise [M,C,H,W] -> images.
     Cost: one evaluation of the encoder per image, one of the U-Net per image and step.
+    Random: none besides the initial weights; noise is an argument.
     """
 
     code: Count = 128

@@ -42,6 +42,7 @@ class Glow(Flow):
             latents agree with float32 to about 0.15.
     Shapes: images [M,C,H,W] in [0,1] <-> latents [M, C*H*W].
     Cost: one evaluation per image, encoded or decoded.
+    Random: none besides the initial weights; latents are an argument.
     """
 
     n_flows: Count | list[Count] = 6

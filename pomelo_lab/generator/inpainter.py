@@ -30,6 +30,7 @@ class Inpainter(Generator):
         attention: contextual attention in the refinement.
     Shapes: images [M,C,H,W] in [0,1], keep [M,H,W] (below 0.5 = hole) -> [M,C,H,W].
     Cost: one evaluation (both stages) per hole.
+    Random: none besides the initial weights.
     """
 
     width: Count = 24

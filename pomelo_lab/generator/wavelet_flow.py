@@ -42,6 +42,7 @@ class WaveletFlow(Flow):
         precision: of the networks only, the flow itself stays float32.
     Shapes: images [M,C,H,W] in [0,1] <-> latents [M, C*H*W], finest details first.
     Cost: one evaluation per image, encoded or decoded.
+    Random: none besides the initial weights; latents are an argument.
     """
 
     widths: list[Count] = field(default_factory=lambda: [32, 48])

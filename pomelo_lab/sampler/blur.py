@@ -25,7 +25,9 @@ class BlurSampler(BaseImageFiller):
         sigma_px: standard deviation in pixels.
         radius_px: where the Gaussian ends; None = at 4 deviations. (InputIBA's games: sigma 15 in 29 taps, a radius of
             14.)
+    Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: two matrix products per image; a kernel wider than the image mirrors more than once.
+    Random: none besides the segments dropped.
     """
 
     sigma_px: Positive = 5.0

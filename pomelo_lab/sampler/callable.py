@@ -27,6 +27,7 @@ class CallableSampler(Filler):
 
     With it SP, LIME, MP2 and FIDO are SP-G, LIME-G, MP2-G and FIDO-CA by that in-painter.
 
+    Source: own. Departures: none.
     Args:
         function: "package.module:function", or "path/to/file.py:function"; (images, holes) -> images. It loads its
             network itself, once.

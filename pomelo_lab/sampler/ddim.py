@@ -43,6 +43,7 @@ class DDIMSampler(Sampler):
         spacing: of the timesteps.
         clip: clamp the clean estimate while denoising.
         keep_first: perturbation 0 is the image itself.
+    Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
     Cost: evaluations per image: n_encode * (1 + fixed_point) once, and n_steps - start per perturbation.
     Random: one normal per pixel and noisy step, per (image id, perturbation).
     """

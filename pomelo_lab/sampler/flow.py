@@ -26,6 +26,7 @@ class FlowSampler(Sampler):
         mu, sigma: lambda ~ N(mu, sigma) per dimension.
         temperature: deviation of z*; with latent=eps, 1 = the flow's own distribution.
         keep_first: perturbation 0 is the image itself.
+    Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
     Cost: one encoding per image, one decoding per perturbation.
     Random: two normals per perturbation and dimension, per (image id, perturbation).
     """

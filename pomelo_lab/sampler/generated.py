@@ -18,11 +18,12 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 class GeneratedSampler(Sampler):
     """Unconditional samples of a generator, whatever the image. They show what a generator's images score.
 
-    Source: own; a reference row beside the validation images.
+    Source: own; a reference row beside the validation images. Departures: none.
     Args:
         generator: left out of the config it is the job's generator.
         temperature: deviation of the normals; below 1 = more typical images of a flow (Kingma & Dhariwal 2018 show
             0.7).
+    Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
     Cost: one evaluation of a flow per image drawn.
     Random: one normal per value, per (image id, index of the new image).
     """

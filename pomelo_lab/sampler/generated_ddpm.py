@@ -17,12 +17,13 @@ class GeneratedDDPMSampler(GeneratedSampler):
     """Unconditional samples of a diffusion model, whatever the image.
 
     Source: Ho et al. (2020), algorithm 2, respaced as by Song et al. (2021); a reference row beside the validation
-        images.
+        images. Departures: none.
     Args:
         generator: left out of the config it is the job's generator.
         temperature: deviation of all normals, the first and those of the steps.
         n_steps: steps from noise to image; at most T.
         eta: share of DDPM's noise in each step: 1 = ancestral, 0 = deterministic.
+    Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
     Cost: n_steps evaluations per image drawn.
     Random: one normal per value and noisy step, per (image id, index of the new image).
     """

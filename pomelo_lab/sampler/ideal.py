@@ -26,13 +26,14 @@ class IdealSampler(Sampler):
     """Redraws each chosen cause with some probability and renders again: in-distribution by construction, and local.
 
     Source: own; the row "limit". A cause that is not redrawn keeps its own noise: it stays as it is, unless one of its
-        causes changed and the causal model makes it follow (an older person's hair may turn gray).
+        causes changed and the causal model makes it follow (an older person's hair may turn gray). Departures: none.
     Args:
         dataset: portraits; left out of the config it is the job's data set.
         factors: causes that may be redrawn: names of causes, or of groups of them (person, style, expression, pose,
             scene). The pose is left alone by default, so that segments keep their meaning.
         p_change: probability with which each of them is redrawn, independently per perturbation.
         keep_first: perturbation 0 is the image itself.
+    Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
     Cost: one rendering without masks per perturbation, about 1.5 ms at 64x64; no network.
     Random: two uniform draws per perturbation and cause ("ideal.change", "ideal.value").
     Raises: ValueError for unknown causes, and for images whose causes are unknown.

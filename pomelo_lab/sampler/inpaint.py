@@ -20,6 +20,7 @@ class InpaintSampler(Filler):
     Source: Agarwal & Nguyen, sections 3.1 and 3.3 (DeepFill): f = G(m, x), put where m removed. Departures: the hole is
         where the mask keeps less than half; the published code draws that line once for a whole batch.
     Args: generator: the in-painter; left out of the config it is the job's generator.
+    Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: one evaluation per fill.
     Random: none besides the segments dropped.
     """

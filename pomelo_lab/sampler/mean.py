@@ -17,6 +17,9 @@ class MeanSampler(BaseImageFiller):
 
     Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime; POMELO, section 4.1 ("mean").
         Departures: means are rounded when stored (lime truncates uint8 images and does not round float images).
+    Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
+    Cost: no network; one sum over the pixels of each segment.
+    Random: none besides the segments dropped.
     Raises: ValueError without segments.
     """
 

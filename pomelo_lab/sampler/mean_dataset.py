@@ -29,7 +29,9 @@ class MeanDatasetSampler(BaseImageFiller):
         dataset: the job's.
         color: the colour, one value per channel in [0,1]; None = measured.
         n_mean: training images on which it is measured, the first of their fixed random order.
+    Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: n_mean training images are read once.
+    Random: none besides the segments dropped.
     """
 
     dataset: Dataset

@@ -22,6 +22,7 @@ class ReferenceSampler(Sampler):
         too, the explained one included).
     Shapes: images of another size are resized (bilinear, antialiased); 1 channel becomes 3 by copying, 3 become 1 by
         the mean.
+    Cost: n images of the source are read for each image; no network.
     Random: n indices with replacement per image ("reference").
     Raises: ValueError when the source is empty or has another number of channels that cannot be converted.
     """

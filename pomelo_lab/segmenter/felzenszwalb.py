@@ -22,7 +22,9 @@ class FelzenszwalbSegmenter(Segmenter):
         scale: observation level; larger gives larger segments.
         sigma: width in pixels of the Gaussian smoothing before; 0 = none.
         min_size: smallest segment in pixels, merged afterwards.
+    Shapes: image [B,C,H,W] in [0,1] -> labels int64 [B,H,W].
     Cost: one image after the other on the CPU, about 4 ms for 64x64.
+    Random: none.
     """
 
     scale: Positive = 100.0

@@ -21,6 +21,9 @@ class GridSegmenter(Segmenter):
     Source: own. Departures: none. The grid has round(sqrt(n H/W)) rows and round(n/rows) columns, so cells are near
         squares; every pixel is in exactly one cell and the sides of cells differ by at most one pixel.
     Args: n_segments: segments to ask for. A grid has rows x columns of them (65 gives 8 x 8 on a square image).
+    Shapes: image [B,C,H,W] in [0,1] -> labels int64 [B,H,W].
+    Cost: a few tensor operations for all images.
+    Random: none.
     Raises: ValueError when there are fewer pixels than segments asked for.
     """
 

@@ -23,6 +23,7 @@ class QuickshiftSegmenter(Segmenter):
         max_dist: longest link in (colour, position); larger gives fewer segments.
         ratio: weight of colour against position, 0 to 1.
         sigma: width in pixels of the Gaussian smoothing before; 0 = none.
+    Shapes: image [B,C,H,W] in [0,1] -> labels int64 [B,H,W].
     Cost: one image after the other on the CPU, about 20 ms for 64x64.
     Random: skimage breaks ties by noise; its seed is fixed at 42, so the same image gets the same segments.
     """
