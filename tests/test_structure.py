@@ -91,9 +91,9 @@ def graph() -> dict[str, set[str]]:
     names = {module(path): path for path in FILES}
     arrows = {}
     for name, path in names.items():
-        found = {imported for imported in imports(path) if imported in names}
-        packages = {imported for imported in found if any(other.startswith(f"{imported}.") for other in found)}
-        arrows[name] = found - packages - {name}
+        values = {imported for imported in imports(path) if imported in names}
+        packages = {imported for imported in values if any(other.startswith(f"{imported}.") for other in values)}
+        arrows[name] = values - packages - {name}
     return arrows
 
 
