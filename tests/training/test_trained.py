@@ -148,8 +148,8 @@ def test_shipped_weights_are_those_of_the_built_in_data_restated_or_not(tmp_path
         for name in ("dataset.portraits.Portraits", "classifier.residual.ResidualClassifier")
     )
     for restated in ({}, {"num_classes": 5}):
-        found = resolve({**residual, **restated, "weights": "auto"}, {**portraits, "size_px": 64}, tmp_path)
-        assert found == weights.ZOO / "portraits_residual.safetensors"
+        resolved = resolve({**residual, **restated, "weights": "auto"}, {**portraits, "size_px": 64}, tmp_path)
+        assert resolved == weights.ZOO / "portraits_residual.safetensors"
     for card in weights.ZOO.glob("*.json"):
         told = json.loads(card.read_text())
         assert resolve({**told["component"], "weights": "auto"}, told["dataset"], tmp_path) == card.with_suffix(
