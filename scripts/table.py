@@ -1,4 +1,7 @@
-"""Print a published table beside our numbers: python scripts/table.py pomelo_table1 [scale=quick paths.outputs=DIR]."""
+"""Print a paper's table beside our numbers: python scripts/table.py pomelo_table1 [scale=quick paths.outputs=DIR].
+
+--figure NAME draws another figure of its jobs; --help lists options and tables.
+"""
 
 import sys
 from pathlib import Path

@@ -95,6 +95,8 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
         return [
             f"two metrics have the key metrics.{twice[1]}: give one of them another key, or name one suite of the two"
         ]
+    if "'row/" in str(error):
+        return ["the group row is called method: write /method and method: in your preset, DIR/method for DIR/row"]
     choices = all_choices(folders)
     return list(unknown_choices(overrides, choices)) or list(unknown_keys(overrides, choices, folders, config_name))
 

@@ -9,7 +9,7 @@ from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Column, Report, load_reports
 
 
-def wanted(column: Column, report: Report, finished: Sequence[GridCell]) -> bool:
+def is_shown(column: Column, report: Report, finished: Sequence[GridCell]) -> bool:
     """Optional columns are shown where a job scored them or the paper printed them."""
     scored = any(column.metric.partition("[")[0] in cell.summary for cell in finished)
     return not column.optional or scored or any(column.metric in row.values for row in report.rows)

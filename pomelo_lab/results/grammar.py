@@ -88,7 +88,7 @@ def pairs(text: str, table: Report) -> list[Pair]:
     if not colon or len(parts) < 3 or (any("~" in op for op in parts[1::2]) != (share is not None)):
         raise ValueError(f"claim {text!r}: expected `metric: row, row < row` (with `within share` for ~, <~ and >~)")
     named = {name.replace('"', "") for name in re.findall(ROW, body)}
-    sides = [[parsed(word, text) for word in side.split(",")] for side in parts[::2]]
+    sides = [[parse_value(word, text) for word in side.split(",")] for side in parts[::2]]
     points = ["".join(f"@{v}" for v in point) for point in itertools.product(*table.across.values())]
     out = []
     for (left, right), op in zip(itertools.pairwise(sides), parts[1::2], strict=True):
@@ -102,7 +102,7 @@ def pairs(text: str, table: Report) -> list[Pair]:
     return list(dict.fromkeys(out))
 
 
-def parsed(word: str, text: str) -> Value:
+def parse_value(word: str, text: str) -> Value:
     """A sum of rows, multiples of rows, and numbers."""
     terms: list[Term] = []
     position = 0

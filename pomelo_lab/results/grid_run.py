@@ -99,7 +99,7 @@ def show_grid(part: Sequence[GridCell], preset: str, overrides: Sequence[str], c
     """
     from rich.console import Console
 
-    from pomelo_lab.results import render
+    from pomelo_lab.results import render, table_files
     from pomelo_lab.results.show import folder_name
     from pomelo_lab.results.table import build
 
@@ -108,14 +108,16 @@ def show_grid(part: Sequence[GridCell], preset: str, overrides: Sequence[str], c
     if not table.states.get("done"):
         return None
     if not table.columns:
-        console.print(f"{render.jobs(table)}; no scores: metrics=none", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"{render.describe_jobs(table)}; no scores: metrics=none", highlight=False, markup=False, soft_wrap=True
+        )
         return None
     render.terminal(table, console)
     scale = table.scale or "grid"
     folder = (
         Path(part[0].config["paths"]["outputs"]) / "tables" / (preset or axes(part)) / folder_name(scale, overrides)
     )
-    render.write(table, folder)
+    table_files.write(table, folder)
     console.print(f"table:  {folder}/table.md, .csv, .tex", soft_wrap=True, highlight=False, markup=False)
     return folder
 

@@ -6,7 +6,7 @@ from pomelo_lab.results.claim import Sample, Verdict, judge
 from pomelo_lab.results.report import Claim, Report
 
 
-def own_judged(claim: Claim, table: Report) -> Verdict:
+def judge_printed(claim: Claim, table: Report) -> Verdict:
     """The claim judged on the paper's own printed means."""
 
     def printed(row: str, metric: str) -> Sample | None:
@@ -20,16 +20,16 @@ def own_judged(claim: Claim, table: Report) -> Verdict:
     return judge(claim, table, printed)
 
 
-def own_verdict(claim: Claim, table: Report) -> str:
+def printed_verdict(claim: Claim, table: Report) -> str:
     """Whether the paper's own printed means agree with its claim; "" when it printed none of them."""
-    judged = own_judged(claim, table).judged
+    judged = judge_printed(claim, table).judged
     return "" if not judged else "agrees" if all(p.verdict == "holds" for p in judged) else "disagrees"
 
 
-def own_words(claim: Claim, table: Report) -> str:
-    """`own_verdict`, and what it does not rest on: measures of which the paper printed nothing, rows that it left
+def describe_printed(claim: Claim, table: Report) -> str:
+    """`printed_verdict`, and what it does not rest on: measures of which the paper printed nothing, rows that it left
     out."""
-    judged, word = own_judged(claim, table), own_verdict(claim, table)
+    judged, word = judge_printed(claim, table), printed_verdict(claim, table)
     if not word:
         return "not printed"
     covered = {p.pair.metric for p in judged.judged}

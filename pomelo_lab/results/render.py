@@ -1,26 +1,19 @@
-"""A table on the terminal, in Markdown, CSV and LaTeX."""
+"""A table on the terminal."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from pomelo_lab.files import write_text
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, LEVEL, MISSING, RESAMPLES
 from pomelo_lab.results.grid import questions
-from pomelo_lab.results.marks import latex as latex_marks
 from pomelo_lab.results.report import Column, Row
 from pomelo_lab.results.table import Entry, Table
 
 SUPPORT = f"where at least {LEVEL:.0%} of the resamples of the images agree"
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
-LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
 STATE = {
     "missing": "missing",
@@ -70,8 +63,8 @@ def title(table: Table) -> str:
     return " · ".join([*filter(None, head), *questions(table.overrides)])
 
 
-def what(table: Table, compact: bool = False) -> str:
-    """What our numbers are, in words."""
+def describe_numbers(table: Table, compact: bool = False) -> str:
+    """Says what our numbers are: means over what, with which spread."""
     kind = "standard error of the mean" if table.report.spread == "standard_error" else "std"
     if table.report.spread == "seeds" and (seeds := {e.repeats for e in table.entries.values() if e.repeats > 1}):
         over = f"over {' or '.join(map(str, sorted(seeds)))} seeds"
@@ -83,7 +76,7 @@ def what(table: Table, compact: bool = False) -> str:
     return f"mean over images, ± {kind} in the files" if compact else f"mean ± {kind} over images"
 
 
-def jobs(table: Table) -> str:
+def describe_jobs(table: Table) -> str:
     """ "7 of 9 jobs done, 1 failed, 1 missing"."""
     rest = {k: v for k, v in table.states.items() if k not in ("done", "skipped")}
     total = sum(v for k, v in table.states.items() if k != "skipped")
@@ -105,7 +98,7 @@ def terminal(table: Table, console: Any) -> None:
             console.print(terminal_grid(table, columns, compact))
         best = f" bold: best of the methods, {SUPPORT};" if any(e.best for e in table.entries.values()) else ""
         paper = " second line: the paper's" if any(e.printed for e in table.entries.values()) else ""
-        ours = f"{'ours: ' if paper else ''}{what(table, compact)} (n where it differs from the row's)"
+        ours = f"{'ours: ' if paper else ''}{describe_numbers(table, compact)} (n where it differs from the row's)"
         legend = f"{ours};{best}{paper}".rstrip(";")
         console.print(Text(legend, style="bright_black"))
         if keys := ", ".join(f"{c.symbol} = {c.metric}" for c in table.columns if c.symbol != c.metric):
@@ -114,7 +107,9 @@ def terminal(table: Table, console: Any) -> None:
         console.print(Text(f"  {note}", style="bright_black"))
     if table.verdicts:
         claims(table, console)
-    console.print(jobs(table), highlight=False, markup=False, soft_wrap=True, style="" if table.complete else "yellow")
+    console.print(
+        describe_jobs(table), highlight=False, markup=False, soft_wrap=True, style="" if table.complete else "yellow"
+    )
 
 
 def too_wide(grid: Any, console: Any) -> bool:
@@ -215,7 +210,7 @@ def claims(table: Table, console: Any) -> None:
 
 def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
     """No cell at the asked scale: what there is instead, and the command."""
-    head = f"{table.report.id}: nothing done at scale={table.scale} ({jobs(table).partition(';')[0]})"
+    head = f"{table.report.id}: nothing done at scale={table.scale} ({describe_jobs(table).partition(';')[0]})"
     console.print(head, highlight=False, markup=False, soft_wrap=True)
     for scale, done, total in others:
         rest = [o for o in table.overrides if not o.startswith("scale=")]
@@ -224,144 +219,3 @@ def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any)
             f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, markup=False, soft_wrap=True
         )
     console.print(f"  compute it: {table.command}", highlight=False, markup=False, soft_wrap=True)
-
-
-def write(table: Table, folder: Path) -> None:
-    """table.md, table.csv, table.tex and claims.json."""
-    write_text(folder / "table.md", markdown(table))
-    write_text(folder / "table.csv", comma_separated(table))
-    write_text(folder / "table.tex", latex(table))
-    write_text(folder / "claims.json", json.dumps(claims_json(table), indent=1))
-
-
-def markdown(table: Table) -> str:
-    """Ours and, in parentheses, the paper's."""
-    out = [f"# {title(table)}", ""]
-    if table.columns:
-        heads = [f"{c.symbol} {ARROW[table.directions[c.metric]]}".strip() for c in table.columns]
-        out += [
-            "| " + " | ".join([table.report.head, "images", *heads]) + " |",
-            "| --- | --: |" + " --: |" * len(heads),
-        ]
-        for r in table.rows:
-            values = []
-            for c in table.columns:
-                e = table.entry(r, c)
-                text = number(e, c, images(table, r), spread=table.report.spread)
-                text = f"**{text}**" if e.best else text
-                values.append(text + (f"<br>[{printed(e, c)}]" if e.printed else ""))
-            out.append(
-                "| "
-                + " | ".join(
-                    [" ".join(filter(None, [r.label, table.symbols(r)])), str(images(table, r) or ""), *values]
-                )
-                + " |"
-            )
-        paper = " in brackets the paper's;" if any(e.printed for e in table.entries.values()) else ""
-        out += [
-            "",
-            f"{what(table).capitalize()} (n where it differs from the row's);{paper} bold: best of the "
-            f"methods, {SUPPORT}.",
-        ]
-    out += ["", *(f"- {note}" for note in table.notes())]
-    if table.verdicts:
-        out += [
-            "",
-            "| verdict | section | claim | decided by | the paper's own table |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        for verdict, own in zip(table.verdicts, table.own, strict=True):
-            out.append(
-                f"| {verdict.word} | {verdict.claim.section} | {verdict.claim.says} | `{verdict.summary}` | {own} |"
-            )
-    return "\n".join([*out, "", jobs(table), ""])
-
-
-def comma_separated(table: Table) -> str:
-    """Tidy: one line per entry."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    heads = (
-        "row label metric direction state mean std n n_nan repeats std_repeats best published_mean published_std "
-        "standard_error marks"
-    )
-    writer.writerow(heads.split())
-    for r in table.rows:
-        for c in table.columns:
-            e = table.entry(r, c)
-            ours = (e.mean, e.std, e.n or "", e.n_nan or "", e.repeats or "", e.std_repeats, "yes" if e.best else "")
-            more = (
-                *(e.printed or ("", "")),
-                e.spread("standard_error"),
-                ";".join(m.name for m in table.marks if r.key in m.rows),
-            )
-            writer.writerow([r.key, r.label, c.metric, table.directions[c.metric] or "", e.state, *ours, *more])
-    return text.getvalue()
-
-
-def latex(table: Table) -> str:
-    """A booktabs table; needs \\usepackage{amsmath,booktabs,xcolor}."""
-
-    def plus_minus(text: str) -> str:
-        return "$" + text.replace("±", r"\pm") + "$" if any(ch.isdigit() for ch in text) else text.replace("–", "--")
-
-    def bold(text: str) -> str:
-        return rf"$\boldsymbol{{{text[1:-1]}}}$" if text.startswith("$") else rf"\textbf{{{text}}}"
-
-    columns = table.columns
-    out = [f"% {title(table)}", r"% \usepackage{amsmath,booktabs,xcolor}"]
-    out += [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
-    heads = [(c.latex or escaped(c.symbol)) + LATEX_ARROW[table.directions[c.metric]] for c in columns]
-    out.append(" & ".join(["Method", *heads]) + r" \\")
-    for _, rows in groupby(table.rows, key=lambda r: r.group):
-        out.append(r"\midrule")
-        for r in rows:
-            shown = [table.entry(r, c) for c in columns]
-            ours = [
-                plus_minus(number(e, c, images(table, r), spread=table.report.spread))
-                for e, c in zip(shown, columns, strict=True)
-            ]
-            ours = [bold(text) if e.best else text for e, text in zip(shown, ours, strict=True)]
-            out.append(" & ".join([escaped(r.label) + latex_marks(table.symbols(r)), *ours]) + r" \\")
-            if any(e.printed for e in shown):
-                paper = [plus_minus(printed(e, c)) for e, c in zip(shown, columns, strict=True)]
-                gray = [rf"\textcolor{{gray}}{{{text}}}" if text else "" for text in ["\\quad paper", *paper]]
-                out.append(" & ".join(gray) + r" \\")
-    notes = [f"{latex_marks(m.symbol)} {escaped(m.text + ': ' + ', '.join(m.rows.values()))}" for m in table.marks]
-    feet = [rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\footnotesize {note}}} \\" for note in notes]
-    return "\n".join([*out, r"\bottomrule", *feet, r"\end{tabular}", ""])
-
-
-def escaped(text: str) -> str:
-    """Plain text for LaTeX."""
-    signs = {"<": r"$<$", ">": r"$>$", "≥": r"$\ge$", "–": "--"}
-    return "".join("\\" + ch if ch in "_%&#$" else signs.get(ch, ch) for ch in text)
-
-
-def claims_json(table: Table) -> list[dict[str, Any]]:
-    """Every claim with every pair, for scripts."""
-    out = []
-    for verdict, own in zip(table.verdicts, table.own, strict=True):
-        pairs = [
-            {
-                "pair": str(p.pair),
-                "verdict": p.verdict,
-                "support": p.support,
-                "n": p.n,
-                "dropped": p.n_dropped,
-                "by": p.by,
-                "point": p.point,
-            }
-            | {"left": p.left, "right": p.right}
-            for p in verdict.pairs
-        ]
-        claim = verdict.claim
-        head = {
-            "says": claim.says,
-            "section": claim.section,
-            "test": list(claim.test),
-            "verdict": verdict.word,
-            "point": verdict.point,
-        }
-        out.append({**head, "published_numbers": own, "decided_by": verdict.summary, "pairs": pairs})
-    return out

@@ -179,16 +179,16 @@ def load_reports() -> dict[str, Report]:
         content = yaml.safe_load(path.read_text())
         for entry in content["tables"]:
             base = tables.get(entry.get("like", ""))
-            tables[entry["id"]] = parsed(entry, content["paper"], base)
+            tables[entry["id"]] = parse_report(entry, content["paper"], base)
     return tables
 
 
-def parsed(node: Mapping[str, Any], paper: str, base: Report | None = None) -> Report:
+def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None) -> Report:
     """One yaml entry; `like: <id>` takes rows, columns and control from another table, `columns: [key]` and `rows:
     [key]` choose among them."""
     rows = chosen_rows(node, base)
-    control = control_of_table(node, rows, base)
-    rows = tuple(replace(r, control=control_of(r.control, control, r.key)) if r.control else r for r in rows)
+    control = table_control(node, rows, base)
+    rows = tuple(replace(r, control=parse_control(r.control, control, r.key)) if r.control else r for r in rows)
     check_controls(node["id"], control, rows)
     across = across_keys(node, rows, base)
     if not any("@" in r.key for r in rows):  # rows of a table that runs across a key are split already
@@ -200,7 +200,7 @@ def parsed(node: Mapping[str, Any], paper: str, base: Report | None = None) -> R
         source=f"{paper}, {node['source']}",
         columns=chosen_columns(node, base),
         rows=rows,
-        claims=tuple(claim_of(c) for c in node.get("claims", ())),
+        claims=tuple(parse_claim(c) for c in node.get("claims", ())),
         across=across,
         figure=node.get("figure"),
         figure_options=node.get("figure_options", {}),
@@ -223,7 +223,7 @@ def chosen_columns(node: Mapping[str, Any], base: Report | None) -> tuple[Column
 
 def chosen_rows(node: Mapping[str, Any], base: Report | None) -> tuple[Row, ...]:
     known = {r.key: r for r in base.rows} if base else {}
-    return tuple(known[r] if isinstance(r, str) else row_of(r) for r in node.get("rows", known))
+    return tuple(known[r] if isinstance(r, str) else parse_row(r) for r in node.get("rows", known))
 
 
 def across_keys(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> dict[str, tuple[Any, ...]]:
@@ -244,12 +244,12 @@ def at_value(row: Row, key: str, value: Any) -> Row:
         label=f"{row.label}, {value}",
         name=row.plain_label,
         point={**row.point, key: value} if selects else {},
-        values=printed_at(row, value),
+        values=pick_printed(row, value),
         control=row.control and replace(row.control, row=f"{row.control.row}@{value}"),
     )
 
 
-def printed_at(row: Row, value: Any) -> dict[str, tuple[float, float | None]]:
+def pick_printed(row: Row, value: Any) -> dict[str, tuple[float, float | None]]:
     """A row's numbers for one value of the key that a table runs across, given as `metric@value`."""
     return {name.removesuffix(f"@{value}"): number for name, number in row.values.items() if name.endswith(f"@{value}")}
 
@@ -259,10 +259,10 @@ def row_keys(rows: Sequence[Row]) -> set[str]:
     return {key for row in rows for key in (row.key, row.plain_key)}
 
 
-def control_of_table(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> Control | None:
+def table_control(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> Control | None:
     """What all methods of an entry have to beat: its own control, or that of the table that it is like."""
     if "control" in node:
-        return control_of(node["control"], None, node["id"])
+        return parse_control(node["control"], None, node["id"])
     return base.control if base and base.control and base.control.row in row_keys(rows) else None
 
 
@@ -275,7 +275,7 @@ def check_controls(table: str, control: Control | None, rows: Sequence[Row]) -> 
             raise ValueError(f"table {table}: control {needed.row!r} is no row; rows are {keys}")
 
 
-def control_of(node: Any, table: Control | None, owner: str) -> Control:
+def parse_control(node: Any, table: Control | None, owner: str) -> Control:
     """`{row:, metric:}`, or only a row, then on the table's metric."""
     if isinstance(node, Control):
         return node
@@ -289,7 +289,7 @@ def control_of(node: Any, table: Control | None, owner: str) -> Control:
     return Control(node, table.metric)
 
 
-def row_of(node: Mapping[str, Any]) -> Row:
+def parse_row(node: Mapping[str, Any]) -> Row:
     values = {
         k: (float(v[0]), float(v[1])) if isinstance(v, list) else (float(v), None)
         for k, v in node.get("values", {}).items()
@@ -300,7 +300,7 @@ def row_of(node: Mapping[str, Any]) -> Row:
     return Row(**{**usual, **node, "values": values})
 
 
-def claim_of(node: Mapping[str, Any]) -> Claim:
+def parse_claim(node: Mapping[str, Any]) -> Claim:
     test = node["test"]
     return Claim(
         says=node["says"], section=str(node["section"]), test=(test,) if isinstance(test, str) else tuple(test)

@@ -6,14 +6,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from pomelo_lab.results.sheet_page import BESIDE, MOST, PALE, PLAIN, WRONG, Shown, draw_page, overlays
 from pomelo_lab.types import Perturbations
 
 if TYPE_CHECKING:
@@ -22,24 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE = "sheet.png"
-BESIDE = 8  # images beside each other
 PER_FILE = 64  # images in one file; further ones are sheet-2.png, ...
-TILE, LEFT, LINE, GAP = 150, 170, 21, 8  # pixels: a picture, the row names, a line of text, the space around pictures
-FONT_PX = 15
-MOST = 17  # letters above a picture
-PLAIN, NOTE, PALE, WRONG = "#222222", "#444444", "#777777", "#C00000"
 N_PERTURBED = 3  # perturbations of an image that are shown where nothing is explained
-
-
-@dataclass
-class Shown:
-    """One image of the sheet: lines of text above its pictures, and pictures by row with the line below each.
-
-    texts: row -> (text, colour). pictures: row -> ([3,H,W] in [0,1], line below it, whether it is framed in red).
-    """
-
-    texts: dict[str, tuple[str, str]]
-    pictures: dict[str, tuple[Tensor, str, bool]] = field(default_factory=dict)
 
 
 def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | None:
@@ -93,7 +77,7 @@ def draw(job: Job, images: range, path: Path) -> None:
         job.forget()
     share_scale(shown, keys)
     shorten_names(shown)
-    render(shown, keys, title(job, len(shown)), path)
+    draw_page(shown, keys, title(job, len(shown)), path)
 
 
 def title(job: Job, n: int) -> str:
@@ -170,13 +154,6 @@ def rgb(picture: Tensor) -> Tensor:
     return (picture.expand(3, -1, -1) if len(picture) == 1 else picture[:3]).detach().float().cpu()
 
 
-def overlays(image: Tensor, attribution: Tensor) -> Tensor:
-    """The maps over their images; what is not finite is drawn as nothing."""
-    from pomelo_lab.results.overlay import overlay
-
-    return overlay(image.float().cpu(), attribution.float().cpu().nan_to_num(0.0, 0.0, 0.0))
-
-
 def scale_of(attribution: Tensor) -> str:
     """What full colour means on one map, and how many of its values are not finite."""
     finite = attribution[attribution.isfinite()]
@@ -206,130 +183,6 @@ def share_scale(shown: list[Shown], keys: dict[str, str]) -> None:
     keys["difference"] = f"{full:.2f}"
 
 
-def render(shown: list[Shown], keys: Mapping[str, str], head: str, path: Path) -> None:
-    """Pictures into one array, text over it: a figure with a single axes, because many axes cost seconds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    text_rows = list(dict.fromkeys(name for entry in shown for name in entry.texts))
-    rows = list(dict.fromkeys(name for entry in shown for name in entry.pictures))
-    below = {name: any(entry.pictures.get(name, (None, ""))[1] for entry in shown) for name in rows}
-    columns = min(BESIDE, max(4, len(shown)))
-    band = LINE * len(text_rows) + sum(TILE + GAP + LINE * below[name] for name in rows) + 2 * GAP
-    bands = -(-len(shown) // BESIDE)
-    notes = explained(keys, rows)
-    if any(entry.texts.get("predicted", ("", ""))[1] == WRONG for entry in shown):
-        notes.append(("predicted in red: not the true class", ""))
-    width, height = LEFT + columns * (TILE + GAP), 2 * LINE + bands * band + len(notes) * LINE + (LINE if notes else 0)
-    canvas = torch.ones(3, height, width)
-    words: list[tuple[float, float, str, dict[str, Any]]] = [(GAP, LINE, head, {"weight": "bold"})]
-    for k, entry in enumerate(shown):
-        left, top = LEFT + (k % BESIDE) * (TILE + GAP), 2 * LINE + (k // BESIDE) * band
-        place_image(canvas, words, entry, (left, top), text_rows, rows, below, first=k % BESIDE == 0)
-    for i, (note, bar) in enumerate(notes):
-        y = 2 * LINE + bands * band + i * LINE
-        if bar:
-            put(canvas, ramp(bar), (GAP, y), (LEFT - 3 * GAP, LINE - 5))
-        words.append((LEFT, y + LINE / 2 - 2, note, {"color": NOTE}))
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    axes.imshow(canvas.permute(1, 2, 0).numpy(), extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
-    for x, y, text, options in words:
-        axes.text(
-            x,
-            y,
-            text,
-            **{"fontsize": FONT_PX * 0.72, "family": "DejaVu Sans", "va": "center", "parse_math": False, **options},
-        )
-    written(figure, path)
-
-
-def written(figure: Any, path: Path) -> None:
-    """The PNG, whole or not at all."""
-    import io
-
-    from pomelo_lab.files import write_bytes
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    write_bytes(path, buffer.getvalue())
-
-
-def place_image(
-    canvas: Tensor,
-    words: list[tuple[float, float, str, dict[str, Any]]],
-    one: Shown,
-    corner: tuple[int, int],
-    text_rows: list[str],
-    rows: list[str],
-    below: Mapping[str, bool],
-    first: bool,
-) -> None:
-    """One column of a band: its lines of text, then its pictures. first: also the names of the rows, to its left."""
-    left, y = corner
-    middle, names = left + TILE / 2, {"color": NOTE, "ha": "right"}
-    for name in text_rows:
-        text, colour = one.texts.get(name, ("", PLAIN))
-        words.append((middle, y + LINE / 2, shortened(text), {"ha": "center", "color": colour}))
-        if first:
-            words.append((LEFT - GAP, y + LINE / 2, name, names))
-        y += LINE
-    for name in rows:
-        if first:
-            words.append((LEFT - GAP, y + TILE / 2, "" if name == "image" else name, names))
-        if name in one.pictures:
-            picture, line, framed = one.pictures[name]
-            if framed:
-                canvas[:, y - 3 : y + TILE + 3, left - 3 : left + TILE + 3] = torch.tensor([0.8, 0.0, 0.0])[
-                    :, None, None
-                ]
-            put(canvas, picture, (left, y), (TILE, TILE))
-            words.append(
-                (middle, y + TILE + GAP / 2 + LINE / 2 - 2, line, {"ha": "center", "color": WRONG if framed else NOTE})
-            )
-        y += TILE + GAP + LINE * below[name]
-
-
-def put(canvas: Tensor, picture: Tensor, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    """A picture at (left, top), fitted into (width, height): pixels repeated where it is small, averaged where it is
-    large."""
-    from torch.nn.functional import interpolate
-
-    width, height = size
-    picture = picture.nan_to_num(0.0).clamp(0, 1)
-    ratio = min(width / picture.shape[2], height / picture.shape[1])
-    shape = (max(1, round(picture.shape[1] * ratio)), max(1, round(picture.shape[2] * ratio)))
-    fitted = interpolate(picture[None], shape, mode="nearest-exact" if ratio >= 1 else "area")[0]
-    left, top = corner[0] + (width - shape[1]) // 2, corner[1] + (height - shape[0]) // 2
-    canvas[:, top : top + shape[0], left : left + shape[1]] = fitted
-
-
-def ramp(kind: str) -> Tensor:
-    """The colours of a key, from left to right: [3,H,W] as wide as the key."""
-    steps = torch.linspace(-1 if kind == "map" else 0, 1, LEFT - 3 * GAP).expand(LINE - 5, -1)
-    if kind != "map":
-        return steps.expand(3, -1, -1)
-    return overlays(torch.full((1, 3, *steps.shape), 0.75), steps[None])[0]
-
-
-def explained(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]:
-    """What the colours mean, a line each, with the colours beside it ("map", "change" or "")."""
-    out = []
-    if "attribution" in keys:
-        out.append(("attribution: red speaks for the explained class, blue against it, gray for neither", "map"))
-        out.append(("each map has its own scale: full colour is the number below it,", ""))
-        out.append(("gray is 0, or the least value of a map without negative ones", ""))
-    if full := keys.get("difference"):
-        out.append(
-            (f"difference = counterfactual − image, one scale for all: black −{full}, gray 0, white +{full}", "change")
-        )
-    if any(name.startswith("perturbed") for name in rows):
-        out.append(("perturbed: what the classifier is asked instead of the image", ""))
-    return out
-
-
 def shorten_names(shown: list[Shown]) -> None:
     """Long image names lose the folders and words that all of them begin with."""
     names = [entry.texts["image"][0] for entry in shown]
@@ -338,8 +191,3 @@ def shorten_names(shown: list[Shown]) -> None:
     if max(map(len, names)) > MOST and len(names) > 1:
         for entry in shown:
             entry.texts["image"] = (entry.texts["image"][0][cut:], entry.texts["image"][1])
-
-
-def shortened(text: str, most: int = MOST) -> str:
-    """The end of a text, which tells files apart, as far as it fits above a picture."""
-    return text if len(text) <= most else "…" + text[-(most - 1) :]

@@ -11,7 +11,7 @@ from typing import Any
 
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.cache import NotStored
-from pomelo_lab.results import render
+from pomelo_lab.results import render, table_files
 from pomelo_lab.results.figure.dispatch import draw_figure
 from pomelo_lab.results.grid import GridCell, cells, questions
 from pomelo_lab.results.marks import METHODS
@@ -56,7 +56,7 @@ def show(
     render.terminal(made, console)
     name = folder_name(made.scale, overrides)
     folder = outputs / "tables" / table / (name + (",matched" if common else ""))
-    render.write(made, folder)
+    table_files.write(made, folder)
     console.print(
         f"table:  {folder}/table.md, .csv, .tex; verdicts: claims.json", soft_wrap=True, highlight=False, markup=False
     )
@@ -162,8 +162,9 @@ def figure_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     figure, rest, words = None, [], iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")
-        if flag == "--figure":
-            figure = value if equals else next(words, "none")
+        value = value if equals or flag != "--figure" else next(words, "")
+        if flag == "--figure" and value:
+            figure = value
         else:
             rest.append(word)
     return figure, rest

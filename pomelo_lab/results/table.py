@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pomelo_lab.results.claim import Sample, Verdict, judge
-from pomelo_lab.results.columns import direction, extra_columns, wanted
+from pomelo_lab.results.columns import direction, extra_columns, is_shown
 from pomelo_lab.results.entry import Entry, make_entry, mark_best
 from pomelo_lab.results.evidence import sample
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.marks import METHODS, Mark, marks
 from pomelo_lab.results.method import changed_arguments, is_left_out, matches
-from pomelo_lab.results.printed import own_words
+from pomelo_lab.results.printed import describe_printed
 from pomelo_lab.results.report import Column, Report, Row
 from pomelo_lab.results.status import detail, state
 
@@ -99,7 +99,7 @@ def build(report: Report, cells: Sequence[GridCell], overrides: Sequence[str] = 
     states = {row.key: [now[id(cell)] for cell in row_cells] for row, row_cells in members}
     done = {row.key: [cell for cell in row_cells if now[id(cell)] == "done"] for row, row_cells in members}
     finished = [cell for row_cells in done.values() for cell in row_cells]
-    shown = (c for c in report.columns if c.shown and wanted(c, report, finished))
+    shown = (c for c in report.columns if c.shown and is_shown(c, report, finished))
     columns = (*shown, *extra_columns(report, finished))
     samples: dict[tuple[str, str], Sample | None] = {}
 
@@ -122,7 +122,7 @@ def build(report: Report, cells: Sequence[GridCell], overrides: Sequence[str] = 
         directions=directions,
         entries=entries,
         verdicts=tuple(judge(claim, report, values) for claim in report.claims),
-        own=tuple(own_words(claim, report) for claim in report.claims),
+        own=tuple(describe_printed(claim, report) for claim in report.claims),
         states={job_state: all_states.count(job_state) for job_state in dict.fromkeys(all_states)},
         overrides=tuple(overrides),
         marks=marks(report, rows, values, better),

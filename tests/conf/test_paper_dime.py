@@ -8,7 +8,7 @@ from pomelo_lab.config.entry import file_content
 from pomelo_lab.results.grid import cells
 from pomelo_lab.results.marks import control_of
 from pomelo_lab.results.method import is_built, matches
-from pomelo_lab.results.printed import own_verdict
+from pomelo_lab.results.printed import printed_verdict
 from pomelo_lab.results.report import load_report
 
 SHARED = ["dataset.root=/celeba", "classifier.weights=d.pth", "explainer.perceptual.weights=vgg19.pth"]
@@ -121,7 +121,7 @@ def test_the_rows_of_its_claims_are_made_and_have_a_control(name, jobs, ablation
     scored = {metric for metric, node in made[0].config["metrics"].items() if node}
     for claim in table.claims:
         assert all(text.partition(":")[0] in scored for text in claim.test)
-        assert own_verdict(claim, table) != "disagrees" or name == "dime_paper_ablation", claim.says
+        assert printed_verdict(claim, table) != "disagrees" or name == "dime_paper_ablation", claim.says
     for row in table.rows:
         assert not is_built(row) or any(matches(job, row) for job in made), row.key
         beaten = control_of(table, row)

@@ -119,3 +119,11 @@ def test_lists_of_hydra_are_shown_where_nothing_better_is_known(capsys, monkeypa
     with pytest.raises(SystemExit):
         command(main)
     assert capsys.readouterr().err == "Could not find 'x'\nAvailable options in 'x':\n\ta\n\tb\n"
+
+
+def test_a_preset_with_the_former_name_of_methods_is_told_the_present_one():
+    from hydra.errors import MissingConfigException
+
+    error = MissingConfigException("In 'experiment/mine': Could not find 'row/sp'")
+    (line,) = suggestions(error, ["experiment=mine"])
+    assert "the group row is called method" in line

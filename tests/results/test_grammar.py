@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pomelo_lab.results.claim import FAILS, HOLDS, agreement
-from pomelo_lab.results.grammar import Pair, pairs, parsed
+from pomelo_lab.results.grammar import Pair, pairs, parse_value
 from pomelo_lab.results.report import Report, Row
 from tests.results.test_claim import ACROSS, TABLE, normal, verdict
 
@@ -32,7 +32,7 @@ def test_sums_differences_and_numbers():
     assert shown("m: others - a < 2 * a") == ["m: b - a < 2 * a", "m: c - a < 2 * a"]
     assert shown("m: a@70 - b@70 > a@30 - b@30", ACROSS) == ["m: a@70 - b@70 > a@30 - b@30"]
     assert shown("m: a - b > 0", ACROSS) == ["m: a@30 - b@30 > 0", "m: a@70 - b@70 > 0"]
-    value = parsed("2 * a - b + 1e-3", "t")
+    value = parse_value("2 * a - b + 1e-3", "t")
     assert value.of({"a": 5.0, "b": 4.0}.__getitem__) == pytest.approx(6.001) and value.rows == ("a", "b")
 
 
@@ -61,7 +61,7 @@ def test_one_sided_tolerance():
 @pytest.mark.parametrize("op", ["<~", ">~"])
 def test_tolerance_is_a_share_of_the_magnitude(op):
     """Moved towards the worse side, also where the number is negative."""
-    pair = Pair("m", parsed("a", ""), op, parsed("b", ""), 0.1)
+    pair = Pair("m", parse_value("a", ""), op, parse_value("b", ""), 0.1)
     right = np.array([-10.0, 10.0])
     worse = right + (0.9 if op == "<~" else -0.9)
     assert (

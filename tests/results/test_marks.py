@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from pomelo_lab.results import render
-from pomelo_lab.results.report import Column, Control, Row, parsed
+from pomelo_lab.results import table_files
+from pomelo_lab.results.report import Column, Control, Row, parse_report
 from pomelo_lab.results.table import build
 from tests.results.test_render import shown
 from tests.results.test_table import GOLDEN, TABLE, cell
@@ -74,7 +74,7 @@ def test_golden_files(kind, tmp_path):
     """Marks at labels and in footnotes, to the letter; POMELO_GOLDEN=1 writes them anew."""
     import os
 
-    render.write(build(MARKED, cells(), ["scale=smoke"]), tmp_path)
+    table_files.write(build(MARKED, cells(), ["scale=smoke"]), tmp_path)
     made, kept = (tmp_path / f"table.{kind}").read_text(), GOLDEN / f"marked.{kind}"
     if os.environ.get("POMELO_GOLDEN"):
         kept.write_text(made)
@@ -97,7 +97,7 @@ def test_a_quantity_that_a_method_does_not_have_is_no_missing_value():
     assert not any("Validation" in note and "left out" in note for note in table.notes()) and any(
         "Blur 1 images" in note for note in table.notes()
     )
-    assert "n/a" in render.markdown(table) and "n/a: the method has no such quantity" in table.notes()
+    assert "n/a" in table_files.markdown(table) and "n/a: the method has no such quantity" in table.notes()
 
 
 def node(**more):
@@ -107,20 +107,20 @@ def node(**more):
 
 def test_controls_in_yaml():
     rows = [{"key": "a", "label": "A", "control": "b"}, {"key": "b", "label": "B"}, {"key": "r", "label": "R"}]
-    table = parsed(node(control={"row": "r", "metric": "m"}, rows=rows), "p")
+    table = parse_report(node(control={"row": "r", "metric": "m"}, rows=rows), "p")
     assert table.control == Control("r", "m") and table.row("a").control == Control("b", "m")
     with pytest.raises(ValueError, match="control 'x' is no row; rows are a, r"):
-        parsed(node(control={"row": "x", "metric": "m"}), "p")
+        parse_report(node(control={"row": "x", "metric": "m"}), "p")
     with pytest.raises(ValueError, match="names no metric"):
-        parsed(node(rows=[{"key": "a", "label": "A", "control": "r"}, {"key": "r", "label": "R"}]), "p")
+        parse_report(node(rows=[{"key": "a", "label": "A", "control": "r"}, {"key": "r", "label": "R"}]), "p")
 
 
 def test_tables_like_another_keep_its_marks():
-    base = parsed(
+    base = parse_report(
         node(columns=[{"metric": "m", "symbol": "M"}, {"metric": "x", "symbol": "x", "mark": "> 1", "shown": False}]),
         "p",
     )
-    part = parsed({"id": "u", "title": "", "source": "", "like": "t", "columns": ["m"]}, "p", base)
+    part = parse_report({"id": "u", "title": "", "source": "", "like": "t", "columns": ["m"]}, "p", base)
     assert [c.metric for c in part.columns] == ["m", "x"]
 
 
@@ -141,5 +141,5 @@ def test_limits_that_are_none_are_refused(mark):
 def test_a_method_that_does_not_exist_here_keeps_its_printed_numbers():
     rows = (*TABLE.rows, Row("rival", "Rival", {}, "proposed", {"mahalanobis": (1.5, None)}))
     table = build(replace(TABLE, rows=rows), cells())
-    assert table.entries["rival", "mahalanobis"].state == "not built" and "1.5" in render.markdown(table)
+    assert table.entries["rival", "mahalanobis"].state == "not built" and "1.5" in table_files.markdown(table)
     assert table.states == {"done": 4}, "it matches no job"

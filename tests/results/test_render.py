@@ -1,6 +1,6 @@
 from rich.console import Console
 
-from pomelo_lab.results import render
+from pomelo_lab.results import render, table_files
 from pomelo_lab.results.table import build
 from tests.results.test_table import TABLE, cells
 
@@ -41,7 +41,7 @@ def test_nothing_done_names_other_scales_and_the_command():
 
 
 def test_latex_escapes_and_balances():
-    text = render.latex(build(TABLE, cells()))
+    text = table_files.latex(build(TABLE, cells()))
     assert r"E\_hard" in text and text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     n = text.splitlines()[4].count("&")
     assert all(line.count("&") == n for line in text.splitlines() if line.endswith(r"\\"))

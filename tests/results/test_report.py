@@ -11,8 +11,8 @@ from pomelo_lab.results.columns import direction
 from pomelo_lab.results.evidence import COSTS
 from pomelo_lab.results.marks import control_of
 from pomelo_lab.results.method import is_built
-from pomelo_lab.results.printed import own_verdict
-from pomelo_lab.results.report import Column, Control, load_report, load_reports, parsed
+from pomelo_lab.results.printed import printed_verdict
+from pomelo_lab.results.report import Column, Control, load_report, load_reports, parse_report
 from tests.conf.test_presets import grid
 
 TABLES = list(load_reports().values())
@@ -66,14 +66,14 @@ def test_controls_are_judged_by_a_metric_that_says_what_is_better(table):
 def test_there_are_claims_enough_and_the_known_contradiction_is_seen():
     assert sum(len(t.claims) for t in TABLES) >= 15
     table = load_report("pomelo_table2")
-    own = {c.says: own_verdict(c, table) for c in table.claims}
+    own = {c.says: printed_verdict(c, table) for c in table.claims}
     assert own["and their recall"] == "disagrees"  # Table 2: flow 0.533 < black-out 0.537
     assert own["black-out is the least stable"] == "agrees"
 
 
 def test_table_1_claims_agree_with_the_printed_table():
     table = load_report("pomelo_table1")
-    assert {c.says: own_verdict(c, table) for c in table.claims if own_verdict(c, table) == "disagrees"} == {}
+    assert {c.says: printed_verdict(c, table) for c in table.claims if printed_verdict(c, table) == "disagrees"} == {}
 
 
 def test_unknown_table_names_the_known():
@@ -90,15 +90,15 @@ def test_a_table_like_one_that_runs_across_a_key_runs_across_it_once():
         "across": {"a.b": ["x", "y"]},
         "rows": [{"key": "m", "label": "M", "method": "m"}],
     }
-    base = parsed({**node, "columns": [{"metric": "l1", "symbol": "L1"}]}, "paper")
+    base = parse_report({**node, "columns": [{"metric": "l1", "symbol": "L1"}]}, "paper")
     for again in ({}, {"across": {"a.b": ["x", "y"]}}):
-        like = parsed({"id": "u", "title": "", "source": "", "like": "t", **again}, "paper", base)
+        like = parse_report({"id": "u", "title": "", "source": "", "like": "t", **again}, "paper", base)
         assert [r.key for r in like.rows] == ["m@x", "m@y"] and [str(p) for p in pairs("l1: m > 1", like)] == [
             "l1: m@x > 1",
             "l1: m@y > 1",
         ]
     with pytest.raises(ValueError, match="rows of t run across"):
-        parsed({"id": "u", "title": "", "source": "", "like": "t", "across": {"a.b": ["z"]}}, "paper", base)
+        parse_report({"id": "u", "title": "", "source": "", "like": "t", "across": {"a.b": ["z"]}}, "paper", base)
 
 
 def test_numbers_of_a_table_that_runs_across_a_key():
@@ -109,7 +109,7 @@ def test_numbers_of_a_table_that_runs_across_a_key():
         "across": {"a.b": ["x", "y"]},
         "rows": [{"key": "m", "label": "M", "values": {"l1@x": 1.0, "l1@y": [2.0, 0.5], "l2@y": 3}}],
     }
-    first, second = parsed(node, "paper").rows
+    first, second = parse_report(node, "paper").rows
     assert (first.key, first.values) == ("m@x", {"l1": (1.0, None)})
     assert (second.key, second.values) == ("m@y", {"l1": (2.0, 0.5), "l2": (3.0, None)})
 
@@ -120,16 +120,16 @@ def test_a_table_like_another_inherits_its_control():
     columns, control = [{"metric": "l1", "symbol": "L1"}], {"row": "r", "metric": "l1"}
     node = {"id": "t", "title": "", "source": "", "rows": rows, "columns": columns, "control": control}
     like = {"id": "u", "title": "", "source": "", "like": "t"}
-    base, across = parsed(node, "paper"), parsed({**node, "across": {"a.b": ["x", "y"]}}, "paper")
+    base, across = parse_report(node, "paper"), parse_report({**node, "across": {"a.b": ["x", "y"]}}, "paper")
     for table in (
-        parsed(like, "paper", base),
-        parsed({**like, "rows": ["r", "m"]}, "paper", base),
-        parsed(like, "paper", across),
+        parse_report(like, "paper", base),
+        parse_report({**like, "rows": ["r", "m"]}, "paper", base),
+        parse_report(like, "paper", across),
     ):
         assert table.control == base.control
-    split = parsed(like, "paper", across)
+    split = parse_report(like, "paper", across)
     assert control_of(split, split.row("m@y")) == Control("r@y", "l1") and control_of(split, split.row("r@y")) is None
-    assert parsed({**like, "rows": ["m"]}, "paper", base).control is None
+    assert parse_report({**like, "rows": ["m"]}, "paper", base).control is None
 
 
 NO_CONTROL = {
@@ -189,6 +189,9 @@ def test_groups_of_columns_are_words():
 
 def test_only_these_columns_can_be_said_and_is_usual_for_a_part_of_another_table():
     node = {"id": "t", "title": "", "source": "", "columns": [{"metric": "l1", "symbol": "L1"}]}
-    base, like = parsed(node, "paper"), {"id": "u", "title": "", "source": "", "like": "t"}
-    assert not base.partial and parsed({**node, "partial": True}, "paper").partial
-    assert parsed(like, "paper", base).partial and not parsed({**like, "partial": False}, "paper", base).partial
+    base, like = parse_report(node, "paper"), {"id": "u", "title": "", "source": "", "like": "t"}
+    assert not base.partial and parse_report({**node, "partial": True}, "paper").partial
+    assert (
+        parse_report(like, "paper", base).partial
+        and not parse_report({**like, "partial": False}, "paper", base).partial
+    )

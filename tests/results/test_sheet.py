@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pomelo_lab.results import sheet
+from pomelo_lab.results import sheet, sheet_page
 from pomelo_lab.run import run
 from tests.running import config
 
@@ -80,7 +80,7 @@ def test_the_scale_of_a_map_is_said(values, text):
 def test_differences_share_one_scale():
     small, large = torch.full((3, 2, 2), 0.1), torch.full((3, 2, 2), -0.4)
     shown, keys = (
-        [sheet.Shown({}, {"difference": (change, "", False)}) for change in (small, large)],
+        [sheet_page.Shown({}, {"difference": (change, "", False)}) for change in (small, large)],
         {"difference": ""},
     )
     sheet.share_scale(shown, keys)
@@ -91,12 +91,12 @@ def test_differences_share_one_scale():
 def test_counterfactuals_that_did_not_flip_are_framed_and_everything_has_a_place(tmp_path):
     def one(framed):
         pictures = {name: (torch.full((3, 5, 9), 0.5), "", False) for name in ("image", "difference")}
-        return sheet.Shown(
+        return sheet_page.Shown(
             {"image": ("x", "#000000")}, {**pictures, "counterfactual": (torch.zeros(3, 500, 400), "", framed)}
         )
 
-    sheet.render([one(False)], {"difference": "0.1"}, "head", tmp_path / "plain.png")
-    sheet.render([one(True), *[one(False)] * 9], {"difference": "0.1"}, "head", tmp_path / "framed.png")
+    sheet_page.draw_page([one(False)], {"difference": "0.1"}, "head", tmp_path / "plain.png")
+    sheet_page.draw_page([one(True), *[one(False)] * 9], {"difference": "0.1"}, "head", tmp_path / "framed.png")
     reds = [
         ((p[..., 0] > 190) & (p[..., 1] < 20)).sum()
         for p in (read(tmp_path / "plain.png"), read(tmp_path / "framed.png"))
@@ -110,8 +110,8 @@ def test_counterfactuals_that_did_not_flip_are_framed_and_everything_has_a_place
 def test_every_bit_of_a_sheet_is_checked(tmp_path):
     from itertools import product
 
-    sheet.render(
-        [sheet.Shown({"image": ("x", "#000000")}, {"image": (torch.rand(3, 4, 4), "", False)})],
+    sheet_page.draw_page(
+        [sheet_page.Shown({"image": ("x", "#000000")}, {"image": (torch.rand(3, 4, 4), "", False)})],
         {},
         "head",
         tmp_path / "sheet.png",

@@ -1,4 +1,4 @@
-from pomelo_lab.results.show import folder_name, stored_scales
+from pomelo_lab.results.show import figure_name, folder_name, stored_scales
 
 
 def test_folders_keep_other_questions_apart():
@@ -29,3 +29,9 @@ def test_only_scales_that_have_something_are_composed(tmp_path):
     (tmp_path / "score" / "b").mkdir()
     (tmp_path / "score" / "b" / "config.yaml").write_text("seed: 0\nname: quick\n")
     assert stored_scales(tmp_path) == {"smoke"} and stored_scales(tmp_path / "absent") == set()
+
+
+def test_a_figure_is_asked_for_by_name():
+    assert figure_name(["t", "--figure", "tradeoff", "scale=smoke"]) == ("tradeoff", ["t", "scale=smoke"])
+    assert figure_name(["--figure=mine.bars", "t"]) == ("mine.bars", ["t"])
+    assert figure_name(["t"]) == (None, ["t"]) and figure_name(["t", "--figure"]) == (None, ["t", "--figure"])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pomelo_lab.results import render
+from pomelo_lab.results import table_files
 from pomelo_lab.results.columns import extra_columns
 from pomelo_lab.results.report import Claim, Column, Report, Row, load_report
 from pomelo_lab.results.table import build, extra_rows
@@ -61,7 +61,7 @@ def test_golden_files(kind, tmp_path):
     """Renderings of stored rows, to the letter; POMELO_GOLDEN=1 writes them anew."""
     import os
 
-    render.write(build(TABLE, cells(), ["scale=smoke"]), tmp_path)
+    table_files.write(build(TABLE, cells(), ["scale=smoke"]), tmp_path)
     text, kept = (tmp_path / f"table.{kind}").read_text(), GOLDEN / f"table.{kind}"
     if os.environ.get("POMELO_GOLDEN"):
         kept.write_text(text)
@@ -98,7 +98,7 @@ def test_directions_of_what_no_job_scored_are_the_metrics_too():
         FakeCell(c.choices, {m: v for m, v in c.values.items() if m != "silhouette"}, c.state, c.point) for c in cells()
     ]
     table = build(TABLE, unscored)
-    assert table.directions["silhouette"] == "lower" and "Sil. ↓" in render.markdown(table)
+    assert table.directions["silhouette"] == "lower" and "Sil. ↓" in table_files.markdown(table)
     null = Column("lpips[null]", "null", better="none")
     columns = (Column("nobody_knows", "X", arrow="down"), Column("seconds_per_image", "s", arrow="up"), null)
     assert build(replace(TABLE, columns=columns, claims=(), partial=True), cells()).directions == {
@@ -114,7 +114,7 @@ def test_optional_columns_show_what_the_paper_printed():
     printed = tuple(replace(r, values={**r.values, "fid": (3.6, None)}) if r.key == "black" else r for r in TABLE.rows)
     assert "fid" not in build(replace(TABLE, columns=(*TABLE.columns, silent)), cells()).directions
     table = build(replace(TABLE, columns=(*TABLE.columns, silent), rows=printed), cells())
-    assert table.entries["black", "fid"].state == "not scored" and "–<br>[3.6]" in render.markdown(table)
+    assert table.entries["black", "fid"].state == "not scored" and "–<br>[3.6]" in table_files.markdown(table)
 
 
 def test_rows_that_the_data_cannot_build_and_jobs_that_failed_are_named():
@@ -127,7 +127,7 @@ def test_rows_that_the_data_cannot_build_and_jobs_that_failed_are_named():
         config={"scale": {}, "left_out": {"metrics.iou": "needs masks, CelebA has none"}},
     )
     table = build(TABLE, [scored, ideal, broken])
-    text = render.markdown(table)
+    text = table_files.markdown(table)
     assert table.entries["gray", "mahalanobis"].state == "skipped" and "1 of 2 jobs done, 1 failed" in text
     for part in (
         "not on this data (–): sampler=gray: needs Portraits, not CelebA",
@@ -142,9 +142,9 @@ def test_agreement_of_the_printed_numbers_says_what_it_does_not_rest_on():
     """A measure of which the paper printed nothing is not part of "agrees"."""
     both = Claim("black-out is far and separated", "4", ("mahalanobis: black > gray", "silhouette: black > gray"))
     table = build(replace(TABLE, claims=(both,)), cells())
-    assert table.own == ("agrees; nothing printed of Sil.",) and "agrees; nothing printed of Sil." in render.markdown(
-        table
-    )
+    assert table.own == (
+        "agrees; nothing printed of Sil.",
+    ) and "agrees; nothing printed of Sil." in table_files.markdown(table)
 
 
 def test_set_statistics_show_their_interval_and_the_spread_of_their_draws():
@@ -165,7 +165,7 @@ def test_set_statistics_show_their_interval_and_the_spread_of_their_draws():
         replace(TABLE, columns=(replace(TABLE.columns[1], magnitude=False),)),
         [Given(one.choices, point=one.point, given=summary)],
     )
-    text = render.markdown(shown)
+    text = table_files.markdown(shown)
     assert (
         "-0.400 ± 0.050 [-0.500, -0.300]" in text
         and "Sil.: ± over random draws of a set statistic, not over images" in text
@@ -195,7 +195,7 @@ def test_rows_outside_a_narrowed_grid_are_not_missing():
 
 def test_standard_errors_stand_beside_standard_errors():
     both = [build(replace(TABLE, spread=kind), cells()) for kind in ("std", "standard_error")]
-    texts = [render.markdown(table) for table in both]
+    texts = [table_files.markdown(table) for table in both]
     assert "705.5 ± 3.6" in texts[0] and "Mean ± std over images" in texts[0]
     assert "705.5 ± 1.0" in texts[1] and "Mean ± standard error of the mean over images" in texts[1]  # 3.6 / sqrt(12)
     assert both[1].entries["black", "mahalanobis"].spread("standard_error") == pytest.approx(math.sqrt(13 / 12))
@@ -204,7 +204,7 @@ def test_standard_errors_stand_beside_standard_errors():
 def test_repeats_of_a_set_statistic_have_a_spread():
     made = build(TABLE, [cell("black", silhouette=(-0.3, -0.5))])
     assert (
-        "0.400 ± 0.141" in render.markdown(made)
+        "0.400 ± 0.141" in table_files.markdown(made)
         and "Sil.: ± over 2 repeats of a set statistic, not over images" in made.notes()
     )
 

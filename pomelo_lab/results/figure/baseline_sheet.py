@@ -19,7 +19,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
     from pomelo_lab.results.overlay import overlay
 
     pictures, names = [], None
-    for method, group in style.seed_means(cells):
+    for method, group in style.group_by_method(cells):
         job = group[0].job
         explanation, image = job.explanation(0), job.batch(0).image[:n_images]
         if not pictures and explanation.counterfactual is not None:
@@ -43,7 +43,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
         for column, (title, colour, images) in enumerate(pictures):
             axes[0][column].set_title(textwrap.fill(title, 11, break_long_words=False), color=colour, fontsize=8)
             for i in range(n):
-                style.picture(axes[i][column], images[i])
+                style.show_image(axes[i][column], images[i])
         for i in range(n):
             axes[i][0].set_ylabel(textwrap.fill(names[i], 8), fontsize=7)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)

@@ -39,13 +39,13 @@ def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = ("local
     with style.canvas(path, 0.5 + 6.6 * inch, 0.6 + inch * 1.03 * n) as figure:
         axes = figure.subplots(n, 7, squeeze=False, width_ratios=(1, 1, 1, 0.25, 1, 1, 1))
         for axis in axes.flat:
-            style.bare(axis)
+            style.hide_axes(axis)
         for start, (word, rows) in zip((0, 4), blocks, strict=True):
             image = torch.stack(of_rows(lambda g: first.job.batch(g).image, rows))
             part = getattr(first.job.parts.metrics[metrics[0]], "part", None)
             boxes = [] if part is None else of_rows(lambda g, part=part: first.job.batch(g).box(part), rows)
             for i in range(n):
-                style.picture(axes[i][start], image[i])
+                style.show_image(axes[i][start], image[i])
                 for box in boxes[i][boxes[i].isfinite().all(-1)] if boxes else ():
                     outline(axes[i][start], box, "#222222", dashed=True)
             axes[0][start].set_title(f"{style.method_style(first).label} {word}", fontsize=8, loc="left")
@@ -65,11 +65,11 @@ def draw_maps(axes: Any, cell: GridCell, rows: Sequence[int], image: Tensor, met
     maps = torch.stack(of_rows(lambda g: job.explanation(g).attribution, rows))
     edges = None
     if hasattr(job.parts.metrics[metric], "boxes"):
-        stored = style.stored(cell, metric)["candidates"]
+        stored = style.read_metric(cell, metric)["candidates"]
         best = job.parts.metrics[metric].chosen(stored)
         edges, counts = job.parts.metrics[metric].boxes(maps)[:, best], (stored[rows, best] == 0).tolist()
     for i, overlaid in enumerate(overlay(image, maps)):
-        style.picture(axes[i], overlaid)
+        style.show_image(axes[i], overlaid)
         if edges is not None:
             outline(axes[i], edges[i], "#1B9E4B" if counts[i] else "#D62728")
     axes[0].set_title(textwrap.fill(method.label, 11, break_long_words=False), color=method.colour, fontsize=8, y=1.0)
@@ -78,7 +78,7 @@ def draw_maps(axes: Any, cell: GridCell, rows: Sequence[int], image: Tensor, met
 def pair(cells: Sequence[GridCell]) -> tuple[GridCell, GridCell]:
     """The first jobs of the first two methods that have attributions. Raises ValueError for fewer."""
     with_maps = []
-    for _, group in style.seed_means(cells):
+    for _, group in style.group_by_method(cells):
         if group[0].job.explanation(0).attribution is not None:
             with_maps.append(group[0])
         group[0].job.forget()
@@ -106,7 +106,7 @@ def lead(first: GridCell, second: GridCell, metrics: Sequence[str]) -> Tensor:
 def values(cell: GridCell, metric: str) -> Tensor:
     """Scores of a job's images, float64 [n], larger = better: the overlap at the chosen threshold where the metric has
     one."""
-    rows = style.stored(cell, metric)
+    rows = style.read_metric(cell, metric)
     if not rows:
         raise ValueError(f"contrast_sheet: the jobs have no metric {metric!r}")
     if "iou" in rows:

@@ -28,7 +28,7 @@ def draw(
     """
     bars, names, truth, query = [], None, None, 0
     for cell in cells:
-        rows, job = style.stored(cell, metric), cell.job
+        rows, job = style.read_metric(cell, metric), cell.job
         if not rows:
             continue
         of = job.parts.metrics[metric]
@@ -61,7 +61,7 @@ def draw(
         top = max(float(values[others].abs().max()) for values in (truth, *(end for _, bar in bars for end in bar)))
         axis.set(ylabel=f"correlation with\n{names[query].replace('_', ' ')}", ylim=(-1.1 * top, 1.1 * top))
         axis.grid(visible=False, axis="x")
-        style.legend(figure, axis.get_legend_handles_labels()[0])
+        style.add_legend(figure, axis.get_legend_handles_labels()[0])
     return path
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.figure.segment_panels import panels
+from pomelo_lab.results.figure.segment_panels import draw_panels
 from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """Median wall time of perturbing anew, with half of the range of the runs; the devices are named in the title."""
+    """Median wall time of a fresh perturbation, with half of the range of its runs. The title names the devices."""
     devices = sorted({str(c.status.get("device", "?")) for c in cells})
 
     def value(cell: GridCell) -> tuple[float, float] | None:
@@ -22,6 +22,6 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
         return timing["mean"], (max(runs) - min(runs)) / 2
 
     with style.canvas(path, 7.6, 3.9) as figure:
-        panels(figure, cells, value, "seconds per 1,000 perturbed images\n(cheap ↓)")
+        draw_panels(figure, cells, value, "seconds per 1,000 perturbed images\n(cheap ↓)")
         figure.suptitle(f"device: {', '.join(devices)}", fontsize=8.5, color="#777777", x=0.99, ha="right")
     return path

@@ -51,7 +51,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
     ) as figure:
         axes = figure.subplots(height, width, squeeze=False)
         for axis in axes.flat:
-            style.bare(axis)
+            style.hide_axes(axis)
         for index, (head, (image, target, methods)) in enumerate(blocks.items()):
             top, left = (n * index, 0) if stacked else (0, sum(widths[:index]))
             draw_block(axes[top : top + n, left:], head, image, target, methods)
@@ -70,11 +70,13 @@ def draw_block(
         )
         axes[0][2 + 2 * k].set_title("change", color=method.colour, fontsize=8)
     for i in range(len(axes)):
-        style.picture(axes[i][0], image[i])
+        style.show_image(axes[i][0], image[i])
         axes[i][0].set_ylabel(textwrap.fill(target[i], 8), fontsize=7)
         for k, (_, explanation) in enumerate(methods):
-            style.picture(axes[i][1 + 2 * k], explanation.counterfactual[i], framed=not explanation.extra["flipped"][i])
-            style.picture(axes[i][2 + 2 * k], (0.5 + (explanation.counterfactual[i] - image[i]) / 2).clamp(0, 1))
+            style.show_image(
+                axes[i][1 + 2 * k], explanation.counterfactual[i], framed=not explanation.extra["flipped"][i]
+            )
+            style.show_image(axes[i][2 + 2 * k], (0.5 + (explanation.counterfactual[i] - image[i]) / 2).clamp(0, 1))
 
 
 def told_apart(nodes: Sequence[Mapping[str, Any]]) -> list[str]:

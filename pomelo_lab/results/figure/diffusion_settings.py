@@ -66,7 +66,7 @@ def draw(cells: Sequence[GridCell], path: Path, by: str = "n_steps", lines: str 
             )
             axis.set_xticks(axis.get_xticks(), [f"{t:g}" for t in axis.get_xticks()])
             axis.minorticks_off()
-        style.legend(figure, figure.axes[0].get_legend_handles_labels()[0])
+        style.add_legend(figure, figure.axes[0].get_legend_handles_labels()[0])
     return path
 
 

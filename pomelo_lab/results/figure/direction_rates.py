@@ -42,7 +42,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
         axis.xaxis.get_major_locator().set_params(integer=True)
         handles = axis.get_legend_handles_labels()[0]
         if handles:
-            style.legend(figure, handles)
+            style.add_legend(figure, handles)
     return path
 
 

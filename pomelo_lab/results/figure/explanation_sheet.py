@@ -25,7 +25,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
     from pomelo_lab.results.overlay import overlay
 
     columns, truth = [], None
-    for method, group in style.seed_means(cells):
+    for method, group in style.group_by_method(cells):
         job = group[0].job
         explanation = job.explanation(0)
         if explanation.attribution is not None:
@@ -49,10 +49,10 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
     with style.canvas(path, 0.7 + inch * (len(columns) + 1), 0.5 + inch * 1.03 * n) as figure:
         axes = figure.subplots(n, len(columns) + 1, squeeze=False)
         for i, line in enumerate(axes):
-            style.picture(line[0], picture[i])
+            style.show_image(line[0], picture[i])
             line[0].set_ylabel(names[target[i]], rotation=0, ha="right", va="center", labelpad=6)
             for (_, overlaid, edges), axis in zip(columns, line[1:], strict=True):
-                style.picture(axis, overlaid[i])
+                style.show_image(axis, overlaid[i])
                 if edges is not None:
                     outline(axis, edges[0][i], "#1B9E4B" if edges[1][i] else "#D62728")
             for axis in line if truth is not None else ():
@@ -71,7 +71,7 @@ def derived(cell: GridCell, metric: str | None, n_images: int) -> tuple[Tensor, 
     job = cell.job
     if metric not in job.parts.metrics:
         return None
-    measured, rows = job.parts.metrics[metric], style.stored(cell, metric)
+    measured, rows = job.parts.metrics[metric], style.read_metric(cell, metric)
     best = measured.chosen(rows["candidates"])
     boxes = measured.boxes(job.explanation(0).attribution[:n_images])[:, best]
     return boxes, (rows["candidates"][:n_images, best] == 0).tolist()

@@ -14,7 +14,7 @@ BETTER = {"deletion": "lower is better ↓", "insertion": "higher is better ↑"
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """A column per base image; the sampler that fills as the game does is thick and dashed, as in the paper."""
-    groups = style.seed_means(cells)
+    groups = style.group_by_method(cells)
     metrics = dict.fromkeys(name for _, group in groups for name in group[0].job.parts.metrics)
     bases = list(dict.fromkeys(name.partition("_")[2] for name in metrics if name.partition("_")[0] in GAMES))
     with style.canvas(path, 1.2 + 2.15 * len(bases), 4.9) as figure:
@@ -22,7 +22,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
         for game, line in zip(GAMES, axes, strict=True):
             for base, axis in zip(bases, line, strict=True):
                 for method, group in groups:
-                    rows = style.stored(group[0], f"{game}_{base}")
+                    rows = style.read_metric(group[0], f"{game}_{base}")
                     if not rows:
                         continue
                     own = fills_with(group[0], base)
@@ -38,9 +38,9 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             names = [method.label for method, group in groups if fills_with(group[0], base)]
             top.set_title(f"removed: {names[0] if names else base}")
             bottom.set_xlabel("flipped pixels, %")
-        own = style.handle(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
-        marks = [*(style.handle(method) for method, _ in groups), own]
-        style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+        own = style.legend_entry(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
+        marks = [*(style.legend_entry(method) for method, _ in groups), own]
+        style.add_legend(figure, marks, rows=1 if len(marks) < 7 else 2)
     return path
 
 

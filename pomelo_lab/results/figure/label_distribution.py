@@ -1,6 +1,6 @@
-"""Classes that win on the perturbed images, beside those of the training images (POMELO, Fig.
+"""Classes that win on perturbed images, beside the labels of the training images.
 
-6; Agarwal & Nguyen 2020, Fig. 8).
+POMELO, Fig. 6, and Agarwal & Nguyen (2020), Fig. 8.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
     With many classes a histogram per sampler.
     """
     bars, names = [], ()
-    for method, group in style.seed_means(cells):
-        rows = style.stored(group[0], "label_distribution")
+    for method, group in style.group_by_method(cells):
+        rows = style.read_metric(group[0], "label_distribution")
         if not rows:
             continue
         job = group[0].job

@@ -13,13 +13,13 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean curves over images; precision is drawn where at least half of the images still select something."""
     import torch
 
-    groups = style.seed_means(cells)
+    groups = style.group_by_method(cells)
     with style.canvas(path, 8.4, 4.0) as figure:
         for axis, metric, name in zip(
             figure.subplots(1, 2, sharex=True), ("emr", "emp"), ("recall", "precision"), strict=True
         ):
             for method, group in groups:
-                if not (rows := style.stored(group[0], metric)):
+                if not (rows := style.read_metric(group[0], metric)):
                     continue
                 curve = rows["curve"].nanmean(0)
                 curve[rows["curve"].isfinite().double().mean(0) < 0.5] = torch.nan
@@ -27,5 +27,5 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
                 axis.plot(torch.linspace(0, 1, len(curve)), curve, **line)
             axis.set(title=f"explanation mask {name}", xlabel="threshold τ on the scaled explanation", ylabel=name)
             axis.set(xlim=(0, 1), ylim=(0, 1.02))
-        style.legend(figure, [style.handle(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
     return path

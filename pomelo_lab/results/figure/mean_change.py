@@ -1,7 +1,4 @@
-"""Where the counterfactuals of a method differ from their images, on average over images (the GCD paper, Fig.
-
-4 left).
-"""
+"""Where the counterfactuals of a method differ from their images, on average over images (GCD, Fig. 4 left)."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
         axes = figure.subplots(len(labels), len(methods), squeeze=False)
         for i, label in enumerate(labels):
             for k, name in enumerate(methods):
-                style.bare(axes[i][k])
+                style.hide_axes(axes[i][k])
                 if (label, name) in changes:
                     drawn, change, n = changes[label, name]
                     shown = axes[i][k].imshow(change.numpy(), vmin=0, vmax=top, cmap="magma", interpolation="nearest")

@@ -21,9 +21,9 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") 
     seen there. That choice favours the other fillers; the table's means do not rest on it.
     """
     curves, pictures, touches, image, height = [], [], None, None, None
-    for method, group in style.seed_means(cells):
+    for method, group in style.group_by_method(cells):
         job = group[0].job
-        rows = style.stored(group[0], metric)
+        rows = style.read_metric(group[0], metric)
         if not rows:
             continue
         measured, batch = job.parts.metrics[metric], job.batch(0)
@@ -44,7 +44,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") 
         grid = figure.add_gridspec(len(pictures) + 1, n, height_ratios=[1.0] * len(pictures) + [1.9])
         for r, (method, images, starts) in enumerate(pictures):
             for c in range(n):
-                axis = style.bare(figure.add_subplot(grid[r, c]))
+                axis = style.hide_axes(figure.add_subplot(grid[r, c]))
                 axis.imshow(images[c].expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
                 if r == 0:
                     axis.set_title(f"left = {int(starts[c])}", fontsize=8, fontweight="normal")

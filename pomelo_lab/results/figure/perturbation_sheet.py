@@ -17,7 +17,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2, n_shown: int 
     Args: n_images: blocks side by side; n_shown: perturbations per image (the unperturbed first one is skipped).
     """
     rows = []
-    for method, group in style.seed_means(cells):
+    for method, group in style.group_by_method(cells):
         job = group[0].job
         rows.append((method, job.batch(0).image[:n_images], job.perturbations(0).image[:n_images]))
         job.forget()
@@ -33,7 +33,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2, n_shown: int 
         axes = every[:, [k for k in range(len(ratios)) if k % 3 != 2]]
         for (method, image, perturbed), line in zip(rows, axes, strict=True):
             for i in range(n_images):
-                left, right = style.bare(line[2 * i]), style.bare(line[2 * i + 1])
+                left, right = style.hide_axes(line[2 * i]), style.hide_axes(line[2 * i + 1])
                 left.imshow(strip(image[i : i + 1]), interpolation="nearest")
                 chosen = (
                     perturbed[i, -min(n_shown, len(perturbed[i])) :]

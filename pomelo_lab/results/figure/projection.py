@@ -15,8 +15,8 @@ def draw(cells: Sequence[GridCell], path: Path, columns: int = 5) -> Path:
     Args: columns: panels side by side, at most.
     """
     panels = []
-    for method, group in style.seed_means(cells):
-        rows = style.stored(group[0], "silhouette")
+    for method, group in style.group_by_method(cells):
+        rows = style.read_metric(group[0], "silhouette")
         if rows:
             job = group[0].job
             points = job.parts.metrics["silhouette"].embedding(rows, job.reference("silhouette"))
@@ -38,9 +38,9 @@ def draw(cells: Sequence[GridCell], path: Path, columns: int = 5) -> Path:
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         dot = {"marker": "o", "ls": "", "ms": 5, "alpha": 0.9}
-        training = style.handle(style.Style("training images", "#9AA3AD"), **dot, mfc="none")
-        perturbed = style.handle(
+        training = style.legend_entry(style.Style("training images", "#9AA3AD"), **dot, mfc="none")
+        perturbed = style.legend_entry(
             style.Style("perturbed images (number: silhouette, 0 = indistinguishable)", "#555555"), **dot
         )
-        style.legend(figure, [training, perturbed])
+        style.add_legend(figure, [training, perturbed])
     return path

@@ -13,12 +13,14 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean curves over images, undefined points left out."""
     import torch
 
-    groups = style.seed_means(cells)
+    groups = style.group_by_method(cells)
     with style.canvas(path, 8.4, 4.0) as figure:
         left, right = figure.subplots(1, 2)
         for method, group in groups:
             line = {"color": method.colour, "ls": method.line, "zorder": 2 if method.group == "baseline" else 3}
-            curves = {m: rows["curve"].nanmean(0) for m in ("iou", "emr", "emp") if (rows := style.stored(group[0], m))}
+            curves = {
+                m: rows["curve"].nanmean(0) for m in ("iou", "emr", "emp") if (rows := style.read_metric(group[0], m))
+            }
             if "iou" in curves:
                 left.plot(torch.linspace(0, 1, len(curves["iou"])), curves["iou"], **line)
             if {"emr", "emp"} <= set(curves):
@@ -29,5 +31,5 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             title="(b) precision and recall", xlabel="explanation mask recall", ylabel="explanation mask precision"
         )
         right.set(xlim=(0, 1), ylim=(0, 1.02))
-        style.legend(figure, [style.handle(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
     return path

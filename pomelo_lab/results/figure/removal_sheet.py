@@ -15,7 +15,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "removal_accuracy"
     Args: metric: a removal metric of the suite, which says what is filled and by what.
     """
     columns = []
-    for method, group in style.seed_means(cells):
+    for method, group in style.group_by_method(cells):
         job = group[0].job
         if metric in job.parts.metrics:
             case = job.parts.metrics[metric].filled(
@@ -27,7 +27,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "removal_accuracy"
     with style.canvas(path, 1.0 * len(columns) + 0.2, 1.0 * n + 0.35) as figure:
         for r, line in enumerate(figure.subplots(n, len(columns), squeeze=False)):
             for (method, images), axis in zip(columns, line, strict=True):
-                style.bare(axis).imshow(
+                style.hide_axes(axis).imshow(
                     images[r].expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest"
                 )
                 if r == 0:

@@ -1,6 +1,6 @@
-"""Counterfactuals of the same images from several runs side by side (the DiME paper, Fig.
+"""Counterfactuals of the same images from several runs side by side.
 
-3: seeds; the GCD paper, Fig. 2: source images).
+DiME, Fig. 3: several seeds; GCD, Fig. 2: several source images.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: s
     n, inch = min(map(len, targets.values())), 0.95
     width = len(images) + sum(map(len, blocks.values()))
     with style.canvas(path, 0.7 + inch * width, 0.5 + inch * 1.03 * n) as figure:
-        axes, at = figure.subplots(n, width, squeeze=False), 0
+        axes, column = figure.subplots(n, width, squeeze=False), 0
         for label, image in images.items():
-            axes[0][at].set_title("Image", fontsize=8)
+            axes[0][column].set_title("Image", fontsize=8)
             for i in range(n):
-                style.picture(axes[i][at], image[i])
-                axes[i][at].set_ylabel(textwrap.fill(targets[label][i], 8), fontsize=7)
-            at += 1
-            for (of, _), columns in blocks.items():
-                for method, run, explanation in columns if of == label else ():
-                    axes[0][at].set_title(
+                style.show_image(axes[i][column], image[i])
+                axes[i][column].set_ylabel(textwrap.fill(targets[label][i], 8), fontsize=7)
+            column += 1
+            for (block_label, _), columns in blocks.items():
+                for method, run, explanation in columns if block_label == label else ():
+                    axes[0][column].set_title(
                         textwrap.fill(f"{method.label}, {run}", 14, break_long_words=False),
                         color=method.colour,
                         fontsize=7.5,
                     )
                     for i in range(n):
-                        style.picture(
-                            axes[i][at], explanation.counterfactual[i], framed=not explanation.extra["flipped"][i]
+                        style.show_image(
+                            axes[i][column], explanation.counterfactual[i], framed=not explanation.extra["flipped"][i]
                         )
-                    at += 1
+                    column += 1
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     return path
 

@@ -25,7 +25,7 @@ def draw(
     from pomelo_lab.results.overlay import overlay
 
     lines = []
-    for method, group in style.seed_means(cells):
+    for method, group in style.group_by_method(cells):
         job = group[0].job
         if metric not in job.parts.metrics or not job.parts.perturbs:
             continue
@@ -44,12 +44,12 @@ def draw(
             figure.subplots(len(lines), width, squeeze=False), lines, strict=True
         ):
             for axis, pixels, p in zip(axes, [original, *pictures], [clean, *answers], strict=False):
-                style.picture(axis, pixels).set_title(f"{p:.3f}", fontsize=8, fontweight="normal")
+                style.show_image(axis, pixels).set_title(f"{p:.3f}", fontsize=8, fontweight="normal")
             axes[0].set_ylabel(
                 method.label, rotation=0, ha="right", va="center", color=method.colour, fontweight="bold", labelpad=8
             )
             for number, (axis, pixels) in enumerate(zip(axes[1 + len(pictures) :], shown, strict=False)):
-                style.picture(axis, pixels).set_title(f"map {number + 1}", fontsize=8, fontweight="normal")
+                style.show_image(axis, pixels).set_title(f"map {number + 1}", fontsize=8, fontweight="normal")
             for axis in axes[1 + len(pictures) + len(shown) :]:
                 axis.set_axis_off()
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)

@@ -14,13 +14,13 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "sanity_check") ->
 
     Dotted in a method's colour: its null, the similarity of the intact maps of two images.
     """
-    groups = style.seed_means(cells)
+    groups = style.group_by_method(cells)
     with style.canvas(path, 8.4, 4.0) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         names: list[str] = []
         lowest = 0.0
         for method, group in groups:
-            rows = style.stored(group[0], metric)
+            rows = style.read_metric(group[0], metric)
             if not rows:
                 continue
             job = group[0].job
@@ -36,5 +36,5 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "sanity_check") ->
             axis.set(title=title, xlabel="randomised down to", ylim=(min(0.0, lowest) - 0.03, 1.03))
             axis.set_xticks(range(len(names) + 1), ["intact", *names], rotation=30, ha="right")
         left.set_ylabel("similarity to the intact map (sensitive \u2193)")
-        style.legend(figure, [style.handle(method) for method, _ in groups], rows=2)
+        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups], rows=2)
     return path

@@ -1,5 +1,4 @@
-"""What figures over the number of segments share: points of each method, full-input samplers left, segment-wise ones
-right."""
+"""Figures over the number of segments: full-input samplers in the left panel, segment-wise ones in the right."""
 
 from __future__ import annotations
 
@@ -13,14 +12,14 @@ from pomelo_lab.results.grid import GridCell
 PANELS = (("full-input and neural samplers", "image"), ("segment-wise samplers", "segment"))
 
 
-def panels(
+def draw_panels(
     figure: Any, cells: Sequence[GridCell], value: Callable[[GridCell], tuple[float, float] | None], ylabel: str
 ) -> None:
     """Two panels on one logarithmic axis: mean with its interval over segmenter.n_segments; controls are in both.
 
     Args: value: a cell's (mean, half width of its interval), None to leave it out.
     """
-    groups = style.seed_means(cells)
+    groups = style.group_by_method(cells)
     axes = figure.subplots(1, 2, sharey=True, sharex=True)
     ticks = sorted({n_segments(c) for c in cells})
     for axis, (title, reach) in zip(axes, PANELS, strict=True):
@@ -47,8 +46,8 @@ def panels(
         axis.set(title=title, xlabel="segments asked for", xticks=ticks, yscale="log")
         axis.margins(x=0.08)
     axes[0].set_ylabel(ylabel)
-    marks = [style.handle(method, **dot(method)) for method, _ in groups]
-    style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+    marks = [style.legend_entry(method, **dot(method)) for method, _ in groups]
+    style.add_legend(figure, marks, rows=1 if len(marks) < 7 else 2)
 
 
 def dot(method: style.Style) -> dict[str, Any]:

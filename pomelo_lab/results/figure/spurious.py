@@ -20,7 +20,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean and 95 % interval over images, against the rate at which mark and class go together."""
     with style.canvas(path, 7.6, 3.9) as figure:
         axes = figure.subplots(1, 2)
-        groups = style.seed_means(cells)
+        groups = style.group_by_method(cells)
         for axis, (metric, label) in zip(axes, METRICS, strict=True):
             # the effect does not depend on the explanation
             for method, group in groups if metric == "mark_mass" else groups[:1]:
@@ -41,7 +41,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             axis.set_xticks(rates, [f"{r:g}" for r in rates])
             axis.set(xlabel="rate at which the mark goes with the class", ylabel=label)
             axis.set_ylim(bottom=0)
-        style.legend(figure, [style.handle(method, **dot(method)) for method, _ in groups], rows=2)
+        style.add_legend(figure, [style.legend_entry(method, **dot(method)) for method, _ in groups], rows=2)
     return path
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pomelo_lab.results.figure import style
-from pomelo_lab.results.figure.segment_panels import panels
+from pomelo_lab.results.figure.segment_panels import draw_panels
 from pomelo_lab.results.grid import GridCell
 
 
@@ -24,5 +24,5 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
         )
 
     with style.canvas(path, 7.6, 3.9) as figure:
-        panels(figure, cells, value, "distance to the mean explanation\n(stable ↓)")
+        draw_panels(figure, cells, value, "distance to the mean explanation\n(stable ↓)")
     return path

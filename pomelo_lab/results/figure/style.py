@@ -179,7 +179,7 @@ def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
         figure.savefig(path.with_suffix(".pdf"))
 
 
-def legend(figure: Any, handles: Sequence[Any], rows: int = 1, **options: Any) -> None:
+def add_legend(figure: Any, handles: Sequence[Any], rows: int = 1, **options: Any) -> None:
     """One legend for all panels, below them."""
     columns = -(-len(handles) // rows)
     figure.legend(
@@ -187,21 +187,21 @@ def legend(figure: Any, handles: Sequence[Any], rows: int = 1, **options: Any) -
     )
 
 
-def handle(method: Style, **options: Any) -> Any:
+def legend_entry(method: Style, **options: Any) -> Any:
     """A legend entry of a method."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **{"color": method.colour, "ls": method.line, "label": method.label, **options})
 
 
-def stored(cell: GridCell, metric: str) -> dict[str, Tensor]:
+def read_metric(cell: GridCell, metric: str) -> dict[str, Tensor]:
     """What a metric stored for all images of a finished cell; {} when the job does not have the metric."""
     from pomelo_lab.results.evidence import read_rows
 
     return read_rows(cell.job, metric)
 
 
-def seed_means(cells: Sequence[GridCell]) -> list[tuple[Style, list[GridCell]]]:
+def group_by_method(cells: Sequence[GridCell]) -> list[tuple[Style, list[GridCell]]]:
     """Cells grouped by method in order of appearance: repeats over seeds are drawn as one."""
     groups: dict[str, list[GridCell]] = {}
     for cell in cells:
@@ -215,7 +215,7 @@ def panel(axes: Any, **settings: Any) -> Any:
     return axes
 
 
-def bare(axes: Any) -> Any:
+def hide_axes(axes: Any) -> Any:
     """Axes that only hold a picture."""
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
@@ -224,9 +224,9 @@ def bare(axes: Any) -> Any:
     return axes
 
 
-def picture(axes: Any, image: Tensor, framed: bool = False) -> Any:
+def show_image(axes: Any, image: Tensor, framed: bool = False) -> Any:
     """An image [1 or 3,H,W] in [0,1] without axes; framed in red, where a counterfactual does not reach its class."""
-    bare(axes).imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    hide_axes(axes).imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest")
     if framed:
         for side in axes.spines.values():
             side.set(visible=True, color="#CC0000", linewidth=1.5)

@@ -15,11 +15,11 @@ METRICS = {"localization": "localisation error", "saliency": "saliency metric"}
 def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
     """A panel per metric: its mean over the held-out images at every alpha; a marker where it is lowest, a hollow one
     for the scored images there."""
-    groups = style.seed_means(cells)
+    groups = style.group_by_method(cells)
     with style.canvas(path, 8.4, 4.2) as figure:
         for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
             for method, group in groups:
-                if not (rows := style.stored(group[0], metric)):
+                if not (rows := style.read_metric(group[0], metric)):
                     continue
                 measured, candidates = group[0].job.parts.metrics[metric], rows["candidates"].double()
                 n, best = measured.n_scored(len(candidates)), measured.chosen(candidates)
@@ -31,5 +31,5 @@ def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(M
             axis.set(
                 title=METRICS.get(metric, metric), xlabel="threshold α, share of the map's maximum", xlim=(-0.02, 0.97)
             )
-        style.legend(figure, [style.handle(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
     return path

@@ -17,7 +17,7 @@ NAMES |= {"entropy_hard": "entropy of winning classes, bits", "entropy_soft": "e
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
     """Mean of each sampler with its 95 % interval over images; better is up and to the right in both panels (L2 runs
     backwards)."""
-    groups = style.seed_means(cells)
+    groups = style.group_by_method(cells)
     with style.canvas(path, 8.4, 4.1) as figure:
         for axis, (local, diverse) in zip(figure.subplots(1, 2), AXES, strict=True):
             for method, group in groups:
@@ -43,8 +43,8 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
                 "better", (0.855, 0.855), xycoords="axes fraction", color="#AAAAAA", ha="right", va="top", fontsize=8.5
             )
         marks = [
-            style.handle(k, ls="", marker=k.marker, ms=9 if k.marker == "*" else 6, mec="white", mew=0.5)
+            style.legend_entry(k, ls="", marker=k.marker, ms=9 if k.marker == "*" else 6, mec="white", mew=0.5)
             for k, _ in groups
         ]
-        style.legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+        style.add_legend(figure, marks, rows=1 if len(marks) < 7 else 2)
     return path

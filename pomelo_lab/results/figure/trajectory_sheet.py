@@ -49,17 +49,17 @@ def pictures(axes: Any, batch: Batch, made: Explanation, n: int) -> None:
     """The image, its way, and its counterfactual: axes [2n,>=P+2]."""
     noisy, clean, places = made.extra["noisy"], made.extra["clean"], made.extra["place"][0].tolist()
     for axis in axes.flat:
-        style.bare(axis)
+        style.hide_axes(axis)
     for row in range(n):
         above, below = axes[2 * row], axes[2 * row + 1]
-        style.picture(above[0], batch.image[row])
+        style.show_image(above[0], batch.image[row])
         above[0].set_ylabel("noisy", fontsize=7)
         below[0].set_ylabel("clean", fontsize=7)
         for k in range(len(places)):
-            style.picture(above[k + 1], Perturbations.dequantize(noisy[row, k]))
-            style.picture(below[k + 1], Perturbations.dequantize(clean[row, k]))
+            style.show_image(above[k + 1], Perturbations.dequantize(noisy[row, k]))
+            style.show_image(below[k + 1], Perturbations.dequantize(clean[row, k]))
         last = below[len(places) + 1]
-        style.picture(last, made.counterfactual[row], framed=not made.extra["flipped"][row])
+        style.show_image(last, made.counterfactual[row], framed=not made.extra["flipped"][row])
     axes[0][0].set_title("Image", fontsize=8)
     for k, steps_left in enumerate(places):
         axes[0][k + 1].set_title(f"{steps_left:g} left" if k == 0 else f"{steps_left:g}", fontsize=8)
@@ -77,7 +77,7 @@ def norms(axis: Any, made: Explanation) -> None:
                 places, sizes.amin(0).tolist(), sizes.amax(0).tolist(), color=COLOURS[name], alpha=0.15, lw=0
             )
     if not axis.lines:
-        style.bare(axis).text(0.5, 0.5, "no guidance", ha="center", va="center", transform=axis.transAxes)
+        style.hide_axes(axis).text(0.5, 0.5, "no guidance", ha="center", va="center", transform=axis.transAxes)
         return
     axis.set(xlabel="steps left", ylabel="norm of the term")
     axis.set_yscale("symlog", linthresh=0.1)

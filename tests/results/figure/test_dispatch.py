@@ -64,7 +64,7 @@ def test_labels_and_groups_are_those_of_the_rows_with_their_marks(monkeypatch, t
 
     styles = {}
     monkeypatch.setattr(
-        cost, "draw", lambda cells, path: styles.update((m.label, m) for m, _ in style.seed_means(cells))
+        cost, "draw", lambda cells, path: styles.update((m.label, m) for m, _ in style.group_by_method(cells))
     )
     rows = (Row("b", "Blurred", "lime_blur", "baseline", reach="segment"), Row("i", "Ideal", "lime_ideal", "limit"))
     table = build(Report("t", "", "", rows=rows, figure="cost"), cells())
