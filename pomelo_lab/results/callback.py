@@ -103,8 +103,8 @@ class PrintTable(Callback):
 
 
 def show_part(preset: str, part: list[Any], overrides: list[str], group: str) -> None:
-    """The paper's table where the preset has one, else a plain one. group: what the jobs of the grid share where they
-    are tracked."""
+    """Show the paper's table where the preset has one, else a plain one. group: what the jobs of the grid share where
+    they are tracked."""
     if is_table(preset):
         from pomelo_lab.results.show import show
 
@@ -146,14 +146,14 @@ def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
 
 
 def after_failure() -> None:
-    """The table of a grid that Hydra ended because a job failed elsewhere; nothing for single jobs and for grids that
-    ended."""
+    """Show the table of a grid that Hydra ended because a job failed elsewhere; nothing for single jobs and for grids
+    that ended."""
     if PrintTable.grid is not None:
         PrintTable().on_multirun_end(PrintTable.config)
 
 
 def exit_status() -> str | int | None:
-    """What a grid that ended says of itself: None when all went well, else the count and names of what failed."""
+    """The exit status of a grid that ended: None when all went well, else the count and names of failed jobs."""
     grid, PrintTable.ended = PrintTable.ended, None
     if grid is None:
         return None
@@ -173,7 +173,7 @@ def search_path(hydra: Any) -> list[str]:
 
 
 def split(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """The presets that a command line asked for, and its other overrides."""
+    """Split a command line into the presets that it asks for and its other overrides."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Glob
 
@@ -195,7 +195,7 @@ def split(overrides: list[str]) -> tuple[list[str], list[str]]:
 
 
 def is_table(preset: str) -> bool:
-    """Whether a preset names a published table."""
+    """Whether a preset has a report."""
     from pomelo_lab.results.report import load_reports
 
     return preset in load_reports()

@@ -28,7 +28,7 @@ Values = Callable[[str, str], "Sample | None"]
 
 @dataclass(frozen=True)
 class Resampled:
-    """A statistic that each resample of the images computes anew: thresholds chosen on held-out images, correlations.
+    """A statistic that each resample of the images computes again, such as a threshold chosen on held-out images.
 
     images: ids in the order of the weights. usable: bool [B], which of them have finite scores. sizes: of the
         consecutive groups of images that
@@ -151,7 +151,7 @@ class Verdict:
 
 
 def judge(claim: Claim, table: Report, values: Values) -> Verdict:
-    """The verdict on one claim."""
+    """Judge a claim: every comparison that it stands for."""
     return Verdict(claim, tuple(judge_pair(pair, values) for text in claim.test for pair in pairs(text, table)))
 
 
@@ -182,7 +182,7 @@ def judge_pair(pair: Pair, values: Values) -> Judged:
 
 
 def by_images(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
-    """Means over resampled images."""
+    """Compare means over resampled images."""
     present = list(samples.values())
     shared = [i for i in present[0].value if all(i in s.value for s in present)]
     columns = {row: np.array([s.value[i] for i in shared], dtype=float) for row, s in samples.items()}
@@ -197,7 +197,7 @@ def by_images(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
 
 
 def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
-    """A statistic computed anew on every resample, each group of images (scored, held-out) resampled by itself."""
+    """Compare statistics that every resample computes again. Scored and held-out images are resampled separately."""
     first = next(iter(samples.values())).resampled
     usable = np.stack([s.resampled.usable for s in samples.values()]).all(0)
     stops = np.cumsum(first.sizes)
@@ -227,7 +227,7 @@ def by_repeats(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
 
 
 def decided(pair: Pair, draws: Mapping[str, np.ndarray], n: int, **more: object) -> Judged:
-    """The verdict from the rows' numbers [R] at every resample."""
+    """Turn the rows' numbers [R] at every resample into a verdict."""
     left, right = (np.broadcast_to(side.of(draws.__getitem__), RESAMPLES) for side in (pair.left, pair.right))
     support = float(agreement(left, right, pair).mean())
     verdict = HOLDS if support >= LEVEL else FAILS if support <= 1 - LEVEL else FEW
@@ -235,7 +235,7 @@ def decided(pair: Pair, draws: Mapping[str, np.ndarray], n: int, **more: object)
 
 
 def centre(sample: Sample) -> float:
-    """The row's one number."""
+    """The single number of a row: its statistic, or its mean over images."""
     return (
         sample.point
         if sample.point is not None

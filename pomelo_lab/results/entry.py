@@ -17,7 +17,7 @@ from pomelo_lab.results.report import Column, Row
 
 @dataclass(frozen=True)
 class Entry:
-    """One number of ours beside the printed one.
+    """One number of ours, and the paper's beside it.
 
     state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the
         job leaves this metric out); "missing", "running", "interrupted", "failed", "damaged"; "skipped" (the data set

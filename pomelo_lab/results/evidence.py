@@ -41,7 +41,7 @@ def sample(done: Sequence[GridCell], metric: str, column: Column | None = None) 
 
 
 def averaged(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
-    """One statistic for several jobs of a row: the mean of theirs on the same resample.
+    """Combine the statistics of several jobs of a row: their mean on the same resample.
 
     None unless all are about the same images.
     """
@@ -55,7 +55,7 @@ def averaged(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
 
 
 def cell_sample(cell: GridCell, metric: str) -> Sample | None:
-    """One job's scores of a metric."""
+    """The scores that one job has of a metric; None when it has none."""
     if metric in COSTS:
         number = cost(cell, metric)
         return None if number is None else Sample({}, point=number)
@@ -74,7 +74,10 @@ def cell_sample(cell: GridCell, metric: str) -> Sample | None:
 
 
 def resampled(cell: GridCell, name: str) -> Resampled | None:
-    """How a metric that is no plain mean follows from the images, where its class says so and its shards are there."""
+    """The statistic that each resample of the images computes again, for metrics that are no plain means.
+
+    None where the metric does not define it or a shard is missing.
+    """
     from pomelo_lab.metric.base import Metric
 
     metric = cell.job.parts.metrics.get(name) if cell.job is not None else None
@@ -174,7 +177,7 @@ def mean_of(sample: Sample) -> float:
 
 
 def std(values: Sequence[float]) -> float | None:
-    """Standard deviation with n - 1, None below two values."""
+    """The standard deviation with n - 1; None below two values."""
     if len(values) < 2:
         return None
     mean = sum(values) / len(values)

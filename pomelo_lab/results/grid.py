@@ -17,7 +17,7 @@ from pomelo_lab.engine.scores import read_status, read_summary
 
 @dataclass(frozen=True)
 class GridCell:
-    """One job of a preset.
+    """One job of a grid.
 
     choices: group -> chosen name ("sampler" -> "black"); point: the swept overrides of this cell; config: resolved.
     lacks: why the data set cannot build it ("needs Portraits, not CelebA"), "" where it can. error: what the config
@@ -32,7 +32,7 @@ class GridCell:
 
     @property
     def name(self) -> str:
-        """The cell's point of the grid."""
+        """The values that the grid gave this cell, as typed."""
         return " ".join(f"{key}={value}" for key, value in self.point.items())
 
     @cached_property
@@ -148,7 +148,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
 
 
 def sweep_values(override: str) -> list[str]:
-    """The values of one sweep: "sampler=black,gray" -> ["black", "gray"]."""
+    """List the values of a sweep: "sampler=black,gray" -> ["black", "gray"]."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_override(override)
@@ -156,12 +156,12 @@ def sweep_values(override: str) -> list[str]:
 
 
 def axes(params: Any) -> dict[str, str]:
-    """The keys that a preset varies, each with its first value."""
+    """Map each key that a preset varies to its first value."""
     return {str(key).lstrip("+"): unescaped(sweep_values(f"{key}={text}")[0]) for key, text in (params or {}).items()}
 
 
 def no_sweeps(overrides: Sequence[str]) -> list[str]:
-    """The overrides that are not sweeps."""
+    """Drop the overrides that are sweeps."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -169,7 +169,7 @@ def no_sweeps(overrides: Sequence[str]) -> list[str]:
 
 
 def questions(overrides: Sequence[str]) -> list[str]:
-    """The overrides that change what is asked, not where, on what or at which scale it is computed."""
+    """Keep the overrides that change the question. Scale, paths, devices and tracking do not."""
     silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
     return [o for o in overrides if not o.lstrip("+").startswith(silent)]
 

@@ -18,7 +18,7 @@ UNKNOWN = "?: not measured: trainings, functions of yours, compile=true, absent 
 
 
 def print_plan(config: Mapping[str, Any], store: Store) -> None:
-    """The plan of one job as a table on the terminal."""
+    """Print the plan of one job as a table."""
     job, plan, missing = planned(config, store)
     choices = config.get("choices") or {}
     title = " ".join(
@@ -54,13 +54,13 @@ def print_grid_plan(cells: Sequence[GridCell], console: Any = None) -> None:
 
 
 def line_of(name: str, config: Mapping[str, Any]) -> Step:
-    """A whole job as one step."""
+    """Sum the plan of a job into one line."""
     job, plan, missing = planned(config, Store(config["paths"]["outputs"]))
     return total(plan, name, job.selection.n_asked, f"trains {', '.join(missing)}" if missing else "")
 
 
 def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None) -> None:
-    """A table that fits the terminal: names fold, numbers stay whole.
+    """Print a table that fits the terminal: names fold, numbers stay whole.
 
     The last step is the sum; notes stand below, once.
     """
@@ -95,8 +95,8 @@ def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None
 
 
 def told(step: Step) -> str:
-    """Its time for people: "3 s", "up to 12 min", "5.1 h"; "?" where it is not known, nothing where no network is
-    asked."""
+    """The time of a step in words: "3 s", "up to 12 min", "5.1 h"; "?" where it is not known, nothing where no network
+    is asked."""
     from pomelo_lab.engine.progress import spelled
 
     if step.seconds is None:
@@ -107,12 +107,12 @@ def told(step: Step) -> str:
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """Names in a line, shortened where there are many."""
+    """Join names; where there are many, name three and count the rest."""
     return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def readable(size: float) -> str:
-    """Bytes for people."""
+    """A size in bytes with its unit: 1.5 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

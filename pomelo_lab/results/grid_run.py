@@ -44,13 +44,14 @@ class Grid:
         return [cell for cell in self.cells if cell.error]
 
     def name(self, overrides: Sequence[str]) -> str:
-        """What varies of a job, as in "sampler=gray seed=0"."""
+        """Name a job by the overrides that vary in the grid, as in "sampler=gray seed=0"."""
         keys = {key for cell in self.cells for key in cell.point} | ({"experiment"} if len(self.presets) > 1 else set())
         return " ".join(text for text in overrides if text.partition("=")[0] in keys) or "the job"
 
 
 def refusals(refused: Sequence[GridCell], total: int, skipped: int = 0) -> Iterator[str]:
-    """Which cells cannot work, each kind of problem once. skipped: cells that the data set cannot build."""
+    """Lines that name the cells that cannot work, each kind of problem once. skipped: cells that the data set cannot
+    build."""
     rest, other = total - len(refused) - skipped, f", {skipped} not for this data set" if skipped else ""
     yield f"{len(refused)} of {total} cells cannot run{other}" + (", the others do:" if rest else ":")
     names: dict[str, list[str]] = {}
@@ -62,7 +63,7 @@ def refusals(refused: Sequence[GridCell], total: int, skipped: int = 0) -> Itera
 
 
 def reason(text: str) -> str:
-    """A message of the config check in one line, without its head."""
+    """Put a message of the config check in one line, without its head."""
     head, _, rest = text.partition(":\n")
     lines = (
         [line.strip().removeprefix("- ") for line in rest.splitlines()]
@@ -73,7 +74,7 @@ def reason(text: str) -> str:
 
 
 def failures(failed: dict[str, str], total: int) -> Iterator[str]:
-    """The count, and every failed job with its own message."""
+    """Lines that count the failed jobs and give the message of each."""
     yield f"{len(failed)} of {total} failed:"
     yield from (f"  {name}: {reason(message)}" for name, message in failed.items())
 
@@ -145,17 +146,17 @@ def plain_table(part: Sequence[GridCell], preset: str) -> Any:
 
 
 def axes(part: Sequence[GridCell]) -> str:
-    """The keys that vary, as a name for files: "sampler_seed"."""
+    """Join the keys that vary into a file name: "sampler_seed"."""
     return re.sub(r"[^\w.-]+", "-", "_".join(varying(part)))[:60] or "grid"
 
 
 def varying(part: Sequence[GridCell]) -> list[str]:
-    """The keys that vary, without what they belong to."""
+    """The last parts of the keys that vary: "n_samples" of explainer.n_samples."""
     return list(dict.fromkeys(key.lstrip("+").rpartition(".")[2] for cell in part for key in cell.point))
 
 
 def digits(means: Sequence[float | None]) -> int:
-    """Decimals that show three digits of the largest mean."""
+    """The number of decimals that shows three digits of the largest mean."""
     from pomelo_lab.results.job_report import exponent
 
     largest = max((abs(mean) for mean in means if mean is not None), default=0.0)

@@ -13,7 +13,7 @@ NO_VALUE = "–"
 
 
 def print_report(folder: Path, brief: bool = False) -> None:
-    """The scores of a job, its images, the classifier's accuracy on them, its sheet and its folder.
+    """Print the scores of a job, its images, the classifier's accuracy on them, its sheet and its folder.
 
     Args: brief: one line instead of the scores, for the jobs of a grid, which ends in a table.
     """
@@ -55,7 +55,7 @@ def exponent(value: float) -> int:
 
 
 def count_text(row: Mapping[str, Any]) -> str:
-    """The images behind a mean, and how many of them have no finite value."""
+    """How many images a mean rests on, and how many more have no finite value."""
     return f"{row.get('n', 0)}" + (f" + {row['n_nan']} NaN" if row.get("n_nan") else "")
 
 
@@ -80,7 +80,7 @@ def image_lines(images: Mapping[str, Any]) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Columns of text below each other, two spaces apart."""
+    """Align rows of text in columns, two spaces apart."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     padded = (
         [text.rjust(w) if k in right else text.ljust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))]

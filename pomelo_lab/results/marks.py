@@ -58,7 +58,7 @@ def mean(sample: Sample | None) -> float | None:
 
 
 def control_of(table: Report, row: Row) -> Control | None:
-    """What a row has to beat: its own control, or, for methods, the table's; at the same value where the table runs
+    """The control that a row has to beat: its own, or for methods the table's; at the same value where the table runs
     across a key."""
     control = row.control or (table.control if row.group in METHODS else None)
     if control is None:
@@ -106,5 +106,5 @@ def column_symbol(table: Report, metric: str) -> str:
 
 
 def latex(symbols: str) -> str:
-    """Marks as a superscript."""
+    """LaTeX of marks as a superscript."""
     return "" if not symbols else "$^{" + "".join(LATEX[s] for s in symbols) + "}$"

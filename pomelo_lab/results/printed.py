@@ -7,7 +7,7 @@ from pomelo_lab.results.report import Claim, Report
 
 
 def judge_printed(claim: Claim, table: Report) -> Verdict:
-    """The claim judged on the paper's own printed means."""
+    """Judge a claim on the means that the paper printed."""
 
     def printed(row: str, metric: str) -> Sample | None:
         published_row = table.row(row)
@@ -27,8 +27,8 @@ def printed_verdict(claim: Claim, table: Report) -> str:
 
 
 def describe_printed(claim: Claim, table: Report) -> str:
-    """`printed_verdict`, and what it does not rest on: measures of which the paper printed nothing, rows that it left
-    out."""
+    """Describe the verdict on the printed means, and its gaps: measures of which the paper printed nothing, rows that
+    it left out."""
     judged, word = judge_printed(claim, table), printed_verdict(claim, table)
     if not word:
         return "not printed"

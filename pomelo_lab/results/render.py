@@ -27,7 +27,10 @@ STATE |= {"not applicable": "n/a", "skipped": "–", "not asked": "–", "runnin
 
 
 def number(entry: Entry, column: Column, images: int = 0, compact: bool = False, spread: str = "std") -> str:
-    """mean ± its spread, the paper's kind of it (without, when compact), and n where it differs from the row's."""
+    """Format our number: the mean, its spread unless compact, and n where it differs from the row's.
+
+    Args: images: n of the row. spread: the kind of spread that the paper printed.
+    """
     if entry.state != "done":
         return STATE[entry.state]
     wide = entry.spread(spread)
@@ -40,7 +43,7 @@ def number(entry: Entry, column: Column, images: int = 0, compact: bool = False,
 
 
 def printed(entry: Entry, column: Column, compact: bool = False) -> str:
-    """The paper's number, as it was printed."""
+    """Format the paper's number with the decimals that it was printed with."""
     if entry.printed is None:
         return ""
     mean, std = entry.printed
@@ -49,12 +52,12 @@ def printed(entry: Entry, column: Column, compact: bool = False) -> str:
 
 
 def decimals(value: float) -> int:
-    """Decimals that a printed number has."""
+    """Count the decimals of a printed number."""
     return len(repr(value).partition(".")[2])
 
 
 def images(table: Table, row: Row) -> int:
-    """The number of images that most of a row rests on."""
+    """The largest number of images behind an entry of a row."""
     return max((table.entry(row, c).n for c in table.columns), default=0)
 
 
@@ -77,7 +80,7 @@ def describe_numbers(table: Table, compact: bool = False) -> str:
 
 
 def describe_jobs(table: Table) -> str:
-    """ "7 of 9 jobs done, 1 failed, 1 missing"."""
+    """Count jobs by state, as in "7 of 9 jobs done, 1 failed, 1 missing", with the command that continues."""
     rest = {k: v for k, v in table.states.items() if k not in ("done", "skipped")}
     total = sum(v for k, v in table.states.items() if k != "skipped")
     text = f"{table.states.get('done', 0)} of {total} jobs done" + "".join(
@@ -87,7 +90,7 @@ def describe_jobs(table: Table) -> str:
 
 
 def terminal(table: Table, console: Any) -> None:
-    """Ours above, the paper's below in gray; then notes and verdicts."""
+    """Print a table: our numbers above the paper's in gray, then notes and verdicts."""
     from rich.text import Text
 
     console.print()
@@ -113,12 +116,12 @@ def terminal(table: Table, console: Any) -> None:
 
 
 def too_wide(grid: Any, console: Any) -> bool:
-    """Whether a grid would be cut off."""
+    """Whether a terminal would cut a grid off."""
     return console.measure(grid, options=console.options.update(max_width=1000)).maximum > console.width
 
 
 def blocks(table: Table, console: Any) -> Iterator[Sequence[Column]]:
-    """The columns in as many blocks as a terminal has to show below each other; each holds one column or more."""
+    """Split the columns into blocks that fit the terminal, one column or more in each."""
     start = 0
     while start < len(table.columns):
         stop = len(table.columns)
@@ -129,7 +132,7 @@ def blocks(table: Table, console: Any) -> Iterator[Sequence[Column]]:
 
 
 def terminal_grid(table: Table, columns: Sequence[Column], compact: bool = False) -> Any:
-    """Some columns of the table for a terminal; compact leaves the standard deviations out."""
+    """A grid of some columns for a terminal. Compact grids leave the standard deviations out."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
@@ -180,7 +183,7 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
 
 
 def claims(table: Table, console: Any) -> None:
-    """One line per claim: verdict, what was said, what decided, and whether the paper's own numbers agree."""
+    """Print a line per claim: verdict, the claim, what decided, and whether the paper's own numbers agree."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
@@ -209,7 +212,7 @@ def claims(table: Table, console: Any) -> None:
 
 
 def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
-    """No cell at the asked scale: what there is instead, and the command."""
+    """Print which other scales have finished jobs where this one has none, and the command that runs them."""
     head = f"{table.report.id}: nothing done at scale={table.scale} ({describe_jobs(table).partition(';')[0]})"
     console.print(head, highlight=False, markup=False, soft_wrap=True)
     for scale, done, total in others:

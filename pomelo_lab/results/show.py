@@ -86,7 +86,7 @@ def folder_name(scale: str, overrides: Sequence[str]) -> str:
 
 
 def narrowed(grid_cells: Sequence[GridCell]) -> list[str]:
-    """How many images were left, in words."""
+    """A note that says how many images the matched scores count; none where no cell was matched."""
     sizes = sorted({len(c.common) for c in grid_cells if isinstance(c, MatchedCell)})
     return (
         [

@@ -25,7 +25,7 @@ def state(cell: GridCell) -> str:
 
 
 def detail(cell: GridCell) -> str:
-    """The failure in one line, or what a finished job cost."""
+    """One line about a job: why it failed or is skipped, or what it cost."""
     if cell.lacks or cell.error:
         return cell.lacks or reason(cell.error)
     status = cell.status
@@ -72,7 +72,7 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
 
 
 def overrides_of(cell: GridCell, overrides: Sequence[str]) -> list[str]:
-    """The overrides that select one cell."""
+    """The overrides that run a cell by itself."""
     from pomelo_lab.results.grid import no_sweeps
 
     return [*no_sweeps(overrides), *(f"{key}={value}" for key, value in cell.point.items())]

@@ -18,7 +18,7 @@ LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 
 
 def write(table: Table, folder: Path) -> None:
-    """table.md, table.csv, table.tex and claims.json."""
+    """Write table.md, table.csv, table.tex and claims.json."""
     write_text(folder / "table.md", markdown(table))
     write_text(folder / "table.csv", comma_separated(table))
     write_text(folder / "table.tex", latex(table))
@@ -26,7 +26,7 @@ def write(table: Table, folder: Path) -> None:
 
 
 def markdown(table: Table) -> str:
-    """Ours and, in parentheses, the paper's."""
+    """A table in Markdown: our numbers, below them the paper's in brackets."""
     out = [f"# {title(table)}", ""]
     if table.columns:
         heads = [f"{c.symbol} {ARROW[table.directions[c.metric]]}".strip() for c in table.columns]
@@ -69,7 +69,7 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """Tidy: one line per entry."""
+    """A table in CSV, one line per entry."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = (
@@ -124,13 +124,13 @@ def latex(table: Table) -> str:
 
 
 def escaped(text: str) -> str:
-    """Plain text for LaTeX."""
+    """Escape plain text for LaTeX."""
     signs = {"<": r"$<$", ">": r"$>$", "≥": r"$\ge$", "–": "--"}
     return "".join("\\" + ch if ch in "_%&#$" else signs.get(ch, ch) for ch in text)
 
 
 def claims_json(table: Table) -> list[dict[str, Any]]:
-    """Every claim with every pair, for scripts."""
+    """List every claim with all its comparisons, for scripts."""
     out = []
     for verdict, own in zip(table.verdicts, table.own, strict=True):
         pairs = [

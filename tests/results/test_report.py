@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.suites import suite_targets
 from pomelo_lab.results.claim import FAILS, HOLDS, Sample, judge, pairs
 from pomelo_lab.results.columns import direction
 from pomelo_lab.results.evidence import COSTS
@@ -19,16 +20,10 @@ TABLES = list(load_reports().values())
 PRESETS = {p.stem: yaml.safe_load(p.read_text()) for p in Path(CONF, "experiment").glob("*.yaml")}
 
 
-def suite_keys() -> set[str]:
-    return {
-        key for p in Path(CONF, "metrics").glob("*.yaml") for key in yaml.safe_load(p.read_text()) if key != "defaults"
-    }
-
-
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.id)
 def test_every_table_has_its_preset_and_every_metric_a_suite(table):
     assert PRESETS[table.id]["paper_table"] == table.id
-    known = suite_keys() | set(COSTS) | set(PRESETS[table.id].get("metrics") or ())
+    known = set(suite_targets()) | set(COSTS) | set(PRESETS[table.id].get("metrics") or ())
     for column in table.columns:
         assert column.metric.partition("[")[0] in known, column.metric
     for row in table.rows:

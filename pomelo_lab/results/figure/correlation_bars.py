@@ -31,12 +31,12 @@ def draw(
         rows, job = style.read_metric(cell, metric), cell.job
         if not rows:
             continue
-        of = job.parts.metrics[metric]
+        measured = job.parts.metrics[metric]
         if names is None:
             names, truth, query = (
-                list(of.dataset.attribute_names),
+                list(measured.dataset.attribute_names),
                 job.reference(metric)["correlation"].double().cpu(),
-                of.column(of.attribute),
+                measured.column(measured.attribute),
             )
         if (change := rows["change"][rows["counted"] > 0.5].double()).shape[0] > 1:
             bars.append((style.method_style(cell), resampled(change, query, n_resamples)))
