@@ -133,7 +133,7 @@ def job_failed(overrides: list[str], error: Exception) -> str:
 def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
     """Say at once which job failed and why; with the stack, where it is no message for the user."""
     from pomelo_lab.config.check import ConfigError
-    from pomelo_lab.results.grid_run import reason
+    from pomelo_lab.results.grid import reason
 
     name, known = grid.name(overrides), isinstance(error, ConfigError)
     grid.failed[name] = reason(str(error)) if known else f"{type(error).__name__}: {error}"

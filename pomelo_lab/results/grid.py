@@ -179,3 +179,14 @@ def unescaped(value: str) -> str:
     before the blank."""
     inside = re.fullmatch(r"(['\"])(.*)\1", value)
     return inside[2] if inside else re.sub(r"\\(.)", r"\1", value)
+
+
+def reason(text: str) -> str:
+    """Put a message of the config check in one line, without its head."""
+    head, _, rest = text.partition(":\n")
+    lines = (
+        [line.strip().removeprefix("- ") for line in rest.splitlines()]
+        if head.startswith("the config has")
+        else text.splitlines()
+    )
+    return "; ".join(filter(None, lines))

@@ -36,7 +36,7 @@ def print_grid_plan(cells: Sequence[GridCell], console: Any = None) -> None:
 
     What several of them share is counted in each: the sum is an upper limit.
     """
-    from pomelo_lab.results.grid_run import reason
+    from pomelo_lab.results.grid import reason
 
     def line(cell: GridCell) -> Step:
         name = cell.name or "the job"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.results.grid import GridCell, cells, questions
+from pomelo_lab.results.grid import GridCell, cells, questions, reason
 
 
 @dataclass
@@ -60,17 +60,6 @@ def refusals(refused: Sequence[GridCell], total: int, skipped: int = 0) -> Itera
     for text, several in names.items():
         more = f" and {len(several) - 1} more" if len(several) > 1 else ""
         yield f"  {several[0]}{more}: {text}"
-
-
-def reason(text: str) -> str:
-    """Put a message of the config check in one line, without its head."""
-    head, _, rest = text.partition(":\n")
-    lines = (
-        [line.strip().removeprefix("- ") for line in rest.splitlines()]
-        if head.startswith("the config has")
-        else text.splitlines()
-    )
-    return "; ".join(filter(None, lines))
 
 
 def failures(failed: dict[str, str], total: int) -> Iterator[str]:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pomelo_lab.config.suggest import printable
-from pomelo_lab.results.grid import GridCell
-from pomelo_lab.results.grid_run import reason
+from pomelo_lab.results.grid import GridCell, reason
 
 STYLE = {"done": "green", "running": "cyan", "failed": "red", "damaged": "red", "interrupted": "yellow"}
 STYLE |= {"missing": "bright_black", "skipped": "bright_black"}

@@ -8,7 +8,8 @@ import io
 import pytest
 from rich.console import Console
 
-from pomelo_lab.results.grid_run import axes, digits, reason, show_grid
+from pomelo_lab.results.grid import reason
+from pomelo_lab.results.grid_run import axes, digits, show_grid
 from tests.results.fake import FakeCell
 
 

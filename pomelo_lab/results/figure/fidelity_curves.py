@@ -40,7 +40,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             bottom.set_xlabel("flipped pixels, %")
         own = style.legend_entry(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
         marks = [*(style.legend_entry(method) for method, _ in groups), own]
-        style.add_legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+        style.add_legend(figure, marks)
     return path
 
 

@@ -27,5 +27,5 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
                 axis.plot(torch.linspace(0, 1, len(curve)), curve, **line)
             axis.set(title=f"explanation mask {name}", xlabel="threshold τ on the scaled explanation", ylabel=name)
             axis.set(xlim=(0, 1), ylim=(0, 1.02))
-        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups])
     return path

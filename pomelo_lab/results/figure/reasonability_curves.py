@@ -31,5 +31,5 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             title="(b) precision and recall", xlabel="explanation mask recall", ylabel="explanation mask precision"
         )
         right.set(xlim=(0, 1), ylim=(0, 1.02))
-        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups])
     return path

@@ -36,5 +36,5 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "sanity_check") ->
             axis.set(title=title, xlabel="randomised down to", ylim=(min(0.0, lowest) - 0.03, 1.03))
             axis.set_xticks(range(len(names) + 1), ["intact", *names], rotation=30, ha="right")
         left.set_ylabel("similarity to the intact map (sensitive \u2193)")
-        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups], rows=2)
+        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups])
     return path

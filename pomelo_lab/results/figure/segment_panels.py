@@ -47,7 +47,7 @@ def draw_panels(
         axis.margins(x=0.08)
     axes[0].set_ylabel(ylabel)
     marks = [style.legend_entry(method, **dot(method)) for method, _ in groups]
-    style.add_legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+    style.add_legend(figure, marks)
 
 
 def dot(method: style.Style) -> dict[str, Any]:

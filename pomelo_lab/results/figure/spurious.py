@@ -41,7 +41,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             axis.set_xticks(rates, [f"{r:g}" for r in rates])
             axis.set(xlabel="rate at which the mark goes with the class", ylabel=label)
             axis.set_ylim(bottom=0)
-        style.add_legend(figure, [style.legend_entry(method, **dot(method)) for method, _ in groups], rows=2)
+        style.add_legend(figure, [style.legend_entry(method, **dot(method)) for method, _ in groups])
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,14 +81,17 @@ METHODS_BY_COLOUR = {
     "#332288": "fido_ca gcd_boundary",
     "#88CCEE": "rise",
     "#CC3377": "fisher gcd_mean",
+    "#999933": "guided_backprop_abs gcd_h_rest",
+    "#44AA99": "integrated_gradients_black dime_eq5",
+    "#DDAA33": "fisher_ve",
     "#882255": "fisher_smooth dime_exact gcd_lambda bb_lig",
     "#AA4499": "fisher_cells gcd_first gcd_best",
-    "#999933": "gcd_h_rest",
     "#5A5A5A": "reconstruction difference squared_difference",
 }
 COLOURS = {name: colour for colour, names in METHODS_BY_COLOUR.items() for name in names.split()}
 VARIED = re.compile("_(seeds|segments|sizes)$")  # a method that is compared with itself: as the method
 STYLES: ContextVar[Mapping[int, Style]] = ContextVar("STYLES", default=MappingProxyType({}))  # see `styled`
+LEGEND_INCHES, LETTER_INCHES = 0.6, 0.065  # of a legend entry: its line and the space around it, a letter
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
 CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
 CLASS_SPARE = (
@@ -179,9 +183,12 @@ def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
         figure.savefig(path.with_suffix(".pdf"))
 
 
-def add_legend(figure: Any, handles: Sequence[Any], rows: int = 1, **options: Any) -> None:
-    """One legend for all panels, below them."""
-    columns = -(-len(handles) // rows)
+def add_legend(figure: Any, handles: Sequence[Any], **options: Any) -> None:
+    """One legend for all panels, below them, in as many columns as fit the figure."""
+    longest = max((len(handle.get_label()) for handle in handles), default=0)
+    widest = LEGEND_INCHES + LETTER_INCHES * longest
+    fitting = max(1, int(figure.get_figwidth() / widest))
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / fitting)) if handles else 1  # as even as can be
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.6, **options
     )

@@ -31,5 +31,5 @@ def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(M
             axis.set(
                 title=METRICS.get(metric, metric), xlabel="threshold α, share of the map's maximum", xlim=(-0.02, 0.97)
             )
-        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups], rows=1 if len(groups) < 7 else 2)
+        style.add_legend(figure, [style.legend_entry(method) for method, _ in groups])
     return path

@@ -46,5 +46,5 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             style.legend_entry(k, ls="", marker=k.marker, ms=9 if k.marker == "*" else 6, mec="white", mew=0.5)
             for k, _ in groups
         ]
-        style.add_legend(figure, marks, rows=1 if len(marks) < 7 else 2)
+        style.add_legend(figure, marks)
     return path
