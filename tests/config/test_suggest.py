@@ -28,6 +28,8 @@ def said(*arguments: str) -> list[str]:
         ("sampler=blurr", "sampler=blurr does not exist, did you mean 'blur'?; there are: black, "),
         ("sampler=lime", "sampler=lime does not exist: lime is a choice of explainer (explainer=lime)"),
         ("scale=tiny", "scale=tiny does not exist: tiny is a choice of networks (networks=tiny)"),
+        ("metrics=ssim", "metrics=ssim does not exist: ssim is a choice of metric (+metric@metrics.ssim=ssim)"),
+        ("+metric@metrics.deletion_blur=deletion", "two metrics have the key metrics.deletion_blur: give one of them"),
         ("metrics=[explanation,fidelty]", "metrics=fidelty does not exist, did you mean 'fidelity'?"),
         ("explainer.n_smaples=3", "explainer.n_smaples does not exist, did you mean 'n_samples'?"),
         ("tracking=wandb", "tracking=wandb does not exist, did you mean 'wandb_offline' or 'wandb_online'?"),

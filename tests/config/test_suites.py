@@ -11,12 +11,11 @@ from hydra import compose, initialize_config_dir
 
 from pomelo_lab import metric as package
 from pomelo_lab.config.check import resolved
-from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.entry import CONF, search_path
 from pomelo_lab.config.schema import register
-from pomelo_lab.config.signature import hints as hints_of
-from pomelo_lab.config.signature import injected_role, locate, parameters
+from pomelo_lab.config.signature import hints, injected_role, locate
 from pomelo_lab.config.suggest import refused
-from pomelo_lab.config.suites import clashes, metric_contents, read, without_repeats
+from pomelo_lab.config.suites import clashes, distinct, metric_contents, read, without_repeats
 from pomelo_lab.metric.base import Metric
 
 register()
@@ -31,21 +30,12 @@ def metrics(*overrides):
         return resolved(compose("run", overrides=without_repeats(overrides)))["metrics"]
 
 
-def in_order(target):
-    """Arguments of a metric: those of its class in the order of the signature, then those of the class it extends."""
-    names = [name for base in target.__mro__ for name in vars(base).get("__annotations__", {})]
-    return list(dict.fromkeys(name for name in names if name in parameters(target)))
-
-
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_s_yaml_mirrors_its_constructor(name):
-    node = metric_contents(name, "x", ())
-    target, choices = locate(node["x"].pop("_target_")), {key.partition("x.")[2] for key in node if key != "x"}
+def test_a_metric_s_yaml_has_the_name_of_its_class(name):
+    target = locate(read("metric", name, ())["_target_"])
     assert target.__name__.lower() == name.replace("_", "") and issubclass(target, Metric)
-    supplied = {key for key, hint in hints_of(target).items() if injected_role(hint)}
-    asked = [key for key in in_order(target) if key in node["x"] or key not in supplied]
-    assert list(node["x"]) == asked  # every argument but the components that are chosen, or that the job supplies
-    assert choices <= supplied
+    chosen = {key.partition("@x.")[2] for key in metric_contents(name, "x", ()) if key != "x"}
+    assert chosen <= {argument for argument, hint in hints(target).items() if injected_role(hint)}
 
 
 def test_every_metric_has_a_yaml():
@@ -79,6 +69,20 @@ def test_a_metric_is_added_to_any_suite():
     assert list(made) == ["perturbing_time", "mine"] and made["mine"]["n_images"] == 8
     assert made["mine"]["filler"]["_target_"].endswith("GraySampler")
     assert metrics("metrics=none", "+metric@metrics.iou=iou")["iou"] == metrics("metrics=explanation")["iou"]
+
+
+def test_a_metric_and_a_suite_of_a_user(tmp_path):
+    for name, text in {
+        "metric/mine": "_target_: pomelo_lab.metric.distance.L2\nn_images: 3\n",
+        "metrics/ours": "defaults: [cost, /metric/mine@one, {/metric@two: mine}, _self_]\ntwo: {n_images: 5}\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    given = ["--config-dir", str(tmp_path), "metrics=ours", "+metric@metrics.three=mine"]
+    assert refused(given) is None and "did you mean 'mine'" in refused([*given, "+metric@metrics.x=mines"])
+    made = metrics(*search_path([str(tmp_path)]), *given[2:])
+    assert {key: made[key]["n_images"] for key in ("one", "two", "three")} == {"one": 3, "two": 5, "three": 3}
+    assert list(distinct(["cost", "ours", "fidelity"], [str(tmp_path)])) == ["ours", "fidelity"]
 
 
 @pytest.mark.parametrize(
