@@ -15,7 +15,8 @@ import hydra
 from omegaconf import DictConfig
 
 from pomelo_lab.config.check import ConfigError, NotForThisData, validate
-from pomelo_lab.config.entry import CONF, command
+from pomelo_lab.config.command import command
+from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.preset_data import Asked, keys
 from pomelo_lab.config.schema import register
 from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, exit_status, job_failed, search_path, split

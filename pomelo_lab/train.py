@@ -16,7 +16,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from pomelo_lab.config.check import ConfigError, resolved
-from pomelo_lab.config.entry import CONF, command
+from pomelo_lab.config.command import command
+from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.schema import CommonSchema
 
 

@@ -51,8 +51,8 @@ def main(arguments: list[str]) -> int:
             config["dataset"],
             config["recipe"],
             Path(config["paths"]["outputs"]),
-            config["seed"],
-            config["device"],
+            seed=config["seed"],
+            device=config["device"],
         )
         shutil.copyfile(trained, ZOO / f"{name}.safetensors")
         shutil.copyfile(trained.with_name(CARD), ZOO / f"{name}.json")

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,6 @@ from pomelo_lab.batching import MicroBatches, RandomStreams, RowNoise
 from pomelo_lab.bench.row import Row, ratio, total, typical
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.bench.timer import Inside
-from pomelo_lab.generator.base import Generator
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.glow import Glow
 from pomelo_lab.sampler.base import Sampler
@@ -26,39 +27,54 @@ from pomelo_lab.segmenter.slic import SlicSegmenter
 from pomelo_lab.types import Perturbations
 
 
-def compare(
-    setting: Setting,
-    n: int = 128,
-    n_flow: int = 1000,
-    n_steps: int = 5,
-    n_single: int = 16,
-    batch_sizes: Sequence[int] = (16, 32, 64, 128),
-    segments: tuple[int, int] = (10, 70),
-) -> list[Row]:
-    """Overheads, the gain over a stock loop, and what segments cost naive samplers."""
+@dataclass(frozen=True)
+class Sizes:
+    """How much is timed.
+
+    Args:
+        n: perturbations of the diffusion samplers, n_flow: of the flow, n_single: of the loop with diffusers.
+        n_steps: of the diffusion samplers.
+        batch_sizes: network evaluations at once, of which each network's fastest is taken.
+        segments: few and many.
+    """
+
+    n: int = 128
+    n_flow: int = 1000
+    n_steps: int = 5
+    n_single: int = 16
+    batch_sizes: Sequence[int] = (16, 32, 64, 128)
+    segments: tuple[int, int] = (10, 70)
+
+
+@dataclass(frozen=True)
+class Work:
+    """n perturbations of a sampler, and one evaluation of its network on rows of images."""
+
+    name: str
+    sampler: Sampler
+    n: int
+    forward: Callable[[Tensor], Tensor]
+
+
+def compare(setting: Setting, **changes: Any) -> list[Row]:
+    """Overheads, the gain over a stock loop, and what segments cost naive samplers.
+
+    Args: changes: of `Sizes`.
+    """
+    sizes = Sizes(**changes)
     shape = {"channels": 3, "size_px": setting.size_px}
     ddpm, glow = DDPM(**shape, prediction="epsilon", schedule="linear"), Glow(**shape)
-    works: list[tuple[str, Sampler, Generator, int, Callable[[Tensor], Tensor]]] = [
-        (
-            "flow",
-            FlowSampler(generator=glow),
-            glow,
-            n_flow,
-            lambda rows: glow.network([*latents(glow, rows)], reverse=True),
-        ),
-        ("ddim", DDIMSampler(generator=ddpm, n_steps=n_steps), ddpm, n, lambda rows: ddpm.output(rows, 500)),
-        (
-            "inpaint_ddim",
-            InpaintDDIMSampler(generator=ddpm, n_steps=n_steps),
-            ddpm,
-            n,
-            lambda rows: ddpm.output(rows, 500),
-        ),
+    flow = FlowSampler(generator=glow)
+    ddim = DDIMSampler(generator=ddpm, n_steps=sizes.n_steps)
+    inpaint = InpaintDDIMSampler(generator=ddpm, n_steps=sizes.n_steps)
+    works = [
+        Work("flow", flow, sizes.n_flow, lambda rows: glow.network([*latents(glow, rows)], reverse=True)),
+        Work("ddim", ddim, sizes.n, lambda rows: ddpm.output(rows, 500)),
+        Work("inpaint_ddim", inpaint, sizes.n, lambda rows: ddpm.output(rows, 500)),
     ]
-    rows = []
-    for name, sampler, generator, size, forward in works:
-        rows.append(beside_forwards(setting, name, sampler, generator, size, forward, batch_sizes))
-    return [*rows, *beside_diffusers(setting, ddpm, n_single, n_steps), over_segments(setting, segments)]
+    rows = [beside_forwards(setting, work, sizes.batch_sizes) for work in works]
+    rows += beside_diffusers(setting, ddpm, sizes.n_single, sizes.n_steps)
+    return [*rows, over_segments(setting, sizes.segments)]
 
 
 def latents(glow: Glow, rows: Tensor) -> list[Tensor]:
@@ -71,22 +87,15 @@ def latents(glow: Glow, rows: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def beside_forwards(
-    setting: Setting,
-    name: str,
-    sampler: Sampler,
-    generator: Generator,
-    n: int,
-    forward: Callable[[Tensor], Tensor],
-    batch_sizes: Sequence[int],
-) -> Row:
+def beside_forwards(setting: Setting, work: Work, batch_sizes: Sequence[int]) -> Row:
     """The time of n perturbations over that of as many bare network evaluations, both at the network's best batch
     size."""
+    sampler, generator, n = work.sampler, work.sampler.generator, work.n
     timer, evaluations = Inside(), sampler.evaluations(n)
     rows = torch.randn(max(batch_sizes), *generator.shape)
 
     def bare(batch_size: int, count: int = evaluations) -> None:
-        MicroBatches(batch_size).rows(lambda start, stop: forward(rows[: stop - start])[:, :1, :1, 0], count)
+        MicroBatches(batch_size).rows(lambda start, stop: work.forward(rows[: stop - start])[:, :1, :1, 0], count)
 
     bare(batch_sizes[0], batch_sizes[0])
     best = timer.fastest(partial(bare, count=2 * max(batch_sizes)), batch_sizes)
@@ -94,7 +103,7 @@ def beside_forwards(
     perturb = partial(sampler.perturb, setting.batch, setting.segments, n, RandomStreams(setting.seed))
     runs = timer.paired({"perturb": perturb, "bare": partial(bare, best)}, setting.repeats)
     return ratio(
-        f"{n} perturbations, {name} / bare network",
+        f"{n} perturbations, {work.name} / bare network",
         (runs["perturb"], total),
         (runs["bare"], total),
         at_most=1.10,

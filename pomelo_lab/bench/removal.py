@@ -12,7 +12,7 @@ from torch import Tensor
 from pomelo_lab.bench.row import Row, ratio, total, typical
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.bench.timer import Inside
-from pomelo_lab.bench.together import beside, maps
+from pomelo_lab.bench.together import beside, first_class_case, maps
 from pomelo_lab.classifier.plain import PlainClassifier
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.explainer.fido import FidoExplainer
@@ -63,7 +63,7 @@ def sliding_patch(setting: Setting, stride_px: int, patch_px: int, batch_size: i
             rows = slice(0, min(batch_size, n - start))
             classifier.probability(generator.inpaint(images[rows], keep[rows]))
 
-    whole: Callable[[], Tensor] = partial(maps, explainer, setting.batch, classifier)
+    whole: Callable[[], Tensor] = partial(maps, explainer, first_class_case(explainer, setting.batch, classifier))
     whole(), bare()
     runs = Inside().paired({"whole": whole, "bare": bare}, setting.repeats)
     return ratio(

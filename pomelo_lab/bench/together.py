@@ -33,9 +33,7 @@ def beside(
     """
     rows = []
     for name, explainer in explainers.items():
-        answering = view(classifier, explainer.access, 256)
-        target = torch.zeros(len(batch), dtype=torch.long)
-        case = Case(batch, target, answering, RandomStreams(0), reference=(reference or {}).get(name, {}))
+        case = first_class_case(explainer, batch, classifier, (reference or {}).get(name, {}))
         together, alone = partial(maps, explainer, case), partial(one_by_one, explainer, case)
         together(), alone()
         runs = Inside().paired({"together": together, "alone": alone}, setting.repeats)
@@ -54,9 +52,23 @@ def beside(
     return rows
 
 
+def first_class_case(
+    explainer: Explainer, batch: Batch, classifier: Classifier, reference: Mapping[str, Tensor] | None = None
+) -> Case:
+    """Images whose first class is explained.
+
+    Args: reference: what the explainer's `fit` returned.
+    """
+    target = torch.zeros(len(batch), dtype=torch.long)
+    answering = view(classifier, explainer.access, 256)
+    return Case(batch, target, answering, RandomStreams(0), reference=reference or {})
+
+
 def maps(explainer: Explainer, case: Case) -> Tensor:
+    """The attributions of a case."""
     return explainer.explain(case).attribution
 
 
 def one_by_one(explainer: Explainer, case: Case) -> Tensor:
+    """The attributions of a case, an image at a time."""
     return torch.cat([maps(explainer, case.select([i])) for i in range(len(case))])

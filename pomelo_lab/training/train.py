@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pomelo_lab.config.training_data import full_network_node, learns_labels, training_data
 
@@ -20,15 +20,28 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class Options(TypedDict, total=False):
+    """How a training runs.
+
+    seed: of image order and augmentation, 0 if not said; initial weights have the component's own `init_seed`.
+    device: auto, cpu, cuda, ...; auto if not said.
+    force: train again what is finished.
+    devices: processes that train together, each on its share of every batch (Lightning's ddp); not part of the
+        fingerprint.
+    """
+
+    seed: int
+    device: str
+    force: bool
+    devices: int
+
+
 def train_component(
     node: Mapping[str, Any],
     dataset_node: Mapping[str, Any],
     recipe_node: Mapping[str, Any] | None = None,
     outputs: str | Path = "outputs",
-    seed: int = 0,
-    device: str = "auto",
-    force: bool = False,
-    devices: int = 1,
+    **options: Unpack[Options],
 ) -> Path:
     """Train what a node describes; also for use without Hydra. Needs a component that names its `training`.
     Of a classifier of one output (`column`) the network of all outputs is trained.
@@ -41,10 +54,7 @@ def train_component(
         node, dataset_node: resolved config nodes; the split of the data set does not matter, its train and val splits
             are used.
         recipe_node: None = the component's own, conf/recipe/<its `recipe`>.yaml.
-        seed: of image order and augmentation; initial weights have the component's own `init_seed`.
-        force: train again what is finished.
-        devices: processes that train together, each on its share of every batch (Lightning's ddp); not part of the
-            fingerprint.
+        options: see `Options`.
     Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors, with card.json beside it.
     """
     from pomelo_lab.config.fingerprint import canonical, digest
@@ -60,7 +70,7 @@ def train_component(
     node, dataset_node = full_network_node(node), training_data(node, dataset_node)
     recipe_node = recipe_node or own_recipe(node)
     recipe = canonical(Recipe.identity(recipe_node))
-    provenance = {"trains": training_key(node, dataset_node), "recipe": recipe, "seed": seed}
+    provenance = {"trains": training_key(node, dataset_node), "recipe": recipe, "seed": options.get("seed", 0)}
     if locate(dataset_node["_target_"]).reads_files():  # of built-in data the settings say all
         provenance["data"] = training_digest(node, dataset_node)
     name = f"{short_name(node)}_{short_name(dataset_node)}"
@@ -69,7 +79,7 @@ def train_component(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock") as waited:
         sweep(folder)
-        force = force and not waited  # what another process has just made is fresh
+        force = options.get("force", False) and not waited  # what another process has just made is fresh
         if not force and is_trained(folder):
             log.info("already trained: %s (force=true trains it again)", path)
             return path
@@ -78,7 +88,8 @@ def train_component(
         drop_damaged(folder)
         about = {"name": name, **provenance}
         task = {"node": node, "dataset": dataset_node, "recipe": recipe_node, "path": str(path), "about": about}
-        launch({"devices": devices, "device": device, "task": task}, run_training)
+        machine = {"devices": options.get("devices", 1), "device": options.get("device", "auto")}
+        launch({**machine, "task": task}, run_training)
         last.unlink(missing_ok=True)
     return path
 

@@ -7,7 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from pomelo_lab.config.check import ConfigError, problems, resolved
-from pomelo_lab.config.entry import CONF, command, config_folders, search_path
+from pomelo_lab.config.command import command
+from pomelo_lab.config.entry import CONF, config_folders, search_path
 from pomelo_lab.config.schema import register
 from pomelo_lab.config.suggest import printable, refused, suggestions
 
