@@ -22,7 +22,7 @@ from pomelo_lab.config.schema import register
 from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, exit_status, job_failed, search_path, split
 
 register()
-_anew: set[tuple[str, str]] = set()  # by this command
+_removed: set[tuple[str, str]] = set()  # artefacts that this command has removed (force=true)
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="run")
@@ -52,7 +52,7 @@ def one_job(cfg: DictConfig) -> str | None:
     choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}
     try:
         config = validate(cfg, asked(hydra_config, in_grid))
-    # a cell of a grid that this data set does not have; asked for by itself it is an error
+    # a job of a grid that this data set cannot build is skipped; by itself it is an error
     except NotForThisData as error:
         if not in_grid:
             raise
@@ -60,7 +60,7 @@ def one_job(cfg: DictConfig) -> str | None:
         return SKIPPED
     for key, reason in config.get("left_out", {}).items():
         print(f"left out: {key}: {reason}", file=sys.stderr)
-    # the preset is a table: its plan is that of all cells
+    # a preset is a table: its plan is that of all jobs
     if config["dry_run"] and choices.get("experiment") and not in_grid:
         presets, rest = split(list(hydra_config.overrides.task))
         planned = cells(presets[0], [*search_path(hydra_config), *rest], strict=False)
@@ -68,17 +68,17 @@ def one_job(cfg: DictConfig) -> str | None:
             print_grid_plan(planned)
             return None
     try:
-        run({**config, "choices": choices, "search_path": search_path(hydra_config)}, in_grid, _anew)
-    # what a user can mend: the message without the stack (HYDRA_FULL_ERROR=1 shows it)
+        run({**config, "choices": choices, "search_path": search_path(hydra_config)}, in_grid, _removed)
+    # a user can correct it: the message without the stack (HYDRA_FULL_ERROR=1 shows that)
     except (ValueError, OSError) as error:
         raise ConfigError(f"{error}") from error
     return None
 
 
 def asked(hydra_config: Any, in_grid: bool) -> Asked:
-    """What the command of this job asked for beside its preset.
+    """What was typed beside the preset.
 
-    Of a grid, typed keys that the preset varies were judged before its first job.
+    In a grid, typed keys that the preset varies were checked before the first job.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -102,12 +102,13 @@ def cell_name(lacking: Mapping[str, str], choices: Mapping[str, str]) -> str:
     return " ".join(f"{role}={choices[role]}" for role in roles)
 
 
-def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] | None = None) -> Path | None:
-    """One checked job from its config to its score folder; also for use without Hydra.
+def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str]] | None = None) -> Path | None:
+    """Run one checked job, from its config to its score folder; also for use without Hydra.
 
     Args:
-        brief: print no table of scores, for the jobs of a grid, which ends in one.
-        anew: what the jobs of a grid share and have computed anew so far, for `force=true`.
+        brief: print no table of scores; a grid prints one at its end.
+        removed: artefacts (kind, fingerprint) that earlier jobs of a grid have removed and computed again, for
+            `force=true`: jobs share them.
     Returns: the score folder, or None for a dry run.
     """
     from pomelo_lab import tracking
@@ -116,6 +117,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     from pomelo_lab.engine.inventory import remove
     from pomelo_lab.engine.job import Job
     from pomelo_lab.engine.plan import untrained
+    from pomelo_lab.engine.preflight import check
     from pomelo_lab.engine.scores import Scores, work
     from pomelo_lab.engine.store import Store
     from pomelo_lab.results.grid_plan import print_plan
@@ -126,14 +128,11 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
     # 1. a dry run ends here
     if config["dry_run"]:
         return print_plan(config, store)
-    # 2. components and fingerprints; nothing is computed yet, but networks without weights are trained once the method
-    # has a rule for them
-    untested = Job(
-        untrained(config, config["dataset"], config["paths"]["outputs"], []), store, pick_device(config["device"])
-    )
-    untested.parts.check_network()
-    untested.parts.check_data()
-    job = Job(config, store, pick_device(config["device"]))
+    # 2. components and fingerprints: networks without weights are trained, after the job was checked with untrained
+    # ones
+    device = pick_device(config["device"])
+    check(Job(untrained(config, config["dataset"], config["paths"]["outputs"], []), store, device).parts)
+    job = Job(config, store, device)
     scores = Scores(job)
     problem = unwritable(config["paths"]["outputs"])
     with nullcontext() if problem else store.lock(scores.folder / ".lock"):
@@ -142,7 +141,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
             sheet = config.get("sheet", BESIDE)
             if not problem:
                 drop_damaged(scores.folder)
-                if sheet != BESIDE or not (scores.folder / FILE).exists():  # another number of images is drawn anew
+                if sheet != BESIDE or not (scores.folder / FILE).exists():  # another number of images: another picture
                     write_sheet(job, scores.folder, sheet)
             print("already done: force=true computes it again")
             print_report(scores.folder, brief)
@@ -153,7 +152,7 @@ def run(config: dict[str, Any], brief: bool = False, anew: set[tuple[str, str]] 
                 f"folder, or free some space"
             )
         if config["force"]:
-            remove(job, set() if anew is None else anew)
+            remove(job, set() if removed is None else removed)
         with scores.recorded(), tracking.session(config, scores) as tracker:
             # 4. perturb, explain and score, group by group, on one device or several
             launch(config, work)
@@ -180,7 +179,7 @@ def cli() -> None:
 
 
 def track_tables() -> None:
-    """The tables of grids that ended, beside their jobs."""
+    """Track the tables of grids that ended, beside their jobs."""
     from pomelo_lab import tracking
 
     while PrintTable.tables:
@@ -188,7 +187,7 @@ def track_tables() -> None:
 
 
 def kept() -> str:
-    """What an interrupted run leaves."""
+    """What an interrupted command leaves on disk, in words."""
     from pomelo_lab.engine.progress import Progress
 
     grid, PrintTable.grid = PrintTable.grid, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.config.hints import Count, Natural, OmitDefault
+from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.network import TrainableNetwork
 
 ONE_OUTPUT = (
@@ -109,3 +110,19 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
 def standardized(images: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:
     """Images standardised by a mean and a deviation: (images - mean) / std."""
     return (images - mean) / std
+
+
+def output_index(column: int | str, attributes: Sequence[str]) -> int:
+    """The output of a multi-label network that `classifier.column` names.
+
+    Args: column: its position, or the name of one of the data set's attributes.
+    Raises: ValueError with near names where there is no such attribute.
+    """
+    if not isinstance(column, str):
+        return column
+    if column not in attributes:
+        known, near = ", ".join(attributes) or "it has none", did_you_mean(column, attributes)
+        raise ValueError(
+            f"classifier.column must be a position or an attribute of the data set ({known}), got {column!r}{near}"
+        )
+    return attributes.index(column)

@@ -9,7 +9,7 @@ import torch
 
 from pomelo_lab.conformance.trial import ensure
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import Step, steps, total
+from pomelo_lab.engine.plan import Step, plan_steps, sum_steps
 from pomelo_lab.engine.store import Shard, read_shard
 
 STAGES = {
@@ -47,7 +47,7 @@ def ensure_planned(step: Step, stored: Iterable[Shard]) -> None:
 
 def ensure_stages_are_planned(job: Job) -> None:
     """Breaks where a stage costs other than its step, or stores another number of bytes."""
-    planned, side = {step.name: step for step in steps(job)}, job.parts.dataset.shape[-1]
+    planned, side = {step.name: step for step in plan_steps(job)}, job.parts.dataset.shape[-1]
     for kind, name in STAGES.items():
         stored, step = shards(job.store.root, kind), planned.get(name, Step(name, 0))
         ensure_planned(step, stored)
@@ -61,4 +61,4 @@ def ensure_stages_are_planned(job: Job) -> None:
 
 def ensure_all_is_planned(job: Job) -> None:
     """Breaks where all that a job has stored, whatever stage it belongs to, costs other than the whole plan."""
-    ensure_planned(total(steps(job), "all", 0), shards(job.store.root))
+    ensure_planned(sum_steps(plan_steps(job), "all", 0), shards(job.store.root))

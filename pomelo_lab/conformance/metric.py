@@ -16,7 +16,7 @@ from pomelo_lab.conformance.mirror import mirrors_the_constructor
 from pomelo_lab.conformance.trial import Broken, NotAsked, Trial, ensure
 from pomelo_lab.conformance.watch import beyond, gradients, unread, watched
 from pomelo_lab.engine.explain_again import ExplainAgain
-from pomelo_lab.engine.plan import steps
+from pomelo_lab.engine.plan import plan_steps
 from pomelo_lab.explainer.case import Case
 
 CLOSE = 1e-4  # of the largest value: a score sums over many pixels
@@ -98,7 +98,7 @@ def reads_what_it_needs(trial: Trial) -> None:
 def costs_what_it_declares(trial: Trial) -> None:
     """Queries and evaluations are those of the plan."""
     scored(trial)
-    planned = {step.name: step for step in steps(trial.job)}
+    planned = {step.name: step for step in plan_steps(trial.job)}
     ensure_planned(planned[f"metric {name_of(trial)}"], [trial.memory["shard"]])
 
 

@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._pytree import tree_leaves
 
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import generator_of
+from pomelo_lab.engine.plan import find_generator
 from pomelo_lab.explainer.case import Case
 
 # what is looked at -> the words of `needs` that allow it
@@ -71,7 +71,7 @@ def unread(seen: set[str], needs: frozenset[str]) -> list[str]:
 @contextmanager
 def gradients(job: Job) -> Iterator[set[str]]:
     """Which networks gradients go through inside the block: of "classifier" and "generator"."""
-    generator, through = generator_of(job.parts.explainer) or job.parts.generator, set()
+    generator, through = find_generator(job.parts.explainer) or job.parts.generator, set()
     network = getattr(job.parts.classifier, "network", None)
     networks = {"classifier": network, "generator": generator and generator.network}
     roles = {module: role for role, network in networks.items() if network for module in network.modules()}

@@ -1,4 +1,4 @@
-"""What a job stores of one stage, and how it is made."""
+"""An artefact: the tensors that one stage of a job stores, and how they are made."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Artefact:
     Args:
         kind: the stage, a folder of the store ("explanation").
         provenance: all that determines the tensors.
-        make: (view of the classifier, what `inputs` returned) -> tensors by name; called under the artefact's lock.
-        inputs: gets what `make` looks at, other artefacts among it. It is called before the lock is taken, so that no
-            two locks are held at once.
-        group: of the job's images, or the number of a part.
-        access: the view of the classifier.
-        n_images: images of the group that it is about, the first ones; None = all.
-        of_images: False for what is measured on training images.
-        keep: whether it is written; large ones over the job's limit are made again.
+        make: (view of the classifier, result of `inputs`) -> tensors by name. It is called under the artefact's lock.
+        inputs: gets what `make` works on, which may be other artefacts. It is called before the lock is taken, so that
+            no two locks are held at once.
+        group: number of a group of the job's images, or of a part.
+        access: which view of the classifier `make` receives.
+        n_images: the artefact is about the first n_images of the group; None = all.
+        of_images: False for statistics of training images.
+        keep: False where it is made each time and not written, because it is over the job's limit.
         hold: whether it stays in memory until the next group.
         wait: False gives None while another process makes it.
-        about: what is recorded beside seconds, queries and evaluations, asked once it is made.
+        about: further values to record beside seconds, queries and evaluations, asked after `make`.
     """
 
     kind: str

@@ -91,7 +91,7 @@ class Cache:
         """Make an artefact of `n_images` images; record seconds, classifier queries and generator evaluations."""
         self.tell(artefact.kind)
         parts = self.parts
-        box = (
+        classifier = (
             view(parts.classifier, artefact.access, parts.batch_size, parts.device)
             if artefact.kind != "perturbation"
             else None
@@ -99,7 +99,7 @@ class Cache:
         start, evaluated = time.perf_counter(), EvaluationCounter.n
         try:
             with torch.inference_mode(False):
-                tensors = artefact.make(box, inputs)
+                tensors = artefact.make(classifier, inputs)
         except NotFinite as error:
             raise ValueError(
                 self.not_finite(error, artefact.kind, artefact.group if artefact.of_images else None)
@@ -108,7 +108,7 @@ class Cache:
             torch.cuda.synchronize(parts.device)
         cost = {
             "seconds": time.perf_counter() - start,
-            "queries": box.queries if box else 0,
+            "queries": classifier.queries if classifier else 0,
             "evaluations": EvaluationCounter.n - evaluated,
         }
         ids = list(self.batch(artefact.group).image_id[:n_images]) if artefact.of_images else []

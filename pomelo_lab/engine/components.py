@@ -1,22 +1,24 @@
-"""The live objects of one configuration: built when they are needed, shared by all jobs of the process that name the
-same."""
+"""The objects that a configuration describes.
+
+They are built at their first use. Jobs of one process that name the same data set or network share it.
+"""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pomelo_lab.classifier.base import Classifier, NetworkClassifier, view
+from pomelo_lab.classifier.base import Classifier
+from pomelo_lab.classifier.network import output_index
 from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
 from pomelo_lab.config.needs import asked_roles
-from pomelo_lab.config.signature import defaults, did_you_mean, locate
-from pomelo_lab.config.target import check_target, output_problem
+from pomelo_lab.config.signature import defaults, locate
 from pomelo_lab.config.training_data import full_network_node
 from pomelo_lab.config.tree import is_node, mapped, nodes
 from pomelo_lab.dataset.base import Dataset
@@ -27,9 +29,9 @@ from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.segmenter.base import Segmenter
 
-# key -> node and object: jobs of a process share data sets and networks; see `release`
+# key -> node and object: the data sets and networks that jobs of this process share; see `release`
 _alive: dict[str, tuple[Mapping[str, Any], Any]] = {}
-# arguments that a node may leave to the data and to training
+# arguments that a config may leave out, because the data set or the training decides them
 FILLED = ("weights", "num_classes", "n_outputs", "column", "channels", "size_px")
 
 
@@ -69,24 +71,25 @@ class Components:
         )
         if node.get("column") is None:
             return trained
-        column = position(node["column"], self.dataset.attribute_names)
+        column = output_index(node["column"], self.dataset.attribute_names)
         return {**node, "weights": trained["weights"], "column": column, "n_outputs": trained["num_classes"]}
 
     def node(self, role: str) -> Any:
+        """The config of a role, with the weights of all networks inside."""
         return self._with_weights_inside(self.config[role])
 
     def _with_weights_inside(self, tree: Any) -> Any:
-        """A node whose own networks (the generator of a metric's filler) know their weights."""
+        """A node in which every inner network, as the generator of a metric's filler, has its weights."""
         return mapped(tree, lambda node: self._with_weights_and_classes(node) if is_network(node) else node)
 
     def _with_weights_and_classes(self, node: Mapping[str, Any]) -> dict[str, Any]:
         trained = self._with_weights(node)
-        # also where the node leaves it out
+        # the argument may be None, or left out with None as its default
         unset = {**defaults(locate(node["_target_"])), **trained}.get("num_classes", 0) is None
         return {**trained, "num_classes": self.dataset.num_classes} if unset else trained
 
     def _with_networks(self, tree: Any) -> Any:
-        """A node whose own networks are built, shared by all that name them."""
+        """A node in which every inner network is the built object."""
         return mapped(tree, lambda node: self._network(node) if is_network(node) else node)
 
     def _network(self, node: Mapping[str, Any]) -> Any:
@@ -107,49 +110,6 @@ class Components:
     def explainer(self) -> Explainer | None:
         return build(self._with_networks(self.node("explainer")), **self._supplied_to(self.config["explainer"]))
 
-    def check_network(self) -> None:
-        """Raises ValueError, before anything is computed, when the explained class does not exist, the classifier's
-        outputs are not the classes that the job takes them for, its network cannot take the images, or the explainer
-        has no rule for it; asked of a gray image."""
-        config, n = self.config, self.classifier.num_classes
-        check_target(config["target"], self.dataset.class_names)
-        if text := output_problem(
-            config["classifier"], n, self.dataset.num_classes, config["target"], config.get("images", "all")
-        ):
-            raise ValueError(text)
-        if isinstance(self.classifier, NetworkClassifier):
-            self.classifier.check_shape(self.dataset.shape, self.device)
-        kind = locate(self.config["explainer"]["_target_"])
-        given = {**defaults(kind), **self.config["explainer"]}
-        if kind.access == "white_box":  # a property where it depends on arguments: those ask for no more than logits
-            box = view(self.classifier, "white_box", self.batch_size, self.device)
-            kind.check_network(given, box, torch.full((1, *self.dataset.shape), 0.5, device=self.device))
-
-    def check_data(self) -> None:
-        """Raises ValueError, before anything is computed, where an argument names a mask that the first image does not
-        have, or a window is larger than the images."""
-        owners = {
-            "explainer": self.config["explainer"],
-            **{f"metrics.{name}": node for name, node in self.config["metrics"].items() if node},
-        }
-        side = min(self.dataset.shape[1:])
-        for key, node in owners.items():
-            given = {**defaults(locate(node["_target_"])), **node}
-            if (window := given.get("window_px") or 0) > side:
-                raise ValueError(f"{key}.window_px must be at most {side}, the images' side, got {window}")
-            if (part := given.get("part", "label")) != "label" and part not in self.mask_names:
-                known = ", ".join(self.mask_names) or "none"
-                raise ValueError(
-                    f"{key}.part must be label or a mask of the data set ({known}), got "
-                    f"{part!r}{did_you_mean(part, self.mask_names)}"
-                )
-
-    @cached_property
-    def mask_names(self) -> tuple[str, ...]:
-        """The masks and boxes of the first image."""
-        first = self.dataset.batch(self.dataset.order()[:1].tolist())
-        return tuple(dict.fromkeys((*first.masks, *first.boxes)))
-
     @cached_property
     def metrics(self) -> dict[str, Metric]:
         return {
@@ -163,9 +123,9 @@ class Components:
 
     def _shared(self, role: str, node: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
         node = self.config[role] if node is None else node
-        path = node.get("weights")  # a file may be overwritten while the process lives
+        path = node.get("weights")  # a file may be overwritten while the process runs
         weights = file_digest(path) if path and Path(path).exists() else None
-        source = getattr(locate(node["_target_"]), "source", None)  # the code of a user's function may be edited, too
+        source = getattr(locate(node["_target_"]), "source", None)  # the code of a user's function may change, too
         key = digest(
             {
                 "node": node,
@@ -198,7 +158,8 @@ class Components:
         raise ValueError(f"no component can ask for the job's {role}")
 
     def injected(self, node: Mapping[str, Any]) -> list[str]:
-        """Roles of the job that a component, or one inside it, asks for in its constructor and its yaml leaves out."""
+        """The job's roles that a component, or one inside it, asks for in its constructor and does not get from its
+        yaml."""
         asked = (asked_roles(part) for _, part in nodes(node))
         return sorted(set().union(*asked) & set(self.config))
 
@@ -225,35 +186,22 @@ class Components:
 
 
 def release(later: Iterable[Mapping[str, Any]]) -> None:
-    """Let go of data sets and networks that no later job names, so that a grid over many networks holds those that it
-    still needs.
+    """Free the data sets and networks that no later job names: a grid over many networks holds only those it needs.
 
     Args: later: resolved configs of the jobs that this process will run.
     """
     named = [node for config in later for _, node in nodes(config)]
-    for key in [key for key, (node, _) in _alive.items() if not any(names(asked, node) for asked in named)]:
+    for key in [key for key, (node, _) in _alive.items() if not any(describes(asked, node) for asked in named)]:
         del _alive[key]
-    gc.collect()  # a job and its stages refer to each other
+    gc.collect()  # a job and its provenance refer to each other
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def names(asked: Mapping[str, Any], built: Mapping[str, Any]) -> bool:
-    """Whether a node of a config, whose weights may be "auto", is the one that something was built from."""
+def describes(asked: Mapping[str, Any], built: Mapping[str, Any]) -> bool:
+    """Whether an object that was built from one node is what another node asks for, whose weights may be "auto"."""
     same = all(asked.get(key) == built.get(key) for key in {*asked, *built} - {*FILLED})
     return same and (asked.get("weights") == built.get("weights") or not Path(str(asked.get("weights"))).exists())
-
-
-def position(column: int | str, attributes: Sequence[str]) -> int:
-    """The output that an attribute's name stands for. Raises ValueError with near names."""
-    if not isinstance(column, str):
-        return column
-    if column not in attributes:
-        known, near = ", ".join(attributes) or "it has none", did_you_mean(column, attributes)
-        raise ValueError(
-            f"classifier.column must be a position or an attribute of the data set ({known}), got {column!r}{near}"
-        )
-    return attributes.index(column)
 
 
 def is_network(node: Any) -> bool:

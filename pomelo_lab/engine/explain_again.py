@@ -43,24 +43,24 @@ class ExplainAgain:
             change: alters a copy of the classifier's network, which is explained instead.
         """
         job, parts = self.job, self.job.parts
-        classifier = parts.classifier
+        explained = parts.classifier
         if change is not None:
-            classifier = copy.deepcopy(classifier)
-            change(classifier.network)
-        box = view(classifier, parts.explainer.access, parts.batch_size, parts.device)
+            explained = copy.deepcopy(explained)
+            change(explained.network)
+        classifier = view(explained, parts.explainer.access, parts.batch_size, parts.device)
         statistics = job.statistics
-        reference = statistics.explainer() if change is None else statistics.of_changed(classifier.digest(), box)
+        reference = statistics.explainer() if change is None else statistics.of_changed(explained.digest(), classifier)
         batch, target = job.batch(self.group).select(self.rows), job.target(self.group)[self.rows]
         if images is not None:
             batch = replace(batch, image=images)
         segments = self.segments(images)
         perturbations = self.perturbations(batch, segments, images is not None)
         if perturbations is not None:
-            perturbations = replace(perturbations, probability=box.probability(perturbations.image))
+            perturbations = replace(perturbations, probability=classifier.probability(perturbations.image))
         segments = segments if "segments" in parts.explainer.needs else None
-        case = Case(batch, target, box, job.streams, segments, perturbations, reference)
+        case = Case(batch, target, classifier, job.streams, segments, perturbations, reference)
         explanation = parts.explainer.explain(case)
-        self.counter.queries += box.queries
+        self.counter.queries += classifier.queries
         return postprocessed(parts.explainer, explanation)
 
     def segments(self, images: Tensor | None) -> Segments | None:

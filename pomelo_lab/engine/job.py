@@ -134,7 +134,7 @@ class Job:
                 provenance=self.provenance.clean,
                 group=group,
                 inputs=lambda: self.batch(group).image,
-                make=lambda box, images: {"probability": box.probability(images)},
+                make=lambda classifier, images: {"probability": classifier.probability(images)},
             )
         )
 
@@ -171,7 +171,7 @@ class Job:
                 kind="prediction",
                 provenance=self.provenance.prediction,
                 group=group,
-                make=lambda box, _: {"probability": box.probability(perturbations.image)},
+                make=lambda classifier, _: {"probability": classifier.probability(perturbations.image)},
             )
         )
         return Perturbations(
@@ -186,7 +186,7 @@ class Job:
                 provenance=self.provenance.stored_explanation,
                 group=group,
                 inputs=lambda: self.case(group),
-                make=lambda box, case: explainer.explain(replace(case, classifier=box)).tensors(),
+                make=lambda classifier, case: explainer.explain(replace(case, classifier=classifier)).tensors(),
                 access=explainer.access,
             )
         )
@@ -232,9 +232,9 @@ class Job:
             )
             return whole.select(slice(0, size))
 
-        def make(box: BlackBox, case: Case) -> Mapping[str, Tensor]:
-            again = ExplainAgain(self, group, slice(0, size), box) if "explain_again" in metric.needs else None
-            return metric.score(replace(case, classifier=box, explain_again=again))
+        def make(classifier: BlackBox, case: Case) -> Mapping[str, Tensor]:
+            again = ExplainAgain(self, group, slice(0, size), classifier) if "explain_again" in metric.needs else None
+            return metric.score(replace(case, classifier=classifier, explain_again=again))
 
         return self.cache.get(
             Artefact(

@@ -1,14 +1,12 @@
-"""What a job would do: images, network evaluations, classifier queries, bytes on disk, and about how long the networks
-take.
+"""The plan of a job: images, network evaluations, classifier queries, bytes on disk, and an estimate of the time.
 
-One rule counts here and in what a job records (`EvaluationCounter`, `BlackBox.queries`):
-- A query is an image that the classifier is asked about, an evaluation is an image that a generator's network is asked
-  about. Copies that fill a batch (`in_full_rows`) are neither, and a backward is no query of its own.
-- What is stored is counted once, where it is made: the plan is that of an empty store.
-- What is not stored is counted for the metric that asks for it: explanations made anew, statistics of a changed
-    classifier.
-Bytes are those of images, maps and the classifier's answers. Nothing is computed, but for the forwards by which time is
-foretold.
+The plan counts as a job records (`EvaluationCounter`, `BlackBox.queries`):
+- A query is an image that the classifier is asked about. An evaluation is an image that a generator's network is asked
+  about. Copies that fill a batch (`in_full_rows`) are neither. A backward pass is no query of its own.
+- A stored artefact is counted once, in the stage that makes it: the plan assumes an empty store.
+- Explanations and statistics that are not stored are counted for the metric that asks for them.
+Bytes are those of images, maps and the classifier's answers. Nothing is computed except a few forward passes, from
+which the time is estimated.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from pomelo_lab.config.signature import Component
 from pomelo_lab.config.tree import mapped
 from pomelo_lab.devices import NoSuchDevice, pick_device
 from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.preflight import check
 from pomelo_lab.engine.store import Store
 from pomelo_lab.metric.base import Metric
 
@@ -48,8 +47,8 @@ class Ask:
 class Step:
     """One stage of the plan; totals over all images of the job.
 
-    at_most: whether its counts are an upper limit. seconds: of the networks' forwards and backwards, None where that is
-        not known.
+    at_most: whether its counts are an upper limit. seconds: of the networks' forward and backward passes, None where
+        that is not known.
     """
 
     name: str
@@ -69,11 +68,11 @@ class Step:
         return sum(ask.n for ask in self.asks if ask.kind == "queries")
 
 
-def planned(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], list[str]]:
-    """A job whose networks need no weights, its timed stages, and the networks that it would train first.
+def plan_job(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], list[str]]:
+    """Build a job without trained weights, list its stages with times, and name the networks that it would train.
 
-    A device that this machine does not have can be planned for; how long it takes is not known then.
-    Raises: ValueError, before anything is timed, for what the job itself would be refused for before its first image.
+    The plan may be for a device that this machine does not have; its time is not known then.
+    Raises: ValueError, before anything is timed, where the job itself would be refused before its first image.
     """
     from pomelo_lab.engine.timing import seconds
 
@@ -84,45 +83,44 @@ def planned(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], l
     except NoSuchDevice:
         device = None
     job = Job(settings, store, device or "cpu")
-    job.parts.check_network()
-    job.parts.check_data()
+    check(job.parts)
 
     def timed(step: Step) -> Step:
         each = [seconds(ask, job) if device else None for ask in step.asks]
         return replace(step, seconds=None if None in each else sum(each))
 
-    return job, [timed(step) for step in steps(job)], list(dict.fromkeys(missing))
+    return job, [timed(step) for step in plan_steps(job)], list(dict.fromkeys(missing))
 
 
-def total(plan: Sequence[Step], name: str, images: int, note: str = "", at_most: bool = False) -> Step:
-    """All steps as one, without their networks; its time is not known where one of theirs is not."""
+def sum_steps(plan: Sequence[Step], name: str, images: int, note: str = "", at_most: bool = False) -> Step:
+    """Add steps up to one. Its time is unknown where the time of one of them is."""
     asks = (Ask(kind, sum(getattr(step, kind) for step in plan)) for kind in ("evaluations", "queries"))
     times = [step.seconds for step in plan]
     seconds, size = None if None in times else sum(times), sum(step.bytes for step in plan)
     return Step(name, images, tuple(asks), size, note, at_most or any(step.at_most for step in plan), seconds)
 
 
-def steps(job: Job) -> list[Step]:
-    """The stages of a job with their costs as the components state them."""
+def plan_steps(job: Job) -> list[Step]:
+    """List the stages of a job with the costs that the components declare."""
     n, plan = job.selection.n_asked, []
     if job.selection.chooses:
         size = len(job.parts.dataset)
         note = "until enough images are answered right"
-        plan.append(Step("choice of images", size, asked(job, None, 0, size), answer_bytes(job, size), note, True))
-    plan.append(Step("clean images", n, asked(job, None, 0, n), answer_bytes(job, n)))
-    plan += explaining(job).values()
-    plan += compared(job)
-    plan += measured(job)
-    return plan + [scored(job, name, metric) for name, metric in job.parts.metrics.items()]
+        plan.append(Step("choice of images", size, list_asks(job, None, 0, size), answer_bytes(job, size), note, True))
+    plan.append(Step("clean images", n, list_asks(job, None, 0, n), answer_bytes(job, n)))
+    plan += plan_explanations(job).values()
+    plan += plan_comparisons(job)
+    plan += plan_statistics(job)
+    return plan + [plan_metric(job, name, metric) for name, metric in job.parts.metrics.items()]
 
 
-def asked(job: Job, component: Any, evaluations: int, queries: int, backward: bool = True) -> tuple[Ask, ...]:
-    """What a component asks of its generator (else of the job's) and of the job's classifier.
+def list_asks(job: Job, component: Any, evaluations: int, queries: int, backward: bool = True) -> tuple[Ask, ...]:
+    """List the evaluations of a component's own generator, else of the job's, and the queries of the classifier.
 
-    Args: backward: False for what it asks without gradients, whatever it differentiates elsewhere.
+    Args: backward: False where these are asked without gradients, whatever the component differentiates elsewhere.
     """
     through = getattr(component, "differentiates", frozenset()) if backward else frozenset()
-    generator = (generator_of(component) or job.parts.generator) if evaluations else None
+    generator = (find_generator(component) or job.parts.generator) if evaluations else None
     asks = (
         Ask("evaluations", evaluations, generator, "generator" in through),
         Ask("queries", queries, job.parts.classifier, "classifier" in through),
@@ -130,14 +128,14 @@ def asked(job: Job, component: Any, evaluations: int, queries: int, backward: bo
     return tuple(ask for ask in asks if ask.n)
 
 
-def generator_of(component: Any) -> Any:
-    """The generator that a component, or one inside it, holds."""
+def find_generator(component: Any) -> Any:
+    """The generator that a component holds, itself or in a component inside it; None where there is none."""
     from pomelo_lab.generator.base import Generator
 
     if isinstance(component, Generator):
         return component
     held = vars(component).values() if isinstance(component, Component) else ()
-    return next((inner for part in held if (inner := generator_of(part)) is not None), None)
+    return next((inner for part in held if (inner := find_generator(part)) is not None), None)
 
 
 def answer_bytes(job: Job, n: int) -> int:
@@ -145,22 +143,22 @@ def answer_bytes(job: Job, n: int) -> int:
     return n * job.parts.dataset.num_classes * ANSWER_BYTES
 
 
-def explaining(job: Job) -> dict[str, Step]:
-    """From perturbations to explanations, by kind of artefact; "statistics" are the explainer's."""
+def plan_explanations(job: Job) -> dict[str, Step]:
+    """The stages from perturbations to explanations: kind of artefact -> step; "statistics" are the explainer's."""
     parts, n, plan = job.parts, job.selection.n_asked, {}
     shape, explainer = parts.dataset.shape, parts.explainer
     if parts.perturbs:
         made, kept = n * parts.n_perturbations, job.keeps_perturbations
         note = "" if kept else f"not kept: over keep_gb={job.config['keep_gb']:g}"
-        asks = asked(job, parts.sampler, n * parts.sampler.evaluations(parts.n_perturbations), 0)
+        asks = list_asks(job, parts.sampler, n * parts.sampler.evaluations(parts.n_perturbations), 0)
         plan["perturbation"] = Step("perturbations", n, asks, job.perturbation_bytes if kept else 0, note)
         if parts.explains or any({"classifier", "perturbations"} <= metric.needs for metric in parts.metrics.values()):
-            plan["prediction"] = Step("predictions", n, asked(job, None, 0, made), answer_bytes(job, made))
+            plan["prediction"] = Step("predictions", n, list_asks(job, None, 0, made), answer_bytes(job, made))
     if parts.explains and explainer.fits:
         *costs, size = explainer.fit_costs(len(parts.dataset.at("train")))
-        plan["statistics"] = Step("statistics", 0, asked(job, explainer, *costs, backward=False), size, SHARED)
+        plan["statistics"] = Step("statistics", 0, list_asks(job, explainer, *costs, backward=False), size, SHARED)
     if parts.explains:
-        asks = asked(job, explainer, n * explainer.evaluations(shape), n * explainer.queries(shape))
+        asks = list_asks(job, explainer, n * explainer.evaluations(shape), n * explainer.queries(shape))
         early = explainer.costs_at_most
         plan["explanation"] = Step(
             "explanations", n, asks, n * explainer.stored_bytes(shape), FEWER if early else "", early
@@ -168,19 +166,19 @@ def explaining(job: Job) -> dict[str, Step]:
     return plan
 
 
-def compared(job: Job) -> list[Step]:
-    """The explanations by other settings that metrics compare with the job's own.
+def plan_comparisons(job: Job) -> list[Step]:
+    """The explanations with other settings that metrics compare with the job's own, as one step.
 
-    What they share with it or each other is made once.
+    Artefacts that they share with the job or with each other are counted once.
     """
     others = [sibling for metric in job.parts.metrics.values() for sibling in job.siblings(metric)]
     plan: dict[tuple[str, str], Step] = {}
     for asker in (job, *others) if others else ():
         provenance = asker.provenance
-        for kind, step in explaining(asker).items():
+        for kind, step in plan_explanations(asker).items():
             made_from = provenance.statistics if kind == "statistics" else provenance.stages[kind]
             plan.setdefault((kind, digest(made_from)), step)
-    more = list(plan.values())[len(explaining(job)) :]
+    more = list(plan.values())[len(plan_explanations(job)) :]
     n = sum(step.name == "explanations" for step in more)
     if not more:
         return []
@@ -191,42 +189,41 @@ def compared(job: Job) -> list[Step]:
     ]
 
 
-def measured(job: Job) -> list[Step]:
-    """The statistics of training images for which metrics ask a network; metrics with the same ones share them."""
+def plan_statistics(job: Job) -> list[Step]:
+    """The metrics' statistics of training images that ask a network; equal statistics are counted once."""
     plan: dict[str, Step] = {}
     for name, metric in job.parts.metrics.items():
         if metric.fits and any(costs := metric.fit_costs(len(job.parts.dataset.at("train")))):
             key = digest(job.provenance.metric_arguments(name))
-            plan.setdefault(key, Step(f"statistics {name}", 0, asked(job, metric, *costs), note=SHARED))
+            plan.setdefault(key, Step(f"statistics {name}", 0, list_asks(job, metric, *costs), note=SHARED))
     return list(plan.values())
 
 
-def scored(job: Job, name: str, metric: Metric) -> Step:
-    """One metric on the job's images, with the explanations that it makes anew, for other images or changed
-    classifiers.
+def plan_metric(job: Job, name: str, metric: Metric) -> Step:
+    """One metric on the job's images, with the explanations that it asks for again.
 
-    Perturbations are drawn anew for other images alone, and answered anew for all. Statistics are measured anew for
-    each changed classifier, but for their stored parts.
+    These are of other images or of changed classifiers. Perturbations are drawn again for other images only, and the
+    classifier answers all of them again. Statistics are measured for each changed classifier, except stored parts.
     """
     shape, explainer, drawn = job.parts.dataset.shape, job.parts.explainer, job.parts.n_perturbations
     n = min(job.selection.n_asked, metric.n_images or job.selection.n_asked)
     asks, at_most = (
-        asked(job, metric, n * metric.evaluations(shape), n * metric.queries(shape, drawn)),
+        list_asks(job, metric, n * metric.evaluations(shape), n * metric.queries(shape, drawn)),
         metric.costs_at_most,
     )
     moved, changed = metric.explanations(job.parts.classifier)
-    if anew := n * (moved + changed):
-        asks += asked(job, explainer, anew * explainer.evaluations(shape), anew * explainer.queries(shape))
-        asks += asked(
+    if repeated := n * (moved + changed):
+        asks += list_asks(job, explainer, repeated * explainer.evaluations(shape), repeated * explainer.queries(shape))
+        asks += list_asks(
             job,
             job.parts.sampler,
             n * moved * job.parts.sampler.evaluations(drawn) if job.parts.perturbs else 0,
-            anew * drawn,
+            repeated * drawn,
         )
         at_most |= explainer.costs_at_most
         if explainer.fits and changed:
             *costs, parts = explainer.fit_costs(len(job.parts.dataset.at("train")))
-            asks += asked(job, explainer, *(changed * cost for cost in costs), backward=False)
+            asks += list_asks(job, explainer, *(changed * cost for cost in costs), backward=False)
             at_most |= parts > 0
     notes = [FEWER] if at_most else []
     if repeats := len(metric.overrides()):

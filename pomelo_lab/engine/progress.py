@@ -1,4 +1,4 @@
-"""What a job is at: a bar on a terminal, a line per stage and now and then in a log file."""
+"""The progress of a job: a bar on a terminal; in a log file a line per long stage, and one every 20 seconds."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ STAGES = {
 
 
 class Progress:
-    """Counts images and names the stage at hand; silent on ranks other than the first.
+    """Counts images and names the current stage; silent on ranks other than the first.
 
     Images are counted when all of their stages are done. The bar moves with every stage, so that it also moves in a job
     of one group of images.
     """
 
-    last: ClassVar[Progress | None] = None  # of this process: what an interrupted command has kept
+    last: ClassVar[Progress | None] = None  # of this process: an interrupted command asks it what is finished
 
     def __init__(self, bar: Any = None, shown: bool = True, now: Any = time.monotonic) -> None:
         self.bar, self.shown, self.now = bar, shown, now
@@ -43,7 +43,7 @@ class Progress:
         Progress.last = self
 
     def groups(self, groups: Iterable[int], job: Job) -> Iterator[int]:
-        """The groups one by one, the bar moving on after each."""
+        """Yield the groups one by one, and move the bar after each."""
         groups = list(groups)
         self.total, self.start = sum(job.selection.group_size(g) for g in groups), self.now()
         self.stages = job.parts.explains + len(job.parts.metrics)
@@ -59,12 +59,12 @@ class Progress:
             self.update()
 
     def say(self, metric: str) -> None:
-        """A metric comes next."""
+        """Name the metric that is scored next."""
         self.metric, self.passed = metric, self.passed + 1
         self.enter(metric)
 
     def tell(self, kind: str) -> None:
-        """An artefact of a kind is being made: those that are stored already are no stage."""
+        """Name the kind of artefact that is being made; artefacts that are read from disk are no stage."""
         stage = STAGES.get(kind, self.metric)
         self.enter(f"{self.metric}, {stage}" if self.metric and kind in ("reference", "part") else stage)
 
@@ -87,8 +87,7 @@ class Progress:
         return (self.now() - self.start) / self.seen * rest if self.seen and rest else None
 
     def line(self) -> str | None:
-        """The line that a log file gets now: of a stage that has become long, else now and then; None while there is
-        nothing new to say."""
+        """The next line of a log file; None until a stage has become long or 20 seconds have passed."""
         now = self.now()
         new = self.stage and self.stage not in self.named and now - self.begun >= SECONDS_OF_A_STAGE
         if not new and now - self.spoke < SECONDS_BETWEEN_LINES:
@@ -99,7 +98,7 @@ class Progress:
         return f"{self.title}: {self.stage}: {self.seen}/{self.total} images done, {spelled(now - self.start)}{left}"
 
     def kept(self) -> str:
-        """What is on disk when the job stops now."""
+        """What is on disk if the job stops now, in words."""
         return (
             f"{self.seen} of {self.total} images of {self.title} are finished and kept"
             if self.total
@@ -120,26 +119,26 @@ def progress(shown: bool = True) -> Iterator[Progress]:
     if not shown:
         yield Progress(None, shown)
     elif sys.stderr.isatty():
-        with bar() as drawn:
-            yield Progress(drawn, shown)
+        with make_bar() as bar:
+            yield Progress(bar, shown)
     else:
-        shown_one, stop = Progress(None, shown), threading.Event()
-        thread = threading.Thread(target=write_lines, args=(shown_one, stop), daemon=True)
+        logged, stop = Progress(None, shown), threading.Event()
+        thread = threading.Thread(target=write_lines, args=(logged, stop), daemon=True)
         thread.start()
         try:
-            yield shown_one
+            yield logged
         finally:
             stop.set()
 
 
-def write_lines(shown: Progress, stop: threading.Event) -> None:
-    """Lines of a log file until the block ends: a stage of minutes is named while it runs."""
+def write_lines(logged: Progress, stop: threading.Event) -> None:
+    """Write the lines of a log file until the block ends; a stage of minutes is named while it runs."""
     while not stop.wait(0.5):
-        if text := shown.line():
+        if text := logged.line():
             print(text, file=sys.stderr, flush=True)
 
 
-def bar() -> Any:
+def make_bar() -> Any:
     """The bar of a terminal."""
     from rich import progress as rich
     from rich.console import Console

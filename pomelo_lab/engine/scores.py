@@ -52,8 +52,7 @@ class Scores:
         return read_status(self.folder)
 
     def done(self) -> bool:
-        """Whether the job is finished and all that it promises is there and undamaged; what is damaged is named in the
-        log."""
+        """Whether the job is finished and all that it leaves is undamaged; damaged files are named in the log."""
         status = self.status
         for path in status.get("damaged", ()):
             log.warning("%s is damaged: it is made again", path)
@@ -61,7 +60,7 @@ class Scores:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Claim the folder, write config and state, and say "failed" with the traceback when the block raises."""
+        """Write config and state around the block; the state is "failed", with the traceback, where it raises."""
         from omegaconf import OmegaConf
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +86,7 @@ class Scores:
             stages=self.stages(),
             images=self.images,
             folders=self.folders(),
-            files=digests(self.folder),
+            files=file_digests(self.folder),
         )
 
     def _write_status(self, state: str, started: float, **more: Any) -> None:
@@ -104,26 +103,28 @@ class Scores:
         write_json(self.folder / "status.json", status)
 
     def stages(self) -> dict[str, dict[str, float]]:
-        """Seconds, classifier queries and network evaluations of each stage, summed over the shards this job rests on,
-        whoever made them."""
+        """Seconds, classifier queries and network evaluations of each stage.
+
+        They are sums over the shards that the job uses, whichever job made them.
+        """
         job, provenance = self.job, self.job.provenance
-        stages = {kind: total(job, kind, made_from) for kind, made_from in provenance.stages.items()}
+        stages = {kind: sum_costs(job, kind, made_from) for kind, made_from in provenance.stages.items()}
         if job.parts.explains and job.parts.explainer.fits:
-            stages["statistics"] = statistics(job, provenance.statistics)
+            stages["statistics"] = sum_statistics_costs(job, provenance.statistics)
         for name, metric in job.parts.metrics.items():
-            stages[f"metric.{name}"] = total(job, "metric", provenance.metric(name))
+            stages[f"metric.{name}"] = sum_costs(job, "metric", provenance.metric(name))
             if metric.fits:
-                stages[f"statistics.{name}"] = statistics(job, provenance.reference(name))
+                stages[f"statistics.{name}"] = sum_statistics_costs(job, provenance.reference(name))
         return {kind: costs for kind, costs in stages.items() if costs}
 
     def folders(self) -> dict[str, str]:
-        """Where the job's artefacts lie, below paths.outputs; without those that are not kept."""
+        """Folders of the job's artefacts, below paths.outputs; without artefacts that are not kept."""
         store, stages = self.job.store, self.job.provenance.stages
         folders = {kind: store.folder(kind, digest(made_from)) for kind, made_from in stages.items()}
         return {kind: str(folder.relative_to(store.root)) for kind, folder in folders.items() if folder.is_dir()}
 
     def rows(self) -> dict[str, dict[str, Tensor]]:
-        """What `score` returned for each metric, all images in order."""
+        """The scores of each metric, as `Metric.score` returns them, all images in order."""
         rows: dict[str, dict[str, Tensor]] = {}
         for name in self.job.parts.metrics:
             groups = range(self.job.selection.n_groups)
@@ -156,7 +157,7 @@ class Scores:
         shown = {name: summary_row(summary, metrics[name]) for name, summary in summaries.items()}
         write_text(self.folder / "summary.json", json.dumps(shown, indent=1))
         for name, summary in summaries.items():
-            if text := undefined(name, summary):
+            if text := describe_undefined(name, summary):
                 print(text, file=sys.stderr)
         return summaries
 
@@ -189,7 +190,7 @@ def column(scores: Tensor, counted: Tensor | None, n: int) -> list[float | None]
     return values + [None] * (n - len(values))
 
 
-def undefined(name: str, summary: Summary) -> str:
+def describe_undefined(name: str, summary: Summary) -> str:
     """What a user is told of a metric that is undefined for some or all images; "" where it is not."""
     if summary.n_nan:
         return f"{name}: {summary.n_nan} of {summary.n + summary.n_nan} images have no finite value and are left out"
@@ -199,7 +200,7 @@ def undefined(name: str, summary: Summary) -> str:
 
 
 def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
-    """Every group of images of this rank through all stages and metrics of the job."""
+    """Explain and score every group of images of this rank."""
     from pomelo_lab.engine.job import Job
     from pomelo_lab.engine.progress import progress
 
@@ -214,7 +215,7 @@ def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
             job.forget()
 
 
-def total(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, float]:
+def sum_costs(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, float]:
     """Sum of the recorded costs over a job's shards of one artefact."""
     fingerprint, selection = digest(provenance), job.selection
     keys = [ShardKey(kind, fingerprint, group, selection.group_size(group)) for group in range(selection.n_groups)]
@@ -223,7 +224,7 @@ def total(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, float
     return summed(metas) | {"images": images} if metas else {}
 
 
-def statistics(job: Job, provenance: Mapping[str, Any]) -> dict[str, float]:
+def sum_statistics_costs(job: Job, provenance: Mapping[str, Any]) -> dict[str, float]:
     """The recorded costs of statistics of training images with their parts; all jobs that need them share them."""
     whole = job.store.meta(ShardKey("reference", digest(provenance)))
     parts = [job.store.meta(ShardKey("part", fingerprint, part)) for fingerprint, part in whole.get("parts", ())]
@@ -235,7 +236,7 @@ def summed(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def summary_row(summary: Summary, metric: Any) -> dict[str, Any]:
-    """A summary as JSON: NaN becomes null."""
+    """A summary as JSON values: NaN becomes None."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(summary).items()}
     return {**clean, "direction": metric.direction, "unit": metric.unit}
 
@@ -263,8 +264,8 @@ def peak_memory_mb(device: torch.device) -> float:
 def read_status(folder: Path) -> dict[str, Any]:
     """The status of a score folder; {} when there is none.
 
-    Its state is "damaged", and its key "damaged" names the files, when status.json itself or a file that it promises is
-    not what was written.
+    The state is "damaged" where status.json, or a file whose digest it holds, is not what was written. The key
+    "damaged" then names the files.
     """
     path = folder / "status.json"
     try:
@@ -283,7 +284,7 @@ def read_status(folder: Path) -> dict[str, Any]:
 
 
 def is_whole(path: Path, digest: str | None) -> bool:
-    """Whether a file is there with these contents; without a digest: whether it can be read."""
+    """Whether a file has these contents; without a digest, whether it can be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -295,8 +296,8 @@ def is_whole(path: Path, digest: str | None) -> bool:
         return False
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """What a finished job's status says of the files beside it."""
+def file_digests(folder: Path) -> dict[str, str]:
+    """Digests of the files of a finished job, for its status."""
     return {name: file_digest(folder / name) for name in ("config.yaml", *FILES)}
 
 

@@ -42,7 +42,7 @@ class Statistics:
             Artefact(
                 kind="reference",
                 provenance=self.provenance.reference(name),
-                make=lambda box, _: metric.fit(training, box, self.streams),
+                make=lambda classifier, _: metric.fit(training, classifier, self.streams),
                 access=metric.access,
                 of_images=False,
             )
@@ -70,19 +70,19 @@ class Statistics:
                 kind="reference",
                 provenance=self.provenance.statistics,
                 inputs=prepare,
-                make=lambda box, _: self._fit(box, recorded_part),
+                make=lambda classifier, _: self._fit(classifier, recorded_part),
                 access=explainer.access,
                 of_images=False,
                 about=lambda: {"parts": parts},
             )
         )
 
-    def of_changed(self, classifier_digest: str, box: BlackBox) -> Mapping[str, Tensor]:
+    def of_changed(self, classifier_digest: str, classifier: BlackBox) -> Mapping[str, Tensor]:
         """Those of the explainer for a view of a changed classifier; measured once per job, and not stored."""
         if not self.parts.explainer.fits:
             return {}
         if classifier_digest not in self.changed:
-            self.changed[classifier_digest] = self._fit(box, self.part)
+            self.changed[classifier_digest] = self._fit(classifier, self.part)
         return self.changed[classifier_digest]
 
     def part(
@@ -106,12 +106,12 @@ class Statistics:
         )
         return shard and shard.tensors
 
-    def _fit(self, box: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
+    def _fit(self, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
         """The explainer's, computed now."""
         explainer, training = self.parts.explainer, self.parts.dataset.at("train")
         if isinstance(explainer, FitInParts):
-            return explainer.fit(training, box, cached_part)
-        return explainer.fit(training, box)
+            return explainer.fit(training, classifier, cached_part)
+        return explainer.fit(training, classifier)
 
     def _stored(self, artefact: Artefact) -> Mapping[str, Tensor]:
         return {key: tensor.to(self.parts.device) for key, tensor in self.cache.get(artefact).tensors.items()}

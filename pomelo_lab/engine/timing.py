@@ -1,5 +1,5 @@
-"""How long networks take here, for the time that a plan foretells: a forward of each, with a backward where gradients
-go through it."""
+"""How long networks take on this machine, from which a plan estimates its time: a forward pass of each network, and a
+backward pass where gradients go through it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _measured: WeakKeyDictionary[nn.Module, dict[bool, float]] = WeakKeyDictionary()
 
 
 def seconds(ask: Ask, job: Job) -> float | None:
-    """Estimated seconds of what a network is asked; None for a function of the user's and for a network that would be
-    compiled first."""
+    """Estimated seconds that a network takes; None for a user's function and for a network that would be compiled
+    first."""
     network = ask.network
     if not isinstance(network, NetworkClassifier | Generator) or getattr(network, "compile", False):
         return None
@@ -39,9 +39,9 @@ def seconds(ask: Ask, job: Job) -> float | None:
 def per_image(
     network: Any, shape: tuple[int, int, int], backward: bool, batch_size: int, device: torch.device
 ) -> float:
-    """Seconds per image of a forward (and backward): of ROWS images, and of more at once where that is fast.
+    """Seconds per image of a forward (and backward) pass, measured once per network.
 
-    Measured once per network.
+    It is measured on ROWS images, and on more at once where that is fast.
     """
 
     def ask(images: Tensor) -> Tensor:
@@ -62,10 +62,9 @@ def per_image(
 
 
 def measure(ask: Callable[[Tensor], Tensor], shape: tuple[int, int, int], n: int, device: torch.device) -> float:
-    """Seconds per image of a call on n gray images: the least of CALLS, since the first prepares and others may
-    disturb.
+    """Seconds per image of a call on n gray images: the shortest of CALLS calls, or of fewer after a long one.
 
-    A long call is the last.
+    The first call also prepares the network, and other processes may slow a call down.
     """
     images, forwards, taken = torch.full((n, *shape), 0.5, device=device), MicroBatches(n), []
     while len(taken) < CALLS and max(taken, default=0.0) < LONG:

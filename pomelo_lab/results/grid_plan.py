@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pomelo_lab.engine.plan import Step, planned, total
+from pomelo_lab.engine.plan import Step, plan_job, sum_steps
 from pomelo_lab.engine.store import Store
 from pomelo_lab.results.grid import GridCell
 
@@ -19,7 +19,7 @@ UNKNOWN = "?: not measured: trainings, functions of yours, compile=true, absent 
 
 def print_plan(config: Mapping[str, Any], store: Store) -> None:
     """Print the plan of one job as a table."""
-    job, plan, missing = planned(config, store)
+    job, plan, missing = plan_job(config, store)
     choices = config.get("choices") or {}
     title = " ".join(
         f"{role}={choices[role]}"
@@ -27,7 +27,7 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
         if role in choices
     )
     trainings = [Step(f"train {name}", 0, note="no weights yet", seconds=None) for name in missing]
-    whole = total(plan, "total", job.selection.n_asked, "without trainings" if missing else "")
+    whole = sum_steps(plan, "total", job.selection.n_asked, "without trainings" if missing else "")
     print_steps(f"plan: {title}", "stage", [*trainings, *plan, whole])
 
 
@@ -49,14 +49,14 @@ def print_grid_plan(cells: Sequence[GridCell], console: Any = None) -> None:
 
     lines = [line(cell) for cell in cells]
     note = "without trainings; what jobs share is computed once"
-    whole = total(lines, f"{len(cells)} jobs", sum(step.images for step in lines), note, True)
+    whole = sum_steps(lines, f"{len(cells)} jobs", sum(step.images for step in lines), note, True)
     print_steps("plan of the grid", "job", [*lines, whole], console)
 
 
 def line_of(name: str, config: Mapping[str, Any]) -> Step:
     """Sum the plan of a job into one line."""
-    job, plan, missing = planned(config, Store(config["paths"]["outputs"]))
-    return total(plan, name, job.selection.n_asked, f"trains {', '.join(missing)}" if missing else "")
+    job, plan, missing = plan_job(config, Store(config["paths"]["outputs"]))
+    return sum_steps(plan, name, job.selection.n_asked, f"trains {', '.join(missing)}" if missing else "")
 
 
 def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None) -> None:

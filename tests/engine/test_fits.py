@@ -8,7 +8,7 @@ import torch
 from pomelo_lab.classifier.base import view
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.explain_again import ExplainAgain
-from pomelo_lab.engine.plan import steps
+from pomelo_lab.engine.plan import plan_steps
 from pomelo_lab.engine.scores import Scores
 from pomelo_lab.engine.store import ShardKey
 from pomelo_lab.explainer.direction_search import DirectionSearch
@@ -39,10 +39,10 @@ def test_statistics_of_an_explainer_are_measured_once_and_shared(tmp_path, monke
 
 
 def test_a_plan_names_the_statistics_of_training_images(tmp_path):
-    planned = steps(job(tmp_path, "explainer=iba", "sampler=none", "metrics=none", "explainer.n_fit=32"))
+    planned = plan_steps(job(tmp_path, "explainer=iba", "sampler=none", "metrics=none", "explainer.n_fit=32"))
     assert [(s.name, s.queries) for s in planned if s.name == "statistics"] == [("statistics", 32)]
     assert not any(
-        s.name == "statistics" for s in steps(job(tmp_path, "explainer=saliency", "sampler=none", "metrics=none"))
+        s.name == "statistics" for s in plan_steps(job(tmp_path, "explainer=saliency", "sampler=none", "metrics=none"))
     )
 
 
@@ -136,7 +136,7 @@ def test_a_status_counts_the_search_that_a_job_rests_on(tmp_path):
     assert "statistics" not in Scores(longer).stages()
     for one in (longer, short):
         one.statistics.explainer()
-        (planned,) = (s for s in steps(one) if s.name == "statistics")
+        (planned,) = (s for s in plan_steps(one) if s.name == "statistics")
         statistics = Scores(one).stages()["statistics"]
         assert (statistics["evaluations"], statistics["queries"]) == (
             planned.evaluations,

@@ -159,12 +159,12 @@ def test_forced_work_mixes_nothing_old_with_what_is_new(tmp_path, metrics):
 
 def test_a_forced_grid_computes_what_its_jobs_share_once(tmp_path):
     grid = [config(tmp_path, "metrics=none", f"explainer.alpha={alpha}", "force=true") for alpha in (1, 2)]
-    anew: set = set()
-    run(grid[0], anew=anew)
+    removed: set = set()
+    run(grid[0], removed=removed)
     shared = {
         name: time for name, time in files(tmp_path).items() if name.startswith(("clean", "perturbation", "prediction"))
     }
-    run(grid[1], anew=anew)
+    run(grid[1], removed=removed)
     assert {name: files(tmp_path)[name] for name in shared} == shared
     run(grid[1])
     assert not set(shared.items()) & set(files(tmp_path).items())

@@ -1,13 +1,13 @@
 """What a dry run counts."""
 
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import steps
+from pomelo_lab.engine.plan import plan_steps
 from pomelo_lab.engine.store import Store
 from tests.running import config
 
 
 def plan(tmp_path, *overrides):
-    return {step.name: step for step in steps(Job(config(tmp_path, *overrides), Store(tmp_path)))}
+    return {step.name: step for step in plan_steps(Job(config(tmp_path, *overrides), Store(tmp_path)))}
 
 
 SIZES = (

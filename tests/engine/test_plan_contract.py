@@ -6,7 +6,7 @@ import pytest
 from pomelo_lab.conformance.cost import ensure_all_is_planned, ensure_planned, ensure_stages_are_planned
 from pomelo_lab.conformance.watch import gradients
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import steps
+from pomelo_lab.engine.plan import plan_steps
 from tests import every
 
 # their backwards pass operators of their own: hooks of the network see none
@@ -46,7 +46,7 @@ def test_metrics_that_explain_anew_or_compare(overrides, tmp_path):
 
 
 def assert_scores_are_planned(job: Job) -> None:
-    planned = {step.name: step for step in steps(job)}
+    planned = {step.name: step for step in plan_steps(job)}
     job.clean(0)
     if job.parts.perturbs:
         job.perturbations(0, probability=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from pomelo_lab.engine.progress import SECONDS_BETWEEN_LINES, SECONDS_OF_A_STAGE, Progress, spelled
@@ -26,17 +28,14 @@ class Bar:
 
 
 class SmallJob:
-    explains, metrics, config = (
-        True,
-        {"deletion": None, "insertion": None},
-        {"choices": {"sampler": "gray", "explainer": "lime"}},
-    )
+    """Groups of so many images, explained by LIME and scored by two metrics."""
+
+    config = {"choices": {"sampler": "gray", "explainer": "lime"}}
 
     def __init__(self, sizes):
-        self.sizes = sizes
-
-    def group_size(self, group):
-        return self.sizes[group]
+        self.parts = SimpleNamespace(explains=True, metrics={"deletion": None, "insertion": None})
+        self.selection = SimpleNamespace(group_size=lambda group: sizes[group])
+        self.cache = SimpleNamespace(tell=None)
 
 
 def test_a_log_file_names_each_long_stage_once_and_then_now_and_then():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import steps
+from pomelo_lab.engine.plan import plan_steps
 from pomelo_lab.engine.selection import CorrectImages, DrawnImages
 from pomelo_lab.engine.store import GROUP, Store
 from pomelo_lab.run import run
@@ -93,14 +93,14 @@ def test_none_is_an_error_that_names_the_key(tmp_path):
 
 
 def test_the_plan_counts_the_questions(tmp_path):
-    (first, second, *_) = steps(job(tmp_path, "images=correct", "n_images=3"))
+    (first, second, *_) = plan_steps(job(tmp_path, "images=correct", "n_images=3"))
     assert (
         first.name == "choice of images"
         and first.queries == first.images > 3
         and first.at_most
         and second.name == "clean images"
     )
-    assert steps(job(tmp_path, "n_images=3"))[0].name == "clean images"
+    assert plan_steps(job(tmp_path, "n_images=3"))[0].name == "clean images"
 
 
 def test_another_word_is_refused(tmp_path):
@@ -127,7 +127,7 @@ def test_an_image_that_is_drawn_again_is_another_row(tmp_path):
     whole = job(tmp_path)
     size = len(whole.parts.dataset)
     drawn = job(tmp_path, "images=drawn", f"n_images={2 * size}")
-    assert drawn.selection.n_images == 2 * size == steps(drawn)[0].images
+    assert drawn.selection.n_images == 2 * size == plan_steps(drawn)[0].images
     batches = [drawn.batch(group) for group in range(drawn.selection.n_groups)]
     names = [name for batch in batches for name in batch.image_id]
     index = torch.cat([batch.index for batch in batches])

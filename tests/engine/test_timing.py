@@ -10,7 +10,7 @@ from pomelo_lab.batching import ROWS
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.engine import timing
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import Ask, planned, steps, total
+from pomelo_lab.engine.plan import Ask, plan_job, plan_steps, sum_steps
 from pomelo_lab.engine.store import Store
 from pomelo_lab.generator.base import EvaluationCounter
 from tests import every
@@ -70,7 +70,7 @@ def test_a_few_images_first_and_more_where_that_is_fast_and_a_long_call_once(sec
 )
 def test_a_backward_is_timed_where_gradients_go_through(explainer, backwards, clock, monkeypatch, tmp_path):
     job = every.job(tmp_path, *every.chosen("explainer", explainer))
-    asks = next(step.asks for step in steps(job) if step.name in ("explanations", "predictions"))
+    asks = next(step.asks for step in plan_steps(job) if step.name in ("explanations", "predictions"))
     assert {ask.kind: ask.backward for ask in asks} == backwards
     made, grad = [], torch.autograd.grad
     monkeypatch.setattr(torch.autograd, "grad", lambda *given: made.append(1) or grad(*given))
@@ -81,7 +81,7 @@ def test_a_backward_is_timed_where_gradients_go_through(explainer, backwards, cl
 
 def test_explanations_that_a_metric_makes_anew_are_timed_as_the_explainer_s(tmp_path):
     overrides = ("explainer=saliency", "metrics=sanity", "networks=tiny")
-    (step,) = (step for step in steps(every.job(tmp_path, *overrides)) if step.name.startswith("metric sanity"))
+    (step,) = (step for step in plan_steps(every.job(tmp_path, *overrides)) if step.name.startswith("metric sanity"))
     assert [ask.backward for ask in step.asks if ask.kind == "queries"] == [True]
 
 
@@ -93,7 +93,7 @@ def test_a_function_of_the_user_s_is_not_asked(tmp_path):
     )
     settings = config(tmp_path, *every.SMALL, "explainer=rise", "sampler=gray", *function, base=BASE)
     job = Job(settings, Store(tmp_path))
-    assert {timing.seconds(ask, job) for step in steps(job) for ask in step.asks} == {None}
+    assert {timing.seconds(ask, job) for step in plan_steps(job) for ask in step.asks} == {None}
 
 
 def never(images):
@@ -109,9 +109,9 @@ def test_a_network_that_would_be_compiled_first_is_not_asked(tmp_path, monkeypat
 def test_a_device_of_another_machine_can_be_planned_for(tmp_path):
     """A grid for a cluster's GPU is planned on a laptop."""
     settings = {**config(tmp_path, *every.chosen("explainer", "rise")), "device": "cuda:63"}
-    job, plan, _ = planned(settings, Store(tmp_path))
-    whole = total(plan, "total", 3)
-    assert whole.queries == total(steps(job), "total", 3).queries > 0 and whole.seconds is None
+    job, plan, _ = plan_job(settings, Store(tmp_path))
+    whole = sum_steps(plan, "total", 3)
+    assert whole.queries == sum_steps(plan_steps(job), "total", 3).queries > 0 and whole.seconds is None
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from pomelo_lab.engine.plan import Ask, Step, total
+from pomelo_lab.engine.plan import Ask, Step, sum_steps
 from pomelo_lab.results.grid_plan import line_of, print_grid_plan, print_steps, told
 from tests.results.fake import FakeCell
 from tests.running import config
@@ -42,7 +42,7 @@ def test_a_job_of_a_grid_that_would_be_refused_is_named_and_the_others_are_plann
 
 def shown(*steps: Step, width: int = 80) -> str:
     console = screen(width)
-    print_steps("plan", "stage", [*steps, total(steps, "total", 4)], console)
+    print_steps("plan", "stage", [*steps, sum_steps(steps, "total", 4)], console)
     text = console.file.getvalue()
     assert all(len(line) <= width for line in text.splitlines())
     return text

@@ -1,0 +1,63 @@
+"""What can be refused before anything is computed, and takes the data set and the networks to know."""
+
+from __future__ import annotations
+
+import torch
+
+from pomelo_lab.classifier.base import NetworkClassifier, view
+from pomelo_lab.config.signature import defaults, did_you_mean, locate
+from pomelo_lab.config.target import check_target, output_problem
+from pomelo_lab.engine.components import Components
+
+
+def check(parts: Components) -> None:
+    """Raise ValueError for a job that cannot run, though its config is well formed."""
+    check_network(parts)
+    check_data(parts)
+
+
+def check_network(parts: Components) -> None:
+    """Raise ValueError where the network does not suit the job.
+
+    The explained class may not exist. The classifier's outputs may be others than the job's classes. Its network may
+    not take the images. The explainer may have no rule for the network: it is asked with a gray image.
+    """
+    config, dataset, classifier = parts.config, parts.dataset, parts.classifier
+    check_target(config["target"], dataset.class_names)
+    images = config.get("images", "all")
+    problem = output_problem(
+        config["classifier"], classifier.num_classes, dataset.num_classes, config["target"], images
+    )
+    if problem:
+        raise ValueError(problem)
+    if isinstance(classifier, NetworkClassifier):
+        classifier.check_shape(dataset.shape, parts.device)
+    kind = locate(config["explainer"]["_target_"])
+    given = {**defaults(kind), **config["explainer"]}
+    if kind.access == "white_box":  # a property where it depends on arguments: those ask for no more than logits
+        white_box = view(classifier, "white_box", parts.batch_size, parts.device)
+        kind.check_network(given, white_box, torch.full((1, *dataset.shape), 0.5, device=parts.device))
+
+
+def check_data(parts: Components) -> None:
+    """Raise ValueError where a window is larger than the images, or an argument names a mask that they do not have."""
+    metrics = {f"metrics.{name}": node for name, node in parts.config["metrics"].items() if node}
+    side, names = min(parts.dataset.shape[1:]), None
+    for key, node in {"explainer": parts.config["explainer"], **metrics}.items():
+        given = {**defaults(locate(node["_target_"])), **node}
+        if (window := given.get("window_px") or 0) > side:
+            raise ValueError(f"{key}.window_px must be at most {side}, the images' side, got {window}")
+        if (part := given.get("part", "label")) == "label":
+            continue
+        names = mask_names(parts) if names is None else names
+        if part not in names:
+            known = ", ".join(names) or "none"
+            raise ValueError(
+                f"{key}.part must be label or a mask of the data set ({known}), got {part!r}{did_you_mean(part, names)}"
+            )
+
+
+def mask_names(parts: Components) -> tuple[str, ...]:
+    """The masks and boxes of the first image."""
+    first = parts.dataset.batch(parts.dataset.order()[:1].tolist())
+    return tuple(dict.fromkeys((*first.masks, *first.boxes)))
