@@ -205,7 +205,7 @@ class Explanation(PerImage):
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> Explanation:
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Explanation:
         """The inverse of `tensors`."""
         extra = {name.removeprefix("extra."): tensor for name, tensor in tensors.items() if name.startswith("extra.")}
         return cls(**{name: tensor for name, tensor in tensors.items() if not name.startswith("extra.")}, extra=extra)

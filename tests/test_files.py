@@ -22,9 +22,9 @@ VALUE = {
 
 def every_bit(data):
     """The bytes with one bit flipped, for some bits of every byte."""
-    for place in range(len(data)):
+    for position in range(len(data)):
         for bit in (0, 5):
-            yield data[:place] + bytes([data[place] ^ (1 << bit)]) + data[place + 1 :]
+            yield data[:position] + bytes([data[position] ^ (1 << bit)]) + data[position + 1 :]
 
 
 def test_json_comes_back_and_no_bit_of_it_changes_unseen(tmp_path):

@@ -31,8 +31,8 @@ def compare(setting: Setting, n_images: int = 16, n_steps: int = 20) -> list[Row
         ),
         "integrated gradients": IntegratedGradientsExplainer(sampler=GraySampler(), n_steps=4),
     }
-    box = view(classifier, "white_box", 256)
+    white_box = view(classifier, "white_box", 256)
     reference = {
-        name: explainer.fit(dataset.at("train"), box) for name, explainer in explainers.items() if explainer.fits
+        name: explainer.fit(dataset.at("train"), white_box) for name, explainer in explainers.items() if explainer.fits
     }
     return beside(setting, explainers, dataset.batch(range(n_images)), classifier, at_most=1 / 4, reference=reference)

@@ -101,11 +101,11 @@ def note_file(event: str, given: tuple[Any, ...]) -> None:
 def described(error: BaseException) -> str:
     """An error described in one line: kind, text, and the innermost line of the user's code in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not any(part in f.filename for part in LIBRARIES) and not is_ours(f.filename)]
+    users_frames = [f for f in frames if not any(part in f.filename for part in LIBRARIES) and not is_ours(f.filename)]
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
     text = " ".join(str(error).split()) or "no message"
-    frame = (own or list(frames) or [None])[-1]
+    frame = (users_frames or list(frames) or [None])[-1]
     return f"{type(error).__name__}: {text}" + (
         f" ({frame.filename}, line {frame.lineno}, in {frame.name})" if frame else ""
     )

@@ -53,11 +53,13 @@ def leaves_its_inputs_alone(trial: Trial) -> None:
 
 def counts_its_queries(trial: Trial) -> None:
     """Each image asked is a query; a black box refuses images with a gradient."""
-    box = view(trial.component, "black_box", 2)
-    box.probability(images_of(trial))
-    ensure(box.queries == len(images_of(trial)), f"asked {len(images_of(trial))} images, counted {box.queries}")
+    black_box = view(trial.component, "black_box", 2)
+    black_box.probability(images_of(trial))
+    ensure(
+        black_box.queries == len(images_of(trial)), f"asked {len(images_of(trial))} images, counted {black_box.queries}"
+    )
     try:
-        box.probability(images_of(trial).clone().requires_grad_())
+        black_box.probability(images_of(trial).clone().requires_grad_())
     except ValueError:
         return
     raise Broken("a black box answered images that carry a gradient")

@@ -76,9 +76,9 @@ def does_not_depend_on_the_batch(trial: Trial) -> None:
     """The score of an image is the same in any batch and any order."""
     whole = scored(trial)
     rows = [2, 0] if len(trial.memory["case"]) > 2 else [0]
-    box = view(trial.job.parts.classifier, trial.component.access, 2, trial.job.parts.device)
-    again = ExplainAgain(trial.job, 0, rows, box) if "explain_again" in trial.component.needs else None
-    part = replace(trial.memory["case"].select(rows), classifier=box, explain_again=again)
+    classifier = view(trial.job.parts.classifier, trial.component.access, 2, trial.job.parts.device)
+    again = ExplainAgain(trial.job, 0, rows, classifier) if "explain_again" in trial.component.needs else None
+    part = replace(trial.memory["case"].select(rows), classifier=classifier, explain_again=again)
     made = trial.component.score(part)
     for name, tensor in tensors_in(whole):
         if made[name].shape[1:] != tensor.shape[1:]:

@@ -190,7 +190,9 @@ class Job:
                 access=explainer.access,
             )
         )
-        stored = Explanation.of({name: tensor.to(self.parts.device) for name, tensor in shard.tensors.items()})
+        stored = Explanation.from_tensors(
+            {name: tensor.to(self.parts.device) for name, tensor in shard.tensors.items()}
+        )
         return postprocessed(explainer, stored)
 
     def case(self, group: int) -> Case:

@@ -107,8 +107,8 @@ class DDPM(DiffusionModel, ImageModel):
         weights."""
         if not self.folder:
             return {}
-        beside = self.folder.name == "unet" or (self.folder.parent / "model_index.json").is_file()
-        folders, name = (self.folder, self.folder.parent) if beside else (self.folder,), "scheduler_config.json"
+        in_pipeline = self.folder.name == "unet" or (self.folder.parent / "model_index.json").is_file()
+        folders, name = (self.folder, self.folder.parent) if in_pipeline else (self.folder,), "scheduler_config.json"
         path = next((p for f in folders for p in (f / "scheduler" / name, f / name) if p.is_file()), None)
         if path is None:
             raise ValueError(

@@ -31,8 +31,8 @@ class Pictures:
         return tiny_batch(self.n).select(rows)
 
 
-def brightness(one, other):
-    return (one - other).abs().mean((1, 2, 3))
+def brightness(first, second):
+    return (first - second).abs().mean((1, 2, 3))
 
 
 def test_distance_by_hand():
@@ -65,7 +65,7 @@ def test_the_unit_is_the_mean_of_pairs_of_different_images():
         PerceptualDistance(brightness, float(mean))(images[:3], images[3:6]).double().mean(), torch.tensor(1.0).double()
     )
     with pytest.raises(ValueError, match="sees a distance of 0 between two training images"):
-        mean_distance(lambda one, other: 0 * brightness(one, other), training, 3)
+        mean_distance(lambda first, second: 0 * brightness(first, second), training, 3)
 
 
 def test_lpips_itself_from_its_file(tmp_path):

@@ -173,5 +173,5 @@ def test_what_it_makes_can_be_stored(tmp_path, variant, n):
     explainer = bb_lig(variant=variant)
     made, *_ = explained(explainer, linear(), n=n, reference=fit(explainer))
     write_shard(tmp_path / "shard.safetensors", Shard(made.tensors()))
-    read = explainer.postprocess(Explanation.of(read_shard(tmp_path / "shard.safetensors").tensors))
+    read = explainer.postprocess(Explanation.from_tensors(read_shard(tmp_path / "shard.safetensors").tensors))
     torch.testing.assert_close(read.attribution, explainer.postprocess(made).attribution)

@@ -130,7 +130,7 @@ def test_what_it_makes_can_be_stored(tmp_path, n):
     explainer = gcd(rule="best_flip")
     made, *_ = explained(explainer, fit(explainer), n=n)
     write_shard(tmp_path / "shard.safetensors", Shard(made.tensors()))
-    read = explainer.postprocess(Explanation.of(read_shard(tmp_path / "shard.safetensors").tensors))
+    read = explainer.postprocess(Explanation.from_tensors(read_shard(tmp_path / "shard.safetensors").tensors))
     torch.testing.assert_close(read.counterfactual, made.counterfactual)
     assert read.extra["alpha"].tolist() == made.extra["alpha"].tolist()
 

@@ -85,12 +85,12 @@ def test_latent_shapes(channels):
 def test_whitened_latents_are_raw_ones_seen_from_their_prior(block):
     generator = shaken(tiny())
     eps, raw, _ = generator.network(generator.scaled(tiny_image(2, (3, 16, 16)))[0])
-    kept = torch.zeros_like(raw[2]) if block == 2 else None
-    if kept is None:  # what goes on is what the later blocks' raw latents decode to
-        kept = raw[2]
+    remaining = torch.zeros_like(raw[2]) if block == 2 else None
+    if remaining is None:  # what goes on is what the later blocks' raw latents decode to
+        remaining = raw[2]
         for k in range(2, block, -1):
-            kept = generator.network.blocks[k].reverse(None if k == 2 else kept, raw[k], whitened=False)
-    mean, log_sd = generator.network.blocks[block].prior(kept).chunk(2, 1)
+            remaining = generator.network.blocks[k].reverse(None if k == 2 else remaining, raw[k], whitened=False)
+    mean, log_sd = generator.network.blocks[block].prior(remaining).chunk(2, 1)
     torch.testing.assert_close(raw[block], mean + eps[block] * log_sd.exp(), atol=1e-4, rtol=1e-4)
 
 

@@ -155,7 +155,7 @@ def test_a_later_start_stays_closer():
     generator, batch = gaussian_ddpm(), gaussian_batch(8)
     image = pixels(batch.image)[:, None]
     values = [pixels(perturbed(batch, 4, generator=generator, n_steps=20, start=i)[:, 1:]) for i in (0, 8, 16, 19)]
-    off = [float((one - image).square().mean().sqrt()) for one in values]
+    off = [float((pixel_values - image).square().mean().sqrt()) for pixel_values in values]
     assert off == sorted(off, reverse=True) and off[0] > 0.5
     assert off[-1] < 0.03
 

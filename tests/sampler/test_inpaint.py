@@ -48,10 +48,12 @@ def test_one_evaluation_per_fill_in_micro_batches():
 def test_perturbations_drop_segments():
     segments = GridSegmenter(n_segments=4).segment(BATCH.image)
     perturbations = sampler().perturb(BATCH, segments, 5, RandomStreams(0))
-    kept = perturbations.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(3, 5, 1, 8, 8)
+    kept_pixels = perturbations.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(
+        3, 5, 1, 8, 8
+    )
     original = Perturbations.quantize(BATCH.image)[:, None].expand_as(perturbations.image)
     assert torch.equal(perturbations.image[:, 0], original[:, 0]) and torch.equal(
-        perturbations.image.where(kept, original), original
+        perturbations.image.where(kept_pixels, original), original
     )
     assert not torch.equal(perturbations.image, original) and sampler().evaluations(5) == 4
 

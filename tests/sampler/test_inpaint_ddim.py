@@ -105,15 +105,15 @@ def test_independent_pixels_are_filled_with_the_data_s_mean_and_variance(options
     80 to 84 % of the data's."""
     generator, batch = gaussian_ddpm(), gaussian_batch(128)
     values = pixels(filled(batch, LEFT, generator, n_steps=50, sigma_px=0.0, **options))
-    fill, kept = values[..., 4:], pixels(batch.image)[:, None, ..., :4].expand(-1, 8, -1, -1, -1)
-    assert torch.equal(values[..., :4], kept)
+    fill, kept_pixels = values[..., 4:], pixels(batch.image)[:, None, ..., :4].expand(-1, 8, -1, -1, -1)
+    assert torch.equal(values[..., :4], kept_pixels)
     (_, offset), variance = decoded(
         generator.respace(50).alphas_cumprod, options["eta"], torch.zeros(2, dtype=torch.float64), 1.0
     )
     assert abs(float(offset) - MEAN) < 0.02 * SIGMA and 0.79 < variance / SIGMA**2 < 0.85
     assert float(fill.mean()) == pytest.approx((float(offset) - MEAN) / SIGMA, abs=0.022)
     assert float(fill.var()) == pytest.approx(variance / SIGMA**2, rel=0.032)
-    assert abs(float((fill * kept).mean())) < 0.022
+    assert abs(float((fill * kept_pixels).mean())) < 0.022
 
 
 @pytest.mark.parametrize("known", KNOWN)
@@ -141,8 +141,10 @@ def fit(batch, generator, **options):
     """(gain, rest): how removed right halves follow the kept left ones, and the mean square around the conditional
     mean."""
     fill = pixels(filled(batch, LEFT, generator, sigma_px=0.0, **{"n_steps": 20, **options}))[..., 4:]
-    kept = pixels(batch.image)[:, None, ..., :4].expand_as(fill)
-    return float((fill * kept).mean() / kept.square().mean()), float((fill - 0.95 * kept).square().mean())
+    kept_pixels = pixels(batch.image)[:, None, ..., :4].expand_as(fill)
+    return float((fill * kept_pixels).mean() / kept_pixels.square().mean()), float(
+        (fill - 0.95 * kept_pixels).square().mean()
+    )
 
 
 @pytest.mark.parametrize("known", KNOWN)

@@ -12,8 +12,8 @@ def test_tiles_exactly(n, shape, expected):
     segments = GridSegmenter(n_segments=n).segment(torch.zeros(2, 3, *shape))
     assert segments.count.tolist() == [expected] * 2
     sizes = []
-    for one in range(expected):
-        rows, columns = (segments.label[0] == one).nonzero(as_tuple=True)
+    for segment in range(expected):
+        rows, columns = (segments.label[0] == segment).nonzero(as_tuple=True)
         height, width = (int(t.max() - t.min()) + 1 for t in (rows, columns))
         assert height * width == len(rows)  # a full rectangle
         sizes.append((height, width))
