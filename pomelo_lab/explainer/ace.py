@@ -113,8 +113,8 @@ class ACEExplainer(CounterfactualExplainer):
         return Ancestral(self.generator.respace(self.n_steps, "linspace"))
 
     def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
-        """The denoiser's clean estimate at place k, clamped to [-1,1], and its learned variance's share if it has one;
-        differentiable."""
+        """The denoiser's clean estimate at noise level k, clamped to [-1,1], and the share that it has learned of the
+        variance, None where it learns none. Differentiable."""
 
         def estimate(x: Tensor) -> tuple[Tensor, Tensor | None]:
             return self.generator.estimate(x, self.chain.schedule.timesteps[k - 1])
@@ -165,7 +165,7 @@ class ACEExplainer(CounterfactualExplainer):
         return torch.autograd.grad(loss.sum(), perturbed)[0], odds.detach(), loss.detach()
 
     def denoise(self, images: Tensor, noise: Noise) -> Tensor:
-        """Images in [0,1] noised to place tau and denoised by stochastic steps: [B,C,H,W] in [-1,1]'s scale."""
+        """Images in [0,1] noised to level tau and denoised by stochastic steps: [B,C,H,W] in [-1,1]'s scale."""
         z = noised(DDPM.scaled(images), self.chain.schedule.alphas_cumprod[self.tau], noise("start"))
         return self.chain.sample(self.clean, z, self.tau, lambda k: noise(str(k)))
 

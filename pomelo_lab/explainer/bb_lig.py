@@ -73,7 +73,8 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
         )
         if self.variant == "bb_ig":
             path = Perturbations.quantize(image[:, None] * (1 - share[:, None, None, None]))
-            told, queries = {"alpha": torch.ones_like(rows), "reached": torch.full(rows.shape, torch.nan)}, self.n_path
+            details = {"alpha": torch.ones_like(rows), "reached": torch.full(rows.shape, torch.nan)}
+            queries = self.n_path
         else:
             code, noise = self.encode(image)
             line, alphas = self.lines(goal, reference)[:, :1], self.alphas(reference).to(code)
@@ -83,16 +84,17 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
             below = left < self.threshold
             length = alphas.abs().expand_as(left)
             chosen = torch.where(below.any(1), length.masked_fill(~below, torch.inf).argmin(1), left.argmin(1))
-            told, queries = {"alpha": alphas[chosen], "reached": below.any(1)}, len(alphas) + self.n_path
-            told["cosine"] = self.cosine(goal, reference, torch.zeros_like(rows)[:, None])[:, 0]
+            details = {"alpha": alphas[chosen], "reached": below.any(1)}
+            queries = len(alphas) + self.n_path
+            details["cosine"] = self.cosine(goal, reference, torch.zeros_like(rows)[:, None])[:, 0]
             path = self.render(code, noise, line * (alphas[chosen][:, None] * share)[..., None])
         answer = classifier.probability(path)
         ends = Perturbations.dequantize(path[:, [0, -1]])
         flipped = (answer[:, -1].argmax(1) == goal).float()
         attribution = self.slopes(path, answer, target, classifier).sum(1)
         change = ends.diff(dim=1)[:, 0]
-        told |= {"map_difference": change.abs().sum(1), "map_squared_difference": change.square().sum(1)}
-        extra = {**self.report(reference, len(goal)), **told}
+        details |= {"map_difference": change.abs().sum(1), "map_squared_difference": change.square().sum(1)}
+        extra = {**self.report(reference, len(goal)), **details}
         return SearchResult(
             ends[:, 1], flipped, answer[rows, -1, goal], torch.full_like(flipped, queries), extra, attribution
         )
@@ -126,11 +128,11 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
             flat, wanted = images.flatten(0, 1), target.repeat_interleave(path.shape[1])
 
             @torch.enable_grad()
-            def some(start: int, stop: int) -> Tensor:
-                at = flat[start:stop].clone().requires_grad_(True)
-                return torch.autograd.grad(classifier.log_odds(at, wanted[start:stop]).sum(), at)[0]
+            def part(start: int, stop: int) -> Tensor:
+                leaf = flat[start:stop].clone().requires_grad_(True)
+                return torch.autograd.grad(classifier.log_odds(leaf, wanted[start:stop]).sum(), leaf)[0]
 
-            mean = classifier.forwards.rows(some, len(flat)).reshape(images.shape).mean(1)
+            mean = classifier.forwards.rows(part, len(flat)).reshape(images.shape).mean(1)
         else:
             rise = log_odds(self.target_probability(answer, target)).diff(dim=1)[..., None, None, None]
             step = images.diff(dim=1)

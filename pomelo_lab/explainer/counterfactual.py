@@ -99,14 +99,16 @@ class Ancestral:
     schedule: Schedule
 
     def variance(self, k: int) -> float:
-        """The posterior's variance of the step that leaves place k."""
+        """The posterior variance of step k, which goes from noise level k to k - 1."""
         k = max(k, min(2, self.schedule.n_steps))
         start, end = self.schedule.alphas_cumprod[k], self.schedule.alphas_cumprod[k - 1]
         return (1 - start / end) * (1 - end) / (1 - start)
 
     def step_variance(self, k: int, share: Tensor | None) -> Tensor | float:
-        """The variance of the step that leaves place k where the network has learned its share of the way to beta; None
-        = the posterior's."""
+        """The variance of step k.
+
+        Args: share: of the way from the posterior's variance to beta, as the network has learned it; None = none.
+        """
         if share is None:
             return self.variance(k)
         return interpolated(
@@ -114,7 +116,7 @@ class Ancestral:
         )
 
     def mean(self, x: Tensor, x0: Tensor, k: int) -> Tensor:
-        """Mean of the posterior at place k - 1 given x at place k and its clean estimate."""
+        """Mean of the posterior at noise level k - 1, given x at level k and its clean estimate."""
         return posterior(x, x0, self.schedule.alphas_cumprod[k], self.schedule.alphas_cumprod[k - 1])[0]
 
     def sample(
@@ -124,16 +126,17 @@ class Ancestral:
         k: int,
         noise: Callable[[int], Tensor],
     ) -> Tensor:
-        """The chain from place k down to a clean image: k evaluations; noise(j) for the step that leaves place j, none
-        for the last.
+        """Go from noise level k down to a clean image, with k evaluations of the denoiser.
 
-        Args: clean: (x, place) -> (clean estimate, share of the learned variance or None).
+        Args:
+            clean: (x, step) -> (clean estimate, learned share of the variance or None).
+            noise: step -> standard normals; the last step adds none.
         """
-        for place in range(k, 0, -1):
-            x0, share = clean(x, place)
-            x = self.mean(x, x0, place)
-            if place > 1:
-                x = x + self.step_variance(place, share) ** 0.5 * noise(place)
+        for step in range(k, 0, -1):
+            x0, share = clean(x, step)
+            x = self.mean(x, x0, step)
+            if step > 1:
+                x = x + self.step_variance(step, share) ** 0.5 * noise(step)
         return x
 
 

@@ -110,9 +110,9 @@ def max_pooled(call: Call) -> tuple[Tensor, Tensor]:
         limit = (rise == 0).to(rise)  # where a winner did not change its cell has all of the derivative
     linear = 0
     for part, edge, cell in ((rise.clamp_min(0), limit, first), (rise.clamp_max(0), 0 * limit, second)):
-        there = run.gather(2, cell)
-        flat = there.abs() < SMALLEST
-        linear = linear + torch.where(flat, edge, part / torch.where(flat, 1.0, there)) * halves(x)[0].flatten(
+        run_at_cell = run.gather(2, cell)
+        flat = run_at_cell.abs() < SMALLEST
+        linear = linear + torch.where(flat, edge, part / torch.where(flat, 1.0, run_at_cell)) * halves(x)[0].flatten(
             2
         ).gather(2, cell)
     linear = linear.view_as(value[: len(linear)])

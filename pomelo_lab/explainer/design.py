@@ -46,12 +46,12 @@ class DesignExplainer(RemovalExplainer):
         if side > min(shape):
             raise ValueError(f"explainer.n_cells must be <= {min(shape)}, the side of the images, got {side}")
         masks = self.masks(case.batch.image_id, case.streams).to(image)
-        row, place = index_pairs(len(image), masks.shape[1], image.device)
+        row, index = index_pairs(len(image), masks.shape[1], image.device)
         filling = case.filling(self.sampler)
         cells = masks.view(-1, side, side)
 
         def seen(start: int, stop: int) -> Tensor:
-            return filling(row[start:stop], enlarge(cells[start:stop], shape, "nearest"), place[start:stop])
+            return filling(row[start:stop], enlarge(cells[start:stop], shape, "nearest"), index[start:stop])
 
         answer = case.classifier.probability_of(seen, len(row), target[row]).view(len(image), -1)
         indices = self.indices(masks.double(), answer.to(masks.device).double()).float()

@@ -35,16 +35,15 @@ INERT = 30.0
 
 @dataclass(kw_only=True)
 class DiMEExplainer(CounterfactualExplainer):
-    """The image is noised to place tau of a respaced chain and denoised again, each step pushed towards the goal and
+    """The image is noised to level tau of a respaced chain and denoised again, each step pushed towards the goal and
     back to the image.
 
-    Source: Jeanneret, Simon & Jurie (2022), DiME, sections 3.1 and 3.2, and its code. At place k of the chain z <- mean
-        - variance * g + noise, with g = (class gradient + perceptual gradient, at the clean estimate of the place
-            before) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The clean
-        estimate is the image itself at first, then an unguided chain of its own from z down. Images that do not reach
-        the goal are tried again with the next lambda_c, from the same start. Departures: variances are those of the
-        posterior unless the denoiser has learned its own; perceptual features come from `perceptual`, in the unit that
-        `perceptual_unit` says (there VGG-19's relu3_4, raw).
+    Source: Jeanneret, Simon & Jurie (2022), DiME, sections 3.1 and 3.2, and its code. Step k is z <- mean - variance *
+        g + noise, with g = (class gradient + perceptual gradient) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The first
+        two are taken at the clean estimate of the step before: the image itself at first, then the end of an unguided
+        chain from z down. Images that do not reach the goal are tried again with the next lambda_c, from the same
+        start. Departures: variances are those of the posterior unless the denoiser has learned its own; perceptual
+        features come from `perceptual`, in the unit that `perceptual_unit` says (there VGG-19's relu3_4, raw).
     Args:
         generator: the denoiser; left out of the config it is the job's generator.
         perceptual, layers: network and layers of the perceptual term; None = no such term.
@@ -70,7 +69,7 @@ class DiMEExplainer(CounterfactualExplainer):
         jacobian: scaled = gradients at the clean estimate are divided by sqrt(alpha-bar) (eqs. 7, 8); exact = they go
             back through the chain that made it (eq. 6, which the paper rejects for its memory). Equal where the noise
             that the denoiser sees does not depend on its input.
-        n_recorded: places of the chain whose images and terms are stored, see `Trajectory`; 0 = none.
+        n_recorded: steps of the chain whose images and terms are stored, see `Trajectory`; 0 = none.
     Shapes: extra "scale" [B], the lambda_c of the try that was kept; with n_recorded those of `Trajectory`, of that
         try.
     Cost: for each try and image, full: tau (tau + 1) / 2 evaluations of the denoiser; ddim: at most tau (1 +
@@ -203,7 +202,7 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @property
     def taken(self) -> int:
-        """Steps taken: the image is noised to the place above the first of them."""
+        """Steps taken: the image is noised to the level above the first of them."""
         if self.tau_sigma is None:
             return self.tau
         deviation = [(1 - level) ** 0.5 for level in self.schedule.alphas_cumprod]

@@ -159,22 +159,24 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
             shifts.append(shift)
         shift, score, distance = torch.cat(shifts), torch.cat(scores), torch.cat(distances)
         answer = classifier.probability(image)[0]
-        own = int(answer.argmax())
+        source_class = int(answer.argmax())
         proxy, explained, losses = self.proxy.fit(shift, score, distance)
-        left, p_own = (score.argmax(1) != own).float().mean(), answer[own].cpu()
+        left, p_own = (score.argmax(1) != source_class).float().mean(), answer[source_class].cpu()
         log.info(
-            "directions: %.2f of the class score explained, %.2f of the renders left the class", explained[own], left
+            "directions: %.2f of the class score explained, %.2f of the renders left the class",
+            explained[source_class],
+            left,
         )
-        if explained[own] < EXPLAINED:
+        if explained[source_class] < EXPLAINED:
             log.warning(
                 "explainer.proxy explains %.2f of the variance of the class score: its directions are hardly better "
                 "than "
                 "random ones; more explainer.n_renders or explainer.proxy.least_steps help",
-                explained[own],
+                explained[source_class],
             )
-        made = {"class": torch.tensor(own), "explained": explained}
+        made = {"class": torch.tensor(source_class), "explained": explained}
         made |= {"loss": losses, "moving": still_moving(losses[None])[0], "left": left, "source_probability": p_own}
-        made |= self.differentiate(proxy, own, code.shape[1])
+        made |= self.differentiate(proxy, source_class, code.shape[1])
         again = self.render(code, noise, torch.zeros(1, code.shape[1]))[0]
         return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
 
@@ -193,12 +195,12 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
     ) -> dict[str, Tensor]:
         """Walk from the training images after `position`: "reach" where random_flips shortens it, and the order of the
         h-directions where order=flips asks for it."""
-        told: dict[str, Tensor] = {}
+        decided: dict[str, Tensor] = {}
         if self.random_flips is not None:
-            told["reach"] = self.shorten_reach(training, position, classifier, cached_part)
+            decided["reach"] = self.shorten_reach(training, position, classifier, cached_part)
         if self.order == "flips":
-            told |= self.rank({**made, **told}, position, training, classifier)
-        return told
+            decided |= self.rank({**made, **decided}, position, training, classifier)
+        return decided
 
     def load(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
         """The directions of an earlier search; unit, reach and order by this explainer's arguments.
@@ -243,11 +245,11 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         if not self.chooses:
             return [self.source]
         rows = training.order()[self.source : self.source + self.n_candidates].tolist()
-        own, kind = classifier.probability(training.unmasked(rows).image.to(self.generator.device)).max(1)
-        order = torch.arange(len(rows), device=own.device)
+        probability, label = classifier.probability(training.unmasked(rows).image.to(self.generator.device)).max(1)
+        order = torch.arange(len(rows), device=probability.device)
         if self.source_probability is not None:
-            order = (own - self.source_probability).abs().argsort(stable=True)
-        alike = order[kind[order] == kind[order[0]]][: self.n_sources].tolist()
+            order = (probability - self.source_probability).abs().argsort(stable=True)
+        alike = order[label[order] == label[order[0]]][: self.n_sources].tolist()
         if len(alike) < self.n_sources:
             raise ValueError(
                 f"explainer.n_sources={self.n_sources} needs as many candidates of one class, got {len(alike)}: "
@@ -291,13 +293,12 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
                 left,
             )
 
-    def differentiate(self, proxy: Surrogate, own: int, n: int) -> dict[str, Tensor]:
-        """g- and h-directions of a proxy whose output `own` is the score of the source's class and whose last is the
-        distance.
-        """
+    def differentiate(self, proxy: Surrogate, source_class: int, n: int) -> dict[str, Tensor]:
+        """g- and h-directions of a proxy: its output `source_class` is the score of that class, its last is the
+        distance."""
 
         def loss(weights: list[float]) -> Any:
-            return lambda at: weights[0] * proxy(at)[0, own] + weights[1] * proxy(at)[0, -1]
+            return lambda shift: weights[0] * proxy(shift)[0, source_class] + weights[1] * proxy(shift)[0, -1]
 
         made = {
             "g": torch.stack([gradient(loss(pair), n) for pair in self.g_weights]),

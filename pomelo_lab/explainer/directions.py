@@ -58,13 +58,14 @@ class DirectionExplainer(DirectionSearch, ABC):
         """Goal classes [B] as for all counterfactuals, except that images of classes other than the source's go to the
         source's class: a direction only tells that class from the rest.
         """
-        goal, target, own = super().goals(case), case.target, int(case.reference["class"])
-        if self.goal is not None and self.goal != own and bool(((target != own) & (target != goal)).any()):
+        goal, target, source_class = super().goals(case), case.target, int(case.reference["class"])
+        elsewhere = (target != source_class) & (target != goal)
+        if self.goal is not None and self.goal != source_class and bool(elsewhere.any()):
             raise ValueError(
-                f"explainer.goal must be {own}, the source's class, or left out: from other classes the directions "
-                f"lead nowhere else"
+                f"explainer.goal must be {source_class}, the source's class, or left out: from other classes the "
+                f"directions lead nowhere else"
             )
-        return torch.where(target == own, goal, own)
+        return torch.where(target == source_class, goal, source_class)
 
     def load(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
         """Directions as loaded for every search.
@@ -102,10 +103,10 @@ class DirectionExplainer(DirectionSearch, ABC):
 
     def report(self, reference: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
         """The search's report, repeated for n images: see Shapes."""
-        told = {"explained": reference["explained"][int(reference["class"])]}
-        told |= {"explained_distance": reference["explained"][-1]}
-        told |= {name: reference[name] for name in ("left", "source_probability", "reach", "moving")}
-        return {"loss": reference["loss"].expand(n, -1)} | {name: value.expand(n) for name, value in told.items()}
+        report = {"explained": reference["explained"][int(reference["class"])]}
+        report |= {"explained_distance": reference["explained"][-1]}
+        report |= {name: reference[name] for name in ("left", "source_probability", "reach", "moving")}
+        return {"loss": reference["loss"].expand(n, -1)} | {name: value.expand(n) for name, value in report.items()}
 
     def loss(self, score: Tensor, distance: Tensor) -> Tensor:
         """Eq. 1: weighted log-odds against the goal, and distance in its unit."""

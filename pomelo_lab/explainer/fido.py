@@ -87,14 +87,14 @@ class FidoExplainer(RemovalExplainer):
         """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no
         image sees another."""
         image, target, n = case.batch.image, case.target, self.n_samples
-        row, place = index_pairs(len(case), n, image.device)
+        row, index = index_pairs(len(case), n, image.device)
         logit = torch.zeros(len(case), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
         optimizer, losses = torch.optim.Adam([logit], lr=self.lr), []
         for step in range(self.n_steps):
             optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.n_steps)
             drop = enlarge(logit.sigmoid(), image.shape[-2:], "bilinear")
             keep = self.sample_masks(drop, logit, case, step)
-            seen = filling.blended(row, keep.flatten(0, 1), place + n * step)
+            seen = filling.blended(row, keep.flatten(0, 1), index + n * step)
             odds = case.classifier.log_odds(seen, target[row]).view(len(case), n).mean(1)
             weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
             loss = self.loss(odds, drop, weight)

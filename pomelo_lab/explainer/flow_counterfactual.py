@@ -67,8 +67,8 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
         # Adam's moments, kept by hand since images leave
         first, second = torch.zeros_like(latent), torch.zeros_like(latent)
         for step in range(1, self.n_steps + 1):
-            at = latent[rows].detach().requires_grad_(True)
-            made = self.generator.decode(at)
+            leaf = latent[rows].detach().requires_grad_(True)
+            made = self.generator.decode(leaf)
             odds = classifier.log_odds(made, goal[rows])
             images[rows] = made.detach()
             losses[rows, step - 1 :] = F.softplus(-odds.detach())[:, None].to(losses)
@@ -76,7 +76,7 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
             steps[rows] = step - 1.0
             if done.all():
                 break
-            (slope,) = torch.autograd.grad(F.softplus(-odds).sum(), at)
+            (slope,) = torch.autograd.grad(F.softplus(-odds).sum(), leaf)
             rows, slope = rows[~done], slope[~done]
             first[rows] = 0.9 * first[rows] + 0.1 * slope
             second[rows] = 0.999 * second[rows] + 0.001 * slope.square()

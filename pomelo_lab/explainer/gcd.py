@@ -64,13 +64,13 @@ class GCDExplainer(Postprocessed, DirectionExplainer):
             "used": used.float(),
             "cosine": self.cosine(goal, reference, used),
         }
-        told = {f"choice_{name}": value for name, value in choices.items()}
-        own = RULES.index(self.rule)
-        told |= {name: choices[name][:, own].clone() for name in ("alpha", "at_end", "used", "cosine")}
-        told |= {"score": score, "distance": distance, "anywhere": reached.any(1), **self.report(reference, len(goal))}
+        extra = {f"choice_{name}": value for name, value in choices.items()}
+        chosen_rule = RULES.index(self.rule)
+        extra |= {name: choices[name][:, chosen_rule].clone() for name in ("alpha", "at_end", "used", "cosine")}
+        extra |= {"score": score, "distance": distance, "anywhere": reached.any(1), **self.report(reference, len(goal))}
         tries = torch.full_like(alphas[:1], images.shape[1]).expand(len(goal))
-        flipped, goal_probability = choices["flipped"][:, own].clone(), choices["goal_probability"][:, own].clone()
-        return SearchResult(Perturbations.dequantize(options[:, own]), flipped, goal_probability, tries, told)
+        flipped, goal_probability = (choices[name][:, chosen_rule].clone() for name in ("flipped", "goal_probability"))
+        return SearchResult(Perturbations.dequantize(options[:, chosen_rule]), flipped, goal_probability, tries, extra)
 
     def postprocess(self, explanation: Explanation) -> Explanation:
         """The choice of this explainer's rule."""

@@ -42,20 +42,20 @@ class LatentDistance(LatentExplainer, ABC):
         """LPIPS, or the distance in layers of `perceptual`, before it is divided by its unit."""
         if self.lpips:
             return lpips(self.lpips, key="explainer.lpips")
-        return lambda one, other: unit_distance(self.perceptual, self.layers, one, other)
+        return lambda image, render: unit_distance(self.perceptual, self.layers, image, render)
 
     @torch.no_grad()
-    def distance(self, one: Tensor, others: Tensor, unit: Tensor) -> Tensor:
+    def distance(self, image: Tensor, renders: Tensor, unit: Tensor) -> Tensor:
         """Perceptual distance of each image [B,C,H,W] to others, uint8 [B,A,C,H,W] -> [B,A]; or of one, [1,C,H,W] to
         [A,C,H,W] -> [A].
         """
-        flat, each = others.reshape(-1, *others.shape[-3:]), others.shape[-4]
+        flat, each = renders.reshape(-1, *renders.shape[-3:]), renders.shape[-4]
 
         def part(start: int, stop: int) -> Tensor:
-            rows = torch.arange(start, stop, device=one.device) // each
-            return in_full_rows(self.between, one[rows], Perturbations.dequantize(flat[start:stop]))
+            rows = torch.arange(start, stop, device=image.device) // each
+            return in_full_rows(self.between, image[rows], Perturbations.dequantize(flat[start:stop]))
 
-        return self.generator.forwards.rows(part, len(flat)).reshape(others.shape[:-3]) / unit.to(one.device)
+        return self.generator.forwards.rows(part, len(flat)).reshape(renders.shape[:-3]) / unit.to(image.device)
 
     def distance_unit(self, training: Dataset) -> Tensor:
         """The unit of distances: 1 for LPIPS, else the mean of the distance between two training images."""

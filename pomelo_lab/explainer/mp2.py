@@ -105,8 +105,8 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
         row, step = torch.arange(n, device=image.device), 0
         while len(row):
             keep = enlarge((order[row] < 0).to(image).view(-1, k, k), image.shape[-2:], "nearest")
-            place = torch.full_like(row, step * (len(self.blocks()) + 1))
-            seen = filling(row, keep, place).detach().requires_grad_(True)
+            index = torch.full_like(row, step * (len(self.blocks()) + 1))
+            seen = filling(row, keep, index).detach().requires_grad_(True)
             with torch.enable_grad():
                 # orders cells as the probability does, and keeps a gradient where that rounds to 1
                 odds = classifier.log_odds(seen, target[row])
@@ -119,7 +119,7 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
             if not len(row):
                 break
             if step % self.probe_every == 0:
-                content[row] = self.fill_probes(filling, row, keep, place[open_])
+                content[row] = self.fill_probes(filling, row, keep, index[open_])
             if step == 0:
                 self.check_shown(image[row], content[row])
             # first-order change if the cell goes
@@ -127,10 +127,10 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
             score = gain.abs() if self.rank == "norm" else -gain
             score = score.masked_fill(order[row] >= 0, -torch.inf)
             chosen = score.sort(dim=1, descending=True, stable=True).indices[:, : self.n_per_step]
-            place_of = (order[row] >= 0).sum(1, keepdim=True) + torch.arange(chosen.shape[1], device=row.device)
-            fits = place_of < n_cells
-            at = row[:, None].expand_as(chosen)[fits], chosen[fits]
-            order[at] = place_of[fits].to(order)
+            rank = (order[row] >= 0).sum(1, keepdim=True) + torch.arange(chosen.shape[1], device=row.device)
+            fits = rank < n_cells
+            cells = row[:, None].expand_as(chosen)[fits], chosen[fits]
+            order[cells] = rank[fits].to(order)
             step += 1
         return order.view(n, k, k), left, first
 
@@ -147,12 +147,12 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
             )
 
     @torch.no_grad()
-    def fill_probes(self, filling: Filling, row: Tensor, keep: Tensor, place: Tensor) -> Tensor:
+    def fill_probes(self, filling: Filling, row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
         """The content that the filler would put into the pixels of images `row`: [M,C,H,W]."""
-        content = filling.replacement(row, keep, place)
+        content = filling.replacement(row, keep, index)
         for number, block in enumerate(self.blocks()):
             removed = enlarge(block[None].to(keep), keep.shape[-2:], "nearest") > 0
-            filled = filling.replacement(row, keep.masked_fill(removed, 0), place + 1 + number)
+            filled = filling.replacement(row, keep.masked_fill(removed, 0), index + 1 + number)
             content = torch.where(removed[:, None], filled, content)
         return content
 

@@ -72,9 +72,9 @@ class Call:
         """The operator of another first argument."""
         return self.operator(x, *self.args[1:], **self.kwargs)
 
-    def argument(self, place: int, name: str, default: Any) -> Any:
+    def argument(self, position: int, name: str, default: Any) -> Any:
         """An argument, by place or by name."""
-        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
     @property
     def elementwise(self) -> bool:

@@ -93,8 +93,8 @@ class Proxy(Component):
             [self.weights[0]] * score.shape[1] + [self.weights[1] * score.shape[1]], dtype=torch.float64
         )  # MSE over all scores + that of the distance
 
-        def loss(some: Tensor) -> Tensor:
-            return (((model(shift[some]) - wanted[some]) / scale).square().mean(0) * factor).sum() / score.shape[1]
+        def loss(batch: Tensor) -> Tensor:
+            return (((model(shift[batch]) - wanted[batch]) / scale).square().mean(0) * factor).sum() / score.shape[1]
 
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         with torch.no_grad():
@@ -103,9 +103,9 @@ class Proxy(Component):
         least = self.least_steps / -(-len(rows) // self.batch)  # epochs
         with torch.enable_grad():
             for _ in range(self.n_epochs):
-                for some in rows[torch.randperm(len(rows), generator=rng)].split(self.batch):
+                for batch in rows[torch.randperm(len(rows), generator=rng)].split(self.batch):
                     optimizer.zero_grad()
-                    loss(some).backward()
+                    loss(batch).backward()
                     optimizer.step()
                 with torch.no_grad():
                     history.append(float(loss(held)))
@@ -159,8 +159,8 @@ class Surrogate(nn.Module):
 @torch.enable_grad()
 def gradient(loss: nn.Module, n: int) -> Tensor:
     """Unit gradient [n] of loss([1,n]) -> scalar at the centre: a g-direction (eq. 3)."""
-    at = torch.zeros(1, n, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(loss(at), at)
+    center = torch.zeros(1, n, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(loss(center), center)
     return on_grid(F.normalize(slope[0], dim=0))
 
 

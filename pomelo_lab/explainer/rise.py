@@ -49,11 +49,11 @@ class RiseExplainer(RemovalExplainer):
             max(1, MASK_VALUES_AT_ONCE // math.prod(shape))
         ):
             keep = self.smooth(cells[:, places], shift[:, places], shape)
-            row, at = index_pairs(len(image), len(places), image.device)
-            flat, place = keep.flatten(0, 1), places[at]
+            row, number = index_pairs(len(image), len(places), image.device)
+            flat, index = keep.flatten(0, 1), places[number]
 
-            def seen(start: int, stop: int, row: Tensor = row, flat: Tensor = flat, place: Tensor = place) -> Tensor:
-                return filling(row[start:stop], flat[start:stop], place[start:stop])
+            def seen(start: int, stop: int, row: Tensor = row, flat: Tensor = flat, index: Tensor = index) -> Tensor:
+                return filling(row[start:stop], flat[start:stop], index[start:stop])
 
             answer = case.classifier.probability_of(seen, len(row), case.target[row]).view(len(image), -1)
             total += (answer.to(keep)[..., None, None] * keep).sum(1)

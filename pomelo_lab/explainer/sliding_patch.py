@@ -45,15 +45,15 @@ class SlidingPatchExplainer(RemovalExplainer):
         tops, lefts = (self.places(size).to(batch.image.device) for size in shape)
         n = len(tops) * len(lefts)
         filling = case.filling(self.sampler)
-        row, place = index_pairs(len(batch), n, batch.image.device)
+        row, index = index_pairs(len(batch), n, batch.image.device)
         y, x = (torch.arange(size, device=batch.image.device) for size in shape)
 
         def covered(start: int, stop: int) -> Tensor:
-            at = place[start:stop]
-            top, left = tops[at.div(len(lefts), rounding_mode="floor")][:, None], lefts[at % len(lefts)][:, None]
+            patch = index[start:stop]
+            top, left = tops[patch.div(len(lefts), rounding_mode="floor")][:, None], lefts[patch % len(lefts)][:, None]
             inside_y, inside_x = (y >= top) & (y < top + self.patch_px), (x >= left) & (x < left + self.patch_px)
             keep = ~(inside_y[:, :, None] & inside_x[:, None])
-            return filling(row[start:stop], keep.to(batch.image), at)
+            return filling(row[start:stop], keep.to(batch.image), patch)
 
         clean = classifier.probability_of(lambda start, stop: batch.image[start:stop], len(batch), target)
         gone = classifier.probability_of(covered, len(row), target[row]).view(len(batch), n)

@@ -47,8 +47,8 @@ class Trajectory:
         norms = torch.stack([term.flatten(1).norm(dim=1) for term in terms], 1).float()
         self.sums[rows] += norms
         if step in self.places:
-            at = self.places.index(step)
-            self.noisy[rows, at], self.clean[rows, at], self.push[rows, at] = (
+            slot = self.places.index(step)
+            self.noisy[rows, slot], self.clean[rows, slot], self.push[rows, slot] = (
                 eight_bits(noisy),
                 eight_bits(clean),
                 norms,
