@@ -46,7 +46,7 @@ class AttributeMetric(CounterfactualMetric, ABC):
         """Columns of the attributes that count."""
         return [self.column(name) for name in (self.dataset.attribute_names if self.among is None else self.among)]
 
-    def seen(self, images: Tensor) -> Tensor:
+    def detect(self, images: Tensor) -> Tensor:
         """Whether the oracle sees each attribute: bool [B,A]."""
         return view(self.oracle, "black_box", 256, images.device).probability(images) > 0.5
 
@@ -89,8 +89,8 @@ class MNAC(AttributeMetric):
         names = self.dataset.attribute_names if self.among is None else self.among
         return [column for column in map(self.column, names) if column != left_out]
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        changed = (self.seen(case.batch.image) != self.seen(counterfactual))[:, self.counts].sum(1)
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        changed = (self.detect(case.batch.image) != self.detect(counterfactual))[:, self.counts].sum(1)
         return {"value": changed.double() / len(self.counts) if self.share else changed}
 
 
@@ -123,12 +123,12 @@ class TargetSeen(AttributeMetric):
         value = rows["value"].masked_fill(counts.to(rows["value"].device) < 0.5, torch.nan)
         return {"value": value, "counted": counts, "left_out": rows["counted"] - counts}
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         """value: whether the goal is seen in the counterfactual; settled: whether it is seen in the image already."""
-        column, before = self.column(self.attribute), self.seen(case.batch.image)
+        column, before = self.column(self.attribute), self.detect(case.batch.image)
         wanted = case.explanation.extra["goal"].long().to(before.device) == self.present(case.classifier.num_classes)
         return {
-            "value": (self.seen(counterfactual)[:, column] == wanted).double(),
+            "value": (self.detect(counterfactual)[:, column] == wanted).double(),
             "settled": (before[:, column] == wanted).float(),
         }
 
@@ -179,8 +179,8 @@ class CorrelationDifference(AttributeMetric):
             whole = torch.corrcoef(training.read_attributes(rows).double().T).nan_to_num()
         return {"correlation": whole[self.column(self.attribute)]}
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        return {"change": self.seen(counterfactual).to(torch.int8) - self.seen(case.batch.image).to(torch.int8)}
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+        return {"change": self.detect(counterfactual).to(torch.int8) - self.detect(case.batch.image).to(torch.int8)}
 
     def values(self, rows: dict[str, Tensor]) -> Tensor | None:
         return None
@@ -247,9 +247,9 @@ class FactorError(AttributeMetric):
 
     attribute: str = "Smiling"
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         wanted = case.batch.attributes.clone()
         column = self.column(self.attribute)
         wanted[:, column] = ~wanted[:, column]
-        wrong = self.seen(counterfactual).to(wanted.device) != wanted
+        wrong = self.detect(counterfactual).to(wanted.device) != wanted
         return {"value": wrong[:, self.counts].sum(1), "wrong": wrong.float()}

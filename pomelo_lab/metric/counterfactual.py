@@ -47,13 +47,13 @@ class CounterfactualMetric(Metric, ABC):
     population: Population = "all"
 
     @abstractmethod
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         """Scores of all images, whichever count; counterfactual [B,C,H,W] on the 8-bit grid."""
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image = in_8_bits(self.ensure_given(case.explanation.counterfactual, "counterfactuals"))
         counted = self.counted(case)
-        rows = self.measured(case, image)
+        rows = self.measure(case, image)
         if "value" in rows:
             rows["value"] = rows["value"].double().masked_fill(~counted.to(rows["value"].device), torch.nan)
         return {**rows, "counted": counted.float()}
@@ -92,7 +92,7 @@ class FlipRate(CounterfactualMetric):
 
     of: Literal["image", "float"] = "float"
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         if self.of == "float":
             return {"value": case.explanation.extra["flipped"]}
         goal = case.explanation.extra["goal"].long()
@@ -112,7 +112,7 @@ class BKL(CounterfactualMetric):
 
     direction: ClassVar = "lower"
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         goal = case.explanation.extra["goal"].long().to(case.classifier.device)
         return {"value": 1 - case.classifier.probability(counterfactual).gather(1, goal[:, None])[:, 0].double()}
 
@@ -130,7 +130,7 @@ class L1(CounterfactualMetric):
 
     direction: ClassVar = "lower"
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         return {"value": (counterfactual - case.batch.image).double().abs().mean((1, 2, 3))}
 
 
@@ -155,7 +155,7 @@ class COUT(CounterfactualMetric):
     n_steps: int = 50
     exact: bool = True
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         image, n_px = case.batch.image, case.batch.image[0, 0].numel()
         count, share = step_grid(n_px, self.step(n_px))
         rank = rank_pixels((counterfactual - image).abs().sum(1), ties="first")

@@ -65,7 +65,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
     def features(self, images: Tensor) -> Tensor:
         """The features of images: [B,C,H,W] in [0,1] -> [B,D]."""
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         rows = {"original": self.features(case.batch.image), "made": self.features(counterfactual)}
         if self.n_equal == "least":
             rows["reached"] = successes(case.explanations)
@@ -81,10 +81,10 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         n_nan = int(chosen.sum()) - n
         if self.n_equal is not None:
             wanted = max(FEWEST, int(rows["reached"].sum(0).min()) if self.n_equal == "least" else self.n_equal)
-            distances = self.drawn(original, made[counted], wanted) if n >= wanted else []
+            distances = self.draw_subsets(original, made[counted], wanted) if n >= wanted else []
             n = wanted if distances else n
         elif self.n_splits:
-            distances = self.split(original, made, counted)
+            distances = self.halve(original, made, counted)
         else:
             distances = [distance_of_features(original, made[counted])] if min(n, len(original)) >= FEWEST else []
         if not distances:
@@ -105,7 +105,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
         details = {"rank_deficient": float(deficient)}
         return Summary(mean=float(values.mean()), std=spread, n=n, n_nan=n_nan, details=details, repeats=repeats)
 
-    def drawn(self, original: Tensor, made: Tensor, n: int) -> list[float]:
+    def draw_subsets(self, original: Tensor, made: Tensor, n: int) -> list[float]:
         """One distance per random subset of n counterfactuals, to all originals."""
         rng = torch.Generator().manual_seed(0)
         return [
@@ -113,7 +113,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
             for _ in range(self.n_draws)
         ]
 
-    def split(self, original: Tensor, made: Tensor, counted: Tensor) -> list[float]:
+    def halve(self, original: Tensor, made: Tensor, counted: Tensor) -> list[float]:
         """One distance per random halving and direction."""
         distances, n = [], len(original)
         for order in (torch.randperm(n, generator=torch.Generator().manual_seed(k)) for k in range(self.n_splits)):

@@ -12,7 +12,7 @@ from torch import Tensor
 from pomelo_lab.config.hints import Fraction, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.map_export import Export, exported
+from pomelo_lab.metric.map_export import Export, export_maps
 
 
 @dataclass(kw_only=True)
@@ -58,7 +58,7 @@ class EffectiveHeatRatio(Metric):
         return cls.needs | ({"classifier"} if given["least_probability"] else set())
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        maps = exported(case.explanation.attribution, self.export, case.batch.image.shape[1]).double()
+        maps = export_maps(case.explanation.attribution, self.export, case.batch.image.shape[1]).double()
         mask = case.batch.masks[self.part].to(maps.device)
         counted = (
             mask.flatten(1).any(1)
@@ -76,7 +76,7 @@ class EffectiveHeatRatio(Metric):
         ratio = ratio.masked_fill(~counted[:, None], torch.nan)
         return {"value": torch.trapezoid(ratio, dx=1 / (self.n_quantiles - 1), dim=1), "ratio": ratio}
 
-    def scaled(self, heat: Tensor) -> Tensor:
+    def scale_map(self, heat: Tensor) -> Tensor:
         """One map [H,W] scaled to [0,1], or unchanged with scale=none."""
         if self.scale == "none":
             return heat
@@ -87,7 +87,7 @@ class EffectiveHeatRatio(Metric):
 
     def ratios(self, heat: Tensor, region: Tensor) -> Tensor:
         """The ratio of one map [H,W] and its region at each quantile: [n_quantiles]."""
-        heat = self.scaled(heat)
+        heat = self.scale_map(heat)
         heat = heat.where(heat >= self.floor, 0).flatten()
         hot = heat[heat > 0]
         if not len(hot):

@@ -35,14 +35,14 @@ class VGGFace2(PublishedNetwork, Likeness, ABC):
     file = "VGGFace2's ResNet-50 (a state dict converted from resnet50_ft_weight.pkl)"
     pickled = "a pickle is never read; where you trust it, save its arrays once as a state dict of tensors"
 
-    def untrained(self) -> nn.Module:
+    def build_network(self) -> nn.Module:
         return resnet()
 
-    def fill(self, key: str) -> None:
-        super().fill(key)
+    def read_weights(self, key: str) -> None:
+        super().read_weights(key)
         self.network.fc = nn.Identity()  # its outputs only serve to recognise the file
 
-    def scaled(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         resized = F.interpolate(images, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False, antialias=True)
         return (resized * 255).round().flip(1) - torch.tensor(MEAN_BGR, device=images.device)[:, None, None]
 

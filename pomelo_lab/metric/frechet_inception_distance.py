@@ -34,14 +34,14 @@ class FrechetInceptionDistance(PublishedNetwork, FrechetOfFeatures):
     file = "the Inception of FID (pt_inception-2015-12-05-6726825d.pth)"
     instead = "metrics=counterfactual (fd_oracle, sfd_oracle) or metrics=fd_plus"
 
-    def untrained(self) -> nn.Module:
+    def build_network(self) -> nn.Module:
         return inception()
 
-    def fill(self, key: str) -> None:
+    def read_weights(self, key: str) -> None:
         load(self.network, self.weights, self.file, key)
         self.network.fc = nn.Identity()  # its outputs only serve to recognise the file
 
-    def scaled(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         return 2 * F.interpolate(images, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False) - 1
 
 

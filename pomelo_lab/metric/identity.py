@@ -31,10 +31,10 @@ class Likeness(CounterfactualMetric, ABC):
     def features(self, images: Tensor) -> Tensor:
         """The features that are compared: [B,C,H,W] -> [B,D]."""
 
-    def cosine(self, one: Tensor, other: Tensor) -> Tensor:
-        return F.cosine_similarity(self.features(one).double(), self.features(other).double(), dim=1)
+    def cosine(self, image: Tensor, other: Tensor) -> Tensor:
+        return F.cosine_similarity(self.features(image).double(), self.features(other).double(), dim=1)
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         return {"value": self.cosine(case.batch.image, counterfactual)}
 
 
@@ -49,7 +49,7 @@ class Verification(Likeness, ABC):
     def level(self, case: Case) -> float:
         """The cosine above which two images show one person."""
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         cosine = self.cosine(case.batch.image, counterfactual)
         return {"value": (cosine > self.level(case)).double(), "cosine": cosine.float()}
 

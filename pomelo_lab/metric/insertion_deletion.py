@@ -13,7 +13,7 @@ from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.map_export import Export, exported
+from pomelo_lab.metric.map_export import Export, export_maps
 from pomelo_lab.metric.pixel_game import area_over_steps, ask, changed_pixels, fill_steps, rank_pixels, step_grid
 from pomelo_lab.sampler.base import Filler
 
@@ -56,7 +56,7 @@ class InsertionDeletion(Metric):
     def score(self, case: Case) -> dict[str, Tensor]:
         image = case.batch.image
         attribution = self.ensure_given(case.explanation.attribution, "an attribution")
-        attribution = exported(attribution, self.export, image.shape[1])
+        attribution = export_maps(attribution, self.export, image.shape[1])
         rank = rank_pixels(attribution).to(image.device)
         defined = attribution.isfinite().flatten(1).all(1).to(image.device)
         result: dict[str, Tensor] = {}

@@ -9,7 +9,7 @@ from torch import Tensor
 Export = Literal["none", "uint8"]
 
 
-def exported(maps: Tensor, how: Export, channels: int) -> Tensor:
+def export_maps(maps: Tensor, how: Export, channels: int) -> Tensor:
     """Maps [B,H,W], which are sums over channels, as a pipeline exports them.
 
     "uint8" casts the mean over channels times 255 to 8 bits without scaling, as the baseline script of the InputIBA

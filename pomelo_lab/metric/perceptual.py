@@ -25,10 +25,10 @@ class CounterfactualDistance(CounterfactualMetric, ABC):
     direction: ClassVar = "lower"
 
     @abstractmethod
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def distance(self, image: Tensor, other: Tensor) -> Tensor:
         """The distance of each pair of images: [B,C,H,W] twice -> [B]."""
 
-    def measured(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
+    def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
         return {"value": self.distance(case.batch.image, counterfactual)}
 
 
@@ -91,7 +91,7 @@ class SeedDiversity(Metric, ABC):
             yield f"settings must hold two or more, got {given['settings']}"
 
     @abstractmethod
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def distance(self, image: Tensor, other: Tensor) -> Tensor:
         """The distance of each pair of images: [B,C,H,W] twice -> [B]."""
 
     def overrides(self) -> list[dict[str, Any]]:

@@ -33,9 +33,9 @@ class OracleDistance(Component, ABC):
     layers: list[str] = field(default_factory=lambda: ["stage1", "stage2", "stage3", "stage4"])
 
     @torch.no_grad()
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def distance(self, image: Tensor, other: Tensor) -> Tensor:
         """The distance of each pair of images: [B,C,H,W] in [0,1] twice -> [B]."""
-        return unit_distance(self.oracle, self.layers, one, other)
+        return unit_distance(self.oracle, self.layers, image, other)
 
 
 @dataclass(kw_only=True)
@@ -54,18 +54,18 @@ class LPIPSDistance(PublishedNetwork, ABC):
     net: Literal["alex", "vgg", "squeeze"] = "vgg"
 
     @classmethod
-    def described(cls, given: Mapping[str, Any]) -> str:
+    def describe(cls, given: Mapping[str, Any]) -> str:
         return f"a file with the {given['net']} backbone of torchvision ({LPIPS_FILES[given['net']]})"
 
-    def untrained(self) -> nn.Module:
+    def build_network(self) -> nn.Module:
         return untrained_lpips(self.net)
 
-    def fill(self, key: str) -> None:
+    def read_weights(self, key: str) -> None:
         fill_lpips(self.network, self.weights, self.net, key)
 
     @torch.no_grad()
-    def distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def distance(self, image: Tensor, other: Tensor) -> Tensor:
         """The distance of each pair of images: [B,C,H,W] in [0,1] twice -> [B]."""
         return MicroBatches(64).rows(
-            lambda start, stop: lpips_distance(self.network, one[start:stop], other[start:stop]), len(one)
+            lambda start, stop: lpips_distance(self.network, image[start:stop], other[start:stop]), len(image)
         )

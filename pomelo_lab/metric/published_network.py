@@ -39,7 +39,7 @@ class PublishedNetwork(Component, ABC):
     network: nn.Module = field(init=False, repr=False, compare=False)
 
     @classmethod
-    def described(cls, given: Mapping[str, Any]) -> str:
+    def describe(cls, given: Mapping[str, Any]) -> str:
         """The expected file, in words."""
         return cls.file
 
@@ -48,26 +48,26 @@ class PublishedNetwork(Component, ABC):
         """No file, or a pickle, which is never read."""
         yield from super().config_problems(given)
         if given["weights"] is None:
-            yield f"weights must be {cls.described(given)}, got None; without one use {cls.instead}"
+            yield f"weights must be {cls.describe(given)}, got None; without one use {cls.instead}"
         elif cls.pickled and str(given["weights"]).endswith(".pkl"):
             yield f"weights must be a .safetensors or .pth state dict, got {given['weights']}: {cls.pickled}"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         with torch.random.fork_rng(devices=[]):
-            self.network = self.untrained()
-        self.fill(f"metric {type(self).__name__}: weights")
+            self.network = self.build_network()
+        self.read_weights(f"metric {type(self).__name__}: weights")
         self.network.eval().requires_grad_(False)
 
     @abstractmethod
-    def untrained(self) -> nn.Module:
+    def build_network(self) -> nn.Module:
         """The network with the parameter names of the file: [B,3,H,W] -> features."""
 
-    def fill(self, key: str) -> None:
+    def read_weights(self, key: str) -> None:
         """Read the weights file. Raises: ValueError naming `key`."""
         load(self.network, self.weights, self.file, key)
 
-    def scaled(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         """Images [B,3,H,W] in [0,1], scaled as the network expects them."""
         return images
 
@@ -75,4 +75,4 @@ class PublishedNetwork(Component, ABC):
     def features(self, images: Tensor) -> Tensor:
         """The features of images: [B,C,H,W] in [0,1] -> [B,D]."""
         self.network.to(images.device)
-        return MicroBatches(64)(lambda part: self.network(self.scaled(in_colour(part))), images)
+        return MicroBatches(64)(lambda part: self.network(self.preprocess(in_colour(part))), images)

@@ -42,11 +42,11 @@ class Removal(Metric, ABC):
     removes: Literal["part", "rest"] = "part"
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        filled = self.filled(case.batch, case.streams, case.segments)
-        value = self.compared(case.batch.image, filled, case).double()
+        filled = self.fill(case.batch, case.streams, case.segments)
+        value = self.compare(case.batch.image, filled, case).double()
         return {"value": value.masked_fill(~case.batch.masks[self.part].flatten(1).any(1).to(value.device), torch.nan)}
 
-    def filled(self, batch: Batch, streams: RandomStreams, segments: Segments | None) -> Tensor:
+    def fill(self, batch: Batch, streams: RandomStreams, segments: Segments | None) -> Tensor:
         """The images without the part, [B,C,H,W]."""
         if self.part not in batch.masks:
             raise ValueError(
@@ -59,7 +59,7 @@ class Removal(Metric, ABC):
         return self.sampler.fill(batch.image, keep, streams.named("removal"), batch.image_id, segments)[:, 0]
 
     @abstractmethod
-    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+    def compare(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         """The score of each pair of images: [B,C,H,W] twice -> [B]."""
 
     def evaluations(self, shape: tuple[int, int, int]) -> int:
@@ -85,7 +85,7 @@ class RemovalAccuracy(Removal):
         if self.removes == "rest":
             self.direction = "higher"
 
-    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+    def compare(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         judge = case.classifier if self.judge is None else view(self.judge, "black_box", 256, image.device)
         return (judge.probability(filled).argmax(1) == case.batch.label.to(judge.device)).to(image.device)
 
@@ -141,7 +141,7 @@ class RemovalMSSSIM(Removal):
 
     direction: ClassVar = "lower"
 
-    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+    def compare(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         from pomelo_lab.compat import ensure
 
         ensure()
@@ -162,7 +162,7 @@ class RemovalLPIPS(LPIPSDistance, Removal):
 
     net: Literal["alex", "vgg", "squeeze"] = "alex"
 
-    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+    def compare(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         return self.distance(filled, image)
 
 
@@ -175,7 +175,7 @@ class RemovalLPIPSOracle(OracleDistance, Removal):
 
     direction: ClassVar = "higher"
 
-    def compared(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
+    def compare(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         return self.distance(image, filled)
 
 

@@ -64,13 +64,13 @@ class SanityCheck(Metric):
         return 0, len(self.chosen(classifier))
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        names, before = self.chosen(case.classifier), self.compared(case.explanation.attribution)
+        names, before = self.chosen(case.classifier), self.comparable(case.explanation.attribution)
         stages = []
         for stage in range(1, len(names) + 1):
             after = case.explain_again(
                 change=lambda network, stage=stage: self.randomise(network, names[:stage])
             ).attribution
-            stages.append(self.similarities(before, self.compared(after)))
+            stages.append(self.similarities(before, self.comparable(after)))
         curves = {name: torch.stack([stage[name] for stage in stages], 1) for name in ("ssim", "spearman")}
         null = self.null(before)
         return {
@@ -110,7 +110,7 @@ class SanityCheck(Metric):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(RandomStreams(self.seed).generator(name, "sanity_check").initial_seed())
                 for module in network.get_submodule(name).modules():
-                    randomised(module, self.scheme)
+                    randomise_module(module, self.scheme)
         inside = {id(module) for name in names for module in network.get_submodule(name).modules()}
         holding = [
             module
@@ -120,28 +120,31 @@ class SanityCheck(Metric):
         if holding == [network]:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(RandomStreams(self.seed).generator("", "sanity_check").initial_seed())
-                randomised(network, self.scheme)
+                randomise_module(network, self.scheme)
 
-    def compared(self, maps: Tensor) -> Tensor:
+    def comparable(self, maps: Tensor) -> Tensor:
+        """Maps as they are compared: on the CPU, and their magnitudes with `absolute`."""
         maps = maps.detach().cpu()
         return maps.abs() if self.absolute else maps
 
-    def ssim(self, one: Tensor, other: Tensor) -> Tensor:
+    def ssim(self, maps: Tensor, others: Tensor) -> Tensor:
         """scikit-image's structural similarity of each pair [B]."""
         from skimage.metrics import structural_similarity
 
-        pairs = zip(one.numpy(), other.numpy(), strict=True)
+        pairs = zip(maps.numpy(), others.numpy(), strict=True)
         scores = [float(structural_similarity(a, b, win_size=self.window_px, data_range=1.0)) for a, b in pairs]
         return torch.tensor(scores, dtype=torch.float64)
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
+def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     """Spearman's correlation of the pixels of each pair [B]."""
-    return torch.tensor([spearman(torch.stack(pair))[0] for pair in zip(one, other, strict=True)], dtype=torch.float64)
+    return torch.tensor(
+        [spearman(torch.stack(pair))[0] for pair in zip(maps, others, strict=True)], dtype=torch.float64
+    )
 
 
 @torch.no_grad()
-def randomised(module: nn.Module, scheme: str) -> None:
+def randomise_module(module: nn.Module, scheme: str) -> None:
     """Give one module new weights, not the modules inside it."""
     if scheme == "reset":
         before = [(weight, weight.clone()) for weight in module.parameters(recurse=False)]

@@ -33,13 +33,13 @@ class SimSiamSimilarity(PublishedNetwork, Likeness):
 
     population: Population = "correct"
 
-    def untrained(self) -> nn.Module:
+    def build_network(self) -> nn.Module:
         return encoder()
 
-    def fill(self, key: str) -> None:
+    def read_weights(self, key: str) -> None:
         load(self.network, self.weights, "SimSiam's ResNet-50 with its projector", key, ignore=("predictor",))
 
-    def scaled(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
         return (images - mean) / std
 

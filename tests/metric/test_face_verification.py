@@ -50,7 +50,7 @@ def described(state, x):
 def test_features_are_the_described_network_s(published):
     state, path = published
     metric, images = FaceSimilarity(weights=path), tiny_image(2, (3, 40, 40))
-    expected = described(state, metric.scaled(images))
+    expected = described(state, metric.preprocess(images))
     feature_vectors = metric.features(images)
     assert (
         feature_vectors.shape == (2, 2048)
@@ -92,7 +92,7 @@ def test_sizes_change_as_pillow_changes_them(published, size):
         - torch.tensor([91.4953, 103.8827, 131.0912])[:, None, None]
     )
     # a level
-    assert float((FaceSimilarity(weights=published[1]).scaled(bytes_ / 255)[0] - expected).abs().max()) < 1.01
+    assert float((FaceSimilarity(weights=published[1]).preprocess(bytes_ / 255)[0] - expected).abs().max()) < 1.01
 
 
 def test_verified_above_one_half(published):

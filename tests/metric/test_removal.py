@@ -138,7 +138,7 @@ def test_parts_that_do_not_exist_are_named():
 def test_preservation_fills_what_deletion_keeps():
     case = case_of()
     delete, preserve = (RemovalAccuracy(sampler=ConstantFiller(value=0.5), removes=what) for what in ("part", "rest"))
-    both = torch.stack([metric.filled(case.batch, case.streams, None) for metric in (delete, preserve)])
+    both = torch.stack([metric.fill(case.batch, case.streams, None) for metric in (delete, preserve)])
     kept = case.batch.image
     assert torch.equal(both[0, :, :, 8:], kept[:, :, 8:]) and torch.equal(both[1, :, :, :8], kept[:, :, :8])
     assert (both[0, :, :, :8] == 0.5).all() and (both[1, :, :, 8:] == 0.5).all()

@@ -18,7 +18,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "removal_accuracy"
     for method, group in style.group_by_method(cells):
         job = group[0].job
         if metric in job.parts.metrics:
-            case = job.parts.metrics[metric].filled(
+            case = job.parts.metrics[metric].fill(
                 job.batch(0).select(range(min(n_images, job.selection.group_size(0)))), job.streams, None
             )
             columns.append((method, case))
