@@ -57,3 +57,9 @@ def renamed(arguments: Sequence[str]) -> list[str]:
 def search_path(folders: Sequence[str]) -> list[str]:
     """The override that adds config folders; nothing for none."""
     return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
+
+
+def searched_folders(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The folders that `search_path` names in overrides."""
+    text = next((text for text in overrides if text.startswith("hydra.searchpath=[")), "")
+    return tuple(re.findall(r"file://([^,\]]+)", text))

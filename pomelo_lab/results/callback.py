@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -105,7 +106,7 @@ class PrintTable(Callback):
 def show_part(preset: str, part: list[Any], overrides: list[str], group: str) -> None:
     """Show the paper's table where the preset has one, else a plain one. group: what the jobs of the grid share where
     they are tracked."""
-    if is_table(preset):
+    if is_table(preset, overrides):
         from pomelo_lab.results.show import show
 
         folder = show(preset, overrides, grid=part)
@@ -194,8 +195,9 @@ def split(overrides: list[str]) -> tuple[list[str], list[str]]:
     return presets, rest
 
 
-def is_table(preset: str) -> bool:
+def is_table(preset: str, overrides: Sequence[str] = ()) -> bool:
     """Whether a preset has a report."""
+    from pomelo_lab.config.entry import searched_folders
     from pomelo_lab.results.report import load_reports
 
-    return preset in load_reports()
+    return preset in load_reports(searched_folders(overrides))

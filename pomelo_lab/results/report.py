@@ -159,9 +159,9 @@ class Report:
         return tuple(r.key for r in self.rows if r.group in ("proposed", "baseline"))
 
 
-def load_report(table: str) -> Report:
+def load_report(table: str, folders: tuple[str, ...] = ()) -> Report:
     """One table. Raises KeyError naming the tables that exist."""
-    known = load_reports()
+    known = load_reports(folders)
     if table not in known:
         from pomelo_lab.config.signature import did_you_mean
 
@@ -170,12 +170,13 @@ def load_report(table: str) -> Report:
 
 
 @functools.cache
-def load_reports() -> dict[str, Report]:
-    """Every report by id, in the order of the files."""
+def load_reports(folders: tuple[str, ...] = ()) -> dict[str, Report]:
+    """Every report by id: ours, then those of the user's config folders, `DIR/reports/*.yaml`."""
     import yaml
 
     tables: dict[str, Report] = {}
-    for path in sorted(FOLDER.glob("*.yaml")):
+    ours, others = sorted(FOLDER.glob("*.yaml")), (Path(folder, "reports") for folder in folders)
+    for path in [*ours, *(path for folder in others for path in sorted(folder.glob("*.yaml")))]:
         content = yaml.safe_load(path.read_text())
         for entry in content["tables"]:
             base = tables.get(entry.get("like", ""))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.config.entry import searched_folders
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results import render, table_files
@@ -42,7 +43,7 @@ def show(
     from rich.console import Console
 
     console = console or Console(width=None if sys.stdout.isatty() else 160)
-    report = load_report(table)
+    report = load_report(table, searched_folders(overrides))
     grid_cells = list(grid) or cells(table, overrides)
     if common:
         methods = [c for c in grid_cells if any(matches(c, row) for row in report.rows if row.group in METHODS)]
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = [a for a in arguments if a != "--matched"]
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
         print(USAGE, HELP, sep="\n", file=sys.stderr)
-        for report in load_reports().values():
+        for report in load_reports(tuple(folders)).values():
             print(f"  {report.id:16} {report.title} ({report.source})", file=sys.stderr)
         return 0 if {"-h", "--help"} & set(arguments) else 2
     sys.path.append(str(Path.cwd()))  # figures of yours

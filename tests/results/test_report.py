@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pomelo_lab.config.entry import CONF
+from pomelo_lab.config.entry import CONF, search_path, searched_folders
 from pomelo_lab.config.suites import suite_targets
 from pomelo_lab.results.claim import FAILS, HOLDS, Sample, judge, pairs
 from pomelo_lab.results.columns import direction
@@ -69,6 +69,17 @@ def test_there_are_claims_enough_and_the_known_contradiction_is_seen():
 def test_table_1_claims_agree_with_the_printed_table():
     table = load_report("pomelo_table1")
     assert {c.says: printed_verdict(c, table) for c in table.claims if printed_verdict(c, table) == "disagrees"} == {}
+
+
+def test_a_report_of_a_user_s_folder_is_one_of_the_tables(tmp_path):
+    """Rows and columns of our tables are known to it."""
+    (tmp_path / "reports").mkdir()
+    text = "{id: mine, title: Mine, source: Table 1, like: pomelo_table1, columns: [l2], rows: [black, gray]}"
+    (tmp_path / "reports" / "me.yaml").write_text(f"paper: Me\ntables:\n  - {text}\n")
+    folders = searched_folders([*search_path([str(tmp_path)]), "scale=smoke"])
+    mine = load_report("mine", folders)
+    assert (mine.source, [c.metric for c in mine.columns], mine.partial) == ("Me, Table 1", ["l2"], True)
+    assert "mine" not in load_reports() and "pomelo_table1" in load_reports(folders)
 
 
 def test_unknown_table_names_the_known():
