@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-from pomelo_lab.config.entry import CONF
-from pomelo_lab.conformance.watch import gradients
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.plan import untrained
 from pomelo_lab.engine.store import Store
-from pomelo_lab.explainer.base import Explainer
 from tests.running import config
 
 SMALL = ("networks=tiny", "metrics=none", "n_images=3")
@@ -35,10 +29,6 @@ SMALLER = {
     "bb_lig": DIRECTIONS,
     "ace": ("explainer.n_steps=4",),
 }
-NAMES = {
-    group: [p.stem for p in sorted(Path(CONF, group).glob("*.yaml")) if p.stem != "none"]
-    for group in ("explainer", "sampler")
-}
 
 
 def chosen(group: str, name: str) -> tuple[str, ...]:
@@ -50,19 +40,6 @@ def job(outputs: Path, *overrides: str) -> Job:
     """A job whose networks are untrained, wherever its config names them."""
     settings = config(outputs, *overrides)
     return Job(untrained(settings, settings["dataset"], str(outputs), []), Store(outputs))
-
-
-@functools.cache
-def explained(name: str) -> Job:
-    """A job of an explainer whose first group is explained, once for all contracts of this process; `through`: the
-    networks it differentiated."""
-    folder = tempfile.TemporaryDirectory(prefix="every_")
-    made = job(Path(folder.name), *chosen("explainer", name))
-    # whose look at the network is not what the method does
-    with gradients(made) as made.through, patch.object(Explainer, "check"):
-        made.explanation(0)
-    made.folder = folder  # removed with the job
-    return made
 
 
 def darker(images: Any, holes: Any) -> Any:

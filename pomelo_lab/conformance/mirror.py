@@ -27,13 +27,13 @@ def mirrors_the_constructor(trial: Trial) -> None:
         raise NotAsked("it was built without a yaml")
     target = locate(trial.node["_target_"])
     classes, known = declared_by(target), hints(target)
-    written = [key for key in trial.node if key != "_target_"]
+    written = [key for key in trial.node if key in known]
     left_out = [
         name for name, base in classes.items() if base is target and name not in written and may_not_miss(known[name])
     ]
     ensure(not left_out, f"it leaves out {', '.join(left_out)}")
     for base in set(classes.values()):
-        own = [name for name in written if classes.get(name) is base]
+        own = [name for name in written if classes[name] is base and injected_role(known[name]) is None]
         order = [name for name in parameters(target) if name in own]
         ensure(own == order, f"the order of the constructor is {', '.join(order)}, of the yaml {', '.join(own)}")
 

@@ -26,6 +26,10 @@ JOBS = {
     "classifier": [(*data, *MAPS) for data in (DIGITS, PORTRAITS)],
     "generator": [(*data, *MAPS, UNTRAINED) for data in (DIGITS, PORTRAITS)],
     "sampler": [(*data, *GRID, UNTRAINED, "explainer=none", "metrics=sampler") for data in (DIGITS, PORTRAITS)],
+    "explainer": [
+        *((*data, *GRID, UNTRAINED, "sampler=gray") for data in (DIGITS, PORTRAITS)),
+        (*PORTRAITS, *GRID, UNTRAINED, "sampler=none", "dataset.label=Smiling"),
+    ],
     "metric": [
         *((*data, *GRID, UNTRAINED, "explainer=lime", "sampler=gray") for data in (DIGITS, PORTRAITS)),
         (*PORTRAITS, UNTRAINED, *COUNTERFACTUALS),

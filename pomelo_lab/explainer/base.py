@@ -22,8 +22,8 @@ class Explainer(Component, ABC):
     """Explains why the classifier gives each image its target class.
 
     access: "black_box" or "white_box": which view of the classifier it receives; a black box cannot be differentiated.
-    needs:  what the case must hold beside the images and targets, of: "segments", "perturbations", "masks". What the
-        components inside it need (a filler) comes by itself.
+    needs:  what the case must hold beside the images and targets, of: "segments", "perturbations", "masks",
+        "factors". What the components inside it need (a filler) comes by itself.
     gives:  what its explanations hold, of: "attribution", "counterfactual", "coefficient" (of segments); None = not
         said: metrics find out.
     explains: False for a component that stands where an explainer would and gives no explanations.

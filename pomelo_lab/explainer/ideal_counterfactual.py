@@ -26,6 +26,7 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
     """
 
     access: ClassVar[str] = "black_box"
+    needs = frozenset({"factors"})
 
     dataset: Portraits
 

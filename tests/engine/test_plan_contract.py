@@ -3,24 +3,11 @@ the package."""
 
 import pytest
 
-from pomelo_lab.conformance.cost import ensure_all_is_planned, ensure_planned, ensure_stages_are_planned
+from pomelo_lab.conformance.cost import ensure_all_is_planned, ensure_planned
 from pomelo_lab.conformance.watch import gradients
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.plan import plan_steps
 from tests import every
-
-# their backwards pass operators of their own: hooks of the network see none
-OWN_RULES = ("deep_lift", "guided_backprop")
-
-
-@pytest.mark.parametrize("name", [name for name in every.NAMES["explainer"] if name != "none"])
-def test_explainers(name):
-    job = every.explained(name)
-    ensure_stages_are_planned(job)
-    ensure_all_is_planned(job)
-    assert job.through == job.parts.explainer.differentiates - ({"classifier"} if name in OWN_RULES else set()), (
-        "what is timed with a backward"
-    )
 
 
 def test_dime_is_timed_with_the_denoiser_s_backward_where_its_jacobian_is_exact(tmp_path):
