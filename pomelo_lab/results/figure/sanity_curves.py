@@ -15,7 +15,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "sanity_check") ->
     Dotted in a method's colour: its null, the similarity of the intact maps of two images.
     """
     groups = style.group_by_method(cells)
-    with style.canvas(path, 8.4, 4.0) as figure:
+    with style.canvas(path, 8.4, 4.6) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         names: list[str] = []
         lowest = 0.0

@@ -58,7 +58,8 @@ METHODS_BY_COLOUR = {
     "#D55E00": "blur blur_removal input_iba dime_naive ace_l2",
     "#CC79A7": "noise dime_early gcd",
     "#6A3D9A": "ideal fisher_eq49 ideal_counterfactual",
-    "#B15FC9": "ideal_mask fisher_times",
+    "#B15FC9": "ideal_mask",
+    "#E08BB8": "fisher_times",
     "#A08C5B": "random random_pixel gcd_random gcd_random_best gcd_random_both gcd_random_others gcd_random_all "
     "flow_counterfactual dime_unconditional dime_unconditional_all dime_noise",
     "#005A8C": "generated_glow",
