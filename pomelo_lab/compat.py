@@ -1,6 +1,6 @@
 """Makes `import torchvision` work where its compiled operators cannot load.
 
-A torchvision wheel built for CUDA beside a CPU torch (or for another torch version) cannot load its `_C` library.
+A torchvision wheel that was built for CUDA or for another torch version cannot load its `_C` library.
 torchvision then fails on import with "operator torchvision::nms does not exist", and Lightning and torchmetrics, which
 import it, fail with it. The model zoo and the transforms are pure Python and need only the *schemas* of two operators.
 """

@@ -1,4 +1,4 @@
-"""What diffusion models share: diffusers' U-Net, the noise schedule, and the way between images and network."""
+"""The base of diffusion models: diffusers' U-Net, the noise schedule, and the map between images and network."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class DiffusionModel(Generator):
         prediction: what the network predicts.
         variance: of ancestral steps: posterior = fixed; learned = the network has as many channels again, which
             interpolate between the posterior's and beta (Nichol & Dhariwal 2021). A foreign network with twice the
-            channels has learned them, whatever is said here.
+            channels has learned variances, whatever this argument says.
     Shapes: images [M,C,H,W] in [0,1] at the public boundary, `scaled` to [-1,1] inside.
     Cost: one evaluation per image and step.
     """
@@ -215,7 +215,7 @@ class DiffusionModel(Generator):
 
     @property
     def learns_variance(self) -> bool:
-        """Whether the network predicts a variance beside its main output."""
+        """Whether the network also predicts a variance."""
         return self.network.config["out_channels"] == 2 * self.network.config["in_channels"]
 
     def output_and_share(self, x: Tensor, t: Tensor | int, *condition: Tensor) -> tuple[Tensor, Tensor]:

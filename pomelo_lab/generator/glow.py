@@ -35,7 +35,7 @@ class Glow(Flow):
         margin: colours are squeezed to [margin, 1-margin] before the logit.
         scale_bound: largest log scale of an affine coupling, which then may also enlarge; None = the published sigmoid,
             which only shrinks.
-        noise: deviation of Gaussian noise that training adds beside the uniform one of the bins, in bins.
+        noise: deviation, in bins, of Gaussian noise that training adds to the uniform noise of dequantisation.
         latent: eps = whitened with the learned conditional prior, standard normal; raw = the split channels themselves.
         precision: of the coupling networks only, the flow itself stays float32. Images come back within 1e-5 at
             float32, about half an 8-bit step at bfloat16 (measured; its coarse steps do not cancel exactly), where

@@ -34,7 +34,7 @@ class WaveletFlow(Flow):
         n_leading: principal components of the coarsest image that couplings see; the others are independent normals.
         coarse_hidden, coarse_couplings: channels inside those couplings, and how many there are.
         scale_bound: largest log scale of a coupling.
-        noise: deviation of Gaussian noise that training adds beside the uniform one of the bins, 8-bit steps.
+        noise: deviation, in 8-bit steps, of Gaussian noise that training adds to the uniform noise of dequantisation.
         shares: of each training batch that a level learns from, one per level, finest first.
         temperature: deviation of the latents for which generated images are drawn, one per level and one for the
             coarsest image, finest first; 1 = the density that was trained. Latents are divided by it, so that standard

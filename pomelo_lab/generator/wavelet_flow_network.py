@@ -178,8 +178,8 @@ class Whitening(nn.Module):
 
 
 class VectorCoupling(nn.Module):
-    """Half of the values [M,K], in an order of its own, is scaled, within a bound, and shifted by a network of the
-    other half."""
+    """Half of the values [M,K] is scaled, within a bound, and shifted by a network of the other half. A random order
+    chooses the halves."""
 
     def __init__(self, size: int, hidden: int, bound: float) -> None:
         super().__init__()
