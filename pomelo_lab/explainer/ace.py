@@ -16,7 +16,8 @@ from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, NotFingerprinted, Positive, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
-from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, SearchResult
+from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, SearchResult
+from pomelo_lab.generator.ancestral import Ancestral
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import noised
 

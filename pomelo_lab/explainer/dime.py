@@ -18,10 +18,11 @@ from pomelo_lab.classifier.layer_distance import PerceptualDistance, feature_dis
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, OmitDefault, Range
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.explainer.counterfactual import Ancestral, CounterfactualExplainer, SearchResult, trace
+from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, SearchResult, trace
 from pomelo_lab.explainer.guidance import Attempt, Distance, Push
 from pomelo_lab.explainer.trajectory import Trajectory
 from pomelo_lab.explainer.unguided_chain import UnguidedChain
+from pomelo_lab.generator.ancestral import Ancestral
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Schedule, noised
 

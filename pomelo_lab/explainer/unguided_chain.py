@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pomelo_lab.explainer.counterfactual import Ancestral
+from pomelo_lab.generator.ancestral import Ancestral
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import ddim_step
 

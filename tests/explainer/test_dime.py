@@ -11,9 +11,9 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.layer_distance import PerceptualDistance
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.explainer.counterfactual import Ancestral
 from pomelo_lab.explainer.dime import DiMEExplainer
 from pomelo_lab.explainer.guidance import Attempt
+from pomelo_lab.generator.ancestral import Ancestral
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas, respace

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from pomelo_lab.explainer.counterfactual import Ancestral
+from pomelo_lab.generator.ancestral import Ancestral
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas, noised, posterior, respace
 from pomelo_lab.generator.learned_variance import (
@@ -56,8 +56,10 @@ def test_variances_of_diffusers():
     v = drawn(2, 3, 8, 8).tanh()
     for k in range(2, 21):
         log_variance = scheduler._get_variance(schedule.timesteps[k - 1], predicted_variance=v)
-        torch.testing.assert_close(Ancestral(schedule).varied(k, (v + 1) / 2).log(), log_variance, atol=2e-3, rtol=1e-3)
-    assert Ancestral(schedule).varied(5, None) == Ancestral(schedule).variance(5)
+        torch.testing.assert_close(
+            Ancestral(schedule).step_variance(k, (v + 1) / 2).log(), log_variance, atol=2e-3, rtol=1e-3
+        )
+    assert Ancestral(schedule).step_variance(5, None) == Ancestral(schedule).variance(5)
 
 
 def test_the_bound_is_a_divergence_of_gaussians():
