@@ -106,18 +106,20 @@ def notices_changed_files(trial: Trial) -> None:
         raise NotAsked(f"its folder has more than {LARGEST // 2**20} MiB: point it at a small copy")
     with tempfile.TemporaryDirectory() as folder:
         copies = {name: shutil.copytree(root, Path(folder, name)) for name, root in roots.items()}
-        copy = dataclasses.replace(
-            dataset, **{name: type(getattr(dataset, name))(path) for name, path in copies.items()}
-        )
-        with opened_files() as opened:
+        given = {name: type(getattr(dataset, name))(path) for name, path in copies.items()}
+        with opened_files() as at_once:
+            copy = dataclasses.replace(dataset, **given)
+        with opened_files() as later:
             copy.batch(range(min(len(copy), 4)))
-        read = {path for path in opened if path.is_relative_to(Path(folder).resolve())}
+        inside = Path(folder).resolve()
+        # images that are read at once; else files of names that are read before them are no images
+        read = {p for p in later if p.is_relative_to(inside)} or {p for p in at_once if p.is_relative_to(inside)}
         ensure(bool(read), "it read none of its files")
         before = copy.digest()
         for path in sorted(read):
             data = path.read_bytes()
             path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-            name = path.relative_to(Path(folder).resolve())
+            name = path.relative_to(inside)
             ensure(dataclasses.replace(copy).digest() != before, f"a byte of {name} changed, the digest did not")
             path.write_bytes(data)
         ensure(dataclasses.replace(copy).digest() == before, "the same bytes give another digest")

@@ -14,7 +14,7 @@ from pomelo_lab.conformance.cost import ensure_all_is_planned, ensure_stages_are
 from pomelo_lab.conformance.mirror import mirrors_the_constructor
 from pomelo_lab.conformance.trial import Broken, Trial, ensure
 from pomelo_lab.conformance.watch import beyond, gradients, unread, watched
-from pomelo_lab.engine.plan import generator_of
+from pomelo_lab.engine.plan import find_generator
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.types import Explanation
@@ -88,7 +88,7 @@ def does_not_depend_on_the_batch(trial: Trial) -> None:
 def explained_in_batches(trial: Trial, case: Case, batch_size: int) -> Explanation:
     """The explanation of a case by networks that are asked about so many images at once."""
     parts = trial.job.parts
-    generator = generator_of(trial.component)
+    generator = find_generator(trial.component)
     asked = patch.object(generator.forwards, "batch_size", batch_size) if generator else nullcontext()
     with asked, patch.object(Explainer, "check"):
         box = view(parts.classifier, trial.component.access, batch_size, parts.device)

@@ -37,7 +37,7 @@ JOBS = {
 }
 
 
-def tiny_job(outputs: Path, *overrides: str, folders: Sequence[str] = ()) -> Job:
+def tiny_job(outputs: Path, *overrides: str, folders: Sequence[str] = (), base: Sequence[str] = BASE) -> Job:
     """A job whose networks are untrained, wherever its config names them.
 
     Args: folders: config folders beside this package's.
@@ -51,7 +51,7 @@ def tiny_job(outputs: Path, *overrides: str, folders: Sequence[str] = ()) -> Job
 
     register()
     with initialize_config_dir(CONF, version_base="1.3"):
-        typed = [*search_path(folders), *BASE, f"paths.outputs={outputs}", *overrides]
+        typed = [*search_path(folders), *base, f"paths.outputs={outputs}", *overrides]
         config = validate(compose("run", overrides=typed))
     return Job(untrained(config, config["dataset"], str(outputs), []), Store(outputs))
 
