@@ -97,21 +97,3 @@ def averaged(generator, folder, **options):
 
     module = fitted(generator, folder, watch, **options)
     return start, after, module
-
-
-def undisturbed(make, folder):
-    """(folder, weights) of a training that nothing interrupts; make() -> a fresh generator."""
-    return folder, fitted(make(), folder, ema=0.9).network.state_dict()
-
-
-def assert_resumed(monkeypatch, make, folder, whole, saved, killed):
-    """Killed after a checkpoint and run again, a training ends with the weights, the log and the sheets of an
-    undisturbed one."""
-    undisturbed_folder, expected = whole
-    assert interrupted(monkeypatch, make(), folder, saved, killed, ema=0.9) == "killed"
-    state = fitted(make(), folder, ema=0.9).network.state_dict()
-    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
-    assert rows(folder) == rows(undisturbed_folder)
-    assert sorted(p.name for p in (folder / "samples").iterdir()) == sorted(
-        p.name for p in (undisturbed_folder / "samples").iterdir()
-    )

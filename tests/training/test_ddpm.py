@@ -1,10 +1,9 @@
-"""Training of diffusion models: the loss by hand, averaged weights, and the same numbers after an interruption."""
+"""Training of diffusion models: the loss by hand, and what ends a training."""
 
 import math
 
 import pytest
 import torch
-from PIL import Image
 
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.training import loop
@@ -89,52 +88,6 @@ def test_thirty_steps_lower_the_validation_loss(tmp_path):
     module = toy.fitted(generator, tmp_path, epochs=8, lr=1e-2)
     assert module.total_steps == 32 and module.report["loss"] < 0.8 * before
     assert not module.network.training and not any(p.requires_grad for p in module.network.parameters())
-
-
-def test_log_and_samples_of_every_validation(tmp_path):
-    module = toy.fitted(tiny(), tmp_path, ema=0.9)
-    rows = toy.rows(tmp_path)
-    assert [row["step"] for row in rows] == [4, 8, 12, 16] and all(
-        set(row) == {"step", "loss", "val_loss"} for row in rows
-    )
-    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"{row['step']:07d}.png" for row in rows]
-    with Image.open(tmp_path / "samples" / "0000016.png") as picture:
-        assert picture.size == (8 * 8, 2 * 8) and picture.mode == "RGB"
-    # what was validated last is what is kept: the running average
-    assert rows[-1]["val_loss"] == pytest.approx(module.report["loss"], rel=1e-5)
-
-
-@pytest.mark.parametrize("ema", [0.15, 0.9])
-def test_running_average_by_hand(ema, tmp_path):
-    """Decay min(ema, (1 + step) / (10 + step)): at 0.15 the limit holds from step 1 on, at 0.9 never within 8 steps."""
-    average, after, module = toy.averaged(tiny(), tmp_path, epochs=2, ema=ema)
-    assert len(after) == 8
-    for step, weights in enumerate(after):
-        decay = min(ema, (1 + step) / (10 + step))
-        average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
-    assert module.average is None
-    for parameter, expected, last in zip(module.network.parameters(), average, after[-1], strict=True):
-        torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-5)
-        assert not torch.equal(parameter, last)
-
-
-def test_without_average_the_last_weights_are_kept(tmp_path):
-    _, after, module = toy.averaged(tiny(), tmp_path, epochs=1, ema=0.0)
-    assert all(
-        torch.equal(parameter, last) for parameter, last in zip(module.network.parameters(), after[-1], strict=True)
-    )
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return toy.undisturbed(tiny, tmp_path_factory.mktemp("whole"))
-
-
-@pytest.mark.parametrize(("saved", "killed"), [(6, 9), (8, 8)])
-def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
-    """A checkpoint in the middle of an epoch, the kill after a row of the log that is written again; and both at the
-    end of an epoch."""
-    toy.assert_resumed(monkeypatch, tiny, tmp_path, whole, saved, killed)
 
 
 def test_weights_that_are_not_finite_end_a_training_and_the_checkpoint_before_stays(tmp_path):

@@ -1,12 +1,10 @@
-"""Training of flows: bits by hand, actnorm's first batch, averaged weights, and the same numbers after an
-interruption."""
+"""Training of flows: bits by hand, and actnorm's first batch."""
 
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.generator.glow import Glow
@@ -95,38 +93,3 @@ def test_actnorm_knows_the_first_batch_before_the_first_step(tmp_path):
     torch.rand(4, len(images), generator=rng)
     x, _ = generator.scaled(images, torch.rand(images.shape, generator=rng))
     torch.testing.assert_close(seen[0][0][1], -F.pixel_unshuffle(x, 2).mean((0, 2, 3), keepdim=True))
-
-
-def test_log_and_samples_of_every_validation(tmp_path):
-    module = toy.fitted(tiny(), tmp_path, ema=0.9)
-    rows = toy.rows(tmp_path)
-    assert [row["step"] for row in rows] == [4, 8, 12, 16] and all(
-        set(row) == {"step", "loss", "val_bits_per_value"} for row in rows
-    )
-    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"{row['step']:07d}.png" for row in rows]
-    with Image.open(tmp_path / "samples" / "0000016.png") as picture:
-        assert picture.size == (8 * 8, 2 * 8)
-    assert rows[-1]["val_bits_per_value"] == pytest.approx(module.report["bits_per_value"], rel=1e-5)
-
-
-@pytest.mark.parametrize("ema", [0.15, 0.9])
-def test_running_average_by_hand(ema, tmp_path):
-    average, after, module = toy.averaged(tiny(), tmp_path, epochs=2, ema=ema)
-    for step, weights in enumerate(after):
-        decay = min(ema, (1 + step) / (10 + step))
-        average = [decay * old + (1 - decay) * new for old, new in zip(average, weights, strict=True)]
-    assert len(after) == 8 and module.average is None
-    for parameter, expected in zip(module.network.parameters(), average, strict=True):
-        torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return toy.undisturbed(tiny, tmp_path_factory.mktemp("whole"))
-
-
-@pytest.mark.parametrize(("saved", "killed"), [(1, 1), (6, 9), (8, 8)])
-def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
-    """After actnorm's first batch; in the middle of an epoch, killed after a row of the log that is written again; at
-    the end of an epoch."""
-    toy.assert_resumed(monkeypatch, tiny, tmp_path, whole, saved, killed)

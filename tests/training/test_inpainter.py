@@ -1,4 +1,3 @@
-import pytest
 import torch
 from PIL import Image
 
@@ -55,17 +54,6 @@ def test_it_learns_to_fill_flat_images(tmp_path):
     assert (filled - images).abs().mean() < 0.1
     assert Image.open(max((tmp_path / "samples").iterdir())).size[0] >= 16
     assert not any(name.startswith("critic") for name in generator.network.state_dict())  # it is not shipped
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return toy.undisturbed(tiny, tmp_path_factory.mktemp("whole"))
-
-
-@pytest.mark.parametrize(("saved", "killed"), [(1, 1), (6, 9)])
-def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(saved, killed, whole, tmp_path, monkeypatch):
-    """The critic and its power iterations are in the checkpoint too."""
-    toy.assert_resumed(monkeypatch, tiny, tmp_path, whole, saved, killed)
 
 
 def test_half_precision_trains(tmp_path):
