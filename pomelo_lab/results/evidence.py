@@ -166,11 +166,6 @@ def cost(cell: GridCell, quantity: str) -> float | None:
     return 1000 * recorded[number] / (recorded["images"] * n) if n else None
 
 
-def seconds_per_1000(cell: GridCell) -> float | None:
-    """Wall time of a job's sampler for 1,000 perturbed images, from the costs recorded when they were made."""
-    return cost(cell, "seconds_per_1000")
-
-
 def mean_of(sample: Sample) -> float:
     finite = [v for v in sample.value.values() if math.isfinite(v)]
     return sum(finite) / len(finite) if finite else math.nan

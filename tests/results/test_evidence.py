@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pomelo_lab.results.evidence import cell_sample, read_rows, sample, seconds_per_1000
+from pomelo_lab.results.evidence import cell_sample, cost, read_rows, sample
 from pomelo_lab.results.report import Column
 from tests.results.fake import FakeCell, FakeJob
 
@@ -34,8 +34,8 @@ def test_one_class_of_a_distribution(monkeypatch):
 
 def test_cost_is_per_1000_perturbed_images():
     status = {"stages": {"perturbation": {"seconds": 4.0, "images": 10}}}
-    assert seconds_per_1000(FakeCell({}, config={"explainer": {"n_samples": 200}}, status=status)) == 2.0
-    assert seconds_per_1000(FakeCell({}, config={"explainer": {}}, status=status)) is None
+    assert cost(FakeCell({}, config={"explainer": {"n_samples": 200}}, status=status), "seconds_per_1000") == 2.0
+    assert cost(FakeCell({}, config={"explainer": {}}, status=status), "seconds_per_1000") is None
 
 
 def test_stored_tensors_by_name_and_place(monkeypatch):

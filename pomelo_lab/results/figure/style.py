@@ -217,12 +217,6 @@ def group_by_method(cells: Sequence[GridCell]) -> list[tuple[Style, list[GridCel
     return [(method_style(group[0]), group) for group in groups.values()]
 
 
-def panel(axes: Any, **settings: Any) -> Any:
-    """Set titles and limits in one call, and give the axes back."""
-    axes.set(**settings)
-    return axes
-
-
 def hide_axes(axes: Any) -> Any:
     """Axes that only hold a picture."""
     axes.set(xticks=[], yticks=[])
