@@ -110,7 +110,7 @@ class FakeJob:
     def reference(self, name: str) -> dict[str, torch.Tensor]:
         return {"distribution": self.uniform(5).softmax(0), "correlation": torch.tensor([0.5, 1.0, -0.2])}
 
-    def place(self, attribute: str) -> int:
+    def column(self, attribute: str) -> int:
         return self.attribute_names.index(attribute)
 
     def siblings(self, metric: Any) -> list[FakeJob]:
