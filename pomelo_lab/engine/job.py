@@ -37,7 +37,7 @@ class Job:
     """The stages of one configuration over its images.
 
     parts: its components; selection: its images; provenance: what determines each artefact; cache: the artefacts;
-    statistics: those of training images.
+    statistics: what explainer and metrics measure on training images.
 
     Args:
         config: resolved plain mapping with the top-level keys of conf/run.yaml.
@@ -102,7 +102,7 @@ class Job:
         return [sibling.provenance for sibling in self.siblings(metric)]
 
     def forget(self) -> None:
-        """Drop what is held in memory for the group at hand."""
+        """Free what is held in memory of the current group of images."""
         self.cache.clear()
         for sibling in self._siblings.values():
             sibling.forget()
@@ -150,8 +150,8 @@ class Job:
         """The perturbed images, with the classifier's probabilities when asked."""
 
         def make(_: BlackBox | None, inputs: tuple[Batch, Segments | None]) -> dict[str, Tensor]:
-            made = self.parts.sampler.perturb(*inputs, self.parts.n_perturbations, self.streams)
-            return {"image": made.image, **({"keep_mask": made.keep_mask} if made.keep_mask is not None else {})}
+            drawn = self.parts.sampler.perturb(*inputs, self.parts.n_perturbations, self.streams)
+            return {"image": drawn.image} | ({} if drawn.keep_mask is None else {"keep_mask": drawn.keep_mask})
 
         shard = self.cache.get(
             Artefact(

@@ -148,12 +148,14 @@ def plan_explanations(job: Job) -> dict[str, Step]:
     parts, n, plan = job.parts, job.selection.n_asked, {}
     shape, explainer = parts.dataset.shape, parts.explainer
     if parts.perturbs:
-        made, kept = n * parts.n_perturbations, job.keeps_perturbations
-        note = "" if kept else f"not kept: over keep_gb={job.config['keep_gb']:g}"
+        n_perturbed, stored = n * parts.n_perturbations, job.keeps_perturbations
+        note = "" if stored else f"not kept: over keep_gb={job.config['keep_gb']:g}"
         asks = list_asks(job, parts.sampler, n * parts.sampler.evaluations(parts.n_perturbations), 0)
-        plan["perturbation"] = Step("perturbations", n, asks, job.perturbation_bytes if kept else 0, note)
+        plan["perturbation"] = Step("perturbations", n, asks, job.perturbation_bytes if stored else 0, note)
         if parts.explains or any({"classifier", "perturbations"} <= metric.needs for metric in parts.metrics.values()):
-            plan["prediction"] = Step("predictions", n, list_asks(job, None, 0, made), answer_bytes(job, made))
+            plan["prediction"] = Step(
+                "predictions", n, list_asks(job, None, 0, n_perturbed), answer_bytes(job, n_perturbed)
+            )
     if parts.explains and explainer.fits:
         *costs, size = explainer.fit_costs(len(parts.dataset.at("train")))
         plan["statistics"] = Step("statistics", 0, list_asks(job, explainer, *costs, backward=False), size, SHARED)

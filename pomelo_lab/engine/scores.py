@@ -154,8 +154,8 @@ class Scores:
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), buffer)
         write_bytes(self.folder / "scores.parquet", buffer.getvalue().to_pybytes())
-        shown = {name: summary_row(summary, metrics[name]) for name, summary in summaries.items()}
-        write_text(self.folder / "summary.json", json.dumps(shown, indent=1))
+        as_json = {name: summary_row(summary, metrics[name]) for name, summary in summaries.items()}
+        write_text(self.folder / "summary.json", json.dumps(as_json, indent=1))
         for name, summary in summaries.items():
             if text := describe_undefined(name, summary):
                 print(text, file=sys.stderr)

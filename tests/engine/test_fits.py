@@ -1,4 +1,4 @@
-"""Jobs of explainers that measure statistics of training images, and explanations that are made anew."""
+"""Jobs of explainers that measure statistics of training images, and explanations that are asked for again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ANEW = [
 
 
 @pytest.mark.parametrize("overrides", ANEW)
-def test_explaining_anew_gives_what_is_stored_and_counts_queries(tmp_path, overrides):
+def test_explaining_again_gives_what_is_stored_and_counts_queries(tmp_path, overrides):
     made = job(tmp_path, *overrides, "metrics=none")
     stored, size = made.explanation(0), made.selection.group_size(0)
     box = view(made.parts.classifier, "white_box", 8)
@@ -74,7 +74,7 @@ def test_explaining_anew_gives_what_is_stored_and_counts_queries(tmp_path, overr
     assert made.parts.classifier.digest() == before
 
 
-def test_metrics_that_explain_anew_run_in_a_job(tmp_path):
+def test_metrics_that_explain_again_run_in_a_job(tmp_path):
     run(
         config(
             tmp_path,

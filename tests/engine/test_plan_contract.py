@@ -28,7 +28,7 @@ def test_dime_is_timed_with_the_denoiser_s_backward_where_its_jacobian_is_exact(
     ],
     ids=" ".join,
 )
-def test_metrics_that_explain_anew_or_compare(overrides, tmp_path):
+def test_metrics_that_explain_again_or_compare(overrides, tmp_path):
     assert_scores_are_planned(every.job(tmp_path, "networks=tiny", "n_images=3", *overrides))
 
 

@@ -79,7 +79,7 @@ def test_a_backward_is_timed_where_gradients_go_through(explainer, backwards, cl
         assert timing.seconds(ask, job) > 0 and bool(made) == ask.backward
 
 
-def test_explanations_that_a_metric_makes_anew_are_timed_as_the_explainer_s(tmp_path):
+def test_explanations_that_a_metric_asks_for_again_are_timed_as_the_explainer_s(tmp_path):
     overrides = ("explainer=saliency", "metrics=sanity", "networks=tiny")
     (step,) = (step for step in plan_steps(every.job(tmp_path, *overrides)) if step.name.startswith("metric sanity"))
     assert [ask.backward for ask in step.asks if ask.kind == "queries"] == [True]
