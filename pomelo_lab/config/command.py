@@ -10,7 +10,7 @@ from typing import Any
 
 from pomelo_lab.config.entry import renamed
 from pomelo_lab.config.suggest import refused, suggestions
-from pomelo_lab.config.suites import without_repeats
+from pomelo_lab.config.suites import remove_repeats
 
 
 class WithoutAdvice:
@@ -41,7 +41,7 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
     """
     if text := refused(sys.argv[1:]):
         sys.exit(text)
-    sys.argv[1:] = renamed(without_repeats(sys.argv[1:]))
+    sys.argv[1:] = renamed(remove_repeats(sys.argv[1:]))
     # `python -m` puts it first, an installed command does not
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.entry import CONF, config_folders, search_path
-from pomelo_lab.config.suites import clashes, suites_of
+from pomelo_lab.config.suites import find_clashes, split_names
 
 SINGLE = (
     "dataset",
@@ -53,16 +53,16 @@ def refused(arguments: Sequence[str]) -> str | None:
         if key == "metrics" and "[" in value:
             lists = [names for names in re.findall(r"\[([^\[\]]*)\]", value) if "," in names]
             folders, _ = config_folders(arguments)
-            for line in (line for names in lists for line in clashes(suites_of(names), folders)):
+            for line in (line for names in lists for line in find_clashes(split_names(names), folders)):
                 return line
         if read := METRIC.fullmatch(key):
             folders, _ = config_folders(arguments)
-            if line := metric_refused(text, read["key"], value, all_choices(folders)["metric"]):
+            if line := find_metric_problem(text, read["key"], value, all_choices(folders)["metric"]):
                 return line
     return None
 
 
-def metric_refused(text: str, key: str | None, value: str, names: Sequence[str]) -> str | None:
+def find_metric_problem(text: str, key: str | None, value: str, names: Sequence[str]) -> str | None:
     """What is wrong with an override that adds a metric (+metric@metrics.<key>=<name>); None for nothing."""
     from pomelo_lab.config.signature import did_you_mean
 

@@ -12,17 +12,17 @@ from typing import Any
 from pomelo_lab.config.entry import CONF, config_folders
 
 
-def suites_of(names: str) -> list[str]:
+def split_names(names: str) -> list[str]:
     """The names in the brackets of metrics=[a,b]."""
     return [name.strip(" '\"") for name in names.split(",")]
 
 
-def without_repeats(arguments: Sequence[str]) -> list[str]:
-    """The command line with each list metrics=[a,b] as `distinct` suites."""
+def remove_repeats(arguments: Sequence[str]) -> list[str]:
+    """The command line with each list metrics=[a,b] as suites that Hydra can read side by side."""
     folders, _ = config_folders(arguments)
 
     def rewritten(match: re.Match) -> str:
-        return f"[{','.join(distinct(suites_of(match[1]), folders))}]"
+        return f"[{','.join(make_distinct(split_names(match[1]), folders))}]"
 
     return [
         re.sub(r"\[([^\[\]]*,[^\[\]]*)\]", rewritten, text) if text.startswith("metrics=") else text
@@ -30,22 +30,22 @@ def without_repeats(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def distinct(suites: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
+def make_distinct(suites: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
     """Suites that hold the same metrics as the given ones and that Hydra can read side by side.
 
     Hydra refuses to choose a component for one place twice. So a suite that another one holds whole is left out, and a
     suite that only lists other suites is replaced by those where it shares a choice with a third.
     """
-    suites = unheld(suites, folders)
-    contents = [suite_contents(suite, tuple(folders)) for suite in suites]
+    suites = drop_held(suites, folders)
+    contents = [read_suite(suite, tuple(folders)) for suite in suites]
     if any("@" in key for one, other in combinations(contents, 2) for key in one.keys() & other.keys()):
-        suites = unheld([part for suite in suites for part in parts(suite, folders)], folders)
+        suites = drop_held([part for suite in suites for part in expand(suite, folders)], folders)
     return suites
 
 
-def unheld(suites: Sequence[str], folders: Sequence[str]) -> list[str]:
+def drop_held(suites: Sequence[str], folders: Sequence[str]) -> list[str]:
     """Suites without repetition and without those that another one holds whole."""
-    contents = {suite: suite_contents(suite, tuple(folders)) for suite in suites}
+    contents = {suite: read_suite(suite, tuple(folders)) for suite in suites}
     held = {
         suite
         for suite, other in permutations(contents, 2)
@@ -54,20 +54,20 @@ def unheld(suites: Sequence[str], folders: Sequence[str]) -> list[str]:
     return [suite for suite in contents if suite not in held]
 
 
-def parts(suite: str, folders: Sequence[str]) -> list[str]:
+def expand(suite: str, folders: Sequence[str]) -> list[str]:
     """The suites that a suite lists, where it holds nothing else; otherwise the suite itself."""
-    content = dict(read("metrics", suite, tuple(folders)))
+    content = dict(read_yaml("metrics", suite, tuple(folders)))
     listed = content.pop("defaults", [])
     return listed if listed and not content and all(re.fullmatch(r"\w+", str(entry)) for entry in listed) else [suite]
 
 
-def clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]:
+def find_clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]:
     """Pairs of suites that give one name to two metrics: Hydra would merge them to one, which is neither, by their
     order."""
     for pair in combinations(dict.fromkeys(suites), 2):
         apart: set[str] = set()
-        for names in combinations(distinct(pair, folders), 2):
-            one, other = (suite_contents(name, tuple(folders)) for name in names)
+        for names in combinations(make_distinct(pair, folders), 2):
+            one, other = (read_suite(name, tuple(folders)) for name in names)
             shared = one.keys() & other.keys()
             apart |= {
                 key.rpartition("@")[2].partition(".")[0] for key in shared if "@" in key or one[key] != other[key]
@@ -80,18 +80,18 @@ def clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]
 
 
 @functools.cache
-def suite_contents(suite: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_suite(suite: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
     """The metrics of a suite (key -> arguments) and the choices inside them (`/classifier@fid.oracle` -> name), with
     those of the suites that it extends."""
-    content = dict(read("metrics", suite, folders))
+    content = dict(read_yaml("metrics", suite, folders))
     contents: dict[str, Any] = {}
     for entry in content.pop("defaults", []):
         for group, name in entry.items() if isinstance(entry, dict) else [(entry, None)]:
             group = group.removeprefix("override ")
             if name is None and re.fullmatch(r"\w+", group) and group != "_self_":
-                contents |= suite_contents(group, folders)
+                contents |= read_suite(group, folders)
             elif metric := re.fullmatch(r"/metric(?:/(\w+))?@(\w+)", group):
-                contents |= metric_contents(metric[1] or name, metric[2], folders)
+                contents |= read_metric(metric[1] or name, metric[2], folders)
             elif name is not None and group.startswith("/"):
                 contents[group] = name
     for key, node in content.items():
@@ -99,9 +99,9 @@ def suite_contents(suite: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
     return contents
 
 
-def metric_contents(name: str, key: str, folders: tuple[str, ...]) -> dict[str, Any]:
+def read_metric(name: str, key: str, folders: tuple[str, ...]) -> dict[str, Any]:
     """The arguments of conf/metric/<name>.yaml under a key, and the choices that it makes inside."""
-    node = dict(read("metric", name, folders))
+    node = dict(read_yaml("metric", name, folders))
     choices = {
         f"{group}@{key}.{argument}": choice
         for entry in node.pop("defaults", [])
@@ -112,7 +112,7 @@ def metric_contents(name: str, key: str, folders: tuple[str, ...]) -> dict[str, 
 
 
 @functools.cache
-def read(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]:
+def read_yaml(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]:
     """The content of a config file of the user's folders or of ours; nothing for one that does not exist."""
     import yaml
 
@@ -121,9 +121,9 @@ def read(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text()) or {}) if path else {}
 
 
-def suite_targets() -> dict[str, str]:
+def find_targets() -> dict[str, str]:
     """The class of every metric that a suite names."""
-    suites = (suite_contents(path.stem) for path in sorted(Path(CONF, "metrics").glob("*.yaml")))
+    suites = (read_suite(path.stem) for path in sorted(Path(CONF, "metrics").glob("*.yaml")))
     return {
         key: node["_target_"]
         for suite in suites

@@ -1,4 +1,4 @@
-"""DAUC: the area under the insertion curve minus that under the deletion curve."""
+"""Insertion minus deletion (DAUC): the area under the insertion curve minus that under the deletion curve."""
 
 from __future__ import annotations
 

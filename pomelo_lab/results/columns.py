@@ -32,7 +32,7 @@ def direction(column: Column, cells: Iterable[GridCell]) -> str | None:
     """ "higher", "lower" or None, from the metric's class, wherever it is known from; from the printed arrow for
     classes that no suite has."""
     from pomelo_lab.config.signature import locate
-    from pomelo_lab.config.suites import suite_targets
+    from pomelo_lab.config.suites import find_targets
 
     name = column.metric.partition("[")[0]
     if column.better is not None:
@@ -43,5 +43,5 @@ def direction(column: Column, cells: Iterable[GridCell]) -> str | None:
         if name in cell.summary:
             return cell.summary[name]["direction"]
     configs = ((cell.config.get("metrics") or {}).get(name) for cell in cells)
-    target = next((node["_target_"] for node in configs if node), None) or suite_targets().get(name)
+    target = next((node["_target_"] for node in configs if node), None) or find_targets().get(name)
     return locate(target).direction if target else {"up": "higher", "down": "lower"}.get(column.arrow or "")

@@ -15,7 +15,7 @@ from pomelo_lab.config.entry import CONF, search_path
 from pomelo_lab.config.schema import register
 from pomelo_lab.config.signature import hints, injected_role, locate
 from pomelo_lab.config.suggest import refused
-from pomelo_lab.config.suites import clashes, distinct, metric_contents, read, without_repeats
+from pomelo_lab.config.suites import find_clashes, make_distinct, read_metric, read_yaml, remove_repeats
 from pomelo_lab.metric.base import Metric
 
 register()
@@ -27,14 +27,14 @@ SUITES = sorted(path.stem for path in Path(CONF, "metrics").glob("*.yaml"))
 def metrics(*overrides):
     """The composed metrics of a job."""
     with initialize_config_dir(CONF, version_base="1.3"):
-        return resolved(compose("run", overrides=without_repeats(overrides)))["metrics"]
+        return resolved(compose("run", overrides=remove_repeats(overrides)))["metrics"]
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_s_yaml_has_the_name_of_its_class(name):
-    target = locate(read("metric", name, ())["_target_"])
+    target = locate(read_yaml("metric", name, ())["_target_"])
     assert target.__name__.lower() == name.replace("_", "") and issubclass(target, Metric)
-    chosen = {key.partition("@x.")[2] for key in metric_contents(name, "x", ()) if key != "x"}
+    chosen = {key.partition("@x.")[2] for key in read_metric(name, "x", ()) if key != "x"}
     assert chosen <= {argument for argument, hint in hints(target).items() if injected_role(hint)}
 
 
@@ -44,7 +44,7 @@ def test_every_metric_has_a_yaml():
     ]
     classes = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Metric)}
     extended = {base for c in classes for base in c.__bases__}
-    named = {locate(read("metric", name, ())["_target_"]) for name in METRICS}
+    named = {locate(read_yaml("metric", name, ())["_target_"]) for name in METRICS}
     assert classes - extended - named == set()
 
 
@@ -57,8 +57,10 @@ def test_the_arguments_of_a_metric_say_what_they_mean():
 
 def test_suites_are_lists_of_metrics():
     """The class of a metric stands in its own yaml alone."""
-    assert [s for s in SUITES if "_target_" in str({**read("metrics", s, ()), "defaults": None})] == []
-    entries = [entry for s in SUITES for entry in read("metrics", s, ()).get("defaults", []) if isinstance(entry, str)]
+    assert [s for s in SUITES if "_target_" in str({**read_yaml("metrics", s, ()), "defaults": None})] == []
+    entries = [
+        entry for s in SUITES for entry in read_yaml("metrics", s, ()).get("defaults", []) if isinstance(entry, str)
+    ]
     assert {entry.partition("@")[0].removeprefix("/metric/") for entry in entries if "@" in entry} <= set(METRICS)
 
 
@@ -82,7 +84,7 @@ def test_a_metric_and_a_suite_of_a_user(tmp_path):
     assert refused(given) is None and "did you mean 'mine'" in refused([*given, "+metric@metrics.x=mines"])
     made = metrics(*search_path([str(tmp_path)]), *given[2:])
     assert {key: made[key]["n_images"] for key in ("one", "two", "three")} == {"one": 3, "two": 5, "three": 3}
-    assert list(distinct(["cost", "ours", "fidelity"], [str(tmp_path)])) == ["ours", "fidelity"]
+    assert list(make_distinct(["cost", "ours", "fidelity"], [str(tmp_path)])) == ["ours", "fidelity"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_a_wrong_metric_is_one_line(override, line):
 def test_each_two_suites_go_together():
     """Hydra refuses a network that two suites choose for a metric of one name, and merges two metrics of one name to
     one that is neither."""
-    assert list(clashes(SUITES)) == []
+    assert list(find_clashes(SUITES)) == []
 
 
 @pytest.mark.parametrize(
@@ -126,13 +128,13 @@ def test_suites_with_the_same_metric_have_it_once(pair):
 
 
 def test_suites_of_a_grid_and_of_config_folders_are_compared(tmp_path):
-    assert without_repeats(["-m", "metrics=lime_report,[flow, generator],[generator,cost]"]) == [
+    assert remove_repeats(["-m", "metrics=lime_report,[flow, generator],[generator,cost]"]) == [
         "-m",
         "metrics=lime_report,[flow],[generator,cost]",
     ]
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "mine.yaml").write_text("flip_rate: {_target_: mine.Rate}")
-    [line] = clashes(["mine", "counterfactual"], [str(tmp_path)])
+    [line] = find_clashes(["mine", "counterfactual"], [str(tmp_path)])
     assert (
         line == refused(["--config-dir", str(tmp_path), "-m", "metrics=cost,[mine,counterfactual]"])
         and "a metric flip_rate of its own" in line
@@ -149,4 +151,4 @@ def test_no_preset_has_suites_that_clash():
             path.read_text(),
         )
     }
-    assert len(lists) > 5 and not [line for names in lists for line in clashes(names)]
+    assert len(lists) > 5 and not [line for names in lists for line in find_clashes(names)]

@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.config.suites import unheld
+from pomelo_lab.config.suites import drop_held
 from pomelo_lab.conformance.cost import ensure_all_is_planned
 from pomelo_lab.conformance.metric import RULES, does_not_depend_on_the_batch
 from pomelo_lab.conformance.trial import Trial, judge, title
@@ -18,7 +18,7 @@ FILES = ("fid_plus", "published", "s3")  # suites of networks whose files are no
 BACKBONES = {"lpips": "removal_lpips", "diversity_lpips": "sigma_l"}  # the file is made
 # a suite inside another one has nothing that is not tried there
 SUITES = [
-    s for s in unheld(sorted(p.stem for p in Path(CONF, "metrics").glob("*.yaml")), ()) if s not in ("none", *FILES)
+    s for s in drop_held(sorted(p.stem for p in Path(CONF, "metrics").glob("*.yaml")), ()) if s not in ("none", *FILES)
 ]
 CHOSEN = {
     "latents": ("sampler=ddim",),

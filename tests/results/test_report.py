@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pomelo_lab.config.entry import CONF, search_path, searched_folders
-from pomelo_lab.config.suites import suite_targets
+from pomelo_lab.config.suites import find_targets
 from pomelo_lab.results.claim import FAILS, HOLDS, Sample, judge, pairs
 from pomelo_lab.results.columns import direction
 from pomelo_lab.results.evidence import COSTS
@@ -23,7 +23,7 @@ PRESETS = {p.stem: yaml.safe_load(p.read_text()) for p in Path(CONF, "experiment
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.id)
 def test_every_table_has_its_preset_and_every_metric_a_suite(table):
     assert PRESETS[table.id]["paper_table"] == table.id
-    known = set(suite_targets()) | set(COSTS) | set(PRESETS[table.id].get("metrics") or ())
+    known = set(find_targets()) | set(COSTS) | set(PRESETS[table.id].get("metrics") or ())
     for column in table.columns:
         assert column.metric.partition("[")[0] in known, column.metric
     for row in table.rows:
