@@ -31,7 +31,7 @@ def outputs(tmp_path_factory):
     return folder
 
 
-def found(outputs):
+def choose_cells(outputs):
     overrides = ["scale=smoke", "tracking=none", "n_images=8", f"paths.outputs={outputs}"]
     (dime,) = cells("dime_fast", ["method=dime_tweedie", "explainer.tau=2", "explainer.lambda_c=[2.0]", *overrides])
     (ideal,) = cells("dime_fast", ["method=ideal_counterfactual", *overrides])
@@ -39,7 +39,7 @@ def found(outputs):
 
 
 def test_means_over_the_images_that_all_reached(outputs):
-    dime, ideal = found(outputs)
+    dime, ideal = choose_cells(outputs)
     common = reached(dime) & reached(ideal)
     assert common < reached(dime) | reached(ideal), "the methods must differ for the test to say anything"
     for cell in matched([dime, ideal], [dime, ideal]):
@@ -58,7 +58,7 @@ def test_means_over_the_images_that_all_reached(outputs):
 
 
 def test_one_method_alone_keeps_its_successes(outputs):
-    dime, _ = found(outputs)
+    dime, _ = choose_cells(outputs)
     (cell,) = matched([dime], [dime])
     before, after = dime.summary["mnac"], cell.summary["mnac"]
     ids, scored = dime.scores()["image_id"], dime.scores()["mnac"]
