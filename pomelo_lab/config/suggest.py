@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.config.describe import did_you_mean
 from pomelo_lab.config.entry import CONF, config_folders, search_path
 from pomelo_lab.config.suites import find_clashes, split_names
 
@@ -64,8 +65,6 @@ def refused(arguments: Sequence[str]) -> str | None:
 
 def find_metric_problem(text: str, key: str | None, value: str, names: Sequence[str]) -> str | None:
     """What is wrong with an override that adds a metric (+metric@metrics.<key>=<name>); None for nothing."""
-    from pomelo_lab.config.signature import did_you_mean
-
     for name in (name.strip(" '\"") for name in value.split(",")):
         if name not in names:
             return f"{text}: there is no metric {name}{did_you_mean(name, names)}; there are: {', '.join(names)}"
@@ -139,8 +138,6 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
     """Choices without a file, with the group that has them or the nearest name."""
     from hydra.core.override_parser.types import Glob
 
-    from pomelo_lab.config.signature import did_you_mean
-
     for text in overrides:
         read = parsed(text)
         if read is None or (group := read.key_or_group) not in choices:
@@ -182,8 +179,6 @@ def unknown_keys(
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
-
-    from pomelo_lab.config.signature import did_you_mean
 
     chosen = [
         text.partition(",")[0]

@@ -28,6 +28,7 @@ from pomelo_lab.metric.base import Metric
 from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.segmenter.base import Segmenter
+from pomelo_lab.training.train import ensure_weights
 
 # key -> node and object: the data sets and networks that jobs of this process share; see `release`
 _alive: dict[str, tuple[Mapping[str, Any], Any]] = {}
@@ -64,8 +65,6 @@ class Components:
         return self._with_networks(self._with_weights(self.config["generator"]))
 
     def _with_weights(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        from pomelo_lab.training.train import ensure_weights
-
         trained = ensure_weights(
             full_network_node(node), self.config["dataset"], self.config["paths"]["outputs"], self.config["device"]
         )

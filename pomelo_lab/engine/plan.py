@@ -23,6 +23,8 @@ from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.preflight import check
 from pomelo_lab.engine.store import Store
 from pomelo_lab.metric.base import Metric
+from pomelo_lab.training.train import short_name
+from pomelo_lab.training.trained import has_weights
 
 ANSWER_BYTES = 4  # probabilities are float32
 SHARED = "of training images, once for all jobs that share them"
@@ -236,8 +238,6 @@ def plan_metric(job: Job, name: str, metric: Metric) -> Step:
 def untrained(config: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
     """A config that can be built without training: networks that have no weights yet stay untrained, their names go to
     `missing`."""
-    from pomelo_lab.training.train import short_name
-    from pomelo_lab.training.trained import has_weights
 
     def without_weights(node: Mapping[str, Any]) -> Mapping[str, Any]:
         if has_weights(node, dataset, outputs):

@@ -1,5 +1,4 @@
-"""Training as a function: what is trained once, where its weights lie, and what is asked for that is not trained
-yet."""
+"""Trains components: once per training key, and on first use where weights are asked for that do not exist yet."""
 
 from __future__ import annotations
 
@@ -10,12 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from pomelo_lab.config.build import build
+from pomelo_lab.config.fingerprint import canonical, digest
+from pomelo_lab.config.signature import locate
 from pomelo_lab.config.training_data import full_network_node, learns_labels, training_data
+from pomelo_lab.dataset.base import Dataset
+from pomelo_lab.devices import launch, pick_device
+from pomelo_lab.files import Damaged, read_json, sweep
+from pomelo_lab.locks import locked
+from pomelo_lab.training import recipe as recipes
+from pomelo_lab.training.recipe import Recipe
+from pomelo_lab.training.record import CHECKPOINT, drop_damaged, mend_log
+from pomelo_lab.training.trained import resolve, training_digest, training_key
+from pomelo_lab.weights import CARD, FILE, SHIPPED, check_file, save, zoo_path
 
 if TYPE_CHECKING:
     from pomelo_lab.network import TrainableNetwork
     from pomelo_lab.training.module import Training
-    from pomelo_lab.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +53,9 @@ def train_component(
     outputs: str | Path = "outputs",
     **options: Unpack[Options],
 ) -> Path:
-    """Train what a node describes; also for use without Hydra. Needs a component that names its `training`.
-    Of a classifier of one output (`column`) the network of all outputs is trained.
+    """Train the component of a config node, which must name its `training`; also for use without Hydra.
+
+    For a classifier of one output (`column`), the network of all outputs is trained.
 
     Two processes that ask for the same training do it once: the second waits for the first and uses its weights. A
     process that dies leaves a checkpoint, and the next one continues with the numbers an undisturbed training would
@@ -57,18 +68,8 @@ def train_component(
         options: see `Options`.
     Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors, with card.json beside it.
     """
-    from pomelo_lab.config.fingerprint import canonical, digest
-    from pomelo_lab.config.signature import locate
-    from pomelo_lab.devices import launch
-    from pomelo_lab.files import sweep
-    from pomelo_lab.locks import locked
-    from pomelo_lab.training.recipe import Recipe, own_recipe
-    from pomelo_lab.training.record import CHECKPOINT, drop_damaged
-    from pomelo_lab.training.trained import training_digest, training_key
-    from pomelo_lab.weights import CARD, FILE
-
     node, dataset_node = full_network_node(node), training_data(node, dataset_node)
-    recipe_node = recipe_node or own_recipe(node)
+    recipe_node = recipe_node or recipes.own_recipe(node)
     recipe = canonical(Recipe.identity(recipe_node))
     provenance = {"trains": training_key(node, dataset_node), "recipe": recipe, "seed": options.get("seed", 0)}
     if locate(dataset_node["_target_"]).reads_files():  # of built-in data the settings say all
@@ -99,10 +100,6 @@ def is_trained(folder: Path) -> bool:
 
     The log is written again from the card.
     """
-    from pomelo_lab.files import Damaged, read_json
-    from pomelo_lab.training.record import mend_log
-    from pomelo_lab.weights import CARD, FILE, check_file
-
     try:
         card = read_json(folder / CARD)
         check_file(folder / FILE, card)
@@ -117,11 +114,6 @@ def is_trained(folder: Path) -> bool:
 
 def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
     """Build, fit, save: one process of `world`."""
-    from pomelo_lab.config.build import build
-    from pomelo_lab.devices import pick_device
-    from pomelo_lab.training.trained import training_digest
-    from pomelo_lab.weights import save
-
     task, start, torch_device = config["task"], time.monotonic(), pick_device(device)
     node, about, path = task["node"], task["about"], Path(task["path"])
     dataset, recipe = build(task["dataset"]), build(task["recipe"])
@@ -172,19 +164,15 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
 def training_of(component: TrainableNetwork, recipe: Recipe, dataset: Any) -> Training:
     """The Lightning module that a component names for its training, of this recipe and the data set's training
     images."""
-    from pomelo_lab.config.signature import locate
-
     return locate(component.training)(component, recipe, dataset)
 
 
 def check_data(training: Any, validation: Any, labelled: bool) -> None:
-    """What can be said of the images before a training starts.
+    """Refuse or name what is wrong with the images of a training before it starts.
 
     Args: labelled: whether it looks at labels.
     Raises: ValueError for fewer than two images to learn from. Classes without one are named in the log.
     """
-    from pomelo_lab.dataset.base import Dataset
-
     if len(training) < 2:
         text = f"the split train of {type(training).__name__} has {len(training)} image, training needs two at least"
         raise ValueError(f"{text} (a batch of one has no statistics), and some tens per class to learn anything")
@@ -207,10 +195,6 @@ def ensure_weights(
     What the node leaves to the data set (outputs of sigmoid classifiers, shape of generated images) is filled in.
     Raises: ValueError when several earlier trainings fit.
     """
-    from pomelo_lab.config.build import build
-    from pomelo_lab.training.trained import resolve
-    from pomelo_lab.weights import SHIPPED, zoo_path
-
     filled, dataset_node = dict(node), training_data(node, dataset_node)
     if str(node.get("weights")).startswith(SHIPPED):
         filled["weights"] = str(zoo_path(node["weights"]))
@@ -232,7 +216,7 @@ def ensure_weights(
 
 
 def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
-    """What a data set determines of a network: its outputs, and the shape of its images."""
+    """The arguments of a network that its data set determines: its outputs, and the shape of its images."""
     channels, height, width = dataset.shape
     if "size_px" in node and height != width:
         raise ValueError(
