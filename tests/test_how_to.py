@@ -21,7 +21,7 @@ PRINTED = {  # what the last command of a page prints
     "add-a-metric": "mean_shift",
     "add-an-explainer": "mean_patch",
     "add-a-figure": "figure: ",
-    "add-a-paper": "holds",
+    "add-a-paper": "blur stays nearer",
 }
 COSTS = {  # (queries, evaluations) of the dry run that a page prints, counted by hand: 4 images at scale=smoke
     "add-a-sampler": (4 + 4 * 24, 0),
@@ -31,9 +31,11 @@ COSTS = {  # (queries, evaluations) of the dry run that a page prints, counted b
 
 
 def blocks(page: Path) -> dict[str, str]:
-    """File name -> contents, of the blocks that begin with the name of their file."""
-    codes = [code for _, code in BLOCK.findall(page.read_text()) if re.match(r"# \S+\.(py|yaml)\n", code)]
-    return {code.partition("\n")[0].removeprefix("# "): code for code in codes}
+    """File name -> contents, of the blocks that name their file in the first comments."""
+    named = (
+        (re.match(r"(?:# @.*\n)?# (\S+\.(?:py|yaml))\n", code), code) for _, code in BLOCK.findall(page.read_text())
+    )
+    return {name[1]: code for name, code in named if name}
 
 
 def commands(page: Path) -> list[str]:
