@@ -93,12 +93,11 @@ class TrainableNetwork(Component, ABC):
         )
 
     def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """What a weights file holds, under the names of the network: published files of the same network have names of
-        their own."""
+        """Rename the tensors of a weights file to the names of the network; published files may have others."""
         return state
 
     def measured(self) -> dict[str, Tensor]:
-        """What training measured on its data and stores beside the parameters, under names that `ignored` has."""
+        """Tensors that a training measures on its data and stores beside the parameters, under names in `ignored`."""
         return {}
 
     def cast(self) -> None:

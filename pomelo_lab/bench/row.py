@@ -14,7 +14,7 @@ Unit = Literal["x", "%", "images/s", "difference"]
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured.
+    """A measured quantity with its target.
 
     values:   per repeat; shares and overheads as fractions
     cpu:      the same by processor time, where that makes sense

@@ -93,7 +93,7 @@ def opened(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any) 
 
 
 def group(config: Mapping[str, Any]) -> str | None:
-    """What the jobs of one command share: its table, its preset, or the name of its grid."""
+    """The W&B group of a job: the table, the preset or the grid that its command runs."""
     from pomelo_lab.results.callback import GROUP
 
     return config["paper_table"] or (config.get("choices") or {}).get("experiment") or os.environ.get(GROUP)

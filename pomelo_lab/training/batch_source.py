@@ -85,7 +85,7 @@ class BatchSource:
 
     def _read_all(self) -> Batch:
         start, size, parts, said = time.monotonic(), 256, [], time.monotonic()
-        wanted = [self.places[at : at + size].tolist() for at in range(0, self.n, size)]
+        wanted = [self.places[first : first + size].tolist() for first in range(0, self.n, size)]
         for part in self._reader(wanted):
             parts.append(part)
             if time.monotonic() - said > 10:

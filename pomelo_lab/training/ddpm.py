@@ -63,7 +63,7 @@ class DDPMTraining(Training):
         return self.generator.sample_grid(self.validation_source.batch(0).image[:n].to(self.device))
 
     def condition(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What else the network is told of clean images."""
+        """Further inputs of the network that are computed from the clean images; none for a plain diffusion model."""
         return ()
 
     def error(self, images: Tensor, t: Tensor, noise: Tensor, condition: tuple[Tensor, ...] | None = None) -> Tensor:

@@ -52,7 +52,7 @@ class Training(lightning.LightningModule):
 
     @abstractmethod
     def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """What `loss` looks at, all of it with the image axis first: images [B,C,H,W] in [0,1] as augmented, labels,
+        """The tensors that `loss` reads, each with the image axis first: augmented images [B,C,H,W] in [0,1], labels,
         noise.
 
         Random: all that a step draws is drawn here, from `rng` on the CPU, for the whole batch, whichever share a
