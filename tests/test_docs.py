@@ -54,6 +54,13 @@ def test_commands_compose(page, config):
     assert not wrong
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_python_blocks_run(page):
+    """Those of docs/how-to are files, which test_how_to.py writes and tries."""
+    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        exec(compile(code, str(page), "exec"), {})  # noqa: S102 (the page's own code)
+
+
 def test_what_counts_as_a_command():
     text = """`python -m pomelo_lab.run -m experiment=a seed=0,1 x=[1,2]` and
 python -m pomelo_lab.train classifier=b \\
