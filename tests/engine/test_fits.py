@@ -152,8 +152,8 @@ def test_a_status_counts_what_metrics_measure_on_training_images(tmp_path):
 
 
 def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, monkeypatch):
-    drawn, draw = [], DirectionSearch.drawn
-    monkeypatch.setattr(DirectionSearch, "drawn", lambda self, *rows: drawn.append(1) or draw(self, *rows))
+    drawn, draw = [], DirectionSearch.render
+    monkeypatch.setattr(DirectionSearch, "render", lambda self, *rows: drawn.append(1) or draw(self, *rows))
     left = [2]
 
     def killed(self, *rows):
@@ -163,7 +163,7 @@ def test_a_killed_search_continues_and_others_start_from_its_renders(tmp_path, m
         return draw(self, *rows)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(DirectionSearch, "drawn", killed)
+        patch.setattr(DirectionSearch, "render", killed)
         job(tmp_path, "explainer=gcd", *DIRECTIONS).statistics.explainer()
     first = job(tmp_path, "explainer=gcd", *DIRECTIONS).statistics.explainer()
     assert len(drawn) == 2  # the last of three chunks, and the source's reconstruction
