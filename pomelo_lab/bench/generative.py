@@ -91,7 +91,7 @@ def beside_forwards(setting: Setting, work: Work, batch_sizes: Sequence[int]) ->
     """The time of n perturbations over that of as many bare network evaluations, both at the network's best batch
     size."""
     sampler, generator, n = work.sampler, work.sampler.generator, work.n
-    timer, evaluations = Inside(), sampler.evaluations(n)
+    timer, evaluations = Inside(), sampler.cost(n).evaluations
     rows = torch.randn(max(batch_sizes), *generator.shape)
 
     def bare(batch_size: int, count: int = evaluations) -> None:

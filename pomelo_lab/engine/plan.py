@@ -18,6 +18,7 @@ from typing import Any
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.signature import Component
 from pomelo_lab.config.tree import mapped
+from pomelo_lab.cost import Cost
 from pomelo_lab.devices import NoSuchDevice, pick_device
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.preflight import check
@@ -108,24 +109,25 @@ def plan_steps(job: Job) -> list[Step]:
     if job.selection.chooses:
         size = len(job.parts.dataset)
         note = "until enough images are answered right"
-        plan.append(Step("choice of images", size, list_asks(job, None, 0, size), answer_bytes(job, size), note, True))
-    plan.append(Step("clean images", n, list_asks(job, None, 0, n), answer_bytes(job, n)))
+        asks = list_asks(job, None, Cost(queries=size))
+        plan.append(Step("choice of images", size, asks, answer_bytes(job, size), note, True))
+    plan.append(Step("clean images", n, list_asks(job, None, Cost(queries=n)), answer_bytes(job, n)))
     plan += plan_explanations(job).values()
     plan += plan_comparisons(job)
     plan += plan_statistics(job)
     return plan + [plan_metric(job, name, metric) for name, metric in job.parts.metrics.items()]
 
 
-def list_asks(job: Job, component: Any, evaluations: int, queries: int, backward: bool = True) -> tuple[Ask, ...]:
+def list_asks(job: Job, component: Any, cost: Cost, backward: bool = True) -> tuple[Ask, ...]:
     """List the evaluations of a component's own generator, else of the job's, and the queries of the classifier.
 
     Args: backward: False where these are asked without gradients, whatever the component differentiates elsewhere.
     """
     through = getattr(component, "differentiates", frozenset()) if backward else frozenset()
-    generator = (find_generator(component) or job.parts.generator) if evaluations else None
+    generator = (find_generator(component) or job.parts.generator) if cost.evaluations else None
     asks = (
-        Ask("evaluations", evaluations, generator, "generator" in through),
-        Ask("queries", queries, job.parts.classifier, "classifier" in through),
+        Ask("evaluations", cost.evaluations, generator, "generator" in through),
+        Ask("queries", cost.queries, job.parts.classifier, "classifier" in through),
     )
     return tuple(ask for ask in asks if ask.n)
 
@@ -152,21 +154,20 @@ def plan_explanations(job: Job) -> dict[str, Step]:
     if parts.perturbs:
         n_perturbed, stored = n * parts.n_perturbations, job.keeps_perturbations
         note = "" if stored else f"not kept: over keep_gb={job.config['keep_gb']:g}"
-        asks = list_asks(job, parts.sampler, n * parts.sampler.evaluations(parts.n_perturbations), 0)
+        asks = list_asks(job, parts.sampler, n * parts.sampler.cost(parts.n_perturbations))
         plan["perturbation"] = Step("perturbations", n, asks, job.perturbation_bytes if stored else 0, note)
         if parts.explains or any({"classifier", "perturbations"} <= metric.needs for metric in parts.metrics.values()):
             plan["prediction"] = Step(
-                "predictions", n, list_asks(job, None, 0, n_perturbed), answer_bytes(job, n_perturbed)
+                "predictions", n, list_asks(job, None, Cost(queries=n_perturbed)), answer_bytes(job, n_perturbed)
             )
     if parts.explains and explainer.fits:
-        *costs, size = explainer.fit_costs(len(parts.dataset.at("train")))
-        plan["statistics"] = Step("statistics", 0, list_asks(job, explainer, *costs, backward=False), size, SHARED)
+        cost = explainer.fit_cost(len(parts.dataset.at("train")))
+        asks = list_asks(job, explainer, cost, backward=False)
+        plan["statistics"] = Step("statistics", 0, asks, cost.bytes, SHARED, cost.at_most)
     if parts.explains:
-        asks = list_asks(job, explainer, n * explainer.evaluations(shape), n * explainer.queries(shape))
-        early = explainer.costs_at_most
-        plan["explanation"] = Step(
-            "explanations", n, asks, n * explainer.stored_bytes(shape), FEWER if early else "", early
-        )
+        cost = n * explainer.cost(shape)
+        asks, note = list_asks(job, explainer, cost), FEWER if cost.at_most else ""
+        plan["explanation"] = Step("explanations", n, asks, cost.bytes, note, cost.at_most)
     return plan
 
 
@@ -197,9 +198,9 @@ def plan_statistics(job: Job) -> list[Step]:
     """The metrics' statistics of training images that ask a network; equal statistics are counted once."""
     plan: dict[str, Step] = {}
     for name, metric in job.parts.metrics.items():
-        if metric.fits and any(costs := metric.fit_costs(len(job.parts.dataset.at("train")))):
+        if metric.fits and (cost := metric.fit_cost(len(job.parts.dataset.at("train")))) != Cost():
             key = digest(job.provenance.metric_arguments(name))
-            plan.setdefault(key, Step(f"statistics {name}", 0, list_asks(job, metric, *costs), note=SHARED))
+            plan.setdefault(key, Step(f"statistics {name}", 0, list_asks(job, metric, cost), note=SHARED))
     return list(plan.values())
 
 
@@ -211,24 +212,18 @@ def plan_metric(job: Job, name: str, metric: Metric) -> Step:
     """
     shape, explainer, drawn = job.parts.dataset.shape, job.parts.explainer, job.parts.n_perturbations
     n = min(job.selection.n_asked, metric.n_images or job.selection.n_asked)
-    asks, at_most = (
-        list_asks(job, metric, n * metric.evaluations(shape), n * metric.queries(shape, drawn)),
-        metric.costs_at_most,
-    )
+    cost = n * metric.cost(shape, drawn)
+    asks, at_most = list_asks(job, metric, cost), cost.at_most
     moved, changed = metric.explanations(job.parts.classifier)
     if repeated := n * (moved + changed):
-        asks += list_asks(job, explainer, repeated * explainer.evaluations(shape), repeated * explainer.queries(shape))
-        asks += list_asks(
-            job,
-            job.parts.sampler,
-            n * moved * job.parts.sampler.evaluations(drawn) if job.parts.perturbs else 0,
-            repeated * drawn,
-        )
-        at_most |= explainer.costs_at_most
+        cost = repeated * explainer.cost(shape)
+        asks, at_most = asks + list_asks(job, explainer, cost), at_most or cost.at_most
+        redrawn = n * moved * job.parts.sampler.cost(drawn) if job.parts.perturbs else Cost()
+        asks += list_asks(job, job.parts.sampler, redrawn + Cost(queries=repeated * drawn))
         if explainer.fits and changed:
-            *costs, parts = explainer.fit_costs(len(job.parts.dataset.at("train")))
-            asks += list_asks(job, explainer, *(changed * cost for cost in costs), backward=False)
-            at_most |= parts > 0
+            cost = changed * explainer.fit_cost(len(job.parts.dataset.at("train")))
+            asks += list_asks(job, explainer, cost, backward=False)
+            at_most |= cost.bytes > 0 or cost.at_most
     notes = [FEWER] if at_most else []
     if repeats := len(metric.overrides()):
         notes.append(f"compares {repeats} explanations of each image")

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, NotFingerprinted, Positive, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, SearchResult
@@ -195,12 +196,9 @@ class ACEExplainer(CounterfactualExplainer):
                 z = z + self.chain.step_variance(k, share) ** 0.5 * noise(f"refine.{k}")
         return torch.where(keep_mask, image, DDPM.unscaled(z).to(image))
 
-    @property
-    def costs_at_most(self) -> bool:
-        return self.sure is not None
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return 2 + self.n_attack
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return ((1 + self.checkpoint) * self.n_attack + 1) * self.tau
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(
+            queries=2 + self.n_attack,
+            evaluations=((1 + self.checkpoint) * self.n_attack + 1) * self.tau,
+            at_most=self.sure is not None,
+        )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.signature import Component
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.layers import check_gradient
@@ -70,29 +71,19 @@ class Explainer(Component, ABC):
 
     # --- costs, for the plan of a dry run -------------------------------------------------------------------------
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        """Classifier queries per image of `shape` beyond those on perturbations."""
-        return 0
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        """The cost of one explanation of an image of `shape`, beyond the queries on its perturbations.
 
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        """Evaluations of a generator's network per image (0 for explainers without one)."""
-        return 0
-
-    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
-        """Generator evaluations, classifier queries and stored bytes of `fit` on n_training images."""
-        return 0, 0, 0
-
-    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
-        """Bytes of the images and maps that are stored of one explanation; numbers of an image (a loss per step) are
-        not counted."""
+        Here only the images and maps that are stored are counted; numbers of an image (a loss per step) are left out.
+        An explainer that asks networks adds what it asks.
+        """
         channels, height, width = shape
         gives = self.given_by(vars(self)) or frozenset({"attribution"})
-        return VALUE_BYTES * height * width * (1 + channels * ("counterfactual" in gives))
+        return Cost(bytes=VALUE_BYTES * height * width * (1 + channels * ("counterfactual" in gives)))
 
-    @property
-    def costs_at_most(self) -> bool:
-        """Whether images may end before the counted steps, so that `queries` and `evaluations` are upper limits."""
-        return False
+    def fit_cost(self, n_training: int) -> Cost:
+        """The cost of `fit` on n_training images."""
+        return Cost()
 
     @property
     def differentiates(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import BlackBox, log_odds
 from pomelo_lab.config.hints import Count, Fraction
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.base import VALUE_BYTES
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.counterfactual import SearchResult
@@ -139,18 +140,16 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
             mean = torch.where(step == 0, 0.0, rise / torch.where(step == 0, 1.0, step)).mean(1)
         return (images[:, 0] - images[:, -1]) * mean
 
-    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
-        return super().stored_bytes(shape) + 2 * VALUE_BYTES * shape[1] * shape[2]
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return (
-            1 + self.n_path
-            if self.variant == "bb_ig"
-            else 1 + self.n_searched + self.n_path * (2 if self.variant == "lig" else 1)
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        maps = super().cost(shape).bytes + 2 * VALUE_BYTES * shape[1] * shape[2]
+        if self.variant == "bb_ig":
+            return Cost(queries=1 + self.n_path, bytes=maps)
+        passes = 2 if self.variant == "lig" else 1
+        return Cost(
+            queries=1 + self.n_searched + self.n_path * passes,
+            evaluations=self.inversion + (self.n_searched + self.n_path) * self.n_render,
+            bytes=maps,
         )
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return 0 if self.variant == "bb_ig" else self.inversion + (self.n_searched + self.n_path) * self.n_render
 
     @property
     def n_searched(self) -> int:

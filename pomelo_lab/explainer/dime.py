@@ -16,6 +16,7 @@ from torch import Tensor
 from pomelo_lab.classifier.base import BlackBox, NetworkClassifier
 from pomelo_lab.classifier.layer_distance import PerceptualDistance, feature_distance, mean_distance
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, OmitDefault, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, SearchResult, trace
@@ -308,18 +309,7 @@ class DiMEExplainer(CounterfactualExplainer):
         n = max(1, round(self.mask * flat.shape[1]))
         return touched >= flat.topk(n, 1).values[:, -1:, None, None]
 
-    @property
-    def costs_at_most(self) -> bool:
-        return len(self.scales) > 1
-
-    @property
-    def differentiates(self) -> frozenset[str]:
-        return super().differentiates | ({"generator"} if self.jacobian == "exact" else set())
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return 1 + len(self.scales) * (self.taken + 1)
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
         tau = self.taken
         inner = {
             "full": tau * (tau - 1) // 2,
@@ -327,4 +317,12 @@ class DiMEExplainer(CounterfactualExplainer):
             "tweedie": 0,
         }[self.inner]
         extra = inner if self.variant in ("dime", "early_stop") else 0
-        return len(self.scales) * (tau + extra)
+        return super().cost(shape) + Cost(
+            queries=1 + len(self.scales) * (self.taken + 1),
+            evaluations=len(self.scales) * (tau + extra),
+            at_most=len(self.scales) > 1,
+        )
+
+    @property
+    def differentiates(self) -> frozenset[str]:
+        return super().differentiates | ({"generator"} if self.jacobian == "exact" else set())

@@ -17,6 +17,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, log_odds
 from pomelo_lab.config.hints import Count, Fraction, Natural, OmitDefault, Positive, WeightsPath
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.direction_mean import average
@@ -319,7 +320,7 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
             length = length ** (1 / n)
         return self.radius * length * F.normalize(drawn, dim=1)
 
-    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
+    def fit_cost(self, n_training: int) -> Cost:
         """The source, whole chunks around it, its reconstruction, none of them with `directions`; what is walked from
         the training images after it.
         """
@@ -333,4 +334,5 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         started = n_others * (ranking + shortening)
         evaluations = (searches + started) * self.inversion + (n_around + searches + walked) * self.n_render
         queries = searches * (1 + self.n_renders) + n_candidates + started + walked
-        return evaluations, queries, (n_around + n_others * shortening * n_random) * math.prod(self.generator.shape)
+        n_stored = n_around + n_others * shortening * n_random
+        return Cost(queries, evaluations, n_stored * math.prod(self.generator.shape))

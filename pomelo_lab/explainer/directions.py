@@ -15,6 +15,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Natural
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.direction_search import DirectionSearch
@@ -112,8 +113,8 @@ class DirectionExplainer(DirectionSearch, ABC):
         """Eq. 1: weighted log-odds against the goal, and distance in its unit."""
         return self.loss_weights[0] * -score + self.loss_weights[1] * distance
 
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.inversion + len(self.index) * self.sides(self.direction) * self.n_alphas * self.n_render
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return 1 + len(self.index) * self.sides(self.direction) * self.n_alphas
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(
+            queries=1 + len(self.index) * self.sides(self.direction) * self.n_alphas,
+            evaluations=self.inversion + len(self.index) * self.sides(self.direction) * self.n_alphas * self.n_render,
+        )

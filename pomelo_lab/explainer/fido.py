@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import MicroBatches, index_pairs
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarge
@@ -126,5 +127,5 @@ class FidoExplainer(RemovalExplainer):
     def fills(self, shape: tuple[int, int, int]) -> int:
         return self.n_steps * self.n_samples + 1
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.fills(shape)
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return replace(super().cost(shape), queries=self.fills(shape))

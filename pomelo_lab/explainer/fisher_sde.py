@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
@@ -249,11 +250,9 @@ class FisherSDEExplainer(Postprocessed, Explainer):
                 error[..., k] += self.generator.forwards.rows(part, len(clean)).double() / self.n_curve_draws
         return (level / (1 - level)).log(), error
 
-    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
-        return super().stored_bytes(shape) + VALUE_BYTES * shape[1] * shape[2] * (1 if self.generator is None else 2)
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return (self.n_steps + 1) * self.n_draws
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.n_levels * self.n_curve_draws if self.generator is not None else 0
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(
+            queries=(self.n_steps + 1) * self.n_draws,
+            evaluations=self.n_levels * self.n_curve_draws if self.generator is not None else 0,
+            bytes=VALUE_BYTES * shape[1] * shape[2] * (1 if self.generator is None else 2),
+        )

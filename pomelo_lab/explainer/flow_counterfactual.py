@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Natural, Positive, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, SearchResult
@@ -90,12 +91,5 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
         probability = answer.gather(1, goal[:, None])[:, 0]
         return images, (answer.argmax(1) == goal).float(), probability, steps, losses
 
-    @property
-    def costs_at_most(self) -> bool:
-        return True
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return 2 + self.n_steps
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return 3 + self.n_steps
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(queries=2 + self.n_steps, evaluations=3 + self.n_steps, at_most=True)

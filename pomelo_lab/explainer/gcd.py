@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import log_odds
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.base import VALUE_BYTES
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.counterfactual import SearchResult
@@ -83,10 +84,10 @@ class GCDExplainer(Postprocessed, DirectionExplainer):
         extra = {name: value for name, value in explanation.extra.items() if not name.startswith("choice_")}
         return replace(explanation, attribution=change, counterfactual=image, extra={**extra, **chosen})
 
-    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
         channels, height, width = shape
         # images of each rule in 8 bits
-        return super().stored_bytes(shape) + len(RULES) * (channels + VALUE_BYTES) * height * width
+        return super().cost(shape) + Cost(bytes=len(RULES) * (channels + VALUE_BYTES) * height * width)
 
     def chosen(self, loss: Tensor, reached: Tensor, length: Tensor, rule: str | None = None) -> Tensor:
         """The step of each image by a rule: loss and reached [B,M], length [M] -> int64 [B]."""

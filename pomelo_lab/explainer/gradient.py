@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.sampler.base import Filler
@@ -66,8 +67,8 @@ class GradientExplainer(Explainer, ABC):
             return values.sum(1)
         return values.abs().sum(1) if self.channels == "sum_abs" else values.abs().amax(1)
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.copies
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(queries=self.copies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +116,8 @@ class BaselineExplainer(GradientExplainer, ABC):
         values = self.values(module, BaselineCase(**vars(case), baseline=baseline, difference=difference)).detach()
         return self.join_channels(values), values.float().sum((1, 2, 3)), difference
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.copies + 2
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.sampler.fill_evaluations(1)
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(queries=2) + self.sampler.fill_cost(1)
 
 
 def gradient(module: nn.Module, images: Tensor, target: Tensor) -> Tensor:

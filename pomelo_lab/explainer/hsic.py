@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Positive
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.design import DesignExplainer
 
 
@@ -60,5 +61,5 @@ class HSICExplainer(DesignExplainer):
     def fills(self, shape: tuple[int, int, int]) -> int:
         return self.n_designs
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.n_designs
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return replace(super().cost(shape), queries=self.n_designs)

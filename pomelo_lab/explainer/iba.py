@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.explainer.bottleneck import FeatureBottleneck, bits, bottleneck_map, layer_statistics
@@ -86,8 +87,8 @@ class IBAExplainer(Explainer):
         extra = {"information": maps.sum((1, 2)), "cross_entropy": entropy, **record(losses)}
         return Explanation(target=case.target, attribution=maps, extra=extra)
 
-    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
-        return 0, min(self.n_fit, n_training), 0
+    def fit_cost(self, n_training: int) -> Cost:
+        return Cost(queries=min(self.n_fit, n_training))
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.n_steps * self.n_draws + 1
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(queries=self.n_steps * self.n_draws + 1)

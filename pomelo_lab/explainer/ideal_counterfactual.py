@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.portraits import HAIR, Portraits
 from pomelo_lab.dataset.portraits_causes import ATTRIBUTES, CLASS_ATTRIBUTES, HAIR_COLORS
 from pomelo_lab.explainer.case import Case
@@ -67,5 +68,5 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
             out[name] = torch.where(turn, other, factors[name])
         return out
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return 2
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(queries=2)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
 from pomelo_lab.explainer.bottleneck import (
@@ -228,15 +229,15 @@ class InputIBAExplainer(Explainer):
             information = generator.information(x, *passes(logit, self.sigma_px)).flatten(1).sum(1) / math.log(2)
         return logit.detach(), entropy.detach(), information, losses
 
-    def fit_costs(self, n_training: int) -> tuple[int, int, int]:
-        return 0, min(self.n_fit, n_training), 0
+    def fit_cost(self, n_training: int) -> Cost:
+        return Cost(queries=min(self.n_fit, n_training))
 
-    def stored_bytes(self, shape: tuple[int, int, int]) -> int:
-        return super().stored_bytes(shape) + 2 * VALUE_BYTES * shape[1] * shape[2]
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
         gan = self.n_epochs * (self.n_real + -(-self.n_real // (self.gan_batch * self.n_critic)) * self.gan_batch)
-        return 1 + (self.n_feature_steps + self.n_steps) * self.n_draws + gan
+        return super().cost(shape) + Cost(
+            queries=1 + (self.n_feature_steps + self.n_steps) * self.n_draws + gan,
+            bytes=2 * VALUE_BYTES * shape[1] * shape[2],
+        )
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
 
 from pomelo_lab.config.hints import Count, NonNegative
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
 
@@ -57,12 +58,8 @@ class IntegratedGradientsExplainer(BaselineExplainer):
     def copies(self) -> int:
         return self.n_steps
 
-    @property
-    def costs_at_most(self) -> bool:
-        return self.most_steps >= 2 * self.n_steps
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
         total, n_steps = self.n_steps, 2 * self.n_steps
         while n_steps <= self.most_steps:
             total, n_steps = total + n_steps, 2 * n_steps
-        return total + 2
+        return replace(super().cost(shape), queries=total + 2, at_most=self.most_steps >= 2 * self.n_steps)

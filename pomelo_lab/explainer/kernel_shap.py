@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.hints import Count
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
@@ -64,5 +65,5 @@ class KernelShapExplainer(BaselineExplainer):
     def copies(self) -> int:
         return AT_ONCE
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.n_coalitions + 2
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return replace(super().cost(shape), queries=self.n_coalitions + 2)

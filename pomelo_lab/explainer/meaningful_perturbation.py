@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.explainer.postprocessed import Postprocessed
@@ -153,8 +154,8 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
     def fills(self, shape: tuple[int, int, int]) -> int:
         return self.n_steps + 1 + (len(RADII) + 1 if self.init == "circular" else 0)
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.fills(shape)
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return replace(super().cost(shape), queries=self.fills(shape))
 
 
 def translate(images: Tensor, by: Tensor) -> Tensor:

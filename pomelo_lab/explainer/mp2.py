@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.config.hints import Count, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.explainer.removal import RemovalExplainer, cell_sums, enlarge
@@ -168,9 +169,5 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
         n_steps = -(-(self.mask_px**2) // self.n_per_step)
         return 1 + n_steps + (len(self.blocks()) + 1) * -(-n_steps // self.probe_every)
 
-    @property
-    def costs_at_most(self) -> bool:
-        return True
-
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return 1 + -(-(self.mask_px**2) // self.n_per_step)
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return replace(super().cost(shape), queries=1 + -(-(self.mask_px**2) // self.n_per_step), at_most=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.hints import Count
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
 
@@ -47,6 +48,6 @@ class OcclusionExplainer(BaselineExplainer):
         attribution = Occlusion(module).attribute(image, baselines=case.baseline, target=case.target, **sizes)
         return attribution / channels  # a window takes all channels: each has the whole loss
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
         positions = [1 + max(0, -(-(size - self.window_px) // self.stride_px)) for size in shape[1:]]
-        return positions[0] * positions[1] + 3
+        return replace(super().cost(shape), queries=positions[0] * positions[1] + 3)

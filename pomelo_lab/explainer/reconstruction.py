@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.counterfactual import SearchResult
 from pomelo_lab.explainer.latent import LatentExplainer
@@ -35,8 +36,5 @@ class ReconstructionExplainer(LatentExplainer):
             Perturbations.dequantize(image), (answer.argmax(1) == goal).float(), of_goal, torch.ones_like(of_goal)
         )
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return 2
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.inversion + self.n_render
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return super().cost(shape) + Cost(queries=2, evaluations=self.inversion + self.n_render)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.sampler.base import Filler
 
@@ -27,11 +28,9 @@ class RemovalExplainer(Explainer, ABC):
     def fills(self, shape: tuple[int, int, int]) -> int:
         """Masks filled per image of `shape`, at most."""
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return 1 + self.fills(shape)
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.sampler.fill_evaluations(self.fills(shape))
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        n = self.fills(shape)
+        return super().cost(shape) + Cost(queries=1 + n) + self.sampler.fill_cost(n)
 
 
 def cell_index(size: int, n_cells: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.removal import RemovalExplainer
 from pomelo_lab.types import Explanation
@@ -75,8 +76,8 @@ class RiseExplainer(RemovalExplainer):
     def fills(self, shape: tuple[int, int, int]) -> int:
         return self.n_masks
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.n_masks
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return replace(super().cost(shape), queries=self.n_masks)
 
 
 def enlarging(n: int, size: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.design import DesignExplainer
 
 
@@ -57,5 +58,5 @@ class SobolExplainer(DesignExplainer):
     def fills(self, shape: tuple[int, int, int]) -> int:
         return self.n_designs * (self.n_cells**2 + 2)
 
-    def queries(self, shape: tuple[int, int, int]) -> int:
-        return self.fills(shape)
+    def cost(self, shape: tuple[int, int, int]) -> Cost:
+        return replace(super().cost(shape), queries=self.fills(shape))

@@ -15,6 +15,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox, Classifier
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import Component
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
 
@@ -138,18 +139,13 @@ class Metric(Component, ABC):
         """
         return None
 
-    @property
-    def costs_at_most(self) -> bool:
-        """Whether `queries` and `evaluations` are upper bounds, for instance because equal images are asked once."""
-        return False
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        """The cost of scoring one image of `shape`; what `explanations` explain again comes on top."""
+        return Cost()
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        """Classifier queries per image, for the plan of a dry run; without those of `explanations`."""
-        return 0
-
-    def fit_costs(self, n_training: int) -> tuple[int, int]:
-        """Generator evaluations and classifier queries of `fit` on n_training images, for the plan of a dry run."""
-        return 0, 0
+    def fit_cost(self, n_training: int) -> Cost:
+        """The cost of `fit` on n_training images."""
+        return Cost()
 
     def explanations(self, classifier: Classifier) -> tuple[int, int]:
         """How often each image is explained again: (with another image, with a changed classifier); see
@@ -158,10 +154,6 @@ class Metric(Component, ABC):
         Args: classifier: the explained classifier.
         """
         return 0, 0
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        """Evaluations of a generator's network per image; 0 for metrics without one."""
-        return 0
 
 
 def not_applicable(n: int) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
@@ -60,8 +61,8 @@ class CausalEffect(FactorMetric):
         answers = answers.gather(2, target)[..., 0].double()
         return {"value": (answers[:, 1:] - answers[:, :1]).abs().amax(1)}
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return 1 + len(self.dataset.model.causes[self.factor].values(8))
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost(queries=1 + len(self.dataset.model.causes[self.factor].values(8)))
 
 
 @dataclass(kw_only=True)

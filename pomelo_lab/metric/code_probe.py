@@ -10,6 +10,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
@@ -83,8 +84,8 @@ class CodeProbe(Metric):
             summary.mean, summary.std, summary.n, summary.n_nan, details={"chance": float(reference["chance"])}
         )
 
-    def fit_costs(self, n_training: int) -> tuple[int, int]:
-        return 0, min(self.n_reference, n_training)
+    def fit_cost(self, n_training: int) -> Cost:
+        return Cost(queries=min(self.n_reference, n_training))
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return 1
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost(queries=1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.batching import index_pairs
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import ask, changed_pixels, paste_steps, rank_pixels, step_grid
@@ -73,8 +74,8 @@ class CounterfactualMetric(Metric, ABC):
     def asks_label(self) -> int:
         return int(self.population.startswith("correct"))
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return self.asks_label
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost(queries=self.asks_label)
 
 
 @dataclass(kw_only=True)
@@ -98,8 +99,8 @@ class FlipRate(CounterfactualMetric):
         goal = case.explanation.extra["goal"].long()
         return {"value": (case.classifier.probability(counterfactual).argmax(1).to(goal.device) == goal).double()}
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return int(self.of == "image") + self.asks_label
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return super().cost(shape, n_perturbations) + Cost(queries=int(self.of == "image"))
 
 
 @dataclass(kw_only=True)
@@ -116,8 +117,8 @@ class BKL(CounterfactualMetric):
         goal = case.explanation.extra["goal"].long().to(case.classifier.device)
         return {"value": 1 - case.classifier.probability(counterfactual).gather(1, goal[:, None])[:, 0].double()}
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return 1 + self.asks_label
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return super().cost(shape, n_perturbations) + Cost(queries=1)
 
 
 @dataclass(kw_only=True)
@@ -173,6 +174,6 @@ class COUT(CounterfactualMetric):
         """Pixels replaced per step."""
         return max(1, n_px // self.n_steps)
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
         n_px = shape[1] * shape[2]
-        return len(step_grid(n_px, self.step(n_px))[0]) + self.asks_label
+        return super().cost(shape, n_perturbations) + Cost(queries=len(step_grid(n_px, self.step(n_px))[0]))

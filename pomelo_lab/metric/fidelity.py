@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import ask, changed_pixels, fill_steps, paste_steps, rank_in_orders, step_grid
@@ -95,17 +96,14 @@ class Flipping(Metric):
         answers = ask(case.classifier, images, row, step, case.target)
         return answers.to(rank.device).view(n_images, n_orders, -1)
 
-    @property
-    def costs_at_most(self) -> bool:
-        return True  # steps without ties are asked once for all orders, a fill of nothing needs no network
-
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
         n_steps = len(step_grid(shape[1] * shape[2], self.step_px, self.bound)[0])
-        return 1 + self.n_orders * (n_steps - 1) if self.filler.context == "image" else self.n_orders * n_steps
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
         n_masks = self.n_orders * len(step_grid(shape[1] * shape[2], self.step_px, self.bound)[0])
-        return 0 if self.filler.context == "image" else self.filler.fill_evaluations(n_masks)
+        return Cost(
+            queries=1 + self.n_orders * (n_steps - 1) if self.filler.context == "image" else self.n_orders * n_steps,
+            evaluations=0 if self.filler.context == "image" else self.filler.fill_cost(n_masks).evaluations,
+            at_most=True,  # steps without ties are asked once for all orders, and a fill of nothing needs no network
+        )
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.map_export import Export, export_maps
@@ -92,9 +93,6 @@ class InsertionDeletion(Metric):
             return torch.trapezoid(curve, dx=1 / n_steps, dim=1)
         return area_over_steps(curve)
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return 2 * len(self.asked_steps(shape[1] * shape[2])[0])
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
         n = len(self.asked_steps(shape[1] * shape[2])[0])
-        return self.deletion.fill_evaluations(n) + self.insertion.fill_evaluations(n)
+        return Cost(queries=2 * n) + self.deletion.fill_cost(n) + self.insertion.fill_cost(n)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.sampler.base import Sampler
@@ -41,6 +42,6 @@ class LatentDeviation(Metric):
             noise = self.sampler.generator.forwards(self.sampler.infer_noise, image).flatten(1).double()
         return {"value": noise.square().mean(1).sqrt().to(image.device), "mean": noise.mean(1).to(image.device)}
 
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
         schedule = getattr(self.sampler, "encoding_schedule", None)
-        return 1 if schedule is None else schedule.n_steps * (1 + self.sampler.fixed_point)
+        return Cost(evaluations=1 if schedule is None else schedule.n_steps * (1 + self.sampler.fixed_point))

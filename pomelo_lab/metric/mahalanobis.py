@@ -11,6 +11,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.features import FeatureMetric, training_features
@@ -51,11 +52,11 @@ class Mahalanobis(FeatureMetric):
         distance = squared_distance(feature, case.reference["mean"], case.reference["whitener"])
         return {"value": distance.amin(1).view(images.shape[:2]).mean(1)}
 
-    def fit_costs(self, n_training: int) -> tuple[int, int]:
-        return 0, min(self.n_reference, n_training) if self.embedder is None else 0
+    def fit_cost(self, n_training: int) -> Cost:
+        return Cost(queries=min(self.n_reference, n_training) if self.embedder is None else 0)
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost(queries=min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0)
 
 
 def fit_gaussians(feature: Tensor, label: Tensor, tied: bool = True, shrinkage: float = 0.0) -> dict[str, Tensor]:

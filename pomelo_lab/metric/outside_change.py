@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import ask, fill_steps
@@ -83,8 +84,6 @@ class OutsideChange(Metric):
         top, left = torch.meshgrid(*starts, indexing="ij")
         return top.flatten(), left.flatten()
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return 1 + len(self.corners(shape)[0])
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.sampler.fill_evaluations(len(self.corners(shape)[0]))
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        n = len(self.corners(shape)[0])
+        return Cost(queries=1 + n) + self.sampler.fill_cost(n)

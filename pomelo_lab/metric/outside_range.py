@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count, NonNegative
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.metric.base import Metric
@@ -50,5 +51,5 @@ class OutsideRange(Metric):
             .to(case.batch.image.device)
         }
 
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.n_per_image
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost(evaluations=self.n_per_image)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.config.hints import Count
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary
 from pomelo_lab.sampler.base import Sampler
@@ -56,8 +57,8 @@ class PerturbingTime(Metric):
         runs = tuple(rows["seconds"].mean(0).tolist())
         return Summary(mean=statistics.median(runs), std=None, n=len(rows["seconds"]), repeats=runs)
 
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return (1 + self.n_repeats) * self.sampler.evaluations(1 + self.n_perturbed)
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return (1 + self.n_repeats) * self.sampler.cost(1 + self.n_perturbed)
 
 
 def synchronize(device: torch.device) -> None:

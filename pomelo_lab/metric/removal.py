@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import NetworkClassifier, view
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.perceptual_distance import LPIPSDistance, OracleDistance
@@ -62,8 +63,8 @@ class Removal(Metric, ABC):
     def compare(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         """The score of each pair of images: [B,C,H,W] twice -> [B]."""
 
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return 0 if self.sampler is None else self.sampler.fill_evaluations(1)
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost() if self.sampler is None else self.sampler.fill_cost(1)
 
 
 @dataclass(kw_only=True)
@@ -89,8 +90,8 @@ class RemovalAccuracy(Removal):
         judge = case.classifier if self.judge is None else view(self.judge, "black_box", 256, image.device)
         return (judge.probability(filled).argmax(1) == case.batch.label.to(judge.device)).to(image.device)
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return int(self.judge is None)
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return super().cost(shape, n_perturbations) + Cost(queries=int(self.judge is None))
 
 
 @dataclass(kw_only=True)
@@ -124,11 +125,8 @@ class EverythingRemoved(Metric):
             ).double()
         }
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return 1
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return 0 if self.sampler is None else self.sampler.fill_evaluations(1)
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost(queries=1) + (Cost() if self.sampler is None else self.sampler.fill_cost(1))
 
 
 @dataclass(kw_only=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import area_over_steps, ask, changed_pixels, fill_steps, rank_pixels, step_grid
@@ -56,11 +57,9 @@ class RiseGame(Metric):
         """Number and share of the changed pixels at each step."""
         return step_grid(shape[1] * shape[2], self.step_px)
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return len(self.steps(shape)[0])
-
-    def evaluations(self, shape: tuple[int, int, int]) -> int:
-        return self.filler.fill_evaluations(len(self.steps(shape)[0]))
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        n = len(self.steps(shape)[0])
+        return Cost(queries=n) + self.filler.fill_cost(n)
 
 
 @dataclass(kw_only=True)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.config.hints import Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.threshold import Thresholded, area
 
@@ -53,12 +54,8 @@ class Saliency(Thresholded):
         candidates[defined] = share.clamp_min(self.smallest_area).log() - answer[position].clamp_min(SMALLEST).log()
         return {"candidates": candidates}
 
-    @property
-    def costs_at_most(self) -> bool:
-        return True
-
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return len(self.alphas)
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost(queries=len(self.alphas), at_most=True)
 
 
 def enlarged(image: Tensor, box: list[int]) -> Tensor:

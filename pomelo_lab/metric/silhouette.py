@@ -13,6 +13,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Natural, NonNegative
+from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Summary
@@ -105,11 +106,11 @@ class Silhouette(FeatureMetric):
         points = torch.from_numpy(model.fit_transform(torch.cat(picked).numpy()))
         return points[:m], points[m:]
 
-    def fit_costs(self, n_training: int) -> tuple[int, int]:
-        return 0, min(self.n_points, n_training) if self.embedder is None else 0
+    def fit_cost(self, n_training: int) -> Cost:
+        return Cost(queries=min(self.n_points, n_training) if self.embedder is None else 0)
 
-    def queries(self, shape: tuple[int, int, int], n_perturbations: int) -> int:
-        return min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0
+    def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
+        return Cost(queries=min(self.n_per_image, n_perturbations - 1) if self.embedder is None else 0)
 
 
 def silhouette(perturbed: Tensor, training: Tensor) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams, index_pairs
 from pomelo_lab.config.hints import Fraction
 from pomelo_lab.config.signature import Component
+from pomelo_lab.cost import Cost
 from pomelo_lab.types import Batch, Perturbations, Segments
 
 
@@ -33,9 +34,9 @@ class Sampler(Component, ABC):
         Random: streams keyed by image id; perturbation k of an image does not depend on its neighbours.
         """
 
-    def evaluations(self, n: int) -> int:
-        """Evaluations of the generator for n perturbations of one image; 0 without a generator."""
-        return 0
+    def cost(self, n: int) -> Cost:
+        """The cost of n perturbations of one image; none without a generator."""
+        return Cost()
 
 
 VALUES_AT_ONCE = 2**26  # image values filled before they are stored in 8 bits: 256 MiB
@@ -110,12 +111,12 @@ class Filler(Sampler, ABC):
             0, keep.shape[:2]
         )
 
-    def fill_evaluations(self, n: int) -> int:
-        """Evaluations of the generator to fill n masks of one image in one call. Masks that keep all may cost less."""
-        return 0
+    def fill_cost(self, n: int) -> Cost:
+        """The cost of filling n masks of one image in one call. Masks that keep all may cost less."""
+        return Cost()
 
-    def evaluations(self, n: int) -> int:
-        return self.fill_evaluations(n - (self.keep_first and n > 0))
+    def cost(self, n: int) -> Cost:
+        return self.fill_cost(n - (self.keep_first and n > 0))
 
     def keep_mask(self, batch: Batch, segments: Segments, n: int, streams: RandomStreams) -> Tensor:
         """Draw which segments are kept: bool [B,n,S]. The padding of images with fewer segments is kept.

@@ -14,6 +14,7 @@ from pomelo_lab.classifier.callable import import_function, split_path
 from pomelo_lab.classifier.users_code import ask
 from pomelo_lab.config.hints import NotFingerprinted
 from pomelo_lab.config.source import code_digest
+from pomelo_lab.cost import Cost
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.sampler.base import Filler, Filling
 from pomelo_lab.types import Segments
@@ -86,8 +87,8 @@ class CallableSampler(Filler):
             )
         return answer.clamp(0, 1)
 
-    def fill_evaluations(self, n: int) -> int:
-        return n
+    def fill_cost(self, n: int) -> Cost:
+        return Cost(evaluations=n)
 
 
 def mean_of_kept(images: Tensor, holes: Tensor) -> Tensor:

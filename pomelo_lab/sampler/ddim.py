@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import Count, Fraction, Natural, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Schedule, Spacing, decode, encode, respace, solver
 from pomelo_lab.sampler.base import Sampler, all_but_first
@@ -136,6 +137,6 @@ class DDIMSampler(Sampler):
         n = min(n, top + 1) if n <= len(self.generator.alphas_cumprod) else n
         return respace(self.generator.alphas_cumprod[: top + 1], n, "trailing")
 
-    def evaluations(self, n: int) -> int:
+    def cost(self, n: int) -> Cost:
         once = self.encoding_schedule.n_steps * (1 + self.fixed_point)
-        return once + (n - (self.keep_first and n > 0)) * (self.n_steps - self.start)
+        return Cost(evaluations=once + (n - (self.keep_first and n > 0)) * (self.n_steps - self.start))

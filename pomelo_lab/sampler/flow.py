@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import NonNegative
+from pomelo_lab.cost import Cost
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.sampler.base import Sampler, all_but_first
 from pomelo_lab.types import Batch, Perturbations, Segments
@@ -56,5 +57,5 @@ class FlowSampler(Sampler):
         """The latents of images [M,C,H,W], [M,D]."""
         return self.generator.encode(images)
 
-    def evaluations(self, n: int) -> int:
-        return 1 + n - (self.keep_first and n > 0)
+    def cost(self, n: int) -> Cost:
+        return Cost(evaluations=1 + n - (self.keep_first and n > 0))

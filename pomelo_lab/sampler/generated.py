@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import NonNegative, OmitDefault
+from pomelo_lab.cost import Cost
 from pomelo_lab.generator.base import ImageModel
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.types import Batch, Perturbations, Segments
@@ -43,5 +44,5 @@ class GeneratedSampler(Sampler):
         """New images [M,C,H,W] in [0,1], one for each row of the draws."""
         return self.generator.generate(self.temperature * draws.normal(*self.generator.shape))
 
-    def evaluations(self, n: int) -> int:
-        return n
+    def cost(self, n: int) -> Cost:
+        return Cost(evaluations=n)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RowNoise
 from pomelo_lab.config.hints import Count, Fraction
+from pomelo_lab.cost import Cost
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.sampler.generated import GeneratedSampler
 
@@ -40,5 +41,5 @@ class GeneratedDDPMSampler(GeneratedSampler):
 
         return self.generator.generate(noise(), self.n_steps, self.eta, noise)
 
-    def evaluations(self, n: int) -> int:
-        return n * min(self.n_steps, len(self.generator.alphas_cumprod))
+    def cost(self, n: int) -> Cost:
+        return Cost(evaluations=n * min(self.n_steps, len(self.generator.alphas_cumprod)))

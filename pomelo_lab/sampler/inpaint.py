@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
+from pomelo_lab.cost import Cost
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.sampler.base import Filler, Filling
 from pomelo_lab.types import Segments
@@ -34,5 +35,5 @@ class InpaintSampler(Filler):
     ) -> Filling:
         return Filling(image, lambda row, keep, index: self.generator.filled(image, row, keep))
 
-    def fill_evaluations(self, n: int) -> int:
-        return n
+    def fill_cost(self, n: int) -> Cost:
+        return Cost(evaluations=n)

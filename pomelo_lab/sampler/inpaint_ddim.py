@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams, RowNoise
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Range
+from pomelo_lab.cost import Cost
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Spacing, encode, inpaint, noised, plan_resampling
 from pomelo_lab.sampler.base import Filler, Filling
@@ -137,7 +138,7 @@ class InpaintDDIMSampler(Filler):
         weight = torch.exp(-0.5 * (offset / self.sigma_px) ** 2)
         return weight / weight.sum()
 
-    def fill_evaluations(self, n: int) -> int:
+    def fill_cost(self, n: int) -> Cost:
         once = self.n_steps * (1 + self.fixed_point) if self.known == "inverted" and n else 0
         down = sum(after < before for before, after in itertools.pairwise(self.steps))
-        return once + n * down
+        return Cost(evaluations=once + n * down)

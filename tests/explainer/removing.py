@@ -4,6 +4,7 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.sampler.base import Filler, Filling
 from tests.tiny import ConstantFiller, TinyLinear, tiny_batch
@@ -20,8 +21,8 @@ class ByMask(Filler):
     def filling(self, image, streams, image_ids, segments=None):
         return Filling(image, lambda row, keep, place: torch.where(keep[:, None] < 0.5, self.value, image[row]))
 
-    def fill_evaluations(self, n):
-        return n
+    def fill_cost(self, n):
+        return Cost(evaluations=n)
 
 
 def explained(explainer, batch=None, target=TARGET, classifier=None, seed=0, batch_size=64):

@@ -169,10 +169,12 @@ def test_costs_are_those_of_the_plan(checkpoint):
     before = EvaluationCounter.n
     _, _, _, box = explained(explainer, n=2)
     assert (
-        (EvaluationCounter.n - before) / 2 == explainer.evaluations(SHAPE) == (6 * (2 if checkpoint else 1) + 1) * TAU
+        (EvaluationCounter.n - before) / 2
+        == explainer.cost(SHAPE).evaluations
+        == (6 * (2 if checkpoint else 1) + 1) * TAU
     )
-    assert box.queries == 2 * (1 + explainer.queries(SHAPE))  # one more for the target
-    assert ACEExplainer(generator=GENERATOR).evaluations(SHAPE) == 50 * 5 + 5
+    assert box.queries == 2 * (1 + explainer.cost(SHAPE).queries)  # one more for the target
+    assert ACEExplainer(generator=GENERATOR).cost(SHAPE).evaluations == 50 * 5 + 5
 
 
 def test_checkpoints_change_no_number():

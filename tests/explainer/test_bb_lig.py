@@ -160,8 +160,8 @@ def test_plan_counts_what_is_done():
         box, before = view(linear(), explainer.access, 64), EvaluationCounter.n
         explainer.explain(Case(batch, torch.tensor([0, 1]), box, RandomStreams(0), reference=reference))
         assert (EvaluationCounter.n - before, box.queries) == (
-            2 * explainer.evaluations(SHAPE),
-            2 * explainer.queries(SHAPE),
+            2 * explainer.cost(SHAPE).evaluations,
+            2 * explainer.cost(SHAPE).queries,
         )
 
 

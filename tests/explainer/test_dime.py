@@ -155,8 +155,8 @@ def test_evaluations_of_the_denoiser(options, n):
     """tau (tau + 1) / 2 for the paper's: 1,830 at 60."""
     before, explainer = EvaluationCounter.n, dime(**options)
     explained(explainer, n=2)
-    assert (EvaluationCounter.n - before) / 2 == n == explainer.evaluations((3, 8, 8))
-    assert DiMEExplainer(generator=GENERATOR, lambda_c=[8.0]).evaluations((3, 8, 8)) == 1830
+    assert (EvaluationCounter.n - before) / 2 == n == explainer.cost((3, 8, 8)).evaluations
+    assert DiMEExplainer(generator=GENERATOR, lambda_c=[8.0]).cost((3, 8, 8)).evaluations == 1830
 
 
 def test_variances_are_those_of_diffusers_but_for_the_last():
@@ -301,10 +301,8 @@ def test_noise_as_a_level():
     cosine = DDPM(**{**TINY, "n_timesteps": 1000}, prediction="epsilon", schedule="cosine")
     assert DiMEExplainer(generator=linear, tau_sigma=0.78).taken == DiMEExplainer(generator=linear).taken == 60
     assert DiMEExplainer(generator=cosine, n_steps=50, tau=20, tau_sigma=0.78).taken == 28
-    n = DiMEExplainer(generator=cosine, n_steps=50, tau_sigma=0.78, inner="tweedie", lambda_c=[8.0]).evaluations(
-        (3, 8, 8)
-    )
-    assert n == 28
+    explainer = DiMEExplainer(generator=cosine, n_steps=50, tau_sigma=0.78, inner="tweedie", lambda_c=[8.0])
+    assert explainer.cost((3, 8, 8)).evaluations == 28
     assert torch.equal(
         explained(dime(tau_sigma=(1 - dime().schedule.alphas_cumprod[7]) ** 0.5))[0].counterfactual,
         explained(dime())[0].counterfactual,

@@ -60,7 +60,7 @@ def test_the_exact_jacobian_is_another_explanation_and_costs_no_more_evaluations
     assert float((scaled - exact).abs().max()) > 1e-4
     before, explainer = EvaluationCounter.n, dime(jacobian="exact", inner="tweedie")
     explained(explainer, n=2)
-    assert (EvaluationCounter.n - before) / 2 == explainer.evaluations((3, 8, 8))
+    assert (EvaluationCounter.n - before) / 2 == explainer.cost((3, 8, 8)).evaluations
     with pytest.raises(ValueError, match="explainer.jacobian=exact needs variant=dime or early_stop"):
         dime(jacobian="exact", variant="direct")
 

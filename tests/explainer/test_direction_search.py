@@ -6,6 +6,7 @@ from torch import nn
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.proxy import Proxy
 from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.diffusion_autoencoder import DiffusionAutoencoder
@@ -117,7 +118,7 @@ def test_directions_of_an_earlier_search(tmp_path):
     save_file({name: tensor.contiguous() for name, tensor in reference.items()}, path)
     explainer, before = gcd(directions=path), EvaluationCounter.n
     loaded = fit(explainer)
-    assert EvaluationCounter.n == before and explainer.fit_costs(12) == (0, 0, 0)
+    assert EvaluationCounter.n == before and explainer.fit_cost(12) == Cost()
     torch.testing.assert_close(
         explained(explainer, loaded)[0].counterfactual, explained(gcd(), reference)[0].counterfactual
     )
@@ -154,11 +155,8 @@ def test_a_file_s_directions_are_walked_as_asked_for(tmp_path):
     explainer = gcd(generator=real, directions=saved(bare, tmp_path / "found.safetensors"), **{**asked, "n_alphas": 2})
     box, before, parts = view(linear(), "black_box", 64), EvaluationCounter.n, []
     explainer.fit(Faces(), box, lambda arguments, part, make, wait=True, **chosen: parts.append(make()) or parts[-1])
-    assert explainer.fit_costs(12) == (
-        EvaluationCounter.n - before,
-        box.queries,
-        sum(part["image"].nbytes for part in parts),
-    )
+    stored = sum(part["image"].nbytes for part in parts)
+    assert explainer.fit_cost(12) == Cost(box.queries, EvaluationCounter.n - before, stored)
 
 
 def test_a_file_that_lacks_something(tmp_path):
@@ -244,7 +242,7 @@ def test_the_plan_counts_the_search(options):
         return built
 
     explainer.fit(Faces(), box, keep)
-    assert explainer.fit_costs(len(Faces())) == (EvaluationCounter.n - before, box.queries, sum(stored))
+    assert explainer.fit_cost(len(Faces())) == Cost(box.queries, EvaluationCounter.n - before, sum(stored))
 
 
 def test_a_source_beyond_the_data():

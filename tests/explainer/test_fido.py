@@ -92,7 +92,8 @@ def test_neighbours_and_batch_size_do_not_matter(make):
 def test_costs():
     _, box = explained(fido(ByMask()))
     assert (
-        box.queries == 3 * (15 * 4 + 1) == 3 * fido().queries((3, 8, 8)) and fido(ByMask()).evaluations((3, 8, 8)) == 61
+        box.queries == 3 * (15 * 4 + 1) == 3 * fido().cost((3, 8, 8)).queries
+        and fido(ByMask()).cost((3, 8, 8)).evaluations == 61
     )
 
 

@@ -201,7 +201,9 @@ def test_one_minus_t_asks_no_denoiser_and_gives_the_map_of_the_whole_method():
     whole, _ = explained(explainer(n_steps=6, n_draws=3))
     torch.testing.assert_close(alone.attribution, 1 - whole.extra["time"])
     torch.testing.assert_close(alone.attribution, explainer(reading="one_minus_t").postprocess(whole).attribution)
-    assert FisherSDEExplainer(reading="one_minus_t").evaluations((3, 8, 8)) == 0 and "information" not in alone.extra
+    assert (
+        FisherSDEExplainer(reading="one_minus_t").cost((3, 8, 8)).evaluations == 0 and "information" not in alone.extra
+    )
 
 
 @pytest.mark.parametrize("reading", ["retained", "eq49"])

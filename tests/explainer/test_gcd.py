@@ -166,11 +166,11 @@ def test_goals_other_than_the_source_s_class():
 
 def test_plan_counts_what_is_done():
     explainer = gcd(fixed_point=2, n_invert=4, n_render=4, n_alphas=6, index=[0, 1])
-    assert gcd(fixed_point=2, n_alphas=6, both_sides=True).evaluations(SHAPE) == 4 * 3 + 2 * 6 * 4
-    assert explainer.evaluations(SHAPE) == 4 * 3 + 2 * 6 * 4 and explainer.queries(SHAPE) == 13
+    assert gcd(fixed_point=2, n_alphas=6, both_sides=True).cost(SHAPE).evaluations == 4 * 3 + 2 * 6 * 4
+    assert explainer.cost(SHAPE).evaluations == 4 * 3 + 2 * 6 * 4 and explainer.cost(SHAPE).queries == 13
     reference = fit(explainer)
     *_, box, _ = explained(explainer, reference, n=2)
-    assert box.queries == 2 * (1 + explainer.queries(SHAPE))  # one more for the target
+    assert box.queries == 2 * (1 + explainer.cost(SHAPE).queries)  # one more for the target
 
 
 def test_the_real_autoencoder_runs_through():

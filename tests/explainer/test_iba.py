@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.bottleneck import Moments, bits, capacity, passes
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.iba import IBAExplainer
@@ -53,7 +54,7 @@ def test_statistics_of_a_layer_and_a_layer_without_maps():
     classifier, data = rectified(), training()
     box = view(classifier, "white_box", 7)
     reference = iba(layer="1", n_fit=25).fit(data, box)
-    assert iba(layer="1", n_fit=25).fit_costs(40) == (0, box.queries, 0) and iba(n_fit=50).fit_costs(40)[1] == 40
+    assert iba(layer="1", n_fit=25).fit_cost(40) == Cost(box.queries) and iba(n_fit=50).fit_cost(40) == Cost(40)
     values = classifier.network[:2](data.image[data.order()[:25]].double())
     torch.testing.assert_close(reference["mean"].double(), values.mean(0), atol=1e-5, rtol=0)
     torch.testing.assert_close(reference["std"].double(), values.std(0), atol=1e-5, rtol=0)

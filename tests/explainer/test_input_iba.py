@@ -7,6 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.bottleneck import LayerInformation
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import still_moving
@@ -166,7 +167,7 @@ def test_map_is_the_share_that_passes():
 def test_pixels_are_scaled_by_the_training_images():
     box = view(rectified(), "white_box", 64)
     reference = input_iba(n_fit=30).fit(training(), box)
-    assert input_iba(n_fit=30).fit_costs(40) == (0, box.queries, 0)
+    assert input_iba(n_fit=30).fit_cost(40) == Cost(box.queries)
     images = training().image[training().order()[:30]]
     torch.testing.assert_close(reference["pixel_mean"], images.mean((0, 2, 3)))
     torch.testing.assert_close(reference["pixel_std"], images.std((0, 2, 3), correction=0))

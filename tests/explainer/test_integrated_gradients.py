@@ -57,9 +57,9 @@ def test_the_plan_counts_every_doubling():
     """An image that never reaches the gap costs what the plan says: 3 + 6 + 12 and both ends."""
     made = explainer(n_steps=3, most_steps=12, gap=0.0)
     _, box = explained(made, tiny_batch(3), classifier=classifier(Body(nn.ReLU6())))
-    assert box.queries == 3 * made.queries((3, 8, 8))
-    assert explainer().queries((3, 8, 8)) == 50 + 100 + 200 + 400 + 800 + 2
-    assert explainer(most_steps=50).queries((3, 8, 8)) == 50 + 2
+    assert box.queries == 3 * made.cost((3, 8, 8)).queries
+    assert explainer().cost((3, 8, 8)).queries == 50 + 100 + 200 + 400 + 800 + 2
+    assert explainer(most_steps=50).cost((3, 8, 8)).queries == 50 + 2
 
 
 def test_probabilities_and_channels():

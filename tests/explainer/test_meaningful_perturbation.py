@@ -85,7 +85,7 @@ def test_the_circle_is_the_smallest_that_suffices():
     )
     keep = explanation.extra["mask"]
     assert (keep[:, 6:10, 6:10] < 0.1).all() and (keep[:, 0] == 1).all() and 0.02 < float((1 - keep).mean()) < 0.25
-    assert box.queries == 2 * mp(init="circular", n_steps=0).queries((3, 16, 16))
+    assert box.queries == 2 * mp(init="circular", n_steps=0).cost((3, 16, 16)).queries
 
 
 @pytest.mark.parametrize("options", [{}, {"init": "circular"}, {"upsample": "bilinear", "jitter": 0}])
@@ -121,4 +121,4 @@ def test_fillers_that_look_at_the_mask():
         and 0 <= explanation.attribution.min()
         and explanation.attribution.max() <= 1
     )
-    assert mp(ByMask()).evaluations((3, 8, 8)) == 21
+    assert mp(ByMask()).cost((3, 8, 8)).evaluations == 21

@@ -184,5 +184,5 @@ def test_the_map_is_enlarged_as_skimage_resizes_it():
 def test_costs():
     explainer = mp2(ByMask(), chance=1e-9)
     _, box = explained(explainer, tiny_batch(3))
-    assert box.queries == 3 * explainer.queries((3, 8, 8)) and explainer.fills((3, 8, 8)) == 1 + 8 + 5 * 8
+    assert box.queries == 3 * explainer.cost((3, 8, 8)).queries and explainer.fills((3, 8, 8)) == 1 + 8 + 5 * 8
     assert mp2(ByMask(), probe_every=4).fills((3, 8, 8)) == 1 + 8 + 5 * 2

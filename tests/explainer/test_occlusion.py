@@ -20,7 +20,7 @@ def test_captum_and_the_number_of_queries():
         batch.image, (3, 3, 3), (3, 2, 2), baselines=0, target=TARGET
     )
     torch.testing.assert_close(explanation.attribution, expected[:, 0].float(), atol=1e-6, rtol=0)
-    assert box.queries == 3 * explainer().queries((3, 8, 8))
+    assert box.queries == 3 * explainer().cost((3, 8, 8)).queries
 
 
 def test_one_window_per_pixel_by_hand():

@@ -27,8 +27,8 @@ def test_an_exact_autoencoder_gives_the_image_back():
     made, batch, _, box, explainer = explained(GENERATOR)
     torch.testing.assert_close(made.counterfactual, batch.image.float(), atol=0.5 / 255 + 1e-4, rtol=0)
     assert made.extra["flipped"].tolist() == [0.0] * 5
-    assert box.queries == 5 * (1 + explainer.queries(SHAPE))  # one more for the target
-    assert explainer.evaluations(SHAPE) == 4 + 4
+    assert box.queries == 5 * (1 + explainer.cost(SHAPE).queries)  # one more for the target
+    assert explainer.cost(SHAPE).evaluations == 4 + 4
 
 
 def test_what_the_autoencoder_loses_is_the_change():

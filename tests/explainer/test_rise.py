@@ -57,4 +57,4 @@ def test_neighbours_and_batch_size_do_not_matter():
     whole = same_alone_and_in_any_batch(rise)
     assert not torch.equal(whole.attribution, explained(rise(), seed=1)[0].attribution)
     explanation, box = explained(rise())
-    assert box.queries == 3 * 60 == 3 * rise().queries((3, 8, 8)) and explanation.attribution.min() >= 0
+    assert box.queries == 3 * 60 == 3 * rise().cost((3, 8, 8)).queries and explanation.attribution.min() >= 0

@@ -23,7 +23,7 @@ def test_the_drop_is_what_the_patch_held():
     lost = (classifier.weight[TARGET] * (batch.image.double() - 0.4)).sum(1)  # [B,H,W]
     expected = lost.unfold(1, 3, 1).unfold(2, 3, 1).sum((3, 4))
     torch.testing.assert_close(explanation.extra["grid"].double(), expected, atol=1e-5, rtol=0)
-    assert box.queries == 3 * (1 + 36) == 3 * sliding(patch_px=3, stride_px=1).queries((3, 8, 8))
+    assert box.queries == 3 * (1 + 36) == 3 * sliding(patch_px=3, stride_px=1).cost((3, 8, 8)).queries
 
 
 @pytest.mark.parity
@@ -67,7 +67,7 @@ def test_fillers_that_look_at_the_mask_and_patches_that_do_not_fit():
     by_mask, _ = explained(sliding(ByMask()))
     by_base, _ = explained(sliding(ConstantFiller(value=0.25)))
     torch.testing.assert_close(by_mask.attribution, by_base.attribution)
-    assert sliding(ByMask()).evaluations((3, 8, 8)) == 16
+    assert sliding(ByMask()).cost((3, 8, 8)).evaluations == 16
     with pytest.raises(ValueError, match="explainer.patch_px must be <= 8, the side of the images, got 9"):
         explained(sliding(patch_px=9))
 

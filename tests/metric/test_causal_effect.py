@@ -76,7 +76,7 @@ def test_effect_is_the_change_of_the_answer_when_the_mark_alone_changes():
     assert expected.min() > 0.01
     metric = CausalEffect(dataset=FACES)
     assert metric.score(case)["value"].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
-    assert case.classifier.queries == 6 * metric.queries((3, 32, 32), 0)
+    assert case.classifier.queries == 6 * metric.cost((3, 32, 32), 0).queries
 
 
 def test_a_classifier_that_does_not_look_there_does_not_depend_on_the_mark():

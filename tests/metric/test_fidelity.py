@@ -170,11 +170,11 @@ def test_batch_size_and_neighbours_do_not_matter(cls):
 
 def test_equal_steps_are_asked_once():
     metric = Deletion(filler=ConstantFiller(), n_orders=10)
-    for attribution, expected in ((untied(), 1 + 18), (torch.zeros(3, 6, 6), metric.queries((3, 6, 6), 0))):
+    for attribution, expected in ((untied(), 1 + 18), (torch.zeros(3, 6, 6), metric.cost((3, 6, 6), 0).queries)):
         case = case_of(attribution)
         metric.score(case)
         assert case.classifier.queries == 3 * expected
-    assert metric.queries((3, 6, 6), 0) == 1 + 10 * 18
+    assert metric.cost((3, 6, 6), 0).queries == 1 + 10 * 18
 
 
 def test_tie_orders_are_shared_between_methods_and_follow_the_seed():
@@ -191,7 +191,7 @@ def test_fillers_that_look_at_the_mask(cls):
     options = {"step_px": 5, "n_orders": 4}
     by_base, by_mask = (cls(filler=filler, **options) for filler in (ConstantFiller(), BlackByMask()))
     assert torch.allclose(by_base.score(case)["curve"], by_mask.score(case)["curve"], atol=1e-7, rtol=0)
-    assert by_mask.queries((3, 6, 6), 0) == 4 * 5
+    assert by_mask.cost((3, 6, 6), 0).queries == 4 * 5
     # noise differs from step to step, and does not depend on how many images are filled at once
     noisy = cls(filler=NoiseByMask(), **options)
     expected = noisy.score(case)["curve"]

@@ -81,7 +81,7 @@ def test_stale_scores_of_the_inputiba_code():
     torch.testing.assert_close(scores["value"], areas[0] - areas[1], atol=1e-6, rtol=0)
     assert (
         scores["insertion"].shape[1] == 2
-        and dauc(step_px=10, protocol="inputiba_compat").queries((3, side, side), 0) == 4
+        and dauc(step_px=10, protocol="inputiba_compat").cost((3, side, side), 0).queries == 4
     )
 
 
@@ -104,6 +104,6 @@ def test_undefined_maps_queries_and_export():
     maps[1, 0, 0] = math.nan
     case = case_of(maps)
     value = dauc().score(case)["value"]
-    assert value[0].isfinite() and value[1].isnan() and case.classifier.queries == 2 * dauc().queries((3, 8, 8), 0)
+    assert value[0].isfinite() and value[1].isnan() and case.classifier.queries == 2 * dauc().cost((3, 8, 8), 0).queries
     signed = case_of(0.3 * torch.randn(2, 8, 8))
     assert not torch.equal(dauc(export="uint8").score(signed)["value"], dauc().score(signed)["value"])

@@ -67,7 +67,7 @@ def test_score_is_the_mean_of_the_first_perturbations_whatever_the_batch_size():
         reference = metric.fit(training, box, RandomStreams(0))
         box.queries = 0
         values.append(metric.score(Case(**{**vars(case), "reference": reference}))["value"])
-        assert box.queries == 6 * metric.queries((3, 8, 8), 30) == 120
+        assert box.queries == 6 * metric.cost((3, 8, 8), 30).queries == 120
     assert torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])
     chosen = training.order()[:500]
     fitted = fit_gaussians(training.image[chosen].flatten(1), training.label[chosen])
@@ -87,7 +87,7 @@ def test_a_black_box_is_scored_in_the_features_of_another_network():
         reference = metric.fit(training, asked, RandomStreams(0))
         whole.append(metric.score(replace(case, classifier=asked, reference=reference))["value"])
     assert torch.equal(*whole)  # the features of the tiny network are the pixels, whatever its weights
-    assert black_box.queries == 0 and Mahalanobis(embedder=embedder).queries((3, 8, 8), 30) == 0
+    assert black_box.queries == 0 and Mahalanobis(embedder=embedder).cost((3, 8, 8), 30).queries == 0
     assert "white_box" in Mahalanobis().needs and "white_box" not in Mahalanobis(embedder=embedder).needs
 
 

@@ -54,6 +54,6 @@ def test_fillers_that_look_at_the_mask_and_batch_size():
     torch.testing.assert_close(metric(BlackByMask()).score(case_of(weight, masks, 7))["value"], whole)
     case = case_of(weight, masks)
     metric().score(case)
-    assert case.classifier.queries == 3 * metric().queries((3, 10, 10), 0) == 3 * 26
+    assert case.classifier.queries == 3 * metric().cost((3, 10, 10), 0).queries == 3 * 26
     with pytest.raises(ValueError, match="patch_px must be <= 10, the side of the images, got 11"):
         metric(patch_px=11).score(case)

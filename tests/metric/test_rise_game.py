@@ -48,7 +48,7 @@ def test_the_published_protocol(maps, step_px):
         scores, (value, curve) = metric.score(case), published(case, step_px, start, finish)
         torch.testing.assert_close(scores["curve"].double(), curve, atol=1e-6, rtol=0)
         torch.testing.assert_close(scores["value"], value, atol=1e-6, rtol=0)
-        assert metric.queries((3, 6, 6), 0) == curve.shape[1]
+        assert metric.cost((3, 6, 6), 0).queries == curve.shape[1]
 
 
 def test_closed_forms():

@@ -29,7 +29,7 @@ def test_holes_get_what_the_function_answers_and_the_rest_stays(tmp_path):
     keep[:, 1:, 2:5, 2:5] = 0
     filled = sampler.fill(image, keep, RandomStreams(0), ("a", "b"))
     assert torch.equal(filled[:, 0], image) and (filled[:, 1:, :, 2:5, 2:5] == 0.25).all()
-    assert torch.equal(filled[:, 1, :, 5:], image[:, :, 5:]) and sampler.fill_evaluations(7) == 7
+    assert torch.equal(filled[:, 1, :, 5:], image[:, :, 5:]) and sampler.fill_cost(7).evaluations == 7
 
 
 def test_the_example_fills_with_the_mean_of_what_is_kept():

@@ -243,12 +243,12 @@ def test_evaluations_are_counted(options):
     generator = tiny_ddpm()
     rows, sampler = counted(generator), DDIMSampler(generator=generator, n_steps=5, **options)
     sampler.perturb(gaussian_batch(3), None, 4, RandomStreams(0))
-    assert sum(rows) == 3 * sampler.evaluations(4)
+    assert sum(rows) == 3 * sampler.cost(4).evaluations
 
 
 def test_inversion_is_shared_by_the_perturbations():
     sampler = DDIMSampler(generator=tiny_ddpm(), n_steps=50)
-    assert sampler.evaluations(801) == 50 + 800 * 50  # POMELO: 50 steps there, 50 back per perturbation
+    assert sampler.cost(801).evaluations == 50 + 800 * 50  # POMELO: 50 steps there, 50 back per perturbation
 
 
 def problems(**given):

@@ -136,7 +136,7 @@ def test_evaluations_are_counted(n, keep_first):
     generator = tiny_glow()
     rows, sampler = counted(generator), FlowSampler(generator=generator, keep_first=keep_first)
     sampler.perturb(batch_of(IMAGES), None, n, RandomStreams(0))
-    assert sum(rows) == 3 * sampler.evaluations(n)
+    assert sum(rows) == 3 * sampler.cost(n).evaluations
 
 
 def test_images_of_another_shape_are_refused():

@@ -28,7 +28,7 @@ def test_images_do_not_depend_on_the_image(sampler, batch):
 def test_batch_size_and_neighbours_do_not_matter_and_evaluations_are_counted(sampler, batch):
     calls = counted(sampler.generator)
     whole = sampler.perturb(batch, None, 4, RandomStreams(0)).image
-    assert sum(calls) == 3 * sampler.evaluations(4)
+    assert sum(calls) == 3 * sampler.cost(4).evaluations
     sampler.generator.forwards = MicroBatches(3)
     assert apart(sampler.perturb(batch.select([1]), None, 4, RandomStreams(0)).image, whole[1:2]) <= 1
     assert apart(sampler.perturb(batch, None, 2, RandomStreams(0)).image, whole[:, :2]) <= 1

@@ -42,10 +42,11 @@ def test_enough_steps_give_the_images_law():
 
 def test_more_steps_than_the_model_has_are_all_of_them():
     short = GeneratedDDPMSampler(generator=gaussian_ddpm(n_timesteps=20))
-    assert short.evaluations(3) == 60
+    assert short.cost(3).evaluations == 60
     whole = GeneratedDDPMSampler(generator=gaussian_ddpm(n_timesteps=20), n_steps=20)
     assert (
-        whole.evaluations(3) == 60 and GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=7).evaluations(3) == 21
+        whole.cost(3).evaluations == 60
+        and GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=7).cost(3).evaluations == 21
     )
     assert torch.equal(*(s.perturb(gaussian_batch(1), None, 3, RandomStreams(0)).image for s in (short, whole)))
 

@@ -39,7 +39,7 @@ def test_one_evaluation_per_fill_in_micro_batches():
     made, keep = sampler(batch_size=5), masks()
     before = EvaluationCounter.n
     small = made.fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id)
-    assert EvaluationCounter.n - before == 12 == 3 * made.fill_evaluations(4)
+    assert EvaluationCounter.n - before == 12 == 3 * made.fill_cost(4).evaluations
     torch.testing.assert_close(
         small, sampler().fill(BATCH.image, keep, RandomStreams(0), BATCH.image_id), atol=1e-5, rtol=0
     )
@@ -55,7 +55,7 @@ def test_perturbations_drop_segments():
     assert torch.equal(perturbations.image[:, 0], original[:, 0]) and torch.equal(
         perturbations.image.where(kept_pixels, original), original
     )
-    assert not torch.equal(perturbations.image, original) and sampler().evaluations(5) == 4
+    assert not torch.equal(perturbations.image, original) and sampler().cost(5).evaluations == 4
 
 
 def test_masks_get_gradients_through_the_blend_only():

@@ -193,7 +193,7 @@ def test_evaluations_are_counted(options, n):
     rows, made = counted(generator), sampler(generator, n_steps=5, **options)
     perturbations = made.perturb(batch, GridSegmenter(n_segments=16).segment(batch.image), n, RandomStreams(0))
     assert not perturbations.keep_mask[:, 1:].all(2).any() and perturbations.keep_mask[:, 0].all() == made.keep_first
-    assert sum(rows) == 3 * made.evaluations(n)
+    assert sum(rows) == 3 * made.cost(n).evaluations
 
 
 def test_images_that_lose_nothing_cost_nothing_beside_others_that_do():

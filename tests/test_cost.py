@@ -1,0 +1,11 @@
+"""Costs add up, multiply, and stay upper limits."""
+
+from pomelo_lab.cost import Cost
+
+
+def test_costs_add_up_and_multiply():
+    once, more = Cost(queries=2, evaluations=3, bytes=5), Cost(queries=1, at_most=True)
+    assert once + more == Cost(3, 3, 5, at_most=True)
+    assert 4 * once == once * 4 == Cost(8, 12, 20)
+    assert 0 * once + Cost() == Cost()
+    assert (3 * more).at_most
