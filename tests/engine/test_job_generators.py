@@ -122,7 +122,7 @@ def saved(path, seed):
 def test_equal_generators_are_one_object(tmp_path):
     own = inpainting(tmp_path)
     assert own.parts.metrics["deletion_inpaint"].filler.generator is own.parts.generator is own.parts.sampler.generator
-    assert inpainting(tmp_path).generator is own.parts.generator
+    assert inpainting(tmp_path).parts.generator is own.parts.generator
     other = inpainting(tmp_path, init_seed=1)
     assert other.parts.metrics["deletion_inpaint"].filler.generator is not other.parts.generator is own.parts.generator
 
