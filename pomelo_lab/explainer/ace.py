@@ -1,4 +1,4 @@
-"""ACE: adversarial attacks through a diffusion model, made into counterfactuals."""
+"""ACE: counterfactuals from adversarial attacks through a diffusion model."""
 
 from __future__ import annotations
 
@@ -27,37 +27,39 @@ Noise = Callable[[str], Tensor]  # name of a draw -> standard normal [B,C,H,W], 
 
 @dataclass(kw_only=True)
 class ACEExplainer(CounterfactualExplainer):
-    """Attacks what the classifier says of the denoised image, then paints the places that changed most and puts all
-    others back.
+    """Attacks the classifier through a denoiser, repaints the regions that the attack changed most, and restores all
+    other pixels.
 
     Source: Jeanneret et al. (2023), https://arxiv.org/abs/2303.09962, and its code. (1) Steps against the sign of the
-        gradient, through a short stochastic denoising chain, give the pre-explanation. (2) Pixels are kept whose
-        change, relative to the image's largest and spread by a maximum filter, lies below a threshold. (3) The
-        pre-explanation is noised and denoised, kept pixels noised anew from the image at every step.
-        Departures: both losses are sums per image (there the class loss is the mean of a batch: its weight of 0.001 in
-            batches of 3 acts as 0.003
-        does here); variances of the posterior unless the denoiser has learned its own (there learned); the image
-        itself where nothing changed (there NaN); of its attacks only PGD.
+        gradient, through a short stochastic denoising chain, give the pre-explanation. (2) The change of each pixel is
+        divided by the image's largest change and spread by a maximum filter. Pixels below a threshold are kept. (3) The
+        pre-explanation is noised and denoised. At every step kept pixels are replaced by a noised version of the image.
+        Departures: both losses are sums per image. In the published code the class loss is the mean of a batch, so its
+        distance weight of 0.001 in batches of 3 acts as 0.003 does here. Variances are those of the posterior unless
+        the denoiser has learned its own (theirs has). An image without any change is returned as it is (their code
+        gives NaN). Of their attacks only PGD is implemented.
     Args:
-        generator: the denoiser; left out of the config it is the job's generator.
+        generator: the denoiser. If the config leaves it out, the job's generator is used.
         n_attack: iterations of the attack.
-        step, eps: of the attack: what a value moves per iteration, and how far at most, in grey levels (255ths).
-        n_steps, tau: respaced steps of the whole chain, and by how many of them an image is noised and denoised; at an
-            alpha-bar of about 0.9 the classifier's answer mostly stays.
+        step, eps: change of a value per iteration of the attack, and its largest total change, in grey levels (255ths).
+        n_steps, tau: respaced steps of the whole chain, and the number of steps by which an image is noised and
+            denoised. At an alpha-bar of about 0.9 the classifier's answer mostly stays the same.
         lambda_l1, lambda_l2: weights of the sum of absolute differences to the image and of their Euclidean norm.
-        sure: probability of the goal for the denoised image at which an attack ends; None = all iterations (the code).
-        threshold: relative change below which pixels are kept, 0 = none.
+        sure: an attack ends when the goal's probability for the denoised image exceeds this value; None = all
+            iterations are run (the published code).
+        threshold: relative change below which pixels are kept; 0 = no pixel is kept.
         dilation_px: side of the maximum filter, odd.
-        checkpoint: remember one evaluation of the denoiser at a time and evaluate again for the gradient, instead of
-            taking fewer images at once.
-    Shapes: extra "free" [B], the share of pixels that were not kept; "tries" is the number of iterations; "loss"
-        [B,n_attack], the attack's objective (class loss and distances) at every iteration, the last one's where the
-        attack had ended, and "moving" [B] (see convergence.py).
-    Cost: per image n_attack * tau evaluations of the denoiser with their backwards (twice the evaluations with
-        checkpoint), and tau more; n_attack forwards and backwards of the classifier. Without checkpoint batch_size //
-        tau images at once.
-    Random: every draw per image ("ace.*"). Where a gradient is 0 but for rounding, its sign, and so a pixel's step, may
-        depend on the batch size (six portraits at demo scale: values differed by 1e-5 on average, by 0.008 at most).
+        checkpoint: store the activations of one evaluation of the denoiser at a time and repeat the evaluations for
+            the gradient. This saves memory, so the batch need not be made smaller.
+    Shapes: extra "free" [B], the share of pixels that were not kept; "tries" [B], the number of iterations; "loss"
+        [B,n_attack], the attack's objective (class loss plus distances) at every iteration, filled with the last value
+        after an attack has ended; "moving" [B] (see convergence.py).
+    Cost: per image n_attack * tau evaluations of the denoiser with their backward passes (twice the evaluations with
+        checkpoint) and tau more evaluations, and n_attack forward and backward passes of the classifier. Without
+        checkpoint batch_size // tau images are processed at once.
+    Random: every draw per image ("ace.*"). A gradient that is 0 up to rounding has a sign that may depend on the batch
+        size, and so has the pixel's step (six portraits at demo scale: values differed by 1e-5 on average, by 0.008 at
+        most).
     """
 
     revision: ClassVar[int] = 2  # stores its loss
@@ -80,7 +82,7 @@ class ACEExplainer(CounterfactualExplainer):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Starts beyond the chain, filters without a middle."""
+        """Reports a start beyond the chain and a maximum filter of even size."""
         if given["tau"] > given["n_steps"]:
             yield f"tau must be at most n_steps={given['n_steps']}, got {given['tau']}"
         if given["dilation_px"] % 2 == 0:
@@ -115,8 +117,10 @@ class ACEExplainer(CounterfactualExplainer):
         return Ancestral(self.generator.respace(self.n_steps, "linspace"))
 
     def clean(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
-        """The denoiser's clean estimate at noise level k, clamped to [-1,1], and the share that it has learned of the
-        variance, None where it learns none. Differentiable."""
+        """The denoiser's clean estimate at noise level k, clamped to [-1,1], and its learned share of the variance.
+
+        The share is None when the denoiser learns no variance. Both are differentiable.
+        """
 
         def estimate(x: Tensor) -> tuple[Tensor, Tensor | None]:
             return self.generator.estimate(x, self.chain.schedule.timesteps[k - 1])
@@ -128,8 +132,10 @@ class ACEExplainer(CounterfactualExplainer):
     # --- (1) pre-explanation --------------------------------------------------------------------------------------
 
     def attack(self, case: Case, goal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(pre-explanations [B,C,H,W] in [0,1], iterations [B], loss [B,n_attack]); attacks that have ended leave the
-        batch."""
+        """Runs the attack: (pre-explanations [B,C,H,W] in [0,1], iterations [B], loss [B,n_attack]).
+
+        Images leave the batch when their attack ends.
+        """
         image, perturbed = case.batch.image, case.batch.image.clone()
         low, high = ((image + sign * self.eps / 255).clamp(0, 1) for sign in (-1, 1))
         rows, tries = torch.arange(len(image), device=image.device), torch.zeros(len(image), device=image.device)
@@ -157,8 +163,10 @@ class ACEExplainer(CounterfactualExplainer):
     def gradient(
         self, perturbed: Tensor, image: Tensor, goal: Tensor, classifier: WhiteBox, noise: Noise
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(of class loss and distances at images [B,C,H,W] in [0,1], log-odds of the goal for the same images denoised
-        [B], that loss [B])."""
+        """Differentiates the attack's objective, which is class loss plus distances, at images in [0,1].
+
+        Returns: (gradient [B,C,H,W], log-odds of the goal for the denoised images [B], objective [B]).
+        """
         perturbed = perturbed.detach().requires_grad_(True)
         odds = classifier.log_odds((self.denoise(perturbed, noise) + 1) / 2, goal)
         changed = (perturbed - image).flatten(1)
@@ -167,14 +175,15 @@ class ACEExplainer(CounterfactualExplainer):
         return torch.autograd.grad(loss.sum(), perturbed)[0], odds.detach(), loss.detach()
 
     def denoise(self, images: Tensor, noise: Noise) -> Tensor:
-        """Images in [0,1] noised to level tau and denoised by stochastic steps: [B,C,H,W] in [-1,1]'s scale."""
+        """Adds noise up to level tau and denoises by stochastic steps: [B,C,H,W] in [0,1] -> [B,C,H,W] around
+        [-1,1]."""
         z = noised(DDPM.scaled(images), self.chain.schedule.alphas_cumprod[self.tau], noise("start"))
         return self.chain.sample(self.clean, z, self.tau, lambda k: noise(str(k)))
 
     # --- (2) mask -------------------------------------------------------------------------------------------------
 
     def keep_mask(self, image: Tensor, attacked: Tensor) -> Tensor:
-        """Where the image stays as it is: bool [B,1,H,W]."""
+        """Marks the pixels that keep their value: bool [B,1,H,W]."""
         changed = (attacked - image).abs().sum(1, keepdim=True)
         largest = changed.amax((1, 2, 3), keepdim=True)
         spread = F.max_pool2d(changed / largest, self.dilation_px, stride=1, padding=self.dilation_px // 2)
@@ -184,8 +193,10 @@ class ACEExplainer(CounterfactualExplainer):
 
     @torch.no_grad()
     def refine(self, image: Tensor, attacked: Tensor, keep_mask: Tensor, noise: Noise) -> Tensor:
-        """Counterfactuals [B,C,H,W] in [0,1]: denoised from the pre-explanations, kept pixels the images' bit for
-        bit."""
+        """Noises and denoises the pre-explanations into counterfactuals: [B,C,H,W] in [0,1].
+
+        Kept pixels equal those of the image bit for bit.
+        """
         x, alphas_cumprod = DDPM.scaled(image), self.chain.schedule.alphas_cumprod
         z = noised(DDPM.scaled(attacked), alphas_cumprod[self.tau], noise("refine.start"))
         for k in range(self.tau, 0, -1):

@@ -1,4 +1,4 @@
-"""BB-LIG: how much each change on the way to a counterfactual moved the classifier, from its answers alone."""
+"""BB-LIG: attribution along a path from the image to a counterfactual, computed from the classifier's answers alone."""
 
 from __future__ import annotations
 
@@ -24,31 +24,34 @@ DIFFERENCES = ("difference", "squared_difference")
 
 @dataclass(kw_only=True)
 class BBLIGExplainer(Postprocessed, DirectionExplainer):
-    """Integrates the classifier's differences along a path of renders, from the image to one that is surely not of
-    its class.
+    """Integrates the changes of the classifier's answer along a path of rendered images, from the image to a baseline
+    that the classifier does not assign to the target class.
 
-    Source: Sobieski & Biecek, "Global Counterfactual Directions", eq. 2 and 6, and their code: the baseline is the
-        first step along the direction where the target's probability is below `threshold`; the path is rendered again
-        up to there, in 8 bits, so that unchanged pixels change by exactly 0, and those get derivative 0; the whole
-        difference of the answers stands on every pixel that changed between two images of the path, so maps do not
-        sum up to the difference of the answers. Departures: where no step reaches the threshold the one of the least
-        probability is the baseline (there a black image and no attribution).
+    Source: Sobieski & Biecek, "Global Counterfactual Directions", eq. 2 and 6, and their code. The baseline is the
+        first step along the direction at which the target's probability is below `threshold`. The path to the baseline
+        is rendered again in 8 bits. Pixels that do not change therefore change by exactly 0, and their derivative is 0.
+        Each pixel that changes between two images of the path gets the whole difference of the two answers. Maps
+        therefore do not sum to the difference of the answers at the ends. Departures: where no step reaches the
+        threshold, the step of the least probability is the baseline. The published code then uses a black image and
+        attributes nothing.
     Args:
         variant: bb_lig; lig = true gradients along the same path (eq. 2, white box); bb_ig = differences along the
-            straight line to a black image; difference and squared_difference = image less baseline, absolute or
-            squared, without any answer of the classifier on the way (controls: what is left of bb_lig is what the
-            answers add).
-        n_path: images of the path, ends included. It decides what bb_lig sees: a pixel that moves by D levels in all
-            changes in min(1, D / (n_path - 1)) of the steps, and gets about the square of that share of the
-            difference of the answers. With 16 images everything that moves by 16 levels gets all of it, whatever it
-            does; with 128 the map follows the change. lig does not depend on it.
-        threshold: probability of the target that counts as 0.
-        n_search: steps of the search for the baseline, up to `reach`; on one side for g-directions (the code: 128).
-            The others as in DirectionExplainer; the direction is the first of `index`.
-    Shapes: attribution [B,H,W] summed over channels, in log-odds of the target (differences: in units of the image);
-        counterfactual: the baseline; extra [B] "alpha" and "reached" (NaN for bb_ig) and the search's report.
-    Cost: n_search renders and queries, and n_path of each, per image; lig: n_path forwards and backwards beside;
-        bb_ig: n_path queries alone. bb_lig and the differences are made together.
+            straight line to a black image; difference and squared_difference = the image minus the baseline, absolute
+            or squared. The last two are controls: they use no answer of the classifier along the path, so the rest of
+            bb_lig is the contribution of the answers.
+        n_path: images of the path, ends included. Its effect on bb_lig: a pixel that moves by D grey levels in total
+            changes in a share s = min(1, D / (n_path - 1)) of the steps, and gets about s^2 of the difference of the
+            answers. With 16 images every pixel that moves by 16 levels or more gets the whole difference, whatever its
+            effect. With 128 images the map follows the size of the change. lig does not depend on n_path in this way.
+        threshold: probability of the target below which the class counts as lost.
+        n_search: steps of the search for the baseline, up to `reach`. They lie on one side for g-directions (the
+            published code: 128 steps) and on both sides otherwise. The direction is the first of `index`. The other
+            arguments are those of DirectionExplainer.
+    Shapes: attribution [B,H,W], summed over channels, in log-odds of the target (the two difference variants: in units
+        of the image). The counterfactual is the baseline. extra [B]: "alpha", "reached" (NaN for bb_ig) and the
+        search's report.
+    Cost: per image n_search + n_path renders and as many queries. lig adds n_path forward and backward passes. bb_ig
+        needs n_path queries and no renders. bb_lig and the two difference variants share one computation.
     """
 
     variant: Literal["bb_lig", "lig", "bb_ig", "difference", "squared_difference"] = "bb_lig"
@@ -62,7 +65,10 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
 
     @property
     def postprocess_arguments(self) -> frozenset[str]:
-        """The differences between the ends of BB-LIG's path are read from the same stored explanation."""
+        """The arguments that only select a map of a stored explanation.
+
+        bb_lig and the two difference variants share one stored explanation.
+        """
         return frozenset({"variant"}) if self.variant in ("bb_lig", *DIFFERENCES) else frozenset()
 
     def search(self, case: Case, goal: Tensor) -> SearchResult:
@@ -101,14 +107,15 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
         )
 
     def postprocess(self, explanation: Explanation) -> Explanation:
-        """The map of this explainer's variant."""
+        """Selects the attribution map of `variant` from a stored explanation."""
         chosen = explanation.extra.get(f"map_{self.variant}", explanation.attribution)
         extra = {name: value for name, value in explanation.extra.items() if not name.startswith("map_")}
         return replace(explanation, attribution=chosen, extra=extra)
 
     def alphas(self, reference: Mapping[str, Tensor]) -> Tensor:
-        """The steps of the search for the baseline: [n_search]; on both sides, half as many each, along directions
-        without a sign.
+        """The step lengths of the search for the baseline: [n_search].
+
+        g-directions have a sign, so all steps are positive. For the others half of the steps are negative.
         """
         if self.direction == "g":
             return self.reach * torch.arange(1, self.n_search + 1) / self.n_search
@@ -117,12 +124,13 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
 
     @staticmethod
     def target_probability(probability: Tensor, target: Tensor) -> Tensor:
-        """The targets' [B] share of probabilities [B,A,K]: [B,A]."""
+        """Selects the target's probability: probabilities [B,A,K], targets [B] -> [B,A]."""
         return probability.gather(2, target[:, None, None].expand(-1, probability.shape[1], 1))[..., 0]
 
     def slopes(self, path: Tensor, answer: Tensor, target: Tensor, classifier: BlackBox) -> Tensor:
-        """First minus last image times the mean derivative between them [B,C,H,W]; path uint8 [B,m,C,H,W], its
-        answers [B,m,K].
+        """The first minus the last image of the path, times the mean derivative of the log-odds along the path.
+
+        Shapes: path uint8 [B,m,C,H,W], answer [B,m,K] -> [B,C,H,W].
         """
         images = Perturbations.dequantize(path)
         if self.variant == "lig":
@@ -153,5 +161,5 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
 
     @property
     def n_searched(self) -> int:
-        """Steps that are rendered in the search for the baseline."""
+        """Number of images rendered in the search for the baseline."""
         return self.n_search if self.direction == "g" else 2 * (self.n_search // 2)

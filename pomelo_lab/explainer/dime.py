@@ -30,54 +30,55 @@ from pomelo_lab.generator.diffusion import Schedule, noised
 log = logging.getLogger(__name__)
 
 BEGIN = "dime.start"
-# in units of two training images: on portraits this weight of the perceptual term and 0 give the same table
-# (docs/dime.md)
+# A weight of the perceptual term with perceptual_unit=pairs. On portraits this weight and 0 give the same table
+# (docs/dime.md).
 INERT = 30.0
 
 
 @dataclass(kw_only=True)
 class DiMEExplainer(CounterfactualExplainer):
-    """The image is noised to level tau of a respaced chain and denoised again, each step pushed towards the goal and
-    back to the image.
+    """Adds noise to an image up to level tau of a respaced diffusion chain and denoises it again, with each step guided
+    towards the goal class and towards the original image.
 
     Source: Jeanneret, Simon & Jurie (2022), DiME, sections 3.1 and 3.2, and its code. Step k is z <- mean - variance *
-        g + noise, with g = (class gradient + perceptual gradient) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The first
-        two are taken at the clean estimate of the step before: the image itself at first, then the end of an unguided
-        chain from z down. Images that do not reach the goal are tried again with the next lambda_c, from the same
-        start. Departures: variances are those of the posterior unless the denoiser has learned its own; perceptual
-        features come from `perceptual`, in the unit that `perceptual_unit` says (there VGG-19's relu3_4, raw).
+        g + noise, with g = (class gradient + perceptual gradient) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The class
+        and perceptual gradients are taken at the clean estimate of the step before. The first clean estimate is the
+        image itself; each later one is the end of an unguided chain from z. Images that do not reach the goal are tried
+        again with the next lambda_c, from the same noisy start. Departures: variances are those of the posterior unless
+        the denoiser has learned its own. Perceptual features come from `perceptual` and their distance has the unit
+        `perceptual_unit`; the paper uses raw distances of VGG-19's relu3_4.
     Args:
-        generator: the denoiser; left out of the config it is the job's generator.
+        generator: the denoiser. If the config leaves it out, the job's generator is used.
         perceptual, layers: network and layers of the perceptual term; None = no such term.
-        perceptual_unit: pairs = the distance is divided by its mean between two training images; raw = as the network
-            gives it (the paper).
-        n_pairs: of training images, for that mean.
-        variant: dime; direct = class gradient at the noisy image, undivided, no perceptual term; naive = one class
-            gradient, at the image itself, no distances; early_stop = dime, unguided from where the clean estimate has
-            reached the goal; unconditional = no gradients.
-        inner: how the clean estimate is made: full = an ancestral chain of k - 1 evaluations; ddim = deterministic,
-            inner_steps evaluations; tweedie = the denoiser's own estimate, which costs nothing.
-        n_steps, tau: respaced steps of the whole chain, and how many of them are taken.
-        tau_sigma: deviation of the noise that the image is given, which then decides instead of tau how many steps are
-            taken: those whose noise is nearest to it (the paper's 60 of 200 steps begin at 0.78). None = tau.
-        lambda_c: scales of the class term, one after the other.
-        lambda_p, lambda_l1, lambda_l2: weights of the perceptual term, of the sum of absolute and of squared
-            differences (the last is the code's).
-        class_loss: logit = minus the log-odds of the goal, which does not saturate (the code); log_probability (the
-            paper).
-        mask: share of the pixels that may change, those with the largest accumulated class gradients; the others go
-            back to the noised image at every step (own, after the idea of MaskDiME, Guo et al. 2026; not its algorithm,
-            see docs/dime.md); None = all.
-        jacobian: scaled = gradients at the clean estimate are divided by sqrt(alpha-bar) (eqs. 7, 8); exact = they go
-            back through the chain that made it (eq. 6, which the paper rejects for its memory). Equal where the noise
-            that the denoiser sees does not depend on its input.
-        n_recorded: steps of the chain whose images and terms are stored, see `Trajectory`; 0 = none.
-    Shapes: extra "scale" [B], the lambda_c of the try that was kept; with n_recorded those of `Trajectory`, of that
+        perceptual_unit: pairs = the distance is divided by its mean between two training images; raw = the distance as
+            the network gives it (the paper).
+        n_pairs: pairs of training images for that mean.
+        variant: dime; direct = the class gradient at the noisy image, not divided, and no perceptual term; naive = one
+            class gradient, at the image itself, and no distances; early_stop = dime, with no guidance after the clean
+            estimate has reached the goal; unconditional = no gradients.
+        inner: method of the clean estimate: full = an ancestral chain of k - 1 evaluations; ddim = a deterministic
+            chain of inner_steps evaluations; tweedie = the denoiser's clean estimate in the current step, at no cost.
+        n_steps, tau: respaced steps of the whole chain, and the number of steps taken.
+        tau_sigma: deviation of the noise at the start. It replaces tau: the number of steps is the one whose noise is
+            nearest to it (the paper's 60 of 200 steps begin at 0.78). None = tau.
+        lambda_c: scales of the class term, tried in this order.
+        lambda_p, lambda_l1, lambda_l2: weights of the perceptual term, of the sum of absolute differences and of the
+            sum of squared differences. The last occurs in the published code only.
+        class_loss: logit = minus the log-odds of the goal, which does not saturate (the published code);
+            log_probability = minus the log-probability of the goal (the paper).
+        mask: share of the pixels that may change: those of the largest accumulated class gradients. All others return
+            to the noised image at every step. None = all pixels may change. This is our extension after the idea of
+            MaskDiME (Guo et al. 2026), not its algorithm (docs/dime.md).
+        jacobian: scaled = gradients at the clean estimate are divided by sqrt(alpha-bar) (eqs. 7, 8); exact = they are
+            propagated back through the chain that computed the estimate (eq. 6, which the paper rejects for its
+            memory). Both are equal when the noise estimate of the denoiser does not depend on its input.
+        n_recorded: number of steps whose images and terms are stored (see `Trajectory`); 0 = none.
+    Shapes: extra "scale" [B], the lambda_c of the last try; with n_recorded also the tensors of `Trajectory` for that
         try.
-    Cost: for each try and image, full: tau (tau + 1) / 2 evaluations of the denoiser; ddim: at most tau (1 +
-        inner_steps); tweedie: tau. And tau forwards and backwards of the classifier. Once, two forwards of the
-        perceptual network per pair. jacobian=exact holds the activations of all evaluations behind one clean estimate,
-        up to tau - 1.
+    Cost: per try and image: tau (tau + 1) / 2 evaluations of the denoiser with full, at most tau (1 + inner_steps)
+        with ddim, tau with tweedie. In addition tau forward and backward passes of the classifier. Once, two forward
+        passes of the perceptual network per pair. jacobian=exact holds the activations of all evaluations behind one
+        clean estimate, up to tau - 1.
     Random: start and steps per image ("dime.*").
     """
 
@@ -108,7 +109,7 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Starts beyond the chain, no scale at all."""
+        """Reports a start beyond the chain, an empty list of scales, and a Jacobian that the variant does not use."""
         if given["tau_sigma"] is None and given["tau"] >= given["n_steps"]:
             yield f"tau must be below n_steps={given['n_steps']}, got {given['tau']}"
         if not given["lambda_c"]:
@@ -121,7 +122,7 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @classmethod
     def check_network(cls, given: Mapping[str, Any], classifier: BlackBox, image: Tensor) -> None:
-        """Warns of a perceptual term that does nothing."""
+        """Warns of a perceptual term whose weight is too small to change the result."""
         super().check_network(given, classifier, image)
         weight = given["lambda_p"]
         if (
@@ -141,13 +142,13 @@ class DiMEExplainer(CounterfactualExplainer):
             )
 
     def fit(self, training: Dataset, classifier: BlackBox) -> dict[str, Tensor]:
-        """The "unit" of the perceptual distance, a scalar."""
+        """Measures "unit", a scalar: the mean perceptual distance between two training images, or 1."""
         if self.perceptual is None or self.perceptual_unit == "raw":
             return {"unit": torch.tensor(1.0)}
         return {"unit": mean_distance(self.between, training, self.n_pairs, classifier.device)}
 
     def between(self, one: Tensor, other: Tensor) -> Tensor:
-        """The perceptual distance as its network gives it: [B,C,H,W] in [0,1] twice -> [B]."""
+        """The raw perceptual distance of two batches of images: [B,C,H,W] and [B,C,H,W] in [0,1] -> [B]."""
         return feature_distance(self.perceptual, self.layers, one, other)
 
     def search(self, case: Case, goal: Tensor) -> SearchResult:
@@ -171,10 +172,11 @@ class DiMEExplainer(CounterfactualExplainer):
         return SearchResult(image, flipped, probability, tries, extra)
 
     def try_scales(self, case: Case, goal: Tensor, distance: Distance) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """Try one scale after the other on the images that have not reached the goal; the last try of an image counts.
+        """Tries one scale after the other on the images that have not reached the goal. The last try of an image
+        counts.
 
-        Returns: ((images [B,C,H,W] not clamped, flipped, goal probability, tries, scale [B]), what `Trajectory`
-            remembers).
+        Returns: a tuple (images [B,C,H,W], not clamped; flipped, goal probability, tries and scale, [B] each) and the
+            tensors of `Trajectory`.
         """
         made, rows = case.batch.image.clone(), torch.arange(len(case), device=goal.device)
         trajectory = Trajectory(self.n_recorded, self.taken, made, self.variant in self.weighing)
@@ -204,7 +206,7 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @property
     def taken(self) -> int:
-        """Steps taken: the image is noised to the level above the first of them."""
+        """Number of denoising steps. The image is noised to the level above the first one."""
         if self.tau_sigma is None:
             return self.tau
         deviation = [(1 - level) ** 0.5 for level in self.schedule.alphas_cumprod]
@@ -212,15 +214,15 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @property
     def unguided(self) -> UnguidedChain:
-        """The chain that makes the clean estimates."""
+        """The unguided denoising chain that computes the clean estimates."""
         return UnguidedChain(
             self.generator, Ancestral(self.schedule), self.inner_steps if self.inner == "ddim" else None
         )
 
     def guide(self, attempt: Attempt, remember: Callable[..., None] = lambda *_: None) -> Tensor:
-        """One attempt: images in [0,1]'s scale, not clamped.
+        """Runs the guided chain once and returns its images, scaled to [0,1] but not clamped.
 
-        Args: remember: told of every step: (step, noisy image, clean estimate, terms of the push).
+        Args: remember: called at every step with (step, noisy image, clean estimate, terms of the guidance).
         """
         x, schedule, tau, unguided = attempt.image, self.schedule, self.taken, self.unguided
         chain, start = unguided.chain, attempt.normal(BEGIN)
@@ -228,7 +230,7 @@ class DiMEExplainer(CounterfactualExplainer):
         clean, active = x, torch.ones(len(x), dtype=torch.bool, device=x.device)
         fixed = self.class_gradient(attempt, x) if self.variant == "naive" else None
         touched = x.new_zeros(len(x), 1, *x.shape[2:])
-        # at first the clean estimate is the image itself, which no chain has made
+        # the first clean estimate is the image itself, so no gradient goes back through a chain
         exact, back = self.jacobian == "exact", None
         for k in range(tau, 0, -1):
             tweedie = self.inner == "tweedie" and k < tau
@@ -258,7 +260,7 @@ class DiMEExplainer(CounterfactualExplainer):
         return (z + 1) / 2
 
     def still_guided(self, attempt: Attempt, active: Tensor, clean: Tensor) -> Tensor:
-        """The images that are still pushed towards the goal: bool [B]."""
+        """Marks the images that are still guided: bool [B]. Only variant=early_stop ends the guidance of an image."""
         if self.variant != "early_stop":
             return active
         return active & (attempt.case.classifier.probability((clean + 1) / 2).argmax(1) != attempt.goal)
@@ -273,11 +275,11 @@ class DiMEExplainer(CounterfactualExplainer):
         fixed: Tensor | None,
         back: Callable[[Tensor], Tensor] | None = None,
     ) -> Push:
-        """The gradient that pushes a step away from the mean of its posterior.
+        """The guidance gradient of one step: class, perceptual and distance terms.
 
         Args:
-            fixed: the class gradient that variant=naive takes at every step.
-            back: takes gradients at the clean estimate to z; None = they are divided by sqrt(alpha-bar).
+            fixed: the class gradient that variant=naive uses at every step.
+            back: propagates gradients at the clean estimate back to z; None = divides them by sqrt(alpha-bar).
         """
         x, none = attempt.image, torch.zeros_like(z)
         if self.variant == "naive":
@@ -297,14 +299,14 @@ class DiMEExplainer(CounterfactualExplainer):
 
     @torch.enable_grad()
     def class_gradient(self, attempt: Attempt, images: Tensor) -> Tensor:
-        """Gradient of the scaled class loss [B,C,H,W], at images in [-1,1]'s scale."""
+        """Gradient of the scaled class loss with respect to images in [-1,1]: [B,C,H,W] -> [B,C,H,W]."""
         images = images.detach().requires_grad_(True)
         odds = attempt.case.classifier.log_odds((images + 1) / 2, attempt.goal)
         loss = -odds if self.class_loss == "logit" else F.softplus(-odds)
         return torch.autograd.grad(attempt.scale * loss.sum(), images)[0]
 
     def free(self, touched: Tensor) -> Tensor:
-        """bool [B,1,H,W]: the share of pixels with the largest accumulated gradients."""
+        """Marks the pixels that may change: the share `mask` with the largest accumulated gradients, bool [B,1,H,W]."""
         flat = touched.flatten(1)
         n = max(1, round(self.mask * flat.shape[1]))
         return touched >= flat.topk(n, 1).values[:, -1:, None, None]

@@ -28,47 +28,48 @@ from pomelo_lab.weights import read_state
 
 log = logging.getLogger(__name__)
 
-STORED = frozenset(  # what explanations need of a search
+STORED = frozenset(  # the entries of a stored search that explanations read
     {"g", "g_class", "h_class", "h_loss", "e_class", "e_loss", "class", "explained", "loss", "moving", "left"}
     | {"source_probability"}
 )
-EXPLAINED = 0.2  # a proxy that explains less of the class score is warned about
+EXPLAINED = 0.2  # the search warns when the proxy explains a smaller share of the variance of the class score
 
 
 @dataclass(kw_only=True)
 class DirectionSearch(FitInParts, TrainingWalks, ABC):
     """Searches global directions around the code of one training image, the source.
 
-    Source: Sobieski & Biecek, "Global Counterfactual Directions", section 4, and its code: codes around the source's
-        are rendered with the source's noise, a proxy learns what classifier and perceptual distance say of them, its
-        gradient is the g-direction and the eigenvectors of its Hessian are the h-directions. Of several classes the
-        directions tell the source's class from the rest. Departures: class scores are log-odds of the answered
-        probabilities (there logits, which a black box does not give); without a weights file of LPIPS the distance is
-        that of `perceptual`, divided by its mean between two training images; the h-directions come from a symmetric
-        solver.
+    Source: Sobieski & Biecek, "Global Counterfactual Directions", section 4, and its code. Codes near the source's code
+        are rendered with the source's noise. A proxy network learns to predict the class scores and the perceptual
+        distance of the rendered images. The gradient of the proxy is the g-direction; the eigenvectors of its Hessian
+        are the h-directions. With more than two classes the directions separate the source's class from all others.
+        Departures: class scores are log-odds of the classifier's probabilities (the published code uses logits, which a
+        black box does not give). Without a weights file of LPIPS the distance is that of `perceptual`, divided by its
+        mean between two training images. The h-directions come from a symmetric eigenvalue solver.
     Args:
-        proxy: the network that imitates both.
+        proxy: the network that predicts class scores and distance.
         source: position of the source image in the fixed order of the training images.
-        source_probability: the source is instead that one of n_candidates training images, from `source` on, whose
-            probability of its own class is nearest to this. None = the image at `source`.
-        n_sources: sources of one class, the first of n_candidates: a search around each, whose directions are averaged
-            (own; the paper takes one).
-        directions: file with the directions of an earlier search (the shard below reference/ that a job stored):
-            nothing is searched. The source's class, directions and report are the file's; unit, reach and order are
-            measured as asked for here, random_flips and order=flips by the training images after `source`. Not
-            together with source_probability.
-        sampling: uniform_radius = any direction, length uniform up to the radius (the code); uniform_ball = uniform
-            in the ball (the paper; nearly all codes have the full length).
-        radius: of the sampled codes.
-        n_renders, chunk: sampled codes, and how many of them are rendered and stored at once.
-        g_weights: pairs of weights (class score, distance), a g-direction for each.
-        loss_weights: that pair in the loss of the line search (eq. 1 and 5), and of the Hessian "loss".
-        without_g: the g-direction of the class score is projected out of the Hessian first, whose largest eigenvector
-            it nearly is.
-        The others as in LatentDistance and TrainingWalks.
-    Cost: of the search, once per source and data set: n_renders * n_render evaluations, and per classifier n_renders
-        queries; by order=flips those of n_rank images explained along each h-direction, by random_flips along two
-        random ones.
+        source_probability: if given, the source is chosen among the n_candidates training images from position `source`
+            on: the image whose probability of its predicted class is nearest to this value. None = the image at
+            `source`.
+        n_sources: number of sources, all of one class and the first such images among the n_candidates. The search
+            runs around each and the directions are averaged. This is our extension; the paper uses one source.
+        directions: file with the directions of an earlier search (the shard that a job stored below reference/). No
+            search is run. The source's class, the directions and the report come from the file. The unit, the reach and
+            the order are measured with the arguments given to this explainer; random_flips and order=flips use the
+            training images after `source`. It cannot be combined with source_probability.
+        sampling: uniform_radius = any direction, length uniform up to the radius (the published code); uniform_ball =
+            uniform in the ball (the paper; nearly all codes have the full length).
+        radius: largest length of the sampled displacements.
+        n_renders, chunk: number of sampled codes, and how many of them are rendered and stored at once.
+        g_weights: pairs of weights (class score, distance); each pair gives one g-direction.
+        loss_weights: the pair of weights in the loss of the line search (eq. 1 and 5) and of the Hessian "loss".
+        without_g: project the g-direction of the class score out of the Hessian first. Its largest eigenvector is
+            nearly that direction.
+        The other arguments are those of LatentDistance and TrainingWalks.
+    Cost: the search needs n_renders * n_render evaluations once per source and data set, and n_renders queries per
+        classifier. order=flips adds the cost of explaining n_rank images along each h-direction, random_flips that of
+        explaining them along two random directions.
     Random: codes per (seed, source).
     """
 
@@ -101,7 +102,8 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Weights that are not pairs, a distance that a sigmoid cannot answer."""
+        """Reports weights that are not pairs, arguments that exclude each other, and a distance outside the range of
+        the proxy's sigmoid."""
         yield from super().config_problems(given)
         for pair in (*given["g_weights"], given["loss_weights"]):
             if len(pair) != 2:
@@ -128,15 +130,19 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
     # --- the search -----------------------------------------------------------------------------------------------
 
     def fit(self, training: Dataset, classifier: BlackBox, cached_part: PartCache = no_cache) -> dict[str, Tensor]:
-        """The directions: "g" [P,D], "g_class" [D] (of the class score alone), "h_class" and "h_loss" [n_h,D] with
-        their eigenvalues "e_class" and "e_loss", by order=flips also "rate" [n_h]. They point to where the score of
-        the source's class grows and the loss with it. What a walk needs: "class" of the source, "unit" of distances,
-        "reach".
+        """Runs the search and returns the directions, the values that a walk needs, and a report.
 
-        How it went: "explained" [K+1], the share of the variance of scores and distance that the proxy explains on
-        held-out renders; "loss" [T], its validation loss by epoch, and "moving": of a proxy that rests on a plateau
-        "explained" tells, since its loss need not move; "left", the share of the renders that are not of the source's
-        class; "source_probability", that of this class; "position", "source", "reconstruction".
+        Directions: "g" [P,D], "g_class" [D] (of the class score alone), "h_class" and "h_loss" [n_h,D] with their
+        eigenvalues "e_class" and "e_loss". order=flips adds "rate" [n_h]. g-directions point towards a larger score of
+        the source's class, and so towards a larger loss.
+
+        For a walk: "class" of the source, "unit" of distances, "reach".
+
+        Report: "explained" [K+1] is the share of the variance of scores and distance that the proxy explains on
+        held-out renders. "loss" [T] is the proxy's validation loss by epoch, and "moving" measures how far it was from
+        rest at the end. The loss of a proxy on a plateau is at rest too, so read "explained" as well. "left" is
+        the share of the renders that are not of the source's class. "source_probability" is the source's probability
+        of its class. "position", "source" and "reconstruction" describe the source.
         """
         if self.directions is not None:
             return self.load(training, classifier, cached_part)
@@ -149,7 +155,7 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
     def search_around(
         self, position: int, unit: Tensor, training: Dataset, classifier: BlackBox, cached_part: PartCache
     ) -> dict[str, Tensor]:
-        """Search around one source: its directions, and the report of the search."""
+        """Runs the search around one source and returns its directions and its report."""
         image, code, noise = self.start(training, position, cached_part)
         shifts, scores, distances = [], [], []
         for k, images in enumerate(self.renders(code, noise, position, cached_part)):
@@ -182,8 +188,10 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
 
     def prepare(self, training: Dataset, cached_part: PartCache) -> None:
-        """The renders around the source, each chunk by one of the processes that need them; of a source that the
-        classifier chooses, none.
+        """Renders the images around the source before `fit` reads them.
+
+        All processes share the work: each chunk is rendered by one of them. Nothing is rendered when the classifier
+        chooses the source, because the source is then unknown.
         """
         if self.directions is not None or self.chooses:
             return
@@ -194,8 +202,10 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
     def walk_from_training_images(
         self, made: Mapping[str, Tensor], position: int, training: Dataset, classifier: BlackBox, cached_part: PartCache
     ) -> dict[str, Tensor]:
-        """Walk from the training images after `position`: "reach" where random_flips shortens it, and the order of the
-        h-directions where order=flips asks for it."""
+        """Measures values by walking from the training images after `position`.
+
+        random_flips gives a shorter "reach"; order=flips gives the order of the h-directions.
+        """
         decided: dict[str, Tensor] = {}
         if self.random_flips is not None:
             decided["reach"] = self.shorten_reach(training, position, classifier, cached_part)
@@ -204,10 +214,11 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         return decided
 
     def load(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
-        """The directions of an earlier search; unit, reach and order by this explainer's arguments.
+        """Reads the directions of an earlier search. The unit, the reach and the order follow this explainer's
+        arguments.
 
-        Raises: ValueError naming what the file lacks, and when its directions are not those of this autoencoder's
-            codes and this many classes.
+        Raises: ValueError when the file lacks entries (the message names them), and when the length of its directions
+            or its number of classes does not match the autoencoder and the classifier.
         """
         stored, n_code = read_state(self.directions, "explainer.directions"), self.generator.code
         if missing := sorted(STORED - set(stored)):
@@ -236,8 +247,9 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         return self.source_probability is not None or self.n_sources > 1
 
     def positions(self, training: Dataset, classifier: BlackBox) -> list[int]:
-        """Positions of the sources in the order of the training images. Raises ValueError where too few candidates have
-        the first one's class.
+        """Positions of the sources in the order of the training images.
+
+        Raises: ValueError when too few candidates have the class of the first source.
         """
         if self.source >= len(training):
             raise ValueError(
@@ -271,10 +283,10 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
     def renders(
         self, code: Tensor, noise: Tensor, position: int, cached_part: PartCache, wait: bool = True
     ) -> Iterator[Tensor | None]:
-        """Chunk after chunk of what displaced codes render, uint8 [chunk,C,H,W]; None for one that another process is
-        at and that is not waited for.
+        """Yields the rendered images of displaced codes, chunk by chunk: uint8 [chunk,C,H,W].
 
-        A chunk is stored whole, so that a search with more renders continues this one.
+        With wait=False a chunk that another process is computing is None. Chunks are stored whole, so a later search
+        with more renders reuses them.
         """
         n_chunks, began = -(-self.n_renders // self.chunk), time.monotonic()
         for k in range(n_chunks):
@@ -295,8 +307,10 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
             )
 
     def differentiate(self, proxy: Surrogate, source_class: int, n: int) -> dict[str, Tensor]:
-        """g- and h-directions of a proxy: its output `source_class` is the score of that class, its last is the
-        distance."""
+        """Differentiates the proxy at the source and returns the g- and h-directions.
+
+        Output `source_class` of the proxy is the score of that class; its last output is the distance.
+        """
 
         def loss(weights: list[float]) -> Any:
             return lambda shift: weights[0] * proxy(shift)[0, source_class] + weights[1] * proxy(shift)[0, -1]
@@ -312,7 +326,7 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         return made
 
     def displacements(self, k: int, n: int, position: int = 0) -> Tensor:
-        """Chunk k of the displacements of the source's code: float32 [chunk,n]."""
+        """Draws chunk k of the displacements from the source's code: float32 [chunk,n]."""
         name, streams = f"source.{position}", RandomStreams(self.seed)
         drawn = streams.normal([name], f"gcd.direction.{k}", self.chunk, n)[0]
         length = streams.uniform([name], f"gcd.length.{k}", self.chunk, 1)[0]
@@ -321,8 +335,8 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         return self.radius * length * F.normalize(drawn, dim=1)
 
     def fit_cost(self, n_training: int) -> Cost:
-        """The source, whole chunks around it, its reconstruction, none of them with `directions`; what is walked from
-        the training images after it.
+        """The cost of `fit`: the source, whole chunks of renders around it and its reconstruction, and the walks from
+        the training images after it. With `directions` only the walks remain.
         """
         searches = 0 if self.directions is not None else self.n_sources
         n_others = min(self.n_rank, n_training - self.source - 1)

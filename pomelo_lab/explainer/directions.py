@@ -1,4 +1,4 @@
-"""The base of explainers that move codes along global counterfactual directions."""
+"""Base class of explainers that move an image's latent code along global counterfactual directions."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ from pomelo_lab.explainer.fit_in_parts import PartCache
 
 @dataclass(kw_only=True)
 class DirectionExplainer(DirectionSearch, ABC):
-    """Moves the semantic code of an image along a direction found around the code of another one, the source.
+    """Moves the semantic code of an image along a direction that was computed around the code of another image, the
+    source.
 
-    Source: Sobieski & Biecek, "Global Counterfactual Directions", section 4, and its code (its transfer). Departures:
-        see DirectionSearch.
+    Source: Sobieski & Biecek, "Global Counterfactual Directions", section 4, and its code (transfer of directions).
+        Departures: see DirectionSearch.
     Args:
-        direction: g, h or random (unit vectors drawn by seed and index: the control), and index: which of them;
-            several = for each image the one with the least loss. The others as in DirectionSearch.
+        direction: g, h or random. Random directions are unit vectors drawn by seed and index; they are the control.
+        index: which directions of that kind. With several, each image uses the one of the least loss. The other
+            arguments are those of DirectionSearch.
     Shapes: extra [B], the search's report: "explained" and "explained_distance" (share of the variance of held-out
         renders that the proxy explains), "left" (share of renders that are not of the source's class),
-        "source_probability" (of that class), "cosine" (absolute, of the direction that was walked to the g-direction
-        of the class score), "reach", "moving" (how far the proxy's validation loss was from rest at its end;
-        a plateau may rest: look at "explained").
-    Cost: per explained image n_invert * (1 + fixed_point) evaluations, and as many renders and queries as directions
-        have steps.
+        "source_probability" (the source's probability of its class), "cosine" (absolute cosine between the direction
+        walked and the g-direction of the class score), "reach", and "moving" (how far the proxy's validation loss was
+        from rest at the end of training). A loss on a plateau is at rest too, so read "explained" as well.
+    Cost: per explained image n_invert * (1 + fixed_point) evaluations, and one render and one query for each step of
+        each direction.
     """
 
     access: ClassVar[str] = "black_box"
@@ -47,7 +49,7 @@ class DirectionExplainer(DirectionSearch, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Directions that are not there, and what is wrong with the search."""
+        """Reports indices without a direction, and the problems of the search's arguments."""
         yield from super().config_problems(given)
         known = {"g": len(given["g_weights"]), "h": given["n_h"], "random": math.inf}[given["direction"]]
         for index in given["index"] or [-1]:
@@ -56,8 +58,9 @@ class DirectionExplainer(DirectionSearch, ABC):
                 break
 
     def goals(self, case: Case) -> Tensor:
-        """Goal classes [B] as for all counterfactuals, except that images of classes other than the source's go to the
-        source's class: a direction only tells that class from the rest.
+        """Goal classes [B]. An image of the source's class gets the usual goal of a counterfactual.
+
+        Any other image gets the source's class, because a direction only separates that class from the rest.
         """
         goal, target, source_class = super().goals(case), case.target, int(case.reference["class"])
         elsewhere = (target != source_class) & (target != goal)
@@ -69,9 +72,9 @@ class DirectionExplainer(DirectionSearch, ABC):
         return torch.where(target == source_class, goal, source_class)
 
     def load(self, training: Dataset, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
-        """Directions as loaded for every search.
+        """Reads directions as DirectionSearch does.
 
-        Raises ValueError also where `index` names directions that the file lacks.
+        Raises: ValueError also when `index` names directions that the file lacks.
         """
         made = super().load(training, classifier, cached_part)
         known = math.inf if self.direction == "random" else len(made["g" if self.direction == "g" else "h_class"])
@@ -83,7 +86,7 @@ class DirectionExplainer(DirectionSearch, ABC):
         return made
 
     def lines(self, goal: Tensor, reference: Mapping[str, Tensor]) -> Tensor:
-        """Unit directions towards the goals [B] of as many images, one for each index: [B,n,D]."""
+        """Unit directions towards the goals of B images, one per entry of `index`: goals [B] -> [B,n,D]."""
         if self.direction == "random":
             names = [f"random.{index}" for index in self.index]
             chosen = F.normalize(RandomStreams(self.seed).normal(names, "gcd.random", reference["g"].shape[1]), dim=-1)
@@ -93,24 +96,25 @@ class DirectionExplainer(DirectionSearch, ABC):
         return sign[:, None, None] * chosen.to(goal.device)
 
     def alphas(self, reference: Mapping[str, Tensor]) -> Tensor:
-        """The steps of the line search, without 0: [n_alphas], or twice as many on both sides."""
+        """The step lengths of the line search, without 0: [n_alphas], or twice as many when both signs are tried."""
         return self.steps(self.direction, float(reference["reach"]))
 
     def cosine(self, goal: Tensor, reference: Mapping[str, Tensor], used: Tensor) -> Tensor:
-        """|cos| between the directions that were walked and the g-direction of the class score; used [B,k] of `index`
-        -> [B,k].
+        """Absolute cosine between the directions that were walked and the g-direction of the class score.
+
+        Shapes: used [B,k], positions in `index` -> [B,k].
         """
         return (self.lines(goal, reference) @ reference["g_class"].to(goal.device)).abs().gather(1, used)
 
     def report(self, reference: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
-        """The search's report, repeated for n images: see Shapes."""
+        """Repeats the search's report for n images. The class docstring lists its entries."""
         report = {"explained": reference["explained"][int(reference["class"])]}
         report |= {"explained_distance": reference["explained"][-1]}
         report |= {name: reference[name] for name in ("left", "source_probability", "reach", "moving")}
         return {"loss": reference["loss"].expand(n, -1)} | {name: value.expand(n) for name, value in report.items()}
 
     def loss(self, score: Tensor, distance: Tensor) -> Tensor:
-        """Eq. 1: weighted log-odds against the goal, and distance in its unit."""
+        """The counterfactual loss of eq. 1: weighted negative log-odds of the goal plus weighted distance."""
         return self.loss_weights[0] * -score + self.loss_weights[1] * distance
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:

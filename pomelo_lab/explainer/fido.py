@@ -1,4 +1,4 @@
-"""FIDO: which pixels can be dropped, learned as probabilities under a generative filler."""
+"""FIDO: attribution by drop probabilities of pixels, optimised under a filler."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from pomelo_lab.types import Explanation
 
 @dataclass(kw_only=True)
 class FidoExplainer(RemovalExplainer):
-    """Drop probabilities per cell, optimised on samples of relaxed Bernoulli masks; FIDO-CA with an in-painting filler.
+    """Optimises a drop probability for each cell of the image, on samples of relaxed Bernoulli masks. With an
+    in-painting filler the method is FIDO-CA.
 
     Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of Agarwal & Nguyen (2020),
-        section A1. Departures: the penalty, a sum over pixels, is scaled to an image of `reference_px` squared, so that
-        it means the same at every resolution; the published code shifts its maps by half, so that undecided pixels are
-        0 and a threshold at a share of the maximum never reaches them.
+        section A1. Departures: the penalty is a sum over pixels. It is scaled to an image of `reference_px` squared,
+        so that it has the same effect at every resolution. Undecided pixels are 0.5. The published code subtracts one
+        half from its maps; undecided pixels are then 0, and a threshold at a share of the maximum never selects them.
     Args:
-        objective: "ssr", the smallest region that keeps the class (Agarwal & Nguyen's FIDO-CA), or "sdr", the smallest
-            whose loss destroys it.
-        mask_px: cells along each side; enlarged bilinearly to pixels.
-        n_steps: of Adam, whose rate falls linearly from lr to 0.
+        objective: "ssr" = the smallest region that keeps the class (Agarwal & Nguyen's FIDO-CA); "sdr" = the smallest
+            region whose removal destroys the class.
+        mask_px: cells along each side; they are enlarged to pixels by bilinear interpolation.
+        n_steps, lr: steps of Adam, and its learning rate, which falls linearly from lr to 0.
         n_samples: masks per image and step.
-        penalty: per pixel that is kept (ssr) or dropped (sdr).
+        penalty: weight of each pixel that is kept (ssr) or dropped (sdr).
         n_warmup: steps over which the penalty rises from 0.
-        temperature: of the relaxation.
-        tv: weight of the squared differences between neighbouring pixels' drop probabilities.
-        noise: "pixel" (every pixel its own, the published code) or "cell" (every cell, then enlarged).
-    Shapes: attribution [B,H,W] in [0,1], 0.5 = undecided: the probability of being kept (ssr) or dropped (sdr); extra
-        "drop" [B,mask_px,mask_px], "probability" [B] of the image without the pixels that are dropped more often than
-        kept, and, from two steps on, "loss" [B,n_steps] at the full penalty and "moving" [B] (see
+        temperature: temperature of the relaxed Bernoulli distribution.
+        tv: weight of the squared differences between the drop probabilities of neighbouring pixels.
+        noise: "pixel" = one draw for every pixel (the published code); "cell" = one draw for every cell, then enlarged.
+    Shapes: attribution [B,H,W] in [0,1], the probability of being kept (ssr) or dropped (sdr); 0.5 = undecided. extra:
+        "drop" [B,mask_px,mask_px]; "probability" [B], of the image without the pixels that are dropped more often than
+        kept; with two steps or more also "loss" [B,n_steps] at the full penalty and "moving" [B] (see
         `convergence.record`).
-    Cost: n_steps * n_samples forwards, backwards and fills per image, and one forward and fill more.
-    Random: one uniform per pixel (or cell), sample and step ("fido"), and the filler's.
+    Cost: per image n_steps * n_samples forward passes, backward passes and fills, plus one forward pass and one fill.
+    Random: one uniform per pixel (or cell), sample and step ("fido"), and the filler's draws.
     """
 
     access: ClassVar[str] = "white_box"
@@ -85,8 +86,10 @@ class FidoExplainer(RemovalExplainer):
 
     @torch.enable_grad()
     def optimize(self, case: Case, filling: Filling) -> tuple[Tensor, Tensor]:
-        """Drop probabilities [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no
-        image sees another."""
+        """Optimises the drop probabilities [B,k,k] and records the loss before each step [B,n_steps].
+
+        Adam treats each value by itself, so images of a batch do not influence each other.
+        """
         image, target, n = case.batch.image, case.target, self.n_samples
         row, index = index_pairs(len(case), n, image.device)
         logit = torch.zeros(len(case), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
@@ -99,14 +102,14 @@ class FidoExplainer(RemovalExplainer):
             odds = case.classifier.log_odds(seen, target[row]).view(len(case), n).mean(1)
             weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
             loss = self.loss(odds, drop, weight)
-            # the warm-up changes what is minimised, not how far it is
+            # the recorded loss has the full penalty, so that losses of all steps are comparable
             losses.append(self.loss(odds, drop, self.penalty).detach())
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
         return logit.detach().sigmoid(), torch.stack(losses, 1)
 
     def loss(self, odds: Tensor, drop: Tensor, weight: float) -> Tensor:
-        """The objective per image: log-odds of the target [B] and drop probabilities of pixels [B,H,W] -> [B]."""
+        """The objective of each image: log-odds of the target [B], drop probabilities of pixels [B,H,W] -> [B]."""
         scale = self.reference_px**2 / drop[0].numel()
         keeps = self.objective == "ssr"
         total = (-odds if keeps else odds) + weight * scale * ((1 - drop) if keeps else drop).sum((1, 2))
@@ -115,7 +118,7 @@ class FidoExplainer(RemovalExplainer):
         return total
 
     def sample_masks(self, drop: Tensor, logit: Tensor, case: Case, step: int) -> Tensor:
-        """Relaxed keep masks [B,n,H,W], near 0 or 1; above 0.5 with probability 1 - drop."""
+        """Samples relaxed keep masks [B,n,H,W]. Values lie near 0 or 1, and above 0.5 with probability 1 - drop."""
         odds = logit if self.noise == "cell" else drop.logit(1e-6)
         u = case.streams.uniform(case.batch.image_id, f"fido.{step}", self.n_samples, *odds.shape[1:])
         u = u.to(odds).clamp(1e-6, 1 - 1e-6)

@@ -1,4 +1,5 @@
-"""Attribution by the information that may be destroyed: noise as much as the prediction bears, counted in nats."""
+"""Attribution by diffusion: adds as much noise to each pixel as the prediction tolerates and measures the information
+that remains, in nats."""
 
 from __future__ import annotations
 
@@ -27,47 +28,49 @@ Time = Annotated[float, Range(above=0, below=1)]
 
 @dataclass(kw_only=True)
 class FisherSDEExplainer(Postprocessed, Explainer):
-    """Every pixel is diffused to a time of its own; times grow while the target stays predicted; what a pixel still
-    tells is its attribution.
+    """Optimises a diffusion time for every pixel, as large as the prediction allows. The information that a pixel
+    retains at its time is its attribution.
 
     Source: "Fisher Divergence for Attribution through Stochastic Differential Equations", eq. 32-50 (sections 3.2.4 to
-        3.2.6; no public code). Minimises cross-entropy - weight * mean t over per-pixel times, then integrates the
-        Fisher divergence, that is the squared error of the denoiser's noise estimate, over log SNR. Departures, where
-        the paper is silent or cannot be meant: the penalty is a mean over pixels (a sum would drown the cross-entropy);
-        noise levels are shared by all pixels when the error is measured (the network has no other); the curve is read
-        at each pixel's time; the integral is over log SNR (over t it diverges).
+        3.2.6; no public code). The method minimises cross-entropy - weight * mean t over per-pixel times. It then
+        integrates the Fisher divergence, which is the squared error of the denoiser's noise estimate, over log SNR.
+        Departures, where the paper is silent or its text cannot be meant: the penalty is a mean over pixels (a sum
+        would outweigh the cross-entropy). All pixels share a noise level when the error is measured, because the
+        network has one noise level per image. The curve is read at each pixel's time. The integral is over log SNR
+        (over t it diverges).
     Args:
-        generator: the denoiser; left out of the config it is the job's generator. None: only reading=one_minus_t, which
-            asks no denoiser.
+        generator: the denoiser. If the config leaves it out, the job's generator is used. None is possible only with
+            reading=one_minus_t, which evaluates no denoiser.
         process: vp = variance preserving, beta from beta_min to beta_max; ve = variance exploding, deviation from
             sigma_min to sigma_max.
-        reading: what the map shows, all from the same times. "retained": information kept, relative to t = 1; "eq49":
-            minus the information lost from t_min on, the equation as printed; "one_minus_t": the times alone.
-        weight: of the mean time; the paper's eq. 33 has none, which is 1.
-        start_weight, anneal: the weight falls from start_weight (if that is larger) geometrically to `weight` over this
-            share of the steps: at 1 the noise of the cross-entropy's gradients hides the even push of the mean time for
-            a thousand steps. The objective recorded is that of `weight` throughout. Larger starts destroy what the
-            cross-entropy then has no gradient left to ask back.
-        n_steps, lr: of Adam on the times' logits.
+        reading: content of the map; all readings use the same times. "retained" = information kept, relative to t = 1;
+            "eq49" = minus the information lost from t_min on, the equation as printed; "one_minus_t" = 1 - time.
+        weight: weight of the mean time. The paper's eq. 33 has no weight, which corresponds to 1.
+        start_weight, anneal: the weight falls geometrically from start_weight (if that is larger) to `weight` over the
+            share `anneal` of the steps. With a weight of 1 from the start, the noise of the cross-entropy's gradients
+            hides the uniform gradient of the mean time for a thousand steps. A much larger start_weight destroys
+            information for good, because the cross-entropy then has no gradient. The recorded objective uses `weight`
+            at every step.
+        n_steps, lr: steps and learning rate of Adam on the logits of the times.
         n_draws: noisy versions of the image per step.
         init: logit of all times at the start (-5: t = 0.007).
         t_min: least time; the equation as printed diverges at 0.
-        cell_px: pixels along the side of the cells that share a time; 1 = none share.
-        sigma_px: deviation of a Gaussian over the times; 0 = none.
-        per_channel: times per channel instead of per pixel; maps are sums over channels then (of times: the mean).
-        n_levels, n_curve_draws: noise levels and draws of the information curve; levels of one image share their draws.
+        cell_px: side in pixels of the cells that share a time; 1 = each pixel has its own time.
+        sigma_px: deviation of a Gaussian filter over the times; 0 = no filter.
+        per_channel: one time per channel instead of per pixel. Maps are then sums over channels (of times: the mean).
+        n_levels, n_curve_draws: noise levels and draws of the information curve. The levels of one image share draws.
         clamp: clamp noisy images to [0,1] before they are classified.
-    Shapes: extra, per image: "time" [B,H,W]; [B]: "cross_entropy" of the last step, "mean_time", "noise_probability"
-        (of the target on pure noise) and "noise_class" (1.0 where the classifier calls pure noise the target: nothing
-        need be kept, the map is flat); "loss", "mean_times" [B,n_steps] and "moving" [B]: the objective and its mean
-        time before each step (their weighted sum is the cross-entropy), and whether it was still changing
-        (pomelo_lab.explainer.convergence); "objective" and "eq33" [B]: it over the last tenth of the steps, and the
-        same with the paper's weight of 1. With a denoiser also "eq49" [B,H,W]; "curve" [B,n_levels], information of the
-        whole image from noise to clean, "log_snr" [B,n_levels]; "information" [B], nats at the optimised times.
-    Cost: n_steps * n_draws forwards and backwards, and n_levels * n_curve_draws evaluations of the denoiser, if there
-        is one, per image.
+    Shapes: extra "time" [B,H,W]. extra [B]: "cross_entropy" of the last step, "mean_time", "noise_probability" (the
+        target's probability on pure noise) and "noise_class" (1.0 where the classifier assigns pure noise to the
+        target: the prediction then needs no pixel and the map is flat). extra [B,n_steps]: "loss", the objective, and
+        "mean_times", the mean time, both before each step; loss + weight * mean time is the cross-entropy. extra [B]:
+        "moving" (see convergence.py), "objective" (the mean loss over the last tenth of the steps) and "eq33" (the same
+        with the paper's weight of 1). With a denoiser also "eq49" [B,H,W]; "curve" and "log_snr" [B,n_levels], the
+        information of the whole image from noise to clean; "information" [B], in nats at the optimised times.
+    Cost: per image n_steps * n_draws forward and backward passes of the classifier, and n_levels * n_curve_draws
+        evaluations of the denoiser if one is used.
     Random: noise per image ("fisher").
-    Raises: ValueError for readings that need a denoiser without one.
+    Raises: ValueError for a reading that needs a denoiser when none is given.
     """
 
     gives = frozenset({"attribution"})
@@ -98,7 +101,7 @@ class FisherSDEExplainer(Postprocessed, Explainer):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Readings in nats without a denoiser."""
+        """Reports a reading in nats when no denoiser is given."""
         if given["generator"] is None and given["reading"] != "one_minus_t":
             yield (
                 f"generator is missing: expected a DDPM, whose errors reading={given['reading']} integrates "
@@ -107,7 +110,7 @@ class FisherSDEExplainer(Postprocessed, Explainer):
 
     @property
     def sde(self) -> VP | VE:
-        """The process."""
+        """The stochastic differential equation of `process`."""
         return VP(self.beta_min, self.beta_max) if self.process == "vp" else VE(self.sigma_min, self.sigma_max)
 
     def explain(self, case: Case) -> Explanation:
@@ -142,8 +145,10 @@ class FisherSDEExplainer(Postprocessed, Explainer):
     # --- times ----------------------------------------------------------------------------------------------------
 
     def optimize_times(self, case: Case) -> dict[str, Tensor]:
-        """The optimised times and the record of their optimisation; Adam works value by value, so that no image sees
-        another."""
+        """Optimises the times and records the optimisation.
+
+        Adam treats each value by itself, so images of a batch do not influence each other.
+        """
 
         def part(start: int, stop: int) -> tuple[Tensor, ...]:
             return self.optimize(case.select(slice(start, stop)))
@@ -156,7 +161,11 @@ class FisherSDEExplainer(Postprocessed, Explainer):
 
     @torch.enable_grad()
     def optimize(self, case: Case) -> tuple[Tensor, ...]:
-        """Times [B,1 or C,H,W]; loss and mean time before each step [B,n_steps]; cross-entropy of the last step [B]."""
+        """Optimises the times of images that fit into memory together.
+
+        Returns: (times [B,1 or C,H,W], loss and mean time before each step [B,n_steps], cross-entropy of the last step
+            [B]).
+        """
         image, image_id = case.batch.image, case.batch.image_id
         n, channels, height, width = image.shape
         cells = -(-height // self.cell_px), -(-width // self.cell_px)
@@ -177,12 +186,12 @@ class FisherSDEExplainer(Postprocessed, Explainer):
         return self.spread(logit.detach(), (height, width)), losses, mean_times, entropy.detach()
 
     def weight_at(self, step: int) -> float:
-        """Weight of the mean time in a step."""
+        """The annealed weight of the mean time at a step."""
         end, start = self.anneal * self.n_steps, max(self.weight, self.start_weight)
         return self.weight if step >= end else start * (self.weight / start) ** (step / end)
 
     def spread(self, logit: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Logits of cells [B,c,h,w] -> times of pixels [B,c,H,W] in [t_min,1]."""
+        """Converts logits of cells [B,c,h,w] to times of pixels [B,c,H,W] in [t_min,1]."""
         time = self.t_min + (1 - self.t_min) * logit.sigmoid()
         if self.cell_px > 1:
             time = time.repeat_interleave(self.cell_px, 2).repeat_interleave(self.cell_px, 3)[
@@ -191,14 +200,17 @@ class FisherSDEExplainer(Postprocessed, Explainer):
         return blur(time, self.sigma_px) if self.sigma_px else time
 
     def add_noise(self, image: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """Noisy images in [0,1]'s scale: image [B,C,H,W], time [B,1 or C,H,W], noise [B,n,C,H,W] -> [B,n,C,H,W]."""
+        """Diffuses images to per-pixel times; the results have the scale of [0,1].
+
+        Shapes: image [B,C,H,W], time [B,1 or C,H,W], noise [B,n,C,H,W] -> [B,n,C,H,W].
+        """
         mixed = self.sde.signal(time) * DDPM.scaled(image)
         mixed = (mixed[:, None] + self.sde.noise(time)[:, None] * noise + 1) / 2
         return mixed.clamp(0, 1) if self.clamp else mixed
 
     @torch.no_grad()
     def answer_on_noise(self, case: Case) -> Tensor:
-        """Mean probabilities [B,K] where every pixel is at t = 1."""
+        """Mean probabilities of the classifier on pure noise, where every pixel is at t = 1: [B,K]."""
         image = case.batch.image
         noise = case.streams.normal(case.batch.image_id, "fisher.time.0", self.n_draws, *image.shape[1:]).to(image)
         seen = self.add_noise(image, torch.ones_like(image), noise)
@@ -207,7 +219,10 @@ class FisherSDEExplainer(Postprocessed, Explainer):
     # --- information ----------------------------------------------------------------------------------------------
 
     def read_information(self, case: Case, time: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The information retained at times [B,1 or C,H,W], in nats [B,H,W], and its extras."""
+        """The information that each pixel retains at its time, in nats, and the extras that belong to it.
+
+        Shapes: time [B,1 or C,H,W] -> [B,H,W].
+        """
         log_snr, error = (tensor.to(time.device) for tensor in self.error_curve(case))
         times = time.double().expand(-1, case.batch.image.shape[1], -1, -1)  # [B,C,H,W]
         kept = interpolate_information(self.sde.log_snr(times), log_snr, error)
@@ -221,8 +236,10 @@ class FisherSDEExplainer(Postprocessed, Explainer):
         }
 
     def nodes(self) -> Tensor:
-        """Timesteps of the denoiser at which the error is measured, from noisy to clean: about even in log SNR between
-        the process's ends."""
+        """Timesteps of the denoiser at which its error is measured, from noisy to clean.
+
+        They are about evenly spaced in log SNR between the ends of the process.
+        """
         level = self.generator.alphas_cumprod
         known = (level / (1 - level)).log()
         ends = self.sde.log_snr(torch.tensor([1.0, self.t_min], dtype=torch.float64)).clamp(known.min(), known.max())
@@ -231,9 +248,11 @@ class FisherSDEExplainer(Postprocessed, Explainer):
 
     @torch.no_grad()
     def error_curve(self, case: Case) -> tuple[Tensor, Tensor]:
-        """(log SNR [K] rising, squared error of the noise estimate [B,C,H,W,K] float64), K <= n_levels.
+        """Measures the squared error of the noise estimate at K <= n_levels noise levels.
 
-        Nodes lie at the denoiser's own levels, so that none is asked at a level between its timesteps.
+        The levels are those of the denoiser's timesteps, so it is never evaluated between two of them.
+
+        Returns: (log SNR [K] rising, squared error float64 [B,C,H,W,K]).
         """
         node = self.nodes()
         level = self.generator.alphas_cumprod[node]

@@ -1,4 +1,4 @@
-"""GCD: counterfactuals along one direction for all images."""
+"""GCD: counterfactuals of all images along the same global direction."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ RULES = ("argmin", "first_flip", "best_flip")
 
 @dataclass(kw_only=True)
 class GCDExplainer(Postprocessed, DirectionExplainer):
-    """The step along the direction with the least counterfactual loss.
+    """Renders an image at several steps along a global direction and returns the step of the least counterfactual
+    loss.
 
-    Source: Sobieski & Biecek, eq. 5, and their code, which shows all steps, counts an image as flipped where any of
-        them is of the other class, and chooses none.
-    Args: rule: argmin = the least loss of all steps (eq. 5); first_flip = the nearest step of the goal's class,
-        argmin where there is none; best_flip = the least loss among steps of the goal's class, argmin where there is
-        none. Rules choose among the same renders, which are made once. The others as in DirectionExplainer.
-    Shapes: extra, per image: "alpha" [B] (signed distance walked), "used" [B] (which of the directions), "anywhere"
-        [B] (1.0 where any step is of the goal's class), "at_end" [B] (1.0 for the farthest step); of every step
-        "score" (log-odds of the goal) and "distance" [B,n * steps]; of every rule "choice_*" [B,3,...]; "tries" is
-        the number of renders.
+    Source: Sobieski & Biecek, "Global Counterfactual Directions", eq. 5, and their code. The code shows all steps,
+        counts an image as flipped when any step is of the other class, and chooses no step. Departures: one step is
+        chosen, by `rule`.
+    Args:
+        rule: argmin = the step of the least loss (eq. 5); first_flip = the nearest step that the classifier assigns to
+            the goal; best_flip = the step of the least loss among those of the goal. The last two use argmin where no
+            step reaches the goal. All rules choose among the same renders, which are computed once. The other arguments
+            are those of DirectionExplainer.
+    Shapes: extra [B]: "alpha" (signed distance walked), "used" (position of the direction in `index`), "anywhere" (1.0
+        when any step is of the goal's class), "at_end" (1.0 when the farthest step was chosen). For every step: "score"
+        (log-odds of the goal) and "distance", [B,n * steps]. For every rule: "choice_*" [B,3,...]. "tries" is the
+        number of renders.
     """
 
     postprocess_arguments = frozenset({"rule"})
@@ -74,7 +78,7 @@ class GCDExplainer(Postprocessed, DirectionExplainer):
         return SearchResult(Perturbations.dequantize(options[:, chosen_rule]), flipped, goal_probability, tries, extra)
 
     def postprocess(self, explanation: Explanation) -> Explanation:
-        """The choice of this explainer's rule."""
+        """Selects the step that `rule` chose from a stored explanation."""
         chosen = {
             name.removeprefix("choice_"): value[:, RULES.index(self.rule)]
             for name, value in explanation.extra.items()
@@ -86,11 +90,11 @@ class GCDExplainer(Postprocessed, DirectionExplainer):
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:
         channels, height, width = shape
-        # images of each rule in 8 bits
+        # the chosen image of each rule is stored in 8 bits
         return super().cost(shape) + Cost(bytes=len(RULES) * (channels + VALUE_BYTES) * height * width)
 
     def chosen(self, loss: Tensor, reached: Tensor, length: Tensor, rule: str | None = None) -> Tensor:
-        """The step of each image by a rule: loss and reached [B,M], length [M] -> int64 [B]."""
+        """The step that a rule chooses for each image: loss and reached [B,M], length [M] -> int64 [B]."""
         rule = rule or self.rule
         if rule == "argmin":
             return loss.argmin(1)

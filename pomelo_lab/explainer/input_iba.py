@@ -1,4 +1,4 @@
-"""InputIBA: the information bottleneck carried from a layer to the image."""
+"""InputIBA: attribution by an information bottleneck on the input image."""
 
 from __future__ import annotations
 
@@ -31,36 +31,39 @@ from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
 from pomelo_lab.types import Explanation
 
-# ranges of the noise groups that stand for "no information" at the layer
+# ranges of the deviation and the mean of the noise that replaces information at the layer
 NOISE_STD, NOISE_MEAN = (0.0, 5.0), (-2.0, 2.0)
 
 
 @dataclass(kw_only=True)
 class InputIBAExplainer(Explainer):
-    """How much of every pixel passes a bottleneck at the input that knows what a bottleneck at a layer let pass.
+    """Measures the share of every pixel that passes an information bottleneck at the input. The prior of that
+    bottleneck comes from a second bottleneck at a layer.
 
-    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code. Three stages per image: a feature
-        bottleneck; a WGAN whose generator, a masked noisy image seen through the lower layers, imitates the layer
-        behind that bottleneck; an input bottleneck whose information is counted beyond what the generator's mask lets
-        pass. Noise has mean 0 and deviation 1 there: the code hands the mask on, not the generator's learned mean and
-        deviation. Departures: pixels are standardised by the training images' mean and deviation per channel (there
-        ImageNet's); the networks of a batch's images are trained side by side, as grouped convolutions.
+    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code. Three stages run per image. (1) A
+        bottleneck at a layer. (2) A WGAN whose generator is a masked noisy image passed through the lower layers; it
+        learns to imitate the values of the layer behind that bottleneck. (3) A bottleneck at the input, whose
+        information is measured relative to the generator's mask. The noise of stage 3 has mean 0 and deviation 1,
+        because the published code passes on the mask but not the generator's learned mean and deviation. Departures:
+        pixels are standardised by the training images' mean and deviation per channel (the code: ImageNet's). The
+        networks of all images of a batch are trained together, as grouped convolutions.
     Args:
-        layer: of the feature bottleneck; None = the classifier's customary layer.
-        feature_beta, n_feature_steps: of the feature bottleneck, which is not blurred.
-        n_real, n_groups: values of the layer made as examples, and the noise settings among them.
+        layer: layer of the feature bottleneck; None = the classifier's default layer.
+        feature_beta, n_feature_steps: weight and steps of the feature bottleneck, which is not blurred.
+        n_real, n_groups: number of real examples, which are noisy values of the layer, and of noise settings among
+            them.
         n_epochs, gan_batch, n_critic, clip: of the WGAN: passes over the examples, examples per step, critic steps per
-            generator step (the count starts anew in each pass), bound of the critic's weights.
-        lr_critic, lr_mask, lr_mean, lr_std: of RMSprop.
-        beta, n_steps: of the input bottleneck.
-        sigma_px: deviation of the Gaussian over what passes at the input; 0 = none.
+            generator step (the count restarts in each pass), bound of the critic's weights.
+        lr_critic, lr_mask, lr_mean, lr_std: learning rates of RMSprop.
+        beta, n_steps: weight and steps of the input bottleneck.
+        sigma_px: deviation of the Gaussian filter over the passing share at the input; 0 = no filter.
         lr, n_draws, init, min_std, n_fit, active_share: of both bottlenecks, as in IBAExplainer.
-    Shapes: attribution [B,H,W] is the mean over channels of the share that passes before it is blurred, in [0,1], as
-        there; extra, per image: "generated" [B,H,W], the generator's mask, "feature_bits" [B,H,W], [B] "cross_entropy"
-        and "information" (bits beyond the generator's); the convergence record of the input bottleneck, and
-        "feature_loss", "feature_moving", that of the feature bottleneck.
-    Cost: n_feature_steps * n_draws + n_steps * n_draws forwards and backwards, and for each of n_epochs * n_real
-        examples a forward of the lower layers and a critic step.
+    Shapes: attribution [B,H,W] in [0,1] is the mean over channels of the passing share before the filter, as in the
+        published code. extra: "generated" [B,H,W], the generator's mask; "feature_bits" [B,H,W]; "cross_entropy" and
+        "information" (bits beyond the generator's mask) [B]; "loss" and "moving" of the input bottleneck;
+        "feature_loss" and "feature_moving" of the feature bottleneck.
+    Cost: n_feature_steps * n_draws + n_steps * n_draws forward and backward passes. In addition one forward pass of
+        the lower layers and one critic step for each of n_epochs * n_real examples.
     Random: per image ("input_iba.*").
     """
 
@@ -94,7 +97,7 @@ class InputIBAExplainer(Explainer):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Groups of unequal size."""
+        """Reports noise groups of unequal size."""
         if given["n_real"] % given["n_groups"]:
             yield f"n_real must be a multiple of n_groups={given['n_groups']}, got {given['n_real']}"
 
@@ -133,7 +136,11 @@ class InputIBAExplainer(Explainer):
         return Explanation(target=case.target, attribution=maps, extra=extra)
 
     def optimize(self, case: Case) -> tuple[Tensor, ...]:
-        """All three stages for images that fit at once: the tensors that `explain` names, in its order."""
+        """Runs all three stages for images that fit into memory together.
+
+        Returns: attribution, generator's mask, feature bits, cross-entropy, information, and the losses of the input
+            and the feature bottleneck.
+        """
         bottleneck = FeatureBottleneck(
             beta=self.feature_beta,
             n_steps=self.n_feature_steps,
@@ -151,11 +158,11 @@ class InputIBAExplainer(Explainer):
         maps = logit.sigmoid().mean(1), generator.mask.sigmoid().mean(1), feature_bits
         return *maps, entropy, information, losses, feature.losses
 
-    # --- what the generator lets pass -----------------------------------------------------------------------------
+    # --- the generator --------------------------------------------------------------------------------------------
 
     @torch.enable_grad()
     def train_generator(self, case: Case, feature: LayerInformation, generator: MaskedNoise) -> MaskedNoise:
-        """Train a generator per image against a critic per image; returns the generators, detached."""
+        """Trains one generator per image against one critic per image, and returns the generators, detached."""
         ids, image, streams, value = case.batch.image_id, case.batch.image, case.streams, feature.value
         critics = Critics(ids, value.shape[1:], streams).to(value.device)
         steps = [
@@ -193,7 +200,10 @@ class InputIBAExplainer(Explainer):
         return generator.detached()
 
     def examples(self, ids: tuple[str, ...], feature: LayerInformation, streams: RandomStreams) -> Tensor:
-        """Values of the layer with noise where the bottleneck let nothing pass: [B,n_real,C,h,w]."""
+        """Draws the real examples: values of the layer, with noise where the bottleneck lets nothing pass.
+
+        Shapes: [B,n_real,C,h,w].
+        """
         kept, value = feature.nats, feature.value
         spread = streams.uniform(ids, "input_iba.groups", 2, self.n_groups).repeat_interleave(
             self.n_real // self.n_groups, 2
@@ -201,15 +211,18 @@ class InputIBAExplainer(Explainer):
         std, mean = (low + (high - low) * spread[:, i] for i, (low, high) in enumerate((NOISE_STD, NOISE_MEAN)))
         noise = streams.normal(ids, "input_iba.real", self.n_real, *value.shape[1:])
         noise = noise.mul_(std[..., None, None, None]).add_(mean[..., None, None, None]).to(value)
-        # capacities are weights as they are, above one too, as in the code
+        # as in the published code, capacities are weights even where they exceed 1
         return (kept * value)[:, None] + (1 - kept)[:, None] * noise
 
     # --- the input bottleneck -------------------------------------------------------------------------------------
 
     @torch.enable_grad()
     def optimize_input(self, case: Case, scale: Scale, generator: MaskedNoise) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(logits of what passes [B,C,H,W], cross-entropy [B], bits beyond the generator's [B], loss of every step
-        [B,T])."""
+        """Optimises the input bottleneck.
+
+        Returns: (logits of the passing share [B,C,H,W], cross-entropy [B], bits beyond the generator's mask [B], loss
+            of every step [B,T]).
+        """
         x = scale.standard(case.batch.image)
         logit = torch.full_like(x, self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
@@ -242,7 +255,7 @@ class InputIBAExplainer(Explainer):
 
 @dataclass(frozen=True)
 class Scale:
-    """The scale between images in [0,1] and pixels of mean 0 and deviation 1 per channel."""
+    """Converts between images in [0,1] and standardised pixels of mean 0 and deviation 1 per channel."""
 
     mean: Tensor  # [C]
     std: Tensor
@@ -255,9 +268,10 @@ class Scale:
 
 
 class MaskedNoise:
-    """Images of which a mask lets a share pass, the rest being noise of a learned mean and deviation per channel.
+    """Mixes each image with noise by a learned mask. The noise has a learned mean and deviation per channel.
 
-    Args: start [B,H,W]: bits of the feature bottleneck, taken as the mask's logits, as in the code.
+    Args: start [B,H,W]: bits of the feature bottleneck. They are the initial logits of the mask, as in the published
+        code.
     """
 
     def __init__(self, images: Tensor, scale: Scale, start: Tensor) -> None:
@@ -267,7 +281,7 @@ class MaskedNoise:
         self.std = images.new_ones(*images.shape[:2], 1, 1).requires_grad_(True)
 
     def __call__(self, noise: Tensor) -> Tensor:
-        """Standard normals [B,n,C,H,W] -> images of the same shape, around [0,1]."""
+        """Converts standard normals [B,n,C,H,W] to mixed images of the same shape, around [0,1]."""
         keep = self.mask.sigmoid()[:, None]
         return self.scale.image(keep * self.x[:, None] + (1 - keep) * (self.std[:, None] * noise + self.mean[:, None]))
 
@@ -276,8 +290,10 @@ class MaskedNoise:
         return self
 
     def information(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
-        """KL(N(signal x, noise^2) || N(m signal x, (1 - m signal)^2)) in nats [B,C,H,W], m the mask; 0 where nothing
-        passes."""
+        """The information of a mixture in nats [B,C,H,W]: KL(N(signal x, noise^2) || N(m signal x, (1 - m signal)^2)).
+
+        m is the mask. The information is 0 where nothing passes.
+        """
         mask = self.mask.sigmoid()
         left = ((-self.mask).sigmoid() + mask * noise).clamp_min(SMALLEST)  # 1 - m signal
         noise, away = noise.clamp_min(SMALLEST), (1 - mask) * signal * x
@@ -285,10 +301,12 @@ class MaskedNoise:
 
 
 class Critics(nn.Module):
-    """A critic per image, side by side: convolutions 4x4 stride 2 to twice and four times the channels and 3x3 back,
-    each with batch norm and a leaky ReLU, then linear layers to 512, 256 and one value.
+    """One WGAN critic per image, evaluated together as grouped convolutions.
 
-    Random: weights per image, torch's default ranges.
+    Each critic has two 4x4 convolutions of stride 2 to twice and four times the channels, and a 3x3 convolution back.
+    Batch norm and a leaky ReLU follow each. Linear layers to 512, 256 and one value come last.
+
+    Random: weights per image, in torch's default ranges.
     """
 
     def __init__(self, ids: tuple[str, ...], shape: tuple[int, int, int], streams: RandomStreams) -> None:
@@ -312,7 +330,7 @@ class Critics(nn.Module):
             self.offsets.append(drawn[:, -1:].contiguous())
 
     def forward(self, values: Tensor) -> Tensor:
-        """[B,n,C,h,w] -> [B,n]."""
+        """Scores n values of the layer for each image: [B,n,C,h,w] -> [B,n]."""
         x = values.transpose(0, 1).flatten(1, 2)  # [n,B*C,h,w]: one group per image
         for kernel, bias, gain, shift in zip(self.kernels, self.biases, self.gains, self.shifts, strict=True):
             stride = 2 if kernel.shape[-1] == 4 else 1

@@ -1,4 +1,4 @@
-"""LIME for images, on the perturbations of any sampler."""
+"""LIME for images, with the perturbations of any sampler."""
 
 from __future__ import annotations
 
@@ -18,32 +18,35 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class LimeExplainer(Explainer):
-    """A linear model of the target's probability on what was kept of each segment, weighted by closeness to the image.
+    """Fits a linear model of the target's probability to perturbations of the image. Its inputs say how much of each
+    segment was kept, and perturbations near the image weigh more.
 
     Source: Ribeiro et al. (2016), https://arxiv.org/abs/1602.04938, as the lime package 0.2.0.1 computes it; with
-        full-input samplers POMELO, eq. 1. Departures: none at the defaults; the surrogates of all images are one
-        batched solve.
+        full-input samplers POMELO, eq. 1. Departures: none at the defaults. The surrogates of all images of a batch
+        are solved together.
     Args:
         n_samples: perturbations per image, the image itself (perturbation 0) included.
-        kernel_width: w in exp(-d^2 / 2w^2).
-        kernel_space: where d is measured: "interpretable" (vectors r against ones) or "pixel" (images).
+        kernel_width: w in the kernel exp(-d^2 / 2w^2) of a distance d.
+        kernel_space: space of d: "interpretable" (vectors r against the vector of ones) or "pixel" (images).
         distance: d, "cosine" (1 - cosine similarity) or "euclidean".
-        representation: r, "binary" (kept or not), "distance" (eq. 1), or "auto": binary when segments were dropped,
-            else distance.
+        representation: r, "binary" (kept or not), "distance" (eq. 1), or "auto" (binary when segments were dropped,
+            otherwise distance).
         alpha: ridge penalty; 0 = least squares; "cv" = chosen for each image by leave-one-out cross-validation over its
-            perturbations, since the lime package's 1 shrinks samplers that vary a segment little more than others.
-        standardize: penalise per standard deviation of r (see `surrogate.weighted_ridge`): samplers that change images
+            perturbations. The lime package's penalty of 1 shrinks the coefficients of a sampler that varies segments
+            little more than those of others.
+        standardize: penalise per standard deviation of r (see `surrogate.weighted_ridge`). Samplers that change images
             little are then not shrunk more than others.
-        feature_selection: how n_features segments are chosen (see `surrogate.select_features`).
-        n_features: segments in the model, the rest get 0; None = all.
-        output: what is modelled: "probability", or "logit" (log-odds of the probability, clamped to [1e-6, 1-1e-6]).
+        feature_selection: method that chooses n_features segments (see `surrogate.select_features`).
+        n_features: segments in the model; all others get 0; None = all segments.
+        output: the modelled value: "probability", or "logit" (log-odds of the probability, clamped to [1e-6, 1-1e-6]).
     Shapes: extra "coefficient" [B,S] (0 beyond an image's own "n_segments" [B]), and "intercept", "score" (weighted
         R^2), "local_prediction", "condition", "penalty" [B].
-    Cost: no queries beyond the n_samples perturbations; outside the classifier about 1 ms of one core per image
-        (n_samples = 800, S = 65, 64x64), 15 with eq. 1, 25 with kernel_space = pixel; the lime package takes 150,
-        perturbing included.
+    Cost: n_samples queries, one per perturbation. The fit takes about 1 ms of one core per image (n_samples = 800,
+        S = 65, 64x64), 15 ms with eq. 1 and 25 ms with kernel_space = pixel. The lime package takes 150 ms, which
+        include its perturbations.
     Random: none.
-    Raises: ValueError without segments or with too few perturbations; when "binary" is asked of a full-input sampler.
+    Raises: ValueError without segments, with too few perturbations, or with representation "binary" and a full-input
+        sampler.
     """
 
     gives = frozenset({"attribution", "coefficient"})
@@ -85,7 +88,7 @@ class LimeExplainer(Explainer):
         return Explanation(target=target, attribution=attribution, extra={**extra, "n_segments": segments.count})
 
     def vectors(self, batch: Batch, segments: Segments, perturbations: Perturbations) -> Tensor:
-        """The interpretable vectors r: float64 [B,n_samples,S]."""
+        """The interpretable vectors r of the perturbations: float64 [B,n_samples,S]."""
         kept = perturbations.keep_mask
         if self.representation == "binary" and kept is None:
             raise ValueError(
@@ -110,7 +113,7 @@ class LimeExplainer(Explainer):
         return chosen.logit(1e-6) if self.output == "logit" else chosen
 
     def weights(self, batch: Batch, perturbations: Perturbations, data: Tensor, valid: Tensor) -> Tensor:
-        """The kernel weights: float64 [B,n_samples]."""
+        """The kernel weights of the perturbations: float64 [B,n_samples]."""
         if self.kernel_space == "pixel":
             away = surrogate.pixel_distance(batch.image, perturbations.image[:, : self.n_samples], self.distance)
         else:
@@ -118,6 +121,9 @@ class LimeExplainer(Explainer):
         return surrogate.kernel_weight(away, self.kernel_width)
 
     def fit_surrogate(self, data: Tensor, answer: Tensor, weight: Tensor, valid: Tensor) -> surrogate.Surrogate:
-        """Select features, then fit: float64 [B,N,S], [B,N], [B,N], bool [B,S]."""
+        """Selects features, then fits the surrogate.
+
+        Shapes: data float64 [B,N,S], answer and weight [B,N], valid bool [B,S].
+        """
         used = surrogate.select_features(data, answer, weight, self.feature_selection, self.n_features, valid)
         return surrogate.weighted_ridge(data, answer, weight, self.alpha, used, self.standardize)

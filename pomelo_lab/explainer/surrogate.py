@@ -1,7 +1,7 @@
 """Local linear surrogates, batched over images: interpretable vectors, kernels, feature selection, weighted ridge.
 
-All sums are in float64. Images with fewer segments than the widest are padded; `valid` marks their own columns, the
-others never enter a fit, so that an image's surrogate does not depend on its neighbours.
+All sums are in float64. Images with fewer segments than the others of the batch get padding columns. `valid` marks the
+columns that are not padding. Padding never enters a fit, so an image's surrogate does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ class Surrogate:
 
 
 def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_segments: int) -> Tensor:
-    """POMELO, eq. 1: r = 1 - sum |x - x'| / sum max(x, 1 - x), over the pixels and channels of each segment.
+    """The interpretable vectors of full-input samplers: how much of each segment a perturbation keeps.
 
-    The largest possible difference to x is max(x, 1-x) per value, so r is 1 for the image itself and 0 for its
-    opposite. Both are taken at storage precision (8 bits): sums of integers are exact, whatever the order.
+    Source: POMELO, eq. 1: r = 1 - sum |x - x'| / sum max(x, 1 - x), over the pixels and channels of each segment. The
+    largest possible difference of a value x is max(x, 1 - x), so r is 1 for the image itself and 0 for its opposite.
+    Both images are compared in 8 bits, the precision of storage: sums of integers are exact in any order.
 
     Shapes: image [B,C,H,W], perturbed uint8 [B,N,C,H,W], label [B,H,W] -> float64 [B,N,S]; columns without pixels are
         1.
@@ -71,9 +72,11 @@ def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_s
 
 
 def interpretable_distance(data: Tensor, valid: Tensor, metric: Distance) -> Tensor:
-    """Distance of each interpretable vector to the image's own (all ones): [B,N,S], bool [B,S] -> [B,N].
+    """Distance of each interpretable vector to that of the image, which is all ones: [B,N,S], bool [B,S] -> [B,N].
 
-    Source: the lime package (scikit-learn's pairwise distances to row 0). A vector of zeros has cosine distance 1.
+    A vector of zeros has cosine distance 1.
+
+    Source: the lime package (scikit-learn's pairwise distances to row 0).
     """
     data = data * valid[:, None]
     count = valid.sum(1, keepdim=True).to(data)  # the root of an integer tensor would be float32
@@ -85,8 +88,10 @@ def interpretable_distance(data: Tensor, valid: Tensor, metric: Distance) -> Ten
 
 
 def pixel_distance(image: Tensor, perturbed: Tensor, metric: Distance) -> Tensor:
-    """Distance of each perturbation to the image, over all values in [0,1]: [B,C,H,W], uint8 [B,N,C,H,W] -> float64
-    [B,N]."""
+    """Distance of each perturbation to the image, over all values scaled to [0,1].
+
+    Shapes: image [B,C,H,W], perturbed uint8 [B,N,C,H,W] -> float64 [B,N].
+    """
     block = MicroBatches(max(1, (2**18 if image.device.type == "cpu" else 2**25) // image[0].numel()))
     out = []
     for x, rows in zip(Perturbations.quantize(image), perturbed, strict=True):
@@ -104,13 +109,15 @@ def pixel_distance(image: Tensor, perturbed: Tensor, metric: Distance) -> Tensor
 
 
 def kernel_weight(distance: Tensor, width: float) -> Tensor:
-    """lime's exponential kernel sqrt(exp(-d^2/w^2)) = exp(-d^2 / 2w^2)."""
+    """The exponential kernel of the lime package: sqrt(exp(-d^2 / w^2)) = exp(-d^2 / 2w^2)."""
     return torch.exp(distance.square() / (-2 * width**2))
 
 
 def centered(data: Tensor, answer: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Columns and answers minus their weighted means, times sqrt(weight); then the means: [B,N,S], [B,N], [B,1,S],
-    [B,1]."""
+    """Centres columns and answers by their weighted means and multiplies them by sqrt(weight).
+
+    Returns: (columns [B,N,S], answers [B,N], mean of the columns [B,1,S], mean of the answers [B,1]).
+    """
     total = weight.sum(1, keepdim=True)
     mean = weight[:, None] @ data / total[:, None]
     middle = (weight * answer).sum(1, keepdim=True) / total
@@ -121,20 +128,18 @@ def centered(data: Tensor, answer: Tensor, weight: Tensor) -> tuple[Tensor, Tens
 def weighted_ridge(
     data: Tensor, answer: Tensor, weight: Tensor, alpha: Penalty, used: Tensor, standardize: bool = False
 ) -> Surrogate:
-    """Ridge regression with sample weights and an unpenalised intercept, one model per image, in one batched solve.
+    """Ridge regression with sample weights and an unpenalised intercept, one model per image, solved as one batch.
 
-    Source: Ribeiro et al. (2016), as scikit-learn's Ridge(alpha).fit(..., sample_weight) in the lime package. alpha = 0
-        gives the
-    least-squares solution of least norm.
+    Source: Ribeiro et al. (2016), as scikit-learn's Ridge(alpha).fit(..., sample_weight) in the lime package.
 
     Args:
-        alpha: the penalty; "cv" = for each image the one that predicts left-out perturbations best (see
-            `validated_penalty`).
+        alpha: the penalty; 0 = the least-squares solution of least norm; "cv" = for each image the penalty that
+            predicts left-out perturbations best (see `validated_penalty`).
         used: columns that enter the model.
         standardize: penalise coefficients per weighted standard deviation of their column. Each coefficient then
-            shrinks by the same factor W/(W+alpha), W the sum of weights, however little its column varies (else by
-            SS/(SS+alpha), SS the column's own sum of squares). Coefficients are returned per unit of the column either
-            way.
+            shrinks by the same factor W / (W + alpha), where W is the sum of the weights, however little its column
+            varies. Otherwise the factor is SS / (SS + alpha), where SS is the column's sum of squares. Coefficients
+            are always returned per unit of the column.
     Shapes: data float64 [B,N,S], answer and weight [B,N], used bool [B,S].
     Cost: one S x S eigendecomposition per image.
     """
@@ -171,16 +176,15 @@ def weighted_ridge(
 
 
 def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Tensor) -> Tensor:
-    """The ridge penalty of least weighted squared error on perturbations that are left out one by one, per image:
-    float64 [B].
+    """Chooses the ridge penalty of each image by leave-one-out cross-validation over its perturbations: float64 [B].
 
     Source: Allen (1974), PRESS; Golub, Heath & Wahba (1979), eq. 1.3: one fit gives every left-out error, e_i / (1 -
         h_ii).
     Args:
-        columns, target: centred by their weighted means and times sqrt(weight), so that the intercept is left out of
-            the penalty.
-        used: columns that enter the model; the others are 0. The candidates are shares of the mean eigenvalue of the
-            used ones, so that the padding beside an image with fewer segments changes nothing.
+        columns, target: centred by their weighted means and multiplied by sqrt(weight), so that the penalty does not
+            apply to the intercept.
+        used: columns that enter the model; all others are 0. The candidate penalties are multiples of the mean
+            eigenvalue of the used columns, so padding columns have no effect.
     Shapes: columns [B,N,S], target and weight [B,N], used bool [B,S]. Cost: one S x S eigendecomposition per image.
     """
     value, vector = torch.linalg.eigh(columns.mT @ columns)
@@ -198,15 +202,15 @@ def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Ten
 def select_features(
     data: Tensor, answer: Tensor, weight: Tensor, method: Selection, n_features: int | None, valid: Tensor
 ) -> Tensor:
-    """Choose the columns that enter the surrogate: bool [B,S].
+    """Chooses the columns that enter the surrogate: bool [B,S].
 
-    Source: `LimeBase.feature_selection` of the lime package, whose choices these are.
-        none:              all.
-        highest_weights:   the n largest |coefficients| of a ridge fit with alpha 0.01 (times the image's own vector,
-            ones).
+    Source: `LimeBase.feature_selection` of the lime package, with the same methods.
+        none:              all columns.
+        highest_weights:   the n columns of the largest |coefficient * value for the image| in a ridge fit with alpha
+            0.01; all values for the image are 1.
         forward_selection: n times the column that raises the weighted R^2 of least squares most.
         lasso_path:        the last point of the lasso path with at most n non-zero coefficients (a loop over images).
-        auto:              forward_selection for n <= 6, else highest_weights.
+        auto:              forward_selection for n <= 6, otherwise highest_weights.
     """
     if method == "auto":
         method = "forward_selection" if n_features is not None and n_features <= 6 else "highest_weights"
@@ -223,8 +227,11 @@ def select_features(
 
 
 def forward_selection(data: Tensor, answer: Tensor, weight: Tensor, n: int, valid: Tensor) -> Tensor:
-    """Greedy choice by weighted R^2. The gain of a column is its squared partial covariance with the answer over its
-    own remaining variance; taking a column sweeps it out of the Gram matrix. So a step costs S^2, not S regressions."""
+    """Chooses n columns greedily by the weighted R^2 of least squares.
+
+    The gain of a column is its squared partial covariance with the answer, divided by its remaining variance. A chosen
+    column is swept out of the Gram matrix. A step therefore costs S^2 instead of S regressions.
+    """
     columns, target, _, _ = centered(data, answer, weight)
     columns = columns * valid[:, None]
     joint = torch.cat([columns, target[..., None]], dim=2)
@@ -246,7 +253,10 @@ def forward_selection(data: Tensor, answer: Tensor, weight: Tensor, n: int, vali
 
 
 def lasso_path(data: Tensor, answer: Tensor, weight: Tensor, n_features: int | None, valid: Tensor) -> Tensor:
-    """Support of the lasso path's last point with at most n_features columns, by scikit-learn, image after image."""
+    """Chooses the columns of the last point on the lasso path that has at most n_features of them.
+
+    scikit-learn computes the path of one image at a time.
+    """
     from sklearn.linear_model import lars_path
 
     columns, target, _, _ = centered(data, answer, weight)
@@ -259,6 +269,6 @@ def lasso_path(data: Tensor, answer: Tensor, weight: Tensor, n_features: int | N
         within = [step for step in range(1, path.shape[1]) if size[step] <= n]
         if path.shape[1] > 1:
             row[index[path[:, within[-1] if within else 1].to(index.device)]] = True
-        else:  # nothing to follow (constant answers): lime then keeps all columns
+        else:  # constant answers give a path of one point: the lime package then keeps all columns
             row[index] = True
     return used
