@@ -102,8 +102,7 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Reports weights that are not pairs, arguments that exclude each other, and a distance outside the range of
-        the proxy's sigmoid."""
+        """Reports malformed weights, conflicting arguments, and distances that the proxy's sigmoid cannot reach."""
         yield from super().config_problems(given)
         for pair in (*given["g_weights"], given["loss_weights"]):
             if len(pair) != 2:
@@ -137,7 +136,6 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         the source's class, and so towards a larger loss.
 
         For a walk: "class" of the source, "unit" of distances, "reach".
-
         Report: "explained" [K+1] is the share of the variance of scores and distance that the proxy explains on
         held-out renders. "loss" [T] is the proxy's validation loss by epoch, and "moving" measures how far it was from
         rest at the end. The loss of a proxy on a plateau is at rest too, so read "explained" as well. "left" is
@@ -335,9 +333,8 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         return self.radius * length * F.normalize(drawn, dim=1)
 
     def fit_cost(self, n_training: int) -> Cost:
-        """The cost of `fit`: the source, whole chunks of renders around it and its reconstruction, and the walks from
-        the training images after it. With `directions` only the walks remain.
-        """
+        """The cost of the search, with whole chunks of renders, and of the walks from the training images after the
+        source. With `directions` only the walks remain."""
         searches = 0 if self.directions is not None else self.n_sources
         n_others = min(self.n_rank, n_training - self.source - 1)
         n_candidates = min(self.n_candidates, n_training - self.source) if self.chooses else 0

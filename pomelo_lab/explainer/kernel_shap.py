@@ -39,14 +39,14 @@ class KernelShapExplainer(BaselineExplainer):
 
         per_image = []
         for i, image_id in enumerate(case.batch.image_id):
-            one = case.select([i])
+            single = case.select([i])
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(case.streams.generator(image_id, "kernel_shap").initial_seed())
                 values = KernelShap(module).attribute(
-                    one.batch.image,
-                    baselines=one.baseline,
-                    target=one.target,
-                    feature_mask=one.segments.label[:, None],
+                    single.batch.image,
+                    baselines=single.baseline,
+                    target=single.target,
+                    feature_mask=single.segments.label[:, None],
                     n_samples=self.n_coalitions,
                     perturbations_per_eval=min(AT_ONCE, self.n_coalitions),
                 )

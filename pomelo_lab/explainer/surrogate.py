@@ -58,8 +58,8 @@ def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_s
     exact = torch.float32 if 255 * values < 2**24 else torch.float64
     stored = Perturbations.quantize(image)
     out = []
-    for x, rows, own in zip(stored, perturbed, label, strict=True):
-        member = torch.nn.functional.one_hot(own.flatten(), n_segments).to(exact)
+    for x, rows, segment in zip(stored, perturbed, label, strict=True):
+        member = torch.nn.functional.one_hot(segment.flatten(), n_segments).to(exact)
         start = x.to(exact)
         largest = torch.maximum(start, 255 - start).sum(0).flatten() @ member
 
@@ -239,14 +239,14 @@ def forward_selection(data: Tensor, answer: Tensor, weight: Tensor, n: int, vali
     initial = gram.diagonal(dim1=1, dim2=2)[:, :-1].clone()
     used = torch.zeros_like(valid)
     for _ in range(n):
-        own = gram.diagonal(dim1=1, dim2=2)[:, :-1]
-        live = own > 1e-10 * initial
-        gain = torch.where(live, gram[:, :-1, -1].square() / own.where(live, 1), 0)
+        variance = gram.diagonal(dim1=1, dim2=2)[:, :-1]
+        live = variance > 1e-10 * initial
+        gain = torch.where(live, gram[:, :-1, -1].square() / variance.where(live, 1), 0)
         best = gain.where(valid & ~used, -1).argmax(1, keepdim=True)
         allowed = (valid & ~used).gather(1, best)
         used = used.scatter(1, best, used.gather(1, best) | allowed)
         column = gram.gather(2, best[:, None].expand(-1, gram.shape[1], 1))
-        pivot = own.gather(1, best)[..., None]
+        pivot = variance.gather(1, best)[..., None]
         sweep = allowed[..., None] & live.gather(1, best)[..., None]
         gram = gram - torch.where(sweep, column @ column.mT / pivot.where(sweep, 1), 0)
     return used
@@ -261,8 +261,8 @@ def lasso_path(data: Tensor, answer: Tensor, weight: Tensor, n_features: int | N
 
     columns, target, _, _ = centered(data, answer, weight)
     used = torch.zeros_like(valid)
-    for row, x, y, own in zip(used, columns, target, valid, strict=True):
-        index = own.nonzero()[:, 0]
+    for row, x, y, usable in zip(used, columns, target, valid, strict=True):
+        index = usable.nonzero()[:, 0]
         path = torch.from_numpy(lars_path(x[:, index].cpu().numpy(), y.cpu().numpy(), method="lasso")[2]) != 0
         size = path.sum(0)
         n = len(index) if n_features is None else n_features

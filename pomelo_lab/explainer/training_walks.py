@@ -99,8 +99,8 @@ class TrainingWalks(LatentDistance, ABC):
         flips = (
             (answer != was[:, None, None, None]).any(2).cummax(2).values.float().mean((0, 1)).cpu()
         )  # by how far a walk goes, on either side
-        told = [f"{rate:.2f} by {step:.2f}" for rate, step in zip(flips.tolist(), steps.tolist(), strict=True)]
-        log.info("directions: random ones flip %s", ", ".join(told))
+        rates = [f"{rate:.2f} by {step:.2f}" for rate, step in zip(flips.tolist(), steps.tolist(), strict=True)]
+        log.info("directions: random ones flip %s", ", ".join(rates))
         within = int((flips <= self.random_flips).sum())
         if not within:
             log.warning(

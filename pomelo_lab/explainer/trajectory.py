@@ -58,9 +58,9 @@ class Trajectory:
         """The remembered tensors by name, image axis first; empty when nothing is remembered."""
         if not self.places:
             return {}
-        place = torch.tensor(self.places, dtype=torch.float32, device=self.push.device).repeat(len(self.push), 1)
+        steps_left = torch.tensor(self.places, dtype=torch.float32, device=self.push.device).repeat(len(self.push), 1)
         share = {"perceptual_share": self.sums[:, 1] / self.sums[:, 0]} if self.weighs else {}
-        return {"noisy": self.noisy, "clean": self.clean, "push": self.push, "place": place, **share}
+        return {"noisy": self.noisy, "clean": self.clean, "push": self.push, "place": steps_left, **share}
 
 
 def eight_bits(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What Hydra tells of a grid: it starts, a job of it ended, it ended."""
+"""The Hydra callback of a grid: it runs when a grid starts, when a job ends and when the grid ends."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from hydra.experimental.callback import Callback
 if TYPE_CHECKING:
     from pomelo_lab.results.grid_run import Grid
 
-SKIPPED = "skipped"  # what a job returns whose cell the data set cannot build
-# what a job of a grid in this process returns that raised: Hydra would stop at the end with the first error alone
+SKIPPED = "skipped"  # return value of a job that was skipped because the data set cannot build its cell
+# return value of a failed job of a grid in this process: with an exception Hydra would report the first error only
 FAILED = "failed"
-GROUP = "POMELO_LAB_GRID"  # environment: the name that all jobs of a grid share, wherever a launcher starts them
+GROUP = "POMELO_LAB_GRID"  # environment variable that passes the tracking group to the jobs of a grid
 
 
 class PrintTable(Callback):
-    """Checks every cell of a grid before its first job; prints its table and its failures when it ends, also when some
-    of its jobs failed.
+    """Checks every cell of a grid before its first job, and prints the table and the failures when the grid ends.
 
-    The results are on disk before the table: whatever goes wrong with it is said in one line and changes nothing.
+    The table is also printed when some jobs failed. The results are on disk before the table is built, so an error in
+    the table is reported in one line and loses nothing.
     """
 
-    grid: ClassVar[Grid | None] = None  # that started and did not end: jobs of this process belong to it
+    grid: ClassVar[Grid | None] = None  # the running grid that the jobs of this process belong to
     ended: ClassVar[Grid | None] = None
     config: ClassVar[Any] = None
-    # written by this process: config, name, folder, figures
+    # tables written by this process: config, name, folder, figures
     tables: ClassVar[list[tuple[Any, str, Path, list[Path]]]] = []
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ class PrintTable(Callback):
 
         from pomelo_lab.results.grid_run import Grid, group_name, refusals
 
-        # column=${dataset.label} is each job's own
+        # resolve=False, because a value such as ${dataset.label} differs between jobs
         presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
         grid = Grid(presets, rest, search_path(config.hydra))
         PrintTable.grid, PrintTable.ended, PrintTable.config = grid, None, config
@@ -64,13 +64,13 @@ class PrintTable(Callback):
         if grid is None:
             return
         if job_return.status == JobStatus.FAILED:
-            error = job_return._return_value  # its property raises
+            error = job_return._return_value  # the property return_value would raise the error
             note_failure(grid, job_return.overrides, error)
         elif job_return.return_value == SKIPPED:
             grid.skipped += 1
         elif job_return.return_value != FAILED:
             grid.built += 1
-        # a grid that was planned or skipped has built nothing
+        # a grid that was only planned or skipped has not imported the components
         if (components := sys.modules.get("pomelo_lab.engine.components")) is not None:
             components.release(
                 [c.config for c in grid.cells[grid.built + grid.skipped + len(grid.failed) :] if not c.error]
@@ -92,7 +92,7 @@ class PrintTable(Callback):
             print_grid_plan(grid.cells)
             return
         try:
-            if not grid.built + grid.skipped + len(grid.failed):  # the jobs ran in other processes
+            if not grid.built + grid.skipped + len(grid.failed):  # no job reported to this process: they ran in others
                 note_states(grid)
             for preset, part in zip(grid.presets or [""], grid.parts, strict=True):
                 show_part(preset, part, [*grid.search_path, *grid.rest], group_name(grid))
@@ -104,8 +104,10 @@ class PrintTable(Callback):
 
 
 def show_part(preset: str, part: list[Any], overrides: list[str], group: str) -> None:
-    """Show the paper's table where the preset has one, else a plain one. group: what the jobs of the grid share where
-    they are tracked."""
+    """Shows the paper's table of a preset if it has one, else a plain table.
+
+    Args: group: the tracking group of the grid's jobs.
+    """
     if is_table(preset, overrides):
         from pomelo_lab.results.show import show
 
@@ -120,9 +122,9 @@ def show_part(preset: str, part: list[Any], overrides: list[str], group: str) ->
 
 
 def job_failed(overrides: list[str], error: Exception) -> str:
-    """Note that a job of this process's grid raised, and go on with the next.
+    """Records that a job of this process's grid raised, so that the grid goes on with the next job.
 
-    Raises it again where no grid of this process runs.
+    Raises the error again when no grid runs in this process.
     """
     grid = PrintTable.grid
     if grid is None or "HYDRA_FULL_ERROR" in os.environ:
@@ -132,7 +134,7 @@ def job_failed(overrides: list[str], error: Exception) -> str:
 
 
 def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
-    """Say at once which job failed and why; with the stack, where it is no message for the user."""
+    """Prints at once which job failed and why. Errors without a message for users are printed with their stack."""
     from pomelo_lab.config.check import ConfigError
     from pomelo_lab.results.grid import reason
 
@@ -147,14 +149,14 @@ def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
 
 
 def after_failure() -> None:
-    """Show the table of a grid that Hydra ended because a job failed elsewhere; nothing for single jobs and for grids
-    that ended."""
+    """Shows the table of a grid that Hydra ended because a job failed in another process. Nothing is shown for
+    single jobs and for grids that ended normally."""
     if PrintTable.grid is not None:
         PrintTable().on_multirun_end(PrintTable.config)
 
 
 def exit_status() -> str | int | None:
-    """The exit status of a grid that ended: None when all went well, else the count and names of failed jobs."""
+    """The exit status of a grid: None when no job failed, otherwise the number and the names of the failed jobs."""
     grid, PrintTable.ended = PrintTable.ended, None
     if grid is None:
         return None
@@ -166,15 +168,15 @@ def exit_status() -> str | int | None:
 
 
 def search_path(hydra: Any) -> list[str]:
-    """The override that finds the config folders of a command again (`--config-dir`, hydra.searchpath); nothing where
-    it had none."""
+    """The override that gives a new command the same config folders (`--config-dir`, hydra.searchpath). Empty when
+    the command used none."""
     sources = (hydra.get("runtime") or {}).get("config_sources") or ()
-    own = [s for s in sources if s.provider not in ("hydra", "main", "schema")]
-    return [f"hydra.searchpath=[{','.join(f'{s.schema}://{s.path}' for s in own)}]"] if own else []
+    added = [s for s in sources if s.provider not in ("hydra", "main", "schema")]
+    return [f"hydra.searchpath=[{','.join(f'{s.schema}://{s.path}' for s in added)}]"] if added else []
 
 
 def split(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """Split a command line into the presets that it asks for and its other overrides."""
+    """Splits a command line into the names of its presets and its other overrides."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Glob
 

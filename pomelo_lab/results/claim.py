@@ -17,23 +17,24 @@ from pomelo_lab.results.report import Claim, Report
 
 RESAMPLES = 2_000
 SEED = 20_261
-LEVEL = 0.95  # share of resamples that decides
-MIN_IMAGES = 10  # below, even an unanimous bootstrap says little
-MIN_REPEATS = 5  # of a set statistic; below, its mean is one number
+LEVEL = 0.95  # share of the resamples that decides a claim
+MIN_IMAGES = 10  # with fewer images the verdict is FEW, even when all resamples agree
+MIN_REPEATS = 5  # a set statistic with fewer repeats counts as a single number
 HOLDS, FAILS, FEW, MISSING = "holds", "fails", "too few images", "missing rows"
-IMAGES, REPEATS, POINT = "images", "repeats", "point"  # what was resampled, the strongest evidence first
+IMAGES, REPEATS, POINT = "images", "repeats", "point"  # what the bootstrap resampled, strongest evidence first
 
 Values = Callable[[str, str], "Sample | None"]
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A statistic that each resample of the images computes again, such as a threshold chosen on held-out images.
+    """A statistic that is computed again for each resample of the images, such as a threshold chosen on held-out
+    images.
 
-    images: ids in the order of the weights. usable: bool [B], which of them have finite scores. sizes: of the
-        consecutive groups of images that
-    are resampled each by itself (scored and held-out ones). statistic: weights [R,B], which sum to 1 in each group ->
-    [R].
+    images: ids in the order of the weights.
+    usable: bool [B], the images with finite scores.
+    sizes: sizes of consecutive groups of images that are resampled separately (scored and held-out images).
+    statistic: weights [R,B], which sum to 1 in each group -> values [R].
     """
 
     images: tuple[str, ...]
@@ -44,10 +45,11 @@ class Resampled:
 
 @dataclass(frozen=True)
 class Sample:
-    """Scores of one row: a value per image, or (set statistics) one point. n_nan: non-finite values left out.
+    """The scores of one row: a value per image, or a single number for a set statistic.
 
-    repeats: the point under other random choices (seeds of an embedding, of a grid), whose mean it is. resampled: how
-        it follows from the images.
+    n_nan: number of non-finite values, which are left out.
+    repeats: the number under other random choices (seeds of an embedding, of a grid); the number is their mean.
+    resampled: computes the number for resampled images.
     """
 
     value: dict[str, float]
@@ -59,12 +61,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Judged:
-    """A pair with its verdict.
+    """The verdict on one pair of values.
 
-    support: share of resamples that agree; None for missing rows (named in `absent`) and points. by: what was
-        resampled, "images", "repeats" of a
-    set statistic, or nothing ("point"). n: images, or repeats. n_held: held-out images on which each resample chose its
-    threshold.
+    support: share of resamples that agree with the claim; None for missing rows (named in `absent`) and single numbers.
+    by: what was resampled: "images", "repeats" of a set statistic, or nothing ("point").
+    n: number of images, or of repeats.
+    n_held: number of held-out images on which each resample chose its threshold.
     """
 
     pair: Pair
@@ -105,21 +107,22 @@ class Verdict:
 
     @property
     def verdict(self) -> str:
-        """One opposite pair refutes a claim whatever is missing; all pairs are needed to uphold it."""
+        """The verdict on the claim. One contradicting pair refutes it, even when other pairs are missing; all pairs
+        are needed to confirm it."""
         present = {p.verdict for p in self.pairs}
         return next(v for v in (FAILS, MISSING, FEW, HOLDS) if v in present)
 
     @property
     def by(self) -> str:
-        """What the verdict rests on: a claim holds by the weakest of its pairs, and fails by the strongest one that
-        fails."""
+        """The evidence of the verdict. A claim that holds has the weakest evidence among its pairs; a claim that
+        fails has the strongest evidence among its failing pairs."""
         ranks = [(IMAGES, REPEATS, POINT).index(p.by) for p in self.pairs if p.verdict == self.verdict]
         return (IMAGES, REPEATS, POINT)[min(ranks) if self.verdict == FAILS else max(ranks)]
 
     @property
     def word(self) -> str:
-        """The verdict for people and files: "holds (point)" where single numbers were compared, "holds (repeats)" where
-        no images were resampled."""
+        """The verdict as text: "holds (point)" where single numbers were compared, "holds (repeats)" where only
+        repeats were resampled."""
         return self.verdict if self.by == IMAGES or self.verdict in (FEW, MISSING) else f"{self.verdict} ({self.by})"
 
     @property
@@ -132,13 +135,13 @@ class Verdict:
 
     @property
     def deciding(self) -> Judged:
-        """The pair that decided: the least supported one among those with the claim's verdict and evidence."""
+        """The deciding pair: the one of least support among those with the claim's verdict and evidence."""
         mine = [p for p in self.pairs if p.verdict == self.verdict and p.by == self.by]
         return min(mine, key=lambda p: -1.0 if p.support is None else p.support)
 
     @property
     def summary(self) -> str:
-        """The reasons for the verdict in one line for people."""
+        """The reasons for the verdict, in one line of text."""
         if self.verdict == MISSING:
             rows = dict.fromkeys(row for p in self.pairs for row in p.absent)
             counts = {HOLDS: "hold", FEW: "have too few images"}
@@ -151,17 +154,17 @@ class Verdict:
 
 
 def judge(claim: Claim, table: Report, values: Values) -> Verdict:
-    """Judge a claim: every comparison that it stands for."""
+    """Judges a claim by all of its pairwise comparisons."""
     return Verdict(claim, tuple(judge_pair(pair, values) for text in claim.test for pair in pairs(text, table)))
 
 
 def judge_pair(pair: Pair, values: Values) -> Judged:
-    """Paired bootstrap over the images that all rows have; for set statistics over their repeats, or a comparison of
-    two numbers.
+    """Judges one comparison by a paired bootstrap over the images that all rows share.
 
-    holds when at least 95 % of 2,000 resamples agree with the claim, fails when at most 5 % do (equality agrees with
-    neither < nor >), else too few images; so does a sample of fewer than 10 images. A set statistic with fewer than 5
-    repeats is one number.
+    Set statistics are resampled over their repeats, or compared as two numbers. The comparison holds when at least 95 %
+    of 2,000 resamples agree with it, and fails when at most 5 % do (equality agrees with neither < nor >). Otherwise
+    the verdict is "too few images", as it is with fewer than 10 images. A set statistic with fewer than 5 repeats is a
+    single number.
     """
     samples = {row: values(row, pair.metric) for row in pair.rows}
     absent = tuple(row for row, sample in samples.items() if sample is None)
@@ -182,13 +185,13 @@ def judge_pair(pair: Pair, values: Values) -> Judged:
 
 
 def by_images(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
-    """Compare means over resampled images."""
+    """Compares means over resampled images."""
     present = list(samples.values())
     shared = [i for i in present[0].value if all(i in s.value for s in present)]
     columns = {row: np.array([s.value[i] for i in shared], dtype=float) for row, s in samples.items()}
     finite = np.isfinite(np.stack(list(columns.values()))).all(0)
     n, dropped = int(finite.sum()), max([int((~finite).sum()), *(s.n_nan for s in present)])
-    if n == 0:  # no image has all scores
+    if n == 0:  # the rows share no image
         return Judged(pair, MISSING, n_dropped=dropped, absent=pair.rows)
     weights = resamples(n)
     means = {row: weights @ column[finite] for row, column in columns.items()}
@@ -197,7 +200,8 @@ def by_images(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
 
 
 def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
-    """Compare statistics that every resample computes again. Scored and held-out images are resampled separately."""
+    """Compares statistics that are computed again for every resample. Scored and held-out images are resampled
+    separately."""
     first = next(iter(samples.values())).resampled
     usable = np.stack([s.resampled.usable for s in samples.values()]).all(0)
     stops = np.cumsum(first.sizes)
@@ -218,8 +222,8 @@ def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
 
 
 def by_repeats(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
-    """Means over resampled repeats of a set statistic; the repeats of two rows have nothing in common, so each row is
-    resampled by itself."""
+    """Compares means over resampled repeats of set statistics. Repeats of different rows are not paired, so each row
+    is resampled separately."""
     draws = {row: resamples(len(s.repeats), k) @ np.array(s.repeats) for k, (row, s) in enumerate(samples.items())}
     left, right = (float(side.of(lambda row: centre(samples[row]))) for side in (pair.left, pair.right))
     judged = decided(pair, draws, MIN_IMAGES, left=left, right=right, by=REPEATS)
@@ -227,7 +231,7 @@ def by_repeats(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
 
 
 def decided(pair: Pair, draws: Mapping[str, np.ndarray], n: int, **more: object) -> Judged:
-    """Turn the rows' numbers [R] at every resample into a verdict."""
+    """Turns the values of all rows for every resample, [R] each, into a verdict."""
     left, right = (np.broadcast_to(side.of(draws.__getitem__), RESAMPLES) for side in (pair.left, pair.right))
     support = float(agreement(left, right, pair).mean())
     verdict = HOLDS if support >= LEVEL else FAILS if support <= 1 - LEVEL else FEW
@@ -235,7 +239,7 @@ def decided(pair: Pair, draws: Mapping[str, np.ndarray], n: int, **more: object)
 
 
 def centre(sample: Sample) -> float:
-    """The single number of a row: its statistic, or its mean over images."""
+    """The value of a row: its set statistic, or its mean over images."""
     return (
         sample.point
         if sample.point is not None
@@ -244,9 +248,9 @@ def centre(sample: Sample) -> float:
 
 
 def agreement(left: np.ndarray, right: np.ndarray, pair: Pair) -> np.ndarray:
-    """Whether pairs of means agree with the operator.
+    """Which pairs of values agree with the operator.
 
-    Differences below rounding count as equal; NaN agrees with nothing.
+    Differences below rounding error count as equal. NaN agrees with nothing.
     """
     noise = 1e-12 * np.maximum(np.abs(left), np.abs(right))
     slack = pair.within * np.abs(right) + noise
@@ -259,7 +263,9 @@ def agreement(left: np.ndarray, right: np.ndarray, pair: Pair) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def resamples(n: int, stream: int = 0) -> np.ndarray:
-    """Weights [2000,n] of the images in each resample; the same for every pair, so that verdicts are reproducible.
-    stream: for independent groups."""
+    """Weights [2000,n] of the images in each resample. They are the same for every pair, so verdicts are reproducible.
+
+    Args: stream: number of the random stream, for groups that are resampled independently.
+    """
     seed = SEED if stream == 0 else [SEED, stream]
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n

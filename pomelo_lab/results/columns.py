@@ -1,4 +1,4 @@
-"""Which columns a table shows, and which direction of each is better."""
+"""The columns of a table, and which direction of each is better."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pomelo_lab.results.report import Column, Report, load_reports
 
 
 def is_shown(column: Column, report: Report, finished: Sequence[GridCell]) -> bool:
-    """Optional columns are shown where a job scored them or the paper printed them."""
+    """Whether a column is shown. An optional column is shown only where a job scored it or the paper printed it."""
     scored = any(column.metric.partition("[")[0] in cell.summary for cell in finished)
     return not column.optional or scored or any(column.metric in row.values for row in report.rows)
 
 
 def extra_columns(report: Report, done: Sequence[GridCell]) -> list[Column]:
-    """A column for each scored metric that the paper's table does not have, under the title that another table gives
-    it."""
+    """Columns for scored metrics that the paper's table lacks, with the titles that other tables give them."""
     titles = {c.metric: c.symbol for other in load_reports().values() for c in other.columns}
     known = {c.metric.partition("[")[0] for c in report.columns}
     names = dict.fromkeys(name for cell in done for name in cell.summary)
@@ -29,8 +28,11 @@ def extra_columns(report: Report, done: Sequence[GridCell]) -> list[Column]:
 
 
 def direction(column: Column, cells: Iterable[GridCell]) -> str | None:
-    """ "higher", "lower" or None, from the metric's class, wherever it is known from; from the printed arrow for
-    classes that no suite has."""
+    """Which direction of a column is better: "higher", "lower" or None.
+
+    The column may say so. Otherwise the metric's class does, and the printed arrow for metrics whose class no suite
+    contains.
+    """
     from pomelo_lab.config.signature import locate
     from pomelo_lab.config.suites import find_targets
 

@@ -1,4 +1,4 @@
-"""One entry of a table: our number, where it stands, and the paper's number beside it."""
+"""One entry of a table: our number with its state, and the paper's number."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from pomelo_lab.results.report import Column, Row
 
 @dataclass(frozen=True)
 class Entry:
-    """One number of ours, and the paper's beside it.
+    """Our number and the paper's number for one row and column.
 
     state: "done"; "undefined" (no finite value); "not applicable" (the method has no such quantity); "not scored" (the
-        job leaves this metric out); "missing", "running", "interrupted", "failed", "damaged"; "skipped" (the data set
-        cannot build it); "not built" (the row's component does not exist in this version); "not asked" (the grid was
-        narrowed down and has no job of the row).
-    repeats: finished jobs behind it (seeds of a grid), or seeds of a set statistic; std is over images, std_repeats
-        over the repeats' means, or over random draws as the statistic itself gives it. interval: of a set statistic,
-        over resampled images.
+    job omits this metric); "missing", "running", "interrupted", "failed", "damaged"; "skipped" (the data set cannot
+    build it); "not built" (the row's component does not exist in this version); "not asked" (the grid was narrowed and
+    has no job of the row).
+    repeats: number of finished jobs behind the number (seeds of a grid), or seeds of a set statistic.
+    std: standard deviation over images.
+    std_repeats: standard deviation over the means of the repeats, or over random draws if the statistic itself gives
+    it.
+    interval: interval of a set statistic over resampled images.
     """
 
     state: str
@@ -40,8 +42,8 @@ class Entry:
     interval: tuple[float, float] | None = None
 
     def spread(self, kind: str) -> float | None:
-        """The number after ±: standard deviation over images, or standard error of their mean; over the repeats of a
-        set statistic, or of a job."""
+        """The number after ±: the standard deviation over images or the standard error of their mean. For repeats of
+        a set statistic or of a job it is the spread over the repeats."""
         if kind == "seeds" and self.repeats > 1:
             return self.std_repeats
         if self.std is None:
@@ -55,7 +57,12 @@ class Entry:
 
 
 def make_entry(row: Row, column: Column, states: Sequence[str], done: Sequence[GridCell], values: Any) -> Entry:
-    """One entry of the table. states: of all jobs of the row; done: its finished ones."""
+    """Builds one entry of the table.
+
+    Args:
+        states: states of all jobs of the row.
+        done: the finished cells of the row.
+    """
     printed = row.values.get(column.metric)
     if not done:
         worst = next(
@@ -93,8 +100,7 @@ def make_entry(row: Row, column: Column, states: Sequence[str], done: Sequence[G
 
 
 def interval(summaries: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
-    """The interval that a set statistic gives with itself; None for several jobs, whose intervals have no common
-    meaning."""
+    """The interval that a set statistic reports. None for several jobs, because their intervals cannot be combined."""
     details = summaries[0].get("details") or {}
     return (details["low"], details["high"]) if len(summaries) == 1 and {"low", "high"} <= set(details) else None
 
@@ -106,10 +112,9 @@ def mark_best(
     better: str | None,
     values: Callable[[str, str], Sample | None],
 ) -> None:
-    """Set the best mean of a column in bold where the images bear it out: better than every other row by the paired
-    bootstrap.
+    """Sets the best mean of a column in bold where the paired bootstrap finds it better than every other row.
 
-    Equal means share it. Nothing is bold over few images, whatever the means say.
+    Equal means share the mark. Nothing is bold when there are few images.
     """
     finished = {r: entries[r, column.metric] for r in rows if entries[r, column.metric].state == "done"}
     if better is None or len(finished) < 2:

@@ -1,4 +1,4 @@
-"""The stored scores behind an entry of a table: per image where they exist, else one number."""
+"""The stored scores behind an entry of a table: one per image where they exist, otherwise a single number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pomelo_lab.results.claim import Resampled, Sample
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Column
 
-COSTS = {  # quantity -> stage of a job, its recorded number, and per what: images, or perturbed images in thousands
+COSTS = {  # quantity -> (stage of a job, recorded number, unit: per image or per thousand perturbed images)
     "seconds_per_1000": ("perturbation", "seconds", "perturbations"),
     "seconds_per_image": ("explanation", "seconds", "images"),
     "queries_per_image": ("explanation", "queries", "images"),
@@ -21,7 +21,7 @@ COSTS = {  # quantity -> stage of a job, its recorded number, and per what: imag
 
 
 def sample(done: Sequence[GridCell], metric: str, column: Column | None = None) -> Sample | None:
-    """The scores behind an entry: per image where they exist (mean over repeats), else one number.
+    """The scores behind an entry: per image where they exist (the mean over repeats), otherwise a single number.
 
     None when nothing is stored.
     """
@@ -41,9 +41,9 @@ def sample(done: Sequence[GridCell], metric: str, column: Column | None = None) 
 
 
 def averaged(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
-    """Combine the statistics of several jobs of a row: their mean on the same resample.
+    """Combines the statistics of several jobs of a row: the mean of their values for the same resample.
 
-    None unless all are about the same images.
+    None unless all jobs have the same images.
     """
     first = parts[0]
     if any(p is None for p in parts) or any((p.images, p.sizes) != (first.images, first.sizes) for p in parts):
@@ -55,7 +55,7 @@ def averaged(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
 
 
 def cell_sample(cell: GridCell, metric: str) -> Sample | None:
-    """The scores that one job has of a metric; None when it has none."""
+    """The scores that one job stored for a metric, or None."""
     if metric in COSTS:
         number = cost(cell, metric)
         return None if number is None else Sample({}, point=number)
@@ -74,9 +74,9 @@ def cell_sample(cell: GridCell, metric: str) -> Sample | None:
 
 
 def resampled(cell: GridCell, name: str) -> Resampled | None:
-    """The statistic that each resample of the images computes again, for metrics that are no plain means.
+    """The statistic that is computed again for each resample, for metrics that are not plain means over images.
 
-    None where the metric does not define it or a shard is missing.
+    None when the metric defines no such statistic or a shard is missing.
     """
     from pomelo_lab.metric.base import Metric
 
@@ -97,9 +97,11 @@ def resampled(cell: GridCell, name: str) -> Resampled | None:
 
 
 def read_rows(job: Any, name: str) -> dict[str, Any]:
-    """What a metric stored for all images of a cell's job, in order; {} when the job does not have the metric.
+    """Reads the tensors that a metric stored for all images of a cell's job, in order. The result is empty when the job
+    does not have the metric.
 
-    All that tables and figures say of single images is read here. Raises NotStored when a shard is missing.
+    Tables and figures read all values of single images through this function. Raises: NotStored when a shard is
+    missing.
     """
     import torch
 
@@ -111,7 +113,8 @@ def read_rows(job: Any, name: str) -> dict[str, Any]:
 
 
 def stored_rows(cell: GridCell, name: str) -> dict[str, Any]:
-    """What a metric stored, {} when a shard is missing. Matched cells count fewer images."""
+    """Reads the tensors of a metric as `read_rows` does, but returns an empty result when a shard is missing. A
+    matched cell counts fewer images."""
     try:
         rows = read_rows(cell.job, name)
     except NotStored:
@@ -122,7 +125,7 @@ def stored_rows(cell: GridCell, name: str) -> dict[str, Any]:
 
 
 def stored_reference(job: Any, name: str) -> dict[str, Any] | None:
-    """A metric's statistics of the training images; None when they are missing."""
+    """Reads a metric's statistics of the training images; None when they are missing."""
     try:
         return dict(job.reference(name))
     except NotStored:
@@ -130,10 +133,10 @@ def stored_reference(job: Any, name: str) -> dict[str, Any] | None:
 
 
 def part_sample(cell: GridCell, name: str, part: str) -> Sample | None:
-    """One entry of what a metric gives per image; None when there is no such entry.
+    """Reads one component of the values that a metric stores per image; None when it does not exist.
 
-    Args: part: a class of its distribution; a position (0, -1) of its curve; a stored tensor [B] by its name;
-        `name:position` of a stored tensor [B,L].
+    Args: part: a class of its distribution; a position (0, -1) in its curve; the name of a stored tensor [B];
+        `name:position` for a stored tensor [B,L].
     """
     if name not in cell.summary:
         return None
@@ -154,8 +157,8 @@ def part_sample(cell: GridCell, name: str, part: str) -> Sample | None:
 
 
 def cost(cell: GridCell, quantity: str) -> float | None:
-    """A recorded cost of a job: wall time of its sampler for 1,000 perturbed images, or what its explainer takes per
-    image."""
+    """A recorded cost of a job: seconds of its sampler for 1,000 perturbed images, or seconds or queries of its
+    explainer per image."""
     stage, number, per = COSTS[quantity]
     recorded = cell.status.get("stages", {}).get(stage)
     if not recorded or not recorded["images"]:
@@ -172,7 +175,7 @@ def mean_of(sample: Sample) -> float:
 
 
 def std(values: Sequence[float]) -> float | None:
-    """The standard deviation with n - 1; None below two values."""
+    """The standard deviation with n - 1; None for fewer than two values."""
     if len(values) < 2:
         return None
     mean = sum(values) / len(values)

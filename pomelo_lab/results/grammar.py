@@ -56,13 +56,16 @@ class Value:
         return tuple(t.row for t in self.terms if t.row is not None)
 
     def of(self, number: Callable[[str], Any]) -> Any:
-        """The value, given what each row has: a number, or an array of them."""
+        """Evaluates the sum for given values of the rows, each a number or an array."""
         return sum(t.factor * (1.0 if t.row is None else number(t.row)) for t in self.terms)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One elementary comparison. within: the tolerance of `~`, `<~` and `>~`, as a share of the right-hand side."""
+    """One pairwise comparison.
+
+    within: the tolerance of `~`, `<~` and `>~`, as a share of the right-hand side.
+    """
 
     metric: str
     left: Value
@@ -80,8 +83,9 @@ class Pair:
 
 
 def pairs(text: str, table: Report) -> list[Pair]:
-    """All elementary comparisons of a test. Raises ValueError for a test that is not in the grammar or names no row."""
-    # a part may have a colon: metric[name:0]
+    """All pairwise comparisons that a test stands for. Raises: ValueError for a test that does not follow the
+    grammar or names no row."""
+    # the colon ends the metric's name, but a part may contain another: metric[name:0]
     metric, colon, rest = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?)(:?)(.*)", text).groups()
     body, share = re.fullmatch(r"(.*?)(?:\s+within\s+([\d.]+))?", rest.strip()).groups()
     parts = re.split(OPERATORS, body)
@@ -103,7 +107,7 @@ def pairs(text: str, table: Report) -> list[Pair]:
 
 
 def parse_value(word: str, text: str) -> Value:
-    """A sum of rows, multiples of rows, and numbers."""
+    """Parses a sum of rows, multiples of rows, and numbers."""
     terms: list[Term] = []
     position = 0
     while position < len(word) or not terms:
@@ -123,12 +127,13 @@ def parse_value(word: str, text: str) -> Value:
 
 
 def expanded(value: Value, point: str, named: set[str], table: Report, text: str) -> list[Value]:
-    """A value at one point of the table: `others` becomes each of those rows, rows get their @value."""
+    """Expands a value at one point of the table: `others` becomes each of the remaining rows, and rows get their
+    @value."""
     return [Value(terms) for terms in itertools.product(*(choices(t, point, named, table, text) for t in value.terms))]
 
 
 def choices(term: Term, point: str, named: set[str], table: Report, text: str) -> Sequence[Term]:
-    """The rows that one term stands for. Raises ValueError for a row that the table does not have."""
+    """The rows that one term stands for. Raises: ValueError for a row that the table does not have."""
     if term.row is None:
         return [term]
     if term.row == "others":

@@ -19,9 +19,11 @@ from pomelo_lab.engine.scores import read_status, read_summary
 class GridCell:
     """One job of a grid.
 
-    choices: group -> chosen name ("sampler" -> "black"); point: the swept overrides of this cell; config: resolved.
-    lacks: why the data set cannot build it ("needs Portraits, not CelebA"), "" where it can. error: what the config
-        check says of it, "" for none.
+    choices: group -> chosen name ("sampler" -> "black").
+    point: the swept overrides of this cell.
+    config: the resolved config.
+    lacks: why the data set cannot build the cell ("needs Portraits, not CelebA"); "" if it can.
+    error: the problems that the config check reports; "" for none.
     """
 
     choices: dict[str, str]
@@ -32,12 +34,12 @@ class GridCell:
 
     @property
     def name(self) -> str:
-        """The values that the grid gave this cell, as typed."""
+        """The values of the swept keys of this cell, as typed."""
         return " ".join(f"{key}={value}" for key, value in self.point.items())
 
     @cached_property
     def job(self) -> Any:
-        """The cell's job, to be looked at: its artefacts are read and never made."""
+        """The cell's job, for reading only: its artefacts are read and never computed."""
         from pomelo_lab.engine.cache import StoredArtefacts
         from pomelo_lab.engine.job import Job
         from pomelo_lab.engine.store import Store
@@ -46,7 +48,7 @@ class GridCell:
 
     @cached_property
     def folder(self) -> Path | None:
-        """The score folder, or None when a network has no weights yet (then nothing can be done)."""
+        """The score folder. None when a network has no weights yet; no job can be finished then."""
         from pomelo_lab.training.trained import has_weights
 
         outputs = self.config["paths"]["outputs"]
@@ -67,21 +69,23 @@ class GridCell:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Metric -> {mean, std, n, ...} of a finished cell, else {}."""
+        """Metric -> {mean, std, n, ...} of a finished cell, empty for any other."""
         return read_summary(self.folder) if self.state == "done" else {}
 
     def scores(self) -> dict[str, list[Any]]:
-        """Columns of scores.parquet of a finished cell, else {}."""
+        """Columns of scores.parquet of a finished cell, empty for any other."""
         import pyarrow.parquet as pq
 
         return pq.read_table(self.folder / "scores.parquet").to_pydict() if self.state == "done" else {}
 
 
 def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -> list[GridCell]:
-    """Every job that `python -m pomelo_lab.run -m experiment=<experiment> <overrides>` runs or skips, in its order.
+    """Every job that `python -m pomelo_lab.run -m experiment=<experiment> <overrides>` runs or skips, in the same
+    order.
 
-    Args: experiment: "" for a grid without a preset. strict: False keeps cells that the config check refuses, with its
-        words as their `error`.
+    Args:
+        experiment: "" for a grid without a preset.
+        strict: False keeps cells that the config check refuses, with its message as their `error`.
     Raises: ConfigError for a preset or override that does not exist.
     """
     from hydra import compose, initialize_config_dir
@@ -101,8 +105,8 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             base = compose("run", overrides=[*preset, *no_sweeps(overrides)], return_hydra_config=True)
-            own = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
-            swept = dict(own)
+            varied = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
+            swept = dict(varied)
             loader = GlobalHydra.instance().config_loader()  # knows what a glob stands for
             typed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
             for parsed in typed:
@@ -114,12 +118,12 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
             asked = Asked(
                 bool(experiment),
                 keys(typed),
-                {key: first for key, first in axes(own).items() if key not in keys(typed)},
+                {key: first for key, first in axes(varied).items() if key not in keys(typed)},
             )
             lines = [[(key, value) for value in sweep_values(f"{key}={text}")] for key, text in swept.items()]
             for point in itertools.product(*lines):
-                here = [f"{key}={value}" for key, value in point]
-                config = compose("run", overrides=[*preset, *no_sweeps(overrides), *here], return_hydra_config=True)
+                assigned = [f"{key}={value}" for key, value in point]
+                config = compose("run", overrides=[*preset, *no_sweeps(overrides), *assigned], return_hydra_config=True)
                 names = {g: n for g, n in config.hydra.runtime.choices.items() if "/" not in g and "@" not in g and n}
                 plain = {key: config[key] for key in config if key != "hydra"}
                 lacks = refused = ""
@@ -148,7 +152,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
 
 
 def sweep_values(override: str) -> list[str]:
-    """List the values of a sweep: "sampler=black,gray" -> ["black", "gray"]."""
+    """Splits the values of a sweep: "sampler=black,gray" -> ["black", "gray"]."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_override(override)
@@ -156,12 +160,12 @@ def sweep_values(override: str) -> list[str]:
 
 
 def axes(params: Any) -> dict[str, str]:
-    """Map each key that a preset varies to its first value."""
+    """Maps each key that a preset varies to its first value."""
     return {str(key).lstrip("+"): unescaped(sweep_values(f"{key}={text}")[0]) for key, text in (params or {}).items()}
 
 
 def no_sweeps(overrides: Sequence[str]) -> list[str]:
-    """Drop the overrides that are sweeps."""
+    """Removes the overrides that are sweeps."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -169,20 +173,20 @@ def no_sweeps(overrides: Sequence[str]) -> list[str]:
 
 
 def questions(overrides: Sequence[str]) -> list[str]:
-    """Keep the overrides that change the question. Scale, paths, devices and tracking do not."""
+    """Keeps the overrides that change results. Scale, paths, devices and tracking do not."""
     silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
     return [o for o in overrides if not o.lstrip("+").startswith(silent)]
 
 
 def unescaped(value: str) -> str:
-    """What a value of a sweep says: Hydra hands on `Lung Opacity` as it would be typed, in quotes or with a backslash
+    """The text of a swept value. Hydra passes on `Lung Opacity` as it would be typed, in quotes or with a backslash
     before the blank."""
     inside = re.fullmatch(r"(['\"])(.*)\1", value)
     return inside[2] if inside else re.sub(r"\\(.)", r"\1", value)
 
 
 def reason(text: str) -> str:
-    """Put a message of the config check in one line, without its head."""
+    """Puts a message of the config check in one line, without its heading."""
     head, _, rest = text.partition(":\n")
     lines = (
         [line.strip().removeprefix("- ") for line in rest.splitlines()]

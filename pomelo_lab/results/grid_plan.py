@@ -1,4 +1,4 @@
-"""Plans on the terminal: the stages of one job, or a line for each job of a grid, and their sum."""
+"""Prints plans: the stages of one job, or one line for each job of a grid, and their sum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN = "?: not measured: trainings, functions of yours, compile=true, absent 
 
 
 def print_plan(config: Mapping[str, Any], store: Store) -> None:
-    """Print the plan of one job as a table."""
+    """Prints the plan of one job as a table."""
     job, plan, missing = plan_job(config, store)
     choices = config.get("choices") or {}
     title = " ".join(
@@ -32,9 +32,9 @@ def print_plan(config: Mapping[str, Any], store: Store) -> None:
 
 
 def print_grid_plan(cells: Sequence[GridCell], console: Any = None) -> None:
-    """Print what every job of a grid would do.
+    """Prints the plan of every job of a grid.
 
-    What several of them share is counted in each: the sum is an upper limit.
+    A part that several jobs share is counted in each of them, so the sum is an upper bound.
     """
     from pomelo_lab.results.grid import reason
 
@@ -44,7 +44,7 @@ def print_grid_plan(cells: Sequence[GridCell], console: Any = None) -> None:
             return Step(name, 0, note=f"not run: {reason(refused)}")
         try:
             return line_of(name, cell.config)
-        except (ValueError, OSError) as error:  # what the job would be refused for before its first image
+        except (ValueError, OSError) as error:  # the reason why the job would be refused before its first image
             return Step(name, 0, note=f"not run: {reason(f'{error}')}")
 
     lines = [line(cell) for cell in cells]
@@ -54,15 +54,15 @@ def print_grid_plan(cells: Sequence[GridCell], console: Any = None) -> None:
 
 
 def line_of(name: str, config: Mapping[str, Any]) -> Step:
-    """Sum the plan of a job into one line."""
+    """Sums the plan of a job into one line."""
     job, plan, missing = plan_job(config, Store(config["paths"]["outputs"]))
     return sum_steps(plan, name, job.selection.n_asked, f"trains {', '.join(missing)}" if missing else "")
 
 
 def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None) -> None:
-    """Print a table that fits the terminal: names fold, numbers stay whole.
+    """Prints a table that fits the terminal: names are wrapped, numbers are not.
 
-    The last step is the sum; notes stand below, once.
+    The last step is the sum. Each note is printed once, below the table.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -95,8 +95,8 @@ def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None
 
 
 def told(step: Step) -> str:
-    """The time of a step in words: "3 s", "up to 12 min", "5.1 h"; "?" where it is not known, nothing where no network
-    is asked."""
+    """The time of a step as text: "3 s", "up to 12 min", "5.1 h"; "?" when it is unknown, "" when no network is
+    evaluated."""
     from pomelo_lab.engine.progress import spelled
 
     if step.seconds is None:
@@ -107,12 +107,12 @@ def told(step: Step) -> str:
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """Join names; where there are many, name three and count the rest."""
+    """Joins names. Of many names the first three are listed and the rest is counted."""
     return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def readable(size: float) -> str:
-    """A size in bytes with its unit: 1.5 MB."""
+    """A size in bytes with its unit, such as 1.5 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

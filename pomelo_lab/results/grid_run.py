@@ -1,4 +1,5 @@
-"""A grid before its first job and after its last: its cells checked, its failures counted, its table."""
+"""The jobs of one command: checks their cells before the first job, counts failures, and prints the table after the
+last."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ from pomelo_lab.results.grid import GridCell, cells, questions, reason
 class Grid:
     """The jobs of one command.
 
-    presets: the experiments that it names; rest: its other overrides; parts: the cells of each preset, of the whole
-        grid where there is none.
-    failed: name of a job that ended badly -> its message. built, skipped: jobs that ended well, or that the data set
-        cannot build.
+    presets: the experiments that the command names.
+    rest: its other overrides.
+    parts: the cells of each preset, or of the whole grid when it names none.
+    failed: name of each failed job -> its message.
+    built, skipped: number of jobs that succeeded, and of jobs that the data set cannot build.
     """
 
     presets: list[str]
@@ -31,7 +33,7 @@ class Grid:
     skipped: int = 0
 
     def compose(self) -> None:
-        """Compose and check every cell, as Hydra will compose it again: what cannot work is known before the first job
+        """Composes and checks the config of every cell as Hydra will, so that errors are known before the first job
         starts."""
         self.parts = [cells(preset, [*self.search_path, *self.rest], strict=False) for preset in self.presets or [""]]
 
@@ -44,14 +46,16 @@ class Grid:
         return [cell for cell in self.cells if cell.error]
 
     def name(self, overrides: Sequence[str]) -> str:
-        """Name a job by the overrides that vary in the grid, as in "sampler=gray seed=0"."""
+        """The name of a job: the overrides that vary in the grid, as in "sampler=gray seed=0"."""
         keys = {key for cell in self.cells for key in cell.point} | ({"experiment"} if len(self.presets) > 1 else set())
         return " ".join(text for text in overrides if text.partition("=")[0] in keys) or "the job"
 
 
 def refusals(refused: Sequence[GridCell], total: int, skipped: int = 0) -> Iterator[str]:
-    """Lines that name the cells that cannot work, each kind of problem once. skipped: cells that the data set cannot
-    build."""
+    """Lines that name the refused cells. Each kind of problem is printed once.
+
+    Args: skipped: number of cells that the data set cannot build.
+    """
     rest, other = total - len(refused) - skipped, f", {skipped} not for this data set" if skipped else ""
     yield f"{len(refused)} of {total} cells cannot run{other}" + (", the others do:" if rest else ":")
     names: dict[str, list[str]] = {}
@@ -63,13 +67,13 @@ def refusals(refused: Sequence[GridCell], total: int, skipped: int = 0) -> Itera
 
 
 def failures(failed: dict[str, str], total: int) -> Iterator[str]:
-    """Lines that count the failed jobs and give the message of each."""
+    """Lines with the number of failed jobs and the message of each."""
     yield f"{len(failed)} of {total} failed:"
     yield from (f"  {name}: {reason(message)}" for name, message in failed.items())
 
 
 def note_states(grid: Grid) -> None:
-    """Count jobs of other processes by what lies on disk."""
+    """Counts the jobs of other processes by their state on disk."""
     from pomelo_lab.results.status import detail, state
 
     for cell in grid.cells:
@@ -82,10 +86,11 @@ def note_states(grid: Grid) -> None:
 
 
 def show_grid(part: Sequence[GridCell], preset: str, overrides: Sequence[str], console: Any = None) -> Path | None:
-    """Print the scores of a grid's finished jobs as a table, and write it below outputs/tables.
+    """Prints the scores of a grid's finished jobs as a table, and writes it below outputs/tables.
 
-    A row for each point of the grid, its seeds folded; a column for each metric.
-    Returns: the folder; None when no job is done.
+    The table has a row for each point of the grid, averaged over its seeds, and a column for each metric.
+
+    Returns: the folder; None when no job is finished.
     """
     from rich.console import Console
 
@@ -113,7 +118,7 @@ def show_grid(part: Sequence[GridCell], preset: str, overrides: Sequence[str], c
 
 
 def plain_table(part: Sequence[GridCell], preset: str) -> Any:
-    """A table that no paper printed: the metrics that the jobs scored."""
+    """The table of a grid without a paper's table: its columns are the metrics that the jobs scored."""
     from pomelo_lab.results.report import Column, Report
 
     summaries = [cell.summary for cell in part]
@@ -135,12 +140,12 @@ def plain_table(part: Sequence[GridCell], preset: str) -> Any:
 
 
 def axes(part: Sequence[GridCell]) -> str:
-    """Join the keys that vary into a file name: "sampler_seed"."""
+    """Joins the varying keys into a file name: "sampler_seed"."""
     return re.sub(r"[^\w.-]+", "-", "_".join(varying(part)))[:60] or "grid"
 
 
 def varying(part: Sequence[GridCell]) -> list[str]:
-    """The last parts of the keys that vary: "n_samples" of explainer.n_samples."""
+    """The last parts of the varying keys: "n_samples" for explainer.n_samples."""
     return list(dict.fromkeys(key.lstrip("+").rpartition(".")[2] for cell in part for key in cell.point))
 
 
@@ -153,7 +158,7 @@ def digits(means: Sequence[float | None]) -> int:
 
 
 def group_name(grid: Grid) -> str:
-    """One name for all jobs of a grid, the same when it is continued."""
+    """The tracking group of a grid's jobs. It stays the same when the grid is continued."""
     from pomelo_lab.config.fingerprint import digest
 
     if grid.presets:

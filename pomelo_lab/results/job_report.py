@@ -1,4 +1,5 @@
-"""What a finished job found, in a few lines: read from its score folder, so that a job of last week says the same."""
+"""The result of a finished job in a few lines. It is read from the score folder, so it can be printed at any later
+time."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ NO_VALUE = "–"
 
 
 def print_report(folder: Path, brief: bool = False) -> None:
-    """Print the scores of a job, its images, the classifier's accuracy on them, its sheet and its folder.
+    """Prints the scores of a job, its images, the classifier's accuracy on them, its picture sheet and its folder.
 
-    Args: brief: one line instead of the scores, for the jobs of a grid, which ends in a table.
+    Args: brief: print one line instead of the scores, for jobs of a grid, which ends in a table.
     """
     summary, status = read_summary(folder), read_status(folder)
     lines = [] if brief else [*score_lines(summary), *image_lines(status.get("images") or {})]
@@ -25,7 +26,8 @@ def print_report(folder: Path, brief: bool = False) -> None:
 
 
 def score_lines(summary: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The scores as a table of plain text: name, direction, unit, mean, standard deviation over images, images."""
+    """The scores as a table of plain text: name, direction, unit, mean, standard deviation over images, number of
+    images."""
     if not summary:
         return ["no scores: metrics=none"]
     units = any(row.get("unit") for row in summary.values())
@@ -40,7 +42,7 @@ def score_lines(summary: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def mean_text(mean: float | None, std: float | None) -> str:
-    """A mean to three digits, its standard deviation to as many decimals."""
+    """A mean to three digits, and its standard deviation with the same number of decimals."""
     if mean is None:
         return "no finite value"
     decimals = max(0, 2 - exponent(max(abs(mean), abs(std or 0.0))))
@@ -55,32 +57,32 @@ def exponent(value: float) -> int:
 
 
 def count_text(row: Mapping[str, Any]) -> str:
-    """How many images a mean rests on, and how many more have no finite value."""
+    """The number of images behind a mean, and the number of images without a finite value."""
     return f"{row.get('n', 0)}" + (f" + {row['n_nan']} NaN" if row.get("n_nan") else "")
 
 
 def image_lines(images: Mapping[str, Any]) -> list[str]:
-    """How many of the images, how to take others, and the classifier's accuracy on them; nothing for jobs of older
-    versions."""
+    """The number of images used, the keys that choose other images, and the classifier's accuracy on them. Empty for
+    jobs of older versions."""
     if not images:
         return []
-    n, of, split, sizes = images["n"], images["of"], images["split"], images.get("splits") or {}
+    n, available, split, sizes = images["n"], images["of"], images["split"], images.get("splits") or {}
     rest = {name: size for name, size in sizes.items() if name != split}
     others = ", ".join(f"{name} holds {size}" for name, size in rest.items())
     drawn, correct = (images.get("chosen") == word for word in ("drawn", "correct"))
     ways = [
-        *(["more: n_images="] if n < of and not correct else []),
+        *(["more: n_images="] if n < available and not correct else []),
         f"others: dataset.split=, {others}" if others else "others: dataset.split=",
     ]
     right = f"{images['correct']} of {n} right, accuracy {images['correct'] / n:.2f}"
     chosen = " (images=correct takes no others)" if correct else ""
-    total = of + sum(rest.values())
-    how_many = f"{n} draws with replacement from {of}" if drawn else f"{n} of {total}"
+    total = available + sum(rest.values())
+    how_many = f"{n} draws with replacement from {available}" if drawn else f"{n} of {total}"
     return [f"images:  {how_many}, split {split} ({'; '.join(ways)})", f"classifier on them: {right}{chosen}"]
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Align rows of text in columns, two spaces apart."""
+    """Aligns rows of text in columns, two spaces apart."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     padded = (
         [text.rjust(w) if k in right else text.ljust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))]

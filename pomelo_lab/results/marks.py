@@ -1,4 +1,4 @@
-"""Marks at the rows of a table: a limit that a row's mean crosses, a control that it does not beat."""
+"""Footnote marks at the rows of a table: the row's mean crosses a limit, or the row does not beat its control."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pomelo_lab.results.claim import HOLDS, LEVEL, Sample, centre, judge_pair
 from pomelo_lab.results.grammar import Pair, Term, Value
 from pomelo_lab.results.report import Control, Report, Row
 
-# groups among which the best is set in bold, and which have to beat the control
+# groups of rows that compete for the bold mark and have to beat the control
 METHODS = ("proposed", "baseline", "extra", "yours")
 SYMBOLS = ("†", "‡", "§", "¶", "‖", "††", "‡‡", "§§")
 LATEX = {"†": r"\dagger", "‡": r"\ddagger", "§": r"\S", "¶": r"\P", "‖": r"\|"}
@@ -18,8 +18,11 @@ LATEX = {"†": r"\dagger", "‡": r"\ddagger", "§": r"\S", "¶": r"\P", "‖":
 
 @dataclass(frozen=True)
 class Mark:
-    """One footnote. name: the column's metric, or "control". rows: key -> label, and the number that led to the
-    mark."""
+    """One footnote.
+
+    name: the column's metric, or "control".
+    rows: key of a row -> its label and the number that led to the mark.
+    """
 
     symbol: str
     name: str
@@ -33,8 +36,7 @@ def marks(
     values: Callable[[str, str], Sample | None],
     directions: Mapping[str, str | None],
 ) -> tuple[Mark, ...]:
-    """Every mark that some row gets, in the order of the columns; each kind of mark has its own symbol whatever the
-    others do."""
+    """All marks of a table, in the order of the columns. Each kind of mark has a fixed symbol."""
     kinds = []
     for column in table.columns:
         if column.mark:
@@ -51,15 +53,15 @@ def marks(
 
 
 def mean(sample: Sample | None) -> float | None:
-    """The finite mean behind an entry, None where there is none."""
+    """The finite mean of an entry, or None."""
     if sample is None or (sample.point is None and not any(map(math.isfinite, sample.value.values()))):
         return None
     return centre(sample)
 
 
 def control_of(table: Report, row: Row) -> Control | None:
-    """The control that a row has to beat: its own, or for methods the table's; at the same value where the table runs
-    across a key."""
+    """The control that a row has to beat: its control if it has one, otherwise the table's for methods. In a table
+    that runs across a key it is the control at the same value."""
     control = row.control or (table.control if row.group in METHODS else None)
     if control is None:
         return None
@@ -71,8 +73,8 @@ def control_of(table: Report, row: Row) -> Control | None:
 def beats(
     row: Row, control: Control, values: Callable[[str, str], Sample | None], directions: Mapping[str, str | None]
 ) -> bool:
-    """Whether a row is better than its control by the bootstrap; True where one of the two has no scores or nothing
-    says what is better."""
+    """Whether a row is better than its control by the bootstrap. True when either has no scores or the metric has no
+    direction."""
     better = directions.get(control.metric)
     if better is None or any(mean(values(key, control.metric)) is None for key in (row.key, control.row)):
         return True
@@ -84,16 +86,18 @@ def beats(
 def is_best(
     row: str, others: Sequence[str], metric: str, better: str, values: Callable[[str, str], Sample | None]
 ) -> bool:
-    """Whether a row is better than every other by the bootstrap. Single numbers, which no resample moves, are compared
-    where enough images are behind them; the nearest are asked first.
+    """Whether a row is better than every other row by the bootstrap.
+
+    Single numbers cannot be resampled. They are compared as they are when enough images are behind them. Rows of the
+    nearest means are compared first.
     """
 
     def beaten(other: str) -> bool:
         ours, theirs = (Value((Term(key),)) for key in (row, other))
         return judge_pair(Pair(metric, ours, "<" if better == "lower" else ">", theirs), values).verdict == HOLDS
 
-    own = mean(values(row, metric))
-    return all(beaten(other) for other in sorted(others, key=lambda key: abs(mean(values(key, metric)) - own)))
+    ours = mean(values(row, metric))
+    return all(beaten(other) for other in sorted(others, key=lambda key: abs(mean(values(key, metric)) - ours)))
 
 
 def labels(table: Report, rows: Sequence[Row]) -> dict[str, str]:
@@ -106,5 +110,5 @@ def column_symbol(table: Report, metric: str) -> str:
 
 
 def latex(symbols: str) -> str:
-    """LaTeX of marks as a superscript."""
+    """The marks as a LaTeX superscript."""
     return "" if not symbols else "$^{" + "".join(LATEX[s] for s in symbols) + "}$"

@@ -1,5 +1,5 @@
-"""Scores of several methods on the images whose class all of them reached: a method that reaches few is else judged on
-its easy ones."""
+"""Scores of several methods on the images on which all methods reached the goal class. Without this a method that
+succeeds on few images is scored on easy ones only."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from pomelo_lab.results.grid import GridCell
 
 @dataclass(frozen=True)
 class MatchedCell(GridCell):
-    """A finished cell whose counterfactual metrics count some images only; what its other metrics say stays. common:
-    ids of those images."""
+    """A finished cell whose counterfactual metrics count only matched images. Its other metrics are unchanged.
+
+    common: ids of the matched images.
+    """
 
     common: frozenset[str] = frozenset()
 
     @cached_property
     def counted(self) -> Tensor:
-        """Which images count: bool [B]."""
+        """Marks the images that count: bool [B]."""
         return torch.tensor([name in self.common for name in super().scores()["image_id"]])
 
     @cached_property
@@ -57,10 +59,9 @@ class MatchedCell(GridCell):
 
 
 def matched(cells: Sequence[GridCell], among: Sequence[GridCell]) -> list[GridCell]:
-    """The cells, each with the images that every finished one `among` them of the same data set reached.
+    """The cells, each restricted to the images on which all finished cells `among` them reached the goal, per data set.
 
-    Repeats and sweeps count as methods of their own. Cells without counterfactuals among them do not narrow anything
-    down.
+    Repeats and points of a sweep count as separate methods. Cells without counterfactuals do not restrict the images.
     """
     common: dict[str, frozenset[str]] = {}
     for cell in among:

@@ -1,4 +1,4 @@
-"""Methods: the files of conf/method, and which row of a table a cell of a grid belongs to."""
+"""Methods are the files of conf/method. This module finds the row of a table that a cell of a grid belongs to."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pomelo_lab.config.tree import value_at
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Row
 
-PARTS = ("sampler", "explainer")  # what a method is made of
+PARTS = ("sampler", "explainer")  # the config groups of a method's components
 
 
 @dataclass(frozen=True)
 class Method:
     """One file of conf/method.
 
-    Args: settings: dotted keys of its sampler and explainer -> what it sets them to.
+    Args: settings: dotted config key of its sampler or explainer -> value.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def chosen_by(self, cell: GridCell) -> bool:
-        """Whether a cell has the method's components. A method without a sampler leaves the cell's sampler unused."""
+        """Whether a cell uses the method's components. A method without a sampler matches cells with any sampler."""
         sampler, explainer = components(cell)
         return self.explainer == explainer and self.sampler in ("none", sampler)
 
     def describes(self, cell: GridCell) -> bool:
-        """Whether a cell has the method's components and settings."""
+        """Whether a cell uses the method's components with its settings."""
         return self.chosen_by(cell) and all(
             str(value_at(cell.config, key)) == str(value) for key, value in self.settings.items()
         )
@@ -42,14 +42,15 @@ class Method:
 
 @functools.cache
 def load_methods() -> dict[str, Method]:
-    """Every file of conf/method, by name."""
+    """Reads every file of conf/method, by name."""
     from pomelo_lab.config.entry import CONF
 
     return {path.stem: read_method(path) for path in sorted(Path(CONF, "method").glob("*.yaml"))}
 
 
 def read_method(path: Path) -> Method:
-    """One file with those that its defaults list extends. Settings that refer to other keys are left out."""
+    """Reads one file and the files that its defaults list extends. Settings that refer to other config keys are
+    omitted."""
     import yaml
 
     content = yaml.safe_load(path.read_text())
@@ -66,7 +67,7 @@ def read_method(path: Path) -> Method:
 
 
 def leaves(node: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and plain values of a nested mapping."""
+    """Flattens a nested mapping into dotted keys and plain values."""
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{above}.{key}")
@@ -80,11 +81,11 @@ def components(cell: GridCell) -> tuple[str, str]:
 
 
 def method_names(cell: GridCell) -> tuple[str, ...]:
-    """The names under which reports know a cell's method.
+    """The names under which reports list a cell's method.
 
-    The method that the grid chose, as long as the cell has its components. Else the files of conf/method that describe
-    the cell most closely, and a name made of its components: the sampler's where nothing is explained, the explainer's
-    where nothing is sampled, "explainer/sampler" for both.
+    This is the method that the grid chose, if the cell still has its components. Otherwise it is the files of
+    conf/method that describe the cell most closely, and a name built from its components: the sampler when nothing is
+    explained, the explainer when nothing is sampled, "explainer/sampler" when both are used.
     """
     chosen, known = cell.choices.get("method"), load_methods()
     if chosen and (chosen not in known or known[chosen].chosen_by(cell)):
@@ -97,7 +98,7 @@ def method_names(cell: GridCell) -> tuple[str, ...]:
 
 
 def matches(cell: GridCell, row: Row) -> bool:
-    """Whether a cell belongs to a row: it is of the row's method, at the row's point of the grid."""
+    """Whether a cell belongs to a row: it has the row's method and lies at the row's point of the grid."""
     if row.method is None and not row.point:
         return False
     return (row.method is None or row.method in method_names(cell)) and all(
@@ -106,7 +107,7 @@ def matches(cell: GridCell, row: Row) -> bool:
 
 
 def is_built(row: Row) -> bool:
-    """Whether the method of a row exists here; methods of the paper alone have printed numbers only."""
+    """Whether the method of a row exists in this package. Rows of other methods have printed numbers only."""
     from pomelo_lab.config.entry import CONF
 
     if row.method is None:
@@ -115,7 +116,7 @@ def is_built(row: Row) -> bool:
 
 
 def is_left_out(cell: GridCell, key: str) -> bool:
-    """Whether a key is, or belongs to, an argument that the preset gives and the cell's data set does not have."""
+    """Whether a key names, or lies below, an argument that the preset sets and the cell's data set does not have."""
     return any(
         key == name or key.startswith(f"{name}.")
         for name in cell.config.get("left_out", {})
@@ -124,8 +125,8 @@ def is_left_out(cell: GridCell, key: str) -> bool:
 
 
 def choice_or_value(cell: GridCell, key: str) -> Any:
-    """What a grid gave a key, a group's choice, or the value of a dotted config key; None for what the data set does
-    not have."""
+    """The name that a grid chose for a group, or the value of a dotted config key. None when the data set has no
+    such key."""
     if is_left_out(cell, key):
         return None
     if key in (given := {name.lstrip("+"): value for name, value in cell.point.items()}):
@@ -134,11 +135,11 @@ def choice_or_value(cell: GridCell, key: str) -> Any:
 
 
 def changed_arguments(cell: GridCell, overrides: Sequence[str], row: Row) -> dict[str, str]:
-    """The arguments of a cell's sampler and explainer that the command changed: leaf of the key -> value.
+    """The arguments of a cell's sampler and explainer that the command changed: last part of the key -> value.
 
-    Keys that select the row, or that its method's file sets to this value, change nothing.
+    Keys that select the row, and keys set to the value in its method's file, are not changes.
 
-    Args: overrides: as typed; what the preset itself varies is not among them.
+    Args: overrides: the overrides as typed, without those that the preset varies.
     """
     from pomelo_lab.results.grid import no_sweeps
 

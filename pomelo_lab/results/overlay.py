@@ -1,4 +1,4 @@
-"""Attributions drawn over their images."""
+"""Draws attributions over their images."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from torch import Tensor
 
 
 def scaled(attribution: Tensor, clip: float = 1.0) -> Tensor:
-    """Each map divided by its largest magnitude, or that quantile of its magnitudes: [B,H,W] -> [-1,1]; a zero map
+    """Divides each map by its largest magnitude, or by a quantile of its magnitudes: [B,H,W] -> [-1,1]. A zero map
     stays zero.
 
-    A map that is positive everywhere and not constant (RISE) is shifted to start at 0: only its differences say
-    something.
+    A map that is positive everywhere and not constant (RISE) is shifted to start at 0, because only its differences
+    carry information.
     """
     low, high = attribution.flatten(1).aminmax(dim=1)
     attribution = attribution - torch.where(low < high, low.clamp_min(0), 0.0)[:, None, None]
     peak = attribution.flatten(1).abs().quantile(clip, dim=1) if clip < 1 else attribution.flatten(1).abs().amax(1)
-    peak = torch.where(peak > 0, peak, attribution.flatten(1).abs().amax(1))[:, None, None]  # a map that is mostly zero
+    peak = torch.where(peak > 0, peak, attribution.flatten(1).abs().amax(1))[:, None, None]  # 0 if mostly zero
     return torch.where(peak > 0, attribution / peak.clamp_min(torch.finfo(attribution.dtype).tiny), 0.0).clamp(-1, 1)
 
 
 def overlay(image: Tensor, attribution: Tensor, strength: float = 0.65, clip: float = 1.0) -> Tensor:
-    """Red speaks for the target, blue against it, over a gray version of the image.
+    """Colours a gray version of the image: red supports the target, blue opposes it.
 
     Shapes: image [B,C,H,W] in [0,1], attribution [B,H,W] -> [B,3,H,W] in [0,1].
     """

@@ -1,4 +1,4 @@
-"""The claims of a paper judged on the numbers that it printed itself."""
+"""Judges the claims of a paper on the numbers that the paper printed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pomelo_lab.results.report import Claim, Report
 
 
 def judge_printed(claim: Claim, table: Report) -> Verdict:
-    """Judge a claim on the means that the paper printed."""
+    """Judges a claim on the means that the paper printed."""
 
     def printed(row: str, metric: str) -> Sample | None:
         published_row = table.row(row)
@@ -21,14 +21,14 @@ def judge_printed(claim: Claim, table: Report) -> Verdict:
 
 
 def printed_verdict(claim: Claim, table: Report) -> str:
-    """Whether the paper's own printed means agree with its claim; "" when it printed none of them."""
+    """The verdict on the paper's printed means; "" when it printed none of them."""
     judged = judge_printed(claim, table).judged
     return "" if not judged else "agrees" if all(p.verdict == "holds" for p in judged) else "disagrees"
 
 
 def describe_printed(claim: Claim, table: Report) -> str:
-    """Describe the verdict on the printed means, and its gaps: measures of which the paper printed nothing, rows that
-    it left out."""
+    """Describes the verdict on the printed means and its gaps: metrics without any printed number, and rows that are
+    missing."""
     judged, word = judge_printed(claim, table), printed_verdict(claim, table)
     if not word:
         return "not printed"

@@ -1,4 +1,4 @@
-"""A table on the terminal."""
+"""Prints a table on the terminal."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ STATE |= {"not applicable": "n/a", "skipped": "–", "not asked": "–", "runnin
 
 
 def number(entry: Entry, column: Column, images: int = 0, compact: bool = False, spread: str = "std") -> str:
-    """Format our number: the mean, its spread unless compact, and n where it differs from the row's.
+    """Formats our number: the mean, its spread unless compact, and n where it differs from that of the row.
 
-    Args: images: n of the row. spread: the kind of spread that the paper printed.
+    Args:
+        images: n of the row.
+        spread: the kind of spread that the paper printed.
     """
     if entry.state != "done":
         return STATE[entry.state]
@@ -43,7 +45,7 @@ def number(entry: Entry, column: Column, images: int = 0, compact: bool = False,
 
 
 def printed(entry: Entry, column: Column, compact: bool = False) -> str:
-    """Format the paper's number with the decimals that it was printed with."""
+    """Formats the paper's number with the decimals that it was printed with."""
     if entry.printed is None:
         return ""
     mean, std = entry.printed
@@ -52,7 +54,7 @@ def printed(entry: Entry, column: Column, compact: bool = False) -> str:
 
 
 def decimals(value: float) -> int:
-    """Count the decimals of a printed number."""
+    """The number of decimals of a printed number."""
     return len(repr(value).partition(".")[2])
 
 
@@ -67,7 +69,7 @@ def title(table: Table) -> str:
 
 
 def describe_numbers(table: Table, compact: bool = False) -> str:
-    """Says what our numbers are: means over what, with which spread."""
+    """Explains our numbers: what the means are taken over, and which spread follows ±."""
     kind = "standard error of the mean" if table.report.spread == "standard_error" else "std"
     if table.report.spread == "seeds" and (seeds := {e.repeats for e in table.entries.values() if e.repeats > 1}):
         over = f"over {' or '.join(map(str, sorted(seeds)))} seeds"
@@ -80,7 +82,7 @@ def describe_numbers(table: Table, compact: bool = False) -> str:
 
 
 def describe_jobs(table: Table) -> str:
-    """Count jobs by state, as in "7 of 9 jobs done, 1 failed, 1 missing", with the command that continues."""
+    """Counts jobs by state, as in "7 of 9 jobs done, 1 failed, 1 missing", and gives the command that continues."""
     rest = {k: v for k, v in table.states.items() if k not in ("done", "skipped")}
     total = sum(v for k, v in table.states.items() if k != "skipped")
     text = f"{table.states.get('done', 0)} of {total} jobs done" + "".join(
@@ -90,7 +92,7 @@ def describe_jobs(table: Table) -> str:
 
 
 def terminal(table: Table, console: Any) -> None:
-    """Print a table: our numbers above the paper's in gray, then notes and verdicts."""
+    """Prints a table: our numbers above the paper's in gray, then notes and verdicts."""
     from rich.text import Text
 
     console.print()
@@ -116,12 +118,12 @@ def terminal(table: Table, console: Any) -> None:
 
 
 def too_wide(grid: Any, console: Any) -> bool:
-    """Whether a terminal would cut a grid off."""
+    """Whether the terminal is too narrow for a grid."""
     return console.measure(grid, options=console.options.update(max_width=1000)).maximum > console.width
 
 
 def blocks(table: Table, console: Any) -> Iterator[Sequence[Column]]:
-    """Split the columns into blocks that fit the terminal, one column or more in each."""
+    """Splits the columns into blocks that fit the terminal, with at least one column in each."""
     start = 0
     while start < len(table.columns):
         stop = len(table.columns)
@@ -132,7 +134,7 @@ def blocks(table: Table, console: Any) -> Iterator[Sequence[Column]]:
 
 
 def terminal_grid(table: Table, columns: Sequence[Column], compact: bool = False) -> Any:
-    """A grid of some columns for a terminal. Compact grids leave the standard deviations out."""
+    """A grid of some columns for the terminal. Compact grids omit the standard deviations."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
@@ -154,7 +156,7 @@ def terminal_grid(table: Table, columns: Sequence[Column], compact: bool = False
 
 
 def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: bool) -> list[Any]:
-    """The cells of a row: label, images, then our number over the paper's."""
+    """The cells of a row: label, number of images, then our number above the paper's."""
     from rich.text import Text
 
     shown = [table.entry(row, c) for c in columns]
@@ -183,7 +185,8 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
 
 
 def claims(table: Table, console: Any) -> None:
-    """Print a line per claim: verdict, the claim, what decided, and whether the paper's own numbers agree."""
+    """Prints one line per claim: the verdict, the claim, the deciding evidence, and whether the paper's printed
+    numbers agree."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
@@ -212,7 +215,7 @@ def claims(table: Table, console: Any) -> None:
 
 
 def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
-    """Print which other scales have finished jobs where this one has none, and the command that runs them."""
+    """Prints which other scales have finished jobs when this one has none, and the command that runs its jobs."""
     head = f"{table.report.id}: nothing done at scale={table.scale} ({describe_jobs(table).partition(';')[0]})"
     console.print(head, highlight=False, markup=False, soft_wrap=True)
     for scale, done, total in others:

@@ -16,14 +16,15 @@ FOLDER = Path(__file__).with_name("reports")
 class Column:
     """One measured quantity.
 
-    metric: key in the suite, `metric[part]`, or a recorded cost (`evidence.COSTS`). arrow: as printed, "up", "down" or
-        None.
-    magnitude: 0 is best, signs do not matter. note: where the printed arrow or formula cannot be what was meant.
-        optional: shown where a job
-    scored it or the paper printed it (metrics of published networks, which need their files).
-    mark: "> 0.02" or "< 0.5": rows whose mean crosses the limit are marked, mark_note says what that means. shown:
-        False where the column is
-    there for its mark alone. better: "higher", "lower" or "none" where it is not the metric's own (a part of it, such
+    metric: key in the suite, `metric[part]`, or a recorded cost (`evidence.COSTS`).
+    arrow: as printed, "up", "down" or None.
+    magnitude: True where 0 is best and signs do not matter.
+    note: explains a printed arrow or formula that cannot be what the authors meant.
+    optional: the column is shown only where a job scored it or the paper printed it (metrics of published networks,
+    which need their files).
+    mark: "> 0.02" or "< 0.5"; rows whose mean crosses this limit are marked. mark_note explains the mark.
+    shown: False for a column that only marks rows.
+    better: "higher", "lower" or "none", where it differs from the metric's direction (a component of the metric, such
     as its null).
     """
 
@@ -50,14 +51,15 @@ class Column:
             raise ValueError(f"column {self.metric}: mark_note needs a mark")
 
     def crossed(self, mean: float) -> bool:
-        """Whether a mean is beyond the limit of the mark."""
+        """Whether a mean lies beyond the limit of the mark."""
         limit = float(self.mark[1:])
         return mean > limit if self.mark[0] == ">" else mean < limit
 
 
 @dataclass(frozen=True)
 class Control:
-    """The row that a method has to beat, and the metric in which: otherwise its other scores say nothing about it."""
+    """The row that a method has to beat, and the metric of the comparison. A method that does not beat it has
+    uninformative scores in other metrics."""
 
     row: str
     metric: str
@@ -68,16 +70,17 @@ class Row:
     """One method.
 
     Args:
-        method: a file of conf/method, or a sampler or explainer where the grid chooses these. In a report it is the key
-            unless it is given. A name that exists nowhere here stands for a method of the paper alone. None = rows that
-            only their point selects; without a point no cell is theirs, and only printed numbers are shown.
+        method: a file of conf/method, or a sampler or explainer where the grid chooses these. In a report the key is
+            the default. A name that does not exist in this package stands for a method of the paper, which has printed
+            numbers only. None = a row selected by its point only; without a point the row has no cells, only printed
+            numbers.
         group: "proposed", "baseline", "extra" (not in the paper), "control", "limit" (the ideal components),
             "reference" (not a method, never the best) or "yours".
         values: metric -> (mean, std or None), as printed; `metric@value` in tables that run across a config key.
-        control: the row's own, else the table's.
-        point: config key -> value of the cells that belong to the row, where one method has several rows.
-        reach: "image" for methods that change whole images, "segment" for those that remove segments. Figures draw
-            the two apart.
+        control: the control of this row; by default that of the table.
+        point: config key -> value of the cells of this row, where one method has several rows.
+        reach: "image" for methods that change whole images, "segment" for those that remove segments. Figures separate
+            the two.
         name: the label without the values that a table runs across.
     """
 
@@ -104,8 +107,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, in our words, and the orderings that would make it true (grammar:
-    `pomelo_lab.results.claim`)."""
+    """A statement of the paper in our words, and the comparisons that must hold for it to be true (grammar:
+    `pomelo_lab.results.grammar`)."""
 
     says: str
     section: str
@@ -114,20 +117,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Report:
-    """A table or figure: one of a paper's, or one of ours beside it.
+    """A table or figure of a paper, or one of ours.
 
     Args:
         id: also the name of the experiment preset that computes it.
-        across: config key whose values split each row in several, `row@value` (Fig. 9: segmenter.n_segments).
+        across: config key whose values split each row into several, `row@value` (Fig. 9: segmenter.n_segments).
         figure: module of `pomelo_lab.results.figure` that draws it, or the dotted path of another module.
         figure_options: keyword arguments of its `draw`.
-        partial: only these columns. Else other metrics that the jobs scored stand beside them.
-        hidden: rows of the table that this one is like, which it leaves out.
+        partial: show only these columns. Otherwise columns are added for other metrics that the jobs scored.
+        hidden: rows of the table named by `like` that this one omits.
         control: the row that all methods have to beat.
-        spread: what the printed ± is, "std" over images or "standard_error" of the mean; ours is shown alike. "seeds":
-            over the means of several seeds where there are several, for grids, which no paper printed.
-        preset: False for a grid without one.
-        head: of the column of row names.
+        spread: kind of the printed ±, "std" over images or "standard_error" of the mean; our numbers use the same kind.
+            "seeds" = over the means of several seeds where there are several, for grids that no paper printed.
+        preset: False for a grid without a preset.
+        head: heading of the column of row names.
     """
 
     id: str
@@ -155,12 +158,12 @@ class Report:
 
     @property
     def printed(self) -> tuple[str, ...]:
-        """Keys of the paper's own methods: what "others" in a claim ranges over."""
+        """Keys of the methods in the paper. `others` in a claim stands for these."""
         return tuple(r.key for r in self.rows if r.group in ("proposed", "baseline"))
 
 
 def load_report(table: str, folders: tuple[str, ...] = ()) -> Report:
-    """One table. Raises KeyError naming the tables that exist."""
+    """Loads one report. Raises: KeyError, which names the reports that exist."""
     known = load_reports(folders)
     if table not in known:
         from pomelo_lab.config.signature import did_you_mean
@@ -171,7 +174,7 @@ def load_report(table: str, folders: tuple[str, ...] = ()) -> Report:
 
 @functools.cache
 def load_reports(folders: tuple[str, ...] = ()) -> dict[str, Report]:
-    """Every report by id: ours, then those of the user's config folders, `DIR/reports/*.yaml`."""
+    """Loads every report by id: those of the package, then those of the user's config folders, `DIR/reports/*.yaml`."""
     import yaml
 
     tables: dict[str, Report] = {}
@@ -185,14 +188,14 @@ def load_reports(folders: tuple[str, ...] = ()) -> dict[str, Report]:
 
 
 def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None) -> Report:
-    """One yaml entry; `like: <id>` takes rows, columns and control from another table, `columns: [key]` and `rows:
-    [key]` choose among them."""
+    """Parses one yaml entry. `like: <id>` takes rows, columns and control from another table; `columns: [key]` and
+    `rows: [key]` select some of them."""
     rows = chosen_rows(node, base)
     control = table_control(node, rows, base)
     rows = tuple(replace(r, control=parse_control(r.control, control, r.key)) if r.control else r for r in rows)
     check_controls(node["id"], control, rows)
     across = across_keys(node, rows, base)
-    if not any("@" in r.key for r in rows):  # rows of a table that runs across a key are split already
+    if not any("@" in r.key for r in rows):  # rows taken from a table that runs across a key are already split
         for key, values in across.items():
             rows = tuple(at_value(row, key, value) for row in rows for value in values)
     return Report(
@@ -214,7 +217,7 @@ def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None
 
 
 def chosen_columns(node: Mapping[str, Any], base: Report | None) -> tuple[Column, ...]:
-    """The columns of an entry. Columns that only mark rows come along with any others of their table."""
+    """The columns of an entry. Columns that only mark rows accompany any columns taken from their table."""
     known = {c.metric: c for c in base.columns} if base else {}
     columns = tuple(known[c] if isinstance(c, str) else Column(**c) for c in node.get("columns", known))
     present = {c.metric for c in columns}
@@ -228,7 +231,8 @@ def chosen_rows(node: Mapping[str, Any], base: Report | None) -> tuple[Row, ...]
 
 
 def across_keys(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> dict[str, tuple[Any, ...]]:
-    """The keys that an entry runs across, with their values. Raises ValueError where its rows run across others."""
+    """The keys that an entry runs across, with their values. Raises: ValueError where its rows run across other
+    keys."""
     split = any("@" in r.key for r in rows)
     across = {key: tuple(values) for key, values in node.get("across", base.across if split else {}).items()}
     if split and across != base.across:
@@ -251,24 +255,24 @@ def at_value(row: Row, key: str, value: Any) -> Row:
 
 
 def pick_printed(row: Row, value: Any) -> dict[str, tuple[float, float | None]]:
-    """A row's numbers for one value of the key that a table runs across, given as `metric@value`."""
+    """A row's printed numbers for one value of the key that a table runs across, given as `metric@value`."""
     return {name.removesuffix(f"@{value}"): number for name, number in row.values.items() if name.endswith(f"@{value}")}
 
 
 def row_keys(rows: Sequence[Row]) -> set[str]:
-    """The keys of rows, also those from before rows were split across a key."""
+    """The keys of rows, including their keys before rows were split across a config key."""
     return {key for row in rows for key in (row.key, row.plain_key)}
 
 
 def table_control(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> Control | None:
-    """What all methods of an entry have to beat: its own control, or that of the table that it is like."""
+    """The control of an entry's methods: its control if given, otherwise that of the table named by `like`."""
     if "control" in node:
         return parse_control(node["control"], None, node["id"])
     return base.control if base and base.control and base.control.row in row_keys(rows) else None
 
 
 def check_controls(table: str, control: Control | None, rows: Sequence[Row]) -> None:
-    """Raises ValueError for a control that is no row of the table."""
+    """Raises ValueError for a control that is not a row of the table."""
     known = row_keys(rows)
     for needed in (control, *(r.control for r in rows)):
         if needed is not None and needed.row not in known:
@@ -277,7 +281,7 @@ def check_controls(table: str, control: Control | None, rows: Sequence[Row]) -> 
 
 
 def parse_control(node: Any, table: Control | None, owner: str) -> Control:
-    """`{row:, metric:}`, or only a row, then on the table's metric."""
+    """Parses `{row:, metric:}`, or the name of a row, which is compared in the table's metric."""
     if isinstance(node, Control):
         return node
     if isinstance(node, Mapping):

@@ -1,5 +1,4 @@
-"""The picture sheet of a finished job: its first images, their maps and counterfactuals, with labels and colour
-keys."""
+"""The picture sheet of a finished job: its first images with their maps and counterfactuals, labels and colour keys."""
 
 from __future__ import annotations
 
@@ -22,15 +21,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE = "sheet.png"
-PER_FILE = 64  # images in one file; further ones are sheet-2.png, ...
-N_PERTURBED = 3  # perturbations of an image that are shown where nothing is explained
+PER_FILE = 64  # images in one file; further files are sheet-2.png, ...
+N_PERTURBED = 3  # perturbations shown per image in a job without an explainer
 
 
 def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | None:
-    """Draw the sheet from stored artefacts. It never costs a finished job: what goes wrong is said in one line.
+    """Draws the sheet from stored artefacts. An error is reported in one line and does not affect the finished job.
 
-    Args: n_images: the first so many images, or "all".
-    Returns: the first file, or None where there is nothing to show.
+    Args: n_images: number of images, the first ones of the job, or "all".
+    Returns: the first file, or None when the job has no images to show.
     """
     n = job.selection.n_images if n_images == "all" else min(int(n_images), job.selection.n_images)
     if not n:
@@ -47,8 +46,7 @@ def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | 
 
 
 def drop_damaged(folder: Path) -> None:
-    """Remove the sheets of a folder whose bytes are not those that were written, and name them: PNG files carry
-    checksums."""
+    """Removes the damaged sheets of a folder and names them. PNG files carry checksums, which detect the damage."""
     from PIL import Image
 
     for path in sorted(folder.glob("sheet*.png")):
@@ -66,7 +64,7 @@ def drop_damaged(folder: Path) -> None:
 
 
 def draw(job: Job, images: range, path: Path) -> None:
-    """One file with the images at some positions of the job's order."""
+    """Draws one file with the images at the given positions of the job's order."""
     from pomelo_lab.engine.store import GROUP
 
     shown, keys = [], {}
@@ -81,7 +79,7 @@ def draw(job: Job, images: range, path: Path) -> None:
 
 
 def title(job: Job, n: int) -> str:
-    """The title of a sheet: methods, data and scale, so that a picture says them where it has left its folder."""
+    """The title of a sheet: methods, data and scale, so that the picture is complete without its folder."""
     choices = job.config.get("choices") or {}
     made = [choices[r] for r in ("explainer", "sampler") if choices.get(r, "none") != "none"]
     about = [choices[r] for r in ("classifier", "dataset") if choices.get(r)]
@@ -97,7 +95,7 @@ def title(job: Job, n: int) -> str:
 
 
 def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[str, str]]:
-    """The images of one group, and what the rows of pictures mean."""
+    """The images of one group with their pictures and texts, and the meaning of the rows of pictures."""
     batch, names = job.batch(group), list(job.parts.dataset.class_names)
     explanation = stored(job.explanation, group) if job.parts.explains else None
     probability = stored(job.clean, group)
@@ -130,7 +128,7 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
                 "" if flipped else "did not flip",
                 not flipped,
             )
-            # `share_scale` makes it a picture
+            # `share_scale` converts this difference to a picture
             entry.pictures["difference"] = (rgb(explanation.counterfactual[i] - batch.image[i]), "", False)
             keys["difference"] = "difference"
         for k in range(1, min(1 + N_PERTURBED, perturbed.n if perturbed is not None else 0)):
@@ -140,7 +138,7 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
 
 
 def stored(read: Callable[[int], Any], group: int) -> Any:
-    """What a stage of a job that only reads returns for a group; None where it is not stored."""
+    """Reads the stored result of a job's stage for a group; None when it is not stored."""
     from pomelo_lab.engine.cache import NotStored
 
     try:
@@ -150,12 +148,12 @@ def stored(read: Callable[[int], Any], group: int) -> Any:
 
 
 def rgb(picture: Tensor) -> Tensor:
-    """[1 or 3,H,W] -> [3,H,W]; of more channels the first three."""
+    """Converts a picture to three channels: [1 or 3,H,W] -> [3,H,W]. Of more channels the first three are shown."""
     return (picture.expand(3, -1, -1) if len(picture) == 1 else picture[:3]).detach().float().cpu()
 
 
 def scale_of(attribution: Tensor) -> str:
-    """What full colour means on one map, and how many of its values are not finite."""
+    """The value of full colour on one map, and the number of its values that are not finite."""
     finite = attribution[attribution.isfinite()]
     lost = f", {attribution.numel() - len(finite)} NaN" if len(finite) < attribution.numel() else ""
     if not len(finite):
@@ -169,7 +167,8 @@ def scale_of(attribution: Tensor) -> str:
 
 
 def share_scale(shown: list[Shown], keys: dict[str, str]) -> None:
-    """Differences of all images on one scale: gray = unchanged, white or black = the largest change."""
+    """Shows the differences of all images on one scale: gray = unchanged, white or black = the 99.9 % quantile of
+    the changes."""
     differences = [entry.pictures["difference"][0] for entry in shown if "difference" in entry.pictures]
     if not differences:
         return
@@ -184,7 +183,7 @@ def share_scale(shown: list[Shown], keys: dict[str, str]) -> None:
 
 
 def shorten_names(shown: list[Shown]) -> None:
-    """Long image names lose the folders and words that all of them begin with."""
+    """Removes the common beginning of long image names."""
     names = [entry.texts["image"][0] for entry in shown]
     common = os.path.commonprefix(names)
     cut = max(common.rfind(separator) for separator in "/-_ ") + 1

@@ -1,4 +1,4 @@
-"""One page of a job's sheet: pictures with lines of text, drawn into one array."""
+"""One page of a job's picture sheet: pictures with lines of text, drawn into one array."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BESIDE = 8  # images beside each other
-TILE, LEFT, LINE, GAP = 150, 170, 21, 8  # pixels: a picture, the row names, a line of text, the space around pictures
+BESIDE = 8  # images per band
+TILE, LEFT, LINE, GAP = 150, 170, 21, 8  # pixels: picture, row names, line of text, space around pictures
 FONT_PX = 15
-MOST = 17  # letters above a picture
+MOST = 17  # largest number of letters above a picture
 PLAIN, NOTE, PALE, WRONG = "#222222", "#444444", "#777777", "#C00000"
 RED = torch.tensor([0.8, 0.0, 0.0])[:, None, None]
 
 
 @dataclass
 class Shown:
-    """One image of the sheet: lines of text above its pictures, and pictures by row with the line below each.
+    """One image of the sheet: lines of text above its pictures, and its pictures, each with a line below it.
 
-    texts: row -> (text, colour). pictures: row -> ([3,H,W] in [0,1], line below it, whether it is framed in red).
+    texts: row -> (text, colour).
+    pictures: row -> ([3,H,W] in [0,1], line below it, whether it has a red frame).
     """
 
     texts: dict[str, tuple[str, str]]
@@ -30,12 +31,12 @@ class Shown:
 
 
 class Page:
-    """The array of a page, and the words over it.
+    """The array of a page and the words on it.
 
-    Images stand in bands of eight; each has its lines of text, then its pictures, with a line below where some image
+    Images stand in bands of eight. Each has its lines of text, then its pictures, with a line below them if any image
     has one.
 
-    Args: n_notes: lines below the bands.
+    Args: n_notes: number of lines below the bands.
     """
 
     def __init__(self, shown: Sequence[Shown], n_notes: int) -> None:
@@ -54,8 +55,8 @@ class Page:
         self.words.append((x, y, text, options))
 
     def place(self, k: int, entry: Shown) -> None:
-        """Image number k: its lines of text, then its pictures. The first of a band has the names of the rows to its
-        left."""
+        """Adds image number k: its lines of text, then its pictures. The first image of a band also gets the names
+        of the rows."""
         left, y = LEFT + (k % BESIDE) * (TILE + GAP), 2 * LINE + (k // BESIDE) * self.band
         middle, first, names = left + TILE / 2, k % BESIDE == 0, {"color": NOTE, "ha": "right"}
         for name in self.text_rows:
@@ -77,14 +78,14 @@ class Page:
             y += TILE + GAP + LINE * self.below[name]
 
     def note(self, i: int, text: str, bar: str) -> None:
-        """Line number i below the bands, with the colours that it explains."""
+        """Adds line number i below the bands, with the colours that it explains."""
         y = self.end + i * LINE
         if bar:
             put(self.canvas, ramp(bar), (GAP, y), (LEFT - 3 * GAP, LINE - 5))
         self.write(LEFT, y + LINE / 2 - 2, text, color=NOTE)
 
     def save(self, path: Path) -> None:
-        """As a figure with a single axes, because many axes cost seconds."""
+        """Saves the page as a figure with a single axes, because many axes cost seconds."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -102,9 +103,9 @@ class Page:
 
 
 def draw_page(shown: Sequence[Shown], keys: Mapping[str, str], head: str, path: Path) -> None:
-    """Draw images with their pictures, and what the colours mean.
+    """Draws images with their pictures, and explains the colours.
 
-    Args: keys: row of pictures -> what its colours stand for.
+    Args: keys: row of pictures -> meaning of its colours.
     """
     rows = list(dict.fromkeys(name for entry in shown for name in entry.pictures))
     notes = explained(keys, rows)
@@ -120,7 +121,7 @@ def draw_page(shown: Sequence[Shown], keys: Mapping[str, str], head: str, path: 
 
 
 def write_png(figure: Any, path: Path) -> None:
-    """The PNG, whole or not at all."""
+    """Writes the PNG file completely or not at all."""
     import io
 
     from pomelo_lab.files import write_bytes
@@ -131,8 +132,8 @@ def write_png(figure: Any, path: Path) -> None:
 
 
 def put(canvas: Tensor, picture: Tensor, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    """A picture at (left, top), fitted into (width, height): pixels repeated where it is small, averaged where it is
-    large."""
+    """Draws a picture at (left, top), fitted into (width, height). Pixels of small pictures are repeated, those of
+    large ones averaged."""
     from torch.nn.functional import interpolate
 
     width, height = size
@@ -145,7 +146,7 @@ def put(canvas: Tensor, picture: Tensor, corner: tuple[int, int], size: tuple[in
 
 
 def ramp(kind: str) -> Tensor:
-    """The colours of a key, from left to right: [3,H,W] as wide as the key."""
+    """The colours of a key from left to right: [3,H,W], as wide as the key."""
     steps = torch.linspace(-1 if kind == "map" else 0, 1, LEFT - 3 * GAP).expand(LINE - 5, -1)
     if kind != "map":
         return steps.expand(3, -1, -1)
@@ -153,7 +154,7 @@ def ramp(kind: str) -> Tensor:
 
 
 def explained(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]:
-    """What the colours mean, a line each, with the colours beside it ("map", "change" or "")."""
+    """Explains the colours: one line for each, with the kind of colour key drawn next to it ("map", "change" or "")."""
     out = []
     if "attribution" in keys:
         out.append(("attribution: red speaks for the explained class, blue against it, gray for neither", "map"))
@@ -169,12 +170,12 @@ def explained(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]
 
 
 def overlays(image: Tensor, attribution: Tensor) -> Tensor:
-    """The maps over their images; what is not finite is drawn as nothing."""
+    """Draws the maps over their images. Values that are not finite are not drawn."""
     from pomelo_lab.results.overlay import overlay
 
     return overlay(image.float().cpu(), attribution.float().cpu().nan_to_num(0.0, 0.0, 0.0))
 
 
 def shortened(text: str, most: int = MOST) -> str:
-    """The end of a text, which tells files apart, as far as it fits above a picture."""
+    """The end of a text, which distinguishes files, cut to the width of a picture."""
     return text if len(text) <= most else "…" + text[-(most - 1) :]

@@ -1,4 +1,4 @@
-"""From stored scores to a table on the screen, its files and its figure."""
+"""Turns stored scores into a table on the terminal, its files and its figure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pomelo_lab.results.method import matches
 from pomelo_lab.results.report import load_report
 from pomelo_lab.results.table import build
 
-LONGEST = 80  # letters of a folder's name before a digest stands for the rest
+LONGEST = 80  # largest number of letters in a folder's name; a digest replaces the rest
 
 
 def show(
@@ -32,13 +32,14 @@ def show(
     common: bool = False,
     grid: Sequence[GridCell] = (),
 ) -> Path | None:
-    """Print a table with its verdicts, and write it (and its figure) below paths.outputs.
+    """Prints a table with its verdicts, and writes it and its figure below paths.outputs.
 
     Args:
-        figure: draw this one instead of the report's: a module of `results/figure` or a dotted path. "none" draws none.
-        common: score counterfactuals on the images that all methods reached.
-        grid: its cells, where they are composed already.
-    Returns: the folder of the written table; None when no cell is done (then it says what is, and the command).
+        figure: a module of `results/figure` or a dotted path, drawn instead of the report's figure. "none" draws none.
+        common: score counterfactuals on the images for which all methods reached the goal.
+        grid: the cells of the grid, if they are already composed.
+    Returns: the folder of the written table. None when no cell is finished; the finished scales and the command are
+        then printed.
     """
     from rich.console import Console
 
@@ -75,10 +76,10 @@ def show(
 
 
 def folder_name(scale: str, overrides: Sequence[str]) -> str:
-    """The scale, and what else differs from the preset, without paths: a short digest stands for what the name leaves
-    out.
+    """The name of a table's folder: the scale, and all other differences from the preset except paths. A short digest
+    replaces what does not fit.
 
-    Results of other questions are never overwritten.
+    Tables of different questions therefore never overwrite each other.
     """
     rest = sorted(questions(overrides))
     exact = ",".join([scale, *rest])
@@ -87,7 +88,7 @@ def folder_name(scale: str, overrides: Sequence[str]) -> str:
 
 
 def narrowed(grid_cells: Sequence[GridCell]) -> list[str]:
-    """A note that says how many images the matched scores count; none where no cell was matched."""
+    """A note with the number of images that matched scores count; empty when no cell was matched."""
     sizes = sorted({len(c.common) for c in grid_cells if isinstance(c, MatchedCell)})
     return (
         [
@@ -100,7 +101,7 @@ def narrowed(grid_cells: Sequence[GridCell]) -> list[str]:
 
 
 def stored_scales(outputs: Path) -> set[str]:
-    """The scales of all stored jobs: composing a grid takes seconds, and most scales have nothing."""
+    """The scales of all stored jobs. Composing a grid takes seconds, so other scales are not tried."""
     texts = (path.read_text() for path in outputs.glob("score/*/config.yaml"))
     return {
         match[1] for text in texts if (match := re.search(r"^scale:\n(?:  .*\n)*?  name: (\w+)$", text, re.MULTILINE))
@@ -108,7 +109,7 @@ def stored_scales(outputs: Path) -> set[str]:
 
 
 def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tuple[str, int, int]]:
-    """(scale, jobs done, jobs) of the other scales where something is done."""
+    """(scale, finished jobs, jobs) of the other scales with finished jobs."""
     out = []
     for scale in sorted(stored_scales(outputs)):
         grid_cells = [
@@ -132,7 +133,7 @@ tables:"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/table.py <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]`."""
+    """Runs `python scripts/table.py <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]`."""
     from hydra.errors import HydraException
 
     from pomelo_lab.config.entry import config_folders, renamed, search_path
@@ -147,10 +148,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for report in load_reports(tuple(folders)).values():
             print(f"  {report.id:16} {report.title} ({report.source})", file=sys.stderr)
         return 0 if {"-h", "--help"} & set(arguments) else 2
-    sys.path.append(str(Path.cwd()))  # figures of yours
+    sys.path.append(str(Path.cwd()))  # makes the user's figure modules importable
     try:
         show(arguments[0], [*search_path(folders), *arguments[1:]], figure, common=common)
-        return 0  # also where cells are missing: it has said which, and the command
+        return 0  # 0 also when cells are missing: the output names them and the command
     except (KeyError, ValueError, HydraException) as error:
         print(error.args[0] if error.args else error, file=sys.stderr)
         if "Could not find" in str(error) and not folders:
@@ -159,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def figure_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The figure that a command line asks for (`--figure NAME`), and its other arguments."""
+    """Splits a command line into the figure that it asks for (`--figure NAME`) and its other arguments."""
     figure, rest, words = None, [], iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""Which jobs of a preset are done, running, failed or missing, and the command that continues."""
+"""Lists which jobs of a preset are done, running, failed or missing, and the command that continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ STYLE |= {"missing": "bright_black", "skipped": "bright_black"}
 
 
 def state(cell: GridCell) -> str:
-    """The state of a job as recorded; "interrupted" when it says running and nobody holds the folder's lock."""
+    """The recorded state of a job. It is "interrupted" when the job is recorded as running and no process holds the
+    folder's lock."""
     if cell.state != "running":
         return printable(str(cell.state))
     from pomelo_lab.locks import is_held
@@ -24,7 +25,7 @@ def state(cell: GridCell) -> str:
 
 
 def detail(cell: GridCell) -> str:
-    """One line about a job: why it failed or is skipped, or what it cost."""
+    """One line about a job: the reason why it failed or is skipped, or its cost."""
     if cell.lacks or cell.error:
         return cell.lacks or reason(cell.error)
     status = cell.status
@@ -40,7 +41,7 @@ def detail(cell: GridCell) -> str:
 
 
 def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) -> bool:
-    """Print one line per job. Returns whether all that the data set can build are done."""
+    """Prints one line per job. Returns whether all jobs are done that the data set can build."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -71,14 +72,14 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
 
 
 def overrides_of(cell: GridCell, overrides: Sequence[str]) -> list[str]:
-    """The overrides that run a cell by itself."""
+    """The overrides that run one cell as a single job."""
     from pomelo_lab.results.grid import no_sweeps
 
     return [*no_sweeps(overrides), *(f"{key}={value}" for key, value in cell.point.items())]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/status.py <experiment> [--config-dir DIR] [overrides]`."""
+    """Runs `python scripts/status.py <experiment> [--config-dir DIR] [overrides]`."""
     from pathlib import Path
 
     from hydra.errors import HydraException
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         show(arguments[0], [*search_path(folders), *arguments[1:]])
-        return 0  # also where cells are missing: it has said which, and the command
+        return 0  # 0 also when cells are missing: the output names them and the command
     except HydraException as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""A report with our numbers in it: rows x columns of entries, and the verdicts on the paper's claims."""
+"""A report filled with our numbers: rows x columns of entries, and the verdicts on the paper's claims."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pomelo_lab.results.status import detail, state
 
 @dataclass(frozen=True)
 class Table:
-    """All that the renderings show."""
+    """The content of a table, which all output formats share."""
 
     report: Report
     scale: str
@@ -29,20 +29,20 @@ class Table:
     directions: Mapping[str, str | None]
     entries: Mapping[tuple[str, str], Entry]
     verdicts: tuple[Verdict, ...]
-    own: tuple[str, ...]  # verdict of each claim on the paper's own printed numbers, and what of the claim they cover
-    states: Mapping[str, int]  # jobs by state
+    own: tuple[str, ...]  # verdict of each claim on the numbers that the paper printed
+    states: Mapping[str, int]  # number of jobs by state
     overrides: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
-    remarks: tuple[str, ...] = ()  # on jobs: failed, skipped, metrics left out
+    remarks: tuple[str, ...] = ()  # failed and skipped jobs, omitted metrics
     finished: Mapping[str, Sequence[GridCell]] = field(default_factory=dict)  # the finished cells of each row
 
     def symbols(self, row: Row) -> str:
-        """The marks of a row, "" for none."""
+        """The footnote symbols of a row; "" for none."""
         return "".join(m.symbol for m in self.marks if row.key in m.rows)
 
     @property
     def command(self) -> str:
-        """What computes the missing cells."""
+        """The command that computes the missing cells."""
         preset = [f"experiment={self.report.id}"] if self.report.preset else []
         return " ".join(["python -m pomelo_lab.run -m", *preset, *map(shlex.quote, self.overrides)])
 
@@ -54,7 +54,7 @@ class Table:
         return set(self.states) <= {"done", "skipped"}
 
     def notes(self) -> list[str]:
-        """What a reader has to know beside the numbers."""
+        """The notes below the table."""
         marked = [f"{m.symbol} {m.text}: {', '.join(m.rows.values())}" for m in self.marks]
         explained = [f"{c.symbol}: {c.note}" for c in self.columns if c.note]
         methods = dict.fromkeys(f"{r.plain_label}: {r.note}" for r in self.rows if r.note)
@@ -62,7 +62,7 @@ class Table:
         return [*marked, *explained, *methods, *self.row_notes(), *numbers, *self.report.notes, *self.remarks]
 
     def row_notes(self) -> Iterator[str]:
-        """Why some rows have no numbers."""
+        """Notes that explain why some rows have no numbers."""
         unbuilt = dict.fromkeys(r.plain_label for r in self.rows if self.columns and self.row_state(r) == "not built")
         if unbuilt:
             yield f"not in this version (–): {', '.join(unbuilt)}"
@@ -73,7 +73,7 @@ class Table:
             yield f"not in the grid that was asked for (–): {', '.join(unasked)}"
 
     def column_notes(self, column: Column) -> Iterator[str]:
-        """What the numbers of a column are where they are no means over all images."""
+        """Notes that explain the numbers of a column when they are not means over all images."""
         entries = {r.label: self.entry(r, column) for r in self.rows}
         points = [e for e in entries.values() if e.std is None and e.state == "done"]
         if repeats := {e.repeats for e in points if e.std_repeats is not None}:
@@ -91,8 +91,8 @@ class Table:
 
 
 def build(report: Report, cells: Sequence[GridCell], overrides: Sequence[str] = ()) -> Table:
-    """The table from whatever its cells hold on disk. Cells that belong to no row of the report get rows of their
-    own."""
+    """Builds the table from the stored results of its cells. Cells that belong to no row of the report get rows of
+    their own."""
     now = {id(cell): state(cell) for cell in cells}
     members = cells_by_row(report, cells, overrides)
     rows = tuple(row for row, _ in members)
@@ -134,7 +134,7 @@ def build(report: Report, cells: Sequence[GridCell], overrides: Sequence[str] = 
 def cells_by_row(
     report: Report, cells: Sequence[GridCell], overrides: Sequence[str]
 ) -> list[tuple[Row, list[GridCell]]]:
-    """Every row of a table with its cells: the report's, then those of cells that belong to none of them."""
+    """All rows of a table with their cells: the rows of the report, then rows for the remaining cells."""
     members = []
     for row in report.rows:
         members += split_by_changes(row, [cell for cell in cells if matches(cell, row)], overrides)
@@ -143,9 +143,9 @@ def cells_by_row(
 
 
 def split_by_changes(row: Row, cells: Sequence[GridCell], overrides: Sequence[str]) -> list[tuple[Row, list[GridCell]]]:
-    """A row whose label names the arguments of the method that the command changed.
+    """Adds the method's arguments that the command changed to a row's label.
 
-    Cells that differ in these are rows of their own; the printed numbers then stand in a row without cells.
+    Cells with different changes become separate rows. The printed numbers then stay in a row without cells.
     """
     groups: dict[str, list[GridCell]] = {}
     for cell in cells:
@@ -162,8 +162,8 @@ def split_by_changes(row: Row, cells: Sequence[GridCell], overrides: Sequence[st
 
 
 def extra_rows(cells: Sequence[GridCell]) -> list[Row]:
-    """A row for each distinct point of the grid that the report does not have (your own sampler, another
-    segmentation)."""
+    """Makes a row for each point of the grid that the report lacks, such as a user's sampler or another
+    segmentation."""
     by_label: dict[str, Row] = {}
     for cell in cells:
         point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed" and not is_left_out(cell, k)}
@@ -176,7 +176,7 @@ def extra_rows(cells: Sequence[GridCell]) -> list[Row]:
 
 
 def remarks(cells: Sequence[GridCell], now: Mapping[int, str]) -> list[str]:
-    """Which jobs failed, and why; which rows and metrics the data set does not allow."""
+    """Remarks on failed jobs with their reasons, and on rows and metrics that the data set does not allow."""
     out = [f"{now[id(c)]}: {c.name}: {detail(c)}".rstrip(": ") for c in cells if now[id(c)] in ("failed", "damaged")]
     reasons: dict[str, list[str]] = {}
     for c in cells:

@@ -1,4 +1,4 @@
-"""The files of a table: Markdown, CSV, LaTeX, and the verdicts on its claims as JSON."""
+"""Writes the files of a table: Markdown, CSV, LaTeX, and the verdicts on its claims as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
 
 
 def write(table: Table, folder: Path) -> None:
-    """Write table.md, table.csv, table.tex and claims.json."""
+    """Writes table.md, table.csv, table.tex and claims.json."""
     write_text(folder / "table.md", markdown(table))
     write_text(folder / "table.csv", comma_separated(table))
     write_text(folder / "table.tex", latex(table))
@@ -26,7 +26,7 @@ def write(table: Table, folder: Path) -> None:
 
 
 def markdown(table: Table) -> str:
-    """A table in Markdown: our numbers, below them the paper's in brackets."""
+    """The table in Markdown. The paper's number stands in brackets below ours."""
     out = [f"# {title(table)}", ""]
     if table.columns:
         heads = [f"{c.symbol} {ARROW[table.directions[c.metric]]}".strip() for c in table.columns]
@@ -69,7 +69,7 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """A table in CSV, one line per entry."""
+    """The table in CSV, with one line per entry."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = (
@@ -91,7 +91,7 @@ def comma_separated(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs table; needs \\usepackage{amsmath,booktabs,xcolor}."""
+    r"""The table for LaTeX's booktabs. The document needs \usepackage{amsmath,booktabs,xcolor}."""
 
     def plus_minus(text: str) -> str:
         return "$" + text.replace("±", r"\pm") + "$" if any(ch.isdigit() for ch in text) else text.replace("–", "--")
@@ -124,13 +124,13 @@ def latex(table: Table) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape plain text for LaTeX."""
+    """Escapes plain text for LaTeX."""
     signs = {"<": r"$<$", ">": r"$>$", "≥": r"$\ge$", "–": "--"}
     return "".join("\\" + ch if ch in "_%&#$" else signs.get(ch, ch) for ch in text)
 
 
 def claims_json(table: Table) -> list[dict[str, Any]]:
-    """List every claim with all its comparisons, for scripts."""
+    """Lists every claim with all its comparisons, for scripts."""
     out = []
     for verdict, own in zip(table.verdicts, table.own, strict=True):
         pairs = [

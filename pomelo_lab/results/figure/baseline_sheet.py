@@ -1,4 +1,4 @@
-"""Images, their baselines, what changed, and which of it mattered (the GCD paper, Fig. 5)."""
+"""Images, their baselines, the changes between them, and the attribution of the changes (the GCD paper, Fig. 5)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float = 0.995) -> Path:
-    """The baseline and the change are the first method's; maps: red speaks for the class, each scaled by the `clip`
-    quantile of its magnitudes.
+    """Draws the baseline and the change of the first method, and the attribution maps of all methods.
+
+    Red pixels support the class. Each map is scaled by the `clip` quantile of its magnitudes.
 
     Args: n_images: rows, the first images of each job.
     """

@@ -1,4 +1,5 @@
-"""Where one method does better than another, and where it does worse (Agarwal & Nguyen, Figs. S1, S4, S5)."""
+"""The images on which one method is most ahead of another, and those on which it is most behind (Agarwal & Nguyen,
+Figs. S1, S4, S5)."""
 
 from __future__ import annotations
 
@@ -17,15 +18,15 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = ("localization",), n_each: int = 5) -> Path:
-    """The first method against the second: on the left the images where it is most ahead, on the right those where it
-    is most behind.
+    """Compares the first method with the second: the images where it is most ahead stand on the left, those where it is
+    most behind on the right.
 
-    Boxes are drawn where a metric derives them: the annotated one dashed, and that of the map at the metric's
-    threshold, green where it counts.
+    Boxes are drawn if a metric derives them: the annotated box is dashed, and the box of the map at the metric's
+    threshold is green where it counts as correct.
 
     Args:
-        metrics: by which images are ordered; of several, an image's place is the worst of its places.
-        n_each: rows, at most half of the images.
+        metrics: metrics that order the images. With several, the rank of an image is its worst rank.
+        n_each: rows on each side, at most half of the images.
     """
     first, second = pair(cells)
     ahead = lead(first, second, metrics)
@@ -58,7 +59,7 @@ def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = ("local
 
 
 def draw_maps(axes: Any, cell: GridCell, rows: Sequence[int], image: Tensor, metric: str) -> None:
-    """A column of one method's maps over their images."""
+    """Draws a column with one method's maps over their images."""
     from pomelo_lab.results.overlay import overlay
 
     method, job = style.method_style(cell), cell.job
@@ -76,7 +77,7 @@ def draw_maps(axes: Any, cell: GridCell, rows: Sequence[int], image: Tensor, met
 
 
 def pair(cells: Sequence[GridCell]) -> tuple[GridCell, GridCell]:
-    """The first jobs of the first two methods that have attributions. Raises ValueError for fewer."""
+    """The first jobs of the first two methods that have attributions. Raises: ValueError when fewer than two exist."""
     with_maps = []
     for _, group in style.group_by_method(cells):
         if group[0].job.explanation(0).attribution is not None:
@@ -88,10 +89,10 @@ def pair(cells: Sequence[GridCell]) -> tuple[GridCell, GridCell]:
 
 
 def lead(first: GridCell, second: GridCell, metrics: Sequence[str]) -> Tensor:
-    """How far ahead the first method is on each image, as the smallest of its places by the metrics: [n], larger =
+    """How far the first method is ahead on each image, as the smallest of its ranks by the metrics: [n], larger =
     further ahead.
 
-    Images that a metric does not score for both come last. Raises ValueError naming a metric that the jobs lack.
+    Images without a score of both methods come last. Raises: ValueError, which names a metric that the jobs lack.
     """
     places = []
     for metric in metrics:
@@ -104,8 +105,8 @@ def lead(first: GridCell, second: GridCell, metrics: Sequence[str]) -> Tensor:
 
 
 def values(cell: GridCell, metric: str) -> Tensor:
-    """Scores of a job's images, float64 [n], larger = better: the overlap at the chosen threshold where the metric has
-    one."""
+    """Scores of a job's images, float64 [n], larger = better. For a metric with a threshold it is the overlap at the
+    chosen threshold."""
     rows = style.read_metric(cell, metric)
     if not rows:
         raise ValueError(f"contrast_sheet: the jobs have no metric {metric!r}")
@@ -116,6 +117,6 @@ def values(cell: GridCell, metric: str) -> Tensor:
 
 
 def of_rows(get: Callable[[int], Tensor], rows: Sequence[int]) -> list[Tensor]:
-    """What `get` gives for the groups of images that rows lie in, row by row."""
+    """Reads the groups of images that contain the rows with `get`, and returns the values row by row."""
     parts = {group: get(group) for group in dict.fromkeys(row // GROUP for row in rows)}
     return [parts[row // GROUP][row % GROUP] for row in rows]

@@ -1,5 +1,5 @@
-"""Which attributes change together with the explained one, beside how they go together in the data (the DiME paper,
-Fig. 2)."""
+"""Correlations between changes of attributes and changes of the explained attribute, compared with their
+correlations in the data (the DiME paper, Fig. 2)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pomelo_lab.metric.attribute_change import correlations
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.grid import GridCell
 
-Bar = tuple[Tensor, Tensor, Tensor]  # of every attribute [A]: the correlation, and the ends of its interval
+Bar = tuple[Tensor, Tensor, Tensor]  # for every attribute [A]: the correlation and the ends of its interval
 
 
 def draw(
     cells: Sequence[GridCell], path: Path, metric: str = "cd", n_attributes: int = 9, n_resamples: int = 1000
 ) -> Path:
-    """Bars for the data and for each method, of the attributes that correlate most with the explained one in the data;
-    whiskers: 95 % of resamples.
+    """Draws bars for the data and for each method, for the attributes that correlate most with the explained one in the
+    data. Whiskers hold 95 % of the resamples.
 
     Args:
-        metric: name of the correlation difference in the suite, whose stored changes are counted.
-        n_resamples: of the images, by which the whiskers are found.
+        metric: name of the correlation difference in the suite, whose stored changes are used.
+        n_resamples: resamples of the images for the whiskers.
     """
     bars, names, truth, query = [], None, None, 0
     for cell in cells:
@@ -66,7 +66,8 @@ def draw(
 
 
 def resampled(change: Tensor, query: int, n: int) -> Bar:
-    """Correlations of changes [B,A] with the query's, and the interval that holds 95 % of n resamples of the images."""
+    """Correlations of changes [B,A] with those of the query, and the interval that holds 95 % of n resamples of the
+    images."""
     rows = torch.randint(len(change), (n, len(change)), generator=torch.Generator().manual_seed(0))
     replicates = torch.cat([correlations(change[chunk], query) for chunk in rows.split(100)])
     low, high = replicates.quantile(torch.tensor([0.025, 0.975], dtype=replicates.dtype), dim=0)

@@ -11,7 +11,7 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """Median wall time of a fresh perturbation, with half of the range of its runs. The title names the devices."""
+    """Draws the median wall time of a perturbation, with half of the range of its runs. The title names the devices."""
     devices = sorted({str(c.status.get("device", "?")) for c in cells})
 
     def value(cell: GridCell) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""Images, their counterfactuals and what changed, a pair of columns per method."""
+"""Images, their counterfactuals and the changes, with two columns per method."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pomelo_lab.results.figure import style
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.types import Explanation
 
-WIDEST = 17  # pictures beside each other; labels that need more stand below each other
+WIDEST = 17  # pictures per row; labels that need more space are stacked
 
 
 def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
-    """Differences are shown around gray, brighter where the counterfactual is; a red frame = the class was not reached.
+    """Draws counterfactuals and differences. Differences are gray plus the change: brighter where the counterfactual is
+    brighter. A red frame marks a counterfactual that did not reach the class.
 
     Args: n_images: rows, the first images of each job.
     """
@@ -40,7 +41,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
         raise ValueError("counterfactual_sheet: none of the finished jobs has counterfactuals to show")
     n, inch = min(n_images, len(columns[0][2])), 0.95
     blocks, heads = {}, told_apart([node for _, node, *_ in columns])
-    # a block per data set: its images are its own
+    # one block per data set, because data sets have different images
     for head, (method, _, image, explanation, target) in zip(heads, columns, strict=True):
         blocks.setdefault(head, (image, target, []))[2].append((method, explanation))
     widths = [1 + 2 * len(methods) for _, _, methods in blocks.values()]
@@ -62,7 +63,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
 def draw_block(
     axes: Any, head: str, image: Tensor, target: Sequence[str], methods: Sequence[tuple[style.Style, Explanation]]
 ) -> None:
-    """The images of one data set, and a pair of columns per method: axes [n,>=1+2*methods]."""
+    """Draws the images of one data set, and two columns per method: axes [n,>=1+2*methods]."""
     axes[0][0].set_title(head, fontsize=8)
     for k, (method, _) in enumerate(methods):
         axes[0][1 + 2 * k].set_title(
@@ -80,7 +81,7 @@ def draw_block(
 
 
 def told_apart(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A head for the images of each data set: "Image", and the values in which they differ."""
+    """A heading for the images of each data set: "Image", and the config values that differ between the data sets."""
     flat = [dict(leaves(node)) for node in nodes]
     keys = [
         key
@@ -91,7 +92,7 @@ def told_apart(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of a nested mapping."""
+    """Flattens a nested mapping into dotted keys and values."""
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{above}{key}.")

@@ -24,9 +24,12 @@ COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00")
 
 
 def draw(cells: Sequence[GridCell], path: Path, by: str = "n_steps", lines: str = "eta") -> Path:
-    """Means with 95 % intervals; the band is one published standard deviation around the paper's own setting.
+    """Draws means with 95 % intervals. The band is one published standard deviation around the mean at the paper's
+    setting.
 
-    Args: by: the setting along the axis, a key of XLABELS; lines: the setting that has a line for each value.
+    Args:
+        by: the setting along the axis, a key of XLABELS.
+        lines: the setting with one line for each value.
     """
     values = sorted({setting(c, lines) for c in cells})
     with style.canvas(path, 9.6, 3.6) as figure:
@@ -51,13 +54,18 @@ def draw(cells: Sequence[GridCell], path: Path, by: str = "n_steps", lines: str 
                         label=f"{lines} {value:g}",
                     )
             steps = cells if by == "n_steps" else ()
-            own = [
+            paper_setting = [
                 interval(c, metric)[0]
                 for c in steps
                 if (setting(c, "n_steps"), setting(c, "eta")) == (50, 0.4) and metric in c.summary
             ]
-            if own and metric in PUBLISHED_STD:
-                axis.axhspan(own[0] - PUBLISHED_STD[metric], own[0] + PUBLISHED_STD[metric], color="#DDDDDD", zorder=0)
+            if paper_setting and metric in PUBLISHED_STD:
+                axis.axhspan(
+                    paper_setting[0] - PUBLISHED_STD[metric],
+                    paper_setting[0] + PUBLISHED_STD[metric],
+                    color="#DDDDDD",
+                    zorder=0,
+                )
             axis.set(
                 xlabel=XLABELS[by],
                 ylabel=label,
@@ -75,6 +83,7 @@ def setting(cell: GridCell, name: str) -> Any:
 
 
 def interval(cell: GridCell, metric: str) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval over images; 0 where a statistic of the set has none."""
+    """The mean and half the width of its 95 % interval over images. The width is 0 for a set statistic without a
+    standard deviation."""
     summary = cell.summary[metric]
     return summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(max(1, summary["n"]))

@@ -1,4 +1,5 @@
-"""How many images each h-direction flips, beside the g-direction and random ones (Sobieski & Biecek, Fig. 3)."""
+"""The share of images that each h-direction flips, compared with the g-direction and random directions (Sobieski &
+Biecek, Fig. 3)."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """A direction flips an image when some place along it is of the goal's class; a line per explained label, dashed
-    where its g-direction is, dotted for random directions."""
+    """Draws one line per explained label. A direction flips an image when some step along it reaches the goal's
+    class. Dashed lines show the g-direction, dotted lines random directions."""
     labels = list(dict.fromkeys(str(c.config["dataset"].get("label", "")) for c in cells))
     with style.canvas(path, 5.6, 3.6) as figure:
         axis = figure.subplots()
@@ -47,7 +48,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
 
 
 def rates(cell: GridCell) -> torch.Tensor | None:
-    """Share of a job's images that each of its directions flips; None for explainers without directions."""
+    """The share of a job's images that each of its directions flips; None for explainers without directions."""
     job, parts = cell.job, []
     for group in range(job.selection.n_groups):
         score = job.explanation(group).extra.get("score")

@@ -1,4 +1,4 @@
-"""From a table to its figure: `figure: projection` is the module `pomelo_lab.results.figure.projection`."""
+"""Draws the figure of a table: `figure: projection` names the module `pomelo_lab.results.figure.projection`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pomelo_lab.results.table import Table
 
 
 def draw_figure(table: Table, folder: Path, figure: str | None = None) -> Path | None:
-    """Draw a figure of a table's finished cells, in the order of its rows.
+    """Draws a figure of a table's finished cells, in the order of its rows.
 
-    Args: figure: a module with `draw(cells, path)`, None for the report's own.
-    Returns: the PNG (a PDF lies beside it), or None when nothing is finished.
+    Args: figure: a module with `draw(cells, path)`; None for the report's figure.
+    Returns: the PNG file (a PDF file has the same name), or None when no cell is finished.
     """
     from pomelo_lab.results.figure.style import styled
 
@@ -32,9 +32,9 @@ def draw_figure(table: Table, folder: Path, figure: str | None = None) -> Path |
 
 
 def load_figure(name: str) -> ModuleType:
-    """The module of a figure: a file of this folder by its name, another module by its dotted path.
+    """Imports the module of a figure: a file of this folder by its name, any other module by its dotted path.
 
-    Raises ValueError for a module that does not exist or has no `draw`.
+    Raises: ValueError for a module that does not exist or has no `draw`.
     """
     from pomelo_lab.config.signature import did_you_mean
 
@@ -43,7 +43,7 @@ def load_figure(name: str) -> ModuleType:
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        if not f"{path}.".startswith(f"{error.name}."):  # what the module itself imports
+        if not f"{path}.".startswith(f"{error.name}."):  # a missing import inside the module
             raise
         raise ValueError(f"no figure {name}{did_you_mean(name, known)}; a module of yours: its dotted path") from error
     if not hasattr(module, "draw"):

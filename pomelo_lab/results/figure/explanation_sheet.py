@@ -1,4 +1,4 @@
-"""Attributions over their images, a column per method."""
+"""Attributions over their images, with one column per method."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float = 1.0, boxes: str | None = None) -> Path:
-    """Red speaks for the explained class, blue against it, each map scaled by its own largest magnitude.
+    """Draws the maps over the images: red supports the explained class, blue opposes it. Each map is scaled by its
+    largest magnitude.
 
     Args:
         n_images: rows, the first images of the job.
-        clip: scale by this quantile of the magnitudes instead; maps that change from pixel to pixel have lone peaks.
-        boxes: a metric that derives boxes: the annotated one is drawn on every picture, and on each map the one of the
-            chosen threshold, green where it counts as localised.
+        clip: scale by this quantile of the magnitudes instead, because noisy maps have isolated peaks.
+        boxes: a metric that derives boxes. The annotated box is drawn on every picture, and the box at the chosen
+            threshold on each map, green where it counts as localised.
     """
     from pomelo_lab.results.overlay import overlay
 
@@ -66,8 +67,8 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
 
 
 def derived(cell: GridCell, metric: str | None, n_images: int) -> tuple[Tensor, list[bool]] | None:
-    """The boxes [n,4] of a job's first maps at the threshold that its held-out images chose, and which of them count as
-    localised."""
+    """The boxes [n,4] of a job's first maps at the threshold that its held-out images chose, and whether each counts
+    as localised."""
     job = cell.job
     if metric not in job.parts.metrics:
         return None
@@ -78,7 +79,7 @@ def derived(cell: GridCell, metric: str | None, n_images: int) -> tuple[Tensor, 
 
 
 def outline(axis: Any, box: Tensor, colour: str, dashed: bool = False) -> None:
-    """A box (left, top, right, bottom) in pixels, drawn over a picture."""
+    """Draws a box (left, top, right, bottom), in pixels, over a picture."""
     from matplotlib.patches import Rectangle
 
     left, top, right, bottom = (float(edge) - 0.5 for edge in box)

@@ -1,4 +1,4 @@
-"""Deletion and insertion games over the base images (POMELO, Fig. 8)."""
+"""Deletion and insertion games with several base images (POMELO, Fig. 8)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ BETTER = {"deletion": "lower is better ↓", "insertion": "higher is better ↑"
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """A column per base image; the sampler that fills as the game does is thick and dashed, as in the paper."""
+    """Draws one column per base image. The sampler that fills pixels as the game does has a thick dashed line, as in
+    the paper."""
     groups = style.group_by_method(cells)
     metrics = dict.fromkeys(name for _, group in groups for name in group[0].job.parts.metrics)
     bases = list(dict.fromkeys(name.partition("_")[2] for name in metrics if name.partition("_")[0] in GAMES))
@@ -25,10 +26,10 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
                     rows = style.read_metric(group[0], f"{game}_{base}")
                     if not rows:
                         continue
-                    own = fills_with(group[0], base)
+                    same_fill = fills_with(group[0], base)
                     weight = (
                         {"lw": 2.8, "ls": (0, (3, 1.2)), "zorder": 4}
-                        if own
+                        if same_fill
                         else {"lw": 1.3, "ls": method.line, "zorder": 3}
                     )
                     axis.plot(100 * rows["fraction"][0], rows["curve"].nanmean(0), color=method.colour, **weight)
@@ -38,13 +39,13 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             names = [method.label for method, group in groups if fills_with(group[0], base)]
             top.set_title(f"removed: {names[0] if names else base}")
             bottom.set_xlabel("flipped pixels, %")
-        own = style.legend_entry(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
-        marks = [*(style.legend_entry(method) for method, _ in groups), own]
+        dashed = style.legend_entry(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
+        marks = [*(style.legend_entry(method) for method, _ in groups), dashed]
         style.add_legend(figure, marks)
     return path
 
 
 def fills_with(cell: GridCell, base: str) -> bool:
-    """Whether a cell's sampler fills as a game does: "inpaint_ddim" as the game on "inpaint"."""
+    """Whether a cell's sampler fills pixels as a game does, such as "inpaint_ddim" in the game on "inpaint"."""
     sampler = str(cell.choices.get("sampler"))
     return base in (sampler, sampler.partition("_")[0])

@@ -1,4 +1,4 @@
-"""Classes that win on perturbed images, beside the labels of the training images.
+"""Distribution of the winning classes on perturbed images, compared with the labels of the training images.
 
 POMELO, Fig. 6, and Agarwal & Nguyen (2020), Fig. 8.
 """
@@ -11,15 +11,15 @@ from pathlib import Path
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.grid import GridCell
 
-MANY = 20  # classes beyond which a legend covers the bars: then a histogram of the most frequent ones
-N_TOP = 50  # of them, as the paper's figure has
+MANY = 20  # largest number of classes in a legend; with more, a histogram of the most frequent classes is drawn
+N_TOP = 50  # number of most frequent classes in a histogram, as in the paper's figure
 ORDER = ("proposed", "limit", "yours", "training", "reference", "control", "baseline")
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """A bar per sampler; the training labels stand between full-input and segment-wise samplers.
+    """Draws one bar per sampler. The training labels stand between full-input and segment-wise samplers.
 
-    With many classes a histogram per sampler.
+    With many classes each sampler gets a histogram instead.
     """
     bars, names = [], ()
     for method, group in style.group_by_method(cells):
@@ -33,7 +33,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
     if len(names) > MANY:
         return histograms(bars, names, path)
     bars.append(("training", "Training labels", training))
-    bars.sort(key=lambda bar: ORDER.index(bar[0]))  # stable: within a group the order of the table
+    bars.sort(key=lambda bar: ORDER.index(bar[0]))  # a stable sort keeps the order of the table within a group
     palette = {n: style.CLASSES.get(n, style.CLASS_SPARE[i % len(style.CLASS_SPARE)]) for i, n in enumerate(names)}
     positions, y, last = [], 0.0, bars[0][0]
     for group, _, _ in bars:
@@ -82,7 +82,8 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
 
 
 def histograms(bars: Sequence[tuple[str, str, list[float]]], names: Sequence[str], path: Path) -> Path:
-    """A panel per sampler: its most frequent classes, sorted, the first three by name; all panels share their scale."""
+    """Draws one panel per sampler with its most frequent classes in order, the first three by name. All panels share
+    their scale."""
     top = [sorted(zip(share, names, strict=True), reverse=True)[:N_TOP] for _, _, share in bars]
     highest = max(share[0][0] for share in top)
     with style.canvas(path, 7.2, 1.9 * len(bars) + 0.5) as figure:
@@ -106,7 +107,8 @@ def histograms(bars: Sequence[tuple[str, str, list[float]]], names: Sequence[str
 
 
 def kind(method: style.Style) -> str:
-    """Where a method stands among the bars: segment-wise ones last, our own full-input ones with the paper's."""
+    """The group of a method's bar: segment-wise methods last, the user's full-input methods together with the
+    paper's."""
     if method.reach == "segment":
         return "baseline"
     return method.group if method.group in ORDER else "proposed"

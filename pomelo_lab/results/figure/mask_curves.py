@@ -10,7 +10,7 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """Mean curves over images; precision is drawn where at least half of the images still select something."""
+    """Draws mean curves over images. Precision is drawn where at least half of the images still select pixels."""
     import torch
 
     groups = style.group_by_method(cells)

@@ -1,4 +1,4 @@
-"""Where the counterfactuals of a method differ from their images, on average over images (GCD, Fig. 4 left)."""
+"""Mean difference between the counterfactuals of a method and their images (GCD, Fig. 4 left)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """A map per method, a row per explained label, all on one scale: mean absolute change of a pixel over the images
-    that reached the class."""
+    """Draws one map per method and one row per explained label, all on one scale: the mean absolute change of each
+    pixel over the images that reached the class."""
     changes: dict[tuple[str, str], tuple[style.Style, Tensor, int]] = {}
     for cell in cells:
         method = style.method_style(cell)
@@ -45,7 +45,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
 
 
 def mean_change(cell: GridCell) -> tuple[Tensor, int]:
-    """Mean over a job's successes of the absolute change [H,W], mean over channels; and how many there are."""
+    """The mean absolute change [H,W] over a job's successes and over channels, and the number of successes."""
     job, total, n = cell.job, torch.zeros(()), 0
     for group in range(job.selection.n_groups):
         explanation, image = job.explanation(group), job.batch(group).image

@@ -1,4 +1,4 @@
-"""A patch that slides over an image: what the classifier sees and says (Agarwal & Nguyen 2020, Fig. 7)."""
+"""The classifier's answers while a patch slides over an image (Agarwal & Nguyen 2020, Fig. 7)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ SHOWN = 5
 
 
 def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") -> Path:
-    """One row of patches: pictures of five places per filler above, the target's probability at every place below.
+    """Draws pictures of five patch positions for each filler, and below them the target's probability at every position
+    of one row.
 
-    Shown are the image and the height at which a patch of the first filler takes away most: where fillers differ can be
-    seen there. That choice favours the other fillers; the table's means do not rest on it.
+    The image and the row are those where a patch of the first filler lowers the probability most, so that differences
+    between fillers are visible. This choice favours the other fillers. The means in the table do not depend on it.
     """
     curves, pictures, touches, image, height = [], [], None, None, None
     for method, group in style.group_by_method(cells):
@@ -60,7 +61,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") 
                     )
         axis = figure.add_subplot(grid[len(pictures), :])
         reach = curves[0][1]
-        # none where the whole row lies above or below the object
+        # empty when the whole row lies above or below the object
         for number, (start, stop) in enumerate(runs(touches.tolist())):
             label = None if number else "patch touches the box"
             axis.axvspan(float(reach[start]), float(reach[stop]), color="#F3EBDD", label=label)
@@ -73,13 +74,13 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") 
 
 
 def runs(marked: Sequence[bool]) -> list[tuple[int, int]]:
-    """First and last place of each run of True."""
+    """The first and last position of each run of True."""
     edges = [k for k, (before, now) in enumerate(zip([False, *marked], [*marked, False], strict=True)) if before != now]
     return [(start, stop - 1) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def filled(job, measured, batch, top: Tensor, left: Tensor) -> Tensor:
-    """The image with the patch filled at each place: [n,C,H,W]."""
+    """The image with the patch filled at each position: [n,C,H,W]."""
     height, width = batch.image.shape[2:]
     y, x = torch.arange(height), torch.arange(width)
     inside_y = (y >= top[:, None]) & (y < top[:, None] + measured.patch_px)

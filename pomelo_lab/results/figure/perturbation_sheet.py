@@ -1,4 +1,4 @@
-"""Perturbed images, a row per sampler (POMELO, Figs. 1 and 12)."""
+"""Perturbed images, with one row per sampler (POMELO, Figs. 1 and 12)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ GAP_PX = 4  # white pixels between pictures
 
 
 def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2, n_shown: int = 5) -> Path:
-    """Each image once, then n_shown of its perturbations by every sampler.
+    """Draws each image once, and n_shown of its perturbations by every sampler.
 
-    Args: n_images: blocks side by side; n_shown: perturbations per image (the unperturbed first one is skipped).
+    Args:
+        n_images: blocks of columns, one per image.
+        n_shown: perturbations per image, without the first one, which is unperturbed.
     """
     rows = []
     for method, group in style.group_by_method(cells):
@@ -52,7 +54,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2, n_shown: int 
 
 
 def strip(images):
-    """[n,C,H,W] side by side with white gaps: [H,W',3] for imshow."""
+    """Joins pictures [n,C,H,W] in one row with white gaps: [H,W',3] for imshow."""
     import torch
 
     images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)

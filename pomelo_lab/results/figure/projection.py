@@ -1,4 +1,4 @@
-"""UMAP of perturbed and training images in the classifier's features, a panel per sampler (POMELO, Fig. 4)."""
+"""UMAP of perturbed and training images in the classifier's features, with one panel per sampler (POMELO, Fig. 4)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path, columns: int = 5) -> Path:
-    """The very points whose silhouette the table reports: each panel is an embedding of its own.
+    """Draws the points whose silhouette the table reports. Each panel is a separate embedding.
 
-    Args: columns: panels side by side, at most.
+    Args: columns: largest number of panels per row.
     """
     panels = []
     for method, group in style.group_by_method(cells):
@@ -22,7 +22,7 @@ def draw(cells: Sequence[GridCell], path: Path, columns: int = 5) -> Path:
             points = job.parts.metrics["silhouette"].embedding(rows, job.reference("silhouette"))
             panels.append((method, *points, group[0].summary.get("silhouette", {}).get("mean")))
     lines = -(-len(panels) // columns)
-    columns = -(-len(panels) // lines)  # as even as can be
+    columns = -(-len(panels) // lines)  # as even as possible
     with style.canvas(path, 2.2 * columns, 2.15 * lines + 0.45) as figure:
         axes = figure.subplots(lines, columns, squeeze=False).flatten()
         for axis, (method, perturbed, training, value) in zip(axes, panels, strict=False):

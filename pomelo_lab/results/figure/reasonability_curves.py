@@ -10,7 +10,7 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """Mean curves over images, undefined points left out."""
+    """Draws mean curves over images, without undefined points."""
     import torch
 
     groups = style.group_by_method(cells)

@@ -1,4 +1,4 @@
-"""Images whose object is filled, a column per filler (Agarwal & Nguyen, Fig. 3)."""
+"""Images whose object is filled, with one column per filler (Agarwal & Nguyen, Fig. 3)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path, metric: str = "removal_accuracy", n_images: int = 4) -> Path:
-    """The first images of the job, as the metric fills them.
+    """Draws the first images of the job, filled as the metric fills them.
 
-    Args: metric: a removal metric of the suite, which says what is filled and by what.
+    Args: metric: a removal metric of the suite; it defines the filled region and the filler.
     """
     columns = []
     for method, group in style.group_by_method(cells):

@@ -1,4 +1,4 @@
-"""Counterfactuals of the same images from several runs side by side.
+"""Counterfactuals of the same images from several runs.
 
 DiME, Fig. 3: several seeds; GCD, Fig. 2: several source images.
 """
@@ -15,12 +15,13 @@ from pomelo_lab.types import Explanation
 
 
 def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: str = "seed", n_images: int = 4) -> Path:
-    """A block of columns per method and label, a column per run; a red frame = the class was not reached.
+    """Draws a block of columns per method and label, with one column per run. A red frame marks a counterfactual that
+    did not reach the class.
 
     Args:
-        metric: one that compares the explanations of several runs of a job: those runs are shown. None = the runs are
+        metric: a metric that compares explanations of several runs of a job; these runs are drawn. None = the runs are
             jobs of the preset.
-        by: config key, dotted, that tells the runs apart.
+        by: dotted config key that differs between the runs.
         n_images: rows, the first images of each job.
     """
     blocks: dict[tuple[str, str], list[tuple[style.Style, str, Explanation]]] = {}
@@ -63,7 +64,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: s
 
 
 def runs(cell: GridCell, metric: str | None, by: str) -> Iterator[tuple[str, Explanation]]:
-    """What tells a run apart, and its explanations of the first group of images."""
+    """The label of each run, and its explanations of the first group of images."""
     job = cell.job
     for run in job.siblings(job.parts.metrics[metric]) if metric in job.parts.metrics else [job]:
         node = run.config

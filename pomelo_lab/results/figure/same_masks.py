@@ -1,5 +1,5 @@
-"""What LIME asks with and without an in-painter, by the same masks, and the maps of several seeds (Agarwal & Nguyen
-2020, Fig. 9 and S8 to S15)."""
+"""Perturbed images of LIME with and without an in-painter for the same masks, and maps of several seeds (Agarwal &
+Nguyen 2020, Fig. 9 and S8 to S15)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ N_MASKS = 6
 def draw(
     cells: Sequence[GridCell], path: Path, metric: str = "sensitivity_ssim", image: int = 0, n_masks: int = N_MASKS
 ) -> Path:
-    """A row per filler: perturbed images with the probability of the class, the first n_masks random ones, then a map
+    """Draws one row per filler: the first n_masks random perturbations with the probability of the class, then one map
     per seed.
 
-    Masks are drawn from the image and the seed alone, so that column k has one mask in all rows. Nothing is selected:
-    `image` is the place of the image in the job.
+    Masks depend on the image and the seed only, so column k has the same mask in all rows. The masks are not selected.
+    `image` is the position of the image in the job.
     """
     from pomelo_lab.results.overlay import overlay
 

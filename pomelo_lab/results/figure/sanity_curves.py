@@ -1,4 +1,5 @@
-"""Similarity of maps to those of ever more randomised networks (Fisher divergence for attribution, Fig. 1)."""
+"""Similarity of maps to those of networks with more and more randomised layers (Fisher divergence for attribution,
+Fig. 1)."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path, metric: str = "sanity_check") -> Path:
-    """Mean curves over images, from the intact network (1) on; SSIM left, rank correlation right.
+    """Draws mean curves over images, starting with the intact network (1): SSIM on the left, rank correlation on the
+    right.
 
-    Dotted in a method's colour: its null, the similarity of the intact maps of two images.
+    A dotted line in a method's colour is its null: the similarity of the maps of two different images for the intact
+    network.
     """
     groups = style.group_by_method(cells)
     with style.canvas(path, 8.4, 4.6) as figure:

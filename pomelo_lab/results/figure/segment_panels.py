@@ -1,4 +1,5 @@
-"""Figures over the number of segments: full-input samplers in the left panel, segment-wise ones in the right."""
+"""Figures over the number of segments: full-input samplers in the left panel, segment-wise samplers in the right
+panel."""
 
 from __future__ import annotations
 
@@ -15,9 +16,10 @@ PANELS = (("full-input and neural samplers", "image"), ("segment-wise samplers",
 def draw_panels(
     figure: Any, cells: Sequence[GridCell], value: Callable[[GridCell], tuple[float, float] | None], ylabel: str
 ) -> None:
-    """Two panels on one logarithmic axis: mean with its interval over segmenter.n_segments; controls are in both.
+    """Draws two panels on one logarithmic axis: the mean with its interval over segmenter.n_segments. Controls are in
+    both panels.
 
-    Args: value: a cell's (mean, half width of its interval), None to leave it out.
+    Args: value: gives a cell's (mean, half width of its interval), or None to leave it out.
     """
     groups = style.group_by_method(cells)
     axes = figure.subplots(1, 2, sharey=True, sharex=True)
@@ -33,7 +35,7 @@ def draw_panels(
             xs = sorted(points)
             mean = [sum(m for m, _ in points[x]) / len(points[x]) for x in xs]
             half = [max(h for _, h in points[x]) for x in xs]
-            # the axis is logarithmic: m exp(+-h/m)
+            # on a logarithmic axis the interval is m exp(+-h/m)
             ratio = [h / m if m > 0 else 0.0 for m, h in zip(mean, half, strict=True)]
             low, high = (
                 [m * abs(math.exp(sign * r) - 1) for m, r in zip(mean, ratio, strict=True)] for sign in (-1, 1)
@@ -58,5 +60,5 @@ def dot(method: style.Style) -> dict[str, Any]:
 
 
 def n_segments(cell: GridCell) -> int:
-    """What the segmenter was asked for."""
+    """The number of segments that the segmenter is configured for."""
     return int(cell.config["segmenter"]["n_segments"])

@@ -1,4 +1,4 @@
-"""How alike explanations are under other hyper-parameters or seeds, as bars (Agarwal & Nguyen, Fig. 6)."""
+"""Similarity of explanations under different hyper-parameters or seeds, as bars (Agarwal & Nguyen, Fig. 6)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ METRICS = {
 
 
 def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
-    """Mean and standard deviation over images, a panel per similarity, a bar per row."""
+    """Draws the mean and standard deviation over images: one panel per similarity, one bar per row."""
     bars: dict[str, tuple[style.Style, GridCell]] = {}
-    for cell in cells:  # jobs that do not look at segments are the same at every number of them
+    for cell in cells:  # jobs without segments are equal at every number of segments
         method = style.method_style(cell)
         bars.setdefault(method.label, (method, cell))
     with style.canvas(path, 9.0, 3.1) as figure:

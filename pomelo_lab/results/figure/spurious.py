@@ -1,4 +1,4 @@
-"""How much of an explanation lies on a spurious mark, beside how much the classifier uses it."""
+"""Share of an explanation on a spurious mark, compared with the classifier's use of the mark."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ METRICS = (
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """Mean and 95 % interval over images, against the rate at which mark and class go together."""
+    """Draws the mean and its 95 % interval over images, against the rate at which mark and class occur together."""
     with style.canvas(path, 7.6, 3.9) as figure:
         axes = figure.subplots(1, 2)
         groups = style.group_by_method(cells)
         for axis, (metric, label) in zip(axes, METRICS, strict=True):
-            # the effect does not depend on the explanation
+            # the effect of the mark does not depend on the explanation
             for method, group in groups if metric == "mark_mass" else groups[:1]:
                 points = sorted(
                     (rate(c), *interval(c.summary[metric]))
@@ -50,5 +50,5 @@ def rate(cell: GridCell) -> float:
 
 
 def interval(summary: dict) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval over images."""
+    """The mean and half the width of its 95 % interval over images."""
     return summary["mean"], 1.96 * (summary["std"] or 0) / math.sqrt(summary["n"])

@@ -12,8 +12,8 @@ from pomelo_lab.results.grid import GridCell
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """Mean distance of repeated explanations to their mean, with its 95 % interval over images; random maps in both
-    panels."""
+    """Draws the mean distance of repeated explanations to their mean, with its 95 % interval over images. Random
+    maps are in both panels."""
 
     def value(cell: GridCell) -> tuple[float, float] | None:
         summary = cell.summary.get("stability")

@@ -1,4 +1,4 @@
-"""How figures are drawn: one colour for each method, its label and group from the report."""
+"""The style of figures: a fixed colour for each method, with label and group from the report."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pomelo_lab.results.report import Row
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn.
+    """The drawing style of a method.
 
     Args:
-        group, reach: of its row in the report.
-        key: the label without marks, the same for all cells of a method.
+        group, reach: group and reach of the method's row in the report.
+        key: the label without marks, equal for all cells of a method.
     """
 
     label: str
@@ -90,9 +90,9 @@ METHODS_BY_COLOUR = {
     "#5A5A5A": "reconstruction difference squared_difference",
 }
 COLOURS = {name: colour for colour, names in METHODS_BY_COLOUR.items() for name in names.split()}
-VARIED = re.compile("_(seeds|segments|sizes)$")  # a method that is compared with itself: as the method
-STYLES: ContextVar[Mapping[int, Style]] = ContextVar("STYLES", default=MappingProxyType({}))  # see `styled`
-LEGEND_INCHES, LETTER_INCHES = 0.6, 0.065  # of a legend entry: its line and the space around it, a letter
+VARIED = re.compile("_(seeds|segments|sizes)$")  # suffixes of the same method at other settings
+STYLES: ContextVar[Mapping[int, Style]] = ContextVar("STYLES", default=MappingProxyType({}))  # set by `styled`
+LEGEND_INCHES, LETTER_INCHES = 0.6, 0.065  # widths in a legend entry: its line with the space around it, a letter
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
 CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
 CLASS_SPARE = (
@@ -132,15 +132,18 @@ RC = {
 
 
 def method_style(cell: GridCell) -> Style:
-    """The style of a cell's method: label and group of its row while a table's figure is drawn, else its plain name."""
+    """The style of a cell's method: label and group of its row while a table's figure is drawn, otherwise its plain
+    name."""
     drawn = STYLES.get().get(id(cell))
     name = method_names(cell)[0]
     return drawn or Style(name, method_colour(cell), "yours", "image", name)
 
 
 def method_colour(cell: GridCell) -> str:
-    """The colour of a method, of its sampler where only LIME or nothing is explained, or of its explainer. A method
-    without a colour gets a spare one, which does not depend on the other cells."""
+    """The colour of a method, or of its sampler when only LIME or no explainer is used, or of its explainer.
+
+    A method without a fixed colour gets a spare one that does not depend on the other cells.
+    """
     sampler, explainer = components(cell)
     part = explainer if sampler == "none" or explainer not in ("none", "lime") else sampler
     names = [*(VARIED.sub("", name) for name in method_names(cell)), part]
@@ -150,9 +153,9 @@ def method_colour(cell: GridCell) -> str:
 
 @contextmanager
 def styled(rows: Sequence[tuple[GridCell, Row]], symbols: Mapping[str, str]) -> Iterator[None]:
-    """Inside, cells are drawn with the labels and groups of their rows.
+    """A context in which cells are drawn with the labels and groups of their rows.
 
-    Args: symbols: key of a row -> its marks in the table, which stand behind its label.
+    Args: symbols: key of a row -> its marks in the table, which are appended to its label.
     """
     styles = {}
     for cell, row in rows:
@@ -167,14 +170,15 @@ def styled(rows: Sequence[tuple[GridCell, Row]], symbols: Mapping[str, str]) -> 
 
 @contextmanager
 def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
-    """A matplotlib figure in the house look, written as PNG (path) and PDF beside it when the block ends."""
+    """A context with a matplotlib figure in the common style. When it ends, the figure is written as PNG (path) and
+    as PDF with the same name."""
     import logging
 
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph that it embeds
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # fontTools logs every glyph that it embeds
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
@@ -185,32 +189,33 @@ def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
 
 
 def add_legend(figure: Any, handles: Sequence[Any], **options: Any) -> None:
-    """One legend for all panels, below them, in as many columns as fit the figure."""
+    """Adds one legend for all panels below them, in as many columns as fit the figure."""
     longest = max((len(handle.get_label()) for handle in handles), default=0)
     widest = LEGEND_INCHES + LETTER_INCHES * longest
     fitting = max(1, int(figure.get_figwidth() / widest))
-    columns = math.ceil(len(handles) / math.ceil(len(handles) / fitting)) if handles else 1  # as even as can be
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / fitting)) if handles else 1  # as even as possible
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.6, **options
     )
 
 
 def legend_entry(method: Style, **options: Any) -> Any:
-    """A legend entry of a method."""
+    """The legend entry of a method."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], **{"color": method.colour, "ls": method.line, "label": method.label, **options})
 
 
 def read_metric(cell: GridCell, metric: str) -> dict[str, Tensor]:
-    """What a metric stored for all images of a finished cell; {} when the job does not have the metric."""
+    """Reads the tensors that a metric stored for all images of a finished cell; empty when the job does not have the
+    metric."""
     from pomelo_lab.results.evidence import read_rows
 
     return read_rows(cell.job, metric)
 
 
 def group_by_method(cells: Sequence[GridCell]) -> list[tuple[Style, list[GridCell]]]:
-    """Cells grouped by method in order of appearance: repeats over seeds are drawn as one."""
+    """Groups cells by method, in order of appearance. Repeats over seeds are drawn as one method."""
     groups: dict[str, list[GridCell]] = {}
     for cell in cells:
         groups.setdefault(method_style(cell).key, []).append(cell)
@@ -218,7 +223,7 @@ def group_by_method(cells: Sequence[GridCell]) -> list[tuple[Style, list[GridCel
 
 
 def hide_axes(axes: Any) -> Any:
-    """Axes that only hold a picture."""
+    """Hides the axes of a panel that only holds a picture."""
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     for side in axes.spines.values():
@@ -227,7 +232,8 @@ def hide_axes(axes: Any) -> Any:
 
 
 def show_image(axes: Any, image: Tensor, framed: bool = False) -> Any:
-    """An image [1 or 3,H,W] in [0,1] without axes; framed in red, where a counterfactual does not reach its class."""
+    """Draws an image [1 or 3,H,W] in [0,1] without axes. A red frame marks a counterfactual that does not reach its
+    class."""
     hide_axes(axes).imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest")
     if framed:
         for side in axes.spines.values():

@@ -1,5 +1,5 @@
-"""Localisation error and saliency metric at every threshold, on the images that choose it (Agarwal & Nguyen 2020, Fig.
-S6)."""
+"""Localisation error and saliency metric at every threshold, on the held-out images that choose the threshold
+(Agarwal & Nguyen 2020, Fig. S6)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ METRICS = {"localization": "localisation error", "saliency": "saliency metric"}
 
 
 def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(METRICS)) -> Path:
-    """A panel per metric: its mean over the held-out images at every alpha; a marker where it is lowest, a hollow one
-    for the scored images there."""
+    """Draws one panel per metric: its mean over the held-out images at every alpha. A filled marker shows the
+    minimum, a hollow one the scored images at that alpha."""
     groups = style.group_by_method(cells)
     with style.canvas(path, 8.4, 4.2) as figure:
         for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):

@@ -15,8 +15,8 @@ NAMES |= {"entropy_hard": "entropy of winning classes, bits", "entropy_soft": "e
 
 
 def draw(cells: Sequence[GridCell], path: Path) -> Path:
-    """Mean of each sampler with its 95 % interval over images; better is up and to the right in both panels (L2 runs
-    backwards)."""
+    """Draws the mean of each sampler with its 95 % interval over images. Better is up and to the right in both
+    panels; the axis of L2 is reversed."""
     groups = style.group_by_method(cells)
     with style.canvas(path, 8.4, 4.1) as figure:
         for axis, (local, diverse) in zip(figure.subplots(1, 2), AXES, strict=True):

@@ -1,5 +1,4 @@
-"""What a guided chain does to an image: noisy images, clean estimates and the sizes of what pushes it (DiME, Fig.
-1)."""
+"""The steps of a guided chain: noisy images, clean estimates and the norms of the guidance terms (DiME, Fig. 1)."""
 
 from __future__ import annotations
 
@@ -16,13 +15,13 @@ COLOURS = {"class": "#D55E00", "perceptual": "#0072B2", "distance": "#8C8C8C"}
 
 
 def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2) -> Path:
-    """A block of rows per method: the noisy image above, the clean estimate that is pushed at below, from the first
-    step to the last.
+    """Draws a block of rows per method, from the first step to the last: the noisy image above, and below it the clean
+    estimate at which the guidance is taken.
 
-    On the right the mean norms of the push's terms, with the smallest and the largest image; a red frame = the class
-    was not reached.
+    The right panel shows the mean norms of the guidance terms, with their range over images. A red frame marks a
+    counterfactual that did not reach the class.
 
-    Args: n_images: per method, the first images of each job; those whose explainer records nothing are left out.
+    Args: n_images: per method, the first images of each job. Methods whose explainer records no steps are left out.
     """
     blocks: list[tuple[style.Style, Batch, Explanation]] = []
     for cell in cells:
@@ -46,7 +45,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2) -> Path:
 
 
 def pictures(axes: Any, batch: Batch, made: Explanation, n: int) -> None:
-    """The image, its way, and its counterfactual: axes [2n,>=P+2]."""
+    """Draws the image, its recorded steps, and its counterfactual: axes [2n,>=P+2]."""
     noisy, clean, places = made.extra["noisy"], made.extra["clean"], made.extra["place"][0].tolist()
     for axis in axes.flat:
         style.hide_axes(axis)
@@ -67,7 +66,7 @@ def pictures(axes: Any, batch: Batch, made: Explanation, n: int) -> None:
 
 
 def norms(axis: Any, made: Explanation) -> None:
-    """Norms of the terms over the steps left."""
+    """Draws the norms of the guidance terms over the remaining steps."""
     places = made.extra["place"][0].tolist()
     for k, name in enumerate(TERMS):
         sizes = made.extra["push"][:, :, k].double()

@@ -1,4 +1,5 @@
-"""What a weight of an explainer's loss buys and costs: the person, against changes that a judge sees."""
+"""Effect of a weight in an explainer's loss: the person's identity against the changes that independent networks
+see."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ CURVES = (
 
 
 def draw(cells: Sequence[GridCell], path: Path, key: str = "explainer.lambda_p", label: str = "weight") -> Path:
-    """Shares over the weight on the left, one against the other on the right, with 95 % intervals over images; up and
-    to the right is better."""
+    """Draws shares over the weight on the left, and one share against the other on the right, with 95 % intervals
+    over images. Better is up and to the right."""
     points = sorted(((value_of(cell, key), cell.summary) for cell in cells), key=lambda point: point[0])
     weights = [weight for weight, _ in points]
     places = list(range(len(points)))
@@ -62,7 +63,7 @@ def draw(cells: Sequence[GridCell], path: Path, key: str = "explainer.lambda_p",
 
 
 def labels(weights: Sequence[float], places: Sequence[tuple[float, float]]) -> list[tuple[str, tuple[float, float]]]:
-    """A text per place; weights that come to lie within 0.05 of the one before share its text."""
+    """A text per point. A point within 0.05 of the last labelled one shares its text."""
     out: list[tuple[str, tuple[float, float]]] = []
     for weight, position in zip(weights, places, strict=True):
         if out and math.dist(out[-1][1], position) < 0.05:
@@ -73,7 +74,7 @@ def labels(weights: Sequence[float], places: Sequence[tuple[float, float]]) -> l
 
 
 def value_of(cell: GridCell, key: str) -> float:
-    """The number that a job has for a dotted config key; NaN without one."""
+    """The number that a job has for a dotted config key; NaN if it has none."""
     node = cell.config
     for part in key.split("."):
         node = node.get(part, math.nan) if isinstance(node, Mapping) else math.nan
@@ -81,7 +82,7 @@ def value_of(cell: GridCell, key: str) -> float:
 
 
 def share(summary: Mapping, metric: str) -> tuple[float, float]:
-    """(mean, half of its 95 % interval) of a score per image."""
+    """(mean, half the width of its 95 % interval) of a score per image."""
     row = summary.get(metric) or {}
     mean = row.get("mean")
     if mean is None or not math.isfinite(mean):
