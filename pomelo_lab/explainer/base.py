@@ -20,17 +20,18 @@ VALUE_BYTES = 4  # maps are float32
 
 
 class Explainer(Component, ABC):
-    """Explains why the classifier gives each image its target class.
+    """Explains why the classifier assigns each image to its target class.
 
-    access: "black_box" or "white_box": which view of the classifier it receives; a black box cannot be differentiated.
-    needs:  what the case must hold beside the images and targets, of: "segments", "perturbations", "masks",
-        "factors". What the components inside it need (a filler) comes by itself.
-    gives:  what its explanations hold, of: "attribution", "counterfactual", "coefficient" (of segments); None = not
-        said: metrics find out.
-    explains: False for a component that stands where an explainer would and gives no explanations.
-    fit_arguments: names of the arguments that decide what `fit` measures: explainers that agree in these share it.
-        None = all arguments.
-    n_samples (if "perturbations" in needs): perturbations of each image that the job draws for it.
+    access: "black_box" or "white_box", the view of the classifier that the explainer receives. A black box cannot be
+    differentiated.
+    needs: contents of the case in addition to images and targets: "segments", "perturbations", "masks", "factors". The
+    needs of its components (a filler) are added automatically.
+    gives: contents of its explanations: "attribution", "counterfactual", "coefficient" (of segments). None = not
+    declared; metrics then inspect the explanations.
+    explains: False for a component that takes an explainer's place in the config and returns no explanations.
+    fit_arguments: names of the arguments that determine the result of `fit`. Explainers that agree in these share one
+    result. None = all arguments.
+    n_samples (if "perturbations" in needs): perturbations of each image that the job draws for the explainer.
     """
 
     access: ClassVar[str] = "black_box"
@@ -39,7 +40,7 @@ class Explainer(Component, ABC):
     fit_arguments: ClassVar[frozenset[str] | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Raises TypeError where `fit_arguments` names something that is no argument."""
+        """Raises TypeError when `fit_arguments` contains a name that is not an argument."""
         super().__init_subclass__(**options)
         known = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", {})}
         if unknown := sorted((cls.fit_arguments or frozenset()) - known):
@@ -47,13 +48,13 @@ class Explainer(Component, ABC):
 
     @abstractmethod
     def explain(self, case: Case) -> Explanation:
-        """One explanation per image; independent of the other images of the case.
+        """Explains each image of a case. The explanation of an image does not depend on the other images.
 
         Shapes: a case of B images -> Explanation with attribution [B,H,W] and/or counterfactual [B,C,H,W].
         """
 
     def fit(self, training: Dataset, classifier: BlackBox) -> dict[str, Tensor]:
-        """Statistics of training images, which `explain` finds as case.reference.
+        """Measures statistics of training images, which `explain` reads as case.reference.
 
         They are computed once and stored for all explainers that inherit this method and agree in `fit_arguments`.
         """
@@ -61,21 +62,21 @@ class Explainer(Component, ABC):
 
     @property
     def fits(self) -> bool:
-        """Whether it needs statistics of training images."""
+        """Whether the explainer needs statistics of training images."""
         return type(self).fit is not Explainer.fit
 
     @classmethod
     def given_by(cls, given: Mapping[str, Any]) -> frozenset[str] | None:
-        """The parts of an explanation with these arguments; `gives` where they do not matter."""
+        """The contents of an explanation for these arguments. The default is `gives`."""
         return cls.gives
 
     # --- costs, for the plan of a dry run -------------------------------------------------------------------------
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:
-        """The cost of one explanation of an image of `shape`, beyond the queries on its perturbations.
+        """The cost of explaining one image of `shape`, without the queries on its perturbations.
 
-        Here only the images and maps that are stored are counted; numbers of an image (a loss per step) are left out.
-        An explainer that asks networks adds what it asks.
+        The default counts the bytes of stored images and maps. Small per-image values, such as a loss per step, are not
+        counted. Explainers that evaluate networks add these evaluations.
         """
         channels, height, width = shape
         gives = self.given_by(vars(self)) or frozenset({"attribution"})
@@ -87,7 +88,7 @@ class Explainer(Component, ABC):
 
     @property
     def differentiates(self) -> frozenset[str]:
-        """The networks that gradients go through, of "classifier" and "generator"; the plan adds the time of their
+        """The networks that gradients pass through: "classifier", "generator". The plan adds the time of their
         backward passes."""
         return frozenset({"classifier"} if self.access == "white_box" else ())
 
@@ -95,17 +96,19 @@ class Explainer(Component, ABC):
 
     @classmethod
     def check_network(cls, given: Mapping[str, Any], classifier: BlackBox, image: Tensor) -> None:
-        """Refuse a network that the method has no rule for. A job asks this before networks are trained and images are
+        """Refuses a network that the method cannot handle. A job calls this before networks are trained and images are
         explained.
 
-        Args: given: the explainer's arguments by name; image: any one [1,C,H,W].
-        Raises: ValueError naming the method, and the module or layer.
+        Args:
+            given: the explainer's arguments by name.
+            image: any image [1,C,H,W].
+        Raises: ValueError, which names the method and the module or layer.
         """
         if cls.access == "white_box":
             check_gradient(cls.__name__, classifier.module(), image)
 
     def check(self, classifier: BlackBox, image: Tensor) -> None:
-        """`check_network` with the explainer's own arguments; its forwards are not counted as queries."""
+        """Calls `check_network` with the explainer's arguments. Its forward passes are not counted as queries."""
         before = classifier.queries
         try:
             type(self).check_network(vars(self), classifier, image)

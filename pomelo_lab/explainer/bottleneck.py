@@ -1,4 +1,5 @@
-"""Information bottlenecks: noise in place of what a layer says, and the bits that still pass."""
+"""Information bottlenecks: noise replaces the values of a layer, and the transmitted information is measured in
+bits."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.layers import map_of
 from pomelo_lab.image_arithmetic import blur
 
-SMALLEST = 1e-12  # share of noise, so that its logarithm exists
+SMALLEST = 1e-12  # least share of noise, so that its logarithm exists
 READ_AT_ONCE = 256
 
 
 @dataclass
 class Moments:
-    """Mean, spread and activity of every value of a layer, merged batch by batch (Chan et al. 1979), float64."""
+    """Mean, spread and activity of every value of a layer, merged batch by batch in float64 (Chan et al. 1979)."""
 
     n: int = 0
     mean: Tensor | float = 0.0
@@ -29,7 +30,7 @@ class Moments:
     non_zero: Tensor | float = 0.0
 
     def add(self, values: Tensor) -> None:
-        """Values [M,...]."""
+        """Adds a batch of values [M,...]."""
         values = values.double()
         m, mean = len(values), values.mean(0)
         away, total = mean - self.mean, self.n + len(values)
@@ -39,7 +40,8 @@ class Moments:
         self.n = total
 
     def tensors(self, active_share: float) -> dict[str, Tensor]:
-        """mean, std (n - 1) and active: float32 [...], 1.0 where more than that share of the values is not zero."""
+        """mean, std (n - 1) and active, float32 [...]. active is 1.0 where more than that share of the values is not
+        zero."""
         std = (self.square / max(1, self.n - 1)).sqrt()
         return {
             "mean": self.mean.float(),
@@ -49,9 +51,9 @@ class Moments:
 
 
 def bottleneck_map(method: str, classifier: WhiteBox, name: str | None, image: Tensor) -> Tensor:
-    """The map [1,C,h,w] of an image where the bottleneck goes.
+    """The map [1,C,h,w] of an image at the layer of the bottleneck.
 
-    Raises ValueError naming the layer when it gives none.
+    Raises: ValueError, which names the layer, when the layer gives no map.
     """
     module, layer = classifier.module(), classifier.bottleneck(name)
     return map_of(method, module, next(known for known, part in module.network.named_modules() if part is layer), image)
@@ -60,7 +62,7 @@ def bottleneck_map(method: str, classifier: WhiteBox, name: str | None, image: T
 def layer_statistics(
     training: Dataset, classifier: WhiteBox, layer: nn.Module, n_images: int, active_share: float
 ) -> dict[str, Tensor]:
-    """Moments of a layer's output over the first images of the training split.
+    """Measures moments of a layer's output over the first images of the training split.
 
     Raises: ValueError when the layer gives no map [M,C,h,w].
     """
@@ -78,26 +80,27 @@ def layer_statistics(
 
 
 def passes(logit: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """(lambda, 1 - lambda), the shares of signal and noise, from logits [...,h,w]; each blurred over `sigma` cells (cut
-    at two), 0 = not."""
-    signal, noise = logit.sigmoid(), (-logit).sigmoid()  # both, since 1 - sigmoid rounds to 0
+    """The shares of signal and noise (lambda, 1 - lambda) for logits [...,h,w]. Each is blurred over `sigma` cells
+    (cut off at two); 0 = no blur."""
+    signal, noise = logit.sigmoid(), (-logit).sigmoid()  # computed separately, because 1 - sigmoid rounds to 0
     if not sigma:
         return signal, noise
     return blur(signal, sigma, cut=2.0), blur(noise, sigma, cut=2.0)
 
 
 def capacity(signal: Tensor, noise: Tensor, standard: Tensor) -> Tensor:
-    """KL(N(signal r, noise^2) || N(0, 1)) in nats, of standardised values r: what is known about them beyond their
-    distribution."""
+    """The information in nats that passes at standardised values r: KL(N(signal r, noise^2) || N(0, 1))."""
     return -(1 + 2 * noise.clamp_min(SMALLEST).log() - (signal * standard).square() - noise.square()) / 2
 
 
 @dataclass(frozen=True)
 class LayerInformation:
-    """The information that a bottleneck at a layer lets pass.
+    """The information that a bottleneck at a layer transmits.
 
-    value: of the layer [B,C,h,w]; nats: that pass at each value [B,C,h,w]; entropy: cross-entropy of the last step [B];
-    losses: of every step [B,T].
+    value: values of the layer [B,C,h,w].
+    nats: information at each value [B,C,h,w].
+    entropy: cross-entropy of the last step [B].
+    losses: loss of every step [B,T].
     """
 
     layer: nn.Module
@@ -109,11 +112,11 @@ class LayerInformation:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureBottleneck:
-    """Noise at one layer, as much of it at every value as the prediction bears.
+    """Adds to every value of a layer as much noise as the prediction tolerates.
 
     Source: Schulz et al. (2020), https://arxiv.org/abs/2001.00396, per-sample bottleneck and its code. Departures: the
-        capacity is read after the last step (the code keeps the one before it); images are optimised side by side, and
-        each step's loss is a mean over draws of one image.
+        capacity is read after the last step (the published code keeps the one before it). Images are optimised
+        together, and the loss of each is a mean over its draws.
     Args: see IBAExplainer.
     """
 
@@ -127,9 +130,11 @@ class FeatureBottleneck:
 
     @torch.enable_grad()
     def optimize(self, case: Case, layer: nn.Module, purpose: str) -> LayerInformation:
-        """The bottleneck of each image after the last step.
+        """Optimises the bottleneck of each image and returns it after the last step.
 
-        Args: case: its reference holds `layer_statistics`; purpose: names the random draws.
+        Args:
+            case: its reference holds `layer_statistics`.
+            purpose: name of the random draws.
         """
         classifier, streams, image_id = case.classifier, case.streams, case.batch.image_id
         with torch.no_grad():
@@ -158,7 +163,7 @@ class FeatureBottleneck:
 
 
 def bits(nats: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Bits per pixel [B,H,W] of the nats that pass at a layer [B,C,h,w]; both have about the same sum."""
+    """Converts nats at the values of a layer [B,C,h,w] to bits per pixel [B,H,W], with about the same sum."""
     height, width = nats.shape[2:]
     cells = nats.sum(1, keepdim=True) / math.log(2) * (height * width) / (shape[0] * shape[1])
     return F.interpolate(cells, shape, mode="bilinear", align_corners=False)[:, 0]

@@ -1,4 +1,4 @@
-"""The input of explainers and metrics: images with all that a component asked for."""
+"""The input of explainers and metrics: images together with everything that a component needs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 
 @dataclass(frozen=True)
 class Case:
-    """Images, the classes to explain, and whatever else a component has declared that it needs; the rest is empty.
+    """Images, the classes to explain, and whatever else a component declares in `needs`. All other fields are empty.
 
-    batch:         B images with what the data set knows about them
+    batch:         B images with the data set's annotations
     target:        int64 [B], the explained classes
-    classifier:    the view of the explained classifier: a WhiteBox where the component asks for gradients or features
-    streams:       random streams, keyed by the image and a purpose
+    classifier:    the view of the explained classifier; a WhiteBox for components that use gradients or features
+    streams:       random streams, keyed by image and purpose
     segments:      a partition of each image
     perturbations: perturbed versions of each image
-    reference:     what the component's `fit` returned; empty for components that measure no training images
+    reference:     the result of the component's `fit`; empty for components without statistics of training images
     explanation, explanations: the scored explanation, and one more of the same images per entry of Metric.overrides()
-    explain_again: (images=None, change=None) -> Explanation of all images of the case once more, with the same targets
-        and random numbers: for other images [B,C,H,W], or for a copy of the classifier whose network `change` altered
+    explain_again: (images=None, change=None) -> Explanation of all images of the case, with the same targets and random
+    numbers: of other images [B,C,H,W], or of a copy of the classifier whose network `change` modified
     """
 
     batch: Batch
@@ -41,7 +41,7 @@ class Case:
     explain_again: Callable[..., Explanation] | None = None
 
     def select(self, rows: slice | Sequence[int]) -> Case:
-        """The case of some of the images, in the order asked for; without `explain_again`, which is about all."""
+        """The case of some of the images, in the given order. It has no `explain_again`, which works on all images."""
         return replace(
             self,
             batch=self.batch.select(rows),
@@ -58,5 +58,5 @@ class Case:
         return len(self.batch)
 
     def filling(self, filler: Filler) -> Filling:
-        """A filler made ready for the images of the case."""
+        """Prepares a filler for the images of the case."""
         return filler.filling(self.batch.image, self.streams, self.batch.image_id, self.segments)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LIMIT = 0.02  # a run that still makes more than this share of its improvement in its last tenth is called moving
+LIMIT = 0.02  # a run is called moving if its last tenth holds more than this share of its change
 
 
 def record(loss: Tensor) -> dict[str, Tensor]:
     """The extras that every optimising explainer stores: `loss`, its objective before each step, and `moving`.
 
-    Nothing for a run of fewer than two steps, which can neither move nor rest.
+    The result is empty for a run of fewer than two steps, for which convergence is undefined.
 
     Shapes: loss [B,T] -> loss [B,T], moving [B].
     """

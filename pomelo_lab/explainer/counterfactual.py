@@ -1,4 +1,4 @@
-"""The base of explainers that return a counterfactual: an image of another class."""
+"""The base class of explainers that return a counterfactual: a changed image that belongs to another class."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pomelo_lab.types import Explanation
 class SearchResult:
     """The results of a search for counterfactuals, per image.
 
-    image:       [B,C,H,W], need not lie in [0,1]
-    flipped:     [B], 1.0 where the classifier gives the goal to `image`
-    probability: [B], of the goal
-    tries:       [B]
-    extra:       more named tensors [B,...]
+    image:       [B,C,H,W], may exceed [0,1]
+    flipped:     [B], 1.0 where the classifier assigns `image` to the goal
+    probability: [B], probability of the goal
+    tries:       [B], number of tries
+    extra:       further named tensors [B,...]
     attribution: [B,H,W]; None = the mean absolute change of each pixel
     """
 
@@ -37,12 +37,12 @@ class SearchResult:
 
 @dataclass(kw_only=True)
 class CounterfactualExplainer(Explainer, ABC):
-    """An explainer whose answer is the image as it would have to be for another class.
+    """An explainer that changes an image until the classifier assigns it to another class.
 
-    Args: goal: the class to reach; None = the most probable one beside the target (of two classes: the other).
-    Shapes: counterfactual [B,C,H,W] in [0,1]; attribution [B,H,W], the mean absolute change of a pixel unless said
-        otherwise; extra [B]: "goal", "flipped" (1.0 where the classifier gives the goal to the image as the method left
-        it, before it was clamped), "goal_probability" of that image, and "tries".
+    Args: goal: the class to reach; None = the most probable class except the target (of two classes: the other one).
+    Shapes: counterfactual [B,C,H,W] in [0,1]. attribution [B,H,W], the mean absolute change of a pixel unless stated
+        otherwise. extra [B]: "goal", "flipped" (1.0 where the classifier assigns the image to the goal before it is
+        clamped), "goal_probability" of the same image, and "tries".
     """
 
     gives = frozenset({"attribution", "counterfactual"})
@@ -70,10 +70,10 @@ class CounterfactualExplainer(Explainer, ABC):
 
     @abstractmethod
     def search(self, case: Case, goal: Tensor) -> SearchResult:
-        """Search images of the goal classes, int64 [B]."""
+        """Searches for images of the goal classes, int64 [B]."""
 
     def goals(self, case: Case) -> Tensor:
-        """The class to reach, int64 [B]. Raises ValueError when it is the target's or does not exist."""
+        """The goal classes, int64 [B]. Raises: ValueError for a class that does not exist."""
         target, classifier = case.target, case.classifier
         if self.goal is None:
             return classifier.probability(case.batch.image).scatter(1, target[:, None], -1.0).argmax(1)

@@ -1,4 +1,4 @@
-"""Directions of several source images as one search."""
+"""Averages the directions of several source images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor
 
 
 def average(parts: Sequence[Mapping[str, Tensor]], n_h: int) -> dict[str, Tensor]:
-    """Average the searches around several sources of one class: the mean of their unit g-directions, at unit
-    length, and the largest eigenvectors of the mean of their Hessians, as far as each search kept those.
+    """Averages the searches around several sources of one class.
 
-    Shares and probabilities are means, "moving" is the largest; the source, its position, its reconstruction and the
-    losses are the first's.
+    The g-directions are means of unit directions, at unit length. The h-directions are the largest eigenvectors of the
+    mean Hessian, as far as each search kept its eigenvectors. Shares and probabilities are means, and "moving" is the
+    largest. The source, its position, its reconstruction and the losses are those of the first search.
 
-    Args: parts: of `DirectionSearch`, a mapping per source; n_h: h-directions that are kept.
+    Args:
+        parts: one result of `DirectionSearch` per source.
+        n_h: number of h-directions kept.
     """
     made = dict(parts[0])
     for name in ("g", "g_class"):

@@ -48,13 +48,12 @@ class FitInParts(ABC):
     def fit(self, training: Dataset, classifier: BlackBox, cached_part: PartCache = no_cache) -> dict[str, Tensor]:
         """Statistics of training images, as `Explainer.fit` returns them.
 
-        Args: cached_part: gives the parts that are stored by themselves.
+        Args: cached_part: stores the parts separately.
         """
 
     @abstractmethod
     def prepare(self, training: Dataset, cached_part: PartCache) -> None:
-        """Computes parts that `fit` will ask for, with wait=False.
+        """Computes the parts that `fit` will read, with wait=False.
 
-        Every process that needs the statistics calls this before one of them fits: each takes the parts that no other
-        process is computing.
+        All processes call this before one of them fits. Each computes parts that no other process is computing.
         """

@@ -1,4 +1,4 @@
-"""One attempt of DiME to move images to their goal classes, and the push of one of its steps."""
+"""One attempt of DiME to move images to their goal classes, and the guidance gradient of one step."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 class Push(NamedTuple):
-    """The gradient that pushes a step: all tensors [B,C,H,W].
+    """The guidance gradient of a step. All tensors are [B,C,H,W].
 
-    whole: the push; seen: its class gradient before the division by sqrt(alpha-bar); terms: of `whole`, where they are
-    recorded.
+    whole: the whole gradient.
+    seen: its class gradient before the division by sqrt(alpha-bar).
+    terms: the terms of `whole`, if they are recorded.
     """
 
     whole: Tensor
@@ -31,11 +32,11 @@ class Push(NamedTuple):
 class Attempt:
     """Images that are guided with one scale of the class term.
 
-    case:     the images [0,1]
-    goal:     the classes to reach [B]
+    case:     the images in [0,1]
+    goal:     the goal classes [B]
     distance: the perceptual distance of two batches of images, in its unit
-    scale:    of the class term
-    number:   of the scale among those that are tried; random draws are named after it
+    scale:    scale of the class term
+    number:   position of the scale among those that are tried; it names the random draws
     """
 
     case: Case
@@ -46,10 +47,10 @@ class Attempt:
 
     @cached_property
     def image(self) -> Tensor:
-        """The images in [-1,1], as the denoiser takes them."""
+        """The images in [-1,1], the denoiser's scale."""
         return DDPM.scaled(self.case.batch.image)
 
     def normal(self, purpose: str) -> Tensor:
-        """Standard normals of the images' shape."""
+        """Draws standard normals of the images' shape."""
         batch = self.case.batch
         return self.case.streams.normal(batch.image_id, purpose, *batch.image.shape[1:]).to(self.image)

@@ -1,4 +1,4 @@
-"""HSIC: how strongly the answer depends on whether a cell is kept."""
+"""HSIC: attribution by the statistical dependence between the answer and keeping a cell."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pomelo_lab.explainer.design import DesignExplainer
 
 @dataclass(kw_only=True)
 class HSICExplainer(DesignExplainer):
-    """The Hilbert-Schmidt independence criterion between each cell's bit and the target's probability.
+    """The Hilbert-Schmidt independence criterion between each cell's mask bit and the target's probability.
 
     Source: Novello et al. (2022), https://arxiv.org/abs/2206.06219, and the code in xplique (8 x 8 cells, 500 masks;
-        its documentation: 7 x 7, 1,500). With the Dirac-like kernel on bits the criterion is (2 / n) x_c' L x_c, x_c
-        the centred bits and L the Gaussian kernel of the answers.
-        Departures: a scrambled Sobol sequence (there unscrambled); masked cells are the filler's (there black).
+        its documentation: 7 x 7, 1,500). With the Dirac-like kernel on bits the criterion is (2 / n) x_c' L x_c, where
+        x_c are the centred bits and L is the Gaussian kernel of the answers. Departures: a scrambled Sobol sequence
+        (xplique: unscrambled); the filler replaces masked cells (xplique: black).
     Args:
-        width: of the Gaussian kernel: "median" of the answers, as in the code, or "median_pairwise", of the distances
-            between answers.
-        least_width: floor of the width, so that answers near zero have a kernel.
+        width: width of the Gaussian kernel: "median" of the answers, as in the code, or "median_pairwise", the median
+            distance between answers.
+        least_width: lower bound of the width, so that answers near zero have a kernel.
     Shapes: attribution [B,H,W], the cells enlarged by bicubic interpolation; extra "cells" [B,n_cells**2].
     Cost: n_designs queries and fills per image; products of n_designs x n_designs matrices.
-    Random: designs per image ("hsic"), and the filler's.
+    Random: designs per image ("hsic"), and the filler's draws.
     """
 
     purpose: ClassVar[str] = "hsic"
@@ -43,7 +43,7 @@ class HSICExplainer(DesignExplainer):
         return self.sobol_points(image_ids, streams, self.n_designs, self.n_cells**2).round()
 
     def indices(self, masks: Tensor, answer: Tensor) -> Tensor:
-        # one image's kernel at a time
+        # the kernel of one image at a time
         return torch.stack([self.dependence(x, y) for x, y in zip(masks, answer, strict=True)])
 
     def dependence(self, bits: Tensor, answer: Tensor) -> Tensor:

@@ -21,24 +21,24 @@ from pomelo_lab.types import Explanation
 
 @dataclass(kw_only=True)
 class IBAExplainer(Explainer):
-    """Bits that a layer must pass on about each place for the target to stay predicted, when noise takes the place of
-    the rest.
+    """Measures the bits per location that a layer must transmit for the target to stay predicted. Noise replaces all
+    other information.
 
     Source: Schulz et al. (2020), https://arxiv.org/abs/2001.00396, and its code (VGG-16: features.17; 10,000 images for
         the statistics). Departures: see FeatureBottleneck.
     Args:
-        layer: where the bottleneck goes; None = the classifier's customary layer.
-        beta: weight of the mean capacity beside the cross-entropy.
-        n_steps, lr: of Adam on the logits of what passes.
+        layer: location of the bottleneck; None = the classifier's default layer.
+        beta: weight of the mean capacity relative to the cross-entropy.
+        n_steps, lr: steps and learning rate of Adam on the logits of the passing share.
         n_draws: noise draws per step.
         init: logit at the start (5: 99.3 % passes).
-        sigma_cells: deviation of the Gaussian over what passes, in cells of the layer; 0 = none.
+        sigma_cells: deviation of the Gaussian filter over the passing share, in cells of the layer; 0 = no filter.
         min_std: least deviation of a value.
         n_fit: training images for the statistics.
-        active_share: values that are zero on more than the rest of the images carry nothing.
-    Shapes: attribution [B,H,W] in bits per pixel; extra, per image [B]: "information" (bits) and "cross_entropy";
-        the convergence record.
-    Cost: n_steps * n_draws forwards and backwards per image; n_fit forwards once per layer and classifier.
+        active_share: a value transmits information only if it is non-zero on more than this share of the images.
+    Shapes: attribution [B,H,W] in bits per pixel; extra [B]: "information" (bits) and "cross_entropy"; the convergence
+        record.
+    Cost: n_steps * n_draws forward and backward passes per image; n_fit forward passes once per layer and classifier.
     Random: noise per image ("iba").
     """
 

@@ -1,5 +1,5 @@
-"""The base of explainers that move an image's semantic code and render it with the noise that the code leaves
-unexplained."""
+"""The base class of explainers that move an image's semantic code and render it with the noise of the original
+image."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class LatentExplainer(CounterfactualExplainer, ABC):
     """Encodes an image into a code and noise, and renders other codes with the same noise.
 
     Source: Preechakul et al. (2022), diffusion autoencoders, as Sobieski & Biecek (GCD) use them. Departures: renders
-        are kept in 8 bits.
+        are stored in 8 bits.
     Args:
-        generator: the autoencoder; left out of the config it is the job's generator.
+        generator: the autoencoder. If the config leaves it out, the job's generator is used.
         n_invert, fixed_point, n_render: steps of the inversion, its fixed-point iterations, steps of a render.
-        published_grid: invert and render as the published code does, whose round trip is only near (n_invert 250,
-            n_render 100).
+        published_grid: invert and render as the published code does (n_invert 250, n_render 100). Its round trip is
+            only approximate.
     Cost: n_invert * (1 + fixed_point) evaluations per encoded image (published_grid: n_invert), n_render per render.
     """
 
@@ -39,7 +39,7 @@ class LatentExplainer(CounterfactualExplainer, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Grids that do not invert each other."""
+        """Reports steps of inversion and rendering that do not invert each other."""
         if not given["published_grid"] and given["n_invert"] != given["n_render"]:
             yield (
                 f"n_render must be n_invert={given['n_invert']} unless published_grid=true: else nothing is "
@@ -48,7 +48,7 @@ class LatentExplainer(CounterfactualExplainer, ABC):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(codes [B,D], noise [B,C,H,W]) of images in [0,1]."""
+        """Encodes images in [0,1]: (codes [B,D], noise [B,C,H,W])."""
 
         def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
             code = self.generator.encoded(images[start:stop])
@@ -60,9 +60,8 @@ class LatentExplainer(CounterfactualExplainer, ABC):
 
     @torch.no_grad()
     def render(self, code: Tensor, noise: Tensor, shift: Tensor) -> Tensor:
-        """Render displaced codes, uint8: code [B,D], noise [B,C,H,W], shift [B,A,D] -> [B,A,C,H,W]; or one
-        image's, shift [A,D] -> [A,C,H,W].
-        """
+        """Renders displaced codes in 8 bits: code [B,D], noise [B,C,H,W], shift [B,A,D] -> uint8 [B,A,C,H,W]; or
+        those of one image, shift [A,D] -> [A,C,H,W]."""
         flat = shift.reshape(-1, shift.shape[-1]).to(code)
         each = len(flat) // len(code)
 
@@ -76,5 +75,5 @@ class LatentExplainer(CounterfactualExplainer, ABC):
 
     @property
     def inversion(self) -> int:
-        """Evaluations that find the noise of an image."""
+        """Number of evaluations that compute the noise of an image."""
         return self.n_invert * (1 if self.published_grid else 1 + self.fixed_point)

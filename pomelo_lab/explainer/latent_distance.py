@@ -1,4 +1,4 @@
-"""The perceptual distance between an image and renders of displaced codes, in its unit."""
+"""The perceptual distance between an image and the renders of displaced codes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pomelo_lab.types import Perturbations
 class LatentDistance(LatentExplainer, ABC):
     """Measures the perceptual distance between an image and its renders.
 
-    Source: Sobieski & Biecek, eq. 1: LPIPS with VGG (Zhang et al. 2018). Departures: without its weights file, the
-        distance of another network, divided by its mean between two training images.
+    Source: Sobieski & Biecek, eq. 1: LPIPS with VGG (Zhang et al. 2018). Departures: without the weights file of LPIPS
+        it is the distance of another network, divided by its mean between two training images.
     Args:
-        perceptual, layers: network of the distance to the source and its layers.
-        lpips: weights file of VGG-16 (vgg16-397923af.pth): the distance is then LPIPS itself, as in the paper, in
-            whose unit its weights are stated.
-        n_pairs: pairs of training images that the mean distance is taken over.
-        The others as in LatentExplainer.
+        perceptual, layers: network and layers of that distance.
+        lpips: weights file of VGG-16 (vgg16-397923af.pth). The distance is then LPIPS as in the paper, and the paper's
+            weights apply.
+        n_pairs: pairs of training images for the mean distance.
+        The other arguments are those of LatentExplainer.
     """
 
     perceptual: NetworkClassifier
@@ -46,9 +46,8 @@ class LatentDistance(LatentExplainer, ABC):
 
     @torch.no_grad()
     def distance(self, image: Tensor, renders: Tensor, unit: Tensor) -> Tensor:
-        """Perceptual distance of each image [B,C,H,W] to others, uint8 [B,A,C,H,W] -> [B,A]; or of one, [1,C,H,W] to
-        [A,C,H,W] -> [A].
-        """
+        """Perceptual distance of each image [B,C,H,W] to its renders, uint8 [B,A,C,H,W] -> [B,A]; or of one image
+        [1,C,H,W] to [A,C,H,W] -> [A]."""
         flat, each = renders.reshape(-1, *renders.shape[-3:]), renders.shape[-4]
 
         def part(start: int, stop: int) -> Tensor:
@@ -58,7 +57,7 @@ class LatentDistance(LatentExplainer, ABC):
         return self.generator.forwards.rows(part, len(flat)).reshape(renders.shape[:-3]) / unit.to(image.device)
 
     def distance_unit(self, training: Dataset) -> Tensor:
-        """The unit of distances: 1 for LPIPS, else the mean of the distance between two training images."""
+        """The unit of distances: 1 for LPIPS, otherwise the mean distance between two training images."""
         if self.lpips:
             return torch.tensor(1.0)
         return mean_distance(self.between, training, self.n_pairs, self.generator.device).float()

@@ -17,37 +17,37 @@ from pomelo_lab.explainer.removal import RemovalExplainer, enlarge
 from pomelo_lab.sampler.base import Filling
 from pomelo_lab.types import Explanation
 
-RADII = torch.arange(0, 171, 5) / 224  # of the circular start, as fractions of the side
-SUPPRESSED = 1e-2  # share of the probability that may be left inside the first circle
+RADII = torch.arange(0, 171, 5) / 224  # radii of the circular start, as fractions of the side
+SUPPRESSED = 1e-2  # share of the probability that may remain when the first circle is removed
 
 
 @dataclass(kw_only=True)
 class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
-    """MP: gradient descent on a coarse keep mask, so that what it removes is small, smooth and takes the target's
-    probability away.
+    """MP: optimises a coarse keep mask by gradient descent. The removed region becomes small and smooth, and its
+    removal lowers the target's probability.
 
     Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3, and its code; Agarwal & Nguyen (2020), eq.
-        3: l1 * sum |1 - m| + tv * sum |grad m|^3 + p(target), Adam with steps of 0.1, m clamped to [0,1] after each.
-            Departures: the jittered image is its own shifted
-        copy with the border repeated (the code cuts it from a slightly larger one); the images of a batch are optimised
-        side by side. Eq. 3 has an expectation over shifts of 0 to 4 pixels; the code draws one of 0 to 3 in each step,
-        and so do we.
+        3. The loss is l1 * sum |1 - m| + tv * sum |grad m|^3 + p(target), minimised by Adam with steps of 0.1, and m is
+        clamped to [0,1] after each step. Eq. 3 has an expectation over shifts of 0 to 4 pixels. Like the published
+        code, this one draws a shift of 0 to 3 pixels in each step. Departures: the shifted image repeats its border
+        (the code crops a slightly larger image). The images of a batch are optimised together.
     Args:
         mask_px: cells of the mask along each side.
-        n_steps: of the descent.
-        lr: of Adam.
-        l1: weight of what is removed, summed over cells.
+        n_steps: steps of the descent.
+        lr: learning rate of Adam.
+        l1: weight of the removed share, summed over cells.
         tv, tv_power: weight and power of the differences between neighbouring cells, summed.
-        jitter: each step looks at the image shifted by 0..jitter-1 pixels, down and right; 0 or 1 = none.
-        upsample: how cells become pixels while it descends (the code: nearest).
-        map_upsample: how cells of the map become pixels; Agarwal & Nguyen enlarge maps bilinearly.
-        init: "uniform" noise, or "circular": the smallest disc around the centre that leaves 1 % of what can be taken
-            away.
-    Shapes: attribution [B,H,W] is 1 - m, enlarged; extra "mask" [B,mask_px,mask_px], "probability" [B] of the image
-        without it, and, from two steps on, "loss" [B,n_steps] and "moving" [B] (see `convergence.record`).
-    Cost: n_steps forwards, backwards and fills per image (35 more to find a circle), then one of each; no more images
-        at once than fit.
-    Random: start and jitter per image ("mp"), and the filler's.
+        jitter: each step uses the image shifted by 0..jitter-1 pixels, down and right; 0 or 1 = no shift.
+        upsample: interpolation from cells to pixels during the descent (the code: nearest).
+        map_upsample: interpolation from cells to pixels of the map; Agarwal & Nguyen use bilinear.
+        init: "uniform" noise, or "circular": the smallest centred disc whose removal leaves at most 1 % of the
+            removable probability.
+    Shapes: attribution [B,H,W] is 1 - m, enlarged. extra: "mask" [B,mask_px,mask_px]; "probability" [B] of the image
+        without the removed region; with two steps or more also "loss" [B,n_steps] and "moving" [B] (see
+        `convergence.record`).
+    Cost: n_steps forward passes, backward passes and fills per image (35 more to search the circle), plus one of each.
+        Batches hold no more images than fit into memory.
+    Random: start and jitter per image ("mp"), and the filler's draws.
     """
 
     access: ClassVar[str] = "white_box"
@@ -85,14 +85,16 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
         return self.postprocess(Explanation(target=target, attribution=1 - keep, extra=extra))
 
     def postprocess(self, explanation: Explanation) -> Explanation:
-        """The map of a stored mask."""
+        """Converts a stored mask to a map."""
         removed = 1 - explanation.extra["mask"]
         return replace(explanation, attribution=enlarge(removed, explanation.attribution.shape[-2:], self.map_upsample))
 
     @torch.enable_grad()
     def optimize(self, case: Case, filling: Filling) -> tuple[Tensor, Tensor]:
-        """Keep masks [B,k,k] and the loss before each step [B,n_steps]; Adam works value by value, so that no image
-        sees another."""
+        """Optimises keep masks [B,k,k] and records the loss before each step [B,n_steps].
+
+        Adam treats each value by itself, so images of a batch do not influence each other.
+        """
         image, target = case.batch.image, case.target
         row = torch.arange(len(case), device=image.device)
         shift = (
@@ -114,7 +116,7 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
         return mask.detach(), torch.cat(losses, 1)
 
     def penalty(self, mask: Tensor) -> Tensor:
-        """The terms of the loss that look at the mask alone: [B,k,k] -> [B]."""
+        """The terms of the loss that depend on the mask only: [B,k,k] -> [B]."""
         differences = (mask.diff(dim=1).abs() ** self.tv_power).sum((1, 2)) + (
             mask.diff(dim=2).abs() ** self.tv_power
         ).sum((1, 2))
@@ -159,7 +161,7 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
 
 
 def translate(images: Tensor, by: Tensor) -> Tensor:
-    """Images [B,C,H,W] moved up and left by whole pixels [B,2], the border repeated."""
+    """Moves images [B,C,H,W] up and left by whole pixels [B,2]. The border is repeated."""
     if not by.any():
         return images
     height, width = images.shape[-2:]

@@ -16,14 +16,14 @@ from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
 @dataclass(kw_only=True)
 class OcclusionExplainer(BaselineExplainer):
-    """The answer lost when a window is replaced, averaged over the windows that cover a pixel.
+    """The drop of the answer when a window is replaced, averaged over the windows that cover a pixel.
 
-    Source: Zeiler & Fergus (2014), https://arxiv.org/abs/1311.2901; captum. Departures: none.
-        `sliding_patch` is that of Agarwal & Nguyen, one value per position.
+    Source: Zeiler & Fergus (2014), https://arxiv.org/abs/1311.2901; captum. Departures: none. `sliding_patch` is the
+        variant of Agarwal & Nguyen, with one value per position.
     Args:
         window_px: side of the window.
-        stride_px: between positions, at most window_px.
-    Cost: a forward per position and image.
+        stride_px: distance between positions, at most window_px.
+    Cost: one forward pass per position and image.
     """
 
     differentiates = frozenset()
@@ -34,7 +34,7 @@ class OcclusionExplainer(BaselineExplainer):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Pixels that no window covers."""
+        """Reports a stride that leaves pixels without a window."""
         if given["stride_px"] > given["window_px"]:
             yield f"stride_px must be <= window_px={given['window_px']}, got {given['stride_px']}"
 
@@ -46,7 +46,7 @@ class OcclusionExplainer(BaselineExplainer):
         channels, window, stride = image.shape[1], min(self.window_px, *image.shape[2:]), self.stride_px
         sizes = {"sliding_window_shapes": (channels, window, window), "strides": (channels, stride, stride)}
         attribution = Occlusion(module).attribute(image, baselines=case.baseline, target=case.target, **sizes)
-        return attribution / channels  # a window takes all channels: each has the whole loss
+        return attribution / channels  # a window covers all channels, so each channel holds the whole drop
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:
         positions = [1 + max(0, -(-(size - self.window_px) // self.stride_px)) for size in shape[1:]]

@@ -1,8 +1,8 @@
-"""A network run operator by operator, so that a method can carry each one back by a rule of its own.
+"""Runs a network operator by operator, so that a method can propagate gradients through each operator by its own rule.
 
-Hooks on modules miss activations that are called as functions, and see one module that is called twice as one. Here
-every ATen operator that depends on the image is seen, whoever calls it: a module, a function, a module again, or an
-activation that works in place.
+Hooks on modules miss activations that are called as functions, and count a module that is called twice as one. This
+module sees every ATen operator that depends on the image, whether a module, a function or an in-place activation calls
+it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import enable_reentrant_dispatch
 
-# one input, the same function of every value
+# elementwise operators of one input
 RECTIFIERS = frozenset("relu leaky_relu _prelu_kernel elu celu gelu silu hardswish mish softplus".split())
 ELEMENTWISE = RECTIFIERS | frozenset(
     """hardtanh clamp clamp_min clamp_max threshold sigmoid hardsigmoid tanh log_sigmoid_forward softshrink
     hardshrink relu6 exp expm1 exp2 log log1p log2 sqrt rsqrt reciprocal square pow abs sin cos erf atan""".split()
 )
-# differences of the output are the operator of differences of all its inputs
+# operators that are linear in all inputs together
 LINEAR = frozenset(
     """add sub rsub neg cat stack sum mean view _unsafe_view reshape permute transpose t expand slice select
     unsqueeze squeeze clone detach alias _to_copy contiguous split split_with_sizes chunk unbind constant_pad_nd
@@ -33,7 +33,7 @@ LINEAR = frozenset(
     native_channel_shuffle as_strided unfold im2col diagonal cumsum lift_fresh lift_fresh_copy copy
     slice_scatter select_scatter unsafe_split unsafe_chunk movedim squeeze_copy""".split()
 )
-# linear in these positional arguments together, given the others
+# operators that are linear in these positional arguments together, with the others fixed
 LINEAR_IN: dict[str, tuple[frozenset[int], ...]] = {
     **{
         name: (frozenset({0}),)
@@ -51,40 +51,40 @@ INDEPENDENT = frozenset(
 
 
 class Refused(ValueError):
-    """A network that holds what a method has no rule for."""
+    """A network that contains an operator for which a method has no rule."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operator on values; `carried` are the positions of the arguments that depend on the image."""
+    """One operator applied to values. `carried` holds the positions of the arguments that depend on the image."""
 
-    name: str  # without namespace and overload: relu, convolution, mul
+    name: str  # name without namespace and overload: relu, convolution, mul
     operator: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     carried: frozenset[int]
 
     def plain(self) -> Any:
-        """The operator's output, with its ordinary gradient."""
+        """The operator's output with its ordinary gradient."""
         return self.operator(*self.args, **self.kwargs)
 
     def of(self, x: Tensor) -> Tensor:
-        """The operator of another first argument."""
+        """The operator applied to another first argument."""
         return self.operator(x, *self.args[1:], **self.kwargs)
 
     def argument(self, position: int, name: str, default: Any) -> Any:
-        """An argument, by place or by name."""
+        """An argument by position or by name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
     @property
     def elementwise(self) -> bool:
-        """Whether the output's values depend on one value of the input each, not linearly."""
+        """Whether each value of the output is a non-linear function of one value of the input."""
         return self.name in ELEMENTWISE and self.carried == {0}
 
     @property
     def linear(self) -> bool:
-        """Whether differences of the output are the operator of differences of what is carried, plus nothing."""
-        if self.kwargs.get("rounding_mode") is not None:  # a division that rounds
+        """Whether the operator is linear in the arguments that depend on the image, up to a constant."""
+        if self.kwargs.get("rounding_mode") is not None:  # a division with rounding is not linear
             return False
         if self.name in NORMS:
             return self.carried == {0} and (self.name.endswith("no_training") or not self.args[5])
@@ -94,29 +94,29 @@ class Call:
 class Rules(ABC):
     """A method's rule for each operator.
 
-    method: its name, for messages.
+    method: the method's name, for error messages.
     """
 
     method: ClassVar[str]
 
     @abstractmethod
     def answer(self, call: Call) -> Any:
-        """The operator's output, with a graph behind it that carries back as the method says.
+        """The operator's output, with a graph that propagates gradients by the method's rule.
 
-        Raises Refused with the reason when it has no rule.
+        Raises: Refused, with the reason, when the method has no rule.
         """
 
 
 @dataclass
 class Views:
-    """Tensors that share memory: one that is changed in place makes the others stale."""
+    """Tensors that share memory. A change of one of them in place invalidates the others."""
 
     version: int = 0
 
 
 @dataclass
 class Run:
-    """One forward under rules, and the modules that are at work."""
+    """One forward pass under the rules, and the modules that are running."""
 
     rules: Rules
     inside: list[str] = field(default_factory=list)
@@ -152,7 +152,7 @@ class Run:
             raise self.refuse(f"calls {name} on a view of a tensor that was changed in place")
         if name == "mul" and carried == {0, 1} and (unit := swished(*args)) is not None:
             name, operator, args, carried = "silu", torch.ops.aten.silu.default, (unit,), frozenset({0})
-        # also inside functions with a backward of their own
+        # also inside autograd functions with a custom backward
         with enable_reentrant_dispatch(), torch.set_grad_enabled(self.grad):
             try:
                 return self.rules.answer(Call(name, operator, values(args), kwargs, carried))
@@ -160,14 +160,13 @@ class Run:
                 raise self.refuse(str(refused)) from None
 
     def in_place(self, name: str, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The operator that works in place, done out of place: what was there before is still needed on the way
-        back."""
+        """Runs an in-place operator out of place, because the backward pass needs the previous values."""
         target, packet = args[0], getattr(torch.ops.aten, name.removesuffix("_"), None)
         overload = getattr(packet, operator._overloadname, None) if name.endswith("_") else None
         if not isinstance(target, Carried) or overload is None:
             raise self.refuse(f"calls {name}, which writes into a tensor that does not depend on the image")
         if name == "as_strided_" and list(args[1]) == list(target.shape):
-            return target  # the same values in another order of memory
+            return target  # the same values with another memory layout
         target.value = self.answer(name.removesuffix("_"), overload, args, kwargs)
         target.views.version += 1
         target.version = target.views.version
@@ -178,8 +177,11 @@ class Run:
 
 
 class Carried(Tensor):
-    """A tensor that depends on the images; `value` is what it holds, `sigmoid_of` the tensor, and its version, whose
-    sigmoid it is."""
+    """A tensor that depends on the images.
+
+    value: the tensor's values.
+    sigmoid_of: the tensor whose sigmoid it is, and that tensor's version.
+    """
 
     value: Tensor
     run: Run
@@ -215,7 +217,7 @@ class Carried(Tensor):
 
 
 def swished(a: Carried, b: Carried) -> Carried | None:
-    """The x of x * sigmoid(x), which is SiLU written out; None for other products."""
+    """The x of a product x * sigmoid(x), which is SiLU written out; None for other products."""
     for x, gate in ((a, b), (b, a)):
         if (
             gate.sigmoid_of is not None
@@ -228,28 +230,28 @@ def swished(a: Carried, b: Carried) -> Carried | None:
 
 
 def flat(value: Any) -> Iterator[Any]:
-    """The value itself, or the members of a list."""
+    """A single value as a list, or the elements of a list."""
     yield from value if isinstance(value, (list, tuple)) else (value,)
 
 
 def each(change: Callable[[Any], Any], value: Any) -> Any:
-    """change(value), or of each member of a list."""
+    """Applies `change` to a value, or to each element of a list."""
     return type(value)(change(inner) for inner in value) if isinstance(value, (list, tuple)) else change(value)
 
 
 def values(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Arguments with what is carried taken out."""
+    """Replaces carried tensors in the arguments by their values."""
     return tuple(each(lambda inner: inner.value if isinstance(inner, Carried) else inner, value) for value in args)
 
 
 def run_by(rules: Rules, module: nn.Module, images: Tensor) -> Tensor:
-    """The module's answer to images [M,C,H,W], with a graph behind it that carries back as the rules say.
+    """The module's answer to images [M,C,H,W], with a graph that propagates gradients by the rules.
 
-    Raises: Refused, naming the method, the module and the operator without a rule.
+    Raises: Refused, which names the method, the module and the operator without a rule.
     """
     run = Run(rules)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which has no gradient
+    torch.backends.mha.set_fastpath_enabled(False)  # it runs a layer as one operator without a gradient
     try:
         with told(module, run.inside):
             answer = module(Carried(images, run))
@@ -260,7 +262,7 @@ def run_by(rules: Rules, module: nn.Module, images: Tensor) -> Tensor:
 
 @contextmanager
 def told(module: nn.Module, inside: list[str]) -> Iterator[None]:
-    """`inside` holds the names of the submodules at work, the innermost last."""
+    """Keeps the names of the running submodules in `inside`, the innermost last."""
     handles = []
     for name, part in module.named_modules():
         label = f"{name.removeprefix('network.')} ({type(part).__name__})"
@@ -275,9 +277,10 @@ def told(module: nn.Module, inside: list[str]) -> Iterator[None]:
 
 
 class Value(torch.autograd.Function):
-    """Forward the second input, backward to the first: the value of a unit, and what its rule carries back.
+    """Returns the second input in the forward pass and sends the gradient to the first: the value of a unit, and the
+    quantity that its rule propagates.
 
-    With `positive`, only positive parts of what comes from above go back.
+    With `positive`, only positive parts of the incoming gradient are propagated.
     """
 
     @staticmethod
@@ -291,7 +294,7 @@ class Value(torch.autograd.Function):
 
 
 def derivative(call: Call, x: Tensor) -> Tensor:
-    """Derivative of an elementwise operator at x, in the shape of x."""
+    """The derivative of an elementwise operator at x, in the shape of x."""
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
         return torch.autograd.grad(call.of(x).sum(), x)[0]

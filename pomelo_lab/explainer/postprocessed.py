@@ -1,4 +1,4 @@
-"""Explainers with arguments that only choose how a stored explanation is read."""
+"""Explainers with arguments that only select a view of a stored explanation."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pomelo_lab.types import Explanation
 
 
 class Postprocessed(ABC):
-    """A mixin for explainers that compute one explanation and can show it in several ways.
+    """A mixin for explainers that compute one explanation and offer several views of it.
 
-    `explain` returns what is stored and `postprocess` turns that into what a job reports. The arguments that only
-    `postprocess` reads stay out of the stored explanation's fingerprint, so that it is computed once for all their
-    values.
+    `explain` returns the explanation that is stored, and `postprocess` converts it to the one that a job reports.
+    Arguments that only `postprocess` reads are not part of the stored explanation's fingerprint. One stored explanation
+    therefore serves all their values.
 
-    postprocess_arguments: the names of those arguments.
+    postprocess_arguments: the names of these arguments.
     """
 
     postprocess_arguments: ClassVar[frozenset[str]]
 
     @abstractmethod
     def postprocess(self, explanation: Explanation) -> Explanation:
-        """The explanation that a job reports, from the stored one."""
+        """Converts a stored explanation to the one that a job reports."""
 
 
 def postprocessed(explainer: Explainer, explanation: Explanation) -> Explanation:
-    """The explanation that a job reports: the stored one, post-processed if the explainer is `Postprocessed`."""
+    """The explanation that a job reports: the stored one, converted if the explainer is `Postprocessed`."""
     return explainer.postprocess(explanation) if isinstance(explainer, Postprocessed) else explanation

@@ -1,4 +1,4 @@
-"""Random attributions: the control every explainer has to beat."""
+"""Random attributions: the control that every explainer has to beat."""
 
 from __future__ import annotations
 

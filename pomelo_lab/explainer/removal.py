@@ -1,4 +1,4 @@
-"""The base of explainers that choose which pixels to remove and let a filler replace them."""
+"""The base class of explainers that choose pixels to remove and let a filler replace them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pomelo_lab.sampler.base import Filler
 
 @dataclass(kw_only=True)
 class RemovalExplainer(Explainer, ABC):
-    """An explainer that chooses what to remove; the job's filler says what stands there instead.
+    """An explainer that chooses the pixels to remove. The filler computes their replacement.
 
-    Args: sampler: the filler; left out of the config it is the job's sampler.
+    Args: sampler: the filler. If the config leaves it out, the job's sampler is used.
     """
 
     gives = frozenset({"attribution"})
@@ -26,7 +26,7 @@ class RemovalExplainer(Explainer, ABC):
 
     @abstractmethod
     def fills(self, shape: tuple[int, int, int]) -> int:
-        """Masks filled per image of `shape`, at most."""
+        """The largest number of masks that are filled for one image of `shape`."""
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:
         n = self.fills(shape)
@@ -34,13 +34,13 @@ class RemovalExplainer(Explainer, ABC):
 
 
 def cell_index(size: int, n_cells: int) -> Tensor:
-    """The cell of each pixel along one axis when n_cells share `size` pixels, as nearest up-sampling has it: int64
-    [size]."""
+    """The cell of each pixel along one axis when n_cells share `size` pixels, as in nearest-neighbour up-sampling:
+    int64 [size]."""
     return (torch.arange(size) * n_cells).div(size, rounding_mode="floor")
 
 
 def enlarge(mask: Tensor, shape: tuple[int, int], how: str) -> Tensor:
-    """[B,k,k] -> [B,H,W], "nearest" (every pixel its cell) or "bilinear"; differentiable."""
+    """Enlarges cells to pixels, [B,k,k] -> [B,H,W], by "nearest" or "bilinear" interpolation; differentiable."""
     if how == "nearest":
         rows, columns = (cell_index(size, n).to(mask.device) for size, n in zip(shape, mask.shape[-2:], strict=True))
         return mask[:, rows][:, :, columns]

@@ -16,22 +16,22 @@ from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.removal import RemovalExplainer
 from pomelo_lab.types import Explanation
 
-MASK_VALUES_AT_ONCE = 2**22  # of one image: 16 MiB
+MASK_VALUES_AT_ONCE = 2**22  # values of one image's masks: 16 MiB
 
 
 @dataclass(kw_only=True)
 class RiseExplainer(RemovalExplainer):
-    """The mean of random smooth masks, weighted by the target's probability on the image seen through them.
+    """The mean of random smooth masks, weighted by the target's probability for the masked image.
 
     Source: Petsiuk et al. (2018), https://arxiv.org/abs/1806.07421, section 3 and code (8 x 8 cells, p = 0.5; 8,000
-        masks for a ResNet-50); masked pixels are black there after normalisation, here the filler's. Departures: every
-        image has masks of its own.
+        masks for a ResNet-50). Departures: every image has different masks, and the filler replaces masked pixels. In
+        the published code they are black after normalisation.
     Args:
         n_masks: random masks per image.
         n_cells: random cells along each side.
         p_keep: probability that a cell is kept.
     Cost: one query and one fill per mask.
-    Random: cells and shifts per image ("rise"), and the filler's.
+    Random: cells and shifts per image ("rise"), and the filler's draws.
     """
 
     n_masks: Count = 8000
@@ -61,8 +61,8 @@ class RiseExplainer(RemovalExplainer):
         return Explanation(target=case.target, attribution=(total / (self.n_masks * self.p_keep)).float())
 
     def smooth(self, cells: Tensor, shift: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Cells enlarged by one more than fits, then cut out at a random offset of up to a cell: [B,n,s,s], [B,n,2] ->
-        [B,n,H,W]."""
+        """Enlarges cells to slightly more than the image and crops at a random offset of up to one cell: cells
+        [B,n,s,s], offsets [B,n,2] -> [B,n,H,W]."""
         side = [math.ceil(size / self.n_cells) for size in shape]
         high, wide = (enlarging(self.n_cells, (self.n_cells + 1) * cell_px).to(cells) for cell_px in side)
         large = high @ cells.flatten(0, 1) @ wide.mT
@@ -81,8 +81,8 @@ class RiseExplainer(RemovalExplainer):
 
 
 def enlarging(n: int, size: int) -> Tensor:
-    """Linear interpolation of n values to `size`, mirrored at the ends as scikit-image's resize does: float64
-    [size,n]."""
+    """The matrix of linear interpolation from n values to `size`, mirrored at the ends as in scikit-image's resize:
+    float64 [size,n]."""
     position = ((torch.arange(size, dtype=torch.float64) + 0.5) * n / size - 0.5).abs()
     position = torch.where(position > n - 1, 2 * (n - 1) - position, position)
     return (1 - (position[:, None] - torch.arange(n)).abs()).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Sobol indices: the share of the answer's variance that a cell takes part in."""
+"""Sobol indices: attribution by the share of the answer's variance that involves a cell."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pomelo_lab.explainer.design import DesignExplainer
 
 @dataclass(kw_only=True)
 class SobolExplainer(DesignExplainer):
-    """Total Sobol index of every cell's opacity, by Jansen's estimator.
+    """The total Sobol index of every cell's opacity, by Jansen's estimator.
 
-    Source: Fel et al. (2021), https://arxiv.org/abs/2111.04138, and the code in xplique. Two designs A and B of
-        n_designs opacities per cell, and for each cell A with that cell's column from B; sum (f(A) - f(A_i))^2 / (2 n
-        var f(A)). Departures: a scrambled Sobol sequence; opacities blend with the filler (there black). Answers that
-        never change have indices 0.
+    Source: Fel et al. (2021), https://arxiv.org/abs/2111.04138, and the code in xplique. There are two designs A and B
+        of n_designs opacities per cell. A_i is A with the column of cell i taken from B. The index is sum (f(A) -
+        f(A_i))^2 / (2 n var f(A)). Departures: a scrambled Sobol sequence; opacities blend the image with the filler's
+        output (xplique: with black). Indices are 0 when all answers are equal.
     Args: n_designs: a power of two.
     Shapes: attribution [B,H,W], the cells enlarged by bicubic interpolation; extra "cells" [B,n_cells**2].
     Cost: n_designs * (n_cells**2 + 2) queries and fills per image.
-    Random: designs per image ("sobol"), and the filler's.
+    Random: designs per image ("sobol"), and the filler's draws.
     """
 
     purpose: ClassVar[str] = "sobol"
@@ -35,7 +35,7 @@ class SobolExplainer(DesignExplainer):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Designs that are not balanced."""
+        """Reports a number of designs that is not a power of two."""
         n = given["n_designs"]
         if n & (n - 1):
             yield f"n_designs must be a power of two, got {n}"

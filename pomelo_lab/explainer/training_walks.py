@@ -1,4 +1,5 @@
-"""Walks from training images: how many of them each direction flips, and how far random directions flip few."""
+"""Walks from training images along directions: they order directions by the images that they flip, and limit the
+reach to where random directions flip few images."""
 
 from __future__ import annotations
 
@@ -21,31 +22,33 @@ from pomelo_lab.explainer.latent_distance import LatentDistance
 
 log = logging.getLogger(__name__)
 
-RANDOM_STEPS = 12  # steps on a side at which random directions are tried, for the reach
-RANDOM_LINES = 2  # of them through each training image
+RANDOM_STEPS = 12  # steps on each side along a random direction
+RANDOM_LINES = 2  # random directions through each training image
 
 
 @dataclass(kw_only=True)
 class TrainingWalks(LatentDistance, ABC):
-    """Orders h-directions and shortens the line search by what they do to training images, never to the scored ones.
+    """Orders h-directions and shortens the line search by their effect on training images, never on the scored images.
 
-    Source: order=flips as in Table 4 of Sobieski & Biecek (there on the scored images); random_flips: own.
+    Source: order=flips as in Table 4 of Sobieski & Biecek (theirs uses the scored images); random_flips is our
+        addition.
     Args:
-        seed: of codes, random directions and starts of the chain; the proxy has its own.
-        n_h: h-directions that are kept, of each Hessian.
-        hessian: class = of the class score alone (the code), loss = of the weighted sum (eq. 4).
-        order: what index counts h-directions by: eigenvalue = the largest magnitude first; flips = the largest share
-            of n_rank training images that they flip (Table 4; there of the images that are then scored).
-        n_alphas, reach: how many steps the line search has on a side, and the last one's distance.
-        random_flips: the reach is shortened to the farthest of 12 equal steps at which walks along random directions,
-            both ways from n_rank training images, flip at most this share of them: beyond it every direction flips.
-            None = it stays.
-        both_sides: whether the line goes both ways (the published transfer); None = along h-directions, which have no
-            sign, but not along g-directions, which point to the goal, nor along random ones, which are their control.
-        The others as in LatentDistance.
+        seed: seed of codes, random directions and starts of the chain; the proxy has its own seed.
+        n_h: number of h-directions kept for each Hessian.
+        hessian: class = of the class score alone (the published code), loss = of the weighted sum (eq. 4).
+        order: order of the h-directions: eigenvalue = the largest magnitude first; flips = the largest share of flips
+            among n_rank training images first (Table 4; theirs uses the images that are then scored).
+        n_alphas, reach: number of steps of the line search on each side, and the distance of the last one.
+        random_flips: shorten the reach to the farthest of 12 equal steps within which walks along random directions,
+            both ways from n_rank training images, flip at most this share of them. Beyond that distance every direction
+            flips images. None = the reach is not shortened.
+        both_sides: whether the line search covers both signs (the published transfer). None = both signs along
+            h-directions, which have no sign, but one along g-directions, which point to the goal, and along random
+            ones, which are their control.
+        The other arguments are those of LatentDistance.
     """
 
-    walked: ClassVar[frozenset[str]]  # arguments that renders along random directions rest on
+    walked: ClassVar[frozenset[str]]  # arguments that determine renders along random directions
 
     n_h: Count = 15
     seed: int = 0
@@ -60,9 +63,8 @@ class TrainingWalks(LatentDistance, ABC):
     def rank(
         self, made: Mapping[str, Tensor], position: int, training: Dataset, classifier: BlackBox
     ) -> dict[str, Tensor]:
-        """The h-directions of `hessian` by the share of training images, those after the source, that change their
-        class somewhere along them.
-        """
+        """Orders the h-directions of `hessian` by the share of training images, those after the source, whose class
+        changes at some step along the direction."""
         images = self.others(training, position)
         alphas, name = self.steps("h", float(made["reach"])), f"h_{self.hessian}"
         was, (code, noise) = classifier.probability(images).argmax(1), self.encode(images)
@@ -80,8 +82,7 @@ class TrainingWalks(LatentDistance, ABC):
 
     def shorten_reach(self, training: Dataset, position: int, classifier: BlackBox, cached_part: PartCache) -> Tensor:
         """The farthest of 12 equal steps up to `reach` within which walks along random directions flip at most
-        `random_flips`; the first if none.
-        """
+        `random_flips` of the images; at least the first step."""
         images = self.others(training, position)
         steps = self.reach * torch.arange(1, RANDOM_STEPS + 1) / RANDOM_STEPS
 
@@ -117,9 +118,8 @@ class TrainingWalks(LatentDistance, ABC):
         )
 
     def steps(self, direction: str, reach: float) -> Tensor:
-        """Steps along directions of a kind (g, h, random) up to a reach, without 0: [n_alphas], or twice as many on
-        both sides.
-        """
+        """The step lengths along directions of a kind (g, h, random) up to a reach, without 0: [n_alphas], or twice
+        as many on both sides."""
         ahead = reach * torch.arange(1, self.n_alphas + 1) / self.n_alphas
         return torch.cat([-ahead.flip(0), ahead]) if self.sides(direction) == 2 else ahead
 

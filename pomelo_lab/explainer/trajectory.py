@@ -7,22 +7,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TERMS = ("class", "perceptual", "distance")  # of a push, in the order in which its norms are stored
+TERMS = ("class", "perceptual", "distance")  # terms of the guidance, in the order of the stored norms
 
 
 class Trajectory:
-    """Noisy images, clean estimates and the sizes of the push's terms at some places of a chain.
+    """Noisy images, clean estimates and the norms of the guidance terms at some steps of a chain.
 
-    Source: DiME, Fig. 1 (z_t and x_t), whose code can save them; the sizes of the terms are own: a weight whose term
-        stays far below the others does nothing.
+    Source: DiME, Fig. 1 (z_t and x_t), whose code can save them. The norms are our addition: a term whose norm stays
+        far below the others has no effect.
     Args:
-        n: places that are remembered, evenly from the first step to the last; 0 = none.
-        steps: steps of the chain, which counts them down to 1.
+        n: number of recorded steps, evenly from the first to the last; 0 = none.
+        steps: steps of the chain, which are counted down to 1.
         like: images [B,C,H,W], for shapes and the device.
-        weighs: whether the push has a class and a perceptual term to compare.
-    Shapes: `tensors`: "noisy" and "clean" uint8 [B,P,C,H,W], in [0,1] as 8 bits; "push" [B,P,3], Euclidean norms of the
-        terms of `TERMS` as they enter the step; "place" [B,P], steps left; "perceptual_share" [B], the perceptual
-        term's mean norm over all steps, divided by the class term's; left out unless it weighs.
+        weighs: whether the guidance has a class term and a perceptual term to compare.
+    Shapes: `tensors`: "noisy" and "clean" uint8 [B,P,C,H,W], 8 bits of [0,1]; "push" [B,P,3], Euclidean norms of the
+        `TERMS` as they enter the step; "place" [B,P], remaining steps; "perceptual_share" [B], the perceptual term's
+        mean norm over all steps divided by the class term's, only if `weighs`.
     """
 
     def __init__(self, n: int, steps: int, like: Tensor, weighs: bool) -> None:
@@ -36,12 +36,12 @@ class Trajectory:
         self.sums = torch.zeros(size, len(TERMS), device=like.device)
 
     def begin(self, rows: Tensor) -> None:
-        """A new try of some of the images."""
+        """Starts a new try for some of the images."""
         self.sums[rows] = 0
 
     def add(self, rows: Tensor, step: int, noisy: Tensor, clean: Tensor, terms: Sequence[Tensor]) -> None:
-        """The state before a step, of images in [-1,1]: its noisy image, the clean estimate that is pushed at, and the
-        terms of the push."""
+        """Records the state before a step: the noisy image and the clean estimate, both in [-1,1], and the terms of
+        the guidance."""
         if not self.places:
             return
         norms = torch.stack([term.flatten(1).norm(dim=1) for term in terms], 1).float()
@@ -55,7 +55,7 @@ class Trajectory:
             )
 
     def tensors(self) -> dict[str, Tensor]:
-        """The remembered tensors by name, image axis first; empty when nothing is remembered."""
+        """The recorded tensors by name, image axis first; empty when nothing is recorded."""
         if not self.places:
             return {}
         steps_left = torch.tensor(self.places, dtype=torch.float32, device=self.push.device).repeat(len(self.push), 1)
@@ -64,5 +64,5 @@ class Trajectory:
 
 
 def eight_bits(x: Tensor) -> Tensor:
-    """Images in [-1,1] as bytes."""
+    """Converts images in [-1,1] to 8 bits."""
     return ((x + 1) / 2).mul(255).round().clamp(0, 255).to(torch.uint8)

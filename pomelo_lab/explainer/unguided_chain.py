@@ -1,4 +1,4 @@
-"""Clean images made from noisy ones by a denoising chain that nothing guides."""
+"""Clean estimates of noisy images by a denoising chain without guidance."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pomelo_lab.generator.diffusion import ddim_step
 
 @dataclass(frozen=True)
 class UnguidedChain:
-    """The clean images at which DiME takes its gradients. All images lie in [-1,1].
+    """Computes the clean images at which DiME takes its gradients. All images lie in [-1,1].
 
-    generator:  the denoiser
-    chain:      its respaced steps
-    n_ddim:     deterministic steps of an estimate; None = an ancestral chain from the noisy image down
+    generator: the denoiser.
+    chain: its respaced steps.
+    n_ddim: number of deterministic steps of an estimate; None = an ancestral chain from the noisy image.
     """
 
     generator: DDPM
@@ -26,15 +26,15 @@ class UnguidedChain:
     n_ddim: int | None = None
 
     def denoise(self, z: Tensor, k: int) -> tuple[Tensor, Tensor | None]:
-        """The denoiser's own clean estimate at step k, clamped, and the share that it has learned of the variance; None
-        where it learns none."""
+        """The denoiser's clean estimate at step k, clamped, and its learned share of the variance, which is None
+        when it learns none."""
         t, generator = self.chain.schedule.timesteps[k - 1], self.generator
         if generator.learns_variance:
             return generator.forwards.rows(lambda start, stop: generator.estimate(z[start:stop], t), len(z))
         return generator.forwards(lambda part: generator.estimate(part, t)[0], z), None
 
     def estimate(self, z: Tensor, k: int, noise: Callable[[int], Tensor]) -> Tensor:
-        """A clean image from the noisy image of step k.
+        """Denoises the noisy image of step k completely.
 
         Args: noise: step -> standard normals of an ancestral chain.
         """

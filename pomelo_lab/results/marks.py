@@ -96,8 +96,8 @@ def is_best(
         ours, theirs = (Value((Term(key),)) for key in (row, other))
         return judge_pair(Pair(metric, ours, "<" if better == "lower" else ">", theirs), values).verdict == HOLDS
 
-    ours = mean(values(row, metric))
-    return all(beaten(other) for other in sorted(others, key=lambda key: abs(mean(values(key, metric)) - ours)))
+    row_mean = mean(values(row, metric))
+    return all(beaten(other) for other in sorted(others, key=lambda key: abs(mean(values(key, metric)) - row_mean)))
 
 
 def labels(table: Report, rows: Sequence[Row]) -> dict[str, str]:

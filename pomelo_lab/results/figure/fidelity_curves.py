@@ -26,10 +26,10 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
                     rows = style.read_metric(group[0], f"{game}_{base}")
                     if not rows:
                         continue
-                    same_fill = fills_with(group[0], base)
+                    as_game = fills_with(group[0], base)
                     weight = (
                         {"lw": 2.8, "ls": (0, (3, 1.2)), "zorder": 4}
-                        if same_fill
+                        if as_game
                         else {"lw": 1.3, "ls": method.line, "zorder": 3}
                     )
                     axis.plot(100 * rows["fraction"][0], rows["curve"].nanmean(0), color=method.colour, **weight)
@@ -39,8 +39,8 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
             names = [method.label for method, group in groups if fills_with(group[0], base)]
             top.set_title(f"removed: {names[0] if names else base}")
             bottom.set_xlabel("flipped pixels, %")
-        dashed = style.legend_entry(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
-        marks = [*(style.legend_entry(method) for method, _ in groups), dashed]
+        as_game = style.legend_entry(style.Style("fills as the game does", "#555555"), lw=2.8, ls=(0, (3, 1.2)))
+        marks = [*(style.legend_entry(method) for method, _ in groups), as_game]
         style.add_legend(figure, marks)
     return path
 
