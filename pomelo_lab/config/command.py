@@ -1,4 +1,4 @@
-"""How commands start and end."""
+"""The start and the end of each command: checks of the command line, messages for errors and interruptions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from pomelo_lab.config.suites import remove_repeats
 
 
 class WithoutAdvice:
-    """A stream without what Hydra puts above the lines that help: its advice on HYDRA_FULL_ERROR, and lists of all
-    choices and config folders."""
+    """An output stream that drops two parts of Hydra's error messages.
+
+    The parts are the advice on HYDRA_FULL_ERROR and the lists of all choices and config folders. They would push the
+    helpful lines out of sight.
+    """
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
-        self.lists = ""  # those that were left out
+        self.lists = ""  # the lists that were dropped
 
     def write(self, text: str) -> int:
         if "HYDRA_FULL_ERROR=1 for a complete stack trace" in text:
@@ -34,15 +37,16 @@ class WithoutAdvice:
 
 
 def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[], str] = str) -> None:
-    """Run a Hydra main; when it ends with an error, the last lines are those that help. Modules of the current folder
-    can be imported.
+    """Runs a Hydra main. When it ends with an error, the last lines suggest what to type instead.
 
-    Args: kept: what an interrupted command has kept, in words.
+    Modules of the current folder can be imported.
+
+    Args: kept: says in words which results an interrupted command has stored.
     """
     if text := refused(sys.argv[1:]):
         sys.exit(text)
     sys.argv[1:] = renamed(remove_repeats(sys.argv[1:]))
-    # `python -m` puts it first, an installed command does not
+    # `python -m` adds the current folder to sys.path, an installed command does not
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))
     stream, sys.stderr = sys.stderr, WithoutAdvice(sys.stderr)

@@ -1,4 +1,4 @@
-"""Types and near names in the words of error messages."""
+"""Descriptions of types, and suggestions of similar names, for error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pomelo_lab.config.hints import Range
 
 
 def describe(hint: Any) -> str:
-    """A hint in words: "an integer >= 1", "one of 'a', 'b'", "a Filler"."""
+    """Describes a type hint in words: "an integer >= 1", "one of 'a', 'b'", "a Filler"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         bounds = [
@@ -44,12 +44,12 @@ def describe(hint: Any) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[Any]) -> str:
-    """ ", did you mean X?" when something close is known, else nothing."""
+    """The text ", did you mean X?" when a known name is similar. Otherwise an empty text."""
     close = difflib.get_close_matches(name, [k for k in known if not str(k).startswith("__")], n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
 def why_not(expected: type) -> str:
-    """The base class may say in one clause what it asks for (`Filler.requirement`)."""
+    """The requirement that a base class states in one clause (`Filler.requirement`), in parentheses. "" without one."""
     requirement = getattr(expected, "requirement", "")
     return f" ({requirement})" if requirement else ""

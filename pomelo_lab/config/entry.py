@@ -1,4 +1,4 @@
-"""Where the conf folder lies, and what its files and the user's config folders hold."""
+"""The location of the conf folder, and the contents of its files and of the user's config folders."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any
 
 _checkout = Path(__file__).resolve().parents[2]
 _is_checkout = (_checkout / "conf" / "run.yaml").exists()
-# an installed wheel has it inside
+# an installed wheel contains conf inside the package
 CONF = str(_checkout / "conf" if _is_checkout else Path(__file__).resolve().parents[1] / "conf")
 
-# paths.root of conf/paths: the checkout, wherever a command is started; for an installed wheel the folder it is started
-# in
+# paths.root of conf/paths: the checkout, whatever the current folder is. For an installed wheel, the current folder.
 os.environ.setdefault("POMELO_ROOT", str(_checkout if _is_checkout else Path.cwd()))
 
 
 def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The config folders that a command line names beside ours (`--config-dir DIR`, `-cd DIR`), and its other
-    arguments."""
+    """The user's config folders in a command line (`--config-dir DIR`, `-cd DIR`), and its other arguments."""
     folders, rest, words = [], [], iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")
@@ -32,9 +30,9 @@ def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def file_content(path: str) -> dict[str, Any] | None:
-    """The content of conf/<path>.yaml with that of the files of its group that it extends, as Hydra composes them.
+    """The content of conf/<path>.yaml, merged as Hydra does with the files of the same group that it extends.
 
-    Components of other groups that its defaults list chooses are left out. None where there is no such file.
+    Components of other groups that its defaults list chooses are left out. None when the file does not exist.
     """
     import yaml
 
@@ -50,16 +48,16 @@ def file_content(path: str) -> dict[str, Any] | None:
 
 
 def renamed(arguments: Sequence[str]) -> list[str]:
-    """Arguments with the present names of config groups: conf/method was conf/row."""
+    """The arguments with the former group name `row` replaced by its present name `method`."""
     return [re.sub(r"^(\+{0,2}|~)row(?=[=@]|$)", r"\1method", text) for text in arguments]
 
 
 def search_path(folders: Sequence[str]) -> list[str]:
-    """The override that adds config folders; nothing for none."""
+    """The override that adds config folders to Hydra's search path. Empty when there are no folders."""
     return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else []
 
 
 def searched_folders(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The folders that `search_path` names in overrides."""
+    """The config folders that an override of Hydra's search path adds (the inverse of `search_path`)."""
     text = next((text for text in overrides if text.startswith("hydra.searchpath=[")), "")
     return tuple(re.findall(r"file://([^,\]]+)", text))

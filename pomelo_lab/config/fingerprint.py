@@ -1,4 +1,4 @@
-"""What determines a result, and nothing else: the canonical form of a config and its digest."""
+"""The canonical form of a config, which holds only what determines a result, and the digest of that form."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from pomelo_lab.config.signature import defaults, hints, is_later, is_local, is_
 def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
     """The provenance of a config node as plain JSON values.
 
-    Defaults of the signature are filled in and numbers take the type of their hint, so that leaving out `sigma`,
-    writing
-    `sigma: 5` and writing `sigma: 5.0` are one thing. Where files lie is dropped; weights become the digest of their
-        file.
+    Defaults of the signature are filled in, and numbers take the type of their hint. With a default of 5.0, leaving out
+    `sigma`, writing `sigma: 5` and writing `sigma: 5.0` therefore give the same provenance. Arguments that name a
+    location are dropped. A path of weights is replaced by the digest of its file.
 
     Args:
         node: a resolved `_target_` node, or any plain value.
         drop: argument names to leave out at the top level.
-        inside: whether the node is a part of another one. A data set inside a component is its images, wherever its
-            files lie; those of a job's own data set are added by who asks for them (a network sees other ones than a
-            job).
+        inside: whether the node is a part of another node. The provenance of a data set inside a component includes
+            the digest of its images. The caller adds that digest for the data set of a job, because a training reads
+            other images of it than a job.
     """
     if isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
         target = locate(node["_target_"])
@@ -45,7 +44,8 @@ def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
             if is_weights(hint) and isinstance(value, str) and Path(value).exists():
                 value = file_digest(value)
             out[name] = canonical(coerced(value, hint), inside=True)
-        if (more := getattr(target, "more_provenance", None)) is not None:  # of arguments that name a location
+        # what a location contains, for arguments that name a location
+        if (more := getattr(target, "more_provenance", None)) is not None:
             out["more_science"] = more(values)  # the key is part of stored fingerprints
         if (
             inside
@@ -62,7 +62,7 @@ def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
 
 
 def coerced(value: Any, hint: Any) -> Any:
-    """Whole numbers given for a float argument become floats, inside unions and lists too."""
+    """Converts whole numbers to floats where the hint is a float, inside unions and lists too."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int) and takes_float(hint):
@@ -73,7 +73,7 @@ def coerced(value: Any, hint: Any) -> Any:
 
 
 def takes_float(hint: Any) -> bool:
-    """Whether a hint holds a float and no int."""
+    """Whether a hint accepts floats but no integers."""
     leaves = set(leaf_types(hint))
     return float in leaves and int not in leaves
 
@@ -87,14 +87,16 @@ def leaf_types(hint: Any) -> Iterator[type]:
 
 
 def digest(value: Any) -> str:
-    """16 hex characters of the sha256 of a canonical value; safe in file names and as a W&B id."""
+    """The first 16 hex characters of the sha256 of a canonical value. They are safe in file names and as a W&B id."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_digest(path: str | Path) -> str:
-    """16 hex characters of the sha256 of a file's bytes (or of all files of a folder, by name); remembered until it
-    changes."""
+    """The first 16 hex characters of the sha256 of a file's bytes, or of the names and bytes of all files of a folder.
+
+    The digest is remembered until the size or the modification time of a file changes.
+    """
     path = Path(path)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     stamp = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)

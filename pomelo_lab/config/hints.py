@@ -1,7 +1,7 @@
-"""Type hints that say more than a type: ranges, choices, and which arguments are left out of fingerprints.
+"""Type hints that add ranges to types, and that mark arguments which fingerprints leave out.
 
-The constructor's signature is the schema of a component; these aliases let it state what the type cannot.
-They cost nothing at import, so that a wrong config is refused before any library is loaded.
+The signature of a constructor is the schema of its component. The aliases of this module state rules that a plain type
+cannot express. The module imports no heavy library, so that a wrong config is refused within a moment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class Range:
-    """Closed interval by default; `above`/`below` are the open ends."""
+    """An interval of numbers: `low` and `high` belong to it, `above` and `below` do not. None means no bound."""
 
     low: float | None = None
     high: float | None = None
@@ -20,7 +20,7 @@ class Range:
     below: float | None = None
 
     def problem(self, value: float) -> str | None:
-        """None when `value` lies inside, else the rule it broke ("> 0", ">= 1", "<= 1")."""
+        """The bound that `value` violates ("> 0", ">= 1", "<= 1"). None when it violates none."""
         rules = (
             (self.low, lambda v, b: v >= b, ">="),
             (self.high, lambda v, b: v <= b, "<="),
@@ -35,18 +35,20 @@ class Range:
 
 @dataclass(frozen=True)
 class NotFingerprinted:
-    """Marks an argument that says where something lies, not what it is: left out of fingerprints."""
+    """Marks an argument that names a location. Fingerprints leave it out, because moving files changes no result."""
 
 
 @dataclass(frozen=True)
 class OmitDefault:
-    """Marks an argument that a component got after results of it were stored: at its default it is left out of
-    fingerprints, so that they stay."""
+    """Marks an argument that was added to a component after results of it had been stored.
+
+    Fingerprints leave the argument out while it has its default. The stored results therefore keep their fingerprints.
+    """
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Marks a weights path: fingerprints hold the digest of the file, not its path."""
+    """Marks a path of weights. Fingerprints contain the digest of the file instead of its path."""
 
 
 Count = Annotated[int, Range(low=1)]

@@ -1,4 +1,4 @@
-"""What a preset says of its own data set, where the command line chose another one."""
+"""Arguments that a preset sets for its own data set, when the command line chooses another data set."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from pomelo_lab.config.tree import is_node, value_at
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command asked for by itself, beside what its preset says.
+    """The part of a config that the command line chose, as opposed to the preset.
 
     Args:
-        preset: whether the job belongs to a preset, whose rows and metrics were not chosen for this data set.
+        preset: whether the job belongs to a preset. The rows and metrics of a preset were not chosen for a data set
+            that the command line names.
         typed: keys of the command line ("dataset", "dataset.label").
-        swept: keys that the preset itself varies, each with its first value.
+        swept: keys that the preset varies, each with its first value.
     """
 
     preset: bool = False
@@ -33,13 +34,13 @@ BY_ITSELF = Asked()
 def without_foreign_keys(
     config: Mapping[str, Any], asked: Asked
 ) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
-    """The config without the preset's arguments of a data set that the command line replaced by one that does not have
-    them.
+    """Drops the preset's arguments of its data set that the data set of the command line does not have.
 
-    What was typed stays, and is an error. Where the preset varies such an argument, its first value stands for the data
-    set as it is, and the others are cells that this data set does not have.
+    An argument that was typed stays, so that the check refuses it. When the preset varies a dropped argument, only the
+    job of its first value runs, with the data set's default. The jobs of the other values do not exist for this data
+    set: each of them has a problem.
 
-    Returns: the config; dropped keys -> reason; problems of a cell that is not the first.
+    Returns: the config; the reason for each dropped key; the problems of a job with another value than the first.
     """
     node = config.get("dataset")
     if not asked.preset or "dataset" not in asked.typed or not is_node(node):
@@ -47,7 +48,7 @@ def without_foreign_keys(
     try:
         target = locate(node["_target_"])
     except (ImportError, TypeError):
-        return dict(config), {}, []  # the check says what is wrong with it
+        return dict(config), {}, []  # the check of the config reports the wrong target
     typed = {key.split(".")[1] for key in asked.typed if key.startswith("dataset.") and key not in asked.swept}
     foreign = [name for name in node if name != "_target_" and name not in parameters(target) and name not in typed]
     reasons = {f"dataset.{name}": f"{target.__name__} has no {name}" for name in foreign}
@@ -65,8 +66,11 @@ def without_foreign_keys(
 
 
 def excused(problems: Iterable[str], asked: Asked) -> list[str]:
-    """Problems, where files and folders that a preset leaves to the user are what another data set lacks: they are of
-    the preset's own data."""
+    """The problems, with missing files and folders rewritten as something that the data set lacks.
+
+    A preset leaves some files and folders to the user, such as weights. They fit the preset's own data set. So they are
+    rewritten only when the command line chooses another data set.
+    """
     problems = list(problems)
     if not asked.preset or "dataset" not in asked.typed:
         return problems
@@ -74,8 +78,10 @@ def excused(problems: Iterable[str], asked: Asked) -> list[str]:
 
 
 def file_asked(text: str) -> Problem | None:
-    """A file or folder that only the user can give, as what the data set lacks; None for other problems, and for what
-    the data set itself misses."""
+    """The problem of a file or folder that only the user can provide, as something that the data set lacks.
+
+    None for other problems, and for missing files of the data set itself.
+    """
     if not (key := re.match(r"(?!dataset)(\S+\.\S+)(?: is missing: |(?<=\.weights) must be .*, got None)", text)):
         return None
     owner = ".".join(key[1].split(".")[: 2 if key[1].startswith("metrics.") else 1])
@@ -83,14 +89,15 @@ def file_asked(text: str) -> Problem | None:
 
 
 def label_refused(node: Mapping[str, Any], target: Any) -> str:
-    """Why a data set has no label of this name, "" where it has, or takes no names of labels."""
+    """The reason why a data set refuses its label. "" when it accepts the label or has no such argument."""
     if "label" not in node or "label" not in defaults(target):
         return ""
-    given = {**node, "root": "."} if node.get("root") == "???" else node  # a missing folder is another problem
+    # a missing folder is reported elsewhere
+    given = {**node, "root": "."} if node.get("root") == "???" else node
     refused = any(text.startswith("dataset.label ") for text in node_problems(given, "dataset"))
     return f"{target.__name__} has no label {node['label']}" if refused else ""
 
 
 def keys(overrides: Iterable[Any]) -> frozenset[str]:
-    """The keys of parsed overrides, without `+`."""
+    """The keys of parsed overrides, without a leading `+`."""
     return frozenset(override.key_or_group for override in overrides)

@@ -1,4 +1,4 @@
-"""The code of a user's function as part of what determines a result."""
+"""Digests of the source code of a user's functions, which are part of a result's fingerprint."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from pomelo_lab.config.fingerprint import file_digest
 log = logging.getLogger(__name__)
 
 INSTALLED = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-# digest of a module's code when it was first used: later edits do not run in this process
+# digests of modules at their first use: this process does not run later edits
 _imported: dict[str, str] = {}
 OURS = Path(__file__).resolve().parents[1]
 
 
 def code_digest(place: str, key: str) -> str:
-    """Digest of the code behind "module:function" or "file.py:function": the source of the module, and of the user's
-    own modules that it imports, at its top or inside functions.
+    """The digest of the code that defines a user's function, "module:function" or "file.py:function".
 
-    Modules of this package go by their name, as all its components do. What has no source (built-in, compiled, typed
-    into a session) goes by its name too, and a line of log says so. Weights, services and installed packages that the
-    function uses are not seen: `version` is for them.
+    The digest covers the source of the module and of the user's own modules that it imports, at its top or inside
+    functions. A module of this package is represented by its name. A module without source code (built in, compiled or
+    typed into an interactive session) is represented by its name too, and a warning is logged. The digest does not
+    cover weights, services and installed packages that the function uses. The argument `version` stands for them.
 
-    Args: place: a module that was imported, or a path that ends in .py. key: the config key, for the line of log.
+    Args: place: a module that was imported, or a path that ends in .py. key: the config key, for the warning.
     """
     if place.partition(".")[0] == "pomelo_lab":
         return place
@@ -60,8 +60,10 @@ def code_digest(place: str, key: str) -> str:
 
 
 def imported(file: Path, name: str) -> set[tuple[str, Path]]:
-    """The user's own modules that a source file imports, directly or not, each with its file; without that file
-    itself."""
+    """The user's own modules that a source file imports, directly or indirectly, each with its file.
+
+    The source file itself is not among them.
+    """
     package = "" if name.endswith(".py") else name if file.name == "__init__.py" else name.rpartition(".")[0]
     modules, open_files = set(), [(file, package)]
     while open_files:
@@ -74,7 +76,7 @@ def imported(file: Path, name: str) -> set[tuple[str, Path]]:
 
 
 def names_of_imports(file: Path, package: str) -> Iterator[str]:
-    """Absolute names of what a source file imports; modules or what is in them."""
+    """The absolute names that a source file imports: modules, and functions or classes inside modules."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError):
@@ -89,7 +91,7 @@ def names_of_imports(file: Path, package: str) -> Iterator[str]:
 
 
 def sources(name: str) -> Iterator[tuple[str, Path]]:
-    """(module, file) of each part of a dotted name that is a module of the user's; nothing is imported."""
+    """(module, file) of each part of a dotted name that is a module of the user. Nothing is imported."""
     places, parts = None, name.split(".")
     for n in range(1, len(parts) + 1):
         try:
@@ -106,11 +108,11 @@ def sources(name: str) -> Iterator[tuple[str, Path]]:
 
 
 def own(file: Path) -> bool:
-    """Whether a file is neither installed nor of this package."""
+    """Whether a file belongs to the user: it is neither installed nor part of this package."""
     return not any(file.is_relative_to(folder) for folder in (*INSTALLED, OURS))
 
 
 @functools.cache
 def say_once(text: str) -> None:
-    """A line of log for this process."""
+    """Logs a warning once per process."""
     log.warning("%s", text)

@@ -1,4 +1,7 @@
-"""What a command line meant: the help that Hydra's refusal lacks, in the last lines that a user sees."""
+"""Suggestions for a command line that Hydra refuses: the nearest choice or key, and how to quote a value.
+
+They are printed as the last lines, below Hydra's own message.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,24 @@ SINGLE = (
     "tracking",
     "recipe",
 )
-# of OmegaConf
+# a message of OmegaConf
 WRONG_TYPE = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+).*full_key: (\S+)"
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
-LISTED = 40  # choices or keys in a message
+LISTED = 40  # the largest number of choices or keys in a message
 METRIC = re.compile(r"\+{0,2}metric(?:@metrics\.(?P<key>\w+))?")
-TWICE = r"@metrics\.(\w+)\S* appears more than once"  # of Hydra
+TWICE = r"@metrics\.(\w+)\S* appears more than once"  # a message of Hydra
 
 
 def printable(text: str) -> str:
-    """Text without control characters: an escape sequence in a name would change the terminal's colours, title or
-    worse."""
+    """The text with control characters replaced by their codes.
+
+    An escape sequence in a name could otherwise change the colours or the title of the terminal.
+    """
     return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
 def refused(arguments: Sequence[str]) -> str | None:
-    """What is wrong with a command line before Hydra reads it; None for nothing."""
+    """The first error in a command line that can be seen before Hydra reads it. None when there is no such error."""
     for text in arguments:
         if printable(text) != text:
             return f"the argument {printable(text)!r} holds control characters"
@@ -64,7 +69,7 @@ def refused(arguments: Sequence[str]) -> str | None:
 
 
 def find_metric_problem(text: str, key: str | None, value: str, names: Sequence[str]) -> str | None:
-    """What is wrong with an override that adds a metric (+metric@metrics.<key>=<name>); None for nothing."""
+    """The error in an override that adds a metric (+metric@metrics.<key>=<name>). None when it is correct."""
     for name in (name.strip(" '\"") for name in value.split(",")):
         if name not in names:
             return f"{text}: there is no metric {name}{did_you_mean(name, names)}; there are: {', '.join(names)}"
@@ -74,7 +79,7 @@ def find_metric_problem(text: str, key: str | None, value: str, names: Sequence[
 
 
 def suggestions(error: BaseException | None, arguments: Sequence[str], config_name: str = "run") -> list[str]:
-    """What may have been meant, by the kind of error that Hydra ended with; nothing where the error itself says all.
+    """Lines that tell the user what to type instead, according to Hydra's error. Empty when Hydra's message suffices.
 
     Args: error: the exception behind Hydra's exit.
     """
@@ -101,7 +106,12 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
 
 
 def typed(text: str, even_if_read: bool = False) -> str:
-    """How an override that Hydra cannot read is typed; "" for one that it can read, or that quotes do not help."""
+    """The correct quotes for an override that Hydra cannot read.
+
+    "" when Hydra can read it, or when quotes do not help.
+
+    Args: even_if_read: suggest quotes although Hydra can read the override.
+    """
     key, _, value = text.partition("=")
     quoted = key + '="' + value.replace('"', '\\"') + '"'
     if (even_if_read or parsed(text) is None) and parsed(quoted) is not None:
@@ -110,7 +120,7 @@ def typed(text: str, even_if_read: bool = False) -> str:
 
 
 def parsed(text: str) -> Any:
-    """An override as Hydra reads it, None when it cannot."""
+    """The override as parsed by Hydra. None when Hydra cannot read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -121,7 +131,7 @@ def parsed(text: str) -> Any:
 
 
 def all_choices(folders: Sequence[str]) -> dict[str, list[str]]:
-    """The choices of every config group, those of the user's config folders included."""
+    """The choices of every config group, including those in the user's config folders."""
     groups = {
         path.relative_to(root).as_posix()
         for root in (CONF, *folders)
@@ -135,7 +145,7 @@ def all_choices(folders: Sequence[str]) -> dict[str, list[str]]:
 
 
 def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Choices without a file, with the group that has them or the nearest name."""
+    """One line for each choice that has no file. It names the group that has this choice, or the nearest name."""
     from hydra.core.override_parser.types import Glob
 
     for text in overrides:
@@ -156,7 +166,7 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
                 for other, names in choices.items()
                 if name in names and "/" not in other and other not in ("method", "recipe", "hydra")
             ]
-            # "wandb" of wandb_offline and wandb_online
+            # "wandb" is a prefix of wandb_offline and wandb_online
             longer = [choice for choice in choices[group] if choice.startswith(f"{name}_")]
             near = (
                 f": {name} is a choice of {elsewhere[0]} ({prefix(elsewhere[0], name)}={name})"
@@ -168,14 +178,14 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
 
 
 def prefix(group: str, name: str) -> str:
-    """How the choice of a group is typed."""
+    """The part of an override before `=`, for a choice of this group."""
     return f"+metric@metrics.{name}" if group == "metric" else group
 
 
 def unknown_keys(
     overrides: Sequence[str], choices: Mapping[str, Sequence[str]], folders: Sequence[str], config_name: str
 ) -> Iterator[str]:
-    """Override keys that no config has, with the nearest."""
+    """One line for each key that the config does not have. It names the nearest key."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
@@ -189,7 +199,7 @@ def unknown_keys(
         GlobalHydra.instance().clear()
         with initialize_config_dir(CONF, version_base="1.3"):
             config = compose(config_name, overrides=[*search_path(folders), *chosen])
-    except Exception:  # a courtesy: Hydra's own message stands above it
+    except Exception:  # suggestions are optional: Hydra's own message is printed in any case
         return
     for text in overrides:
         key = text.partition("=")[0].lstrip("+~")
@@ -209,5 +219,5 @@ def unknown_keys(
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a line, as many as one can look through."""
+    """The first names, separated by commas, and the number of all names when some are left out."""
     return ", ".join(names[:LISTED]) + (f", ... ({len(names)} in all)" if len(names) > LISTED else "")

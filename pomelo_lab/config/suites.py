@@ -1,4 +1,4 @@
-"""What suites of metrics hold, read from their yaml files: a list metrics=[a,b] names no metric twice."""
+"""The contents of suites of metrics, read from their yaml files, so that a list metrics=[a,b] names no metric twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def split_names(names: str) -> list[str]:
 
 
 def remove_repeats(arguments: Sequence[str]) -> list[str]:
-    """The command line with each list metrics=[a,b] as suites that Hydra can read side by side."""
+    """Rewrites each list metrics=[a,b] of a command line, so that Hydra accepts its suites together."""
     folders, _ = config_folders(arguments)
 
     def rewritten(match: re.Match) -> str:
@@ -31,20 +31,20 @@ def remove_repeats(arguments: Sequence[str]) -> list[str]:
 
 
 def make_distinct(suites: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
-    """Suites that hold the same metrics as the given ones and that Hydra can read side by side.
+    """Suites with the same metrics as the given suites, which Hydra accepts together.
 
-    Hydra refuses to choose a component for one place twice. So a suite that another one holds whole is left out, and a
-    suite that only lists other suites is replaced by those where it shares a choice with a third.
+    Hydra refuses two choices for the same key. So a suite is left out when another suite contains all of it. When two
+    suites share a choice, each suite that only lists other suites is replaced by those that it lists.
     """
     suites = drop_held(suites, folders)
     contents = [read_suite(suite, tuple(folders)) for suite in suites]
-    if any("@" in key for one, other in combinations(contents, 2) for key in one.keys() & other.keys()):
+    if any("@" in key for first, second in combinations(contents, 2) for key in first.keys() & second.keys()):
         suites = drop_held([part for suite in suites for part in expand(suite, folders)], folders)
     return suites
 
 
 def drop_held(suites: Sequence[str], folders: Sequence[str]) -> list[str]:
-    """Suites without repetition and without those that another one holds whole."""
+    """Removes repeated suites, and suites whose metrics and choices are all in another suite."""
     contents = {suite: read_suite(suite, tuple(folders)) for suite in suites}
     held = {
         suite
@@ -55,22 +55,24 @@ def drop_held(suites: Sequence[str], folders: Sequence[str]) -> list[str]:
 
 
 def expand(suite: str, folders: Sequence[str]) -> list[str]:
-    """The suites that a suite lists, where it holds nothing else; otherwise the suite itself."""
+    """The suites that a suite lists, if it contains nothing else. Otherwise the suite itself."""
     content = dict(read_yaml("metrics", suite, tuple(folders)))
     listed = content.pop("defaults", [])
     return listed if listed and not content and all(re.fullmatch(r"\w+", str(entry)) for entry in listed) else [suite]
 
 
 def find_clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator[str]:
-    """Pairs of suites that give one name to two metrics: Hydra would merge them to one, which is neither, by their
-    order."""
+    """One error message for each pair of suites that uses the same key for two different metrics.
+
+    Hydra would merge the arguments of the two metrics, and the result would be neither of them.
+    """
     for pair in combinations(dict.fromkeys(suites), 2):
         apart: set[str] = set()
         for names in combinations(make_distinct(pair, folders), 2):
-            one, other = (read_suite(name, tuple(folders)) for name in names)
-            shared = one.keys() & other.keys()
+            first, second = (read_suite(name, tuple(folders)) for name in names)
+            shared = first.keys() & second.keys()
             apart |= {
-                key.rpartition("@")[2].partition(".")[0] for key in shared if "@" in key or one[key] != other[key]
+                key.rpartition("@")[2].partition(".")[0] for key in shared if "@" in key or first[key] != second[key]
             }
         if apart:
             yield (
@@ -81,8 +83,10 @@ def find_clashes(suites: Sequence[str], folders: Sequence[str] = ()) -> Iterator
 
 @functools.cache
 def read_suite(suite: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The metrics of a suite (key -> arguments) and the choices inside them (`/classifier@fid.oracle` -> name), with
-    those of the suites that it extends."""
+    """The metrics of a suite (key -> arguments) and the choices inside them (`/classifier@fid.oracle` -> name).
+
+    The metrics and choices of the suites that it extends are included.
+    """
     content = dict(read_yaml("metrics", suite, folders))
     contents: dict[str, Any] = {}
     for entry in content.pop("defaults", []):
@@ -100,7 +104,7 @@ def read_suite(suite: str, folders: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def read_metric(name: str, key: str, folders: tuple[str, ...]) -> dict[str, Any]:
-    """The arguments of conf/metric/<name>.yaml under a key, and the choices that it makes inside."""
+    """The arguments of conf/metric/<name>.yaml under a key, and the components that its defaults list chooses."""
     node = dict(read_yaml("metric", name, folders))
     choices = {
         f"{group}@{key}.{argument}": choice
@@ -113,7 +117,7 @@ def read_metric(name: str, key: str, folders: tuple[str, ...]) -> dict[str, Any]
 
 @functools.cache
 def read_yaml(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]:
-    """The content of a config file of the user's folders or of ours; nothing for one that does not exist."""
+    """The content of a config file in the user's folders or else in conf. Empty when no such file exists."""
     import yaml
 
     paths = (Path(root, group, f"{name}.yaml") for root in (*folders, CONF))
@@ -122,7 +126,7 @@ def read_yaml(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]
 
 
 def find_targets() -> dict[str, str]:
-    """The class of every metric that a suite names."""
+    """The `_target_` of each metric in the suites of conf/metrics, by the metric's key."""
     suites = (read_suite(path.stem) for path in sorted(Path(CONF, "metrics").glob("*.yaml")))
     return {
         key: node["_target_"]
