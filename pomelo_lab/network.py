@@ -1,5 +1,4 @@
-"""What every trainable network shares: how it is initialised, filled from a file, cast, compiled, identified and
-trained."""
+"""The base class of trainable networks: it initialises, loads, casts, compiles and identifies a network."""
 
 from __future__ import annotations
 
@@ -20,25 +19,26 @@ from pomelo_lab.weights import SHIPPED, load, state_digest, zoo_path
 
 @dataclass(kw_only=True)
 class TrainableNetwork(Component, ABC):
-    """A component around one torch network. Subclasses write `make_network`, and name their `training`.
+    """A component with one torch network. Subclasses write `make_network` and name their `training`.
 
     Args:
-        weights: a .safetensors file, a .pt/.pth state dict, or zoo:<name> for a file that the package brings; None =
-            untrained. In a config `auto` stands for the weights that fit: shipped, trained earlier, or trained on first
-            use (the job resolves it, not the constructor).
-        init_seed: of the initial weights, independent of the global RNG.
-        precision: of weights and arithmetic inside the network; inputs and outputs are float32 at any precision.
-            Against float32 and relative to the largest output, bfloat16 typically stays within 2 % and float16 within
-            0.3 % (measured; up to 7 % and 1.5 % at the noisiest timesteps of a diffusion model); float16 can overflow.
-            auto = bfloat16 once the network is on a device that has the instructions, else float32; results that were
-            stored on either kind of machine serve on both.
-        compile: let torch compile the graph, a minute or two on a CPU at first use; numbers agree with the uncompiled
-            network to 1e-4 of the largest output. Reading layers through hooks goes back to the uncompiled network.
-        recipe: conf/recipe/<name>.yaml, how it is trained on first use.
-        trained_on: keys of the job's data set that have another value there, as {spurious: {rate: 0.5}} for the judge
-            of a classifier whose data are biased. Nothing else looks at it.
-    Random: none after construction; parameters are frozen and the network is in evaluation mode.
-    Raises: ValueError when the file does not fit, naming `<role>.weights`, the path and the first names that differ.
+        weights: a .safetensors file, a .pt/.pth state dict, or zoo:<name> for a file that is shipped with the package;
+            None = untrained. In a config, `auto` stands for the weights that fit: shipped, trained earlier, or trained
+            at first use. The job replaces `auto`; the constructor refuses it.
+        init_seed: seed of the initial weights, independent of the global random generator.
+        precision: of weights and arithmetic inside the network. Inputs and outputs are always float32. The difference
+            from float32, relative to the largest output, is typically below 2 % for bfloat16 and below 0.3 % for
+            float16 (measured; up to 7 % and 1.5 % at the noisiest timesteps of a diffusion model). float16 can
+            overflow. auto = bfloat16 on a device that supports it, else float32. Results that were stored with either
+            of the two are used on all machines.
+        compile: let torch compile the network, which takes a minute or two on a CPU at first use. The outputs agree
+            with the uncompiled network to 1e-4 of the largest output. Layers are read from the uncompiled network.
+        recipe: the name of the recipe for a training at first use, conf/recipe/<name>.yaml.
+        trained_on: arguments of the data set that differ in this network's training from the job, such as
+            {spurious: {rate: 0.5}} for the judge of a classifier with biased training data. It affects nothing else.
+    Random: none after construction. Parameters are frozen and the network is in evaluation mode.
+    Raises: ValueError when the file does not fit. It names `<role>.weights`, the path and the first tensors that
+        differ.
     """
 
     weights: WeightsPath = None
@@ -49,10 +49,11 @@ class TrainableNetwork(Component, ABC):
     trained_on: Annotated[dict[str, Any], OmitDefault()] = field(default_factory=dict)
     network: nn.Module = field(init=False, repr=False, compare=False)
 
-    # dotted path of its `Training`, made of (component, recipe, data set); "" = cannot be trained
+    # dotted path of the `Training` class, which is called with (component, recipe, data set); "" = cannot be trained
     training: ClassVar[str] = ""
-    stored: ClassVar[torch.dtype] = torch.float32  # of trained weights in files; half of it halves what is shipped
-    ignored: ClassVar[tuple[str, ...]] = ()  # first parts of names in weights files that the network leaves out
+    stored: ClassVar[torch.dtype] = torch.float32  # precision of trained weights in files; float16 halves their size
+    # tensors of a weights file are ignored when the first part of their name is listed here
+    ignored: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if str(self.weights).startswith(SHIPPED):
@@ -68,8 +69,7 @@ class TrainableNetwork(Component, ABC):
             self.network = self.make_network()
         if self.weights is not None:
             self.load_weights()
-        # channels-last kernels answer up to twice as many images per second on a CPU (measured), never fewer beyond
-        # noise
+        # channels-last kernels process up to twice as many images per second on a CPU (measured), and never fewer
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self._as_loaded: dict[str, str] = {}  # digest of weights that `auto` has cast -> their digest before
         if self.precision not in ("float32", "auto"):
@@ -79,10 +79,10 @@ class TrainableNetwork(Component, ABC):
 
     @abstractmethod
     def make_network(self) -> nn.Module:
-        """A freshly initialised network; called once, with torch's seed set."""
+        """Builds the network with random weights. It is called once, after torch's seed was set to `init_seed`."""
 
     def load_weights(self) -> None:
-        """Fill the network from `weights`."""
+        """Loads the file `weights` into the network."""
         load(
             self.network,
             self.weights,
@@ -93,15 +93,15 @@ class TrainableNetwork(Component, ABC):
         )
 
     def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Rename the tensors of a weights file to the names of the network; published files may have others."""
+        """Renames the tensors of a weights file to the names of the network, because published files may differ."""
         return state
 
     def measured(self) -> dict[str, Tensor]:
-        """Tensors that a training measures on its data and stores beside the parameters, under names in `ignored`."""
+        """Statistics of the training data that are saved together with the parameters, under names in `ignored`."""
         return {}
 
     def cast(self) -> None:
-        """Put the network into its precision; networks that keep a part in float32 say which."""
+        """Converts the network to its precision. Networks that keep some layers in float32 override this method."""
         self.network.to(self.dtype)
 
     @property
@@ -115,20 +115,25 @@ class TrainableNetwork(Component, ABC):
         return next(self.network.parameters()).device
 
     def applied(self, *inputs: Tensor, eager: bool = False) -> Tensor:
-        """The network on images first, float32 in and out; eager = the uncompiled graph, which hooks can see."""
+        """Applies the network to its inputs and returns float32.
+
+        Args:
+            inputs: images [B,C,H,W], then the further inputs of the network.
+            eager: use the uncompiled network, whose hooks are called.
+        """
         images, *others = inputs
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         output = (self.network.forward if eager else self.network)(images, *others)
         return (output if isinstance(output, Tensor) else output.sample).float()
 
     def described(self) -> str:
-        """Class and arguments, without weights, for messages."""
+        """The class and its arguments for messages, without the arguments that all networks share."""
         hidden = {f.name for f in fields(TrainableNetwork)}
         shown = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.init and f.name not in hidden]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def digest(self) -> str:
-        """A short text that changes when the answers change: architecture, precision and weights, never a path."""
+        """The digest of all that determines the outputs: architecture, precision and weights. Paths do not matter."""
         node = {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}
         node |= {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         state = state_digest(self.network)
@@ -137,7 +142,7 @@ class TrainableNetwork(Component, ABC):
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """Move to a device; there precision=auto is decided, once."""
+        """Moves the network to a device. With precision=auto, the first device that supports bfloat16 decides."""
         self.network.to(device)
         if self.precision == "auto" and not self._as_loaded and has_bfloat16(torch.device(device)):
             before, self._as_loaded = state_digest(self.network), {"": ""}

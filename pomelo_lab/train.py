@@ -1,7 +1,7 @@
-"""Train a classifier or a generator: `python -m pomelo_lab.train classifier=<name>|generator=<name> dataset=<name>`.
+"""Trains a classifier or a generator: `python -m pomelo_lab.train classifier=<name>|generator=<name> dataset=<name>`.
 
-Interrupted at any moment, the same command continues; finished, it says so and does nothing (`force=true` trains
-again).
+After an interruption, the same command continues the training. When the training is finished, the command says so and
+does nothing. `force=true` trains again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pomelo_lab.config.schema import CommonSchema
 
 @dataclass
 class TrainSchema(CommonSchema):
-    """Keys of `pomelo_lab.train`."""
+    """The top-level keys of `pomelo_lab.train`."""
 
     recipe: Any = MISSING
     devices: int = MISSING
@@ -50,20 +50,20 @@ def main(cfg: DictConfig) -> None:
             force=config["force"],
             devices=config["devices"],
         )
-    except (ValueError, OSError, FloatingPointError) as error:  # what a user can mend: the message without the stack
+    except (ValueError, OSError, FloatingPointError) as error:  # a user can repair these: show no traceback
         raise ConfigError(f"{error}") from error
     print(f"use it with {role}.weights={path}\nresults: {path.parent}")
 
 
 def trained_role(config: Mapping[str, Any]) -> str:
-    """generator=<name> trains the generator, else the classifier is trained."""
+    """The role of the trained component: "generator" when the config has a generator, else "classifier"."""
     return "generator" if config.get("generator") else "classifier"
 
 
 def validate_training(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config of a training.
+    """Resolves and checks the config of a training, before any data are read.
 
-    Raises ConfigError with every problem in one message, before anything is read.
+    Raises: ConfigError with all problems in one message.
     """
     from pomelo_lab.config.signature import locate, node_problems
     from pomelo_lab.dataset.base import Dataset

@@ -1,4 +1,4 @@
-"""Weights files: saved whole or not at all, and refused with a clear text when they do not fit a network."""
+"""Weights files: written completely or not at all, and refused with a clear message when they do not fit a network."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.files import Damaged, read_json, write_bytes, write_json
 
 ZOO = Path(__file__).resolve().parent / "zoo"
-SHIPPED = "zoo:"  # in front of the name of a shipped file
+SHIPPED = "zoo:"  # the prefix of the name of a shipped file
 FILE, CARD = "weights.safetensors", "card.json"
 RESTORE = "It was shipped with pomelo_lab: install it again, or in a checkout: git checkout -- {}"
 
 
 def zoo_path(text: str) -> Path:
-    """The file that `zoo:<name>` stands for. Raises ValueError naming those that exist."""
+    """The shipped file that `zoo:<name>` stands for.
+
+    Raises: ValueError with the names of all shipped files when there is no such file.
+    """
     name = text.removeprefix(SHIPPED)
     path = ZOO / f"{name}.safetensors"
     if not path.is_file():
@@ -34,15 +37,18 @@ def zoo_path(text: str) -> Path:
 
 
 def check_file(path: Path, card: Mapping[str, Any]) -> None:
-    """Raises FileNotFoundError; Damaged when a weights file is not the one of its card."""
+    """Checks that a weights file has the digest on its card.
+
+    Raises: FileNotFoundError when the file does not exist; Damaged when the digests differ.
+    """
     if file_digest(path) != card.get("digest"):
         raise Damaged(f"{path} is damaged (it does not match the digest in its card)")
 
 
 def check_beside(path: Path, key: str) -> None:
-    """Weights that a card lies beside are what was saved; nothing is known of others.
+    """Checks a weights file against the card in the same folder. Files without a card are not checked.
 
-    Raises ValueError with what to do.
+    Raises: ValueError when the weights or the card are damaged. It says what to do.
     """
     card_path = path.with_name(CARD) if path.name == FILE else path.with_suffix(".json")
     ours = card_path.name == CARD or path.parent == ZOO
@@ -53,7 +59,7 @@ def check_beside(path: Path, key: str) -> None:
     except FileNotFoundError:
         return
     except Damaged as error:
-        if not ours and "its card" not in str(error):  # some other JSON of the user's
+        if not ours and "its card" not in str(error):  # the JSON file belongs to the user and is not a card
             return
         again = "Train them again: weights=auto does, or the command that trained them"
         remedy = RESTORE.format(card_path) + f" and {path}" if path.parent == ZOO else again
@@ -67,11 +73,13 @@ def save(
     stored: torch.dtype = torch.float32,
     measured: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
-    """Write a safetensors file and then its card (weights.safetensors + card.json, or x.safetensors + x.json), each all
-    or nothing.
+    """Writes a safetensors file and then its card, each completely or not at all.
 
-    Args: stored: precision of the parameters in the file; measured: further tensors, stored as they are.
-    Returns: the card with the `digest` of the file. The card comes last, so where there is a card the file is whole.
+    The files are weights.safetensors and card.json, or x.safetensors and x.json. The card is written last. A card
+    therefore proves that the weights file is complete.
+
+    Args: stored: precision of the parameters in the file. measured: additional tensors, stored in their own precision.
+    Returns: the card with the `digest` of the file.
     """
     from safetensors.torch import save as to_bytes
 
@@ -85,10 +93,11 @@ def save(
 
 
 def read_state(path: str | Path, key: str = "classifier.weights") -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a .pt/.pth/.ckpt state dict read with weights_only=True.
+    """Reads the tensors of a .safetensors file, or of a .pt/.pth/.ckpt state dict (with weights_only=True).
 
-    A `state_dict` or `model` entry around the tensors and a `module.` prefix (DataParallel) are taken off.
-    Raises: ValueError naming `key` and the path when it is missing or is no such file.
+    In a state dict, the tensors may lie under an entry `state_dict` or `model`. A prefix `module.` (DataParallel) is
+    removed from their names.
+    Raises: ValueError with `key` and the path when the file is missing or cannot be read.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -125,14 +134,14 @@ def load(
     ignore: tuple[str, ...] = (),
     translated: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
 ) -> None:
-    """Fill a network from a file, completely or not at all.
+    """Loads the weights of a network from a file, completely or not at all.
 
     Args:
         what: the architecture in words, for the message.
-        ignore: first parts of names in the file that the network leaves out on purpose.
-        translated: the file's tensors under this package's names.
-    Raises: ValueError naming `key`, the path, and the first names that are missing, unknown, of another shape or hold
-        NaN.
+        ignore: tensors of the file are ignored when the first part of their name is listed here.
+        translated: renames the tensors of the file to the names of the network.
+    Raises: ValueError with `key`, the path, and the first tensors that are missing, unknown, of another shape, or that
+        contain NaN.
     """
     state = {
         name: value for name, value in translated(read_state(path, key)).items() if name.partition(".")[0] not in ignore
@@ -169,8 +178,10 @@ def load(
 
 
 def state_digest(network: nn.Module) -> str:
-    """16 hex characters of the sha256 of all parameters and buffers, the same on every device and for every file
-    format."""
+    """The first 16 hex characters of the sha256 of all parameters and buffers.
+
+    The digest does not depend on the device or on the format of the weights file.
+    """
     hasher = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if name.endswith("num_batches_tracked"):

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, drawn on the CPU so that every device sees the same."""
+"""Augmentation of whole batches. Its random numbers are drawn on the CPU, so that every device gets the same images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pomelo_lab.training.recipe import Recipe
 
 
 def augmented(images: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
-    """Flip, shift and brighten each image [B,C,H,W] in [0,1] on its own.
+    """Randomly flips, shifts and brightens images [B,C,H,W] in [0,1], each independently of the others.
 
-    Random: four draws per image from `rng`, whichever options are on.
+    Random: four numbers per image from `rng`, whether an option is used or not.
     """
     b, _, height, width = images.shape
     draw = torch.rand(4, b, generator=rng)

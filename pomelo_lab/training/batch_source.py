@@ -1,4 +1,4 @@
-"""The images of a training, as a function of (seed, step) and of nothing else."""
+"""The images of each training step, which depend only on the seed and the step."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ log = logging.getLogger(__name__)
 
 
 class BatchSource:
-    """Batches of a data set for training or validation, in 8 bits per value, held in memory when they fit.
+    """Batches of a data set for training or validation, in 8 bits per value.
 
-    Which images step s gets follows from (seed, s): a resumed training continues with the images it would have seen,
-    whatever was read ahead. Masks and factors are left out.
+    The images of a step depend only on the seed and the step. A resumed training therefore gets the same images as one
+    that was never interrupted. The batches contain no masks and no factors.
 
     Args:
-        n: images used, the first of the data set's fixed order; None = all.
-        shuffle: a new order every epoch, incomplete last batch left out; else the fixed order, complete.
-        cache_gb: hold the images in memory if they take no more than this.
-        n_workers: processes that read images; 0 = this one.
+        n: number of images, taken from the start of the data set's fixed random order; None = all.
+        shuffle: True = a new order in each epoch, without an incomplete last batch; False = the fixed order with all
+            images.
+        cache_gb: the images are kept in memory if they need at most this many gigabytes.
+        n_workers: processes that read images; 0 = the current process reads them.
     Shapes: batch(step).image is uint8 [B,C,H,W].
     """
 
@@ -55,13 +56,13 @@ class BatchSource:
         self._held = self._read_all() if self.gigabytes <= cache_gb else None
 
     def indices(self, step: int) -> Tensor:
-        """Rows of `places` that a step sees."""
+        """The positions of a step's images in the fixed order."""
         epoch, part = divmod(step, self.steps_per_epoch)
         order = self._order(epoch) if self.shuffle else torch.arange(self.n)
         return order[part * self.batch_size : (part + 1) * self.batch_size]
 
     def batch(self, step: int) -> Batch:
-        """The images of a step. Asking for consecutive steps is cheap, any step is right."""
+        """The images of a step. Any step can be requested; consecutive steps are fastest."""
         if self._held is not None:
             return self._held.select(self.indices(step).tolist())
         if self._ahead is None or self._ahead[0] != step:
@@ -107,7 +108,7 @@ class BatchSource:
 
 
 class Rows:
-    """A data set as torch's DataLoader wants it: lists of indices in, 8-bit batches out."""
+    """A data set in the form that torch's DataLoader requires: lists of indices in, 8-bit batches out."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -118,5 +119,5 @@ class Rows:
 
 
 def unchanged(batch: Batch) -> Batch:
-    """Batches come from the data set as they are."""
+    """Returns the batch itself. It replaces DataLoader's collation, as the data set already makes batches."""
     return batch

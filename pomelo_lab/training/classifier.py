@@ -18,8 +18,11 @@ from pomelo_lab.types import Batch
 
 
 class ClassifierTraining(Training):
-    """Cross-entropy; a softmax classifier learns Batch.label (-1 = unknown is skipped), a sigmoid one
-    Batch.attributes."""
+    """Trains a classifier by cross-entropy.
+
+    A softmax classifier learns `Batch.label`; images with the label -1 (unknown) do not count. A sigmoid classifier
+    learns `Batch.attributes`.
+    """
 
     def __init__(self, classifier: TrainableClassifier, recipe: Recipe, dataset: Dataset) -> None:
         if classifier.column is not None:
@@ -72,7 +75,7 @@ class ClassifierTraining(Training):
 
 
 def balanced(answer: Tensor, truth: Tensor) -> float | None:
-    """Mean of the hit rates on present and absent; None when one of them never occurs."""
+    """The balanced accuracy: the mean of sensitivity and specificity. None when all truths are equal."""
     if not truth.any() or truth.all():
         return None
     return 0.5 * (answer[truth].double().mean() + (~answer[~truth]).double().mean()).item()

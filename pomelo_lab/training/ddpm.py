@@ -20,12 +20,13 @@ from pomelo_lab.types import Batch
 
 
 class DDPMTraining(Training):
-    """Mean squared error of what the network predicts, at uniform timesteps (Ho et al. 2020, eq. 14; Salimans & Ho
-    2022); with learned variances and the variational bound, a thousandth of its sum over timesteps (Nichol & Dhariwal
-    2021, eq. 16).
+    """Trains a diffusion model by the mean squared error of its prediction at uniform random timesteps.
 
-    Also with `generator.sigma_data`: in the units of what a linear estimate leaves (Karras et al. 2022) the shipped
-    network came out worse.
+    With learned variances, a thousandth of the variational bound's sum over timesteps is added.
+    The loss is the same with `generator.sigma_data`. The shipped network became worse when the error was measured
+    relative to the residual of a linear estimate (Karras et al. 2022).
+
+    Source: Ho et al. (2020), eq. 14; Salimans & Ho (2022); Nichol & Dhariwal (2021), eq. 16.
     """
 
     def __init__(self, generator: DiffusionModel, recipe: Recipe, dataset: Dataset | None = None) -> None:
@@ -41,7 +42,7 @@ class DDPMTraining(Training):
         return {"images": images, "t": t.to(images.device), "noise": noise.to(images.device)}
 
     def timesteps(self, n: int, rng: torch.Generator) -> Tensor:
-        """int64 [n], on the CPU."""
+        """n random timesteps for training: int64 [n], on the CPU."""
         return torch.randint(self.generator.n_timesteps, (n,), generator=rng)
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
@@ -51,7 +52,7 @@ class DDPMTraining(Training):
         return {"loss": self.error(batch.image, *self.held_out(batch))}
 
     def held_out(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Timesteps [B] and noise [B,C,H,W] of validation, the same for an image at every validation."""
+        """Timesteps [B] and noise [B,C,H,W] for validation. An image gets the same ones at every validation."""
         streams, device = RandomStreams(0), batch.image.device
         t = (streams.uniform(batch.image_id, "validation timestep")[:] * self.generator.n_timesteps).long()
         return t.to(device), streams.normal(batch.image_id, "validation noise", *batch.image.shape[1:]).to(device)
@@ -63,11 +64,14 @@ class DDPMTraining(Training):
         return self.generator.sample_grid(self.validation_source.batch(0).image[:n].to(self.device))
 
     def condition(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Further inputs of the network that are computed from the clean images; none for a plain diffusion model."""
+        """Additional inputs of the network, computed from the clean images. A plain diffusion model has none."""
         return ()
 
     def error(self, images: Tensor, t: Tensor, noise: Tensor, condition: tuple[Tensor, ...] | None = None) -> Tensor:
-        """Mean squared error per image [B]; condition None = the images' own."""
+        """The loss of each image [B].
+
+        Args: condition: additional inputs of the network; None = those of the same images.
+        """
         condition = self.condition(images) if condition is None else condition
         x0 = self.generator.scaled(images)
         level = self.generator.alphas_cumprod.to(x0.device)[t].float()[:, None, None, None]

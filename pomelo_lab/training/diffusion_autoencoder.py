@@ -14,16 +14,17 @@ from pomelo_lab.types import Batch
 
 log = logging.getLogger(__name__)
 
-LITTLE = 0.05  # share of the loss that the code of another image has to add for the code to matter
+LITTLE = 0.05  # the code matters when the code of another image increases the loss by at least this share
 
 
 class DiffusionAutoencoderTraining(DDPMTraining):
-    """The loss of a diffusion model that is told the code of the clean image; nothing else pushes information into the
-    code.
+    """Trains a diffusion autoencoder by the loss of a diffusion model that is conditioned on the clean image's code.
 
-    An AutoencoderRecipe can draw more of the noisiest timesteps, where an image shows nothing but what its code says.
-    Validated with the code of another image as well: autoencoders whose U-Net ignores the code look perfect by their
-    loss alone.
+    This loss alone makes the code informative. An AutoencoderRecipe can draw the noisiest timesteps more often. At
+    these timesteps the noisy image reveals almost nothing, so that the network must read the code.
+
+    Validation also measures the loss with the codes of other images. An autoencoder whose U-Net ignores the code can
+    have a low loss, but then the codes of other images do not increase it.
     """
 
     def condition(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -43,11 +44,11 @@ class DiffusionAutoencoderTraining(DDPMTraining):
         return {"loss": self.error(batch.image, t, noise), "loss_other_code": self.error(batch.image, t, noise, other)}
 
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
-        own, other = (scores[name].double().mean().item() for name in ("loss", "loss_other_code"))
-        if other < (1 + LITTLE) * own:
+        loss, loss_other_code = (scores[name].double().mean().item() for name in ("loss", "loss_other_code"))
+        if loss_other_code < (1 + LITTLE) * loss:
             log.warning(
                 "the code hardly matters yet: validation loss %.4f with an image's own code, %.4f with another's",
-                own,
-                other,
+                loss,
+                loss_other_code,
             )
-        return {"loss": own, "loss_other_code": other, "n": len(scores["loss"])}
+        return {"loss": loss, "loss_other_code": loss_other_code, "n": len(scores["loss"])}

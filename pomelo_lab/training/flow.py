@@ -19,8 +19,11 @@ from pomelo_lab.types import Batch
 
 
 class FlowTraining(Training):
-    """Negative log-likelihood in bits per value, with uniform dequantisation (Kingma & Dhariwal 2018, eq. 2) and the
-    noise that the flow asks for."""
+    """Trains a flow by its negative log-likelihood in bits per value.
+
+    The images are dequantised with uniform noise (Kingma & Dhariwal 2018, eq. 2), or with the noise that the flow
+    draws.
+    """
 
     def __init__(self, generator: Flow, recipe: Recipe, dataset: Dataset | None = None) -> None:
         generator.network.thaw()
@@ -28,7 +31,7 @@ class FlowTraining(Training):
         self.generator = generator
 
     def begin(self, given: Mapping[str, Tensor]) -> None:
-        self.loss(given)  # every actnorm sets itself; on several devices, all to the same values
+        self.loss(given)  # initialises every actnorm layer from these images, on all devices to the same values
 
     def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         images = augmented(batch.image, self.recipe, rng)
@@ -50,10 +53,10 @@ class FlowTraining(Training):
         return self.generator.sample(n, torch.Generator().manual_seed(0), temperature=0.8)
 
     def bits(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Bits per value of each image [B]; the lower the better, n_bits = knows nothing."""
+        """Bits per value of each image [B]; lower is better. A uniform distribution over all values has n_bits."""
         return -self.generator.log_density(images, noise) / self.nats
 
     @property
     def nats(self) -> float:
-        """The nats of a whole image at one bit per value."""
+        """The information of a whole image, in nats, when each value has one bit."""
         return math.log(2) * math.prod(self.generator.shape)

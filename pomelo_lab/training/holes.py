@@ -1,4 +1,4 @@
-"""Random holes for training in-painters; drawn on the CPU, so that every device sees the same."""
+"""Random holes for the training of in-painters. They are drawn on the CPU, so that every device gets the same holes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-N_STROKES, N_TURNS = 4, 5  # most strokes of a free-form hole, and turns of each
-N_BOXES = 3
-GRID = 28  # finest cells
+N_STROKES, N_TURNS = 4, 5  # the largest number of strokes of a free-form hole, and the number of turns of a stroke
+N_BOXES = 3  # the largest number of rectangles
+GRID = 28  # the largest number of cells per side
 
 
 def holes(images: Tensor, share: Mapping[str, float], rng: torch.Generator) -> Tensor:
-    """A hole per image, of kinds drawn with the given (relative) shares: bool [B,H,W], True = to fill.
+    """Draws one hole for each image: bool [B,H,W], True = to be filled. No hole is empty.
 
-    Kinds: freeform (strokes of a brush), box (one to three rectangles), superpixel (random regions of similar colour,
-        as LIME drops), cell (random squares of a grid, as optimised masks have). None of them is ever empty.
-    Random: all numbers from `rng`; the same number of draws whatever the shares.
+    Args:
+        share: the relative frequency of each kind. The kinds are freeform (strokes of a brush), box (one to three
+            rectangles), superpixel (random regions of similar colour, as LIME removes them) and cell (random squares of
+            a grid, as optimised masks have them).
+    Random: all numbers come from `rng`. Their number does not depend on the shares.
     """
     n, _, height, width = images.shape
     kinds = {"freeform": freeform, "box": boxes, "superpixel": superpixels, "cell": cells}
@@ -30,13 +32,15 @@ def holes(images: Tensor, share: Mapping[str, float], rng: torch.Generator) -> T
 
 
 def grid(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Centres of the pixels as fractions: [H,1], [1,W]."""
+    """The coordinates of the pixel centres, as fractions of height and width: [H,1], [1,W]."""
     return (torch.arange(height)[:, None] + 0.5) / height, (torch.arange(width)[None] + 0.5) / width
 
 
 def freeform(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Strokes: chains of straight pieces with round ends, up to a quarter of the side wide (Yu et al. 2019, algorithm
-    1)."""
+    """Draws holes of one to four brush strokes (Yu et al. 2019, algorithm 1).
+
+    A stroke is a chain of straight pieces with round ends. Its width is at most about a quarter of the image side.
+    """
     n, _, height, width = images.shape
     y, x = grid(height, width)
     start = torch.rand(n, N_STROKES, 1, 2, generator=rng)
@@ -50,7 +54,7 @@ def freeform(images: Tensor, rng: torch.Generator) -> Tensor:
     radius = 0.03 + 0.1 * torch.rand(n, N_STROKES, generator=rng)
     used = torch.arange(N_STROKES) <= torch.randint(N_STROKES, (n, 1), generator=rng)
     hole = torch.zeros(n, height, width, dtype=torch.bool)
-    for piece in range(N_TURNS):  # a distance map for all strokes of all images at once
+    for piece in range(N_TURNS):  # each pass handles one piece of all strokes of all images
         (ay, ax), (by, bx) = (corners[:, :, piece + i].unbind(-1) for i in (0, 1))
         dy, dx = (by - ay)[..., None, None], (bx - ax)[..., None, None]
         py, px = y - ay[..., None, None], x - ax[..., None, None]
@@ -61,7 +65,7 @@ def freeform(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def boxes(images: Tensor, rng: torch.Generator) -> Tensor:
-    """One to three rectangles with sides of 15 to 65 % of the image's."""
+    """Draws holes of one to three rectangles whose sides have 15 to 65 % of the image's sides."""
     n, _, height, width = images.shape
     y, x = grid(height, width)
     side = 0.15 + 0.5 * torch.rand(n, N_BOXES, 2, generator=rng)
@@ -72,8 +76,11 @@ def boxes(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def superpixels(images: Tensor, rng: torch.Generator) -> Tensor:
-    """A random share (10 to 90 %) of 16 to 64 regions: one assignment step of SLIC from jittered seeds (Achanta et al.
-    2012)."""
+    """Draws holes of random superpixels. Their expected share is 10 to 90 %.
+
+    An image has 16 to 64 superpixels. They come from one assignment step of SLIC (Achanta et al. 2012) with jittered
+    seeds.
+    """
     n, _, height, width = images.shape
     y, x = grid(height, width)
     side = torch.randint(4, 9, (n, 1, 1), generator=rng)
@@ -93,7 +100,7 @@ def superpixels(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def cells(images: Tensor, rng: torch.Generator) -> Tensor:
-    """A random share (5 to 95 %) of the squares of a grid of 4 to 28 per side."""
+    """Draws holes of random cells of a grid with 4 to 28 cells per side. Their expected share is 5 to 95 %."""
     n, _, height, width = images.shape
     per_side = torch.randint(4, GRID + 1, (n, 1), generator=rng)
     dropped = torch.rand(n, GRID, GRID, generator=rng) < 0.05 + 0.9 * torch.rand(n, 1, 1, generator=rng)

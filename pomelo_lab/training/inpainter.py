@@ -1,4 +1,4 @@
-"""Training of in-painters: reconstruction, against a critic that learns beside."""
+"""Training of in-painters: reconstruction and a critic that is trained at the same time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pomelo_lab.types import Batch
 
 
 class InpainterTraining(Training):
-    """L1 of both stages plus the hinge loss of a critic (Yu et al. 2019, section 3.3).
+    """Trains an in-painter by the L1 error of both stages and the hinge loss of a critic.
 
-    Departures: network and critic take their step at the same time from one backward pass (the critic's gradients stop
-        at the image, the
-    network's at the critic), instead of in turn.
+    Source: Yu et al. (2019), section 3.3. Departures: network and critic are updated together from one backward pass,
+    instead of alternately. The critic's loss gives the network no gradient, and the network's loss gives the critic
+    none.
     """
 
     def __init__(self, generator: Inpainter, recipe: Recipe, dataset: Dataset | None = None) -> None:
@@ -74,6 +74,6 @@ class InpainterTraining(Training):
         return {"l1_in_holes": scores["l1"].double().mean().item(), "n": len(scores["l1"])}
 
     def sample_grid(self, n: int) -> Tensor | None:
-        """Pairs: an image with its hole in gray, and filled."""
+        """Pairs of pictures: an image with a gray hole, and the same image with the hole filled."""
         shown, self.shown = self.shown, None
         return None if shown is None else shown[:n]

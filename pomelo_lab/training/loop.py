@@ -1,4 +1,4 @@
-"""The training loop: Lightning's Trainer, checkpoints that survive a kill, and its chatter turned off."""
+"""The training loop: Lightning's Trainer without its advice, with checkpoints that survive a killed process."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ from pomelo_lab.types import Perturbations
 
 log = logging.getLogger(__name__)
 
-FIRST_S, EVERY_S = 8, 30  # lines of progress
+FIRST_S, EVERY_S = 8, 30  # seconds until the first line of progress, and between further lines
 
 
 def fit(
     module: Training, folder: Path, device: torch.device, world: int = 1, stored: torch.dtype = torch.float32
 ) -> Training:
-    """Train to the end, from `folder`/last.ckpt where there is one; afterwards module.report holds the validation
-    scores.
+    """Trains a module to its last step and validates it.
+
+    The training continues from `folder`/last.ckpt if this file exists. Afterwards `module.report` contains the
+    validation scores.
 
     Args:
-        world: processes that train together, this being one of them (see pomelo_lab.devices.launch).
-        stored: precision in which the weights will be kept.
-    Random: torch's global generators are put back as they were.
-    Raises: FloatingPointError as soon as a checkpoint would hold weights that are not finite; the one before stays.
+        world: number of processes that train together, including this process (see pomelo_lab.devices.launch).
+        stored: precision in which the weights will be saved.
+    Random: the state of torch's global generators is restored.
+    Raises: FloatingPointError when a checkpoint would contain weights that are not finite. The previous checkpoint
+        stays.
     """
     last = folder / CHECKPOINT
     network = module.network.requires_grad_(True).train()
@@ -63,7 +66,7 @@ def fit(
             log.info("resuming from %s", last)
         try:
             trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
+        except SystemExit:  # Lightning raises it on Ctrl-C
             raise KeyboardInterrupt from None
         module.finish(stored)
         trainer.validate(module, verbose=False)
@@ -74,8 +77,10 @@ def fit(
 
 
 def assert_finite(module: Training, step: int) -> None:
-    """Raises FloatingPointError naming the step and what to change when weights (a critic's too) are NaN or
-    infinite."""
+    """Refuses weights that are NaN or infinite, including those of a critic.
+
+    Raises: FloatingPointError that names the step and the settings to change.
+    """
     broken = [name for name, tensor in module.state_dict().items() if not bool(tensor.isfinite().all())]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
@@ -86,14 +91,20 @@ def assert_finite(module: Training, step: int) -> None:
 
 
 class Checkpoints(lightning.Callback):
-    """Writes last.ckpt every so many seconds, all or nothing and with its digest: temporary name, sync, rename. Weights
-    that are not finite end the training instead."""
+    """Writes last.ckpt at regular intervals, together with its digest.
+
+    A checkpoint is written under a temporary name, synced and renamed, so that it is never incomplete. Weights that are
+    not finite are not written: they end the training.
+
+    Args: path: the checkpoint. every_s: seconds between two checkpoints.
+    """
 
     def __init__(self, path: Path, every_s: float) -> None:
         self.path, self.every_s, self.saved = path, every_s, time.monotonic()
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.strategy.broadcast(time.monotonic() - self.saved >= self.every_s):  # all processes, or none
+        # the first process decides, so that either all processes save or none
+        if trainer.strategy.broadcast(time.monotonic() - self.saved >= self.every_s):
             self.save(trainer)
 
     def on_train_end(self, trainer: Any, *_: Any) -> None:
@@ -110,10 +121,11 @@ class Checkpoints(lightning.Callback):
 
 
 class Progress(lightning.Callback):
-    """After each validation: a line of log, a row of log.jsonl and, where there is something to see,
-    samples/<step>.png.
+    """Reports the progress of a training.
 
-    Where there is no progress bar also a line with steps, rate and time left: after a few seconds, then twice a minute.
+    After each validation it logs a line, adds a row to log.jsonl and writes samples/<step>.png when the training has
+    pictures to show. Without a progress bar it also logs the step, the rate and the remaining time, first after a few
+    seconds and then twice a minute.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -133,7 +145,7 @@ class Progress(lightning.Callback):
         now, step = time.monotonic(), trainer.global_step
         if not trainer.is_global_zero or trainer.progress_bar_callback is not None:
             return
-        if self.first is None:  # a first step takes longer than the others
+        if self.first is None:  # the first step is slower than the others, so the rate is measured after it
             self.first, self.said = (now, step), now - EVERY_S + FIRST_S
         if now - self.said >= EVERY_S and step > self.first[1] and step < module.last_step:
             self.said = now
@@ -151,9 +163,9 @@ class Progress(lightning.Callback):
         self.first: tuple[float, int] | None = None
         if not trainer.is_global_zero:
             return
-        # the checkpoint may be older than the row of its step
+        # log.jsonl may have rows that are newer than the checkpoint
         by_step = {row["step"]: row for row in (*read_log(self.folder / LOG), *self.rows)}
-        # later ones will be written again
+        # rows after the step of the checkpoint will be written again
         self.rows = [by_step[step] for step in sorted(by_step) if step <= trainer.global_step]
         write_text(self.folder / LOG, log_text(self.rows))
 
@@ -174,7 +186,7 @@ class Progress(lightning.Callback):
 
 
 def spoken(seconds: float) -> str:
-    """A duration in words."""
+    """A duration as text, in seconds, minutes or hours."""
     return (
         f"{seconds:.0f} s"
         if seconds < 100
@@ -185,7 +197,7 @@ def spoken(seconds: float) -> str:
 
 
 def save_sheet(images: torch.Tensor, path: Path, columns: int = 8) -> None:
-    """Pictures [n,C,H,W] in [0,1] side by side, as a png."""
+    """Writes pictures [n,C,H,W] in [0,1] to a png, arranged in rows of `columns` pictures."""
     import io
 
     from PIL import Image
@@ -202,7 +214,7 @@ def save_sheet(images: torch.Tensor, path: Path, columns: int = 8) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning's tips and advice about loaders are not for our users; its errors are."""
+    """Hides Lightning's tips and warnings, which do not concern users of this package. Its errors are shown."""
     names = (
         "lightning.pytorch",
         "lightning.fabric",

@@ -1,4 +1,4 @@
-"""The Lightning module that every training shares."""
+"""The Lightning module that is the base of every training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from pomelo_lab.types import Batch, Perturbations
 
 
 def imported_lightning() -> ModuleType:
-    """Lightning, which takes seconds to import and fails where torchvision is broken; this file is imported when a
-    training starts."""
+    """Imports Lightning, after making sure that torchvision can be imported.
+
+    The import takes seconds. This file is therefore imported only when a training starts.
+    """
     ensure()
     import lightning.pytorch
 
@@ -32,14 +34,14 @@ lightning = imported_lightning()
 
 
 class Training(lightning.LightningModule):
-    """How one kind of component learns: subclasses write `training_batch`, `loss`, `score` and `summary`.
+    """The training of one kind of component. Subclasses write `training_batch`, `loss`, `score` and `summary`.
 
-    Images and random numbers of a step follow from (seed, step), never from what ran before, so an interrupted training
-    resumes with the same numbers. Lightning's loaders hold step numbers only; the images come from the batch sources.
+    The images and random numbers of a step depend only on the seed and the step. An interrupted training therefore
+    resumes with the same numbers. Lightning's loaders contain only step numbers; the images come from batch sources.
 
-    On several devices each learns from its share of a step's images, and all hold the same weights.
+    With several devices, each device processes a share of a step's images. All devices have the same weights.
 
-    Random: `rng` and, for dropout, torch's global generators, seeded anew for every step.
+    Random: `rng` and, for dropout, torch's global generators. Both are seeded at every step.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
@@ -52,35 +54,45 @@ class Training(lightning.LightningModule):
 
     @abstractmethod
     def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """The tensors that `loss` reads, each with the image axis first: augmented images [B,C,H,W] in [0,1], labels,
-        noise.
+        """The inputs of `loss`, such as augmented images [B,C,H,W] in [0,1], labels and noise.
 
-        Random: all that a step draws is drawn here, from `rng` on the CPU, for the whole batch, whichever share a
-            device then takes.
+        The first axis of each tensor is the image.
+        Random: this method draws all random numbers of the step from `rng`, on the CPU and for the whole batch. So they
+            do not depend on the number of devices.
         """
 
     @abstractmethod
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
-        """Scalar training loss, a mean over images, of what `training_batch` returned or of a share of it."""
+        """The training loss: a scalar, the mean over images.
+
+        Args: given: the tensors of `training_batch`, for all images of a step or for one device's share of them.
+        """
 
     @abstractmethod
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        """Per-image validation values [B,...]."""
+        """Validation values of each image [B,...], by name."""
 
     @abstractmethod
     def summary(self, scores: dict[str, Tensor]) -> dict[str, Any]:
-        """Plain values for the card, from the values of all validation images; the first one is shown after each
-        epoch."""
+        """Statistics of the validation values, as plain values for the card.
+
+        The first value is logged after each validation.
+
+        Args: scores: the results of `score` for all validation images.
+        """
 
     def begin(self, given: Mapping[str, Tensor]) -> None:
-        """Set what depends on data before the first step, from all images of it; nothing for most."""
+        """Initialises the network from the first step's images, if it needs that. Most networks do not.
+
+        Args: given: the tensors of `training_batch`, for all images of the first step.
+        """
 
     def sample_grid(self, n: int) -> Tensor | None:
-        """n pictures [n,C,H,W] in [0,1] to look at while it trains; None = nothing to see."""
+        """Pictures [n,C,H,W] in [0,1] that show the progress of the training. None when there are no pictures."""
         return None
 
     def attach(self, training: BatchSource, validation: BatchSource, seed: int) -> Training:
-        """Set the images and the seed; called by the loop before the fit."""
+        """Sets the images and the seed. This is called before `fit`."""
         self.training_source, self.validation_source, self.seed = training, validation, seed
         self.epochs = self.recipe.passes(training.steps_per_epoch)
         self.total_steps = self.epochs * training.steps_per_epoch
@@ -96,7 +108,7 @@ class Training(lightning.LightningModule):
         return range(self.validation_source.steps_per_epoch)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        # a critic's too; the average has no gradients
+        # these include the weights of a critic, but not the running average, which needs no gradients
         recipe, weights = self.recipe, [p for p in self.parameters() if p.requires_grad]
         kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
         extra = {"momentum": 0.9, "nesterov": True} if recipe.optimizer == "sgd" else {}
@@ -119,7 +131,8 @@ class Training(lightning.LightningModule):
 
     def optimizer_step(self, *given: Any, **named: Any) -> None:
         super().optimizer_step(*given, **named)
-        if self.average is not None:  # here, since on_train_batch_end comes after the callback that writes checkpoints
+        # on_train_batch_end would be too late: it runs after the callback that writes checkpoints
+        if self.average is not None:
             decay = self.recipe.ema_decay(self.global_step)
             with torch.no_grad():
                 torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
@@ -127,15 +140,17 @@ class Training(lightning.LightningModule):
                     kept.copy_(new)
 
     def swap_average(self) -> None:
-        """Exchange the weights with their running average, where there is one; twice = as before."""
+        """Exchanges the weights with their running average, if there is one. A second call restores both."""
         if self.average is None:
             return
         for parameter, other in zip(self.network.parameters(), self.average.parameters(), strict=True):
             parameter.data, other.data = other.data, parameter.data
 
     def finish(self, stored: torch.dtype) -> None:
-        """Make the running average the weights at the end, rounded as they will be stored, so that what is validated is
-        what is kept."""
+        """Replaces the weights by their running average and rounds them to the precision of the file.
+
+        The final validation therefore uses the weights that are saved.
+        """
         if self.average is not None:
             self.network.load_state_dict(self.average.state_dict())
             self.average = None

@@ -1,4 +1,4 @@
-"""How long, with what, how fast: the part of a training that is no property of the component."""
+"""Recipes: length, optimiser, schedule and augmentation of a training, which do not belong to the trained component."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pomelo_lab.config.hints import (
 from pomelo_lab.config.signature import Component, defaults, did_you_mean, locate
 from pomelo_lab.devices import has_bfloat16
 
-SHORT = ":short"  # behind the name of a recipe: shortened to seconds, for scale=smoke
+SHORT = ":short"  # a suffix of a recipe's name: a training of seconds, for scale=smoke
 SHORT_SIZES = {"epochs": 1, "min_steps": 0, "batch_size": 32, "ema": 0.0, "n_train": 256, "n_val": 64}
 
 
@@ -34,27 +34,29 @@ class Recipe(Component):
 
     Args:
         epochs: passes over the training images.
-        min_steps: more passes if there are fewer steps than this, for small data sets.
-        until: steps after which training ends, though the schedule goes on; None = with the schedule.
-        batch_size: images per step; an incomplete last batch of an epoch is left out.
+        min_steps: the smallest number of steps. A small data set gets more passes until it has as many.
+        until: the training ends after this many steps, before the end of its schedule; None = at the end of the
+            schedule.
+        batch_size: images per step. An incomplete last batch of an epoch is left out.
         lr: peak learning rate.
-        weight_decay: decoupled for adamw, L2 for the others.
-        schedule: constant, or cosine to zero at the end.
-        warmup: first fraction of all steps, over which the rate rises from 4 % of `lr`.
-        label_smoothing: towards the uniform distribution (classes) or one half (attributes).
+        weight_decay: decoupled weight decay for adamw, an L2 penalty for adam and sgd.
+        schedule: the learning rate after the warm-up: constant, or a cosine that ends at zero.
+        warmup: fraction of all steps over which the learning rate rises linearly from 4 % of `lr` to `lr`.
+        label_smoothing: weight of the uniform distribution (classes) or of one half (attributes) in the target.
         clip_norm: largest norm of the gradient; None = no limit.
-        ema: decay per step of a running average of the weights, which is what is validated and kept; 0 = the weights
-            themselves. The first steps average over a tenth of the steps so far.
+        ema: decay per step of a running average of the weights. The average is validated and saved. 0 = no average,
+            the weights themselves are validated and saved. At step s the decay is at most (1 + s) / (10 + s).
         flip: probability of a horizontal flip.
-        shift_px: random shift by up to that many pixels, the border repeated.
-        brightness: random offset of all pixels by up to that much, image units.
-        n_train, n_val: images of the training and validation split, the first of a fixed random order; None = all.
-        precision: of the arithmetic, Lightning's name for it; auto = bf16-mixed where the hardware has the
-            instructions, else 32-true. What it came to is written on the card; weights are the same weights on all
-            machines.
-        cache_gb: the images are held in memory as 8 bits if they fit into this, else read again every epoch.
-        n_workers: processes that read images.
-        checkpoint_s: seconds between checkpoints, the most work that a kill loses.
+        shift_px: largest random shift in pixels. The border is repeated.
+        brightness: largest random offset of all pixels, in image units.
+        n_train, n_val: number of images of the training and validation split, taken from the start of a fixed random
+            order; None = all.
+        precision: arithmetic of the training, as Lightning names it; auto = bf16-mixed if the hardware supports it,
+            else 32-true. The card names the one that was used. The weights have the same fingerprint in both cases.
+        cache_gb: the images are kept in memory, in 8 bits, if they need at most this many gigabytes. Otherwise they
+            are read in every epoch.
+        n_workers: processes that read images; 0 = the training's own process reads them.
+        checkpoint_s: seconds between checkpoints. A killed process loses at most this much work.
     """
 
     epochs: Count = 8
@@ -80,27 +82,29 @@ class Recipe(Component):
     checkpoint_s: Annotated[float, Range(low=0), NotFingerprinted()] = 30.0
 
     def arithmetic(self, device: torch.device) -> str:
-        """The precision on a device."""
+        """The precision of the training on a device: auto is replaced by the precision that the device supports."""
         if self.precision != "auto":
             return self.precision
         return "bf16-mixed" if has_bfloat16(device) else "32-true"
 
     @classmethod
     def identity(cls, node: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A recipe's node as it enters the fingerprint of a training: auto is what it is at best, on every machine."""
+        """The node of a recipe for the fingerprint of a training. There, auto is bf16-mixed on every machine."""
         return {**node, "precision": "bf16-mixed"} if node.get("precision") == "auto" else node
 
     def passes(self, steps_per_epoch: int) -> int:
-        """Passes over the training images that the recipe comes to."""
+        """The number of passes over the training images: `epochs`, or more to reach `min_steps`."""
         return max(self.epochs, math.ceil(self.min_steps / steps_per_epoch))
 
     def ema_decay(self, step: int) -> float:
-        """Weight of the old average after a step."""
+        """The decay of the running average at a step. It is smaller than `ema` at the first steps."""
         return min(self.ema, (1 + step) / (10 + step))
 
     def lr_factor(self, step: int, steps: int) -> float:
-        """Learning rate of a step as a fraction of `lr`; a pure function, so that a resumed training needs no memory of
-        it."""
+        """The learning rate of a step, as a fraction of `lr`.
+
+        It depends only on the step. A resumed training therefore needs no stored schedule.
+        """
         rise = self.warmup * steps
         if step < rise:
             return 0.04 + 0.96 * step / rise
@@ -114,9 +118,9 @@ class AutoencoderRecipe(Recipe):
     """The recipe of a diffusion autoencoder.
 
     Args:
-        noisy: share of the images whose timestep is drawn among the noisiest only; 0 = all timesteps alike, the
-            original.
-        noisiest: those timesteps, as a share of the schedule's end.
+        noisy: share of the images whose timestep is drawn from the noisiest timesteps only; 0 = all timesteps are
+            equally likely, as in the published training.
+        noisiest: the share of all timesteps that count as the noisiest, at the end of the schedule.
     """
 
     noisy: Fraction = 0.0
@@ -128,9 +132,9 @@ class InpaintingRecipe(Recipe):
     """The recipe of an in-painter.
 
     Args:
-        holes: relative shares of the kinds of holes: freeform, box, superpixel, cell (pomelo_lab.training.holes).
-        hole_weight: of the error inside the hole against the error outside.
-        adversarial: weight of the critic's verdict; 0 = no critic.
+        holes: relative frequency of each kind of hole: freeform, box, superpixel, cell (pomelo_lab.training.holes).
+        hole_weight: weight of a pixel's error inside the hole. A pixel outside has the weight 1.
+        adversarial: weight of the adversarial loss; 0 = no critic.
         critic_width: channels of the critic's first layer.
     """
 
@@ -143,7 +147,7 @@ class InpaintingRecipe(Recipe):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Kinds of holes that do not exist, shares that are negative or all zero."""
+        """One message for each unknown kind of hole and each negative share, and one when no share is positive."""
         kinds = ("freeform", "box", "superpixel", "cell")
         for kind, share in given["holes"].items():
             if kind not in kinds:
@@ -155,7 +159,7 @@ class InpaintingRecipe(Recipe):
 
 
 def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe that a component names as its own, with `SHORT_SIZES` where its name ends in ":short".
+    """The recipe that a component's `recipe` argument names. A name that ends in ":short" is changed by `SHORT_SIZES`.
 
     Raises: ValueError when conf/recipe has no such file.
     """
@@ -169,5 +173,5 @@ def own_recipe(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def precision_of(recipe: Mapping[str, Any]) -> str | None:
-    """The arithmetic of a recipe's node as it enters the fingerprint of a training."""
+    """The precision of a recipe's node in the fingerprint of a training."""
     return Recipe.identity(recipe).get("precision")

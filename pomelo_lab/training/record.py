@@ -1,4 +1,4 @@
-"""What a training leaves beside its weights: the checkpoint that it continues from, and its log."""
+"""The checkpoint and the log of a training, which lie in the folder of its weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECKPOINT, LOG = "last.ckpt", "log.jsonl"
 
 
 def drop_damaged(folder: Path) -> None:
-    """Remove a checkpoint that is not what was written, or is that of another training: the training begins anew."""
+    """Removes a checkpoint that is damaged or belongs to another training. The training then starts from step 0."""
     last = folder / CHECKPOINT
     try:
         check_sealed(last, folder.name)
@@ -28,12 +28,12 @@ def drop_damaged(folder: Path) -> None:
 
 
 def log_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of log.jsonl, each with its seal."""
+    """The text of log.jsonl: one line for each row, with the digest of the row."""
     return "".join(json.dumps(sealed(row)) + "\n" for row in rows)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log.jsonl that are what was written; damaged ones are counted in the log of the job."""
+    """The undamaged rows of a log.jsonl. A warning says how many rows are damaged."""
     lines = path.read_bytes().splitlines() if path.exists() else []
     rows = []
     for line in lines:
@@ -49,8 +49,10 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def mend_log(folder: Path, rows: Sequence[Mapping[str, Any]] | None) -> None:
-    """Write log.jsonl of a finished training again where it is not what the card says; cards of earlier versions do not
-    say."""
+    """Writes log.jsonl of a finished training again when it differs from the rows on the card.
+
+    Args: rows: the rows on the card. None for cards of earlier versions, which have no rows; the file then stays.
+    """
     path = folder / LOG
     if rows is not None and (not path.exists() or path.read_bytes() != log_text(rows).encode()):
         log.warning("%s was damaged or missing: written again from the card", path)

@@ -1,4 +1,4 @@
-"""Trains components: once per training key, and on first use where weights are asked for that do not exist yet."""
+"""Trains components, each once per data set, recipe and seed: by command, or on first use when weights are missing."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 
 
 class Options(TypedDict, total=False):
-    """How a training runs.
+    """Options of a training.
 
-    seed: of image order and augmentation, 0 if not said; initial weights have the component's own `init_seed`.
-    device: auto, cpu, cuda, ...; auto if not said.
-    force: train again what is finished.
-    devices: processes that train together, each on its share of every batch (Lightning's ddp); not part of the
-        fingerprint.
+    seed: of image order and augmentation, by default 0. Initial weights depend on the component's `init_seed` instead.
+    device: auto, cpu, cuda, ...; by default auto.
+    force: train again although the training is finished.
+    devices: number of processes that train together, each on its share of every batch (Lightning's ddp). It is not
+        part of the fingerprint.
     """
 
     seed: int
@@ -53,26 +53,26 @@ def train_component(
     outputs: str | Path = "outputs",
     **options: Unpack[Options],
 ) -> Path:
-    """Train the component of a config node, which must name its `training`; also for use without Hydra.
+    """Trains a component on a data set. It needs no Hydra.
 
-    For a classifier of one output (`column`), the network of all outputs is trained.
+    The class of the component must name its `training`. When the component is a classifier of one output (`column`),
+    the network of all outputs is trained.
 
-    Two processes that ask for the same training do it once: the second waits for the first and uses its weights. A
-    process that dies leaves a checkpoint, and the next one continues with the numbers an undisturbed training would
-    have had.
+    When two processes start the same training, the second waits for the first and uses its weights. A process that dies
+    leaves a checkpoint. The next process continues from it, with the numbers of an uninterrupted training.
 
     Args:
-        node, dataset_node: resolved config nodes; the split of the data set does not matter, its train and val splits
-            are used.
-        recipe_node: None = the component's own, conf/recipe/<its `recipe`>.yaml.
+        node, dataset_node: resolved config nodes. The train and val splits of the data set are used, whatever split
+            its node names.
+        recipe_node: None = the recipe that the component names, conf/recipe/<its `recipe`>.yaml.
         options: see `Options`.
-    Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors, with card.json beside it.
+    Returns: <outputs>/weights/<component>_<dataset>-<digest>/weights.safetensors. The same folder contains card.json.
     """
     node, dataset_node = full_network_node(node), training_data(node, dataset_node)
     recipe_node = recipe_node or recipes.own_recipe(node)
     recipe = canonical(Recipe.identity(recipe_node))
     provenance = {"trains": training_key(node, dataset_node), "recipe": recipe, "seed": options.get("seed", 0)}
-    if locate(dataset_node["_target_"]).reads_files():  # of built-in data the settings say all
+    if locate(dataset_node["_target_"]).reads_files():  # built-in data are determined by their settings
         provenance["data"] = training_digest(node, dataset_node)
     name = f"{short_name(node)}_{short_name(dataset_node)}"
     folder = Path(outputs) / "weights" / f"{name}-{digest(provenance)}"
@@ -80,7 +80,7 @@ def train_component(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock") as waited:
         sweep(folder)
-        force = options.get("force", False) and not waited  # what another process has just made is fresh
+        force = options.get("force", False) and not waited  # weights of the process that it waited for are new
         if not force and is_trained(folder):
             log.info("already trained: %s (force=true trains it again)", path)
             return path
@@ -96,9 +96,9 @@ def train_component(
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether weights and card of a finished training are there and undamaged; what is damaged is named.
+    """Whether a folder contains undamaged weights and card of a finished training.
 
-    The log is written again from the card.
+    A warning names a damaged file. A damaged or missing log.jsonl is written again from the card.
     """
     try:
         card = read_json(folder / CARD)
@@ -113,7 +113,12 @@ def is_trained(folder: Path) -> bool:
 
 
 def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
-    """Build, fit, save: one process of `world`."""
+    """Builds, trains and saves a component, in one of several processes that train together.
+
+    Args:
+        rank: the number of this process. Process 0 writes the log and the weights.
+        world: the number of processes.
+    """
     task, start, torch_device = config["task"], time.monotonic(), pick_device(device)
     node, about, path = task["node"], task["about"], Path(task["path"])
     dataset, recipe = build(task["dataset"]), build(task["recipe"])
@@ -162,21 +167,22 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
 
 
 def training_of(component: TrainableNetwork, recipe: Recipe, dataset: Any) -> Training:
-    """The Lightning module that a component names for its training, of this recipe and the data set's training
-    images."""
+    """Builds the Lightning module that a component names as its `training`, with a recipe and training images."""
     return locate(component.training)(component, recipe, dataset)
 
 
 def check_data(training: Any, validation: Any, labelled: bool) -> None:
-    """Refuse or name what is wrong with the images of a training before it starts.
+    """Checks the images of a training before it starts.
 
-    Args: labelled: whether it looks at labels.
-    Raises: ValueError for fewer than two images to learn from. Classes without one are named in the log.
+    Warnings name the classes without training images, and a validation split without images.
+
+    Args: labelled: whether the training uses class labels.
+    Raises: ValueError when there are fewer than two training images.
     """
     if len(training) < 2:
         text = f"the split train of {type(training).__name__} has {len(training)} image, training needs two at least"
         raise ValueError(f"{text} (a batch of one has no statistics), and some tens per class to learn anything")
-    if labelled and type(training).labels is not Dataset.labels:  # known without the images
+    if labelled and type(training).labels is not Dataset.labels:  # the labels are known without reading images
         counts = training.labels(range(len(training))).clamp_min(0).bincount(minlength=training.num_classes).tolist()
         if absent := [name for name, count in zip(training.class_names, counts, strict=False) if not count]:
             log.warning(
@@ -189,11 +195,13 @@ def check_data(training: Any, validation: Any, labelled: bool) -> None:
 def ensure_weights(
     node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path, device: str = "auto"
 ) -> dict[str, Any]:
-    """A classifier or generator node that can be built: `weights: auto` becomes a path, trained with its own recipe if
-    there is none yet.
+    """Completes the config node of a classifier or generator, so that the component can be built.
 
-    What the node leaves to the data set (outputs of sigmoid classifiers, shape of generated images) is filled in.
-    Raises: ValueError when several earlier trainings fit.
+    `weights: auto` is replaced by the path of fitting weights. If there are none, the component is trained first, with
+    the recipe that it names. Arguments that follow from the data set are filled in: the number of outputs of a sigmoid
+    classifier, and the shape of generated images.
+
+    Raises: ValueError when the weights of several earlier trainings fit.
     """
     filled, dataset_node = dict(node), training_data(node, dataset_node)
     if str(node.get("weights")).startswith(SHIPPED):
@@ -216,7 +224,7 @@ def ensure_weights(
 
 
 def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
-    """The arguments of a network that its data set determines: its outputs, and the shape of its images."""
+    """The arguments of a network that its data set determines: the number of outputs and the shape of the images."""
     channels, height, width = dataset.shape
     if "size_px" in node and height != width:
         raise ValueError(
@@ -226,9 +234,9 @@ def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
 
 
 def num_outputs(node: Mapping[str, Any], dataset: Any) -> int:
-    """Number of a network's outputs: attributes for sigmoid outputs, else classes.
+    """The number of a network's outputs: the number of attributes for sigmoid outputs, else the number of classes.
 
-    Raises ValueError for a data set without attributes.
+    Raises: ValueError for sigmoid outputs on a data set without attributes.
     """
     if node.get("output") != "sigmoid":
         return dataset.num_classes
@@ -238,12 +246,12 @@ def num_outputs(node: Mapping[str, Any], dataset: Any) -> int:
 
 
 def short_name(node: Mapping[str, Any]) -> str:
-    """A component for folder names: its architecture, else its file."""
+    """The name of a component in folder names: its architecture, or else the name of its Python file."""
     return str(node.get("architecture") or node["_target_"].split(".")[-2])
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that made the numbers."""
+    """The versions of Python, of this package and of the libraries that a training uses."""
     from importlib.metadata import PackageNotFoundError, version
 
     version_of = {"python": sys.version.split()[0]}

@@ -1,4 +1,4 @@
-"""Finds trained weights by what they were trained for, in the shipped zoo and among earlier trainings."""
+"""Searches for trained weights of a component and a data set, in the shipped zoo and among earlier trainings."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ log = logging.getLogger(__name__)
 
 
 class Trained(NamedTuple):
-    """A weights file with the card that says how it was trained."""
+    """A weights file with its card, which describes its training."""
 
     path: Path
     card: Mapping[str, Any]
 
     @property
     def shipped(self) -> bool:
-        """Whether the package brings it."""
+        """Whether the weights are shipped with the package."""
         return self.path.parent == weights.ZOO
 
 
 def has_weights(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> bool:
-    """Whether a component can be built without training first."""
+    """Whether a component can be built without a training."""
     return component_node.get("weights") != "auto" or resolve(component_node, dataset_node, outputs) is not None
 
 
 def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], outputs: str | Path) -> Path | None:
-    """The file that `weights: auto` stands for.
+    """The weights file that `weights: auto` stands for.
 
-    It is the shipped one, else one trained earlier below `outputs`, else None. Not used, and named in the log, are
-    weights that were trained on other images, weights that were trained by another recipe than the component names, and
-    damaged ones. Shipped weights stand for every recipe, and those of a whole recipe for the shortened one.
+    Shipped weights are used first, then weights of an earlier training below `outputs`. The result is None when no
+    weights fit. Earlier weights do not fit when they are damaged, or were trained by another recipe. Weights that were
+    trained on other images do not fit either. Warnings name weights that are not used. Shipped weights fit any recipe.
+    Weights of a full recipe fit its shortened version too.
 
-    Raises: ValueError when several trainings (other seeds) fit, so that the user names one; and when shipped weights
-        are damaged.
+    Raises: ValueError when several trainings fit, for example with different seeds. ValueError when shipped weights are
+        damaged.
     """
     key = training_key(component_node, dataset_node)
     fits = list(find_shipped(key, dataset_node)) or list(find_earlier(key, Path(outputs)))
@@ -55,7 +56,7 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     fits = keep_same_recipe(keep_same_images(fits, component_node, dataset_node), component_node)
     if not fits or fits[0].shipped:
         return fits[0].path if fits else None
-    if len(fits) > 1:  # they differ in what changes no result: the arithmetic that the component asks for decides
+    if len(fits) > 1:  # prefer the precision of the component's recipe
         precision = recipes.precision_of(recipes.own_recipe(component_node))
         fits = [fit for fit in fits if recipes.precision_of(fit.card.get("recipe") or {}) == precision] or fits
     if len(fits) > 1:
@@ -66,9 +67,9 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
 
 
 def find_shipped(key: str, dataset_node: Mapping[str, Any]) -> Iterator[Trained]:
-    """Shipped weights of a training key.
+    """Yields shipped weights with a training key.
 
-    Raises: ValueError when weights for this data set are damaged, with what restores them.
+    Raises: ValueError when weights for this data set are damaged. It says how to restore them.
     """
     for card_path in sorted(weights.ZOO.glob("*.json")):
         path = card_path.with_suffix(".safetensors")
@@ -80,7 +81,7 @@ def find_shipped(key: str, dataset_node: Mapping[str, Any]) -> Iterator[Trained]
 
 
 def find_earlier(key: str, outputs: Path) -> Iterator[Trained]:
-    """Weights of a training key that were trained below `outputs`; damaged ones are named in the log."""
+    """Yields weights with a training key from earlier trainings below `outputs`. Warnings name damaged files."""
     for card_path in sorted((outputs / "weights").glob(f"*/{CARD}")):
         try:
             yield from match_card(card_path, card_path.with_name(FILE), key)
@@ -89,9 +90,9 @@ def find_earlier(key: str, outputs: Path) -> Iterator[Trained]:
 
 
 def match_card(card_path: Path, path: Path, key: str) -> list[Trained]:
-    """The weights of a card in a list, which is empty where they are missing or were trained for something else.
+    """A list of the weights that a card describes. It is empty when they are missing or have another training key.
 
-    Raises: Damaged.
+    Raises: Damaged when the card or the weights are damaged.
     """
     try:
         card = read_json(card_path)
@@ -106,10 +107,13 @@ def match_card(card_path: Path, path: Path, key: str) -> list[Trained]:
 def keep_same_images(
     fits: Sequence[Trained], component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]
 ) -> list[Trained]:
-    """Weights that were trained on the images that the data set holds now; when there are none, the others are named
-    in the log."""
+    """Selects the weights that were trained on the present images of the data set.
+
+    When there are none, warnings name the weights that were trained on other images.
+    """
     seen = training_digest(component_node, dataset_node)
-    unknown = "" if locate(dataset_node["_target_"]).reads_files() else seen  # of cards that do not say
+    # a card without a digest fits built-in data only
+    unknown = "" if locate(dataset_node["_target_"]).reads_files() else seen
     same = [fit for fit in fits if fit.card.get("dataset_digest", unknown) == seen]
     for fit in fits if not same else ():
         say_once(f"{fit.path} was trained on other images than the train split of this data set holds now: not used")
@@ -117,10 +121,10 @@ def keep_same_images(
 
 
 def keep_same_recipe(fits: Sequence[Trained], component_node: Mapping[str, Any]) -> list[Trained]:
-    """Weights that were trained by the recipe that the component names; the others are named in the log."""
+    """Selects the weights that were trained by the component's recipe. Warnings name the others."""
     full = {**component_node, "recipe": (component_node.get("recipe") or "").removesuffix(recipes.SHORT)}
     if any(fit.shipped or not describe_difference(fit.card, full) for fit in fits):
-        component_node = full  # a shortened training stands in for the whole one, where that does not exist
+        component_node = full  # weights of the full recipe exist: use them in place of the shortened one
     role, same = role_of(locate(component_node["_target_"])), []
     for fit in fits:
         if fit.shipped or not (difference := describe_difference(fit.card, component_node)):
@@ -132,10 +136,9 @@ def keep_same_recipe(fits: Sequence[Trained], component_node: Mapping[str, Any])
 
 
 def describe_difference(card: Mapping[str, Any], component_node: Mapping[str, Any]) -> str:
-    """Where the recipe of a card differs from the one that a component names, in words; "" where both give the same
-    weights.
+    """Describes the differences between the recipe on a card and a component's recipe. "" when there are none.
 
-    The arithmetic of a training and what enters no fingerprint do not count. A card without a recipe fits every one.
+    The precision and the arguments without fingerprint are not compared. A card without a recipe fits any recipe.
     """
     if not card.get("recipe"):
         return ""
@@ -148,17 +151,18 @@ def describe_difference(card: Mapping[str, Any], component_node: Mapping[str, An
 
 
 def training_key(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
-    """Digest of what a training is for: the network, and the settings of the data set that it learns from.
+    """The digest of a component and of its training data's settings, without recipe and seed.
 
-    Left out are the component's weights and arithmetic. What the images are, `training_digest` says.
+    Two trainings with the same key produce weights for the same network. The key does not include the component's
+    weights and precision. It does not include the images either: `training_digest` is their digest.
     """
     dataset_node = training_data(component_node, dataset_node)
-    # the shape follows from the data
+    # channels and size_px follow from the data
     drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")
     component_node = full_network_node(component_node)
     n, known = component_node.get("num_classes"), known_classes if learns_labels(component_node) else known_attributes
     if n is not None and n == known(dataset_node):
-        component_node = {**component_node, "num_classes": None}  # a restated default is the same network
+        component_node = {**component_node, "num_classes": None}  # the number follows from the data in this case
     component = canonical(component_node, drop)
     unseen = () if learns_labels(component_node) else locate(dataset_node["_target_"]).label_arguments(dataset_node)
     return digest(
@@ -167,9 +171,10 @@ def training_key(component_node: Mapping[str, Any], dataset_node: Mapping[str, A
 
 
 def key_of_card(card: Mapping[str, Any]) -> str | None:
-    """The training key of a card, with today's signatures: arguments that came later count at their defaults.
+    """The training key of a card, computed with the present signatures.
 
-    None when the component or the data set no longer exists, or the card says something else.
+    Arguments that were added after the training have their defaults. None when the component or the data set no longer
+    exists, or when the file is not a card.
     """
     try:
         return training_key(card["component"], card["dataset"])
@@ -178,8 +183,7 @@ def key_of_card(card: Mapping[str, Any]) -> str | None:
 
 
 def training_digest(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> str:
-    """Digest of what a training sees: the images of the train split, with their labels or attributes where it looks at
-    them."""
+    """The digest of the training images, with their labels or attributes if the training uses them."""
     training = training_images(training_data(component_node, dataset_node))
     if learns_labels(component_node):
         return training.digest()
@@ -188,13 +192,13 @@ def training_digest(component_node: Mapping[str, Any], dataset_node: Mapping[str
 
 
 def training_images(dataset_node: Mapping[str, Any]) -> Dataset:
-    """The train split of a data set."""
+    """Builds the train split of a data set from the data set's config node."""
     given = {name: value for name, value in dataset_node.items() if name != "_target_"} | {"split": "train"}
     return built(locate(dataset_node["_target_"]), json.dumps(given, sort_keys=True))
 
 
 def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
-    """Number of classes of a data set; None where it cannot be read."""
+    """The number of classes of a data set. None when the data cannot be read."""
     target = locate(dataset_node["_target_"])
     if (names := target.classes({**defaults(target), **dataset_node})) is not None:
         return len(names)
@@ -205,7 +209,7 @@ def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
 
 
 def known_attributes(dataset_node: Mapping[str, Any]) -> int | None:
-    """Number of attributes of a data set; None where it has none or cannot be read."""
+    """The number of attributes of a data set. None when it has none or when the data cannot be read."""
     try:
         return len(training_images(dataset_node).attribute_names) or None
     except (OSError, ValueError):
@@ -213,11 +217,11 @@ def known_attributes(dataset_node: Mapping[str, Any]) -> int | None:
 
 
 def data_name(dataset_node: Mapping[str, Any]) -> str:
-    """The first word of the names of shipped weights for a data set: "portraits"."""
+    """The first word of the file names of a data set's shipped weights, such as "portraits"."""
     return dataset_node["_target_"].split(".")[-2].partition("_")[0]
 
 
 @functools.cache
 def say_once(text: str) -> None:
-    """Write a line of log once per process: a plan and a table ask for the same weights many times."""
+    """Logs a warning once per process, because a plan or a table searches for the same weights many times."""
     log.warning("%s", text)

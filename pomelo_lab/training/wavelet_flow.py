@@ -13,8 +13,10 @@ from pomelo_lab.types import Batch
 
 
 class WaveletFlowTraining(FlowTraining):
-    """Negative log-likelihood; before the first step the principal components of the coarsest images are measured on
-    all training images."""
+    """Trains a wavelet flow by its negative log-likelihood.
+
+    Before the first step, the principal components of the coarsest level are computed from all training images.
+    """
 
     generator: WaveletFlow
 
@@ -24,7 +26,7 @@ class WaveletFlowTraining(FlowTraining):
         super().begin(given)
 
     def coarsest_images(self) -> Tensor:
-        """The coarsest level [n,D] of the training images, with the noise that a step would give them."""
+        """The coarsest level [n,D] of all training images, augmented and dequantised as in training."""
         source, parts = self.training_source, []
         for step in range(source.steps_per_epoch):
             batch: Batch = self._unit_images(source, step)
