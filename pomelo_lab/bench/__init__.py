@@ -1,4 +1,5 @@
-"""Speed against other packages and against the classifier's own time; `make bench` prints and writes the ratios.
+"""Benchmarks: the time of this package relative to other packages and to the classifier alone.
 
-A comparison is a file of this folder with `compare(setting) -> list[Row]`; listing the folder finds it (see `report`).
+`make bench` prints and writes the ratios. Each comparison is a file of this folder with a function
+`compare(setting) -> list[Row]`. A new file needs no registration.
 """

@@ -1,4 +1,4 @@
-"""Information bottlenecks and their kin: sixteen images side by side against one after another."""
+"""Information bottlenecks and related explainers: the time of sixteen images in one batch and one after another."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from pomelo_lab.explainer.integrated_gradients import IntegratedGradientsExplain
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.sampler.gray import GraySampler
 
-SIDE_PX = 16  # of images and of a network so small that a single image cannot fill a core
+SIDE_PX = 16  # side of the images; the network is so small that a single image does not use a whole core
 
 
 def compare(setting: Setting, n_images: int = 16, n_steps: int = 20) -> list[Row]:
-    """Whether batching pays where a single image leaves the machine idle; the same maps within 1e-5."""
+    """Compares one batch of images with single images, with a network too small for a single image to use a core.
+
+    The maps must agree within 1e-5.
+    """
     classifier = PlainClassifier(num_classes=5, width=8, depth=2)
     dataset = type(setting.dataset)(size_px=SIDE_PX, n_train=64)
     ddpm = DDPM(channels=3, size_px=SIDE_PX, widths=[16, 16], attention=[], norm_groups=8, head_dim=8)

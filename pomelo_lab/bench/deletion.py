@@ -1,8 +1,8 @@
-"""The deletion curve here and in Quantus (PixelFlipping): the same images, attribution, base value, steps and
-classifier.
+"""The deletion curve of this package and of Quantus (PixelFlipping).
 
-Quantus flips single values, so images have one channel here and the classifier sees it three times. It asks the
-classifier once per step, with one row per image: its batch is the number of images, ours is tuned.
+Both get the same images, attribution, base value, steps and classifier. Quantus flips single values instead of pixels.
+The images therefore have one channel, which is repeated three times for the classifier. Quantus calls the classifier
+once per step, with one row per image, so that its batch size is the number of images. Our batch size is tuned.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BASE = 0.5
 def compare(
     setting: Setting, cases: Sequence[tuple[int, int]] = ((1, 128), (32, 32)), batch_sizes: Sequence[int] = (128, 512)
 ) -> list[Row]:
-    """Total time, share of the classifier in it, and whether the curves agree, for (images, steps)."""
+    """Compares total time, the classifier's share of it, and the curves, for each pair (images, steps)."""
     rows = []
     for name, classifier in setting.classifiers.items():
         for n_images, n_steps in cases:
@@ -41,19 +41,27 @@ def compare(
             best = timer.fastest(ours, batch_sizes)
             timer.run(theirs)
             runs = timer.paired({"ours": partial(ours, best), "quantus": theirs}, setting.repeats)
-            here, there = runs["ours"], runs["quantus"]
+            our_runs, their_runs = runs["ours"], runs["quantus"]
             work = f"{name}, {n_images} {'image' if n_images == 1 else 'images'} x {n_steps} steps"
-            times, batches = f"{typical(there, total)} and {typical(here, total)}", f"batches of {n_images} and {best}"
-            share = ratio("", (there, inside), (there, total), "%")
+            times, batches = (
+                f"{typical(their_runs, total)} and {typical(our_runs, total)}",
+                f"batches of {n_images} and {best}",
+            )
+            share = ratio("", (their_runs, inside), (their_runs, total), "%")
             promised = 0.9 if name == JUDGED else None
-            # Quantus has no point before the first step
-            difference = float((here[-1].result[:, 1:] - there[-1].result).abs().max())
+            # the curves of Quantus have no point before the first step
+            difference = float((our_runs[-1].result[:, 1:] - their_runs[-1].result).abs().max())
             rows += [
-                ratio(f"total time, Quantus / ours, {work}", (there, total), (here, total), note=f"{times}; {batches}"),
+                ratio(
+                    f"total time, Quantus / ours, {work}",
+                    (their_runs, total),
+                    (our_runs, total),
+                    note=f"{times}; {batches}",
+                ),
                 ratio(
                     f"our share in the classifier, {work}",
-                    (here, inside),
-                    (here, total),
+                    (our_runs, inside),
+                    (our_runs, total),
                     "%",
                     at_least=promised,
                     note=f"Quantus {share.cells()[1]}",
@@ -70,7 +78,7 @@ def compare(
 
 
 def gray_portraits(setting: Setting, n: int) -> tuple[Batch, Tensor]:
-    """Portraits with one channel, and an attribution without ties: [B,1,H,W], [B,H,W]."""
+    """Portraits with one channel [B,1,H,W], and a random attribution without ties [B,H,W]."""
     batch = setting.dataset.batch(range(n))
     image = batch.image.mean(1, keepdim=True)
     order = RandomStreams(setting.seed).permutation(batch.image_id, "bench", 1, image[0].numel())
@@ -81,6 +89,7 @@ def gray_portraits(setting: Setting, n: int) -> tuple[Batch, Tensor]:
 def deletion(
     batch: Batch, attribution: Tensor, n_steps: int, classifier: Classifier, timer: Inside, seed: int
 ) -> Callable[[int], Tensor]:
+    """Prepares this package's deletion: a function from the batch size to the curves."""
     timed = Timed(OneChannel(classifier), timer)
     metric = Deletion(filler=GraySampler(value=BASE), step_px=attribution[0].numel() // n_steps, bound=1.0)
     target = batch.label.clone()
@@ -101,6 +110,7 @@ def deletion(
 def quantus(
     batch: Batch, attribution: Tensor, n_steps: int, classifier: NetworkClassifier, timer: Inside
 ) -> Callable[[], Tensor]:
+    """Prepares Quantus's PixelFlipping: a function that returns the curves."""
     from quantus.metrics.faithfulness.pixel_flipping import PixelFlipping
 
     model = Logits(OneChannel(classifier), timer).eval()
@@ -133,7 +143,7 @@ def quantus(
 
 
 class OneChannel(Classifier):
-    """A classifier of images with three channels, asked about images with one."""
+    """A classifier of three-channel images that takes images with one channel, which it repeats three times."""
 
     def __init__(self, classifier: NetworkClassifier) -> None:
         self.num_classes = classifier.num_classes
@@ -150,7 +160,7 @@ class OneChannel(Classifier):
 
 
 class Logits(nn.Module):
-    """What Quantus takes: a torch module that answers logits; its forwards are timed."""
+    """A classifier in the form that Quantus requires: a torch module that returns logits. Its forwards are timed."""
 
     def __init__(self, classifier: OneChannel, timer: Inside) -> None:
         super().__init__()

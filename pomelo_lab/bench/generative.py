@@ -1,5 +1,4 @@
-"""Neural samplers beside their networks' own forwards, and DDIM beside the same work done image by image with
-diffusers' schedulers."""
+"""The time of neural samplers, relative to the forwards of their networks and to diffusers' schedulers."""
 
 from __future__ import annotations
 
@@ -29,13 +28,15 @@ from pomelo_lab.types import Perturbations
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is timed.
+    """The amount of work that is timed.
 
     Args:
-        n: perturbations of the diffusion samplers, n_flow: of the flow, n_single: of the loop with diffusers.
-        n_steps: of the diffusion samplers.
-        batch_sizes: network evaluations at once, of which each network's fastest is taken.
-        segments: few and many.
+        n: number of perturbations of the diffusion samplers.
+        n_flow: number of perturbations of the flow sampler.
+        n_single: number of perturbations of the loop with diffusers.
+        n_steps: number of steps of the diffusion samplers.
+        batch_sizes: batch sizes of the networks. Each network uses its fastest.
+        segments: a small and a large number of segments.
     """
 
     n: int = 128
@@ -48,7 +49,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Work:
-    """n perturbations of a sampler, and one evaluation of its network on rows of images."""
+    """A sampler with the number of its perturbations, and the forward of its network on rows of images."""
 
     name: str
     sampler: Sampler
@@ -57,9 +58,9 @@ class Work:
 
 
 def compare(setting: Setting, **changes: Any) -> list[Row]:
-    """Overheads, the gain over a stock loop, and what segments cost naive samplers.
+    """Measures the samplers' overhead, the gain over diffusers, and the effect of the number of segments.
 
-    Args: changes: of `Sizes`.
+    Args: changes: values of `Sizes` that differ from its defaults.
     """
     sizes = Sizes(**changes)
     shape = {"channels": 3, "size_px": setting.size_px}
@@ -78,7 +79,7 @@ def compare(setting: Setting, **changes: Any) -> list[Row]:
 
 
 def latents(glow: Glow, rows: Tensor) -> list[Tensor]:
-    """Rows of pixels as latents of the shapes that decoding takes."""
+    """Splits rows of pixels into latents of the shapes that the flow decodes."""
     sizes = glow.latent_shapes
     return [
         part.unflatten(1, size)
@@ -88,8 +89,10 @@ def latents(glow: Glow, rows: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def beside_forwards(setting: Setting, work: Work, batch_sizes: Sequence[int]) -> Row:
-    """The time of n perturbations over that of as many bare network evaluations, both at the network's best batch
-    size."""
+    """The time of n perturbations, divided by the time of their network evaluations alone.
+
+    Both use the network's best batch size.
+    """
     sampler, generator, n = work.sampler, work.sampler.generator, work.n
     timer, evaluations = Inside(), sampler.cost(n).evaluations
     rows = torch.randn(max(batch_sizes), *generator.shape)
@@ -114,8 +117,10 @@ def beside_forwards(setting: Setting, work: Work, batch_sizes: Sequence[int]) ->
 
 @torch.no_grad()
 def beside_diffusers(setting: Setting, ddpm: DDPM, n: int, n_steps: int) -> list[Row]:
-    """Ours over one perturbation after another with DDIMInverseScheduler and DDIMScheduler; the same network, noise and
-    images."""
+    """Compares our DDIM sampler with single perturbations by diffusers' DDIMInverseScheduler and DDIMScheduler.
+
+    Both use the same network, noise and images.
+    """
     timer, ours = Inside(), DDIMSampler(generator=ddpm, n_steps=n_steps, spacing="leading", keep_first=False)
     ddpm.forwards = MicroBatches(64)
     streams = RandomStreams(setting.seed)
@@ -126,15 +131,15 @@ def beside_diffusers(setting: Setting, ddpm: DDPM, n: int, n_steps: int) -> list
         },
         setting.repeats,
     )
-    here, there = runs["ours"], runs["stock"]
-    difference = (here[-1].result.int() - there[-1].result.int()).abs().float()
+    our_runs, stock_runs = runs["ours"], runs["stock"]
+    difference = (our_runs[-1].result.int() - stock_runs[-1].result.int()).abs().float()
     work = f"{n} perturbations of {n_steps} steps"
     return [
         ratio(
             f"ddim, image by image with diffusers / ours, {work}",
-            (there, total),
-            (here, total),
-            note=f"{typical(there, total)} and {typical(here, total)}",
+            (stock_runs, total),
+            (our_runs, total),
+            note=f"{typical(stock_runs, total)} and {typical(our_runs, total)}",
         ),
         Row(
             "same ddim images? largest difference",
@@ -147,7 +152,7 @@ def beside_diffusers(setting: Setting, ddpm: DDPM, n: int, n_steps: int) -> list
 
 
 def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: RandomStreams) -> Tensor:
-    """uint8 [n,C,H,W] as a short script with diffusers would make them."""
+    """Makes n perturbations, uint8 [n,C,H,W], one after another with diffusers' schedulers."""
     from diffusers import DDIMInverseScheduler, DDIMScheduler
 
     ddpm, image = sampler.generator, setting.batch.image
@@ -176,8 +181,10 @@ def stock(sampler: DDIMSampler, setting: Setting, n: int, streams: RandomStreams
 
 
 def over_segments(setting: Setting, counts: tuple[int, int], n: int = 10_000) -> Row:
-    """What a naive sampler's time does between few and many segments; so many perturbations that the clock sees
-    them."""
+    """The time of the black sampler with many segments, divided by its time with few segments.
+
+    Args: n: number of perturbations, large enough for a measurable time.
+    """
     timer, sampler = Inside(), BlackSampler()
     works = {
         str(count): partial(

@@ -1,9 +1,9 @@
-"""LIME here, in the lime package, and in captum: the same image, segments, masks, removal, kernel, ridge and
-classifier.
+"""The time of LIME in this package, in the lime package and in captum.
 
-The classifier's time is that of `Classifier.probability`, given floats, for all. Segmenting is done beforehand. Each
-package runs at the batch size that suits it best, and in its cheapest way: lime gets an 8-bit image and skips its
-feature selection; captum gets finished masks and a similarity function of two operations.
+All three use the same image, segments, masks, fill, kernel, ridge regression and classifier. The classifier's time is
+the time of `Classifier.probability` on float images. Segmentation is done beforehand. Each package uses its best batch
+size and its cheapest options: lime gets an 8-bit image and skips its feature selection; captum gets finished masks and
+a similarity function of two operations.
 """
 
 from __future__ import annotations
@@ -29,36 +29,38 @@ from pomelo_lab.sampler.gray import GraySampler
 from pomelo_lab.types import Perturbations
 
 TARGET = 1  # the explained class
-Work = Callable[[int], Tensor]  # batch size -> coefficients float64 [S]
+Work = Callable[[int], Tensor]  # a function from the batch size to the coefficients, float64 [S]
 
 
 def compare(setting: Setting, n_samples: int = 800, batch_sizes: Sequence[int] = (100, 200, 400)) -> list[Row]:
-    """Total time, time outside the classifier, and whether the coefficients agree."""
+    """Compares total time, time outside the classifier, and the coefficients."""
     rows = []
     for name, classifier in setting.classifiers.items():
         timer = Inside()
         works = {p.__name__: p(setting, Timed(classifier, timer), n_samples) for p in (ours, lime, captum)}
         best = {p: timer.fastest(work, batch_sizes) for p, work in works.items()}
         runs = timer.paired({p: partial(work, best[p]) for p, work in works.items()}, setting.repeats)
-        here = runs["ours"]
+        our_runs = runs["ours"]
         for package in ("lime", "captum"):
             theirs, versus = runs[package], f"{package} / ours, {name}"
             promised = 10.0 if package == "lime" else None
             batches = f"batches of {best[package]} and {best['ours']}"
-            difference, largest = (float(x.abs().max()) for x in (theirs[-1].result - here[-1].result, here[-1].result))
+            difference, largest = (
+                float(x.abs().max()) for x in (theirs[-1].result - our_runs[-1].result, our_runs[-1].result)
+            )
             rows += [
                 ratio(
                     f"total time, {versus}",
                     (theirs, total),
-                    (here, total),
-                    note=f"{both(theirs, here, total)}; {batches}",
+                    (our_runs, total),
+                    note=f"{both(theirs, our_runs, total)}; {batches}",
                 ),
                 ratio(
                     f"outside the classifier, {versus}",
                     (theirs, outside),
-                    (here, outside),
+                    (our_runs, outside),
                     at_least=promised,
-                    note=both(theirs, here, outside),
+                    note=both(theirs, our_runs, outside),
                 ),
                 Row(
                     f"same coefficients? {versus}",
@@ -69,12 +71,12 @@ def compare(setting: Setting, n_samples: int = 800, batch_sizes: Sequence[int] =
                 ),
             ]
         limit = 0.05 if name == JUDGED else None
-        note = f"{typical(here, outside)} of {typical(here, total)}"
+        note = f"{typical(our_runs, outside)} of {typical(our_runs, total)}"
         rows.append(
             ratio(
                 f"our overhead on the classifier's time, {name}",
-                (here, outside),
-                (here, inside),
+                (our_runs, outside),
+                (our_runs, inside),
                 "%",
                 at_most=limit,
                 note=note,
@@ -84,11 +86,12 @@ def compare(setting: Setting, n_samples: int = 800, batch_sizes: Sequence[int] =
 
 
 def both(theirs: list[Run], here: list[Run], part: Callable[[Run], Seconds]) -> str:
-    """Median times of theirs and ours."""
+    """The median times of the other package's runs and of our runs, as text."""
     return f"{typical(theirs, part)} and {typical(here, part)}"
 
 
 def ours(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
+    """Prepares LIME of this package."""
     sampler, explainer = GraySampler(design="lime"), LimeExplainer(n_samples=n_samples)
     batch, segments, target = setting.batch, setting.segments, torch.tensor([TARGET])
 
@@ -103,6 +106,7 @@ def ours(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
 
 
 def lime(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
+    """Prepares LIME of the lime package."""
     from lime.lime_image import LimeImageExplainer
 
     image = Perturbations.quantize(setting.batch.image)[0].permute(1, 2, 0).contiguous().numpy()
@@ -115,7 +119,7 @@ def lime(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
             ).numpy()
 
     def work(batch_size: int) -> Tensor:
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        with contextlib.redirect_stderr(io.StringIO()):  # hides the progress bar of lime
             explanation = LimeImageExplainer(random_state=setting.seed, feature_selection="none").explain_instance(
                 image,
                 answer,
@@ -138,6 +142,7 @@ def lime(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
 
 
 def captum(setting: Setting, classifier: Classifier, n_samples: int) -> Work:
+    """Prepares LIME of captum."""
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
 

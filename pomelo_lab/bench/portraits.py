@@ -1,4 +1,4 @@
-"""How many portraits are rendered per second."""
+"""The number of portraits that are rendered per second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pomelo_lab.bench.timer import Inside
 
 
 def compare(setting: Setting, n_images: int = 256) -> list[Row]:
-    """Rendering with all masks, as `batch` gives them, and of images alone."""
+    """Measures rendering with all masks, as `Portraits.batch` does it, and rendering without masks."""
     data, indices = setting.dataset, range(n_images)
     works = {
         "with masks": lambda: data.batch(indices),

@@ -1,5 +1,4 @@
-"""Removing explainers: many images side by side against one after another, and SP-G against the networks' own
-forwards."""
+"""Explainers that remove parts of images: the gain of batches, and the time of SP-G relative to its networks."""
 
 from __future__ import annotations
 
@@ -23,19 +22,21 @@ from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.sampler.blur import BlurSampler
 from pomelo_lab.sampler.inpaint import InpaintSampler
 
-SIDE_PX = 16  # of the images that are optimised side by side: a network so small that a single image cannot fill a core
+SIDE_PX = 16  # side of the images; the network is so small that a single image does not use a whole core
 
 
 def compare(
     setting: Setting, n_images: int = 16, n_steps: int = 20, stride_px: int = 3, patch_px: int = 9
 ) -> list[Row]:
-    """Whether batching pays where a single image leaves the machine idle, and whether anything but networks costs
-    time."""
+    """Compares one batch of images with single images, and SP-G with the forwards of its networks."""
     return [*side_by_side(setting, n_images, n_steps), sliding_patch(setting, stride_px, patch_px)]
 
 
 def side_by_side(setting: Setting, n_images: int, n_steps: int) -> list[Row]:
-    """The time of n images together over n times one, with a small classifier; the same maps within 1e-5."""
+    """The time of n images in one batch, divided by the time of n single images, with a small classifier.
+
+    The maps must agree within 1e-5.
+    """
     classifier = PlainClassifier(num_classes=5, width=8, depth=2)
     batch = type(setting.dataset)(size_px=SIDE_PX).batch(range(n_images))
     blur = BlurSampler(sigma_px=2.0)
@@ -48,9 +49,9 @@ def side_by_side(setting: Setting, n_images: int, n_steps: int) -> list[Row]:
 
 
 def sliding_patch(setting: Setting, stride_px: int, patch_px: int, batch_size: int = 64) -> Row:
-    """SP-G over as many bare forwards of in-painter and classifier in batches of the same size."""
+    """The time of SP-G, divided by the time of its in-painter's and classifier's forwards at the same batch size."""
     generator = Inpainter(channels=3, size_px=setting.size_px, batch_size=batch_size)
-    classifier = list(setting.classifiers.values())[-1]  # the cheapest
+    classifier = list(setting.classifiers.values())[-1]  # the fastest of them
     explainer = SlidingPatchExplainer(
         sampler=InpaintSampler(generator=generator), patch_px=patch_px, stride_px=stride_px
     )

@@ -1,4 +1,4 @@
-"""Runs the comparisons and prints and writes what they found."""
+"""Runs the comparisons, and prints and writes their rows."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ COMPARED = ("torch", "lime", "captum", "quantus", "scikit-learn", "numpy")
 
 
 def comparisons() -> dict[str, ModuleType]:
-    """File name -> module, for every file of this folder that has `compare`."""
+    """The modules of this folder that have a function `compare`, by file name."""
     names = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
     modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
     return {name: module for name, module in modules.items() if hasattr(module, "compare")}
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on; a load above zero at the start means that other programs were running."""
+    """The properties of the machine and the versions that the times depend on.
+
+    A load above zero at the start means that other programs were running.
+    """
     return {
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -49,7 +52,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells."""
+    """The name of the processor, or its architecture when the system does not provide the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -58,6 +61,7 @@ def processor() -> str:
 
 
 def installed(name: str) -> str | None:
+    """The version of a package. None when it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -65,7 +69,7 @@ def installed(name: str) -> str | None:
 
 
 def show(comparisons: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> None:
-    """One table for all comparisons."""
+    """Prints all comparisons as one table."""
     from rich.console import Console
     from rich.table import Table
 
@@ -80,6 +84,7 @@ def show(comparisons: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> 
 
 
 def markdown(comparisons: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> str:
+    """All comparisons as Markdown, with one table each."""
     lines = ["# Bench", "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
     for name, rows in comparisons.items():
         lines += [
@@ -92,8 +97,10 @@ def markdown(comparisons: Mapping[str, Sequence[Row]], facts: Mapping[str, Any])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python scripts/bench.py [comparison ...] [repeats=5] [paths.outputs=DIR]`: 0 even where a target is missed, as
-    times vary."""
+    """Runs `python scripts/bench.py [comparison ...] [repeats=5] [paths.outputs=DIR]`.
+
+    Returns: the exit status. It is 0 even when a target is missed, because times vary.
+    """
     ensure()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = {"repeats": "5", "paths.outputs": "outputs", **dict(a.split("=", 1) for a in arguments if "=" in a)}

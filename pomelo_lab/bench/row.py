@@ -1,4 +1,4 @@
-"""A line of the bench table: one number per repeat, with the target that its median should meet."""
+"""Rows of the table of benchmarks: one number per repeat, with a target for the median."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Unit = Literal["x", "%", "images/s", "difference"]
 class Row:
     """A measured quantity with its target.
 
-    values:   per repeat; shares and overheads as fractions
-    cpu:      the same by processor time, where that makes sense
-    at_least, at_most: the target of the median; None = nothing is promised
-    note:     times in seconds and settings, in words
+    values:   one per repeat; shares and overheads are fractions
+    cpu:      the same values computed from processor time; empty for quantities that are not times
+    at_least, at_most: the target of the median; None = no target
+    note:     times in seconds and settings, as text
     """
 
     what: str
@@ -36,7 +36,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median meets the target; None without one."""
+        """Whether the median meets the target. None when there is no target."""
         if self.at_least is None and self.at_most is None:
             return None
         return (self.at_least is None or self.median >= self.at_least) and (
@@ -44,7 +44,7 @@ class Row:
         )
 
     def cells(self) -> tuple[str, ...]:
-        """what, median, min-max, median by processor time, target, met, note."""
+        """The texts of the row: what, median, range, median of processor time, target, whether it is met, note."""
         low, high = shown(min(self.values), self.unit), shown(max(self.values), self.unit)
         limits = [("≥", self.at_least), ("≤", self.at_most)]
         return (
@@ -58,12 +58,12 @@ class Row:
         )
 
     def record(self) -> dict[str, Any]:
-        """The row as values for JSON."""
+        """The row as plain values for JSON."""
         return {**vars(self), "median": self.median, "met": self.met}
 
 
 def shown(value: float, unit: Unit) -> str:
-    """A value with its unit, to about three digits."""
+    """A value with its unit as text, with about three digits."""
     if unit == "%":
         return f"{100 * value:.3g} %"
     if unit == "difference":
@@ -79,7 +79,10 @@ def ratio(
     unit: Unit = "x",
     **options: Any,
 ) -> Row:
-    """The ratio of one part of some runs to one part of others, repeat by repeat."""
+    """The ratio of the times of two kinds of runs, for each repeat.
+
+    Args: over, under: the runs of the numerator and the denominator, each with the part of a run that counts.
+    """
     pairs = [(over[1](a), under[1](b)) for a, b in zip(over[0], under[0], strict=True)]
     wall = tuple(a.wall / max(b.wall, 1e-9) for a, b in pairs)
     return Row(what, wall, unit, cpu=tuple(a.cpu / max(b.cpu, 1e-9) for a, b in pairs), **options)
@@ -98,6 +101,6 @@ def outside(run: Run) -> Seconds:
 
 
 def typical(runs: Iterable[Run], part: Callable[[Run], Seconds]) -> str:
-    """Median wall time as text."""
+    """The median wall time of a part of the runs, as text."""
     seconds = statistics.median(part(run).wall for run in runs)
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"

@@ -1,4 +1,4 @@
-"""What perturbing costs beside the classifier's answers to the perturbations."""
+"""The time of perturbing images, relative to the classifier's time for the perturbed images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pomelo_lab.sampler.base import Filler
 
 
 def compare(setting: Setting, n: int = 1000, batch_size: int = 500) -> list[Row]:
-    """Every filler that needs no arguments, over the forwards of each classifier."""
+    """The time of each filler that needs no arguments, divided by the forwards of each classifier."""
     timer, batch, segments = Inside(), setting.batch, setting.segments
     works = {name: partial(f.perturb, batch, segments, n, RandomStreams(setting.seed)) for name, f in fillers().items()}
     images = works["gray"]().image
@@ -43,16 +43,19 @@ def compare(setting: Setting, n: int = 1000, batch_size: int = 500) -> list[Row]
 
 
 def fillers() -> dict[str, Filler]:
-    """File name -> filler with its default arguments; those that need an argument (a generator) are left to other
-    comparisons."""
+    """Fillers with their default arguments, by file name.
+
+    Fillers with a required argument, such as a generator, are left out. Other comparisons measure them.
+    """
     instances = {}
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         for kind in vars(importlib.import_module(f"{package.__name__}.{module}")).values():
-            own = inspect.isclass(kind) and issubclass(kind, Filler) and kind.__module__.endswith(f".{module}")
-            if own and not inspect.isabstract(kind) and not any(required(f) for f in dataclasses.fields(kind)):
+            is_filler = inspect.isclass(kind) and issubclass(kind, Filler) and kind.__module__.endswith(f".{module}")
+            if is_filler and not inspect.isabstract(kind) and not any(required(f) for f in dataclasses.fields(kind)):
                 instances[module] = kind()
     return instances
 
 
 def required(field: dataclasses.Field) -> bool:
+    """Whether a constructor must be given the argument of a field."""
     return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

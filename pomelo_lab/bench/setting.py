@@ -1,4 +1,4 @@
-"""What all comparisons share: one portrait, its segments, two classifiers with random weights."""
+"""The setting of all comparisons: one portrait, its segments and two classifiers with random weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.segmenter.slic import SlicSegmenter
 from pomelo_lab.types import Batch, Segments
 
-JUDGED = "resnet18"  # targets relative to the classifier's own time are promised for this one
+JUDGED = "resnet18"  # targets relative to the classifier's time hold for this classifier
 
 
 def networks() -> dict[str, Classifier]:
-    """An ordinary network and a very cheap one; weights do not matter for time."""
+    """A common network and a very fast one. They have random weights, which do not affect the time."""
     return {
         JUDGED: TorchvisionClassifier(num_classes=5, architecture="resnet18"),
         "residual": ResidualClassifier(num_classes=5),
@@ -26,13 +26,13 @@ def networks() -> dict[str, Classifier]:
 
 @dataclass(frozen=True)
 class Setting:
-    """The common ground of the comparisons.
+    """The data, networks and settings that all comparisons share.
 
-    size_px:     of the portraits
-    n_segments:  asked of SLIC
-    repeats:     timed rounds, after a warm-up
-    seed:        of masks and orders
-    classifiers: name -> classifier; the one named "resnet18" is the one that targets refer to
+    size_px:     side of the portraits
+    n_segments:  number of segments that SLIC aims for
+    repeats:     number of timed rounds after the warm-up
+    seed:        seed of masks and orders
+    classifiers: name -> classifier; targets refer to the one named "resnet18"
     """
 
     size_px: int = 64
@@ -47,7 +47,7 @@ class Setting:
 
     @cached_property
     def batch(self) -> Batch:
-        """The portrait that everything is measured on."""
+        """The portrait of all comparisons, as a batch of one image."""
         return self.dataset.batch([0])
 
     @cached_property

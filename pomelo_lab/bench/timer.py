@@ -1,4 +1,4 @@
-"""Times of work, split into inside and outside the classifier, in paired repeats."""
+"""Timing of functions in paired repeats, with the time inside the classifier and outside it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pomelo_lab.classifier.base import Classifier
 
 @dataclass(frozen=True)
 class Seconds:
-    """A span of time: on the clock, and summed over this process's threads (what other programs do to the machine shows
-    less there)."""
+    """A duration: wall time, and processor time summed over the threads of this process.
+
+    Other programs on the machine affect the processor time less than the wall time.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -29,12 +31,13 @@ class Seconds:
 
 
 def now() -> Seconds:
+    """The present wall time and processor time."""
     return Seconds(time.perf_counter(), time.process_time())
 
 
 @dataclass(frozen=True)
 class Run:
-    """One timed call: all of it, the part inside the classifier, and what it returned."""
+    """One timed call: its total time, its time inside the classifier, and its result."""
 
     total: Seconds
     inside: Seconds
@@ -46,7 +49,7 @@ class Run:
 
 
 class Inside:
-    """Adds up the time spent in the functions that it wraps."""
+    """Wraps functions and sums the time that is spent in them."""
 
     def __init__(self) -> None:
         self.spent = Seconds()
@@ -63,14 +66,16 @@ class Inside:
         return timed
 
     def run(self, work: Callable[[], Any]) -> Run:
-        """Call `work` once."""
+        """Calls `work` once and times it."""
         before, start = self.spent, now()
         result = work()
         return Run(now() - start, self.spent - before, result)
 
     def paired(self, works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Run]]:
-        """Run the works in turn, A B C A B C ...: what slows the machine for a while then hits all, and cancels in
-        ratios."""
+        """Runs several works in turn: A B C A B C ...
+
+        A temporary slowdown of the machine then affects all of them and cancels in ratios.
+        """
         runs: dict[str, list[Run]] = {name: [] for name in works}
         for _ in range(repeats):
             for name, work in works.items():
@@ -78,7 +83,7 @@ class Inside:
         return runs
 
     def fastest(self, work: Callable[[int], Any], batch_sizes: Iterable[int]) -> int:
-        """The batch size at which `work` takes least time; the warm-up as well."""
+        """The batch size at which `work` is fastest. These calls are also the warm-up."""
         return min(batch_sizes, key=lambda size: self.run(functools.partial(work, size)).total.wall)
 
 

@@ -1,4 +1,4 @@
-"""Many images side by side against one after another."""
+"""The time of many images in one batch, relative to single images."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ def beside(
     at_most: float,
     reference: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> list[Row]:
-    """The time of all images together over that of one by one, and how far the maps differ, relative to the largest
+    """Compares one batch of images with single images, for each explainer.
+
+    One row has the ratio of the times. Another row has the largest difference of the maps, relative to their largest
     value.
 
-    Args: reference: explainer name -> what its `fit` returned.
+    Args: reference: the result of each explainer's `fit`, by name.
     """
     rows = []
     for name, explainer in explainers.items():
@@ -37,15 +39,17 @@ def beside(
         together, alone = partial(maps, explainer, case), partial(one_by_one, explainer, case)
         together(), alone()
         runs = Inside().paired({"together": together, "alone": alone}, setting.repeats)
-        here, there = runs["together"], runs["alone"]
-        difference = float((here[-1].result - there[-1].result).abs().max() / there[-1].result.abs().max())
+        batch_runs, single_runs = runs["together"], runs["alone"]
+        difference = float(
+            (batch_runs[-1].result - single_runs[-1].result).abs().max() / single_runs[-1].result.abs().max()
+        )
         rows += [
             ratio(
                 f"{name}, {len(batch)} images together / one by one",
-                (here, total),
-                (there, total),
+                (batch_runs, total),
+                (single_runs, total),
                 at_most=at_most,
-                note=f"{typical(here, total)} and {typical(there, total)}",
+                note=f"{typical(batch_runs, total)} and {typical(single_runs, total)}",
             ),
             Row(f"same maps? {name}", (difference,), "difference", at_most=1e-5),
         ]
@@ -55,9 +59,9 @@ def beside(
 def first_class_case(
     explainer: Explainer, batch: Batch, classifier: Classifier, reference: Mapping[str, Tensor] | None = None
 ) -> Case:
-    """Images whose first class is explained.
+    """The case in which an explainer explains the first class of each image.
 
-    Args: reference: what the explainer's `fit` returned.
+    Args: reference: the result of the explainer's `fit`.
     """
     target = torch.zeros(len(batch), dtype=torch.long)
     answering = view(classifier, explainer.access, 256)
@@ -70,5 +74,5 @@ def maps(explainer: Explainer, case: Case) -> Tensor:
 
 
 def one_by_one(explainer: Explainer, case: Case) -> Tensor:
-    """The attributions of a case, an image at a time."""
+    """The attributions of a case, computed for one image at a time."""
     return torch.cat([maps(explainer, case.select([i])) for i in range(len(case))])
