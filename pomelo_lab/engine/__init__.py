@@ -1,1 +1,1 @@
-"""What makes results: components, their provenance, the store, jobs, plans and scores. Reports read what it stored."""
+"""Jobs and their results: components, provenance, the store of artefacts, plans and scores. Reports read the store."""

@@ -1,4 +1,4 @@
-"""An artefact: the tensors that one stage of a job stores, and how they are made."""
+"""Artefacts: the tensors of one stage of a job, with the function that computes them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from pomelo_lab.engine.store import ShardKey
 
 @dataclass(frozen=True, kw_only=True)
 class Artefact:
-    """The tensors of one stage for one group of images, or measured on training images.
+    """The tensors of one stage, for one group of images or for the training images.
 
     Args:
-        kind: the stage, a folder of the store ("explanation").
+        kind: the name of the stage, which is a folder of the store ("explanation").
         provenance: all that determines the tensors.
         make: (view of the classifier, result of `inputs`) -> tensors by name. It is called under the artefact's lock.
-        inputs: gets what `make` works on, which may be other artefacts. It is called before the lock is taken, so that
-            no two locks are held at once.
-        group: number of a group of the job's images, or of a part.
-        access: which view of the classifier `make` receives.
-        n_images: the artefact is about the first n_images of the group; None = all.
+        inputs: returns the inputs of `make`, which may be other artefacts. It is called before the lock is taken, so
+            that a process never holds two locks.
+        group: the number of a group of the job's images, or of a part of statistics.
+        access: the view of the classifier that `make` receives.
+        n_images: the artefact covers the first n_images of the group; None = all of them.
         of_images: False for statistics of training images.
-        keep: False where it is made each time and not written, because it is over the job's limit.
+        keep: False = the artefact is computed each time and not written, because it exceeds the job's limit.
         hold: whether it stays in memory until the next group.
-        wait: False gives None while another process makes it.
-        about: further values to record beside seconds, queries and evaluations, asked after `make`.
+        wait: False = the result is None while another process computes the artefact.
+        about: returns further values to record besides seconds, queries and evaluations. It is called after `make`.
     """
 
     kind: str
@@ -52,5 +52,5 @@ class Artefact:
         return digest(self.provenance)
 
     def key(self, n_images: int) -> ShardKey:
-        """Its shard of so many images."""
+        """The key of the artefact's shard with this number of images."""
         return ShardKey(self.kind, self.fingerprint, self.group, n_images)

@@ -1,4 +1,4 @@
-"""The artefacts of a job: taken from memory, else from disk, else made."""
+"""The artefacts of a job, taken from memory or from disk, or else computed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pomelo_lab.types import Batch
 
 
 class NotStored(ValueError):
-    """An artefact that is read, and that no run has stored.
+    """Raised when an artefact is read that no job has stored.
 
-    missing: which one, and where it would lie. options: overrides without which a finished job does not make it.
+    missing: the artefact and its folder, in words. options: overrides that make a finished job compute it.
     """
 
     def __init__(self, missing: str, command: str, options: str = "") -> None:
@@ -32,13 +32,13 @@ class NotStored(ValueError):
 
 
 class Cache:
-    """A job's artefacts: each is made at most once, and read afterwards.
+    """The artefacts of a job. Each is computed at most once, and read afterwards.
 
     Args:
-        store: where artefacts are kept.
-        parts: the job's components; its classifier answers.
+        store: the store of artefacts on disk.
+        parts: the job's components, including the classifier.
         selection: the job's images.
-        tell: is told the kind of each artefact that is made, before it is.
+        tell: a function that is called with the kind of each artefact before it is computed.
     """
 
     def __init__(
@@ -55,24 +55,26 @@ class Cache:
         return self.once("batch", "", group, lambda: self.selection.batch(group).to(self.parts.device))
 
     def label(self, group: int) -> Tensor:
-        """The labels of a group, of its images where they are at hand."""
+        """The labels of a group. They come from the group's images if those are in memory, else from the data set."""
         batch = self.memory.get(("batch", "", group))
         return self.selection.label(group).to(self.parts.device) if batch is None else batch.label
 
     def clear(self) -> None:
-        """Forget what is in memory; what is on disk stays."""
+        """Frees the artefacts in memory. Those on disk stay."""
         self.memory.clear()
 
     def once(self, kind: str, fingerprint: str, group: int, make: Callable[[], Any]) -> Any:
-        """The value of make(), called at the first use and remembered until `clear`."""
+        """The result of `make`, which is called at the first use. The result is remembered until `clear`."""
         key = (kind, fingerprint, group)
         if key not in self.memory:
             self.memory[key] = make()
         return self.memory[key]
 
     def get(self, artefact: Artefact) -> Shard | None:
-        """The artefact from memory, else from disk, else made; None while another process makes it and the artefact
-        does not wait."""
+        """The artefact from memory or from disk, or else computed.
+
+        None when the artefact does not wait and another process computes it.
+        """
         n_images = (artefact.n_images or self.selection.group_size(artefact.group)) if artefact.of_images else 0
         if not artefact.hold:
             return self.obtain(artefact, n_images)
@@ -80,7 +82,7 @@ class Cache:
         return self.once(artefact.kind, name, artefact.group, lambda: self.obtain(artefact, n_images))
 
     def obtain(self, artefact: Artefact, n_images: int) -> Shard | None:
-        """The artefact from disk, else made."""
+        """The artefact from disk, or else computed. Its provenance is written to the same folder."""
         make = partial(self.make, artefact, n_images)
         shard, _ = self.store.get_or_make(artefact.key(n_images), make, artefact.inputs, artefact.keep, artefact.wait)
         if artefact.keep:
@@ -88,7 +90,10 @@ class Cache:
         return shard
 
     def make(self, artefact: Artefact, n_images: int, inputs: Any) -> Shard:
-        """Make an artefact of `n_images` images; record seconds, classifier queries and generator evaluations."""
+        """Computes an artefact of `n_images` images, and records seconds, queries and evaluations.
+
+        Args: inputs: the result of the artefact's `inputs`.
+        """
         self.tell(artefact.kind)
         parts = self.parts
         classifier = (
@@ -118,7 +123,7 @@ class Cache:
         )
 
     def not_finite(self, error: NotFinite, kind: str, group: int | None) -> str:
-        """The message that names the classifier which answered NaN or infinity, and the image as far as it is known.
+        """The message for a classifier that returned NaN or infinity. It names the classifier and, if known, the image.
 
         Args: group: None for training images.
         """
@@ -133,9 +138,9 @@ class Cache:
 
 
 class StoredArtefacts(Cache):
-    """A job's artefacts for tables and figures: read, never made, so that no network is asked.
+    """The artefacts of a job for tables and figures. They are read and never computed, so that no network is needed.
 
-    Raises: NotStored for a missing one, with the command that makes it.
+    Raises: NotStored for a missing artefact, with the command that computes it.
     """
 
     def obtain(self, artefact: Artefact, n_images: int) -> Shard:

@@ -1,6 +1,6 @@
-"""The objects that a configuration describes.
+"""The components that a configuration describes, each built at its first use.
 
-They are built at their first use. Jobs of one process that name the same data set or network share it.
+Jobs of one process share a data set or network that they both name.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.segmenter.base import Segmenter
 from pomelo_lab.training.train import ensure_weights
 
-# key -> node and object: the data sets and networks that jobs of this process share; see `release`
+# the data sets and networks that jobs of this process share: key -> (node, object); see `release`
 _alive: dict[str, tuple[Mapping[str, Any], Any]] = {}
-# arguments that a config may leave out, because the data set or the training decides them
+# arguments that a config may leave out, because the data set or the training determines them
 FILLED = ("weights", "num_classes", "n_outputs", "column", "channels", "size_px")
 
 
@@ -41,8 +41,8 @@ class Components:
 
     Args:
         config: resolved plain mapping with the top-level keys of conf/run.yaml.
-        device: where networks run.
-    Cost: the first use of a network without weights trains it.
+        device: the device of the networks.
+    Cost: a network without weights is trained at its first use.
     """
 
     def __init__(self, config: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
@@ -74,21 +74,21 @@ class Components:
         return {**node, "weights": trained["weights"], "column": column, "n_outputs": trained["num_classes"]}
 
     def node(self, role: str) -> Any:
-        """The config of a role, with the weights of all networks inside."""
+        """The config of a role, in which all networks have their weights."""
         return self._with_weights_inside(self.config[role])
 
     def _with_weights_inside(self, tree: Any) -> Any:
-        """A node in which every inner network, as the generator of a metric's filler, has its weights."""
+        """A config in which every network has its weights, for example the generator inside a metric's filler."""
         return mapped(tree, lambda node: self._with_weights_and_classes(node) if is_network(node) else node)
 
     def _with_weights_and_classes(self, node: Mapping[str, Any]) -> dict[str, Any]:
         trained = self._with_weights(node)
-        # the argument may be None, or left out with None as its default
+        # num_classes is unset when it is None, or left out with the default None
         unset = {**defaults(locate(node["_target_"])), **trained}.get("num_classes", 0) is None
         return {**trained, "num_classes": self.dataset.num_classes} if unset else trained
 
     def _with_networks(self, tree: Any) -> Any:
-        """A node in which every inner network is the built object."""
+        """A config in which every network's node is replaced by the built network."""
         return mapped(tree, lambda node: self._network(node) if is_network(node) else node)
 
     def _network(self, node: Mapping[str, Any]) -> Any:
@@ -122,9 +122,9 @@ class Components:
 
     def _shared(self, role: str, node: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
         node = self.config[role] if node is None else node
-        path = node.get("weights")  # a file may be overwritten while the process runs
+        path = node.get("weights")  # the digest notices a file that is overwritten while the process runs
         weights = file_digest(path) if path and Path(path).exists() else None
-        source = getattr(locate(node["_target_"]), "source", None)  # the code of a user's function may change, too
+        source = getattr(locate(node["_target_"]), "source", None)  # the code of a user's function may change as well
         key = digest(
             {
                 "node": node,
@@ -142,7 +142,10 @@ class Components:
         return {role: self.supplied(role) for role in self.injected(node)}
 
     def supplied(self, role: str) -> Any:
-        """The job's component of a role that another component asks for in its constructor."""
+        """The component of the job that another component's constructor takes as an argument.
+
+        Args: role: the name of the argument, which is a role of the job.
+        """
         match role:
             case "dataset":
                 return self.dataset
@@ -157,37 +160,36 @@ class Components:
         raise ValueError(f"no component can ask for the job's {role}")
 
     def injected(self, node: Mapping[str, Any]) -> list[str]:
-        """The job's roles that a component, or one inside it, asks for in its constructor and does not get from its
-        yaml."""
+        """The roles of the job that a component, or a component inside it, takes as an argument and has no yaml for."""
         asked = (asked_roles(part) for _, part in nodes(node))
         return sorted(set().union(*asked) & set(self.config))
 
     @property
     def explains(self) -> bool:
-        """Whether the job makes explanations; explainer=none scores samplers."""
+        """Whether the job makes explanations. With explainer=none it scores perturbations instead."""
         return self.explainer is not None and self.explainer.explains
 
     @property
     def perturbs(self) -> bool:
-        """Whether the explainer, or a metric in place of one, looks at perturbations."""
+        """Whether the explainer or, when there are no explanations, a metric uses perturbations."""
         read = self.explains or any("perturbations" in metric.needs for metric in self.metrics.values())
         return read and "perturbations" in self.explainer.needs
 
     @property
     def n_perturbations(self) -> int:
-        """Perturbations of each image; 0 where nothing looks at them."""
+        """The number of perturbations of each image; 0 when none are used."""
         return self.explainer.n_samples if self.perturbs else 0
 
     @property
     def batch_size(self) -> int:
-        """Forward passes at once: small batches stay in a CPU's cache, large ones fill an accelerator."""
+        """Images in one forward pass. Small batches stay in a CPU's cache; large ones fill an accelerator."""
         return self.config["batch_size"] or (64 if self.device.type == "cpu" else 1024)
 
 
 def release(later: Iterable[Mapping[str, Any]]) -> None:
-    """Free the data sets and networks that no later job names: a grid over many networks holds only those it needs.
+    """Frees the data sets and networks that no later job names, so that a grid over many networks needs less memory.
 
-    Args: later: resolved configs of the jobs that this process will run.
+    Args: later: resolved configs of the jobs that this process will still run.
     """
     named = [node for config in later for _, node in nodes(config)]
     for key in [key for key, (node, _) in _alive.items() if not any(describes(asked, node) for asked in named)]:
@@ -198,12 +200,12 @@ def release(later: Iterable[Mapping[str, Any]]) -> None:
 
 
 def describes(asked: Mapping[str, Any], built: Mapping[str, Any]) -> bool:
-    """Whether an object that was built from one node is what another node asks for, whose weights may be "auto"."""
+    """Whether an object that was built from one node can serve another node, whose weights may be "auto"."""
     same = all(asked.get(key) == built.get(key) for key in {*asked, *built} - {*FILLED})
     return same and (asked.get("weights") == built.get("weights") or not Path(str(asked.get("weights"))).exists())
 
 
 def is_network(node: Any) -> bool:
-    """Whether a config node describes a trained network."""
+    """Whether a value of a config is the node of a trainable network."""
     target = locate(node["_target_"]) if is_node(node) else None
     return isinstance(target, type) and issubclass(target, TrainableNetwork)

@@ -1,4 +1,4 @@
-"""Explanations of a job's images once more, which are not stored: for metrics that change images or the classifier."""
+"""Repeated explanations for metrics that change the images or the classifier. They are not stored."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ExplainAgain:
     """Explains some images of a group with the job's explainer.
 
     Args:
-        job: whose explainer, sampler and statistics are used.
-        group: of the job's images.
-        rows: which images of the group.
-        counter: the metric's view of the classifier, which counts the queries.
+        job: the job whose explainer, sampler and statistics are used.
+        group: a group of the job's images.
+        rows: the images of the group that are explained.
+        counter: the metric's view of the classifier. It counts the queries.
     Random: the same numbers as the stored explanations.
     """
 
@@ -36,11 +36,11 @@ class ExplainAgain:
     counter: BlackBox
 
     def __call__(self, images: Tensor | None = None, change: Callable[[nn.Module], None] | None = None) -> Explanation:
-        """The explanations of the same targets.
+        """Explains the same targets as the stored explanations.
 
         Args:
-            images: [B,C,H,W] instead of the job's.
-            change: alters a copy of the classifier's network, which is explained instead.
+            images: [B,C,H,W] that are explained instead of the job's; None = the job's images.
+            change: changes a copy of the classifier's network, which is then explained; None = the job's classifier.
         """
         job, parts = self.job, self.job.parts
         explained = parts.classifier
@@ -64,7 +64,7 @@ class ExplainAgain:
         return postprocessed(parts.explainer, explanation)
 
     def segments(self, images: Tensor | None) -> Segments | None:
-        """The segments that the explainer or the sampler looks at."""
+        """The segments that the explainer or the sampler uses. None when neither uses segments."""
         parts = self.job.parts
         needs = parts.explainer.needs
         if "segments" not in needs and not ("perturbations" in needs and parts.sampler.uses_segments):
@@ -72,7 +72,7 @@ class ExplainAgain:
         return self.job.segments(self.group).select(self.rows) if images is None else parts.segmenter.segment(images)
 
     def perturbations(self, batch: Batch, segments: Segments | None, changed: bool) -> Perturbations | None:
-        """The perturbations that the explainer looks at: the job's, or new ones where the images were changed."""
+        """The perturbations that the explainer uses: those of the job, or new ones when the images were changed."""
         parts = self.job.parts
         if "perturbations" not in parts.explainer.needs:
             return None

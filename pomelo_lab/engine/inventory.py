@@ -1,4 +1,4 @@
-"""Which artefacts of a job the store has, and how they are removed."""
+"""Checks whether the store contains a job's artefacts, and removes them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pomelo_lab.engine.store import ShardKey
 if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
 
-PROMISED = ("explanation", "metric", "reference")  # kinds of artefacts that a finished job leaves for others
+PROMISED = ("explanation", "metric", "reference")  # the kinds of artefacts that every finished job has stored
 
 
 def is_stored(job: Job) -> bool:
-    """Whether all that a finished job leaves for others is there and undamaged: its explanations, scores per image and
-    statistics of metrics."""
+    """Whether the store contains a job's explanations, scores and metric statistics, all undamaged."""
     metrics, provenance, selection = job.parts.metrics, job.provenance, job.selection
     of_images = [("explanation", provenance.stored_explanation, None)] if job.parts.explains else []
     of_images += [("metric", provenance.metric(name), metric.n_images) for name, metric in metrics.items()]
@@ -29,19 +28,19 @@ def is_stored(job: Job) -> bool:
     for made_from in of_training:
         job.store.describe("reference", digest(made_from), made_from)
         shards.append(ShardKey("reference", digest(made_from)))
-    # a list: every damaged shard is named in the log, not the first alone
+    # a list checks every shard, so that the log names all damaged ones
     return all([job.store.is_whole(shard) for shard in shards])
 
 
 def remove(job: Job, removed: set[tuple[str, str]], scores: bool = True) -> None:
-    """Remove all that the job's numbers rest on but trained weights and parts of statistics (`force=true`).
+    """Removes the artefacts that a job's numbers depend on (`force=true`).
 
-    Nothing old is mixed with what is new, whatever a fingerprint cannot see: another library, another machine, a
-    service.
+    Trained weights and parts of statistics stay. Old and new results are then never mixed, even when they differ in
+    something that fingerprints do not cover: a library, the machine or an external service.
 
     Args:
-        removed: artefacts (kind, fingerprint) that this command has removed already; jobs of a grid share them.
-        scores: False for jobs whose explanations alone are asked for.
+        removed: artefacts (kind, fingerprint) that this command has already removed. Jobs of a grid share them.
+        scores: False = keep the scores and metric statistics.
     """
     parts, provenance = job.parts, job.provenance
     artefacts: list[tuple[str, Mapping[str, Any]]] = list(provenance.stages.items())

@@ -1,7 +1,6 @@
-"""One point of a grid: its artefacts, each computed when it is first needed.
+"""Jobs: one configuration over its images. Each artefact is computed when it is first needed.
 
-Every stage is one method that returns the artefact of a group of images: the stored one, or one made from the stages
-before it.
+Each stage is one method. It returns the artefact of a group of images, either stored or computed from earlier stages.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
 class Job:
     """The stages of one configuration over its images.
 
-    parts: its components; selection: its images; provenance: what determines each artefact; cache: the artefacts;
-    statistics: what explainer and metrics measure on training images.
+    parts: the job's components; selection: its images; provenance: what determines each artefact; cache: its artefacts;
+    statistics: the statistics of training images that its explainer and metrics use.
 
     Args:
         config: resolved plain mapping with the top-level keys of conf/run.yaml.
-        store: where artefacts are kept.
-        device: where networks run.
-        cache: `StoredArtefacts` for a job that is only read.
+        store: the store of artefacts on disk.
+        device: the device of the networks.
+        cache: `StoredArtefacts` for a job that only reads its artefacts.
     """
 
     def __init__(
@@ -66,29 +65,29 @@ class Job:
 
     @cached_property
     def reader(self) -> Job:
-        """The same job, which only reads: its stages return what is stored, and raise NotStored where that is missing.
+        """The same job, which only reads. Its stages return stored artefacts and raise NotStored for missing ones.
 
-        Tables and figures use it, so that drawing asks no network.
+        Tables and figures use it, so that they never run a network.
         """
         return Job(self.config, self.store, self.parts.device, StoredArtefacts)
 
     @cached_property
     def whole(self) -> Job:
-        """The job on all images of the data set, right or wrong."""
+        """The job on all images of the data set, including those that the classifier gets wrong."""
         return self._changed({"images": "all", "n_images": len(self.parts.dataset)})
 
     def _changed(self, changes: Mapping[str, Any]) -> Job:
-        """This job with other config values."""
+        """This job with some config values replaced."""
         return Job(override(self.config, changes), self.store, self.parts.device, type(self.cache))
 
     def _is_correct(self, group: int) -> Tensor:
-        """Whether the classifier gives each image of a group of the whole data set its label, bool [b]."""
+        """Whether the classifier predicts the label of each image, bool [b], for a group of the whole data set."""
         correct = self.whole.clean(group).argmax(-1) == self.whole.label(group)
         self.whole.forget()
         return correct
 
     def siblings(self, metric: Metric) -> list[Job]:
-        """The jobs whose explanations of the same images a metric compares: this one with other config values."""
+        """The jobs whose explanations a metric compares: this job with some config values replaced."""
         return [self._sibling(changes) for changes in metric.overrides()]
 
     def _sibling(self, changes: Mapping[str, Any]) -> Job:
@@ -102,7 +101,7 @@ class Job:
         return [sibling.provenance for sibling in self.siblings(metric)]
 
     def forget(self) -> None:
-        """Free what is held in memory of the current group of images."""
+        """Frees the artefacts of the current group of images in memory."""
         self.cache.clear()
         for sibling in self._siblings.values():
             sibling.forget()
@@ -113,11 +112,11 @@ class Job:
         return self.cache.batch(group)
 
     def label(self, group: int) -> Tensor:
-        """Labels of a group; the images are not made for them where the data set knows labels alone."""
+        """The labels of a group. They need no images if the data set knows its labels."""
         return self.cache.label(group)
 
     def image_id(self, group: int) -> list[str]:
-        """Names of the images of a group, from what is stored of them."""
+        """The names of a group's images, read from the artefact of the clean images."""
         return self._clean(group).meta["image_id"]
 
     def segments(self, group: int) -> Segments:
@@ -139,7 +138,7 @@ class Job:
         )
 
     def target(self, group: int) -> Tensor:
-        """The explained class of each image, by the target rule."""
+        """The explained class of each image, according to the job's `target`."""
         rule = self.config["target"]
         if rule == "predicted":
             return self.clean(group).argmax(-1)
@@ -147,7 +146,10 @@ class Job:
         return label if rule == "label" else torch.full_like(label, class_index(rule, self.parts.dataset.class_names))
 
     def perturbations(self, group: int, probability: bool = False) -> Perturbations:
-        """The perturbed images, with the classifier's probabilities when asked."""
+        """The perturbed images of a group.
+
+        Args: probability: include the classifier's probabilities of the perturbed images.
+        """
 
         def make(_: BlackBox | None, inputs: tuple[Batch, Segments | None]) -> dict[str, Tensor]:
             drawn = self.parts.sampler.perturb(*inputs, self.parts.n_perturbations, self.streams)
@@ -196,7 +198,7 @@ class Job:
         return postprocessed(explainer, stored)
 
     def case(self, group: int) -> Case:
-        """What the explainer looks at in a group of images, but for the classifier."""
+        """The explainer's inputs for a group of images, without the classifier."""
         needs = self.parts.explainer.needs
         return Case(
             batch=self.batch(group),
@@ -208,11 +210,11 @@ class Job:
         )
 
     def reference(self, name: str) -> Mapping[str, Tensor]:
-        """A metric's statistics of training images; empty for metrics without."""
+        """The statistics of training images that a metric uses. Empty when it uses none."""
         return self.statistics.metric(name)
 
     def score(self, name: str, group: int) -> Shard | None:
-        """One metric on one group of images; None when the metric's own image limit ends before the group."""
+        """The scores of one metric on one group of images. None when the metric's `n_images` end before the group."""
         metric = self.parts.metrics[name]
         size = self.selection.group_size(group, metric.n_images)
         if not size:
@@ -252,12 +254,14 @@ class Job:
 
     @property
     def perturbation_bytes(self) -> int:
-        """Size of the job's perturbations on disk: one byte per value."""
+        """The size of the job's perturbations on disk, with one byte per value."""
         channels, height, width = self.parts.dataset.shape
         return self.selection.n_asked * self.parts.n_perturbations * channels * height * width
 
     @property
     def keeps_perturbations(self) -> bool:
-        """Perturbations are kept when all of the job's fit under `keep_gb`; otherwise they are made again when
-        needed."""
+        """Whether the job's perturbations are stored: all of them together must fit into `keep_gb`.
+
+        Otherwise they are computed again when they are needed.
+        """
         return self.perturbation_bytes <= self.config["keep_gb"] * 1e9

@@ -1,4 +1,4 @@
-"""Experiment tracking beside the results on disk; nothing outside this folder imports wandb."""
+"""Experiment tracking, in addition to the results on disk. Only this folder imports wandb."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 
 
 class NoTracker:
-    """`tracking=none`, and what remains when a tracker cannot start."""
+    """A tracker that does nothing, for `tracking=none` and for a tracker that cannot start."""
 
     def log(self, scores: Scores, summaries: Mapping[str, Summary]) -> None:
-        """Nothing to do: the results are on disk."""
+        """Does nothing, because the results are on disk."""
 
 
 @contextmanager
 def session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
-    """One tracked run per job, finished as failed when the block raises. Results on disk never depend on it."""
+    """Tracks a job as one run, which is marked as failed when the block raises.
+
+    The results on disk never depend on the tracker.
+    """
     if not config.get("tracking") or config["tracking"]["mode"] == "none":
         yield NoTracker()
         return
@@ -34,10 +37,12 @@ def session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
 def log_table(
     config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path] = (), group: str = ""
 ) -> None:
-    """Track the table of a grid that ended: the files below `folder`, and its figures. Results on disk never depend on
-    it.
+    """Tracks the table of a finished grid. The results on disk never depend on the tracker.
 
-    Args: group: of the grid's jobs, where their config does not say it.
+    Args:
+        folder: the folder with the files of the table.
+        figures: the figures of the grid.
+        group: the group of the grid's jobs, used when their config names none.
     """
     if not config.get("tracking") or config["tracking"]["mode"] == "none":
         return

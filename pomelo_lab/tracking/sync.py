@@ -1,4 +1,4 @@
-"""Upload finished offline W&B runs, each once."""
+"""Uploads finished offline W&B runs, each once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from pomelo_lab.engine.store import Store
 from pomelo_lab.files import write_text
 
 DONE = "synced.txt"
-COMMON = re.compile(r"API key|log ?in|network|connect|no answer|resolve|unauthorized", re.IGNORECASE)  # of every run
+# failures that affect every run
+COMMON = re.compile(r"API key|log ?in|network|connect|no answer|resolve|unauthorized", re.IGNORECASE)
 REASON = re.compile(COMMON.pattern + r"|error|fail|refus|denied|timed? ?out", re.IGNORECASE)
-TABLE = "table"  # before the id of a run that holds a table and no job
+TABLE = "table"  # prefix of the id of a run that contains a table instead of a job
 
 
 def pending(outputs: Path) -> list[Path]:
-    """Offline run folders whose job is done and that were not uploaded yet, one per fingerprint (the newest)."""
+    """The offline run folders of finished jobs that were not uploaded yet.
+
+    Only the newest folder of each fingerprint is listed.
+    """
     from pomelo_lab.engine.scores import read_status
 
     newest: dict[str, Path] = {}
@@ -35,9 +39,15 @@ def pending(outputs: Path) -> list[Path]:
 def sync(
     outputs: Path, command: tuple[str, ...] = (sys.executable, "-m", "wandb", "sync"), limit_s: float = 600.0
 ) -> int:
-    """Upload each pending run and note that it was. A failure that every run would have, such as no network, ends it.
+    """Uploads each pending run and marks it as uploaded.
 
-    Returns: how many were not uploaded; 1 where there is no such folder.
+    A failure that affects every run, such as a missing network, ends the upload.
+
+    Args:
+        outputs: the folder that the jobs wrote to.
+        command: the command that uploads a run, without the run's folder.
+        limit_s: seconds after which an upload counts as failed.
+    Returns: the number of runs that were not uploaded; 1 when the folder `outputs` does not exist.
     """
     if not outputs.is_dir():
         print(
@@ -67,7 +77,7 @@ def sync(
 
 
 def failure(command: Sequence[str], limit_s: float) -> str:
-    """Why a command failed, in its own words; "" when it did not."""
+    """Runs a command. Returns the reason of its failure, taken from its output, or "" when it succeeded."""
     try:
         ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=limit_s)
     except subprocess.TimeoutExpired:
@@ -79,5 +89,5 @@ def failure(command: Sequence[str], limit_s: float) -> str:
         for line in (ended.stdout + "\n" + ended.stderr).splitlines()
         if line.strip()
     ]
-    told = [line for line in lines if REASON.search(line) and "error logs at" not in line]
-    return " / ".join(dict.fromkeys(told[-2:] or lines[-1:])) or f"exit status {ended.returncode}"
+    reasons = [line for line in lines if REASON.search(line) and "error logs at" not in line]
+    return " / ".join(dict.fromkeys(reasons[-2:] or lines[-1:])) or f"exit status {ended.returncode}"

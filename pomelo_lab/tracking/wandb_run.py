@@ -1,4 +1,4 @@
-"""Weights & Biases: offline by default, one run per job, its id the job's fingerprint."""
+"""Weights & Biases tracking: offline by default, with one run per job. The id of a run is the job's fingerprint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ INIT_TIMEOUT_S = 60.0
 
 @contextmanager
 def wandb_session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
-    """A W&B run around the block; `finish(1)` when it raises. An unreachable server is a warning, not an error."""
+    """Opens a W&B run for the block. The run ends with exit code 1 when the block raises.
+
+    An unreachable server causes a warning instead of an error.
+    """
     run = start(config, scores)
     if run is None:
         yield NoTracker()
@@ -45,7 +48,10 @@ def wandb_session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
 
 
 def start(config: Mapping[str, Any], scores: Scores) -> Any:
-    """A run with names that filter well: group = table or grid, job type = explainer, id = fingerprint."""
+    """Starts the run of a job, with names to filter by: group = table or grid, job type = explainer, id = fingerprint.
+
+    Returns: None when the run cannot start.
+    """
     choices = config.get("choices") or {}
     flat = {role: choices[role] for role in FLAT if role in choices}
     parts = [*(flat.get(r) for r in ("explainer", "sampler", "classifier", "dataset")), f"s{config['seed']}"]
@@ -62,16 +68,16 @@ def start(config: Mapping[str, Any], scores: Scores) -> Any:
 
 
 def opened(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any) -> Any:
-    """wandb.init below a folder; None and a warning when that fails.
+    """Calls wandb.init with the folder `root`. A failure causes a warning, and the result is then None.
 
-    Nothing is sent of the machine, its folders and its command line.
+    The run contains no information about the machine, its folders and its command line.
     """
     import wandb
 
     options = config["tracking"]
     folder = root / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
-    swept = "WANDB_SWEEP_ID" in os.environ  # a sweep agent gives the run its id
+    swept = "WANDB_SWEEP_ID" in os.environ  # a sweep agent sets the id of the run
     if options["mode"] == "offline" and not swept:
         remove_stale(folder, run_id)
     private = {"x_disable_meta": True, "x_disable_machine_info": True, "disable_git": True, "disable_code": True}
@@ -100,7 +106,7 @@ def group(config: Mapping[str, Any]) -> str | None:
 
 
 def portable(value: Any) -> Any:
-    """A config without the folders of this machine: an absolute path keeps its last part."""
+    """A config without the folders of this machine: each absolute path is replaced by its last part."""
     if isinstance(value, Mapping):
         return {key: portable(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -111,8 +117,10 @@ def portable(value: Any) -> Any:
 
 
 def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Sequence[Path], shared: str = "") -> None:
-    """One run with what belongs to all jobs of a grid: its table with the papers' numbers, the verdicts on their
-    claims, its figures."""
+    """Logs a run for a whole grid: its table with the papers' numbers, the verdicts on their claims, and its figures.
+
+    Args: shared: the group of the grid's jobs, used when the config names none.
+    """
     from pomelo_lab.config.fingerprint import digest
 
     run_id = TABLE + digest({"table": name, "folder": folder.name})
@@ -152,13 +160,13 @@ def _log_table(run: Any, name: str, folder: Path, figures: Sequence[Path]) -> No
 
 
 def remove_stale(folder: Path, fingerprint: str) -> None:
-    """An interrupted job leaves an offline folder with the same id; only the newest may be synced."""
+    """Removes the offline folders that interrupted attempts at the same job left, so that only one can be uploaded."""
     for old in folder.glob(f"offline-run-*-{fingerprint}"):
         shutil.rmtree(old, ignore_errors=True)
 
 
 def guarded(what: str, call: Any) -> Any:
-    """Tracking never costs a result: whatever it raises becomes a warning."""
+    """Calls a function of the tracker. Any exception becomes a warning, so that tracking never prevents a result."""
     try:
         return call()
     except Exception as error:  # noqa: BLE001 (any failure of the tracker, network or disk)
@@ -167,7 +175,7 @@ def guarded(what: str, call: Any) -> Any:
 
 
 class WandbTracker:
-    """Logs a finished job: summary metrics, a row per image, attribution overlays."""
+    """Logs a finished job: summaries of its metrics, a row for each image, and overlays of attributions."""
 
     def __init__(self, run: Any, n_overlays: int) -> None:
         self.run, self.n_overlays = run, n_overlays
@@ -187,7 +195,7 @@ class WandbTracker:
             self.run.summary[f"{name}_n"] = summary.n
         for stage, costs in scores.stages().items():
             self.run.summary.update({f"cost/{stage}/{key}": value for key, value in costs.items()})
-        # below paths.outputs: the machine's own path stays on it
+        # relative to paths.outputs, because paths of this machine are not uploaded
         self.run.summary["results"] = f"score/{scores.job.fingerprint}"
         table = pq.read_table(scores.folder / "scores.parquet")
         rows = table.to_pylist()
@@ -217,5 +225,5 @@ class WandbTracker:
 
 
 def pixels(picture: Tensor) -> Any:
-    """[C,H,W] in [0,1] -> bytes [H,W,C]: `wandb.Image` takes bytes, and floats for bytes that are all but 0."""
+    """Converts a picture [C,H,W] in [0,1] to bytes [H,W,C]. `wandb.Image` would not scale the floats to bytes."""
     return Perturbations.quantize(picture).permute(1, 2, 0).numpy()
