@@ -1,12 +1,12 @@
 """The plan of a job: images, network evaluations, classifier queries, bytes on disk, and an estimate of the time.
 
-The plan counts as a job records (`EvaluationCounter`, `BlackBox.queries`):
-- A query is an image that the classifier is asked about. An evaluation is an image that a generator's network is asked
-  about. Copies that fill a batch (`in_full_rows`) are neither. A backward pass is no query of its own.
-- A stored artefact is counted once, in the stage that makes it: the plan assumes an empty store.
-- Explanations and statistics that are not stored are counted for the metric that asks for them.
-Bytes are those of images, maps and the classifier's answers. Nothing is computed except a few forward passes, from
-which the time is estimated.
+The plan counts in the same way as a job does (`EvaluationCounter`, `BlackBox.queries`):
+- A query is one image in a forward pass of the classifier. An evaluation is one image in a forward pass of a
+  generator's network. Copies that fill up a batch (`in_full_rows`) do not count. A backward pass is not counted.
+- A stored artefact is counted once, in the stage that computes it. The plan assumes an empty store.
+- Explanations and statistics that are not stored are counted for the metric that needs them.
+Bytes are those of images, maps and the classifier's probabilities. The plan runs only a few forward passes, from which
+it estimates the time.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ FEWER = "fewer where images are equal or end early"
 
 @dataclass(frozen=True)
 class Ask:
-    """Images that one network is asked about.
+    """The images that one network processes.
 
-    kind: "evaluations" of a generator or "queries" of the classifier. backward: whether gradients go through the
-        network.
+    kind: "evaluations" of a generator or "queries" of the classifier. n: the number of images. backward: whether
+        gradients go through the network.
     """
 
     kind: str
@@ -48,10 +48,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of the plan; totals over all images of the job.
+    """One stage of the plan, with totals over all images of the job.
 
-    at_most: whether its counts are an upper limit. seconds: of the networks' forward and backward passes, None where
-        that is not known.
+    at_most: whether the counts are upper limits. seconds: the time of the networks' forward and backward passes; None
+        when it is unknown.
     """
 
     name: str
@@ -72,10 +72,11 @@ class Step:
 
 
 def plan_job(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], list[str]]:
-    """Build a job without trained weights, list its stages with times, and name the networks that it would train.
+    """Plans a job without training its networks.
 
-    The plan may be for a device that this machine does not have; its time is not known then.
-    Raises: ValueError, before anything is timed, where the job itself would be refused before its first image.
+    The plan may be for a device that this machine does not have. Its times are then unknown.
+    Returns: the job with untrained networks; its stages with times; the names of the networks that it would train.
+    Raises: ValueError, before anything is timed, when the job itself would be refused before its first image.
     """
     from pomelo_lab.engine.timing import seconds
 
@@ -96,7 +97,7 @@ def plan_job(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], 
 
 
 def sum_steps(plan: Sequence[Step], name: str, images: int, note: str = "", at_most: bool = False) -> Step:
-    """Add steps up to one. Its time is unknown where the time of one of them is."""
+    """Sums steps to one step. Its time is unknown when the time of any of them is unknown."""
     asks = (Ask(kind, sum(getattr(step, kind) for step in plan)) for kind in ("evaluations", "queries"))
     times = [step.seconds for step in plan]
     seconds, size = None if None in times else sum(times), sum(step.bytes for step in plan)
@@ -104,7 +105,7 @@ def sum_steps(plan: Sequence[Step], name: str, images: int, note: str = "", at_m
 
 
 def plan_steps(job: Job) -> list[Step]:
-    """List the stages of a job with the costs that the components declare."""
+    """Lists the stages of a job, with the costs that the components declare."""
     n, plan = job.selection.n_asked, []
     if job.selection.chooses:
         size = len(job.parts.dataset)
@@ -119,9 +120,11 @@ def plan_steps(job: Job) -> list[Step]:
 
 
 def list_asks(job: Job, component: Any, cost: Cost, backward: bool = True) -> tuple[Ask, ...]:
-    """List the evaluations of a component's own generator, else of the job's, and the queries of the classifier.
+    """Lists the evaluations and the queries of a component.
 
-    Args: backward: False where these are asked without gradients, whatever the component differentiates elsewhere.
+    The evaluations are those of the component's own generator, or else of the job's generator.
+
+    Args: backward: False = no gradients in this stage, even if the component differentiates in other stages.
     """
     through = getattr(component, "differentiates", frozenset()) if backward else frozenset()
     generator = (find_generator(component) or job.parts.generator) if cost.evaluations else None
@@ -133,7 +136,7 @@ def list_asks(job: Job, component: Any, cost: Cost, backward: bool = True) -> tu
 
 
 def find_generator(component: Any) -> Any:
-    """The generator that a component holds, itself or in a component inside it; None where there is none."""
+    """The generator of a component or of a component inside it. None when there is no generator."""
     from pomelo_lab.generator.base import Generator
 
     if isinstance(component, Generator):
@@ -143,12 +146,15 @@ def find_generator(component: Any) -> Any:
 
 
 def answer_bytes(job: Job, n: int) -> int:
-    """Size of the classifier's answers to n images."""
+    """The size of the classifier's probabilities of n images, in bytes."""
     return n * job.parts.dataset.num_classes * ANSWER_BYTES
 
 
 def plan_explanations(job: Job) -> dict[str, Step]:
-    """The stages from perturbations to explanations: kind of artefact -> step; "statistics" are the explainer's."""
+    """The stages from perturbations to explanations, by kind of artefact.
+
+    The kind "statistics" stands for the statistics of training images that the explainer uses.
+    """
     parts, n, plan = job.parts, job.selection.n_asked, {}
     shape, explainer = parts.dataset.shape, parts.explainer
     if parts.perturbs:
@@ -172,9 +178,9 @@ def plan_explanations(job: Job) -> dict[str, Step]:
 
 
 def plan_comparisons(job: Job) -> list[Step]:
-    """The explanations with other settings that metrics compare with the job's own, as one step.
+    """The explanations with other settings that metrics compare with the job's explanations, as one step.
 
-    Artefacts that they share with the job or with each other are counted once.
+    Artefacts that several of these jobs share are counted once.
     """
     others = [sibling for metric in job.parts.metrics.values() for sibling in job.siblings(metric)]
     plan: dict[tuple[str, str], Step] = {}
@@ -195,7 +201,10 @@ def plan_comparisons(job: Job) -> list[Step]:
 
 
 def plan_statistics(job: Job) -> list[Step]:
-    """The metrics' statistics of training images that ask a network; equal statistics are counted once."""
+    """The steps that compute the metrics' statistics of training images, if they need a network.
+
+    Equal statistics of several metrics are counted once.
+    """
     plan: dict[str, Step] = {}
     for name, metric in job.parts.metrics.items():
         if metric.fits and (cost := metric.fit_cost(len(job.parts.dataset.at("train")))) != Cost():
@@ -205,10 +214,11 @@ def plan_statistics(job: Job) -> list[Step]:
 
 
 def plan_metric(job: Job, name: str, metric: Metric) -> Step:
-    """One metric on the job's images, with the explanations that it asks for again.
+    """The step of one metric on the job's images, including the explanations that the metric repeats.
 
-    These are of other images or of changed classifiers. Perturbations are drawn again for other images only, and the
-    classifier answers all of them again. Statistics are measured for each changed classifier, except stored parts.
+    A metric repeats explanations for other images or for changed classifiers. For other images, perturbations are drawn
+    again. In both cases the classifier processes all perturbations again. For each changed classifier, statistics of
+    training images are computed again, except stored parts.
     """
     shape, explainer, drawn = job.parts.dataset.shape, job.parts.explainer, job.parts.n_perturbations
     n = min(job.selection.n_asked, metric.n_images or job.selection.n_asked)
@@ -231,8 +241,10 @@ def plan_metric(job: Job, name: str, metric: Metric) -> Step:
 
 
 def untrained(config: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
-    """A config that can be built without training: networks that have no weights yet stay untrained, their names go to
-    `missing`."""
+    """A config that can be built without a training: networks without fitting weights stay untrained.
+
+    Args: missing: the names of these networks are appended to it.
+    """
 
     def without_weights(node: Mapping[str, Any]) -> Mapping[str, Any]:
         if has_weights(node, dataset, outputs):

@@ -1,4 +1,4 @@
-"""What can be refused before anything is computed, and takes the data set and the networks to know."""
+"""Checks of a job that need the data set and the networks. They run before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pomelo_lab.engine.components import Components
 
 
 def check(parts: Components) -> None:
-    """Raise ValueError for a job that cannot run, though its config is well formed."""
+    """Raises ValueError for a job that cannot run although its config is well formed."""
     check_network(parts)
     check_data(parts)
 
 
 def check_network(parts: Components) -> None:
-    """Raise ValueError where the network does not suit the job.
+    """Raises ValueError when the classifier or the target does not fit the job.
 
-    The explained class may not exist. The classifier's outputs may be others than the job's classes. Its network may
-    not take the images. The explainer may have no rule for the network: it is asked with a gray image.
+    Four errors are found: the explained class does not exist; the classifier's outputs differ from the job's classes;
+    the network cannot process images of this shape; the explainer does not support the network. A gray image is used to
+    check the last one.
     """
     config, dataset, classifier = parts.config, parts.dataset, parts.classifier
     check_target(config["target"], dataset.class_names)
@@ -34,13 +35,13 @@ def check_network(parts: Components) -> None:
         classifier.check_shape(dataset.shape, parts.device)
     kind = locate(config["explainer"]["_target_"])
     given = {**defaults(kind), **config["explainer"]}
-    if kind.access == "white_box":  # a property where it depends on arguments: those ask for no more than logits
+    if kind.access == "white_box":  # `access` is a property of some classes: those need only logits
         white_box = view(classifier, "white_box", parts.batch_size, parts.device)
         kind.check_network(given, white_box, torch.full((1, *dataset.shape), 0.5, device=parts.device))
 
 
 def check_data(parts: Components) -> None:
-    """Raise ValueError where a window is larger than the images, or an argument names a mask that they do not have."""
+    """Raises ValueError when a window is larger than the images, or when the data set lacks a mask that is named."""
     metrics = {f"metrics.{name}": node for name, node in parts.config["metrics"].items() if node}
     side, names = min(parts.dataset.shape[1:]), None
     for key, node in {"explainer": parts.config["explainer"], **metrics}.items():
@@ -58,6 +59,6 @@ def check_data(parts: Components) -> None:
 
 
 def mask_names(parts: Components) -> tuple[str, ...]:
-    """The masks and boxes of the first image."""
+    """The names of the masks and boxes of the first image."""
     first = parts.dataset.batch(parts.dataset.order()[:1].tolist())
     return tuple(dict.fromkeys((*first.masks, *first.boxes)))

@@ -1,4 +1,7 @@
-"""The progress of a job: a bar on a terminal; in a log file a line per long stage, and one every 20 seconds."""
+"""The progress of a job: a bar on a terminal, or lines in a log file.
+
+The log file gets a line for each long stage, and a line every 20 seconds.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
 
 SECONDS_BETWEEN_LINES = 20.0
-SECONDS_OF_A_STAGE = 2.0  # a stage that takes longer is named in a log file; shorter ones would only fill it
+SECONDS_OF_A_STAGE = 2.0  # a log file names only stages that take longer
 STAGES = {
     "clean": "the classifier's answers",
     "perturbation": "perturbations",
@@ -25,13 +28,14 @@ STAGES = {
 
 
 class Progress:
-    """Counts images and names the current stage; silent on ranks other than the first.
+    """Counts finished images and names the current stage. Only the first process shows it.
 
-    Images are counted when all of their stages are done. The bar moves with every stage, so that it also moves in a job
-    of one group of images.
+    An image counts when all of its stages are done. The bar moves after every stage, so that it also moves in a job
+    with a single group of images.
     """
 
-    last: ClassVar[Progress | None] = None  # of this process: an interrupted command asks it what is finished
+    # the latest one of this process, from which an interrupted command learns what is finished
+    last: ClassVar[Progress | None] = None
 
     def __init__(self, bar: Any = None, shown: bool = True, now: Any = time.monotonic) -> None:
         self.bar, self.shown, self.now = bar, shown, now
@@ -43,7 +47,7 @@ class Progress:
         Progress.last = self
 
     def groups(self, groups: Iterable[int], job: Job) -> Iterator[int]:
-        """Yield the groups one by one, and move the bar after each."""
+        """Yields the groups one by one, and moves the bar after each of them."""
         groups = list(groups)
         self.total, self.start = sum(job.selection.group_size(g) for g in groups), self.now()
         self.stages = job.parts.explains + len(job.parts.metrics)
@@ -59,12 +63,12 @@ class Progress:
             self.update()
 
     def say(self, metric: str) -> None:
-        """Name the metric that is scored next."""
+        """Sets the metric that is computed next."""
         self.metric, self.passed = metric, self.passed + 1
         self.enter(metric)
 
     def tell(self, kind: str) -> None:
-        """Name the kind of artefact that is being made; artefacts that are read from disk are no stage."""
+        """Sets the kind of artefact that is computed next. Artefacts that are read from disk are not announced."""
         stage = STAGES.get(kind, self.metric)
         self.enter(f"{self.metric}, {stage}" if self.metric and kind in ("reference", "part") else stage)
 
@@ -74,20 +78,22 @@ class Progress:
         self.update()
 
     def update(self) -> None:
-        """Show the progress on the bar."""
+        """Moves the bar to the present state."""
         if self.bar is not None and self.task is not None:
             done = self.seen + self.size * self.passed / (self.stages + 1)
             left = f"about {spelled(seconds)} left" if (seconds := self.seconds_left()) is not None else ""
             self.bar.update(self.task, completed=done, description=f"{self.title} · {self.stage}", left=left)
 
     def seconds_left(self) -> float | None:
-        """Time left in seconds, at the mean time per image so far; None before the first group is done, and when
-        nothing is left."""
+        """The remaining time in seconds, estimated from the mean time per image so far.
+
+        None before the first group is done and after the last one.
+        """
         rest = self.total - self.seen
         return (self.now() - self.start) / self.seen * rest if self.seen and rest else None
 
     def line(self) -> str | None:
-        """The next line of a log file; None until a stage has become long or 20 seconds have passed."""
+        """The next line for a log file. None unless a stage has become long or 20 seconds have passed."""
         now = self.now()
         new = self.stage and self.stage not in self.named and now - self.begun >= SECONDS_OF_A_STAGE
         if not new and now - self.spoke < SECONDS_BETWEEN_LINES:
@@ -98,7 +104,7 @@ class Progress:
         return f"{self.title}: {self.stage}: {self.seen}/{self.total} images done, {spelled(now - self.start)}{left}"
 
     def kept(self) -> str:
-        """What is on disk if the job stops now, in words."""
+        """Says in words which results are on disk when the job stops now."""
         return (
             f"{self.seen} of {self.total} images of {self.title} are finished and kept"
             if self.total
@@ -107,7 +113,7 @@ class Progress:
 
 
 def spelled(seconds: float) -> str:
-    """A duration in words."""
+    """A duration as text, in seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -115,7 +121,10 @@ def spelled(seconds: float) -> str:
 
 @contextmanager
 def progress(shown: bool = True) -> Iterator[Progress]:
-    """A progress display for the block."""
+    """Shows the progress during the block.
+
+    Args: shown: False = show nothing, for processes other than the first.
+    """
     if not shown:
         yield Progress(None, shown)
     elif sys.stderr.isatty():
@@ -132,14 +141,14 @@ def progress(shown: bool = True) -> Iterator[Progress]:
 
 
 def write_lines(logged: Progress, stop: threading.Event) -> None:
-    """Write the lines of a log file until the block ends; a stage of minutes is named while it runs."""
+    """Writes the lines of a log file until `stop` is set. It runs in a thread, so that it reports long stages too."""
     while not stop.wait(0.5):
         if text := logged.line():
             print(text, file=sys.stderr, flush=True)
 
 
 def make_bar() -> Any:
-    """The bar of a terminal."""
+    """Builds the progress bar for a terminal."""
     from rich import progress as rich
     from rich.console import Console
 

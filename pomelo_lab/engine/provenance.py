@@ -1,6 +1,7 @@
-"""The provenance of every artefact of a job: all that determines its numbers. Its digest is the artefact's fingerprint.
+"""The provenance of each artefact of a job: all settings and data that determine its numbers.
 
-What changes no number is left out: batch sizes, devices and paths.
+The digest of the provenance is the fingerprint of the artefact. Batch sizes, devices and paths are left out, because
+they change no number.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from pomelo_lab.metric.base import Metric
 
 
 class Provenance:
-    """What determines each artefact of a job, as plain JSON values.
+    """The provenance of each artefact of a job, as plain JSON values.
 
     Args:
         parts: the job's components.
         selection: the job's images.
-        siblings: the provenances of the jobs whose explanations a metric compares.
+        siblings: returns the provenances of the jobs whose explanations a metric compares.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Provenance:
 
     @cached_property
     def dataset(self) -> dict[str, Any]:
-        """The data set, and which of its images the job is about (images=correct: the classifier decides)."""
+        """The data set and the rule that selects images. With images=correct, the rule includes the classifier."""
         dataset = {**canonical(self.config["dataset"]), "digest": self.parts.dataset.digest()}
         if self.selection.draws:
             return {**dataset, "drawn": DRAW_SEED}
@@ -45,7 +46,7 @@ class Provenance:
 
     @cached_property
     def training_data(self) -> dict[str, Any]:
-        """The data set's training images, of which statistics are measured."""
+        """The training images, from which statistics are computed."""
         training = self.parts.dataset.at("train")
         return {**canonical(self.config["dataset"], ("split",)), "digest": training.digest()}
 
@@ -66,7 +67,7 @@ class Provenance:
         return self._component(self.parts.node("sampler"))
 
     def _component(self, node: Mapping[str, Any] | None, drop: tuple[str, ...] = ()) -> dict[str, Any] | None:
-        """Canonical form of a component with everything that the job supplies to it.
+        """The canonical form of a component, with the provenance of the job's components that it receives.
 
         Args: drop: arguments that are left out.
         """
@@ -76,7 +77,7 @@ class Provenance:
         return {**canonical(node, drop), **supplied}
 
     def _supplied(self, role: str) -> Any:
-        """The provenance of what `Components.supplied` gives for a role."""
+        """The provenance of the job's component of a role, which another component receives."""
         match role:
             case "dataset":
                 return self.dataset
@@ -112,12 +113,12 @@ class Provenance:
 
     @cached_property
     def explanation(self) -> dict[str, Any]:
-        """What determines the explanation that metrics score: the stored one after its post-processing."""
+        """The provenance of the explanation that metrics score: the stored explanation after its post-processing."""
         return self._explanation(())
 
     @cached_property
     def stored_explanation(self) -> dict[str, Any]:
-        """What determines the explanation before its post-processing: the arguments of that are left out."""
+        """The provenance of the stored explanation, without the arguments of its post-processing."""
         explainer = self.parts.explainer
         arguments = explainer.postprocess_arguments if isinstance(explainer, Postprocessed) else ()
         return self._explanation(tuple(arguments))
@@ -138,7 +139,7 @@ class Provenance:
         return explanation
 
     def metric(self, name: str) -> dict[str, Any]:
-        """What determines a score: its metric and what the metric looks at."""
+        """The provenance of a score: the metric and its inputs."""
         metric = self.parts.metrics[name]
         score = {"metric": self.metric_arguments(name), "dataset": self.dataset}
         if {"classifier", "white_box"} & metric.needs:
@@ -158,18 +159,18 @@ class Provenance:
         return score
 
     def metric_arguments(self, name: str) -> dict[str, Any]:
-        """The metric by itself; how many images it scores decides no score."""
+        """The provenance of a metric without its inputs. `n_images` is left out, because it changes no score."""
         return self._component(self.parts.metric_nodes[name], ("n_images",))
 
     # --- statistics of training images ----------------------------------------------------------------------------
 
     def reference(self, name: str) -> dict[str, Any]:
-        """What determines a metric's statistics of training images."""
+        """The provenance of a metric's statistics of training images."""
         return {"metric": self.metric_arguments(name), "dataset": self.training_data, "classifier": self.classifier}
 
     @cached_property
     def statistics(self) -> dict[str, Any]:
-        """What determines the explainer's statistics of training images."""
+        """The provenance of the explainer's statistics of training images."""
         return {
             "explainer": self._fit_arguments(self.parts.explainer.fit_arguments),
             "dataset": self.training_data,
@@ -177,11 +178,13 @@ class Provenance:
         }
 
     def part(self, arguments: frozenset[str], **chosen: Any) -> dict[str, Any]:
-        """What determines the parts of these statistics that are stored by themselves.
+        """The provenance of a part of the explainer's statistics, which is stored separately.
 
-        They are measured on images alone, so they serve every label and every classifier.
+        A part is computed from images alone. It therefore depends neither on labels nor on the classifier.
 
-        Args: arguments: of the explainer; chosen: values that the fit chose in place of configured ones.
+        Args:
+            arguments: the explainer's arguments that determine the part.
+            chosen: values that `fit` chose in place of configured ones.
         """
         node, training = self.config["dataset"], self.parts.dataset.at("train")
         images = {
@@ -205,7 +208,7 @@ class Provenance:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of what determines the whole job: the scores that it is asked for, over its images."""
+        """The fingerprint of the whole job: the digest of its scores, explanations, perturbations and image number."""
         scores = {name: [digest(self.metric(name)), metric.n_images] for name, metric in self.parts.metrics.items()}
         return digest(
             {
@@ -218,7 +221,7 @@ class Provenance:
 
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
-        """Provenance of each stage that the job computes for every group of images, by kind of artefact."""
+        """The provenance of each stage that the job computes for a group of images, by kind of artefact."""
         stages = {"clean": self.clean}
         if self.parts.perturbs:
             stages |= {"perturbation": self.perturbation, "prediction": self.prediction}

@@ -1,4 +1,4 @@
-"""The score folder of a job: what outside scripts read."""
+"""The score folder of a job: its status, its scores and their summaries."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILES = ("scores.parquet", "summary.json")  # what outside scripts read
+FILES = ("scores.parquet", "summary.json")  # the results that scripts outside this package read
 PACKAGES = ("torch", "numpy", "scikit-image", "umap-learn", "diffusers", "captum", "hydra-core")
 
 
 class Scores:
-    """Fills and reads `<outputs>/score/<fingerprint>/`.
+    """Writes and reads the folder `<outputs>/score/<fingerprint>/` of a job.
 
-    config.yaml (resolved), status.json (state, versions, costs per stage), scores.parquet (a row per image, a column
-    per per-image metric), summary.json ({metric: {mean, std, n, ...}}, set statistics included).
+    config.yaml: the resolved config. status.json: state, versions and costs of each stage. scores.parquet: a row for
+    each image, and a column for each metric that scores single images. summary.json: {metric: {mean, std, n, ...}}, for
+    all metrics.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.folder = job.store.folder("score", job.fingerprint)
-        # which images were looked at, and how many of them the classifier gives their label
+        # the selection of images, and the number of images that the classifier gets right
         self.images: dict[str, Any] = {}
 
     @property
@@ -52,7 +53,7 @@ class Scores:
         return read_status(self.folder)
 
     def done(self) -> bool:
-        """Whether the job is finished and all that it leaves is undamaged; damaged files are named in the log."""
+        """Whether the job is finished and its results are undamaged. Warnings name damaged files."""
         status = self.status
         for path in status.get("damaged", ()):
             log.warning("%s is damaged: it is made again", path)
@@ -60,7 +61,10 @@ class Scores:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Write config and state around the block; the state is "failed", with the traceback, where it raises."""
+        """Writes the config before the block, and the state before and after it.
+
+        When the block raises, the state is "failed", with the traceback, or "interrupted" after Ctrl-C.
+        """
         from omegaconf import OmegaConf
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,7 @@ class Scores:
                 else:
                     self._write_status("failed", started, error="".join(traceback.format_exception(error)))
             except OSError:
-                pass  # a full disk: the error itself is what the user sees
+                pass  # for example a full disk: the user sees the first error
             raise
         self._write_status(
             "done",
@@ -103,9 +107,9 @@ class Scores:
         write_json(self.folder / "status.json", status)
 
     def stages(self) -> dict[str, dict[str, float]]:
-        """Seconds, classifier queries and network evaluations of each stage.
+        """The seconds, classifier queries and generator evaluations of each stage.
 
-        They are sums over the shards that the job uses, whichever job made them.
+        They are sums over the shards that the job uses, even if another job computed them.
         """
         job, provenance = self.job, self.job.provenance
         stages = {kind: sum_costs(job, kind, made_from) for kind, made_from in provenance.stages.items()}
@@ -118,13 +122,13 @@ class Scores:
         return {kind: costs for kind, costs in stages.items() if costs}
 
     def folders(self) -> dict[str, str]:
-        """Folders of the job's artefacts, below paths.outputs; without artefacts that are not kept."""
+        """The folders of the job's stored artefacts, relative to paths.outputs."""
         store, stages = self.job.store, self.job.provenance.stages
         folders = {kind: store.folder(kind, digest(made_from)) for kind, made_from in stages.items()}
         return {kind: str(folder.relative_to(store.root)) for kind, folder in folders.items() if folder.is_dir()}
 
     def rows(self) -> dict[str, dict[str, Tensor]]:
-        """The scores of each metric, as `Metric.score` returns them, all images in order."""
+        """The results of each metric's `score` for all images, in the order of the job's images."""
         rows: dict[str, dict[str, Tensor]] = {}
         for name in self.job.parts.metrics:
             groups = range(self.job.selection.n_groups)
@@ -135,9 +139,9 @@ class Scores:
         return rows
 
     def gather(self) -> dict[str, Summary]:
-        """Rows and summaries of all images, written to the folder.
+        """Writes the scores and the summaries of all images to the folder, and returns the summaries.
 
-        Ids and labels come from what is stored: no image is read again, where the data set knows labels without images.
+        Ids come from stored artefacts. No image is read again if the data set knows its labels without reading images.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -162,7 +166,10 @@ class Scores:
         return summaries
 
     def columns(self) -> dict[str, list[Any]]:
-        """Id, label and target of each image; counts how many labels are the classifier's most probable class."""
+        """The columns image_id, label and target of scores.parquet.
+
+        The method also counts the images that the classifier gets right.
+        """
         job, dataset, correct = self.job, self.job.parts.dataset, 0
         columns: dict[str, list[Any]] = {"image_id": [], "label": [], "target": []}
         for group in range(job.selection.n_groups):
@@ -184,14 +191,17 @@ class Scores:
 
 
 def column(scores: Tensor, counted: Tensor | None, n: int) -> list[float | None]:
-    """A metric's column of n rows: None for images that do not count, and for those that it does not score."""
+    """The column of a metric in scores.parquet, with n rows.
+
+    A value is None for an image that does not count (`counted`), and for images that the metric does not score.
+    """
     counts = [True] * len(scores) if counted is None else (counted[: len(scores)] > 0.5).tolist()
     values = [value if kept else None for value, kept in zip(scores.double().tolist(), counts, strict=True)]
     return values + [None] * (n - len(values))
 
 
 def describe_undefined(name: str, summary: Summary) -> str:
-    """What a user is told of a metric that is undefined for some or all images; "" where it is not."""
+    """The message about a metric that is undefined for some or all images. "" when it is defined for all."""
     if summary.n_nan:
         return f"{name}: {summary.n_nan} of {summary.n + summary.n_nan} images have no finite value and are left out"
     if not math.isfinite(summary.mean) and summary.n:
@@ -200,7 +210,10 @@ def describe_undefined(name: str, summary: Summary) -> str:
 
 
 def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
-    """Explain and score every group of images of this rank."""
+    """Computes the explanations and scores of a job, in one of several processes.
+
+    Args: rank: the number of this process, which handles every `world`-th group of images.
+    """
     from pomelo_lab.engine.job import Job
     from pomelo_lab.engine.progress import progress
 
@@ -216,7 +229,7 @@ def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
 
 
 def sum_costs(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, float]:
-    """Sum of the recorded costs over a job's shards of one artefact."""
+    """The sums of the recorded costs over a job's shards of one artefact."""
     fingerprint, selection = digest(provenance), job.selection
     keys = [ShardKey(kind, fingerprint, group, selection.group_size(group)) for group in range(selection.n_groups)]
     metas = [meta for key in keys if (meta := job.store.meta(key))]
@@ -225,24 +238,25 @@ def sum_costs(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, f
 
 
 def sum_statistics_costs(job: Job, provenance: Mapping[str, Any]) -> dict[str, float]:
-    """The recorded costs of statistics of training images with their parts; all jobs that need them share them."""
+    """The recorded costs of statistics of training images and of their parts, which several jobs may share."""
     whole = job.store.meta(ShardKey("reference", digest(provenance)))
     parts = [job.store.meta(ShardKey("part", fingerprint, part)) for fingerprint, part in whole.get("parts", ())]
     return summed([whole, *(meta for meta in parts if meta)]) if whole else {}
 
 
 def summed(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The sums of seconds, queries and evaluations over several shards."""
     return {key: sum(m[key] for m in metas) for key in ("seconds", "queries", "evaluations")}
 
 
 def summary_row(summary: Summary, metric: Any) -> dict[str, Any]:
-    """A summary as JSON values: NaN becomes None."""
+    """A summary as plain values for JSON, where NaN is None, with the metric's direction and unit."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(summary).items()}
     return {**clean, "direction": metric.direction, "unit": metric.unit}
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that numbers can depend on."""
+    """The versions of Python, of this package and of the libraries that can affect results."""
     import pomelo_lab
 
     version_of = {"python": platform.python_version(), "pomelo_lab": pomelo_lab.__version__}
@@ -255,16 +269,16 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak of the accelerator's allocator, or of the process on a CPU."""
+    """The peak memory of the accelerator's allocator, or of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """The status of a score folder; {} when there is none.
+    """Reads the status of a score folder. {} when there is no status.
 
-    The state is "damaged" where status.json, or a file whose digest it holds, is not what was written. The key
+    The state is "damaged" when status.json is damaged, or a result does not match its digest in status.json. The key
     "damaged" then names the files.
     """
     path = folder / "status.json"
@@ -284,7 +298,7 @@ def read_status(folder: Path) -> dict[str, Any]:
 
 
 def is_whole(path: Path, digest: str | None) -> bool:
-    """Whether a file has these contents; without a digest, whether it can be read."""
+    """Whether a file has a digest. When the digest is None, whether the file can be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -297,12 +311,12 @@ def is_whole(path: Path, digest: str | None) -> bool:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """Digests of the files of a finished job, for its status."""
+    """The digests of a finished job's files, for status.json."""
     return {name: file_digest(folder / name) for name in ("config.yaml", *FILES)}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json, {} when there is none or it is damaged."""
+    """Reads summary.json of a score folder. {} when the file is missing or damaged."""
     try:
         return read_json(folder / "summary.json")
     except (OSError, Damaged):

@@ -1,4 +1,4 @@
-"""Which images of a data set a job is about."""
+"""The selection of a job's images from its data set."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.store import GROUP
 from pomelo_lab.types import Batch
 
-DRAW_SEED = 5  # of images=drawn: that of DiME's mini-validation set
+DRAW_SEED = 5  # the seed of images=drawn, taken from DiME's mini-validation set
 
 
 class CorrectImages:
-    """The images, in a fixed order, whose label is the classifier's most probable class.
+    """The images that the classifier gets right, in a fixed order.
 
-    Answers are asked group by group and only as far as images are wanted, so that the first n do not depend on how many
-    more are wanted.
+    The classifier processes one group of images after another, until enough images are found. The first n images
+    therefore do not depend on the number of images that are needed later.
 
     Args:
-        order: indices of the data set [n], the fixed order.
-        correct: whether each image of a group of that order is classified correctly: group -> bool [b].
+        order: indices of the data set [n] in the fixed order.
+        correct: whether each image of a group is classified correctly: group -> bool [b].
         group_size: images of a full group.
     """
 
     def __init__(self, order: list[int], correct: Callable[[int], Tensor], group_size: int) -> None:
         self.order, self.correct, self.group_size = order, correct, group_size
-        self.looked_at = 0  # groups
+        self.looked_at = 0  # number of groups that the classifier has processed
         self.known: list[int] = []
 
     def first(self, n: int) -> list[int]:
-        """Indices of the first n correct images; fewer where the data set has no more.
+        """The indices of the first n correct images. There are fewer when the data set has fewer correct images.
 
-        Cost: one classifier query per image that is passed, correct or not; what was asked before is remembered.
+        Cost: one classifier query for each image up to the last one, correct or not. Earlier results are remembered.
         """
         while len(self.known) < n and self.looked_at * self.group_size < len(self.order):
             start = self.looked_at * self.group_size
@@ -50,25 +50,29 @@ class CorrectImages:
 
 
 class DrawnImages:
-    """Images drawn with replacement: an image that is drawn again is another row, with random numbers of its own.
+    """Images that are drawn with replacement. An image that is drawn twice has two rows, with different random numbers.
 
-    Source: DiME's code, utils/create-mini-val.py. On CelebA's validation split the first 1,000 are its mini-validation
-        set (Table 2), which its
-    code then sorts.
+    Source: DiME's code, utils/create-mini-val.py. The first 1,000 draws from CelebA's validation split are DiME's
+    mini-validation set (Table 2). DiME's code then sorts them; this class does not.
 
-    Args: size: of the data set; n: draws. Those of a smaller n are the first of them.
+    Args:
+        size: the size of the data set.
+        n: the number of draws. A smaller number gives the first of the same draws.
     """
 
     def __init__(self, size: int, n: int) -> None:
         self.index = random.Random(DRAW_SEED).choices(range(size), k=n)
         times: Counter[int] = Counter()
-        self.draw = []  # of its image: the first, the second, ...
+        self.draw = []  # 1 for the first draw of an image, 2 for its second draw, ...
         for i in self.index:
             times[i] += 1
             self.draw.append(times[i])
 
     def named(self, batch: Batch, start: int) -> Batch:
-        """The images of the draws from `start` on, repeated ones under names of their own: a.jpg, a.jpg#2, a.jpg#3."""
+        """Renames repeated images: a.jpg, a.jpg#2, a.jpg#3.
+
+        Args: batch: the images of the draws; start: the number of the first of these draws.
+        """
         draws = self.draw[start : start + len(batch)]
         return replace(
             batch,
@@ -77,15 +81,15 @@ class DrawnImages:
 
 
 class Selection:
-    """The images of a job, group by group.
+    """The images of a job, in groups.
 
-    They are the first ones of the data set's fixed order, (images=correct) the first ones that the classifier gets
-    right, or (images=drawn) draws with replacement.
+    With images=all, they are the first images of the data set's fixed order. With images=correct, they are the first
+    images that the classifier gets right. With images=drawn, they are drawn with replacement.
 
     Args:
         parts: the job's components.
-        correct: whether the classifier gives each image of a group of the fixed order its label: group -> bool [b].
-            It is asked for images=correct alone.
+        correct: whether the classifier predicts the label of each image of a group of the fixed order: group -> bool
+            [b]. It is only called for images=correct.
     """
 
     def __init__(self, parts: Components, correct: Callable[[int], Tensor]) -> None:
@@ -95,7 +99,7 @@ class Selection:
 
     @property
     def rule(self) -> str:
-        """all, correct or drawn."""
+        """The rule that selects images: all, correct or drawn."""
         return self.config.get("images", "all")
 
     @property
@@ -110,15 +114,15 @@ class Selection:
 
     @cached_property
     def n_asked(self) -> int:
-        """Images that the config asks for, or as many as the data set has; `n_images` where enough are right."""
+        """The number of images that the config asks for, at most the size of the data set unless they are drawn."""
         n = self.config["n_images"]
         return n if self.draws else min(n, len(self.parts.dataset))
 
     @cached_property
     def n_images(self) -> int:
-        """Number of images of the job.
+        """The number of the job's images. With images=correct it can be smaller than the config asks for.
 
-        Cost: images=correct asks the classifier until enough images are right.
+        Cost: with images=correct, classifier queries until enough correct images are found.
         """
         if not self.chooses:
             return self.n_asked
@@ -134,11 +138,11 @@ class Selection:
         return -(-self.n_images // GROUP)
 
     def group_size(self, group: int, n_images: int | None = None) -> int:
-        """Images of a group among the first n_images of the job."""
+        """The number of a group's images that are among the first n_images of the job (None = all of the job)."""
         return max(0, min(GROUP, min(n_images or self.n_images, self.n_images) - group * GROUP))
 
     def batch(self, group: int) -> Batch:
-        """The images of a group, under the names that they have in the job."""
+        """The images of a group, with their names in the job."""
         batch = self.parts.dataset.batch(self.indices(group))
         return self.drawn_images.named(batch, group * GROUP) if self.draws else batch
 
@@ -147,7 +151,7 @@ class Selection:
         return self.parts.dataset.labels(self.indices(group))
 
     def indices(self, group: int) -> list[int]:
-        """Positions of a group's images in the data set."""
+        """The indices of a group's images in the data set."""
         start, size = group * GROUP, self.group_size(group)
         if self.draws:
             return self.drawn_images.index[start : start + size]
@@ -156,10 +160,10 @@ class Selection:
 
     @cached_property
     def correct_images(self) -> CorrectImages:
-        """The images of images=correct."""
+        """The selection for images=correct."""
         return CorrectImages(self.parts.dataset.order().tolist(), self.correct, GROUP)
 
     @cached_property
     def drawn_images(self) -> DrawnImages:
-        """The images of images=drawn."""
+        """The selection for images=drawn."""
         return DrawnImages(len(self.parts.dataset), self.n_asked)

@@ -1,4 +1,4 @@
-"""Statistics of training images that explainers and metrics measure, stored once for all jobs that share them."""
+"""Statistics of training images for explainers and metrics. They are stored once, and jobs share them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pomelo_lab.explainer.fit_in_parts import FitInParts, PartCache, Thunk
 
 
 class Statistics:
-    """The statistics that a job's explainer and metrics need.
+    """The statistics of training images that a job's explainer and metrics use.
 
     Args:
-        provenance: of the job.
-        cache: of the job; it keeps the statistics.
+        provenance: the job's provenance.
+        cache: the job's artefacts, to which the statistics belong.
         streams: the job's random streams.
     """
 
@@ -30,10 +30,11 @@ class Statistics:
         self.provenance = provenance
         self.cache = cache
         self.streams = streams
-        self.changed: dict[str, Mapping[str, Tensor]] = {}  # digest of a changed classifier -> the explainer's
+        # digest of a changed classifier -> the explainer's statistics for it
+        self.changed: dict[str, Mapping[str, Tensor]] = {}
 
     def metric(self, name: str) -> Mapping[str, Tensor]:
-        """Those of a metric; empty for metrics without."""
+        """The statistics of a metric. Empty for metrics that use none."""
         metric = self.parts.metrics[name]
         if not metric.fits:
             return {}
@@ -49,7 +50,7 @@ class Statistics:
         )
 
     def explainer(self) -> Mapping[str, Tensor]:
-        """Those of the explainer; empty for explainers without."""
+        """The statistics of the explainer. Empty for explainers that use none."""
         explainer = self.parts.explainer
         if not explainer.fits:
             return {}
@@ -78,7 +79,10 @@ class Statistics:
         )
 
     def of_changed(self, classifier_digest: str, classifier: BlackBox) -> Mapping[str, Tensor]:
-        """Those of the explainer for a view of a changed classifier; measured once per job, and not stored."""
+        """The statistics of the explainer for a changed classifier. They are computed once per job and not stored.
+
+        Args: classifier_digest: digest of the changed classifier; classifier: a view of it.
+        """
         if not self.parts.explainer.fits:
             return {}
         if classifier_digest not in self.changed:
@@ -88,10 +92,16 @@ class Statistics:
     def part(
         self, arguments: frozenset[str], part: int, thunk: Thunk, wait: bool = True, **chosen: Any
     ) -> Mapping[str, Tensor] | None:
-        """A part of the explainer's statistics, stored by itself; None when it is not waited for and another process is
-        making it.
+        """A part of the explainer's statistics, which is stored separately.
 
-        Not held in memory: all parts of a search at the paper's size have gigabytes.
+        Parts are not held in memory, because all parts of a search at the paper's size need gigabytes.
+
+        Args:
+            arguments: the explainer's arguments that determine the part.
+            part: the number of the part.
+            thunk: computes the part.
+            wait: False = return None while another process computes the part.
+            chosen: values that `fit` chose in place of configured ones.
         """
         shard = self.cache.get(
             Artefact(
@@ -107,7 +117,7 @@ class Statistics:
         return shard and shard.tensors
 
     def _fit(self, classifier: BlackBox, cached_part: PartCache) -> dict[str, Tensor]:
-        """The explainer's, computed now."""
+        """Computes the explainer's statistics for a view of a classifier."""
         explainer, training = self.parts.explainer, self.parts.dataset.at("train")
         if isinstance(explainer, FitInParts):
             return explainer.fit(training, classifier, cached_part)

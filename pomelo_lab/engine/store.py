@@ -1,9 +1,10 @@
-"""Artefacts on disk, addressed by their fingerprints: shards are written once, atomically, and checked when read.
+"""The store of artefacts on disk, addressed by fingerprints. Shards are written once and checked when they are read.
 
-Layout: <root>/<kind>/<fingerprint>/<group>-<images>.safetensors, one file per fixed group of images.
-Safe side by side: a shard is computed under a lock that is free again when its holder dies, written to a temporary
-name, synced, renamed. Its digest tells a shard that was cut short or changed on disk, or that lies under the name of
-another; such a shard is made again.
+Layout: <root>/<kind>/<fingerprint>/<group>-<images>.safetensors, one file for each fixed group of images.
+
+Several processes can use a store at the same time. A shard is computed under a lock, which is released when its process
+dies. It is written under a temporary name, synced and renamed. A digest reveals a shard that is incomplete, was changed
+on disk, or has the name of another shard. Such a shard is computed again.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from pomelo_lab.locks import locked
 
 log = logging.getLogger(__name__)
 
-GROUP = 16  # images per shard: part of the layout, not of the numbers
+GROUP = 16  # images per shard; it determines the layout of the store and affects no result
 
 
 class ShardKey(NamedTuple):
-    """Which shard: an artefact, a group of its images, and how many of them from the first on.
+    """The key of a shard: an artefact, a group of images, and the number of images.
 
-    kind: a folder of the store ("explanation"). group: or the number of a part. n_images: 0 for what is measured on
-    training images.
+    kind: a folder of the store ("explanation"). group: the number of a group of images, or of a part of statistics.
+    n_images: the shard contains the first n_images of the group; 0 for statistics of training images.
     """
 
     kind: str
@@ -43,7 +44,7 @@ class ShardKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """Named tensors with the image axis first, and what was recorded when they were made.
+    """Named tensors, whose first axis is the image, and a record of their computation.
 
     meta: "image_id" (list), "seconds", "queries" (classifier), "evaluations" (generator), ... as JSON values.
     """
@@ -53,9 +54,9 @@ class Shard:
 
 
 class Store:
-    """All artefacts below one folder.
+    """The artefacts below one folder.
 
-    Args: root: `paths.outputs`; created when first written to.
+    Args: root: the folder, `paths.outputs`. It is created when the first shard is written.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -70,7 +71,7 @@ class Store:
         return self.folder(key.kind, key.fingerprint) / f"{key.group:05d}-{key.n_images:02d}.safetensors"
 
     def find(self, key: ShardKey) -> Path | None:
-        """The file of a shard with at least the images asked for, or None."""
+        """The file of a shard that contains at least the images of the key. None when there is no such file."""
         for n_images in (key.n_images, *range(key.n_images + 1, GROUP + 1)):
             if (path := self.path(key._replace(n_images=n_images))).exists():
                 return path
@@ -84,14 +85,16 @@ class Store:
         keep: bool = True,
         wait: bool = True,
     ) -> tuple[Shard | None, bool]:
-        """The shard, and whether it was made now.
+        """Reads a shard, or computes and writes it.
 
         Args:
-            make: computes it from what `inputs` returned. It is called under the shard's lock, at most once among all
-                processes.
-            inputs: gets what `make` needs, before the lock is taken, so that no two locks are ever held at once.
-            keep: False computes without writing (large artefacts over the limit).
-            wait: False gives (None, False) while another process makes it.
+            make: computes the shard from the result of `inputs`. It is called under the shard's lock, so that only one
+                process computes the shard.
+            inputs: returns the inputs of `make`. It is called before the lock is taken, so that a process never holds
+                two locks.
+            keep: False = compute the shard without writing it, for artefacts over the limit.
+            wait: False = return (None, False) while another process computes the shard.
+        Returns: the shard, and whether it was computed now.
         """
         from filelock import Timeout
 
@@ -116,7 +119,10 @@ class Store:
         return shard, True
 
     def read(self, key: ShardKey) -> Shard | None:
-        """The stored shard cut to its first n_images, or None. A damaged file is named in the log and removed."""
+        """The stored shard with its first n_images. None when it is missing.
+
+        A damaged file is removed, and a warning names it.
+        """
         path = self.find(key)
         if path is None:
             return None
@@ -137,9 +143,10 @@ class Store:
         return cut(shard, key.n_images)
 
     def is_whole(self, key: ShardKey) -> bool:
-        """Whether the shard is there and undamaged.
+        """Whether a shard is stored and undamaged.
 
-        A damaged one is removed. Once read, it is read again when its size or time changed.
+        A damaged shard is removed. A shard that was read before is only read again when the size or the modification
+        time of its file has changed.
         """
         path = self.find(key)
         if path is not None and path in self._whole:
@@ -150,7 +157,7 @@ class Store:
         return self.read(key) is not None
 
     def meta(self, key: ShardKey) -> dict[str, Any]:
-        """What was recorded when a shard was made, without reading its tensors; {} when there is none."""
+        """The record of a shard's computation. Its tensors are not read. {} when the shard is missing or damaged."""
         from safetensors import SafetensorError, safe_open
 
         path = self.find(key) or self.find(cost_of(key))
@@ -163,18 +170,18 @@ class Store:
             return {}
 
     def drop(self, kind: str, fingerprint: str) -> None:
-        """Remove all shards of an artefact."""
+        """Removes all shards of an artefact."""
         for path in self.folder(kind, fingerprint).glob("*.safetensors"):
             path.unlink(missing_ok=True)
 
     def lock(self, path: Path, wait: bool = True) -> AbstractContextManager[bool]:
-        """Hold a lock file (`pomelo_lab.locks.locked`)."""
+        """Holds a lock file during a block (see `pomelo_lab.locks.locked`)."""
         return locked(path, wait)
 
     def describe(self, kind: str, fingerprint: str, provenance: Mapping[str, Any]) -> None:
-        """Write the provenance of shards beside them, for people, where it is missing or differs.
+        """Writes the provenance of an artefact to made_from.json in its folder, so that users can read it.
 
-        Leftovers of killed processes are removed.
+        Leftover files of killed processes are removed.
         """
         if (kind, fingerprint) in self._described:
             return
@@ -186,17 +193,17 @@ class Store:
             sweep(path.parent)
             if not path.exists() or path.read_bytes() != text.encode():
                 write_text(path, text)
-        except OSError as error:  # results can be read from a folder that cannot be written
+        except OSError as error:  # a folder without write access can still be read
             log.debug("%s", error)
 
 
 def cost_of(key: ShardKey) -> ShardKey:
-    """Where the costs of a shard that is not kept are recorded."""
+    """The key under which the costs of a shard are recorded when the shard itself is not stored."""
     return key._replace(kind=f"{key.kind}-cost")
 
 
 def write_shard(path: Path, shard: Shard) -> None:
-    """Write tensors and JSON metadata to a safetensors file, all or nothing."""
+    """Writes tensors and JSON metadata to a safetensors file, completely or not at all."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in shard.tensors.items()}
@@ -206,9 +213,10 @@ def write_shard(path: Path, shard: Shard) -> None:
 
 
 def read_shard(path: Path) -> Shard:
-    """Read a shard back.
+    """Reads a shard.
 
-    Raises: FileNotFoundError; Damaged when its content does not match its digest, or it lies under another's name.
+    Raises: FileNotFoundError when there is no file; Damaged when the content does not match its digest, or when the
+        file has the name of another shard.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -227,21 +235,21 @@ def read_shard(path: Path) -> Shard:
 
 
 def read_meta(path: Path, raw: Mapping[str, str]) -> dict[str, Any]:
-    """What was recorded, from a shard's metadata.
+    """The record of a shard's computation, taken from the metadata of its file.
 
-    Raises: Damaged when it does not match its own digest, or lies under another's name.
+    Raises: Damaged when the record does not match its digest, or when the file has the name of another shard.
     """
     recorded = {name: text for name, text in raw.items() if name not in ("digest", "meta_digest")}
     if "meta_digest" in raw and raw["meta_digest"] != checksum(json.dumps(recorded, sort_keys=True).encode()):
         raise Damaged(f"shard {path} is damaged (it does not match its digest)")
-    written_as = recorded.pop("of", None)  # shards of earlier versions do not say
+    written_as = recorded.pop("of", None)  # shards of earlier versions do not contain it
     if written_as not in (None, name_of(path)):
         raise Damaged(f"shard {path} is that of {written_as}")
     return {name: json.loads(text) for name, text in recorded.items()}
 
 
 def name_of(path: Path) -> str:
-    """Kind, fingerprint and file of a shard, in whatever folder the store lies."""
+    """The kind, fingerprint and file name of a shard. They do not depend on the location of the store."""
     return "/".join(path.parts[-3:])
 
 
@@ -254,7 +262,7 @@ def cut(shard: Shard, n: int) -> Shard:
 
 
 def content_digest(tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
-    """Digest of names, types, shapes and bytes."""
+    """The digest of the names, types, shapes and bytes of tensors, and of their metadata."""
     hasher = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name]

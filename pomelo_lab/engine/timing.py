@@ -1,5 +1,7 @@
-"""How long networks take on this machine, from which a plan estimates its time: a forward pass of each network, and a
-backward pass where gradients go through it."""
+"""The time of networks on this machine, from which a plan estimates the time of a job.
+
+A forward pass of each network is timed, and a backward pass if gradients go through the network.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,18 @@ if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
     from pomelo_lab.engine.plan import Ask
 
-CALLS = 3
-LONG = 2.0  # seconds after which a call is not repeated
-AT_ONCE = 16  # images of the measured forward
-SLOW = 0.25  # seconds that a forward may take per image before more than ROWS of them are tried
+CALLS = 3  # repeats of a timed call
+LONG = 2.0  # a call that takes more seconds is not repeated
+AT_ONCE = 16  # images in a timed batch, if the network is not slow
+SLOW = 0.25  # a network that takes more seconds per image is timed with ROWS images only
 _measured: WeakKeyDictionary[nn.Module, dict[bool, float]] = WeakKeyDictionary()
 
 
 def seconds(ask: Ask, job: Job) -> float | None:
-    """Estimated seconds that a network takes; None for a user's function and for a network that would be compiled
-    first."""
+    """The estimated seconds of a network for a number of images.
+
+    None for a user's function, and for a network that would have to be compiled first.
+    """
     network = ask.network
     if not isinstance(network, NetworkClassifier | Generator) or getattr(network, "compile", False):
         return None
@@ -39,9 +43,9 @@ def seconds(ask: Ask, job: Job) -> float | None:
 def per_image(
     network: Any, shape: tuple[int, int, int], backward: bool, batch_size: int, device: torch.device
 ) -> float:
-    """Seconds per image of a forward (and backward) pass, measured once per network.
+    """The seconds per image of a forward (and backward) pass, measured once per network.
 
-    It is measured on ROWS images, and on more at once where that is fast.
+    They are measured with ROWS images, and with a larger batch if the network is fast.
     """
 
     def ask(images: Tensor) -> Tensor:
@@ -57,14 +61,15 @@ def per_image(
         for n in sorted({min(batch_size, ROWS), min(batch_size, AT_ONCE)}):
             if known.get(backward, 0.0) < SLOW:
                 known[backward] = measure(ask, shape, n, device)
-        EvaluationCounter.n = counted  # measuring counts for nothing
+        EvaluationCounter.n = counted  # evaluations for timing do not count
     return known[backward]
 
 
 def measure(ask: Callable[[Tensor], Tensor], shape: tuple[int, int, int], n: int, device: torch.device) -> float:
-    """Seconds per image of a call on n gray images: the shortest of CALLS calls, or of fewer after a long one.
+    """The seconds per image of a call on n gray images.
 
-    The first call also prepares the network, and other processes may slow a call down.
+    They are those of the fastest of several calls, because the first call also prepares the network, and other
+    processes may slow down a call. After a long call there are no further calls.
     """
     images, forwards, taken = torch.full((n, *shape), 0.5, device=device), MicroBatches(n), []
     while len(taken) < CALLS and max(taken, default=0.0) < LONG:
