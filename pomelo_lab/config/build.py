@@ -1,4 +1,4 @@
-"""The one place that turns config nodes into objects."""
+"""Builds the objects that config nodes describe."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ TRUSTED = ("torch.optim.", "torchvision.", "diffusers.")
 
 
 def build(node: Any, **supplied: Any) -> Any:
-    """Make the objects that a checked config describes, inner ones first.
+    """Builds the objects that a checked config describes, inner objects first.
 
-    Hydra's own `instantiate` is not used: its call is slow and its execution policy is still moving between versions;
-    the nodes here are plain, already resolved and already checked against their signatures.
+    Hydra's `instantiate` is not used, because its calls are slow and its execution policy differs between versions.
+    The nodes are plain mappings, which were resolved and checked against their signatures before.
 
     Args:
         node: a node with a `_target_`, or a plain value with such nodes inside.
-        supplied: objects of the job by role ("dataset", "generator", "sampler"); a parameter whose hint is a component
-            class and that the node leaves out receives the supplied object of that class. Other names fill parameters
-            that the node leaves out or null ("num_classes").
-    Raises: ValueError when a target is not a component and not from a trusted library; whatever the constructor raises.
+        supplied: objects by name ("dataset", "generator", "num_classes"). An argument that the node leaves out receives
+            the object of its component class. An argument that is left out or null receives the value of its name.
+    Raises: ValueError when a target is neither a component nor from a trusted library; any error of the constructor.
     """
     return mapped(node, lambda part: build_one(part, supplied))
 
 
 def build_one(node: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:
-    """The object of a node whose arguments are objects already."""
+    """Builds the object of a node whose inner nodes were built before."""
     path = node["_target_"]
     target = locate(path)
     if not (trusted_component(target) or path.startswith(TRUSTED)):
@@ -46,5 +45,5 @@ def build_one(node: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:
 
 
 def trusted_component(target: Any) -> bool:
-    """Our own classes and any subclass of a component (users' components live in their own packages)."""
+    """Whether a target is a class of this package, or a user's component, which may come from any package."""
     return isinstance(target, type) and (issubclass(target, Component) or target.__module__.startswith("pomelo_lab."))

@@ -1,4 +1,4 @@
-"""All that is wrong with a composed config, found before weights load, in one message."""
+"""Checks of a composed config. They run before weights are loaded and report all problems in one message."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pomelo_lab.config.tree import nodes
 
 
 class ConfigError(CompactHydraException):
-    """A config that cannot run.
+    """Raised for a config that cannot run.
 
-    Its text lists every problem: key, value, what was expected; control characters in it are escaped.
+    Its text lists each problem with the key, the value and the expectation. Control characters are escaped.
     """
 
     def __init__(self, text: str) -> None:
@@ -32,9 +32,11 @@ class ConfigError(CompactHydraException):
 
 
 class NotForThisData(ConfigError):
-    """A config that is right but for its data set, which cannot give what some of its components need.
+    """Raised for a config whose only problem is its data set, which lacks something that a component needs.
 
-    Args: config: resolved. lacking: role of the component -> what the data set lacks ("needs Portraits, not CelebA").
+    Args:
+        config: the resolved config.
+        lacking: what the data set lacks ("needs Portraits, not CelebA"), by the key of the component.
     """
 
     def __init__(self, text: str, config: Mapping[str, Any], lacking: Mapping[str, str]) -> None:
@@ -43,7 +45,7 @@ class NotForThisData(ConfigError):
 
     @property
     def reason(self) -> str:
-        """The reasons in one line."""
+        """All that the data set lacks, in one line."""
         return "; ".join(dict.fromkeys(self.lacking.values()))
 
 
@@ -61,9 +63,9 @@ OWN = ("left_out", "choices", "search_path")  # keys that a job adds to its conf
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config as a plain mapping; a group taken out by `~group` is None.
+    """The config as a plain mapping, with interpolations resolved. A group that `~group` removed is None.
 
-    Raises ConfigError naming an interpolation that leads nowhere.
+    Raises: ConfigError with the interpolation that cannot be resolved.
     """
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
@@ -73,11 +75,12 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def validate(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
-    """The resolved config of a run. Raises ConfigError with every problem in one message, NotForThisData where the data
-    set alone is to blame.
+    """Resolves and checks the config of a run.
 
-    The arguments and metrics of a preset were not chosen for this data set: what it does not have is left out, and
-    named under `left_out` (key -> reason).
+    The arguments and metrics of a preset were not chosen for the data set of the command line. Those that it does not
+    support are left out. The key `left_out` of the result has the reason for each of them.
+
+    Raises: ConfigError with all problems in one message; NotForThisData when the data set is the only problem.
     """
     config, foreign, messages = without_foreign_keys(resolved(cfg), asked)
     messages = messages or excused(problems(config), asked)
@@ -101,8 +104,10 @@ def validate(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
 def without_metrics(
     config: dict[str, Any], messages: list[str], asked: Asked
 ) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """The config without the metrics that its data set cannot give, those with the reasons, and what else is wrong with
-    it."""
+    """Leaves out the metrics that the data set does not support.
+
+    Returns: the config without these metrics; the reason for each of them; the remaining problems.
+    """
     left_out: dict[str, str] = {}
     while names := {
         p.owner.partition(".")[2].partition(".")[0]: p.lacks
@@ -116,7 +121,7 @@ def without_metrics(
 
 
 def problems(config: Mapping[str, Any]) -> list[str]:
-    """Every problem of a resolved run config, most basic first."""
+    """All problems of a resolved config of a run. Later checks run only when the basic ones find no problem."""
     messages = top_level_problems(config)
     classes: dict[str, Any] = {}
     for role in ROLES:
@@ -148,7 +153,7 @@ def problems(config: Mapping[str, Any]) -> list[str]:
 
 
 def target_class(node: Any) -> Any:
-    """The class of a node, or None when it cannot be imported (reported by the signature check)."""
+    """The class of a node. None when it cannot be imported, which `node_problems` reports."""
     try:
         return locate(node["_target_"])
     except (ImportError, KeyError, TypeError):
@@ -156,7 +161,7 @@ def target_class(node: Any) -> Any:
 
 
 def top_level_problems(config: Mapping[str, Any]) -> list[str]:
-    """Keys that no command has (`+foo=1` gets past Hydra), and ranges of the top-level numbers."""
+    """The unknown and the invalid top-level keys. Unknown keys such as `+foo=1` pass Hydra."""
     known = [field.name for field in fields(RunSchema)]
     unknown = [
         f"{key} is unknown{did_you_mean(key, known)}; the top level has {', '.join(known)}"

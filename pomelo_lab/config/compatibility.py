@@ -1,4 +1,4 @@
-"""Choices that are right by themselves and wrong together: a metric that needs masks on data without masks."""
+"""Checks of components that are valid alone but not together, such as a metric of masks on data without masks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pomelo_lab.config.signature import defaults, did_you_mean, locate, node_pro
 from pomelo_lab.config.target import check_target, output_problem
 from pomelo_lab.config.training_data import training_data
 
-OF_DATA = frozenset({"masks", "attributes", "factors", "boxes"})  # what only some data sets have
+OF_DATA = frozenset({"masks", "attributes", "factors", "boxes"})  # features that only some data sets have
 
 
 @dataclass(frozen=True)
 class Choices:
-    """The components of a job, each right by itself.
+    """The components of a job, each of which is valid alone.
 
     Args:
-        config: resolved.
-        classes: of the components, by role; a role without a choice is absent.
+        config: the resolved config.
+        classes: the classes of the components, by role. A role without a component is absent.
     """
 
     config: Mapping[str, Any]
@@ -30,17 +30,17 @@ class Choices:
 
     @cached_property
     def metrics(self) -> dict[str, Mapping[str, Any]]:
-        """Nodes of the metrics that are not dropped, by name."""
+        """The nodes of the metrics by name, without metrics that were dropped."""
         return {name: node for name, node in (self.config.get("metrics") or {}).items() if node is not None}
 
     @cached_property
     def offers(self) -> frozenset[str]:
-        """What the images of the data set come with."""
+        """The features of the data set, such as masks and attributes."""
         features = self.classes["dataset"].features(self.config["dataset"])
         return features | {"boxes"} if "masks" in features else features
 
     def problems(self) -> Iterator[str]:
-        """Every problem of the choices with each other."""
+        """All problems of components that do not fit together."""
         yield from self.explainer_problems()
         for name, node in self.metrics.items():
             yield from self.metric_problems(name, node)
@@ -53,9 +53,9 @@ class Choices:
             yield from target_problems(self.config, names)
 
     def unmet(self, key: str, needs: frozenset[str], name: str) -> Iterator[str]:
-        """What a component needs and the job does not have.
+        """One problem for each need of a component that the job does not meet.
 
-        Args: key: the component's; name: of its class.
+        Args: key: the key of the component; name: the name of its class.
         """
         dataset, classifier = self.classes["dataset"].__name__, self.classes["classifier"]
         for feature in sorted((needs & OF_DATA) - self.offers):
@@ -70,10 +70,10 @@ class Choices:
             yield f"{key}: {name} needs segments, segmenter is none: choose one with segmenter=<name>"
 
     def explainer_problems(self) -> Iterator[str]:
-        """What the explainer lacks, and the sampler that works for it."""
+        """Unmet needs of the explainer, and a sampler that needs a segmenter."""
         explainer, sampler = self.classes["explainer"], self.classes.get("sampler")
         needs = needs_of(self.config["explainer"], self.config)
-        if explainer.explains:  # without, only metrics look at perturbations
+        if explainer.explains:  # with explainer=none, only metrics use perturbations
             white = {"white_box"} if explainer.access == "white_box" else set()
             yield from self.unmet("explainer", needs | white, explainer.__name__)
         drops = sampler is not None and sampler.uses_segments and "perturbations" in needs
@@ -81,7 +81,7 @@ class Choices:
             yield f"sampler: {sampler.__name__} drops segments, segmenter is none: choose one with segmenter=<name>"
 
     def metric_problems(self, name: str, node: Mapping[str, Any]) -> Iterator[str]:
-        """What a metric lacks in the data set, the classifier and the explainer."""
+        """Needs of a metric that the data set, the classifier or the explainer do not meet."""
         key, metric, explainer = f"metrics.{name}", locate(node["_target_"]), self.classes["explainer"]
         drop, kind = f"drop it with ~{key}", metric.__name__
         needs = needs_of(node, self.config)
@@ -100,37 +100,41 @@ class Choices:
             yield f"{text}; {drop} or choose explainer=none or explainer=lime"
 
     def size_problems(self) -> Iterator[str]:
-        """What the segmenter cannot do with images of this size, where the size is known."""
+        """Problems of the segmenter with the size of the images, if the config contains the size."""
         size, channels = self.config["dataset"].get("size_px"), self.config["dataset"].get("channels", 3)
         if size and self.config.get("segmenter"):
             yield from self.classes["segmenter"].shape_problems(self.config["segmenter"], (channels, size, size))
 
 
 def training_problems(node: Mapping[str, Any], key: str, dataset: Mapping[str, Any]) -> Iterator[str]:
-    """What a network cannot be trained on: arguments that the job's data set does not have, attributes without which
-    it has no labels."""
+    """Problems of a network's training data: unknown arguments of the data set, and missing attributes."""
     target, changes = locate(dataset["_target_"]), node.get("trained_on") or {}
-    own = "_target_" not in changes  # the job's data set, with other arguments
+    same_class = "_target_" not in changes  # the job's data set, possibly with other arguments
     if changes:
-        unknown = ", ".join(sorted(set(changes) - set(parameters(target)))) if own else ""
+        unknown = ", ".join(sorted(set(changes) - set(parameters(target)))) if same_class else ""
         for text in node_problems(
             training_data(node, dataset), f"{key}.trained_on", locate("pomelo_lab.dataset.base.Dataset")
         ):
             yield Problem(text, key, f"{target.__name__} has no {unknown}") if unknown else text
-    if own and node.get("output") == "sigmoid" and node.get("num_classes") is None and node.get("weights") == "auto":
+    if (
+        same_class
+        and node.get("output") == "sigmoid"
+        and node.get("num_classes") is None
+        and node.get("weights") == "auto"
+    ):
         if "attributes" not in target.features({**dataset, **changes}):
             text = f"needs attributes, {target.__name__} has none"
             yield Problem(f"{key}: its outputs are the attributes of the data set, {text}", key, text)
 
 
 def target_problems(config: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the explained class, on a data set whose classes are known."""
+    """Problems of the explained class, for a data set with known classes."""
     node, target = config["classifier"], config["target"]
     try:
         check_target(target, names)
     except ValueError as error:
         yield str(error)
-    # `column_problems` has rules of its own
+    # `column_problems` checks classifiers with a column
     n_outputs = node.get("num_classes") if node.get("column") is None else None
     if n_outputs and (text := output_problem(node, n_outputs, len(names), target, config.get("images", "all"))):
         yield text
@@ -139,12 +143,12 @@ def target_problems(config: Mapping[str, Any], names: Sequence[str]) -> Iterator
 def column_problems(
     classifier: Mapping[str, Any], node: Mapping[str, Any], dataset: Any, has_attributes: bool
 ) -> Iterator[str]:
-    """Where one explained output of a multi-label network and the labels of the data set are about different things.
+    """Problems of a `column`, the only explained output of a multi-label network, with the labels of the data set.
 
-    Args: classifier, node: of the job's classifier and data set; dataset: class of the data set.
+    Args: classifier: node of the classifier; node: node of the data set; dataset: class of the data set.
     """
     column, n_outputs, name = classifier["column"], classifier.get("n_outputs"), dataset.__name__
-    # those of other data sets are known when files are read
+    # other data sets know their attributes only after they have read files
     attributes = dataset.attribute_names if isinstance(dataset.attribute_names, tuple) else ()
     if isinstance(column, str) and attributes and column not in attributes:
         close = did_you_mean(column, attributes)
@@ -169,12 +173,12 @@ def column_problems(
 def attribute_problems(
     classifier: Mapping[str, Any], attributes: Sequence[str], name: str, label: str | None
 ) -> Iterator[str]:
-    """Where an explained output is not the attribute that is the label.
+    """Problems of an explained output that does not exist, or is another attribute than the label of the data set.
 
-    Args: attributes: of the data set called `name`.
+    Args: attributes: the attributes of the data set; name: the name of the data set; label: its `label`.
     """
     column, n_outputs, n = classifier["column"], classifier.get("n_outputs"), len(attributes)
-    explained = None  # where the outputs are the attributes
+    explained = None  # the explained attribute, if the outputs are the attributes of the data set
     if isinstance(column, str) and n_outputs not in (None, n):
         text = f"the {n_outputs} outputs are not the {n} attributes of {name}"
         yield f"classifier.column must be a position, got {column!r}: {text}"

@@ -1,4 +1,4 @@
-"""What the components of a config ask for and need, before any of them is built."""
+"""The needs of the components of a config, found without building them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from pomelo_lab.config.tree import is_node
 
 
 def asked_roles(node: Mapping[str, Any]) -> set[str]:
-    """Roles of the job's components that a constructor asks for and its node leaves out."""
+    """The roles of components that a constructor takes as arguments and that its node leaves out."""
     target = locate(node["_target_"])
     kinds = (injected_role(hints(target).get(name)) for name in parameters(target) if name not in node)
     return {role_of(kind) for kind in kinds if kind is not None}
 
 
 def needs_of(node: Mapping[str, Any], config: Mapping[str, Any]) -> frozenset[str]:
-    """What a component needs: by itself, and for the components inside it.
+    """The needs of a component and of the components inside it.
 
-    Args: node: the component's; config: the job's, whose components stand where the node leaves one out.
+    Args:
+        node: the node of the component.
+        config: the config of the job, which supplies the components that the node leaves out.
     """
     target = locate(node["_target_"])
     parts = [*node.values(), *(config.get(role) for role in asked_roles(node))]

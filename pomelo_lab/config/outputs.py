@@ -1,4 +1,4 @@
-"""Where Hydra puts its records of a command, and whether anything can be written at all."""
+"""The location of Hydra's records of a command, and a check whether a folder can be written."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-PROBE = b" " * 2**16  # what Hydra's records of a command need
+PROBE = b" " * 2**16  # as large as Hydra's records of a command
 
 
 class Records(Callback):
-    """Moves Hydra's folder of a command out of `paths.outputs` where that cannot be written, so that a message of ours
-    tells so and what is finished is still shown; and for `dry_run`, which leaves nothing."""
+    """Moves Hydra's records of a command to a temporary folder, in two cases.
+
+    A dry run must not leave files. When `paths.outputs` cannot be written, Hydra would fail; this package can then
+    still show finished results, or report the problem in its own words.
+    """
 
     def on_run_start(self, config: Any, **kwargs: Any) -> None:
         self.move(config, "run")
@@ -35,7 +38,7 @@ class Records(Callback):
 
 
 def unwritable(folder: str | Path) -> str:
-    """Why nothing can be written below a folder, in the system's words; "" where it can."""
+    """The reason why a folder cannot be written, as the operating system names it. "" when it can be written."""
     folder = Path(folder)
     probe = folder / f".probe-{os.getpid()}"
     new = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -47,7 +50,7 @@ def unwritable(folder: str | Path) -> str:
     finally:
         try:
             probe.unlink(missing_ok=True)
-            for path in new:  # as it was: a job makes it when it has something to write
+            for path in new:  # remove the new folders, because a job creates them only when it writes something
                 path.rmdir()
         except OSError:
             pass

@@ -1,16 +1,15 @@
-"""What is wrong with a config: a text for people, and for programs whether the data set alone is to blame."""
+"""Problems of a config: a message for users, and for programs whether the data set is the cause."""
 
 from __future__ import annotations
 
 
 class Problem(str):
-    """A problem in words that also says whether the job's data cannot give what a component needs, where another data
-    set could.
+    """The message of a problem, which also tells whether another data set would solve the problem.
 
     Args:
         text: the whole message.
         owner: the key of the component ("sampler", "metrics.iou").
-        lacks: what the data set lacks, in a clause ("needs Portraits, not CelebA"); "" where something else is wrong.
+        lacks: what the data set lacks, in a clause ("needs Portraits, not CelebA"); "" for problems of other causes.
     """
 
     owner: str
@@ -23,5 +22,5 @@ class Problem(str):
 
 
 def lacks(problem: str) -> str:
-    """What the data set lacks, "" for every other problem."""
+    """What the data set lacks according to a problem. "" for problems of other causes."""
     return problem.lacks if isinstance(problem, Problem) else ""

@@ -26,11 +26,11 @@ OmegaConf.register_new_resolver(
 OmegaConf.register_new_resolver(
     "odd_of_128", lambda px, size_px: 2 * round((px * min(size_px, 128) / 128 - 1) / 2) + 1, replace=True
 )
-# so many of n steps as a share of them, `most` at most: ${share_of_steps:200,0.5,${.n_steps}}
+# a number of steps as a share of n steps, at most `most`: ${share_of_steps:200,0.5,${.n_steps}}
 OmegaConf.register_new_resolver(
     "share_of_steps", lambda steps, most, n: min(float(most), steps / n) if n else float(most), replace=True
 )
-# which output of a network is an attribute, where its file names none:
+# the position of an attribute among the outputs of a network, when its weights file has no names:
 # ${position:${dataset.label},[Male,Smiling,Young]}
 OmegaConf.register_new_resolver("position", lambda name, names: list(names).index(name), replace=True)
 
@@ -38,7 +38,7 @@ SCALES = ("smoke", "demo", "quick", "paper")
 
 
 def scaled(*values: Any, _root_: Any) -> Any:
-    """The value at the chosen scale, of those at smoke, demo, quick and paper: ${scaled:2,8,10,50}."""
+    """Selects the value of the chosen scale from the values for smoke, demo, quick and paper: ${scaled:2,8,10,50}."""
     name = _root_.scale.name
     if name not in SCALES:
         raise ValueError(f"scale.name must be one of {', '.join(SCALES)}, whose values components take, got {name!r}")
@@ -48,22 +48,24 @@ def scaled(*values: Any, _root_: Any) -> Any:
 OmegaConf.register_new_resolver("scaled", scaled, replace=True)
 
 
-# what a preset leaves to the user although the component has a default, which `???` would not replace: ${required:}
+# a value that the user must give, although the component has a default, which `???` would not replace: ${required:}
 OmegaConf.register_new_resolver("required", lambda: "???", replace=True)
 
 
-# what the labels of a data set are about, "" where it does not say: ${label_of:${dataset}}
+# the `label` of a data set, "" when it has no such argument: ${label_of:${dataset}}
 OmegaConf.register_new_resolver("label_of", lambda dataset: (dataset or {}).get("label") or "", replace=True)
 
 
 def short_at_smoke(recipe: str, _root_: Any) -> str:
-    """A component's own recipe; at scale=smoke, which takes seconds, that recipe shortened, whose networks other scales
-    do not take for trained."""
+    """The name of a recipe, with the suffix ":short" at scale=smoke, where everything takes seconds.
+
+    Other scales do not use networks that were trained by a shortened recipe.
+    """
     return f"{recipe}:short" if (_root_.get("scale") or {}).get("name") == "smoke" else recipe
 
 
 def outputs_of(dataset: Any) -> str:
-    """ "sigmoid" where a data set has attributes that a network can learn, "softmax" where it has classes alone."""
+    """The outputs of a network on a data set: "sigmoid" if the data set has attributes, "softmax" if only classes."""
     from pomelo_lab.config.signature import defaults, locate
 
     try:
@@ -71,7 +73,7 @@ def outputs_of(dataset: Any) -> str:
         given = OmegaConf.to_container(dataset, throw_on_missing=False)
         return "sigmoid" if "attributes" in target.features({**defaults(target), **given}) else "softmax"
     except (ImportError, KeyError, TypeError, AttributeError):
-        return "sigmoid"  # the check says what is wrong with the data set
+        return "sigmoid"  # the check of the config reports the problem of the data set
 
 
 OmegaConf.register_new_resolver("outputs_of", outputs_of, replace=True)
@@ -80,7 +82,7 @@ OmegaConf.register_new_resolver("short_at_smoke", short_at_smoke, replace=True)
 
 @dataclass
 class CommonSchema:
-    """Keys that every command has; the yaml holds the values and says what they mean."""
+    """The top-level keys of every command. The yaml files contain their values and explain them."""
 
     dataset: Any = MISSING
     classifier: Any = MISSING
@@ -93,7 +95,7 @@ class CommonSchema:
 
 @dataclass
 class RunSchema(CommonSchema):
-    """Keys of `pomelo_lab.run`."""
+    """The top-level keys of `pomelo_lab.run`."""
 
     segmenter: Any = MISSING
     sampler: Any = MISSING
@@ -115,7 +117,7 @@ class RunSchema(CommonSchema):
 
 
 def register() -> None:
-    """Make the schemas known to Hydra under the names that the yaml files list first."""
+    """Registers the schemas in Hydra, under the names that the yaml files have first in their defaults lists."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="run_schema", node=RunSchema)

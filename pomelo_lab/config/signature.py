@@ -1,5 +1,4 @@
-"""The constructor signature as the schema of a component: unknown, missing, wrong type, out of range, "did you
-mean"."""
+"""Checks of config nodes against the signatures of constructors: unknown and missing arguments, types and ranges."""
 
 from __future__ import annotations
 
@@ -23,16 +22,17 @@ KNOWN_PACKAGES = ("pomelo_lab", "torch", "torchvision", "diffusers")
 
 
 class Component:
-    """Base of everything a config names: a plain keyword-only dataclass whose constructor is its configuration.
+    """The base class of components: keyword-only dataclasses whose constructor arguments are their configuration.
 
-    Values are checked on construction by the rules that the config check uses, so Python users get the same messages.
+    The constructor checks values by the same rules as the check of a config. Python users therefore get the same
+    messages.
 
-    Raises: ValueError naming the argument, its value and what was expected.
+    Raises: ValueError with the argument, its value and the expectation.
     """
 
-    # raise it when the numbers a component gives change: stored results then no longer match
+    # increase it when the results of a component change: the fingerprints of stored results then no longer match
     revision: ClassVar[int] = 1
-    # what it must be given beside images; an instance also needs what the components inside it need
+    # the inputs that the component needs in addition to images; an instance also has the needs of inner components
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
@@ -51,23 +51,23 @@ class Component:
 
     @classmethod
     def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
-        """What it needs by itself with these arguments; `needs` where they do not matter.
+        """The needs of the component with these arguments, without those of inner components. By default, `needs`.
 
-        Args: given: every argument, defaults included, components as they are or as their config nodes.
+        Args: given: all arguments, including defaults. Inner components are objects or config nodes.
         """
         return cls.needs
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterable[str]:
-        """What is wrong with values that are right one by one, in words that follow the component's key and a dot.
+        """Problems of arguments that are valid alone but not together: texts to follow the component's key and a dot.
 
-        Args: given: every argument, defaults included, but for those that the job supplies.
+        Args: given: all arguments, including defaults, without components that the job supplies.
         """
         return ()
 
 
 def role_of(target: type) -> str:
-    """The folder of a component, or of the class it extends, is its role: `pomelo_lab.sampler.blur` -> `sampler`."""
+    """The role of a component: the folder of its class or base class (`sampler` for `pomelo_lab.sampler.blur`)."""
     for base in target.__mro__:
         parts = base.__module__.split(".")
         if parts[0] == "pomelo_lab" and len(parts) > 2 and parts[1] != "config":
@@ -76,12 +76,12 @@ def role_of(target: type) -> str:
 
 
 def locate(path: str) -> Any:
-    """Import `package.module.Name`. Raises ImportError with the part that is missing and near names."""
+    """Imports `package.module.Name`. Raises ImportError with the missing part of the path and a similar name."""
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise ImportError(f"{path!r} is not an importable path: expected package.module.Name")
     if module_name not in sys.modules and module_name.partition(".")[0] not in KNOWN_PACKAGES:
-        # its code runs, whatever the check finds
+        # the code of the module runs even when the check refuses the config
         print(f"importing {module_name}, which _target_ {path!r} names", file=sys.stderr)
     try:
         module = importlib.import_module(module_name)
@@ -94,14 +94,14 @@ def locate(path: str) -> Any:
 
 @functools.cache
 def parameters(target: Any) -> dict[str, inspect.Parameter]:
-    """Named constructor parameters of a class (or arguments of a function), without self and catch-alls."""
+    """The named parameters of a constructor or a function, without self, `*args` and `**kwargs`."""
     signature = inspect.signature(target)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {n: p for n, p in signature.parameters.items() if p.kind in named}
 
 
 def defaults(target: Any) -> dict[str, Any]:
-    """Default argument values; a dataclass default factory is called."""
+    """The default values of the arguments that have one. Default factories of dataclasses are called."""
     values = {n: p.default for n, p in parameters(target).items() if p.default is not inspect.Parameter.empty}
     for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
         if field.name in values and field.default_factory is not dataclasses.MISSING:
@@ -111,10 +111,10 @@ def defaults(target: Any) -> dict[str, Any]:
 
 @functools.cache
 def hints(target: Any) -> dict[str, Any]:
-    """Resolved type hints of the constructor (or function), with their `Annotated` rules.
+    """The type hints of a constructor or a function as objects, with their `Annotated` rules.
 
-    A dataclass inherits fields from other modules: its own hints are resolved class by class, where they were written.
-    A hint that only a type checker can resolve counts as Any.
+    A dataclass may inherit fields from other modules. Each hint is therefore evaluated in the module of its class.
+    A hint that only a type checker can evaluate becomes Any.
     """
     if inspect.isclass(target) and dataclasses.is_dataclass(target):
         evaluated_hints: dict[str, Any] = {}
@@ -132,7 +132,7 @@ def hints(target: Any) -> dict[str, Any]:
 
 
 def evaluated(hint: Any, scope: dict[str, Any]) -> Any:
-    """A hint as an object, whether it was written as one or as text."""
+    """A hint as an object. Hints that are text are evaluated."""
     if not isinstance(hint, str):
         return hint
     try:
@@ -142,7 +142,7 @@ def evaluated(hint: Any, scope: dict[str, Any]) -> Any:
 
 
 def rules(hint: Any, kind: type) -> Iterator[Any]:
-    """The `Annotated` rules of one kind anywhere in a hint (`Annotated[int, Range(1)] | None` included)."""
+    """Yields the `Annotated` rules of one kind in a hint, also inside unions (`Annotated[int, Range(1)] | None`)."""
     for extra in getattr(hint, "__metadata__", ()):
         if isinstance(extra, kind):
             yield extra
@@ -151,22 +151,22 @@ def rules(hint: Any, kind: type) -> Iterator[Any]:
 
 
 def is_local(hint: Any) -> bool:
-    """True for arguments that say where something lies, not what it is."""
+    """Whether the hint belongs to an argument that fingerprints leave out, such as a location."""
     return any(True for _ in rules(hint, NotFingerprinted))
 
 
 def is_later(hint: Any) -> bool:
-    """True for arguments that results stored earlier did not know."""
+    """Whether the hint belongs to an argument that fingerprints leave out at its default value."""
     return any(True for _ in rules(hint, OmitDefault))
 
 
 def is_weights(hint: Any) -> bool:
-    """True for arguments that hold a path to weights."""
+    """Whether the hint belongs to a path of weights."""
     return any(True for _ in rules(hint, Weights))
 
 
 def injected_role(hint: Any) -> type[Component] | None:
-    """The component class that a parameter asks for (`filler: Filler`), or None for plain values."""
+    """The component class in the hint of a parameter (`filler: Filler`). None for plain values."""
     candidates = (
         typing.get_args(hint)
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
@@ -181,13 +181,13 @@ def injected_role(hint: Any) -> type[Component] | None:
 def node_problems(
     node: Mapping[str, Any], key: str, expected: type | None = None, injectable: tuple[type, ...] = ()
 ) -> list[str]:
-    """All that is wrong with one `_target_` node, children included; an empty list when it can be built.
+    """All problems of a `_target_` node and of its inner nodes. An empty list when the node can be built.
 
     Args:
-        node: plain mapping (interpolations resolved).
-        key: where it stands in the config, for the messages.
-        expected: base class that the node must be of.
-        injectable: classes the job supplies by itself, so that a missing argument of that role is no error.
+        node: a plain mapping with resolved interpolations.
+        key: the dotted key of the node, for messages.
+        expected: the base class that the node's class must have; None = any class.
+        injectable: classes of the components that the job supplies for missing arguments.
     """
     path = node.get("_target_")
     if not isinstance(path, str):
@@ -210,7 +210,7 @@ def node_problems(
 
 
 def unknown_arguments(target: Any, given: Mapping[str, Any], key: str) -> Iterator[str]:
-    """Arguments that a class does not have, with the nearest that it has."""
+    """One message for each argument that a class does not have. It names the most similar argument."""
     known = parameters(target)
     catch_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
     for name in given if not catch_all else ():
@@ -220,7 +220,7 @@ def unknown_arguments(target: Any, given: Mapping[str, Any], key: str) -> Iterat
 
 
 def missing_arguments(target: Any, given: Mapping[str, Any], key: str, injectable: tuple[type, ...]) -> Iterator[str]:
-    """Arguments without a value, which the job does not supply either."""
+    """One message for each argument that has no value and is not supplied by the job."""
     for name, parameter in parameters(target).items():
         hint = hints(target).get(name)
         role, absent = injected_role(hint), name not in given and parameter.default is inspect.Parameter.empty
@@ -231,9 +231,9 @@ def missing_arguments(target: Any, given: Mapping[str, Any], key: str, injectabl
 
 
 def not_supplied(argument: str, key: str, role: type, injectable: tuple[type, ...]) -> Iterator[str]:
-    """Why the job supplies no component of a class.
+    """The message for an argument whose component the job does not supply, if that is the case.
 
-    Args: argument: the key that misses it; key: of the component that asks for it.
+    Args: argument: the key of the argument; key: the key of the component with this argument.
     """
     fits = (c for c in injectable if c is not None and (issubclass(c, role) or role_of(c) == role_of(role)))
     supplier = next(fits, None)
@@ -246,7 +246,7 @@ def not_supplied(argument: str, key: str, role: type, injectable: tuple[type, ..
 
 
 def supplied_options(target: Any, given: Mapping[str, Any], injectable: tuple[type, ...]) -> dict[str, type]:
-    """Classes of the components that the job supplies for arguments that have a default, by argument."""
+    """The classes of the job's components that replace the default value of an argument, by argument."""
     supplied: dict[str, type] = {}
     for name, parameter in parameters(target).items():
         role = injected_role(hints(target).get(name))
@@ -261,7 +261,7 @@ def supplied_options(target: Any, given: Mapping[str, Any], injectable: tuple[ty
 def value_problems(
     target: Any, values: Mapping[str, Any], key: str, injectable: tuple[type, ...] = ()
 ) -> Iterator[str]:
-    """Problems of given argument values against the hints of `target`."""
+    """Problems of argument values that do not match the hints of `target`."""
     known = hints(target)
     for name, value in values.items():
         if name in known:
@@ -269,7 +269,7 @@ def value_problems(
 
 
 def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] = ()) -> list[str]:
-    """Problems of one value against one hint; values of unknown hints pass."""
+    """Problems of a value that does not match a hint. Values with a hint of an unknown kind are accepted."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return range_problems(value, hint, key, injectable)
@@ -294,7 +294,7 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
 
 
 def range_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]) -> list[str]:
-    """Problems against an `Annotated` hint: of the type, else of the range."""
+    """Problems of a value with an `Annotated` hint: those of its type, or else those of its range."""
     plain, *extras = typing.get_args(hint)
     problems = type_problems(value, plain, key, injectable)
     if problems and plain in (int, float):
@@ -305,7 +305,10 @@ def range_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]
 
 
 def union_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]) -> list[str]:
-    """Problems against alternatives: none when the value fits one of them, else those of the one that was meant."""
+    """Problems of a value with a union hint. There are none when the value matches one alternative.
+
+    Otherwise the message is that of the alternative that the value was probably meant for.
+    """
     by_choice = [type_problems(value, choice, key, injectable) for choice in typing.get_args(hint)]
     if not all(by_choice):
         return []
@@ -316,7 +319,7 @@ def union_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]
 
 
 def inner_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]) -> list[str]:
-    """Problems against a mapping or a list: of the whole, else of the values inside."""
+    """Problems of a value with a hint of a mapping or a list: those of its type, or else those of its items."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
@@ -330,7 +333,7 @@ def inner_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]
 
 
 def accepts(hint: Any, value: Any) -> bool:
-    """Whether a value is of a plain type or a component class; whole numbers are numbers, and other hints take all."""
+    """Whether a value has a plain type or component class. Integers count as floats. Other hints accept all values."""
     if hint in (int, float):
         return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
     if hint in (str, bool, list, dict, type(None)) or (inspect.isclass(hint) and issubclass(hint, Component)):
@@ -339,5 +342,5 @@ def accepts(hint: Any, value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: components by class name, the rest by repr."""
+    """A value as text for messages: the class name of a component, or the repr of another value."""
     return type(value).__name__ if isinstance(value, Component) else repr(value)

@@ -1,4 +1,4 @@
-"""Which class a job explains: a class, its name, its position and an output of the network are four things."""
+"""The explained class of a job, which a user gives by its name or its position among the data set's classes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from pomelo_lab.config.signature import did_you_mean
 
-SHOWN = 20  # class names in a message
-RULES = ("predicted", "label")  # what `target` may say instead of a class
+SHOWN = 20  # the largest number of class names in a message
+RULES = ("predicted", "label")  # values of `target` that select a class for each image
 
 
 def check_target(target: Any, names: Sequence[str]) -> None:
-    """Raises ValueError when `target` names no class of the data set, or is a rule and the name of a class at once."""
+    """Raises ValueError when `target` is no class of the data set, or is both a rule and the name of a class."""
     if target not in RULES:
         class_index(target, names)
     elif target in names:
@@ -24,9 +24,11 @@ def check_target(target: Any, names: Sequence[str]) -> None:
 
 
 def class_index(rule: Any, names: Sequence[str]) -> int:
-    """The class that `target` names, by its name (numbers too: folders are often called 1, 2, ...) or by its position.
+    """The index of the class that `target` gives by its name or its position.
 
-    Raises: ValueError when it is neither, or a number that is the name of one class and the position of another.
+    Names may be numbers, because folders of classes are often called 1, 2, ...
+    Raises: ValueError when there is no such class, or when a number is the name of one class and the position of
+        another.
     """
     text = str(rule)
     number = rule if isinstance(rule, int) and not isinstance(rule, bool) and 0 <= rule < len(names) else None
@@ -51,10 +53,13 @@ def class_index(rule: Any, names: Sequence[str]) -> int:
 
 
 def output_problem(classifier: Mapping[str, Any], n_outputs: int, n_classes: int, target: Any, images: str) -> str:
-    """Where the outputs of a classifier are not the classes of the data set although the job takes them for those; ""
-    where it does not.
+    """The problem of a classifier whose outputs do not correspond to the classes of the data set. "" without a problem.
 
-    Args: classifier: its config node; n_outputs: columns of its answers; n_classes: of the data set.
+    Args:
+        classifier: the config node of the classifier.
+        n_outputs: the number of its outputs.
+        n_classes: the number of the data set's classes.
+        target, images: the top-level keys of the job. Some values require that outputs correspond to classes.
     """
     independent = classifier.get("output") == "sigmoid" and classifier.get("column") is None
     if not independent and n_outputs < n_classes:

@@ -1,4 +1,4 @@
-"""Walks of a config, which is a tree of plain mappings."""
+"""Functions on a config, which is a tree of plain mappings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def is_node(value: Any) -> bool:
 
 
 def nodes(tree: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(dotted key, node) of every component in a config, outer ones first.
+    """Yields (dotted key, node) for each component in a config, outer components first.
 
-    Args: key: where the tree stands in the config.
+    Args: key: the dotted key of the tree itself.
     """
     if isinstance(tree, Mapping):
         if is_node(tree):
@@ -24,7 +24,7 @@ def nodes(tree: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def mapped(tree: Any, change: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """A copy of a config in which `change` has replaced every component's node, inner ones first; lists included."""
+    """A copy of a config in which `change` has replaced each component's node, inner nodes first. It enters lists."""
     if isinstance(tree, Mapping):
         copy = {name: mapped(value, change) for name, value in tree.items()}
         return change(copy) if is_node(copy) else copy
@@ -32,14 +32,17 @@ def mapped(tree: Any, change: Callable[[Mapping[str, Any]], Any]) -> Any:
 
 
 def value_at(tree: Any, key: str) -> Any:
-    """The value of a dotted key, None where there is none."""
+    """The value of a dotted key. None when the key does not exist."""
     for part in key.split("."):
         tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
 
 
 def override(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a nested mapping with dotted keys changed. Raises KeyError when a key does not exist."""
+    """A copy of a nested mapping with the values of some dotted keys replaced.
+
+    Raises: KeyError when the first part of a key does not exist.
+    """
     out = dict(config)
     for key, value in changes.items():
         head, _, rest = key.partition(".")
@@ -50,6 +53,6 @@ def override(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a nested mapping in which the values of another replace those of the same keys."""
+    """A copy of a nested mapping, updated with the values of another nested mapping."""
     both = {name for name, value in new.items() if isinstance(value, Mapping) and isinstance(old.get(name), Mapping)}
     return {**old, **new, **{name: merged(old[name], new[name]) for name in both}}
