@@ -85,9 +85,9 @@ def compare(setting: Setting, n_samples: int = 800, batch_sizes: Sequence[int] =
     return rows
 
 
-def both(theirs: list[Run], here: list[Run], part: Callable[[Run], Seconds]) -> str:
+def both(theirs: list[Run], our_runs: list[Run], part: Callable[[Run], Seconds]) -> str:
     """The median times of the other package's runs and of our runs, as text."""
-    return f"{typical(theirs, part)} and {typical(here, part)}"
+    return f"{typical(theirs, part)} and {typical(our_runs, part)}"
 
 
 def ours(setting: Setting, classifier: Classifier, n_samples: int) -> Work:

@@ -22,7 +22,7 @@ _imported: dict[str, str] = {}
 OURS = Path(__file__).resolve().parents[1]
 
 
-def code_digest(place: str, key: str) -> str:
+def code_digest(location: str, key: str) -> str:
     """The digest of the code that defines a user's function, "module:function" or "file.py:function".
 
     The digest covers the source of the module and of the user's own modules that it imports, at its top or inside
@@ -30,30 +30,30 @@ def code_digest(place: str, key: str) -> str:
     typed into an interactive session) is represented by its name too, and a warning is logged. The digest does not
     cover weights, services and installed packages that the function uses. The argument `version` stands for them.
 
-    Args: place: a module that was imported, or a path that ends in .py. key: the config key, for the warning.
+    Args: location: a module that was imported, or a path that ends in .py. key: the config key, for the warning.
     """
-    if place.partition(".")[0] == "pomelo_lab":
-        return place
+    if location.partition(".")[0] == "pomelo_lab":
+        return location
     file = (
-        Path(place).expanduser()
-        if place.endswith(".py")
-        else Path(getattr(sys.modules.get(place), "__file__", None) or "")
+        Path(location).expanduser()
+        if location.endswith(".py")
+        else Path(getattr(sys.modules.get(location), "__file__", None) or "")
     )
     if file.suffix != ".py" or not file.is_file():
         say_once(
-            f"{key}: the source of {place} cannot be read, so that edits are not noticed: change `version` when "
+            f"{key}: the source of {location} cannot be read, so that edits are not noticed: change `version` when "
             f"its answers change"
         )
-        return place
+        return location
     digests = [
         file_digest(file),
-        *(f"{name} {file_digest(path)}" for name, path in sorted(imported(file.resolve(), place))),
+        *(f"{name} {file_digest(path)}" for name, path in sorted(imported(file.resolve(), location))),
     ]
     now = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
-    first = now if place.endswith(".py") else _imported.setdefault(place, now)
+    first = now if location.endswith(".py") else _imported.setdefault(location, now)
     if first != now:
         say_once(
-            f"{key}: {place} was edited after this process imported it: the code as it was imported is used, a "
+            f"{key}: {location} was edited after this process imported it: the code as it was imported is used, a "
             f"new process uses the new"
         )
     return first
@@ -92,10 +92,10 @@ def names_of_imports(file: Path, package: str) -> Iterator[str]:
 
 def sources(name: str) -> Iterator[tuple[str, Path]]:
     """(module, file) of each part of a dotted name that is a module of the user. Nothing is imported."""
-    places, parts = None, name.split(".")
+    folders, parts = None, name.split(".")
     for n in range(1, len(parts) + 1):
         try:
-            spec = PathFinder.find_spec(".".join(parts[:n]), places)
+            spec = PathFinder.find_spec(".".join(parts[:n]), folders)
         except (ImportError, ValueError, AttributeError):
             return
         if spec is None or (spec.origin and not own(Path(spec.origin).resolve())):
@@ -104,7 +104,7 @@ def sources(name: str) -> Iterator[tuple[str, Path]]:
             yield ".".join(parts[:n]), Path(spec.origin).resolve()
         if spec.submodule_search_locations is None:
             return
-        places = list(spec.submodule_search_locations)
+        folders = list(spec.submodule_search_locations)
 
 
 def own(file: Path) -> bool:

@@ -33,9 +33,9 @@ def mirrors_the_constructor(trial: Trial) -> None:
     ]
     ensure(not left_out, f"it leaves out {', '.join(left_out)}")
     for base in set(classes.values()):
-        own = [name for name in written if classes[name] is base and injected_role(known[name]) is None]
-        order = [name for name in parameters(target) if name in own]
-        ensure(own == order, f"the order of the constructor is {', '.join(order)}, of the yaml {', '.join(own)}")
+        keys = [name for name in written if classes[name] is base and injected_role(known[name]) is None]
+        order = [name for name in parameters(target) if name in keys]
+        ensure(keys == order, f"the order of the constructor is {', '.join(order)}, of the yaml {', '.join(keys)}")
 
 
 def may_not_miss(hint: Any) -> bool:

@@ -147,9 +147,9 @@ def fills_masks_in_any_batch(trial: Trial) -> None:
     batch, segments, keep = batch_of(trial), segments_of(trial), masks(trial)
     whole = filler(trial).fill(batch.image, keep, RandomStreams(0), batch.image_id, segments)
     filling = trial.component.filling(batch.image, RandomStreams(0), batch.image_id, segments)
-    for row, place in ([[2, 0, 2, 1, 1], [3, 1, 0, 0, 2]], [[0], [3]]):
-        asked = torch.tensor(row), torch.tensor(place)
-        ensure_same(filling(asked[0], keep[asked], asked[1]), whole[asked], f"masks {row}, {place}", close=1e-5)
+    for row, mask in ([[2, 0, 2, 1, 1], [3, 1, 0, 0, 2]], [[0], [3]]):
+        asked = torch.tensor(row), torch.tensor(mask)
+        ensure_same(filling(asked[0], keep[asked], asked[1]), whole[asked], f"masks {row}, {mask}", close=1e-5)
 
 
 def blends_soft_masks(trial: Trial) -> None:
