@@ -18,8 +18,8 @@ def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
     """The provenance of a config node as plain JSON values.
 
     Defaults of the signature are filled in, and numbers take the type of their hint. With a default of 5.0, leaving out
-    `sigma`, writing `sigma: 5` and writing `sigma: 5.0` therefore give the same provenance. Arguments that name a
-    location are dropped. A path of weights is replaced by the digest of its file.
+    `sigma`, writing `sigma: 5` and writing `sigma: 5.0` therefore give the same provenance. Arguments that are
+    marked with `NotFingerprinted`, such as locations, are dropped. The digest of a file replaces the path of weights.
 
     Args:
         node: a resolved `_target_` node, or any plain value.

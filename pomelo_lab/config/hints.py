@@ -35,7 +35,7 @@ class Range:
 
 @dataclass(frozen=True)
 class NotFingerprinted:
-    """Marks an argument that names a location. Fingerprints leave it out, because moving files changes no result."""
+    """Marks an argument that changes no result, such as a location or a cache size. Fingerprints leave it out."""
 
 
 @dataclass(frozen=True)
