@@ -45,15 +45,15 @@ class Dataset(Component, ABC):
         """The images at `indices` of this split, in that order."""
 
     def unmasked(self, indices: Sequence[int]) -> Batch:
-        """`batch` for readers that need no masks. Data sets whose masks cost time leave them out."""
+        """The same as `batch`, for readers that need no masks. Data sets with slow masks leave them out."""
         return self.batch(indices)
 
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
-        """The labels, int64 [B]. Data sets that know them without reading images override this."""
+        """The labels, int64 [B]. Data sets whose labels do not require the images override this."""
         return self.unmasked(indices).label
 
     def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
-        """The attributes, bool [B,A]. Data sets that know them without reading images override this."""
+        """The attributes, bool [B,A]. Data sets whose attributes do not require the images override this."""
         parts = [self.unmasked(indices[start : start + 512]).attributes for start in range(0, len(indices), 512)]
         return torch.cat(parts)
 
@@ -63,8 +63,8 @@ class Dataset(Component, ABC):
         paths, sizes or times."""
 
     def image_digest(self) -> str:
-        """A short text that changes when the images or their order change, and not with `label_arguments`. Results that
-        depend on images alone are stored under it, so that they serve every label."""
+        """A short text that changes when the images or their order change. It does not depend on `label_arguments`.
+        Results that depend only on images are stored under it and reused for every label."""
         return self.digest()
 
     def attribute_digest(self) -> str:
@@ -74,20 +74,20 @@ class Dataset(Component, ABC):
 
     @classmethod
     def classes(cls, given: dict) -> tuple[str, ...] | None:
-        """Class names of a data set built with these arguments, where they are known before any file is read."""
+        """Class names of a data set with these arguments, if they are known before any file is read."""
         return cls.class_names if isinstance(getattr(cls, "class_names", None), tuple) else None
 
     @classmethod
     def label_arguments(cls, given: dict) -> tuple[str, ...]:
-        """Names of arguments that decide the labels, but neither the images nor their attributes. Training without
-        labels does not depend on them."""
+        """Names of arguments that determine the labels, but neither the images nor their attributes. Training
+        without labels does not depend on them."""
         return ("label",)
 
     @classmethod
     def training_arguments(cls, given: Mapping[str, Any], labelled: bool) -> dict[str, Any]:
-        """Arguments that take another value when networks learn from the data set.
+        """Arguments that take another value when networks are trained on the data set.
 
-        Args: labelled: whether the networks look at labels.
+        Args: labelled: whether the networks use labels.
         """
         return {}
 
@@ -99,7 +99,7 @@ class Dataset(Component, ABC):
 
     @classmethod
     def contents_provenance(cls, given: Mapping[str, Any]) -> str | None:
-        """`digest` of the data set that these arguments build; None where the arguments determine the images."""
+        """`digest` of the data set with these arguments; None if the arguments determine the images."""
         return built(cls, json.dumps(dict(given), sort_keys=True)).digest() if cls.reads_files() else None
 
     @property
@@ -111,33 +111,34 @@ class Dataset(Component, ABC):
         return self if split == self.split else replace(self, split=split)
 
     def split_sizes(self) -> dict[str, int]:
-        """Number of images of each split that is known without reading more files; at least of this split."""
+        """Number of images of this split, and of each other split whose size is known without reading more files."""
         return {self.split: len(self)}
 
     def order(self) -> torch.Tensor:
-        """A fixed shuffle of all indices. Its first n are "n randomly selected images", which a larger n contains."""
+        """A fixed shuffle of all indices. Its first n are the "n randomly selected images"; a larger n contains
+        them."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
 
     @classmethod
     def features(cls, given: dict) -> frozenset[str]:
-        """What the data set that these arguments build provides, known before any file is read."""
+        """The annotations that a data set with these arguments provides, known before any file is read."""
         return cls.provides
 
 
 def hash_position(name: str) -> float:
-    """A number in [0,1) that follows from a name alone, the same on every machine."""
+    """A number in [0,1) that depends only on a name and is the same on every machine."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def split_by_hash(name: str, val_share: float, test_share: float) -> Split:
-    """The split of an image by a hash of its name: adding other images moves none."""
+    """The split of an image by a hash of its name, so that added images do not move others."""
     position = hash_position(name)
     return "val" if position < val_share else "test" if position < val_share + test_share else "train"
 
 
 @functools.lru_cache(maxsize=8)
 def built(kind: type[Dataset], given: str) -> Dataset:
-    """The data set that arguments, given as JSON, build. It is kept, since large file lists take seconds to read."""
+    """The data set with the given arguments, as JSON. It is cached, because large file lists take seconds to read."""
     if not issubclass(kind, Dataset):
         raise ValueError(f"{kind.__name__} is no data set")
     return kind(**json.loads(given))

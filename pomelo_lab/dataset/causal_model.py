@@ -23,8 +23,8 @@ NOISE = "noise"  # key of the exogenous uniforms [B, number of causes] in a fact
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause: its states, or the bins between `edges` of a continuous value, and their rates for each combination of
-    the parents' states."""
+    """One cause: its states, or the bins between `edges` of a continuous value, with their rates for each
+    combination of the parents' states."""
 
     name: str
     group: str
@@ -46,14 +46,14 @@ class Cause:
 
 
 def choice(name: str, group: str, states: Sequence[str], rates, parents: Sequence[str] = ()) -> Cause:
-    """A categorical cause; `rates` is one tuple, or a dict from parent states to tuples."""
+    """Makes a categorical cause. `rates` is one tuple, or a dict from parent states to tuples."""
     return Cause(
         name, group, tuple(states), rates if isinstance(rates, Mapping) else {(): tuple(rates)}, tuple(parents)
     )
 
 
 def level(name: str, group: str, bins: Mapping[str, float], rates, parents: Sequence[str] = ()) -> Cause:
-    """A continuous cause from 0; `bins` maps the name of each bin to its upper edge."""
+    """Makes a continuous cause that starts at 0. `bins` maps the name of each bin to its upper edge."""
     edges = (0.0, *bins.values())
     return Cause(
         name, group, tuple(bins), rates if isinstance(rates, Mapping) else {(): tuple(rates)}, tuple(parents), edges
@@ -61,7 +61,7 @@ def level(name: str, group: str, bins: Mapping[str, float], rates, parents: Sequ
 
 
 def uniform_causes(group: str, low: float, high: float, *names: str) -> tuple[Cause, ...]:
-    """Uniform causes without parents."""
+    """Makes uniform causes without parents."""
     return tuple(Cause(name, group, ("any",), {(): (1.0,)}, (), (low, high)) for name in names)
 
 
@@ -73,7 +73,7 @@ def mix(x: Tensor) -> Tensor:
 
 
 def uniforms(seed: int, stream: str, index: Tensor, names: Iterable[str]) -> Tensor:
-    """Counter-based noise: float32 [B,F] in [0,1) on a 24-bit grid, a function of (seed, stream, index, name) alone."""
+    """Counter-based noise: float32 [B,F] in [0,1) on a 24-bit grid. It depends only on (seed, stream, index, name)."""
     step = -0x61C8864680B583EB  # the golden-ratio increment of splitmix64
     key = mix(mix(torch.tensor(seed) + step) + zlib.crc32(stream.encode()) * 2 + 1)
     key = mix(key.to(index.device) + (index.long() + 1) * step)
@@ -85,9 +85,11 @@ def uniforms(seed: int, stream: str, index: Tensor, names: Iterable[str]) -> Ten
 class CausalModel:
     """Draws people from a list of causes, intervenes on the causes, and enumerates their probabilities.
 
-    Args: causes: parents stand before their children; events: attribute -> the states that it asks for, all of them.
+    Args:
+        causes: the causes, parents before their children.
+        events: attribute -> the states that it requires, all of them.
     Shapes: factors are a dict name -> [B] (int64 state, or float32 value of a continuous cause), plus `noise` [B,F].
-    Random: none; every draw is a function of the uniforms handed in.
+    Random: none; every draw is a function of the given uniforms.
     """
 
     def __init__(self, causes: Sequence[Cause], events: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
@@ -110,7 +112,7 @@ class CausalModel:
         return torch.tensor(rows, dtype=torch.float64).reshape(*(len(d) for d in domains), len(cause.states))
 
     def check(self, names: Iterable[str]) -> None:
-        """Raises ValueError for names that are no causes."""
+        """Raises ValueError for names that are not causes."""
         for name in names:
             if name not in self.causes:
                 raise ValueError(
@@ -118,7 +120,7 @@ class CausalModel:
                 )
 
     def state(self, name: str, factors: Mapping[str, Tensor]) -> Tensor:
-        """int64 [B]: the state of a cause (the bin of a continuous one)."""
+        """The state of a cause (the bin of a continuous one): int64 [B]."""
         edges, value = self.causes[name].edges, factors[name]
         if not edges:
             return value
@@ -126,7 +128,7 @@ class CausalModel:
         return (value[..., None] >= inner).sum(-1)
 
     def value(self, name: str, u: Tensor, factors: Mapping[str, Tensor]) -> Tensor:
-        """[B]: a cause drawn with the uniforms u [B] given its parents in `factors`."""
+        """Draws a cause with the uniforms u [B], given its parents in `factors`: [B]."""
         cause = self.causes[name]
         if len(cause.states) == 1:
             return cause.edges[0] + u * (cause.edges[1] - cause.edges[0])
@@ -146,14 +148,14 @@ class CausalModel:
         return edges[state] + rest.clamp(0, 1) * (edges[state + 1] - edges[state])
 
     def draw(self, noise: Tensor) -> dict[str, Tensor]:
-        """All causes of B people from their noise [B,F]."""
+        """Draws all causes of B people from their noise [B,F]."""
         factors: dict[str, Tensor] = {NOISE: noise}
         for name, i in self.position.items():
             factors[name] = self.value(name, noise[:, i], factors)
         return factors
 
     def encode(self, name: str, value: object, like: Tensor) -> Tensor:
-        """A value given by hand (state name, number, or tensor [B]) as a factor [B]."""
+        """Converts a given value (state name, number, or tensor [B]) to a factor [B]."""
         cause = self.causes[name]
         if isinstance(value, str):
             if cause.continuous or value not in cause.states:
@@ -175,13 +177,12 @@ class CausalModel:
     def intervene(
         self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False
     ) -> dict[str, Tensor]:
-        """Factors of the same people with some causes set; with `propagate` the effects of these causes follow, from
-        the same noise.
+        """Sets some causes of the same people. With `propagate` the effects of these causes follow from the same noise.
 
         Args:
             changes: name -> state name, number or tensor [B].
-            propagate: False changes nothing else (re-rendering one factor); True is the counterfactual of the causal
-                model.
+            propagate: False changes no other cause (re-rendering one factor); True gives the counterfactual of the
+                causal model.
         """
         self.check(changes)
         out = dict(factors)
@@ -196,7 +197,7 @@ class CausalModel:
         return out
 
     def resample(self, factors: Mapping[str, Tensor], names: Sequence[str], u: Tensor) -> dict[str, Tensor]:
-        """N versions of each person with the named causes redrawn given their (new) parents; all else is kept.
+        """Makes N versions of each person. The named causes are redrawn given their (new) parents, and all others stay.
 
         Shapes: u [B,N,len(names)] in [0,1), in the order of `names` -> factors of B*N rows, versions of one person
             adjacent.
@@ -212,7 +213,7 @@ class CausalModel:
         return out
 
     def attributes(self, factors: Mapping[str, Tensor]) -> Tensor:
-        """bool [B,A] in the order of `events`."""
+        """The attributes in the order of `events`: bool [B,A]."""
         columns = []
         for wanted in self.events.values():
             holds = [
@@ -223,7 +224,7 @@ class CausalModel:
         return torch.stack(columns, -1)
 
     def ancestors(self, names: Iterable[str]) -> list[str]:
-        """The names and all they depend on, in causal order."""
+        """The named causes and all causes that they depend on, in causal order."""
         needed = set(names)
         for name in reversed(self.causes):
             if name in needed:

@@ -197,7 +197,7 @@ class CelebA(Dataset):
         )
 
     def _positions(self, indices: Sequence[int]) -> Tensor:
-        """Where images stand in the list of unambiguous images: int64 [B]."""
+        """Positions of images in the list of unambiguous images: int64 [B]."""
         return self._kept[torch.tensor(checked_indices(indices, len(self)), dtype=torch.long)]
 
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
@@ -258,7 +258,7 @@ class CelebA(Dataset):
 
     @functools.cached_property
     def _kept(self) -> Tensor:
-        """Indices of the images that are part of the data set, in the list of unambiguous images: int64 [n]."""
+        """Indices of the images of the data set, in the list of unambiguous images: int64 [n]."""
         if not self.masked_only:
             return torch.arange(len(self._names))
         kept = (
@@ -290,9 +290,10 @@ class CelebA(Dataset):
 
 
 def labels(attributes: Tensor, label: str) -> tuple[Tensor, Tensor]:
-    """The class of each image, int64 [n], and whether it has one, bool [n], from its attributes, bool [n,40].
+    """The class of each image, int64 [n], and whether it has a class, bool [n], from its attributes, bool [n,40].
 
-    Images with none or several of the hair attributes have no hair colour; an attribute as label gives all a class.
+    Images with none or several of the hair attributes have no hair colour. With an attribute as label every image has a
+    class.
     """
     if label != HAIR_COLOR:
         return attributes[:, ATTRIBUTES.index(label)].long(), torch.ones(len(attributes), dtype=torch.bool)

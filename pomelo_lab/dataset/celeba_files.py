@@ -92,9 +92,10 @@ def folders_below(root: Path, folders: Sequence[str]) -> list[Path]:
 
 
 def read_attributes(path: Path) -> tuple[dict[str, int], np.ndarray]:
-    """Row number of each file name, and bool [n,40] in the order of ATTRIBUTES. Read once per file state and process.
+    """Reads the attribute list: row number of each file name, and bool [n,40] in the order of ATTRIBUTES. It is cached
+    until the file changes.
 
-    Raises: ValueError naming the file and line.
+    Raises: ValueError, which names the file and line.
     """
     state = path.stat()
     return _attributes(path, state.st_mtime_ns, state.st_size)
@@ -126,8 +127,8 @@ def _attributes(path: Path, mtime_ns: int, size: int) -> tuple[dict[str, int], n
 
 
 def table_of_csv(path: Path, at_least: int) -> tuple[list[str], list[tuple[str, str]], int]:
-    """A list of Kaggle's as the official one would be read: header, rows of (file name, values with blanks), number of
-    the first line."""
+    """Reads a list of Kaggle like the official one: header, rows of (file name, values separated by blanks), number
+    of the first line."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]

@@ -1,4 +1,4 @@
-"""CheXpert: chest radiographs with fourteen observations that were read from their reports."""
+"""CheXpert: chest radiographs with fourteen observations, extracted from their reports."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ LAYOUT = """\
 <root>/CheXpert-v1.0-small/valid/patient64541/study1/view1_frontal.jpg ..."""
 FOLDERS = ("", "CheXpert-v1.0-small", "CheXpert-v1.0")
 LISTS = {"train": ("train.csv",), "val": ("valid.csv",), "test": ("test_labels.csv", "test.csv")}
-BELOW = re.compile(r"(?:.*/)?((?:train|valid|test)/.+)")  # a file's path without the folder that the release is called
+BELOW = re.compile(r"(?:.*/)?((?:train|valid|test)/.+)")  # a file's path without the folder of the release
 VIEW = "Frontal/Lateral"
 UNCERTAIN = -1
-# what no report mentions counts as absent
+# an observation that the report does not mention counts as absent
 VALUES = {"": 0, "0.0": 0, "1.0": 1, "-1.0": UNCERTAIN, "0": 0, "1": 1, "-1": UNCERTAIN}
 
 

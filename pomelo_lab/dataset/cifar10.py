@@ -1,4 +1,4 @@
-"""CIFAR-10: small photographs of ten kinds of things, POMELO's reference of images that are no faces."""
+"""CIFAR-10: small photographs of ten kinds of objects, POMELO's reference of images that are not faces."""
 
 from __future__ import annotations
 

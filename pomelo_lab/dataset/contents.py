@@ -17,32 +17,32 @@ from pomelo_lab.files import write_text
 
 log = logging.getLogger(__name__)
 
-WHOLE_GB = 32.0  # of larger sets the contents of N_READ files count, and the sizes of all
-N_READ = 10_000  # the first files of the fixed order, from which jobs take their images
-SETTLED_S = 2.0  # a file that changed later than this may change again within one tick of its clock: not remembered
-THREADS = 8  # reading waits for the disk, and hashing releases Python's lock
+WHOLE_GB = 32.0  # larger sets are identified by the contents of N_READ files and the sizes of all
+N_READ = 10_000  # the first files of the fixed order, which jobs use first
+SETTLED_S = 2.0  # seconds; digests of younger files are not stored: they may change within a clock tick
+THREADS = 8  # threads help, because reading waits for the disk and hashing releases Python's lock
 
 
 class Contents:
-    """The contents of a list of files; the folders they lie in do not matter.
+    """The contents of a list of files, whatever their folders.
 
-    A digest is remembered in the user's cache folder (or in the folder POMELO_CACHE) under the paths, sizes and times
-    (mtime and ctime) of the files. Where it is not remembered, the files are hashed again.
+    A digest is stored in the user's cache folder (or in the folder POMELO_CACHE) under the paths, sizes and times
+    (mtime and ctime) of the files. Files without a stored digest are hashed again.
 
-    Args: paths: the files in their order; one that does not exist counts as absent.
-    Cost: reads every file once, with a line of log every few seconds, then asks for size and times only. Sets over 32
-        GB: the first 10,000 files of the data set's fixed order are read, of the others the size counts.
+    Args: paths: the files in their order; a missing file counts as absent.
+    Cost: reads every file once, with a line of log every few seconds; later calls only read sizes and times. Sets over
+        32 GB: only the first 10,000 files of the data set's fixed order are read, and the sizes of the others count.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = paths
-        self._stamps: list[tuple[int, int, int]] | None = None  # of the files when they were hashed last
+        self._stamps: list[tuple[int, int, int]] | None = None  # state of the files when they were hashed last
         self._digest, self._until = "", -1.0
 
     def digest(self) -> str:
         """The digest, 32 hex characters.
 
-        Where asking for the sizes and times of all files takes long, the last digest holds for a while.
+        If reading the sizes and times of all files takes long, the last digest is reused for a while.
         """
         start = time.monotonic()
         if start < self._until:
@@ -56,7 +56,7 @@ class Contents:
         return self._digest
 
     def digest_with(self, names: Iterable[str], more: bytes = b"") -> str:
-        """16 hex characters that follow from the names of images, further bytes about them and the files' contents."""
+        """A digest of image names, further bytes about the images, and the files' contents: 16 hex characters."""
         total = hashlib.sha256("\0".join(names).encode())
         total.update(more)
         total.update(self.digest().encode())
@@ -83,16 +83,16 @@ class Contents:
 
 
 def is_settled(stamps: Sequence[tuple[int, int, int]]) -> bool:
-    """Whether every later change of a file will show in its size or times.
+    """Whether every later change of a file will change its size or times.
 
-    Times in the future count as settled, since a change also changes ctime.
+    Times in the future count as settled, because a change also changes ctime.
     """
     now = time.time_ns()
     return all(time_ns > now or now - time_ns > SETTLED_S * 1e9 for _, *times in stamps for time_ns in times)
 
 
 def read_stamp(path: str) -> tuple[int, int, int]:
-    """The state of a file: (bytes, mtime_ns, ctime_ns); (-1, 0, 0) where it does not exist."""
+    """The state of a file: (bytes, mtime_ns, ctime_ns); (-1, 0, 0) for a missing file."""
     try:
         state = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -101,7 +101,7 @@ def read_stamp(path: str) -> tuple[int, int, int]:
 
 
 def hash_file(path: str) -> bytes:
-    """Digest of the bytes of a file, b"" where it does not exist."""
+    """Digest of the bytes of a file; b"" for a missing file."""
     hasher = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
@@ -113,7 +113,7 @@ def hash_file(path: str) -> bytes:
 
 
 def map_in_threads(function, paths: Sequence[str]) -> Iterator:
-    """function(path) for each path, in order, computed in several threads where there are many."""
+    """Applies a function to each path and returns the results in order. Many paths are processed in several threads."""
     if len(paths) < 64:
         yield from map(function, paths)
         return
@@ -141,7 +141,7 @@ def log_progress(digests: Iterable[bytes], sizes: Sequence[int]) -> Iterator[byt
 
 
 def memory_path(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> Path:
-    """The file in which the digest of files in this state is remembered."""
+    """The file that stores the digest of files in this state."""
     hasher = hashlib.blake2b(digest_size=16)
     for path, state in zip(paths, stamps, strict=True):
         hasher.update(f"{os.path.abspath(path)}\0{state}\n".encode(errors="surrogateescape"))
@@ -150,7 +150,7 @@ def memory_path(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) ->
 
 
 def recall(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> str:
-    """The remembered digest; "" where there is none, or where its file is damaged."""
+    """The stored digest; "" when none is stored or its file is damaged."""
     try:
         digest, _, check = memory_path(paths, stamps).read_text().partition(" ")
     except (OSError, ValueError):
@@ -159,7 +159,7 @@ def recall(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> str:
 
 
 def remember(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]], digest: str) -> None:
-    """Store the digest for the next process. A cache folder that cannot be written costs only time."""
+    """Stores the digest for the next process. If the cache folder cannot be written, only time is lost."""
     try:
         write_text(
             memory_path(paths, stamps), f"{digest} {hashlib.blake2b(digest.encode(), digest_size=16).hexdigest()}"

@@ -1,5 +1,5 @@
-"""Data sets of image files that are resized by their shorter side and cut to the centre, as torchvision's evaluation
-transform does."""
+"""Data sets of image files that are resized by their shorter side and cropped to the centre, as torchvision's
+evaluation transform does."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 class Crop(NamedTuple):
-    """How a file becomes an image: it is resized to `width` x `height`, then the square of size_px at (left, top) is
-    cut out."""
+    """The conversion of a file to an image: it is resized to `width` x `height`, then the square of size_px at
+    (left, top) is cropped."""
 
     width: int
     height: int
@@ -36,21 +36,20 @@ class Crop(NamedTuple):
 
     @classmethod
     def of(cls, width: int, height: int, resize_px: int, size_px: int) -> Crop:
-        """The crop of a file of `width` x `height` pixels, with the roundings of torchvision's Resize and
-        CenterCrop."""
+        """The crop of a file of `width` x `height` pixels, with the rounding of torchvision's Resize and CenterCrop."""
         longer = int(resize_px * max(width, height) / min(width, height))
         to = (resize_px, longer) if width <= height else (longer, resize_px)
         left, top = (round((edge - size_px) / 2) for edge in to)
         return cls(*to, left, top, size_px)
 
     def cut(self, image: Image, resampling: Resampling) -> np.ndarray:
-        """The values of a decoded file in the square, [size_px,size_px] or [size_px,size_px,C]."""
+        """The values of a decoded file inside the square, [size_px,size_px] or [size_px,size_px,C]."""
         resized = image.resize((self.width, self.height), resampling)
         return np.array(resized.crop((self.left, self.top, self.left + self.size_px, self.top + self.size_px)))
 
     def boxes(self, fractions: Tensor) -> Tensor:
-        """Boxes in fractions of the file [M,4] -> pixels of the cut image [<=M,4], clipped; those with nothing left are
-        dropped."""
+        """Converts boxes in fractions of the file [M,4] to pixels of the cropped image [<=M,4]. They are clipped,
+        and empty ones are dropped."""
         scale = torch.tensor([self.width, self.height, self.width, self.height], dtype=torch.float32)
         shift = torch.tensor([self.left, self.top, self.left, self.top], dtype=torch.float32)
         clipped = (fractions.reshape(-1, 4) * scale - shift).clamp(0, self.size_px)
@@ -106,14 +105,14 @@ class CroppedFiles(Dataset):
     """Labelled image files of a large public data set whose test labels are secret.
 
     "train" holds the official training images. "val" and "test" are two disjoint halves of the official validation
-    images, so that a choice made on one never sees the other. The half of an image follows from a hash of its name, and
-    from no other file or setting.
+    images, so that choices made on one are tested on the other. The half of an image depends only on a hash of its
+    name.
 
     Args:
-        root: the folder; fingerprints hold `digest` in its place.
+        root: the folder; fingerprints contain `digest` instead.
         resize_px: the shorter side of a file after resizing, with antialiasing.
-        size_px: side of the square that is cut from the centre.
-    Raises: FileNotFoundError (path, layout, source) or ValueError naming the argument or the file and line.
+        size_px: side of the square that is cropped from the centre.
+    Raises: FileNotFoundError (path, layout, source) or ValueError, which names the argument or the file and line.
     """
 
     mode: ClassVar[str] = "RGB"  # that files are read in; L = gray
@@ -141,7 +140,7 @@ class CroppedFiles(Dataset):
         """A unique name of an image that is the same in every folder layout."""
 
     def _belongs(self, file: str) -> bool:
-        """Whether an official training or validation image is part of this split."""
+        """Whether an official training or validation image belongs to this split."""
         return self.split == "train" or split_by_hash(self._image_id(file), 0.5, 0.5) == self.split
 
     @classmethod

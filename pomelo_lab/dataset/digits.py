@@ -1,4 +1,4 @@
-"""Real handwritten digits that come with an installed dependency: a data set for any machine."""
+"""Real handwritten digits from an installed dependency: a data set that needs no download."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def load_originals() -> tuple[Tensor, Tensor]:
 def positions_by_split() -> dict[str, Tensor]:
     """The positions of each split in scikit-learn's order, ascending.
 
-    A hash decides, not a random generator, so that no version of a library changes the split.
+    A hash determines the split instead of a random generator, so that library versions do not change it.
     """
     label = load_originals()[1].tolist()
     of_class: dict[int, list[int]] = {}

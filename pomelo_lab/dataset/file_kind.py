@@ -1,11 +1,11 @@
-"""What a file is that cannot be decoded as an image, and what to do about it."""
+"""Identifies files that cannot be decoded as images, and suggests a remedy."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
 
-HEADS = (  # first bytes of files that stand where images are expected
+HEADS = (  # first bytes of files that are not images
     (b"version https://git-lfs", "a pointer of Git LFS: fetch the file itself with git lfs pull"),
     (b"%PDF", "a PDF"),
     (b"8BPS", "a Photoshop file"),
@@ -26,7 +26,7 @@ REPLACE = "remove or replace this file"
 
 
 def what_it_is(path: Path) -> str:
-    """In words, with what to do: "a DICOM file: convert it to PNG, or remove it"."""
+    """Describes a file with a remedy: "a DICOM file: convert it to PNG, or remove it"."""
     with open(path, "rb") as file:
         head = file.read(512)
     if not head.strip(b"\0"):
@@ -55,7 +55,8 @@ def what_it_is(path: Path) -> str:
 
 
 def tiff_numbers(path: Path) -> str:
-    """What the pixels of a TIFF are by its tags, "3 floats of 64 bits per pixel"; "" where the tags cannot be read."""
+    """The pixel format in the tags of a TIFF, such as "3 floats of 64 bits per pixel"; "" when the tags cannot be
+    read."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     try:

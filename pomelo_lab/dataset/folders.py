@@ -1,4 +1,5 @@
-"""Rules that tell what the folders below a root are: splits, classes, or parts of masks; what fits no rule is named."""
+"""Rules that classify the folders below a root as splits, classes, or parts of masks. Folders that fit no rule are
+reported."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def subfolders(folder: Path, name_tools: bool = False) -> list[str]:
 
 
 def checked_name(name: str, folder: Path | str) -> str:
-    """A name of a file or folder that can be printed in tables and files of results.
+    """Checks that the name of a file or folder can be printed in tables and result files, and returns it.
 
     Raises: ValueError when it is not UTF-8 or has control characters.
     """
@@ -126,7 +127,7 @@ def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
 
 
 def doubt_classes(names: Sequence[str], folders: Sequence[Path]) -> str:
-    """The reason to doubt that folders are classes, in words that follow "although"; "" where there is none.
+    """The reason to doubt that folders are classes, worded to follow "although"; "" for no doubt.
 
     A doubt is a warning, not an error. A pair of names such as "mask" and "no mask" raises none.
     """
@@ -183,9 +184,11 @@ def mask_files(folder: Path) -> dict[str, Path]:
 def name_unpaired(
     folder: Path, parts: dict[str, dict[str, Path]], files: Sequence[str], known: Collection[str]
 ) -> None:
-    """Warn once about images without a mask of a part, and about masks that belong to no image.
+    """Warns once about images without a mask of a part, and about masks without an image.
 
-    Args: files: images of the split; known: paths of the images of all splits without their suffixes.
+    Args:
+        files: images of the split.
+        known: paths of the images of all splits without their suffixes.
     """
     absent = {
         part: [file for file in files if str(PurePosixPath(file).with_suffix("")) not in masks]

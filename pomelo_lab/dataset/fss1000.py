@@ -1,4 +1,4 @@
-"""FSS-1000: photographs of a thousand kinds of things, each with the thing's mask."""
+"""FSS-1000: photographs of a thousand kinds of objects, each with the object's mask."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ INSIDE = 127  # of 255
 
 @dataclass(kw_only=True)
 class FSS1000(CroppedFiles):
-    """Ten photographs of each of 1,000 kinds of things, with exact masks; the label is the kind, numbered by name.
+    """Ten photographs of each of 1,000 kinds of objects, with exact masks. The label is the kind, numbered by name.
 
-    The official task splits classes; for explanations every split has all classes: images 1 to 5 of each are "train", 6
-    and 7 "val", 8 to 10 "test". A classifier of other classes (ImageNet's) is explained with target=predicted.
+    The official task splits classes. For explanations every split has all classes: images 1 to 5 of each are "train", 6
+    and 7 "val", 8 to 10 "test". With target=predicted a classifier of other classes (ImageNet's) can be explained.
 
     Source: Li et al., "FSS-1000: a 1000-class dataset for few-shot segmentation" (2020); the Fisher/SDE paper, section
         4.3. Departures: none known.
     Args: root, resize_px, size_px: see CroppedFiles; the files have 224 x 224 pixels.
     Shapes: masks: "label", bool [B,size_px,size_px].
-    Raises: ValueError naming a mask that is missing or has another shape than its image, when the image is read.
+    Raises: ValueError when an image is read whose mask is missing or has another shape. The message names the mask.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"label", "masks"})

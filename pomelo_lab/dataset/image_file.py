@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LARGEST = 2**26  # pixels of an image that is read as it is (8192 x 8192); larger ones are reduced by a whole number
+LARGEST = 2**26  # pixels (8192 x 8192); larger images are reduced by a whole number
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
 ORIENTATION = 274  # EXIF's number for how a camera was held
@@ -62,12 +62,12 @@ def first_existing(what: str, candidates: Iterable[Path], layout: str, source: s
 
 @functools.cache
 def warn_once(text: str) -> None:
-    """Log a warning once in a process."""
+    """Logs a warning once in a process."""
     log.warning("%s", text)
 
 
 def warn_about_first(path: Path, text: str) -> None:
-    """Log a warning about the first file that it is true of."""
+    """Logs a warning about the first file to which it applies."""
     if text not in _warned:
         _warned.add(text)
         log.warning("%s %s", path, text)
@@ -94,7 +94,8 @@ def open_image(
 def open_sized(
     path: Path, mode: str, value_range: Sequence[float] | None = None, background: float | None = None
 ) -> tuple[Image, tuple[int, int]]:
-    """The image as `open_image` reads it, and the (width, height) of the file, which is larger where it was reduced."""
+    """Reads the image as `open_image` does, and the (width, height) of the file, which is larger when the image was
+    reduced."""
     file, full, raw = decode(path, reduced=True)
     file = flattened(file, path, background)
     if file.mode.startswith(("I", "F")):
@@ -234,11 +235,11 @@ def read_image(
 def read_mask(
     path: Path, size_px: int, box: Box = (0.0, 0.0, 1.0, 1.0), of_size: tuple[int, int] | None = None
 ) -> Tensor:
-    """A mask file as bool [size_px,size_px]: non-zero is inside; nearest neighbour, cut like its image.
+    """Reads a mask file as bool [size_px,size_px]: non-zero is inside; nearest neighbour, cropped like its image.
 
     Args:
         box: the crop of the image, from `read_image`.
-        of_size: (width, height) of the image; the mask may have another resolution but not another shape.
+        of_size: (width, height) of the image; the mask may have another resolution but not another aspect ratio.
 
     Raises: ValueError when the aspect ratio differs from the image's by more than one pixel.
     """
@@ -260,12 +261,13 @@ def in_pixels(box: Box, size: tuple[int, int]) -> Box:
 
 
 def to_unit(image: Tensor) -> Tensor:
-    """uint8 -> float32 k/255 in [0,1]."""
+    """Converts uint8 to float32 k/255 in [0,1]."""
     return image.to(torch.float32).div_(255)
 
 
 def checked_indices(indices: Sequence[int], n: int) -> list[int]:
-    """Indices of a data set of n images as plain integers. Raises: IndexError naming the first one outside."""
+    """Converts indices of a data set of n images to integers. Raises: IndexError, which names the first one that is
+    out of range."""
     rows = [int(i) for i in indices]
     for row in rows:
         if not 0 <= row < n:

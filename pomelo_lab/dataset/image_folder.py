@@ -205,7 +205,7 @@ class ImageFolder(Dataset):
         )
 
     def _mask_path(self, part: str, file: str) -> Path:
-        """Where the mask of an image is, or would be."""
+        """The path that the mask of an image has if it exists."""
         name = PurePosixPath(file).with_suffix("")
         return self._masks[part].get(str(name)) or self._folder / str(self.masks) / part / f"{name}.png"
 
@@ -272,9 +272,9 @@ class ImageFolder(Dataset):
 
 
 def read_csv(path: Path) -> tuple[tuple[str, ...], list[tuple[int, str, list[bool]]]]:
-    """A table of file names and 0/1 or -1/1 values: attribute names, then (line, file name, values) per row.
+    """Reads a table of file names and 0/1 or -1/1 values: attribute names, then (line, file name, values) per row.
 
-    Raises: ValueError naming the file and line that cannot be read.
+    Raises: ValueError, which names the file and line that cannot be read.
     """
     meaning = {"0": False, "-1": False, "1": True}
     rows: list[tuple[int, str, list[bool]]] = []

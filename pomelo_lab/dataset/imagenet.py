@@ -119,7 +119,7 @@ class ImageNet(CroppedFiles):
 
     @functools.cached_property
     def _beside(self) -> Contents:
-        """The annotation and mask files."""
+        """The annotation and mask files of the images."""
         boxes = [self._box_file(file) for file in self._files] if self.boxes else []
         masks = [self._mask_file(file) for file in self._files] if self.masks not in (None, "boxes") else []
         return Contents([str(path or "") for path in (*boxes, *masks)])
@@ -128,7 +128,7 @@ class ImageNet(CroppedFiles):
         return f"imagenet-{stem(file)}"
 
     def _label_boxes(self, row: int, annotation: Annotation, size: tuple[int, int]) -> Tensor:
-        """The boxes that bear the image's own wnid, in fractions of the image [M,4]."""
+        """The boxes that have the image's wnid, in fractions of the image [M,4]."""
         width, height = annotation.size or size
         matching = [name == self._wnids[int(self._label[row])] for name in annotation.names]
         return annotation.edges[matching] / torch.tensor([width, height, width, height], dtype=torch.float32)
@@ -158,14 +158,14 @@ class ImageNet(CroppedFiles):
         return [top / folder for top in tops for folder in folders]
 
     def _box_file(self, file: str) -> Path | None:
-        """The annotation of an image, in the folder of its class or not."""
+        """The annotation of an image. It may lie in the folder of its class."""
         for folder in (file.rpartition("/")[0], ""):
             if self._annotations is not None and (path := self._annotations / folder / f"{stem(file)}.xml").is_file():
                 return path
         return None
 
     def _mask_file(self, file: str) -> Path | None:
-        """The mask of an image, in the folder of its class or not."""
+        """The mask of an image. It may lie in the folder of its class."""
         paths = (Path(self.masks, folder, f"{stem(file)}.png") for folder in (file.rpartition("/")[0], ""))
         return next((path for path in paths if path.is_file()), None)
 

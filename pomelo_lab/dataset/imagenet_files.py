@@ -1,4 +1,4 @@
-"""The files of ImageNet (ILSVRC2012) as they are given out: layouts, lists, annotations."""
+"""The files of ImageNet (ILSVRC2012) in the published layouts: lists and annotations."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class Annotation(NamedTuple):
-    """The objects of one file: wnid and edges in pixels of an image of `size` (width, height); None where the file does
-    not say."""
+    """The objects of one file: wnid and edges in pixels of an image of `size` (width, height), which is None if the
+    file lacks it."""
 
     names: list[str]
     edges: Tensor  # [M,4]

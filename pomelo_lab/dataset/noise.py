@@ -1,4 +1,4 @@
-"""Gaussian noise images: the plainest reference for "out of distribution"."""
+"""Gaussian noise images: the simplest reference for "out of distribution"."""
 
 from __future__ import annotations
 

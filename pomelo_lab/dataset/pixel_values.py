@@ -1,6 +1,6 @@
-"""What the numbers in an image file mean where that is not clear: more than 8 bits, transparent parts.
+"""Interprets the numbers of image files with more than 8 bits per value or transparent parts.
 
-Colours, or a refusal that names the file.
+The result is a colour image, or an error that names the file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def eight_bits(file: Image, path: Path, value_range: Sequence[float] | None) -> Image:
-    """A gray image of more than 8 bits per value as one of 8 bits, from black to white.
+    """Converts a gray image of more than 8 bits per value to 8 bits, from black to white.
 
-    Raises ValueError naming the file when values lie outside.
+    Raises: ValueError, which names the file, when values lie outside.
     """
     from PIL import Image
 
@@ -41,13 +41,13 @@ def eight_bits(file: Image, path: Path, value_range: Sequence[float] | None) -> 
 
 
 def stated_range(file: Image, values: np.ndarray, path: Path) -> tuple[float, float]:
-    """What black and white are in a gray file of more than 8 bits per value, as far as its format says.
+    """The values of black and white in a gray file of more than 8 bits per value, if its format states them.
 
-    PNG and PGM: 0 to 65535. TIFF: all of its 9 to 16 unsigned bits. Floats between 0 and 1: 0 to 1. 16 bits of which
-        the upper two are never used
-    hold data of fewer bits more often than images that dark, so they are not guessed; nor are other integers and
-    floats.
-    Raises: ValueError naming the file, its values and the argument that says what they mean.
+    PNG and PGM: 0 to 65535. TIFF: all of its 9 to 16 unsigned bits. Floats between 0 and 1: 0 to 1. Files of 16 bits
+    whose upper two bits are never used rarely hold images that dark; most hold data of fewer bits. They are therefore
+    not guessed, nor are other integers and floats.
+
+    Raises: ValueError, which names the file, its values and the argument that states their meaning.
     """
     least, most = values.min(), values.max()
     got = f"{path} holds values from {least:g} to {most:g}"
@@ -76,7 +76,8 @@ def stated_range(file: Image, values: np.ndarray, path: Path) -> tuple[float, fl
 
 
 def check_high_bytes(file: Image, path: Path, value_range: Sequence[float] | None) -> None:
-    """Colours of 16 bits reach us as their upper 8 bits. Raises ValueError where those hold too little of the image."""
+    """Checks colours of 16 bits, of which only the upper 8 bits are decoded. Raises: ValueError when these hold too
+    little of the image."""
     bands = file.getextrema() if len(file.getbands()) > 1 else (file.getextrema(),)
     most = max(high for name, (_, high) in zip(file.getbands(), bands, strict=True) if name != "A")
     if value_range is not None and tuple(value_range) != (0, 65535):
@@ -92,13 +93,13 @@ def check_high_bytes(file: Image, path: Path, value_range: Sequence[float] | Non
 
 
 def flattened(file: Image, path: Path, background: float | None) -> Image:
-    """An image with transparent parts as one without, laid over a gray of [0,1]; others as they are, with or without a
-    channel for transparency.
+    """Lays an image with transparent parts over a gray in [0,1]. Other images are returned unchanged, with or without a
+    transparency channel.
 
-    The colours that a file stores under transparent parts are no part of the picture, and programs leave any values
-    there.
-    Raises: ValueError naming the file where no background is given, or a gray value of more than 8 bits stands for
-        transparency.
+    The colours stored under transparent parts do not belong to the picture; programs leave arbitrary values in them.
+
+    Raises: ValueError, which names the file, when no background is given, or when a gray value of more than 8 bits
+        marks transparency.
     """
     from PIL import Image
 

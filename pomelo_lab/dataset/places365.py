@@ -77,7 +77,8 @@ class Places365(CroppedFiles):
 
 
 def category(path: str) -> str:
-    """The name of a class from any of its spellings: "/a/arena/hockey", "arena-hockey" and "arena/hockey" are one."""
+    """The name of a class from any of its spellings: "/a/arena/hockey", "arena-hockey" and "arena/hockey" are the
+    same."""
     parts = path.strip("/").split("/")
     return "/".join(parts[1:] if len(parts) > 1 and len(parts[0]) == 1 else parts).replace("-", "/")
 

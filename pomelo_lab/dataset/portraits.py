@@ -1,4 +1,4 @@
-"""Portraits: rendered faces whose every cause is known."""
+"""Portraits: rendered faces with known causes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ NO_MARK = {"attribute": None, "rate": 0.5}
 def renderers(workers: int, process: int) -> ThreadPoolExecutor:
     """Threads that render parts of a batch, one core each.
 
-    Painting is hundreds of small elementwise operations: threads that meet after every one of them wait more than they
-    work (on shared cores a hundred times more); threads with images of their own never meet. The pixels are the same
-    bits.
+    Painting consists of hundreds of small elementwise operations. Threads that synchronise after each operation mostly
+    wait (on shared cores a hundred times longer). Threads that render separate images never synchronise. The pixels are
+    the same bits.
     """
     return ThreadPoolExecutor(workers, "renderer", initializer=lambda: torch.set_num_threads(1))
 
@@ -84,7 +84,7 @@ class Portraits(Dataset):
 
     @classmethod
     def config_problems(cls, given: dict) -> Iterator[str]:
-        """What is wrong with `label` and `spurious`, in words."""
+        """Reports problems of `label` and `spurious`."""
         spurious = given["spurious"] or {}
         if given["label"] not in (HAIR, *ATTRIBUTES):
             known = f"{HAIR} or an attribute ({', '.join(ATTRIBUTES)})"
@@ -119,7 +119,8 @@ class Portraits(Dataset):
         return f"portraits-r{self.revision}"
 
     def factors(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """The causes of the people at `indices`: name -> [B], and "noise" [B,F], the uniform numbers behind them."""
+        """The causes of the people at `indices`: name -> [B], and "noise" [B,F], the uniform numbers that determine
+        them."""
         index = torch.as_tensor(list(indices), dtype=torch.long)
         if len(index) and not (0 <= int(index.min()) and int(index.max()) < len(self)):
             raise IndexError(
@@ -129,8 +130,8 @@ class Portraits(Dataset):
         return self.model.draw(uniforms(self.seed, self.split, index, self.model.causes))
 
     def render(self, factors: Mapping[str, Tensor], with_masks: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-        """Image float32 [B,3,H,W] and masks (bool [B,H,W] by name; empty without masks) of people given by their
-        causes."""
+        """Renders people from their causes: image float32 [B,3,H,W] and masks (bool [B,H,W] by name), which are
+        empty without masks."""
         n, workers = len(factors["hair_color"]), min(torch.get_num_threads(), MOST_THREADS)
         if workers == 1 or n < 2 * SMALLEST_PART or factors["hair_color"].device.type != "cpu":
             return render(factors, self.size_px, with_masks)
@@ -153,7 +154,7 @@ class Portraits(Dataset):
         return self.model.attributes(self.factors(indices))
 
     def labelled(self, factors: Mapping[str, Tensor]) -> Tensor:
-        """Labels [B] of people given by their causes."""
+        """Labels [B] of people with the given causes."""
         if self.label == HAIR:
             return factors[HAIR]
         return self.model.attributes(factors)[:, self.attribute_names.index(self.label)].long()
@@ -179,26 +180,27 @@ class Portraits(Dataset):
     def intervene(
         self, factors: Mapping[str, Tensor], changes: Mapping[str, object], propagate: bool = False
     ) -> dict[str, Tensor]:
-        """Factors of the same people with some causes set (state name, number or [B]); see CausalModel.intervene."""
+        """Sets some causes of the same people (state name, number or [B]); see CausalModel.intervene."""
         return self.model.intervene(factors, changes, propagate)
 
     def resample(self, factors: Mapping[str, Tensor], names: Sequence[str], u: Tensor) -> dict[str, Tensor]:
-        """N versions of each person with the named causes redrawn from u [B,N,len(names)]; see CausalModel.resample."""
+        """Makes N versions of each person with the named causes redrawn from u [B,N,len(names)]; see
+        CausalModel.resample."""
         return self.model.resample(factors, names, u)
 
     def causal_mask(self, batch: Batch, factor: str, n: int = 8) -> Tensor:
-        """bool [B,H,W]: pixels that change when `factor` alone takes any other value.
+        """Marks the pixels that change when only `factor` takes any other value: bool [B,H,W].
 
         Args:
-            factor: name of a cause; exact for categorical ones.
-            n: values tried of a continuous cause, spread over its range.
+            factor: name of a cause; the mask is exact for categorical causes.
+            n: number of values of a continuous cause that are tried, spread over its range.
         Cost: one rendering without masks per value.
         """
         self.model.check([factor])
         return self.decided(batch.factors, batch.image, [factor], n)
 
     def decided(self, factors: Mapping[str, Tensor], image: Tensor, names: Iterable[str], n: int = 8) -> Tensor:
-        """bool [B,H,W]: pixels of the image that change when one of the causes takes another value."""
+        """Marks the pixels of the image that change when one of the causes takes another value: bool [B,H,W]."""
         changed = torch.zeros_like(image[:, 0], dtype=torch.bool)
         for name in names:
             for value in self.model.causes[name].values(n):

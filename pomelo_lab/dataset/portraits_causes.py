@@ -123,8 +123,8 @@ CLASS_ATTRIBUTES = dict(zip(HAIR_COLORS, ("Blond_Hair", "Black_Hair", "Gray_Hair
 
 
 def mark_cause(attribute: str | None, rate: float) -> Cause:
-    """The spurious mark: present with `rate` where `attribute` holds and 1 - rate elsewhere; never without an
-    attribute."""
+    """The spurious mark: present with `rate` where `attribute` holds and 1 - rate in all other images. Without an
+    attribute there are no marks."""
     states = ("absent", "present")
     if attribute is None:
         return choice("mark", "scene", states, (1.0, 0.0))

@@ -1,4 +1,4 @@
-"""Many portraits of each of some people, to train and to test networks that tell who is portrayed."""
+"""Many portraits of each of some people, to train and test identity networks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ PEOPLE = "people"  # the stream of who they are, common to all splits
 
 @dataclass(kw_only=True)
 class PortraitsIdentities(Portraits):
-    """Portraits whose label is the person: image i is of person i mod n_people, who keeps the causes of the group
-    `person` (sex, age, skin, the shapes of the face); hair, clothes, expression, pose and scene are drawn anew for
+    """Portraits whose label is the person. Image i shows person i mod n_people. The person keeps the causes of the
+    group `person` (sex, age, skin, the shapes of the face). Hair, clothes, expression, pose and scene are redrawn for
     every image, given the person.
 
-    Source: ours. All splits have the same people in other pictures.
-    Args: n_people: people; the others as in Portraits.
+    Source: ours. All splits have the same people in different images.
+    Args:
+        n_people: number of people.
+        The other arguments are those of Portraits.
     """
 
     n_people: Count = 500

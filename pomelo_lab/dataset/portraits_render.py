@@ -50,7 +50,7 @@ MARK_RGB = (0.95, 0.10, 0.75)
 
 
 def planes(t: Tensor) -> Tensor:
-    """[B,k] or [B,1,1] numbers as [B,k,1,1] colours."""
+    """Reshapes numbers [B,k] or [B,1,1] to colours [B,k,1,1]."""
     return t[:, :, None, None] if t.ndim == 2 else t[:, None]
 
 
@@ -62,8 +62,8 @@ def hsv(hue: Tensor, chroma: Tensor, light: Tensor) -> Tensor:
 
 
 def paint(canvas: Tensor, cover: Tensor, colour: Tensor | tuple | float, shade: Tensor | None = None) -> None:
-    """Blend a colour into canvas [...,B,3,H,W] in place; cover and shade are [...,B,H,W] (shade multiplies the
-    colour)."""
+    """Blends a colour into canvas [...,B,3,H,W] in place. cover and shade are [...,B,H,W]; shade multiplies the
+    colour."""
     if isinstance(colour, tuple):
         colour = torch.tensor(colour, device=canvas.device)[:, None, None]
     weight = (cover if shade is None else cover * shade).unsqueeze(-3)
@@ -71,9 +71,9 @@ def paint(canvas: Tensor, cover: Tensor, colour: Tensor | tuple | float, shade: 
 
 
 class Painter:
-    """One group of people on one canvas; `render` below is the way in.
+    """Paints a group of people on one canvas. `render` is the entry point.
 
-    Shapes: canvas [V,B,3,H,W] with V = 2 versions (bald, with hair) or V = 1 (as they are).
+    Shapes: canvas [V,B,3,H,W] with V = 2 versions (bald, with hair) or V = 1 (the person's own).
     """
 
     def __init__(self, factors: Mapping[str, Tensor], size_px: int, with_masks: bool) -> None:
@@ -91,7 +91,7 @@ class Painter:
         self.body_side = lit * s.body_u * 0.15
 
     def own(self, part: str, cover: Tensor, rows: Tensor | None = None) -> None:
-        """The part takes the pixels that it covers by more than half."""
+        """Assigns the pixels that a part covers by more than half to the part's mask."""
         if self.owner is None:
             return
         if rows is None:
@@ -117,7 +117,7 @@ class Painter:
         self.hair_weight = torch.zeros(len(self.worn), self.b, self.h, self.h, device=plain.device)
 
     def over(self, part: str, cover: Tensor, colour, shade: Tensor | None = None, rows: Tensor | None = None) -> None:
-        """Paint a layer over everything so far, hair included."""
+        """Paints a layer over all earlier layers, including hair."""
         if rows is None:
             self.hair_weight.mul_(1 - cover)
             paint(self.canvas, cover, colour, shade)
@@ -129,14 +129,14 @@ class Painter:
         self.own(part, cover, rows)
 
     def add_hair(self, cover: Tensor, light: Tensor, gloss: Tensor) -> None:
-        """Hair adds weight to its colour and a little white for the gloss; it covers nothing of the bald version."""
+        """Adds hair: weight for its colour and a little white for the gloss. It covers nothing in the bald version."""
         worn = cover * self.worn
         self.hair_weight.mul_(1 - worn).add_(worn * light)
         self.canvas.mul_(1 - worn.unsqueeze(2)).add_((worn * gloss).unsqueeze(2))
         self.own("hair", cover * self.has_hair)
 
     def skin_colour(self) -> Tensor:
-        """[B,3,1,1], piecewise linear between four tones."""
+        """The skin colour [B,3,1,1], piecewise linear between four tones."""
         t = self.s["skin"] * 3
         rgb = 0
         for i, tone in enumerate(SKIN_RGB):
@@ -228,7 +228,7 @@ class Painter:
         self.add_hair(front, light, 0.13 * gloss.clamp_(min=0))
 
     def extras(self) -> None:
-        """Glasses, earrings, hat and mark: drawn for those who have them."""
+        """Paints glasses, earrings, hat and mark for the people who have them."""
         for name, draw in (
             ("earrings", self.earrings),
             ("glasses", self.glasses),
@@ -261,7 +261,7 @@ class Painter:
         self.over("hat", second, colour * 0.72, shade + knit, rows)
 
     def mark(self, s: Scene, rows: Tensor) -> None:
-        """A ring with a dot in the lower left corner, at the same place in every frame."""
+        """Paints a ring with a dot in the lower left corner, at the same position in every frame."""
         x, y = s.frame_x + 0.84, s.frame_y - 0.84
         r = (x * x + y * y).sqrt().expand_as(s.u)
         px = torch.full_like(s.px, 2 / self.h)
@@ -269,7 +269,7 @@ class Painter:
         self.over("mark", edge((r - 0.065).abs() - 0.018, px), 1.0, None, rows)
 
     def finish(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """8-bit pixels as they are and, with masks, where another hair colour would have changed them."""
+        """The final 8-bit pixels and, with masks, the pixels that another hair colour would change."""
         s = self.s
         exposure = 0.83 + 0.25 * s["exposure"]
         warm = 0.035 * s["light_warmth"]
@@ -295,7 +295,7 @@ class Painter:
         return image.div(255), {**masks, "label": label}
 
     def hair_rgb(self) -> Tensor:
-        """What this person's hair looks like in each colour class, [4,B,3,1,1]."""
+        """The hair of each person in each colour class, [4,B,3,1,1]."""
         table = torch.tensor(tuple(HAIR_RGB.values()), device=self.s.u.device)[:, :, :, None, None, None]
         light, warmth = self.s["hair_light"], self.s["hair_warmth"]
         dark, bright, shift = table.unbind(1)  # each [4,3,1,1,1]

@@ -1,8 +1,8 @@
-"""The coordinates of portraits, and the functions that their shapes are made of.
+"""The coordinates of portraits, and the functions that build their shapes.
 
-Only add, subtract, multiply, divide, sqrt, min, max, floor and comparisons are used: IEEE 754 fixes their results, so
-a pixel has the same bits in every batch, position, thread count and vector width (exp, sin and pow give no such
-promise). Lengths are in face units: the head is 2 high, its centre is (0, 0), v points down to the chin.
+Only add, subtract, multiply, divide, sqrt, min, max, floor and comparisons are used. IEEE 754 defines their results, so
+a pixel has the same bits in every batch, position, thread count and vector width. exp, sin and pow give no such
+guarantee. Lengths are in face units: the head is 2 high, its centre is (0, 0), v points down to the chin.
 """
 
 from __future__ import annotations
@@ -77,16 +77,16 @@ class Scene:
         return self.factors[name]
 
     def is_(self, name: str, state: int) -> Tensor:
-        """float [B,1,1]: 1 where a categorical factor has that state."""
+        """1 where a categorical factor has that state: float [B,1,1]."""
         return (self.factors[name] == state).float()
 
     def pick(self, name: str, table: tuple) -> Tensor:
-        """A row (or number) of a table per person: [B,1,1] or [B,k]."""
+        """Reads a row (or number) of a table for each person: [B,1,1] or [B,k]."""
         rows = torch.tensor(table, dtype=torch.float32, device=self.u.device)[self.code[name]]
         return rows[:, None, None] if rows.ndim == 1 else rows
 
     def rows(self, chosen: Tensor) -> Scene:
-        """A scene of some of the people (index [b]); rare parts are drawn for those who have them."""
+        """The scene of some of the people (index [b]). Rare parts are drawn only for the people who have them."""
         part = object.__new__(Scene)
         part.factors = {k: t[chosen] for k, t in self.factors.items()}
         part.code = {k: t[chosen] for k, t in self.code.items()}

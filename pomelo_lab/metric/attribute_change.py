@@ -1,4 +1,4 @@
-"""Scores of the attributes that a counterfactual changes, as an independent network sees them."""
+"""Scores of the attributes that a counterfactual changes, as an independent network detects them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class AttributeMetric(CounterfactualMetric, ABC):
-    """The base of scores of attributes; the oracle sees an attribute where its probability is above one half.
+    """The base class of scores of attributes. An attribute is detected where the oracle's probability is above one
+    half.
 
     Args:
         dataset: the data set of the job, which names the oracle's outputs.
@@ -47,7 +48,7 @@ class AttributeMetric(CounterfactualMetric, ABC):
         return [self.column(name) for name in (self.dataset.attribute_names if self.among is None else self.among)]
 
     def detect(self, images: Tensor) -> Tensor:
-        """Whether the oracle sees each attribute: bool [B,A]."""
+        """Whether the oracle detects each attribute: bool [B,A]."""
         return view(self.oracle, "black_box", 256, images.device).probability(images) > 0.5
 
     def column(self, attribute: str) -> int:
@@ -66,16 +67,16 @@ class AttributeMetric(CounterfactualMetric, ABC):
 
 @dataclass(kw_only=True)
 class MNAC(AttributeMetric):
-    """Mean number of attributes that change, the one aimed at included.
+    """Mean number of attributes that change, including the explained one.
 
-    A counterfactual that fools the classifier without changing the attribute aimed at scores well: see TargetSeen, and
-    `without`.
+    A counterfactual that fools the classifier without changing the explained attribute has a good score; see TargetSeen
+    and `without`.
 
     Source: Rodriguez et al. (2021); DiME, section 4 and code. Departures: the oracle.
     Args:
-        without: an attribute that does not count, such as the one aimed at; None = all count, as in the paper.
-        share: divide by the number of attributes that count, so that data sets with other numbers can be compared.
-    Cost: two forwards of the oracle per image.
+        without: an attribute that does not count, such as the explained one; None = all count, as in the paper.
+        share: divide by the number of attributes that count, so that data sets with different numbers are comparable.
+    Cost: two forward passes of the oracle per image.
     """
 
     direction: ClassVar = "lower"
@@ -96,20 +97,21 @@ class MNAC(AttributeMetric):
 
 @dataclass(kw_only=True)
 class TargetSeen(AttributeMetric):
-    """Whether an independent network sees that the attribute aimed at changed towards the goal.
+    """Whether an independent network detects that the explained attribute changed towards the goal.
 
-    A success in which it sees no change fooled the explained classifier (an adversarial example), or the independent
-    network errs. The row of re-rendered faces shows its errors alone.
+    A success without a detected change either fooled the explained classifier (an adversarial example) or is an error
+    of the independent network. The row of re-rendered faces shows the network's errors alone.
 
-    Images in which the network sees the goal already do not count, since no change could show there. The summary's
+    Images in which the network already detects the goal do not count, because no change can be detected. The summary's
     details hold their number ("left_out").
 
-    The class that has the attribute is the one called like it, or the second of two classes with other names.
+    The class that has the attribute is the class with its name, or the second of two classes with other names.
 
-    Source: own; the check that DiME's MNAC and CD lack, which count this attribute like any other. Departures: none.
-    Args: attribute: the one aimed at.
-    Cost: two forwards of the oracle per image.
-    Raises: ValueError where no class is called as the attribute and there are more than two.
+    Source: own; a check that DiME's MNAC and CD lack, because they count this attribute like all others. Departures:
+        none.
+    Args: attribute: the explained attribute.
+    Cost: two forward passes of the oracle per image.
+    Raises: ValueError when no class has the attribute's name and there are more than two classes.
     """
 
     revision: ClassVar[int] = 2  # 1 took a change away from the goal for one towards it
@@ -124,7 +126,8 @@ class TargetSeen(AttributeMetric):
         return {"value": value, "counted": counts, "left_out": rows["counted"] - counts}
 
     def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        """value: whether the goal is seen in the counterfactual; settled: whether it is seen in the image already."""
+        """value: whether the goal is detected in the counterfactual; settled: whether it is already detected in the
+        image."""
         column, before = self.column(self.attribute), self.detect(case.batch.image)
         wanted = case.explanation.extra["goal"].long().to(before.device) == self.present(case.classifier.num_classes)
         return {
@@ -149,20 +152,21 @@ class TargetSeen(AttributeMetric):
 
 @dataclass(kw_only=True)
 class CorrelationDifference(AttributeMetric):
-    """How much changes of attributes correlate otherwise than the attributes do in the data: the sum over attributes of
-    |corr(change, change of the query) - corr(data)|.
+    """Difference between the correlations of attribute changes and the correlations in the data: the sum over
+    attributes of |corr(change, change of the query) - corr(data)|.
 
-    Source: DiME, section 4.2 ("CD") and code. Changes are -1, 0 or 1. The data's correlations are the exact ones of the
-        causal model where the data set has one, else those of the training labels. Departures: an attribute that never
-        changes has correlation 0 (as in ACE's code; DiME's gives NaN); the details hold a bootstrap interval over
-        images. An explainer that changes the target alone does not score 0, but the sum of the data's absolute
-        correlations with the target.
+    Source: DiME, section 4.2 ("CD") and code. Changes are -1, 0 or 1. The data's correlations are exact if the data set
+        has a causal model, otherwise those of the training labels. Departures: an attribute that never changes has
+        correlation 0 (as in ACE's code; DiME's gives NaN). The details hold a bootstrap interval over images. An
+        explainer that changes only the target does not score 0, but the sum of the data's absolute correlations with
+        the target.
     Args:
-        attribute: the query, which the classifier looks at.
-        n_labels: number of training images whose labels are counted where the exact correlations are unknown; None =
+        attribute: the query, which is the classifier's attribute.
+        n_labels: number of training images whose labels are counted when the exact correlations are unknown; None =
             all.
         n_resamples: resamples of the bootstrap.
-    Cost: two forwards of the oracle per image. A set statistic; with rare attributes it is noisy: look at the interval.
+    Cost: two forward passes of the oracle per image. The score is a set statistic. It is noisy for rare attributes, so
+        read the interval.
     """
 
     direction: ClassVar = "lower"
@@ -204,8 +208,8 @@ class CorrelationDifference(AttributeMetric):
         )
 
     def resampled(self, rows: dict[str, Tensor], reference: dict[str, Tensor], weights: Tensor) -> Tensor:
-        """The score of each resample. Images that do not count have weight 0, so that methods with other successes are
-        compared on the same resample."""
+        """The score of each resample. Images that do not count have weight 0, so methods with different successes
+        are compared on the same resample."""
         weights = weights * (rows["counted"] > 0.5)
         truth = reference["correlation"].double().cpu()
         correlation = weighted_correlations(rows["change"].double(), weights, self.column(self.attribute))
@@ -214,7 +218,7 @@ class CorrelationDifference(AttributeMetric):
 
 
 def correlations(change: Tensor, query: int) -> Tensor:
-    """Pearson correlation of every column with one of them, 0 where one is constant: [R,n,A] -> [R,A]."""
+    """Pearson correlation of every column with the query column, 0 where one is constant: [R,n,A] -> [R,A]."""
     centred = change - change.mean(1, keepdim=True)
     size = centred.square().sum(1).sqrt()
     both = (centred * centred[..., query : query + 1]).sum(1)
@@ -226,20 +230,20 @@ def weighted_correlations(change: Tensor, weights: Tensor, query: int) -> Tensor
     share = weights / weights.sum(1, keepdim=True).clamp_min(1e-300)
     mean, both = share @ change, share @ (change * change[:, query : query + 1])
     variance = (share @ change.square() - mean.square()).clamp_min(0)
-    variance = torch.where(variance > 1e-12, variance, 0.0)  # constant but for rounding
+    variance = torch.where(variance > 1e-12, variance, 0.0)  # constant up to rounding
     size = variance.sqrt() * variance[:, query, None].sqrt()
     return torch.where(size > 0, (both - mean * mean[:, query, None]) / size.clamp_min(1e-300), 0.0)
 
 
 @dataclass(kw_only=True)
 class FactorError(AttributeMetric):
-    """Number of wrong attributes of a counterfactual: the one aimed at should have changed, and all others should be
-    those of the image's true causes.
+    """Number of wrong attributes of a counterfactual. The explained attribute should have changed, and all others
+    should equal those of the image's true causes.
 
     Source: own; for data sets whose attributes are known exactly. The score includes the oracle's errors, which the row
         of `ideal_counterfactual` shows.
-    Args: attribute: the one aimed at.
-    Cost: a forward of the oracle per image.
+    Args: attribute: the explained attribute.
+    Cost: one forward pass of the oracle per image.
     """
 
     direction: ClassVar = "lower"

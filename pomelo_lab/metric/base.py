@@ -45,15 +45,15 @@ class Metric(Component, ABC):
     """Scores explanations or perturbations: a value per image, or one statistic of a set of images.
 
     Per image: `score` returns {"value": [B]}, and further tensors for figures, e.g. "curve" [B,T].
-    Set statistic: `score` returns what each image contributes, image axis first, without "value". `summarize` gets the
-    contributions of all images at once. Either way the engine stores what `score` returned, by groups of images.
+    Set statistic: `score` returns the contribution of each image, image axis first, without "value". `summarize` gets
+    the contributions of all images at once. In both cases the engine stores the result of `score`, by groups of images.
 
-    direction: "higher" or "lower" is better, or None where the metric describes and does not judge.
+    direction: "higher" or "lower" is better, or None for a metric that only describes.
     unit:      of the value, e.g. "bits", "" for a ratio.
-    needs:     what the case must hold, some of: "perturbations", "explanation", "segments", "masks", "attributes",
-               "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations",
-               "explain_again" (the explainer once more). What the components inside it need (a filler) is added.
-    reads:     parts of explanations that it looks at and not every explainer gives: "counterfactual", "coefficient".
+    needs:     contents of the case, some of: "perturbations", "explanation", "segments", "masks", "attributes",
+    "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations", "explain_again" (the
+    explainer again). The needs of its components (a filler) are added automatically.
+    reads:     parts of explanations that it uses and not every explainer gives: "counterfactual", "coefficient".
     random:    whether `score` draws from the case's random streams, so that the score depends on the seed.
     Args:
         n_images: number of images that are scored, the first ones of the job; None = all.
@@ -79,8 +79,8 @@ class Metric(Component, ABC):
     def score(self, case: Case) -> dict[str, Tensor]:
         """The scores of a case, as tensors with the image axis first.
 
-        "value" [B] is the score of each image, NaN where it is undefined. Where there is "counted" [B], images with 0
-        do not belong to the population that is scored.
+        "value" [B] is the score of each image, NaN where it is undefined. Images with 0 in an optional "counted" [B] do
+        not belong to the scored population.
         """
 
     def ensure_given(self, part: Tensor | None, words: str) -> Tensor:
@@ -101,7 +101,7 @@ class Metric(Component, ABC):
 
     @property
     def access(self) -> Literal["black_box", "white_box"]:
-        """The view of the classifier that it is given."""
+        """The view of the classifier that the metric receives."""
         return "white_box" if "white_box" in self.needs else "black_box"
 
     def overrides(self) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ class Metric(Component, ABC):
         return None
 
     def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
-        """The cost of scoring one image of `shape`; what `explanations` explain again comes on top."""
+        """The cost of scoring one image of `shape`, without the cost of `explanations`."""
         return Cost()
 
     def fit_cost(self, n_training: int) -> Cost:
@@ -157,7 +157,8 @@ class Metric(Component, ABC):
 
 
 def not_applicable(n: int) -> dict[str, Tensor]:
-    """The scores of n images of an explainer to which a metric does not apply: none counts, and none is undefined."""
+    """The scores of n images of an explainer to which a metric does not apply: no image counts, and none is
+    undefined."""
     return {"value": torch.full((n,), torch.nan), "counted": torch.zeros(n), "applies": torch.zeros(n)}
 
 

@@ -20,15 +20,15 @@ from pomelo_lab.types import Perturbations
 
 @dataclass(kw_only=True)
 class BrokenPixels(Metric):
-    """Share of broken pixels. A pixel is broken where it is farther from the median of its 3x3 neighbourhood than the
-    given quantile of the pixels of training images.
+    """Share of broken pixels. A pixel is broken if its distance to the median of its 3x3 neighbourhood exceeds the
+    given quantile of these distances in training images.
 
     Source: own. The distance is the largest over the channels, in 8-bit steps; the border is repeated. Training images
         score 1 - quantile.
     Args:
         n_reference: number of training images, the first of the data set's fixed shuffle.
-        quantile: of the distances in training images; a broken pixel exceeds it.
-        n_per_image: number of perturbations of each image; perturbation 0, often the image itself, is left out.
+        quantile: quantile of the distances in training images; a broken pixel exceeds it.
+        n_per_image: number of perturbations of each image, without perturbation 0, which is often the image itself.
     """
 
     direction = "lower"

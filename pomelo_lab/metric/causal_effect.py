@@ -1,4 +1,4 @@
-"""One known cause of the picture: how much the classifier depends on it, and how much of an explanation lies on it."""
+"""A single known cause of the picture: its effect on the classifier, and the share of an explanation on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pomelo_lab.metric.base import Metric
 
 @dataclass(kw_only=True)
 class FactorMetric(Metric):
-    """The base of scores of one cause.
+    """The base class of scores of one cause.
 
     Args:
         dataset: portraits; by default the job's data set.
@@ -43,12 +43,11 @@ class FactorMetric(Metric):
 
 @dataclass(kw_only=True)
 class CausalEffect(FactorMetric):
-    """How much the target's probability depends on one cause: its largest change when that cause alone takes another
-    value.
+    """The effect of one cause on the target's probability: its largest change when only that cause takes another value.
 
     Source: own; the controlled direct effect, which is known because the picture can be rendered again. It does not
         depend on explanations.
-    Cost: one query per value of the cause, and one for the picture as it is.
+    Cost: one query per value of the cause, and one for the unchanged picture.
     """
 
     direction = None
@@ -67,11 +66,11 @@ class CausalEffect(FactorMetric):
 
 @dataclass(kw_only=True)
 class FactorMass(FactorMetric):
-    """Share of an attribution's absolute mass on the pixels that one cause decides.
+    """Share of an attribution's absolute mass on the pixels that one cause determines.
 
-    Source: own; relevance mass (Arras et al. 2022) on a causal mask: the pixels that change when the cause alone does.
-        Where there is no mark, these are the pixels where one would be. A map of independent values scores the mask's
-        share of the area. An attribution that is zero everywhere, or not finite, gives NaN.
+    Source: own; relevance mass (Arras et al. 2022) on a causal mask: the pixels that change when only the cause
+        changes. In pictures without a mark these are the pixels that a mark would cover. A map of independent values
+        scores the mask's share of the area. An attribution that is zero everywhere, or not finite, gives NaN.
     """
 
     direction = "higher"
@@ -88,13 +87,12 @@ class FactorMass(FactorMetric):
 
 @dataclass(kw_only=True)
 class FactorChange(FactorMetric):
-    """How far a counterfactual moves towards the picture in which one cause alone is changed: 0 = not at all, 1 = all
-    the way.
+    """How far a counterfactual moves towards the picture with only one cause changed: 0 = not at all, 1 = completely.
 
     Source: own; the projection of the counterfactual's change on the change that the cause would make, the largest over
         its other values. Other changes of the counterfactual do not count.
     Shapes: "value" [B]. NaN where the cause changes no pixel.
-    Cost: as many renderings as the cause has values.
+    Cost: one rendering per value of the cause.
     """
 
     reads = frozenset({"counterfactual"})

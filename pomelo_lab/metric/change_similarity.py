@@ -1,4 +1,4 @@
-"""Whether several counterfactuals of an image change the same thing."""
+"""Similarity of the changes that several counterfactuals make to the same image."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ChangeSimilarity(Metric):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Fewer than two settings."""
+        """Reports fewer than two settings."""
         yield from super().config_problems(given)
         if len(given["settings"]) < 2:
             yield f"settings must hold two or more, got {given['settings']}"

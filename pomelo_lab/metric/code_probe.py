@@ -1,4 +1,4 @@
-"""How much of a classifier's answer can be read off the semantic code of an autoencoder."""
+"""The information about a classifier's answer in the semantic code of an autoencoder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from pomelo_lab.metric.base import Metric, Summary, mean_summary
 
 @dataclass(kw_only=True)
 class CodeProbe(Metric):
-    """Share of the images whose predicted class a linear probe reads off their semantic code.
+    """Share of the images whose predicted class a linear probe can predict from their semantic code.
 
-    A direction in the code can only change what the code holds, so a low share bounds every method that moves codes.
+    A direction in the code can only change properties that the code contains. A low share therefore limits every method
+    that moves codes.
 
-    Source: own; linear probes as in Preechakul et al. (2022), section 5.2, there for attributes.
+    Source: own; linear probes as in Preechakul et al. (2022), section 5.2, who use them for attributes.
     Args:
         generator: the autoencoder; by default the job's generator.
-        n_reference: number of training images that the probe learns from, the first of the data set's fixed shuffle.
+        n_reference: number of training images for the probe, the first of the data set's fixed shuffle.
         strength: inverse weight of the L2 penalty, for codes of mean 0 and deviation 1.
     Shapes: "value" [B]. The summary's details name "chance", the share of the largest class among the training images.
-    Cost: an encoder forward and a query per training and per scored image.
+    Cost: one encoder pass and one query per training and per scored image.
     """
 
     direction = "higher"
@@ -63,7 +64,7 @@ class CodeProbe(Metric):
                 ((code - mean) / deviation).numpy(), answer.numpy()
             )
             w, b = torch.from_numpy(probe.coef_), torch.from_numpy(probe.intercept_)
-            if len(known) == 2:  # one row says how far the second class is ahead
+            if len(known) == 2:  # for two classes the probe has one row, the margin of the second class
                 w, b = torch.cat([torch.zeros_like(w), w]), torch.cat([torch.zeros_like(b), b])
             weight[known], bias[known] = w, b
         return {"weight": weight / deviation, "bias": bias - (weight / deviation) @ mean, "chance": chance.float()}

@@ -22,7 +22,7 @@ class Completeness(Metric):
     Cost: no queries.
     """
 
-    revision = 2  # "does not apply" is no undefined score
+    revision = 2  # a metric that does not apply has no undefined scores
     direction: ClassVar = "lower"
     needs = frozenset({"explanation"})
 

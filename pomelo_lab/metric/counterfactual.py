@@ -1,4 +1,4 @@
-"""Scores of counterfactuals: whether they reach the class aimed at, and how far they are from their image."""
+"""Scores of counterfactuals: whether they reach the goal class, and their distance to the image."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Population = Literal["all", "successes", "correct", "correct_successes"]
 
 
 def in_8_bits(image: Tensor) -> Tensor:
-    """The image as it comes out of an image file: k/255, clamped to [0,1]."""
+    """The image as stored in an image file: k/255, clamped to [0,1]."""
     return Perturbations.dequantize(Perturbations.quantize(image))
 
 
 def successes(explanations: Sequence[Explanation]) -> Tensor:
-    """1 where an explainer says that it reached the class aimed at, for each of V explanations: float [B,V]."""
+    """1 where an explainer reports that it reached the goal class, for each of V explanations: float [B,V]."""
     return torch.stack([explanation.extra["flipped"] for explanation in explanations], 1)
 
 
 @dataclass(kw_only=True)
 class CounterfactualMetric(Metric, ABC):
-    """The base of scores of counterfactuals, which are rounded to 8 bits first, as in an image file.
+    """The base class of scores of counterfactuals, which are first rounded to 8 bits, as in an image file.
 
-    matched: whether the score may be narrowed down to images in which several methods succeed (results/matched.py).
+    matched: whether the score may be restricted to images on which several methods succeed (results/matched.py).
     Args:
-        population: which images enter the mean: "all"; "successes", where the explainer says that it reached the class;
-            "correct", where the classifier's answer is the label; or both. `Summary.n` is their number.
+        population: which images enter the mean: "all"; "successes", for which the explainer reports that it reached the
+            goal class; "correct", which the classifier predicts correctly; or both. `Summary.n` is their number.
     Shapes: score also gives "counted" [B]. Images with 0 have the value NaN, which is not an undefined score.
     """
 
@@ -49,7 +49,7 @@ class CounterfactualMetric(Metric, ABC):
 
     @abstractmethod
     def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        """Scores of all images, whichever count; counterfactual [B,C,H,W] on the 8-bit grid."""
+        """Scores all images, counted or not; counterfactual [B,C,H,W] on the 8-bit grid."""
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image = in_8_bits(self.ensure_given(case.explanation.counterfactual, "counterfactuals"))
@@ -80,12 +80,12 @@ class CounterfactualMetric(Metric, ABC):
 
 @dataclass(kw_only=True)
 class FlipRate(CounterfactualMetric):
-    """Whether the classifier gives the counterfactual the class that was aimed at.
+    """Whether the classifier assigns the counterfactual to the goal class.
 
     Source: DiME, section 4 ("flip ratio"), and its code; GCD. Departures: none with of=float.
     Args: of: "float" = the counterfactual before it is clamped, as in the code; these flips define "successes" in all
         other scores. "image" = the counterfactual in 8 bits, as in an image file.
-    Cost: with of=image a query per image.
+    Cost: one query per image with of=image.
     """
 
     direction: ClassVar = "higher"
@@ -142,7 +142,7 @@ class COUT(CounterfactualMetric):
 
     Source: Khorram & Fuxin (2022), https://arxiv.org/abs/2203.15064; the code of ACE (Jeanneret et al. 2023). Area
         under p(goal) minus that under p(target) over the replaced share. Departures: a counterfactual equal to its
-        image scores p(goal) - p(target) (there NaN).
+        image scores p(goal) - p(target) (NaN in the code).
     Args:
         n_steps: approximate number of steps; each replaces H * W // n_steps pixels.
         exact: False counts the last step as a full one, as the code does, so that the axis ends beyond 1.

@@ -20,7 +20,7 @@ from pomelo_lab.metric.frechet import distance_of_features
 
 log = logging.getLogger(__name__)
 
-FEWEST = 2  # images of which a covariance can be taken at all
+FEWEST = 2  # least number of images with a covariance
 
 
 @dataclass(kw_only=True)

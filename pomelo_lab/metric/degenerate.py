@@ -1,4 +1,4 @@
-"""The number of explanations that order no pixels."""
+"""Counts explanations that do not rank the pixels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ FLAGS = ("at_chance", "unreached")
 
 @dataclass(kw_only=True)
 class Degenerate(Metric):
-    """1 where an attribution is constant or not finite, so that it orders no pixels, else 0.
+    """1 where an attribution is constant or not finite, so that it does not rank the pixels, otherwise 0.
 
     Source: own. The summary also counts the images that the explainer flags: "at_chance" (the target is at chance from
-        the start, so nothing is removed) and "unreached" (all is removed, and the target is still above chance); see
-        MP2.
+        the start, so nothing is removed) and "unreached" (everything is removed, and the target is still above chance);
+        see MP2.
     """
 
     direction: ClassVar = "lower"

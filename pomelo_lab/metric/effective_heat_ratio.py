@@ -1,4 +1,4 @@
-"""The effective heat ratio: how much of an attribution lies in an annotated region."""
+"""The effective heat ratio: the share of an attribution in an annotated region."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the person is still the same, by the published face network."""
+"""Scores of identity by the published face network: whether image and counterfactual show the same person."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class VGGFace2(PublishedNetwork, Likeness, ABC):
 
     def read_weights(self, key: str) -> None:
         super().read_weights(key)
-        self.network.fc = nn.Identity()  # its outputs only serve to recognise the file
+        self.network.fc = nn.Identity()  # its outputs only help to identify the file
 
     def preprocess(self, images: Tensor) -> Tensor:
         resized = F.interpolate(images, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False, antialias=True)

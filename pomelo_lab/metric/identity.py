@@ -40,7 +40,7 @@ class Likeness(CounterfactualMetric, ABC):
 
 @dataclass(kw_only=True)
 class Verification(Likeness, ABC):
-    """Whether the cosine between image and counterfactual exceeds a level, so that both show one person.
+    """Whether the cosine between image and counterfactual exceeds a threshold, so that both show the same person.
 
     Shapes: score also gives "cosine" [B].
     """
@@ -56,21 +56,22 @@ class Verification(Likeness, ABC):
 
 @dataclass(kw_only=True)
 class FeatureSimilarity(Likeness):
-    """Mean cosine in features of a network of our own.
+    """Mean cosine in features of one of our networks.
 
     Source: FS and S3 of Jeanneret et al. (2023), which differ in the network: VGGFace2's ResNet-50 on successes,
-        SimSiam's encoder on images that were classified correctly. Departures: the network; under another name
-        therefore (FS itself: FaceSimilarity).
-    Args: network: whose penultimate features are compared; not the explained classifier. The shipped identity network
-        knows people of portraits: on other data it is refused, and one trained there takes its place.
-    Cost: two forwards of the network per image.
+        SimSiam's encoder on correctly classified images. Departures: the network, and therefore the name (FS itself:
+        FaceSimilarity).
+    Args: network: the network whose penultimate features are compared; not the explained classifier. The shipped
+        identity network was trained on people of portraits. It is refused on other data, where a network trained on
+        that data replaces it.
+    Cost: two forward passes of the network per image.
     """
 
     network: NetworkClassifier
 
     @classmethod
     def dataset_problems(cls, given: Mapping[str, Any], dataset: type[Dataset]) -> Iterator[str]:
-        """A network that was trained on other people."""
+        """Reports a network that was trained on other people."""
         weights = given["network"].get("weights") if isinstance(given.get("network"), Mapping) else None
         if str(weights).startswith("zoo:portraits") and not knows_people(dataset):
             yield f"network.weights must be of a network trained for dataset {dataset.__name__}, got {weights}"
@@ -81,14 +82,14 @@ class FeatureSimilarity(Likeness):
 
 @dataclass(kw_only=True)
 class FVA(Verification, FeatureSimilarity):
-    """Face verification accuracy: whether a network that knows people takes both for the same.
+    """Face verification accuracy: whether an identity network recognises the same person in image and counterfactual.
 
     Source: the DiME paper, section 4 (VGGFace2's ResNet-50, cosine above 0.5: FaceVerification). Departures: the
-        network, and with it the threshold: None = where it errs as often on pairs of one person as on pairs of two, on
-        portraits whose person is known; data sets that do not know their people need a number.
+        network and its threshold. None = the threshold with equal error rates on pairs of one person and pairs of two
+        people, measured on portraits with known identities. Data sets without identities need a number.
     Args:
         threshold: cosine from which on two images show one person.
-        n_pairs: pairs of either kind that calibrate it.
+        n_pairs: pairs of each kind that calibrate the threshold.
     """
 
     threshold: Annotated[float, Range(low=-1, high=1)] | None = None
@@ -96,7 +97,7 @@ class FVA(Verification, FeatureSimilarity):
 
     @classmethod
     def dataset_problems(cls, given: Mapping[str, Any], dataset: type[Dataset]) -> Iterator[str]:
-        """No threshold, for data whose people are unknown."""
+        """Reports a missing threshold for data without identities."""
         yield from super().dataset_problems(given, dataset)
         if given["threshold"] is None and not knows_people(dataset):
             yield f"threshold must be given for dataset {dataset.__name__}, whose people are not known"
@@ -119,18 +120,18 @@ class FVA(Verification, FeatureSimilarity):
 
 
 def knows_people(dataset: type[Dataset]) -> bool:
-    """Whether a data set says who is portrayed."""
+    """Whether a data set has identities."""
     from pomelo_lab.dataset.portraits import Portraits
 
     return issubclass(dataset, Portraits)
 
 
 def people_pairs(dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
-    """Pictures of n people and other pictures of the same people [2n,C,H,W], and pictures of n other people [n,C,H,W].
+    """Images of n people and other images of the same people [2n,C,H,W], and images of n other people [n,C,H,W].
 
-    None of them is in the training set of the identity network.
+    No image is in the training set of the identity network.
 
-    Raises: ValueError for data sets that do not know who is portrayed.
+    Raises: ValueError for data sets without identities.
     """
     from pomelo_lab.dataset.portraits_identities import PortraitsIdentities
 
@@ -143,7 +144,7 @@ def people_pairs(dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
 
 
 def equal_error(genuine: Tensor, impostor: Tensor) -> tuple[float, float]:
-    """The threshold that rejects as many genuine pairs as it accepts pairs of two people, and its error rate."""
+    """The threshold that rejects as many pairs of one person as it accepts pairs of two people, and its error rate."""
     levels = torch.cat([genuine, impostor]).sort().values
     missed = (genuine[:, None] < levels).double().mean(0)
     let_in = (impostor[:, None] >= levels).double().mean(0)

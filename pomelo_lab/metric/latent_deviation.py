@@ -1,4 +1,4 @@
-"""How far the noise that a generator infers from images is from the noise it was trained on."""
+"""Deviation of the noise that a generator infers from images from the noise of its training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Localisation: whether the strongest part of an attribution is where the object is."""
+"""Localisation: whether the strongest part of an attribution lies on the object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What publishing pipelines did to maps before they were scored, to measure what it does to the scores."""
+"""Conversions of published pipelines to maps before they are scored, to measure their effect on the scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers for what readers of maps call sparse, blurred, sharp or cluttered; they do not depend on the image."""
+"""Shape of a map, independent of the image: sparse, blurred or cluttered."""
 
 from __future__ import annotations
 

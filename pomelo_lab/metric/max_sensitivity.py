@@ -1,4 +1,4 @@
-"""Max-sensitivity: how much a map changes when the image changes a little."""
+"""Max-sensitivity: the change of a map under small changes of the image."""
 
 from __future__ import annotations
 

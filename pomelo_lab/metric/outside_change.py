@@ -1,4 +1,4 @@
-"""How much a filler changes the answer where the object is not."""
+"""Change of the answer when a filler replaces pixels outside the object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a flow decodes colours outside the range of images."""
+"""Share of a flow's decoded colours outside the range of images."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class SeedDiversity(Metric, ABC):
     """
 
     reads = frozenset({"counterfactual"})
-    revision: ClassVar[int] = 2  # 1 did not say how often runs agree
+    revision: ClassVar[int] = 2  # 1 did not store the agreement of runs
     direction: ClassVar = "higher"
     needs = frozenset({"explanations"})
 
@@ -83,7 +83,7 @@ class SeedDiversity(Metric, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Fewer than two seeds or settings."""
+        """Reports fewer than two seeds or settings."""
         yield from super().config_problems(given)
         if len(given["seeds"]) < 2:
             yield f"seeds must hold two or more, got {given['seeds']}"

@@ -62,6 +62,6 @@ class PerturbingTime(Metric):
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what an accelerator still computes."""
+    """Waits until an accelerator has finished its computations."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,7 +1,8 @@
-"""Pixel games: the pixels of an image change, the most important ones first, and a classifier is asked on the way.
+"""Pixel games: the pixels of an image change in the order of their importance, and the classifier is queried at several
+steps.
 
-A game ranks the pixels, composes the image of each step, asks for probabilities and takes the area under them. Each of
-these is a function, so that a metric reads like the description of its game.
+A game ranks the pixels, composes the image of each step, queries probabilities and computes the area under them. Each
+of these is a function, so that a metric reads like the description of its game.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class PublishedNetwork(Component, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """No file, or a pickle, which is never read."""
+        """Reports a missing file, and a pickle, which is never read."""
         yield from super().config_problems(given)
         if given["weights"] is None:
             yield f"weights must be {cls.describe(given)}, got None; without one use {cls.instead}"

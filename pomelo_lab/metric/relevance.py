@@ -1,4 +1,4 @@
-"""How much of a map lies in an annotated region: its mass, its highest pixels, its peak."""
+"""Share of a map in an annotated region: its mass, its highest pixels, its peak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How thoroughly a filler removes an object: whether it is still recognised, and how similar the images still are."""
+"""Removal of an object by a filler: whether the object is still recognised, and how similar the images remain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers that explainers report about their work."""
+"""Values that explainers record about their computation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Reported(Metric):
     Cost: no queries.
     """
 
-    revision = 2  # "does not apply" is no undefined score
+    revision = 2  # a metric that does not apply has no undefined scores
     direction: ClassVar = None
     needs = frozenset({"explanation"})
 

@@ -1,4 +1,4 @@
-"""The saliency metric: how small a box is, and how well the classifier recognises what it holds."""
+"""The saliency metric: the size of a box, and the classifier's confidence in its content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.threshold import Thresholded, area
 
-SMALLEST = 1e-12  # probability, so that the logarithm exists
+SMALLEST = 1e-12  # least probability, so that the logarithm exists
 
 
 @dataclass(kw_only=True)

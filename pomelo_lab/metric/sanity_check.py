@@ -1,4 +1,5 @@
-"""The parameter randomisation test: a map that stays when the network's weights are randomised does not explain it."""
+"""The parameter randomisation test: a map that is unchanged when the network's weights are randomised does not
+explain the network."""
 
 from __future__ import annotations
 
@@ -91,7 +92,7 @@ class SanityCheck(Metric):
         return {name: alike(first, second).masked_fill(~defined, torch.nan) for name, alike in measures.items()}
 
     def null(self, maps: Tensor) -> dict[str, Tensor]:
-        """The similarities of each map to the map of the image before it; of the first to the second."""
+        """The similarities of each map to the map of the previous image; for the first image to that of the second."""
         if len(maps) < 2:
             return {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in ("ssim", "spearman")}
         return self.similarities(maps, maps[other_images(len(maps))])
@@ -105,7 +106,7 @@ class SanityCheck(Metric):
         return list(self.layers)
 
     def randomise(self, network: nn.Module, names: Sequence[str]) -> None:
-        """Give these layers new weights, which follow from their names and the seed."""
+        """Gives these layers new weights, which depend only on their names and the seed."""
         for name in names:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(RandomStreams(self.seed).generator(name, "sanity_check").initial_seed())
@@ -145,7 +146,7 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
 
 @torch.no_grad()
 def randomise_module(module: nn.Module, scheme: str) -> None:
-    """Give one module new weights, not the modules inside it."""
+    """Gives one module new weights, but not the modules inside it."""
     if scheme == "reset":
         before = [(weight, weight.clone()) for weight in module.parameters(recurse=False)]
         # the latter: attention

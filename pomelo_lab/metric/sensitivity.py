@@ -1,4 +1,4 @@
-"""Sensitivity: how similar explanations with other hyper-parameters or seeds are."""
+"""Sensitivity: similarity of explanations under different hyper-parameters or seeds."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Sensitivity(Metric):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Fewer than two settings, or an even window."""
+        """Reports fewer than two settings, or an even window."""
         if len(given["settings"]) < 2:
             yield f"settings must hold two values of {given['key']} or more, got {given['settings']}"
         if given["win_size"] % 2 == 0:

@@ -1,4 +1,4 @@
-"""Stability: how much an explanation changes when only the random numbers do."""
+"""Stability: the change of an explanation when only the random numbers change."""
 
 from __future__ import annotations
 

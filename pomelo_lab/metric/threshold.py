@@ -40,7 +40,7 @@ class Thresholded(Metric, ABC):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Neither a given alpha nor images to choose it on."""
+        """Reports the absence of both a fixed alpha and images to choose it on."""
         if given["alpha"] is None and given["held_out"] == 0:
             yield "held_out must be > 0 unless alpha is given, got 0"
 
@@ -65,7 +65,7 @@ class Thresholded(Metric, ABC):
         return box.masked_fill(~attribution.isfinite().flatten(1).all(1)[:, None, None], torch.nan)
 
     def n_scored(self, n: int) -> int:
-        """Number of images whose score counts; on the others alpha is chosen."""
+        """Number of scored images; alpha is chosen on the others."""
         return n if self.alpha is not None else n - max(1, round(self.held_out * n))
 
     def chosen(self, candidates: Tensor) -> int:
