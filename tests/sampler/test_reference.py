@@ -41,7 +41,7 @@ def test_an_empty_source_is_refused():
 def test_another_source_of_the_same_settings_is_another_sampler(tmp_path):
     """Where its files lie does not matter, what they hold does."""
     from pomelo_lab.config.fingerprint import canonical
-    from tests.test_weights import pictures
+    from tests.training.test_trained import pictures
 
     def provenance(source):
         return canonical({"_target_": "pomelo_lab.sampler.reference.ReferenceSampler", "source": source})
