@@ -26,7 +26,7 @@ class Dataset(Component, ABC):
     """
 
     split: Split
-    # what batches hold beside images: label, masks (boxes follow from them), boxes, attributes, factors
+    # contents of batches in addition to images: label, masks (boxes follow from them), boxes, attributes, factors
     provides: ClassVar[frozenset[str]] = frozenset({"label"})
     class_names: tuple[str, ...]
     attribute_names: tuple[str, ...] = ()

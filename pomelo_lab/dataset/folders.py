@@ -19,7 +19,7 @@ NO_CLASSES = (
     "image img picture photo jpegimage label annotation mask segmentation trimap groundtruth ground_truth gt "
     "bbox box xml json"
 )
-ALSO_CLASSES = {"dev": "val", "eval": "test", "evaluation": "test"}  # splits where nothing else lies beside them
+ALSO_CLASSES = {"dev": "val", "eval": "test", "evaluation": "test"}  # splits only if no other folders exist
 
 
 def subfolders(folder: Path, name_tools: bool = False) -> list[str]:

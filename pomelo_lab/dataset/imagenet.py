@@ -135,7 +135,7 @@ class ImageNet(CroppedFiles):
 
     def _tops(self) -> list[Path]:
         root = Path(self.root)
-        return [root, root / "ILSVRC"]  # Kaggle's archive holds the images in ILSVRC, its lists beside it
+        return [root, root / "ILSVRC"]  # Kaggle's archive has the images in ILSVRC and its lists next to it
 
     def _list_file(self, name: str) -> Path | None:
         root = Path(self.root)

@@ -13,22 +13,23 @@ from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 from pomelo_lab.explainer.operators import Call, Refused, Rules, Value, derivative, run_by
 
-SMALLEST = 1e-10  # difference of inputs below which the derivative stands for the quotient, as in captum
+SMALLEST = 1e-10  # below this difference of inputs the derivative replaces the quotient, as in captum
 
 
 @dataclass(kw_only=True)
 class DeepLiftExplainer(BaselineExplainer):
-    """Differences of every unit from its value on the baseline, carried back to the pixels; they sum up to the
-    difference of the answers.
+    """Propagates the differences of all units from their values on the baseline back to the pixels. The attributions
+    sum to the difference of the answers.
 
-    Source: Shrikumar et al. (2017), https://arxiv.org/abs/1704.02685: linear rule and rescale rule (eq. 8 to 12), which
-        every elementwise function gets, whether a module or a function applies it; on networks of ReLU modules the map
-        is captum's. Departures, where the paper has no rule: max pooling as in captum and SHAP (the difference goes to
-        the larger of both maxima); the product of two units, as in a gate, is divided evenly, d(ab) = da (b + b0)/2 +
-        db (a + a0)/2, the Shapley value of two players, as in SHAP's DeepExplainer (Lundberg & Lee 2017).
-    Cost: 2 forwards and a backward per image.
-    Raises: ValueError naming the module for what has no rule that keeps the sum: normalisation over the values of one
-        image (LayerNorm, GroupNorm), softmax and attention, and every operator that is not known.
+    Source: Shrikumar et al. (2017), https://arxiv.org/abs/1704.02685: linear rule and rescale rule (eq. 8 to 12). Every
+        elementwise function gets the rescale rule, whether a module or a function applies it. On networks of ReLU
+        modules the map equals captum's. Departures, where the paper has no rule: max pooling as in captum and SHAP (the
+        difference goes to the larger of both maxima). The product of two units, as in a gate, is divided evenly, d(ab)
+        = da (b + b0)/2 + db (a + a0)/2, the Shapley value of two players, as in SHAP's DeepExplainer (Lundberg & Lee
+        2017).
+    Cost: two forward passes and one backward pass per image.
+    Raises: ValueError, which names the module, for operators without a rule that keeps the sum: normalisation over the
+        values of one image (LayerNorm, GroupNorm), softmax and attention, and every unknown operator.
     """
 
     revision: ClassVar[int] = 2  # 1 had a rule for ReLU modules alone
@@ -50,7 +51,7 @@ class DeepLiftExplainer(BaselineExplainer):
 
 
 class RescaleRules(Rules):
-    """Multipliers of units, for tensors of which the first half are the images and the second the baselines."""
+    """Multipliers of units. The first half of each tensor holds the images, the second half the baselines."""
 
     method = "DeepLiftExplainer"
 
@@ -70,7 +71,7 @@ class RescaleRules(Rules):
 
 
 def rescaled(call: Call) -> Tensor:
-    """An elementwise function, carried back by the quotient of the differences of its output and its input."""
+    """An elementwise function whose gradient is the quotient of the differences of its output and its input."""
     x = call.args[0]
     with torch.no_grad():
         value = call.of(x)
@@ -82,22 +83,22 @@ def rescaled(call: Call) -> Tensor:
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """a * b, half of the difference carried back with either factor held at its mean between image and baseline."""
+    """The product a * b. Half of the difference is propagated with each factor fixed at its mean between image and
+    baseline."""
     return Value.apply(a * middle(b) + b * middle(a), a * b)
 
 
 def middle(x: Tensor) -> Tensor:
-    """The mean of image and baseline, for both."""
+    """The mean of image and baseline, for both halves."""
     mean = sum(halves(x.detach())) / 2
     return torch.cat([mean, mean])
 
 
 def max_pooled(call: Call) -> tuple[Tensor, Tensor]:
-    """Max pooling: where the image's maximum is the larger one the difference goes to its cell, elsewhere to the cell
-    of the baseline's.
+    """Max pooling. The difference goes to the cell of the image's maximum if that is the larger one, otherwise to the
+    cell of the baseline's maximum.
 
-    Where several cells of one share its maximum (a uniform baseline), the cell of the other's maximum is taken if it is
-    among them.
+    Several cells may share a maximum (a uniform baseline). If the cell of the other maximum is among them, it is used.
     """
     x = call.args[0]
     with torch.no_grad():
@@ -107,7 +108,7 @@ def max_pooled(call: Call) -> tuple[Tensor, Tensor]:
         second = torch.where(before.gather(2, first) == reference, first, second)
         first = torch.where(seen.gather(2, second) == y, second, first)
         rise, run = y - reference, seen - before
-        limit = (rise == 0).to(rise)  # where a winner did not change its cell has all of the derivative
+        limit = (rise == 0).to(rise)  # a cell whose value did not change gets the whole derivative
     linear = 0
     for part, edge, cell in ((rise.clamp_min(0), limit, first), (rise.clamp_max(0), 0 * limit, second)):
         run_at_cell = run.gather(2, cell)
@@ -120,5 +121,5 @@ def max_pooled(call: Call) -> tuple[Tensor, Tensor]:
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The images' and the baselines' rows."""
+    """The rows of the images and those of the baselines."""
     return x[: len(x) // 2], x[len(x) // 2 :]

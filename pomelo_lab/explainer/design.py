@@ -1,4 +1,4 @@
-"""The base of explainers that ask about quasi-random masks over the cells of a grid."""
+"""The base class of explainers that query quasi-random masks over the cells of a grid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pomelo_lab.types import Explanation
 
 @dataclass(kw_only=True)
 class DesignExplainer(RemovalExplainer):
-    """Asks the classifier about a fixed design of grid masks and turns the answers into one index per cell.
+    """Queries the classifier for a fixed design of grid masks and computes one index per cell from the answers.
 
     Args:
         n_cells: cells along each side of the grid.
@@ -59,7 +59,7 @@ class DesignExplainer(RemovalExplainer):
         return Explanation(target=target, attribution=maps, extra={"cells": indices})
 
     def sobol_points(self, image_ids: Sequence[str], streams: RandomStreams, n: int, d: int) -> Tensor:
-        """n points of a scrambled Sobol sequence in [0,1)^d per image: float32 [B,n,d]."""
+        """Draws n points of a scrambled Sobol sequence in [0,1)^d per image: float32 [B,n,d]."""
         from scipy.stats import qmc
 
         points = torch.empty(len(image_ids), n, d)

@@ -20,19 +20,20 @@ from pomelo_lab.generator.base import Flow
 
 @dataclass(kw_only=True)
 class FlowCounterfactualExplainer(CounterfactualExplainer):
-    """Adam walks from the image's latent towards the goal until the classifier is sure enough; nothing else keeps it
-    near.
+    """Moves the image's latent by Adam towards the goal class until the classifier is sure enough. No other term keeps
+    the image close.
 
     Source: Dombrowski et al. (2021), https://arxiv.org/abs/2206.05075 (diffeomorphic counterfactuals) and its code; the
-        flow baseline of GCD's field. Departures: images are optimised side by side, each until it is sure; one that
-        never is keeps its last image (there nothing).
+        flow baseline in the GCD literature. Departures: images are optimised together, each until it is sure. An image
+        that never is keeps its last version (the published code returns nothing).
     Args:
-        generator: the flow; left out of the config it is the job's generator.
-        n_steps, lr: of Adam on the latent (the code: 1,000 steps of 5e-3 on faces).
-        sure: probability of the goal at which an image is done.
-    Shapes: `tries` is the number of steps taken; extra "loss" [B,n_steps], the class loss at every step, the last one's
-        where an image was done, and "moving" [B] (see convergence.py).
-    Cost: at most n_steps forwards and backwards of flow and classifier per image; one encoding.
+        generator: the flow. If the config leaves it out, the job's generator is used.
+        n_steps, lr: largest number of steps and learning rate of Adam on the latent (the code: 1,000 steps of 5e-3 on
+            faces).
+        sure: probability of the goal at which the search for an image ends.
+    Shapes: `tries` is the number of steps taken. extra "loss" [B,n_steps], the class loss at every step, filled with
+        the last value after the end of a search; "moving" [B] (see convergence.py).
+    Cost: at most n_steps forward and backward passes of flow and classifier per image; one encoding.
     """
 
     revision: ClassVar[int] = 2  # stores its loss
@@ -57,15 +58,17 @@ class FlowCounterfactualExplainer(CounterfactualExplainer):
 
     @torch.enable_grad()
     def walk(self, image: Tensor, goal: Tensor, classifier: WhiteBox) -> tuple[Tensor, ...]:
-        """(images [B,C,H,W], flipped, goal probability, steps [B], loss [B,n_steps]); finished images leave the
-        batch."""
+        """Runs the search: (images [B,C,H,W], flipped, goal probability, steps [B], loss [B,n_steps]).
+
+        Images leave the batch when their search ends.
+        """
         with torch.no_grad():
             latent = self.generator.encode(image)
             images = self.generator.decode(latent)
         steps = torch.zeros(len(image), device=image.device)
         rows = torch.arange(len(image), device=image.device)
         losses = image.new_zeros(len(image), self.n_steps)
-        # Adam's moments, kept by hand since images leave
+        # Adam's moments; torch's optimiser cannot drop images from the batch
         first, second = torch.zeros_like(latent), torch.zeros_like(latent)
         for step in range(1, self.n_steps + 1):
             leaf = latent[rows].detach().requires_grad_(True)

@@ -19,13 +19,13 @@ from pomelo_lab.explainer.layers import last_spatial, map_of
 
 @dataclass(kw_only=True)
 class GradCamExplainer(GradientExplainer):
-    """The maps of a layer, weighted by the target's mean gradient there, their positive part enlarged to the image.
+    """The maps of a layer, weighted by the target's mean gradient. Their positive part is enlarged to the image.
 
     Source: Selvaraju et al. (2017), https://arxiv.org/abs/1610.02391, eq. 1 and 2. Departures: none. The layer's output
-        is taken before an activation that works in place changes it.
-    Args: layer: None = the last one that gives more than one cell.
-    Cost: a forward and a backward per image.
-    Raises: ValueError naming the layer when it gives no map: tokens of a transformer, or channels last.
+        is read before an in-place activation changes it.
+    Args: layer: the layer; None = the last one that gives more than one cell.
+    Cost: one forward and one backward pass per image.
+    Raises: ValueError, which names the layer, when it gives no map: tokens of a transformer, or channels last.
     """
 
     revision: ClassVar[int] = 2  # 1 took tokens for maps

@@ -1,4 +1,4 @@
-"""Bases of gradient methods: they explain one answer of the network, with or without a baseline image."""
+"""Base classes of gradient methods, which explain one answer of the network, with or without a baseline image."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pomelo_lab.types import Explanation
 
 @dataclass(kw_only=True)
 class GradientExplainer(Explainer, ABC):
-    """An attribution of every value of the image, channels put together.
+    """An attribution of every pixel from attributions of its channels.
 
     Args:
-        answer: what of the target is explained: its logit, or its probability.
-        channels: how the values of a pixel become one: sum, sum_abs or max_abs.
+        answer: the explained answer for the target: its logit, or its probability.
+        channels: reduction over the channels of a pixel: sum, sum_abs or max_abs.
     Shapes: attribution [B,H,W].
     """
 
@@ -39,7 +39,7 @@ class GradientExplainer(Explainer, ABC):
 
     @property
     def copies(self) -> int:
-        """Forward passes per image at once."""
+        """Number of forward passes per image that run at once."""
         return 1
 
     @torch.enable_grad()
@@ -54,14 +54,14 @@ class GradientExplainer(Explainer, ABC):
         extra = dict(zip(self.number_names, numbers, strict=True))
         return Explanation(target=case.target, attribution=maps, extra=extra)
 
-    number_names: ClassVar[tuple[str, ...]] = ()  # of the extras that `explain_part` returns after the map
+    number_names: ClassVar[tuple[str, ...]] = ()  # names of the extras that `explain_part` returns after the map
 
     def explain_part(self, module: nn.Module, case: Case) -> tuple[Tensor, ...]:
-        """(maps [B,H,W], extras [B] ...) of images that fit at once."""
+        """Explains images that fit into memory together: (maps [B,H,W], extras [B] ...)."""
         return (self.join_channels(self.values(module, case)),)
 
     def join_channels(self, values: Tensor) -> Tensor:
-        """[B,C,H,W] -> [B,H,W]."""
+        """Reduces the channels of a pixel: [B,C,H,W] -> [B,H,W]."""
         values = values.detach().float()
         if self.channels == "sum":
             return values.sum(1)
@@ -73,7 +73,7 @@ class GradientExplainer(Explainer, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineCase(Case):
-    """A case with a baseline of every image.
+    """A case with a baseline for every image.
 
     baseline:   [B,C,H,W]
     difference: [B], the answer for the image minus that for the baseline
@@ -91,8 +91,8 @@ class BaselineCase(Case):
 class BaselineExplainer(GradientExplainer, ABC):
     """An attribution of the difference between the answers for the image and for a baseline.
 
-    Args: sampler: the filler whose fully replaced image is the baseline; left out of the config it is the job's.
-        captum's default, zeros behind the network's scaling, is about `mean_dataset`.
+    Args: sampler: the filler whose fully replaced image is the baseline. If the config leaves it out, the job's sampler
+        is used. captum's default is zero after the network's normalisation, which is about the sampler `mean_dataset`.
     Shapes: extra [B], for the completeness metric: "total", the sum of all attributions, and "difference", the answer
         for the image minus that for the baseline.
     """
@@ -121,7 +121,7 @@ class BaselineExplainer(GradientExplainer, ABC):
 
 
 def gradient(module: nn.Module, images: Tensor, target: Tensor) -> Tensor:
-    """d answer / d image [M,C,H,W]."""
+    """The gradient of the answer with respect to the image: [M,C,H,W]."""
     images = images.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(module(images).gather(1, target[:, None]).sum(), images)
     return slope

@@ -12,14 +12,14 @@ from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer, gradi
 
 @dataclass(kw_only=True)
 class GradientShapExplainer(BaselineExplainer):
-    """Gradients at random points between the baseline and noisy copies of the image, times the way, averaged.
+    """Gradients at random points between the baseline and noisy copies of the image, times their difference, averaged.
 
     Source: Lundberg & Lee (2017); Erion et al. (2021), https://arxiv.org/abs/1906.10670, as captum's GradientShap.
-        Departures: none; written out, since captum draws for a whole batch.
+        Departures: none. It is written out, because captum draws random numbers for a whole batch.
     Args:
         n_draws: random points.
-        sigma: deviation of the noise, image units.
-    Cost: n_draws forwards and backwards per image.
+        sigma: deviation of the noise, in image units.
+    Cost: n_draws forward and backward passes per image.
     Random: points and noise per image ("gradient_shap.*").
     """
 

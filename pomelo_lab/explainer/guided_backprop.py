@@ -17,23 +17,21 @@ from pomelo_lab.explainer.operators import RECTIFIERS, Call, Refused, Rules, Val
 
 @dataclass(kw_only=True)
 class GuidedBackpropExplainer(GradientExplainer):
-    """The gradient, of which every rectifier lets only positive parts pass back.
+    """The gradient, of which every rectifier passes only positive parts back.
 
-    Source: Springenberg et al. (2015), https://arxiv.org/abs/1412.6806, section 3.4: an entry goes back where neither
-        the unit's input nor what comes from above is negative; layers that do not rectify have their ordinary gradient.
-        On networks of ReLU modules the map is captum's.
-        Departures: a gradient's sign says brighter or darker, not for or against the target, so maps are magnitudes;
-            channels=sum is captum's
-        answer. Rectifiers beyond ReLU, which that paper does not have, keep both masks and multiply by their
-        derivative: ReLU6, leaky ReLU, PReLU, ELU, CELU, SELU, GELU, SiLU, Hardswish, Mish, softplus. Gates (sigmoid,
-            tanh, hard sigmoid) are no rectifiers. Clamps from 0 and maxima
-        with a constant 0 are ReLUs. A comparison that is cast to numbers before it multiplies is not seen, and keeps
-        its ordinary gradient.
+    Source: Springenberg et al. (2015), https://arxiv.org/abs/1412.6806, section 3.4: an entry passes back if neither
+        the unit's input nor the incoming gradient is negative. Layers that do not rectify have their ordinary gradient.
+        On networks of ReLU modules the map equals captum's. Departures: maps are magnitudes, because the sign of a
+        gradient means brighter or darker, not for or against the target; channels=sum is captum's answer. Rectifiers
+        other than ReLU, which the paper does not have, apply both masks and multiply by their derivative: ReLU6, leaky
+        ReLU, PReLU, ELU, CELU, SELU, GELU, SiLU, Hardswish, Mish, softplus. Gates (sigmoid, tanh, hard sigmoid) are not
+        rectifiers. Clamps from 0 and maxima with a constant 0 are ReLUs. A comparison that is cast to numbers before it
+        multiplies is not detected, and keeps its ordinary gradient.
     Args: channels: see GradientExplainer.
-    Cost: a forward and a backward per image.
-    Raises: ValueError when the network has no rectifier, since the map would be the gradient; and where it chooses
-        values by a comparison of values, as in x * (x > 0), which is a rectifier written out or something that no rule
-        is for.
+    Cost: one forward and one backward pass per image.
+    Raises: ValueError when the network has no rectifier, because the map would be the plain gradient. ValueError also
+        when the network selects values by a comparison of values, as in x * (x > 0), which may be a rectifier or an
+        operation without a rule.
     """
 
     revision: ClassVar[int] = 2  # 1 guided ReLU modules alone
@@ -52,7 +50,7 @@ class GuidedBackpropExplainer(GradientExplainer):
 
 
 class GuidedRules(Rules):
-    """Rectifiers let positive parts pass back where their input is positive."""
+    """Rectifiers pass positive parts back where their input is positive."""
 
     method = "GuidedBackpropExplainer"
 
@@ -74,7 +72,7 @@ class GuidedRules(Rules):
 
 
 def guided(module: nn.Module, images: Tensor) -> Tensor:
-    """The answers for images, under the rules. Raises Refused when there was nothing to guide."""
+    """The answers for images under the rules. Raises: Refused when the network has no rectifier."""
     rules = GuidedRules()
     answer = run_by(rules, module, images)
     if not rules.rectified:
@@ -86,8 +84,7 @@ def guided(module: nn.Module, images: Tensor) -> Tensor:
 
 
 def rectifies(call: Call) -> bool:
-    """Whether an operator is a rectifier: those that are nothing else, and clamps from 0 up to a bound of their own
-    (ReLU6) or without one."""
+    """Whether an operator is a rectifier. Clamps from 0, with or without an upper bound (ReLU6), count as well."""
     if call.carried != {0}:
         return False
     if call.name == "hardtanh":
@@ -101,7 +98,7 @@ def rectifies(call: Call) -> bool:
 
 
 def as_relu(call: Call) -> Call:
-    """The maximum of values and a constant 0 as the ReLU that it is; other calls as they are."""
+    """Converts a maximum of values and a constant 0 to a ReLU. Other calls are returned unchanged."""
     if call.name != "maximum" or len(call.carried) != 1:
         return call
     (position,) = call.carried

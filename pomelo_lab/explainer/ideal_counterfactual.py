@@ -1,4 +1,4 @@
-"""The limit of what a counterfactual can be: the same person, rendered with the one cause changed."""
+"""The upper limit of a counterfactual: the same person, rendered with a single cause changed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pomelo_lab.explainer.counterfactual import CounterfactualExplainer, SearchR
 
 @dataclass(kw_only=True)
 class IdealCounterfactualExplainer(CounterfactualExplainer):
-    """Renders the face again with its label's cause at the goal, and nothing else changed.
+    """Renders the face again with its label's cause at the goal and all other causes unchanged.
 
-    Source: ours; possible for portraits alone. A continuous cause is mirrored at the edge between its states, so that a
-        broad smile becomes a serious mouth and a slight one a soft one; of several states that the goal allows it takes
-        the first.
-    Args: dataset: portraits; left out of the config it is the job's data set.
+    Source: ours; possible for portraits only. A continuous cause is mirrored at the edge between its states, so that a
+        broad smile becomes a serious mouth and a slight smile a soft one. Of several states that the goal allows, the
+        first is used.
+    Args: dataset: portraits. If the config leaves it out, the job's data set is used.
     Cost: one rendering and one query per image.
     """
 
@@ -42,7 +42,7 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
         return SearchResult(image, flipped, answer.gather(1, goal[:, None])[:, 0], torch.ones_like(flipped))
 
     def changed(self, factors: dict[str, Tensor], goal: Tensor) -> dict[str, Tensor]:
-        """Causes of the same people with the label's at the goal [B]."""
+        """The causes of the same people with the label's cause at the goal [B]."""
         out, model = dict(factors), self.dataset.model
         if self.dataset.label == HAIR:
             for k, name in enumerate(HAIR_COLORS):

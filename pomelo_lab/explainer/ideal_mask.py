@@ -1,4 +1,4 @@
-"""The exact mask of what causes the label: the limit of every attribution."""
+"""The exact mask of the region that causes the label: the upper limit of attributions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pomelo_lab.types import Explanation
 
 @dataclass(kw_only=True)
 class IdealMaskExplainer(Explainer):
-    """1 on the pixels that the label is about, 0 elsewhere: what an explainer of a perfect classifier would answer.
+    """1 on the pixels that determine the label, 0 elsewhere: the correct explanation of a perfect classifier.
 
-    Source: own; the row "limit". It looks at neither the classifier nor the target.
-    Args: part: name of the data set's mask; "label" is the region that the label decides (portraits: where another hair
-        colour would change a pixel).
+    Source: own; the row "limit". It uses neither the classifier nor the target.
+    Args: part: name of the data set's mask. "label" is the region that the label determines (portraits: where another
+        hair colour would change a pixel).
     Cost: no queries.
     Random: none.
-    Raises: ValueError when the data have no such mask, naming those that they have.
+    Raises: ValueError when the data set lacks the mask. The message names the masks that exist.
     """
 
     gives = frozenset({"attribution"})

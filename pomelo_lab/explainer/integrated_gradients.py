@@ -14,18 +14,18 @@ from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
 @dataclass(kw_only=True)
 class IntegratedGradientsExplainer(BaselineExplainer):
-    """Gradients averaged along the straight line from the baseline to the image, times their difference.
+    """The mean gradient along the straight line from the baseline to the image, times their difference.
 
-    Source: Sundararajan et al. (2017), https://arxiv.org/abs/1703.01365; captum. Section 5 there advises to check that
-        attributions add up to the difference of the answers, and to take more steps where they do not (there: within 5
-        %); so an image that misses it gets twice the steps, again and again. Departures: none.
+    Source: Sundararajan et al. (2017), https://arxiv.org/abs/1703.01365; captum. Section 5 of the paper advises to
+        check that attributions sum to the difference of the answers (within 5 %), and to take more steps otherwise. An
+        image that fails the check therefore gets twice the steps, repeatedly. Departures: none.
     Args:
-        n_steps: points of the line at first.
-        method: of integration, captum's names.
+        n_steps: points of the line at the start.
+        method: rule of integration, with captum's names.
         gap: largest |sum of the map - difference of the answers|, as a share of that difference.
-        most_steps: points of the line at most, whatever is still missing then; n_steps or less = never more than
-            n_steps.
-    Cost: n_steps forwards and backwards per image; twice most_steps at most, which is what the plan counts.
+        most_steps: largest number of points of the line, even if the check still fails; n_steps or less = never more
+            than n_steps.
+    Cost: n_steps forward and backward passes per image; at most twice most_steps, which the plan counts.
     """
 
     n_steps: Count = 50

@@ -13,7 +13,7 @@ from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
 
-AT_ONCE = 64  # coalitions that captum asks about together
+AT_ONCE = 64  # coalitions that captum queries together
 
 
 @dataclass(kw_only=True)
@@ -21,10 +21,10 @@ class KernelShapExplainer(BaselineExplainer):
     """Shapley values of the segments, by captum's weighted regression on random coalitions.
 
     Source: Lundberg & Lee (2017), https://arxiv.org/abs/1705.07874; captum. Departures: none.
-    Args: n_coalitions: segments kept together, of which the first are all and none.
+    Args: n_coalitions: number of coalitions of segments; the first two are all segments and none.
     Shapes: every pixel of a segment has the segment's value.
     Cost: n_coalitions queries per image, and captum's loop over images.
-    Random: coalitions per image ("kernel_shap"): the global generator, seeded for it and put back.
+    Random: coalitions per image ("kernel_shap"). captum uses the global generator, which is seeded and restored.
     """
 
     needs = frozenset({"segments"})

@@ -1,4 +1,4 @@
-"""Checks that a network, or one of its layers, suits a method. They ask about a single image before work starts."""
+"""Checks that a network, or one of its layers, suits a method. They query a single image before the work starts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def check_gradient(method: str, module: nn.Module, image: Tensor) -> None:
 
 @torch.no_grad()
 def outputs(module: nn.Module, layer: nn.Module, image: Tensor, first: bool = False) -> list[Any]:
-    """The outputs of a layer in one forward, one per call; the network is not run beyond the first when only
-    that is asked."""
+    """The outputs of a layer in one forward pass, one per call. If only the first is wanted, the network is not run
+    beyond it."""
     seen: list[Any] = []
 
     def note(_: nn.Module, __: Any, output: Any) -> None:
@@ -46,12 +46,12 @@ def outputs(module: nn.Module, layer: nn.Module, image: Tensor, first: bool = Fa
 
 
 def map_of(method: str, module: FunctionModule, name: str, image: Tensor) -> Tensor:
-    """The map [1,C,h,w] that a layer of a network answers for the image [1,C,H,W].
+    """The map [1,C,h,w] that a layer gives for the image [1,C,H,W].
 
-    Raises: ValueError naming the layer when it answers none, or when it is not called once: tokens, a single cell, or
-        channels that come last, as in Swin transformers. Columns are known by their number, which grows with the
-        image's, or with that of the resized image behind a resize; where a network takes one size only, or a layer
-        always gives one, the map must have the shape of the image, or be a square.
+    Raises: ValueError, which names the layer, when it gives no map or is not called exactly once: tokens, a single
+        cell, or channels that come last, as in Swin transformers. Columns are recognised because their number grows
+        with the width of the image, or of the resized image after a resize. If the network accepts one size only, or
+        the layer always gives the same size, the map must have the aspect ratio of the image, or be a square.
     """
     layer = module.network.get_submodule(name)
     seen = outputs(module, layer, image)
@@ -75,13 +75,13 @@ def map_of(method: str, module: FunctionModule, name: str, image: Tensor) -> Ten
 
 
 def rows_and_columns_last(module: nn.Module, layer: nn.Module, image: Tensor, output: Tensor) -> bool:
-    """Whether the last two sides of a layer's output [1,C,h,w] are rows and columns of the image."""
+    """Whether the last two axes of a layer's output [1,C,h,w] are rows and columns of the image."""
     try:
         wide = outputs(module, layer, torch.cat([image, image], 3), first=True)[0]
-        if wide.shape == output.shape:  # images are resized first
+        if wide.shape == output.shape:  # the network resizes its images
             with widened(module.network):
                 wide = outputs(module, layer, image, first=True)[0]
-    except (RuntimeError, ValueError, AssertionError):  # another size than the network takes
+    except (RuntimeError, ValueError, AssertionError):  # the network refuses this size
         wide = output
     if wide.shape == output.shape:
         rows, columns = output.shape[2:]
@@ -91,8 +91,8 @@ def rows_and_columns_last(module: nn.Module, layer: nn.Module, image: Tensor, ou
 
 @contextmanager
 def widened(network: nn.Module) -> Iterator[None]:
-    """The first submodule that the network calls receives its images [1,C,h,w] twice, side by side: behind whatever
-    resized them."""
+    """A context in which the first submodule that the network calls receives its images [1,C,h,w] twice, side by
+    side. A resize before it has already run."""
     called: list[nn.Module] = []
 
     def widen(part: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -110,9 +110,9 @@ def widened(network: nn.Module) -> Iterator[None]:
 
 
 def last_spatial(module: FunctionModule, image: Tensor) -> str:
-    """The name of the last layer that gives more than one value for more than one place: maps, or tokens.
+    """The name of the last layer that gives several values at more than one location: maps, or tokens.
 
-    Raises ValueError when there is none.
+    Raises: ValueError when no such layer exists.
     """
     order: list[str] = []
 

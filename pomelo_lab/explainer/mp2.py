@@ -1,4 +1,4 @@
-"""MP2: a removal mask that grows by gradient until the classifier is at chance."""
+"""MP2: a removal mask that grows by gradients until the classifier is at chance."""
 
 from __future__ import annotations
 
@@ -20,38 +20,39 @@ from pomelo_lab.types import Explanation
 
 @dataclass(kw_only=True)
 class MP2Explainer(Postprocessed, RemovalExplainer):
-    """MP2, and MP2-G with an in-painting filler: cells are removed one pair after another until the classifier is at
-    chance.
+    """MP2: removes cells, a few per iteration, until the classifier is at chance. With an in-painting filler the method
+    is MP2-G.
 
-    Source: Agarwal & Nguyen (2020), section 3.5; its code is not public. Departures: none at the defaults; rank
-        "decrease" looks at the sign, heat "rank" orders what was removed, probe "blocks" shows what would stand in
-        cells that are still there (conf/method/mp2_ordered.yaml has all three).
+    Source: Agarwal & Nguyen (2020), section 3.5; its code is not public. Departures: none at the defaults. Three
+        options are ours: rank "decrease" uses the sign of the gradient, heat "rank" shows the order of removal, and
+        probe "blocks" fills cells that are not removed yet (conf/method/mp2_ordered.yaml uses all three).
     Args:
         mask_px: cells of the mask along each side.
         n_per_step: cells removed per iteration (the paper: 2).
-        chance: probability at which it stops; None = 1 / classes (the paper: 0.001 for 1,000 classes, 0.003 for 365).
-        rank: "norm" takes the cells with the largest gradients whatever their sign, "decrease" those that lower the
+        chance: removal stops at this probability; None = 1 / classes (the paper: 0.001 for 1,000 classes, 0.003 for
+            365).
+        rank: "norm" removes the cells with the largest gradients of any sign, "decrease" those that lower the
             probability most to first order.
-        probe: what would stand in cells that are not removed yet, when the filler looks at the mask. "current": the
-            fill of the mask as it is, f = G(m, x), which in kept cells is what the in-painter makes of pixels that it
-            sees. One that returns those pixels as they are (most diffusion in-painters, and functions that paste the
-            hole into the image) shows nothing there, every gradient of the mask is 0, and the order would be that of
-            reading: such a filler is refused. "blocks": cells are filled in four sets of blocks that cover the image in
-                turn, each beside what is removed already. A fixed base image is known and needs no probe.
-        block_share: side of those blocks as a share of the image's side, so that masks of all sizes see equal blocks.
-        block_cells: the same in cells; None = by block_share.
-        probe_every: iterations after which the probes are filled anew.
-        heat: "binary" (the mask) or "rank" (1 - place / (number removed + 1), the first removed hottest).
-        map_upsample: how cells of the map become pixels. While it removes, cells have sharp edges.
-    Shapes: extra "order" [B,mask_px,mask_px] (place of each removed cell, from 0, -1 = kept), and per image [B]:
-        "n_removed", "probability" of the final mask, "at_chance" (1.0 where the image was at chance from the start:
-        nothing is removed, the map is 0) and "unreached" (1.0 where all is removed and the probability still above
-        chance: the order remains, and the binary map is constant).
-    Cost: per iteration one forward, one backward and one fill, with "blocks" four fills more; at most mask_px^2 /
-        n_per_step iterations (392).
-    Random: the filler's.
-    Raises: ValueError with "current" when a filler that looks at the mask shows nothing in the kept cells of an image,
-        before a cell is removed.
+        probe: content of cells that are not removed yet, for a filler that depends on the mask. A fixed base image is
+            known and needs no probe. "current": the fill of the current mask, f = G(m, x); in kept cells it is the
+            in-painter's output for pixels that it sees. If the in-painter returns these pixels unchanged (most
+            diffusion in-painters, and functions that paste the hole into the image), every gradient of the mask is 0
+            and the order would be the reading order. Such a filler is refused. "blocks": cells are filled in four sets
+            of blocks that cover the image in turn, each together with the cells that are removed already.
+        block_share: side of the blocks as a share of the image's side, so that masks of all sizes use equal blocks.
+        block_cells: side of the blocks in cells; None = by block_share.
+        probe_every: iterations between two fills of the probes.
+        heat: "binary" (the mask) or "rank" (1 - position / (number removed + 1), largest for the first cell removed).
+        map_upsample: interpolation from cells to pixels of the map. During removal cells have sharp edges.
+    Shapes: extra "order" [B,mask_px,mask_px] (position of each removed cell, from 0; -1 = kept). extra [B]:
+        "n_removed"; "probability" of the final mask; "at_chance" (1.0 where the image was at chance from the start, so
+        nothing is removed and the map is 0); "unreached" (1.0 where everything is removed and the probability is still
+        above chance; the order is valid, and the binary map is constant).
+    Cost: per iteration one forward pass, one backward pass and one fill, with "blocks" four more fills; at most
+        mask_px^2 / n_per_step iterations (392).
+    Random: the filler's draws.
+    Raises: ValueError with "current", before a cell is removed, when a filler that depends on the mask returns the kept
+        cells of an image unchanged.
     """
 
     access: ClassVar[str] = "white_box"
@@ -84,7 +85,7 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
         return self.postprocess(Explanation(target=case.target, attribution=empty, extra=extra))
 
     def postprocess(self, explanation: Explanation) -> Explanation:
-        """The map of a stored order."""
+        """Converts a stored order to a map."""
         order = explanation.extra["order"]
         heat = (order >= 0).to(explanation.attribution)
         if self.heat == "rank":
@@ -92,17 +93,19 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
         return replace(explanation, attribution=enlarge(heat, explanation.attribution.shape[-2:], self.map_upsample))
 
     def stopping_probability(self, classifier: WhiteBox) -> float:
-        """The probability at which it stops."""
+        """The probability at which removal stops."""
         return 1 / classifier.num_classes if self.chance is None else self.chance
 
     def grow(self, filling: Filling, target: Tensor, classifier: WhiteBox) -> tuple[Tensor, Tensor, Tensor]:
-        """(order [B,k,k], final probability [B], first probability [B]); images that are done are left out of further
-        iterations."""
+        """Removes cells: (order [B,k,k], final probability [B], first probability [B]).
+
+        Images leave the batch when they are finished.
+        """
         image, k, chance = filling.image, self.mask_px, self.stopping_probability(classifier)
         n, n_cells = len(image), k * k
         order = image.new_full((n, n_cells), -1.0)
         left, first = image.new_full((n,), torch.nan), image.new_full((n,), torch.nan)
-        content = torch.zeros_like(image)  # what would stand in each pixel
+        content = torch.zeros_like(image)  # content of each pixel if it were removed
         row, step = torch.arange(n, device=image.device), 0
         while len(row):
             keep = enlarge((order[row] < 0).to(image).view(-1, k, k), image.shape[-2:], "nearest")
@@ -136,8 +139,8 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
         return order.view(n, k, k), left, first
 
     def check_shown(self, image: Tensor, content: Tensor) -> None:
-        """Raises ValueError when the fill of whole images shows no more of one than its storage in 8 bits does: scores
-        would be 0, or rounding."""
+        """Raises ValueError when the fill of an image differs from it by no more than 8-bit rounding, because all
+        scores would be 0 or rounding errors."""
         if self.sampler.context == "image" or self.probe != "current":
             return
         if ((content - image).abs().flatten(1).amax(1) <= 0.5 / 255 + 1e-6).any():
@@ -158,7 +161,7 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
         return content
 
     def blocks(self) -> list[Tensor]:
-        """The sets of blocks: bool [mask_px,mask_px] each; every second block of every second row."""
+        """The four sets of blocks, bool [mask_px,mask_px] each: every second block of every second row."""
         if self.sampler.context == "image" or self.probe == "current":
             return []
         cells = self.block_cells or max(1, int(self.block_share * self.mask_px + 0.5))

@@ -15,7 +15,7 @@ from pomelo_lab.types import Explanation
 class NoExplainer(Explainer):
     """Explains nothing: for jobs that score samplers (POMELO, Table 1).
 
-    Args: n_samples: perturbations drawn of each image.
+    Args: n_samples: perturbations drawn for each image.
     Raises: ValueError from `explain`, which no job calls.
     """
 

@@ -1,6 +1,5 @@
-"""The proxy of global counterfactual directions: a small network that imitates scores of rendered codes, so that they
-can be differentiated.
-"""
+"""The proxy of global counterfactual directions: a small network that predicts the scores of rendered codes, so that
+they can be differentiated."""
 
 from __future__ import annotations
 
@@ -19,32 +18,33 @@ from pomelo_lab.config.signature import Component
 
 @dataclass(kw_only=True)
 class Proxy(Component):
-    """A perceptron from displacements of a code to the class scores and the distance of what they render.
+    """A multilayer perceptron that predicts the class scores and the distance of a rendered image from the displacement
+    of its code.
 
-    Source: Sobieski & Biecek, section 4, and their code (four linear layers, 512-256-128-64; the paper speaks of
-        five), trained until the validation loss exceeds the mean of its last `patience` values. Departures: that
-        counts only after `least_steps`; the weights of the best epoch are kept (there the last).
+    Source: Sobieski & Biecek, section 4, and their code (four linear layers, 512-256-128-64; the paper states five).
+        Training ends when the validation loss exceeds the mean of its last `patience` values. Departures: this rule
+        applies only after `least_steps`, and the weights of the best epoch are kept (the code keeps the last).
     Args:
         widths: outputs of the hidden layers; n of them make n + 1 linear layers.
         activation: sigmoid (the paper) or silu.
-        lr, weight_decay, batch, n_epochs: of AdamW; n_epochs at most.
+        lr, weight_decay, batch, n_epochs: of AdamW; n_epochs is the largest number of epochs.
         patience: epochs of the mean.
-        least_steps: steps of the optimiser before the mean may end the training: layers of sigmoids rest on a plateau
-            at first, and with few examples an epoch is a few steps (the published sizes: 5 epochs are 2,000 steps).
-            0, which scale=paper has, is the authors' code.
-        weights: of the mean squared errors of the class scores and of the distance.
-        standardize: inputs are divided by their deviation, and scores and distance brought to mean 0 and deviation 1,
-            while the proxy learns; what it answers is in the given units. False (the code): as they are, with a
-            sigmoid on the distance, which must then lie in (0,1).
-        val_share: of the examples that tell when to stop.
-        seed: of the initial weights and of the order.
-    Cost: seconds; no forwards of the classifier or the generator. It learns in float64: in float32 the order of sums,
-        which changes with the number of threads, is seen in the directions after some hundred steps.
+        least_steps: steps of the optimiser before the rule may end training. Layers of sigmoids rest on a plateau at
+            first, and with few examples an epoch has few steps (at the published sizes 5 epochs are 2,000 steps). 0,
+            the value at scale=paper, is the authors' code.
+        weights: weights of the mean squared errors of the class scores and of the distance.
+        standardize: divide inputs by their deviation, and bring scores and distance to mean 0 and deviation 1, during
+            training; predictions have the original units. False (the code): unscaled, with a sigmoid on the distance,
+            which must then lie in (0,1).
+        val_share: share of the examples for validation.
+        seed: seed of the initial weights and of the order.
+    Cost: seconds; no passes of the classifier or the generator. Training is in float64. In float32 the order of sums,
+        which depends on the number of threads, affects the directions after some hundred steps.
     """
 
     # also stands for the searches around it, whose renders a revision of theirs would throw away:
     # of 1, directions of a file kept the unit and the reach of their own search
-    revision: ClassVar[int] = 2  # 1 told the least loss so far, which always ends at rest
+    revision: ClassVar[int] = 2  # 1 reported the least loss so far, which always ends at rest
 
     widths: list[int] = field(default_factory=lambda: [256, 128, 64])
     activation: Literal["sigmoid", "silu"] = "sigmoid"
@@ -60,11 +60,13 @@ class Proxy(Component):
     seed: int = 0
 
     def fit(self, shift: Tensor, score: Tensor, distance: Tensor) -> tuple[Surrogate, Tensor, Tensor]:
-        """The trained network; the share of the validation examples' variance that it explains [K+1] (scores, then
-        distance); and the validation loss, at first and after each epoch, those after the best one included [T].
+        """Trains the network.
+
+        Returns: the network; the share of the validation examples' variance that it explains [K+1] (scores, then
+            distance); the validation loss before training and after each epoch, including those after the best one [T].
 
         Shapes: displacements [N,D], scores [N,K], distances [N].
-        Raises: ValueError for fewer than two examples on either side, and for distances that a sigmoid cannot answer.
+        Raises: ValueError for fewer than two examples in either part, and for distances outside the sigmoid's range.
         """
         if not self.standardize and not (0 < float(distance.min()) and float(distance.max()) < 1):
             raise ValueError(
@@ -124,7 +126,7 @@ class Proxy(Component):
 
 
 class Surrogate(nn.Module):
-    """The network: displacements [N,D] -> scores and distance [N,K+1], in their own units."""
+    """The network: displacements [N,D] -> scores and distance [N,K+1], in their original units."""
 
     def __init__(
         self, n_inputs: int, widths: list[int], n_outputs: int, activation: str, squash: bool, rng: torch.Generator
@@ -143,7 +145,7 @@ class Surrogate(nn.Module):
         self.register_buffer("spread", torch.ones(n_outputs))
 
     def calibrate(self, reach: Tensor, centre: Tensor, spread: Tensor) -> None:
-        """Units of inputs and outputs."""
+        """Sets the units of inputs and outputs."""
         self.reach.copy_(reach), self.centre.copy_(centre), self.spread.copy_(spread)
 
     def forward(self, shift: Tensor) -> Tensor:
@@ -158,7 +160,7 @@ class Surrogate(nn.Module):
 
 @torch.enable_grad()
 def gradient(loss: nn.Module, n: int) -> Tensor:
-    """Unit gradient [n] of loss([1,n]) -> scalar at the centre: a g-direction (eq. 3)."""
+    """The unit gradient [n] of loss([1,n]) -> scalar at displacement 0: a g-direction (eq. 3)."""
     center = torch.zeros(1, n, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(loss(center), center)
     return on_grid(F.normalize(slope[0], dim=0))
@@ -166,11 +168,11 @@ def gradient(loss: nn.Module, n: int) -> Tensor:
 
 @torch.enable_grad()
 def curvature(loss: nn.Module, n: int, keep: int, without: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(eigenvalues [keep], unit eigenvectors [keep,n]) of the Hessian at the centre, largest magnitudes first:
-    h-directions (eq. 4).
+    """The h-directions (eq. 4): eigenvalues [keep] and unit eigenvectors [keep,n] of the Hessian at displacement 0,
+    largest magnitudes first.
 
-    Args: without: unit direction [n] that is projected out of the Hessian first; all eigenvectors are orthogonal to
-        it.
+    Args: without: unit direction [n] that is projected out of the Hessian first; all eigenvectors are then orthogonal
+        to it.
     """
     hessian = torch.autograd.functional.hessian(lambda shift: loss(shift[None]), torch.zeros(n, dtype=torch.float64))
     if without is not None:
@@ -182,5 +184,6 @@ def curvature(loss: nn.Module, n: int, keep: int, without: Tensor | None = None)
 
 
 def on_grid(direction: Tensor) -> Tensor:
-    """Entries of a unit direction as multiples of 2**-20, float32: what is left of rounding in them disappears."""
+    """Rounds the entries of a unit direction to multiples of 2**-20, in float32, which removes differences of
+    rounding."""
     return (direction * 2**20).round().float() / 2**20

@@ -1,4 +1,4 @@
-"""Encoding and decoding alone: what a counterfactual along codes changes before anything is moved."""
+"""Encoding and decoding without a change: the part of a counterfactual that comes from the autoencoder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from pomelo_lab.types import Perturbations
 
 @dataclass(kw_only=True)
 class ReconstructionExplainer(LatentExplainer):
-    """The image through the autoencoder and back, as the "counterfactual": the floor of every distance and of every
-    count of changed attributes.
+    """The image encoded and decoded by the autoencoder, as a "counterfactual". It is the lower limit of every distance
+    and of every count of changed attributes.
 
-    Source: own (control). Departures: none. Args: as in LatentExplainer.
+    Source: own (control). Departures: none.
+    Args: as in LatentExplainer.
     Shapes: as every counterfactual; "flipped" where the reconstruction is of another class.
     """
 

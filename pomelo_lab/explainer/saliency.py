@@ -13,10 +13,10 @@ from pomelo_lab.explainer.gradient import GradientExplainer
 
 @dataclass(kw_only=True)
 class SaliencyExplainer(GradientExplainer):
-    """The largest absolute gradient of a pixel's channels.
+    """The largest absolute gradient over the channels of a pixel.
 
     Source: Simonyan et al. (2014), https://arxiv.org/abs/1312.6034; captum. Departures: none.
-    Cost: a forward and a backward per image.
+    Cost: one forward and one backward pass per image.
     """
 
     channels: Literal["sum", "sum_abs", "max_abs"] = "max_abs"

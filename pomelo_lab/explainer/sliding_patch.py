@@ -1,4 +1,4 @@
-"""Sliding patch: what the target loses where a patch covers the image."""
+"""Sliding patch: the drop of the target's probability where a patch covers the image."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from pomelo_lab.types import Explanation
 
 @dataclass(kw_only=True)
 class SlidingPatchExplainer(RemovalExplainer):
-    """SP, and SP-G with an in-painting filler: the drop of the target's probability when a square patch at that place
-    is removed.
+    """SP: the drop of the target's probability when a filler replaces a square patch. With an in-painting filler the
+    method is SP-G.
 
     Source: Zeiler & Fergus (2014); Agarwal & Nguyen (2020), section 3.3 (29 pixels every 3, at 224). Departures: none.
     Args:
         patch_px: side of the patch.
-        stride_px: between neighbouring patches.
-        align: how the grid of values becomes a map. "stretch": enlarged to the image as it is (the paper and its code;
-            towards the borders, where no patch has its centre, values are misplaced); "center": every value stands at
-            the centre of its patch, interpolated between centres;
-            "cover": a pixel gets the mean over the patches that cover it, the last ones cut off at the border (captum's
-                Occlusion).
+        stride_px: distance between neighbouring patches.
+        align: conversion of the grid of values to a map. "stretch": the grid is enlarged to the image (the paper and
+            its code); towards the borders, where no patch has its centre, values are misplaced. "center": every value
+            lies at the centre of its patch, with interpolation between centres. "cover": a pixel gets the mean over the
+            patches that cover it, with the last patches cut off at the border (captum's Occlusion).
     Shapes: extra "grid" [B,rows,columns], the drops.
-    Cost: one query and one fill per place of the patch (66 x 66 in the paper), and one for the image.
-    Random: the filler's.
+    Cost: one query and one fill per position of the patch (66 x 66 in the paper), and one query for the image.
+    Random: the filler's draws.
     Raises: ValueError when the patch is larger than the image.
     """
 
@@ -63,7 +62,7 @@ class SlidingPatchExplainer(RemovalExplainer):
         )
 
     def places(self, size: int) -> Tensor:
-        """Where patches begin along an axis: int64."""
+        """The first pixels of all patches along an axis: int64."""
         if self.patch_px > size:
             raise ValueError(f"explainer.patch_px must be <= {size}, the side of the images, got {self.patch_px}")
         last = size - self.patch_px
@@ -72,7 +71,7 @@ class SlidingPatchExplainer(RemovalExplainer):
         return torch.arange(0, last + 1, self.stride_px)
 
     def spread(self, grid: Tensor, tops: Tensor, lefts: Tensor, shape: tuple[int, int]) -> Tensor:
-        """[B,rows,columns] -> [B,H,W]."""
+        """Converts the grid to a map: [B,rows,columns] -> [B,H,W]."""
         if self.align == "stretch":
             return F.interpolate(grid[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
         rows, columns = (self.weights(starts, size).to(grid) for starts, size in zip((tops, lefts), shape, strict=True))
@@ -86,7 +85,7 @@ class SlidingPatchExplainer(RemovalExplainer):
             covers = ((pixel >= starts) & (pixel < starts + self.patch_px)).double()
             return covers / covers.sum(1, keepdim=True).clamp_min(1)
         center = starts + (self.patch_px - 1) / 2
-        nearest = pixel.clamp(float(center[0]), float(center[-1]))  # beyond the outermost centres their values hold
+        nearest = pixel.clamp(float(center[0]), float(center[-1]))  # constant beyond the outermost centres
         return (1 - (nearest - center).abs() / self.stride_px).clamp_min(0)
 
     def fills(self, shape: tuple[int, int, int]) -> int:

@@ -16,13 +16,13 @@ from pomelo_lab.explainer.gradient import GradientExplainer, gradient
 class SmoothGradExplainer(GradientExplainer):
     """The mean gradient over noisy copies of the image.
 
-    Source: Smilkov et al. (2017), https://arxiv.org/abs/1706.03825. Departures: none; written out, since captum's
-        NoiseTunnel draws for a whole batch. Maps are magnitudes, which that paper advises where the sign of a gradient
-        says nothing about the class.
+    Source: Smilkov et al. (2017), https://arxiv.org/abs/1706.03825. Departures: none. It is written out, because
+        captum's NoiseTunnel draws random numbers for a whole batch. Maps are magnitudes, which the paper advises where
+        the sign of a gradient says nothing about the class.
     Args:
         n_draws: noisy copies.
-        sigma: deviation of the noise, image units.
-    Cost: n_draws forwards and backwards per image.
+        sigma: deviation of the noise, in image units.
+    Cost: n_draws forward and backward passes per image.
     Random: noise per image ("smooth_grad").
     """
 

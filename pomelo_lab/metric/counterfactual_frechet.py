@@ -25,22 +25,23 @@ FEWEST = 2  # least number of images with a covariance
 
 @dataclass(kw_only=True)
 class FrechetOfFeatures(CounterfactualMetric, ABC):
-    """Squared Frechet distance in features of a network, between all images and the counterfactuals that succeeded.
+    """Squared Frechet distance in features of a network, between all images and the successful counterfactuals.
 
     The value depends on the number of images. With fewer counterfactuals than features the covariance is
-    rank-deficient, and only methods with the same number can be compared: details hold rank_deficient = 1, and a
-    warning is logged. Below two counterfactuals it is undefined.
+    rank-deficient, and only methods with the same number of counterfactuals are comparable. The details then hold
+    rank_deficient = 1, and a warning is logged. The distance is undefined for fewer than two counterfactuals.
 
     Args:
         n_equal: FID+: size of random subsets of the successes, the same for every method; undefined with fewer
-            successes. "least" = the successes of the method with the fewest (DiME, Table 2). None = all successes,
-            once.
+            successes. "least" = the number of successes of the method with the fewest (DiME, Table 2). None = all
+            successes, once.
         variants: the methods that "least" compares, as values of explainer.variant.
         n_draws: number of random subsets; the summary holds their mean and standard deviation (the paper's ±).
         n_splits: sFID: number of random halvings of the images. The originals of one half are compared with the
-            counterfactuals of the other, both ways, and the distances averaged. 0 = originals and counterfactuals of
-            the same images.
-    Cost: two forwards of the network per image; with "least" an explanation per variant, which the table has anyway.
+            counterfactuals of the other, in both directions, and the distances are averaged. 0 = originals and
+            counterfactuals of the same images.
+    Cost: two forward passes of the network per image. "least" also needs an explanation per variant, which the table
+        computes anyway.
     """
 
     direction: ClassVar = "lower"

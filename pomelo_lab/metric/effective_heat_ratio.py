@@ -20,19 +20,20 @@ class EffectiveHeatRatio(Metric):
     """Share of an attribution's heat that lies in the annotated region, averaged over quantiles of the heat.
 
     Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; "Fisher Divergence for Attribution",
-        section 4.3. Of the pixels with a heat of at least `floor`, those above quantile q are selected; the ratio is
-        the sum of their heat in the region (weighted), or their number there, over the number selected; its area over q
-        is the score. Weighted, it is not a share: a map all in the region at heat 0.5 scores 0.5. Departures: maps are
-        scaled first (the code expects values in [0,1] or 8 bits, and does not say how maps get there).
+        section 4.3. Among the pixels with a heat of at least `floor`, those above quantile q are selected. The ratio is
+        the sum of their heat in the region (weighted), or their number in the region, over the number selected. Its
+        area over q is the score. The weighted score is not a share: a map with heat 0.5 everywhere in the region and 0
+        elsewhere scores 0.5. Departures: maps are scaled first (the code expects values in [0,1] or 8 bits, and does
+        not say how maps get this scale).
     Args:
-        part: mask of the data set; label = what the label is about.
+        part: mask of the data set; label = the region that the label refers to.
         weighted: sum heat instead of counting pixels.
         n_quantiles: number of quantiles, from 0 to 1.
-        floor: pixels with less heat are left out.
-        scale: "max" divides maps by their maximum, negative heat being none; "quantile" by their 99 % quantile, heat
-            above it being 1, so that single peaks do not make the rest cold; "minmax" puts the least value at 0 and the
-            largest at 1, as an export to an image does, so that maps without positive values count too; "none" takes
-            maps as they are.
+        floor: pixels with less heat are omitted.
+        scale: "max" divides maps by their maximum, and negative heat counts as none. "quantile" divides by the 99 %
+            quantile, and heat above it counts as 1, so that single peaks do not dominate. "minmax" maps the least value
+            to 0 and the largest to 1, as an export to an image does, so that maps without positive values count too.
+            "none" leaves maps unchanged.
         export: "uint8" scores the map as the baseline script of that code saves it; to be used with scale=none.
         largest_area: images whose region is a larger share of the image do not count (the code: 0.33).
         least_probability: images whose target is less probable do not count (the code: 0.6).

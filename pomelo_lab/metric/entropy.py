@@ -51,14 +51,15 @@ class SoftEntropy(Metric):
     """Entropy of the explained class's probability over an image's perturbations: E_soft.
 
     Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "differential Shannon entropy". It prints -int pdf log pdf
-        with 20 bins and the trapezoid, which is <= 0 for a density on [0,1], beside values of 1.2 to 2.95. Those fit a
-        Shannon entropy in bits (cap log2 20 = 4.32): hence "histogram" is the default, to be compared with the paper.
+        with 20 bins and the trapezoid, which is <= 0 for a density on [0,1], but reports values of 1.2 to 2.95. Those
+        fit a Shannon entropy in bits (largest value log2 20 = 4.32). "histogram" is therefore the default and
+        comparable with the paper.
     Args:
         estimator: "histogram" is -sum p log p over n_bins bins of [0,1]; "differential" is the printed formula on the
-            density histogram, trapezoid over bin centres (its two half end bins fall away, as with scikit-learn's auc;
-            so it can exceed 0 slightly).
+            density histogram, trapezoid over bin centres. As in scikit-learn's auc this omits half of both end bins, so
+            the value can exceed 0 slightly.
         n_bins: uniform bins on [0,1], each closed on the left, the last on both sides.
-        base: of the logarithm, or "e".
+        base: base of the logarithm, or "e".
     """
 
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
@@ -86,14 +87,15 @@ class SoftEntropy(Metric):
 
 @dataclass(kw_only=True)
 class LabelDistribution(Metric):
-    """Which classes win on the perturbations, over all images: the sampler's bias. Describes, does not judge.
+    """Distribution of the classes that win on the perturbations, over all images. It shows the sampler's bias and has
+    no better direction.
 
     Source: Ademi, Noppel & Wressnegger, POMELO, section 4.3, "Analysis of the label distributions", Fig. 6, compared
-        with the training labels. Departures: all perturbations in place of a random subset of them. Also Agarwal &
+        with the training labels. Departures: all perturbations instead of a random subset of them. Also Agarwal &
         Nguyen, section 5.2 and Fig. 8: the summary's details hold the share of the three most frequent classes.
     Args:
         n_reference: training images whose labels are the reference distribution, the first of the fixed shuffle.
-        base: of the logarithm of the summary, the entropy of the mean distribution.
+        base: base of the logarithm in the summary, which is the entropy of the mean distribution.
     Shapes: score gives "distribution" [B,K]; fit gives "distribution" [K].
     """
 
@@ -147,7 +149,8 @@ def class_shares(probability: Tensor) -> Tensor:
 
 
 def bin_shares(value: Tensor, n_bins: int) -> Tensor:
-    """Share of values in each of n_bins uniform bins of [0,1]: [B,N] -> float64 [B,n_bins]; NaN for images with one."""
+    """Share of values in each of n_bins uniform bins of [0,1]: [B,N] -> float64 [B,n_bins]; NaN for images with a
+    non-finite value."""
     inner = torch.arange(1, n_bins, device=value.device, dtype=torch.float64) / n_bins
     share = shares(torch.bucketize(value.double(), inner, right=True), n_bins)
     return share.masked_fill_(~value.isfinite().all(1)[:, None], math.nan)

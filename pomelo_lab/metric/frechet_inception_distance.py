@@ -48,8 +48,8 @@ class FrechetInceptionDistance(PublishedNetwork, FrechetOfFeatures):
 def inception() -> nn.Module:
     """TensorFlow's Inception of 2015 in torchvision's blocks and names, with 1008 outputs.
 
-    It differs from torchvision's in the pooling beside the convolutions: averages that leave the padding out, and a
-    maximum in the last block.
+    It differs from torchvision's network in the pooling branches: averages exclude the padding, and the last block uses
+    a maximum.
     """
     ensure()
     from torchvision.models import inception_v3
@@ -62,7 +62,7 @@ def inception() -> nn.Module:
 
 
 def repool(block: nn.Module, pool: Callable[[Tensor], Tensor]) -> None:
-    """Let the last branch of an Inception block look at other pooled maps; its channels are the last ones of the
+    """Makes the last branch of an Inception block read other pooled maps. Its channels are the last ones of the
     block."""
     plain, n = block.forward, block.branch_pool.conv.out_channels
     block.forward = lambda x: torch.cat([plain(x)[:, :-n], block.branch_pool(pool(x))], 1)

@@ -67,7 +67,7 @@ class InsertionDeletion(Metric):
         return {"value": result["insertion_area"] - result["deletion_area"], **result}
 
     def asked_steps(self, n_px: int) -> tuple[Tensor, Tensor]:
-        """Number and share of the changed pixels where the classifier is asked: int64 [T], float64 [T]."""
+        """Number and share of the changed pixels at the steps with a query: int64 [T], float64 [T]."""
         count, share = step_grid(n_px, self.step_px)
         if self.protocol != "inputiba_compat":
             return count, share

@@ -15,14 +15,14 @@ from pomelo_lab.metric.threshold import Thresholded, box_iou
 
 @dataclass(kw_only=True)
 class Localization(Thresholded):
-    """Share of images whose derived box overlaps the object's by less than half: 1 or 0 per image.
+    """Share of images whose derived box overlaps the object's box by less than half: 1 or 0 per image.
 
-    Source: Agarwal & Nguyen (2020), section 4.3; Zhou et al. (2016). Departures: boxes follow the crop and the best
-        of several annotated ones counts; an older script of the authors (anguyen8/sam, Chirag_IOU.py) thresholds at
-        the map's own resolution, measures at the file's size without the crop and takes the last annotated box, so
-        that printed errors are not reproduced to digits.
+    Source: Agarwal & Nguyen (2020), section 4.3; Zhou et al. (2016). Departures: boxes follow the crop, and the best of
+        several annotated boxes counts. An older script of the authors (anguyen8/sam, Chirag_IOU.py) thresholds at the
+        map's resolution, measures at the file's size without the crop and uses the last annotated box. Printed errors
+        are therefore not reproduced exactly.
     Args:
-        part: whose boxes; label = what the label is about.
+        part: part with the boxes; label = the region that the label refers to.
         iou: smallest intersection over union that counts as a hit.
     Shapes: score also gives "iou" [B,n_alphas]. NaN for images without a box, and for maps that are not finite.
     Cost: no queries.

@@ -16,7 +16,7 @@ def varied(maps: Tensor) -> Tensor:
 
 
 def other_images(n: int) -> list[int]:
-    """For each of n images the one before it, for the first the second: a null hypothesis compares their maps."""
+    """The previous one of each of n images, for the first image the second. A null hypothesis compares their maps."""
     return [1 % n, *range(n - 1)]
 
 
@@ -29,27 +29,27 @@ def pairwise(maps: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
 
 
 def across(maps: Tensor, others: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
-    """Similarities of the maps of two images [S,H,W]: of each pair of settings the second map is the other image's:
-    [P]."""
+    """Similarities of the maps of two images [S,H,W]: for each pair of settings the second map is that of the other
+    image: [P]."""
     pairs = combinations(range(len(maps)), 2)
     return torch.cat([pairwise(torch.stack([maps[i], others[j]]), alike) for i, j in pairs])
 
 
 def by_magnitude(maps: Tensor) -> Tensor:
-    """Each map [B,H,W] over its largest magnitude, in float64; maps of zeros stay."""
+    """Divides each map [B,H,W] by its largest magnitude, in float64. Zero maps stay zero."""
     top = maps.double().abs().flatten(1).amax(1)[:, None, None]
     return maps.double() / top.where(top > 0, torch.ones_like(top))
 
 
 def unit(maps: Tensor) -> Tensor:
-    """Each map [B,H,W] to [0,1], in float64; constant maps become 0."""
+    """Scales each map [B,H,W] to [0,1], in float64. Constant maps become 0."""
     flat = maps.double().flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     return ((flat - low) / (high - low).where(high > low, torch.ones_like(high))).view(maps.shape)
 
 
 def spearman(maps: Tensor) -> list[float]:
-    """Rank correlations of all pairs: Pearson's of scipy's average ranks."""
+    """Rank correlations of all pairs of maps: Pearson correlations of scipy's average ranks."""
     from scipy.stats import rankdata
 
     return correlations(torch.from_numpy(rankdata(maps.flatten(1).numpy(), axis=1)))

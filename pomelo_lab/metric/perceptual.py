@@ -56,15 +56,16 @@ class SeedDiversity(Metric, ABC):
     """Mean perceptual distance between the counterfactuals of an image under several seeds, or several values of
     another key.
 
-    Source: DiME, section 4.3 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2, the code
-        averages over the n (n - 1) / 2 pairs, 1.5 times as much for five runs. The equation speaks of all
-        counterfactuals; the code keeps images with the same outcome in all runs, those that fail in all of them too.
+    Source: DiME, section 4.3 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2. The code
+        averages over the n (n - 1) / 2 pairs, which is 1.5 times as much for five runs. The equation covers all
+        counterfactuals. The code keeps images with the same outcome in all runs, including those that fail in all of
+        them.
     Shapes: score also gives "same" [B], the share of the runs with the image's more frequent outcome: 1 = the outcome
         does not depend on the seed.
     Args:
         seeds: the seeds of the runs.
         key: dotted config key that differs between runs.
-        settings: its values, in place of the seeds; None = the runs differ in their seeds.
+        settings: values of the key, instead of the seeds; None = the runs differ in their seeds.
         normalizer: "pairs" (the code) or "paper" (the equation).
         population: which images count: "all", or "successes", where every run succeeds.
     Cost: an explanation per seed.

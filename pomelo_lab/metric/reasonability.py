@@ -88,10 +88,10 @@ class MaskRecall(MaskOverlap):
 class MaskPrecision(MaskOverlap):
     """Share of the selected pixels that lie in the mask, area under the threshold curve: EMP.
 
-    Source: POMELO, section 3.4; 0/0 where nothing is selected (always at tau = 1) is unstated. A random map scores the
-        mask's area.
-    Args: empty: thresholds that select nothing are left out, the mean runs over the other intervals ("ignore", NaN when
-        there are none, as for a constant map), or count as 0 ("zero"), which lowers the score of peaked maps.
+    Source: POMELO, section 3.4. The value for thresholds that select nothing (always at tau = 1) is not stated. A
+        random map scores the mask's area.
+    Args: empty: treatment of thresholds that select nothing. "ignore" = the mean is taken over the other intervals (NaN
+        when none remain, as for a constant map). "zero" = they count as 0, which lowers the score of peaked maps.
     """
 
     empty: Literal["ignore", "zero"] = "ignore"

@@ -84,8 +84,7 @@ class SanityCheck(Metric):
         }
 
     def similarities(self, maps: Tensor, others: Tensor) -> dict[str, Tensor]:
-        """Both similarities of each pair of maps [B,H,W]: [B] each, NaN where one of them is constant or not
-        finite."""
+        """Both similarities of each pair of maps [B,H,W]: [B] each, NaN where a map is constant or not finite."""
         defined = varied(maps) & varied(others)
         first, second = (unit(m.where(varied(m)[:, None, None], 0)) for m in (maps, others))
         measures = {"ssim": self.ssim, "spearman": rank_correlation}
@@ -124,7 +123,7 @@ class SanityCheck(Metric):
                 randomise_module(network, self.scheme)
 
     def comparable(self, maps: Tensor) -> Tensor:
-        """Maps as they are compared: on the CPU, and their magnitudes with `absolute`."""
+        """Prepares maps for the comparison: on the CPU, and as magnitudes with `absolute`."""
         maps = maps.detach().cpu()
         return maps.abs() if self.absolute else maps
 
@@ -154,7 +153,7 @@ def randomise_module(module: nn.Module, scheme: str) -> None:
         if reset is not None:
             reset()
         for weight, old in before:
-            varies = bool((old != old.flatten()[:1]).any())  # a deviation of equal numbers may be a rounding error
+            varies = bool((old != old.flatten()[:1]).any())  # the deviation of equal numbers may be a rounding error
             size = float(old.double().std(correction=0)) if varies else 0.0
             # a norm that was never trained is what its reset makes of it
             if torch.equal(weight, old) and (size or reset is None):

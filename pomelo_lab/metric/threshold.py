@@ -69,7 +69,7 @@ class Thresholded(Metric, ABC):
         return n if self.alpha is not None else n - max(1, round(self.held_out * n))
 
     def chosen(self, candidates: Tensor) -> int:
-        """The index of the alpha with the lowest mean score on the held-out images; of equals the smallest."""
+        """The index of the alpha with the lowest mean score on the held-out images; the smallest of several."""
         if self.alpha is not None:
             return 0
         held = candidates[self.n_scored(len(candidates)) :].double()
@@ -87,7 +87,8 @@ class Thresholded(Metric, ABC):
         return rows["candidates"].isfinite().all(1)
 
     def resampled(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor], weights: Tensor) -> Tensor:
-        """The score of each resample: alpha is chosen on its held-out images, and its other images are scored at it."""
+        """The score of each resample. alpha is chosen on its held-out images, and its other images are scored with
+        it."""
         candidates, n = rows["candidates"].double().nan_to_num(0, 0, 0), self.n_scored(len(rows["candidates"]))
         scored = weights[:, :n] @ candidates[:n]  # [R,A]
         held = weights[:, n:] @ candidates[n:] if n < len(candidates) else torch.zeros_like(scored)
