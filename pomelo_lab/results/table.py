@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pomelo_lab.results.claim import Sample, Verdict, judge
@@ -16,6 +16,8 @@ from pomelo_lab.results.method import changed_arguments, is_left_out, matches
 from pomelo_lab.results.printed import describe_printed
 from pomelo_lab.results.report import Column, Report, Row
 from pomelo_lab.results.status import detail, state
+
+COMPONENTS = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer")  # groups of a row's parts
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def cells_by_row(
     for row in report.rows:
         members += split_by_changes(row, [cell for cell in cells if matches(cell, row)], overrides)
     others = [c for c in cells if not any(matches(c, row) for row in (*report.rows, *report.hidden))]
-    return members + [(row, [c for c in others if matches(c, row)]) for row in extra_rows(others)]
+    taken = {row.key for row in (*report.rows, *report.hidden)} | {row.key for row, _ in members}
+    return members + [(row, [c for c in others if matches(c, row)]) for row in extra_rows(others, taken, overrides)]
 
 
 def split_by_changes(row: Row, cells: Sequence[GridCell], overrides: Sequence[str]) -> list[tuple[Row, list[GridCell]]]:
@@ -161,9 +164,18 @@ def split_by_changes(row: Row, cells: Sequence[GridCell], overrides: Sequence[st
     return [*([(row, [])] if row.values else []), *changed]
 
 
-def extra_rows(cells: Sequence[GridCell]) -> list[Row]:
+def extra_rows(cells: Sequence[GridCell], taken: Collection[str] = (), overrides: Sequence[str] = ()) -> list[Row]:
     """Makes a row for each point of the grid that the report lacks, such as a user's sampler or another
-    segmentation."""
+    segmentation.
+
+    A cell may be named after a method whose components the command has replaced. Its row then says which, so that it
+    has neither the label nor the key of the report's row.
+
+    Args:
+        taken: keys of rows that the table has already.
+        overrides: the command's own.
+    """
+    replaced = ", ".join(o.lstrip("+") for o in overrides if o.lstrip("+").partition("=")[0] in COMPONENTS)
     by_label: dict[str, Row] = {}
     for cell in cells:
         point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed" and not is_left_out(cell, k)}
@@ -171,6 +183,7 @@ def extra_rows(cells: Sequence[GridCell]) -> list[Row]:
             group = "method" if "method" in cell.choices else "sampler"
             point = {group: cell.choices.get(group)}
         label = ", ".join(str(v) if k in cell.choices else f"{k.rpartition('.')[2]}={v}" for k, v in point.items())
+        label = f"{label}, {replaced or 'changed'}" if label in taken else label
         by_label[label] = Row(key=label, label=label, point=point, group="yours")
     return list(by_label.values())
 

@@ -280,3 +280,15 @@ def test_a_row_says_which_arguments_of_its_method_the_command_changed():
 def test_only_these_columns():
     assert "extra" in build(TABLE, cells()).directions
     assert "extra" not in build(replace(TABLE, partial=True), cells()).directions
+
+
+def test_a_cell_whose_component_the_command_replaced_stands_in_no_row_of_the_report():
+    """A grid over the report's methods with another explainer gives rows of its own, which say so."""
+    report = replace(TABLE, rows=(*TABLE.rows, Row("ideal_mask", "Ideal mask", "ideal_mask", "limit")))
+    choices = {"method": "ideal_mask", "sampler": "none", "explainer": "mine"}
+    replaced = FakeCell(choices, {"mahalanobis": [1.0] * 12}, "done", {"method": "ideal_mask"})
+    table = build(report, [replaced], ["explainer=mine", "scale=smoke"])
+    assert table.entries["ideal_mask", "mahalanobis"].mean is None and not table.finished["ideal_mask"]
+    assert (table.rows[-1].label, table.rows[-1].group) == ("ideal_mask, explainer=mine", "yours")
+    assert table.entries[table.rows[-1].key, "mahalanobis"].mean == 1.0
+    assert len({row.key for row in table.rows}) == len(table.rows)
