@@ -1,4 +1,4 @@
-"""CelebA in its own frame, and CelebA-HQ with the part masks of CelebAMask-HQ."""
+"""CelebA in its original frame, and CelebA-HQ with the part masks of CelebAMask-HQ."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CelebA(Dataset):
     """Celebrity faces with 40 attributes; the label is the hair colour in five classes, or any one attribute.
 
     Hair colour follows POMELO: images with none or several of the five attributes are dropped as ambiguous.
-    Masks exist only in the HQ frame, which is another crop of the same photographs; CelebA's partition holds there too.
+    Masks exist only in the HQ frame, another crop of the same photographs. CelebA's partition applies to it too.
     Parts are exclusive (painted in CelebAMask-HQ's own order; ears count as skin, necklace as neck). For labels about
     hair the mask "label" is the annotated hair as it stands.
 
@@ -158,12 +158,12 @@ class CelebA(Dataset):
 
     @classmethod
     def label_arguments(cls, given: Mapping[str, Any]) -> tuple[str, ...]:
-        return () if given.get("label", HAIR_COLOR) == HAIR_COLOR else ("label",)  # hair colour chooses images too
+        return () if given.get("label", HAIR_COLOR) == HAIR_COLOR else ("label",)  # hair colour drops ambiguous images
 
     @classmethod
     def training_arguments(cls, given: Mapping[str, Any], labelled: bool) -> dict[str, Any]:
-        """All images of the frame to learn from, whether or not they have masks; for networks without labels, ambiguous
-        hair too."""
+        """Selects all images of the frame for training, with or without masks. Networks without labels also use
+        images of ambiguous hair colour."""
         changed: dict[str, Any] = {"masked_only": False, "train_frame": None}
         changed["frame"] = given["train_frame"] or given["frame"]
         if changed["frame"] == "aligned":
@@ -280,7 +280,7 @@ class CelebA(Dataset):
         for row, name in enumerate(names):
             for of_file, of_part in PART_OF_FILE.items():  # later files paint over earlier ones
                 path = mask_file(self._masks_folder, name, of_file)
-                if path.exists():  # what cannot be seen has no file
+                if path.exists():  # invisible parts have no file
                     mask = read_mask(path, self.size_px)
                     part[row][mask] = PARTS.index(of_part)
                     if of_file == "hair":
@@ -302,7 +302,7 @@ def labels(attributes: Tensor, label: str) -> tuple[Tensor, Tensor]:
 
 
 def mask_file(folder: Path, name: str, part: str) -> Path:
-    """The mask of a part of an image. CelebAMask-HQ keeps 2000 images per folder: 3/06012_hair.png."""
+    """The path of the mask of one part of an image. CelebAMask-HQ has 2000 images per folder: 3/06012_hair.png."""
     return folder / str(int(name) // (30000 // MASK_FOLDERS)) / f"{int(name):05d}_{part}.png"
 
 

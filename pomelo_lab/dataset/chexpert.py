@@ -54,24 +54,23 @@ VALUES = {"": 0, "0.0": 0, "1.0": 1, "-1.0": UNCERTAIN, "0": 0, "1": 1, "-1": UN
 
 @dataclass(kw_only=True)
 class CheXpert(CroppedFiles):
-    """Chest radiographs, split by patient; the label is one of 14 observations, the attributes are all of them.
+    """Chest radiographs, split by patient. The label is one of 14 observations; the attributes are all of them.
 
-    Labels of train come from a program that reads reports; those of val and test from radiologists, without uncertain
-    ones.
+    The labels of train come from a program that reads reports. Those of val and test come from radiologists and are
+    never uncertain.
 
     Source: Irvin et al., "CheXpert: a large chest radiograph dataset with uncertainty labels and expert comparison"
-        (2019), section 3 for the readings of uncertain labels. Departures: uncertain attributes are masked nowhere (see
+        (2019), section 3 for the readings of uncertain labels. Departures: uncertain attributes are not masked (see
         uncertain).
     Args:
         root, size_px: see CroppedFiles.
-        split: val is the official validation set (234 images); test needs the list and images that were given out
-            later.
+        split: val is the official validation set (234 images); test needs the list and images that were released later.
         label: one of the observations, as the files spell it: classes ("not X", "X").
-        uncertain: what -1 means. ones, zeros = present, absent (U-Ones, U-Zeros); drop = images whose own label is
-            uncertain are left out (U-Ignore), other uncertain observations count as absent.
+        uncertain: meaning of -1. ones, zeros = present, absent (U-Ones, U-Zeros); drop = images with an uncertain label
+            are omitted (U-Ignore), and other uncertain observations count as absent.
         views: which radiographs.
-        resize_px: the shorter side is resized to it before the square is cut; None = size_px, so that only the longer
-            side is cut.
+        resize_px: length of the shorter side before the square is cropped; None = size_px, so that only the longer side
+            is cropped.
         channels: 1, or 3 with the gray value repeated.
     """
 
@@ -108,7 +107,7 @@ class CheXpert(CroppedFiles):
 
     @classmethod
     def label_arguments(cls, given: Mapping[str, Any]) -> tuple[str, ...]:
-        return () if given.get("uncertain") == "drop" else ("label",)  # which images are dropped depends on the label
+        return () if given.get("uncertain") == "drop" else ("label",)  # the label determines which images are dropped
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -162,10 +161,10 @@ class CheXpert(CroppedFiles):
 
 
 def read_list(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The rows of a list: files below its folder, their views ("frontal", "lateral") [n], and the observations int8
-    [n,14]: 1 present, 0 absent, -1 uncertain. A list is read again only when its file has changed.
+    """Reads the rows of a list: files below its folder, their views ("frontal", "lateral") [n], and the observations
+    int8 [n,14]: 1 present, 0 absent, -1 uncertain. A list is read again only after its file has changed.
 
-    Raises: ValueError naming the file and line.
+    Raises: ValueError, which names the file and line.
     """
     state = path.stat()
     return _list(path, state.st_mtime_ns, state.st_size)

@@ -57,7 +57,7 @@ class Crop(NamedTuple):
 
 
 def read_cropped(path: Path, resize_px: int, size_px: int, mode: str = "RGB") -> tuple[Tensor, Crop, tuple[int, int]]:
-    """Decode as RGB or gray (mode L), resize (PIL's bilinear, antialiased) and cut.
+    """Decodes a file as RGB or gray (mode L), resizes it (PIL's bilinear, antialiased) and crops it.
 
     Returns: uint8 [3,size_px,size_px] (gray: [1,...]), the crop, the file's (width, height).
     """
@@ -70,10 +70,10 @@ def read_cropped(path: Path, resize_px: int, size_px: int, mode: str = "RGB") ->
 
 
 def read_cropped_mask(path: Path, crop: Crop, of_size: tuple[int, int]) -> Tensor:
-    """A mask file of an image of (width, height), cut as the image is: bool [size_px,size_px], non-zero = inside;
-    nearest neighbour.
+    """Reads the mask file of an image of (width, height) and crops it as the image: bool [size_px,size_px], non-zero =
+    inside; nearest neighbour.
 
-    Raises: ValueError when it has not the size of its image.
+    Raises: ValueError when its size differs from the image's.
     """
     from PIL.Image import Resampling
 
@@ -115,7 +115,7 @@ class CroppedFiles(Dataset):
     Raises: FileNotFoundError (path, layout, source) or ValueError, which names the argument or the file and line.
     """
 
-    mode: ClassVar[str] = "RGB"  # that files are read in; L = gray
+    mode: ClassVar[str] = "RGB"  # mode in which files are decoded; L = gray
 
     root: LocalPath
     split: Split = "test"
@@ -200,5 +200,5 @@ class CroppedFiles(Dataset):
 
 
 def stem(file: str) -> str:
-    """The name of a file without folder and suffix; pathlib's is too slow for a million."""
+    """The name of a file without folder and suffix. pathlib is too slow for a million files."""
     return file.rpartition("/")[2].rpartition(".")[0]

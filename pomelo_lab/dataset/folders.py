@@ -23,9 +23,9 @@ ALSO_CLASSES = {"dev": "val", "eval": "test", "evaluation": "test"}  # splits on
 
 
 def subfolders(folder: Path, name_tools: bool = False) -> list[str]:
-    """The sorted names of the folders in a folder, without hidden ones and those that tools leave behind.
+    """The sorted names of the folders in a folder, without hidden folders and those that tools create.
 
-    Args: name_tools: warn about the folders of tools that are left out.
+    Args: name_tools: warn about the omitted folders of tools.
     """
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
@@ -56,8 +56,8 @@ def checked_name(name: str, folder: Path | str) -> str:
 
 
 def images_below(folder: Path, root: Path | None = None) -> Iterator[str]:
-    """Paths below root (None: the folder), with "/", of the image files anywhere in a folder; hidden files and folders,
-    and those of tools, are left out."""
+    """Paths below root (None: the folder), with "/", of the image files anywhere in a folder. Hidden files and
+    folders, and those that tools create, are omitted."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in TOOL_FOLDERS]
         below = Path(parent).relative_to(root or folder).as_posix()
@@ -80,9 +80,9 @@ def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
             f"{root} has folders that look like splits, whose names are {', '.join(splits)}: rename {right}"
         )
     present = tuple(name for name in splits if name in names)
-    if present and (beside := [name for name in names if name not in splits and next(images_below(root / name), None)]):
+    if present and (others := [name for name in names if name not in splits and next(images_below(root / name), None)]):
         warn_once(
-            f"{root}: {', '.join(beside)} beside the splits left out (a folder of masks is read with "
+            f"{root}: {', '.join(others)} beside the splits left out (a folder of masks is read with "
             f"dataset.masks=<name>)"
         )
     return present
@@ -91,7 +91,7 @@ def split_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple
 def class_folders(root: Path, splits: Sequence[str], masks: str | None) -> tuple[str, ...]:
     """The sorted names of the classes: the folders below all splits, or below root.
 
-    Raises: ValueError for names that differ in case alone, for a folder of masks that dataset.masks does not name, and
+    Raises: ValueError for names that differ only in case, for a folder of masks that dataset.masks does not name, and
         for a root one level above the classes.
     """
     skipped = () if splits or not masks else (PurePosixPath(masks).parts[0],)
@@ -149,7 +149,7 @@ def doubt_classes(names: Sequence[str], folders: Sequence[Path]) -> str:
 
 
 def join_names(names: Sequence[str], most: int = 6) -> str:
-    """The first names of a list, joined for a message."""
+    """Joins the first names of a list for a message."""
     return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
 
 

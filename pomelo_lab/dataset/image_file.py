@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 LARGEST = 2**26  # pixels (8192 x 8192); larger images are reduced by a whole number
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
-ORIENTATION = 274  # EXIF's number for how a camera was held
+ORIENTATION = 274  # EXIF tag of the camera's orientation
 _warned: set[str] = set()
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom as fractions of the width and height
@@ -76,17 +76,18 @@ def warn_about_first(path: Path, text: str) -> None:
 def open_image(
     path: Path, mode: str = "RGB", value_range: Sequence[float] | None = None, background: float | None = None
 ) -> Image:
-    """Decode a file completely into a PIL mode ("RGB", "L").
+    """Decodes a file completely into a PIL mode ("RGB", "L").
 
-    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame; a warning says so
-    once. TIFF files are the exception, since Pillow turns them. Images of more than LARGEST pixels are reduced by a
+    EXIF orientation is not applied (as in torchvision), so that masks and images share one frame; a warning reports it
+    once. TIFF files are the exception, because Pillow rotates them. Images of more than LARGEST pixels are reduced by a
     whole number. Of several pages the first is read.
 
     Args:
-        value_range: the values of black and white in files of more than 8 bits per value; None = as the format says
+        value_range: the values of black and white in files of more than 8 bits per value; None = as the format states
             (`stated_range`).
         background: the gray level in [0,1] behind transparent parts; None = a file with such parts is refused.
-    Raises: FileNotFoundError; ValueError naming the file when it is no image, too large, or its values are not clear.
+    Raises: FileNotFoundError. ValueError, which names the file, when it is not an image, is too large, or its values
+        are ambiguous.
     """
     return open_sized(path, mode, value_range, background)[0]
 
@@ -128,7 +129,7 @@ def decode(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], s
 
     try:
         with warnings.catch_warnings():
-            # beyond the double of its limit it is an error
+            # Pillow raises an error above twice its limit
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 if file.format == "TIFF" and file.n_frames > 1:
@@ -159,11 +160,11 @@ def decode(path: Path, reduced: bool = False) -> tuple[Image, tuple[int, int], s
 
 
 def open_mask(path: Path) -> Image:
-    """A mask file as a gray image, 255 where its value is not 0, whatever its mode: bits, gray values of any width,
-    colours, numbers of a palette.
+    """Reads a mask file as a gray image, 255 where its value is not 0. All modes are accepted: bits, gray values of any
+    width, colours, indices of a palette.
 
-    Raises: ValueError naming the file where that is not clear: a palette whose colour 0 is not black, transparent
-        parts, noise of JPEG.
+    Raises: ValueError, which names the file, when the mask is ambiguous: a palette whose colour 0 is not black,
+        transparent parts, noise of JPEG.
     """
     from PIL import Image
 
@@ -215,9 +216,9 @@ def read_image(
     value_range: Sequence[float] | None = None,
     background: float | None = None,
 ) -> tuple[Tensor, Box, tuple[int, int]]:
-    """Decode, centre-crop to a square and resize with antialiasing (PIL's bilinear).
+    """Decodes, crops to the centred square and resizes with antialiasing (PIL's bilinear).
 
-    Returns: uint8 [C,size_px,size_px]; the box that was cut, for `read_mask`; the (width, height) of the file.
+    Returns: uint8 [C,size_px,size_px]; the box of the crop, for `read_mask`; the (width, height) of the file.
     """
     from PIL.Image import Resampling
 
@@ -226,7 +227,7 @@ def read_image(
         box = centre_box(*full, crop_px)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    # crop first: resize(box=...) would let the filter look at pixels beyond the edge of the crop
+    # crop first, because the filter of resize(box=...) would read pixels outside the crop
     cut = image.crop(tuple(map(int, in_pixels(box, image.size)))).resize((size_px, size_px), Resampling.BILINEAR)
     values = torch.from_numpy(np.array(cut))
     return (values.permute(2, 0, 1) if values.ndim == 3 else values[None]).contiguous(), box, full

@@ -36,23 +36,23 @@ from pomelo_lab.types import Batch
 
 @dataclass(kw_only=True)
 class ImageNet(CroppedFiles):
-    """Photographs of 1000 kinds of things, prepared as torchvision's networks expect them.
+    """Photographs of 1000 kinds of objects, prepared as torchvision's networks expect them.
 
-    Classes are the sorted WordNet ids of LOC_synset_mapping.txt, else of the train folder, else of the validation
-    images: the official index 0..999. A box belongs to the part "label" when it bears the image's wnid; it is resized
-    and cut with the image. All validation images have boxes, and about 4 in 10 training images.
+    Classes are the sorted WordNet ids of LOC_synset_mapping.txt, otherwise of the train folder, otherwise of the
+    validation images: the official index 0..999. A box belongs to the part "label" when it has the image's wnid. It is
+    resized and cropped with the image. All validation images have boxes, and about 4 in 10 training images.
 
     Source: Russakovsky et al., "ImageNet large scale visual recognition challenge" (2015); the transform is
-        torchvision's. Departures: the edges of a box are read as positions between pixels; read as the numbers of its
-        outermost pixels it would be one wider.
+        torchvision's. Departures: the edges of a box are read as positions between pixels. Read as the numbers of its
+        outermost pixels, the box would be one pixel wider.
     Args:
-        boxes: provide boxes; their files must then exist, those of the training images may be absent.
+        boxes: provide boxes; their files must then exist, except those of the training images.
         boxes_root: folder of the annotation files; None = below root. Not part of fingerprints.
         masks: provide masks of the part "label": "boxes" = all pixels inside the image's boxes, or a folder with
             <image>.png (or <wnid>/<image>.png), of the file's size, non-zero = inside, as a segmentation network writes
             them; images without a file have an empty mask. None = no masks.
-        only_classes: only images of these classes, by their number (0..999) or wnid; answers keep all classes. None =
-            all.
+        only_classes: only images of these classes, by their number (0..999) or wnid; the classifier's answers keep all
+            classes. None = all.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"label"})

@@ -54,7 +54,7 @@ def read_mapping(path: Path) -> dict[str, str]:
             raise ValueError(f"{path} line {line}: expected 'n01440764 tench, Tinca tinca', got {text!r}")
         if words:
             words_of[wnid] = words
-    uses = Counter(words_of.values())  # there are two cranes
+    uses = Counter(words_of.values())  # two classes are called crane
     return {wnid: f"{words} ({wnid})" if uses[words] > 1 else words for wnid, words in words_of.items()}
 
 
@@ -76,8 +76,8 @@ def read_solution(path: Path) -> dict[str, str]:
 
 
 def read_devkit(truth: Path, meta: Path) -> dict[str, str]:
-    """Image name -> wnid, from the number on line i of the ground truth and the devkit's own order of classes (not the
-    sorted one)."""
+    """Reads image name -> wnid from the number on line i of the ground truth and the devkit's order of classes,
+    which differs from the sorted order."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -99,7 +99,8 @@ def read_devkit(truth: Path, meta: Path) -> dict[str, str]:
 
 
 def read_annotation(path: Path) -> Annotation:
-    """The objects of a PASCAL-style file. Raises: ValueError naming the file, also for one that declares entities."""
+    """Reads the objects of a PASCAL-style file. Raises: ValueError, which names the file, also for one that declares
+    entities."""
     try:
         text = path.read_text(encoding="utf-8")
         if "<!ENTITY" in text:  # a few lines of nested entities can expand to gigabytes
@@ -121,8 +122,8 @@ def read_annotation(path: Path) -> Annotation:
 
 @functools.lru_cache(maxsize=2)
 def names_in_boxes(folder: Path, mtime_ns: int, stems: tuple[str, ...]) -> dict[str, str]:
-    """Image name -> wnid of the first object in its annotation; once per folder state and process (about 3 s for all
-    50,000)."""
+    """Image name -> wnid of the first object in its annotation. It is cached until the folder changes (about 3 s for
+    all 50,000)."""
     paths = {stem: folder / f"{stem}.xml" for stem in stems}
     names = {stem: read_annotation(path).names for stem, path in paths.items() if path.is_file()}
     return {stem: wnids[0] for stem, wnids in names.items() if wnids}

@@ -34,9 +34,9 @@ OFFICIAL = "Places365_val_"
 class Places365(CroppedFiles):
     """Photographs of 365 kinds of scenes, prepared as the networks of its authors expect them.
 
-    Classes are numbered as in categories_places365.txt; where the easy format lies without it, by the sorted names of
-    its class folders (the same order when all 365 are there). Of several folders with the same images the first that
-    exists is read: the easy format, then 256 pixels, then large; `digest` tells them apart.
+    Classes are numbered as in categories_places365.txt. If the easy format lacks this file, they are numbered by the
+    sorted names of its class folders, which is the same order when all 365 exist. If several folders hold the same
+    images, the first one is read in the order: easy format, 256 pixels, large. `digest` distinguishes them.
 
     Source: Zhou et al., "Places: a 10 million image database for scene recognition" (2017). Departures: none known.
     """

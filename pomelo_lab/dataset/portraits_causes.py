@@ -1,6 +1,6 @@
-"""The causal model of portraits, written down as data: CAUSES (who depends on whom, how often) and ATTRIBUTES.
+"""The causal model of portraits as data: CAUSES (dependencies and rates) and ATTRIBUTES.
 
-Groups: `person` and `style` are who is portrayed (identity); `expression`, `pose` and `scene` are nuisance.
+The groups `person` and `style` determine the identity. The groups `expression`, `pose` and `scene` are nuisance.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ CAUSES: tuple[Cause, ...] = (
     *uniform_causes("scene", 0, 1, "light_strength", "exposure"),
 )
 
-# attribute -> the states that it asks for, all of them
+# attribute -> the states that it requires, all of them
 ATTRIBUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Male": {"male": ("male",)},
     "Young": {"age": ("young",)},

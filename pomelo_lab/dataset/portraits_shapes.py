@@ -1,4 +1,4 @@
-"""The geometry of portraits: where each part lies, as anti-aliased coverage on the pixel grid.
+"""The geometry of portraits: the location of each part, as anti-aliased coverage on the pixel grid.
 
 The arithmetic and the units are those of `portraits_scene`.
 """
@@ -170,7 +170,7 @@ def beard(s: Scene, head_cover: Tensor) -> Tensor:
 
 
 def wrinkles(s: Scene) -> Tensor:
-    """Darkening of the skin by age in [0, 1]: forehead lines, bags, crow's feet, folds beside the mouth."""
+    """Darkening of the skin by age in [0, 1]: forehead lines, bags, crow's feet, folds next to the mouth."""
     depth = 0.6 * ramp(s["age"], 0.40, 0.60) + 0.4 * ramp(s["age"], 0.55, 1.0)
     forehead = bump(wave(s.v * 7.5 + 0.06 * s.u) - 1, 0.5) * bump(s.v + 0.46, 0.17) * bump(s.u, 0.55)
     a = s.abs_u - 0.33

@@ -1,4 +1,4 @@
-"""Procedural textures: "images of another data set" for out-of-distribution checks, with nothing to download."""
+"""Procedural textures: images of another distribution for out-of-distribution checks, without a download."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ class Texture(Dataset):
 
 
 def coloured(field: Tensor, colour: Tensor) -> Tensor:
-    """[B,H,W] in [0,1] through three colours [B,3 colours,3 channels] -> [B,3,H,W]."""
+    """Maps a field [B,H,W] in [0,1] through three colours [B,3 colours,3 channels] -> [B,3,H,W]."""
     first, second, third = (colour[:, i, :, None, None] for i in range(3))
     t = field[:, None] * 2
     return torch.where(t < 1, first + t * (second - first), second + (t - 1) * (third - second))
 
 
 def turned(knob: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
-    """Two orthogonal coordinates [B,H,W] in [-0.71,0.71], turned by a random angle (knob 0)."""
+    """Two orthogonal coordinates [B,H,W] in [-0.71,0.71], rotated by a random angle (knob 0)."""
     line = (torch.arange(size_px, dtype=torch.float64) + 0.5) / size_px - 0.5
     y, x = torch.meshgrid(line, line, indexing="ij")
     angle = knob[:, 0, None, None] * math.pi
@@ -89,7 +89,7 @@ def turned(knob: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
 
 
 def between(knob: Tensor, column: int, low: float, high: float) -> Tensor:
-    """One knob in [low, high) as [B,1,1]."""
+    """Scales one knob to [low, high): [B,1,1]."""
     return low + (high - low) * knob[:, column, None, None]
 
 
@@ -106,7 +106,7 @@ def stripes(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
 
 
 def checkers(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
-    """A turned checkerboard with 1.5 to 5 periods per side."""
+    """A rotated checkerboard with 1.5 to 5 periods per side."""
     u, v = turned(knob, size_px)
     periods, sharpness = between(knob, 1, 1.5, 5), between(knob, 2, 3, 10)
     return 0.5 + 0.5 * wave(u, periods, between(knob, 3, 0, 1), sharpness) * wave(
@@ -148,7 +148,7 @@ def clouds(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
 
 
 def mosaic(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
-    """A turned grid of 3 to 10 flat random tiles per side."""
+    """A rotated grid of 3 to 10 flat random tiles per side."""
     u, v = turned(knob, size_px)
     tiles = between(knob, 1, 3, 10)
     column, row = (((c + 0.71) * tiles).floor().long().clamp(0, LATTICE - 1) for c in (u, v))

@@ -40,7 +40,7 @@ class AttributeMetric(CounterfactualMetric, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.counts  # unknown names are refused at once
+        _ = self.counts  # refuses unknown names early
 
     @cached_property
     def counts(self) -> list[int]:

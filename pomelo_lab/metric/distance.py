@@ -43,13 +43,13 @@ class L2(Metric):
 class SSIM(Metric):
     """Structural similarity of an image and its perturbations, mean over channels, windows and perturbations.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3; Wang et al. (2004). Settings unstated: scikit-image's
-        defaults, data range 1, a uniform window of 7 pixels, sample covariances. Only windows inside the image count,
-        as there. Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3; Wang et al. (2004). POMELO states no settings, so they are
+        scikit-image's defaults: data range 1, a uniform window of 7 pixels, sample covariances. As in scikit-image only
+        windows inside the image count. Departures: none.
     Args:
         gaussian: weights of the window: False uniform, True the original's Gaussian (11 pixels, sigma 1.5, population
-            covariances; torchmetrics has these weights but averages over mirrored borders too); window_px is then not
-            used.
+            covariances), with which window_px is not used. torchmetrics has these weights too, but also averages over
+            mirrored borders.
         window_px: side of the uniform window, odd.
     Raises: ValueError when the window is even or larger than the image.
     """

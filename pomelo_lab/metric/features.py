@@ -16,11 +16,11 @@ from pomelo_lab.metric.base import Metric
 
 @dataclass(kw_only=True)
 class FeatureMetric(Metric):
-    """The base of metrics that compare perturbed images in the penultimate features of a network.
+    """The base class of metrics that compare perturbed images in the penultimate features of a network.
 
     Args:
-        embedder: that network ("a pretrained model" in POMELO, section 3.1). None = the explained classifier, which
-            must then give features; with an embedder it may be a black box.
+        embedder: the network ("a pretrained model" in POMELO, section 3.1). None = the explained classifier, which must
+            then give features; with an embedder the classifier may be a black box.
     """
 
     needs = frozenset({"white_box", "perturbations"})

@@ -17,9 +17,9 @@ from pomelo_lab.metric.base import Metric
 
 @dataclass(kw_only=True)
 class Relevance(Metric, ABC):
-    """A share of the map inside a part's mask, in [0,1].
+    """Share of a map inside a part's mask, in [0,1].
 
-    Args: part: mask of the data set; label = what the label is about.
+    Args: part: mask of the data set; label = the region that the label refers to.
     """
 
     direction: ClassVar = "higher"
@@ -56,10 +56,10 @@ class RelevanceMass(Relevance):
 
 @dataclass(kw_only=True)
 class RelevanceRank(Relevance):
-    """Share of the k highest pixels that lie in the mask, k being the number of pixels of the mask.
+    """Share of the k highest pixels that lie in the mask, where k is the number of pixels of the mask.
 
-    Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: equal pixels at the
-        k-th place count in part, so that the reading order does not matter; a constant map scores the mask's share of
+    Source: Arras et al. (2022), https://arxiv.org/abs/2003.07258; Quantus. Departures: pixels that are equal at the
+        k-th rank count partially, so that the reading order has no effect. A constant map scores the mask's share of
         the image.
     Shapes: score gives "value" [B]; NaN for empty masks.
     Cost: no queries.

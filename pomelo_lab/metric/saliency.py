@@ -19,11 +19,11 @@ SMALLEST = 1e-12  # least probability, so that the logarithm exists
 
 @dataclass(kw_only=True)
 class Saliency(Thresholded):
-    """log(max(a, smallest_area)) - log(p), a being the box's share of the image, and p the target's probability for the
+    """log(max(a, smallest_area)) - log(p). a is the box's share of the image, and p is the target's probability for the
     box enlarged to the size of the image.
 
-    Source: Dabkowski & Gal (2017), https://arxiv.org/abs/1705.07857, section 2.1; Agarwal & Nguyen (2020), section
-        4.3. Departures: none. Natural logarithm.
+    Source: Dabkowski & Gal (2017), https://arxiv.org/abs/1705.07857, section 2.1; Agarwal & Nguyen (2020), section 4.3.
+        Departures: none. Natural logarithm.
     Args:
         smallest_area: smaller shares count as this one.
     Cost: one query per distinct box, at most n_alphas per image.

@@ -19,15 +19,16 @@ from pomelo_lab.types import tight_box
 class Thresholded(Metric, ABC):
     """A lower-is-better score of the box around all pixels of at least alpha times the map's maximum.
 
-    The alpha that counts is chosen on held-out images, the last ones of the job, which are not scored.
+    alpha is chosen on held-out images, the last ones of the job, which are not scored.
 
-    Source: Agarwal & Nguyen (2020), section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out beside 2,000 scored images); Fong
-        & Vedaldi (2017). Departures: none; pixels equal to the threshold are in, which the paper does not say.
+    Source: Agarwal & Nguyen (2020), section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out and 2,000 scored images); Fong &
+        Vedaldi (2017). Departures: none. Pixels equal to the threshold are selected, which the paper does not state.
     Args:
         n_alphas: number n of candidates 0, 1/n, ..., (n-1)/n.
-        alpha: a given threshold in place of the candidates.
+        alpha: a fixed threshold instead of the candidates.
         held_out: share of the images on which alpha is chosen.
-        region: "all" pixels above the threshold share one box, or the "largest" connected (4-neighbour) group of them.
+        region: "all" pixels above the threshold share one box, or only the "largest" connected (4-neighbour) group of
+            them.
     Shapes: score gives "candidates" [B,n_alphas], the score at every alpha.
     """
 

@@ -196,11 +196,11 @@ def claims(table: Table, console: Any) -> None:
     grid.add_column("§", no_wrap=True)
     grid.add_column("claim of the paper, and what decided")
     grid.add_column("its own table", max_width=24)
-    for verdict, own in zip(table.verdicts, table.own, strict=True):
+    for verdict, theirs in zip(table.verdicts, table.own, strict=True):
         symbol, style = CHECK[verdict.verdict]
         text = Text(verdict.claim.says)
         text.append("\n" + verdict.summary, style="bright_black")
-        own_text = Text(own, style="red" if own.startswith("disagrees") else "bright_black")
+        own_text = Text(theirs, style="red" if theirs.startswith("disagrees") else "bright_black")
         head = Text(f"{symbol} {verdict.word}", style=style)
         grid.add_row(head, Text(verdict.claim.section, style="bright_black"), text, own_text)
     console.print()

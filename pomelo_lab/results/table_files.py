@@ -61,9 +61,9 @@ def markdown(table: Table) -> str:
             "| verdict | section | claim | decided by | the paper's own table |",
             "| --- | --- | --- | --- | --- |",
         ]
-        for verdict, own in zip(table.verdicts, table.own, strict=True):
+        for verdict, theirs in zip(table.verdicts, table.own, strict=True):
             out.append(
-                f"| {verdict.word} | {verdict.claim.section} | {verdict.claim.says} | `{verdict.summary}` | {own} |"
+                f"| {verdict.word} | {verdict.claim.section} | {verdict.claim.says} | `{verdict.summary}` | {theirs} |"
             )
     return "\n".join([*out, "", describe_jobs(table), ""])
 
@@ -132,7 +132,7 @@ def escaped(text: str) -> str:
 def claims_json(table: Table) -> list[dict[str, Any]]:
     """Lists every claim with all its comparisons, for scripts."""
     out = []
-    for verdict, own in zip(table.verdicts, table.own, strict=True):
+    for verdict, theirs in zip(table.verdicts, table.own, strict=True):
         pairs = [
             {
                 "pair": str(p.pair),
@@ -154,5 +154,5 @@ def claims_json(table: Table) -> list[dict[str, Any]]:
             "verdict": verdict.word,
             "point": verdict.point,
         }
-        out.append({**head, "published_numbers": own, "decided_by": verdict.summary, "pairs": pairs})
+        out.append({**head, "published_numbers": theirs, "decided_by": verdict.summary, "pairs": pairs})
     return out
