@@ -15,12 +15,12 @@ SHAPES = ((3, 32, 40), (1, 24, 24))
 
 
 def images(shape: tuple[int, int, int]) -> Tensor:
-    """Three random images."""
+    """Three random images of a shape [C,H,W] with values of 8 bits."""
     return RandomStreams(0).uniform(("a", "b", "c"), "segmenter", *shape).mul(255).round().div(255)
 
 
 def segments(trial: Trial, shape: tuple[int, int, int]) -> Segments:
-    """Those of `images`."""
+    """Segments of three random images of a shape, computed once per trial."""
     return trial.once(f"segments {shape}", lambda: trial.component.segment(images(shape)))
 
 

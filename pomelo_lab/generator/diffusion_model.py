@@ -261,7 +261,8 @@ class DiffusionModel(Generator):
 
 
 def unet_problems(given: Mapping[str, Any]) -> Iterator[str]:
-    """Widths that the group norms do not divide, attention on levels that do not exist, sides that do not halve."""
+    """Reports widths that the group norms do not divide, attention on levels that do not exist, and sides that do not
+    halve at every level."""
     widths, groups = given["widths"], given["norm_groups"]
     for width in widths:
         if width % groups:

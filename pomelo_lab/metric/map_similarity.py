@@ -16,7 +16,8 @@ def varied(maps: Tensor) -> Tensor:
 
 
 def other_images(n: int) -> list[int]:
-    """The previous one of each of n images, for the first image the second. A null hypothesis compares their maps."""
+    """For each of n images the index of another: the previous image, for the first image the second. Similarities of
+    their maps are the null hypothesis."""
     return [1 % n, *range(n - 1)]
 
 
