@@ -22,14 +22,14 @@ N = 8
 LARGEST = 64 * 2**20  # bytes of a folder that is copied in order to change its files
 
 
-def some(trial: Trial) -> Batch:
-    """Its first images, the last of them first."""
+def first_images(trial: Trial) -> Batch:
+    """The first images of the data set (at most `N`), in reverse order."""
     return trial.once("batch", lambda: trial.component.batch(range(min(len(trial.component), N))[::-1]))
 
 
 def gives_images(trial: Trial) -> None:
     """Images are float32 [B,C,H,W] in [0,1], on the grid of 8 bits."""
-    image = some(trial).image
+    image = first_images(trial).image
     ensure(image.dtype == torch.float32, f"images are {image.dtype}")
     ensure(tuple(image.shape[1:]) == tuple(trial.component.shape), f"images are {tuple(image.shape[1:])}")
     ensure(0 <= float(image.min()) and float(image.max()) <= 1, f"values from {image.min():g} to {image.max():g}")
@@ -38,7 +38,7 @@ def gives_images(trial: Trial) -> None:
 
 def gives_labels_and_ids(trial: Trial) -> None:
     """Labels are int64 below num_classes; each image has an id of its own."""
-    dataset, batch = trial.component, some(trial)
+    dataset, batch = trial.component, first_images(trial)
     ensure(
         batch.label.dtype == batch.index.dtype == torch.int64, f"label {batch.label.dtype}, index {batch.index.dtype}"
     )
@@ -60,7 +60,7 @@ def without_padding(batch: Batch) -> Batch:
 
 def does_not_depend_on_the_batch(trial: Trial) -> None:
     """An image is the same alone, in any batch and in any order."""
-    batch = some(trial)
+    batch = first_images(trial)
     for row, index in enumerate(batch.index.tolist()):
         alone = trial.component.batch([index])
         ensure_same(without_padding(batch.select([row])), without_padding(alone), f"image {index} alone")
@@ -71,14 +71,14 @@ def does_not_depend_on_the_batch(trial: Trial) -> None:
 def is_the_same_when_built_again(trial: Trial) -> None:
     """Another object of the same arguments has the same images and digest."""
     again = dataclasses.replace(trial.component)
-    ensure_same(some(trial), again.batch(some(trial).index.tolist()), "built again")
+    ensure_same(first_images(trial), again.batch(first_images(trial).index.tolist()), "built again")
     ensure(again.digest() == trial.component.digest(), "built again it has another digest")
     ensure(trial.component.at(trial.component.split) is trial.component, "at(its own split) is another object")
 
 
 def gives_what_it_provides(trial: Trial) -> None:
     """`provides` says which of masks, attributes and factors a batch holds."""
-    dataset, batch = trial.component, some(trial)
+    dataset, batch = trial.component, first_images(trial)
     given = {
         "masks": bool(batch.masks),
         "attributes": batch.attributes is not None,

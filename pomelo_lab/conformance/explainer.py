@@ -91,8 +91,8 @@ def explained_in_batches(trial: Trial, case: Case, batch_size: int) -> Explanati
     generator = find_generator(trial.component)
     asked = patch.object(generator.forwards, "batch_size", batch_size) if generator else nullcontext()
     with asked, patch.object(Explainer, "check"):
-        box = view(parts.classifier, trial.component.access, batch_size, parts.device)
-        return trial.component.explain(replace(case, classifier=box))
+        black_box = view(parts.classifier, trial.component.access, batch_size, parts.device)
+        return trial.component.explain(replace(case, classifier=black_box))
 
 
 def reads_what_it_needs(trial: Trial) -> None:
