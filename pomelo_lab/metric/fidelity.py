@@ -72,7 +72,8 @@ class Flipping(Metric):
         }
 
     def answers_on_base(self, case: Case, rank: Tensor, count: Tensor, settled: Tensor) -> Tensor:
-        """Target probabilities float64 [B,O,T]; a step whose pixels are the same set in every order is asked once."""
+        """Target probabilities float64 [B,O,T]. A step that changes the same set of pixels in every order is queried
+        once."""
         image, n_steps = case.batch.image, len(count)
         filling = self.filler.filling(image, case.streams.named("fidelity"), case.batch.image_id, case.segments)
         row, index = index_pairs(len(image), 1, image.device)
@@ -102,7 +103,7 @@ class Flipping(Metric):
         return Cost(
             queries=1 + self.n_orders * (n_steps - 1) if self.filler.context == "image" else self.n_orders * n_steps,
             evaluations=0 if self.filler.context == "image" else self.filler.fill_cost(n_masks).evaluations,
-            at_most=True,  # steps without ties are asked once for all orders, and a fill of nothing needs no network
+            at_most=True,  # steps without ties are queried once for all orders; steps that remove nothing need no fill
         )
 
 

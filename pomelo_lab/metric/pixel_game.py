@@ -62,7 +62,7 @@ def rank_in_orders(importance: Tensor, orders: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def position_in(order: Tensor) -> Tensor:
-    """The inverse of permutations along the last axis: the position at which each element stands."""
+    """The inverse of permutations along the last axis: the position of each element."""
     position = torch.arange(order.shape[-1], dtype=torch.int32, device=order.device).expand(order.shape)
     return torch.empty_like(position, memory_format=torch.contiguous_format).scatter_(-1, order, position)
 
@@ -94,9 +94,11 @@ def paste_steps(before: Tensor, after: Tensor, changed: Masks) -> Images:
 
 
 def ask(classifier: BlackBox, images: Images, row: Tensor, step: Tensor, target: Tensor | None = None) -> Tensor:
-    """Probabilities of the images at M steps, which are composed when the classifier takes them.
+    """Queries the probabilities of the images at M steps. Images are composed when the classifier needs them.
 
-    Args: row, step: the image number and the step, int64 [M]; target: the class of each image, None = all classes.
+    Args:
+        row, step: the image number and the step, int64 [M].
+        target: the class of each image; None = all classes.
     Shapes: -> float64 [M], or [M,K] without target.
     """
     return classifier.probability_of(

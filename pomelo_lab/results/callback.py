@@ -134,7 +134,8 @@ def job_failed(overrides: list[str], error: Exception) -> str:
 
 
 def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
-    """Prints at once which job failed and why. Errors without a message for users are printed with their stack."""
+    """Records a failed job, and prints at once which job failed and why. Errors without a message for users are
+    printed with their stack."""
     from pomelo_lab.config.check import ConfigError
     from pomelo_lab.results.grid import reason
 

@@ -191,7 +191,7 @@ def by_images(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
     columns = {row: np.array([s.value[i] for i in shared], dtype=float) for row, s in samples.items()}
     finite = np.isfinite(np.stack(list(columns.values()))).all(0)
     n, dropped = int(finite.sum()), max([int((~finite).sum()), *(s.n_nan for s in present)])
-    if n == 0:  # the rows share no image
+    if n == 0:  # the rows share no image with finite scores
         return Judged(pair, MISSING, n_dropped=dropped, absent=pair.rows)
     weights = resamples(n)
     means = {row: weights @ column[finite] for row, column in columns.items()}
