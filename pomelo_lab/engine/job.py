@@ -22,6 +22,7 @@ from pomelo_lab.engine.artefact import Artefact
 from pomelo_lab.engine.cache import Cache, StoredArtefacts
 from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.explain_again import ExplainAgain
+from pomelo_lab.engine.promise import check_explanation, check_perturbations, left_alone
 from pomelo_lab.engine.provenance import Provenance
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.statistics import Statistics
@@ -152,7 +153,9 @@ class Job:
         """
 
         def make(_: BlackBox | None, inputs: tuple[Batch, Segments | None]) -> dict[str, Tensor]:
-            drawn = self.parts.sampler.perturb(*inputs, self.parts.n_perturbations, self.streams)
+            sampler, image, n = self.parts.sampler, inputs[0].image, self.parts.n_perturbations
+            with left_alone(sampler, image):
+                drawn = check_perturbations(sampler, image, n, sampler.perturb(*inputs, n, self.streams))
             return {"image": drawn.image} | ({} if drawn.keep_mask is None else {"keep_mask": drawn.keep_mask})
 
         shard = self.cache.get(
@@ -182,13 +185,19 @@ class Job:
 
     def explanation(self, group: int) -> Explanation:
         explainer = self.parts.explainer
+
+        def make(classifier: BlackBox, case: Case) -> dict[str, Tensor]:
+            with left_alone(explainer, case.batch.image):
+                explanation = explainer.explain(replace(case, classifier=classifier))
+            return check_explanation(explainer, case.batch.image, explanation).tensors()
+
         shard = self.cache.get(
             Artefact(
                 kind="explanation",
                 provenance=self.provenance.stored_explanation,
                 group=group,
                 inputs=lambda: self.case(group),
-                make=lambda classifier, case: explainer.explain(replace(case, classifier=classifier)).tensors(),
+                make=make,
                 access=explainer.access,
             )
         )

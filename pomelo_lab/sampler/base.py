@@ -41,6 +41,8 @@ class Sampler(Component, ABC):
 
 VALUES_AT_ONCE = 2**26  # image values filled before they are stored in 8 bits: 256 MiB
 
+TOLERANCE = 1e-3  # of values outside [0,1], for rounding
+
 Replacement = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -170,12 +172,27 @@ class BaseImageFiller(Filler, ABC):
     def base(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
     ) -> Tensor:
-        """The base image, in which every pixel is replaced: [B,C,H,W] -> [B,C,H,W]."""
+        """The base image, in which every pixel is replaced: [B,C,H,W] -> [B,C,H,W] in [0,1]."""
+
+    def checked_base(
+        self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
+    ) -> Tensor:
+        """The base image. Raises ValueError unless it is finite, in [0,1] and of the image's shape: stored in 8 bits,
+        NaN would be black and 7 would be white."""
+        base = self.base(image, streams, image_ids, segments)
+        promise = f"sampler {type(self).__name__}: base must give finite images {list(image.shape)} in [0,1]"
+        if base.shape != image.shape:
+            raise ValueError(f"{promise}, got {list(base.shape)}")
+        if not bool(((base > -TOLERANCE) & (base < 1 + TOLERANCE)).all()):
+            n_nan, finite = int((~base.isfinite()).sum()), base[base.isfinite()]
+            ends = f" and values from {finite.min():.3g} to {finite.max():.3g}" if len(finite) else ""
+            raise ValueError(f"{promise}, got {n_nan} that are not finite{ends}")
+        return base
 
     def filling(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
-        base = self.base(image, streams, image_ids, segments)
+        base = self.checked_base(image, streams, image_ids, segments)
         return Filling(image, lambda row, keep, index: base[row])
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
@@ -187,7 +204,7 @@ class BaseImageFiller(Filler, ABC):
         if segments is None:
             raise ValueError(f"{type(self).__name__}.perturb drops segments: it needs segments, got None")
         keep = self.keep_mask(batch, segments, n, streams)
-        base = Perturbations.quantize(self.base(batch.image, streams, batch.image_id, segments))[:, None]
+        base = Perturbations.quantize(self.checked_base(batch.image, streams, batch.image_id, segments))[:, None]
         difference = Perturbations.quantize(batch.image)[:, None] ^ base
         kept_bits = segments.spread(keep.to(torch.uint8).neg_())[:, :, None]  # 255 where kept, else 0
         return Perturbations(image=torch.bitwise_and(difference, kept_bits).bitwise_xor_(base), keep_mask=keep)

@@ -1,0 +1,62 @@
+"""What a sampler or an explainer gave is compared with what its role promises, before it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from pomelo_lab.explainer.base import Explainer
+from pomelo_lab.types import Explanation, Perturbations
+
+
+@contextmanager
+def left_alone(component: object, image: Tensor) -> Iterator[None]:
+    """Raises ValueError where the images that a component was given are changed in place: stages after it would see
+    the changed images."""
+    before = None if image.is_inference() else image._version
+    yield
+    if before is not None and image._version != before:
+        raise ValueError(f"{name(component)} changed the images that it was given: it must work on a copy")
+
+
+def check_perturbations(sampler: object, image: Tensor, n: int, given: Perturbations) -> Perturbations:
+    """The perturbations of images [B,C,H,W]. Raises ValueError unless they are uint8 [B,n,C,H,W]."""
+    if not isinstance(given, Perturbations):
+        raise ValueError(f"{name(sampler)}: perturb must return Perturbations, got {type(given).__name__}")
+    shape = (len(image), n, *image.shape[1:])
+    if given.image.dtype != torch.uint8 or given.image.shape != shape:
+        raise ValueError(
+            f"{name(sampler)}: perturb must return images uint8 {list(shape)}, got {describe(given.image)}"
+        )
+    return given
+
+
+def check_explanation(explainer: Explainer, image: Tensor, given: Explanation) -> Explanation:
+    """The explanation of images [B,C,H,W]. Raises ValueError unless it has the parts that the explainer declares, in
+    the shapes of the images."""
+    if not isinstance(given, Explanation):
+        raise ValueError(f"{name(explainer)}: explain must return an Explanation, got {type(given).__name__}")
+    shapes = {"target": image.shape[:1], "attribution": (len(image), *image.shape[2:]), "counterfactual": image.shape}
+    for part, shape in shapes.items():
+        value = getattr(given, part)
+        if value is not None and value.shape != tuple(shape):
+            raise ValueError(f"{name(explainer)}: {part} must be {list(shape)}, got {describe(value)}")
+    for part in ("attribution", "counterfactual"):
+        gives = explainer.given_by(vars(explainer))
+        if gives is not None and part in gives and getattr(given, part) is None:
+            raise ValueError(f"{name(explainer)}: gives names {part}, and explain returned none")
+    return given
+
+
+def name(component: object) -> str:
+    """The role and the class of a component, for messages."""
+    role = type(component).__module__.split(".")[1] if type(component).__module__.startswith("pomelo_lab.") else ""
+    return f"{role} {type(component).__name__}".strip()
+
+
+def describe(value: Tensor) -> str:
+    """The type and the shape of a tensor, for messages."""
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
