@@ -10,7 +10,7 @@ import importlib
 import inspect
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -44,17 +44,21 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def imports(path: Path) -> set[str]:
-    """Modules that a file imports, at its top or inside functions, outside `if TYPE_CHECKING` blocks."""
-    blocks = [b for b in ast.walk(tree(path)) if isinstance(b, ast.If) and "TYPE_CHECKING" in ast.dump(b.test)]
+def import_statements(source: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """(module, names taken from it) of each import, at the top or inside functions, outside `if TYPE_CHECKING`."""
+    blocks = [b for b in ast.walk(source) if isinstance(b, ast.If) and "TYPE_CHECKING" in ast.dump(b.test)]
     typing_only = {id(node) for block in blocks for node in ast.walk(block)}
-    modules = set()
-    for node in ast.walk(tree(path)):
+    for node in ast.walk(source):
         if isinstance(node, ast.Import) and id(node) not in typing_only:
-            modules |= {alias.name for alias in node.names}
+            yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
-            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return modules
+            yield node.module, [alias.name for alias in node.names]
+
+
+def imports(path: Path) -> set[str]:
+    """Modules that a file imports, and the names that it takes from them."""
+    statements = import_statements(tree(path))
+    return {name for source, taken in statements for name in (source, *(f"{source}.{t}" for t in taken))}
 
 
 def module(path: Path) -> str:
@@ -69,14 +73,29 @@ def floor(name: str) -> str:
 
 @cache
 def graph() -> dict[str, set[str]]:
-    """Module -> the modules of the package that it imports; `from package import module` imports the module."""
+    """Module -> the modules of the package that it imports."""
     names = {module(path): path for path in FILES}
-    arrows = {}
-    for name, path in names.items():
-        values = {imported for imported in imports(path) if imported in names}
-        packages = {imported for imported in values if any(other.startswith(f"{imported}.") for other in values)}
-        arrows[name] = values - packages - {name}
+    return {name: package_imports(tree(path), names.keys()) - {name} for name, path in names.items()}
+
+
+def package_imports(source: ast.Module, names: Collection[str]) -> set[str]:
+    """The modules among `names` that a file imports.
+
+    `from package import module` imports the module. It imports the package too if one of the names is not a module.
+    """
+    arrows = set()
+    for imported, taken in import_statements(source):
+        modules = {f"{imported}.{name}" for name in taken} & set(names)
+        arrows |= modules | ({imported} & set(names) if not taken or len(modules) < len(taken) else set())
     return arrows
+
+
+def test_a_package_is_imported_for_what_is_no_module_of_it():
+    names = {"p", "p.a", "p.b"}
+    assert package_imports(ast.parse("from p import a, b"), names) == {"p.a", "p.b"}
+    assert package_imports(ast.parse("def f():\n    from p import a, VALUE"), names) == {"p", "p.a"}
+    assert package_imports(ast.parse("from p import VALUE\nfrom p.a import VALUE"), names) == {"p", "p.a"}
+    assert package_imports(ast.parse("import p.a, os\nif TYPE_CHECKING:\n    import p.b"), names) == {"p.a"}
 
 
 def reached(start: str) -> set[str]:

@@ -7,16 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pomelo_lab.tracking.no_tracker import NoTracker
+
 if TYPE_CHECKING:
     from pomelo_lab.engine.scores import Scores
-    from pomelo_lab.metric.base import Summary
-
-
-class NoTracker:
-    """A tracker that does nothing, for `tracking=none` and for a tracker that cannot start."""
-
-    def log(self, scores: Scores, summaries: Mapping[str, Summary]) -> None:
-        """Does nothing, because the results are on disk."""
 
 
 @contextmanager

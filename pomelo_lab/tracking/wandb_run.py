@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pomelo_lab.tracking import NoTracker
+from pomelo_lab.tracking.no_tracker import NoTracker
 from pomelo_lab.tracking.sync import TABLE
 from pomelo_lab.types import Perturbations
 
