@@ -139,10 +139,7 @@ def problems(config: Mapping[str, Any]) -> list[str]:
             ]
         elif role not in OPTIONAL:
             messages.append(f"{role} is missing: choose one with {role}=<name>")
-    metric = locate("pomelo_lab.metric.base.Metric")
-    for name, node in (config.get("metrics") or {}).items():
-        if node is not None:
-            messages += node_problems(node, f"metrics.{name}", metric, supplied)
+    messages += metric_problems(config.get("metrics") or {}, supplied)
     messages = messages or [
         text
         for role in (*ROLES, "metrics")
@@ -150,6 +147,22 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         for text in training_problems(node, key, config["dataset"])
     ]
     return messages or list(Choices(config, classes).problems())
+
+
+def metric_problems(metrics: Any, supplied: tuple[type, ...]) -> list[str]:
+    """The problems of all metrics. `metrics=[]` is refused: Hydra gives it no value, and `metrics=none` says it.
+
+    Args: supplied: classes of the components that the job supplies for missing arguments.
+    """
+    if metrics == "???":
+        return ["metrics must be a suite or a list of suites, got []; none is metrics=none"]
+    metric = locate("pomelo_lab.metric.base.Metric")
+    return [
+        text
+        for name, node in metrics.items()
+        if node is not None
+        for text in node_problems(node, f"metrics.{name}", metric, supplied)
+    ]
 
 
 def target_class(node: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
     if not isinstance(error, (MissingConfigException, ConfigCompositionException)):
         return []
     if "Ambiguous value" in str(error):
-        return [line for text in overrides if "," in text and (line := typed(text, even_if_read=True))]
+        return [line for text in overrides if (line := sweep_meant(text, all_choices(folders)))]
     if wrong := re.search(WRONG_TYPE, f"{error}\n{error.__cause__}", re.DOTALL):
         return [f"{wrong[3]} must be {KINDS.get(wrong[2], wrong[2])}, got {wrong[1]!r}"]
     if twice := re.search(TWICE, str(error)):
@@ -102,7 +102,26 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
     if "'row/" in str(error):
         return ["the group row is called method: write /method and method: in your preset, DIR/method for DIR/row"]
     choices = all_choices(folders)
-    return list(unknown_choices(overrides, choices)) or list(unknown_keys(overrides, choices, folders, config_name))
+    lines = list(unknown_choices(overrides, choices))
+    if not lines and (absent := re.search(r"Could not override '(\w+)'", str(error))) and absent[1] in choices:
+        return [
+            f"{text}: the config has no {absent[1]} yet that this could replace: +{text} works"
+            for text in overrides
+            if text.partition("=")[0] == absent[1]
+        ]
+    return lines or list(unknown_keys(overrides, choices, folders, config_name))
+
+
+def sweep_meant(text: str, groups: Container[str]) -> str:
+    """The correct form of an override with several values, which Hydra refuses without -m. "" for one value."""
+    key, _, value = text.partition("=")
+    if (read := parsed(text)) is None or not read.is_sweep_override():
+        return ""
+    if key == "metrics" and "[" not in value:
+        return f"{text}: metrics=[{value}] (at once) or -m {text} (one after another)"
+    if key.lstrip("+").partition("@")[0] in groups:
+        return f"{text} is a grid over several choices: -m {text}"
+    return f"{text} is a grid over several values: -m {text}; as one value, {typed(text, even_if_read=True)}"
 
 
 def typed(text: str, even_if_read: bool = False) -> str:

@@ -38,6 +38,14 @@ def said(*arguments: str) -> list[str]:
         ("n_images=2.5", "n_images must be a whole number, got '2.5'"),
         ("force=perhaps", "force must be true or false, got 'perhaps'"),
         ("experiment.nope=1", "experiment.nope does not exist: experiment is one value"),
+        (
+            "metrics=fidelity,cost",
+            "metrics=fidelity,cost: metrics=[fidelity,cost] (at once) or -m metrics=fidelity,cost",
+        ),
+        ("explainer=lime,rise", "explainer=lime,rise is a grid over several choices: -m explainer=lime,rise"),
+        ("seed=0,1", "seed=0,1 is a grid over several values: -m seed=0,1; as one value, Hydra reads '0,1' as"),
+        ("method=ace_l1", "method=ace_l1: the config has no method yet that this could replace: +method=ace_l1 works"),
+        ("method=ace_l7", "method=ace_l7 does not exist, did you mean 'ace_l"),
         ("batchsize=3", "batchsize does not exist, did you mean 'batch_size'?"),
     ],
 )
@@ -90,6 +98,13 @@ def test_an_unknown_top_level_key_is_refused():
         config = resolved(compose("run", overrides=["+foo=1", "+sheets=3"]))
     texts = problems(config)
     assert [text.partition(";")[0] for text in texts] == ["foo is unknown", "sheets is unknown, did you mean 'sheet'?"]
+
+
+@pytest.mark.parametrize("override", ["metrics=[]", "~metrics"])
+def test_no_suite_at_all_is_refused_in_one_sentence(override):
+    with initialize_config_dir(CONF, version_base="1.3"):
+        config = resolved(compose("run", overrides=[override]))
+    assert problems(config) == ["metrics must be a suite or a list of suites, got []; none is metrics=none"]
 
 
 def test_a_command_ends_with_the_help_and_without_advice_on_hydra(capsys, monkeypatch, tmp_path):
