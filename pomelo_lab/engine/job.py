@@ -176,7 +176,8 @@ class Job:
                 kind="prediction",
                 provenance=self.provenance.prediction,
                 group=group,
-                make=lambda classifier, _: {"probability": classifier.probability(perturbations.image)},
+                inputs=lambda: perturbations.image,
+                make=lambda classifier, images: {"probability": classifier.probability(images)},
             )
         )
         return Perturbations(
@@ -231,6 +232,7 @@ class Job:
 
         def case() -> Case:
             needs = metric.needs
+            self._hold_for_explaining_again(metric, group)
             with_probability = "classifier" in needs
             siblings = self.siblings(metric) if "explanations" in needs else []
             whole = Case(
@@ -260,6 +262,17 @@ class Job:
                 n_images=size,
             )
         )
+
+    def _hold_for_explaining_again(self, metric: Metric, group: int) -> None:
+        """Holds what `ExplainAgain` takes from the job in memory, so that the metric's `make` takes no other lock."""
+        with_other_images, with_changed_classifier = metric.explanations(self.parts.classifier)
+        needs = self.parts.explainer.needs
+        if with_other_images:
+            self.statistics.explainer()
+        if with_changed_classifier and "segments" in needs:
+            self.segments(group)
+        if with_changed_classifier and "perturbations" in needs:
+            self.perturbations(group)
 
     @property
     def perturbation_bytes(self) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -10,7 +13,7 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.explain_again import ExplainAgain
 from pomelo_lab.engine.plan import plan_steps
 from pomelo_lab.engine.scores import Scores
-from pomelo_lab.engine.store import ShardKey
+from pomelo_lab.engine.store import ShardKey, Store
 from pomelo_lab.explainer.direction_search import DirectionSearch
 from pomelo_lab.explainer.iba import IBAExplainer
 from pomelo_lab.locks import lock_at
@@ -87,6 +90,30 @@ def test_metrics_that_explain_again_run_in_a_job(tmp_path):
     (columns,) = all_scores(tmp_path).values()
     assert all(v is not None and v == v for name in ("sanity_check", "max_sensitivity") for v in columns[name])
     assert all(v is None or v != v for v in columns["completeness"])
+
+
+@pytest.mark.parametrize("overrides", ANEW)
+def test_metrics_that_explain_again_hold_one_lock_at_a_time(tmp_path, monkeypatch, overrides):
+    options = (*overrides, "metrics=[sanity,robustness]", "metrics.max_sensitivity.n_neighbours=2", "n_images=2")
+    job(tmp_path, *options).explanation(0)
+    held, most, lock = [], [], Store.lock
+
+    @contextmanager
+    def recorded(store, path, wait=True):
+        with lock(store, path, wait) as taken:
+            held.append(path)
+            most.append(len(held))
+            yield taken
+            held.pop()
+
+    # as if the explanation came from elsewhere: what it was made from is missing
+    for kind in ("reference", "perturbation", "prediction"):
+        shutil.rmtree(tmp_path / kind, ignore_errors=True)
+    monkeypatch.setattr(Store, "lock", recorded)
+    fresh = job(tmp_path, *options)
+    for name in ("sanity_check", "max_sensitivity"):
+        assert fresh.score(name, 0).meta["queries"] > 0
+    assert set(most) == {1}
 
 
 DIRECTIONS = (
