@@ -161,12 +161,6 @@ def test_yaml_states_the_defaults():
     assert made == Portraits()
 
 
-def test_part_box():
-    mask = torch.zeros(2, 10, 12, dtype=torch.bool)
-    mask[0, 3:7, 2:5] = True
-    assert Portraits.part_box(mask).tolist() == [[2, 3, 5, 7], [0, 0, 0, 0]]
-
-
 # --- other labels -------------------------------------------------------------------------------------------------
 
 
