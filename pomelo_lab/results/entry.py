@@ -56,19 +56,22 @@ class Entry:
         return self.std / math.sqrt(self.n) if kind == "standard_error" else self.std
 
 
-def make_entry(row: Row, column: Column, states: Sequence[str], done: Sequence[GridCell], values: Any) -> Entry:
+def make_entry(
+    row: Row, column: Column, states: Sequence[str], done: Sequence[GridCell], values: Any, folders: Sequence[str] = ()
+) -> Entry:
     """Builds one entry of the table.
 
     Args:
         states: states of all jobs of the row.
         done: the finished cells of the row.
+        folders: the user's config folders.
     """
     printed = row.values.get(column.metric)
     if not done:
         worst = next(
             (s for s in ("failed", "damaged", "interrupted", "running", "missing", "skipped") if s in states), "missing"
         )
-        return Entry(worst if states else "not asked" if is_built(row) else "not built", printed=printed)
+        return Entry(worst if states else "not asked" if is_built(row, folders) else "not built", printed=printed)
     scores = values(row.key, column.metric)
     if any((c.summary.get(column.metric, {}).get("details") or {}).get("applies") == 0 for c in done) and (
         scores is None or not scores.value

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.config.entry import CONF, renamed
+from pomelo_lab.config.entry import CONF, renamed, searched_folders
 from pomelo_lab.config.tree import nodes
 from pomelo_lab.engine.scores import read_status, read_summary
 
@@ -24,6 +24,7 @@ class GridCell:
     config: the resolved config.
     lacks: why the data set cannot build the cell ("needs Portraits, not CelebA"); "" if it can.
     error: the problems that the config check reports; "" for none.
+    folders: the user's config folders.
     """
 
     choices: dict[str, str]
@@ -31,6 +32,7 @@ class GridCell:
     config: dict[str, Any]
     lacks: str = ""
     error: str = ""
+    folders: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -142,6 +144,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
                         {**resolved, "choices": names},
                         lacks,
                         refused,
+                        searched_folders(overrides),
                     )
                 )
     finally:

@@ -69,7 +69,7 @@ def matched(cells: Sequence[GridCell], among: Sequence[GridCell]) -> list[GridCe
             key = digest(cell.config["dataset"])
             common[key] = common[key] & image_ids if key in common else image_ids
     return [
-        MatchedCell(cell.choices, cell.point, cell.config, common=common[key])
+        MatchedCell(cell.choices, cell.point, cell.config, folders=cell.folders, common=common[key])
         if cell.state == "done" and (key := digest(cell.config["dataset"])) in common
         else cell
         for cell in cells

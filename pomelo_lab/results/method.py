@@ -1,4 +1,4 @@
-"""Methods are the files of conf/method. This module finds the row of a table that a cell of a grid belongs to."""
+"""Methods are files of conf/method and of the user's config folders. This module finds the row of a cell of a grid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.tree import value_at
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Row
@@ -18,7 +19,7 @@ PARTS = ("sampler", "explainer")  # the config groups of a method's components
 
 @dataclass(frozen=True)
 class Method:
-    """One file of conf/method.
+    """One file of a folder `method`.
 
     Args: settings: dotted config key of its sampler or explainer -> value.
     """
@@ -41,29 +42,37 @@ class Method:
 
 
 @functools.cache
-def load_methods() -> dict[str, Method]:
-    """Reads every file of conf/method, by name."""
-    from pomelo_lab.config.entry import CONF
+def load_methods(folders: tuple[str, ...] = ()) -> dict[str, Method]:
+    """Reads every method by name: those of the package, then those of the user's config folders, `DIR/method/*.yaml`.
 
-    return {path.stem: read_method(path) for path in sorted(Path(CONF, "method").glob("*.yaml"))}
+    The first file of a name counts, as in Hydra.
+    """
+    files: dict[str, Path] = {}
+    for folder in (CONF, *folders):
+        for path in sorted(Path(folder, "method").glob("*.yaml")):
+            files.setdefault(path.stem, path)
+    return {name: read_method(name, files) for name in files}
 
 
-def read_method(path: Path) -> Method:
-    """Reads one file and the files that its defaults list extends. Settings that refer to other config keys are
-    omitted."""
+def read_method(name: str, files: Mapping[str, Path]) -> Method:
+    """Reads one file and the methods that its defaults list extends. Settings that refer to other config keys are
+    omitted.
+
+    Args: files: the file of each method.
+    """
     import yaml
 
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(files[name].read_text()) or {}
     parts, settings = {}, {}
-    for entry in content["defaults"]:
+    for entry in content.get("defaults", []):
         if isinstance(entry, dict):
-            parts |= {key.removeprefix("override /"): choice for key, choice in entry.items()}
-        elif entry != "_self_":
-            base = read_method(path.with_stem(entry))
+            parts |= {key.removeprefix("override ").removeprefix("/"): choice for key, choice in entry.items()}
+        elif entry in files:
+            base = read_method(entry, files)
             parts, settings = {"sampler": base.sampler, "explainer": base.explainer}, dict(base.settings)
     for part in PARTS:
-        settings |= dict(leaves(content.get(part, {}), part))
-    return Method(path.stem, **{part: parts.get(part, "none") for part in PARTS}, settings=settings)
+        settings |= dict(leaves(content.get(part) or {}, part))
+    return Method(name, **{part: parts.get(part, "none") for part in PARTS}, settings=settings)
 
 
 def leaves(node: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
@@ -83,11 +92,11 @@ def components(cell: GridCell) -> tuple[str, str]:
 def method_names(cell: GridCell) -> tuple[str, ...]:
     """The names under which reports list a cell's method.
 
-    This is the method that the grid chose, if the cell still has its components. Otherwise it is the files of
-    conf/method that describe the cell most closely, and a name built from its components: the sampler when nothing is
-    explained, the explainer when nothing is sampled, "explainer/sampler" when both are used.
+    This is the method that the grid chose, if the cell still has its components. Otherwise it is the methods that
+    describe the cell most closely, and a name built from its components: the sampler when nothing is explained, the
+    explainer when nothing is sampled, "explainer/sampler" when both are used.
     """
-    chosen, known = cell.choices.get("method"), load_methods()
+    chosen, known = cell.choices.get("method"), load_methods(cell.folders)
     if chosen and (chosen not in known or known[chosen].chosen_by(cell)):
         return (chosen,)
     alike = [method for method in known.values() if method.describes(cell)]
@@ -106,13 +115,16 @@ def matches(cell: GridCell, row: Row) -> bool:
     )
 
 
-def is_built(row: Row) -> bool:
-    """Whether the method of a row exists in this package. Rows of other methods have printed numbers only."""
-    from pomelo_lab.config.entry import CONF
-
+def is_built(row: Row, folders: Sequence[str] = ()) -> bool:
+    """Whether the method of a row exists in this package or in the user's config folders. Rows of other methods have
+    printed numbers only."""
     if row.method is None:
         return bool(row.point)
-    return any(Path(CONF, group, f"{row.method}.yaml").exists() for group in ("method", *PARTS))
+    return any(
+        Path(folder, group, f"{row.method}.yaml").exists()
+        for folder in (CONF, *folders)
+        for group in ("method", *PARTS)
+    )
 
 
 def is_left_out(cell: GridCell, key: str) -> bool:
@@ -146,7 +158,7 @@ def changed_arguments(cell: GridCell, overrides: Sequence[str], row: Row) -> dic
     fixed = dict(text.lstrip("+").split("=", 1) for text in no_sweeps(overrides) if "=" in text)
     swept = {text.lstrip("+").partition("=")[0] for text in overrides}
     given = fixed | {key.lstrip("+"): value for key, value in cell.point.items() if key.lstrip("+") in swept}
-    method = load_methods().get(row.method or "")
+    method = load_methods(cell.folders).get(row.method or "")
     same = {key: str(value) for key, value in method.settings.items()} if method else {}
     other = {} if method is None or method.chosen_by(cell) else {"explainer": components(cell)[1]}
     return other | {

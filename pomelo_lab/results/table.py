@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pomelo_lab.config.entry import searched_folders
 from pomelo_lab.results.claim import Sample, Verdict, judge
 from pomelo_lab.results.columns import direction, extra_columns, is_shown
 from pomelo_lab.results.entry import Entry, make_entry, mark_best
@@ -111,7 +112,10 @@ def build(report: Report, cells: Sequence[GridCell], overrides: Sequence[str] = 
         return samples[row, metric]
 
     directions = {c.metric: direction(c, cells) for c in columns}
-    entries = {(r.key, c.metric): make_entry(r, c, states[r.key], done[r.key], values) for r in rows for c in columns}
+    folders = searched_folders(overrides)
+    entries = {
+        (r.key, c.metric): make_entry(r, c, states[r.key], done[r.key], values, folders) for r in rows for c in columns
+    }
     for c in columns:
         mark_best(entries, [r.key for r in rows if r.group in METHODS], c, directions[c.metric], values)
     better = {c.metric: direction(c, cells) for c in report.columns} | directions

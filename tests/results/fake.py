@@ -39,6 +39,7 @@ class FakeCell:
     folder: Path | None = None
     lacks: str = ""
     error: str = ""
+    folders: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -5,7 +5,8 @@ import pytest
 from pomelo_lab.config.entry import renamed
 from pomelo_lab.results.grid import cells
 from pomelo_lab.results.method import is_built, load_methods, matches, method_names
-from pomelo_lab.results.report import Row
+from pomelo_lab.results.report import Column, Report, Row
+from pomelo_lab.results.table import build
 from tests.results.fake import FakeCell
 
 
@@ -46,6 +47,25 @@ def test_a_row_is_found_by_its_method_at_its_point_of_the_grid():
 def test_methods_of_the_paper_alone_are_not_built():
     assert [is_built(Row(name, "", name)) for name in ("lime_gray", "black", "iba", "dive_100")] == [True] * 3 + [False]
     assert is_built(Row("eta", "", point={"sampler.eta": 0.4})) and not is_built(Row("printed", ""))
+
+
+def test_methods_of_a_users_folder_are_rows(tmp_path):
+    """A file of theirs may extend one of ours."""
+    for group in ("method", "sampler"):
+        (tmp_path / group).mkdir()
+    (tmp_path / "sampler" / "median.yaml").write_text("_target_: my_fillers.Median\n")
+    (tmp_path / "method" / "lime_median.yaml").write_text(
+        "defaults:\n  - lime_blur\n  - override /sampler: median\nexplainer: {n_samples: 9}\n"
+    )
+    folders, settings = (str(tmp_path),), {"n_samples": 9}
+    cell = FakeCell({"sampler": "median", "explainer": "lime"}, config={"explainer": settings}, folders=folders)
+    assert method_names(cell) == ("lime_median", "lime/median")
+    rows = [Row(name, name, name) for name in ("median", "lime_median", "mean_of_nobody")]
+    assert [is_built(row, folders) for row in rows] == [True, True, False] and not any(map(is_built, rows))
+    other = FakeCell({"sampler": "gray", "explainer": "none"}, {"l2": [1.0, 2.0]}, folders=folders)
+    report = Report("t", "", "", columns=(Column("l2", "L2"),), rows=tuple(rows))
+    notes = build(report, [other], [f"hydra.searchpath=[file://{tmp_path}]"]).notes()
+    assert "not in this version (–): mean_of_nobody" in notes
 
 
 def test_files_extend_each_other():
