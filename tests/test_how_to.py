@@ -88,7 +88,7 @@ def test_its_dry_run_states_the_cost(page, tmp_path):
 def test_its_commands_run(page, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "POMELO_ROOT": str(tmp_path)}
     for line in commands(page):
-        typed = line.replace("python scripts", f"python {ROOT}/scripts").replace("python", sys.executable, 1)
+        typed = line.replace("python", sys.executable, 1)
         done = subprocess.run(typed, shell=True, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     assert PRINTED.get(page.stem, "results: ") in done.stdout
