@@ -45,7 +45,7 @@ def show(
 
     console = console or Console(width=None if sys.stdout.isatty() else 160)
     report = load_report(table, searched_folders(overrides))
-    grid_cells = list(grid) or cells(table, overrides)
+    grid_cells = list(grid) or runnable(table, overrides)
     if common:
         methods = [c for c in grid_cells if any(matches(c, row) for row in report.rows if row.group in METHODS)]
         grid_cells = matched(grid_cells, methods)
@@ -73,6 +73,22 @@ def show(
         if path:
             console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
     return folder
+
+
+def runnable(table: str, overrides: Sequence[str]) -> list[GridCell]:
+    """The cells of a grid. As in the run, the refused ones among them are named and leave gaps.
+
+    Raises: ValueError when the config check refuses every cell.
+    """
+    from pomelo_lab.results.grid_run import refusals
+
+    grid_cells = cells(table, overrides, strict=False)
+    if refused := [cell for cell in grid_cells if cell.error]:
+        text = "\n".join(refusals(refused, len(grid_cells), sum(bool(cell.lacks) for cell in grid_cells)))
+        if len(refused) == len(grid_cells):
+            raise ValueError(text)
+        print(text, file=sys.stderr)
+    return grid_cells
 
 
 def folder_name(scale: str, overrides: Sequence[str]) -> str:
@@ -114,7 +130,9 @@ def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tu
     for scale in sorted(stored_scales(outputs)):
         grid_cells = [
             c
-            for c in cells(table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"])
+            for c in cells(
+                table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"], strict=False
+            )
             if not c.lacks
         ]
         if done := sum(c.state == "done" for c in grid_cells):

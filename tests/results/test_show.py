@@ -1,4 +1,19 @@
-from pomelo_lab.results.show import figure_name, folder_name, stored_scales
+import pytest
+
+from pomelo_lab.results import show
+from pomelo_lab.results.show import figure_name, folder_name, runnable, stored_scales
+from tests.results.fake import FakeCell
+
+
+def test_refused_cells_leave_gaps_as_in_the_run(monkeypatch, capsys):
+    good, bad = FakeCell({}, point={"sampler": "a"}), FakeCell({}, point={"sampler": "b"}, error="it does not fit")
+    grid = [good, bad]
+    monkeypatch.setattr(show, "cells", lambda *arguments, strict: list(grid))
+    assert runnable("t", []) == [good, bad]
+    assert "1 of 2 cells cannot run, the others do:\n  sampler=b: it does not fit" in capsys.readouterr().err
+    grid.remove(good)
+    with pytest.raises(ValueError, match="1 of 1 cells cannot run"):
+        runnable("t", [])
 
 
 def test_folders_keep_other_questions_apart():
