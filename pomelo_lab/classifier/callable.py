@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from pomelo_lab.classifier.base import Classifier
-from pomelo_lab.classifier.users_code import ask, described, watch_files
+from pomelo_lab.classifier.users_code import ask, watch_files
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.config.source import code_digest
+from pomelo_lab.config.users_module import described
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.batching import out_of_memory
+from pomelo_lab.config.users_module import LIBRARIES, described
 
 log = logging.getLogger(__name__)
 _reading: ContextVar[set[str] | None] = ContextVar("files that code of the user's reads", default=None)
 _watching: list[bool] = []
 _told: set[str] = set()
-LIBRARIES = ("site-packages", "dist-packages", "importlib", "<frozen")
 
 
 def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
@@ -96,21 +95,3 @@ def note_file(event: str, given: tuple[Any, ...]) -> None:
         and not any(part in path for part in LIBRARIES)
     ):
         files.add(path)
-
-
-def described(error: BaseException) -> str:
-    """An error described in one line: kind, text, and the innermost line of the user's code in its traceback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    users_frames = [f for f in frames if not any(part in f.filename for part in LIBRARIES) and not is_ours(f.filename)]
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
-    text = " ".join(str(error).split()) or "no message"
-    frame = (users_frames or list(frames) or [None])[-1]
-    return f"{type(error).__name__}: {text}" + (
-        f" ({frame.filename}, line {frame.lineno}, in {frame.name})" if frame else ""
-    )
-
-
-def is_ours(filename: str) -> bool:
-    """Whether a file belongs to this package."""
-    return Path(__file__).resolve().parents[1] in Path(filename).parents

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pomelo_lab.config.signature import Component, hints, injected_role, locate, parameters
+from pomelo_lab.config.signature import Component, hints, injected_role, locate, parameters, role_of
 from pomelo_lab.config.tree import mapped
+from pomelo_lab.config.users_module import described
 
 TRUSTED = ("torch.optim.", "torchvision.", "diffusers.")
 
@@ -41,7 +42,24 @@ def build_one(node: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:
                 values[name] = match
         elif values.get(name) is None and name in supplied:
             values[name] = supplied[name]
-    return target(**values)
+    return construct(target, path, values)
+
+
+def construct(target: Any, path: str, values: Mapping[str, Any]) -> Any:
+    """Calls a constructor.
+
+    Raises: ValueError naming a user's class, the error, its file and line. A ValueError is raised unchanged, because it
+        is a message already. So is an error of memory that ran out, so that the batch can be halved.
+    """
+    try:
+        return target(**values)
+    except Exception as error:
+        from pomelo_lab.batching import out_of_memory
+
+        ours = target.__module__.startswith("pomelo_lab.") or path.startswith(TRUSTED)
+        if ours or isinstance(error, ValueError) or out_of_memory(error):
+            raise
+        raise ValueError(f"{role_of(target)} {path} raised {described(error)}") from error
 
 
 def trusted_component(target: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
 import sys
 import types
@@ -16,9 +15,9 @@ from pomelo_lab.config.describe import describe, did_you_mean, why_not
 from pomelo_lab.config.hints import NotFingerprinted, OmitDefault, Range, Weights
 from pomelo_lab.config.problem import Problem
 from pomelo_lab.config.tree import is_node
+from pomelo_lab.config.users_module import import_named
 
 MISSING = "???"
-KNOWN_PACKAGES = ("pomelo_lab", "torch", "torchvision", "diffusers")
 
 
 class Component:
@@ -76,17 +75,15 @@ def role_of(target: type) -> str:
 
 
 def locate(path: str) -> Any:
-    """Imports `package.module.Name`. Raises ImportError with the missing part of the path and a similar name."""
+    """Imports `package.module.Name`.
+
+    Raises: ImportError with the missing part of the path and a similar name, or with the error that a user's module
+        raised and its line.
+    """
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise ImportError(f"{path!r} is not an importable path: expected package.module.Name")
-    if module_name not in sys.modules and module_name.partition(".")[0] not in KNOWN_PACKAGES:
-        # the code of the module runs even when the check refuses the config
-        print(f"importing {module_name}, which _target_ {path!r} names", file=sys.stderr)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{path!r}: no module named {error.name!r}") from None
+    module = import_named(module_name, path)
     if not hasattr(module, name):
         raise ImportError(f"{path!r}: module {module_name} has no {name!r}{did_you_mean(name, dir(module))}")
     return getattr(module, name)

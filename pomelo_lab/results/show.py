@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.config.describe import did_you_mean
 from pomelo_lab.config.entry import searched_folders
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results import render, table_files
-from pomelo_lab.results.figure.dispatch import draw_figure
+from pomelo_lab.results.figure.dispatch import draw_figure, load_figure
 from pomelo_lab.results.grid import GridCell, cells, questions
 from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, matched
@@ -40,9 +41,12 @@ def show(
         grid: the cells of the grid, if they are already composed.
     Returns: the folder of the written table. None when no cell is finished; the finished scales and the command are
         then printed.
+    Raises: ValueError for a figure that does not exist, before anything is printed.
     """
     from rich.console import Console
 
+    if figure and figure != "none":
+        load_figure(figure)
     console = console or Console(width=None if sys.stdout.isatty() else 160)
     report = load_report(table, searched_folders(overrides))
     grid_cells = list(grid) or runnable(table, overrides)
@@ -141,6 +145,7 @@ def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tu
 
 
 USAGE = "usage: python scripts/table.py <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]"
+FLAGS = ("--figure", "--matched", "--config-dir", "--help")
 HELP = """  --figure NAME     draw this figure of the table's jobs: a module of results/figure, the dotted path of a
                     module of yours with draw(cells, path), or none
   --matched         score counterfactuals on the images that all methods reached
@@ -161,7 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figure, arguments = figure_name(renamed(arguments))
     common = "--matched" in arguments
     arguments = [a for a in arguments if a != "--matched"]
-    if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
+    if text := flag_problem(arguments):
+        print(text, file=sys.stderr)
+        return 2
+    if not arguments or {"-h", "--help"} & set(arguments) or "=" in arguments[0]:
         print(USAGE, HELP, sep="\n", file=sys.stderr)
         for report in load_reports(tuple(folders)).values():
             print(f"  {report.id:16} {report.title} ({report.source})", file=sys.stderr)
@@ -175,6 +183,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "Could not find" in str(error) and not folders:
             print("components of your own: --config-dir DIR, as for the run", file=sys.stderr)
         return 2
+
+
+def flag_problem(arguments: Sequence[str]) -> str:
+    """What is wrong with the first flag that is left of a command line. "" when none is left but that of the help."""
+    flag = next((a.partition("=")[0] for a in arguments if a.startswith("-") and a not in ("-h", "--help")), "")
+    if flag == "--figure":
+        return "--figure needs the name of a figure"
+    return f"{flag} is unknown{did_you_mean(flag, FLAGS)}; the flags are {', '.join(FLAGS)}" if flag else ""
 
 
 def figure_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -1,7 +1,9 @@
+import sys
+
 import pytest
 
 from pomelo_lab.results import show
-from pomelo_lab.results.show import figure_name, folder_name, runnable, stored_scales
+from pomelo_lab.results.show import figure_name, folder_name, main, runnable, stored_scales
 from tests.results.fake import FakeCell
 
 
@@ -50,3 +52,21 @@ def test_a_figure_is_asked_for_by_name():
     assert figure_name(["t", "--figure", "tradeoff", "scale=smoke"]) == ("tradeoff", ["t", "scale=smoke"])
     assert figure_name(["--figure=mine.bars", "t"]) == ("mine.bars", ["t"])
     assert figure_name(["t"]) == (None, ["t"]) and figure_name(["t", "--figure"]) == (None, ["t", "--figure"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["pomelo_table1", "--figur", "x"], "--figur is unknown, did you mean '--figure'?; the flags are --figure, "),
+        (["pomelo_table1", "--matchd=1"], "--matchd is unknown, did you mean '--matched'?"),
+        (["pomelo_table1", "--figure"], "--figure needs the name of a figure"),
+        (["pomelo_table1", "--figure", "nosuch"], "no figure nosuch; there are: baseline_sheet, contrast_sheet, "),
+    ],
+)
+def test_a_wrong_flag_or_figure_is_one_line_before_anything_is_composed(arguments, line, capsys, monkeypatch):
+    monkeypatch.setattr("pomelo_lab.results.show.cells", None)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert main(arguments) == 2
+    out, text = capsys.readouterr()
+    assert out == "" and text.startswith(line) and text.count("\n") == 1
+    assert "dispatch" not in text and "style" not in text

@@ -39,13 +39,17 @@ def load_figure(name: str) -> ModuleType:
     from pomelo_lab.config.signature import did_you_mean
 
     path = name if "." in name else f"{__package__}.{name}"
-    known = [file.stem for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem != "__init__"]
+    files = sorted(file.stem for file in Path(__file__).parent.glob("*.py"))
+    known = [name for name in files if name not in ("__init__", "dispatch", "style")]
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if not f"{path}.".startswith(f"{error.name}."):  # a missing import inside the module
             raise
-        raise ValueError(f"no figure {name}{did_you_mean(name, known)}; a module of yours: its dotted path") from error
+        raise ValueError(
+            f"no figure {name}{did_you_mean(name, known)}; there are: {', '.join(known)}; a module of yours: its "
+            f"dotted path"
+        ) from error
     if not hasattr(module, "draw"):
         raise ValueError(f"figure {name}: {path} has no function draw(cells, path)")
     return module
