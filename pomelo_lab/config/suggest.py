@@ -14,7 +14,7 @@ from typing import Any
 
 from pomelo_lab.config.describe import did_you_mean
 from pomelo_lab.config.entry import CONF, config_folders, search_path
-from pomelo_lab.config.suites import find_clashes, split_names
+from pomelo_lab.config.suites import find_clashes, find_preset_problem, split_names
 
 SINGLE = (
     "dataset",
@@ -96,6 +96,9 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
     if wrong := re.search(WRONG_TYPE, f"{error}\n{error.__cause__}", re.DOTALL):
         return [f"{wrong[3]} must be {KINDS.get(wrong[2], wrong[2])}, got {wrong[1]!r}"]
     if twice := re.search(TWICE, str(error)):
+        presets = [name for text in overrides if text.startswith("experiment=") for name in split_names(text[11:])]
+        if lines := list(filter(None, (find_preset_problem(name, folders) for name in presets))):
+            return lines
         return [
             f"two metrics have the key metrics.{twice[1]}: give one of them another key, or name one suite of the two"
         ]

@@ -43,6 +43,19 @@ def make_distinct(suites: Sequence[str], folders: Sequence[str] = ()) -> list[st
     return suites
 
 
+def find_preset_problem(experiment: str, folders: Sequence[str] = ()) -> str:
+    """The suites of a preset that Hydra refuses together, with the list that works. "" when there are none.
+
+    The lists of a command line are rewritten before Hydra reads them (`remove_repeats`). A preset's file is not.
+    """
+    for entry in read_yaml("experiment", experiment, tuple(folders)).get("defaults", []):
+        names = entry.get("override /metrics", entry.get("/metrics")) if isinstance(entry, dict) else None
+        if isinstance(names, list) and (distinct := make_distinct(names, folders)) != names:
+            file = find_file("experiment", experiment, tuple(folders))
+            return f"{file}: its suites share metrics; write /metrics: [{', '.join(distinct)}], which has all of them"
+    return ""
+
+
 def drop_held(suites: Sequence[str], folders: Sequence[str]) -> list[str]:
     """Removes repeated suites, and suites whose metrics and choices are all in another suite."""
     contents = {suite: read_suite(suite, tuple(folders)) for suite in suites}
@@ -120,9 +133,14 @@ def read_yaml(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]
     """The content of a config file in the user's folders or else in conf. Empty when no such file exists."""
     import yaml
 
-    paths = (Path(root, group, f"{name}.yaml") for root in (*folders, CONF))
-    path = next((path for path in paths if path.is_file()), None)
+    path = find_file(group, name, folders)
     return (yaml.safe_load(path.read_text()) or {}) if path else {}
+
+
+def find_file(group: str, name: str, folders: tuple[str, ...]) -> Path | None:
+    """The config file in the user's folders or else in conf. None when no such file exists."""
+    paths = (Path(root, group, f"{name}.yaml") for root in (*folders, CONF))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def find_targets() -> dict[str, str]:
