@@ -36,7 +36,8 @@ class PrintTable(Callback):
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         from omegaconf import OmegaConf
 
-        from pomelo_lab.results.grid_run import Grid, group_name, refusals
+        from pomelo_lab.results.grid import refusals
+        from pomelo_lab.results.grid_run import Grid, group_name
 
         # resolve=False, because a value such as ${dataset.label} differs between jobs
         presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -197,3 +197,18 @@ def reason(text: str) -> str:
         else text.splitlines()
     )
     return "; ".join(filter(None, lines))
+
+
+def refusals(refused: Sequence[GridCell], total: int, skipped: int = 0) -> Iterator[str]:
+    """Lines that name the refused cells. Each kind of problem is printed once.
+
+    Args: skipped: number of cells that the data set cannot build.
+    """
+    rest, other = total - len(refused) - skipped, f", {skipped} not for this data set" if skipped else ""
+    yield f"{len(refused)} of {total} cells cannot run{other}" + (", the others do:" if rest else ":")
+    names: dict[str, list[str]] = {}
+    for cell in refused:
+        names.setdefault(reason(cell.error), []).append(cell.name or "the job")
+    for text, several in names.items():
+        more = f" and {len(several) - 1} more" if len(several) > 1 else ""
+        yield f"  {several[0]}{more}: {text}"

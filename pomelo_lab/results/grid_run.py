@@ -51,21 +51,6 @@ class Grid:
         return " ".join(text for text in overrides if text.partition("=")[0] in keys) or "the job"
 
 
-def refusals(refused: Sequence[GridCell], total: int, skipped: int = 0) -> Iterator[str]:
-    """Lines that name the refused cells. Each kind of problem is printed once.
-
-    Args: skipped: number of cells that the data set cannot build.
-    """
-    rest, other = total - len(refused) - skipped, f", {skipped} not for this data set" if skipped else ""
-    yield f"{len(refused)} of {total} cells cannot run{other}" + (", the others do:" if rest else ":")
-    names: dict[str, list[str]] = {}
-    for cell in refused:
-        names.setdefault(reason(cell.error), []).append(cell.name or "the job")
-    for text, several in names.items():
-        more = f" and {len(several) - 1} more" if len(several) > 1 else ""
-        yield f"  {several[0]}{more}: {text}"
-
-
 def failures(failed: dict[str, str], total: int) -> Iterator[str]:
     """Lines with the number of failed jobs and the message of each."""
     yield f"{len(failed)} of {total} failed:"

@@ -15,7 +15,7 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results import render, table_files
 from pomelo_lab.results.figure.dispatch import draw_figure, load_figure
-from pomelo_lab.results.grid import GridCell, cells, questions
+from pomelo_lab.results.grid import GridCell, cells, questions, refusals
 from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, matched
 from pomelo_lab.results.method import matches
@@ -84,8 +84,6 @@ def runnable(table: str, overrides: Sequence[str]) -> list[GridCell]:
 
     Raises: ValueError when the config check refuses every cell.
     """
-    from pomelo_lab.results.grid_run import refusals
-
     grid_cells = cells(table, overrides, strict=False)
     if refused := [cell for cell in grid_cells if cell.error]:
         text = "\n".join(refusals(refused, len(grid_cells), sum(bool(cell.lacks) for cell in grid_cells)))

@@ -17,6 +17,7 @@ from pomelo_lab.results.callback import (
     job_failed,
     split,
 )
+from pomelo_lab.results.grid import refusals
 from tests.results.fake import FakeCell
 
 
@@ -111,8 +112,8 @@ def test_a_single_job_raises(asked):
 def test_cells_of_other_data_are_none_of_the_others_that_run():
     wrong, foreign = points(2, error="a black box", state="failed"), points(3, lacks="ImageFolder has no label")[2:]
     cell_count = len([*wrong, *foreign])
-    assert next(grids.refusals(wrong, cell_count, len(foreign))) == "2 of 3 cells cannot run, 1 not for this data set:"
-    assert next(grids.refusals(wrong, cell_count + 1, len(foreign))).endswith("1 not for this data set, the others do:")
+    assert next(refusals(wrong, cell_count, len(foreign))) == "2 of 3 cells cannot run, 1 not for this data set:"
+    assert next(refusals(wrong, cell_count + 1, len(foreign))).endswith("1 not for this data set, the others do:")
 
 
 def test_cells_that_cannot_run_are_refused_before_the_first_starts(asked, monkeypatch, capsys):
