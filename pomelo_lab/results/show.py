@@ -15,6 +15,7 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results import render, table_files
 from pomelo_lab.results.figure.dispatch import draw_figure, load_figure
+from pomelo_lab.results.figure.style import NothingToDrawError
 from pomelo_lab.results.grid import GridCell, cells, questions, refusals
 from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, matched
@@ -74,6 +75,9 @@ def show(
             command = " ".join(filter(None, (made.command, error.options)))
             text = f"no figure: {error.missing}; this makes it: {command}"
             console.print(text, soft_wrap=True, highlight=False, markup=False)
+        except NothingToDrawError as error:
+            path = None
+            console.print(f"no figure: {error}", soft_wrap=True, highlight=False, markup=False)
         if path:
             console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
     return folder

@@ -20,7 +20,10 @@ def draw_panels(
     both panels.
 
     Args: value: gives a cell's (mean, half width of its interval), or None to leave it out.
+    Raises: NothingToDrawError when no cell has a positive mean.
     """
+    if not any((point := value(cell)) is not None and point[0] > 0 for cell in cells):
+        raise style.NothingToDrawError(f"no finished job has a number above 0 for: {ylabel.splitlines()[0]}")
     groups = style.group_by_method(cells)
     axes = figure.subplots(1, 2, sharey=True, sharex=True)
     ticks = sorted({n_segments(c) for c in cells})

@@ -19,6 +19,10 @@ from pomelo_lab.results.method import components, method_names
 from pomelo_lab.results.report import Row
 
 
+class NothingToDrawError(ValueError):
+    """Raised by a figure whose jobs have none of the scores that it draws."""
+
+
 @dataclass(frozen=True)
 class Style:
     """The drawing style of a method.

@@ -119,3 +119,11 @@ def test_figures_that_fill_anew_are_drawn_by_the_command(preset, grid, figure, t
 def test_nothing_finished_draws_nothing(tmp_path):
     table = build(Report("t", "", "", figure="cost"), [FakeCell({"sampler": "gray"}, state="missing")])
     assert dispatch.draw_figure(table, tmp_path) is None
+
+
+def test_panels_without_a_number_say_so(tmp_path):
+    from pomelo_lab.results.figure import cost, style
+
+    cell = FakeCell({"sampler": "gray"}, config={"segmenter": {"n_segments": 30}})
+    with pytest.raises(style.NothingToDrawError, match="no finished job has .* seconds per 1,000 perturbed images"):
+        cost.draw([cell], tmp_path / "cost.png")
