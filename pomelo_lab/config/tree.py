@@ -23,6 +23,19 @@ def nodes(tree: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from nodes(value, f"{key}.{name}" if key else str(name))
 
 
+def leaves(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted key, value) for each value of a nested mapping that is no mapping itself.
+
+    Args: key: the dotted key of the mapping itself.
+    """
+    for name, value in tree.items():
+        below = f"{key}.{name}" if key else str(name)
+        if isinstance(value, Mapping):
+            yield from leaves(value, below)
+        else:
+            yield below, value
+
+
 def mapped(tree: Any, change: Callable[[Mapping[str, Any]], Any]) -> Any:
     """A copy of a config in which `change` has replaced each component's node, inner nodes first. It enters lists."""
     if isinstance(tree, Mapping):

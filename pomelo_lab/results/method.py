@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.config.tree import value_at
+from pomelo_lab.config.tree import leaves, value_at
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Row
 
@@ -71,17 +71,8 @@ def read_method(name: str, files: Mapping[str, Path]) -> Method:
             base = read_method(entry, files)
             parts, settings = {"sampler": base.sampler, "explainer": base.explainer}, dict(base.settings)
     for part in PARTS:
-        settings |= dict(leaves(content.get(part) or {}, part))
+        settings |= {key: value for key, value in leaves(content.get(part) or {}, part) if "${" not in str(value)}
     return Method(name, **{part: parts.get(part, "none") for part in PARTS}, settings=settings)
-
-
-def leaves(node: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
-    """Flattens a nested mapping into dotted keys and plain values."""
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{above}.{key}")
-        elif "${" not in str(value):
-            yield f"{above}.{key}", value
 
 
 def components(cell: GridCell) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomelo_lab.config.tree import mapped, nodes, override, value_at
+from pomelo_lab.config.tree import leaves, mapped, nodes, override, value_at
 
 BLUR = {"_target_": "Blur", "sigma": 1.0}
 TREE = {
@@ -20,6 +20,15 @@ def test_every_component_is_listed_with_its_key_outer_ones_first():
         ("metrics.deletion.filler", "Blur"),
     ]
     assert [key for key, _ in nodes(TREE["metrics"], "metrics")] == ["metrics.deletion", "metrics.deletion.filler"]
+
+
+def test_plain_values_are_listed_with_their_keys():
+    assert list(leaves({"sampler": {"name": "blur", "sizes": [1, 2]}, "metrics": {}, "seed": 0})) == [
+        ("sampler.name", "blur"),
+        ("sampler.sizes", [1, 2]),
+        ("seed", 0),
+    ]
+    assert list(leaves(BLUR, "filler")) == [("filler._target_", "Blur"), ("filler.sigma", 1.0)]
 
 
 def test_a_changed_copy_has_inner_components_changed_first_and_leaves_the_original():

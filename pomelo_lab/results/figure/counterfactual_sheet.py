@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from pomelo_lab.config.tree import leaves
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.types import Explanation
@@ -89,12 +90,3 @@ def told_apart(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
         if len({str(values.get(key)) for values in flat}) > 1
     ]
     return ["\n".join(["Image", *(f"{key.rpartition('.')[2]} {values.get(key)}" for key in keys)]) for values in flat]
-
-
-def leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Flattens a nested mapping into dotted keys and values."""
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value

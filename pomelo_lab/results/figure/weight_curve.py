@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pomelo_lab.config.tree import value_at
 from pomelo_lab.results.figure import style
 from pomelo_lab.results.grid import GridCell
 
@@ -21,7 +22,9 @@ CURVES = (
 def draw(cells: Sequence[GridCell], path: Path, key: str = "explainer.lambda_p", label: str = "weight") -> Path:
     """Draws shares over the weight on the left, and one share against the other on the right, with 95 % intervals
     over images. Better is up and to the right."""
-    points = sorted(((value_of(cell, key), cell.summary) for cell in cells), key=lambda point: point[0])
+    values = [value_at(cell.config, key) for cell in cells]
+    numbers = [math.nan if value is None else float(value) for value in values]
+    points = sorted(zip(numbers, (cell.summary for cell in cells), strict=True), key=lambda point: point[0])
     weights = [weight for weight, _ in points]
     places = list(range(len(points)))
     with style.canvas(path, 9.2, 3.9) as figure:
@@ -71,14 +74,6 @@ def labels(weights: Sequence[float], places: Sequence[tuple[float, float]]) -> l
         else:
             out.append((f"{weight:,.0f}", position))
     return out
-
-
-def value_of(cell: GridCell, key: str) -> float:
-    """The number that a job has for a dotted config key; NaN if it has none."""
-    node = cell.config
-    for part in key.split("."):
-        node = node.get(part, math.nan) if isinstance(node, Mapping) else math.nan
-    return float(node)
 
 
 def share(summary: Mapping, metric: str) -> tuple[float, float]:
