@@ -40,13 +40,13 @@ class DiMEExplainer(CounterfactualExplainer):
     """Adds noise to an image up to level tau of a respaced diffusion chain and denoises it again, with each step guided
     towards the goal class and towards the original image.
 
-    Source: Jeanneret, Simon & Jurie (2022), DiME, sections 3.1 and 3.2, and its code. Step k is z <- mean - variance *
-        g + noise, with g = (class gradient + perceptual gradient) / sqrt(alpha-bar) + lambda_l1 sign(z - x). The class
-        and perceptual gradients are taken at the clean estimate of the step before. The first clean estimate is the
-        image itself; each later one is the end of an unguided chain from z. Images that do not reach the goal are tried
-        again with the next lambda_c, from the same noisy start. Departures: variances are those of the posterior unless
-        the denoiser has learned its own. Perceptual features come from `perceptual` and their distance has the unit
-        `perceptual_unit`; the paper uses raw distances of VGG-19's relu3_4.
+    Source: Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, sections 3.1 and 3.2, and its code.
+        Step k is z <- mean - variance * g + noise, with g = (class gradient + perceptual gradient) / sqrt(alpha-bar) +
+        lambda_l1 sign(z - x). The class and perceptual gradients are taken at the clean estimate of the step before.
+        The first clean estimate is the image itself; each later one is the end of an unguided chain from z. Images that
+        do not reach the goal are tried again with the next lambda_c, from the same noisy start. Departures: variances
+        are those of the posterior unless the denoiser has learned its own. Perceptual features come from `perceptual`
+        and their distance has the unit `perceptual_unit`; the paper uses raw distances of VGG-19's relu3_4.
     Args:
         generator: the denoiser. If the config leaves it out, the job's generator is used.
         perceptual, layers: network and layers of the perceptual term; None = no such term.

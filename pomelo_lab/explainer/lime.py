@@ -22,8 +22,8 @@ class LimeExplainer(Explainer):
     segment was kept, and perturbations near the image weigh more.
 
     Source: Ribeiro et al. (2016), https://arxiv.org/abs/1602.04938, as the lime package 0.2.0.1 computes it; with
-        full-input samplers POMELO, eq. 1. Departures: none at the defaults. The surrogates of all images of a batch
-        are solved together.
+        full-input samplers Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, eq. 1.
+        Departures: none at the defaults. The surrogates of all images of a batch are solved together.
     Args:
         n_samples: perturbations per image, the image itself (perturbation 0) included.
         kernel_width: w in the kernel exp(-d^2 / 2w^2) of a distance d.

@@ -18,7 +18,8 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 
 
 class Sampler(Component, ABC):
-    """Makes `n` perturbed versions of each image.
+    """Makes `n` perturbed versions of each image, as Ademi, Noppel & Wressnegger (POMELO,
+    https://intellisec.de/research/pomelo) define a sampler.
 
     uses_segments: whether `perturb` reads the segments. If not, its results serve every segmentation.
     """
