@@ -152,3 +152,12 @@ def find_targets() -> dict[str, str]:
         for key, node in suite.items()
         if isinstance(node, dict) and "_target_" in node
     }
+
+
+def find_metrics(folders: Sequence[str] = ()) -> set[str]:
+    """The keys of the metrics in all suites, and the names of the files of conf/metric, with the user's folders."""
+    suites, files = (
+        {path.stem for root in (*folders, CONF) for path in Path(root, group).glob("*.yaml")}
+        for group in ("metrics", "metric")
+    )
+    return files | {key for suite in suites for key in read_suite(suite, tuple(folders)) if "@" not in key}

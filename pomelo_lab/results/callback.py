@@ -24,7 +24,7 @@ class PrintTable(Callback):
     """Checks every cell of a grid before its first job, and prints the table and the failures when the grid ends.
 
     The table is also printed when some jobs failed. The results are on disk before the table is built, so an error in
-    the table is reported in one line and loses nothing.
+    the table is reported in one line, loses nothing and makes the exit status nonzero.
     """
 
     grid: ClassVar[Grid | None] = None  # the running grid that the jobs of this process belong to
@@ -47,6 +47,10 @@ class PrintTable(Callback):
             grid.compose()
         except Exception:  # noqa: BLE001 (an override that Hydra refuses: it says so itself in a moment)
             return
+        if text := broken_report(grid):
+            print(text, file=sys.stderr, flush=True)
+            PrintTable.grid = None
+            sys.exit(1)
         os.environ[GROUP] = group_name(grid)
         if refused := grid.refused:
             print(
@@ -99,7 +103,7 @@ class PrintTable(Callback):
                 show_part(preset, part, [*grid.search_path, *grid.rest], group_name(grid))
         except Exception as error:
             name = type(error).__name__
-            print(f"(no table: {name}: {error})", file=sys.stderr)
+            grid.no_table = f"(no table: {name}: {error})"
             if kwargs.get("debug"):
                 traceback.print_exc()
 
@@ -120,6 +124,23 @@ def show_part(preset: str, part: list[Any], overrides: list[str], group: str) ->
     if folder is not None:
         figures = sorted((folder.parents[2] / "figures" / preset / folder.name).glob("*.png")) if preset else []
         PrintTable.tables.append((part[0].config, preset or folder.parent.name, folder, figures, preset or group))
+
+
+def broken_report(grid: Grid) -> str:
+    """The error of the reports that the end of a grid reads, known before its first job. Empty when there is none."""
+    from pomelo_lab.config.entry import searched_folders
+    from pomelo_lab.results.columns import check_metrics
+    from pomelo_lab.results.report import load_reports
+
+    folders = searched_folders(grid.search_path)
+    try:
+        reports = load_reports(folders)
+        for preset, part in zip(grid.presets, grid.parts, strict=False):  # a grid without presets has one part
+            if preset in reports:
+                check_metrics(reports[preset], part, folders)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def job_failed(overrides: list[str], error: Exception) -> str:
@@ -158,15 +179,14 @@ def after_failure() -> None:
 
 
 def exit_status() -> str | int | None:
-    """The exit status of a grid: None when no job failed, otherwise the number and the names of the failed jobs."""
+    """The exit status of a grid: None when no job failed and no table is missing, otherwise a text that names them."""
     grid, PrintTable.ended = PrintTable.ended, None
     if grid is None:
         return None
-    if grid.failed:
-        from pomelo_lab.results.grid_run import failures
+    from pomelo_lab.results.grid_run import failures
 
-        return "\n".join(failures(grid.failed, len(grid.failed) + grid.built + grid.skipped))
-    return None
+    lines = failures(grid.failed, len(grid.failed) + grid.built + grid.skipped) if grid.failed else ()
+    return "\n".join(filter(None, (grid.no_table, *lines))) or None
 
 
 def search_path(hydra: Any) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pomelo_lab.config.describe import did_you_mean
+from pomelo_lab.config.suites import find_metrics, find_targets
 from pomelo_lab.results.evidence import COSTS
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Column, Report, load_reports
@@ -15,9 +17,27 @@ def is_shown(column: Column, report: Report, finished: Sequence[GridCell]) -> bo
     return not column.optional or scored or any(column.metric in row.values for row in report.rows)
 
 
-def extra_columns(report: Report, done: Sequence[GridCell]) -> list[Column]:
-    """Columns for scored metrics that the paper's table lacks, with the titles that other tables give them."""
-    titles = {c.metric: c.symbol for other in load_reports().values() for c in other.columns}
+def check_metrics(report: Report, cells: Sequence[GridCell], folders: tuple[str, ...] = ()) -> None:
+    """Raises ValueError for a column whose metric no suite, no file of conf/metric and no job of the table has."""
+    scored = {name for cell in cells for name in cell.config.get("metrics") or {}}
+    known = sorted({*COSTS, *find_metrics(folders), *scored})
+    for column in report.columns:
+        name = column.metric.partition("[")[0]
+        if name not in known:
+            raise ValueError(
+                f"{report.file}: table {report.id}: column {column.metric}: metric {name!r} is unknown"
+                f"{did_you_mean(name, known)}; expected a key of a suite, a name of conf/metric or "
+                f"{' or '.join(COSTS)}"
+            )
+
+
+def extra_columns(report: Report, done: Sequence[GridCell], folders: tuple[str, ...] = ()) -> list[Column]:
+    """Columns for scored metrics that the paper's table lacks, with the titles that other tables give them.
+
+    The titles of our tables come before those of the user's folders.
+    """
+    tables = [*load_reports(folders).values(), *load_reports().values()]
+    titles = {c.metric: c.symbol for other in tables for c in other.columns}
     known = {c.metric.partition("[")[0] for c in report.columns}
     names = dict.fromkeys(name for cell in done for name in cell.summary)
     if not report.columns or report.partial:
@@ -34,7 +54,6 @@ def direction(column: Column, cells: Iterable[GridCell]) -> str | None:
     contains.
     """
     from pomelo_lab.config.signature import locate
-    from pomelo_lab.config.suites import find_targets
 
     name = column.metric.partition("[")[0]
     if column.better is not None:

@@ -21,6 +21,7 @@ class Grid:
     rest: its other overrides.
     parts: the cells of each preset, or of the whole grid when it names none.
     failed: name of each failed job -> its message.
+    no_table: why the table could not be built; "" if it could.
     built, skipped: number of jobs that succeeded, and of jobs that the data set cannot build.
     """
 
@@ -29,6 +30,7 @@ class Grid:
     search_path: list[str] = field(default_factory=list)
     parts: list[list[GridCell]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    no_table: str = ""
     built: int = 0
     skipped: int = 0
 

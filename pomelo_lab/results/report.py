@@ -9,6 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.config.describe import did_you_mean
+from pomelo_lab.results.report_check import (
+    REQUIRED,
+    TABLE,
+    check_keys,
+    checked,
+    items,
+    named,
+    parse_values,
+    read_content,
+)
+
 FOLDER = Path(__file__).with_name("reports")
 
 
@@ -16,16 +28,16 @@ FOLDER = Path(__file__).with_name("reports")
 class Column:
     """One measured quantity.
 
-    metric: key in the suite, `metric[part]`, or a recorded cost (`evidence.COSTS`).
-    arrow: as printed, "up", "down" or None.
-    magnitude: True where 0 is best and signs do not matter.
-    note: explains a printed arrow or formula that cannot be what the authors meant.
-    optional: the column is shown only where a job scored it or the paper printed it (metrics of published networks,
-    which need their files).
-    mark: "> 0.02" or "< 0.5"; rows whose mean crosses this limit are marked. mark_note explains the mark.
-    shown: False for a column that only marks rows.
-    better: "higher", "lower" or "none", where it differs from the metric's direction (a component of the metric, such
-    as its null).
+    Args:
+        metric: key in the suite, `metric[part]`, or a recorded cost (`evidence.COSTS`).
+        arrow: as printed, "up", "down" or None.
+        magnitude: True where 0 is best and signs do not matter.
+        note: explains a printed arrow or formula that cannot be what the authors meant.
+        optional: shown only where a job scored it or the paper printed it (metrics whose networks need their files).
+        mark: "> 0.02" or "< 0.5"; rows whose mean crosses this limit are marked.
+        mark_note: explains the mark.
+        shown: False for a column that only marks rows.
+        better: "higher", "lower" or "none", where it differs from the metric's direction (such as a metric's null).
     """
 
     metric: str
@@ -131,6 +143,7 @@ class Report:
             "seeds" = over the means of several seeds where there are several, for grids that no paper printed.
         preset: False for a grid without a preset.
         head: heading of the column of row names.
+        file: the yaml file that it was read from.
     """
 
     id: str
@@ -149,6 +162,7 @@ class Report:
     spread: str = "std"
     preset: bool = True
     head: str = "method"
+    file: str = ""
 
     def column(self, metric: str) -> Column | None:
         return next((c for c in self.columns if c.metric == metric), None)
@@ -166,25 +180,40 @@ def load_report(table: str, folders: tuple[str, ...] = ()) -> Report:
     """Loads one report. Raises: KeyError, which names the reports that exist."""
     known = load_reports(folders)
     if table not in known:
-        from pomelo_lab.config.signature import did_you_mean
-
         raise KeyError(f"no table {table!r}{did_you_mean(table, known)}; there are: {', '.join(known)}")
     return known[table]
 
 
 @functools.cache
 def load_reports(folders: tuple[str, ...] = ()) -> dict[str, Report]:
-    """Loads every report by id: those of the package, then those of the user's config folders, `DIR/reports/*.yaml`."""
-    import yaml
+    """Loads every report by id: those of the package, then those of the user's config folders, `DIR/reports/*.yaml`.
 
+    Raises: ValueError, in one line with the file, the table and the key, for a report that is wrong.
+    """
     tables: dict[str, Report] = {}
-    ours, others = sorted(FOLDER.glob("*.yaml")), (Path(folder, "reports") for folder in folders)
+    ours, others = sorted(FOLDER.glob("*.yaml")), (Path(folder, "reports") for folder in dict.fromkeys(folders))
     for path in [*ours, *(path for folder in others for path in sorted(folder.glob("*.yaml")))]:
-        content = yaml.safe_load(path.read_text())
-        for entry in content["tables"]:
-            base = tables.get(entry.get("like", ""))
-            tables[entry["id"]] = parse_report(entry, content["paper"], base)
+        content = read_content(path)
+        for number, entry in enumerate(content["tables"], 1):
+            name = entry.get("id", number) if isinstance(entry, Mapping) else number
+            try:
+                table = parse_report(entry, content["paper"], base_of(entry, tables))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ValueError(f"{path}: table {name}: {error}") from error
+            tables[table.id] = replace(table, file=str(path))
     return tables
+
+
+def base_of(node: Any, tables: Mapping[str, Report]) -> Report | None:
+    """The table named by `like`. Raises: ValueError for wrong keys, for an id that another table has, and for a table
+    that does not exist."""
+    check_keys(node, "keys", TABLE, REQUIRED)
+    if node["id"] in tables:
+        raise ValueError(f"id is taken by a table of {tables[node['id']].file}; expected another id")
+    if "like" in node and node["like"] not in tables:
+        near = did_you_mean(str(node["like"]), tables)
+        raise ValueError(f"like: there is no table {node['like']!r}{near}; expected the id of a table above or of ours")
+    return tables[node["like"]] if "like" in node else None
 
 
 def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None) -> Report:
@@ -193,7 +222,7 @@ def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None
     rows = chosen_rows(node, base)
     control = table_control(node, rows, base)
     rows = tuple(replace(r, control=parse_control(r.control, control, r.key)) if r.control else r for r in rows)
-    check_controls(node["id"], control, rows)
+    check_controls(control, rows)
     across = across_keys(node, rows, base)
     if not any("@" in r.key for r in rows):  # rows taken from a table that runs across a key are already split
         for key, values in across.items():
@@ -204,11 +233,11 @@ def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None
         source=f"{paper}, {node['source']}",
         columns=chosen_columns(node, base),
         rows=rows,
-        claims=tuple(parse_claim(c) for c in node.get("claims", ())),
+        claims=tuple(parse_claim(checked(c, Claim)) for c in items(node, "claims")),
         across=across,
         figure=node.get("figure"),
         figure_options=node.get("figure_options", {}),
-        notes=tuple(node.get("notes", ())),
+        notes=tuple(items(node, "notes")),
         partial=node.get("partial", "like" in node),
         control=control,
         spread=node.get("spread", base.spread if base else "std"),
@@ -219,7 +248,10 @@ def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None
 def chosen_columns(node: Mapping[str, Any], base: Report | None) -> tuple[Column, ...]:
     """The columns of an entry. Columns that only mark rows accompany any columns taken from their table."""
     known = {c.metric: c for c in base.columns} if base else {}
-    columns = tuple(known[c] if isinstance(c, str) else Column(**c) for c in node.get("columns", known))
+    columns = tuple(
+        named(c, known, "column") if isinstance(c, str) else Column(**checked(c, Column))
+        for c in items(node, "columns", known)
+    )
     present = {c.metric for c in columns}
     marking = [c for c in known.values() if c.mark and not c.shown and c.metric not in present]
     return (*columns, *(marking if columns else ()))
@@ -227,7 +259,9 @@ def chosen_columns(node: Mapping[str, Any], base: Report | None) -> tuple[Column
 
 def chosen_rows(node: Mapping[str, Any], base: Report | None) -> tuple[Row, ...]:
     known = {r.key: r for r in base.rows} if base else {}
-    return tuple(known[r] if isinstance(r, str) else parse_row(r) for r in node.get("rows", known))
+    return tuple(
+        named(r, known, "row") if isinstance(r, str) else parse_row(checked(r, Row)) for r in items(node, "rows", known)
+    )
 
 
 def across_keys(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> dict[str, tuple[Any, ...]]:
@@ -236,7 +270,7 @@ def across_keys(node: Mapping[str, Any], rows: Sequence[Row], base: Report | Non
     split = any("@" in r.key for r in rows)
     across = {key: tuple(values) for key, values in node.get("across", base.across if split else {}).items()}
     if split and across != base.across:
-        raise ValueError(f"table {node['id']}: rows of {base.id} run across {dict(base.across)}, got across {across}")
+        raise ValueError(f"rows of {base.id} run across {dict(base.across)}, got across {across}")
     return across
 
 
@@ -271,13 +305,13 @@ def table_control(node: Mapping[str, Any], rows: Sequence[Row], base: Report | N
     return base.control if base and base.control and base.control.row in row_keys(rows) else None
 
 
-def check_controls(table: str, control: Control | None, rows: Sequence[Row]) -> None:
+def check_controls(control: Control | None, rows: Sequence[Row]) -> None:
     """Raises ValueError for a control that is not a row of the table."""
     known = row_keys(rows)
     for needed in (control, *(r.control for r in rows)):
         if needed is not None and needed.row not in known:
             keys = ", ".join(r.key for r in rows)
-            raise ValueError(f"table {table}: control {needed.row!r} is no row; rows are {keys}")
+            raise ValueError(f"control {needed.row!r} is no row; rows are {keys}")
 
 
 def parse_control(node: Any, table: Control | None, owner: str) -> Control:
@@ -285,7 +319,7 @@ def parse_control(node: Any, table: Control | None, owner: str) -> Control:
     if isinstance(node, Control):
         return node
     if isinstance(node, Mapping):
-        return Control(**node)
+        return Control(**checked(node, Control))
     if table is None:
         raise ValueError(
             f"{owner}: control {node!r} names no metric: write {{row: {node}, metric: <column>}} or give "
@@ -295,10 +329,7 @@ def parse_control(node: Any, table: Control | None, owner: str) -> Control:
 
 
 def parse_row(node: Mapping[str, Any]) -> Row:
-    values = {
-        k: (float(v[0]), float(v[1])) if isinstance(v, list) else (float(v), None)
-        for k, v in node.get("values", {}).items()
-    }
+    values = parse_values(node.get("values", {}), node["key"])
     usual = {"reach": "segment" if node.get("group") == "baseline" else "image"}
     if not node.get("point"):
         usual["method"] = node["key"]

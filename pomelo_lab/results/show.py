@@ -14,6 +14,7 @@ from pomelo_lab.config.entry import searched_folders
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results import render, table_files
+from pomelo_lab.results.columns import check_metrics
 from pomelo_lab.results.figure.dispatch import draw_figure, load_figure
 from pomelo_lab.results.figure.style import NothingToDrawError
 from pomelo_lab.results.grid import GridCell, cells, questions, refusals
@@ -49,8 +50,10 @@ def show(
     if figure and figure != "none":
         load_figure(figure)
     console = console or Console(width=None if sys.stdout.isatty() else 160)
-    report = load_report(table, searched_folders(overrides))
+    folders = searched_folders(overrides)
+    report = load_report(table, folders)
     grid_cells = list(grid) or runnable(table, overrides)
+    check_metrics(report, grid_cells, folders)
     if common:
         methods = [c for c in grid_cells if any(matches(c, row) for row in report.rows if row.group in METHODS)]
         grid_cells = matched(grid_cells, methods)
@@ -173,7 +176,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if not arguments or {"-h", "--help"} & set(arguments) or "=" in arguments[0]:
         print(USAGE, HELP, sep="\n", file=sys.stderr)
-        for report in load_reports(tuple(folders)).values():
+        try:
+            reports = load_reports(tuple(folders))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
+        for report in reports.values():
             print(f"  {report.id:16} {report.title} ({report.source})", file=sys.stderr)
         return 0 if {"-h", "--help"} & set(arguments) else 2
     sys.path.append(str(Path.cwd()))  # makes the user's figure modules importable

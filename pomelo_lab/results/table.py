@@ -103,7 +103,7 @@ def build(report: Report, cells: Sequence[GridCell], overrides: Sequence[str] = 
     done = {row.key: [cell for cell in row_cells if now[id(cell)] == "done"] for row, row_cells in members}
     finished = [cell for row_cells in done.values() for cell in row_cells]
     shown = (c for c in report.columns if c.shown and is_shown(c, report, finished))
-    columns = (*shown, *extra_columns(report, finished))
+    columns = (*shown, *extra_columns(report, finished, searched_folders(overrides)))
     samples: dict[tuple[str, str], Sample | None] = {}
 
     def values(row: str, metric: str) -> Sample | None:

@@ -158,13 +158,23 @@ def test_split_finds_presets_by_name_list_and_glob():
     assert is_table("pomelo_table1") and not is_table("mine")
 
 
-def test_failure_is_told_and_not_raised(asked, monkeypatch, capsys):
+def test_a_table_that_fails_is_told_at_the_exit_and_not_raised(asked, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no disk")
 
     monkeypatch.setattr("pomelo_lab.results.show.show", broken)
     start("experiment=pomelo_table1").on_multirun_end(config([]))
-    assert "no table: RuntimeError: no disk" in capsys.readouterr().err
+    assert exit_status() == "(no table: RuntimeError: no disk)"
+
+
+def test_a_broken_report_ends_a_grid_before_its_first_job(asked, tmp_path, capsys):
+    (tmp_path / "reports").mkdir()
+    file = tmp_path / "reports" / "me.yaml"
+    file.write_text("paper: Me\ntables: []\n")
+    sources = [{"path": str(tmp_path), "schema": "file", "provider": "command-line"}]
+    with pytest.raises(SystemExit, match="1"):
+        start("experiment=pomelo_table1", sources=sources)
+    assert capsys.readouterr().err.startswith(f"{file}: tables: expected a list") and PrintTable.grid is None
 
 
 def test_every_grid_has_a_table_and_a_plan_its_sum(asked):

@@ -1,0 +1,92 @@
+"""Checks of the yaml of a report. Each error states in one line which key is wrong and what was expected."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from pomelo_lab.config.describe import did_you_mean
+
+# the keys of one entry of `tables`
+REQUIRED = ("id", "title", "source")
+OPTIONAL = "like columns rows claims across control spread partial notes figure figure_options"
+TABLE = (*REQUIRED, *OPTIONAL.split())
+
+
+@functools.cache
+def read_content(path: Path) -> Mapping[str, Any]:
+    """Reads a report file. Raises: ValueError, which names the file, for one without `paper` or without tables."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{path}: {position}no valid yaml: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no valid yaml: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: expected the keys paper and tables, got {content!r}")
+    for key, known in (("paper", str), ("tables", list)):
+        if not isinstance(content.get(key), known) or not content[key]:
+            expected = "a text" if known is str else f"a list of tables, each with {', '.join(REQUIRED)}"
+            near = did_you_mean(key, [name for name in content if name != key])
+            raise ValueError(f"{path}: {key}: expected {expected}, got {content.get(key, 'no such key')!r}{near}")
+    return content
+
+
+def checked(node: Any, kind: type) -> Mapping[str, Any]:
+    """A yaml node whose keys are fields of a dataclass. Raises: ValueError for an unknown or a missing key."""
+    required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    name = kind.__name__.lower()
+    if isinstance(node, Mapping) and (value := node.get(required[0])) is not None:
+        name += f" {value}"
+    check_keys(node, name, [f.name for f in fields(kind)], required)
+    return node
+
+
+def check_keys(node: Any, name: str, known: Sequence[str], required: Sequence[str]) -> None:
+    """Raises ValueError for a node that is no mapping, and for one with an unknown key or without a required key."""
+    if not isinstance(node, Mapping):
+        raise ValueError(f"{name}: expected a mapping with {', '.join(required)}, got {node!r}")
+    for key in node:
+        if key not in known:
+            raise ValueError(f"{name}: {key} is unknown{did_you_mean(str(key), known)}; known are {', '.join(known)}")
+    for key in required:
+        if node.get(key) is None:
+            raise ValueError(f"{name}: {key} is missing; required are {', '.join(required)}")
+
+
+def items(node: Mapping[str, Any], key: str, default: Any = ()) -> Any:
+    """The list under a key. Raises: ValueError for anything else."""
+    value = node.get(key, default)
+    if value is not default and not isinstance(value, list):
+        raise ValueError(f"{key}: expected a list, got {value!r}")
+    return value
+
+
+def named(key: str, known: Mapping[str, Any], name: str) -> Any:
+    """A column or row of the table named by `like`. Raises: ValueError for a name that this table does not have."""
+    if key not in known:
+        those = f"the table named by like has {', '.join(known)}" if known else f"expected a {name} as a mapping"
+        raise ValueError(f"{name} {key!r} is unknown{did_you_mean(key, known)}; {those}")
+    return known[key]
+
+
+def parse_values(node: Any, row: str) -> dict[str, tuple[float, float | None]]:
+    """Parses the printed numbers of a row: a mean, or `[mean, std]`."""
+    if not isinstance(node, Mapping):
+        raise ValueError(f"row {row}: values: expected a mapping metric: number or [mean, std], got {node!r}")
+    values = {}
+    for metric, printed in node.items():
+        try:
+            mean, std = printed if isinstance(printed, list) else (printed, None)
+            values[metric] = float(mean), None if std is None else float(std)
+        except (TypeError, ValueError):
+            text = f"row {row}: values: {metric}: expected a number or [mean, std], got {printed!r}"
+            raise ValueError(text) from None
+    return values
