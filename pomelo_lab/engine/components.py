@@ -32,6 +32,8 @@ from pomelo_lab.training.train import ensure_weights
 
 # the data sets and networks that jobs of this process share: key -> (node, object); see `release`
 _alive: dict[str, tuple[Mapping[str, Any], Any]] = {}
+# roles whose component another component's constructor may take as an argument
+SUPPLIED = ("dataset", "classifier", "generator", "segmenter", "sampler")
 # arguments that a config may leave out, because the data set or the training determines them
 FILLED = ("weights", "num_classes", "n_outputs", "column", "channels", "size_px")
 
@@ -139,25 +141,7 @@ class Components:
         return _alive[key][1]
 
     def _supplied_to(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        return {role: self.supplied(role) for role in self.injected(node)}
-
-    def supplied(self, role: str) -> Any:
-        """The component of the job that another component's constructor takes as an argument.
-
-        Args: role: the name of the argument, which is a role of the job.
-        """
-        match role:
-            case "dataset":
-                return self.dataset
-            case "classifier":
-                return self.classifier
-            case "generator":
-                return self.generator
-            case "segmenter":
-                return self.segmenter
-            case "sampler":
-                return self.sampler
-        raise ValueError(f"no component can ask for the job's {role}")
+        return {role: supplied(self, role) for role in self.injected(node)}
 
     def injected(self, node: Mapping[str, Any]) -> list[str]:
         """The roles of the job that a component, or a component inside it, takes as an argument and has no yaml for."""
@@ -209,3 +193,15 @@ def is_network(node: Any) -> bool:
     """Whether a value of a config is the node of a trainable network."""
     target = locate(node["_target_"]) if is_node(node) else None
     return isinstance(target, type) and issubclass(target, TrainableNetwork)
+
+
+def supplied(parts: Any, role: str) -> Any:
+    """What a component's constructor gets where it takes another component of the job as an argument.
+
+    Args:
+        parts: has an attribute per role of a job: the components, or their provenance.
+        role: the name of the argument, which is the role.
+    """
+    if role not in SUPPLIED:
+        raise ValueError(f"no component can ask for the job's {role}; it can ask for {', '.join(SUPPLIED)}")
+    return getattr(parts, role)

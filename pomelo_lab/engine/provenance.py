@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from pomelo_lab.config.fingerprint import canonical, digest
-from pomelo_lab.engine.components import Components
+from pomelo_lab.engine.components import Components, supplied
 from pomelo_lab.engine.selection import DRAW_SEED, Selection
 from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.metric.base import Metric
@@ -73,23 +73,8 @@ class Provenance:
         """
         if not node:
             return None
-        supplied = {f"job.{role}": self._supplied(role) for role in self.parts.injected(node)}
-        return {**canonical(node, drop), **supplied}
-
-    def _supplied(self, role: str) -> Any:
-        """The provenance of the job's component of a role, which another component receives."""
-        match role:
-            case "dataset":
-                return self.dataset
-            case "classifier":
-                return self.classifier
-            case "generator":
-                return self.generator
-            case "segmenter":
-                return self.segmenter
-            case "sampler":
-                return self.sampler
-        raise ValueError(f"no component can ask for the job's {role}")
+        roles = self.parts.injected(node)
+        return {**canonical(node, drop), **{f"job.{role}": supplied(self, role) for role in roles}}
 
     # --- stages ---------------------------------------------------------------------------------------------------
 

@@ -8,18 +8,9 @@ from pomelo_lab.explainer.ace import ACEExplainer
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas
-from tests.tiny import TinyLinear, tiny_batch
+from tests.tiny import TINY_UNET, TinyLinear, tiny_batch
 
-TINY = {
-    "channels": 3,
-    "size_px": 8,
-    "unshuffle": 1,
-    "widths": [8, 8],
-    "attention": [],
-    "head_dim": 4,
-    "norm_groups": 4,
-    "n_timesteps": 100,
-}
+TINY = TINY_UNET
 SHAPE, N_STEPS, TAU = (3, 8, 8), 20, 4
 
 

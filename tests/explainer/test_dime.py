@@ -18,18 +18,9 @@ from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas, respace
 from tests.explainer.gradients import TinyNetwork
-from tests.tiny import TinyLinear, tiny_batch
+from tests.tiny import TINY_UNET, TinyLinear, tiny_batch
 
-TINY = {
-    "channels": 3,
-    "size_px": 8,
-    "unshuffle": 1,
-    "widths": [8, 8],
-    "attention": [],
-    "head_dim": 4,
-    "norm_groups": 4,
-    "n_timesteps": 100,
-}
+TINY = TINY_UNET
 
 
 def shaken():

@@ -10,18 +10,9 @@ from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import split
 from pomelo_lab.generator.sde import VP
 from tests.explainer.removing import explained, same_alone_and_in_any_batch
-from tests.tiny import TinyLinear, batch_of, tiny_batch
+from tests.tiny import TINY_UNET, TinyLinear, batch_of, tiny_batch
 
-TINY = {
-    "channels": 3,
-    "size_px": 8,
-    "unshuffle": 1,
-    "widths": [8, 8],
-    "attention": [],
-    "head_dim": 4,
-    "norm_groups": 4,
-    "n_timesteps": 200,
-}
+TINY = {**TINY_UNET, "n_timesteps": 200}
 
 
 @dataclass(kw_only=True)

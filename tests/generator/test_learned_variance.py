@@ -14,19 +14,9 @@ from pomelo_lab.generator.learned_variance import (
 )
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.training.train import training_of
+from tests.tiny import TINY_UNET
 
-TINY = {
-    "channels": 3,
-    "size_px": 8,
-    "unshuffle": 1,
-    "widths": [8, 8],
-    "attention": [],
-    "head_dim": 4,
-    "norm_groups": 4,
-    "n_timesteps": 100,
-    "prediction": "epsilon",
-    "schedule": "linear",
-}
+TINY = {**TINY_UNET, "prediction": "epsilon", "schedule": "linear"}
 LEVELS = (1 - betas("linear", 100)).cumprod(0)
 
 
