@@ -88,7 +88,7 @@ def leaves_its_inputs_alone(trial: Trial) -> None:
 
 
 def costs_what_it_declares(trial: Trial) -> None:
-    """`evaluations(n)` and the plan of a job say what its networks are asked."""
+    """`cost(n)` and the plan of a job say what its networks are asked."""
     perturbed(trial)
     counted, declared = trial.memory["evaluations"], len(batch_of(trial)) * trial.component.cost(N).evaluations
     ensure(
