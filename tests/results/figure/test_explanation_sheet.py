@@ -24,7 +24,7 @@ GIVEN = (
 
 def cell(tmp_path, explainer):
     job = Job(config(tmp_path, *GIVEN, f"explainer={explainer}"), Store(tmp_path))
-    return SimpleNamespace(job=job, choices={"explainer": explainer, "sampler": "none"}, config=job.config)
+    return SimpleNamespace(job=job, choices={"explainer": explainer, "sampler": "none"}, config=job.config, folders=())
 
 
 def test_the_box_of_the_exact_mask_is_the_annotated_one(tmp_path):
