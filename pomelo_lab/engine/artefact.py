@@ -28,7 +28,7 @@ class Artefact:
         access: the view of the classifier that `make` receives.
         n_images: the artefact covers the first n_images of the group; None = all of them.
         of_images: False for statistics of training images.
-        keep: False = the artefact is computed each time and not written, because it exceeds the job's limit.
+        write: False = the artefact is computed each time and not written, because it exceeds the job's limit.
         hold: whether it stays in memory until the next group.
         wait: False = the result is None while another process computes the artefact.
         about: returns further values to record besides seconds, queries and evaluations. It is called after `make`.
@@ -42,7 +42,7 @@ class Artefact:
     access: Literal["black_box", "white_box"] = "black_box"
     n_images: int | None = None
     of_images: bool = True
-    keep: bool = True
+    write: bool = True
     hold: bool = True
     wait: bool = True
     about: Callable[[], Mapping[str, Any]] = dict

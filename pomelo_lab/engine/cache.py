@@ -84,8 +84,8 @@ class Cache:
     def obtain(self, artefact: Artefact, n_images: int) -> Shard | None:
         """The artefact from disk, or else computed. Its provenance is written to the same folder."""
         make = partial(self.make, artefact, n_images)
-        shard, _ = self.store.get_or_make(artefact.key(n_images), make, artefact.inputs, artefact.keep, artefact.wait)
-        if artefact.keep:
+        shard, _ = self.store.get_or_make(artefact.key(n_images), make, artefact.inputs, artefact.write, artefact.wait)
+        if artefact.write:
             self.store.describe(artefact.kind, artefact.fingerprint, artefact.provenance)
         return shard
 
@@ -157,7 +157,7 @@ class StoredArtefacts(Cache):
         chosen = [f"{role}={name}" for role, name in choices.items() if name]
         if preset := choices.get("experiment"):
             chosen = [f"-m experiment={preset}"]
-        options = [] if artefact.keep else [f"keep_gb=<more than {config['keep_gb']:g}>"]
+        options = [] if artefact.write else [f"keep_gb=<more than {config['keep_gb']:g}>"]
         if artefact.kind not in PROMISED:
             options.append("force=true")
         command = " ".join(["python -m pomelo_lab.run", *chosen, f"paths.outputs={self.store.root}"])

@@ -45,7 +45,7 @@ def remove(job: Job, removed: set[tuple[str, str]], scores: bool = True) -> None
     parts, provenance = job.parts, job.provenance
     artefacts: list[tuple[str, Mapping[str, Any]]] = list(provenance.stages.items())
     if job.selection.chooses:
-        artefacts.append(("clean", job.whole.provenance.clean))
+        artefacts.append(("clean", job.all_images.provenance.clean))
     if parts.explains and parts.explainer.fits:
         artefacts.append(("reference", provenance.statistics))
     for name, metric in parts.metrics.items() if scores else ():

@@ -73,7 +73,7 @@ class Job:
         return Job(self.config, self.store, self.parts.device, StoredArtefacts)
 
     @cached_property
-    def whole(self) -> Job:
+    def all_images(self) -> Job:
         """The job on all images of the data set, including those that the classifier gets wrong."""
         return self._changed({"images": "all", "n_images": len(self.parts.dataset)})
 
@@ -83,8 +83,8 @@ class Job:
 
     def _is_correct(self, group: int) -> Tensor:
         """Whether the classifier predicts the label of each image, bool [b], for a group of the whole data set."""
-        correct = self.whole.clean(group).argmax(-1) == self.whole.label(group)
-        self.whole.forget()
+        correct = self.all_images.clean(group).argmax(-1) == self.all_images.label(group)
+        self.all_images.forget()
         return correct
 
     def siblings(self, metric: Metric) -> list[Job]:
@@ -165,7 +165,7 @@ class Job:
                 group=group,
                 inputs=lambda: (self.batch(group), self.segments(group) if self.parts.sampler.uses_segments else None),
                 make=make,
-                keep=self.keeps_perturbations,
+                write=self.stores_perturbations,
             )
         )
         perturbations = Perturbations(**{name: tensor.to(self.parts.device) for name, tensor in shard.tensors.items()})
@@ -281,7 +281,7 @@ class Job:
         return self.selection.n_asked * self.parts.n_perturbations * channels * height * width
 
     @property
-    def keeps_perturbations(self) -> bool:
+    def stores_perturbations(self) -> bool:
         """Whether the job's perturbations are stored: all of them together must fit into `keep_gb`.
 
         Otherwise they are computed again when they are needed.

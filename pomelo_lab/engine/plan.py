@@ -158,7 +158,7 @@ def plan_explanations(job: Job) -> dict[str, Step]:
     parts, n, plan = job.parts, job.selection.n_asked, {}
     shape, explainer = parts.dataset.shape, parts.explainer
     if parts.perturbs:
-        n_perturbed, stored = n * parts.n_perturbations, job.keeps_perturbations
+        n_perturbed, stored = n * parts.n_perturbations, job.stores_perturbations
         note = "" if stored else f"not kept: over keep_gb={job.config['keep_gb']:g}"
         asks = list_asks(job, parts.sampler, n * parts.sampler.cost(parts.n_perturbations))
         plan["perturbation"] = Step("perturbations", n, asks, job.perturbation_bytes if stored else 0, note)

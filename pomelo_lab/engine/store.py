@@ -82,7 +82,7 @@ class Store:
         key: ShardKey,
         make: Callable[[Any], Shard],
         inputs: Callable[[], Any] = lambda: None,
-        keep: bool = True,
+        write: bool = True,
         wait: bool = True,
     ) -> tuple[Shard | None, bool]:
         """Reads a shard, or computes and writes it.
@@ -92,7 +92,7 @@ class Store:
                 process computes the shard.
             inputs: returns the inputs of `make`. It is called before the lock is taken, so that a process never holds
                 two locks.
-            keep: False = compute the shard without writing it, for artefacts over the limit.
+            write: False = compute the shard without writing it, for artefacts over the limit.
             wait: False = return (None, False) while another process computes the shard.
         Returns: the shard, and whether it was computed now.
         """
@@ -101,7 +101,7 @@ class Store:
         if (stored := self.read(key)) is not None:
             return stored, False
         given = inputs()
-        if not keep:
+        if not write:
             shard = make(given)
             write_shard(self.path(cost_of(key)), Shard({}, shard.meta))
             return shard, True

@@ -179,7 +179,7 @@ class DiMEExplainer(CounterfactualExplainer):
             tensors of `Trajectory`.
         """
         made, rows = case.batch.image.clone(), torch.arange(len(case), device=goal.device)
-        trajectory = Trajectory(self.n_recorded, self.taken, made, self.variant in self.weighing)
+        trajectory = Trajectory(self.n_recorded, self.n_steps_taken, made, self.variant in self.weighing)
         flipped, probability, tries, scales = (torch.zeros(len(case), device=goal.device) for _ in range(4))
         for number, scale in enumerate(self.scales):
             trajectory.begin(rows)
@@ -205,11 +205,11 @@ class DiMEExplainer(CounterfactualExplainer):
         return self.generator.respace(self.n_steps, "linspace")
 
     @property
-    def taken(self) -> int:
-        """Number of denoising steps. The image is noised to the level above the first one."""
+    def n_steps_taken(self) -> int:
+        """The number of denoising steps. The image is noised to one step above the first of them."""
         if self.tau_sigma is None:
             return self.tau
-        deviation = [(1 - level) ** 0.5 for level in self.schedule.alphas_cumprod]
+        deviation = [(1 - alpha_cumprod) ** 0.5 for alpha_cumprod in self.schedule.alphas_cumprod]
         return min(range(1, self.n_steps), key=lambda k: abs(deviation[k + 1] - self.tau_sigma))
 
     @property
@@ -224,9 +224,9 @@ class DiMEExplainer(CounterfactualExplainer):
 
         Args: remember: called at every step with (step, noisy image, clean estimate, terms of the guidance).
         """
-        x, schedule, tau, unguided = attempt.image, self.schedule, self.taken, self.unguided
+        x, schedule, tau, unguided = attempt.image, self.schedule, self.n_steps_taken, self.unguided
         chain, start = unguided.chain, attempt.normal(BEGIN)
-        z = noised(x, schedule.alphas_cumprod[tau + 1], start)  # one level above the first step, as in the code
+        z = noised(x, schedule.alphas_cumprod[tau + 1], start)  # one step above the first one, as in the code
         clean, active = x, torch.ones(len(x), dtype=torch.bool, device=x.device)
         fixed = self.class_gradient(attempt, x) if self.variant == "naive" else None
         touched = x.new_zeros(len(x), 1, *x.shape[2:])
@@ -246,11 +246,11 @@ class DiMEExplainer(CounterfactualExplainer):
                 touched += push.seen.abs().sum(1, keepdim=True)
                 remember(k, z, clean, push.terms)
             variance = chain.step_variance(k, share)
-            z = chain.mean(z, x0, k) - variance * (push.whole * active[:, None, None, None])
+            z = chain.mean(z, x0, k) - variance * (push.gradient * active[:, None, None, None])
             if k > 1:
                 z = z + variance**0.5 * attempt.normal(f"dime.{attempt.number}.{k}")
             if self.mask is not None:
-                z = torch.where(self.free(touched), z, noised(x, schedule.alphas_cumprod[k - 1], start))
+                z = torch.where(self.mark_changeable(touched), z, noised(x, schedule.alphas_cumprod[k - 1], start))
             if k > 1 and self.variant in ("dime", "early_stop") and self.inner != "tweedie":
                 noise = partial(lambda k, j: attempt.normal(f"dime.{attempt.number}.{k}.{j}"), k)
                 clean, _, back = trace(
@@ -271,7 +271,7 @@ class DiMEExplainer(CounterfactualExplainer):
         attempt: Attempt,
         z: Tensor,
         clean: Tensor,
-        level: float,
+        alpha_cumprod: float,
         fixed: Tensor | None,
         back: Callable[[Tensor], Tensor] | None = None,
     ) -> Push:
@@ -283,8 +283,8 @@ class DiMEExplainer(CounterfactualExplainer):
         """
         x, none = attempt.image, torch.zeros_like(z)
         if self.variant == "naive":
-            whole = fixed / level**0.5
-            return Push(whole, fixed, (whole, none, none))
+            scaled = fixed / alpha_cumprod**0.5
+            return Push(scaled, fixed, (scaled, none, none))
         near = self.lambda_l1 * (z - x).sign() + 2 * self.lambda_l2 * (z - x)
         if self.variant == "direct":
             seen = self.class_gradient(attempt, z)
@@ -294,7 +294,7 @@ class DiMEExplainer(CounterfactualExplainer):
             estimate = clean.detach().requires_grad_(True)
             far = self.lambda_p * attempt.distance((estimate + 1) / 2, (x + 1) / 2)
             apart = torch.autograd.grad(far.sum(), estimate)[0]
-        back = back or (lambda gradient: gradient / level**0.5)
+        back = back or (lambda gradient: gradient / alpha_cumprod**0.5)
         return Push(back(seen + apart) + near, seen, (back(seen), back(apart), near) if self.n_recorded else ())
 
     @torch.enable_grad()
@@ -305,14 +305,14 @@ class DiMEExplainer(CounterfactualExplainer):
         loss = -odds if self.class_loss == "logit" else F.softplus(-odds)
         return torch.autograd.grad(attempt.scale * loss.sum(), images)[0]
 
-    def free(self, touched: Tensor) -> Tensor:
+    def mark_changeable(self, touched: Tensor) -> Tensor:
         """Marks the pixels that may change: the share `mask` with the largest accumulated gradients, bool [B,1,H,W]."""
         flat = touched.flatten(1)
         n = max(1, round(self.mask * flat.shape[1]))
         return touched >= flat.topk(n, 1).values[:, -1:, None, None]
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:
-        tau = self.taken
+        tau = self.n_steps_taken
         inner = {
             "full": tau * (tau - 1) // 2,
             "ddim": sum(min(k, self.inner_steps) for k in range(1, tau)),
@@ -320,7 +320,7 @@ class DiMEExplainer(CounterfactualExplainer):
         }[self.inner]
         extra = inner if self.variant in ("dime", "early_stop") else 0
         return super().cost(shape) + Cost(
-            queries=1 + len(self.scales) * (self.taken + 1),
+            queries=1 + len(self.scales) * (self.n_steps_taken + 1),
             evaluations=len(self.scales) * (tau + extra),
             at_most=len(self.scales) > 1,
         )

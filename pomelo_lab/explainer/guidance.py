@@ -18,12 +18,12 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 class Push(NamedTuple):
     """The guidance gradient of a step. All tensors are [B,C,H,W].
 
-    whole: the whole gradient.
+    gradient: the sum of all terms, as the step uses it.
     seen: its class gradient before the division by sqrt(alpha-bar).
-    terms: the terms of `whole`, if they are recorded.
+    terms: the terms of `gradient`, if they are recorded.
     """
 
-    whole: Tensor
+    gradient: Tensor
     seen: Tensor
     terms: tuple[Tensor, ...] = ()
 

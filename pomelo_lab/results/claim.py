@@ -94,7 +94,7 @@ class Judged:
         if self.by == REPEATS:
             return f"{self.pair}{values}: {100 * self.support:.1f} % of resamples of {self.n} repeats"
         dropped = f", {self.n_dropped} without a finite value left out" if self.n_dropped else ""
-        held = f", thresholds chosen anew on {self.n_held} held-out images" if self.n_held else ""
+        held = f", thresholds chosen again on {self.n_held} held-out images" if self.n_held else ""
         return f"{self.pair}{values}: {100 * self.support:.1f} % of resamples, n={self.n}{dropped}{held}"
 
 

@@ -37,11 +37,11 @@ class ReferenceSampler(Sampler):
         image = batch.image.new_empty(len(batch), n, *batch.image.shape[1:], dtype=torch.uint8)
         # one image at a time: n float images are in memory, not B x n
         for row, drawn in zip(image, index.tolist(), strict=True):
-            row.copy_(Perturbations.quantize(fitted(self.source.unmasked(drawn).image, batch.image.shape[1:])))
+            row.copy_(Perturbations.quantize(convert_shape(self.source.unmasked(drawn).image, batch.image.shape[1:])))
         return Perturbations(image=image)
 
 
-def fitted(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def convert_shape(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Images [M,c,h,w] converted to a shape: [M,C,H,W]."""
     channels, height, width = shape
     if image.shape[1] != channels:

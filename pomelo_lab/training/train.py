@@ -125,7 +125,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     training, validation = dataset.at("train"), dataset.at("val")
     check_data(training, validation, learns_labels(node))
     plain = {"weights": None, **({"precision": "float32", "compile": False} if "precision" in node else {})}
-    component = build({**node, **plain}, **fitted(node, training))
+    component = build({**node, **plain}, **arguments_from_data(node, training))
     if hasattr(component, "check_shape"):
         component.check_shape(training.shape)
     if rank == 0:
@@ -216,14 +216,14 @@ def ensure_weights(
         filled["weights"] = str(path)
     open_keys = [key for key in ("channels", "size_px") if node.get(key, 0) is None]
     if open_keys or (node.get("output") == "sigmoid" and node.get("num_classes") is None):
-        known = fitted(node, build(dataset_node))
+        known = arguments_from_data(node, build(dataset_node))
         filled |= {
             key: known[key] for key in [*open_keys, *(["num_classes"] if node.get("output") == "sigmoid" else [])]
         }
     return filled
 
 
-def fitted(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
+def arguments_from_data(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
     """The arguments of a network that its data set determines: the number of outputs and the shape of the images."""
     channels, height, width = dataset.shape
     if "size_px" in node and height != width:

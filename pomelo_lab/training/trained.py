@@ -28,7 +28,7 @@ class Trained(NamedTuple):
     card: Mapping[str, Any]
 
     @property
-    def shipped(self) -> bool:
+    def in_zoo(self) -> bool:
         """Whether the weights are shipped with the package."""
         return self.path.parent == weights.ZOO
 
@@ -54,7 +54,7 @@ def resolve(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any], 
     if not fits:
         return None
     fits = keep_same_recipe(keep_same_images(fits, component_node, dataset_node), component_node)
-    if not fits or fits[0].shipped:
+    if not fits or fits[0].in_zoo:
         return fits[0].path if fits else None
     if len(fits) > 1:  # prefer the precision of the component's recipe
         precision = recipes.precision_of(recipes.own_recipe(component_node))
@@ -123,11 +123,11 @@ def keep_same_images(
 def keep_same_recipe(fits: Sequence[Trained], component_node: Mapping[str, Any]) -> list[Trained]:
     """Selects the weights that were trained by the component's recipe. Warnings name the others."""
     full = {**component_node, "recipe": (component_node.get("recipe") or "").removesuffix(recipes.SHORT)}
-    if any(fit.shipped or not describe_difference(fit.card, full) for fit in fits):
+    if any(fit.in_zoo or not describe_difference(fit.card, full) for fit in fits):
         component_node = full  # weights of the full recipe exist: use them in place of the shortened one
     role, same = role_of(locate(component_node["_target_"])), []
     for fit in fits:
-        if fit.shipped or not (difference := describe_difference(fit.card, component_node)):
+        if fit.in_zoo or not (difference := describe_difference(fit.card, component_node)):
             same.append(fit)
         else:
             text = f"{fit.path} was trained by another recipe ({difference}): not used"

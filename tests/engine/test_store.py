@@ -60,7 +60,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
 def test_large_artefacts_are_not_kept_but_their_cost_is(tmp_path):
     store = Store(tmp_path)
     for _ in range(2):
-        assert store.get_or_make(ShardKey("perturbation", "f", 0, 4), shard, keep=False)[1]
+        assert store.get_or_make(ShardKey("perturbation", "f", 0, 4), shard, write=False)[1]
     assert store.read(ShardKey("perturbation", "f", 0, 4)) is None
     assert store.meta(ShardKey("perturbation", "f", 0, 4))["seconds"] == 1.5
 

@@ -19,7 +19,7 @@ class ByMask(Filler):
     value: float = 0.25
 
     def filling(self, image, streams, image_ids, segments=None):
-        return Filling(image, lambda row, keep, place: torch.where(keep[:, None] < 0.5, self.value, image[row]))
+        return Filling(image, lambda row, keep, index: torch.where(keep[:, None] < 0.5, self.value, image[row]))
 
     def fill_cost(self, n):
         return Cost(evaluations=n)

@@ -290,8 +290,12 @@ def test_noise_as_a_level():
     """The paper's 60 of 200 steps of a linear chain of 500 begin at 0.78, wherever that is in another chain."""
     linear = DDPM(**{**TINY, "n_timesteps": 500}, prediction="epsilon", schedule="linear")
     cosine = DDPM(**{**TINY, "n_timesteps": 1000}, prediction="epsilon", schedule="cosine")
-    assert DiMEExplainer(generator=linear, tau_sigma=0.78).taken == DiMEExplainer(generator=linear).taken == 60
-    assert DiMEExplainer(generator=cosine, n_steps=50, tau=20, tau_sigma=0.78).taken == 28
+    assert (
+        DiMEExplainer(generator=linear, tau_sigma=0.78).n_steps_taken
+        == DiMEExplainer(generator=linear).n_steps_taken
+        == 60
+    )
+    assert DiMEExplainer(generator=cosine, n_steps=50, tau=20, tau_sigma=0.78).n_steps_taken == 28
     explainer = DiMEExplainer(generator=cosine, n_steps=50, tau_sigma=0.78, inner="tweedie", lambda_c=[8.0])
     assert explainer.cost((3, 8, 8)).evaluations == 28
     assert torch.equal(

@@ -45,7 +45,7 @@ def test_it_picks_in_the_known_order_and_stops_at_chance(filler):
         logit -= 12 * (1 - value) * float(cell.flatten()[index])
     order = explanation.extra["order"][0].flatten()
     picked = int(explanation.extra["n_removed"])
-    assert picked == len(expected) and [int((order == place).nonzero()) for place in range(picked)] == expected
+    assert picked == len(expected) and [int((order == index).nonzero()) for index in range(picked)] == expected
     assert explanation.extra["at_chance"] == 0 and explanation.extra["unreached"] == (logit > 0)
     heat = explanation.attribution[0, ::2, ::2].flatten()
     assert heat[expected].tolist() == pytest.approx([1 - (i + 1) / (picked + 1) for i in range(picked)])
@@ -114,7 +114,7 @@ class Tinting(ByMask):
     """ByMask, that makes a fifth less of what it sees."""
 
     def filling(self, image, streams, image_ids, segments=None):
-        return Filling(image, lambda row, keep, place: torch.where(keep[:, None] < 0.5, self.value, 0.8 * image[row]))
+        return Filling(image, lambda row, keep, index: torch.where(keep[:, None] < 0.5, self.value, 0.8 * image[row]))
 
 
 @pytest.mark.parametrize("filler", [ByMask(), Rounding()])
@@ -163,9 +163,9 @@ def test_heat_and_enlargement_only_present_the_stored_order():
         {"heat": "rank", "map_upsample": "bilinear"},
         {"heat": "binary", "map_upsample": "bilinear"},
     ):
-        anew, _ = explained(mp2(chance=0.5, **options), batch, ZERO, classifier)
-        assert torch.equal(mp2(chance=0.5, **options).postprocess(stored).attribution, anew.attribution)
-        assert not torch.equal(anew.attribution, stored.attribution)
+        explanation, _ = explained(mp2(chance=0.5, **options), batch, ZERO, classifier)
+        assert torch.equal(mp2(chance=0.5, **options).postprocess(stored).attribution, explanation.attribution)
+        assert not torch.equal(explanation.attribution, stored.attribution)
     assert MP2Explainer.postprocess_arguments == {"heat", "map_upsample"}
 
 

@@ -153,7 +153,7 @@ def test_loss_is_told_the_code_of_the_clean_image():
 
 
 def test_encoder_and_unet_learn_together_and_the_code_comes_to_matter(tmp_path):
-    module = toy.fitted(tiny(), tmp_path, epochs=30, lr=1e-2)
+    module = toy.run_training(tiny(), tmp_path, epochs=30, lr=1e-2)
     assert module.report["loss_other_code"] > 1.2 * module.report["loss"]
     generator = module.generator
     images = torch.tensor([0.2, 0.8])[:, None, None, None].expand(2, 1, 8, 8)

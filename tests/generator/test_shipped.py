@@ -16,13 +16,13 @@ def portraits():
     return dataset.batch(dataset.order()[:4].tolist()).image
 
 
-def shipped(kind):
+def build_from_zoo(kind):
     node = file_content(f"generator/{kind}_small")
     return build({**node, "channels": 3, "size_px": 64, "weights": str(ZOO / f"portraits_{kind}.safetensors")})
 
 
 def test_the_flow_returns_portraits(portraits):
-    glow = shipped("glow")
+    glow = build_from_zoo("glow")
     assert (glow.decode(glow.encode(portraits)) - portraits).abs().max() < 1e-4
 
 
@@ -30,7 +30,7 @@ def test_the_flow_returns_portraits(portraits):
 def test_diffusion_returns_portraits_after_a_fixed_point_inversion(portraits):
     """Root mean square error over 16 portraits: 0.024 for the paper's plain inversion, 0.0076 and 0.0028 with 1 and 3
     iterations per step."""
-    ddpm = shipped("ddpm")
+    ddpm = build_from_zoo("ddpm")
     schedule, errors = ddpm.respace(50, depth=0.98), {}
     for fixed_point in (0, 1):
         noise = encode(ddpm.denoise, ddpm.scaled(portraits), schedule, fixed_point=fixed_point)[-1]

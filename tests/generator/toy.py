@@ -38,7 +38,7 @@ def module_of(generator, **options):
     return training_of(generator, recipe, data).attach(*sources, 3)
 
 
-def fitted(generator, folder, watch=None, **options):
+def run_training(generator, folder, watch=None, **options):
     """Train to the end; watch(module) may change the module before."""
     module = module_of(generator, **options)
     if watch:
@@ -72,7 +72,7 @@ def interrupted(monkeypatch, generator, folder, saved, killed, **options):
     with monkeypatch.context() as patch:
         patch.setattr(loop.Checkpoints, "on_train_batch_end", save)
         try:
-            fitted(generator, folder, watch, **options)
+            run_training(generator, folder, watch, **options)
         except RuntimeError as error:
             return str(error)
     return "survived"
@@ -95,5 +95,5 @@ def averaged(generator, folder, **options):
 
         module.on_train_batch_start, module.on_train_batch_end = on_train_batch_start, on_train_batch_end
 
-    module = fitted(generator, folder, watch, **options)
+    module = run_training(generator, folder, watch, **options)
     return start, after, module

@@ -33,7 +33,7 @@ class BlackByMask(Filler):
     context: ClassVar[str] = "mask"
 
     def filling(self, image, streams, image_ids, segments=None):
-        return Filling(image, lambda row, keep, place: torch.zeros_like(image)[row])
+        return Filling(image, lambda row, keep, index: torch.zeros_like(image)[row])
 
 
 @dataclass(kw_only=True)
@@ -43,8 +43,8 @@ class NoiseByMask(Filler):
     context: ClassVar[str] = "mask"
 
     def filling(self, image, streams, image_ids, segments=None):
-        def noise(row, keep, place):
-            ids = [f"{image_ids[i]}.{k}" for i, k in zip(row.tolist(), place.tolist(), strict=True)]
+        def noise(row, keep, index):
+            ids = [f"{image_ids[i]}.{k}" for i, k in zip(row.tolist(), index.tolist(), strict=True)]
             return streams.uniform(ids, "noise", *image.shape[1:])
 
         return Filling(image, noise)
@@ -82,8 +82,8 @@ def plain_loop(case, metric, insertion):
         attribution = case.explanation.attribution[b].flatten().tolist()
         runs = []
         for order in orders[b].tolist():
-            place = {pixel: i for i, pixel in enumerate(order)}
-            ranked = sorted(range(n_px), key=lambda pixel: (-attribution[pixel], place[pixel]))
+            index = {pixel: i for i, pixel in enumerate(order)}
+            ranked = sorted(range(n_px), key=lambda pixel: (-attribution[pixel], index[pixel]))
             run, k = [], 0
             while True:
                 now = (base if insertion else image).clone().flatten(1)

@@ -12,7 +12,7 @@ from tests.tiny import ConstantFiller, TinyLinear
 
 
 def published(case, step_px, start, finish):
-    """CausalMetric.single_run, written anew from the description of its steps: one image after another, one step after
+    """CausalMetric.single_run, written again from the description of its steps: one image after another, one step after
     another."""
     values, curves = [], []
     box = view(TinyLinear.random(3, case.batch.image.shape[1:], scale=0.3, dtype=torch.float64), "black_box", 64)

@@ -178,7 +178,7 @@ def test_a_threshold_that_few_images_chose_is_resampled():
     assert (
         outcome.verdict == FEW
         and outcome.pairs[0].n_held == 20
-        and "chosen anew on 20 held-out images" in outcome.summary
+        and "chosen again on 20 held-out images" in outcome.summary
     )
     plain = {key: Sample(s.value) for key, s in scores.items()}
     assert verdict("m: a < b", plain).verdict == HOLDS

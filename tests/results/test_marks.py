@@ -71,7 +71,7 @@ def test_rows_without_scores_are_not_marked():
 
 @pytest.mark.parametrize("kind", ["md", "csv", "tex"])
 def test_golden_files(kind, tmp_path):
-    """Marks at labels and in footnotes, to the letter; POMELO_GOLDEN=1 writes them anew."""
+    """Marks at labels and in footnotes, to the letter; POMELO_GOLDEN=1 writes them again."""
     import os
 
     table_files.write(build(MARKED, cells(), ["scale=smoke"]), tmp_path)

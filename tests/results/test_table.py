@@ -58,7 +58,7 @@ def cells():
 
 @pytest.mark.parametrize("kind", ["md", "csv", "tex"])
 def test_golden_files(kind, tmp_path):
-    """Renderings of stored rows, to the letter; POMELO_GOLDEN=1 writes them anew."""
+    """Renderings of stored rows, to the letter; POMELO_GOLDEN=1 writes them again."""
     import os
 
     table_files.write(build(TABLE, cells(), ["scale=smoke"]), tmp_path)

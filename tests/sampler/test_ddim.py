@@ -38,7 +38,7 @@ def perturbed(batch=None, n=5, seed=0, generator=None, **options):
     return sampler.perturb(gaussian_batch(3) if batch is None else batch, None, n, RandomStreams(seed)).image
 
 
-def fitted(generator=None, n_images=32, n=16, **options):
+def fit_line(generator=None, n_images=32, n=16, **options):
     """The linear fit of perturbed pixels to their originals: (gain, offset, variance of the rest), in units of
     SIGMA."""
     batch = gaussian_batch(n_images)
@@ -86,7 +86,7 @@ def test_gain_offset_and_noise_are_the_closed_form(options):
     bits adds 0.0001 of it."""
     generator = gaussian_ddpm()
     gain, offset, noise = expected(generator, **options)
-    fit = fitted(generator, **options)
+    fit = fit_line(generator, **options)
     assert fit[:2] == pytest.approx((gain, offset), abs=0.022)
     assert fit[2] == pytest.approx(noise, rel=0.032, abs=2e-4)
 
@@ -97,12 +97,12 @@ def test_all_of_ddpm_s_noise_gives_new_images_of_the_data():
     for n_steps, least in ((50, 0.79), (250, 0.9)):
         gain, offset, noise = expected(gaussian_ddpm(), n_steps, 1.0)
         assert abs(gain) < 1e-3 and abs(offset) < 0.01 and least < noise < 1
-    gain, offset, noise = fitted(n_steps=50, eta=1.0)
+    gain, offset, noise = fit_line(n_steps=50, eta=1.0)
     assert abs(gain) < 0.022 and abs(offset) < 0.022 and 0.77 < noise < 0.83
 
 
 def test_less_noise_keeps_a_part_of_the_image():
-    assert fitted(eta=0.4)[0] > 0.4 > fitted(eta=0.8)[0]
+    assert fit_line(eta=0.4)[0] > 0.4 > fit_line(eta=0.8)[0]
 
 
 @pytest.mark.parametrize(("n_steps", "fixed_point", "plain"), [(50, 3, 0.09), (20, 8, 0.21)])
@@ -130,7 +130,7 @@ def test_fixed_point_iterations_help_a_random_network_too():
 def test_solvers_come_near_the_data(solver):
     """After 20 steps. Measured gains 0.98 to 1.06, so that most of an image comes back; sde-dpm++ forgets it and has
     0.94 of the variance."""
-    gain, offset, noise = fitted(n_steps=20, n_encode=100, fixed_point=3, solver=solver, n=4)
+    gain, offset, noise = fit_line(n_steps=20, n_encode=100, fixed_point=3, solver=solver, n=4)
     assert abs(offset) < 0.05
     if solver.startswith("sde"):
         assert abs(gain) < 0.05 and noise == pytest.approx(1, abs=0.15)

@@ -3,7 +3,7 @@ import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.noise import Noise
-from pomelo_lab.sampler.reference import ReferenceSampler, fitted
+from pomelo_lab.sampler.reference import ReferenceSampler, convert_shape
 from pomelo_lab.types import Perturbations
 from tests.tiny import tiny_batch, tiny_image
 
@@ -26,9 +26,9 @@ def test_resizes_and_converts_channels():
     assert perturbations.image.shape == (2, 3, 3, 8, 8)
     assert torch.equal(perturbations.image[:, :, 0], perturbations.image[:, :, 1])
     flat = torch.full((1, 3, 20, 20), 0.25)
-    torch.testing.assert_close(fitted(flat, (1, 8, 8)), torch.full((1, 1, 8, 8), 0.25))
+    torch.testing.assert_close(convert_shape(flat, (1, 8, 8)), torch.full((1, 1, 8, 8), 0.25))
     with pytest.raises(ValueError, match="sampler.source must have 4 channels"):
-        fitted(tiny_image(1), (4, 8, 8))
+        convert_shape(tiny_image(1), (4, 8, 8))
 
 
 def test_an_empty_source_is_refused():

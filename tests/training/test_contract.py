@@ -35,7 +35,7 @@ def undisturbed(tmp_path_factory):
     def train(name):
         if name not in finished:
             folder = tmp_path_factory.mktemp(name)
-            finished[name] = folder, toy.fitted(MAKE[name](), folder, ema=0.9)
+            finished[name] = folder, toy.run_training(MAKE[name](), folder, ema=0.9)
         return finished[name]
 
     return train
@@ -81,7 +81,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(name, saved, killed, undisturb
     """Weights, log and samples, whatever a kind of network measures or carries beside its parameters."""
     folder, module = undisturbed(name)
     assert toy.interrupted(monkeypatch, MAKE[name](), tmp_path, saved, killed, ema=0.9) == "killed"
-    state = toy.fitted(MAKE[name](), tmp_path, ema=0.9).network.state_dict()
+    state = toy.run_training(MAKE[name](), tmp_path, ema=0.9).network.state_dict()
     assert all(torch.equal(state[key], tensor) for key, tensor in module.network.state_dict().items())
     assert toy.rows(tmp_path) == toy.rows(folder)
     pictures = [sorted(p.name for p in (path / "samples").iterdir()) for path in (tmp_path, folder)]
@@ -91,11 +91,11 @@ def test_resumed_equals_uninterrupted_bit_for_bit(name, saved, killed, undisturb
 @pytest.mark.parametrize("name", MAKE)
 def test_a_seed_decides_a_training_and_leaves_the_global_generator_alone(name, undisturbed, tmp_path):
     before = torch.random.get_rng_state()
-    again = toy.fitted(MAKE[name](), tmp_path / "again", ema=0.9).network.state_dict()
+    again = toy.run_training(MAKE[name](), tmp_path / "again", ema=0.9).network.state_dict()
     assert torch.equal(torch.random.get_rng_state(), before)
     expected = undisturbed(name)[1].network.state_dict()
     assert all(torch.equal(again[key], tensor) for key, tensor in expected.items())
-    other = toy.fitted(MAKE[name](), tmp_path / "other", lambda module: setattr(module, "seed", 4), epochs=1)
-    same = toy.fitted(MAKE[name](), tmp_path / "same", epochs=1)
+    other = toy.run_training(MAKE[name](), tmp_path / "other", lambda module: setattr(module, "seed", 4), epochs=1)
+    same = toy.run_training(MAKE[name](), tmp_path / "same", epochs=1)
     pairs = zip(other.network.parameters(), same.network.parameters(), strict=True)
     assert any(not torch.equal(one, two) for one, two in pairs)

@@ -85,7 +85,7 @@ def test_thirty_steps_lower_the_validation_loss(tmp_path):
     generator = tiny()
     untrained = toy.module_of(generator)
     before = untrained.summary(untrained.score(untrained._unit_images(untrained.validation_source, 0)))["loss"]
-    module = toy.fitted(generator, tmp_path, epochs=8, lr=1e-2)
+    module = toy.run_training(generator, tmp_path, epochs=8, lr=1e-2)
     assert module.total_steps == 32 and module.report["loss"] < 0.8 * before
     assert not module.network.training and not any(p.requires_grad for p in module.network.parameters())
 
@@ -100,12 +100,12 @@ def test_weights_that_are_not_finite_end_a_training_and_the_checkpoint_before_st
         match=r"not finite at step 7 \(network.conv_in.weight and \d+ more\): lower "
         r"recipe.lr=0.003",
     ):
-        toy.fitted(tiny(), tmp_path, watch, checkpoint_s=0.0)
+        toy.run_training(tiny(), tmp_path, watch, checkpoint_s=0.0)
     held = torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)
     assert held["global_step"] == 6 and all(bool(tensor.isfinite().all()) for tensor in held["state_dict"].values())
 
 
 def test_global_rng_is_left_alone(tmp_path):
     before = torch.random.get_rng_state()
-    toy.fitted(tiny(dropout=0.1), tmp_path, epochs=1)
+    toy.run_training(tiny(dropout=0.1), tmp_path, epochs=1)
     assert torch.equal(torch.random.get_rng_state(), before)

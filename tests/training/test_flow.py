@@ -61,7 +61,7 @@ def test_the_matrices_are_thawed_for_training():
 def test_training_lowers_the_bits_and_keeps_the_flow_invertible(tmp_path):
     """8 bits for noise, fewer for two flat images."""
     generator = tiny()
-    module = toy.fitted(generator, tmp_path, epochs=8, lr=1e-2, clip_norm=50.0)
+    module = toy.run_training(generator, tmp_path, epochs=8, lr=1e-2, clip_norm=50.0)
     bits = [row["val_bits_per_value"] for row in toy.rows(tmp_path)]
     assert module.report["bits_per_value"] < 5 < bits[0] < 8 and module.report["n"] == 32
     images = toy.two_values().image[:2]
@@ -82,7 +82,7 @@ def test_actnorm_knows_the_first_batch_before_the_first_step(tmp_path):
 
         module.training_step = training_step
 
-    module = toy.fitted(generator, tmp_path, watch, epochs=1, ema=0.9)
+    module = toy.run_training(generator, tmp_path, watch, epochs=1, ema=0.9)
     assert (
         len(seen) == 4
         and all(ready for step in seen for ready, _ in step)

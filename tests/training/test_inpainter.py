@@ -44,7 +44,7 @@ def test_each_player_gets_its_own_loss():
 
 
 def test_it_learns_to_fill_flat_images(tmp_path):
-    module = toy.fitted(tiny(), tmp_path, epochs=20, adversarial=0.01, critic_width=4, ema=0.9)
+    module = toy.run_training(tiny(), tmp_path, epochs=20, adversarial=0.01, critic_width=4, ema=0.9)
     assert module.report["l1_in_holes"] < 0.06  # the two values lie 0.6 apart
     generator = module.generator
     keep = torch.ones(2, 8, 8)
@@ -57,4 +57,4 @@ def test_it_learns_to_fill_flat_images(tmp_path):
 
 
 def test_half_precision_trains(tmp_path):
-    assert toy.fitted(tiny(), tmp_path, epochs=1, precision="bf16-mixed").report["l1_in_holes"] < 1
+    assert toy.run_training(tiny(), tmp_path, epochs=1, precision="bf16-mixed").report["l1_in_holes"] < 1

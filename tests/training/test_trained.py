@@ -185,7 +185,7 @@ def test_a_damaged_file_is_not_used(tmp_path):
 @pytest.mark.parametrize("victim", ["digits_residual.safetensors", "digits_residual.json"])
 @pytest.mark.parametrize("damage", ["bit", "cut", "zeros", "empty"])
 def test_damaged_shipped_weights_are_refused_with_what_restores_them(tmp_path, monkeypatch, victim, damage):
-    """By every door: found by themselves, asked for by name, by path; never trained anew for hours instead."""
+    """By every door: found by themselves, asked for by name, by path; never trained again for hours."""
     from pomelo_lab.training.train import ensure_weights
     from tests.test_damage import damaged
 

@@ -37,7 +37,7 @@ def test_components_are_those_of_all_training_images_before_the_first_step(tmp_p
 
         module.training_step = training_step
 
-    module = toy.fitted(generator, tmp_path, watch, epochs=1, ema=0.9)
+    module = toy.run_training(generator, tmp_path, watch, epochs=1, ema=0.9)
     values = module.coarsest_images()
     expected = values.double().T.cov()
     whitening = generator.network.coarse.whitening
@@ -50,7 +50,7 @@ def test_components_are_those_of_all_training_images_before_the_first_step(tmp_p
 
 def test_training_lowers_the_bits_and_keeps_the_flow_invertible(tmp_path):
     generator = tiny()
-    module = toy.fitted(generator, tmp_path, epochs=20, lr=1e-2, ema=0.5)
+    module = toy.run_training(generator, tmp_path, epochs=20, lr=1e-2, ema=0.5)
     bits = [row["val_bits_per_value"] for row in toy.rows(tmp_path)]
     assert module.report["bits_per_value"] < bits[0] - 0.05
     images = tiny_image(3, (1, 8, 8))
@@ -61,7 +61,7 @@ def test_a_training_that_ends_early_is_the_first_steps_of_the_whole_one(tmp_path
     """The schedule is the whole one's, so its weights after as many steps are the same; nothing is left to do when it
     is resumed."""
     after = toy.averaged(tiny(), tmp_path / "whole", schedule="cosine")[1]
-    module = toy.fitted(tiny(), tmp_path / "short", schedule="cosine", until=6)
+    module = toy.run_training(tiny(), tmp_path / "short", schedule="cosine", until=6)
     assert module.total_steps == 16 and len(after) == 16
     assert all(
         torch.equal(parameter, expected)

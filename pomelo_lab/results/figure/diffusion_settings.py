@@ -15,7 +15,7 @@ PANELS = {"depth": (("fd_perturbed", "FD_perturbed  (aligned ↓)"), *OTHERS)}  
 USUAL = (("mahalanobis", "D_M  (aligned ↓)"), *OTHERS)
 XLABELS = {
     "n_steps": "denoising steps",
-    "depth": "share of the schedule that is drawn anew",
+    "depth": "share of the schedule that is sampled again",
     "mu": "mean share of the random latent",
     "rate": "share of segments removed",
 }
