@@ -14,6 +14,35 @@ from torch import Tensor
 
 T = TypeVar("T", bound="PerImage")
 
+TOLERANCE = 1e-3  # how far the values of images may lie outside [0,1], for rounding
+
+
+class NotImages(ValueError):
+    """Raised for images whose values are not finite, or lie outside [0,1] by more than rounding."""
+
+
+def ensure_images(image: Tensor, source: str = "") -> Tensor:
+    """The same images.
+
+    Args: source: what gave the images, for the message.
+    Raises: NotImages, which says what values they have, unless all are finite and in [0,1].
+    """
+    if image.numel():
+        least, most = image.detach().aminmax()
+        if not bool((least > -TOLERANCE) & (most < 1 + TOLERANCE)):  # neither holds for NaN
+            finite = image[image.isfinite()]
+            n, ends = image.numel() - len(finite), ""
+            if len(finite):
+                ends = f"{' and ' if n else ''}values from {finite.min():.3g} to {finite.max():.3g}"
+            counted = f"{n} that are not finite" if n else ""
+            raise NotImages(f"{source}expected finite images {list(image.shape)} in [0,1], got {counted}{ends}")
+    return image
+
+
+def to_8_bits(image: Tensor) -> Tensor:
+    """Rounds float images to uint8. Values outside [0,1] are clamped."""
+    return image.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
 
 @dataclass(frozen=True)
 class PerImage:
@@ -148,8 +177,11 @@ class Perturbations(PerImage):
 
     @staticmethod
     def quantize(image: Tensor) -> Tensor:
-        """float [0,1] -> uint8, rounding to nearest; values outside are clamped."""
-        return image.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+        """float [0,1] -> uint8, rounding to nearest.
+
+        Raises: NotImages for NaN, which would become black, and for values outside [0,1].
+        """
+        return to_8_bits(ensure_images(image))
 
     @staticmethod
     def dequantize(image: Tensor) -> Tensor:

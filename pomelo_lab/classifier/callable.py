@@ -22,6 +22,7 @@ from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.config.source import code_digest
 from pomelo_lab.config.users_module import described
+from pomelo_lab.types import to_8_bits
 
 log = logging.getLogger(__name__)
 
@@ -136,11 +137,7 @@ class CallableClassifier(Classifier):
         if self.images == "tensor":
             return copy
         rows = copy.permute(0, 2, 3, 1).cpu()
-        return (
-            (rows.mul(255).round().clamp(0, 255).to(torch.uint8) if self.images == "numpy_uint8" else rows)
-            .contiguous()
-            .numpy()
-        )
+        return (to_8_bits(rows) if self.images == "numpy_uint8" else rows).contiguous().numpy()
 
 
 def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:

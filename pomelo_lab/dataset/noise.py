@@ -13,7 +13,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.image_file import checked_indices, to_unit
-from pomelo_lab.types import Batch, Perturbations
+from pomelo_lab.types import Batch, to_8_bits
 
 
 @dataclass(kw_only=True)
@@ -51,7 +51,7 @@ class Noise(Dataset):
         rows = checked_indices(indices, self.n)
         names = tuple(f"noise-{self.split}-{row:05d}" for row in rows)
         normal = RandomStreams(self.seed).normal(names, "dataset.noise", *self.shape)
-        image = to_unit(Perturbations.quantize(normal.mul_(self.sigma).add_(self.mean)))
+        image = to_unit(to_8_bits(normal.mul_(self.sigma).add_(self.mean)))
         return Batch(
             image=image, label=torch.full((len(rows),), -1), image_id=names, index=torch.tensor(rows, dtype=torch.long)
         )

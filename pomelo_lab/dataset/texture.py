@@ -16,7 +16,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.hints import Count, Natural
 from pomelo_lab.dataset.base import Dataset, Split
 from pomelo_lab.dataset.image_file import checked_indices, to_unit
-from pomelo_lab.types import Batch, Perturbations
+from pomelo_lab.types import Batch, to_8_bits
 
 LATTICE = 16  # cells per side of the finest random lattice
 N_BLOBS = 12
@@ -65,7 +65,7 @@ class Texture(Dataset):
             chosen = (index % len(KINDS) == kind).nonzero().flatten()
             if len(chosen):
                 field[chosen] = render(knob[chosen], lattice[chosen], self.size_px)
-        image = to_unit(Perturbations.quantize(coloured(field, lattice[:, 3, 0, :9].unflatten(1, (3, 3)))))
+        image = to_unit(to_8_bits(coloured(field, lattice[:, 3, 0, :9].unflatten(1, (3, 3)))))
         return Batch(image=image, label=torch.full((len(rows),), -1), image_id=names, index=index)
 
     def digest(self) -> str:

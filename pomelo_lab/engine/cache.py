@@ -14,10 +14,11 @@ from pomelo_lab.classifier.base import NotFinite, view
 from pomelo_lab.engine.artefact import Artefact
 from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.inventory import PROMISED
+from pomelo_lab.engine.promise import named
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.store import GROUP, Shard, Store
 from pomelo_lab.generator.base import EvaluationCounter
-from pomelo_lab.types import Batch
+from pomelo_lab.types import Batch, ensure_images
 
 
 class NotStored(ValueError):
@@ -52,7 +53,13 @@ class Cache:
 
     def batch(self, group: int) -> Batch:
         """The images of a group."""
-        return self.once("batch", "", group, lambda: self.selection.batch(group).to(self.parts.device))
+        return self.once("batch", "", group, lambda: self._read_batch(group).to(self.parts.device))
+
+    def _read_batch(self, group: int) -> Batch:
+        batch = self.selection.batch(group)
+        with named(self.parts.dataset):
+            ensure_images(batch.image)
+        return batch
 
     def label(self, group: int) -> Tensor:
         """The labels of a group. They come from the group's images if those are in memory, else from the data set."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from pomelo_lab.classifier.base import BlackBox, view
+from pomelo_lab.engine import promise
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.postprocessed import postprocessed
 from pomelo_lab.types import Batch, Explanation, Perturbations, Segments
@@ -59,7 +60,7 @@ class ExplainAgain:
             perturbations = replace(perturbations, probability=classifier.probability(perturbations.image))
         segments = segments if "segments" in parts.explainer.needs else None
         case = Case(batch, target, classifier, job.streams, segments, perturbations, reference)
-        explanation = parts.explainer.explain(case)
+        explanation = promise.explain(parts.explainer, case)
         self.counter.queries += classifier.queries
         return postprocessed(parts.explainer, explanation)
 
@@ -77,5 +78,5 @@ class ExplainAgain:
         if "perturbations" not in parts.explainer.needs:
             return None
         if changed:
-            return parts.sampler.perturb(batch, segments, parts.n_perturbations, self.job.streams)
+            return promise.perturb(parts.sampler, batch, segments, parts.n_perturbations, self.job.streams)
         return self.job.perturbations(self.group).select(self.rows)

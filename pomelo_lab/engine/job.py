@@ -18,11 +18,11 @@ from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.target import class_index
 from pomelo_lab.config.tree import override
+from pomelo_lab.engine import promise
 from pomelo_lab.engine.artefact import Artefact
 from pomelo_lab.engine.cache import Cache, StoredArtefacts
 from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.explain_again import ExplainAgain
-from pomelo_lab.engine.promise import check_explanation, check_perturbations, left_alone
 from pomelo_lab.engine.provenance import Provenance
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.statistics import Statistics
@@ -153,9 +153,7 @@ class Job:
         """
 
         def make(_: BlackBox | None, inputs: tuple[Batch, Segments | None]) -> dict[str, Tensor]:
-            sampler, image, n = self.parts.sampler, inputs[0].image, self.parts.n_perturbations
-            with left_alone(sampler, image):
-                drawn = check_perturbations(sampler, image, n, sampler.perturb(*inputs, n, self.streams))
+            drawn = promise.perturb(self.parts.sampler, *inputs, self.parts.n_perturbations, self.streams)
             return {"image": drawn.image} | ({} if drawn.keep_mask is None else {"keep_mask": drawn.keep_mask})
 
         shard = self.cache.get(
@@ -188,9 +186,7 @@ class Job:
         explainer = self.parts.explainer
 
         def make(classifier: BlackBox, case: Case) -> dict[str, Tensor]:
-            with left_alone(explainer, case.batch.image):
-                explanation = explainer.explain(replace(case, classifier=classifier))
-            return check_explanation(explainer, case.batch.image, explanation).tensors()
+            return promise.explain(explainer, replace(case, classifier=classifier)).tensors()
 
         shard = self.cache.get(
             Artefact(

@@ -1,4 +1,4 @@
-"""What a sampler or an explainer gave is compared with what its role promises, before it is stored."""
+"""What a data set, a sampler or an explainer gave is compared with what its role promises, before it is used."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.explainer.base import Explainer
-from pomelo_lab.types import Explanation, Perturbations
+from pomelo_lab.explainer.case import Case
+from pomelo_lab.sampler.base import Sampler
+from pomelo_lab.types import Batch, Explanation, NotImages, Perturbations, Segments, ensure_images
 
 
 @contextmanager
@@ -20,6 +23,27 @@ def left_alone(component: object, image: Tensor) -> Iterator[None]:
     yield
     if before is not None and image._version != before:
         raise ValueError(f"{name(component)} changed the images that it was given: it must work on a copy")
+
+
+@contextmanager
+def named(component: object) -> Iterator[None]:
+    """Puts the name of a component before the message about images that it gives and that are no images."""
+    try:
+        yield
+    except NotImages as error:
+        raise ValueError(f"{name(component)}: {error}") from error
+
+
+def perturb(sampler: Sampler, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
+    """The perturbations of a batch, as a sampler gives them. Raises ValueError unless it keeps its promises."""
+    with left_alone(sampler, batch.image), named(sampler):
+        return check_perturbations(sampler, batch.image, n, sampler.perturb(batch, segments, n, streams))
+
+
+def explain(explainer: Explainer, case: Case) -> Explanation:
+    """The explanation of a case, as an explainer gives it. Raises ValueError unless it keeps its promises."""
+    with left_alone(explainer, case.batch.image), named(explainer):
+        return check_explanation(explainer, case.batch.image, explainer.explain(case))
 
 
 def check_perturbations(sampler: object, image: Tensor, n: int, given: Perturbations) -> Perturbations:
@@ -48,12 +72,15 @@ def check_explanation(explainer: Explainer, image: Tensor, given: Explanation) -
         gives = explainer.given_by(vars(explainer))
         if gives is not None and part in gives and getattr(given, part) is None:
             raise ValueError(f"{name(explainer)}: gives names {part}, and explain returned none")
+    if given.counterfactual is not None:
+        ensure_images(given.counterfactual)
     return given
 
 
 def name(component: object) -> str:
-    """The role and the class of a component, for messages."""
-    role = type(component).__module__.split(".")[1] if type(component).__module__.startswith("pomelo_lab.") else ""
+    """The role and the class of a component, for messages. The role of a user's class is that of its base class."""
+    modules = (kind.__module__.split(".") for kind in type(component).__mro__)
+    role = next((module[1] for module in modules if module[0] == "pomelo_lab"), "")
     return f"{role} {type(component).__name__}".strip()
 
 

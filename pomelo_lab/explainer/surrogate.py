@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import MicroBatches
 from pomelo_lab.config.hints import NonNegative
-from pomelo_lab.types import Perturbations
+from pomelo_lab.types import to_8_bits
 
 Distance = Literal["cosine", "euclidean"]
 Penalty = NonNegative | Literal["cv"]
@@ -56,7 +56,7 @@ def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_s
     values = image[0].numel()
     block = MicroBatches(max(1, (2**18 if image.device.type == "cpu" else 2**26) // values))
     exact = torch.float32 if 255 * values < 2**24 else torch.float64
-    stored = Perturbations.quantize(image)
+    stored = to_8_bits(image)
     out = []
     for x, rows, segment in zip(stored, perturbed, label, strict=True):
         member = torch.nn.functional.one_hot(segment.flatten(), n_segments).to(exact)
@@ -94,7 +94,7 @@ def pixel_distance(image: Tensor, perturbed: Tensor, metric: Distance) -> Tensor
     """
     block = MicroBatches(max(1, (2**18 if image.device.type == "cpu" else 2**25) // image[0].numel()))
     out = []
-    for x, rows in zip(Perturbations.quantize(image), perturbed, strict=True):
+    for x, rows in zip(to_8_bits(image), perturbed, strict=True):
         x = x.flatten().double()
 
         def distances(a: int, b: int, rows: Tensor = rows, x: Tensor = x) -> Tensor:

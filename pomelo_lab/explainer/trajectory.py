@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pomelo_lab.types import to_8_bits
+
 TERMS = ("class", "perceptual", "distance")  # terms of the guidance, in the order of the stored norms
 
 
@@ -65,4 +67,4 @@ class Trajectory:
 
 def eight_bits(x: Tensor) -> Tensor:
     """Converts images in [-1,1] to 8 bits."""
-    return ((x + 1) / 2).mul(255).round().clamp(0, 255).to(torch.uint8)
+    return to_8_bits((x + 1) / 2)

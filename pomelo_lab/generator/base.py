@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import ROWS, MicroBatches, RandomStreams, RowNoise, first_rows, with_copies
 from pomelo_lab.config.hints import Count, NotFingerprinted
 from pomelo_lab.network import TrainableNetwork
-from pomelo_lab.types import Perturbations
+from pomelo_lab.types import Perturbations, to_8_bits
 
 
 def images_in(inputs: tuple[Any, ...]) -> Tensor:
@@ -115,7 +115,7 @@ class Generator(TrainableNetwork):
         Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
         Random: as `make_versions`.
         """
-        out = Perturbations.quantize(images)[:, None].repeat(1, n, 1, 1, 1)
+        out = to_8_bits(images)[:, None].repeat(1, n, 1, 1, 1)
         rows = torch.ones(len(images), n, dtype=torch.bool) if chosen is None else chosen.cpu()
         image, version = (index.to(images.device) for index in rows.nonzero(as_tuple=True))
         if len(image):

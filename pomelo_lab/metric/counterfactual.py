@@ -15,14 +15,14 @@ from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.metric.pixel_game import ask, changed_pixels, paste_steps, rank_pixels, step_grid
-from pomelo_lab.types import Explanation, Perturbations
+from pomelo_lab.types import Explanation, Perturbations, to_8_bits
 
 Population = Literal["all", "successes", "correct", "correct_successes"]
 
 
 def in_8_bits(image: Tensor) -> Tensor:
     """The image as stored in an image file: k/255, clamped to [0,1]."""
-    return Perturbations.dequantize(Perturbations.quantize(image))
+    return Perturbations.dequantize(to_8_bits(image))
 
 
 def successes(explanations: Sequence[Explanation]) -> Tensor:

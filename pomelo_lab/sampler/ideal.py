@@ -16,7 +16,7 @@ from pomelo_lab.dataset.causal_model import NOISE
 from pomelo_lab.dataset.portraits import Portraits
 from pomelo_lab.dataset.portraits_causes import CAUSES
 from pomelo_lab.sampler.base import Sampler
-from pomelo_lab.types import Batch, Perturbations, Segments
+from pomelo_lab.types import Batch, Perturbations, Segments, to_8_bits
 
 GROUPS = ("person", "style", "expression", "scene")
 
@@ -81,7 +81,7 @@ class IdealSampler(Sampler):
                 )
             )
         if self.keep_first and n:
-            image[:, 0] = Perturbations.quantize(batch.image)
+            image[:, 0] = to_8_bits(batch.image)
         return Perturbations(image=image)
 
     def render(self, factors: Mapping[str, Tensor], u: Tensor) -> Tensor:

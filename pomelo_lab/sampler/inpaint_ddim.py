@@ -17,7 +17,7 @@ from pomelo_lab.cost import Cost
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import Spacing, encode, inpaint, noised, plan_resampling
 from pomelo_lab.sampler.base import Filler, Filling
-from pomelo_lab.types import Perturbations, Segments
+from pomelo_lab.types import Perturbations, Segments, to_8_bits
 
 
 @dataclass(kw_only=True)
@@ -70,7 +70,7 @@ class InpaintDDIMSampler(Filler):
         inverted = torch.zeros(len(image), dtype=torch.bool, device=image.device)
 
         def replacement(row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
-            filled, keep = Perturbations.quantize(image)[row], keep.detach()
+            filled, keep = to_8_bits(image)[row], keep.detach()
             removes = (keep < 1).flatten(1).any(1).nonzero()[:, 0]
             if not len(removes):
                 return Perturbations.dequantize(filled)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.tracking.no_tracker import NoTracker
 from pomelo_lab.tracking.sync import TABLE
-from pomelo_lab.types import Perturbations
+from pomelo_lab.types import to_8_bits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -226,4 +226,4 @@ class WandbTracker:
 
 def pixels(picture: Tensor) -> Any:
     """Converts a picture [C,H,W] in [0,1] to bytes [H,W,C]. `wandb.Image` would not scale the floats to bytes."""
-    return Perturbations.quantize(picture).permute(1, 2, 0).numpy()
+    return to_8_bits(picture).permute(1, 2, 0).numpy()

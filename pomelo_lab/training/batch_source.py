@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.types import Batch, Perturbations
+from pomelo_lab.types import Batch, ensure_images, to_8_bits
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,8 @@ class Rows:
 
     def __getitem__(self, indices: list[int]) -> Batch:
         batch = self.dataset.unmasked(indices)
-        return replace(batch, image=Perturbations.quantize(batch.image), masks={}, factors=None)
+        image = to_8_bits(ensure_images(batch.image, f"dataset {type(self.dataset).__name__}: "))
+        return replace(batch, image=image, masks={}, factors=None)
 
 
 def unchanged(batch: Batch) -> Batch:

@@ -17,7 +17,7 @@ import torch
 from pomelo_lab.files import seal, temporary_name, write_bytes, write_text
 from pomelo_lab.training.module import Training, lightning
 from pomelo_lab.training.record import CHECKPOINT, LOG, log_text, read_log
-from pomelo_lab.types import Perturbations
+from pomelo_lab.types import to_8_bits
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ def save_sheet(images: torch.Tensor, path: Path, columns: int = 8) -> None:
     tiles[:n] = images.expand(n, 3, height, width)
     sheet = tiles.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
     buffer = io.BytesIO()
-    Image.fromarray(Perturbations.quantize(sheet).cpu().numpy()).save(buffer, "png")
+    Image.fromarray(to_8_bits(sheet).cpu().numpy()).save(buffer, "png")
     write_bytes(path, buffer.getvalue())
 
 
