@@ -117,7 +117,13 @@ class RunSchema(CommonSchema):
 
 
 def register() -> None:
-    """Registers the schemas in Hydra, under the names that the yaml files have first in their defaults lists."""
+    """Registers the schemas in Hydra, under the names that the yaml files have first in their defaults lists.
+
+    Hydra also reads files as `config/files.py` says from then on.
+    """
     from hydra.core.config_store import ConfigStore
 
+    from pomelo_lab.config.files import replace_reader
+
+    replace_reader()
     ConfigStore.instance().store(name="run_schema", node=RunSchema)

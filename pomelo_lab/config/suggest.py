@@ -12,9 +12,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import CompactHydraException
+
 from pomelo_lab.config.describe import did_you_mean
 from pomelo_lab.config.entry import CONF, config_folders, search_path
-from pomelo_lab.config.suites import find_clashes, find_preset_problem, split_names
+from pomelo_lab.config.suites import find_clashes, split_names
 
 SINGLE = (
     "dataset",
@@ -59,8 +61,12 @@ def refused(arguments: Sequence[str]) -> str | None:
         if key == "metrics" and "[" in value:
             lists = [names for names in re.findall(r"\[([^\[\]]*)\]", value) if "," in names]
             folders, _ = config_folders(arguments)
-            for line in (line for names in lists for line in find_clashes(split_names(names), folders)):
-                return line
+            try:
+                clashes = [line for names in lists for line in find_clashes(split_names(names), folders)]
+            except CompactHydraException as error:  # a file that cannot be read
+                return str(error)
+            if clashes:
+                return clashes[0]
         if read := METRIC.fullmatch(key):
             folders, _ = config_folders(arguments)
             if line := find_metric_problem(text, read["key"], value, all_choices(folders)["metric"]):
@@ -96,9 +102,6 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
     if wrong := re.search(WRONG_TYPE, f"{error}\n{error.__cause__}", re.DOTALL):
         return [f"{wrong[3]} must be {KINDS.get(wrong[2], wrong[2])}, got {wrong[1]!r}"]
     if twice := re.search(TWICE, str(error)):
-        presets = [name for text in overrides if text.startswith("experiment=") for name in split_names(text[11:])]
-        if lines := list(filter(None, (find_preset_problem(name, folders) for name in presets))):
-            return lines
         return [
             f"two metrics have the key metrics.{twice[1]}: give one of them another key, or name one suite of the two"
         ]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
+
+from hydra.errors import CompactHydraException, ConfigCompositionException
 
 from pomelo_lab.config.entry import CONF, config_folders
 
@@ -41,19 +44,6 @@ def make_distinct(suites: Sequence[str], folders: Sequence[str] = ()) -> list[st
     if any("@" in key for first, second in combinations(contents, 2) for key in first.keys() & second.keys()):
         suites = drop_held([part for suite in suites for part in expand(suite, folders)], folders)
     return suites
-
-
-def find_preset_problem(experiment: str, folders: Sequence[str] = ()) -> str:
-    """The suites of a preset that Hydra refuses together, with the list that works. "" when there are none.
-
-    The lists of a command line are rewritten before Hydra reads them (`remove_repeats`). A preset's file is not.
-    """
-    for entry in read_yaml("experiment", experiment, tuple(folders)).get("defaults", []):
-        names = entry.get("override /metrics", entry.get("/metrics")) if isinstance(entry, dict) else None
-        if isinstance(names, list) and (distinct := make_distinct(names, folders)) != names:
-            file = find_file("experiment", experiment, tuple(folders))
-            return f"{file}: its suites share metrics; write /metrics: [{', '.join(distinct)}], which has all of them"
-    return ""
 
 
 def drop_held(suites: Sequence[str], folders: Sequence[str]) -> list[str]:
@@ -130,17 +120,29 @@ def read_metric(name: str, key: str, folders: tuple[str, ...]) -> dict[str, Any]
 
 @functools.cache
 def read_yaml(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]:
-    """The content of a config file in the user's folders or else in conf. Empty when no such file exists."""
+    """The content of a config file in the user's folders or else in conf. Empty when no such file exists.
+
+    Raises: ConfigCompositionException when the file cannot be read.
+    """
     import yaml
 
-    path = find_file(group, name, folders)
-    return (yaml.safe_load(path.read_text()) or {}) if path else {}
-
-
-def find_file(group: str, name: str, folders: tuple[str, ...]) -> Path | None:
-    """The config file in the user's folders or else in conf. None when no such file exists."""
     paths = (Path(root, group, f"{name}.yaml") for root in (*folders, CONF))
-    return next((path for path in paths if path.is_file()), None)
+    if (path := next((path for path in paths if path.is_file()), None)) is None:
+        return {}
+    try:
+        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise broken_yaml(path, error) from None
+    if not isinstance(content, dict):
+        raise broken_yaml(path, TypeError(f"expected keys with values, got {content!r}"))
+    return content
+
+
+def broken_yaml(file: Path, error: Exception) -> CompactHydraException:
+    """The error of a file that is no yaml, in one line with the number of the file's line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    line = f", line {mark.line + 1}" if mark else ""
+    return ConfigCompositionException(f"{file}{line}: {problem or ' '.join(str(error).split())}")
 
 
 def find_targets() -> dict[str, str]:
@@ -155,9 +157,16 @@ def find_targets() -> dict[str, str]:
 
 
 def find_metrics(folders: Sequence[str] = ()) -> set[str]:
-    """The keys of the metrics in all suites, and the names of the files of conf/metric, with the user's folders."""
+    """The keys of the metrics in all suites, and the names of the files of conf/metric, with the user's folders.
+
+    A suite whose file cannot be read has no metrics. It is an error where it is used.
+    """
     suites, files = (
         {path.stem for root in (*folders, CONF) for path in Path(root, group).glob("*.yaml")}
         for group in ("metrics", "metric")
     )
-    return files | {key for suite in suites for key in read_suite(suite, tuple(folders)) if "@" not in key}
+    keys: set[str] = set()
+    for suite in suites:
+        with suppress(CompactHydraException):
+            keys |= {key for key in read_suite(suite, tuple(folders)) if "@" not in key}
+    return files | keys

@@ -1,6 +1,5 @@
 """The help that follows Hydra's refusal names what was meant, and never something that exists."""
 
-import re
 import sys
 
 import pytest
@@ -12,7 +11,6 @@ from pomelo_lab.config.command import command
 from pomelo_lab.config.entry import CONF, config_folders, search_path
 from pomelo_lab.config.schema import register
 from pomelo_lab.config.suggest import printable, refused, suggestions
-from pomelo_lab.config.suites import remove_repeats
 
 register()
 
@@ -139,23 +137,6 @@ def test_lists_of_hydra_are_shown_where_nothing_better_is_known(capsys, monkeypa
     with pytest.raises(SystemExit):
         command(main)
     assert capsys.readouterr().err == "Could not find 'x'\nAvailable options in 'x':\n\ta\n\tb\n"
-
-
-def test_a_preset_whose_suites_share_metrics_is_shown_the_list_that_works(tmp_path):
-    """The command line accepts the very list, because it is rewritten before Hydra reads it."""
-    file = tmp_path / "experiment" / "mine.yaml"
-    file.parent.mkdir()
-    text = "# @package _global_\ndefaults:\n  - override /metrics: [explanation, fidelity]\n  - _self_\n"
-    file.write_text(text)
-    folder = ["--config-dir", str(tmp_path)]
-    (line,) = said(*folder, "experiment=mine")
-    assert line.startswith(f"{file}: its suites share metrics; write /metrics: [")
-    file.write_text(text.replace("[explanation, fidelity]", re.search(r"\[.*\]", line)[0]))
-    with initialize_config_dir(CONF, version_base="1.3"):
-        fixed = compose("run", overrides=[*search_path(folder[1:]), "experiment=mine"])
-    with initialize_config_dir(CONF, version_base="1.3"):
-        typed = compose("run", overrides=remove_repeats(["metrics=[explanation,fidelity]"]))
-    assert resolved(fixed)["metrics"] == resolved(typed)["metrics"]
 
 
 def test_a_preset_with_the_former_name_of_methods_is_told_the_present_one():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 
 from pomelo_lab import metric as package
 from pomelo_lab.config.check import resolved
@@ -15,8 +16,9 @@ from pomelo_lab.config.entry import CONF, search_path
 from pomelo_lab.config.schema import register
 from pomelo_lab.config.signature import hints, injected_role, locate
 from pomelo_lab.config.suggest import refused
-from pomelo_lab.config.suites import find_clashes, make_distinct, read_metric, read_yaml, remove_repeats
+from pomelo_lab.config.suites import find_clashes, find_metrics, make_distinct, read_metric, read_yaml, remove_repeats
 from pomelo_lab.metric.base import Metric
+from pomelo_lab.results.grid import cells
 
 register()
 METRICS = sorted(path.stem for path in Path(CONF, "metric").glob("*.yaml"))
@@ -139,6 +141,52 @@ def test_suites_of_a_grid_and_of_config_folders_are_compared(tmp_path):
         line == refused(["--config-dir", str(tmp_path), "-m", "metrics=cost,[mine,counterfactual]"])
         and "a metric flip_rate of its own" in line
     )
+
+
+@pytest.fixture
+def preset(tmp_path):
+    """A user's preset with two suites that share metrics, and the override that adds its config folder."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "metrics").mkdir()
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_text(
+        "# @package _global_\ndefaults:\n  - override /metrics: [explanation, fidelity]\n  - _self_\n"
+        "hydra: {sweeper: {params: {seed: '0,1'}}}\n"
+    )
+    return file, search_path([str(tmp_path)])
+
+
+def test_the_suites_of_a_preset_are_merged_as_those_of_a_command_line(preset):
+    _, folder = preset
+    merged = metrics("metrics=[explanation,fidelity]")
+    assert metrics(*folder, "experiment=mine") == merged
+    table = cells("mine", [*folder, "scale=smoke"])  # scripts/table.py reads a preset so
+    assert [(cell.point, list(cell.config["metrics"])) for cell in table] == [
+        ({"seed": seed}, list(merged)) for seed in "01"
+    ]
+    two = cells("", [*folder, "scale=smoke", "experiment=mine,pomelo_steps"])
+    assert list(two[0].config["metrics"]) == list(merged) != list(two[1].config["metrics"])
+
+
+def test_the_suites_of_a_preset_that_clash_are_named(preset):
+    file, folder = preset
+    (file.parents[1] / "metrics" / "other.yaml").write_text("iou: {_target_: mine.Other}")
+    file.write_text(file.read_text().replace("fidelity", "other"))
+    with pytest.raises(ConfigCompositionException) as error:
+        metrics(*folder, "experiment=mine")
+    assert str(error.value).startswith(f"{file}: metrics=[explanation,other]: each has a metric iou of its own")
+
+
+def test_a_suite_that_is_no_yaml_is_an_error_where_it_is_used(tmp_path):
+    file = tmp_path / "metrics" / "bad.yaml"
+    file.parent.mkdir()
+    file.write_text("iou:\n  _target_: 'mine.Iou\n")
+    folders = (str(tmp_path),)
+    assert "iou" in find_metrics(folders) and metrics(*search_path(folders), "metrics=cost") == metrics("metrics=cost")
+    with pytest.raises(ConfigCompositionException) as error:
+        metrics(*search_path(folders), "metrics=bad")
+    line = f"{file}, line 3: found unexpected end of stream"
+    assert str(error.value) == line == refused(["--config-dir", str(tmp_path), "metrics=[cost,bad]"])
 
 
 def test_no_preset_has_suites_that_clash():
