@@ -18,6 +18,7 @@ def clean_nan(x): return answer(x) / (x.mean((1, 2, 3), keepdim=True)[:, 0, 0] >
 def perturbed_nan(x):
     return answer(x) * (torch.where(((x - 0.5).abs() < 0.01).all(1).flatten(1).any(1), torch.nan, 1.0)[:, None])
 def four(x): return x.new_full((len(x), 4), .25)
+def logits(x): return torch.tensor([[0.5, 0.5], [0.5, -2.0], [3.0, 0.0], [0.5, 0.5]])[: len(x)]
 def two(x): return x.new_full((len(x), 2), .5)
 """
 
@@ -62,12 +63,13 @@ def test_answers_that_are_nan_name_the_classifier_and_the_image(folder):
     tmp_path = folder("a", "b", n=4)
     with pytest.raises(
         ValueError,
-        match=r"clf\.py:clean_nan answers values that are not finite .* for "
-        r"test/[ab]/\d\.png$",
+        match=r"^classifier\.function .*clf\.py:clean_nan answers inf for test/[ab]/\d\.png: expected finite prob",
     ):
         run(job(tmp_path, "metrics=none", function="clean_nan"))
-    with pytest.raises(ValueError, match=r"clf\.py:perturbed_nan answers .* for a perturbation of test/[ab]/\d\.png$"):
+    with pytest.raises(ValueError, match=r"clf\.py:perturbed_nan answers nan for a perturbation of test/[ab]/\d\.png:"):
         run(job(tmp_path, "metrics=none", function="perturbed_nan"))
+    with pytest.raises(ValueError, match=r"clf\.py:logits answers -2 for test/[ab]/\d\.png: expected .* in \[0,1\]$"):
+        run(job(tmp_path, "metrics=none", function="logits"))
 
 
 def test_one_image_with_one_perturbation_has_no_frechet_distance(tmp_path, capsys):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import MicroBatches, in_full_rows, out_of_memory
 from pomelo_lab.classifier.layers import FunctionModule, StopForward, capture_input, list_stages, named_layer
 from pomelo_lab.config.signature import Component
-from pomelo_lab.types import Perturbations
+from pomelo_lab.types import TOLERANCE, Perturbations, ensure_images
 
 LEAST = 1e-7  # bounds probabilities, which black boxes answer in float32, before their log-odds are taken
 
@@ -142,18 +142,17 @@ class NetworkClassifier(Classifier):
         return self
 
 
-class NotFinite(ValueError):
-    """A classifier answered NaN or infinity.
+class NotProbabilities(ValueError):
+    """A classifier answered NaN, infinity, or a number that is no probability.
 
-    Args: row: index of the first such image among those asked; n: number of images asked.
+    Args: value: the first such answer; row: index of its image among those asked; n: number of images asked.
     """
 
-    def __init__(self, row: int, n: int) -> None:
-        super().__init__(
-            f"the classifier answers values that are not finite (NaN or infinite), first for image {row} "
-            f"of {n} that it was asked"
-        )
-        self.row, self.n = row, n
+    expected = "expected finite probabilities in [0,1]"
+
+    def __init__(self, value: float, row: int, n: int) -> None:
+        super().__init__(f"the classifier answers {value:.3g} for image {row} of {n}: {self.expected}")
+        self.value, self.row, self.n = value, row, n
 
 
 class BlackBox:
@@ -165,6 +164,7 @@ class BlackBox:
 
     def __init__(self, classifier: Classifier, forwards: MicroBatches, device: torch.device | str = "cpu") -> None:
         self._probability = classifier.probability
+        self._limit = torch.inf if isinstance(classifier, NetworkClassifier) else TOLERANCE  # beyond [0,1]
         if isinstance(classifier, NetworkClassifier):  # a user's function is not asked for rows that fill up a batch
             self._probability = partial(in_full_rows, classifier.probability)
         self._forwards = forwards
@@ -187,7 +187,8 @@ class BlackBox:
             make: (start, stop) -> [stop-start,C,H,W].
             target: int64 [n], the class whose probability is answered for each image; None = all classes.
         Shapes: -> [n,K], or [n] with a target.
-        Raises: NotFinite when an answer is NaN or infinite.
+        Raises: NotProbabilities when an answer is NaN or infinite or, of a classifier that is no network of this
+            package, outside [0,1].
         """
 
         def answer(start: int, stop: int) -> Tensor:
@@ -206,10 +207,14 @@ class BlackBox:
 
         with torch.inference_mode(False), torch.no_grad():
             probabilities = self._forwards.rows(answer, n)
-        if not (finite := probabilities.isfinite()).all():
-            raise NotFinite(
-                int(finite.flatten(1).all(1).long().argmin() if finite.ndim > 1 else finite.long().argmin()), n
-            )
+        right = (probabilities > -self._limit) & (probabilities < 1 + self._limit)  # False for NaN
+        if not right.all():
+            wrong = int((~right).flatten().nonzero()[0])
+            row = wrong // right[0].numel()
+            asked = make(row, row + 1)
+            if not asked.isfinite().all():
+                ensure_images(asked)  # the classifier answers NaN because it is asked NaN
+            raise NotProbabilities(float(probabilities.flatten()[wrong]), row, n)
         self.queries += n
         return probabilities
 

@@ -50,7 +50,8 @@ class CallableClassifier(Classifier):
     Cost: at most 8 images more than are asked, once.
     Random: none; the function must answer the same for the same image.
     Raises: ValueError when the function cannot be found, fails (with its file and line), or answers another shape; a
-        warning, once, when rows do not sum to 1, and when the same image has two answers.
+        warning, once, when rows do not sum to 1, and when the same image has two answers. The black box that asks the
+        function refuses NaN and answers outside [0,1], such as logits.
     """
 
     function: str

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.classifier.base import NotFinite, view
+from pomelo_lab.classifier.base import NotProbabilities, view
 from pomelo_lab.engine.artefact import Artefact
 from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.inventory import PROMISED
@@ -112,10 +112,9 @@ class Cache:
         try:
             with torch.inference_mode(False):
                 tensors = artefact.make(classifier, inputs)
-        except NotFinite as error:
-            raise ValueError(
-                self.not_finite(error, artefact.kind, artefact.group if artefact.of_images else None)
-            ) from error
+        except NotProbabilities as error:
+            group = artefact.group if artefact.of_images else None
+            raise ValueError(self.describe_answer(error, artefact.kind, group)) from error
         if parts.device.type == "cuda":
             torch.cuda.synchronize(parts.device)
         cost = {
@@ -129,8 +128,8 @@ class Cache:
             {"image_id": ids, **cost, **artefact.about()},
         )
 
-    def not_finite(self, error: NotFinite, kind: str, group: int | None) -> str:
-        """The message for a classifier that returned NaN or infinity. It names the classifier and, if known, the image.
+    def describe_answer(self, error: NotProbabilities, kind: str, group: int | None) -> str:
+        """The message for a classifier's wrong answer. It names the classifier, the answer and, if known, the image.
 
         Args: group: None for training images.
         """
@@ -139,9 +138,11 @@ class Cache:
             image = f"{'a perturbation of ' if kind == 'prediction' else ''}{ids[error.row * len(ids) // error.n]}"
         else:
             image = f"an image of the stage {kind}" + (f", made of {ids[0]} to {ids[-1]}" if ids else "")
-        what = node.get("function") or node.get("architecture") or type(self.parts.classifier).__name__
-        weights = f", weights {node['weights']}" if node.get("weights") else ""
-        return f"classifier {what}{weights} answers values that are not finite (NaN or infinite) for {image}"
+        function, weights = node.get("function"), node.get("weights")
+        name = node.get("architecture") or type(self.parts.classifier).__name__
+        name = f"classifier.function {function}" if function else f"classifier {name}"
+        loaded = f", weights {weights}," if weights else ""
+        return f"{name}{loaded} answers {error.value:.3g} for {image}: {error.expected}"
 
 
 class StoredArtefacts(Cache):

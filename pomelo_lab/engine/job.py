@@ -245,7 +245,8 @@ class Job:
 
         def make(classifier: BlackBox, case: Case) -> Mapping[str, Tensor]:
             again = ExplainAgain(self, group, slice(0, size), classifier) if "explain_again" in metric.needs else None
-            return metric.score(replace(case, classifier=classifier, explain_again=again))
+            with promise.named(metric):
+                return metric.score(replace(case, classifier=classifier, explain_again=again))
 
         return self.cache.get(
             Artefact(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from pomelo_lab.batching import ROWS, MicroBatches, RandomStreams, RowNoise, first_rows, with_copies
 from pomelo_lab.config.hints import Count, NotFingerprinted
 from pomelo_lab.network import TrainableNetwork
-from pomelo_lab.types import Perturbations, to_8_bits
+from pomelo_lab.types import to_8_bits
+
+log = logging.getLogger(__name__)
 
 
 def images_in(inputs: tuple[Any, ...]) -> Tensor:
@@ -135,6 +138,9 @@ class Generator(TrainableNetwork):
     ) -> Tensor:
         """Make versions of images in micro-batches, stored in 8 bits.
 
+        A network may overflow far from its training images. Pixels that are NaN become black, and a warning counts the
+        images that have such pixels.
+
         Args:
             image, version: int64 [M], the image of each row, and the index of the row among the versions of that image.
             make: (rows, draws) -> images [.,C,H,W] in [0,1] of a slice of the rows.
@@ -145,9 +151,16 @@ class Generator(TrainableNetwork):
         def part(start: int, stop: int) -> Tensor:
             ids = [image_ids[j] for j in image[start:stop].tolist()]
             draws = RowNoise(streams, ids, version[start:stop].tolist(), image.device)
-            return Perturbations.quantize(make(slice(start, stop), draws))
+            made = make(slice(start, stop), draws)
+            broken[start:stop] = made.isnan().flatten(1).any(1)
+            return to_8_bits(made.nan_to_num(0.0, torch.inf, -torch.inf))
 
-        return self.forwards.rows(part, len(image))
+        broken = torch.zeros(len(image), dtype=torch.bool, device=image.device)
+        versions = self.forwards.rows(part, len(image))
+        if n_broken := int(broken.sum()):
+            text = "generator %s: %d of %d images that it made have pixels that are not finite (NaN); these are black"
+            log.warning(text, type(self).__name__, n_broken, len(image))
+        return versions
 
 
 @dataclass(kw_only=True)

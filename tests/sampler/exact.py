@@ -17,7 +17,7 @@ import pomelo_lab.config.schema  # noqa: F401 (knows ${of_64:...})
 from pomelo_lab.generator.base import Generator
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.glow import Glow
-from pomelo_lab.types import Batch, Perturbations
+from pomelo_lab.types import Batch, Perturbations, to_8_bits
 from tests.tiny import batch_of
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -115,7 +115,7 @@ def gaussian_batch(n: int, seed: int = 0, shape: tuple[int, ...] = (1, 8, 8)) ->
 
 def stored(image: Tensor) -> Tensor:
     """An image as 8 bits keep it."""
-    return Perturbations.dequantize(Perturbations.quantize(image))
+    return Perturbations.dequantize(to_8_bits(image))
 
 
 def pixels(image: Tensor) -> Tensor:

@@ -148,3 +148,17 @@ def test_images_of_another_shape_are_refused():
 def test_wrong_arguments(name):
     with pytest.raises(ValueError, match=f"sampler.{name} must be >= 0, got -0.1"):
         FlowSampler(generator=tiny_glow(), **{name: -0.1})
+
+
+def test_pixels_that_overflow_are_black_and_their_images_are_counted(caplog):
+    generator = tiny_glow()
+    decode = generator.decode
+    generator.decode = lambda latent: decode(latent).index_fill(3, torch.tensor(2), torch.nan)
+    broken = perturbed(generator=generator)
+    assert broken[:, 1:, :, :, 2].eq(0).all() and broken[:, 0].equal(Perturbations.quantize(IMAGES))
+    generator.decode = decode
+    assert broken[..., 3:].equal(perturbed(generator=generator)[..., 3:])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"generator {type(generator).__name__}: 12 of 12 images that it made have pixels that are not finite (NaN); "
+        "these are black"
+    ]

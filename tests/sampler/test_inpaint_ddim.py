@@ -15,7 +15,7 @@ from pomelo_lab.metric.fidelity import Deletion, Insertion
 from pomelo_lab.sampler.base import Filler
 from pomelo_lab.sampler.inpaint_ddim import InpaintDDIMSampler
 from pomelo_lab.segmenter.grid import GridSegmenter
-from pomelo_lab.types import Explanation, Perturbations
+from pomelo_lab.types import Explanation, to_8_bits
 from tests.sampler.exact import (
     MEAN,
     SIGMA,
@@ -44,10 +44,6 @@ def filled(batch, keep, generator=None, seed=0, **options):
     )
 
 
-def levels(image):
-    return Perturbations.quantize(image)
-
-
 def random_masks(n_images=3, n=4, side=8):
     return (torch.rand(n_images, n, side, side, generator=torch.Generator().manual_seed(1)) < 0.5).float()
 
@@ -71,7 +67,7 @@ def test_beyond_the_blur_s_reach_nothing_changes_and_what_is_removed_does(known,
     keep[..., 5:9, :6] = 0
     filled_images = filled(batch, keep, tiny_ddpm(size_px=16), known=known, sigma_px=sigma_px)
     near = F.max_pool2d(1 - keep[:, :1], 2 * reach + 1, 1, reach)[:, :, None] > 0
-    changed = levels(filled_images) != levels(batch.image)[:, None]
+    changed = to_8_bits(filled_images) != to_8_bits(batch.image)[:, None]
     assert not (changed & ~near).any() and torch.equal(filled_images, stored(filled_images))
     assert changed[..., 5:9, :6].float().mean() > 0.95
     assert (changed & near & (keep[:, :, None] == 1)).any() == (reach > 0)  # soft edges mix both
@@ -93,7 +89,7 @@ def test_a_soft_mask_blends(known):
         batch, soft.view(1, 5, 1, 1).expand(-1, -1, 8, 8), gaussian_ddpm(), known=known, n_steps=1, sigma_px=0.0
     )
     expected = torch.lerp(torch.tensor((MEAN + 1) / 2), batch.image[:, None], soft.view(1, 5, 1, 1, 1))
-    assert apart(levels(filled_images), levels(expected)) <= 1
+    assert apart(to_8_bits(filled_images), to_8_bits(expected)) <= 1
 
 
 # --- what is removed ----------------------------------------------------------------------------------------------
@@ -201,7 +197,7 @@ def test_images_that_lose_nothing_cost_nothing_beside_others_that_do():
     keep[2, 1, :4] = 0
     rows, whole = counted(generator), filled(batch, keep, generator)
     assert sum(rows) == 8 and torch.equal(whole[:2], batch.image[:2, None].expand(-1, 2, -1, -1, -1))
-    assert apart(levels(whole[2:]), levels(filled(batch.select([2]), keep[2:]))) <= 1
+    assert apart(to_8_bits(whole[2:]), to_8_bits(filled(batch.select([2]), keep[2:]))) <= 1
 
 
 # --- what a fill depends on ---------------------------------------------------------------------------------------
@@ -210,18 +206,18 @@ def test_images_that_lose_nothing_cost_nothing_beside_others_that_do():
 @pytest.mark.parametrize("options", [{}, {"known": "q_sample", "n_resample": 2}], ids=str)
 def test_batches_and_neighbours_change_nothing(options):
     batch, keep = gaussian_batch(3), random_masks()
-    whole = levels(filled(batch, keep, **options))
+    whole = to_8_bits(filled(batch, keep, **options))
     assert (
-        torch.equal(levels(filled(batch, keep, **options)), whole)
-        and apart(levels(filled(batch, keep, seed=1, **options)), whole) > 10
+        torch.equal(to_8_bits(filled(batch, keep, **options)), whole)
+        and apart(to_8_bits(filled(batch, keep, seed=1, **options)), whole) > 10
     )
     for size in (1, 5):
-        assert apart(levels(filled(batch, keep, tiny_ddpm(batch_size=size), **options)), whole) <= 1
-    assert apart(levels(filled(batch.select([2]), keep[2:], **options)), whole[2:]) <= 1
-    assert apart(levels(filled(batch, keep[:, :2], **options)), whole[:, :2]) <= 1
+        assert apart(to_8_bits(filled(batch, keep, tiny_ddpm(batch_size=size), **options)), whole) <= 1
+    assert apart(to_8_bits(filled(batch.select([2]), keep[2:], **options)), whole[2:]) <= 1
+    assert apart(to_8_bits(filled(batch, keep[:, :2], **options)), whole[:, :2]) <= 1
     changed = keep.clone()
     changed[:, 1] = 1
-    assert apart(levels(filled(batch, changed, **options))[:, 2:], whole[:, 2:]) <= 1
+    assert apart(to_8_bits(filled(batch, changed, **options))[:, 2:], whole[:, 2:]) <= 1
 
 
 def test_equal_masks_are_filled_with_noise_of_their_own():
@@ -235,10 +231,10 @@ def test_perturbing_drops_segments_and_fills_them():
     perturbations = made.perturb(batch, segments, 5, RandomStreams(0))
     keep = perturbations.keep_mask.gather(2, segments.label.flatten(1)[:, None].expand(-1, 5, -1)).view(3, 5, 8, 8)
     assert torch.equal(
-        perturbations.image, levels(made.fill(batch.image, keep.float(), RandomStreams(0), batch.image_id))
+        perturbations.image, to_8_bits(made.fill(batch.image, keep.float(), RandomStreams(0), batch.image_id))
     )
     assert (
-        torch.equal(perturbations.image[:, 0], levels(batch.image))
+        torch.equal(perturbations.image[:, 0], to_8_bits(batch.image))
         and isinstance(made, Filler)
         and made.context == "mask"
     )
