@@ -129,15 +129,15 @@ def show_part(preset: str, part: list[Any], overrides: list[str], group: str) ->
 def broken_report(grid: Grid) -> str:
     """The error of the reports that the end of a grid reads, known before its first job. Empty when there is none."""
     from pomelo_lab.config.entry import searched_folders
-    from pomelo_lab.results.columns import check_metrics
     from pomelo_lab.results.report import load_reports
+    from pomelo_lab.results.report_names import check_names
 
     folders = searched_folders(grid.search_path)
     try:
         reports = load_reports(folders)
         for preset, part in zip(grid.presets, grid.parts, strict=False):  # a grid without presets has one part
             if preset in reports:
-                check_metrics(reports[preset], part, folders)
+                check_names(reports[preset], part, folders)
     except ValueError as error:
         return str(error)
     return ""

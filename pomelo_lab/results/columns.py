@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pomelo_lab.config.describe import did_you_mean
-from pomelo_lab.config.suites import find_metrics, find_targets
+from pomelo_lab.config.suites import find_targets
 from pomelo_lab.results.evidence import COSTS
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Column, Report, load_reports
@@ -15,20 +14,6 @@ def is_shown(column: Column, report: Report, finished: Sequence[GridCell]) -> bo
     """Whether a column is shown. An optional column is shown only where a job scored it or the paper printed it."""
     scored = any(column.metric.partition("[")[0] in cell.summary for cell in finished)
     return not column.optional or scored or any(column.metric in row.values for row in report.rows)
-
-
-def check_metrics(report: Report, cells: Sequence[GridCell], folders: tuple[str, ...] = ()) -> None:
-    """Raises ValueError for a column whose metric no suite, no file of conf/metric and no job of the table has."""
-    scored = {name for cell in cells for name in cell.config.get("metrics") or {}}
-    known = sorted({*COSTS, *find_metrics(folders), *scored})
-    for column in report.columns:
-        name = column.metric.partition("[")[0]
-        if name not in known:
-            raise ValueError(
-                f"{report.file}: table {report.id}: column {column.metric}: metric {name!r} is unknown"
-                f"{did_you_mean(name, known)}; expected a key of a suite, a name of conf/metric or "
-                f"{' or '.join(COSTS)}"
-            )
 
 
 def extra_columns(report: Report, done: Sequence[GridCell], folders: tuple[str, ...] = ()) -> list[Column]:

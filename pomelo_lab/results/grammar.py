@@ -15,9 +15,12 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pomelo_lab.results.report import Report
+from pomelo_lab.config.describe import did_you_mean
+
+if TYPE_CHECKING:
+    from pomelo_lab.results.report import Report
 
 NUMBER = r"\d*\.?\d+(?:[eE][+-]?\d+)?"
 ROW = r"[A-Za-z_][\w.]*(?:@(?:\"[^\"]*\"|[\w.]+))*"
@@ -86,8 +89,8 @@ def pairs(text: str, table: Report) -> list[Pair]:
     """All pairwise comparisons that a test stands for. Raises: ValueError for a test that does not follow the
     grammar or names no row."""
     # the colon ends the metric's name, but a part may contain another: metric[name:0]
-    metric, colon, rest = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?)(:?)(.*)", text).groups()
-    body, share = re.fullmatch(r"(.*?)(?:\s+within\s+([\d.]+))?", rest.strip()).groups()
+    metric, colon, rest = re.fullmatch(r"([^:\[]*(?:\[[^\]]*\])?)(:?)(.*)", text, re.DOTALL).groups()
+    body, share = re.fullmatch(r"(.*?)(?:\s+within\s+([\d.]+))?", rest.strip(), re.DOTALL).groups()
     parts = re.split(OPERATORS, body)
     if not colon or len(parts) < 3 or (any("~" in op for op in parts[1::2]) != (share is not None)):
         raise ValueError(f"claim {text!r}: expected `metric: row, row < row` (with `within share` for ~, <~ and >~)")
@@ -142,7 +145,7 @@ def choices(term: Term, point: str, named: set[str], table: Report, text: str) -
         keys = [term.row if "@" in term.row else term.row + point]
     for key in keys:
         if table.row(key) is None:
-            raise ValueError(
-                f"claim {text!r}: no row {key!r} in {table.id}; rows are {', '.join(r.key for r in table.rows)}"
-            )
+            keys = [row.key for row in table.rows]
+            near = did_you_mean(key, keys)
+            raise ValueError(f"claim {text!r}: no row {key!r} in {table.id}{near}; rows are {', '.join(keys)}")
     return [Term(key, term.factor) for key in keys]

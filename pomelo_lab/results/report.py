@@ -7,21 +7,30 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pomelo_lab.config.describe import did_you_mean
+from pomelo_lab.config.hints import Natural
+from pomelo_lab.results.grammar import pairs
 from pomelo_lab.results.report_check import (
     REQUIRED,
     TABLE,
+    check_controls,
+    check_hints,
     check_keys,
+    check_values,
     checked,
     items,
     named,
+    parse_test,
     parse_values,
     read_content,
+    row_keys,
 )
 
 FOLDER = Path(__file__).with_name("reports")
+
+Group = Literal["", "proposed", "baseline", "extra", "control", "limit", "reference", "yours"]
 
 
 @dataclass(frozen=True)
@@ -44,21 +53,19 @@ class Column:
     symbol: str
     latex: str = ""
     group: str = ""
-    arrow: str | None = None
-    digits: int = 3
+    arrow: Literal["up", "down"] | None = None
+    digits: Natural = 3
     magnitude: bool = False
     note: str = ""
     optional: bool = False
     mark: str = ""
     mark_note: str = ""
     shown: bool = True
-    better: str | None = None
+    better: Literal["higher", "lower", "none"] | None = None
 
     def __post_init__(self) -> None:
         if self.mark and not re.fullmatch(r"[<>]\s*-?[\d.]+", self.mark):
             raise ValueError(f"column {self.metric}: mark must be like '> 0.02' or '< 0.5', got {self.mark!r}")
-        if self.better not in (None, "higher", "lower", "none"):
-            raise ValueError(f"column {self.metric}: better must be higher, lower or none, got {self.better!r}")
         if self.mark_note and not self.mark:
             raise ValueError(f"column {self.metric}: mark_note needs a mark")
 
@@ -99,12 +106,12 @@ class Row:
     key: str
     label: str
     method: str | None = None
-    group: str = ""
+    group: Group = ""
     values: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     note: str = ""
     control: Control | None = None
     point: Mapping[str, Any] = field(default_factory=dict)
-    reach: str = "image"
+    reach: Literal["image", "segment"] = "image"
     name: str = ""
 
     @property
@@ -159,7 +166,7 @@ class Report:
     partial: bool = False
     hidden: tuple[Row, ...] = ()
     control: Control | None = None
-    spread: str = "std"
+    spread: Literal["std", "standard_error", "seeds"] = "std"
     preset: bool = True
     head: str = "method"
     file: str = ""
@@ -208,6 +215,7 @@ def base_of(node: Any, tables: Mapping[str, Report]) -> Report | None:
     """The table named by `like`. Raises: ValueError for wrong keys, for an id that another table has, and for a table
     that does not exist."""
     check_keys(node, "keys", TABLE, REQUIRED)
+    check_hints(node, Report)
     if node["id"] in tables:
         raise ValueError(f"id is taken by a table of {tables[node['id']].file}; expected another id")
     if "like" in node and node["like"] not in tables:
@@ -224,14 +232,18 @@ def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None
     rows = tuple(replace(r, control=parse_control(r.control, control, r.key)) if r.control else r for r in rows)
     check_controls(control, rows)
     across = across_keys(node, rows, base)
-    if not any("@" in r.key for r in rows):  # rows taken from a table that runs across a key are already split
+    split = any("@" in r.key for r in rows)  # rows taken from a table that runs across a key
+    columns = chosen_columns(node, base)
+    metrics = [c.metric for c in (*columns, *(base.columns if base else ()))]
+    check_values(items(node, "rows"), metrics, {} if split else across)
+    if not split:
         for key, values in across.items():
             rows = tuple(at_value(row, key, value) for row in rows for value in values)
-    return Report(
+    report = Report(
         id=node["id"],
         title=node["title"],
         source=f"{paper}, {node['source']}",
-        columns=chosen_columns(node, base),
+        columns=columns,
         rows=rows,
         claims=tuple(parse_claim(checked(c, Claim)) for c in items(node, "claims")),
         across=across,
@@ -243,6 +255,9 @@ def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None
         spread=node.get("spread", base.spread if base else "std"),
         hidden=tuple(r for r in base.rows if r.key not in node["rows"]) if base and "rows" in node else (),
     )
+    for test in (test for claim in report.claims for test in claim.test):
+        pairs(test, report)  # raises ValueError for a wrong claim
+    return report
 
 
 def chosen_columns(node: Mapping[str, Any], base: Report | None) -> tuple[Column, ...]:
@@ -293,25 +308,11 @@ def pick_printed(row: Row, value: Any) -> dict[str, tuple[float, float | None]]:
     return {name.removesuffix(f"@{value}"): number for name, number in row.values.items() if name.endswith(f"@{value}")}
 
 
-def row_keys(rows: Sequence[Row]) -> set[str]:
-    """The keys of rows, including their keys before rows were split across a config key."""
-    return {key for row in rows for key in (row.key, row.plain_key)}
-
-
 def table_control(node: Mapping[str, Any], rows: Sequence[Row], base: Report | None) -> Control | None:
     """The control of an entry's methods: its control if given, otherwise that of the table named by `like`."""
     if "control" in node:
         return parse_control(node["control"], None, node["id"])
     return base.control if base and base.control and base.control.row in row_keys(rows) else None
-
-
-def check_controls(control: Control | None, rows: Sequence[Row]) -> None:
-    """Raises ValueError for a control that is not a row of the table."""
-    known = row_keys(rows)
-    for needed in (control, *(r.control for r in rows)):
-        if needed is not None and needed.row not in known:
-            keys = ", ".join(r.key for r in rows)
-            raise ValueError(f"control {needed.row!r} is no row; rows are {keys}")
 
 
 def parse_control(node: Any, table: Control | None, owner: str) -> Control:
@@ -337,7 +338,4 @@ def parse_row(node: Mapping[str, Any]) -> Row:
 
 
 def parse_claim(node: Mapping[str, Any]) -> Claim:
-    test = node["test"]
-    return Claim(
-        says=node["says"], section=str(node["section"]), test=(test,) if isinstance(test, str) else tuple(test)
-    )
+    return Claim(says=node["says"], section=str(node["section"]), test=parse_test(node["test"], node["says"]))

@@ -6,14 +6,20 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.config.describe import did_you_mean
+from pomelo_lab.config.signature import hints, type_problems
+
+if TYPE_CHECKING:
+    from pomelo_lab.results.report import Control, Row
 
 # the keys of one entry of `tables`
 REQUIRED = ("id", "title", "source")
 OPTIONAL = "like columns rows claims across control spread partial notes figure figure_options"
 TABLE = (*REQUIRED, *OPTIONAL.split())
+# keys whose values in yaml have other types than the fields of the dataclasses
+PARSED = ("columns", "rows", "claims", "control", "values", "section", "test")
 
 
 @functools.cache
@@ -40,13 +46,25 @@ def read_content(path: Path) -> Mapping[str, Any]:
 
 
 def checked(node: Any, kind: type) -> Mapping[str, Any]:
-    """A yaml node whose keys are fields of a dataclass. Raises: ValueError for an unknown or a missing key."""
+    """A yaml node whose keys are fields of a dataclass. Raises: ValueError for an unknown or a missing key, and for a
+    value that does not match the hint of its field."""
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
     name = kind.__name__.lower()
     if isinstance(node, Mapping) and (value := node.get(required[0])) is not None:
         name += f" {value}"
     check_keys(node, name, [f.name for f in fields(kind)], required)
+    check_hints(node, kind, f"{name}: ")
     return node
+
+
+def check_hints(node: Mapping[str, Any], kind: type, name: str = "") -> None:
+    """Raises ValueError for the first value that does not match the hint of its field. Values that are parsed are left
+    out."""
+    known = hints(kind)
+    for key, value in node.items():
+        if key in known and key not in PARSED:
+            for problem in type_problems(value, known[key], f"{name}{key}"):
+                raise ValueError(problem)
 
 
 def check_keys(node: Any, name: str, known: Sequence[str], required: Sequence[str]) -> None:
@@ -85,8 +103,49 @@ def parse_values(node: Any, row: str) -> dict[str, tuple[float, float | None]]:
     for metric, printed in node.items():
         try:
             mean, std = printed if isinstance(printed, list) else (printed, None)
+            if isinstance(mean, bool) or isinstance(std, bool):
+                raise TypeError
             values[metric] = float(mean), None if std is None else float(std)
         except (TypeError, ValueError):
             text = f"row {row}: values: {metric}: expected a number or [mean, std], got {printed!r}"
             raise ValueError(text) from None
     return values
+
+
+def check_values(rows: Sequence[Any], metrics: Sequence[str], across: Mapping[str, Sequence[Any]]) -> None:
+    """Raises ValueError for a printed number of a metric that the table has no column for.
+
+    Args: rows: the rows of an entry, as in yaml; metrics: those of the columns; across: the keys that split the rows.
+    """
+    known = [f"{metric}@{value}" for values in across.values() for value in values for metric in metrics]
+    for row in rows:
+        for name in row.get("values", {}) if isinstance(row, Mapping) else {}:
+            if name not in (known or metrics):
+                near = did_you_mean(str(name), known or metrics)
+                kind = f"metric@value of a column and of {' or '.join(across)}" if across else "metric of a column"
+                raise ValueError(
+                    f"row {row['key']}: values: {name} has no column{near}; expected the {kind}: "
+                    f"{', '.join(known or metrics) or 'there are none'}"
+                )
+
+
+def parse_test(node: Any, claim: str) -> tuple[str, ...]:
+    """The comparisons of a claim: a text, or a list of texts."""
+    tests = [node] if isinstance(node, str) else node
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
+        raise ValueError(f"claim {claim}: test: expected a text or a list of texts, got {node!r}")
+    return tuple(tests)
+
+
+def row_keys(rows: Sequence[Row]) -> set[str]:
+    """The keys of rows, including their keys before rows were split across a config key."""
+    return {key for row in rows for key in (row.key, row.plain_key)}
+
+
+def check_controls(control: Control | None, rows: Sequence[Row]) -> None:
+    """Raises ValueError for a control that is not a row of the table."""
+    known = row_keys(rows)
+    for needed in (control, *(r.control for r in rows)):
+        if needed is not None and needed.row not in known:
+            near, keys = did_you_mean(needed.row, known), ", ".join(r.key for r in rows)
+            raise ValueError(f"control {needed.row!r} is no row{near}; rows are {keys}")

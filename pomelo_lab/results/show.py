@@ -14,7 +14,6 @@ from pomelo_lab.config.entry import searched_folders
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results import render, table_files
-from pomelo_lab.results.columns import check_metrics
 from pomelo_lab.results.figure.dispatch import draw_figure, load_figure
 from pomelo_lab.results.figure.style import NothingToDrawError
 from pomelo_lab.results.grid import GridCell, cells, questions, refusals
@@ -22,6 +21,7 @@ from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, matched
 from pomelo_lab.results.method import matches
 from pomelo_lab.results.report import load_report
+from pomelo_lab.results.report_names import check_names
 from pomelo_lab.results.table import build
 
 LONGEST = 80  # largest number of letters in a folder's name; a digest replaces the rest
@@ -53,7 +53,7 @@ def show(
     folders = searched_folders(overrides)
     report = load_report(table, folders)
     grid_cells = list(grid) or runnable(table, overrides)
-    check_metrics(report, grid_cells, folders)
+    check_names(report, grid_cells, folders)
     if common:
         methods = [c for c in grid_cells if any(matches(c, row) for row in report.rows if row.group in METHODS)]
         grid_cells = matched(grid_cells, methods)
