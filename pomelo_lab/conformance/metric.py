@@ -73,17 +73,30 @@ def leaves_its_inputs_alone(trial: Trial) -> None:
 
 
 def does_not_depend_on_the_batch(trial: Trial) -> None:
-    """The score of an image is the same in any batch and any order."""
-    whole = scored(trial)
-    rows = [2, 0] if len(trial.memory["case"]) > 2 else [0]
-    classifier = view(trial.job.parts.classifier, trial.component.access, 2, trial.job.parts.device)
-    again = ExplainAgain(trial.job, 0, rows, classifier) if "explain_again" in trial.component.needs else None
-    part = replace(trial.memory["case"].select(rows), classifier=classifier, explain_again=again)
-    made = trial.component.score(part)
-    for name, tensor in tensors_in(whole):
-        if made[name].shape[1:] != tensor.shape[1:]:
-            raise NotAsked(f"{name} is padded to the largest of a batch")
-        ensure_same(tensor[rows], made[name].cpu(), f"{name} of images {rows}", close=CLOSE)
+    """The score of an image is the same in any batch and any order; `partners` names the other image it depends on."""
+    whole, metric, n = scored(trial), trial.component, len(trial.memory["case"])
+    if metric.unit == "s":
+        raise NotAsked("it measures time, which is never the same twice")
+    partners = metric.partners(n)
+    batches = ([2, 0] if n > 2 else [0],) if partners is None else ([1, 0], [1, 2])
+    for rows in (rows for rows in batches if max(rows) < n):
+        beside = metric.partners(len(rows))
+        # images that have the same partner in the smaller batch
+        kept = [i for i, row in enumerate(rows) if partners is None or rows[beside[i]] == partners[row]]
+        made = scored_alone(trial, rows)
+        for name, tensor in tensors_in(whole):
+            if made[name].shape[1:] != tensor.shape[1:]:
+                raise NotAsked(f"{name} is padded to the largest of a batch")
+            same = [rows[i] for i in kept]
+            ensure_same(tensor[same], made[name].cpu()[kept], f"{name} of images {same}", close=CLOSE)
+
+
+def scored_alone(trial: Trial, rows: list[int]) -> Mapping[str, Tensor]:
+    """The scores of some of the job's images, as a batch of their own and in this order."""
+    job, metric = trial.job, trial.component
+    classifier = view(job.parts.classifier, metric.access, 2, job.parts.device)
+    again = ExplainAgain(job, 0, rows, classifier) if "explain_again" in metric.needs else None
+    return metric.score(replace(trial.memory["case"].select(rows), classifier=classifier, explain_again=again))
 
 
 def reads_what_it_needs(trial: Trial) -> None:

@@ -94,6 +94,11 @@ class Metric(Component, ABC):
         case.reference."""
         return {}
 
+    def partners(self, n: int) -> list[int] | None:
+        """For each of n images that are scored together, the index of another image that its score also depends on.
+        None when the score of an image depends on that image alone."""
+        return None
+
     @property
     def fits(self) -> bool:
         """Whether scores depend on statistics of the training split."""

@@ -64,6 +64,9 @@ class SanityCheck(Metric):
     def explanations(self, classifier: Classifier) -> tuple[int, int]:
         return 0, len(self.chosen(classifier))
 
+    def partners(self, n: int) -> list[int]:
+        return other_images(n)
+
     def score(self, case: Case) -> dict[str, Tensor]:
         names, before = self.chosen(case.classifier), self.comparable(case.explanation.attribution)
         stages = []
@@ -94,7 +97,7 @@ class SanityCheck(Metric):
         """The similarities of each map to the map of the previous image; for the first image to that of the second."""
         if len(maps) < 2:
             return {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in ("ssim", "spearman")}
-        return self.similarities(maps, maps[other_images(len(maps))])
+        return self.similarities(maps, maps[self.partners(len(maps))])
 
     def chosen(self, classifier: WhiteBox | NetworkClassifier) -> list[str]:
         """The layers in the order in which they are randomised. Raises: ValueError for unknown ones."""

@@ -73,6 +73,9 @@ class Sensitivity(Metric):
     def overrides(self) -> list[dict[str, Any]]:
         return [{self.key: setting} for setting in self.settings]
 
+    def partners(self, n: int) -> list[int] | None:
+        return other_images(n) if self.compared == "other_image" else None
+
     def score(self, case: Case) -> dict[str, Tensor]:
         maps = [self.ensure_given(explanation.attribution, "attributions") for explanation in case.explanations]
         side = self.cell_px * self.block_cells
@@ -84,12 +87,11 @@ class Sensitivity(Metric):
         scale = {"unit": unit, "max_abs": by_magnitude, "none": Tensor.double}[self.scaling]
         scaled = torch.stack([scale(image_map) for image_map in maps], 1).cpu()  # [B,S,H,W]
         alike = {"ssim": self.ssim, "hog": self.hog, "spearman": spearman}[self.similarity]
-        if self.compared == "settings":
+        others = self.partners(len(scaled))
+        if others is None:
             pairs = torch.stack([pairwise(image_maps, alike) for image_maps in scaled])
         else:
-            pairs = torch.stack(
-                [across(scaled[b], scaled[other], alike) for b, other in enumerate(other_images(len(scaled)))]
-            )
+            pairs = torch.stack([across(scaled[b], scaled[other], alike) for b, other in enumerate(others)])
             pairs = pairs.masked_fill(torch.tensor(len(scaled) == 1), torch.nan)
         return {"value": pairs.nanmean(1).to(maps[0].device), "pairs": pairs.to(maps[0].device)}
 
