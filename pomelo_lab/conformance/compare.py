@@ -1,4 +1,4 @@
-"""Whether two results are the same, and whether inputs were left alone."""
+"""Whether two results are the same, and whether inputs and the global random generator were left alone."""
 
 from __future__ import annotations
 
@@ -32,11 +32,20 @@ def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 @contextmanager
 def untouched(**inputs: Any) -> Iterator[None]:
-    """Breaks where a block changes a tensor that it was given."""
+    """Breaks where a block changes a tensor that it was given, or draws from torch's global random generator."""
     given = {name: (tensor, tensor.clone()) for name, tensor in tensors_in(inputs)}
+    state = torch.random.get_rng_state()
     yield
+    why = "it uses torch's global random generator: draw from the random streams that it is given"
+    ensure(torch.equal(state, torch.random.get_rng_state()), why)
     for name, (tensor, before) in given.items():
         ensure(torch.equal(torch.nan_to_num(tensor), torch.nan_to_num(before)), f"it changes {name} in place")
+
+
+def split_batch(n: int) -> list[list[int]]:
+    """The rows of two batches that share no image, in another order, so that whatever is taken over a whole batch, such
+    as its maximum, is another in one of them."""
+    return [[*range(2, n)][::-1] + [0], [1]] if n > 1 else [[0]]
 
 
 def ensure_same(first: Any, second: Any, why: str, close: float = 0.0) -> None:

@@ -31,7 +31,10 @@ def gives_images(trial: Trial) -> None:
     """Images are float32 [B,C,H,W] in [0,1], on the grid of 8 bits."""
     image = first_images(trial).image
     ensure(image.dtype == torch.float32, f"images are {image.dtype}")
-    ensure(tuple(image.shape[1:]) == tuple(trial.component.shape), f"images are {tuple(image.shape[1:])}")
+    ensure(
+        tuple(image.shape[1:]) == tuple(trial.component.shape),
+        f"images are {tuple(image.shape[1:])}, `shape` says {tuple(trial.component.shape)}",
+    )
     ensure(0 <= float(image.min()) and float(image.max()) <= 1, f"values from {image.min():g} to {image.max():g}")
     ensure(torch.equal(image, image.mul(255).round().div(255)), "values are no multiples of 1/255")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,9 +41,14 @@ class Trial:
     memory: dict[str, Any] = field(default_factory=dict)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What one rule computed and another uses."""
+        """What one rule computed and another uses. An error breaks the first of these rules; the others are skipped."""
+        failed = self.memory.setdefault("failed", set())
+        if name in failed:
+            raise NotAsked("not tried: the error above comes first")
         if name not in self.memory:
+            failed.add(name)
             self.memory[name] = make()
+            failed.remove(name)
         return self.memory[name]
 
 
@@ -70,23 +76,28 @@ def title(rule: Rule) -> str:
 
 
 def judge(rules: Sequence[Rule], trial: Trial) -> Iterator[Verdict]:
-    """One verdict per rule; an error of the component breaks the rule under which it is raised."""
-    for rule in rules:
-        try:
-            rule(trial)
-        except NotAsked as reason:
-            yield Verdict(title(rule), "skip", str(reason))
-        except Broken as broken:
-            yield Verdict(title(rule), "fail", str(broken))
-        except Exception as error:  # noqa: BLE001 (whatever the component raises)
-            yield Verdict(title(rule), "fail", f"{type(error).__name__}: {error} ({where(error)})")
-        else:
-            yield Verdict(title(rule), "pass")
+    """One verdict per rule."""
+    return (judged(rule, trial) for rule in rules)
+
+
+def judged(rule: Rule, trial: Trial) -> Verdict:
+    """Tries one rule; an error of the component breaks the rule under which it is raised."""
+    try:
+        rule(trial)
+    except NotAsked as reason:
+        return Verdict(title(rule), "skip", str(reason))
+    except Broken as broken:
+        return Verdict(title(rule), "fail", str(broken))
+    except Exception as error:  # noqa: BLE001 (whatever the component raises)
+        return Verdict(title(rule), "fail", f"{type(error).__name__}: {error} ({where(error)})")
+    return Verdict(title(rule), "pass")
 
 
 def where(error: Exception) -> str:
-    """The last line outside this package that an error went through, else its last line."""
+    """The last line of the user's code that an error went through, else of this package, else its last line."""
     frames = traceback.extract_tb(error.__traceback__)
-    outside = [f for f in frames if not Path(f.filename).is_relative_to(PACKAGE) and "site-packages" not in f.filename]
-    frame = (outside or frames)[-1]
+    libraries = sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
+    outside = [frame for frame in frames if frame not in ours and not frame.filename.startswith(libraries)]
+    frame = (outside or ours or frames)[-1]
     return f"{Path(frame.filename).name}, line {frame.lineno}"

@@ -80,7 +80,8 @@ class Explainer(Component, ABC):
         """
         channels, height, width = shape
         gives = self.given_by(vars(self)) or frozenset({"attribution"})
-        return Cost(bytes=VALUE_BYTES * height * width * (1 + channels * ("counterfactual" in gives)))
+        values = ("attribution" in gives) + channels * ("counterfactual" in gives)  # of a pixel
+        return Cost(bytes=VALUE_BYTES * height * width * values)
 
     def fit_cost(self, n_training: int) -> Cost:
         """The cost of `fit` on n_training images."""
