@@ -43,26 +43,28 @@ def test_table_1_blurs_as_meaningful_perturbations_do(scale, sigma_px):
 # at 224 pixels as printed, at 64 in proportion: a mask of 28 cells had cells of 2.3 pixels there, a patch of 29 half of
 # the image
 LENGTHS = {
-    "scale.removal_blur_px": (10.0, pytest.approx(2.857, abs=1e-3)),
-    "scale.patch_px": (29, 8),
-    "scale.patch_stride_px": (3, 1),
-    "scale.mask_px": (28, 8),
-    "scale.patch_sizes": ([5, 17, 29, 41, 53], [1, 5, 8, 12, 15]),
-    "scale.mask_sizes": ([28, 56, 112], [8, 16, 32]),
-    "metrics.insertion_rise.filler.sigma_px": (5.0, pytest.approx(1.429, abs=1e-3)),
-    "metrics.insertion_rise.filler.radius_px": (5, 1),
-    "metrics.deletion_rise.step_px": (1792, 512),
-    "metrics.outside_change.patch_px": (53, 15),
-    "metrics.sensitivity_hog.cell_px": (16, 5),
-    "explainer.mask_px": (56, 16),
+    ("fido_ca", "scale.removal_blur_px"): (10.0, pytest.approx(2.857, abs=1e-3)),
+    ("sp", "explainer.patch_px"): (29, 8),
+    ("sp", "explainer.stride_px"): (3, 1),
+    ("mp", "explainer.mask_px"): (28, 8),
+    ("sp_sizes", "metrics.sensitivity_ssim.settings"): ([5, 17, 29, 41, 53], [1, 5, 8, 12, 15]),
+    ("mp2_sizes", "metrics.sensitivity_ssim.settings"): ([28, 56, 112], [8, 16, 32]),
+    ("fido_ca", "metrics.insertion_rise.filler.sigma_px"): (5.0, pytest.approx(1.429, abs=1e-3)),
+    ("fido_ca", "metrics.insertion_rise.filler.radius_px"): (5, 1),
+    ("fido_ca", "metrics.deletion_rise.step_px"): (1792, 512),
+    ("fido_ca", "metrics.outside_change.patch_px"): (53, 15),
+    ("fido_ca", "metrics.sensitivity_hog.cell_px"): (16, 5),
+    ("fido_ca", "explainer.mask_px"): (56, 16),
 }
 
 
 @pytest.mark.parametrize(("size_px", "place"), [(224, 0), (64, 1)])
 def test_the_paper_s_lengths_are_shares_of_the_side(size_px, place):
-    given = ["scale=paper", "method=fido_ca", f"dataset.size_px={size_px}", "metrics=[rise_games,outside,sensitivity]"]
-    (cell,) = cells("agarwal_table2", given)
-    assert {key: value_at(cell.config, key) for key in LENGTHS} == {key: pair[place] for key, pair in LENGTHS.items()}
+    given = [f"method={','.join(dict.fromkeys(method for method, _ in LENGTHS))}", f"dataset.size_px={size_px}"]
+    made = cells("agarwal_table2", ["scale=paper", "metrics=[rise_games,outside,sensitivity]", *given])
+    configs = {cell.choices["method"]: cell.config for cell in made}
+    lengths = {(method, key): value_at(configs[method], key) for method, key in LENGTHS}
+    assert lengths == {name: pair[place] for name, pair in LENGTHS.items()}
 
 
 @pytest.mark.parametrize(("size_px", "dilation_px"), [(128, 15), (256, 15), (64, 7)])
