@@ -11,24 +11,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 
 from pomelo_lab.config.check import ConfigError, validate
 from pomelo_lab.config.entry import CONF, file_content
+from pomelo_lab.config.roles import ROLES
 from pomelo_lab.config.schema import register
 
 FILES = ["dataset.root=data", "classifier.weights=null"]  # that a user has on disk
 COUNTERFACTUALS = ["explainer=dime", "sampler=none", "dataset.label=Smiling"]  # what their suites score
 OF_DIME = ["explainer.perceptual.weights=null"]
-ROLES = (
-    "dataset",
-    "classifier",
-    "segmenter",
-    "generator",
-    "sampler",
-    "explainer",
-    "metric",
-    "metrics",
-    "scale",
-    "tracking",
-    "experiment",
-)
+GROUPS = (*ROLES, "metric", "metrics", "scale", "tracking", "experiment")
 ADDED = "metrics.added"  # key of a metric that is checked by itself
 # what else a job needs to suit a component; "*" stands for the other components of the role
 SUITS = {
@@ -78,7 +67,7 @@ SUITS = {
 def main() -> int:
     """Check all; returns the number of configs that cannot run."""
     register()
-    choices = [(role, file.stem) for role in ROLES for file in sorted(Path(CONF, role).glob("*.yaml"))]
+    choices = [(role, file.stem) for role in GROUPS for file in sorted(Path(CONF, role).glob("*.yaml"))]
     with initialize_config_dir(CONF, version_base="1.3"):
         problems = {f"{role}={name}": find_problem(job_with(role, name)) for role, name in choices}
     wrong = {choice: problem for choice, problem in problems.items() if problem}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pomelo_lab.config.roles import ROLES
 from pomelo_lab.config.signature import Component
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +27,7 @@ FLOORS = (
     *("config", "dataset", "segmenter", "weights", "network", "classifier", "generator", "training"),
     *("sampler", "explainer", "metric", "engine", "results", "tracking", "run", "train", "bench", "conformance"),
 )
-COMPONENT_FOLDERS = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metric")
+COMPONENT_FOLDERS = (*ROLES, "metric")
 LONGEST, WIDEST = 350, 120  # lines of a file, columns of a line
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(PACKAGE).parts)

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pomelo_lab.config.compatibility import Choices, training_problems
 from pomelo_lab.config.preset_data import BY_ITSELF, Asked, excused, without_foreign_keys
 from pomelo_lab.config.problem import lacks
+from pomelo_lab.config.roles import ROLES
 from pomelo_lab.config.schema import RunSchema
 from pomelo_lab.config.signature import did_you_mean, locate, node_problems
 from pomelo_lab.config.suggest import printable
@@ -49,14 +50,6 @@ class NotForThisData(ConfigError):
         return "; ".join(dict.fromkeys(self.lacking.values()))
 
 
-ROLES = {
-    "dataset": "pomelo_lab.dataset.base.Dataset",
-    "classifier": "pomelo_lab.classifier.base.Classifier",
-    "segmenter": "pomelo_lab.segmenter.base.Segmenter",
-    "generator": "pomelo_lab.generator.base.Generator",
-    "sampler": "pomelo_lab.sampler.base.Sampler",
-    "explainer": "pomelo_lab.explainer.base.Explainer",
-}
 ROOT_MISSING = "dataset.root is missing: expected a text"
 OPTIONAL = ("sampler", "segmenter", "generator")
 OWN = ("left_out", "choices", "search_path")  # keys that a job adds to its config

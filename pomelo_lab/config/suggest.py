@@ -16,20 +16,10 @@ from hydra.errors import CompactHydraException
 
 from pomelo_lab.config.describe import did_you_mean
 from pomelo_lab.config.entry import CONF, config_folders, search_path
+from pomelo_lab.config.roles import ROLES
 from pomelo_lab.config.suites import find_clashes, split_names
 
-SINGLE = (
-    "dataset",
-    "classifier",
-    "segmenter",
-    "generator",
-    "sampler",
-    "explainer",
-    "scale",
-    "networks",
-    "tracking",
-    "recipe",
-)
+SINGLE = (*ROLES, "scale", "networks", "tracking", "recipe")  # groups of which a job has one choice
 # a message of OmegaConf
 WRONG_TYPE = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+).*full_key: (\S+)"
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pomelo_lab.config.entry import searched_folders
+from pomelo_lab.config.roles import ROLES
 from pomelo_lab.results.claim import Sample, Verdict, judge
 from pomelo_lab.results.columns import direction, extra_columns, is_shown
 from pomelo_lab.results.entry import Entry, make_entry, mark_best
@@ -17,8 +18,6 @@ from pomelo_lab.results.method import changed_arguments, is_left_out, matches
 from pomelo_lab.results.printed import describe_printed
 from pomelo_lab.results.report import Column, Report, Row
 from pomelo_lab.results.status import detail, state
-
-COMPONENTS = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer")  # groups of a row's parts
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def extra_rows(cells: Sequence[GridCell], taken: Collection[str] = (), overrides
         taken: keys of rows that the table has already.
         overrides: the command's own.
     """
-    replaced = ", ".join(o.lstrip("+") for o in overrides if o.lstrip("+").partition("=")[0] in COMPONENTS)
+    replaced = ", ".join(o.lstrip("+") for o in overrides if o.lstrip("+").partition("=")[0] in ROLES)
     by_label: dict[str, Row] = {}
     for cell in cells:
         point = {k.lstrip("+"): v for k, v in cell.point.items() if k != "seed" and not is_left_out(cell, k)}

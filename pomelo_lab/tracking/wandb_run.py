@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pomelo_lab.config.roles import ROLES
 from pomelo_lab.tracking.no_tracker import NoTracker
 from pomelo_lab.tracking.sync import TABLE
 from pomelo_lab.types import to_8_bits
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FLAT = ("dataset", "classifier", "segmenter", "generator", "sampler", "explainer", "metrics", "scale")
+FLAT = (*ROLES, "metrics", "scale")
 INIT_TIMEOUT_S = 60.0
 
 

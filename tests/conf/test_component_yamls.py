@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pomelo_lab.config.roles import ROLES
 from pomelo_lab.config.signature import hints, injected_role, locate, parameters
 
 CONF = Path(__file__).parents[2] / "conf"
-ROLES = ("dataset", "segmenter", "classifier", "generator", "sampler", "explainer", "metric")
 
 
 def read(path: Path) -> dict:
@@ -42,7 +42,9 @@ def ordered_arguments(target: type) -> list[str]:
     return sorted(parameters(target), key=owner.__getitem__)
 
 
-FILES = [path for role in ROLES for path in sorted((CONF / role).glob("*.yaml")) if "_target_" in composed(path)]
+FILES = [
+    path for role in (*ROLES, "metric") for path in sorted((CONF / role).glob("*.yaml")) if "_target_" in composed(path)
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
