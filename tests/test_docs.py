@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.schema import register
 
 ROOT = Path(__file__).resolve().parents[1]
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"python -m pomelo_lab\.(run|train) ((?:[^`\n\\]|\\\n)*)")
-# for the reader to fill in, choices to choose from, or files of the reader's own
-PLACEHOLDER = re.compile(r"<|\bFILE\b|--config-dir|\||\$\(")
+# for the reader to fill in, choices to choose from, or files of the reader's own (test_how_to.py tries those)
+PLACEHOLDER = re.compile(r"<|--config-dir|\||\$\(")
 
 
 def printed(text):
@@ -36,15 +38,18 @@ def first(word):
 
 @pytest.fixture(scope="module")
 def config():
-    import pomelo_lab.train  # noqa: F401 (its schema)
+    """(config name, overrides) -> the checked config of a command."""
+    from pomelo_lab.config.check import validate
+    from pomelo_lab.train import validate_training
 
+    checked = {"run": validate, "train": validate_training}
     register()
     with initialize_config_dir(CONF, version_base="1.3"):
-        yield lambda name, overrides: compose(name, overrides=overrides)
+        yield lambda name, overrides: checked[name](compose(name, overrides=overrides))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
-def test_commands_compose(page, config):
+def test_commands_are_right(page, config):
     wrong = {}
     for name, overrides in dict.fromkeys((name, tuple(overrides)) for name, overrides in printed(page.read_text())):
         try:
@@ -52,6 +57,29 @@ def test_commands_compose(page, config):
         except Exception as error:
             wrong[f"{name} {' '.join(overrides)}"] = str(error).splitlines()[0]
     assert not wrong
+
+
+@pytest.mark.parametrize("page", [*PAGES, *HOW_TO], ids=lambda p: p.stem)
+def test_targets_scripts_and_modules_exist(page):
+    """What is typed beside `pomelo_lab.run` and `pomelo_lab.train`."""
+    makefile, text = (ROOT / "Makefile").read_text(), page.read_text()
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for script in re.findall(r"\bscripts/\w+\.py", text):
+        assert (ROOT / script).is_file(), script
+    for name in re.findall(r"python -m (pomelo_lab(?:\.\w+)*)", text):
+        assert find_spec(name), name
+    for table in re.findall(r"(?:make \w+ T=|scripts/(?:table|status)\.py )(\w+)", text):
+        assert Path(CONF, "experiment", f"{table}.yaml").is_file(), table
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_choices_of_a_grid_exist(page):
+    """The first of a=b,c composes; b and c are files."""
+    for key, values in re.findall(r"\s([a-z]+)=(\w+(?:,\w+)+)(?=[\s`])", page.read_text()):
+        if Path(CONF, key).is_dir():
+            missing = [value for value in values.split(",") if not Path(CONF, key, f"{value}.yaml").is_file()]
+            assert not missing, (key, missing)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

@@ -2,19 +2,23 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 
-from pomelo_lab.config.entry import config_folders
+from pomelo_lab.config.check import validate
+from pomelo_lab.config.entry import CONF, config_folders, search_path
+from pomelo_lab.config.schema import register
 from pomelo_lab.conformance.tiny import tiny_job
 from pomelo_lab.engine.plan import plan_steps, sum_steps
+from tests.test_docs import HOW_TO, first
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PRINTED = {  # what the last command of a page prints
     "add-a-sampler": "median",
@@ -44,7 +48,7 @@ def commands(page: Path) -> list[str]:
     return [line for code in shells for line in code.replace("\\\n", " ").splitlines() if line]
 
 
-@pytest.fixture(params=PAGES, ids=lambda page: page.stem)
+@pytest.fixture(params=HOW_TO, ids=lambda page: page.stem)
 def page(request, tmp_path, monkeypatch):
     """A page whose files are written to the current folder."""
     for name, code in blocks(request.param).items():
@@ -61,7 +65,7 @@ def page(request, tmp_path, monkeypatch):
 
 
 def test_a_page_is_short():
-    assert PAGES and [page.name for page in PAGES if len(page.read_text().splitlines()) > 80] == []
+    assert HOW_TO and [page.name for page in HOW_TO if len(page.read_text().splitlines()) > 80] == []
 
 
 def test_its_own_test_passes(page):
@@ -82,6 +86,15 @@ def test_its_dry_run_states_the_cost(page, tmp_path):
     plan = plan_steps(tiny_job(tmp_path / "outputs", *arguments, base=(), folders=folders))
     whole = sum_steps([step for step in plan if not step.name.startswith(("metric", "statistics"))], "all", 0)
     assert (whole.queries, whole.evaluations) == COSTS[page.stem]
+
+
+def test_its_commands_are_right(page):
+    """Composed and checked; of a grid the first job."""
+    register()
+    for line in (line for line in commands(page) if "pomelo_lab.run" in line):
+        folders, words = config_folders(shlex.split(line)[3:])
+        with initialize_config_dir(CONF, version_base="1.3"):
+            validate(compose("run", [*search_path(folders), *(first(word) for word in words if "=" in word)]))
 
 
 @pytest.mark.slow

@@ -81,7 +81,8 @@ def is_invertible(trial: Trial) -> None:
         raise NotAsked("it is no flow")
     images = images_of(trial)
     off = float((trial.component.unclamped(trial.component.encode(images)) - images).abs().max())
-    ensure(off < 1 / 255, f"decoded images are off by {off:.2g}")
+    bits = getattr(trial.component, "n_bits", 8)
+    ensure(off < 2**-bits, f"decoded images are off by {off:.2g}, at {bits} bits")
     density = trial.component.log_density(images)
     ensure(density.shape == (len(images),) and bool(density.isfinite().all()), f"density {density.tolist()}")
 

@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.config.build import build
+from pomelo_lab.config.signature import Component
 from pomelo_lab.conformance.trial import Trial
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.plan import untrained
@@ -15,6 +17,7 @@ from pomelo_lab.engine.store import Store
 BASE = ("scale=smoke", "tracking=none", "networks=tiny", "metrics=none", "n_images=3")
 DIGITS = ("dataset=digits", "dataset.size_px=16")
 PORTRAITS = ("dataset=portraits", "dataset.size_px=32")  # with known causes, parts and attributes
+LARGE, LARGEST = (("dataset=digits", f"dataset.size_px={side}") for side in (64, 224))  # for networks that halve often
 GRID = ("segmenter=grid", "segmenter.n_segments=16")
 UNTRAINED = "classifier.weights=null"
 MAPS = (*GRID, "explainer=random", "sampler=none")
@@ -23,8 +26,8 @@ COUNTERFACTUALS = (*GRID, "explainer=dime", "sampler=none", "dataset.label=Smili
 JOBS = {
     "dataset": [(*DIGITS, *MAPS, UNTRAINED)],
     "segmenter": [(*DIGITS, UNTRAINED)],
-    "classifier": [(*data, *MAPS) for data in (DIGITS, PORTRAITS)],
-    "generator": [(*data, *MAPS, UNTRAINED) for data in (DIGITS, PORTRAITS)],
+    "classifier": [(*data, *MAPS) for data in (DIGITS, PORTRAITS, LARGE, LARGEST)],
+    "generator": [(*data, *MAPS, UNTRAINED) for data in (DIGITS, PORTRAITS, LARGE)],
     "sampler": [(*data, *GRID, UNTRAINED, "explainer=none", "metrics=sampler") for data in (DIGITS, PORTRAITS)],
     "explainer": [
         *((*data, *GRID, UNTRAINED, "sampler=gray") for data in (DIGITS, PORTRAITS)),
@@ -60,7 +63,7 @@ def tried(role: str, name: str, *overrides: str, folders: Sequence[str] = ()) ->
     """A component of a role, by the name of its yaml, in the first job that suits it.
 
     Args: overrides: further keys, which win over those of the job.
-    Raises: ConfigError, of the last job, where none suits it.
+    Raises: ConfigError or ValueError, of the last job, where none suits it.
     """
     from pomelo_lab.config.check import ConfigError
 
@@ -71,12 +74,23 @@ def tried(role: str, name: str, *overrides: str, folders: Sequence[str] = ()) ->
         suited = [text for text in overrides if not {text.partition("=")[0], text.partition(".")[0]} & given]
         try:
             job = tiny_job(Path(folder.name), *suited, *chosen, folders=folders)
+            component = build_component(job, role, name)
             break
-        except ConfigError:
+        except (ConfigError, ValueError):
             if overrides is JOBS[role][-1]:
                 raise
-    memory = {"folder": folder}  # removed with the trial
+    key = f"metrics.{name}" if role == "metric" else role
+    node = job.config["metrics"][name] if role == "metric" else job.config[role]
+    return Trial(component, job, key, node, {"folder": folder})  # the folder is removed with the trial
+
+
+def build_component(job: Job, role: str, name: str) -> Component:
+    """The component on trial. Raises: ValueError where it cannot take the job's images."""
     if role == "metric":
-        return Trial(job.parts.metrics[name], job, f"metrics.{name}", job.config["metrics"][name], memory)
-    component = build(job.config[role]) if role in ("dataset", "segmenter") else getattr(job.parts, role)
-    return Trial(component, job, role, job.config[role], memory)
+        return job.parts.metrics[name]
+    if role in ("dataset", "segmenter"):
+        return build(job.config[role])
+    component = getattr(job.parts, role)
+    if isinstance(component, NetworkClassifier):
+        component.check_shape(job.parts.dataset.shape)
+    return component

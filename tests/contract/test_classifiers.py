@@ -2,7 +2,10 @@
 
 from tests.contract.trials import each, keep, trial
 
-CHOSEN = {"callable": ("classifier.function=tests.every:brightness", "classifier.num_classes=10")}
+CHOSEN = {
+    "callable": ("classifier.function=tests.every:brightness", "classifier.num_classes=10"),
+    "perceptual_vgg19": ("classifier.weights=null",),
+}
 LARGE = ("resnet50", "vgg16", "densenet121", "inception_v3", "oracle_resnet50", "perceptual_vgg19")
 
 
