@@ -23,7 +23,7 @@ class Artefact:
         provenance: all that determines the tensors.
         make: (view of the classifier, result of `inputs`) -> tensors by name. It is called under the artefact's lock.
         inputs: returns the inputs of `make`, which may be other artefacts. It is called before the lock is taken, so
-            that a process never holds two locks.
+            that a process holds the lock of one artefact only, and below it at most that of a part of statistics.
         group: the number of a group of the job's images, or of a part of statistics.
         access: the view of the classifier that `make` receives.
         n_images: the artefact covers the first n_images of the group; None = all of them.

@@ -261,11 +261,14 @@ class Job:
         )
 
     def _hold_for_explaining_again(self, metric: Metric, group: int) -> None:
-        """Holds what `ExplainAgain` takes from the job in memory, so that the metric's `make` takes no other lock."""
+        """Holds what `ExplainAgain` takes from the job in memory, so that the metric's `make` takes no other lock but
+        those of parts of statistics that only the changed classifier determines."""
         with_other_images, with_changed_classifier = metric.explanations(self.parts.classifier)
         needs = self.parts.explainer.needs
         if with_other_images:
             self.statistics.explainer()
+        if with_changed_classifier and not self.statistics.changed:
+            self.statistics.prepare_parts()
         if with_changed_classifier and "segments" in needs:
             self.segments(group)
         if with_changed_classifier and "perturbations" in needs:

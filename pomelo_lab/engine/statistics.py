@@ -62,21 +62,24 @@ class Statistics:
             parts.append((digest(self.provenance.part(arguments, **chosen)), part))
             return self.part(arguments, part, thunk, wait, **chosen)
 
-        def prepare() -> None:
-            if isinstance(explainer, FitInParts):
-                explainer.prepare(self.parts.dataset.at("train"), self.part)
-
         return self._stored(
             Artefact(
                 kind="reference",
                 provenance=self.provenance.statistics,
-                inputs=prepare,
+                inputs=self.prepare_parts,
                 make=lambda classifier, _: self._fit(classifier, recorded_part),
                 access=explainer.access,
                 of_images=False,
                 about=lambda: {"parts": parts},
             )
         )
+
+    def prepare_parts(self) -> None:
+        """Computes the parts of the explainer's statistics that do not depend on the classifier, before a lock is taken
+        under which `fit` reads them."""
+        explainer = self.parts.explainer
+        if isinstance(explainer, FitInParts):
+            explainer.prepare(self.parts.dataset.at("train"), self.part)
 
     def of_changed(self, classifier_digest: str, classifier: BlackBox) -> Mapping[str, Tensor]:
         """The statistics of the explainer for a changed classifier. They are computed once per job and not stored.
@@ -93,6 +96,9 @@ class Statistics:
         self, arguments: frozenset[str], part: int, thunk: Thunk, wait: bool = True, **chosen: Any
     ) -> Mapping[str, Tensor] | None:
         """A part of the explainer's statistics, which is stored separately.
+
+        `fit` may ask for parts under the lock of an artefact. This cannot end in a deadlock: the lock of a part is the
+        last that a process takes, because the thunk computes the part from images and a generator alone.
 
         Parts are not held in memory, because all parts of a search at the paper's size need gigabytes.
 

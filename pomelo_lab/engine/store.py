@@ -90,8 +90,7 @@ class Store:
         Args:
             make: computes the shard from the result of `inputs`. It is called under the shard's lock, so that only one
                 process computes the shard.
-            inputs: returns the inputs of `make`. It is called before the lock is taken, so that a process never holds
-                two locks.
+            inputs: returns the inputs of `make`. It is called before the lock is taken.
             write: False = compute the shard without writing it, for artefacts over the limit.
             wait: False = return (None, False) while another process computes the shard.
         Returns: the shard, and whether it was computed now.

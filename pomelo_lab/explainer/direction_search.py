@@ -186,16 +186,16 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
         return {**made, "position": torch.tensor(position), "source": image[0].cpu(), "reconstruction": again.cpu()}
 
     def prepare(self, training: Dataset, cached_part: PartCache) -> None:
-        """Renders the images around the source before `fit` reads them.
+        """Renders the images around the source before `fit` reads them, unless the classifier chooses the source.
 
-        All processes share the work: each chunk is rendered by one of them. Nothing is rendered when the classifier
-        chooses the source, because the source is then unknown.
+        All processes share the work: each renders other chunks, and awaits those of others last.
         """
         if self.directions is not None or self.chooses:
             return
         _, code, noise = self.start(training, self.source, cached_part)
-        for _ in self.renders(code, noise, self.source, cached_part, wait=False):
-            pass
+        if any([images is None for images in self.renders(code, noise, self.source, cached_part, wait=False)]):
+            for _ in self.renders(code, noise, self.source, cached_part):
+                pass
 
     def walk_from_training_images(
         self, made: Mapping[str, Tensor], position: int, training: Dataset, classifier: BlackBox, cached_part: PartCache

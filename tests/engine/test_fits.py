@@ -49,6 +49,22 @@ def test_a_plan_names_the_statistics_of_training_images(tmp_path):
     )
 
 
+def record_locks(monkeypatch):
+    """The kinds of the artefacts whose locks are held at once, for each lock that is taken."""
+    taken, held, lock = [], [], Store.lock
+
+    @contextmanager
+    def recorded(store, path, wait=True):
+        with lock(store, path, wait) as waited:
+            held.append(path.parts[-3])
+            taken.append(tuple(held))
+            yield waited
+            held.pop()
+
+    monkeypatch.setattr(Store, "lock", recorded)
+    return taken
+
+
 ANEW = [
     ("explainer=iba", "sampler=none", "explainer.n_fit=32"),
     ("explainer=lime",),
@@ -96,24 +112,29 @@ def test_metrics_that_explain_again_run_in_a_job(tmp_path):
 def test_metrics_that_explain_again_hold_one_lock_at_a_time(tmp_path, monkeypatch, overrides):
     options = (*overrides, "metrics=[sanity,robustness]", "metrics.max_sensitivity.n_neighbours=2", "n_images=2")
     job(tmp_path, *options).explanation(0)
-    held, most, lock = [], [], Store.lock
-
-    @contextmanager
-    def recorded(store, path, wait=True):
-        with lock(store, path, wait) as taken:
-            held.append(path)
-            most.append(len(held))
-            yield taken
-            held.pop()
-
+    taken = record_locks(monkeypatch)
     # as if the explanation came from elsewhere: what it was made from is missing
     for kind in ("reference", "perturbation", "prediction"):
         shutil.rmtree(tmp_path / kind, ignore_errors=True)
-    monkeypatch.setattr(Store, "lock", recorded)
+    taken.clear()
     fresh = job(tmp_path, *options)
     for name in ("sanity_check", "max_sensitivity"):
         assert fresh.score(name, 0).meta["queries"] > 0
-    assert set(most) == {1}
+    assert {len(kinds) for kinds in taken} == {1}
+
+
+@pytest.mark.parametrize(
+    ("options", "nested"), [((), False), (("explainer.n_sources=2", "explainer.n_candidates=16"), True)]
+)
+def test_parts_are_computed_before_the_lock_of_the_statistics_or_are_the_last_lock(
+    tmp_path, monkeypatch, options, nested
+):
+    """So two processes cannot wait for each other. Parts around a source that the classifier chooses are known late."""
+    taken = record_locks(monkeypatch)
+    job(tmp_path, "explainer=gcd", *DIRECTIONS, *options).statistics.explainer()
+    assert {("reference",), ("reference", "part") if nested else ("part",)} <= set(taken)
+    assert set(taken) <= {("reference",), ("part",), ("reference", "part")}
+    assert nested or ("reference", "part") not in taken
 
 
 DIRECTIONS = (
@@ -133,25 +154,21 @@ DIRECTIONS = (
 
 def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
     """A chunk that another process is at is passed over, and fetched when nothing else is left."""
-    explainer, drawn, fit = job(tmp_path, "explainer=gcd", *DIRECTIONS), [], DirectionSearch.fit
+    explainer, drawn = job(tmp_path, "explainer=gcd", *DIRECTIONS), []
     displace = DirectionSearch.displacements
-    monkeypatch.setattr(
-        DirectionSearch, "displacements", lambda self, k, *more: drawn.append(k) or displace(self, k, *more)
-    )
+
+    def freed_at_the_last(self, k, *more):
+        drawn.append(k)
+        if k == 2 and held.is_locked:
+            held.release()
+        return displace(self, k, *more)
+
+    monkeypatch.setattr(DirectionSearch, "displacements", freed_at_the_last)
     folder = digest(explainer.provenance.part(explainer.parts.explainer.rendered))
     held = lock_at(explainer.store.path(ShardKey("part", folder, 1)).with_name(".00001-00.lock"))
     held.acquire()
-    seen = []
-
-    def freed(self, *arguments):
-        seen.extend(drawn)
-        held.release()
-        return fit(self, *arguments)
-
-    monkeypatch.setattr(DirectionSearch, "fit", freed)
     shared = explainer.statistics.explainer()
-    assert seen == [0, 2]
-    monkeypatch.setattr(DirectionSearch, "fit", fit)
+    assert drawn == [0, 2, 1]
     alone = job(tmp_path / "alone", "explainer=gcd", *DIRECTIONS).statistics.explainer()
     assert all(torch.equal(shared[name], alone[name]) for name in alone)
 

@@ -20,6 +20,9 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") 
 
     The image and the row are those where a patch of the first filler lowers the probability most, so that differences
     between fillers are visible. This choice favours the other fillers. The means in the table do not depend on it.
+
+    Cost: five fills for each filler. The answers of the classifier are read, and it is never asked. Its job keeps no
+        fills, as they would be one image for each position of the patch in each image.
     """
     curves, pictures, touches, image, height = [], [], None, None, None
     for method, group in style.group_by_method(cells):

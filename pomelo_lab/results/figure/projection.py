@@ -13,6 +13,7 @@ def draw(cells: Sequence[GridCell], path: Path, columns: int = 5) -> Path:
     """Draws the points whose silhouette the table reports. Each panel is a separate embedding.
 
     Args: columns: largest number of panels per row.
+    Cost: one embedding of stored features for each sampler, on the CPU. No network runs.
     """
     panels = []
     for method, group in style.group_by_method(cells):

@@ -13,6 +13,8 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "removal_accuracy"
     """Draws the first images of the job, filled as the metric fills them.
 
     Args: metric: a removal metric of the suite; it defines the filled region and the filler.
+    Cost: n_images fills for each filler; the classifier is never asked. The job keeps no fills, as the metric would
+        store one image for each image of the data set, of which the figure shows four.
     """
     columns = []
     for method, group in style.group_by_method(cells):
