@@ -168,7 +168,7 @@ def test_jobs_that_need_the_same_search_share_it(tmp_path, monkeypatch):
     held = lock_at(explainer.store.path(ShardKey("part", folder, 1)).with_name(".00001-00.lock"))
     held.acquire()
     shared = explainer.statistics.explainer()
-    assert drawn == [0, 2, 1]
+    assert drawn[:3] == [0, 2, 1]  # then the search reads them
     alone = job(tmp_path / "alone", "explainer=gcd", *DIRECTIONS).statistics.explainer()
     assert all(torch.equal(shared[name], alone[name]) for name in alone)
 
