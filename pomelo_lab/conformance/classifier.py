@@ -46,7 +46,7 @@ def does_not_depend_on_the_batch(trial: Trial) -> None:
 
 
 def leaves_its_inputs_alone(trial: Trial) -> None:
-    """Images are not changed in place."""
+    """Images are not changed in place, nor is the global random generator used."""
     with untouched(images=images_of(trial)):
         trial.component.probability(images_of(trial))
 

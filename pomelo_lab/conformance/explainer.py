@@ -70,7 +70,7 @@ def explains_each_image(trial: Trial) -> None:
 
 
 def leaves_its_inputs_alone(trial: Trial) -> None:
-    """Images, segments and perturbations are not changed in place."""
+    """Images, segments and perturbations are not changed in place, nor is the global random generator used."""
     explained(trial)
     if "touched" in trial.memory:
         raise trial.memory["touched"]

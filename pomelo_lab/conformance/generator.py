@@ -46,7 +46,7 @@ def does_not_depend_on_the_batch(trial: Trial) -> None:
 
 
 def leaves_its_inputs_alone(trial: Trial) -> None:
-    """Images are not changed in place."""
+    """Images are not changed in place, nor is the global random generator used."""
     with untouched(images=images_of(trial)):
         trial.component.one_forward(images_of(trial))
 
@@ -82,7 +82,7 @@ def is_invertible(trial: Trial) -> None:
     images = images_of(trial)
     off = float((trial.component.unclamped(trial.component.encode(images)) - images).abs().max())
     bits = getattr(trial.component, "n_bits", 8)
-    ensure(off < 2**-bits, f"decoded images are off by {off:.2g}, at {bits} bits")
+    ensure(off <= 1.01 * 2**-bits, f"decoded images are off by {off:.2g}, at {bits} bits")
     density = trial.component.log_density(images)
     ensure(density.shape == (len(images),) and bool(density.isfinite().all()), f"density {density.tolist()}")
 

@@ -66,7 +66,7 @@ def scores_each_image(trial: Trial) -> None:
 
 
 def leaves_its_inputs_alone(trial: Trial) -> None:
-    """Images, explanations and the rest of a case are not changed in place."""
+    """Images, explanations and the rest of a case are not changed in place, nor is the global random generator used."""
     scored(trial)
     if "touched" in trial.memory:
         raise trial.memory["touched"]

@@ -77,7 +77,7 @@ def does_not_depend_on_the_batch(trial: Trial) -> None:
 
 
 def leaves_its_inputs_alone(trial: Trial) -> None:
-    """Images, segments and masks are not changed in place."""
+    """Images, segments and masks are not changed in place, nor is the global random generator used."""
     batch, segments = batch_of(trial).select([0]), segments_of(trial).select([0])
     with untouched(batch=batch, segments=segments):
         trial.component.perturb(batch, segments, 2, RandomStreams(0))

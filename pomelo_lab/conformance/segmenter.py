@@ -44,7 +44,7 @@ def does_not_depend_on_the_batch(trial: Trial) -> None:
 
 
 def leaves_its_inputs_alone(trial: Trial) -> None:
-    """Images are not changed in place."""
+    """Images are not changed in place, nor is the global random generator used."""
     given = images(SHAPES[0])
     with untouched(image=given):
         trial.component.segment(given)
