@@ -1,4 +1,4 @@
-"""What a component asks of networks and stores, for the plan of a dry run."""
+"""Costs: what a component asks of networks and stores, for the plan of a dry run, and durations as text."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ class Cost:
         return Cost(n * self.queries, n * self.evaluations, n * self.bytes, self.at_most)
 
     __rmul__ = __mul__
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as text, in seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

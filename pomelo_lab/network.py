@@ -86,17 +86,17 @@ class TrainableNetwork(Component, ABC):
         load(
             self.network,
             self.weights,
-            self.described(),
+            self.describe(),
             f"{role_of(type(self))}.weights",
             self.ignored,
-            self.translated,
+            self.rename_tensors,
         )
 
-    def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def rename_tensors(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Renames the tensors of a weights file to the names of the network, because published files may differ."""
         return state
 
-    def measured(self) -> dict[str, Tensor]:
+    def training_statistics(self) -> dict[str, Tensor]:
         """Statistics of the training data that are saved together with the parameters, under names in `ignored`."""
         return {}
 
@@ -114,7 +114,7 @@ class TrainableNetwork(Component, ABC):
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def applied(self, *inputs: Tensor, eager: bool = False) -> Tensor:
+    def apply(self, *inputs: Tensor, eager: bool = False) -> Tensor:
         """Applies the network to its inputs and returns float32.
 
         Args:
@@ -126,7 +126,7 @@ class TrainableNetwork(Component, ABC):
         output = (self.network.forward if eager else self.network)(images, *others)
         return (output if isinstance(output, Tensor) else output.sample).float()
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """The class and its arguments for messages, without the arguments that all networks share."""
         hidden = {f.name for f in fields(TrainableNetwork)}
         shown = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if f.init and f.name not in hidden]

@@ -19,7 +19,15 @@ from pomelo_lab.config.command import command
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.preset_data import Asked, keys
 from pomelo_lab.config.schema import register
-from pomelo_lab.results.callback import SKIPPED, PrintTable, after_failure, exit_status, job_failed, search_path, split
+from pomelo_lab.results.callback import (
+    SKIPPED,
+    PrintTable,
+    after_failure,
+    exit_status,
+    job_failed,
+    search_path,
+    split_command_line,
+)
 
 register()
 _removed: set[tuple[str, str]] = set()  # artefacts that this command has removed (force=true)
@@ -51,7 +59,7 @@ def one_job(cfg: DictConfig) -> str | None:
     in_grid = hydra_config.mode == RunMode.MULTIRUN
     choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}
     try:
-        config = validate(cfg, asked(hydra_config, in_grid))
+        config = validate(cfg, read_request(hydra_config, in_grid))
     # a job of a grid that this data set cannot build is skipped; by itself it is an error
     except NotForThisData as error:
         if not in_grid:
@@ -62,7 +70,7 @@ def one_job(cfg: DictConfig) -> str | None:
         print(f"left out: {key}: {reason}", file=sys.stderr)
     # a preset is a table: its plan is that of all jobs
     if config["dry_run"] and choices.get("experiment") and not in_grid:
-        presets, rest = split(list(hydra_config.overrides.task))
+        presets, rest = split_command_line(list(hydra_config.overrides.task))
         planned = cells(presets[0], [*search_path(hydra_config), *rest], strict=False)
         if len(planned) > 1:
             print_grid_plan(planned)
@@ -75,7 +83,7 @@ def one_job(cfg: DictConfig) -> str | None:
     return None
 
 
-def asked(hydra_config: Any, in_grid: bool) -> Asked:
+def read_request(hydra_config: Any, in_grid: bool) -> Asked:
     """What was typed beside the preset.
 
     In a grid, typed keys that the preset varies were checked before the first job.
@@ -116,7 +124,7 @@ def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str
     from pomelo_lab.devices import launch, pick_device
     from pomelo_lab.engine.inventory import remove
     from pomelo_lab.engine.job import Job
-    from pomelo_lab.engine.plan import untrained
+    from pomelo_lab.engine.plan import drop_missing_weights
     from pomelo_lab.engine.preflight import check
     from pomelo_lab.engine.scores import Scores, work
     from pomelo_lab.engine.store import Store
@@ -131,13 +139,13 @@ def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str
     # 2. components and fingerprints: networks without weights are trained, after the job was checked with untrained
     # ones
     device = pick_device(config["device"])
-    check(Job(untrained(config, config["dataset"], config["paths"]["outputs"], []), store, device).parts)
+    check(Job(drop_missing_weights(config, config["dataset"], config["paths"]["outputs"], []), store, device).parts)
     job = Job(config, store, device)
     scores = Scores(job)
     problem = unwritable(config["paths"]["outputs"])
     with nullcontext() if problem else store.lock(scores.folder / ".lock"):
         # 3. finished work is skipped, also in a folder that cannot be written
-        if not config["force"] and scores.done():
+        if not config["force"] and scores.is_done():
             sheet = config.get("sheet", BESIDE)
             if not problem:
                 drop_damaged(scores.folder)
@@ -153,7 +161,7 @@ def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str
             )
         if config["force"]:
             remove(job, set() if removed is None else removed)
-        with scores.recorded(), tracking.session(config, scores) as tracker:
+        with scores.record_state(), tracking.session(config, scores) as tracker:
             # 4. perturb, explain and score, group by group, on one device or several
             launch(config, work)
             # 5. gather: rows, set statistics, summary; then pictures and tracking
@@ -167,7 +175,7 @@ def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str
 def cli() -> None:
     """The installed command `pomelo-lab`."""
     try:
-        command(main, kept=kept)
+        command(main, kept=describe_stored)
     except (SystemExit, Exception):  # a job of a grid failed in another process: the others are done
         after_failure()
         track_tables()
@@ -186,13 +194,13 @@ def track_tables() -> None:
         tracking.log_table(*PrintTable.tables.pop(0))
 
 
-def kept() -> str:
+def describe_stored() -> str:
     """What an interrupted command leaves on disk, in words."""
     from pomelo_lab.engine.progress import Progress
 
     grid, PrintTable.grid = PrintTable.grid, None
     jobs = f", with {grid.built} finished jobs of the grid's {len(grid.cells)}" if grid and grid.built else ""
-    return (Progress.last.kept() if Progress.last else "nothing was computed yet") + jobs
+    return (Progress.last.describe_stored() if Progress.last else "nothing was computed yet") + jobs
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import untrained
+from pomelo_lab.engine.plan import drop_missing_weights
 from pomelo_lab.engine.store import Store
 from tests.running import config
 
@@ -39,7 +39,7 @@ def chosen(group: str, name: str) -> tuple[str, ...]:
 def job(outputs: Path, *overrides: str) -> Job:
     """A job whose networks are untrained, wherever its config names them."""
     settings = config(outputs, *overrides)
-    return Job(untrained(settings, settings["dataset"], str(outputs), []), Store(outputs))
+    return Job(drop_missing_weights(settings, settings["dataset"], str(outputs), []), Store(outputs))
 
 
 def darker(images: Any, holes: Any) -> Any:

@@ -1,6 +1,8 @@
-"""Costs add up, multiply, and stay upper limits."""
+"""Costs add up, multiply, and stay upper limits; durations are texts."""
 
-from pomelo_lab.cost import Cost
+import pytest
+
+from pomelo_lab.cost import Cost, format_duration
 
 
 def test_costs_add_up_and_multiply():
@@ -9,3 +11,8 @@ def test_costs_add_up_and_multiply():
     assert 4 * once == once * 4 == Cost(8, 12, 20)
     assert 0 * once + Cost() == Cost()
     assert (3 * more).at_most
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.2, "7 s"), (180.0, "3 min"), (9000.0, "2.5 h")])
+def test_seconds_for_people(seconds, text):
+    assert format_duration(seconds) == text

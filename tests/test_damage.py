@@ -151,7 +151,7 @@ def test_a_job_of_an_earlier_version_is_still_done(job):
     whole = path.read_bytes()
     old = {key: value for key, value in json.loads(whole).items() if key not in ("seal", "files")}
     path.write_text(json.dumps(old))
-    assert GridCell({}, {}, composed).scores() == columns and Scores(GridCell({}, {}, composed).job).done()
+    assert GridCell({}, {}, composed).scores() == columns and Scores(GridCell({}, {}, composed).job).is_done()
     parquet = (folder / "scores.parquet").read_bytes()
     (folder / "scores.parquet").write_bytes(parquet[:-40])
     assert GridCell({}, {}, composed).state == "damaged"

@@ -254,7 +254,7 @@ def test_an_interrupted_job_is_no_failed_one(tmp_path):
     from pomelo_lab.engine.store import Store
 
     scores = Scores(Job(config(tmp_path), Store(tmp_path)))
-    with pytest.raises(KeyboardInterrupt), scores.recorded():
+    with pytest.raises(KeyboardInterrupt), scores.record_state():
         raise KeyboardInterrupt
     assert scores.status["state"] == "interrupted" and "error" not in scores.status
 

@@ -47,7 +47,7 @@ def machine() -> dict[str, Any]:
         "processor": processor(),
         **{key: os.environ.get(key, "default") for key in WAITING},
         "python": platform.python_version(),
-        **{name: installed(name) for name in COMPARED},
+        **{name: installed_version(name) for name in COMPARED},
     }
 
 
@@ -60,7 +60,7 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def installed(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
     """The version of a package. None when it is not installed."""
     try:
         return version(name)
@@ -78,7 +78,7 @@ def show(comparisons: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> 
     for name, rows in comparisons.items():
         table.add_row(f"[bold]{name}[/bold]")
         for row in rows:
-            table.add_row(*row.cells(), style={True: "green", False: "bold red", None: ""}[row.met])
+            table.add_row(*row.cells(), style={True: "green", False: "bold red", None: ""}[row.meets_target])
     console.print(table)
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
 
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_text(folder / "bench.md", markdown(results, facts))
     record = {"machine": facts, "rows": {name: [row.record() for row in rows] for name, rows in results.items()}}
     write_text(folder / "bench.json", json.dumps(record, indent=1))
-    missed = [f"{name}: {row.what}" for name, rows in results.items() for row in rows if row.met is False]
+    missed = [f"{name}: {row.what}" for name, rows in results.items() for row in rows if row.meets_target is False]
     print("\n".join(["targets missed:", *missed]) if missed else "all targets met")
     print(f"results: {folder}")
     return 0

@@ -35,7 +35,7 @@ class Row:
         return statistics.median(self.values)
 
     @property
-    def met(self) -> bool | None:
+    def meets_target(self) -> bool | None:
         """Whether the median meets the target. None when there is no target."""
         if self.at_least is None and self.at_most is None:
             return None
@@ -45,24 +45,24 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The texts of the row: what, median, range, median of processor time, target, whether it is met, note."""
-        low, high = shown(min(self.values), self.unit), shown(max(self.values), self.unit)
+        low, high = format_value(min(self.values), self.unit), format_value(max(self.values), self.unit)
         limits = [("≥", self.at_least), ("≤", self.at_most)]
         return (
             self.what,
-            shown(self.median, self.unit),
+            format_value(self.median, self.unit),
             f"{low} - {high}" if len(self.values) > 1 else "",
-            shown(statistics.median(self.cpu), self.unit) if self.cpu else "",
-            " ".join(f"{sign} {shown(limit, self.unit)}" for sign, limit in limits if limit is not None),
-            {True: "yes", False: "NO", None: ""}[self.met],
+            format_value(statistics.median(self.cpu), self.unit) if self.cpu else "",
+            " ".join(f"{sign} {format_value(limit, self.unit)}" for sign, limit in limits if limit is not None),
+            {True: "yes", False: "NO", None: ""}[self.meets_target],
             self.note,
         )
 
     def record(self) -> dict[str, Any]:
         """The row as plain values for JSON."""
-        return {**vars(self), "median": self.median, "met": self.met}
+        return {**vars(self), "median": self.median, "met": self.meets_target}
 
 
-def shown(value: float, unit: Unit) -> str:
+def format_value(value: float, unit: Unit) -> str:
     """A value with its unit as text, with about three digits."""
     if unit == "%":
         return f"{100 * value:.3g} %"

@@ -51,11 +51,11 @@ def fillers() -> dict[str, Filler]:
     for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
         for kind in vars(importlib.import_module(f"{package.__name__}.{module}")).values():
             is_filler = inspect.isclass(kind) and issubclass(kind, Filler) and kind.__module__.endswith(f".{module}")
-            if is_filler and not inspect.isabstract(kind) and not any(required(f) for f in dataclasses.fields(kind)):
+            if is_filler and not inspect.isabstract(kind) and not any(is_required(f) for f in dataclasses.fields(kind)):
                 instances[module] = kind()
     return instances
 
 
-def required(field: dataclasses.Field) -> bool:
+def is_required(field: dataclasses.Field) -> bool:
     """Whether a constructor must be given the argument of a field."""
     return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

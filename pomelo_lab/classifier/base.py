@@ -303,7 +303,7 @@ class WhiteBox(BlackBox):
         return FunctionModule(self.network, function, self._classifier.logit)
 
     @contextmanager
-    def replaced(self, layer: nn.Module, output: Tensor):
+    def replace_output(self, layer: nn.Module, output: Tensor):
         """Inside the block the layer's output is `output`, one row per image, whatever its input."""
         # an activation may change it in place
         handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype).clone())

@@ -21,7 +21,7 @@ from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.hints import Count
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.config.source import code_digest
-from pomelo_lab.config.users_module import described
+from pomelo_lab.config.users_module import describe_error
 from pomelo_lab.types import to_8_bits
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def import_package(name: str, key: str) -> ModuleType:
     except ImportError as error:
         raise ValueError(f"{key}: cannot import {name}: {error} (is its folder on PYTHONPATH?)") from error
     except Exception as error:
-        raise ValueError(f"{key}: {name} failed when it was imported: {described(error)}") from error
+        raise ValueError(f"{key}: {name} failed when it was imported: {describe_error(error)}") from error
 
 
 def import_file(path: str, key: str) -> ModuleType:
@@ -182,5 +182,5 @@ def import_file(path: str, key: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"{key}: {file} failed when it was loaded: {described(error)}") from error
+        raise ValueError(f"{key}: {file} failed when it was loaded: {describe_error(error)}") from error
     return module

@@ -96,7 +96,7 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
         return self.num_classes if self.column is None else self.n_outputs
 
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
-        logits = self.applied(self.normalized(images), eager=eager)
+        logits = self.apply(self.normalized(images), eager=eager)
         if self.column is None:
             return logits
         chosen = logits[:, self.column]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.batching import out_of_memory
-from pomelo_lab.config.users_module import LIBRARIES, described
+from pomelo_lab.config.users_module import LIBRARIES, describe_error
 
 log = logging.getLogger(__name__)
 _reading: ContextVar[set[str] | None] = ContextVar("files that code of the user's reads", default=None)
@@ -35,7 +35,7 @@ def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
     except Exception as error:
         if out_of_memory(error):
             raise
-        raise ValueError(f"{what} raised {described(error)}") from error
+        raise ValueError(f"{what} raised {describe_error(error)}") from error
 
 
 @contextmanager

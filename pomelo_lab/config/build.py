@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pomelo_lab.config.signature import Component, hints, injected_role, locate, parameters, role_of
-from pomelo_lab.config.tree import mapped
-from pomelo_lab.config.users_module import described
+from pomelo_lab.config.tree import map_nodes
+from pomelo_lab.config.users_module import describe_error
 
 TRUSTED = ("torch.optim.", "torchvision.", "diffusers.")
 
@@ -24,7 +24,7 @@ def build(node: Any, **supplied: Any) -> Any:
             the object of its component class. An argument that is left out or null receives the value of its name.
     Raises: ValueError when a target is neither a component nor from a trusted library; any error of the constructor.
     """
-    return mapped(node, lambda part: build_one(part, supplied))
+    return map_nodes(node, lambda part: build_one(part, supplied))
 
 
 def build_one(node: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:
@@ -59,7 +59,7 @@ def construct(target: Any, path: str, values: Mapping[str, Any]) -> Any:
         ours = target.__module__.startswith("pomelo_lab.") or path.startswith(TRUSTED)
         if ours or isinstance(error, ValueError) or out_of_memory(error):
             raise
-        raise ValueError(f"{role_of(target)} {path} raised {described(error)}") from error
+        raise ValueError(f"{role_of(target)} {path} raised {describe_error(error)}") from error
 
 
 def trusted_component(target: Any) -> bool:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pomelo_lab.config.compatibility import Choices, training_problems
-from pomelo_lab.config.preset_data import BY_ITSELF, Asked, excused, without_foreign_keys
+from pomelo_lab.config.preset_data import BY_ITSELF, Asked, excuse_missing_files, without_foreign_keys
 from pomelo_lab.config.problem import lacks
 from pomelo_lab.config.roles import ROLES
 from pomelo_lab.config.schema import RunSchema
@@ -76,7 +76,7 @@ def validate(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
     Raises: ConfigError with all problems in one message; NotForThisData when the data set is the only problem.
     """
     config, foreign, messages = without_foreign_keys(resolved(cfg), asked)
-    messages = messages or excused(problems(config), asked)
+    messages = messages or excuse_missing_files(problems(config), asked)
     metrics: dict[str, str] = {}
     if asked.preset or config.get("paper_table"):
         config, metrics, messages = without_metrics(config, messages, asked)
@@ -109,7 +109,7 @@ def without_metrics(
     }:
         left_out |= {f"metrics.{name}": reason for name, reason in names.items()}
         config = {**config, "metrics": {k: None if k in names else node for k, node in config["metrics"].items()}}
-        messages = excused(problems(config), asked)
+        messages = excuse_missing_files(problems(config), asked)
     return config, left_out, messages
 
 

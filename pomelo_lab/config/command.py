@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.config.entry import renamed
-from pomelo_lab.config.suggest import refused, suggestions
+from pomelo_lab.config.entry import rename_row_group
+from pomelo_lab.config.suggest import find_error, suggestions
 from pomelo_lab.config.suites import remove_repeats
 
 
@@ -43,9 +43,9 @@ def command(main: Callable[[], None], config_name: str = "run", kept: Callable[[
 
     Args: kept: says in words which results an interrupted command has stored.
     """
-    if text := refused(sys.argv[1:]):
+    if text := find_error(sys.argv[1:]):
         sys.exit(text)
-    sys.argv[1:] = renamed(remove_repeats(sys.argv[1:]))
+    sys.argv[1:] = rename_row_group(remove_repeats(sys.argv[1:]))
     # `python -m` adds the current folder to sys.path, an installed command does not
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))

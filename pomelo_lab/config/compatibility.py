@@ -90,7 +90,7 @@ class Choices:
             yield Problem(f"{key}.{text}; {drop}", key, text)
         if {"explanation", "explanations"} & needs and not explainer.explains:
             yield f"{key}: {kind} scores explanations, explainer is none; {drop}"
-        gives = explainer.given_by({**defaults(explainer), **self.config["explainer"]})
+        gives = explainer.gives_for({**defaults(explainer), **self.config["explainer"]})
         lacking = metric.reads - gives if explainer.explains and gives is not None else ()
         if lacking:
             text = f"{key}: {kind} scores the {' and '.join(sorted(lacking))} of an explanation"

@@ -47,7 +47,7 @@ def file_content(path: str) -> dict[str, Any] | None:
     return base | content
 
 
-def renamed(arguments: Sequence[str]) -> list[str]:
+def rename_row_group(arguments: Sequence[str]) -> list[str]:
     """The arguments with the former group name `row` replaced by its present name `method`."""
     return [re.sub(r"^(\+{0,2}|~)row(?=[=@]|$)", r"\1method", text) for text in arguments]
 

@@ -43,7 +43,7 @@ def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
                 continue
             if is_weights(hint) and isinstance(value, str) and Path(value).exists():
                 value = file_digest(value)
-            out[name] = canonical(coerced(value, hint), inside=True)
+            out[name] = canonical(coerce(value, hint), inside=True)
         # what a location contains, for arguments that name a location
         if (more := getattr(target, "more_provenance", None)) is not None:
             out["more_science"] = more(values)  # the key is part of stored fingerprints
@@ -61,14 +61,14 @@ def canonical(node: Any, drop: Sequence[str] = (), inside: bool = False) -> Any:
     return node
 
 
-def coerced(value: Any, hint: Any) -> Any:
+def coerce(value: Any, hint: Any) -> Any:
     """Converts whole numbers to floats where the hint is a float, inside unions and lists too."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int) and takes_float(hint):
         return float(value)
     if isinstance(value, (list, tuple)) and typing.get_args(hint):
-        return [coerced(item, hint) for item in value]
+        return [coerce(item, hint) for item in value]
     return value
 
 

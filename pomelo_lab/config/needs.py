@@ -26,4 +26,4 @@ def needs_of(node: Mapping[str, Any], config: Mapping[str, Any]) -> frozenset[st
     target = locate(node["_target_"])
     parts = [*node.values(), *(config.get(role) for role in asked_roles(node))]
     inside = (needs_of(part, config) for part in parts if is_node(part))
-    return target.needed({**defaults(target), **node}).union(*inside)
+    return target.needs_for({**defaults(target), **node}).union(*inside)

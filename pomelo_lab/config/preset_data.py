@@ -65,7 +65,7 @@ def without_foreign_keys(
     return config, reasons, others
 
 
-def excused(problems: Iterable[str], asked: Asked) -> list[str]:
+def excuse_missing_files(problems: Iterable[str], asked: Asked) -> list[str]:
     """The problems, with missing files and folders rewritten as something that the data set lacks.
 
     A preset leaves some files and folders to the user, such as weights. They fit the preset's own data set. So they are

@@ -45,11 +45,11 @@ class Component:
         if problems:
             raise ValueError("; ".join(problems))
         inside = (value.needs for value in values.values() if isinstance(value, Component))
-        if (needs := self.needed(values).union(*inside)) != type(self).needs:
+        if (needs := self.needs_for(values).union(*inside)) != type(self).needs:
             self.needs = needs
 
     @classmethod
-    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+    def needs_for(cls, given: Mapping[str, Any]) -> frozenset[str]:
         """The needs of the component with these arguments, without those of inner components. By default, `needs`.
 
         Args: given: all arguments, including defaults. Inner components are objects or config nodes.
@@ -118,17 +118,17 @@ def hints(target: Any) -> dict[str, Any]:
         for base in reversed(target.__mro__):
             scope = vars(sys.modules[base.__module__])
             for name, hint in vars(base).get("__annotations__", {}).items():
-                evaluated_hints[name] = evaluated(hint, scope)
+                evaluated_hints[name] = evaluate_hint(hint, scope)
     else:
         function = target if inspect.isfunction(target) else target.__init__
         evaluated_hints = {
-            name: evaluated(hint, function.__globals__)
+            name: evaluate_hint(hint, function.__globals__)
             for name, hint in getattr(function, "__annotations__", {}).items()
         }
     return {name: hint for name, hint in evaluated_hints.items() if name in parameters(target)}
 
 
-def evaluated(hint: Any, scope: dict[str, Any]) -> Any:
+def evaluate_hint(hint: Any, scope: dict[str, Any]) -> Any:
     """A hint as an object. Hints that are text are evaluated."""
     if not isinstance(hint, str):
         return hint
@@ -287,7 +287,7 @@ def type_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...] 
         return [] if value is None else [f"{key} must be null, got {value!r}"]
     if accepts(hint, value):
         return []
-    return [f"{key} must be {describe(hint)}, got {shown(value)}{why_not(hint)}"]
+    return [f"{key} must be {describe(hint)}, got {format_value(value)}{why_not(hint)}"]
 
 
 def range_problems(value: Any, hint: Any, key: str, injectable: tuple[type, ...]) -> list[str]:
@@ -338,6 +338,6 @@ def accepts(hint: Any, value: Any) -> bool:
     return True
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as text for messages: the class name of a component, or the repr of another value."""
     return type(value).__name__ if isinstance(value, Component) else repr(value)

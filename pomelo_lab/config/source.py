@@ -47,7 +47,7 @@ def code_digest(location: str, key: str) -> str:
         return location
     digests = [
         file_digest(file),
-        *(f"{name} {file_digest(path)}" for name, path in sorted(imported(file.resolve(), location))),
+        *(f"{name} {file_digest(path)}" for name, path in sorted(find_imports(file.resolve(), location))),
     ]
     now = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
     first = now if location.endswith(".py") else _imported.setdefault(location, now)
@@ -59,7 +59,7 @@ def code_digest(location: str, key: str) -> str:
     return first
 
 
-def imported(file: Path, name: str) -> set[tuple[str, Path]]:
+def find_imports(file: Path, name: str) -> set[tuple[str, Path]]:
     """The user's own modules that a source file imports, directly or indirectly, each with its file.
 
     The source file itself is not among them.

@@ -36,7 +36,7 @@ def printable(text: str) -> str:
     return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
-def refused(arguments: Sequence[str]) -> str | None:
+def find_error(arguments: Sequence[str]) -> str | None:
     """The first error in a command line that can be seen before Hydra reads it. None when there is no such error."""
     for text in arguments:
         if printable(text) != text:
@@ -84,7 +84,7 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
     folders, arguments = config_folders(arguments)
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     if isinstance(error, OverrideParseException):
-        return [line for text in overrides if (line := typed(text))]
+        return [line for text in overrides if (line := suggest_quotes(text))]
     if not isinstance(error, (MissingConfigException, ConfigCompositionException)):
         return []
     if "Ambiguous value" in str(error):
@@ -111,16 +111,16 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
 def sweep_meant(text: str, groups: Container[str]) -> str:
     """The correct form of an override with several values, which Hydra refuses without -m. "" for one value."""
     key, _, value = text.partition("=")
-    if (read := parsed(text)) is None or not read.is_sweep_override():
+    if (read := parse_override(text)) is None or not read.is_sweep_override():
         return ""
     if key == "metrics" and "[" not in value:
         return f"{text}: metrics=[{value}] (at once) or -m {text} (one after another)"
     if key.lstrip("+").partition("@")[0] in groups:
         return f"{text} is a grid over several choices: -m {text}"
-    return f"{text} is a grid over several values: -m {text}; as one value, {typed(text, even_if_read=True)}"
+    return f"{text} is a grid over several values: -m {text}; as one value, {suggest_quotes(text, even_if_read=True)}"
 
 
-def typed(text: str, even_if_read: bool = False) -> str:
+def suggest_quotes(text: str, even_if_read: bool = False) -> str:
     """The correct quotes for an override that Hydra cannot read.
 
     "" when Hydra can read it, or when quotes do not help.
@@ -129,12 +129,12 @@ def typed(text: str, even_if_read: bool = False) -> str:
     """
     key, _, value = text.partition("=")
     quoted = key + '="' + value.replace('"', '\\"') + '"'
-    if (even_if_read or parsed(text) is None) and parsed(quoted) is not None:
+    if (even_if_read or parse_override(text) is None) and parse_override(quoted) is not None:
         return f"Hydra reads {value!r} as its own grammar: quote it as a text, {shlex.quote(quoted)}"
     return ""
 
 
-def parsed(text: str) -> Any:
+def parse_override(text: str) -> Any:
     """The override as parsed by Hydra. None when Hydra cannot read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -164,7 +164,7 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
     from hydra.core.override_parser.types import Glob
 
     for text in overrides:
-        read = parsed(text)
+        read = parse_override(text)
         if read is None or (group := read.key_or_group) not in choices:
             continue
         value = (
@@ -189,7 +189,7 @@ def unknown_choices(overrides: Sequence[str], choices: Mapping[str, Sequence[str
                 else did_you_mean(name, choices[group])
             )
             near = near or (f", did you mean {' or '.join(map(repr, longer[:4]))}?" if longer else "")
-            yield f"{group}={name} does not exist{near}; there are: {listed(choices[group])}"
+            yield f"{group}={name} does not exist{near}; there are: {join_names(choices[group])}"
 
 
 def prefix(group: str, name: str) -> str:
@@ -230,9 +230,10 @@ def unknown_keys(
         if leaf in known and key != owner:
             yield f"{key} does not exist: {owner} is one value, without keys below it"
         elif leaf not in known:
-            yield f"{key} does not exist{did_you_mean(leaf, known)}; {parent or 'the top level'} has: {listed(known)}"
+            names = join_names(known)
+            yield f"{key} does not exist{did_you_mean(leaf, known)}; {parent or 'the top level'} has: {names}"
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """The first names, separated by commas, and the number of all names when some are left out."""
     return ", ".join(names[:LISTED]) + (f", ... ({len(names)} in all)" if len(names) > LISTED else "")

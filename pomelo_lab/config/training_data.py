@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pomelo_lab.config.signature import defaults, locate
-from pomelo_lab.config.tree import merged
+from pomelo_lab.config.tree import merge
 
 
 def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def training_data(component_node: Mapping[str, Any], dataset_node: Mapping[str, 
     """
     target = locate(dataset_node["_target_"])
     changed = target.training_arguments({**defaults(target), **dataset_node}, learns_labels(component_node))
-    return merged({**dataset_node, **changed}, component_node.get("trained_on") or {})
+    return merge({**dataset_node, **changed}, component_node.get("trained_on") or {})
 
 
 def learns_labels(component_node: Mapping[str, Any]) -> bool:

@@ -36,12 +36,12 @@ def leaves(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
             yield below, value
 
 
-def mapped(tree: Any, change: Callable[[Mapping[str, Any]], Any]) -> Any:
+def map_nodes(tree: Any, change: Callable[[Mapping[str, Any]], Any]) -> Any:
     """A copy of a config in which `change` has replaced each component's node, inner nodes first. It enters lists."""
     if isinstance(tree, Mapping):
-        copy = {name: mapped(value, change) for name, value in tree.items()}
+        copy = {name: map_nodes(value, change) for name, value in tree.items()}
         return change(copy) if is_node(copy) else copy
-    return [mapped(value, change) for value in tree] if isinstance(tree, (list, tuple)) else tree
+    return [map_nodes(value, change) for value in tree] if isinstance(tree, (list, tuple)) else tree
 
 
 def value_at(tree: Any, key: str) -> Any:
@@ -65,7 +65,7 @@ def override(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return out
 
 
-def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a nested mapping, updated with the values of another nested mapping."""
     both = {name for name, value in new.items() if isinstance(value, Mapping) and isinstance(old.get(name), Mapping)}
-    return {**old, **new, **{name: merged(old[name], new[name]) for name in both}}
+    return {**old, **new, **{name: merge(old[name], new[name]) for name in both}}

@@ -29,10 +29,10 @@ def import_named(name: str, path: str) -> ModuleType:
     except Exception as error:
         if not is_users:
             raise
-        raise ImportError(f"{path!r}: {name} failed when it was imported: {described(error)}") from error
+        raise ImportError(f"{path!r}: {name} failed when it was imported: {describe_error(error)}") from error
 
 
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error described in one line: kind, text, and the innermost line of the user's code in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     users_frames = [f for f in frames if not any(part in f.filename for part in LIBRARIES) and not is_ours(f.filename)]

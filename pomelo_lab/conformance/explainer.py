@@ -60,7 +60,7 @@ def explains_each_image(trial: Trial) -> None:
         ensure(made.counterfactual.shape == image.shape, f"counterfactuals are {tuple(made.counterfactual.shape)}")
         ensure(0 <= least and most <= 1, f"counterfactuals from {least:g} to {most:g}")
     given = {name for name in ("attribution", "counterfactual") if getattr(made, name) is not None}
-    said = trial.component.given_by(vars(trial.component))
+    said = trial.component.gives_for(vars(trial.component))
     ensure(bool(given), "it gives neither a map nor a counterfactual")
     ensure(
         said is None or given == said - {"coefficient"}, f"`gives` says {sorted(said or ())}, it gives {sorted(given)}"

@@ -80,7 +80,7 @@ def is_invertible(trial: Trial) -> None:
     if not isinstance(trial.component, Flow):
         raise NotAsked("it is no flow")
     images = images_of(trial)
-    off = float((trial.component.unclamped(trial.component.encode(images)) - images).abs().max())
+    off = float((trial.component.decode_unclamped(trial.component.encode(images)) - images).abs().max())
     bits = getattr(trial.component, "n_bits", 8)
     ensure(off <= 1.01 * 2**-bits, f"decoded images are off by {off:.2g}, at {bits} bits")
     density = trial.component.log_density(images)

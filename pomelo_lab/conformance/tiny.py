@@ -11,7 +11,7 @@ from pomelo_lab.config.build import build
 from pomelo_lab.config.signature import Component
 from pomelo_lab.conformance.trial import Trial
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.plan import untrained
+from pomelo_lab.engine.plan import drop_missing_weights
 from pomelo_lab.engine.store import Store
 
 BASE = ("scale=smoke", "tracking=none", "networks=tiny", "metrics=none", "n_images=3")
@@ -56,7 +56,7 @@ def tiny_job(outputs: Path, *overrides: str, folders: Sequence[str] = (), base: 
     with initialize_config_dir(CONF, version_base="1.3"):
         typed = [*search_path(folders), *base, f"paths.outputs={outputs}", *overrides]
         config = validate(compose("run", overrides=typed))
-    return Job(untrained(config, config["dataset"], str(outputs), []), Store(outputs))
+    return Job(drop_missing_weights(config, config["dataset"], str(outputs), []), Store(outputs))
 
 
 def tried(role: str, name: str, *overrides: str, folders: Sequence[str] = ()) -> Trial:

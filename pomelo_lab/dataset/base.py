@@ -100,7 +100,7 @@ class Dataset(Component, ABC):
     @classmethod
     def contents_provenance(cls, given: Mapping[str, Any]) -> str | None:
         """`digest` of the data set with these arguments; None if the arguments determine the images."""
-        return built(cls, json.dumps(dict(given), sort_keys=True)).digest() if cls.reads_files() else None
+        return build_cached(cls, json.dumps(dict(given), sort_keys=True)).digest() if cls.reads_files() else None
 
     @property
     def num_classes(self) -> int:
@@ -137,7 +137,7 @@ def split_by_hash(name: str, val_share: float, test_share: float) -> Split:
 
 
 @functools.lru_cache(maxsize=8)
-def built(kind: type[Dataset], given: str) -> Dataset:
+def build_cached(kind: type[Dataset], given: str) -> Dataset:
     """The data set with the given arguments, as JSON. It is cached, because large file lists take seconds to read."""
     if not issubclass(kind, Dataset):
         raise ValueError(f"{kind.__name__} is no data set")

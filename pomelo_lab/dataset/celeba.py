@@ -112,7 +112,7 @@ class CelebA(Dataset):
                 ("the partition of CelebA", "list_eval_partition"),
             )
         )
-        self._images, names, originals = self._listed(read_partition(partition_list))
+        self._images, names, originals = self._list_files(read_partition(partition_list))
         row_of, table = read_attributes(attribute_list)
         unknown = next((name for name in originals if name not in row_of), None)
         if unknown is not None:
@@ -179,7 +179,7 @@ class CelebA(Dataset):
         return 3, self.size_px, self.size_px
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._kept_indices)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         rows, inner = checked_indices(indices, len(self)), self._positions(indices)
@@ -198,7 +198,7 @@ class CelebA(Dataset):
 
     def _positions(self, indices: Sequence[int]) -> Tensor:
         """Positions of images in the list of unambiguous images: int64 [B]."""
-        return self._kept[torch.tensor(checked_indices(indices, len(self)), dtype=torch.long)]
+        return self._kept_indices[torch.tensor(checked_indices(indices, len(self)), dtype=torch.long)]
 
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
         return self._label[self._positions(indices)]
@@ -231,7 +231,7 @@ class CelebA(Dataset):
         )
         return Contents([*(f"{self._images}/{name}.jpg" for name in self._names), *masks])
 
-    def _listed(self, partition: Mapping[str, int]) -> tuple[Path, list[str], list[str]]:
+    def _list_files(self, partition: Mapping[str, int]) -> tuple[Path, list[str], list[str]]:
         """The folder of images, the names of this split's images without suffix, and their file names in CelebA."""
         wanted = PARTITION[self.split]
         if self.frame == "aligned":
@@ -257,7 +257,7 @@ class CelebA(Dataset):
         return folder, [str(number) for number, _ in numbered], [name for _, name in numbered]
 
     @functools.cached_property
-    def _kept(self) -> Tensor:
+    def _kept_indices(self) -> Tensor:
         """Indices of the images of the data set, in the list of unambiguous images: int64 [n]."""
         if not self.masked_only:
             return torch.arange(len(self._names))

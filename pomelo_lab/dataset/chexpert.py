@@ -116,7 +116,7 @@ class CheXpert(CroppedFiles):
     def _image_id(self, file: str) -> str:
         return f"chexpert-{file.rpartition('.')[0]}"
 
-    def _listed(self) -> Listing:
+    def _list_files(self) -> Listing:
         folders = [Path(self.root, name) for name in FOLDERS]
         tried = [folder / name for folder in folders for name in LISTS[self.split]]
         table = first_existing(f"the list of CheXpert's split {self.split!r}", tried, LAYOUT, SOURCE)

@@ -50,7 +50,7 @@ class Contents:
         stamps = list(map_in_threads(read_stamp, self.paths))
         took = time.monotonic() - start
         if stamps != self._stamps:
-            self._digest = recall(self.paths, stamps) or self._hashed(stamps)
+            self._digest = recall(self.paths, stamps) or self._hash_files(stamps)
             self._stamps = stamps if is_settled(stamps) else None
         self._until = time.monotonic() + 20 * took if took > 0.1 else -1.0
         return self._digest
@@ -62,7 +62,7 @@ class Contents:
         total.update(self.digest().encode())
         return total.hexdigest()[:16]
 
-    def _hashed(self, stamps: Sequence[tuple[int, int, int]]) -> str:
+    def _hash_files(self, stamps: Sequence[tuple[int, int, int]]) -> str:
         sizes = [size for size, _, _ in stamps]
         n, total = len(sizes), sum(size for size in sizes if size > 0)
         rows: Sequence[int] = range(n)

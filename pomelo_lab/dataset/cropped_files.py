@@ -125,14 +125,14 @@ class CroppedFiles(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.provides = self.features(vars(self))
-        self._folder, label_of, self.class_names = self._listed()
+        self._folder, label_of, self.class_names = self._list_files()
         self._files = sorted(label_of, key=self._image_id)  # the same order in every layout
         self._label = torch.tensor([label_of[file] for file in self._files], dtype=torch.long)
         if not self._files:
             raise ValueError(f"split {self.split!r} of {self._folder} holds no images")
 
     @abstractmethod
-    def _listed(self) -> Listing:
+    def _list_files(self) -> Listing:
         """The files of this split, their labels and the names of the classes."""
 
     @abstractmethod

@@ -51,7 +51,7 @@ class FSS1000(CroppedFiles):
         folder = file.rpartition("/")[0]
         return f"fss1000-{folder}/{int(stem(file)):02d}"
 
-    def _listed(self) -> Listing:
+    def _list_files(self) -> Listing:
         folders = [Path(self.root, name) if name else Path(self.root) for name in FOLDERS]
         folder = next((path for path in folders if path.is_dir() and any(path.glob("*/1.jpg"))), None)
         if folder is None:

@@ -87,7 +87,7 @@ class ImageFolder(Dataset):
         self._split_folders = split_folders(self._folder, SPLITS, self.masks)
         self._has_split_folders = bool(self._split_folders)
         self.class_names = self._classes()
-        self._files = self._listed(self.split)  # paths below root, sorted; [n] class numbers
+        self._files = self._list_files(self.split)  # paths below root, sorted; [n] class numbers
         self._label = torch.tensor(
             [self.class_names.index(self._class_of(file)) for file in self._files], dtype=torch.long
         )
@@ -173,7 +173,7 @@ class ImageFolder(Dataset):
     def _class_of(self, file: str) -> str:
         return file.split("/")[1 if self._has_split_folders else 0]
 
-    def _listed(self, split: Split) -> list[str]:
+    def _list_files(self, split: Split) -> list[str]:
         """Sorted paths below root of one split."""
         top = self._folder / split if self._has_split_folders else self._folder
         files: list[str] = []
@@ -194,7 +194,7 @@ class ImageFolder(Dataset):
 
     def split_sizes(self) -> dict[str, int]:
         folders = [name for name in SPLITS if not self._has_split_folders or (self._folder / name).is_dir()]
-        return {name: len(self._listed(name)) for name in folders}
+        return {name: len(self._list_files(name)) for name in folders}
 
     def _shares(self) -> str:
         if self._has_split_folders:
@@ -236,13 +236,13 @@ class ImageFolder(Dataset):
                     f"instance {example}"
                 )
         name_unpaired(
-            folder, self._masks, self._files, {str(PurePosixPath(file).with_suffix("")) for file in self._known()}
+            folder, self._masks, self._files, {str(PurePosixPath(file).with_suffix("")) for file in self._known_files()}
         )
         return parts
 
-    def _known(self) -> list[str]:
+    def _known_files(self) -> list[str]:
         """Paths below root of the images of all splits."""
-        return [file for split in self._split_folders or SPLITS for file in self._listed(split)]
+        return [file for split in self._split_folders or SPLITS for file in self._list_files(split)]
 
     def _read_attributes(self) -> tuple[tuple[str, ...], Tensor | None]:
         if not self.attributes:
@@ -251,7 +251,7 @@ class ImageFolder(Dataset):
         if not path.is_file():
             raise missing_file("the file dataset.attributes", path, LAYOUT)
         by_name: dict[str, list[str]] = {}
-        for file in self._known():
+        for file in self._known_files():
             by_name.setdefault(PurePosixPath(file).name, []).append(file)
         names, rows = read_csv(path)
         values: dict[str, list[bool]] = {}

@@ -169,7 +169,7 @@ class ImageNet(CroppedFiles):
         paths = (Path(self.masks, folder, f"{stem(file)}.png") for folder in (file.rpartition("/")[0], ""))
         return next((path for path in paths if path.is_file()), None)
 
-    def _wanted(self, wnids: Sequence[str]) -> set[str]:
+    def _select_classes(self, wnids: Sequence[str]) -> set[str]:
         """The wnids of `only_classes`. Raises: ValueError for an unknown number or wnid."""
         if self.only_classes is None:
             return set(wnids)
@@ -181,7 +181,7 @@ class ImageNet(CroppedFiles):
             )
         return {c if isinstance(c, str) else wnids[c] for c in self.only_classes}
 
-    def _listed(self) -> Listing:
+    def _list_files(self) -> Listing:
         official = "train" if self.split == "train" else "val"
         what = f"the {'training' if official == 'train' else 'validation'} images of ImageNet"
         folder = first_existing(what, self._images(official), LAYOUT, SOURCE)
@@ -192,7 +192,11 @@ class ImageNet(CroppedFiles):
         files = sorted(images_below(folder))
         if not files:
             raise missing_file(what, folder, LAYOUT, SOURCE)
-        wnid_of = self._sorted_in(folder, files) if official == "train" or "/" in files[0] else self._unsorted(files)
+        wnid_of = (
+            self._classes_of_folders(folder, files)
+            if official == "train" or "/" in files[0]
+            else self._classes_of_list(files)
+        )
         names = self._classes(wnid_of.values())
         self._wnids = tuple(sorted(names))
         number = {wnid: index for index, wnid in enumerate(self._wnids)}
@@ -202,7 +206,7 @@ class ImageNet(CroppedFiles):
                 raise ValueError(
                     f"{folder / file} is of class {wnid_of[file]}, not one of the {len(number)} known; {CLASSES_FROM}"
                 )
-        wanted_classes = self._wanted(self._wnids)
+        wanted_classes = self._select_classes(self._wnids)
         chosen = [file for file in chosen if wnid_of[file] in wanted_classes]
         if self.boxes and official == "val" and chosen and not any(map(self._box_file, chosen)):
             wanted = f"a box of any image of split {self.split!r} (dataset.boxes=false does without)"
@@ -215,7 +219,7 @@ class ImageNet(CroppedFiles):
             folder, {file: number[wnid_of[file]] for file in chosen}, tuple(names[wnid] for wnid in self._wnids)
         )
 
-    def _sorted_in(self, folder: Path, files: Sequence[str]) -> dict[str, str]:
+    def _classes_of_folders(self, folder: Path, files: Sequence[str]) -> dict[str, str]:
         """File -> wnid, for images in class folders."""
         wnid_of = {file: file.partition("/")[0] for file in files}
         wrong = next((file for file, wnid in wnid_of.items() if not WNID.fullmatch(wnid) or "/" not in file), None)
@@ -227,7 +231,7 @@ class ImageNet(CroppedFiles):
             )
         return wnid_of
 
-    def _unsorted(self, files: Sequence[str]) -> dict[str, str]:
+    def _classes_of_list(self, files: Sequence[str]) -> dict[str, str]:
         """File -> wnid, for validation images that lie in one folder."""
         truth, meta = self._list_file("ILSVRC2012_validation_ground_truth.txt"), self._list_file("meta.mat")
         boxes = next((path for path in self._box_folders("val") if path.is_dir()), None)

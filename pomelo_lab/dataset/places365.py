@@ -51,7 +51,7 @@ class Places365(CroppedFiles):
             else f"places365-{category(file.rpartition('/')[0])}/{name}"
         )
 
-    def _listed(self) -> Listing:
+    def _list_files(self) -> Listing:
         root, official = Path(self.root), "train" if self.split == "train" else "val"
         tops = [root / "places365_standard", root]
         categories = next((path for top in tops if (path := top / CATEGORIES).is_file()), None)

@@ -148,12 +148,12 @@ class Portraits(Dataset):
         return self._batch(indices, with_masks=False)
 
     def labels(self, indices: Sequence[int]) -> Tensor:
-        return self.labelled(self.factors(indices))
+        return self.compute_labels(self.factors(indices))
 
     def read_attributes(self, indices: Sequence[int]) -> Tensor:
         return self.model.attributes(self.factors(indices))
 
-    def labelled(self, factors: Mapping[str, Tensor]) -> Tensor:
+    def compute_labels(self, factors: Mapping[str, Tensor]) -> Tensor:
         """Labels [B] of people with the given causes."""
         if self.label == HAIR:
             return factors[HAIR]
@@ -166,10 +166,10 @@ class Portraits(Dataset):
         image, masks = self.render(factors, with_masks)
         name = f"portraits-{self.split}" + (f"-s{self.seed}" if self.seed else "")
         if masks and self.label != HAIR:
-            masks["label"] = self.decided(factors, image, ATTRIBUTES[self.label])
+            masks["label"] = self.mark_deciding(factors, image, ATTRIBUTES[self.label])
         return Batch(
             image=image,
-            label=self.labelled(factors),
+            label=self.compute_labels(factors),
             image_id=tuple(f"{name}-{int(i):08d}" for i in indices),
             index=torch.as_tensor(list(indices), dtype=torch.long),
             masks=masks,
@@ -197,9 +197,9 @@ class Portraits(Dataset):
         Cost: one rendering without masks per value.
         """
         self.model.check([factor])
-        return self.decided(batch.factors, batch.image, [factor], n)
+        return self.mark_deciding(batch.factors, batch.image, [factor], n)
 
-    def decided(self, factors: Mapping[str, Tensor], image: Tensor, names: Iterable[str], n: int = 8) -> Tensor:
+    def mark_deciding(self, factors: Mapping[str, Tensor], image: Tensor, names: Iterable[str], n: int = 8) -> Tensor:
         """Marks the pixels of the image that change when one of the causes takes another value: bool [B,H,W]."""
         changed = torch.zeros_like(image[:, 0], dtype=torch.bool)
         for name in names:

@@ -44,7 +44,7 @@ class PortraitsIdentities(Portraits):
         personal = torch.tensor([cause.group == "person" for cause in self.model.causes.values()])
         return self.model.draw(torch.where(personal, who, noise)) | {"person": index % self.n_people}
 
-    def labelled(self, factors: dict[str, Tensor]) -> Tensor:
+    def compute_labels(self, factors: dict[str, Tensor]) -> Tensor:
         return factors["person"]
 
     def digest(self) -> str:

@@ -65,7 +65,7 @@ class Texture(Dataset):
             chosen = (index % len(KINDS) == kind).nonzero().flatten()
             if len(chosen):
                 field[chosen] = render(knob[chosen], lattice[chosen], self.size_px)
-        image = to_unit(to_8_bits(coloured(field, lattice[:, 3, 0, :9].unflatten(1, (3, 3)))))
+        image = to_unit(to_8_bits(apply_colours(field, lattice[:, 3, 0, :9].unflatten(1, (3, 3)))))
         return Batch(image=image, label=torch.full((len(rows),), -1), image_id=names, index=index)
 
     def digest(self) -> str:
@@ -73,14 +73,14 @@ class Texture(Dataset):
         return hashlib.sha256(pixels + str(self.n).encode()).hexdigest()[:16]
 
 
-def coloured(field: Tensor, colour: Tensor) -> Tensor:
+def apply_colours(field: Tensor, colour: Tensor) -> Tensor:
     """Maps a field [B,H,W] in [0,1] through three colours [B,3 colours,3 channels] -> [B,3,H,W]."""
     first, second, third = (colour[:, i, :, None, None] for i in range(3))
     t = field[:, None] * 2
     return torch.where(t < 1, first + t * (second - first), second + (t - 1) * (third - second))
 
 
-def turned(knob: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
+def rotate_axes(knob: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
     """Two orthogonal coordinates [B,H,W] in [-0.71,0.71], rotated by a random angle (knob 0)."""
     line = (torch.arange(size_px, dtype=torch.float64) + 0.5) / size_px - 0.5
     y, x = torch.meshgrid(line, line, indexing="ij")
@@ -88,7 +88,7 @@ def turned(knob: Tensor, size_px: int) -> tuple[Tensor, Tensor]:
     return angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
 
 
-def between(knob: Tensor, column: int, low: float, high: float) -> Tensor:
+def scale_knob(knob: Tensor, column: int, low: float, high: float) -> Tensor:
     """Scales one knob to [low, high): [B,1,1]."""
     return low + (high - low) * knob[:, column, None, None]
 
@@ -100,17 +100,17 @@ def wave(x: Tensor, n_periods: Tensor, phase: Tensor, sharpness: Tensor) -> Tens
 
 def stripes(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
     """Straight or slightly wavy stripes, 2 to 8 periods, soft or hard."""
-    u, v = turned(knob, size_px)
-    bent = u + between(knob, 1, 0, 0.06) * torch.sin(2 * math.pi * between(knob, 2, 1, 3) * v)
-    return 0.5 + 0.5 * wave(bent, between(knob, 3, 2, 8), between(knob, 4, 0, 1), between(knob, 5, 1, 6))
+    u, v = rotate_axes(knob, size_px)
+    bent = u + scale_knob(knob, 1, 0, 0.06) * torch.sin(2 * math.pi * scale_knob(knob, 2, 1, 3) * v)
+    return 0.5 + 0.5 * wave(bent, scale_knob(knob, 3, 2, 8), scale_knob(knob, 4, 0, 1), scale_knob(knob, 5, 1, 6))
 
 
 def checkers(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
     """A rotated checkerboard with 1.5 to 5 periods per side."""
-    u, v = turned(knob, size_px)
-    periods, sharpness = between(knob, 1, 1.5, 5), between(knob, 2, 3, 10)
-    return 0.5 + 0.5 * wave(u, periods, between(knob, 3, 0, 1), sharpness) * wave(
-        v, periods, between(knob, 4, 0, 1), sharpness
+    u, v = rotate_axes(knob, size_px)
+    periods, sharpness = scale_knob(knob, 1, 1.5, 5), scale_knob(knob, 2, 3, 10)
+    return 0.5 + 0.5 * wave(u, periods, scale_knob(knob, 3, 0, 1), sharpness) * wave(
+        v, periods, scale_knob(knob, 4, 0, 1), sharpness
     )
 
 
@@ -123,20 +123,20 @@ def blobs(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
     dy = line - spot[:, 1, :, None]
     square = (dx[:, :, None, :] ** 2 + dy[:, :, :, None] ** 2) / (2 * radius[..., None, None] ** 2)
     height = torch.exp(-square).sum(1)
-    return torch.sigmoid(between(knob, 1, 4, 16) * (height - 0.5))
+    return torch.sigmoid(scale_knob(knob, 1, 4, 16) * (height - 0.5))
 
 
 def gradients(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
     """A linear ramp mixed with a radial one about a random centre."""
-    u, v = turned(knob, size_px)
-    radial = torch.hypot(u - between(knob, 1, -0.4, 0.4), v - between(knob, 2, -0.4, 0.4))
-    mix = between(knob, 3, 0, 1)
+    u, v = rotate_axes(knob, size_px)
+    radial = torch.hypot(u - scale_knob(knob, 1, -0.4, 0.4), v - scale_knob(knob, 2, -0.4, 0.4))
+    mix = scale_knob(knob, 3, 0, 1)
     return ((1 - mix) * (0.5 + 0.75 * u) + mix * radial * 1.3).clamp(0, 1)
 
 
 def clouds(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
     """Four octaves of lattice noise; the roughness is random."""
-    roughness = between(knob, 1, 0.35, 0.9)
+    roughness = scale_knob(knob, 1, 0.35, 0.9)
     total = torch.zeros(len(knob), size_px, size_px, dtype=torch.float64)
     for octave, cells in enumerate((3, 5, 9, LATTICE)):
         grid = lattice[:, octave, None, :cells, :cells]
@@ -149,8 +149,8 @@ def clouds(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
 
 def mosaic(knob: Tensor, lattice: Tensor, size_px: int) -> Tensor:
     """A rotated grid of 3 to 10 flat random tiles per side."""
-    u, v = turned(knob, size_px)
-    tiles = between(knob, 1, 3, 10)
+    u, v = rotate_axes(knob, size_px)
+    tiles = scale_knob(knob, 1, 3, 10)
     column, row = (((c + 0.71) * tiles).floor().long().clamp(0, LATTICE - 1) for c in (u, v))
     return lattice[:, 1].flatten(1).gather(1, (row * LATTICE + column).flatten(1)).view_as(u)
 

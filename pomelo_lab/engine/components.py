@@ -20,7 +20,7 @@ from pomelo_lab.config.fingerprint import digest, file_digest
 from pomelo_lab.config.needs import asked_roles
 from pomelo_lab.config.signature import defaults, locate
 from pomelo_lab.config.training_data import full_network_node
-from pomelo_lab.config.tree import is_node, mapped, nodes
+from pomelo_lab.config.tree import is_node, map_nodes, nodes
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.base import Explainer
 from pomelo_lab.generator.base import Generator
@@ -81,7 +81,7 @@ class Components:
 
     def _with_weights_inside(self, tree: Any) -> Any:
         """A config in which every network has its weights, for example the generator inside a metric's filler."""
-        return mapped(tree, lambda node: self._with_weights_and_classes(node) if is_network(node) else node)
+        return map_nodes(tree, lambda node: self._with_weights_and_classes(node) if is_network(node) else node)
 
     def _with_weights_and_classes(self, node: Mapping[str, Any]) -> dict[str, Any]:
         trained = self._with_weights(node)
@@ -91,7 +91,7 @@ class Components:
 
     def _with_networks(self, tree: Any) -> Any:
         """A config in which every network's node is replaced by the built network."""
-        return mapped(tree, lambda node: self._network(node) if is_network(node) else node)
+        return map_nodes(tree, lambda node: self._network(node) if is_network(node) else node)
 
     def _network(self, node: Mapping[str, Any]) -> Any:
         sizes = {"batch_size": self.batch_size, "num_classes": self.dataset.num_classes}
@@ -105,16 +105,16 @@ class Components:
     def sampler(self) -> Sampler | None:
         if not self.config.get("sampler"):
             return None
-        return build(self._with_networks(self.node("sampler")), **self._supplied_to(self.config["sampler"]))
+        return build(self._with_networks(self.node("sampler")), **self._arguments_for(self.config["sampler"]))
 
     @cached_property
     def explainer(self) -> Explainer | None:
-        return build(self._with_networks(self.node("explainer")), **self._supplied_to(self.config["explainer"]))
+        return build(self._with_networks(self.node("explainer")), **self._arguments_for(self.config["explainer"]))
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
         return {
-            name: build(self._with_networks(node), **self._supplied_to(node))
+            name: build(self._with_networks(node), **self._arguments_for(node))
             for name, node in self.metric_nodes.items()
         }
 
@@ -140,10 +140,10 @@ class Components:
             _alive[key] = node, build(node, **supplied)
         return _alive[key][1]
 
-    def _supplied_to(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        return {role: supplied(self, role) for role in self.injected(node)}
+    def _arguments_for(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        return {role: supply(self, role) for role in self.find_injected_roles(node)}
 
-    def injected(self, node: Mapping[str, Any]) -> list[str]:
+    def find_injected_roles(self, node: Mapping[str, Any]) -> list[str]:
         """The roles of the job that a component, or a component inside it, takes as an argument and has no yaml for."""
         asked = (asked_roles(part) for _, part in nodes(node))
         return sorted(set().union(*asked) & set(self.config))
@@ -195,7 +195,7 @@ def is_network(node: Any) -> bool:
     return isinstance(target, type) and issubclass(target, TrainableNetwork)
 
 
-def supplied(parts: Any, role: str) -> Any:
+def supply(parts: Any, role: str) -> Any:
     """What a component's constructor gets where it takes another component of the job as an argument.
 
     Args:

@@ -75,9 +75,9 @@ class Job:
     @cached_property
     def all_images(self) -> Job:
         """The job on all images of the data set, including those that the classifier gets wrong."""
-        return self._changed({"images": "all", "n_images": len(self.parts.dataset)})
+        return self._with_values({"images": "all", "n_images": len(self.parts.dataset)})
 
-    def _changed(self, changes: Mapping[str, Any]) -> Job:
+    def _with_values(self, changes: Mapping[str, Any]) -> Job:
         """This job with some config values replaced."""
         return Job(override(self.config, changes), self.store, self.parts.device, type(self.cache))
 
@@ -94,7 +94,7 @@ class Job:
     def _sibling(self, changes: Mapping[str, Any]) -> Job:
         key = digest(changes)
         if key not in self._siblings:
-            self._siblings[key] = self._changed(changes)
+            self._siblings[key] = self._with_values(changes)
             self._siblings[key].cache.tell = lambda kind: self.cache.tell(kind)
         return self._siblings[key]
 

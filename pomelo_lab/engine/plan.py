@@ -17,7 +17,7 @@ from typing import Any
 
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.signature import Component
-from pomelo_lab.config.tree import mapped
+from pomelo_lab.config.tree import map_nodes
 from pomelo_lab.cost import Cost
 from pomelo_lab.devices import NoSuchDevice, pick_device
 from pomelo_lab.engine.job import Job
@@ -81,7 +81,7 @@ def plan_job(config: Mapping[str, Any], store: Store) -> tuple[Job, list[Step], 
     from pomelo_lab.engine.timing import seconds
 
     missing: list[str] = []
-    settings = untrained(config, config["dataset"], config["paths"]["outputs"], missing)
+    settings = drop_missing_weights(config, config["dataset"], config["paths"]["outputs"], missing)
     try:
         device: Any = pick_device(config["device"])
     except NoSuchDevice:
@@ -240,7 +240,7 @@ def plan_metric(job: Job, name: str, metric: Metric) -> Step:
     return Step(f"metric {name}", n, asks, note="; ".join(notes), at_most=at_most)
 
 
-def untrained(config: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
+def drop_missing_weights(config: Any, dataset: Any, outputs: str, missing: list[str]) -> Any:
     """A config that can be built without a training: networks without fitting weights stay untrained.
 
     Args: missing: the names of these networks are appended to it.
@@ -252,4 +252,4 @@ def untrained(config: Any, dataset: Any, outputs: str, missing: list[str]) -> An
         missing.append(short_name(node))
         return {**node, "weights": None}
 
-    return mapped(config, without_weights)
+    return map_nodes(config, without_weights)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pomelo_lab.cost import format_duration
+
 if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
 
@@ -81,7 +83,7 @@ class Progress:
         """Moves the bar to the present state."""
         if self.bar is not None and self.task is not None:
             done = self.seen + self.size * self.passed / (self.stages + 1)
-            left = f"about {spelled(seconds)} left" if (seconds := self.seconds_left()) is not None else ""
+            left = f"about {format_duration(seconds)} left" if (seconds := self.seconds_left()) is not None else ""
             self.bar.update(self.task, completed=done, description=f"{self.title} · {self.stage}", left=left)
 
     def seconds_left(self) -> float | None:
@@ -100,23 +102,17 @@ class Progress:
             return None
         self.named.add(self.stage)
         self.spoke = now
-        left = f", about {spelled(seconds)} left" if (seconds := self.seconds_left()) is not None else ""
-        return f"{self.title}: {self.stage}: {self.seen}/{self.total} images done, {spelled(now - self.start)}{left}"
+        left = f", about {format_duration(seconds)} left" if (seconds := self.seconds_left()) is not None else ""
+        done = f"{self.seen}/{self.total} images done, {format_duration(now - self.start)}"
+        return f"{self.title}: {self.stage}: {done}{left}"
 
-    def kept(self) -> str:
+    def describe_stored(self) -> str:
         """Says in words which results are on disk when the job stops now."""
         return (
             f"{self.seen} of {self.total} images of {self.title} are finished and kept"
             if self.total
             else "nothing was computed yet"
         )
-
-
-def spelled(seconds: float) -> str:
-    """A duration as text, in seconds, minutes or hours."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

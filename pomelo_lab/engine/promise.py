@@ -16,7 +16,7 @@ from pomelo_lab.types import Batch, Explanation, NotImages, Perturbations, Segme
 
 
 @contextmanager
-def left_alone(component: object, image: Tensor) -> Iterator[None]:
+def refuse_changes(component: object, image: Tensor) -> Iterator[None]:
     """Raises ValueError where the images that a component was given are changed in place: stages after it would see
     the changed images."""
     before = None if image.is_inference() else image._version
@@ -36,13 +36,13 @@ def named(component: object) -> Iterator[None]:
 
 def perturb(sampler: Sampler, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
     """The perturbations of a batch, as a sampler gives them. Raises ValueError unless it keeps its promises."""
-    with left_alone(sampler, batch.image), named(sampler):
+    with refuse_changes(sampler, batch.image), named(sampler):
         return check_perturbations(sampler, batch.image, n, sampler.perturb(batch, segments, n, streams))
 
 
 def explain(explainer: Explainer, case: Case) -> Explanation:
     """The explanation of a case, as an explainer gives it. Raises ValueError unless it keeps its promises."""
-    with left_alone(explainer, case.batch.image), named(explainer):
+    with refuse_changes(explainer, case.batch.image), named(explainer):
         return check_explanation(explainer, case.batch.image, explainer.explain(case))
 
 
@@ -69,7 +69,7 @@ def check_explanation(explainer: Explainer, image: Tensor, given: Explanation) -
         if value is not None and value.shape != tuple(shape):
             raise ValueError(f"{name(explainer)}: {part} must be {list(shape)}, got {describe(value)}")
     for part in ("attribution", "counterfactual"):
-        gives = explainer.given_by(vars(explainer))
+        gives = explainer.gives_for(vars(explainer))
         if gives is not None and part in gives and getattr(given, part) is None:
             raise ValueError(f"{name(explainer)}: gives names {part}, and explain returned none")
     if given.counterfactual is not None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from pomelo_lab.config.fingerprint import canonical, digest
-from pomelo_lab.engine.components import Components, supplied
+from pomelo_lab.engine.components import Components, supply
 from pomelo_lab.engine.selection import DRAW_SEED, Selection
 from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.metric.base import Metric
@@ -73,8 +73,8 @@ class Provenance:
         """
         if not node:
             return None
-        roles = self.parts.injected(node)
-        return {**canonical(node, drop), **{f"job.{role}": supplied(self, role) for role in roles}}
+        roles = self.parts.find_injected_roles(node)
+        return {**canonical(node, drop), **{f"job.{role}": supply(self, role) for role in roles}}
 
     # --- stages ---------------------------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class Scores:
     def status(self) -> dict[str, Any]:
         return read_status(self.folder)
 
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether the job is finished and its results are undamaged. Warnings name damaged files."""
         status = self.status
         for path in status.get("damaged", ()):
@@ -60,7 +60,7 @@ class Scores:
         return status.get("state") == "done" and is_stored(self.job)
 
     @contextmanager
-    def recorded(self) -> Iterator[None]:
+    def record_state(self) -> Iterator[None]:
         """Writes the config before the block, and the state before and after it.
 
         When the block raises, the state is "failed", with the traceback, or "interrupted" after Ctrl-C.
@@ -234,17 +234,17 @@ def sum_costs(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, f
     keys = [ShardKey(kind, fingerprint, group, selection.group_size(group)) for group in range(selection.n_groups)]
     metas = [meta for key in keys if (meta := job.store.meta(key))]
     images = sum(len(meta["image_id"]) for meta in metas)
-    return summed(metas) | {"images": images} if metas else {}
+    return add_costs(metas) | {"images": images} if metas else {}
 
 
 def sum_statistics_costs(job: Job, provenance: Mapping[str, Any]) -> dict[str, float]:
     """The recorded costs of statistics of training images and of their parts, which several jobs may share."""
     whole = job.store.meta(ShardKey("reference", digest(provenance)))
     parts = [job.store.meta(ShardKey("part", fingerprint, part)) for fingerprint, part in whole.get("parts", ())]
-    return summed([whole, *(meta for meta in parts if meta)]) if whole else {}
+    return add_costs([whole, *(meta for meta in parts if meta)]) if whole else {}
 
 
-def summed(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def add_costs(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The sums of seconds, queries and evaluations over several shards."""
     return {key: sum(m[key] for m in metas) for key in ("seconds", "queries", "evaluations")}
 

@@ -68,7 +68,7 @@ class DrawnImages:
             times[i] += 1
             self.draw.append(times[i])
 
-    def named(self, batch: Batch, start: int) -> Batch:
+    def name_repeated(self, batch: Batch, start: int) -> Batch:
         """Renames repeated images: a.jpg, a.jpg#2, a.jpg#3.
 
         Args: batch: the images of the draws; start: the number of the first of these draws.
@@ -144,7 +144,7 @@ class Selection:
     def batch(self, group: int) -> Batch:
         """The images of a group, with their names in the job."""
         batch = self.parts.dataset.batch(self.indices(group))
-        return self.drawn_images.named(batch, group * GROUP) if self.draws else batch
+        return self.drawn_images.name_repeated(batch, group * GROUP) if self.draws else batch
 
     def label(self, group: int) -> Tensor:
         """The labels of a group's images, int64 [b]."""

@@ -102,7 +102,7 @@ class Store:
         given = inputs()
         if not write:
             shard = make(given)
-            write_shard(self.path(cost_of(key)), Shard({}, shard.meta))
+            write_shard(self.path(cost_key(key)), Shard({}, shard.meta))
             return shard, True
         path = self.path(key)
         try:
@@ -159,7 +159,7 @@ class Store:
         """The record of a shard's computation. Its tensors are not read. {} when the shard is missing or damaged."""
         from safetensors import SafetensorError, safe_open
 
-        path = self.find(key) or self.find(cost_of(key))
+        path = self.find(key) or self.find(cost_key(key))
         if path is None:
             return {}
         try:
@@ -196,7 +196,7 @@ class Store:
             log.debug("%s", error)
 
 
-def cost_of(key: ShardKey) -> ShardKey:
+def cost_key(key: ShardKey) -> ShardKey:
     """The key under which the costs of a shard are recorded when the shard itself is not stored."""
     return key._replace(kind=f"{key.kind}-cost")
 

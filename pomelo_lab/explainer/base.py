@@ -66,7 +66,7 @@ class Explainer(Component, ABC):
         return type(self).fit is not Explainer.fit
 
     @classmethod
-    def given_by(cls, given: Mapping[str, Any]) -> frozenset[str] | None:
+    def gives_for(cls, given: Mapping[str, Any]) -> frozenset[str] | None:
         """The contents of an explanation for these arguments. The default is `gives`."""
         return cls.gives
 
@@ -79,7 +79,7 @@ class Explainer(Component, ABC):
         counted. Explainers that evaluate networks add these evaluations.
         """
         channels, height, width = shape
-        gives = self.given_by(vars(self)) or frozenset({"attribution"})
+        gives = self.gives_for(vars(self)) or frozenset({"attribution"})
         values = ("attribution" in gives) + channels * ("counterfactual" in gives)  # of a pixel
         return Cost(bytes=VALUE_BYTES * height * width * values)
 

@@ -151,7 +151,7 @@ class FeatureBottleneck:
             signal, noise = passes(logit, self.sigma)
             draw = streams.normal(image_id, f"{purpose}.{step}", self.n_draws, *value.shape[1:]).to(value)
             mixed = ((signal * value + noise * mean)[:, None] + (noise * std)[:, None] * draw) * active
-            with classifier.replaced(layer, mixed.flatten(0, 1)):
+            with classifier.replace_output(layer, mixed.flatten(0, 1)):
                 entropy = F.softplus(-classifier.log_odds(images, wanted)).view(len(case), -1).mean(1)  # -log p
             loss = entropy + self.beta * (capacity(signal, noise, standard) * active).flatten(1).mean(1)
             losses[:, step] = loss.detach()

@@ -145,9 +145,9 @@ class DiMEExplainer(CounterfactualExplainer):
         """Measures "unit", a scalar: the mean perceptual distance between two training images, or 1."""
         if self.perceptual is None or self.perceptual_unit == "raw":
             return {"unit": torch.tensor(1.0)}
-        return {"unit": mean_distance(self.between, training, self.n_pairs, classifier.device)}
+        return {"unit": mean_distance(self.measure_distance, training, self.n_pairs, classifier.device)}
 
-    def between(self, one: Tensor, other: Tensor) -> Tensor:
+    def measure_distance(self, one: Tensor, other: Tensor) -> Tensor:
         """The raw perceptual distance of two batches of images: [B,C,H,W] and [B,C,H,W] in [0,1] -> [B]."""
         return feature_distance(self.perceptual, self.layers, one, other)
 
@@ -157,7 +157,7 @@ class DiMEExplainer(CounterfactualExplainer):
             raise ValueError(
                 "explainer.perceptual_unit=pairs needs reference=explainer.fit(training, classifier); raw needs none"
             )
-        distance = PerceptualDistance(self.between, float(case.reference["unit"]) if case.reference else 1.0)
+        distance = PerceptualDistance(self.measure_distance, float(case.reference["unit"]) if case.reference else 1.0)
 
         names: list[str] = []
 

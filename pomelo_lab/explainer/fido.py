@@ -98,7 +98,7 @@ class FidoExplainer(RemovalExplainer):
             optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.n_steps)
             drop = enlarge(logit.sigmoid(), image.shape[-2:], "bilinear")
             keep = self.sample_masks(drop, logit, case, step)
-            seen = filling.blended(row, keep.flatten(0, 1), index + n * step)
+            seen = filling.blend(row, keep.flatten(0, 1), index + n * step)
             odds = case.classifier.log_odds(seen, target[row]).view(len(case), n).mean(1)
             weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
             loss = self.loss(odds, drop, weight)

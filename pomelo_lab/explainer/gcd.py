@@ -55,7 +55,7 @@ class GCDExplainer(Postprocessed, DirectionExplainer):
         of_goal = probability.gather(2, goal[:, None, None].expand(-1, images.shape[1], 1))[..., 0]
         score, distance = log_odds(of_goal), self.distance(image, images, reference["unit"])
         loss, length = self.loss(score, distance), alphas.abs().repeat(len(self.index))
-        chosen = torch.stack([self.chosen(loss, reached, length, rule) for rule in RULES], 1)
+        chosen = torch.stack([self.choose_step(loss, reached, length, rule) for rule in RULES], 1)
         rows = torch.arange(len(goal), device=goal.device)[:, None]
         options = images[rows, chosen]
         alpha, used = alphas[chosen % len(alphas)], chosen // len(alphas)
@@ -93,7 +93,7 @@ class GCDExplainer(Postprocessed, DirectionExplainer):
         # the chosen image of each rule is stored in 8 bits
         return super().cost(shape) + Cost(bytes=len(RULES) * (channels + VALUE_BYTES) * height * width)
 
-    def chosen(self, loss: Tensor, reached: Tensor, length: Tensor, rule: str | None = None) -> Tensor:
+    def choose_step(self, loss: Tensor, reached: Tensor, length: Tensor, rule: str | None = None) -> Tensor:
         """The step that a rule chooses for each image: loss and reached [B,M], length [M] -> int64 [B]."""
         rule = rule or self.rule
         if rule == "argmin":

@@ -40,13 +40,13 @@ class GuidedBackpropExplainer(GradientExplainer):
 
     def values(self, module: nn.Module, case: Case) -> Tensor:
         image = case.batch.image.detach().requires_grad_(True)
-        answer = guided(module, image).gather(1, case.target[:, None])
+        answer = answer_guided(module, image).gather(1, case.target[:, None])
         return torch.autograd.grad(answer.sum(), image)[0]
 
     @classmethod
     @torch.no_grad()
     def check_network(cls, given: Mapping[str, Any], classifier: WhiteBox, image: Tensor) -> None:
-        guided(classifier.module(given["answer"]), image)
+        answer_guided(classifier.module(given["answer"]), image)
 
 
 class GuidedRules(Rules):
@@ -71,7 +71,7 @@ class GuidedRules(Rules):
         return Value.apply(slope * x, value, True)
 
 
-def guided(module: nn.Module, images: Tensor) -> Tensor:
+def answer_guided(module: nn.Module, images: Tensor) -> Tensor:
     """The answers for images under the rules. Raises: Refused when the network has no rectifier."""
     rules = GuidedRules()
     answer = run_by(rules, module, images)

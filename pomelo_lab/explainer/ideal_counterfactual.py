@@ -34,14 +34,15 @@ class IdealCounterfactualExplainer(CounterfactualExplainer):
     def search(self, case: Case, goal: Tensor) -> SearchResult:
         batch = case.batch
         image, _ = self.dataset.render(
-            self.changed({name: value.cpu() for name, value in batch.factors.items()}, goal.cpu()), with_masks=False
+            self.change_label({name: value.cpu() for name, value in batch.factors.items()}, goal.cpu()),
+            with_masks=False,
         )
         image = image.to(batch.image)
         answer = case.classifier.probability(image)
         flipped = (answer.argmax(1) == goal).float()
         return SearchResult(image, flipped, answer.gather(1, goal[:, None])[:, 0], torch.ones_like(flipped))
 
-    def changed(self, factors: dict[str, Tensor], goal: Tensor) -> dict[str, Tensor]:
+    def change_label(self, factors: dict[str, Tensor], goal: Tensor) -> dict[str, Tensor]:
         """The causes of the same people with the label's cause at the goal [B]."""
         out, model = dict(factors), self.dataset.model
         if self.dataset.label == HAIR:

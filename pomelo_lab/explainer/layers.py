@@ -79,7 +79,7 @@ def rows_and_columns_last(module: nn.Module, layer: nn.Module, image: Tensor, ou
     try:
         wide = outputs(module, layer, torch.cat([image, image], 3), first=True)[0]
         if wide.shape == output.shape:  # the network resizes its images
-            with widened(module.network):
+            with widen_input(module.network):
                 wide = outputs(module, layer, image, first=True)[0]
     except (RuntimeError, ValueError, AssertionError):  # the network refuses this size
         wide = output
@@ -90,7 +90,7 @@ def rows_and_columns_last(module: nn.Module, layer: nn.Module, image: Tensor, ou
 
 
 @contextmanager
-def widened(network: nn.Module) -> Iterator[None]:
+def widen_input(network: nn.Module) -> Iterator[None]:
     """A context in which the first submodule that the network calls receives its images [1,C,h,w] twice, side by
     side. A resize before it has already run."""
     called: list[nn.Module] = []

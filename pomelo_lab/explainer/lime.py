@@ -126,4 +126,4 @@ class LimeExplainer(Explainer):
         Shapes: data float64 [B,N,S], answer and weight [B,N], valid bool [B,S].
         """
         used = surrogate.select_features(data, answer, weight, self.feature_selection, self.n_features, valid)
-        return surrogate.weighted_ridge(data, answer, weight, self.alpha, used, self.standardize)
+        return surrogate.fit_ridge(data, answer, weight, self.alpha, used, self.standardize)

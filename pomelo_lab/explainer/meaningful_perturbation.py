@@ -105,7 +105,7 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
         mask = self.start_mask(case, filling).requires_grad_(True)
         optimizer, losses = torch.optim.Adam([mask], lr=self.lr), [mask.new_zeros(len(case), 0)]
         for step in range(self.n_steps):
-            seen = filling.blended(row, enlarge(mask, image.shape[-2:], self.upsample), torch.full_like(row, step))
+            seen = filling.blend(row, enlarge(mask, image.shape[-2:], self.upsample), torch.full_like(row, step))
             answer = case.classifier.differentiable_probability(translate(seen, shift[:, step]))
             loss = self.penalty(mask) + answer.gather(1, target[:, None])[:, 0]
             losses.append(loss.detach()[:, None])

@@ -150,7 +150,7 @@ class Run:
         ]
         if stale:
             raise self.refuse(f"calls {name} on a view of a tensor that was changed in place")
-        if name == "mul" and carried == {0, 1} and (unit := swished(*args)) is not None:
+        if name == "mul" and carried == {0, 1} and (unit := find_swish_input(*args)) is not None:
             name, operator, args, carried = "silu", torch.ops.aten.silu.default, (unit,), frozenset({0})
         # also inside autograd functions with a custom backward
         with enable_reentrant_dispatch(), torch.set_grad_enabled(self.grad):
@@ -216,7 +216,7 @@ class Carried(Tensor):
         return run(operator, args, kwargs or {})
 
 
-def swished(a: Carried, b: Carried) -> Carried | None:
+def find_swish_input(a: Carried, b: Carried) -> Carried | None:
     """The x of a product x * sigmoid(x), which is SiLU written out; None for other products."""
     for x, gate in ((a, b), (b, a)):
         if (
@@ -253,7 +253,7 @@ def run_by(rules: Rules, module: nn.Module, images: Tensor) -> Tensor:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it runs a layer as one operator without a gradient
     try:
-        with told(module, run.inside):
+        with record_modules(module, run.inside):
             answer = module(Carried(images, run))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -261,7 +261,7 @@ def run_by(rules: Rules, module: nn.Module, images: Tensor) -> Tensor:
 
 
 @contextmanager
-def told(module: nn.Module, inside: list[str]) -> Iterator[None]:
+def record_modules(module: nn.Module, inside: list[str]) -> Iterator[None]:
     """Keeps the names of the running submodules in `inside`, the innermost last."""
     handles = []
     for name, part in module.named_modules():

@@ -31,7 +31,7 @@ class RandomExplainer(Explainer):
     level: Literal["segment", "pixel"] = "segment"
 
     @classmethod
-    def given_by(cls, given: Mapping[str, Any]) -> frozenset[str]:
+    def gives_for(cls, given: Mapping[str, Any]) -> frozenset[str]:
         return cls.gives if given["level"] == "segment" else cls.gives - {"coefficient"}
 
     def explain(self, case: Case) -> Explanation:

@@ -64,7 +64,7 @@ class RiseExplainer(RemovalExplainer):
         """Enlarges cells to slightly more than the image and crops at a random offset of up to one cell: cells
         [B,n,s,s], offsets [B,n,2] -> [B,n,H,W]."""
         side = [math.ceil(size / self.n_cells) for size in shape]
-        high, wide = (enlarging(self.n_cells, (self.n_cells + 1) * cell_px).to(cells) for cell_px in side)
+        high, wide = (interpolation_matrix(self.n_cells, (self.n_cells + 1) * cell_px).to(cells) for cell_px in side)
         large = high @ cells.flatten(0, 1) @ wide.mT
         top, left = ((shift[..., axis] * cell_px).long().flatten() for axis, cell_px in enumerate(side))
         y, x = (torch.arange(size, device=cells.device) for size in shape)
@@ -80,7 +80,7 @@ class RiseExplainer(RemovalExplainer):
         return replace(super().cost(shape), queries=self.n_masks)
 
 
-def enlarging(n: int, size: int) -> Tensor:
+def interpolation_matrix(n: int, size: int) -> Tensor:
     """The matrix of linear interpolation from n values to `size`, mirrored at the ends as in scikit-image's resize:
     float64 [size,n]."""
     position = ((torch.arange(size, dtype=torch.float64) + 0.5) * n / size - 0.5).abs()

@@ -113,7 +113,7 @@ def kernel_weight(distance: Tensor, width: float) -> Tensor:
     return torch.exp(distance.square() / (-2 * width**2))
 
 
-def centered(data: Tensor, answer: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def center(data: Tensor, answer: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Centres columns and answers by their weighted means and multiplies them by sqrt(weight).
 
     Returns: (columns [B,N,S], answers [B,N], mean of the columns [B,1,S], mean of the answers [B,1]).
@@ -125,7 +125,7 @@ def centered(data: Tensor, answer: Tensor, weight: Tensor) -> tuple[Tensor, Tens
     return (data - mean) * root[..., None], (answer - middle) * root, mean, middle
 
 
-def weighted_ridge(
+def fit_ridge(
     data: Tensor, answer: Tensor, weight: Tensor, alpha: Penalty, used: Tensor, standardize: bool = False
 ) -> Surrogate:
     """Ridge regression with sample weights and an unpenalised intercept, one model per image, solved as one batch.
@@ -143,7 +143,7 @@ def weighted_ridge(
     Shapes: data float64 [B,N,S], answer and weight [B,N], used bool [B,S].
     Cost: one S x S eigendecomposition per image.
     """
-    columns, target, mean, middle = centered(data, answer, weight)
+    columns, target, mean, middle = center(data, answer, weight)
     columns = columns * used[:, None]
     scale = torch.ones_like(mean[:, 0])
     if standardize:
@@ -151,9 +151,7 @@ def weighted_ridge(
         used = used & (scale > 1e-12)
         scale = torch.where(used, scale, 1)
         columns = columns * used[:, None] / scale[:, None]
-    penalty = (
-        validated_penalty(columns, target, weight, used) if alpha == "cv" else torch.full_like(target[:, 0], alpha)
-    )
+    penalty = choose_penalty(columns, target, weight, used) if alpha == "cv" else torch.full_like(target[:, 0], alpha)
     gram = columns.mT @ columns
     diagonal = gram.diagonal(dim1=1, dim2=2)
     # Unused columns get the mean eigenvalue of the used ones: they then solve to 0 and leave the condition number
@@ -175,7 +173,7 @@ def weighted_ridge(
     return Surrogate(coefficient, intercept, score, intercept + coefficient.sum(1), condition, penalty)
 
 
-def validated_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Tensor) -> Tensor:
+def choose_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Tensor) -> Tensor:
     """Chooses the ridge penalty of each image by leave-one-out cross-validation over its perturbations: float64 [B].
 
     Source: Allen (1974), PRESS; Golub, Heath & Wahba (1979), eq. 1.3: one fit gives every left-out error, e_i / (1 -
@@ -221,7 +219,7 @@ def select_features(
     n = min(n_features, valid.shape[1])
     if method == "forward_selection":
         return forward_selection(data, answer, weight, n, valid)
-    size = weighted_ridge(data, answer, weight, 0.01, valid).coefficient.abs()
+    size = fit_ridge(data, answer, weight, 0.01, valid).coefficient.abs()
     first = size.where(valid, -1).sort(dim=1, descending=True, stable=True).indices[:, :n]
     return torch.zeros_like(valid).scatter_(1, first, True) & valid
 
@@ -232,7 +230,7 @@ def forward_selection(data: Tensor, answer: Tensor, weight: Tensor, n: int, vali
     The gain of a column is its squared partial covariance with the answer, divided by its remaining variance. A chosen
     column is swept out of the Gram matrix. A step therefore costs S^2 instead of S regressions.
     """
-    columns, target, _, _ = centered(data, answer, weight)
+    columns, target, _, _ = center(data, answer, weight)
     columns = columns * valid[:, None]
     joint = torch.cat([columns, target[..., None]], dim=2)
     gram = joint.mT @ joint
@@ -259,7 +257,7 @@ def lasso_path(data: Tensor, answer: Tensor, weight: Tensor, n_features: int | N
     """
     from sklearn.linear_model import lars_path
 
-    columns, target, _, _ = centered(data, answer, weight)
+    columns, target, _, _ = center(data, answer, weight)
     used = torch.zeros_like(valid)
     for row, x, y, usable in zip(used, columns, target, valid, strict=True):
         index = usable.nonzero()[:, 0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pomelo_lab.generator.diffusion import Schedule, posterior
-from pomelo_lab.generator.learned_variance import interpolated
+from pomelo_lab.generator.learned_variance import interpolate_variance
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Ancestral:
         """
         if share is None:
             return self.variance(k)
-        return interpolated(
+        return interpolate_variance(
             share, self.variance(k), 1 - self.schedule.alphas_cumprod[k] / self.schedule.alphas_cumprod[k - 1]
         )
 

@@ -197,7 +197,7 @@ class Flow(ImageModel):
         """Latents [M,D] of images [M,C,H,W]; those of the model's own images are standard normal."""
 
     @abstractmethod
-    def unclamped(self, latent: Tensor) -> Tensor:
+    def decode_unclamped(self, latent: Tensor) -> Tensor:
         """Colours [M,C,H,W] decoded from latents [M,D], before they are clamped to [0,1]."""
 
     @abstractmethod
@@ -210,7 +210,7 @@ class Flow(ImageModel):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Images [M,C,H,W] in [0,1] decoded from latents [M,D]."""
-        return self.unclamped(latent).clamp(0, 1)
+        return self.decode_unclamped(latent).clamp(0, 1)
 
     def generate(self, noise: Tensor) -> Tensor:
         return self.decode(noise.flatten(1))

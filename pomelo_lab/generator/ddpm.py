@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.generator.base import ImageModel
-from pomelo_lab.generator.diffusion import Prediction, decode, split
+from pomelo_lab.generator.diffusion import Prediction, decode, split_output
 from pomelo_lab.generator.diffusion_model import DiffusionModel, unet_class
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class DDPM(DiffusionModel, ImageModel):
             raise ValueError(f"generator.weights: {self.unet_folder} holds neither {' nor '.join(names)}")
         self._check_shape()
         _ = self._scheduler  # refused before the weights are read
-        load(self.network, file, self.described(), "generator.weights")
+        load(self.network, file, self.describe(), "generator.weights")
 
     def digest(self) -> str:
         if self.folder is None:
@@ -158,7 +158,7 @@ class DDPM(DiffusionModel, ImageModel):
 
     def denoise(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """(x0, eps) for noisy images x [M,C,H,W] at one timestep; clean images lie in [-1,1]."""
-        return split(self.output(x, t), x, float(self.alphas_cumprod[t]), self.predicts)
+        return split_output(self.output(x, t), x, float(self.alphas_cumprod[t]), self.predicts)
 
     def estimate(self, x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
         """(clean estimate clamped to [-1,1], share of the learned variance or None) for x [M,C,H,W] at one timestep.
@@ -168,7 +168,7 @@ class DDPM(DiffusionModel, ImageModel):
         if not self.learns_variance:
             return self.denoise(x, t)[0].clamp(-1, 1), None
         output, share = self.output_and_share(x, t)
-        return split(output, x, float(self.alphas_cumprod[t]), self.predicts)[0].clamp(-1, 1), share
+        return split_output(output, x, float(self.alphas_cumprod[t]), self.predicts)[0].clamp(-1, 1), share
 
     def generate(
         self, noise: Tensor, n_steps: int = 50, eta: float = 0.0, normal: Callable[[], Tensor] | None = None

@@ -76,7 +76,7 @@ def noised(x0: Tensor, alpha_bar: float, noise: Tensor) -> Tensor:
     return math.sqrt(alpha_bar) * x0 + math.sqrt(1 - alpha_bar) * noise
 
 
-def split(output: Tensor, x: Tensor, alpha_bar: Tensor | float, prediction: Prediction) -> tuple[Tensor, Tensor]:
+def split_output(output: Tensor, x: Tensor, alpha_bar: Tensor | float, prediction: Prediction) -> tuple[Tensor, Tensor]:
     """(x0, eps): what the output of a network for noisy images x says about the clean image and about the noise."""
     # in float32, 1 - alpha_bar would lose four digits at the clean end
     alpha_bar = torch.as_tensor(alpha_bar, dtype=torch.float64)

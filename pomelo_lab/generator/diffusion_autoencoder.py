@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import in_full_rows
 from pomelo_lab.compat import ensure
 from pomelo_lab.config.hints import Count, NotFingerprinted
-from pomelo_lab.generator.diffusion import Denoiser, decode, encode, encode_as_published, split
+from pomelo_lab.generator.diffusion import Denoiser, decode, encode, encode_as_published, split_output
 from pomelo_lab.generator.diffusion_model import DiffusionModel
 
 DEPTH = 0.98  # share of the schedule that is inverted: at its very end a cosine schedule's steps cannot be
@@ -99,7 +99,7 @@ class DiffusionAutoencoder(DiffusionModel):
         """The denoiser of rows with these codes [M,code]."""
 
         def denoise(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-            return split(self.output(x, t, code), x, float(self.alphas_cumprod[t]), self.predicts)
+            return split_output(self.output(x, t, code), x, float(self.alphas_cumprod[t]), self.predicts)
 
         return denoise
 

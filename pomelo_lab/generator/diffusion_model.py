@@ -197,9 +197,9 @@ class DiffusionModel(Generator):
         y = self.folded(x)
         if self.data_deviation is None:
             # learned variances: `output_and_share`
-            return self.unfolded(self.applied(y, t, *condition)[:, : y.shape[1]])
+            return self.unfolded(self.apply(y, t, *condition)[:, : y.shape[1]])
         c_skip, c_out, deviation = self.preconditioning(y, t)
-        return self.unfolded(c_skip * y + c_out * self.applied(y / deviation, t, *condition))
+        return self.unfolded(c_skip * y + c_out * self.apply(y / deviation, t, *condition))
 
     def preconditioning(self, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(c_skip, c_out, 1 / c_in) of folded images y at timesteps t [M] (Karras et al. 2022, table 1, for v and by
@@ -225,7 +225,7 @@ class DiffusionModel(Generator):
         """
         t = torch.as_tensor(t, device=x.device).expand(len(x))
         y = self.folded(x)
-        outputs = self.applied(y, t, *condition)
+        outputs = self.apply(y, t, *condition)
         return self.unfolded(outputs[:, : y.shape[1]]), (self.unfolded(outputs[:, y.shape[1] :]) + 1) / 2
 
     @abstractmethod
@@ -241,7 +241,7 @@ class DiffusionModel(Generator):
         blocks = self.folded(self.scaled(images)).unflatten(1, (self.channels, -1))
         return blocks.double().transpose(0, 2).flatten(1).std(1).tolist()
 
-    def measured(self) -> dict[str, Tensor]:
+    def training_statistics(self) -> dict[str, Tensor]:
         return (
             {}
             if self.data_deviation is None

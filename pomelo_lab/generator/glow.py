@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pomelo_lab.config.hints import Count, NonNegative, NotFingerprinted, OmitDefault, Positive, Range
 from pomelo_lab.generator.base import Flow
 from pomelo_lab.generator.glow_network import Coupling, GlowNetwork
-from pomelo_lab.generator.glow_published import converted, is_published
+from pomelo_lab.generator.glow_published import convert_published, is_published
 
 
 @dataclass(kw_only=True)
@@ -80,8 +80,8 @@ class Glow(Flow):
         )
         return GlowNetwork(self.channels, n_flows, hidden, self.coupling == "affine", self.scale_bound)
 
-    def translated(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return converted(state) if is_published(state) else state
+    def rename_tensors(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return convert_published(state) if is_published(state) else state
 
     def cast(self) -> None:
         for module in self.network.modules():
@@ -128,7 +128,7 @@ class Glow(Flow):
         latents = self.network(self.scaled(images)[0])[0 if self.latent == "eps" else 1]
         return torch.cat([part.flatten(1) for part in latents], 1)
 
-    def unclamped(self, latent: Tensor) -> Tensor:
+    def decode_unclamped(self, latent: Tensor) -> Tensor:
         sizes = self.latent_shapes
         parts = latent.split([math.prod(size) for size in sizes], 1)
         parts = [part.unflatten(1, size) for part, size in zip(parts, sizes, strict=True)]

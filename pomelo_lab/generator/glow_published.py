@@ -24,7 +24,7 @@ def is_published(state: Mapping[str, Tensor]) -> bool:
     return MARK in state
 
 
-def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The published state dict converted to one of `GlowNetwork`, exactly.
 
     Source: Dombrowski et al. (2021), https://github.com/annahdo/counterfactuals, after

@@ -72,10 +72,10 @@ class Inpainter(Generator):
     def inpaint(self, images: Tensor, keep: Tensor) -> Tensor:
         """The network's output for images [M,C,H,W] and keep masks [M,H,W], inside and outside the holes."""
         hole = (keep < 0.5)[:, None].to(images)
-        return ((self.applied(images * 2 - 1, hole.to(self.dtype)) + 1) / 2).clamp(0, 1)
+        return ((self.apply(images * 2 - 1, hole.to(self.dtype)) + 1) / 2).clamp(0, 1)
 
     @torch.no_grad()
-    def filled(self, images: Tensor, row: Tensor, keep: Tensor) -> Tensor:
+    def fill_rows(self, images: Tensor, row: Tensor, keep: Tensor) -> Tensor:
         """Images filled in micro-batches: images [B,C,H,W], index of the image row [M], keep [M,H,W] -> [M,C,H,W]."""
         self.check_images(images)
         return self.forwards.rows(lambda start, stop: self.inpaint(images[row[start:stop]], keep[start:stop]), len(row))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def interpolated(share: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+def interpolate_variance(share: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
     """The variance at a share of the way from `low` to `high`, in logarithms (Nichol & Dhariwal 2021, eq. 15).
 
     `low` is the posterior's variance and `high` is beta.
@@ -51,7 +51,7 @@ def variational_term(
     previous = alpha_bar / (1 - beta)
     x0_weight, x_weight = previous.sqrt() * beta / (1 - alpha_bar), (1 - beta).sqrt() * (1 - previous) / (1 - alpha_bar)
     mean = x0_weight * estimate.detach().clamp(-1, 1) + x_weight * x
-    log_variance = interpolated_log(share, low, beta)
+    log_variance = interpolate_log_variance(share, low, beta)
     posterior_mean = x0_weight * x0 + x_weight * x
     divergence = 0.5 * (
         log_variance - low.log() - 1 + low / log_variance.exp() + (posterior_mean - mean).square() / log_variance.exp()
@@ -61,7 +61,7 @@ def variational_term(
     return term.mean((1, 2, 3)) / math.log(2)
 
 
-def interpolated_log(share: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def interpolate_log_variance(share: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The logarithm of `interpolated`, for bounds that differ between images."""
     return share * high.log() + (1 - share) * low.log()
 

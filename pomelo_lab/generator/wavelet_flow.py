@@ -116,7 +116,7 @@ class WaveletFlow(Flow):
         parts = self.network(self.scaled(images)[0])[0]
         return torch.cat([part.flatten(1) / t for part, t in zip(parts, self.temperature, strict=True)], 1)
 
-    def unclamped(self, latent: Tensor) -> Tensor:
+    def decode_unclamped(self, latent: Tensor) -> Tensor:
         sizes = self.latent_shapes
         parts = latent.split([math.prod(size) for size in sizes], 1)
         parts = [t * part.unflatten(1, size) for part, size, t in zip(parts, sizes, self.temperature, strict=True)]

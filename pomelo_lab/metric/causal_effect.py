@@ -31,7 +31,7 @@ class FactorMetric(Metric):
         super().__post_init__()
         self.dataset.model.check([self.factor])
 
-    def changed(self, case: Case) -> list[Tensor]:
+    def render_values(self, case: Case) -> list[Tensor]:
         """The images rendered again with each value of the factor: [B,3,H,W] each."""
         model = self.dataset.model
         values = model.causes[self.factor].values(8)
@@ -54,7 +54,7 @@ class CausalEffect(FactorMetric):
     needs = frozenset({"classifier", "factors"})
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        images = torch.stack([case.batch.image, *self.changed(case)], 1)
+        images = torch.stack([case.batch.image, *self.render_values(case)], 1)
         answers = case.classifier.probability(images)  # [B,1+V,K]
         target = case.target.to(answers.device)[:, None, None].expand(-1, answers.shape[1], 1)
         answers = answers.gather(2, target)[..., 0].double()
@@ -79,7 +79,7 @@ class FactorMass(FactorMetric):
     def score(self, case: Case) -> dict[str, Tensor]:
         mass = self.ensure_given(case.explanation.attribution, "an attribution").double().abs()
         mask = torch.stack(
-            [(image.to(case.batch.image) != case.batch.image).any(1) for image in self.changed(case)]
+            [(image.to(case.batch.image) != case.batch.image).any(1) for image in self.render_values(case)]
         ).any(0)
         share = (mass * mask).flatten(1).sum(1) / mass.flatten(1).sum(1)
         return {"value": share.where(share.isfinite(), math.nan)}
@@ -104,7 +104,7 @@ class FactorChange(FactorMetric):
         counterfactual = self.ensure_given(case.explanation.counterfactual, "counterfactuals")
         change = (counterfactual.to(image) - image).flatten(1)
         shares = []
-        for other in self.changed(case):
+        for other in self.render_values(case):
             wanted = (other.to(image) - image).flatten(1)
             size = wanted.square().sum(1)
             shares.append(torch.where(size > 0, (change * wanted).sum(1) / size, -math.inf))

@@ -53,13 +53,13 @@ class CounterfactualMetric(Metric, ABC):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         image = in_8_bits(self.ensure_given(case.explanation.counterfactual, "counterfactuals"))
-        counted = self.counted(case)
+        counted = self.in_population(case)
         rows = self.measure(case, image)
         if "value" in rows:
             rows["value"] = rows["value"].double().masked_fill(~counted.to(rows["value"].device), torch.nan)
         return {**rows, "counted": counted.float()}
 
-    def counted(self, case: Case) -> Tensor:
+    def in_population(self, case: Case) -> Tensor:
         """Whether each image belongs to the population: bool [B]."""
         mask = torch.ones(len(case.batch), dtype=torch.bool, device=case.batch.image.device)
         if self.population in ("successes", "correct_successes"):

@@ -56,7 +56,7 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
     n_splits: Natural = 0
 
     @classmethod
-    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+    def needs_for(cls, given: Mapping[str, Any]) -> frozenset[str]:
         return cls.needs | ({"explanations"} if given["n_equal"] == "least" else set())
 
     def overrides(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric, Summary
-from pomelo_lab.metric.map_similarity import varied
+from pomelo_lab.metric.map_similarity import varies
 
 FLAGS = ("at_chance", "unreached")
 
@@ -30,7 +30,7 @@ class Degenerate(Metric):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         flags = {name: case.explanation.extra[name] for name in FLAGS if name in case.explanation.extra}
-        return {"value": (~varied(case.explanation.attribution)).double(), **flags}
+        return {"value": (~varies(case.explanation.attribution)).double(), **flags}
 
     def summarize(self, rows: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> Summary:
         counts = {name: float(rows[name].sum()) for name in FLAGS if name in rows}

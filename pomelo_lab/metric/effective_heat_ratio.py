@@ -55,7 +55,7 @@ class EffectiveHeatRatio(Metric):
     least_probability: Fraction = 0.0
 
     @classmethod
-    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+    def needs_for(cls, given: Mapping[str, Any]) -> frozenset[str]:
         return cls.needs | ({"classifier"} if given["least_probability"] else set())
 
     def score(self, case: Case) -> dict[str, Tensor]:

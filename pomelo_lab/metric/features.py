@@ -28,7 +28,7 @@ class FeatureMetric(Metric):
     embedder: NetworkClassifier | None = None
 
     @classmethod
-    def needed(cls, given: Mapping[str, Any]) -> frozenset[str]:
+    def needs_for(cls, given: Mapping[str, Any]) -> frozenset[str]:
         return cls.needs if given["embedder"] is None else cls.needs - {"white_box"}
 
     def network(self, classifier: BlackBox) -> WhiteBox:

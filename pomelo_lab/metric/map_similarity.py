@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def varied(maps: Tensor) -> Tensor:
+def varies(maps: Tensor) -> Tensor:
     """Whether each map [B,H,W] is finite and not constant: bool [B]."""
     flat = maps.flatten(1)
     return flat.isfinite().all(1) & (flat.amax(1) > flat.amin(1))
@@ -23,7 +23,7 @@ def other_images(n: int) -> list[int]:
 
 def pairwise(maps: Tensor, alike: Callable[[Tensor], list[float]]) -> Tensor:
     """Similarities of all pairs of maps [S,H,W], NaN where a map is constant or not finite: [P]."""
-    defined = varied(maps)
+    defined = varies(maps)
     similarities = torch.tensor(alike(maps.where(defined[:, None, None], 0)), dtype=torch.float64)
     both = torch.tensor([bool(defined[i] & defined[j]) for i, j in combinations(range(len(maps)), 2)])
     return similarities.masked_fill(~both, torch.nan)

@@ -41,7 +41,7 @@ class OutsideRange(Metric):
 
         @torch.no_grad()
         def share(latent: Tensor) -> Tensor:
-            colours = self.generator.unclamped(self.temperature * latent).flatten(1)
+            colours = self.generator.decode_unclamped(self.temperature * latent).flatten(1)
             return ((colours < 0) | (colours > 1)).double().mean(1)
 
         return {

@@ -16,7 +16,7 @@ from pomelo_lab.classifier.layers import named_layer
 from pomelo_lab.config.hints import Natural, Range
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.base import Metric
-from pomelo_lab.metric.map_similarity import other_images, spearman, unit, varied
+from pomelo_lab.metric.map_similarity import other_images, spearman, unit, varies
 
 
 @dataclass(kw_only=True)
@@ -62,13 +62,13 @@ class SanityCheck(Metric):
     seed: Natural = 0
 
     def explanations(self, classifier: Classifier) -> tuple[int, int]:
-        return 0, len(self.chosen(classifier))
+        return 0, len(self.select_layers(classifier))
 
     def partners(self, n: int) -> list[int]:
         return other_images(n)
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        names, before = self.chosen(case.classifier), self.comparable(case.explanation.attribution)
+        names, before = self.select_layers(case.classifier), self.comparable(case.explanation.attribution)
         stages = []
         for stage in range(1, len(names) + 1):
             after = case.explain_again(
@@ -88,8 +88,8 @@ class SanityCheck(Metric):
 
     def similarities(self, maps: Tensor, others: Tensor) -> dict[str, Tensor]:
         """Both similarities of each pair of maps [B,H,W]: [B] each, NaN where a map is constant or not finite."""
-        defined = varied(maps) & varied(others)
-        first, second = (unit(m.where(varied(m)[:, None, None], 0)) for m in (maps, others))
+        defined = varies(maps) & varies(others)
+        first, second = (unit(m.where(varies(m)[:, None, None], 0)) for m in (maps, others))
         measures = {"ssim": self.ssim, "spearman": rank_correlation}
         return {name: alike(first, second).masked_fill(~defined, torch.nan) for name, alike in measures.items()}
 
@@ -99,7 +99,7 @@ class SanityCheck(Metric):
             return {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in ("ssim", "spearman")}
         return self.similarities(maps, maps[self.partners(len(maps))])
 
-    def chosen(self, classifier: WhiteBox | NetworkClassifier) -> list[str]:
+    def select_layers(self, classifier: WhiteBox | NetworkClassifier) -> list[str]:
         """The layers in the order in which they are randomised. Raises: ValueError for unknown ones."""
         if self.layers is None:
             return list(classifier.stages)
@@ -156,8 +156,8 @@ def randomise_module(module: nn.Module, scheme: str) -> None:
         if reset is not None:
             reset()
         for weight, old in before:
-            varies = bool((old != old.flatten()[:1]).any())  # the deviation of equal numbers may be a rounding error
-            size = float(old.double().std(correction=0)) if varies else 0.0
+            differs = bool((old != old.flatten()[:1]).any())  # the deviation of equal numbers may be a rounding error
+            size = float(old.double().std(correction=0)) if differs else 0.0
             # a norm that was never trained is what its reset makes of it
             if torch.equal(weight, old) and (size or reset is None):
                 size = size or float(old.abs().amax()) or 0.02

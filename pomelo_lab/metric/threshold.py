@@ -69,7 +69,7 @@ class Thresholded(Metric, ABC):
         """Number of scored images; alpha is chosen on the others."""
         return n if self.alpha is not None else n - max(1, round(self.held_out * n))
 
-    def chosen(self, candidates: Tensor) -> int:
+    def choose_alpha(self, candidates: Tensor) -> int:
         """The index of the alpha with the lowest mean score on the held-out images; the smallest of several."""
         if self.alpha is not None:
             return 0
@@ -79,7 +79,7 @@ class Thresholded(Metric, ABC):
 
     def values(self, rows: Mapping[str, Tensor]) -> Tensor:
         candidates = rows["candidates"]
-        return candidates[: self.n_scored(len(candidates)), self.chosen(candidates)]
+        return candidates[: self.n_scored(len(candidates)), self.choose_alpha(candidates)]
 
     def groups(self, n: int) -> tuple[int, ...]:
         return (self.n_scored(n), n - self.n_scored(n))
@@ -99,7 +99,7 @@ class Thresholded(Metric, ABC):
         candidates = rows["candidates"]
         summary = mean_summary(self.values(rows))
         details = {
-            "alpha": self.alphas[self.chosen(candidates)],
+            "alpha": self.alphas[self.choose_alpha(candidates)],
             "held_out": float(len(candidates) - self.n_scored(len(candidates))),
         }
         return Summary(summary.mean, summary.std, summary.n, summary.n_nan, details)

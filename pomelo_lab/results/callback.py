@@ -40,7 +40,7 @@ class PrintTable(Callback):
         from pomelo_lab.results.grid_run import Grid, group_name
 
         # resolve=False, because a value such as ${dataset.label} differs between jobs
-        presets, rest = split(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
+        presets, rest = split_command_line(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
         grid = Grid(presets, rest, search_path(config.hydra))
         PrintTable.grid, PrintTable.ended, PrintTable.config = grid, None, config
         try:
@@ -52,7 +52,7 @@ class PrintTable(Callback):
             PrintTable.grid = None
             sys.exit(1)
         os.environ[GROUP] = group_name(grid)
-        if refused := grid.refused:
+        if refused := grid.refused_cells:
             print(
                 "\n".join(refusals(refused, len(grid.cells), sum(bool(cell.lacks) for cell in grid.cells))),
                 file=sys.stderr,
@@ -163,7 +163,7 @@ def note_failure(grid: Grid, overrides: list[str], error: Exception) -> None:
 
     name, known = grid.name(overrides), isinstance(error, ConfigError)
     grid.failed[name] = reason(str(error)) if known else f"{type(error).__name__}: {error}"
-    if grid.failed[name] in {reason(cell.error) for cell in grid.refused}:
+    if grid.failed[name] in {reason(cell.error) for cell in grid.refused_cells}:
         print(f"refused, as said above: {name}", file=sys.stderr, flush=True)
         return
     print(f"failed: {name}: {grid.failed[name]}", file=sys.stderr, flush=True)
@@ -197,7 +197,7 @@ def search_path(hydra: Any) -> list[str]:
     return [f"hydra.searchpath=[{','.join(f'{s.schema}://{s.path}' for s in added)}]"] if added else []
 
 
-def split(overrides: list[str]) -> tuple[list[str], list[str]]:
+def split_command_line(overrides: list[str]) -> tuple[list[str], list[str]]:
     """Splits a command line into the names of its presets and its other overrides."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Glob

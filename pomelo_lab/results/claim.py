@@ -134,7 +134,7 @@ class Verdict:
         return tuple(p for p in self.pairs if p.verdict != MISSING)
 
     @property
-    def deciding(self) -> Judged:
+    def deciding_pair(self) -> Judged:
         """The deciding pair: the one of least support among those with the claim's verdict and evidence."""
         mine = [p for p in self.pairs if p.verdict == self.verdict and p.by == self.by]
         return min(mine, key=lambda p: -1.0 if p.support is None else p.support)
@@ -150,7 +150,7 @@ class Verdict:
                 f"; of {len(self.pairs)} pairs {', '.join(judged)}" if judged else ""
             )
         more = len(self.pairs) - 1
-        return self.deciding.detail + (f" (least of {more + 1} pairs)" if more and self.verdict == HOLDS else "")
+        return self.deciding_pair.detail + (f" (least of {more + 1} pairs)" if more and self.verdict == HOLDS else "")
 
 
 def judge(claim: Claim, table: Report, values: Values) -> Verdict:
@@ -196,7 +196,7 @@ def by_images(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
     weights = resamples(n)
     means = {row: weights @ column[finite] for row, column in columns.items()}
     left, right = (float(side.of(lambda row: columns[row][finite].mean())) for side in (pair.left, pair.right))
-    return decided(pair, means, n, left=left, right=right, n_dropped=dropped)
+    return decide(pair, means, n, left=left, right=right, n_dropped=dropped)
 
 
 def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
@@ -218,7 +218,7 @@ def by_statistic(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
     draws = {row: s.resampled.statistic(weights) for row, s in samples.items()}
     left, right = (float(side.of(lambda row: centre(samples[row]))) for side in (pair.left, pair.right))
     n_held = sum(map(len, groups[1:]))
-    return decided(pair, draws, n, left=left, right=right, n_dropped=dropped, n_held=n_held)
+    return decide(pair, draws, n, left=left, right=right, n_dropped=dropped, n_held=n_held)
 
 
 def by_repeats(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
@@ -226,11 +226,11 @@ def by_repeats(pair: Pair, samples: Mapping[str, Sample]) -> Judged:
     is resampled separately."""
     draws = {row: resamples(len(s.repeats), k) @ np.array(s.repeats) for k, (row, s) in enumerate(samples.items())}
     left, right = (float(side.of(lambda row: centre(samples[row]))) for side in (pair.left, pair.right))
-    judged = decided(pair, draws, MIN_IMAGES, left=left, right=right, by=REPEATS)
+    judged = decide(pair, draws, MIN_IMAGES, left=left, right=right, by=REPEATS)
     return Judged(**{**vars(judged), "n": min(len(s.repeats) for s in samples.values())})
 
 
-def decided(pair: Pair, draws: Mapping[str, np.ndarray], n: int, **more: object) -> Judged:
+def decide(pair: Pair, draws: Mapping[str, np.ndarray], n: int, **more: object) -> Judged:
     """Turns the values of all rows for every resample, [R] each, into a verdict."""
     left, right = (np.broadcast_to(side.of(draws.__getitem__), RESAMPLES) for side in (pair.left, pair.right))
     support = float(agreement(left, right, pair).mean())

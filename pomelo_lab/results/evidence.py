@@ -29,7 +29,7 @@ def sample(done: Sequence[GridCell], metric: str, column: Column | None = None) 
     if not parts:
         return None
     sign, signs = (abs, np.abs) if column is not None and column.magnitude else (float, np.asarray)
-    n_nan, resampled = max(s.n_nan for s in parts), averaged([s.resampled for s in parts], signs)
+    n_nan, resampled = max(s.n_nan for s in parts), average([s.resampled for s in parts], signs)
     if points := [s.point for s in parts if s.point is not None]:
         repeats = [sign(v) for s in parts if s.point is not None for v in (s.repeats or (s.point,))]
         point = sign(sum(points) / len(points))
@@ -40,7 +40,7 @@ def sample(done: Sequence[GridCell], metric: str, column: Column | None = None) 
     )
 
 
-def averaged(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
+def average(parts: Sequence[Resampled | None], signs: Any) -> Resampled | None:
     """Combines the statistics of several jobs of a row: the mean of their values for the same resample.
 
     None unless all jobs have the same images.
@@ -66,14 +66,16 @@ def cell_sample(cell: GridCell, metric: str) -> Sample | None:
     if metric in scores:
         value = {i: v for i, v in zip(scores["image_id"], scores[metric], strict=True) if v is not None}
         n_nan = sum(not math.isfinite(v) for v in value.values())
-        return Sample(value, n_nan=n_nan, resampled=resampled(cell, metric))
+        return Sample(value, n_nan=n_nan, resampled=resample_statistic(cell, metric))
     mean = summary.get("mean")
     if mean is None:
         return None
-    return Sample({}, point=mean, repeats=tuple(summary.get("repeats") or ()), resampled=resampled(cell, metric))
+    return Sample(
+        {}, point=mean, repeats=tuple(summary.get("repeats") or ()), resampled=resample_statistic(cell, metric)
+    )
 
 
-def resampled(cell: GridCell, name: str) -> Resampled | None:
+def resample_statistic(cell: GridCell, name: str) -> Resampled | None:
     """The statistic that is computed again for each resample, for metrics that are not plain means over images.
 
     None when the metric defines no such statistic or a shard is missing.
@@ -119,7 +121,11 @@ def stored_rows(cell: GridCell, name: str) -> dict[str, Any]:
         rows = read_rows(cell.job, name)
     except NotStored:
         return {}
-    if "counted" in rows and (common := getattr(cell, "counted", None)) is not None and name in cell.narrowed([name]):
+    if (
+        "counted" in rows
+        and (common := getattr(cell, "counted", None)) is not None
+        and name in cell.matched_metrics([name])
+    ):
         rows["counted"] = rows["counted"] * common[: len(rows["counted"])]
     return rows
 

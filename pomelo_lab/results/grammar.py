@@ -101,7 +101,7 @@ def pairs(text: str, table: Report) -> list[Pair]:
     for (left, right), op in zip(itertools.pairwise(sides), parts[1::2], strict=True):
         for point in points:
             ours, theirs = (
-                [value for raw in side for value in expanded(raw, point, named, table, text)] for side in (left, right)
+                [value for raw in side for value in expand(raw, point, named, table, text)] for side in (left, right)
             )
             out += [Pair(metric.strip(), a, op, b, float(share or 0)) for a in ours for b in theirs]
     if not all(pair.rows for pair in out):
@@ -129,7 +129,7 @@ def parse_value(word: str, text: str) -> Value:
     return Value(tuple(terms))
 
 
-def expanded(value: Value, point: str, named: set[str], table: Report, text: str) -> list[Value]:
+def expand(value: Value, point: str, named: set[str], table: Report, text: str) -> list[Value]:
     """Expands a value at one point of the table: `others` becomes each of the remaining rows, and rows get their
     @value."""
     return [Value(terms) for terms in itertools.product(*(choices(t, point, named, table, text) for t in value.terms))]

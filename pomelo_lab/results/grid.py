@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.config.entry import CONF, renamed, searched_folders
+from pomelo_lab.config.entry import CONF, rename_row_group, searched_folders
 from pomelo_lab.config.tree import nodes
 from pomelo_lab.engine.scores import read_status, read_summary
 
@@ -99,7 +99,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
     from pomelo_lab.config.schema import register
 
     register()
-    overrides = renamed(overrides)
+    overrides = rename_row_group(overrides)
     preset = [f"experiment={experiment}"] if experiment else []
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()

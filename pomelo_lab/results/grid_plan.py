@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pomelo_lab.cost import format_duration
 from pomelo_lab.engine.plan import Step, plan_job, sum_steps
 from pomelo_lab.engine.store import Store
 from pomelo_lab.results.grid import GridCell
@@ -83,30 +84,28 @@ def print_steps(title: str, head: str, plan: Sequence[Step], console: Any = None
             f"{step.images:,}" if step.images else "",
             *counts,
             readable(step.bytes) if step.bytes else "",
-            told(step),
+            format_time(step),
         )
         if step.note:
             notes.setdefault(step.note, []).append(name)
     screen = console or Console()
     screen.print(table)
-    below = [f"{listed(names)}: {text}" for text, names in notes.items()]
+    below = [f"{join_names(names)}: {text}" for text, names in notes.items()]
     for text in (*below, *CAPTION, *([UNKNOWN] if any(step.seconds is None for step in plan) else [])):
         screen.print(text, highlight=False, markup=False)
 
 
-def told(step: Step) -> str:
+def format_time(step: Step) -> str:
     """The time of a step as text: "3 s", "up to 12 min", "5.1 h"; "?" when it is unknown, "" when no network is
     evaluated."""
-    from pomelo_lab.engine.progress import spelled
-
     if step.seconds is None:
         return "?"
     if not step.seconds:
         return ""
-    return f"{'up to ' if step.at_most else ''}{spelled(step.seconds)}" if step.seconds >= 1 else "< 1 s"
+    return f"{'up to ' if step.at_most else ''}{format_duration(step.seconds)}" if step.seconds >= 1 else "< 1 s"
 
 
-def listed(names: Sequence[str], most: int = 3) -> str:
+def join_names(names: Sequence[str], most: int = 3) -> str:
     """Joins names. Of many names the first three are listed and the rest is counted."""
     return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 

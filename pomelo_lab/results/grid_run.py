@@ -44,7 +44,7 @@ class Grid:
         return [cell for part in self.parts for cell in part]
 
     @property
-    def refused(self) -> list[GridCell]:
+    def refused_cells(self) -> list[GridCell]:
         return [cell for cell in self.cells if cell.error]
 
     def name(self, overrides: Sequence[str]) -> str:
@@ -114,9 +114,9 @@ def plain_table(part: Sequence[GridCell], preset: str) -> Any:
         Column(metric=name, symbol=name, digits=digits([s[name]["mean"] for s in summaries if name in s]))
         for name in names
     ]
-    varies = [key for key in varying(part) if key != "seed"]
+    varies = [key for key in find_varying_keys(part) if key != "seed"]
     return Report(
-        id=preset or " x ".join(varying(part)) or "one job",
+        id=preset or " x ".join(find_varying_keys(part)) or "one job",
         title="",
         source="",
         columns=tuple(columns),
@@ -128,10 +128,10 @@ def plain_table(part: Sequence[GridCell], preset: str) -> Any:
 
 def axes(part: Sequence[GridCell]) -> str:
     """Joins the varying keys into a file name: "sampler_seed"."""
-    return re.sub(r"[^\w.-]+", "-", "_".join(varying(part)))[:60] or "grid"
+    return re.sub(r"[^\w.-]+", "-", "_".join(find_varying_keys(part)))[:60] or "grid"
 
 
-def varying(part: Sequence[GridCell]) -> list[str]:
+def find_varying_keys(part: Sequence[GridCell]) -> list[str]:
     """The last parts of the varying keys: "n_samples" for explainer.n_samples."""
     return list(dict.fromkeys(key.lstrip("+").rpartition(".")[2] for cell in part for key in cell.point))
 

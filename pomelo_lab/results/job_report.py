@@ -38,7 +38,7 @@ def score_lines(summary: Mapping[str, Mapping[str, Any]]) -> list[str]:
         rows.append(
             [name, row.get("direction") or NO_VALUE, *unit, mean_text(row.get("mean"), row.get("std")), count_text(row)]
         )
-    return ["", *aligned([heads, *rows], right=(len(heads) - 1,)), ""]
+    return ["", *align_columns([heads, *rows], right=(len(heads) - 1,)), ""]
 
 
 def mean_text(mean: float | None, std: float | None) -> str:
@@ -81,7 +81,7 @@ def image_lines(images: Mapping[str, Any]) -> list[str]:
     return [f"images:  {how_many}, split {split} ({'; '.join(ways)})", f"classifier on them: {right}{chosen}"]
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Aligns rows of text in columns, two spaces apart."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     padded = (

@@ -41,7 +41,7 @@ def marks(
     for column in table.columns:
         if column.mark:
             means = [(r, mean(values(r.key, column.metric))) for r in rows]
-            named = {r.key: f"{r.label} ({m:.2g})" for r, m in means if m is not None and column.crossed(m)}
+            named = {r.key: f"{r.label} ({m:.2g})" for r, m in means if m is not None and column.is_beyond(m)}
             kinds.append((column.metric, f"{column.mark_note or column.symbol} ({column.symbol} {column.mark})", named))
     for control in dict.fromkeys(c for r in rows if (c := control_of(table, r)) is not None):
         judged = [r for r in rows if control_of(table, r) == control and not beats(r, control, values, directions)]

@@ -34,7 +34,7 @@ class MatchedCell(GridCell):
         from pomelo_lab.engine.scores import Scores, summary_row
 
         summaries, rows = dict(super().summary), Scores(self.job).rows()
-        for name in self.narrowed(summaries):
+        for name in self.matched_metrics(summaries):
             metric = self.job.parts.metrics[name]
             kept = self.counted[: len(rows[name]["counted"])]
             tensors = {**rows[name], "counted": rows[name]["counted"] * kept}
@@ -43,13 +43,13 @@ class MatchedCell(GridCell):
 
     def scores(self) -> dict[str, list[Any]]:
         columns = super().scores()
-        for name in self.narrowed(columns):
+        for name in self.matched_metrics(columns):
             columns[name] = [
                 value if kept else None for value, kept in zip(columns[name], self.counted.tolist(), strict=True)
             ]
         return columns
 
-    def narrowed(self, names: Iterable[str]) -> list[str]:
+    def matched_metrics(self, names: Iterable[str]) -> list[str]:
         """The metrics among `names` that count matched images only."""
         return [
             name
@@ -58,14 +58,14 @@ class MatchedCell(GridCell):
         ]
 
 
-def matched(cells: Sequence[GridCell], among: Sequence[GridCell]) -> list[GridCell]:
+def match_images(cells: Sequence[GridCell], among: Sequence[GridCell]) -> list[GridCell]:
     """The cells, each restricted to the images on which all finished cells `among` them reached the goal, per data set.
 
     Repeats and points of a sweep count as separate methods. Cells without counterfactuals do not restrict the images.
     """
     common: dict[str, frozenset[str]] = {}
     for cell in among:
-        if cell.state == "done" and (image_ids := reached(cell)) is not None:
+        if cell.state == "done" and (image_ids := find_reached(cell)) is not None:
             key = digest(cell.config["dataset"])
             common[key] = common[key] & image_ids if key in common else image_ids
     return [
@@ -76,7 +76,7 @@ def matched(cells: Sequence[GridCell], among: Sequence[GridCell]) -> list[GridCe
     ]
 
 
-def reached(cell: GridCell) -> frozenset[str] | None:
+def find_reached(cell: GridCell) -> frozenset[str] | None:
     """Ids of the images that a finished job's explainer brought to their goals; None for explainers without goals."""
     job, image_ids = cell.job, []
     if not job.parts.explains:

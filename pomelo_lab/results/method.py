@@ -29,14 +29,14 @@ class Method:
     explainer: str = "none"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def chosen_by(self, cell: GridCell) -> bool:
+    def matches_components(self, cell: GridCell) -> bool:
         """Whether a cell uses the method's components. A method without a sampler matches cells with any sampler."""
         sampler, explainer = components(cell)
         return self.explainer == explainer and self.sampler in ("none", sampler)
 
     def describes(self, cell: GridCell) -> bool:
         """Whether a cell uses the method's components with its settings."""
-        return self.chosen_by(cell) and all(
+        return self.matches_components(cell) and all(
             str(value_at(cell.config, key)) == str(value) for key, value in self.settings.items()
         )
 
@@ -88,7 +88,7 @@ def method_names(cell: GridCell) -> tuple[str, ...]:
     explainer when nothing is sampled, "explainer/sampler" when both are used.
     """
     chosen, known = cell.choices.get("method"), load_methods(cell.folders)
-    if chosen and (chosen not in known or known[chosen].chosen_by(cell)):
+    if chosen and (chosen not in known or known[chosen].matches_components(cell)):
         return (chosen,)
     alike = [method for method in known.values() if method.describes(cell)]
     closest = max((len(method.settings) for method in alike), default=0)
@@ -151,7 +151,7 @@ def changed_arguments(cell: GridCell, overrides: Sequence[str], row: Row) -> dic
     given = fixed | {key.lstrip("+"): value for key, value in cell.point.items() if key.lstrip("+") in swept}
     method = load_methods(cell.folders).get(row.method or "")
     same = {key: str(value) for key, value in method.settings.items()} if method else {}
-    other = {} if method is None or method.chosen_by(cell) else {"explainer": components(cell)[1]}
+    other = {} if method is None or method.matches_components(cell) else {"explainer": components(cell)[1]}
     return other | {
         key.rpartition(".")[2]: value
         for key, value in given.items()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def scaled(attribution: Tensor, clip: float = 1.0) -> Tensor:
+def scale_maps(attribution: Tensor, clip: float = 1.0) -> Tensor:
     """Divides each map by its largest magnitude, or by a quantile of its magnitudes: [B,H,W] -> [-1,1]. A zero map
     stays zero.
 
@@ -27,7 +27,7 @@ def overlay(image: Tensor, attribution: Tensor, strength: float = 0.65, clip: fl
     """
     from matplotlib import colormaps
 
-    values = scaled(attribution, clip)
+    values = scale_maps(attribution, clip)
     colour = torch.from_numpy(colormaps["RdBu_r"]((values.numpy() + 1) / 2)[..., :3]).float().permute(0, 3, 1, 2)
     gray = image.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     weight = strength * values.abs()[:, None].sqrt()

@@ -44,7 +44,7 @@ def number(entry: Entry, column: Column, images: int = 0, compact: bool = False,
     return text + (f" ({entry.n})" if entry.n and entry.n != images else "")
 
 
-def printed(entry: Entry, column: Column, compact: bool = False) -> str:
+def format_printed(entry: Entry, column: Column, compact: bool = False) -> str:
     """Formats the paper's number with the decimals that it was printed with."""
     if entry.printed is None:
         return ""
@@ -176,7 +176,7 @@ def terminal_row(table: Table, row: Row, columns: Sequence[Column], compact: boo
             style="bold green" if entry.best else plain,
         )
         values.append(
-            text.append("\n" + printed(entry, column, compact), style="not bold bright_black") if paper else text
+            text.append("\n" + format_printed(entry, column, compact), style="not bold bright_black") if paper else text
         )
     label = Text(row.label, style="bright_black" if empty else "")
     label = label.append(f" {marks}", style="yellow") if (marks := table.symbols(row)) else label
@@ -214,7 +214,7 @@ def claims(table: Table, console: Any) -> None:
     )
 
 
-def nothing_done(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
+def print_other_scales(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
     """Prints which other scales have finished jobs when this one has none, and the command that runs its jobs."""
     head = f"{table.report.id}: nothing done at scale={table.scale} ({describe_jobs(table).partition(';')[0]})"
     console.print(head, highlight=False, markup=False, soft_wrap=True)

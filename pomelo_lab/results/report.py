@@ -16,12 +16,12 @@ from pomelo_lab.results.report_check import (
     REQUIRED,
     TABLE,
     check_controls,
+    check_fields,
     check_hints,
     check_keys,
     check_values,
-    checked,
+    find_named,
     items,
-    named,
     parse_test,
     parse_values,
     read_content,
@@ -69,7 +69,7 @@ class Column:
         if self.mark_note and not self.mark:
             raise ValueError(f"column {self.metric}: mark_note needs a mark")
 
-    def crossed(self, mean: float) -> bool:
+    def is_beyond(self, mean: float) -> bool:
         """Whether a mean lies beyond the limit of the mark."""
         limit = float(self.mark[1:])
         return mean > limit if self.mark[0] == ">" else mean < limit
@@ -245,7 +245,7 @@ def parse_report(node: Mapping[str, Any], paper: str, base: Report | None = None
         source=f"{paper}, {node['source']}",
         columns=columns,
         rows=rows,
-        claims=tuple(parse_claim(checked(c, Claim)) for c in items(node, "claims")),
+        claims=tuple(parse_claim(check_fields(c, Claim)) for c in items(node, "claims")),
         across=across,
         figure=node.get("figure"),
         figure_options=node.get("figure_options", {}),
@@ -264,7 +264,7 @@ def chosen_columns(node: Mapping[str, Any], base: Report | None) -> tuple[Column
     """The columns of an entry. Columns that only mark rows accompany any columns taken from their table."""
     known = {c.metric: c for c in base.columns} if base else {}
     columns = tuple(
-        named(c, known, "column") if isinstance(c, str) else Column(**checked(c, Column))
+        find_named(c, known, "column") if isinstance(c, str) else Column(**check_fields(c, Column))
         for c in items(node, "columns", known)
     )
     present = {c.metric for c in columns}
@@ -275,7 +275,8 @@ def chosen_columns(node: Mapping[str, Any], base: Report | None) -> tuple[Column
 def chosen_rows(node: Mapping[str, Any], base: Report | None) -> tuple[Row, ...]:
     known = {r.key: r for r in base.rows} if base else {}
     return tuple(
-        named(r, known, "row") if isinstance(r, str) else parse_row(checked(r, Row)) for r in items(node, "rows", known)
+        find_named(r, known, "row") if isinstance(r, str) else parse_row(check_fields(r, Row))
+        for r in items(node, "rows", known)
     )
 
 
@@ -320,7 +321,7 @@ def parse_control(node: Any, table: Control | None, owner: str) -> Control:
     if isinstance(node, Control):
         return node
     if isinstance(node, Mapping):
-        return Control(**checked(node, Control))
+        return Control(**check_fields(node, Control))
     if table is None:
         raise ValueError(
             f"{owner}: control {node!r} names no metric: write {{row: {node}, metric: <column>}} or give "

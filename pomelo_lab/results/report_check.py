@@ -45,7 +45,7 @@ def read_content(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def checked(node: Any, kind: type) -> Mapping[str, Any]:
+def check_fields(node: Any, kind: type) -> Mapping[str, Any]:
     """A yaml node whose keys are fields of a dataclass. Raises: ValueError for an unknown or a missing key, and for a
     value that does not match the hint of its field."""
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
@@ -87,7 +87,7 @@ def items(node: Mapping[str, Any], key: str, default: Any = ()) -> Any:
     return value
 
 
-def named(key: str, known: Mapping[str, Any], name: str) -> Any:
+def find_named(key: str, known: Mapping[str, Any], name: str) -> Any:
     """A column or row of the table named by `like`. Raises: ValueError for a name that this table does not have."""
     if key not in known:
         those = f"the table named by like has {', '.join(known)}" if known else f"expected a {name} as a mapping"

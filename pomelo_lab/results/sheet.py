@@ -97,8 +97,8 @@ def title(job: Job, n: int) -> str:
 def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[str, str]]:
     """The images of one group with their pictures and texts, and the meaning of the rows of pictures."""
     batch, names = job.batch(group), list(job.parts.dataset.class_names)
-    explanation = stored(job.explanation, group) if job.parts.explains else None
-    probability = stored(job.clean, group)
+    explanation = read_stored(job.explanation, group) if job.parts.explains else None
+    probability = read_stored(job.clean, group)
     target = explanation.target if explanation is not None else None
     out, keys = [], {}
     picked = range(*rows.indices(len(batch)))
@@ -107,7 +107,7 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
         if explanation is not None and explanation.attribution is not None
         else None
     )
-    perturbed = stored(job.perturbations, group) if explanation is None and job.parts.perturbs else None
+    perturbed = read_stored(job.perturbations, group) if explanation is None and job.parts.perturbs else None
     for i in picked:
         truth = int(batch.label[i])
         texts = {"image": (batch.image_id[i], PALE), "true class": (names[truth], PLAIN)}
@@ -137,7 +137,7 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
     return out, keys
 
 
-def stored(read: Callable[[int], Any], group: int) -> Any:
+def read_stored(read: Callable[[int], Any], group: int) -> Any:
     """Reads the stored result of a job's stage for a group; None when it is not stored."""
     from pomelo_lab.engine.cache import NotStored
 

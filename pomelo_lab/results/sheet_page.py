@@ -61,7 +61,7 @@ class Page:
         middle, first, names = left + TILE / 2, k % BESIDE == 0, {"color": NOTE, "ha": "right"}
         for name in self.text_rows:
             text, colour = entry.texts.get(name, ("", PLAIN))
-            self.write(middle, y + LINE / 2, shortened(text), ha="center", color=colour)
+            self.write(middle, y + LINE / 2, shorten(text), ha="center", color=colour)
             if first:
                 self.write(LEFT - GAP, y + LINE / 2, name, **names)
             y += LINE
@@ -108,7 +108,7 @@ def draw_page(shown: Sequence[Shown], keys: Mapping[str, str], head: str, path: 
     Args: keys: row of pictures -> meaning of its colours.
     """
     rows = list(dict.fromkeys(name for entry in shown for name in entry.pictures))
-    notes = explained(keys, rows)
+    notes = explain_colours(keys, rows)
     if any(entry.texts.get("predicted", ("", ""))[1] == WRONG for entry in shown):
         notes.append(("predicted in red: not the true class", ""))
     page = Page(shown, len(notes))
@@ -153,7 +153,7 @@ def ramp(kind: str) -> Tensor:
     return overlays(torch.full((1, 3, *steps.shape), 0.75), steps[None])[0]
 
 
-def explained(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]:
+def explain_colours(keys: Mapping[str, str], rows: list[str]) -> list[tuple[str, str]]:
     """Explains the colours: one line for each, with the kind of colour key drawn next to it ("map", "change" or "")."""
     out = []
     if "attribution" in keys:
@@ -176,6 +176,6 @@ def overlays(image: Tensor, attribution: Tensor) -> Tensor:
     return overlay(image.float().cpu(), attribution.float().cpu().nan_to_num(0.0, 0.0, 0.0))
 
 
-def shortened(text: str, most: int = MOST) -> str:
+def shorten(text: str, most: int = MOST) -> str:
     """The end of a text, which distinguishes files, cut to the width of a picture."""
     return text if len(text) <= most else "…" + text[-(most - 1) :]

@@ -18,7 +18,7 @@ from pomelo_lab.results.figure.dispatch import draw_figure, load_figure
 from pomelo_lab.results.figure.style import NothingToDrawError
 from pomelo_lab.results.grid import GridCell, cells, questions, refusals
 from pomelo_lab.results.marks import METHODS
-from pomelo_lab.results.matched import MatchedCell, matched
+from pomelo_lab.results.matched import MatchedCell, match_images
 from pomelo_lab.results.method import matches
 from pomelo_lab.results.report import load_report
 from pomelo_lab.results.report_names import check_names
@@ -56,12 +56,12 @@ def show(
     check_names(report, grid_cells, folders)
     if common:
         methods = [c for c in grid_cells if any(matches(c, row) for row in report.rows if row.group in METHODS)]
-        grid_cells = matched(grid_cells, methods)
-        report = replace(report, figure=None, notes=(*report.notes, *narrowed(grid_cells)))
+        grid_cells = match_images(grid_cells, methods)
+        report = replace(report, figure=None, notes=(*report.notes, *note_matched(grid_cells)))
     made = build(report, grid_cells, overrides)
     outputs = Path(grid_cells[0].config["paths"]["outputs"])
     if not made.states.get("done") and not made.complete:
-        render.nothing_done(made, other_scales(table, overrides, outputs), console)
+        render.print_other_scales(made, other_scales(table, overrides, outputs), console)
         return None
     render.terminal(made, console)
     name = folder_name(made.scale, overrides)
@@ -112,7 +112,7 @@ def folder_name(scale: str, overrides: Sequence[str]) -> str:
     return name if name == exact and len(name) <= LONGEST else f"{name[:LONGEST]},{digest(exact)[:8]}"
 
 
-def narrowed(grid_cells: Sequence[GridCell]) -> list[str]:
+def note_matched(grid_cells: Sequence[GridCell]) -> list[str]:
     """A note with the number of images that matched scores count; empty when no cell was matched."""
     sizes = sorted({len(c.common) for c in grid_cells if isinstance(c, MatchedCell)})
     return (
@@ -164,11 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python scripts/table.py <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]`."""
     from hydra.errors import HydraException
 
-    from pomelo_lab.config.entry import config_folders, renamed, search_path
+    from pomelo_lab.config.entry import config_folders, rename_row_group, search_path
     from pomelo_lab.results.report import load_reports
 
     folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
-    figure, arguments = figure_name(renamed(arguments))
+    figure, arguments = figure_name(rename_row_group(arguments))
     common = "--matched" in arguments
     arguments = [a for a in arguments if a != "--matched"]
     if text := flag_problem(arguments):

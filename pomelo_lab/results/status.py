@@ -84,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from hydra.errors import HydraException
 
-    from pomelo_lab.config.entry import CONF, config_folders, renamed, search_path
+    from pomelo_lab.config.entry import CONF, config_folders, rename_row_group, search_path
 
-    folders, arguments = config_folders(renamed(sys.argv[1:] if arguments is None else arguments))
+    folders, arguments = config_folders(rename_row_group(sys.argv[1:] if arguments is None else arguments))
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
         names = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
         print(

@@ -11,7 +11,16 @@ from typing import Any
 
 from pomelo_lab.files import write_text
 from pomelo_lab.results.marks import latex as latex_marks
-from pomelo_lab.results.render import ARROW, SUPPORT, describe_jobs, describe_numbers, images, number, printed, title
+from pomelo_lab.results.render import (
+    ARROW,
+    SUPPORT,
+    describe_jobs,
+    describe_numbers,
+    format_printed,
+    images,
+    number,
+    title,
+)
 from pomelo_lab.results.table import Table
 
 LATEX_ARROW = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", None: ""}
@@ -40,7 +49,7 @@ def markdown(table: Table) -> str:
                 e = table.entry(r, c)
                 text = number(e, c, images(table, r), spread=table.report.spread)
                 text = f"**{text}**" if e.best else text
-                values.append(text + (f"<br>[{printed(e, c)}]" if e.printed else ""))
+                values.append(text + (f"<br>[{format_printed(e, c)}]" if e.printed else ""))
             out.append(
                 "| "
                 + " | ".join(
@@ -102,7 +111,7 @@ def latex(table: Table) -> str:
     columns = table.columns
     out = [f"% {title(table)}", r"% \usepackage{amsmath,booktabs,xcolor}"]
     out += [r"\begin{tabular}{l" + "r" * len(columns) + "}", r"\toprule"]
-    heads = [(c.latex or escaped(c.symbol)) + LATEX_ARROW[table.directions[c.metric]] for c in columns]
+    heads = [(c.latex or escape_latex(c.symbol)) + LATEX_ARROW[table.directions[c.metric]] for c in columns]
     out.append(" & ".join(["Method", *heads]) + r" \\")
     for _, rows in groupby(table.rows, key=lambda r: r.group):
         out.append(r"\midrule")
@@ -113,17 +122,17 @@ def latex(table: Table) -> str:
                 for e, c in zip(shown, columns, strict=True)
             ]
             ours = [bold(text) if e.best else text for e, text in zip(shown, ours, strict=True)]
-            out.append(" & ".join([escaped(r.label) + latex_marks(table.symbols(r)), *ours]) + r" \\")
+            out.append(" & ".join([escape_latex(r.label) + latex_marks(table.symbols(r)), *ours]) + r" \\")
             if any(e.printed for e in shown):
-                paper = [plus_minus(printed(e, c)) for e, c in zip(shown, columns, strict=True)]
+                paper = [plus_minus(format_printed(e, c)) for e, c in zip(shown, columns, strict=True)]
                 gray = [rf"\textcolor{{gray}}{{{text}}}" if text else "" for text in ["\\quad paper", *paper]]
                 out.append(" & ".join(gray) + r" \\")
-    notes = [f"{latex_marks(m.symbol)} {escaped(m.text + ': ' + ', '.join(m.rows.values()))}" for m in table.marks]
+    notes = [f"{latex_marks(m.symbol)} {escape_latex(m.text + ': ' + ', '.join(m.rows.values()))}" for m in table.marks]
     feet = [rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\footnotesize {note}}} \\" for note in notes]
     return "\n".join([*out, r"\bottomrule", *feet, r"\end{tabular}", ""])
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Escapes plain text for LaTeX."""
     signs = {"<": r"$<$", ">": r"$>$", "≥": r"$\ge$", "–": "--"}
     return "".join("\\" + ch if ch in "_%&#$" else signs.get(ch, ch) for ch in text)

@@ -63,9 +63,9 @@ class Filling:
 
     def __call__(self, row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
         """The filled images [M,C,H,W]."""
-        return self.replacement(row, keep, index) if self.merges else self.blended(row, keep, index)
+        return self.replacement(row, keep, index) if self.merges else self.blend(row, keep, index)
 
-    def blended(self, row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
+    def blend(self, row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
         """Image and replacement mixed by `keep`. The gradient flows through `keep`, not through the replacement."""
         return torch.lerp(self.replacement(row, keep.detach(), index), self.image[row], keep[:, None])
 
@@ -173,7 +173,7 @@ class BaseImageFiller(Filler, ABC):
     ) -> Tensor:
         """The base image, in which every pixel is replaced: [B,C,H,W] -> [B,C,H,W] in [0,1]."""
 
-    def checked_base(
+    def check_base(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
     ) -> Tensor:
         """The base image. Raises ValueError unless it is finite, in [0,1] and of the image's shape."""
@@ -189,7 +189,7 @@ class BaseImageFiller(Filler, ABC):
     def filling(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
-        base = self.checked_base(image, streams, image_ids, segments)
+        base = self.check_base(image, streams, image_ids, segments)
         return Filling(image, lambda row, keep, index: base[row])
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
@@ -201,7 +201,7 @@ class BaseImageFiller(Filler, ABC):
         if segments is None:
             raise ValueError(f"{type(self).__name__}.perturb drops segments: it needs segments, got None")
         keep = self.keep_mask(batch, segments, n, streams)
-        base = to_8_bits(self.checked_base(batch.image, streams, batch.image_id, segments))[:, None]
+        base = to_8_bits(self.check_base(batch.image, streams, batch.image_id, segments))[:, None]
         difference = to_8_bits(batch.image)[:, None] ^ base
         kept_bits = segments.spread(keep.to(torch.uint8).neg_())[:, :, None]  # 255 where kept, else 0
         return Perturbations(image=torch.bitwise_and(difference, kept_bits).bitwise_xor_(base), keep_mask=keep)

@@ -64,13 +64,13 @@ class CallableSampler(Filler):
     ) -> Filling:
         def replacement(row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
             return MicroBatches(AT_ONCE).rows(
-                lambda start, stop: self.filled(image[row[start:stop]], keep[start:stop]), len(row)
+                lambda start, stop: self.call_function(image[row[start:stop]], keep[start:stop]), len(row)
             )
 
         return Filling(image, replacement)
 
     @torch.no_grad()
-    def filled(self, images: Tensor, keep: Tensor) -> Tensor:
+    def call_function(self, images: Tensor, keep: Tensor) -> Tensor:
         """Images [M,C,H,W] filled by the user's function, given keep [M,H,W] (below 0.5 = hole)."""
         EvaluationCounter.n += len(images)
         answer = ask(self._call, f"sampler.function {self.function}", images.clone(), (keep < 0.5)[:, None].to(images))

@@ -33,7 +33,7 @@ class InpaintSampler(Filler):
     def filling(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
-        return Filling(image, lambda row, keep, index: self.generator.filled(image, row, keep))
+        return Filling(image, lambda row, keep, index: self.generator.fill_rows(image, row, keep))
 
     def fill_cost(self, n: int) -> Cost:
         return Cost(evaluations=n)

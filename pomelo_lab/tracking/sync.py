@@ -18,7 +18,7 @@ REASON = re.compile(COMMON.pattern + r"|error|fail|refus|denied|timed? ?out", re
 TABLE = "table"  # prefix of the id of a run that contains a table instead of a job
 
 
-def pending(outputs: Path) -> list[Path]:
+def find_pending(outputs: Path) -> list[Path]:
     """The offline run folders of finished jobs that were not uploaded yet.
 
     Only the newest folder of each fingerprint is listed.
@@ -30,10 +30,10 @@ def pending(outputs: Path) -> list[Path]:
         newest[folder.name.rpartition("-")[2]] = folder
     score = Store(outputs).folder
 
-    def finished(run_id: str) -> bool:
+    def is_finished(run_id: str) -> bool:
         return run_id.startswith(TABLE) or read_status(score("score", run_id)).get("state") == "done"
 
-    return [folder for run_id, folder in newest.items() if finished(run_id) and not (folder / DONE).exists()]
+    return [folder for run_id, folder in newest.items() if is_finished(run_id) and not (folder / DONE).exists()]
 
 
 def sync(
@@ -55,7 +55,7 @@ def sync(
             file=sys.stderr,
         )
         return 1
-    folders = pending(outputs)
+    folders = find_pending(outputs)
     print(f"{len(folders)} finished offline runs to upload from {outputs / 'wandb'}")
     failed = 0
     for seen, folder in enumerate(folders):

@@ -45,7 +45,7 @@ def wandb_session(config: Mapping[str, Any], scores: Scores) -> Iterator[Any]:
         yield WandbTracker(run, config["tracking"]["n_overlays"])
         code = 0
     finally:
-        guarded("finish", lambda: run.finish(exit_code=code))
+        call_guarded("finish", lambda: run.finish(exit_code=code))
 
 
 def start(config: Mapping[str, Any], scores: Scores) -> Any:
@@ -57,7 +57,7 @@ def start(config: Mapping[str, Any], scores: Scores) -> Any:
     flat = {role: choices[role] for role in FLAT if role in choices}
     parts = [*(flat.get(r) for r in ("explainer", "sampler", "classifier", "dataset")), f"s{config['seed']}"]
     settings = {k: v for k, v in config.items() if k not in ("paths", "choices", "search_path", *flat)}
-    return opened(
+    return open_run(
         config,
         scores.job.store.root,
         scores.job.fingerprint,
@@ -68,7 +68,7 @@ def start(config: Mapping[str, Any], scores: Scores) -> Any:
     )
 
 
-def opened(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any) -> Any:
+def open_run(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any) -> Any:
     """Calls wandb.init with the folder `root`. A failure causes a warning, and the result is then None.
 
     The run contains no information about the machine, its folders and its command line.
@@ -82,7 +82,7 @@ def opened(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any) 
     if options["mode"] == "offline" and not swept:
         remove_stale(folder, run_id)
     private = {"x_disable_meta": True, "x_disable_machine_info": True, "disable_git": True, "disable_code": True}
-    return guarded(
+    return call_guarded(
         "init",
         lambda: wandb.init(
             project=options["project"],
@@ -125,7 +125,7 @@ def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Seque
     from pomelo_lab.config.fingerprint import digest
 
     run_id = TABLE + digest({"table": name, "folder": folder.name})
-    run = opened(
+    run = open_run(
         config,
         Path(config["paths"]["outputs"]),
         run_id,
@@ -137,9 +137,9 @@ def log_table(config: Mapping[str, Any], name: str, folder: Path, figures: Seque
         return
     code = 1
     try:
-        code = 0 if guarded("log", lambda: _log_table(run, name, folder, figures) or True) else 1
+        code = 0 if call_guarded("log", lambda: _log_table(run, name, folder, figures) or True) else 1
     finally:
-        guarded("finish", lambda: run.finish(exit_code=code))
+        call_guarded("finish", lambda: run.finish(exit_code=code))
 
 
 def _log_table(run: Any, name: str, folder: Path, figures: Sequence[Path]) -> None:
@@ -166,7 +166,7 @@ def remove_stale(folder: Path, fingerprint: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def guarded(what: str, call: Any) -> Any:
+def call_guarded(what: str, call: Any) -> Any:
     """Calls a function of the tracker. Any exception becomes a warning, so that tracking never prevents a result."""
     try:
         return call()
@@ -182,7 +182,7 @@ class WandbTracker:
         self.run, self.n_overlays = run, n_overlays
 
     def log(self, scores: Scores, summaries: Mapping[str, Summary]) -> None:
-        guarded("log", lambda: self._log(scores, summaries))
+        call_guarded("log", lambda: self._log(scores, summaries))
 
     def _log(self, scores: Scores, summaries: Mapping[str, Summary]) -> None:
         import pyarrow.parquet as pq

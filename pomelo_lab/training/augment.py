@@ -8,7 +8,7 @@ from torch import Tensor
 from pomelo_lab.training.recipe import Recipe
 
 
-def augmented(images: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
+def augment(images: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
     """Randomly flips, shifts and brightens images [B,C,H,W] in [0,1], each independently of the others.
 
     Random: four numbers per image from `rng`, whether an option is used or not.

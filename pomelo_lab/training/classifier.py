@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pomelo_lab.classifier.network import TrainableClassifier
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.training.augment import augmented
+from pomelo_lab.training.augment import augment
 from pomelo_lab.training.module import Training
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.types import Batch
@@ -36,7 +36,7 @@ class ClassifierTraining(Training):
 
     def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         answer = {"label": batch.label} if self.classifier.output == "softmax" else {"attributes": batch.attributes}
-        return {"image": augmented(batch.image, self.recipe, rng), **answer}
+        return {"image": augment(batch.image, self.recipe, rng), **answer}
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:
         logits, smooth = self.classifier.logit(given["image"]), self.recipe.label_smoothing
@@ -64,7 +64,7 @@ class ClassifierTraining(Training):
             return {"accuracy": right.mean().item(), "accuracy_per_class": of_class, "n": len(truth)}
         right, rate = (answer == truth).double().mean(0), truth.double().mean(0)
         rows: list[Mapping[str, float]] = [
-            {"accuracy": a, "rate": r, "balanced_accuracy": balanced(answer[:, k], truth[:, k])}
+            {"accuracy": a, "rate": r, "balanced_accuracy": balanced_accuracy(answer[:, k], truth[:, k])}
             for k, (a, r) in enumerate(zip(right.tolist(), rate.tolist(), strict=True))
         ]
         return {
@@ -74,7 +74,7 @@ class ClassifierTraining(Training):
         }
 
 
-def balanced(answer: Tensor, truth: Tensor) -> float | None:
+def balanced_accuracy(answer: Tensor, truth: Tensor) -> float | None:
     """The balanced accuracy: the mean of sensitivity and specificity. None when all truths are equal."""
     if not truth.any() or truth.all():
         return None

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
-from pomelo_lab.generator.diffusion import split
+from pomelo_lab.generator.diffusion import split_output
 from pomelo_lab.generator.diffusion_model import DiffusionModel
 from pomelo_lab.generator.learned_variance import variational_term
-from pomelo_lab.training.augment import augmented
+from pomelo_lab.training.augment import augment
 from pomelo_lab.training.module import Training
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.types import Batch
@@ -36,7 +36,7 @@ class DDPMTraining(Training):
         self.generator = generator
 
     def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        images = augmented(batch.image, self.recipe, rng)
+        images = augment(batch.image, self.recipe, rng)
         t = self.timesteps(len(images), rng)
         noise = torch.randn(images.shape, generator=rng)
         return {"images": images, "t": t.to(images.device), "noise": noise.to(images.device)}
@@ -49,9 +49,9 @@ class DDPMTraining(Training):
         return self.error(**given).mean()
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        return {"loss": self.error(batch.image, *self.held_out(batch))}
+        return {"loss": self.error(batch.image, *self.draw_held_out(batch))}
 
-    def held_out(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def draw_held_out(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Timesteps [B] and noise [B,C,H,W] for validation. An image gets the same ones at every validation."""
         streams, device = RandomStreams(0), batch.image.device
         t = (streams.uniform(batch.image_id, "validation timestep")[:] * self.generator.n_timesteps).long()
@@ -81,6 +81,6 @@ class DDPMTraining(Training):
         if self.generator.variance == "posterior":
             return (self.generator.output(x, t, *condition) - wanted).square().mean((1, 2, 3))
         output, share = self.generator.output_and_share(x, t, *condition)
-        estimate = split(output, x, level.double().cpu(), kind)[0]
+        estimate = split_output(output, x, level.double().cpu(), kind)[0]
         bound = variational_term(x0, x, estimate, share, t, self.generator.alphas_cumprod)
         return (output - wanted).square().mean((1, 2, 3)) + self.generator.n_timesteps / 1000 * bound

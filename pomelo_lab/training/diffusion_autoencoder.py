@@ -39,7 +39,7 @@ class DiffusionAutoencoderTraining(DDPMTraining):
         return torch.where(torch.rand(n, generator=rng) < recipe.noisy, noisy, t)
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        t, noise = self.held_out(batch)
+        t, noise = self.draw_held_out(batch)
         other = self.condition(batch.image.roll(1, 0))
         return {"loss": self.error(batch.image, t, noise), "loss_other_code": self.error(batch.image, t, noise, other)}
 

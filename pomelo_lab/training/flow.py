@@ -12,7 +12,7 @@ from torch import Tensor
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.base import Flow
-from pomelo_lab.training.augment import augmented
+from pomelo_lab.training.augment import augment
 from pomelo_lab.training.module import Training
 from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.types import Batch
@@ -34,7 +34,7 @@ class FlowTraining(Training):
         self.loss(given)  # initialises every actnorm layer from these images, on all devices to the same values
 
     def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        images = augmented(batch.image, self.recipe, rng)
+        images = augment(batch.image, self.recipe, rng)
         return {"images": images, "noise": self.generator.draw_offsets(images.shape, rng).to(images.device)}
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from pomelo_lab.batching import RandomStreams
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.generator.inpainter import Inpainter
 from pomelo_lab.generator.inpainter_network import Critic
-from pomelo_lab.training.augment import augmented
+from pomelo_lab.training.augment import augment
 from pomelo_lab.training.holes import holes
 from pomelo_lab.training.module import Training
 from pomelo_lab.training.recipe import InpaintingRecipe, Recipe
@@ -42,7 +42,7 @@ class InpainterTraining(Training):
         self.shown: Tensor | None = None
 
     def training_batch(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        images = augmented(batch.image, self.recipe, rng)
+        images = augment(batch.image, self.recipe, rng)
         return {"images": images, "hole": holes(images, self.recipe.holes, rng)}
 
     def loss(self, given: Mapping[str, Tensor]) -> Tensor:

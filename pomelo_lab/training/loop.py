@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from pomelo_lab.cost import format_duration
 from pomelo_lab.files import seal, temporary_name, write_bytes, write_text
 from pomelo_lab.training.module import Training, lightning
 from pomelo_lab.training.record import CHECKPOINT, LOG, log_text, read_log
@@ -156,7 +157,7 @@ class Progress(lightning.Callback):
                 step,
                 module.last_step,
                 pace,
-                spoken((module.last_step - step) / rate),
+                format_duration((module.last_step - step) / rate),
             )
 
     def on_train_start(self, trainer: Any, *_: Any) -> None:
@@ -183,17 +184,6 @@ class Progress(lightning.Callback):
             images = module.sample_grid(16)
         if images is not None:
             save_sheet(images, self.folder / "samples" / f"{step:07d}.png")
-
-
-def spoken(seconds: float) -> str:
-    """A duration as text, in seconds, minutes or hours."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def save_sheet(images: torch.Tensor, path: Path, columns: int = 8) -> None:

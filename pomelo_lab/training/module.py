@@ -19,7 +19,7 @@ from pomelo_lab.training.recipe import Recipe
 from pomelo_lab.types import Batch, Perturbations
 
 
-def imported_lightning() -> ModuleType:
+def import_lightning() -> ModuleType:
     """Imports Lightning, after making sure that torchvision can be imported.
 
     The import takes seconds. This file is therefore imported only when a training starts.
@@ -30,7 +30,7 @@ def imported_lightning() -> ModuleType:
     return lightning.pytorch
 
 
-lightning = imported_lightning()
+lightning = import_lightning()
 
 
 class Training(lightning.LightningModule):

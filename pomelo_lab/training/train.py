@@ -161,7 +161,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
         "versions": versions(),
         "log": module.rows,
     }
-    if measured := component.measured():
+    if measured := component.training_statistics():
         card["measured"] = {name: tensor.tolist() for name, tensor in measured.items()}
     save(module.network, path, card, component.stored, measured)
 

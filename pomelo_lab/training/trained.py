@@ -13,7 +13,7 @@ from pomelo_lab import weights
 from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.config.signature import defaults, locate, role_of
 from pomelo_lab.config.training_data import full_network_node, learns_labels, training_data
-from pomelo_lab.dataset.base import Dataset, built
+from pomelo_lab.dataset.base import Dataset, build_cached
 from pomelo_lab.files import Damaged, read_json
 from pomelo_lab.training import recipe as recipes
 from pomelo_lab.weights import CARD, FILE, RESTORE, check_file
@@ -160,7 +160,7 @@ def training_key(component_node: Mapping[str, Any], dataset_node: Mapping[str, A
     # channels and size_px follow from the data
     drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")
     component_node = full_network_node(component_node)
-    n, known = component_node.get("num_classes"), known_classes if learns_labels(component_node) else known_attributes
+    n, known = component_node.get("num_classes"), count_classes if learns_labels(component_node) else count_attributes
     if n is not None and n == known(dataset_node):
         component_node = {**component_node, "num_classes": None}  # the number follows from the data in this case
     component = canonical(component_node, drop)
@@ -194,10 +194,10 @@ def training_digest(component_node: Mapping[str, Any], dataset_node: Mapping[str
 def training_images(dataset_node: Mapping[str, Any]) -> Dataset:
     """Builds the train split of a data set from the data set's config node."""
     given = {name: value for name, value in dataset_node.items() if name != "_target_"} | {"split": "train"}
-    return built(locate(dataset_node["_target_"]), json.dumps(given, sort_keys=True))
+    return build_cached(locate(dataset_node["_target_"]), json.dumps(given, sort_keys=True))
 
 
-def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
+def count_classes(dataset_node: Mapping[str, Any]) -> int | None:
     """The number of classes of a data set. None when the data cannot be read."""
     target = locate(dataset_node["_target_"])
     if (names := target.classes({**defaults(target), **dataset_node})) is not None:
@@ -208,7 +208,7 @@ def known_classes(dataset_node: Mapping[str, Any]) -> int | None:
         return None
 
 
-def known_attributes(dataset_node: Mapping[str, Any]) -> int | None:
+def count_attributes(dataset_node: Mapping[str, Any]) -> int | None:
     """The number of attributes of a data set. None when it has none or when the data cannot be read."""
     try:
         return len(training_images(dataset_node).attribute_names) or None

@@ -43,7 +43,7 @@ def test_an_error_keeps_its_place(tmp_path, name, kind, line):
 def test_so_does_one_of_an_in_painter(tmp_path):
     (tmp_path / "fill.py").write_text(CODE)
     with pytest.raises(ValueError, match=r"sampler\.function .* raised IndexError: .*fill\.py, line 8, in fill"):
-        CallableSampler(function=f"{tmp_path / 'fill.py'}:fill").filled(IMAGES, torch.ones(2, 4, 4))
+        CallableSampler(function=f"{tmp_path / 'fill.py'}:fill").call_function(IMAGES, torch.ones(2, 4, 4))
 
 
 def test_a_file_that_fails_when_it_is_loaded_is_named_with_its_line(tmp_path):

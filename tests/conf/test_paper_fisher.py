@@ -88,7 +88,7 @@ def test_network_data_and_games_are_the_paper_s():
     node = sanity["metrics"]["sanity_check"]
     assert node["scheme"] == "inputiba" and node["layers"] is None
     network = TorchvisionClassifier(architecture="vgg16", num_classes=10, weights=None)
-    assert len(SanityCheck().chosen(network)) == 8
+    assert len(SanityCheck().select_layers(network)) == 8
 
 
 @pytest.mark.parametrize("scale, sigma_px", [("paper", 15 * 64 / 224), ("quick", 4.3)])

@@ -10,7 +10,7 @@ from pomelo_lab.config.check import ConfigError, problems, resolved
 from pomelo_lab.config.command import command
 from pomelo_lab.config.entry import CONF, config_folders, search_path
 from pomelo_lab.config.schema import register
-from pomelo_lab.config.suggest import printable, refused, suggestions
+from pomelo_lab.config.suggest import find_error, printable, suggestions
 
 register()
 
@@ -60,11 +60,11 @@ def test_what_was_meant_is_named(override, start):
 def test_a_value_that_hydra_cannot_read_is_shown_as_it_is_typed(value):
     import shlex
 
-    from pomelo_lab.config.suggest import parsed
+    from pomelo_lab.config.suggest import parse_override
 
     [line] = said("explainer=lime", f"dataset.root={value}")
     [typed] = shlex.split(line[line.index(", '") + 2 :] if ", '" in line else line.rpartition(" ")[2])
-    assert parsed(typed).value() == value
+    assert parse_override(typed).value() == value
 
 
 def test_choices_of_a_user_s_folder_exist(tmp_path):
@@ -87,9 +87,9 @@ def test_an_error_that_says_all_is_left_alone():
 
 
 def test_control_characters_and_lists_of_single_choices_are_refused_before_hydra():
-    assert refused(["sampler=x\x1b[31m"]) == "the argument 'sampler=x\\\\x1b[31m' holds control characters"
-    assert refused(["explainer=[lime,rise]"]).endswith("-m explainer=lime,rise")
-    assert refused(["-m", "metrics=[a,b]", "explainer=lime,rise", "dataset.root=/a b"]) is None
+    assert find_error(["sampler=x\x1b[31m"]) == "the argument 'sampler=x\\\\x1b[31m' holds control characters"
+    assert find_error(["explainer=[lime,rise]"]).endswith("-m explainer=lime,rise")
+    assert find_error(["-m", "metrics=[a,b]", "explainer=lime,rise", "dataset.root=/a b"]) is None
     assert "\x1b" not in str(ConfigError("class \x1b]0;title\x07")) and printable("one\ntwo\tü") == "one\ntwo\tü"
 
 

@@ -15,7 +15,7 @@ from pomelo_lab.config.check import resolved
 from pomelo_lab.config.entry import CONF, search_path
 from pomelo_lab.config.schema import register
 from pomelo_lab.config.signature import hints, injected_role, locate
-from pomelo_lab.config.suggest import refused
+from pomelo_lab.config.suggest import find_error
 from pomelo_lab.config.suites import find_clashes, find_metrics, make_distinct, read_metric, read_yaml, remove_repeats
 from pomelo_lab.metric.base import Metric
 from pomelo_lab.results.grid import cells
@@ -83,7 +83,7 @@ def test_a_metric_and_a_suite_of_a_user(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(text)
     given = ["--config-dir", str(tmp_path), "metrics=ours", "+metric@metrics.three=mine"]
-    assert refused(given) is None and "did you mean 'mine'" in refused([*given, "+metric@metrics.x=mines"])
+    assert find_error(given) is None and "did you mean 'mine'" in find_error([*given, "+metric@metrics.x=mines"])
     made = metrics(*search_path([str(tmp_path)]), *given[2:])
     assert {key: made[key]["n_images"] for key in ("one", "two", "three")} == {"one": 3, "two": 5, "three": 3}
     assert list(make_distinct(["cost", "ours", "fidelity"], [str(tmp_path)])) == ["ours", "fidelity"]
@@ -111,8 +111,8 @@ def test_the_base_image_of_a_game_is_chosen(suites):
     ],
 )
 def test_a_wrong_metric_is_one_line(override, line):
-    assert refused([override]).startswith(line) and "\n" not in refused([override])
-    assert refused(["+metric@metrics.a=ssim", "~metrics.x", "metrics.x.n_images=3"]) is None
+    assert find_error([override]).startswith(line) and "\n" not in find_error([override])
+    assert find_error(["+metric@metrics.a=ssim", "~metrics.x", "metrics.x.n_images=3"]) is None
 
 
 def test_each_two_suites_go_together():
@@ -138,7 +138,7 @@ def test_suites_of_a_grid_and_of_config_folders_are_compared(tmp_path):
     (tmp_path / "metrics" / "mine.yaml").write_text("flip_rate: {_target_: mine.Rate}")
     [line] = find_clashes(["mine", "counterfactual"], [str(tmp_path)])
     assert (
-        line == refused(["--config-dir", str(tmp_path), "-m", "metrics=cost,[mine,counterfactual]"])
+        line == find_error(["--config-dir", str(tmp_path), "-m", "metrics=cost,[mine,counterfactual]"])
         and "a metric flip_rate of its own" in line
     )
 
@@ -186,7 +186,7 @@ def test_a_suite_that_is_no_yaml_is_an_error_where_it_is_used(tmp_path):
     with pytest.raises(ConfigCompositionException) as error:
         metrics(*search_path(folders), "metrics=bad")
     line = f"{file}, line 3: found unexpected end of stream"
-    assert str(error.value) == line == refused(["--config-dir", str(tmp_path), "metrics=[cost,bad]"])
+    assert str(error.value) == line == find_error(["--config-dir", str(tmp_path), "metrics=[cost,bad]"])
 
 
 def test_no_preset_has_suites_that_clash():

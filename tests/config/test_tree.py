@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomelo_lab.config.tree import leaves, mapped, nodes, override, value_at
+from pomelo_lab.config.tree import leaves, map_nodes, nodes, override, value_at
 
 BLUR = {"_target_": "Blur", "sigma": 1.0}
 TREE = {
@@ -32,14 +32,14 @@ def test_plain_values_are_listed_with_their_keys():
 
 
 def test_a_changed_copy_has_inner_components_changed_first_and_leaves_the_original():
-    names = mapped({**TREE, "list": [BLUR]}, lambda node: f"{node['_target_']}({node.get('filler', '')})")
+    names = map_nodes({**TREE, "list": [BLUR]}, lambda node: f"{node['_target_']}({node.get('filler', '')})")
     assert names == {
         "sampler": "Inpaint(Blur())",
         "metrics": {"deletion": "Deletion(Blur())"},
         "seed": 0,
         "list": ["Blur()"],
     }
-    assert mapped(TREE, lambda node: node) == TREE and TREE["sampler"]["filler"] is BLUR
+    assert map_nodes(TREE, lambda node: node) == TREE and TREE["sampler"]["filler"] is BLUR
 
 
 def test_values_and_overrides_by_dotted_keys():

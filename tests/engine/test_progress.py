@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import pytest
-
-from pomelo_lab.engine.progress import SECONDS_BETWEEN_LINES, SECONDS_OF_A_STAGE, Progress, spelled
+from pomelo_lab.engine.progress import SECONDS_BETWEEN_LINES, SECONDS_OF_A_STAGE, Progress
 
 
 class Clock:
@@ -75,11 +73,6 @@ def test_what_an_interrupted_job_has_kept():
     shown = Progress()
     groups = shown.groups(range(2), SmallJob([16, 4]))
     next(groups)
-    assert shown.kept().startswith("0 of 20 images")
+    assert shown.describe_stored().startswith("0 of 20 images")
     next(groups)
-    assert shown.kept() == "16 of 20 images of gray/lime are finished and kept" and Progress.last is shown
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(7.2, "7 s"), (180.0, "3 min"), (9000.0, "2.5 h")])
-def test_seconds_for_people(seconds, text):
-    assert spelled(seconds) == text
+    assert shown.describe_stored() == "16 of 20 images of gray/lime are finished and kept" and Progress.last is shown

@@ -8,7 +8,7 @@ import torch
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.engine import promise
 from pomelo_lab.engine.job import Job
-from pomelo_lab.engine.promise import check_explanation, check_perturbations, left_alone
+from pomelo_lab.engine.promise import check_explanation, check_perturbations, refuse_changes
 from pomelo_lab.engine.store import Store
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.random import RandomExplainer
@@ -114,10 +114,10 @@ def test_a_data_set_that_gives_no_images_is_named(tmp_path, monkeypatch):
 
 def test_images_that_a_component_changes_are_noticed():
     image = IMAGE.clone()
-    with left_alone(RandomExplainer(), image):
+    with refuse_changes(RandomExplainer(), image):
         image + 1
     with (
         pytest.raises(ValueError, match="explainer RandomExplainer changed the images"),
-        left_alone(RandomExplainer(), image),
+        refuse_changes(RandomExplainer(), image),
     ):
         image[0] += 1

@@ -17,7 +17,7 @@ SHAPE, N_STEPS, TAU = (3, 8, 8), 20, 4
 class Exact(DDPM):
     """A denoiser in double precision: no sign of a gradient depends on how its images are batched."""
 
-    def applied(self, images, *others, eager=False):
+    def apply(self, images, *others, eager=False):
         return self.network(images.double(), *others).sample
 
 

@@ -121,7 +121,7 @@ def test_the_loop_of_the_reference_code():
     goal = 1 - box.probability(batch.image).argmax(1)
     explainer = dime()
     case = Case(batch, None, box, RandomStreams(0))
-    result = explainer.guide(Attempt(case, goal, PerceptualDistance(explainer.between), 8.0, 0))
+    result = explainer.guide(Attempt(case, goal, PerceptualDistance(explainer.measure_distance), 8.0, 0))
     expected = plain(batch, goal, classifier, perceptual, 8.0)
     torch.testing.assert_close(result.double(), expected.double(), atol=1e-5, rtol=0)
     # the variance at t = 0 matters

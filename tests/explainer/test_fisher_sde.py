@@ -7,7 +7,7 @@ import torch
 from pomelo_lab.explainer.convergence import still_moving
 from pomelo_lab.explainer.fisher_sde import FisherSDEExplainer
 from pomelo_lab.generator.ddpm import DDPM
-from pomelo_lab.generator.diffusion import split
+from pomelo_lab.generator.diffusion import split_output
 from pomelo_lab.generator.sde import VP
 from tests.explainer.removing import explained, same_alone_and_in_any_batch
 from tests.tiny import TINY_UNET, TinyLinear, batch_of, tiny_batch
@@ -27,7 +27,7 @@ class GaussianModel(DDPM):
         shape = x.shape
         flat = x.double().flatten(1)
         noise = math.sqrt(1 - level) * torch.linalg.solve(level * self.covariance + (1 - level) * eye, flat.T).T
-        return split(noise.view(shape).float(), x, level, "epsilon")
+        return split_output(noise.view(shape).float(), x, level, "epsilon")
 
 
 def gaussian_model(side=4, correlation=0.8, variance=0.25, n_timesteps=1000):

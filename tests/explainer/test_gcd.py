@@ -22,9 +22,9 @@ def test_rules():
     loss = torch.tensor([[3.0, 1.0, 2.0, 0.5], [4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
     reached = torch.tensor([[True, True, False, False], [False, False, False, False], [False, True, True, False]])
     length = torch.tensor([2.0, 1.0, 0.5, 1.5])
-    assert explainer.chosen(loss, reached, length).tolist() == [3, 3, 0]
-    assert gcd(rule="first_flip").chosen(loss, reached, length).tolist() == [1, 3, 2]
-    assert gcd(rule="best_flip").chosen(loss, reached, length).tolist() == [1, 3, 1]
+    assert explainer.choose_step(loss, reached, length).tolist() == [3, 3, 0]
+    assert gcd(rule="first_flip").choose_step(loss, reached, length).tolist() == [1, 3, 2]
+    assert gcd(rule="best_flip").choose_step(loss, reached, length).tolist() == [1, 3, 1]
 
 
 def test_alphas():

@@ -25,11 +25,11 @@ def explained(label, goal=None):
 def test_the_attribute_turns_and_no_other_cause_does(label):
     data, batch, explanation = explained(label)
     explainer = IdealCounterfactualExplainer(dataset=data)
-    changed = explainer.changed(batch.factors, 1 - batch.label)
-    assert torch.equal(data.labelled(changed), 1 - batch.label)
+    changed = explainer.change_label(batch.factors, 1 - batch.label)
+    assert torch.equal(data.compute_labels(changed), 1 - batch.label)
     assert sum(not torch.equal(changed[name], batch.factors[name]) for name in data.model.causes) == 1
-    assert torch.equal(explainer.changed(batch.factors, batch.label)["noise"], batch.factors["noise"])
-    same = explainer.changed(batch.factors, batch.label)
+    assert torch.equal(explainer.change_label(batch.factors, batch.label)["noise"], batch.factors["noise"])
+    same = explainer.change_label(batch.factors, batch.label)
     assert all(torch.equal(same[name], batch.factors[name]) for name in data.model.causes)
 
 

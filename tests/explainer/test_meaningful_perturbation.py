@@ -32,7 +32,7 @@ def test_gradient_of_the_whole_loss_against_finite_differences():
     row = torch.arange(3)
 
     def loss(mask):
-        seen = filling.blended(row, enlarge(mask, (8, 8), "nearest"), row)
+        seen = filling.blend(row, enlarge(mask, (8, 8), "nearest"), row)
         return explainer.penalty(mask) + box.differentiable_probability(seen).gather(1, TARGET[:, None])[:, 0]
 
     mask = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_(True)

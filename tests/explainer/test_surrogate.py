@@ -70,13 +70,13 @@ def test_neighbours_and_padding_change_nothing(method, standardize):
     assert not (used & ~valid).any()
     if method in ("highest_weights", "forward_selection"):
         assert used.sum(1).tolist() == [3, 3, 3]
-    fit = surrogate.weighted_ridge(data, answer, weight, 1.0, used, standardize)
+    fit = surrogate.fit_ridge(data, answer, weight, 1.0, used, standardize)
     assert (fit.coefficient[~used] == 0).all()
     for i, size in enumerate(valid.sum(1).tolist()):
         alone = (data[i : i + 1, :, :size], answer[i : i + 1], weight[i : i + 1])
         chosen = surrogate.select_features(*alone, method, 3, valid[i : i + 1, :size])
         assert torch.equal(chosen[0], used[i, :size])
-        single = surrogate.weighted_ridge(*alone, 1.0, chosen, standardize)
+        single = surrogate.fit_ridge(*alone, 1.0, chosen, standardize)
         torch.testing.assert_close(single.coefficient[0], fit.coefficient[i, :size], atol=1e-12, rtol=0)
         for name in ("intercept", "score", "local_prediction"):
             torch.testing.assert_close(getattr(single, name)[0], getattr(fit, name)[i], atol=1e-12, rtol=0)
@@ -87,7 +87,7 @@ def test_least_squares_recovers_an_exact_linear_model_and_its_score():
     data, _, weight, valid = problem()
     slope = torch.arange(1, 10).double() * valid
     answer = (data @ slope[..., None])[..., 0] + 0.5
-    fit = surrogate.weighted_ridge(data, answer, weight, 0.0, valid)
+    fit = surrogate.fit_ridge(data, answer, weight, 0.0, valid)
     torch.testing.assert_close(fit.coefficient, slope, atol=1e-10, rtol=0)
     offset = (~valid).double().sum(1) * 0 + 0.5
     torch.testing.assert_close(fit.intercept, offset, atol=1e-9, rtol=0)
@@ -100,7 +100,7 @@ def test_shrinkage_is_the_closed_form():
     data, _, weight, valid = problem(sizes=(7, 7))
     slope = torch.randn(2, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     answer = (data @ slope[..., None])[..., 0]
-    fit = surrogate.weighted_ridge(data, answer, weight, 1.0, valid)
+    fit = surrogate.fit_ridge(data, answer, weight, 1.0, valid)
     for i in range(2):
         w = weight[i] / weight[i].sum()
         middle = data[i] - w @ data[i]
@@ -119,19 +119,18 @@ def test_standardized_coefficients_do_not_shrink_with_the_spread_of_r():
     answer = data[..., 0] * 1.0
     narrow = 1 - (1 - data) * 0.01
     plain, scaled = (
-        surrogate.weighted_ridge(narrow, answer, weight, 1.0, valid, standardize=s).coefficient[0, 0]
-        for s in (False, True)
+        surrogate.fit_ridge(narrow, answer, weight, 1.0, valid, standardize=s).coefficient[0, 0] for s in (False, True)
     )
     assert plain < 5 and abs(float(scaled) / 100 - 400 / 401) < 1e-3
     constant = narrow.clone()
     constant[..., 1] = 0.7  # a column that never varies has no coefficient
-    fit = surrogate.weighted_ridge(constant, answer, weight, 1.0, valid, standardize=True)
+    fit = surrogate.fit_ridge(constant, answer, weight, 1.0, valid, standardize=True)
     assert fit.coefficient[0, 1] == 0 and fit.coefficient.isfinite().all()
 
 
 def test_constant_answers_have_no_score():
     data, answer, weight, valid = problem()
-    fit = surrogate.weighted_ridge(data, torch.full_like(answer, 0.3), weight, 1.0, valid)
+    fit = surrogate.fit_ridge(data, torch.full_like(answer, 0.3), weight, 1.0, valid)
     assert fit.score.isnan().all() and fit.coefficient.abs().max() < 1e-12
 
 
@@ -139,7 +138,7 @@ def test_collinear_columns_stay_finite():
     data, answer, weight, valid = problem(sizes=(6, 6))
     data[0, :, 1] = data[0, :, 0]
     for alpha in (0.0, 1.0):
-        fit = surrogate.weighted_ridge(data, answer, weight, alpha, valid)
+        fit = surrogate.fit_ridge(data, answer, weight, alpha, valid)
         # least norm shares it
         torch.testing.assert_close(fit.coefficient[0, 0], fit.coefficient[0, 1], atol=1e-9, rtol=0)
     used = surrogate.forward_selection(data, answer, weight, 5, valid)
@@ -156,32 +155,32 @@ def test_more_features_than_an_image_has():
 def test_the_validated_penalty_is_the_best_on_left_out_perturbations():
     """Against fits that leave each perturbation out in turn; the left-out one counts with its weight."""
     data, answer, weight, valid = problem(n=25)
-    fit = surrogate.weighted_ridge(data, answer, weight, "cv", valid)
+    fit = surrogate.fit_ridge(data, answer, weight, "cv", valid)
     kept = torch.stack([torch.arange(25)[torch.arange(25) != k] for k in range(25)])
     for i in range(len(data)):
-        columns, *_ = surrogate.centered(data[i : i + 1], answer[i : i + 1], weight[i : i + 1])
+        columns, *_ = surrogate.center(data[i : i + 1], answer[i : i + 1], weight[i : i + 1])
         scale = (columns * valid[i]).square().sum() / valid[i].sum()
         errors = []
         for penalty in (surrogate.SHARES * scale).tolist():
-            without = surrogate.weighted_ridge(
+            without = surrogate.fit_ridge(
                 data[i][kept], answer[i][kept], weight[i][kept], penalty, valid[i].expand(25, -1)
             )
             left_out = answer[i] - without.intercept - (data[i] * without.coefficient).sum(1)
             errors.append(float((weight[i] * left_out.square()).sum()))
         best = float(surrogate.SHARES[int(torch.tensor(errors).argmin())] * scale)
         assert fit.penalty[i].item() == pytest.approx(best, rel=1e-9)
-        plain = surrogate.weighted_ridge(data[i : i + 1], answer[i : i + 1], weight[i : i + 1], best, valid[i : i + 1])
+        plain = surrogate.fit_ridge(data[i : i + 1], answer[i : i + 1], weight[i : i + 1], best, valid[i : i + 1])
         torch.testing.assert_close(fit.coefficient[i], plain.coefficient[0])
 
 
 @pytest.mark.parametrize("standardize", [False, True])
 def test_the_validated_penalty_does_not_change_with_the_padding_beside_an_image(standardize):
     data, answer, weight, valid = problem(sizes=(7,))
-    alone = surrogate.weighted_ridge(data, answer, weight, "cv", valid, standardize)
+    alone = surrogate.fit_ridge(data, answer, weight, "cv", valid, standardize)
     for padding in (5, 20, 60):
         wide = torch.cat([data, torch.ones(1, data.shape[1], padding, dtype=data.dtype)], 2)
         own = torch.cat([valid, torch.zeros(1, padding, dtype=torch.bool)], 1)
-        padded = surrogate.weighted_ridge(wide, answer, weight, "cv", own, standardize)
+        padded = surrogate.fit_ridge(wide, answer, weight, "cv", own, standardize)
         torch.testing.assert_close(padded.penalty, alone.penalty, rtol=1e-9, atol=0)
         torch.testing.assert_close(padded.coefficient[:, :7], alone.coefficient, rtol=1e-7, atol=1e-12)
 
@@ -190,11 +189,9 @@ def test_noise_is_shrunk_and_a_clear_signal_is_not_however_little_the_columns_va
     data, _, weight, valid = problem(n=200)
     slope = torch.linspace(-1, 1, data.shape[2], dtype=torch.float64)
     small = 1 - 0.01 * (1 - data)  # a sampler that changes segments by a hundredth
-    clear = surrogate.weighted_ridge(small, (small @ slope), weight, "cv", valid)
+    clear = surrogate.fit_ridge(small, (small @ slope), weight, "cv", valid)
     torch.testing.assert_close(clear.coefficient, slope * valid, atol=1e-2, rtol=0)
-    assert surrogate.weighted_ridge(small, (small @ slope), weight, 1.0, valid).coefficient.abs().max() < 0.02
+    assert surrogate.fit_ridge(small, (small @ slope), weight, 1.0, valid).coefficient.abs().max() < 0.02
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    shrunk, free = (
-        surrogate.weighted_ridge(small, noise, weight, alpha, valid).coefficient.norm() for alpha in ("cv", 0.0)
-    )
+    shrunk, free = (surrogate.fit_ridge(small, noise, weight, alpha, valid).coefficient.norm() for alpha in ("cv", 0.0))
     assert shrunk < 0.5 * free

@@ -54,7 +54,7 @@ def test_every_data_set_gets_the_deviation_of_its_own_images(spread, tmp_path):
     training_of(generator, Recipe(), dataset)
     assert generator.sigma_data == pytest.approx([2 * spread] * 4, rel=0.02)
     path = tmp_path / "w.safetensors"
-    save(generator.network, path, {}, torch.float16, generator.measured())
+    save(generator.network, path, {}, torch.float16, generator.training_statistics())
     read, typed = (
         tiny(folding="haar", weights=str(path), sigma_data=value) for value in ("auto", generator.sigma_data)
     )

@@ -19,7 +19,7 @@ from pomelo_lab.generator.diffusion import (
     posterior,
     respace,
     solver,
-    split,
+    split_output,
 )
 from tests.generator.denoisers import COSINE, LINEAR, draw, gaussian, mixture
 
@@ -46,7 +46,7 @@ def theirs(kind, prediction="epsilon", spacing="leading", n=50, **options):
 
 
 def denoiser(alphas_cumprod, prediction):
-    return lambda x, t: split(answer(x, t), x, float(alphas_cumprod[t]), prediction)
+    return lambda x, t: split_output(answer(x, t), x, float(alphas_cumprod[t]), prediction)
 
 
 def near(actual, expected, tolerance=1e-5):
@@ -64,7 +64,7 @@ def test_split_inverts_noised(prediction, alpha_bar):
     output = {"epsilon": eps, "sample": x0, "v_prediction": math.sqrt(alpha_bar) * eps - math.sqrt(1 - alpha_bar) * x0}[
         prediction
     ]
-    torch.testing.assert_close(split(output, x, alpha_bar, prediction), (x0, eps))
+    torch.testing.assert_close(split_output(output, x, alpha_bar, prediction), (x0, eps))
 
 
 # --- DDIM down ----------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_beyond_a_linear_estimate_of_the_image_the_code_still_counts():
     a = generator.alphas_cumprod[t].float()[:, None, None, None]
     deviation = (a * 0.4**2 + 1 - a).sqrt()
     linear = (a * (1 - a)).sqrt() * (1 - 0.4**2) / deviation**2 * x
-    answer = generator.unfolded(generator.applied(generator.folded(x) / deviation, t, code))
+    answer = generator.unfolded(generator.apply(generator.folded(x) / deviation, t, code))
     torch.testing.assert_close(generator.output(x, t, code), linear + 0.4 / deviation * answer)
     assert float((generator.output(x, t, code.roll(1, 0)) - generator.output(x, t, code)).abs().max()) > 1e-4
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from pomelo_lab.generator.glow import Glow
-from pomelo_lab.generator.glow_published import converted
+from pomelo_lab.generator.glow_published import convert_published
 
 SIDE, N_FLOWS, N_BLOCKS, HIDDEN = 16, 3, 2, 8
 
@@ -131,4 +131,4 @@ def test_a_file_of_another_size_is_refused_by_its_names(path):
 
 def test_nothing_is_lost_or_added():
     network = Glow(channels=3, size_px=SIDE, n_flows=N_FLOWS, n_blocks=N_BLOCKS, hidden=HIDDEN).network
-    assert converted(state_dict()).keys() == network.state_dict().keys()
+    assert convert_published(state_dict()).keys() == network.state_dict().keys()

@@ -54,9 +54,9 @@ def test_pixels_in_the_hole_are_not_looked_at(options):
 def test_rows_and_micro_batches(options):
     made, image = inpainter(**options), images()
     row, keep = torch.tensor([2, 0, 2, 1]), torch.cat([half(2), 1 - half(2)])
-    whole = made.filled(image, row, keep)
+    whole = made.fill_rows(image, row, keep)
     small = inpainter(**options, batch_size=1)
-    torch.testing.assert_close(small.filled(image, row, keep), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(small.fill_rows(image, row, keep), whole, atol=1e-5, rtol=0)
     torch.testing.assert_close(made.inpaint(image[[1]], keep[[3]]), whole[[3]], atol=1e-5, rtol=0)
 
 
@@ -117,4 +117,4 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="holes.square is unknown; it takes freeform, box, superpixel, cell"):
         InpaintingRecipe(holes={"square": 1.0})
     with pytest.raises(ValueError, match="generator: made for images of 3x16x16, got 3x8x8"):
-        inpainter().filled(images(1, 8), torch.tensor([0]), half(1, 8))
+        inpainter().fill_rows(images(1, 8), torch.tensor([0]), half(1, 8))

@@ -8,7 +8,7 @@ from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.diffusion import betas, noised, posterior, respace
 from pomelo_lab.generator.learned_variance import (
     discretized_log_likelihood,
-    interpolated,
+    interpolate_variance,
     variance_bounds,
     variational_term,
 )
@@ -26,7 +26,7 @@ def drawn(*shape, seed=0):
 
 def test_between_its_bounds_in_logarithms():
     share = torch.tensor([0.0, 0.5, 1.0])
-    torch.testing.assert_close(interpolated(share, 0.01, 0.04), torch.tensor([0.01, 0.02, 0.04]))
+    torch.testing.assert_close(interpolate_variance(share, 0.01, 0.04), torch.tensor([0.01, 0.02, 0.04]))
     low, beta = variance_bounds(LEVELS)
     torch.testing.assert_close(beta, betas("linear", 100))
     assert low[0] == low[1] and low[50] == pytest.approx(
@@ -68,7 +68,7 @@ def test_the_bound_is_a_divergence_of_gaussians():
     for i, s in enumerate(t.tolist()):
         true, spread = posterior(x[i], x0[i], float(LEVELS[s]), float(LEVELS[s - 1]))
         mean, _ = posterior(x[i], estimate[i].detach(), float(LEVELS[s]), float(LEVELS[s - 1]))
-        model = torch.distributions.Normal(mean, interpolated(share[i].detach(), low[s], beta[s]).sqrt())
+        model = torch.distributions.Normal(mean, interpolate_variance(share[i].detach(), low[s], beta[s]).sqrt())
         expected = torch.distributions.kl_divergence(
             torch.distributions.Normal(true, math.sqrt(spread)), model
         ).mean() / math.log(2)

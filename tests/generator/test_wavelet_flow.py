@@ -110,8 +110,10 @@ def test_details_depend_on_the_coarser_image_and_not_the_other_way_round():
     images = {level: latent.clone() for level in ("finest", "coarsest")}
     images["finest"][:, 0] += 1
     images["coarsest"][:, -1] += 1
-    pooled = {name: torch.nn.functional.avg_pool2d(generator.unclamped(changed), 2) for name, changed in images.items()}
-    before = torch.nn.functional.avg_pool2d(generator.unclamped(latent), 2)
+    pooled = {
+        name: torch.nn.functional.avg_pool2d(generator.decode_unclamped(changed), 2) for name, changed in images.items()
+    }
+    before = torch.nn.functional.avg_pool2d(generator.decode_unclamped(latent), 2)
     torch.testing.assert_close(pooled["finest"], before, atol=1e-5, rtol=0)
     assert float((pooled["coarsest"] - before).abs().max()) > 1e-3
 
@@ -121,8 +123,8 @@ def test_gradients_pass_through_decoding():
     generator, latent, way = tiny(), 0.3 * normal(1, 768), normal(1, 768, seed=1)
     leaf = latent.clone().requires_grad_()
     with torch.enable_grad():
-        generator.unclamped(leaf).square().sum().backward()
-    apart = [generator.unclamped(latent + sign * 3e-3 * way).double().square().sum() for sign in (1, -1)]
+        generator.decode_unclamped(leaf).square().sum().backward()
+    apart = [generator.decode_unclamped(latent + sign * 3e-3 * way).double().square().sum() for sign in (1, -1)]
     assert float((leaf.grad * way).sum()) == pytest.approx(float((apart[0] - apart[1]) / 6e-3), rel=3e-2)
 
 
@@ -162,7 +164,7 @@ def test_density_integrates_to_one():
     for parameter in sampled.network.parameters():
         parameter.add_(0.01 * torch.randn(parameter.shape, generator=rng))
     sampled.network.freeze()
-    colours = sampled.unclamped(normal(20_000, 16)).view(-1, 1, 4, 4)
+    colours = sampled.decode_unclamped(normal(20_000, 16)).view(-1, 1, 4, 4)
     offset, image = colours * 255 + 0.5, torch.zeros(1, 1, 4, 4)
     ratio = (
         plain.log_density(image.expand_as(offset), offset) - sampled.log_density(image.expand_as(offset), offset)

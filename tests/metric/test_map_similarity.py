@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from pomelo_lab.metric.map_similarity import by_magnitude, correlations, other_images, pairwise, spearman, unit, varied
+from pomelo_lab.metric.map_similarity import by_magnitude, correlations, other_images, pairwise, spearman, unit, varies
 
 
 def test_maps_that_order_no_pixels():
     maps = torch.arange(16.0).view(4, 2, 2)
     maps[1], maps[2, 0, 0], maps[3, 0, 0] = 7.0, math.nan, math.inf
-    assert varied(maps).tolist() == [True, False, False, False]
+    assert varies(maps).tolist() == [True, False, False, False]
     pairs = pairwise(torch.stack([maps[0], maps[1], -maps[0]]), spearman)
     assert pairs.isnan().tolist() == [True, False, True] and float(pairs[1]) == pytest.approx(-1)
 

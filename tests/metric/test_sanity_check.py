@@ -108,7 +108,7 @@ def test_the_null_of_an_image_does_not_change_with_those_that_follow():
 def test_networks_of_few_parts_are_randomised_layer_by_layer():
     def count(name):
         classifier = TorchvisionClassifier(architecture=name, num_classes=3, weights=None)
-        return SanityCheck().chosen(classifier)
+        return SanityCheck().select_layers(classifier)
 
     assert count("vgg16") == ["classifier.6", "classifier.0", *(f"features.{i}" for i in (28, 24, 21, 17, 12, 7))]
     dense = count("densenet121")

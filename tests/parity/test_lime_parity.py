@@ -84,7 +84,7 @@ def test_surrogate_is_limebase(method, n_features, seed):
         bits, labels, distances, 0, n_features or 100000, method
     )
     used = surrogate.select_features(data, answer, weight, method, n_features, valid)
-    fit = surrogate.weighted_ridge(data, answer, weight, 1.0, used)
+    fit = surrogate.fit_ridge(data, answer, weight, 1.0, used)
     assert sorted(int(s) for s, _ in pairs) == used[0].nonzero()[:, 0].tolist()
     theirs = np.zeros(15)
     for s, value in pairs:

@@ -15,7 +15,7 @@ from pomelo_lab.results.callback import (
     exit_status,
     is_table,
     job_failed,
-    split,
+    split_command_line,
 )
 from pomelo_lab.results.grid import refusals
 from tests.results.fake import FakeCell
@@ -151,10 +151,10 @@ def test_the_table_is_composed_from_the_config_folders_of_the_run(asked):
 
 def test_split_finds_presets_by_name_list_and_glob():
     rest = ["scale=smoke", "sampler=black,gray"]
-    assert split(["experiment=pomelo_table1", *rest]) == (["pomelo_table1"], rest)
-    assert split(["experiment=pomelo_table1,pomelo_fig4"])[0] == ["pomelo_table1", "pomelo_fig4"]
-    assert "pomelo_table2" in split(["experiment=glob(pomelo_table*)"])[0]
-    assert split(["seed=1,2"]) == ([], ["seed=1,2"])
+    assert split_command_line(["experiment=pomelo_table1", *rest]) == (["pomelo_table1"], rest)
+    assert split_command_line(["experiment=pomelo_table1,pomelo_fig4"])[0] == ["pomelo_table1", "pomelo_fig4"]
+    assert "pomelo_table2" in split_command_line(["experiment=glob(pomelo_table*)"])[0]
+    assert split_command_line(["seed=1,2"]) == ([], ["seed=1,2"])
     assert is_table("pomelo_table1") and not is_table("mine")
 
 

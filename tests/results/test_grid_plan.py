@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pomelo_lab.engine.plan import Ask, Step, sum_steps
-from pomelo_lab.results.grid_plan import line_of, print_grid_plan, print_steps, told
+from pomelo_lab.results.grid_plan import format_time, line_of, print_grid_plan, print_steps
 from tests.results.fake import FakeCell
 from tests.running import config
 
@@ -72,4 +72,4 @@ def test_names_give_way_and_numbers_stay_whole(name):
     [(None, "?"), (0.0, ""), (0.2, "< 1 s"), (42.4, "42 s"), (600.0, "10 min"), (36000.0, "10.0 h")],
 )
 def test_times_for_people(seconds, text):
-    assert told(Step("explanations", 1, seconds=seconds)) == text
+    assert format_time(Step("explanations", 1, seconds=seconds)) == text

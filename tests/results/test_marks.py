@@ -129,7 +129,7 @@ def test_tables_like_another_keep_its_marks():
     [("> 0.02", 0.03, True), ("> 0.02", 0.02, False), ("< -0.5", -0.6, True), ("<0.5", 0.6, False)],
 )
 def test_limits(mark, mean, crossed):
-    assert Column("m", "M", mark=mark).crossed(mean) is crossed
+    assert Column("m", "M", mark=mark).is_beyond(mean) is crossed
 
 
 @pytest.mark.parametrize("mark", ["0.02", "= 1", ">= 1"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pomelo_lab.results.grid import cells
-from pomelo_lab.results.matched import MatchedCell, matched, reached
+from pomelo_lab.results.matched import MatchedCell, find_reached, match_images
 from pomelo_lab.results.show import main
 from tests import running
 
@@ -40,9 +40,9 @@ def choose_cells(outputs):
 
 def test_means_over_the_images_that_all_reached(outputs):
     dime, ideal = choose_cells(outputs)
-    common = reached(dime) & reached(ideal)
-    assert common < reached(dime) | reached(ideal), "the methods must differ for the test to say anything"
-    for cell in matched([dime, ideal], [dime, ideal]):
+    common = find_reached(dime) & find_reached(ideal)
+    assert common < find_reached(dime) | find_reached(ideal), "the methods must differ for the test to say anything"
+    for cell in match_images([dime, ideal], [dime, ideal]):
         assert isinstance(cell, MatchedCell) and cell.common == common
         explained, batch = cell.job.explanation(0), cell.job.batch(0)
         kept = torch.tensor([name in common for name in batch.image_id])
@@ -59,12 +59,12 @@ def test_means_over_the_images_that_all_reached(outputs):
 
 def test_one_method_alone_keeps_its_successes(outputs):
     dime, _ = choose_cells(outputs)
-    (cell,) = matched([dime], [dime])
+    (cell,) = match_images([dime], [dime])
     before, after = dime.summary["mnac"], cell.summary["mnac"]
     ids, scored = dime.scores()["image_id"], dime.scores()["mnac"]
     # who does not count has no score, not a NaN
-    assert {name for name, value in zip(ids, scored, strict=True) if value is not None} == reached(dime)
-    assert before["n"] == after["n"] == len(reached(dime)) and (
+    assert {name for name, value in zip(ids, scored, strict=True) if value is not None} == find_reached(dime)
+    assert before["n"] == after["n"] == len(find_reached(dime)) and (
         before["mean"] == after["mean"] or math.isnan(before["mean"] or math.nan)
     )
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomelo_lab.config.entry import renamed
+from pomelo_lab.config.entry import rename_row_group
 from pomelo_lab.results.grid import cells
 from pomelo_lab.results.method import is_built, load_methods, matches, method_names
 from pomelo_lab.results.report import Column, Report, Row
@@ -80,7 +80,7 @@ def test_the_group_s_former_name_still_works(text):
 
 
 def test_only_the_group_is_renamed():
-    assert renamed(["row=a", "+row=a", "~row", "arrow=1", "explainer.row=2"]) == [
+    assert rename_row_group(["row=a", "+row=a", "~row", "arrow=1", "explainer.row=2"]) == [
         "method=a",
         "+method=a",
         "~method",

@@ -1,11 +1,11 @@
 import torch
 
-from pomelo_lab.results.overlay import overlay, scaled
+from pomelo_lab.results.overlay import overlay, scale_maps
 
 
 def test_maps_are_shown_on_their_own_scale():
     signed, floor, constant = torch.tensor([[-2.0, 0.0, 1.0]]), torch.tensor([[3.0, 4.0, 5.0]]), torch.full((1, 3), 2.0)
-    scaled_maps = scaled(torch.stack([signed, floor, constant, torch.zeros(1, 3), -floor]))
+    scaled_maps = scale_maps(torch.stack([signed, floor, constant, torch.zeros(1, 3), -floor]))
     expected = [[-1, 0, 0.5], [0, 0.5, 1], [1, 1, 1], [0, 0, 0], [-0.6, -0.8, -1]]
     torch.testing.assert_close(scaled_maps[:, 0], torch.tensor(expected))
 
@@ -13,11 +13,11 @@ def test_maps_are_shown_on_their_own_scale():
 def test_lone_peaks_may_be_clipped():
     spiky = torch.ones(1, 10, 10)
     spiky[0, 0, 0], spiky[0, 5] = 100.0, 2.0
-    scaled_maps = scaled(spiky - 1, clip=0.95)
+    scaled_maps = scale_maps(spiky - 1, clip=0.95)
     assert float(scaled_maps[0, 0, 0]) == 1 and float(scaled_maps[0, 5, 5]) == 1 and float(scaled_maps[0, 9, 9]) == 0
     lone = torch.zeros(1, 10, 10)
     lone[0, 0, 0] = 3.0
-    assert torch.equal(scaled(lone, clip=0.95), scaled(lone))
+    assert torch.equal(scale_maps(lone, clip=0.95), scale_maps(lone))
 
 
 def test_red_speaks_for_and_blue_against():

@@ -35,7 +35,7 @@ def test_columns_that_do_not_fit_stand_below():
 
 def test_nothing_done_names_other_scales_and_the_command():
     console = Console(width=140, record=True, file=open("/dev/null", "w"))
-    render.nothing_done(build(TABLE, []), [("quick", 3, 9)], console)
+    render.print_other_scales(build(TABLE, []), [("quick", 3, 9)], console)
     text = console.export_text()
     assert "scale=quick has 3 of 9 jobs" in text and "python -m pomelo_lab.run -m experiment=fake_table" in text
 

@@ -156,7 +156,7 @@ def test_a_table_with_a_control_row_says_what_has_to_beat_it(table):
 def test_a_table_with_gradient_methods_marks_maps_that_do_not_sum_to_what_they_divide(table):
     promises = [row.key for row in table.rows if row.method in ("integrated_gradients", "deep_lift")]
     column = table.column("completeness")
-    assert not promises or (column and column.crossed(0.03) and not column.crossed(0.01) and column.mark_note)
+    assert not promises or (column and column.is_beyond(0.03) and not column.is_beyond(0.01) and column.mark_note)
     cell = grid(table.id)[0]  # the metrics are the same at every point
     for marked in (c for c in table.columns if c.mark):
         assert cell.config["metrics"].get(marked.metric) is not None, (

@@ -63,7 +63,7 @@ def test_masks_get_gradients_through_the_blend_only():
     keep = masks(1)[:, 0].requires_grad_(True)
     row, index = torch.arange(3), torch.zeros(3, dtype=torch.long)
     filling = made.filling(BATCH.image, RandomStreams(0), BATCH.image_id)
-    filling.blended(row, keep, index).sum().backward()
+    filling.blend(row, keep, index).sum().backward()
     torch.testing.assert_close(
         keep.grad, (BATCH.image - filling.replacement(row, keep.detach(), index)).sum(1), atol=1e-5, rtol=1e-4
     )

@@ -6,7 +6,7 @@ import json
 import sys
 
 from pomelo_lab.config.fingerprint import file_digest
-from pomelo_lab.tracking.sync import pending, sync
+from pomelo_lab.tracking.sync import find_pending, sync
 
 
 def offline(root, stamp, fingerprint, state):
@@ -25,19 +25,19 @@ def test_the_newest_run_of_each_finished_job_is_pending(tmp_path):
     newer = offline(tmp_path, "20260102_000000", "aaaa", "done")
     offline(tmp_path, "20260101_000000", "bbbb", "failed")
     offline(tmp_path, "20260101_000000", "cccc", "running")
-    assert pending(tmp_path) == [newer]
+    assert find_pending(tmp_path) == [newer]
 
 
 def test_an_upload_is_noted_and_a_failed_one_is_tried_again(tmp_path):
     offline(tmp_path, "20260101_000000", "aaaa", "done")
     assert sync(tmp_path, (sys.executable, "-c", "raise SystemExit(1)")) == 1
     assert sync(tmp_path, (sys.executable, "-c", "")) == 0
-    assert pending(tmp_path) == []
+    assert find_pending(tmp_path) == []
 
 
 def test_the_table_of_a_grid_is_pending_too(tmp_path):
     (tmp_path / "wandb" / "offline-run-20260101_000000-tableabcd").mkdir(parents=True)
-    assert [folder.name.rpartition("-")[2] for folder in pending(tmp_path)] == ["tableabcd"]
+    assert [folder.name.rpartition("-")[2] for folder in find_pending(tmp_path)] == ["tableabcd"]
 
 
 def test_a_failure_has_its_reason_and_one_that_all_share_ends_the_upload(tmp_path, capsys):

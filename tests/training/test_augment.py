@@ -2,14 +2,14 @@
 
 import torch
 
-from pomelo_lab.training.augment import augmented
+from pomelo_lab.training.augment import augment
 from pomelo_lab.training.recipe import Recipe
 
 OFF = {"flip": 0.0, "shift_px": 0, "brightness": 0.0}
 
 
 def run(images, **options):
-    return augmented(images, Recipe(**{**OFF, **options}), torch.Generator().manual_seed(0))
+    return augment(images, Recipe(**{**OFF, **options}), torch.Generator().manual_seed(0))
 
 
 IMAGES = torch.rand(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))

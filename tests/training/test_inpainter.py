@@ -50,7 +50,7 @@ def test_it_learns_to_fill_flat_images(tmp_path):
     keep = torch.ones(2, 8, 8)
     keep[:, 2:6, 2:6] = 0
     images = toy.two_values(2).batch([0, 1]).image
-    filled = generator.filled(images, torch.arange(2), keep)
+    filled = generator.fill_rows(images, torch.arange(2), keep)
     assert (filled - images).abs().mean() < 0.1
     assert Image.open(max((tmp_path / "samples").iterdir())).size[0] >= 16
     assert not any(name.startswith("critic") for name in generator.network.state_dict())  # it is not shipped

@@ -67,7 +67,7 @@ def draw_maps(axes: Any, cell: GridCell, rows: Sequence[int], image: Tensor, met
     edges = None
     if hasattr(job.parts.metrics[metric], "boxes"):
         stored = style.read_metric(cell, metric)["candidates"]
-        best = job.parts.metrics[metric].chosen(stored)
+        best = job.parts.metrics[metric].choose_alpha(stored)
         edges, counts = job.parts.metrics[metric].boxes(maps)[:, best], (stored[rows, best] == 0).tolist()
     for i, overlaid in enumerate(overlay(image, maps)):
         style.show_image(axes[i], overlaid)
@@ -111,7 +111,7 @@ def values(cell: GridCell, metric: str) -> Tensor:
     if not rows:
         raise ValueError(f"contrast_sheet: the jobs have no metric {metric!r}")
     if "iou" in rows:
-        return rows["iou"][:, cell.job.parts.metrics[metric].chosen(rows["candidates"])].double()
+        return rows["iou"][:, cell.job.parts.metrics[metric].choose_alpha(rows["candidates"])].double()
     sign = -1.0 if getattr(cell.job.parts.metrics[metric], "direction", "higher") == "lower" else 1.0
     return sign * rows["value"].double()
 

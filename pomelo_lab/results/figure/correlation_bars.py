@@ -39,7 +39,7 @@ def draw(
                 measured.column(measured.attribute),
             )
         if (change := rows["change"][rows["counted"] > 0.5].double()).shape[0] > 1:
-            bars.append((style.method_style(cell), resampled(change, query, n_resamples)))
+            bars.append((style.method_style(cell), resample_bar(change, query, n_resamples)))
     if names is None:
         raise ValueError(f"correlation_bars: none of the finished jobs has scores of {metric}")
     others = [a for a in truth.abs().argsort(descending=True).tolist() if a != query][:n_attributes]
@@ -65,7 +65,7 @@ def draw(
     return path
 
 
-def resampled(change: Tensor, query: int, n: int) -> Bar:
+def resample_bar(change: Tensor, query: int, n: int) -> Bar:
     """Correlations of changes [B,A] with those of the query, and the interval that holds 95 % of n resamples of the
     images."""
     rows = torch.randint(len(change), (n, len(change)), generator=torch.Generator().manual_seed(0))

@@ -41,7 +41,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
     if not columns:
         raise ValueError("counterfactual_sheet: none of the finished jobs has counterfactuals to show")
     n, inch = min(n_images, len(columns[0][2])), 0.95
-    blocks, heads = {}, told_apart([node for _, node, *_ in columns])
+    blocks, heads = {}, name_datasets([node for _, node, *_ in columns])
     # one block per data set, because data sets have different images
     for head, (method, _, image, explanation, target) in zip(heads, columns, strict=True):
         blocks.setdefault(head, (image, target, []))[2].append((method, explanation))
@@ -81,7 +81,7 @@ def draw_block(
             style.show_image(axes[i][2 + 2 * k], (0.5 + (explanation.counterfactual[i] - image[i]) / 2).clamp(0, 1))
 
 
-def told_apart(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+def name_datasets(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """A heading for the images of each data set: "Image", and the config values that differ between the data sets."""
     flat = [dict(leaves(node)) for node in nodes]
     keys = [

@@ -35,7 +35,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
                 (
                     method,
                     overlay(batch.image[:n_images], explanation.attribution[:n_images], clip=clip),
-                    derived(group[0], boxes, n_images),
+                    find_boxes(group[0], boxes, n_images),
                 )
             )
             truth = batch.box(job.parts.metrics[boxes].part)[:n_images] if boxes in job.parts.metrics else None
@@ -66,14 +66,14 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
     return path
 
 
-def derived(cell: GridCell, metric: str | None, n_images: int) -> tuple[Tensor, list[bool]] | None:
+def find_boxes(cell: GridCell, metric: str | None, n_images: int) -> tuple[Tensor, list[bool]] | None:
     """The boxes [n,4] of a job's first maps at the threshold that its held-out images chose, and whether each counts
     as localised."""
     job = cell.job
     if metric not in job.parts.metrics:
         return None
     measured, rows = job.parts.metrics[metric], style.read_metric(cell, metric)
-    best = measured.chosen(rows["candidates"])
+    best = measured.choose_alpha(rows["candidates"])
     boxes = measured.boxes(job.explanation(0).attribution[:n_images])[:, best]
     return boxes, (rows["candidates"][:n_images, best] == 0).tolist()
 

@@ -41,7 +41,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "outside_change") 
         touches = ~rows["outside"][image, line].bool()
         curves.append((method, left[line], rows["answer"][image, line], float(rows["clean"][image])))
         shown = line[torch.linspace(0, len(line) - 1, min(SHOWN, len(line))).round().long()]
-        pictures.append((method, filled(job, measured, batch, top[shown], left[shown]), left[shown]))
+        pictures.append((method, fill_patches(job, measured, batch, top[shown], left[shown]), left[shown]))
         job.forget()
     n = len(pictures[0][2])
     with style.canvas(path, 6.4, 1.15 * len(pictures) + 2.4) as figure:
@@ -82,7 +82,7 @@ def runs(marked: Sequence[bool]) -> list[tuple[int, int]]:
     return [(start, stop - 1) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def filled(job, measured, batch, top: Tensor, left: Tensor) -> Tensor:
+def fill_patches(job, measured, batch, top: Tensor, left: Tensor) -> Tensor:
     """The image with the patch filled at each position: [n,C,H,W]."""
     height, width = batch.image.shape[2:]
     y, x = torch.arange(height), torch.arange(width)

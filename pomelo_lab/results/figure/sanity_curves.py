@@ -27,7 +27,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str = "sanity_check") ->
             if not rows:
                 continue
             job = group[0].job
-            names = job.parts.metrics[metric].chosen(job.parts.classifier)
+            names = job.parts.metrics[metric].select_layers(job.parts.classifier)
             for axis, kind in ((left, "ssim"), (right, "spearman")):
                 null = float(rows[f"null_{kind}"].double().nanmean())
                 axis.axhline(null, color=method.colour, ls=":", lw=0.9, alpha=0.7, zorder=1)

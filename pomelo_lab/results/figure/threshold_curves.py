@@ -22,7 +22,7 @@ def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = tuple(M
                 if not (rows := style.read_metric(group[0], metric)):
                     continue
                 measured, candidates = group[0].job.parts.metrics[metric], rows["candidates"].double()
-                n, best = measured.n_scored(len(candidates)), measured.chosen(candidates)
+                n, best = measured.n_scored(len(candidates)), measured.choose_alpha(candidates)
                 held, scored = candidates[n:].nanmean(0), candidates[:n].nanmean(0)
                 line = {"color": method.colour, "zorder": 2 if method.group == "baseline" else 3}
                 axis.plot(measured.alphas, held, ls=method.line, lw=1.4, **line)

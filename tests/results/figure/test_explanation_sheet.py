@@ -6,7 +6,7 @@ import torch
 
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.store import Store
-from pomelo_lab.results.figure.explanation_sheet import derived, draw
+from pomelo_lab.results.figure.explanation_sheet import draw, find_boxes
 from tests.running import config
 
 GIVEN = (
@@ -29,17 +29,17 @@ def cell(tmp_path, explainer):
 
 def test_the_box_of_the_exact_mask_is_the_annotated_one(tmp_path):
     exact = cell(tmp_path, "ideal_mask")
-    boxes, counts = derived(exact, "localization", 3)
+    boxes, counts = find_boxes(exact, "localization", 3)
     truth = exact.job.batch(0).box("label")[:, 0]
     known = truth.isfinite().all(1)
     assert known.any() and torch.equal(boxes[known], truth[known])
     assert [yes for yes, there in zip(counts, known.tolist(), strict=True) if there] == [True] * int(known.sum())
-    assert derived(exact, "saliency", 3) is None and derived(exact, None, 3) is None
+    assert find_boxes(exact, "saliency", 3) is None and find_boxes(exact, None, 3) is None
 
 
 def test_boxes_count_as_the_metric_says(tmp_path):
     whole = cell(tmp_path, "whole_image")
-    boxes, counts = derived(whole, "localization", 3)
+    boxes, counts = find_boxes(whole, "localization", 3)
     assert torch.equal(boxes, torch.tensor([[0.0, 0.0, 32.0, 32.0]]).expand(3, 4))
     overlaps = whole.job.score("localization", 0).tensors["iou"][:, 0]
     known = overlaps.isfinite()
