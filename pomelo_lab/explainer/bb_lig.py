@@ -27,13 +27,13 @@ class BBLIGExplainer(Postprocessed, DirectionExplainer):
     """Integrates the changes of the classifier's answer along a path of rendered images, from the image to a baseline
     that the classifier does not assign to the target class.
 
-    Source: Sobieski & Biecek, "Global Counterfactual Directions", eq. 2 and 6, and their code. The baseline is the
-        first step along the direction at which the target's probability is below `threshold`. The path to the baseline
-        is rendered again in 8 bits. Pixels that do not change therefore change by exactly 0, and their derivative is 0.
-        Each pixel that changes between two images of the path gets the whole difference of the two answers. Maps
-        therefore do not sum to the difference of the answers at the ends. Departures: where no step reaches the
-        threshold, the step of the least probability is the baseline. The published code then uses a black image and
-        attributes nothing.
+    Source: Sobieski & Biecek (2024), "Global Counterfactual Directions", https://arxiv.org/abs/2404.12488, eq. 2 and 6,
+        and their code. The baseline is the first step along the direction at which the target's probability is below
+        `threshold`. The path to the baseline is rendered again in 8 bits. Pixels that do not change therefore change by
+        exactly 0, and their derivative is 0. Each pixel that changes between two images of the path gets the whole
+        difference of the two answers. Maps therefore do not sum to the difference of the answers at the ends.
+        Departures: where no step reaches the threshold, the step of the least probability is the baseline. The
+        published code then uses a black image and attributes nothing.
     Args:
         variant: bb_lig; lig = true gradients along the same path (eq. 2, white box); bb_ig = differences along the
             straight line to a black image; difference and squared_difference = the image minus the baseline, absolute

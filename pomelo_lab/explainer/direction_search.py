@@ -39,13 +39,14 @@ EXPLAINED = 0.2  # the search warns when the proxy explains a smaller share of t
 class DirectionSearch(FitInParts, TrainingWalks, ABC):
     """Searches global directions around the code of one training image, the source.
 
-    Source: Sobieski & Biecek, "Global Counterfactual Directions", section 4, and its code. Codes near the source's code
-        are rendered with the source's noise. A proxy network learns to predict the class scores and the perceptual
-        distance of the rendered images. The gradient of the proxy is the g-direction; the eigenvectors of its Hessian
-        are the h-directions. With more than two classes the directions separate the source's class from all others.
-        Departures: class scores are log-odds of the classifier's probabilities (the published code uses logits, which a
-        black box does not give). Without a weights file of LPIPS the distance is that of `perceptual`, divided by its
-        mean between two training images. The h-directions come from a symmetric eigenvalue solver.
+    Source: Sobieski & Biecek (2024), "Global Counterfactual Directions", https://arxiv.org/abs/2404.12488, section 4,
+        and its code. Codes near the source's code are rendered with the source's noise. A proxy network learns to
+        predict the class scores and the perceptual distance of the rendered images. The gradient of the proxy is the
+        g-direction; the eigenvectors of its Hessian are the h-directions. With more than two classes the directions
+        separate the source's class from all others. Departures: class scores are log-odds of the classifier's
+        probabilities (the published code uses logits, which a black box does not give). Without a weights file of LPIPS
+        the distance is that of `perceptual`, divided by its mean between two training images. The h-directions come
+        from a symmetric eigenvalue solver.
     Args:
         proxy: the network that predicts class scores and distance.
         source: position of the source image in the fixed order of the training images.

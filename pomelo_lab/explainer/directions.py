@@ -27,8 +27,8 @@ class DirectionExplainer(DirectionSearch, ABC):
     """Moves the semantic code of an image along a direction that was computed around the code of another image, the
     source.
 
-    Source: Sobieski & Biecek, "Global Counterfactual Directions", section 4, and its code (transfer of directions).
-        Departures: see DirectionSearch.
+    Source: Sobieski & Biecek (2024), "Global Counterfactual Directions", https://arxiv.org/abs/2404.12488, section 4,
+        and its code (transfer of directions). Departures: see DirectionSearch.
     Args:
         direction: g, h or random. Random directions are unit vectors drawn by seed and index; they are the control.
         index: which directions of that kind. With several, each image uses the one of the least loss. The other

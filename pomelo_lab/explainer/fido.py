@@ -24,9 +24,10 @@ class FidoExplainer(RemovalExplainer):
     in-painting filler the method is FIDO-CA.
 
     Source: Chang et al. (2019), https://arxiv.org/abs/1807.08024, eq. 3 to 6; settings of Agarwal & Nguyen (2020),
-        section A1. Departures: the penalty is a sum over pixels. It is scaled to an image of `reference_px` squared,
-        so that it has the same effect at every resolution. Undecided pixels are 0.5. The published code subtracts one
-        half from its maps; undecided pixels are then 0, and a threshold at a share of the maximum never selects them.
+        https://arxiv.org/abs/1910.04256, section A1. Departures: the penalty is a sum over pixels. It is scaled to an
+        image of `reference_px` squared, so that it has the same effect at every resolution. Undecided pixels are 0.5.
+        The published code subtracts one half from its maps; undecided pixels are then 0, and a threshold at a share of
+        the maximum never selects them.
     Args:
         objective: "ssr" = the smallest region that keeps the class (Agarwal & Nguyen's FIDO-CA); "sdr" = the smallest
             region whose removal destroys the class.

@@ -32,12 +32,12 @@ class FisherSDEExplainer(Postprocessed, Explainer):
     retains at its time is its attribution.
 
     Source: anonymous authors, "Fisher Divergence for Attribution through Stochastic Differential Equations" (undated
-        manuscript), eq. 32-50 (sections 3.2.4 to 3.2.6; no public code). The method minimises cross-entropy - weight *
-        mean t over per-pixel times. It then integrates the Fisher divergence, which is the squared error of the
-        denoiser's noise estimate, over log SNR. Departures, where the paper is silent or its text cannot be meant: the
-        penalty is a mean over pixels (a sum would outweigh the cross-entropy). All pixels share a noise level when the
-        error is measured, because the network has one noise level per image. The curve is read at each pixel's time.
-        The integral is over log SNR (over t it diverges).
+        manuscript), https://openreview.net/forum?id=eHIc7SL0sr, eq. 32-50 (sections 3.2.4 to 3.2.6; no public code).
+        The method minimises cross-entropy - weight * mean t over per-pixel times. It then integrates the Fisher
+        divergence, which is the squared error of the denoiser's noise estimate, over log SNR. Departures, where the
+        paper is silent or its text cannot be meant: the penalty is a mean over pixels (a sum would outweigh the
+        cross-entropy). All pixels share a noise level when the error is measured, because the network has one noise
+        level per image. The curve is read at each pixel's time. The integral is over log SNR (over t it diverges).
     Args:
         generator: the denoiser. If the config leaves it out, the job's generator is used. None is possible only with
             reading=one_minus_t, which evaluates no denoiser.

@@ -25,9 +25,9 @@ class GCDExplainer(Postprocessed, DirectionExplainer):
     """Renders an image at several steps along a global direction and returns the step of the least counterfactual
     loss.
 
-    Source: Sobieski & Biecek (2024), "Global Counterfactual Directions", eq. 5, and their code. The code shows all
-        steps, counts an image as flipped when any step is of the other class, and chooses no step. Departures: one step
-        is chosen, by `rule`.
+    Source: Sobieski & Biecek (2024), "Global Counterfactual Directions", https://arxiv.org/abs/2404.12488, eq. 5, and
+        their code. The code shows all steps, counts an image as flipped when any step is of the other class, and
+        chooses no step. Departures: one step is chosen, by `rule`.
     Args:
         rule: argmin = the step of the least loss (eq. 5); first_flip = the nearest step that the classifier assigns to
             the goal; best_flip = the step of the least loss among those of the goal. The last two use argmin where no

@@ -21,8 +21,8 @@ from pomelo_lab.types import Perturbations
 class LatentExplainer(CounterfactualExplainer, ABC):
     """Encodes an image into a code and noise, and renders other codes with the same noise.
 
-    Source: Preechakul et al. (2022), diffusion autoencoders, as Sobieski & Biecek (GCD) use them. Departures: renders
-        are stored in 8 bits.
+    Source: Preechakul et al. (2022), https://arxiv.org/abs/2111.15640, diffusion autoencoders, as Sobieski & Biecek
+        (GCD) use them. Departures: renders are stored in 8 bits.
     Args:
         generator: the autoencoder. If the config leaves it out, the job's generator is used.
         n_invert, fixed_point, n_render: steps of the inversion, its fixed-point iterations, steps of a render.

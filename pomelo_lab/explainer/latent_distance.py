@@ -22,8 +22,9 @@ from pomelo_lab.types import Perturbations
 class LatentDistance(LatentExplainer, ABC):
     """Measures the perceptual distance between an image and its renders.
 
-    Source: Sobieski & Biecek, eq. 1: LPIPS with VGG (Zhang et al. 2018). Departures: without the weights file of LPIPS
-        it is the distance of another network, divided by its mean between two training images.
+    Source: Sobieski & Biecek (2024), "Global Counterfactual Directions", https://arxiv.org/abs/2404.12488, eq. 1: LPIPS
+        with VGG (Zhang et al. 2018, https://arxiv.org/abs/1801.03924). Departures: without the weights file of LPIPS it
+        is the distance of another network, divided by its mean between two training images.
     Args:
         perceptual, layers: network and layers of that distance.
         lpips: weights file of VGG-16 (vgg16-397923af.pth). The distance is then LPIPS as in the paper, and the paper's

@@ -26,11 +26,12 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
     """MP: optimises a coarse keep mask by gradient descent. The removed region becomes small and smooth, and its
     removal lowers the target's probability.
 
-    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3, and its code; Agarwal & Nguyen (2020), eq.
-        3. The loss is l1 * sum |1 - m| + tv * sum |grad m|^3 + p(target), minimised by Adam with steps of 0.1, and m is
-        clamped to [0,1] after each step. Eq. 3 has an expectation over shifts of 0 to 4 pixels. Like the published
-        code, this one draws a shift of 0 to 3 pixels in each step. Departures: the shifted image repeats its border
-        (the code crops a slightly larger image). The images of a batch are optimised together.
+    Source: Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296, eq. 3, and its code; Agarwal & Nguyen (2020),
+        https://arxiv.org/abs/1910.04256, eq. 3. The loss is l1 * sum |1 - m| + tv * sum |grad m|^3 + p(target),
+        minimised by Adam with steps of 0.1, and m is clamped to [0,1] after each step. Eq. 3 has an expectation over
+        shifts of 0 to 4 pixels. Like the published code, this one draws a shift of 0 to 3 pixels in each step.
+        Departures: the shifted image repeats its border (the code crops a slightly larger image). The images of a batch
+        are optimised together.
     Args:
         mask_px: cells of the mask along each side.
         n_steps: steps of the descent.

@@ -23,9 +23,10 @@ class MP2Explainer(Postprocessed, RemovalExplainer):
     """MP2: removes cells, a few per iteration, until the classifier is at chance. With an in-painting filler the method
     is MP2-G.
 
-    Source: Agarwal & Nguyen (2020), section 3.5; its code is not public. Departures: none at the defaults. Three
-        options are ours: rank "decrease" uses the sign of the gradient, heat "rank" shows the order of removal, and
-        probe "blocks" fills cells that are not removed yet (conf/method/mp2_ordered.yaml uses all three).
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 3.5; its code is not public. Departures:
+        none at the defaults. Three options are ours: rank "decrease" uses the sign of the gradient, heat "rank" shows
+        the order of removal, and probe "blocks" fills cells that are not removed yet (conf/method/mp2_ordered.yaml uses
+        all three).
     Args:
         mask_px: cells of the mask along each side.
         n_per_step: cells removed per iteration (the paper: 2).

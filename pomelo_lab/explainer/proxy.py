@@ -21,9 +21,10 @@ class Proxy(Component):
     """A multilayer perceptron that predicts the class scores and the distance of a rendered image from the displacement
     of its code.
 
-    Source: Sobieski & Biecek, section 4, and their code (four linear layers, 512-256-128-64; the paper states five).
-        Training ends when the validation loss exceeds the mean of its last `patience` values. Departures: this rule
-        applies only after `least_steps`, and the weights of the best epoch are kept (the code keeps the last).
+    Source: Sobieski & Biecek (2024), "Global Counterfactual Directions", https://arxiv.org/abs/2404.12488, section 4,
+        and their code (four linear layers, 512-256-128-64; the paper states five). Training ends when the validation
+        loss exceeds the mean of its last `patience` values. Departures: this rule applies only after `least_steps`, and
+        the weights of the best epoch are kept (the code keeps the last).
     Args:
         widths: outputs of the hidden layers; n of them make n + 1 linear layers.
         activation: sigmoid (the paper) or silu.

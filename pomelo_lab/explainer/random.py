@@ -17,7 +17,8 @@ from pomelo_lab.types import Explanation
 class RandomExplainer(Explainer):
     """An independent U[0,1) attribution for each segment or pixel.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, Table 2, row "random". Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, Table 2, row "random".
+        Departures: none.
     Args: level: "segment" (one value per segment) or "pixel".
     Shapes: extra "coefficient" [B,S] (0 beyond an image's own segments) and "n_segments" [B], at level "segment".
     Cost: no queries.

@@ -21,8 +21,9 @@ class SlidingPatchExplainer(RemovalExplainer):
     """SP: the drop of the target's probability when a filler replaces a square patch. With an in-painting filler the
     method is SP-G.
 
-    Source: Zeiler & Fergus (2014); Agarwal & Nguyen (2020), "Explaining image classifiers by removing input features
-        using generative models", section 3.3 (29 pixels every 3, at 224). Departures: none.
+    Source: Zeiler & Fergus (2014), https://arxiv.org/abs/1311.2901; Agarwal & Nguyen (2020), "Explaining image
+        classifiers by removing input features using generative models", https://arxiv.org/abs/1910.04256, section 3.3
+        (29 pixels every 3, at 224). Departures: none.
     Args:
         patch_px: side of the patch.
         stride_px: distance between neighbouring patches.

@@ -45,9 +45,10 @@ class Surrogate:
 def distance_representation(image: Tensor, perturbed: Tensor, label: Tensor, n_segments: int) -> Tensor:
     """The interpretable vectors of full-input samplers: how much of each segment a perturbation keeps.
 
-    Source: POMELO, eq. 1: r = 1 - sum |x - x'| / sum max(x, 1 - x), over the pixels and channels of each segment. The
-    largest possible difference of a value x is max(x, 1 - x), so r is 1 for the image itself and 0 for its opposite.
-    Both images are compared in 8 bits, the precision of storage: sums of integers are exact in any order.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, eq. 1: r = 1 - sum |x - x'| /
+        sum max(x, 1 - x), over the pixels and channels of each segment. The largest possible difference of a value x is
+        max(x, 1 - x), so r is 1 for the image itself and 0 for its opposite. Both images are compared in 8 bits, the
+        precision of storage: sums of integers are exact in any order.
 
     Shapes: image [B,C,H,W], perturbed uint8 [B,N,C,H,W], label [B,H,W] -> float64 [B,N,S]; columns without pixels are
         1.
@@ -130,7 +131,8 @@ def fit_ridge(
 ) -> Surrogate:
     """Ridge regression with sample weights and an unpenalised intercept, one model per image, solved as one batch.
 
-    Source: Ribeiro et al. (2016), as scikit-learn's Ridge(alpha).fit(..., sample_weight) in the lime package.
+    Source: Ribeiro et al. (2016), https://arxiv.org/abs/1602.04938, as scikit-learn's Ridge(alpha).fit(...,
+        sample_weight) in the lime package.
 
     Args:
         alpha: the penalty; 0 = the least-squares solution of least norm; "cv" = for each image the penalty that
@@ -176,8 +178,8 @@ def fit_ridge(
 def choose_penalty(columns: Tensor, target: Tensor, weight: Tensor, used: Tensor) -> Tensor:
     """Chooses the ridge penalty of each image by leave-one-out cross-validation over its perturbations: float64 [B].
 
-    Source: Allen (1974), PRESS; Golub, Heath & Wahba (1979), eq. 1.3: one fit gives every left-out error, e_i / (1 -
-        h_ii).
+    Source: Allen (1974), https://doi.org/10.1080/00401706.1974.10489157, PRESS; Golub, Heath & Wahba (1979),
+        https://doi.org/10.1080/00401706.1979.10489751, eq. 1.3: one fit gives every left-out error, e_i / (1 - h_ii).
     Args:
         columns, target: centred by their weighted means and multiplied by sqrt(weight), so that the penalty does not
             apply to the intercept.

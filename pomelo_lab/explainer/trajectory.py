@@ -15,8 +15,8 @@ TERMS = ("class", "perceptual", "distance")  # terms of the guidance, in the ord
 class Trajectory:
     """Noisy images, clean estimates and the norms of the guidance terms at some steps of a chain.
 
-    Source: DiME, Fig. 1 (z_t and x_t), whose code can save them. The norms are our addition: a term whose norm stays
-        far below the others has no effect.
+    Source: Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, Fig. 1 (z_t and x_t), whose code
+        can save them. The norms are our addition: a term whose norm stays far below the others has no effect.
     Args:
         n: number of recorded steps, evenly from the first to the last; 0 = none.
         steps: steps of the chain, which are counted down to 1.

@@ -13,7 +13,7 @@ from pomelo_lab.types import Explanation
 class WholeImageExplainer(Explainer):
     """1 at every pixel, so that every box derived from it is the whole image.
 
-    Source: Agarwal & Nguyen (2020), Table 2, row "baseline". Departures: none.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, Table 2, row "baseline". Departures: none.
     Cost: no queries.
     """
 

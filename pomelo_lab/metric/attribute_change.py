@@ -72,7 +72,8 @@ class MNAC(AttributeMetric):
     A counterfactual that fools the classifier without changing the explained attribute has a good score; see TargetSeen
     and `without`.
 
-    Source: Rodriguez et al. (2021); DiME, section 4 and code. Departures: the oracle.
+    Source: Rodriguez et al. (2021), https://arxiv.org/abs/2103.10226; Jeanneret, Simon & Jurie (2022), DiME,
+        https://hal.science/hal-04583065, section 4 and code. Departures: the oracle.
     Args:
         without: an attribute that does not count, such as the explained one; None = all count, as in the paper.
         share: divide by the number of attributes that count, so that data sets with different numbers are comparable.
@@ -155,11 +156,11 @@ class CorrelationDifference(AttributeMetric):
     """Difference between the correlations of attribute changes and the correlations in the data: the sum over
     attributes of |corr(change, change of the query) - corr(data)|.
 
-    Source: DiME, section 4.2 ("CD") and code. Changes are -1, 0 or 1. The data's correlations are exact if the data set
-        has a causal model, otherwise those of the training labels. Departures: an attribute that never changes has
-        correlation 0 (as in ACE's code; DiME's gives NaN). The details hold a bootstrap interval over images. An
-        explainer that changes only the target does not score 0, but the sum of the data's absolute correlations with
-        the target.
+    Source: Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, section 4.2 ("CD") and code.
+        Changes are -1, 0 or 1. The data's correlations are exact if the data set has a causal model, otherwise those of
+        the training labels. Departures: an attribute that never changes has correlation 0 (as in ACE's code; DiME's
+        gives NaN). The details hold a bootstrap interval over images. An explainer that changes only the target does
+        not score 0, but the sum of the data's absolute correlations with the target.
     Args:
         attribute: the query, which is the classifier's attribute.
         n_labels: number of training images whose labels are counted when the exact correlations are unknown; None =

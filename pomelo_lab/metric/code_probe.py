@@ -24,7 +24,8 @@ class CodeProbe(Metric):
     A direction in the code can only change properties that the code contains. A low share therefore limits every method
     that moves codes.
 
-    Source: own; linear probes as in Preechakul et al. (2022), section 5.2, who use them for attributes.
+    Source: own; linear probes as in Preechakul et al. (2022), https://arxiv.org/abs/2111.15640, section 5.2, who use
+        them for attributes.
     Args:
         generator: the autoencoder; by default the job's generator.
         n_reference: number of training images for the probe, the first of the data set's fixed shuffle.

@@ -16,7 +16,7 @@ class Completeness(Metric):
     """|sum of the attribution - (answer for the image - answer for the baseline)|, for methods that claim that this is
     0.
 
-    Source: Sundararajan et al. (2017), axiom 3. Departures: none.
+    Source: Sundararajan et al. (2017), https://arxiv.org/abs/1703.01365, axiom 3. Departures: none.
     Args: relative: divide by the magnitude of the difference of the answers.
     Shapes: score gives "value" [B], from the explanation's extras "total" and "difference".
     Cost: no queries.

@@ -82,7 +82,8 @@ class CounterfactualMetric(Metric, ABC):
 class FlipRate(CounterfactualMetric):
     """Whether the classifier assigns the counterfactual to the goal class.
 
-    Source: DiME, section 4 ("flip ratio"), and its code; GCD. Departures: none with of=float.
+    Source: Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, section 4 ("flip ratio"), and its
+        code; Sobieski & Biecek (2024), https://arxiv.org/abs/2404.12488. Departures: none with of=float.
     Args: of: "float" = the counterfactual before it is clamped, as in the code; these flips define "successes" in all
         other scores. "image" = the counterfactual in 8 bits, as in an image file.
     Cost: one query per image with of=image.
@@ -107,7 +108,8 @@ class FlipRate(CounterfactualMetric):
 class BKL(CounterfactualMetric):
     """1 - p(goal) of the counterfactual.
 
-    Source: Jeanneret et al.'s code (bounded remapping of the KL divergence, Samangouei et al. 2018). Departures: none.
+    Source: the code of Jeanneret et al. (2023), https://arxiv.org/abs/2303.09962; a bounded remapping of the KL
+        divergence by Samangouei et al. (2018). Departures: none.
     Cost: a query per image.
     """
 
@@ -125,7 +127,7 @@ class BKL(CounterfactualMetric):
 class L1(CounterfactualMetric):
     """Mean absolute difference between image and counterfactual, over pixels and channels.
 
-    Source: the DiME paper's code. Departures: none.
+    Source: Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, its code. Departures: none.
     Cost: no queries.
     """
 

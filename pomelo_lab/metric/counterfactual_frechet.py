@@ -130,8 +130,9 @@ class FrechetOfFeatures(CounterfactualMetric, ABC):
 class CounterfactualFrechet(FrechetOfFeatures):
     """The distance in penultimate features of an oracle: fd_oracle. It is not comparable with a published FID.
 
-    Source: FID of the DiME paper (Inception's features) and its code. Departures: the network, and with it the name;
-        FID itself: metric/frechet_inception_distance.py.
+    Source: the FID of Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, with Inception's
+        features, and its code. Departures: the network, and with it the name; FID itself:
+        metric/frechet_inception_distance.py.
     Args: oracle: the network; not the explained classifier.
     """
 

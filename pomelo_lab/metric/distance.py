@@ -22,8 +22,9 @@ VALUES_AT_ONCE = 2**22  # image values compared at once: 16 MiB per temporary
 class L2(Metric):
     """Euclidean distance between an image and its perturbations, mean over perturbations.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3. Plain L2 over all C*H*W values in [0,1], not divided by
-        their number: this reading reproduces the size of the reported 39.36 for black-out. Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.3. Plain L2 over all
+        C*H*W values in [0,1], not divided by their number: this reading reproduces the size of the reported 39.36 for
+        black-out. Departures: none.
     """
 
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
@@ -43,9 +44,10 @@ class L2(Metric):
 class SSIM(Metric):
     """Structural similarity of an image and its perturbations, mean over channels, windows and perturbations.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.3; Wang et al. (2004). POMELO states no settings, so they are
-        scikit-image's defaults: data range 1, a uniform window of 7 pixels, sample covariances. As in scikit-image only
-        windows inside the image count. Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.3; Wang et al. (2004),
+        https://doi.org/10.1109/TIP.2003.819861. POMELO states no settings, so they are scikit-image's defaults: data
+        range 1, a uniform window of 7 pixels, sample covariances. As in scikit-image only windows inside the image
+        count. Departures: none.
     Args:
         gaussian: weights of the window: False uniform, True the original's Gaussian (11 pixels, sigma 1.5, population
             covariances), with which window_px is not used. torchmetrics has these weights too, but also averages over

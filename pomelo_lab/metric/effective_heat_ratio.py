@@ -19,12 +19,12 @@ from pomelo_lab.metric.map_export import Export, export_maps
 class EffectiveHeatRatio(Metric):
     """Share of an attribution's heat that lies in the annotated region, averaged over quantiles of the heat.
 
-    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; "Fisher Divergence for Attribution",
-        section 4.3. Among the pixels with a heat of at least `floor`, those above quantile q are selected. The ratio is
-        the sum of their heat in the region (weighted), or their number in the region, over the number selected. Its
-        area over q is the score. The weighted score is not a share: a map with heat 0.5 everywhere in the region and 0
-        elsewhere scores 0.5. Departures: maps are scaled first (the code expects values in [0,1] or 8 bits, and does
-        not say how maps get this scale).
+    Source: Zhang et al. (2021), https://arxiv.org/abs/2110.01888, and its code; anonymous authors, "Fisher Divergence
+        for Attribution" (undated), https://openreview.net/forum?id=eHIc7SL0sr, section 4.3. Among the pixels with a
+        heat of at least `floor`, those above quantile q are selected. The ratio is the sum of their heat in the region
+        (weighted), or their number in the region, over the number selected. Its area over q is the score. The weighted
+        score is not a share: a map with heat 0.5 everywhere in the region and 0 elsewhere scores 0.5. Departures: maps
+        are scaled first (the code expects values in [0,1] or 8 bits, and does not say how maps get this scale).
     Args:
         part: mask of the data set; label = the region that the label refers to.
         weighted: sum heat instead of counting pixels.

@@ -25,9 +25,9 @@ UNITS = {2: "bits", "e": "nats", 10: "hartleys"}
 class HardEntropy(Metric):
     """Shannon entropy of the classes that win on an image's perturbations: E_hard.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "Shannon entropy": -sum_c p(c) log p(c) per image. The
-        base is unstated; 2 fits the reported 1.48 (it exceeds the training labels' entropy in nats), "e" gives nats.
-        Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.2, "Shannon entropy":
+        -sum_c p(c) log p(c) per image. The base is unstated; 2 fits the reported 1.48 (it exceeds the training labels'
+        entropy in nats), "e" gives nats. Departures: none.
     Args: base: of the logarithm, or "e".
     """
 
@@ -50,10 +50,10 @@ class HardEntropy(Metric):
 class SoftEntropy(Metric):
     """Entropy of the explained class's probability over an image's perturbations: E_soft.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.2, "differential Shannon entropy". It prints -int pdf log pdf
-        with 20 bins and the trapezoid, which is <= 0 for a density on [0,1], but reports values of 1.2 to 2.95. Those
-        fit a Shannon entropy in bits (largest value log2 20 = 4.32). "histogram" is therefore the default and
-        comparable with the paper.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.2, "differential
+        Shannon entropy". It prints -int pdf log pdf with 20 bins and the trapezoid, which is <= 0 for a density on
+        [0,1], but reports values of 1.2 to 2.95. Those fit a Shannon entropy in bits (largest value log2 20 = 4.32).
+        "histogram" is therefore the default and comparable with the paper.
     Args:
         estimator: "histogram" is -sum p log p over n_bins bins of [0,1]; "differential" is the printed formula on the
             density histogram, trapezoid over bin centres. As in scikit-learn's auc this omits half of both end bins, so
@@ -90,9 +90,10 @@ class LabelDistribution(Metric):
     """Distribution of the classes that win on the perturbations, over all images. It shows the sampler's bias and has
     no better direction.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.3, "Analysis of the label distributions", Fig. 6, compared
-        with the training labels. Departures: all perturbations instead of a random subset of them. Also Agarwal &
-        Nguyen, section 5.2 and Fig. 8: the summary's details hold the share of the three most frequent classes.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 4.3, "Analysis of the
+        label distributions", Fig. 6, compared with the training labels. Departures: all perturbations instead of a
+        random subset of them. Also Agarwal & Nguyen, section 5.2 and Fig. 8: the summary's details hold the share of
+        the three most frequent classes.
     Args:
         n_reference: training images whose labels are the reference distribution, the first of the fixed shuffle.
         base: base of the logarithm in the summary, which is the entropy of the mean distribution.

@@ -51,7 +51,8 @@ class VGGFace2(PublishedNetwork, Likeness, ABC):
 class FaceSimilarity(VGGFace2):
     """Mean cosine of the two faces.
 
-    Source: FS of Jeanneret et al. (2023); the GCD paper. Departures: see VGGFace2.
+    Source: FS of Jeanneret et al. (2023), https://arxiv.org/abs/2303.09962; Sobieski & Biecek (2024), "Global
+        Counterfactual Directions", https://arxiv.org/abs/2404.12488. Departures: see VGGFace2.
     """
 
     instead = "metrics=counterfactual (fs_oracle)"
@@ -62,7 +63,8 @@ class FaceVerification(Verification, VGGFace2):
     """Face verification accuracy: the share of counterfactuals whose cosine is above 0.5, which belongs to this
     network.
 
-    Source: FVA of the DiME paper, section 4, and its code. Departures: see VGGFace2.
+    Source: the FVA of Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, section 4, and its code.
+        Departures: see VGGFace2.
     """
 
     LEVEL: ClassVar[float] = 0.5

@@ -22,9 +22,10 @@ from pomelo_lab.sampler.base import Filler
 class Flipping(Metric):
     """The target's probability while pixels flip in the order of the attribution, area under the curve up to `bound`.
 
-    Source: POMELO, section 3.5 and Fig. 8. First point: nothing flipped. Trapezoid on the flipped fraction in [0,
-        bound], not divided by bound (the paper's 0.409 of random maps fits only that reading). Ties are broken at
-        random, by the same permutations for every explainer, and averaged. A bound between two pixels is interpolated.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.5 and Fig. 8. First
+        point: nothing flipped. Trapezoid on the flipped fraction in [0, bound], not divided by bound (the paper's 0.409
+        of random maps fits only that reading). Ties are broken at random, by the same permutations for every explainer,
+        and averaged. A bound between two pixels is interpolated.
     Args:
         filler: replaces flipped pixels. A filler whose context is "image" gives one base image; with the context "mask"
             every step is filled for its own mask, with its own noise.
@@ -111,7 +112,8 @@ class Flipping(Metric):
 class Deletion(Flipping):
     """Deletion game: the image loses its most important pixels first; a lower curve is better.
 
-    Source: POMELO, section 3.5; Samek et al. (2017), Petsiuk et al. (2018).
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.5; Samek et al.
+        (2017), https://arxiv.org/abs/1509.06321, Petsiuk et al. (2018), https://arxiv.org/abs/1806.07421.
     """
 
     direction = "lower"
@@ -122,8 +124,9 @@ class Deletion(Flipping):
 class Insertion(Flipping):
     """Insertion game: the base gains the image's most important pixels first; a higher curve is better.
 
-    Source: POMELO, section 3.5; Petsiuk et al. (2018). With an in-painting filler the first point is a wholly
-        generated image, averaged over n_orders draws (POMELO, Fig. 8, calls it uncertain).
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.5; Petsiuk et al.
+        (2018), https://arxiv.org/abs/1806.07421. With an in-painting filler the first point is a wholly generated
+        image, averaged over n_orders draws (POMELO, Fig. 8, calls it uncertain).
     """
 
     direction = "higher"

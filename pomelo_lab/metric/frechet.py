@@ -23,7 +23,8 @@ class FrechetDistance(Metric):
     """Squared Frechet distance of Gaussians fitted to perturbed and to held-out images, in penultimate features of an
     oracle: fd_oracle.
 
-    Source: Heusel et al. (2017), eq. 6, with another network: never to be compared with a published FID.
+    Source: Heusel et al. (2017), https://arxiv.org/abs/1706.08500, eq. 6, with another network: never to be compared
+        with a published FID.
     Args:
         oracle: the network whose features are used; not the explained classifier.
         n_reference: images of the test split.

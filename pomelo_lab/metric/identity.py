@@ -58,9 +58,9 @@ class Verification(Likeness, ABC):
 class FeatureSimilarity(Likeness):
     """Mean cosine in features of one of our networks.
 
-    Source: FS and S3 of Jeanneret et al. (2023), which differ in the network: VGGFace2's ResNet-50 on successes,
-        SimSiam's encoder on correctly classified images. Departures: the network, and therefore the name (FS itself:
-        FaceSimilarity).
+    Source: FS and S3 of Jeanneret et al. (2023), https://arxiv.org/abs/2303.09962, which differ in the network:
+        VGGFace2's ResNet-50 on successes, SimSiam's encoder on correctly classified images. Departures: the network,
+        and therefore the name (FS itself: FaceSimilarity).
     Args: network: the network whose penultimate features are compared; not the explained classifier. The shipped
         identity network was trained on people of portraits. It is refused on other data, where a network trained on
         that data replaces it.
@@ -84,9 +84,10 @@ class FeatureSimilarity(Likeness):
 class FVA(Verification, FeatureSimilarity):
     """Face verification accuracy: whether an identity network recognises the same person in image and counterfactual.
 
-    Source: the DiME paper, section 4 (VGGFace2's ResNet-50, cosine above 0.5: FaceVerification). Departures: the
-        network and its threshold. None = the threshold with equal error rates on pairs of one person and pairs of two
-        people, measured on portraits with known identities. Data sets without identities need a number.
+    Source: Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, section 4 (VGGFace2's ResNet-50,
+        cosine above 0.5: FaceVerification). Departures: the network and its threshold. None = the threshold with equal
+        error rates on pairs of one person and pairs of two people, measured on portraits with known identities. Data
+        sets without identities need a number.
     Args:
         threshold: cosine from which on two images show one person.
         n_pairs: pairs of each kind that calibrate the threshold.

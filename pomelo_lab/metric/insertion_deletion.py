@@ -26,9 +26,11 @@ class InsertionDeletion(Metric):
     """Mean target probability while the most important pixels are inserted, minus that while they are deleted; in
     [-1,1].
 
-    Source: "Fisher Divergence for Attribution", section 4.2; Petsiuk et al. (2018); Zhang et al. (2021) and its code.
+    Source: anonymous authors, "Fisher Divergence for Attribution" (undated),
+        https://openreview.net/forum?id=eHIc7SL0sr, section 4.2; Petsiuk et al. (2018),
+        https://arxiv.org/abs/1806.07421; Zhang et al. (2021), https://arxiv.org/abs/2110.01888 and its code.
         Departures: the class is the job's target. Of equal pixels the last in reading order goes first, as in RISE's
-            code.
+        code.
     Args:
         deletion: the filler of deleted pixels.
         insertion: the filler that makes the image from which insertion starts.

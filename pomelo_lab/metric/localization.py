@@ -17,10 +17,11 @@ from pomelo_lab.metric.threshold import Thresholded, box_iou
 class Localization(Thresholded):
     """Share of images whose derived box overlaps the object's box by less than half: 1 or 0 per image.
 
-    Source: Agarwal & Nguyen (2020), section 4.3; Zhou et al. (2016). Departures: boxes follow the crop, and the best of
-        several annotated boxes counts. An older script of the authors (anguyen8/sam, Chirag_IOU.py) thresholds at the
-        map's resolution, measures at the file's size without the crop and uses the last annotated box. Printed errors
-        are therefore not reproduced exactly.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 4.3; Zhou et al. (2016),
+        https://arxiv.org/abs/1512.04150. Departures: boxes follow the crop, and the best of several annotated boxes
+        counts. An older script of the authors (anguyen8/sam, Chirag_IOU.py) thresholds at the map's resolution,
+        measures at the file's size without the crop and uses the last annotated box. Printed errors are therefore not
+        reproduced exactly.
     Args:
         part: part with the boxes; label = the region that the label refers to.
         iou: smallest intersection over union that counts as a hit.

@@ -21,11 +21,11 @@ from pomelo_lab.metric.features import FeatureMetric, training_features
 class Mahalanobis(FeatureMetric):
     """Squared Mahalanobis distance of perturbed images to the nearest class, in penultimate features: D_M.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.1, after Lee et al. (2018), section 2.1,
-        https://arxiv.org/abs/1807.03888: min over classes c of (f - mu_c)^T Sigma^-1 (f - mu_c), no square root (the
-        paper's magnitudes, 413 in 512 dimensions, are squared distances). Departures: no input pre-processing and no
-        ensemble over layers (the paper names one layer); a pseudo-inverse, as features of dead units have no variance:
-        a change along such a direction is not seen.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.1, after Lee et al.
+        (2018), section 2.1, https://arxiv.org/abs/1807.03888: min over classes c of (f - mu_c)^T Sigma^-1 (f - mu_c),
+        no square root (the paper's magnitudes, 413 in 512 dimensions, are squared distances). Departures: no input
+        pre-processing and no ensemble over layers (the paper names one layer); a pseudo-inverse, as features of dead
+        units have no variance: a change along such a direction is not seen.
     Args:
         n_reference: number of training images that are fitted, the first of the data set's fixed shuffle.
         n_per_image: number of perturbations of each image, perturbation 0 left out; the value is their mean.

@@ -20,7 +20,8 @@ from pomelo_lab.sampler.base import Filler
 class OutsideChange(Metric):
     """Mean change of the target's probability when a patch that does not touch the object's boxes is filled.
 
-    Source: Agarwal & Nguyen (2020), section 5.1 (53 of 224 pixels; 0.09 in gray, 0.04 in-painted). Departures: none.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 5.1 (53 of 224 pixels; 0.09 in gray, 0.04
+        in-painted). Departures: none.
     Args:
         sampler: the filler; by default the job's sampler.
         patch_px: side of the square patch.

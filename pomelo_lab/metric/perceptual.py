@@ -56,10 +56,10 @@ class SeedDiversity(Metric, ABC):
     """Mean perceptual distance between the counterfactuals of an image under several seeds, or several values of
     another key.
 
-    Source: DiME, section 4.3 and eq. 11; its code. The equation divides the sum over pairs by n (n + 1) / 2. The code
-        averages over the n (n - 1) / 2 pairs, which is 1.5 times as much for five runs. The equation covers all
-        counterfactuals. The code keeps images with the same outcome in all runs, including those that fail in all of
-        them.
+    Source: Jeanneret, Simon & Jurie (2022), DiME, https://hal.science/hal-04583065, section 4.3 and eq. 11; its code.
+        The equation divides the sum over pairs by n (n + 1) / 2. The code averages over the n (n - 1) / 2 pairs, which
+        is 1.5 times as much for five runs. The equation covers all counterfactuals. The code keeps images with the same
+        outcome in all runs, including those that fail in all of them.
     Shapes: score also gives "same" [B], the share of the runs with the image's more frequent outcome: 1 = the outcome
         does not depend on the seed.
     Args:

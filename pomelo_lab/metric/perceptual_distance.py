@@ -22,7 +22,7 @@ class OracleDistance(Component, ABC):
     """The part of a metric that measures a perceptual distance in layers of an oracle, all channels weighted equally;
     never to be compared with a published LPIPS.
 
-    Source: Zhang et al. (2018), eq. 1, with unit weights.
+    Source: Zhang et al. (2018), https://arxiv.org/abs/1801.03924, eq. 1, with unit weights.
     Args:
         oracle: the network whose features are used; not the explained classifier.
         layers: names of its modules; the distances in their outputs are summed.

@@ -21,9 +21,9 @@ from pomelo_lab.sampler.base import Sampler
 class PerturbingTime(Metric):
     """Wall time of the job's sampler for 1,000 perturbed images. Stored perturbations are not used.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.7 and Fig. 10. Departures: the median of several runs after a
-        warm-up; what a sampler does once per image (an inversion) is shared by the perturbations of one run, as it is
-        for an explanation.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 4.7 and Fig. 10.
+        Departures: the median of several runs after a warm-up; what a sampler does once per image (an inversion) is
+        shared by the perturbations of one run, as it is for an explanation.
     Args:
         sampler: by default the job's.
         n_perturbed: number of perturbed images per image and run; the image itself does not count.

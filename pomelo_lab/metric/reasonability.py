@@ -27,9 +27,10 @@ class Overlap(NamedTuple):
 class MaskOverlap(Metric):
     """Area under a ratio of pixel counts, over thresholds of the attribution scaled to [0,1].
 
-    Source: POMELO, section 3.4: r > tau (strict), int_0^1 d tau. Thresholds are unstated: uniform on [0,1], trapezoid.
-        Scaling is min-max per image over the attribution map, negative values included; a constant map becomes all
-        zeros, so it selects nothing at any threshold.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.4: r > tau (strict),
+        int_0^1 d tau. Thresholds are unstated: uniform on [0,1], trapezoid. Scaling is min-max per image over the
+        attribution map, negative values included; a constant map becomes all zeros, so it selects nothing at any
+        threshold.
     Args:
         part: name of the mask; "label" is the part that decides the label (hair for the paper's task).
         n_thresholds: thresholds, 0 and 1 included.
@@ -64,8 +65,8 @@ class MaskOverlap(Metric):
 class IoU(MaskOverlap):
     """Intersection over union with the mask, area under the threshold curve.
 
-    Source: POMELO, section 3.4. A map of independent U[0,1] values scores a/b - (a/b)^2 ln(1/a), b = 1 - a, on a mask
-        of area a.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.4. A map of
+        independent U[0,1] values scores a/b - (a/b)^2 ln(1/a), b = 1 - a, on a mask of area a.
     """
 
     def ratio(self, counts: Overlap) -> Tensor:
@@ -76,8 +77,8 @@ class IoU(MaskOverlap):
 class MaskRecall(MaskOverlap):
     """Share of the mask's pixels that the explanation selects, area under the threshold curve: EMR.
 
-    Source: POMELO, section 3.4. Higher is better, as its text says; the arrow in its Table 2 points down. A random
-        map scores 0.5.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.4. Higher is better,
+        as its text says; the arrow in its Table 2 points down. A random map scores 0.5.
     """
 
     def ratio(self, counts: Overlap) -> Tensor:
@@ -88,8 +89,8 @@ class MaskRecall(MaskOverlap):
 class MaskPrecision(MaskOverlap):
     """Share of the selected pixels that lie in the mask, area under the threshold curve: EMP.
 
-    Source: POMELO, section 3.4. The value for thresholds that select nothing (always at tau = 1) is not stated. A
-        random map scores the mask's area.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.4. The value for
+        thresholds that select nothing (always at tau = 1) is not stated. A random map scores the mask's area.
     Args: empty: treatment of thresholds that select nothing. "ignore" = the mean is taken over the other intervals (NaN
         when none remain, as for a constant map). "zero" = they count as 0, which lowers the score of peaked maps.
     """

@@ -26,7 +26,8 @@ WINDOW = 11
 class Removal(Metric, ABC):
     """The base of scores that fill a part of the image and compare the result with the image.
 
-    Source: Agarwal & Nguyen (2020), section 4.2 and Table 1. Departures: none; an empty mask gives NaN.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 4.2 and Table 1. Departures: none; an
+        empty mask gives NaN.
     Args:
         sampler: the filler; by default the job's sampler, and with sampler=none the image itself is scored.
         part: the annotated part; label = what the label is about.
@@ -100,7 +101,8 @@ class EverythingRemoved(Metric):
 
     A good filler leaves chance. Games that delete pixels end at this value, whatever the explainer.
 
-    Source: Agarwal & Nguyen (2020), section 4.2 and Fig. 4 (0.3198 for the blur, chance being 0.001). Departures: none.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 4.2 and Fig. 4 (0.3198 for the blur,
+        chance being 0.001). Departures: none.
     Args: sampler: the filler; by default the job's sampler, and with sampler=none the image itself is scored.
     Cost: one query and one fill per image.
     Random: the filler draws from streams named "everything_removed".
@@ -133,8 +135,9 @@ class EverythingRemoved(Metric):
 class RemovalMSSSIM(Removal):
     """Multi-scale structural similarity, by torchmetrics; lower = more was removed.
 
-    Source: Wang et al. (2003). Departures: images of less than 176 pixels do not have five scales for a window of 11.
-        They get as many as fit, with the weights of the finest ones, scaled to the same sum.
+    Source: Wang et al. (2003), https://doi.org/10.1109/ACSSC.2003.1292216. Departures: images of less than 176 pixels
+        do not have five scales for a window of 11. They get as many as fit, with the weights of the finest ones, scaled
+        to the same sum.
     """
 
     direction: ClassVar = "lower"

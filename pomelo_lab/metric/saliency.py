@@ -22,8 +22,8 @@ class Saliency(Thresholded):
     """log(max(a, smallest_area)) - log(p). a is the box's share of the image, and p is the target's probability for the
     box enlarged to the size of the image.
 
-    Source: Dabkowski & Gal (2017), https://arxiv.org/abs/1705.07857, section 2.1; Agarwal & Nguyen (2020), section 4.3.
-        Departures: none. Natural logarithm.
+    Source: Dabkowski & Gal (2017), https://arxiv.org/abs/1705.07857, section 2.1; Agarwal & Nguyen (2020),
+        https://arxiv.org/abs/1910.04256, section 4.3. Departures: none. Natural logarithm.
     Args:
         smallest_area: smaller shares count as this one.
     Cost: one query per distinct box, at most n_alphas per image.

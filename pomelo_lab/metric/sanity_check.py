@@ -24,12 +24,12 @@ class SanityCheck(Metric):
     """Similarity of an image's map to its map after layers of the network were randomised, from the output down; low =
     the map depends on the weights.
 
-    Source: Adebayo et al. (2018), https://arxiv.org/abs/1810.03292; "Fisher Divergence for Attribution", section 4.1
-        and Fig. 1; the InputIBA code. The explained class stays that of the intact network; statistics that an
-        explainer measures are measured again (the code keeps those of the intact network). Departures: maps are scaled
-        to [0,1] first, image by image, so that their scale does not matter (the code compares 8-bit images); the null,
-        the similarity of maps that share nothing, is measured too, since two dark maps with a few bright pixels have an
-        SSIM near 1.
+    Source: Adebayo et al. (2018), https://arxiv.org/abs/1810.03292; anonymous authors, "Fisher Divergence for
+        Attribution" (undated), https://openreview.net/forum?id=eHIc7SL0sr, section 4.1 and Fig. 1; the InputIBA code.
+        The explained class stays that of the intact network; statistics that an explainer measures are measured again
+        (the code keeps those of the intact network). Departures: maps are scaled to [0,1] first, image by image, so
+        that their scale does not matter (the code compares 8-bit images); the null, the similarity of maps that share
+        nothing, is measured too, since two dark maps with a few bright pixels have an SSIM near 1.
     Args:
         layers: names of modules, which are randomised one after the other, each with all modules inside it; None = the
             classifier's `stages`.

@@ -22,12 +22,12 @@ class Sensitivity(Metric):
     """Mean similarity of all pairs of an image's explanations, one per setting of a config key; higher = less
     sensitive.
 
-    Source: Agarwal & Nguyen (2020), section 4.4 and Table S1 (patch sizes of SP, seeds of LIME, mask sizes of MP2),
-        "following" Bansal et al. (2020), whose code (anguyen8/sam, Sensitivity_Analysis_Basic.py) compares maps of SP
-        and MP as they are and LIME's divided by their largest magnitude, with data_range 2 (MP: 1) and windows of 5
-        pixels: scaling, data_range and win_size. scikit-image and scipy do the measuring. Departures at the defaults:
-        maps are scaled to [0,1] image by image, since an SSIM against a fixed range calls all small maps alike;
-        orientations and blocks of the HOG are ours.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 4.4 and Table S1 (patch sizes of SP,
+        seeds of LIME, mask sizes of MP2), "following" Bansal et al. (2020), https://arxiv.org/abs/2003.08754, whose
+        code (anguyen8/sam, Sensitivity_Analysis_Basic.py) compares maps of SP and MP as they are and LIME's divided by
+        their largest magnitude, with data_range 2 (MP: 1) and windows of 5 pixels: scaling, data_range and win_size.
+        scikit-image and scipy do the measuring. Departures at the defaults: maps are scaled to [0,1] image by image,
+        since an SSIM against a fixed range calls all small maps alike; orientations and blocks of the HOG are ours.
     Args:
         key: dotted config key that varies, e.g. seed, explainer.patch_px, segmenter.n_segments.
         settings: its values, two or more.

@@ -25,12 +25,12 @@ class Silhouette(FeatureMetric):
     """Silhouette of two clusters, perturbed and training images, in a 2-D UMAP of the classifier's penultimate
     features.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.1 and Fig. 4; Rousseeuw (1987). 0 = indistinguishable, 1 =
-        separated: lower magnitude is better, the table's arrow contradicts its text (black-out, the most separated, has
-            the largest). Unstated and chosen:
-        the two labels, UMAP's default n_neighbors and min_dist, joint embeddings, as many perturbed as training points.
-        Departures: the mean over several choices of points and seeds of UMAP, since the order of similar samplers
-            changes with the seed of one.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.1 and Fig. 4;
+        Rousseeuw (1987), https://doi.org/10.1016/0377-0427(87)90125-7. 0 = indistinguishable, 1 = separated: lower
+        magnitude is better, the table's arrow contradicts its text (black-out, the most separated, has the largest).
+        Unstated and chosen: the two labels, UMAP's default n_neighbors and min_dist, joint embeddings, as many
+        perturbed as training points. Departures: the mean over several choices of points and seeds of UMAP, since the
+        order of similar samplers changes with the seed of one.
     Args:
         n_per_image: number of perturbations of each image that are candidates, chosen at random among all but
             perturbation 0.

@@ -20,8 +20,9 @@ from pomelo_lab.weights import load
 class SimSiamSimilarity(PublishedNetwork, Likeness):
     """Mean cosine between SimSiam's projections of image and counterfactual, whether the class was reached or not.
 
-    Source: Jeanneret et al. (2023) and its code: the projector's output of SimSiam's ResNet-50 (Chen & He 2021,
-        https://arxiv.org/abs/2011.10566), images of their own size, scaled as for ImageNet. Departures: none.
+    Source: Jeanneret et al. (2023), https://arxiv.org/abs/2303.09962 and its code: the projector's output of SimSiam's
+        ResNet-50 (Chen & He 2021, https://arxiv.org/abs/2011.10566), images of their own size, scaled as for ImageNet.
+        Departures: none.
     Args: weights: SimSiam's checkpoint of the pre-training (checkpoint_0099.pth.tar, 100 epochs at batch 256: encoder
         with its projector; a classification checkpoint has none).
     Shapes: features [B,2048].
@@ -49,7 +50,7 @@ class OracleSimilarity(FeatureSimilarity):
     """The cosine of S3 in features of our own oracle, for all correctly classified images. It is not comparable with a
     published S3.
 
-    Source: as S3. Departures: the network, which was trained with labels; penultimate features.
+    Source: as SimSiamSimilarity. Departures: the network, which was trained with labels; penultimate features.
     """
 
     population: Population = "correct"

@@ -51,11 +51,12 @@ class Repeated(Metric):
 class Stability(Repeated):
     """Mean L2 distance of repeated explanations to their mean, on raw segment coefficients.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 3.6, eq. 2, read with n = m explanations (its n is not
-        defined). Coefficients are neither rescaled nor spread to pixels. Independent U[0,1] coefficients on 70 segments
-        and m = 5 score 2.155, the paper's random row; a surrogate's coefficients are much smaller, so that row is no
-        upper bound. A ridge penalty makes coefficients small and so looks stable, however little the explanations
-        agree: `relative` and `SeedAgreement` compare methods of different scale. Departures: none at m = 5.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.6, eq. 2, read with n
+        = m explanations (its n is not defined). Coefficients are neither rescaled nor spread to pixels. Independent
+        U[0,1] coefficients on 70 segments and m = 5 score 2.155, the paper's random row; a surrogate's coefficients are
+        much smaller, so that row is no upper bound. A ridge penalty makes coefficients small and so looks stable,
+        however little the explanations agree: `relative` and `SeedAgreement` compare methods of different scale.
+        Departures: none at m = 5.
     Args:
         as_repeats: number of explanations for which the score is stated. Eq. 2 grows with the number m of explanations
             as sqrt((m-1)/m), since their mean lies among them. None = n_repeats.

@@ -21,8 +21,9 @@ class Thresholded(Metric, ABC):
 
     alpha is chosen on held-out images, the last ones of the job, which are not scored.
 
-    Source: Agarwal & Nguyen (2020), section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out and 2,000 scored images); Fong &
-        Vedaldi (2017). Departures: none. Pixels equal to the threshold are selected, which the paper does not state.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 4.3 (alpha in 0:0.05:0.95, 1,000 held-out
+        and 2,000 scored images); Fong & Vedaldi (2017), https://arxiv.org/abs/1704.03296. Departures: none. Pixels
+        equal to the threshold are selected, which the paper does not state.
     Args:
         n_alphas: number n of candidates 0, 1/n, ..., (n-1)/n.
         alpha: a fixed threshold instead of the candidates.

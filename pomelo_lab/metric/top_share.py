@@ -20,8 +20,8 @@ from pomelo_lab.metric.entropy import class_shares, probabilities
 class TopShare(Metric):
     """The share of all perturbations that the most frequent classes win; lower = less biased.
 
-    Source: Agarwal & Nguyen (2020), section 5.2 and Fig. 8 (20.5 % of LIME's perturbations of 200 images in three of
-        1,000 classes). Departures: none.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 5.2 and Fig. 8 (20.5 % of LIME's
+        perturbations of 200 images in three of 1,000 classes). Departures: none.
     Args: n_top: number of classes.
     Shapes: score gives "distribution" [B,K]; a set statistic.
     Cost: no queries beyond those on the perturbations.

@@ -16,7 +16,8 @@ from pomelo_lab.types import Segments
 class BlackSampler(BaseImageFiller):
     """Removed pixels become 0 in [0,1] (not 0 of a network's normalised input, which is gray).
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.1 ("black"). Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 4.1 ("black").
+        Departures: none.
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: no network; one tensor operation.
     Random: none besides the segments dropped.

@@ -18,9 +18,9 @@ from pomelo_lab.types import Segments
 class BlurSampler(BaseImageFiller):
     """Removed pixels come from a Gaussian-blurred copy of the image.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.1 ("blur"; width not stated). Separable Gaussian cut at 4
-        sigma and normalised; borders are mirrored without repeating the edge pixel:
-        `scipy.ndimage.gaussian_filter(mode="mirror")`. Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 4.1 ("blur"; width not
+        stated). Separable Gaussian cut at 4 sigma and normalised; borders are mirrored without repeating the edge
+        pixel: `scipy.ndimage.gaussian_filter(mode="mirror")`. Departures: none.
     Args:
         sigma_px: standard deviation in pixels.
         radius_px: where the Gaussian ends; None = at 4 deviations. (InputIBA's games: sigma 15 in 29 taps, a radius of

@@ -22,10 +22,10 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 class DDIMSampler(Sampler):
     """Deterministic DDIM inversion of each image, then stochastic denoising of every perturbation from there.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 2.4 ("diffusion"), Table 3 and appendix A; Song et al. (2021).
-        Departures: inversion asks for the noise at the timestep it goes to, as diffusers does, where the printed eq. 5
-            asks at the one it comes from (round trip of
-        the shipped network in 50 steps, root mean square error: 0.027 against 0.049); timesteps are trailing where
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 2.4 ("diffusion"), Table
+        3 and appendix A; Song et al. (2021), https://arxiv.org/abs/2010.02502. Departures: inversion asks for the noise
+        at the timestep it goes to, as diffusers does, where the printed eq. 5 asks at the one it comes from (round trip
+        of the shipped network in 50 steps, root mean square error: 0.027 against 0.049); timesteps are trailing where
         diffusers' default is leading. n_encode, fixed_point, solver, depth, spacing and clip are options beyond the
         paper.
     Args:

@@ -20,8 +20,9 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 class FlowSampler(Sampler):
     """Each latent dimension moves towards a random latent by a random share: z' = (1 - lambda) z + lambda z*.
 
-    Source: POMELO, section 2.4 ("flow") and Table 3. Departures: none; the paper does not say whether lambda is drawn
-        per dimension, its formula does; neither clips it.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 2.4 ("flow") and Table
+        3. Departures: none; the paper does not say whether lambda is drawn per dimension, its formula does; neither
+        clips it.
     Args:
         generator: the flow; left out of the config it is the job's generator.
         mu, sigma: lambda ~ N(mu, sigma) per dimension.

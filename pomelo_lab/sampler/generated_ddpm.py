@@ -17,8 +17,8 @@ from pomelo_lab.sampler.generated import GeneratedSampler
 class GeneratedDDPMSampler(GeneratedSampler):
     """Unconditional samples of a diffusion model, whatever the image.
 
-    Source: Ho et al. (2020), algorithm 2, respaced as by Song et al. (2021); a reference row beside the validation
-        images. Departures: none.
+    Source: Ho et al. (2020), https://arxiv.org/abs/2006.11239, algorithm 2, respaced as by Song et al. (2021),
+        https://arxiv.org/abs/2010.02502; a reference row beside the validation images. Departures: none.
     Args:
         generator: left out of the config it is the job's generator.
         temperature: deviation of all normals, the first and those of the steps.

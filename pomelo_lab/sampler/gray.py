@@ -17,8 +17,8 @@ from pomelo_lab.types import Segments
 class GraySampler(BaseImageFiller):
     """Removed pixels get one value in all channels.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, section 4.1 ("gray"; it does not say which, 0.5 fits the L2 distances
-        it reports). Departures: none.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 4.1 ("gray"; it does not
+        say which, 0.5 fits the L2 distances it reports). Departures: none.
     Args: value: the gray, 0 = black to 1 = white.
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: no network; one tensor operation.

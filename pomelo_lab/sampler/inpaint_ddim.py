@@ -24,9 +24,10 @@ from pomelo_lab.types import Perturbations, Segments, to_8_bits
 class InpaintDDIMSampler(Filler):
     """In-painting: denoise from noise, and merge with the equally noisy original at every step.
 
-    Source: POMELO, section 2.4 ("in-painting"), Fig. 3 and Table 3; Lugmayr et al. (2022) for resampling. Departures:
-        none; the paper does not state the deviation of the mask's blur, and its recursion index is read as the
-        previous, noisier step.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 2.4 ("in-painting"),
+        Fig. 3 and Table 3; Lugmayr et al. (2022), https://arxiv.org/abs/2201.09865 for resampling. Departures: none;
+        the paper does not state the deviation of the mask's blur, and its recursion index is read as the previous,
+        noisier step.
     Args:
         generator: the diffusion model; left out of the config it is the job's generator.
         rate: share of segments dropped (the paper: 0.75).

@@ -15,8 +15,9 @@ from pomelo_lab.types import Segments
 class MeanSampler(BaseImageFiller):
     """Removed pixels get the mean colour of their segment: the lime package's default (hide_color=None).
 
-    Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime; POMELO, section 4.1 ("mean").
-        Departures: means are rounded when stored (lime truncates uint8 images and does not round float images).
+    Source: Ribeiro et al. (2016), https://github.com/marcotcr/lime; Ademi, Noppel & Wressnegger, POMELO,
+        https://intellisec.de/research/pomelo, section 4.1 ("mean"). Departures: means are rounded when stored (lime
+        truncates uint8 images and does not round float images).
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: no network; one sum over the pixels of each segment.
     Random: none besides the segments dropped.

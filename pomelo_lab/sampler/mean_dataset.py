@@ -23,8 +23,8 @@ AT_ONCE = 100  # training images
 class MeanDatasetSampler(BaseImageFiller):
     """Removed pixels get the mean colour of the training images, channel by channel: gray for natural images.
 
-    Source: Agarwal & Nguyen, section 3.3 and its footnote 2 (ImageNet's mean): what is zero to a network of normalised
-        images. Departures: none.
+    Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 3.3 and its footnote 2 (ImageNet's mean):
+        what is zero to a network of normalised images. Departures: none.
     Args:
         dataset: the job's.
         color: the colour, one value per channel in [0,1]; None = measured.

@@ -17,7 +17,8 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 class ReferenceSampler(Sampler):
     """Draws whole images of a data set, whatever the image. Their scores are a reference for those of perturbations.
 
-    Source: Ademi, Noppel & Wressnegger, POMELO, Table 1, rows "validation set" and "noise". Departures: none known.
+    Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, Table 1, rows "validation set"
+        and "noise". Departures: none known.
     Args: source: where images come from; left out of the config it is the job's own data set (whose images can be drawn
         too, the explained one included).
     Shapes: images of another size are resized (bilinear, antialiased); 1 channel becomes 3 by copying, 3 become 1 by
