@@ -17,6 +17,11 @@ CONF = str(_checkout / "conf" if _is_checkout else Path(__file__).resolve().pare
 os.environ.setdefault("POMELO_ROOT", str(_checkout if _is_checkout else Path.cwd()))
 
 
+def script_command(script: str, module: str) -> str:
+    """The command that runs a script of a checkout. An installed wheel has no scripts: its module is run."""
+    return f"python scripts/{script}.py" if _is_checkout else f"python -m pomelo_lab.{module}"
+
+
 def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The user's config folders in a command line (`--config-dir DIR`, `-cd DIR`), and its other arguments."""
     folders, rest, words = [], [], iter(arguments)

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from pomelo_lab.config.entry import script_command
 from pomelo_lab.results.claim import FAILS, FEW, HOLDS, LEVEL, MISSING, RESAMPLES
 from pomelo_lab.results.grid import questions
 from pomelo_lab.results.report import Column, Row
 from pomelo_lab.results.table import Entry, Table
 
 SUPPORT = f"where at least {LEVEL:.0%} of the resamples of the images agree"
+TABLE_COMMAND = script_command("table", "results.show")
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
 STATE = {
@@ -220,7 +222,7 @@ def print_other_scales(table: Table, others: list[tuple[str, int, int]], console
     console.print(head, highlight=False, markup=False, soft_wrap=True)
     for scale, done, total in others:
         rest = [o for o in table.overrides if not o.startswith("scale=")]
-        shown = " ".join(["python scripts/table.py", table.report.id, f"scale={scale}", *map(shlex.quote, rest)])
+        shown = " ".join([TABLE_COMMAND, table.report.id, f"scale={scale}", *map(shlex.quote, rest)])
         console.print(
             f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, markup=False, soft_wrap=True
         )

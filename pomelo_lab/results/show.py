@@ -149,7 +149,7 @@ def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tu
     return out
 
 
-USAGE = "usage: python scripts/table.py <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]"
+USAGE = f"usage: {render.TABLE_COMMAND} <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]"
 FLAGS = ("--figure", "--matched", "--config-dir", "--help")
 HELP = """  --figure NAME     draw this figure of the table's jobs: a module of results/figure, the dotted path of a
                     module of yours with draw(cells, path), or none
@@ -161,7 +161,7 @@ tables:"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs `python scripts/table.py <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]`."""
+    """Prints the table that the command line asks for, and returns the exit status (see `USAGE`)."""
     from hydra.errors import HydraException
 
     from pomelo_lab.config.entry import config_folders, rename_row_group, search_path

@@ -79,19 +79,22 @@ def overrides_of(cell: GridCell, overrides: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs `python scripts/status.py <experiment> [--config-dir DIR] [overrides]`."""
+    """Prints which jobs of a preset are done, and returns the exit status.
+
+    Args: arguments: the name of the preset, `--config-dir DIR`, and overrides.
+    """
     from pathlib import Path
 
     from hydra.errors import HydraException
 
-    from pomelo_lab.config.entry import CONF, config_folders, rename_row_group, search_path
+    from pomelo_lab.config.entry import CONF, config_folders, rename_row_group, script_command, search_path
 
     folders, arguments = config_folders(rename_row_group(sys.argv[1:] if arguments is None else arguments))
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
         names = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
         print(
-            f"usage: python scripts/status.py <experiment> [--config-dir DIR] [overrides]\nexperiments: "
-            f"{', '.join(names)}",
+            f"usage: {script_command('status', 'results.status')} <experiment> [--config-dir DIR] [overrides]\n"
+            f"experiments: {', '.join(names)}",
             file=sys.stderr,
         )
         return 2
