@@ -20,8 +20,10 @@ LEAST = 1e-7  # bounds probabilities, which black boxes answer in float32, befor
 
 
 def log_odds(probability: Tensor) -> Tensor:
-    """log p - log(1 - p) of probabilities, bounded so that it is finite; a white box has exact ones, see
-    `WhiteBox.log_odds`."""
+    """The log odds of probabilities, log p - log(1 - p), bounded so that they are finite.
+
+    `WhiteBox.log_odds` computes exact ones from logits.
+    """
     return torch.logit(probability.double(), eps=LEAST).float()
 
 
@@ -36,14 +38,17 @@ class Classifier(Component, ABC):
 
     @abstractmethod
     def probability(self, images: Tensor) -> Tensor:
-        """Class probabilities of images: [M,C,H,W] in [0,1] -> [M,K]. All M at once; the views make micro-batches."""
+        """Class probabilities of images: [M,C,H,W] in [0,1] -> [M,K].
+
+        All images are one batch. The views of a classifier cut images into micro-batches.
+        """
 
     @abstractmethod
     def digest(self) -> str:
         """A short text that changes when the answers change. It covers architecture and weights, never a path."""
 
     def to(self, device: torch.device | str) -> Classifier:
-        """Move to a device. A classifier that lives elsewhere, such as a service, may ignore it."""
+        """Moves to a device. A classifier that lives elsewhere, such as a service, may ignore it."""
         return self
 
 
@@ -60,7 +65,7 @@ class NetworkClassifier(Classifier):
     middle: str | None = None
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Images in [0,1] in the network's own input scaling; differentiable."""
+        """Scales images from [0,1] as the network expects them. The scaling is differentiable."""
         return images
 
     @property
@@ -304,7 +309,7 @@ class WhiteBox(BlackBox):
 
     @contextmanager
     def replace_output(self, layer: nn.Module, output: Tensor):
-        """Inside the block the layer's output is `output`, one row per image, whatever its input."""
+        """A context in which a layer returns `output`, one row per image, for any input."""
         # an activation may change it in place
         handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype).clone())
         self._hooked = True

@@ -32,22 +32,23 @@ SAME = 0.01  # answers that differ less are equal up to the rounding of half pre
 
 @dataclass(kw_only=True)
 class CallableClassifier(Classifier):
-    """A user's function from images to class probabilities: a service, another framework, a pipeline.
+    """A user's function from images to class probabilities, such as a service or a network of another framework.
 
     It receives a copy of the images, which it may change, and is called without gradients. A torch module is put into
-    evaluation mode. At the first call the first image is asked once more, among copies of itself; a different answer
-    (dropout, batch statistics) gives a warning.
+    evaluation mode. After the first call the first image is asked again, in a batch of copies. A warning says when the
+    answer differs, for example because of dropout or batch statistics.
 
     Source: own. Departures: none.
     Args:
         function: "package.module:function", or "path/to/file.py:function".
-        num_classes: columns of the answer; None = the job fills in the number of classes of the data set.
+        num_classes: number of classes in an answer; None = the number of classes of the job's data set.
         images: what the function receives. tensor = float32 [M,C,H,W] in [0,1]; numpy = the same as array [M,H,W,C];
             numpy_uint8 = uint8 array [M,H,W,C] in 0..255, as `lime` users have it.
-        version: stored results are addressed by it, and by the code: the source of the module or file and of the user's
-            modules that it imports. Change it when the answers change otherwise (other weights, another service).
-    Shapes: the function answers [M,num_classes], a tensor, an array or lists; rows should sum to 1.
-    Cost: at most 8 images more than are asked, once.
+        version: a text that enters the address of stored results, as the code does: the source of the module or file
+            and of the user's modules that it imports. Change it when answers change for another reason, such as other
+            weights.
+    Shapes: the function returns [M,num_classes] as a tensor, an array or lists. Rows should sum to 1.
+    Cost: the check after the first call asks for at most 8 more images.
     Random: none; the function must answer the same for the same image.
     Raises: ValueError when the function cannot be found, fails (with its file and line), or answers another shape; a
         warning, once, when rows do not sum to 1, and when the same image has two answers. The black box that asks the
@@ -87,7 +88,7 @@ class CallableClassifier(Classifier):
         return answer
 
     def _ask_again(self, copies: Tensor, first: Tensor) -> None:
-        """Warn when an image has another answer among copies of itself than among the other images."""
+        """Warns when an image has another answer among copies of itself than among other images."""
         difference = float((self._answer(copies) - first).abs().nan_to_num(0).max())
         if difference > SAME:
             text = (
@@ -142,7 +143,7 @@ class CallableClassifier(Classifier):
 
 
 def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
-    """Split "package.module:function" into ("package.module", "function")."""
+    """Splits "package.module:function" into ("package.module", "function")."""
     source, _, name = path.rpartition(":")
     if not source or not name:
         raise ValueError(f"{key} must be package.module:function or file.py:function, got {path!r}")
@@ -150,7 +151,7 @@ def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
 
 
 def import_function(path: str, key: str = "classifier.function") -> Callable[..., Any]:
-    """Import the function at a path. Raises ValueError naming the key and what is missing."""
+    """Imports the function at a path. Raises ValueError naming the key and what is missing."""
     source, name = split_path(path, key)
     with watch_files(f"{key} {path}"):
         module = import_file(source, key) if source.endswith(".py") else import_package(source, key)

@@ -27,10 +27,10 @@ Between = Callable[[Tensor, Tensor], Tensor]  # images [B,C,H,W] in [0,1] twice 
 class PerceptualDistance:
     """A perceptual distance, divided by a mean distance, for the terms of a loss.
 
-    Features differ in size between networks, so one weight means something else with each network. A distance divided
-    by its mean between two training images averages 1 with every network, so weights carry over. A published distance
-    with its published weights file (LPIPS; VGG-19 for DiME) keeps its own unit, in which its paper states the weights:
-    mean = 1.
+    The size of features differs between networks, so the same weight of a loss term has different effects. A distance
+    divided by its mean between two training images averages 1 with every network. A published distance with its
+    published weights file (LPIPS; VGG-19 for DiME) is not divided (mean = 1), because its paper states weights in that
+    unit.
 
     Args:
         between: `feature_distance`, `unit_distance` or an LPIPS network.
@@ -48,7 +48,8 @@ class PerceptualDistance:
 def mean_distance(between: Between, training: Dataset, n_pairs: int, device: torch.device | str = "cpu") -> Tensor:
     """Mean distance between two different training images, a float64 scalar. Each image is in one pair.
 
-    Args: n_pairs: pairs, of the first 2 n_pairs images of the fixed order; fewer where the training set is smaller.
+    Args: n_pairs: number of pairs. They consist of the first 2 n_pairs images of the fixed order. A smaller training
+        set gives fewer pairs.
     Cost: two forwards of the network per pair.
     Raises: ValueError when the mean is 0 or not finite.
     """
@@ -72,7 +73,7 @@ def mean_distance(between: Between, training: Dataset, n_pairs: int, device: tor
 def unit_distance(network: NetworkClassifier, layers: list[str], first: Tensor, second: Tensor) -> Tensor:
     """Squared distance of unit feature vectors, mean over positions, summed over layers: [B].
 
-    Source: Zhang et al. (2018), eq. 1, with unit weights.
+    Source: Zhang et al. (2018), https://arxiv.org/abs/1801.03924, eq. 1, with unit weights.
     """
     network.to(first.device)
     features = zip(network.activations(first, layers), network.activations(second, layers), strict=True)
@@ -98,7 +99,7 @@ def normalized(feature: Tensor) -> Tensor:
 
 
 def untrained_lpips(net: str = "vgg") -> nn.Module:
-    """The network of LPIPS (Zhang et al. 2018) by torchmetrics, with its linear heads and a random backbone."""
+    """Makes the network of LPIPS (Zhang et al. 2018) with torchmetrics' linear heads and a random backbone."""
     ensure()
     from torchmetrics.functional.image.lpips import _LPIPS  # the public classes download the backbone
 
@@ -106,7 +107,7 @@ def untrained_lpips(net: str = "vgg") -> nn.Module:
 
 
 def fill_lpips(network: nn.Module, weights: str, net: str, key: str) -> None:
-    """Fill the backbone of LPIPS from a state dict of torchvision.
+    """Fills the backbone of LPIPS from a state dict of torchvision.
 
     Raises: ValueError naming `key` when the file is another network's.
     """
@@ -119,8 +120,10 @@ def fill_lpips(network: nn.Module, weights: str, net: str, key: str) -> None:
 
 
 def lpips_distance(network: nn.Module, first: Tensor, second: Tensor) -> Tensor:
-    """LPIPS of each pair of images, by a network of `untrained_lpips`: [B,C,H,W] in [0,1] twice -> [B]; gray images in
-    three equal channels."""
+    """LPIPS of each pair of images, by a network of `untrained_lpips`: [B,C,H,W] in [0,1] twice -> [B].
+
+    Gray images are repeated to three channels.
+    """
     return network.to(first.device)(in_colour(first), in_colour(second), normalize=True).flatten()
 
 

@@ -26,15 +26,15 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
     """A classifier around a network whose weights come from a file. Subclasses are keyword-only dataclasses.
 
     Args:
-        num_classes: classes of the answer; None = the job fills in the number of classes (softmax) or attributes
-            (sigmoid) of the data set.
-        output: softmax = one of the classes; sigmoid = independent attributes.
-        column: the one output to explain, of a network with independent outputs. The classifier then has two classes,
-            absent and present, with logits (-l/2, l/2), so p(present) = sigmoid(l). A config may also give the name of
-            an attribute of the data set, where the outputs are its attributes (column=${dataset.label} follows the
-            label). None = all outputs.
-        n_outputs: outputs of the network that `column` counts in; None = the job fills in the number of attributes of
-            the data set.
+        num_classes: number of classes in an answer; None = the number of classes (softmax) or attributes (sigmoid) of
+            the job's data set.
+        output: softmax = each image has one class; sigmoid = each image has any of several attributes.
+        column: the position of the only output that is explained, for a network with sigmoid outputs. The classifier
+            then has two classes, absent and present, with logits (-l/2, l/2), so p(present) = sigmoid(l). If the
+            outputs are the data set's attributes, a config may give the name of one (column=${dataset.label} follows
+            the label). None = all outputs.
+        n_outputs: number of the network's outputs, used with `column`; None = the number of attributes of the job's
+            data set.
     """
 
     num_classes: Count | None = None
@@ -68,7 +68,7 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Problems: arguments that contradict `column`, or that need it."""
+        """Reports arguments that contradict `column`, or that need it."""
         column, n_outputs = given["column"], given["n_outputs"]
         if column is None:
             if given["num_classes"] == 1 and given["output"] == "softmax":

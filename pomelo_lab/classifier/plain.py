@@ -14,15 +14,15 @@ from pomelo_lab.config.hints import Count, Positive
 
 @dataclass(kw_only=True)
 class PlainClassifier(TrainableClassifier):
-    """Convolution, batch norm, ReLU and max pooling, repeated; then a hidden layer, in the manner of VGG.
+    """A network in the manner of VGG: stages of convolution, batch norm, ReLU and max pooling, then a hidden layer.
 
     Source: Simonyan & Zisserman (2015), configuration A. Departures: few and narrow layers, batch norm, one hidden
         layer, no dropout.
     Args:
-        channels: of the images.
-        width: channels of the first stage; the second has twice as many, the later ones four times.
-        depth: stages, each of which halves the image; 4 leave 4x4 of a 64x64 image.
-        hidden: units of the hidden layer, the penultimate feature.
+        channels: number of channels of the images.
+        width: channels of the first stage. The second stage has twice as many, later stages four times as many.
+        depth: number of stages. Each halves the image: four stages leave 4x4 of a 64x64 image.
+        hidden: number of units of the hidden layer, whose output is the penultimate feature.
         mean, std: input scaling (image - mean) / std, the same for all channels.
     Shapes: images [M,C,H,W] in [0,1] -> logits [M,K].
     Cost: one forward per image.

@@ -1,4 +1,4 @@
-"""A small residual network for small images: our own default classifier."""
+"""A small residual network for small images, which is the default classifier."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ResidualClassifier(TrainableClassifier):
         stride 4 (the paper: stride 2 and max pooling); every ReLU is a module of its own and none works in place, as
         attribution hooks need.
     Args:
-        channels: of the images.
-        width: channels of the first stage; the next have twice and four times as many.
-        depth: blocks per stage.
+        channels: number of channels of the images.
+        width: channels of the first stage. The next two stages have twice and four times as many.
+        depth: number of blocks per stage.
         mean, std: input scaling (image - mean) / std, the same for all channels.
     Shapes: images [M,C,H,W] in [0,1] -> logits [M,K].
     Cost: 310 thousand weights at width 32 and depth 1; feature maps of 16x16, 8x8 and 4x4 for a 64x64 image.
@@ -81,6 +81,6 @@ class Block(nn.Module):
 
 
 def unit(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; padded so that stride 1 keeps the size."""
+    """A convolution, batch norm and a ReLU. The padding keeps the size at stride 1."""
     conv = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(after), relu=nn.ReLU()))

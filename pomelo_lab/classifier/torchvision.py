@@ -43,7 +43,7 @@ SIDES = {"inception_v3": 299}
 
 @dataclass(kw_only=True)
 class TorchvisionClassifier(TrainableClassifier):
-    """resnet18, resnet50, vgg16, densenet121, ...: torchvision's networks with as many outputs as there are classes.
+    """A network of torchvision (resnet18, vgg16, densenet121, ...) with one output per class.
 
     Nothing is downloaded. torchvision's ImageNet files fit with num_classes 1000. ReLUs do not work in place and those
     of ResNet blocks run once each, as attribution hooks (DeepLIFT, guided backpropagation) need; the numbers and the
@@ -57,7 +57,7 @@ class TorchvisionClassifier(TrainableClassifier):
         normalization: imagenet = torchvision's channel means and deviations; half = mean and deviation 0.5, images in
             [-1,1]; none = images as they are, in [0,1]; auto = what torchvision's files expect: half for Inception-v3
             and GoogLeNet, else imagenet.
-        input_px: side to which images are resized first, bilinearly; None = as they are, but 299 for Inception-v3.
+        input_px: side to which images are resized first, bilinearly; None = images keep their size (Inception-v3: 299).
         stem: imagenet = unchanged (POMELO runs it so on 64x64 images); small = 3x3 first convolution with stride 1 and
             no max pooling, for images of about 32 pixels (ResNets only).
     Shapes: images [M,C,H,W] in [0,1] -> logits [M,K].
@@ -81,7 +81,7 @@ class TorchvisionClassifier(TrainableClassifier):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Problems: an unknown architecture, a stem that the architecture does not have."""
+        """Reports an unknown architecture, and a stem that the architecture does not have."""
         yield from super().config_problems(given)
         name, known = given["architecture"], architectures()
         if name not in known:
@@ -125,7 +125,7 @@ class TorchvisionClassifier(TrainableClassifier):
 
     @property
     def middle(self) -> str | None:
-        """Default layer of bottlenecks.
+        """The name of the default layer for bottlenecks.
 
         VGG-16: conv4_1 before its ReLU (Schulz et al. 2020). ResNets: the second stage (IBA's code). Others (MIDDLE):
         the last block at an eighth of the image's side.
@@ -134,7 +134,7 @@ class TorchvisionClassifier(TrainableClassifier):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Parts that the sanity check randomises; for VGG-16 the eight layers of InputIBA's code, not all weights."""
+        """Names of the parts that the sanity check randomises. VGG-16 has the eight layers of InputIBA's code."""
         return VGG16_STAGES if self.architecture == "vgg16" else super().stages
 
     @property
@@ -183,6 +183,6 @@ def resized_head(head: nn.Module, n: int) -> nn.Module:
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Replace the module of a network that has this name."""
+    """Replaces the module of a network that has this name."""
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, module)

@@ -21,7 +21,7 @@ _told: set[str] = set()
 
 
 def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
-    """Call a user's function without gradients.
+    """Calls a user's function without gradients.
 
     Args: what: the key and the name of the function, for the message.
     Raises: ValueError naming the function, the error, its file and line. An error of memory that ran out is raised
@@ -40,9 +40,9 @@ def ask(call: Callable[..., Any], what: str, *given: Any) -> Any:
 
 @contextmanager
 def watch_files(what: str) -> Iterator[None]:
-    """Run a user's code in the block, restore torch's default type, and log the data files that it read, once each.
+    """A context for a user's code. It restores torch's default type, and logs each data file that the code reads once.
 
-    Results are addressed by the code alone. The contents of files (weights, tables) do not enter the address.
+    The address of results covers the code only. The contents of data files (weights, tables) do not enter it.
     Args: what: the key and the name of the function, for the message.
     """
     import torch
@@ -70,7 +70,7 @@ def watch_files(what: str) -> Iterator[None]:
 
 
 def note_file(event: str, given: tuple[Any, ...]) -> None:
-    """Note a data file that is opened for reading while a user's code runs; an audit hook."""
+    """An audit hook that notes each data file that is opened for reading while a user's code runs."""
     files = _reading.get() if event == "open" else None
     if (
         files is None

@@ -127,8 +127,7 @@ class TargetSeen(AttributeMetric):
         return {"value": value, "counted": counts, "left_out": rows["counted"] - counts}
 
     def measure(self, case: Case, counterfactual: Tensor) -> dict[str, Tensor]:
-        """value: whether the goal is detected in the counterfactual; settled: whether it is already detected in the
-        image."""
+        """Detects the goal in the counterfactual ("value") and in the image ("settled")."""
         column, before = self.column(self.attribute), self.detect(case.batch.image)
         wanted = case.explanation.extra["goal"].long().to(before.device) == self.present(case.classifier.num_classes)
         return {
@@ -137,7 +136,7 @@ class TargetSeen(AttributeMetric):
         }
 
     def present(self, num_classes: int) -> int:
-        """The class that has the attribute."""
+        """The index of the class that has the attribute."""
         names = list(self.dataset.class_names)
         if self.attribute in names:
             return names.index(self.attribute)

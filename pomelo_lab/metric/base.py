@@ -49,11 +49,12 @@ class Metric(Component, ABC):
     the contributions of all images at once. In both cases the engine stores the result of `score`, by groups of images.
 
     direction: "higher" or "lower" is better, or None for a metric that only describes.
-    unit:      of the value, e.g. "bits", "" for a ratio.
+    unit:      unit of the value, e.g. "bits"; "" for a ratio.
     needs:     contents of the case, some of: "perturbations", "explanation", "segments", "masks", "attributes",
     "factors", "classifier" (black-box view), "white_box" (features and gradients), "explanations", "explain_again" (the
     explainer again). The needs of its components (a filler) are added automatically.
-    reads:     parts of explanations that it uses and not every explainer gives: "counterfactual", "coefficient".
+    reads:     parts of explanations that the metric uses although not every explainer gives them: "counterfactual",
+    "coefficient".
     random:    whether `score` draws from the case's random streams, so that the score depends on the seed.
     Args:
         n_images: number of images that are scored, the first ones of the job; None = all.
@@ -84,7 +85,7 @@ class Metric(Component, ABC):
         """
 
     def ensure_given(self, part: Tensor | None, words: str) -> Tensor:
-        """A part of an explanation. Raises ValueError where the explainer does not give it."""
+        """Returns a part of an explanation. Raises ValueError where the explainer does not give it."""
         if part is None:
             raise ValueError(f"metric {type(self).__name__} needs {words}, and the explainer gives none")
         return part

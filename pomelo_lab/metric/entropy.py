@@ -28,7 +28,7 @@ class HardEntropy(Metric):
     Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 3.2, "Shannon entropy":
         -sum_c p(c) log p(c) per image. The base is unstated; 2 fits the reported 1.48 (it exceeds the training labels'
         entropy in nats), "e" gives nats. Departures: none.
-    Args: base: of the logarithm, or "e".
+    Args: base: base of the logarithm; "e" = natural.
     """
 
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
@@ -59,7 +59,7 @@ class SoftEntropy(Metric):
             density histogram, trapezoid over bin centres. As in scikit-learn's auc this omits half of both end bins, so
             the value can exceed 0 slightly.
         n_bins: uniform bins on [0,1], each closed on the left, the last on both sides.
-        base: base of the logarithm, or "e".
+        base: base of the logarithm; "e" = natural.
     """
 
     revision: ClassVar[int] = 2  # 1 counted the image itself as one of its perturbations
@@ -132,7 +132,7 @@ class LabelDistribution(Metric):
 
 
 def probabilities(case: Case) -> Tensor:
-    """The classifier's answers on the perturbations, perturbation 0 left out: [B,N-1,K].
+    """The classifier's probabilities for the perturbations without perturbation 0: [B,N-1,K].
 
     Raises ValueError when the case does not hold them.
     """

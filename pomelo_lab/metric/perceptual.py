@@ -34,7 +34,7 @@ class CounterfactualDistance(CounterfactualMetric, ABC):
 
 @dataclass(kw_only=True)
 class CounterfactualLPIPS(OracleDistance, CounterfactualDistance):
-    """The distance between image and counterfactual in layers of our own oracle; never to be compared with a published
+    """The distance between image and counterfactual in layers of our oracle. It is not comparable with a published
     LPIPS.
 
     Source: see OracleDistance.
@@ -117,7 +117,7 @@ class SeedDiversity(Metric, ABC):
 
 @dataclass(kw_only=True)
 class Diversity(OracleDistance, SeedDiversity):
-    """The diversity in layers of our own oracle: sigma_l_oracle, never to be compared with a published sigma_L.
+    """The diversity in layers of our oracle (sigma_l_oracle). It is not comparable with a published sigma_L.
 
     Source: see SeedDiversity. Departures: the distance, see OracleDistance.
     """

@@ -29,8 +29,9 @@ class Removal(Metric, ABC):
     Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 4.2 and Table 1. Departures: none; an
         empty mask gives NaN.
     Args:
-        sampler: the filler; by default the job's sampler, and with sampler=none the image itself is scored.
-        part: the annotated part; label = what the label is about.
+        sampler: the filler. If the config leaves it out, the job's sampler is used; with sampler=none the image itself
+            is scored.
+        part: name of the annotated part; "label" is the part that determines the label.
         removes: "part" (deletion), or "rest" = all but the part (preservation, section 4.1).
     Cost: one fill per image.
     Random: the filler draws from streams named "removal".
@@ -49,7 +50,7 @@ class Removal(Metric, ABC):
         return {"value": value.masked_fill(~case.batch.masks[self.part].flatten(1).any(1).to(value.device), torch.nan)}
 
     def fill(self, batch: Batch, streams: RandomStreams, segments: Segments | None) -> Tensor:
-        """The images without the part, [B,C,H,W]."""
+        """Fills the part in each image: [B,C,H,W]."""
         if self.part not in batch.masks:
             raise ValueError(
                 f"metric {type(self).__name__}: part must be one of {', '.join(batch.masks)}, got {self.part!r}"
@@ -103,7 +104,8 @@ class EverythingRemoved(Metric):
 
     Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 4.2 and Fig. 4 (0.3198 for the blur,
         chance being 0.001). Departures: none.
-    Args: sampler: the filler; by default the job's sampler, and with sampler=none the image itself is scored.
+    Args: sampler: the filler. If the config leaves it out, the job's sampler is used; with sampler=none the image
+        itself is scored.
     Cost: one query and one fill per image.
     Random: the filler draws from streams named "everything_removed".
     """
@@ -169,7 +171,7 @@ class RemovalLPIPS(LPIPSDistance, Removal):
 
 @dataclass(kw_only=True)
 class RemovalLPIPSOracle(OracleDistance, Removal):
-    """The distance of RemovalLPIPS in layers of our own oracle; never to be compared with a published LPIPS.
+    """The distance of RemovalLPIPS in layers of our oracle. It is not comparable with a published LPIPS.
 
     Source: see OracleDistance.
     """

@@ -21,8 +21,9 @@ from pomelo_lab.metric.map_similarity import other_images, spearman, unit, varie
 
 @dataclass(kw_only=True)
 class SanityCheck(Metric):
-    """Similarity of an image's map to its map after layers of the network were randomised, from the output down; low =
-    the map depends on the weights.
+    """The similarity of an image's map before and after layers of the network are randomised, from the output down.
+
+    A low similarity shows that the map depends on the weights.
 
     Source: Adebayo et al. (2018), https://arxiv.org/abs/1810.03292; anonymous authors, "Fisher Divergence for
         Attribution" (undated), https://openreview.net/forum?id=eHIc7SL0sr, section 4.1 and Fig. 1; the InputIBA code.

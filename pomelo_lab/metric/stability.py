@@ -19,9 +19,9 @@ Repeats = Annotated[int, Range(low=2)]
 class Repeated(Metric):
     """Compares the segment coefficients of explanations with different random numbers.
 
-    Args: n_repeats: m, explanations per image, with seeds 0..m-1 whatever the job's seed.
+    Args: n_repeats: number m of explanations per image. Their seeds are 0 to m - 1 and do not depend on the job's seed.
     Cost: m explanations per image; metrics with the same m share them.
-    Raises: ValueError when the explainer gives no segment coefficients, or as many differ between repeats.
+    Raises: ValueError when the explainer gives no segment coefficients, or their number differs between repeats.
     """
 
     reads = frozenset({"coefficient"})

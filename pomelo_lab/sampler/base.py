@@ -28,7 +28,7 @@ class Sampler(Component, ABC):
 
     @abstractmethod
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
-        """`n` perturbations of each image.
+        """Makes `n` perturbations of each image.
 
         Shapes: batch of B images, segments [B,H,W] -> uint8 [B,n,C,H,W] (and keep_mask [B,n,S] when segments were
             dropped).
@@ -36,7 +36,7 @@ class Sampler(Component, ABC):
         """
 
     def cost(self, n: int) -> Cost:
-        """The cost of n perturbations of one image; none without a generator."""
+        """The cost of n perturbations of one image. A sampler without a generator costs no evaluations."""
         return Cost()
 
 
@@ -93,7 +93,7 @@ class Filler(Sampler, ABC):
     def filling(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
-        """Prepare the filler for images [B,C,H,W]. Work that all masks of an image share is done here, once."""
+        """Prepares the filler for images [B,C,H,W]. Work that all masks of an image share is done here, once."""
 
     def fill(
         self,
@@ -103,7 +103,7 @@ class Filler(Sampler, ABC):
         image_ids: tuple[str, ...],
         segments: Segments | None = None,
     ) -> Tensor:
-        """Replace the removed pixels of images. A mask of ones returns the image exactly.
+        """Replaces the removed pixels of images. A mask of ones returns the image exactly.
 
         Shapes: image [B,C,H,W], keep [B,N,H,W] in [0,1] (1 = kept; soft masks blend) -> [B,N,C,H,W].
         """
@@ -120,7 +120,7 @@ class Filler(Sampler, ABC):
         return self.fill_cost(n - (self.keep_first and n > 0))
 
     def keep_mask(self, batch: Batch, segments: Segments, n: int, streams: RandomStreams) -> Tensor:
-        """Draw which segments are kept: bool [B,n,S]. The padding of images with fewer segments is kept.
+        """Draws which segments are kept: bool [B,n,S]. The padding of images with fewer segments is kept.
 
         Each image is drawn at its own number of segments, so that other images of the batch change nothing.
         """
@@ -132,7 +132,7 @@ class Filler(Sampler, ABC):
         return keep_mask.to(batch.image.device)
 
     def draw(self, image_id: str, n: int, count: int, streams: RandomStreams) -> Tensor:
-        """Draw which segments of one image are kept: bool [n,count]."""
+        """Draws which segments of one image are kept: bool [n,count]."""
         if self.design == "bernoulli":
             return streams.uniform([image_id], "segment_dropout", n, count)[0] >= self.rate
         if self.rate != 0.5:
@@ -193,7 +193,7 @@ class BaseImageFiller(Filler, ABC):
         return Filling(image, lambda row, keep, index: base[row])
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
-        """The same perturbations as `Filler.perturb`, bit for bit, chosen between two stored images without blending.
+        """The same perturbations as `Filler.perturb`, bit for bit, by a choice between two images in 8 bits.
 
         Cost: 2 bytes per value at the peak (a float blend needs 9), about 10 ms of one core instead of 90 for 800
             images of 64x64.
@@ -208,5 +208,5 @@ class BaseImageFiller(Filler, ABC):
 
 
 def all_but_first(n_images: int, n: int) -> Tensor:
-    """bool [B,n], False at perturbation 0."""
+    """Marks all perturbations but perturbation 0: bool [B,n]."""
     return (torch.arange(n) > 0).expand(n_images, n)

@@ -1,4 +1,4 @@
-"""Your own in-painter as a filler."""
+"""A user's in-painter as a filler."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ AT_ONCE = 64  # images that the function receives at most
 
 @dataclass(kw_only=True)
 class CallableSampler(Filler):
-    """A user's function that fills holes: a public in-painting network with its own weights, a service, a method.
+    """Fills removed pixels by a user's function, such as a public in-painting network or a service.
 
-    With it SP, LIME, MP2 and FIDO are SP-G, LIME-G, MP2-G and FIDO-CA by that in-painter.
+    SP, LIME, MP2 and FIDO with this filler are SP-G, LIME-G, MP2-G and FIDO-CA with that in-painter.
 
     Source: own. Departures: none.
     Args:
         function: "package.module:function", or "path/to/file.py:function"; (images, holes) -> images. It loads its
             network itself, once.
-        version: stored results are addressed by it, and by the code: the source of the module or file and of the user's
-            modules that it imports. Change it when the answers change otherwise (other weights, another service).
-    Shapes: the function receives images float32 [M,C,H,W] in [0,1], what stood in the holes included, and holes
-        [M,1,H,W] (1 = to fill), at most 64 at once; it answers images [M,C,H,W]. Only what it puts into holes is used,
-        clamped to [0,1]; MP2 also looks at the rest.
+        version: a text that enters the address of stored results, as the code does: the source of the module or file
+            and of the user's modules that it imports. Change it when answers change for another reason, such as other
+            weights.
+    Shapes: the function receives at most 64 images at once, float32 [M,C,H,W] in [0,1], with the removed pixels, and
+        holes [M,1,H,W] (1 = to fill). It returns images [M,C,H,W]. Only the pixels in holes are used, clamped to [0,1];
+        MP2 also reads the others.
     Cost: one evaluation of the function per fill.
     Random: none besides the segments dropped: the function must answer the same for the same image and hole.
     Raises: ValueError when the function cannot be found, or answers another shape or numbers that are not finite.
@@ -92,7 +93,7 @@ class CallableSampler(Filler):
 
 
 def mean_of_kept(images: Tensor, holes: Tensor) -> Tensor:
-    """An example in-painter: holes get the mean colour of the kept pixels."""
+    """An example of such a function: holes get the mean colour of the kept pixels."""
     keep = 1 - holes
     mean = (images * keep).sum((2, 3), keepdim=True) / keep.sum((2, 3), keepdim=True).clamp_min(1)
     return mean.expand_as(images)

@@ -1,4 +1,4 @@
-"""Perturbation by a diffusion model: invert once, denoise at random many times."""
+"""Perturbations by a diffusion model: each image is inverted once and denoised at random many times."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ class DDIMSampler(Sampler):
         diffusers' default is leading. n_encode, fixed_point, solver, depth, spacing and clip are options beyond the
         paper.
     Args:
-        generator: the diffusion model; left out of the config it is the job's generator.
-        n_steps: n, denoising steps of the whole chain from noise to image.
-        start: i, steps skipped at the noisy end; 0 = the paper's, larger = closer to the image.
-        eta: share of DDPM's noise in each step; 0 = reconstruction.
-        n_encode: inversion steps; None = n_steps, on the same timesteps. They are shared by all perturbations of an
-            image.
-        fixed_point: iterations per inversion step that make it exact (0 = the paper's plain inversion).
+        generator: the diffusion model. If the config leaves it out, the job's generator is used.
+        n_steps: number of denoising steps of the whole chain from noise to image (the paper's n).
+        start: number of steps that are skipped at the noisy end (the paper's i, there 0). The larger, the closer are
+            perturbations to the image.
+        eta: share of DDPM's noise in each step. 0 reconstructs the image.
+        n_encode: number of inversion steps; None = n_steps, on the same timesteps. All perturbations of an image share
+            its inversion.
+        fixed_point: number of fixed-point iterations per inversion step, which make the step exact. 0 is the paper's
+            plain inversion.
         solver: ddim, or a few-step scheduler of diffusers (dpm++, sde-dpm++, unipc, deis), which knows neither eta nor
             clip.
         depth: share of the schedule that is inverted; 1 = to its end, None = the generator's own
             (`DiffusionModel.depth`): 1 for a linear schedule, 0.98 for a cosine one, whose end keeps nothing of the
                 image.
-        spacing: of the timesteps.
+        spacing: how the timesteps are spread over the schedule.
         clip: clamp the clean estimate while denoising.
         keep_first: perturbation 0 is the image itself.
     Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
@@ -63,7 +65,7 @@ class DDIMSampler(Sampler):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Problems: a start beyond the last step; a solver with options that it does not have."""
+        """Reports a start beyond the last step, and options that the solver does not have."""
         if given["start"] >= given["n_steps"]:
             yield f"start must be below n_steps={given['n_steps']}, got {given['start']}"
         if given["solver"] != "ddim" and given["start"]:
@@ -113,12 +115,12 @@ class DDIMSampler(Sampler):
 
     @property
     def reach(self) -> float:
-        """`depth`, or the generator's own."""
+        """The share of the schedule that is inverted: `depth`, or the generator's default."""
         return self.generator.depth if self.depth is None else self.depth
 
     @property
     def scheduler(self) -> Any:
-        """A fresh few-step scheduler: it remembers its last steps."""
+        """A new few-step scheduler. Schedulers remember their last steps, so each image needs its own."""
         betas = self.generator.betas
         return solver(
             self.solver, betas[: round(self.reach * len(betas))], self.n_steps, self.generator.predicts, self.spacing

@@ -24,9 +24,9 @@ class FlowSampler(Sampler):
         3. Departures: none; the paper does not say whether lambda is drawn per dimension, its formula does; neither
         clips it.
     Args:
-        generator: the flow; left out of the config it is the job's generator.
-        mu, sigma: lambda ~ N(mu, sigma) per dimension.
-        temperature: deviation of z*; with latent=eps, 1 = the flow's own distribution.
+        generator: the flow. If the config leaves it out, the job's generator is used.
+        mu, sigma: mean and standard deviation of lambda, which is drawn for each dimension.
+        temperature: standard deviation of z*. With latent=eps, 1 is the distribution that the flow learned.
         keep_first: perturbation 0 is the image itself.
     Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
     Cost: one encoding per image, one decoding per perturbation.
@@ -55,7 +55,7 @@ class FlowSampler(Sampler):
         )
 
     def infer_noise(self, images: Tensor) -> Tensor:
-        """The latents of images [M,C,H,W], [M,D]."""
+        """The latents [M,D] of images [M,C,H,W]."""
         return self.generator.encode(images)
 
     def cost(self, n: int) -> Cost:

@@ -1,4 +1,4 @@
-"""New images of a generator in place of perturbations: a reference for its perturbations."""
+"""New images of a generator, scored as if they were perturbations, as a reference."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class GeneratedSampler(Sampler):
-    """Unconditional samples of a generator, whatever the image. They show what a generator's images score.
+    """Draws unconditional samples of a generator, which do not depend on the image. Their scores are a reference.
 
     Source: own; a reference row beside the validation images. Departures: none.
     Args:
-        generator: left out of the config it is the job's generator.
+        generator: the flow. If the config leaves it out, the job's generator is used.
         temperature: deviation of the normals; below 1 = more typical images of a flow (Kingma & Dhariwal 2018 show
             0.7).
     Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].

@@ -1,4 +1,4 @@
-"""New images of a diffusion model in place of perturbations."""
+"""New images of a diffusion model, scored as if they were perturbations, as a reference."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pomelo_lab.sampler.generated import GeneratedSampler
 
 @dataclass(kw_only=True)
 class GeneratedDDPMSampler(GeneratedSampler):
-    """Unconditional samples of a diffusion model, whatever the image.
+    """Draws unconditional samples of a diffusion model, which do not depend on the image.
 
     Source: Ho et al. (2020), https://arxiv.org/abs/2006.11239, algorithm 2, respaced as by Song et al. (2021),
         https://arxiv.org/abs/2010.02502; a reference row beside the validation images. Departures: none.
     Args:
-        generator: left out of the config it is the job's generator.
-        temperature: deviation of all normals, the first and those of the steps.
+        generator: the diffusion model. If the config leaves it out, the job's generator is used.
+        temperature: standard deviation of all noise, at the start and in the steps.
         n_steps: steps from noise to image; at most T.
         eta: share of DDPM's noise in each step: 1 = ancestral, 0 = deterministic.
     Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].

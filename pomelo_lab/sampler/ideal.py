@@ -23,15 +23,17 @@ GROUPS = ("person", "style", "expression", "scene")
 
 @dataclass(kw_only=True)
 class IdealSampler(Sampler):
-    """Redraws each chosen cause with some probability and renders again: in-distribution by construction, and local.
+    """Redraws each chosen cause with some probability and renders the portrait again.
+
+    The images are in-distribution by construction. They differ from the original in few causes.
 
     Source: own; the row "limit". A cause that is not redrawn keeps its own noise: it stays as it is, unless one of its
         causes changed and the causal model makes it follow (an older person's hair may turn gray). Departures: none.
     Args:
-        dataset: portraits; left out of the config it is the job's data set.
+        dataset: portraits. If the config leaves it out, the job's data set is used.
         factors: causes that may be redrawn: names of causes, or of groups of them (person, style, expression, pose,
             scene). The pose is left alone by default, so that segments keep their meaning.
-        p_change: probability with which each of them is redrawn, independently per perturbation.
+        p_change: probability with which each cause is redrawn, independently for each perturbation.
         keep_first: perturbation 0 is the image itself.
     Shapes: images [B,C,H,W] -> uint8 [B,n,C,H,W].
     Cost: one rendering without masks per perturbation, about 1.5 ms at 64x64; no network.
@@ -46,7 +48,7 @@ class IdealSampler(Sampler):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> list[str]:
-        """Problems: unknown names in `factors`."""
+        """Reports unknown names in `factors`."""
         groups = tuple(dict.fromkeys(cause.group for cause in CAUSES))
         known = (*groups, *(cause.name for cause in CAUSES), "mark")
         unknown = [name for name in given["factors"] if name not in known]

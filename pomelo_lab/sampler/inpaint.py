@@ -16,12 +16,12 @@ from pomelo_lab.types import Segments
 
 @dataclass(kw_only=True)
 class InpaintSampler(Filler):
-    """Removed pixels come from a learned in-painter that sees what is kept.
+    """Removed pixels are predicted from the kept ones by a trained in-painter.
 
     Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, sections 3.1 and 3.3 (DeepFill): f = G(m, x), put
         where m removed. Departures: the hole is where the mask keeps less than half; the published code draws that line
         once for a whole batch.
-    Args: generator: the in-painter; left out of the config it is the job's generator.
+    Args: generator: the in-painter. If the config leaves it out, the job's generator is used.
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: one evaluation per fill.
     Random: none besides the segments dropped.

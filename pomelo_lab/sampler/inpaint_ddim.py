@@ -22,25 +22,26 @@ from pomelo_lab.types import Perturbations, Segments, to_8_bits
 
 @dataclass(kw_only=True)
 class InpaintDDIMSampler(Filler):
-    """In-painting: denoise from noise, and merge with the equally noisy original at every step.
+    """Fills removed pixels by denoising from noise. Every step merges with the equally noisy original.
 
     Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, section 2.4 ("in-painting"),
         Fig. 3 and Table 3; Lugmayr et al. (2022), https://arxiv.org/abs/2201.09865 for resampling. Departures: none;
         the paper does not state the deviation of the mask's blur, and its recursion index is read as the previous,
         noisier step.
     Args:
-        generator: the diffusion model; left out of the config it is the job's generator.
+        generator: the diffusion model. If the config leaves it out, the job's generator is used.
         rate: share of segments dropped (the paper: 0.75).
-        n_steps: denoising steps.
+        n_steps: number of denoising steps.
         eta: share of DDPM's noise in each step.
         known: noisy original by deterministic inversion ("inverted", the paper) or by adding noise ("q_sample",
-            RePaint). The inversion looks at the whole image: a fill then depends on what was removed, with q_sample
-            only on what was kept.
-        sigma_px: of the Gaussian blur of the mask, whose soft edges mix original and fill; 0 = hard edges.
-        jump_length, n_resample: RePaint's resampling; n_resample 1 = none.
-        fixed_point: iterations per inversion step.
+            RePaint). The inversion reads the whole image, so a fill depends on removed pixels too. With q_sample it
+            depends on kept pixels only.
+        sigma_px: standard deviation of the Gaussian that blurs the mask. Its soft edges mix original and fill; 0 = hard
+            edges.
+        jump_length, n_resample: length and number of RePaint's resampling rounds; n_resample=1 resamples nothing.
+        fixed_point: number of fixed-point iterations per inversion step.
         depth: share of the schedule that is used, see DDIMSampler.
-        spacing: of the timesteps.
+        spacing: how the timesteps are spread over the schedule.
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W], on the 8-bit grid.
     Cost: evaluations: n_steps * (1 + fixed_point) per image ("inverted"), and n_steps * about n_resample per fill;
         masks that keep all cost none.
@@ -103,7 +104,7 @@ class InpaintDDIMSampler(Filler):
 
     @property
     def reach(self) -> float:
-        """`depth`, or the generator's own."""
+        """The share of the schedule that is used: `depth`, or the generator's default."""
         return self.generator.depth if self.depth is None else self.depth
 
     @property

@@ -26,9 +26,9 @@ class MeanDatasetSampler(BaseImageFiller):
     Source: Agarwal & Nguyen (2020), https://arxiv.org/abs/1910.04256, section 3.3 and its footnote 2 (ImageNet's mean):
         what is zero to a network of normalised images. Departures: none.
     Args:
-        dataset: the job's.
-        color: the colour, one value per channel in [0,1]; None = measured.
-        n_mean: training images on which it is measured, the first of their fixed random order.
+        dataset: the data set. If the config leaves it out, the job's data set is used.
+        color: the colour, one value per channel in [0,1]; None = the mean colour of training images.
+        n_mean: number of training images whose mean is taken. They are the first of the fixed random order.
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: n_mean training images are read once.
     Random: none besides the segments dropped.
@@ -40,7 +40,7 @@ class MeanDatasetSampler(BaseImageFiller):
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        """Problems: colours outside [0,1]."""
+        """Reports colours outside [0,1]."""
         if given["color"] is not None and not all(0 <= value <= 1 for value in given["color"]):
             yield f"color must lie in [0, 1], got {given['color']}"
 

@@ -19,8 +19,8 @@ class NoiseSampler(BaseImageFiller):
     Source: own; noise as a reference value is common (e.g. Chang et al. 2019, https://arxiv.org/abs/1807.08024).
         Departures: none.
     Args:
-        mean: of the noise before clamping.
-        sigma: standard deviation of the noise before clamping, of values in [0,1].
+        mean: mean of the noise before clamping.
+        sigma: standard deviation of the noise before clamping; pixel values lie in [0,1].
     Shapes: fill: image [B,C,H,W], keep [B,N,H,W] -> [B,N,C,H,W].
     Cost: no network.
     Random: one normal draw per value and image ("noise_base"), drawn on the CPU so that it is the same on every device.

@@ -1,4 +1,4 @@
-"""Images of a data set in place of perturbations: the rows "val" and "noise" of a sampler table."""
+"""Images of a data set, scored as if they were perturbations: the rows "val" and "noise" of a sampler table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pomelo_lab.types import Batch, Perturbations, Segments
 
 @dataclass(kw_only=True)
 class ReferenceSampler(Sampler):
-    """Draws whole images of a data set, whatever the image. Their scores are a reference for those of perturbations.
+    """Draws images of a data set, which do not depend on the explained image. Their scores are a reference.
 
     Source: Ademi, Noppel & Wressnegger, POMELO, https://intellisec.de/research/pomelo, Table 1, rows "validation set"
         and "noise". Departures: none known.
-    Args: source: where images come from; left out of the config it is the job's own data set (whose images can be drawn
-        too, the explained one included).
+    Args: source: the data set. If the config leaves it out, the job's data set is used. The explained image can then be
+        drawn too.
     Shapes: images of another size are resized (bilinear, antialiased); 1 channel becomes 3 by copying, 3 become 1 by
         the mean.
     Cost: n images of the source are read for each image; no network.
@@ -43,7 +43,10 @@ class ReferenceSampler(Sampler):
 
 
 def convert_shape(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images [M,c,h,w] converted to a shape: [M,C,H,W]."""
+    """Resizes images and converts them between gray and colour: [M,c,h,w] -> [M,C,H,W].
+
+    Raises: ValueError for a number of channels that cannot be converted.
+    """
     channels, height, width = shape
     if image.shape[1] != channels:
         if {image.shape[1], channels} != {1, 3}:
