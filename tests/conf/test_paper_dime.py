@@ -157,7 +157,7 @@ def test_the_noise_of_the_paper(jobs):
     assert isinstance(generator, DDPM) and generator.learns_variance
     given = jobs[0].config["explainer"]
     explainer = build({**given, "perceptual": None, "generator": generator})
-    assert explainer.taken == 60 and explainer.cost((3, 16, 16)).evaluations == 3 * 1830
+    assert explainer.n_steps_taken == 60 and explainer.cost((3, 16, 16)).evaluations == 3 * 1830
     assert (1 - explainer.schedule.alphas_cumprod[61]) ** 0.5 == pytest.approx(0.78, abs=0.005)
 
 
