@@ -14,7 +14,7 @@ from pomelo_lab.config.tree import leaves
 from pomelo_lab.results.evidence import COSTS
 from pomelo_lab.results.grammar import pairs
 from pomelo_lab.results.grid import GridCell
-from pomelo_lab.results.method import choice_or_value, is_built, is_left_out, load_methods, matches
+from pomelo_lab.results.method import choice_or_value, is_built, is_left_out, load_methods, matches, method_names
 from pomelo_lab.results.report import Report
 
 
@@ -39,7 +39,8 @@ def name_problems(report: Report, cells: Sequence[GridCell], folders: tuple[str,
                 f"conf/metric or {' or '.join(COSTS)}"
             )
     for row in report.rows:
-        if not row.values and row.method and not (is_built(row, folders) or any(matches(cell, row) for cell in cells)):
+        named = row.method and "/" not in row.method  # "explainer/sampler" stands for components of a grid
+        if not row.values and named and not (is_built(row, folders) or any(matches(cell, row) for cell in cells)):
             near = did_you_mean(row.method, load_methods(folders))
             yield (
                 f"row {row.key}: method {row.method!r} is unknown{near}; expected a file of conf/method, or printed "
@@ -50,13 +51,13 @@ def name_problems(report: Report, cells: Sequence[GridCell], folders: tuple[str,
 
 
 def point_problems(report: Report, cells: Sequence[GridCell]) -> Iterator[str]:
-    """The config keys by which rows select their cells and which no cell has."""
+    """The config keys by which rows select their cells and which no cell of the row's method has."""
     for row in report.rows:
-        for key, value in row.point.items():
-            lacking = [choice_or_value(cell, key) is None and not is_left_out(cell, key) for cell in cells]
-            if value is not None and lacking and all(lacking):
-                known = [name for cell in cells for name in (*cell.choices, *dict(leaves(cell.config)))]
-                yield f"row {row.key}: point: no job has the key {key}{did_you_mean(key, known)}"
+        alike = [cell for cell in cells if row.point and row.method in method_names(cell)]
+        for key, value in row.point.items() if alike else ():
+            if value is not None and all(choice_or_value(c, key) is None and not is_left_out(c, key) for c in alike):
+                known = [name for cell in alike for name in (*cell.choices, *dict(leaves(cell.config)))]
+                yield f"row {row.key}: point: no job of the row has the key {key}{did_you_mean(key, known)}"
 
 
 def metric_names(report: Report) -> Iterator[tuple[str, str]]:

@@ -21,8 +21,9 @@ WRONG = {
         "control": {"row": "mine", "metric": "l22"},
     },
     "row limee: method 'limee' is unknown, did you mean 'lime'": {"rows": [{"key": "limee", "label": "LIME"}]},
-    "row mine: point: no job has the key explainer.alhpa, did you mean 'explainer.alpha'": {
-        "rows": [{"key": "mine", "label": "Mine", "point": {"explainer.alhpa": 1}}]
+    "row mine: point: no job of the row has the key explainer.alhpa, did you mean 'explainer.alpha'": {
+        "rows": [{**ROW, "method": "mine", "point": {"explainer.alhpa": 1}}],
+        "columns": [L2],
     },
     "figure: no figure projektion, did you mean 'projection'": {"figure": "projektion"},
     "figure_options: collumns is unknown, did you mean 'columns'?; projection has columns": {
@@ -39,7 +40,7 @@ def table(**node):
 
 @pytest.mark.parametrize("expected", WRONG)
 def test_a_name_that_does_not_exist_is_one_line_that_names_the_key_and_the_nearest_name(expected):
-    cell = FakeCell({}, config={"explainer": {"alpha": 1}})
+    cell = FakeCell({"method": "mine"}, config={"explainer": {"alpha": 1}})
     with pytest.raises(ValueError, match=r"^[^\n]+\Z") as told:
         check_names(table(**WRONG[expected]), [cell])
     assert str(told.value).startswith(f": table t: {expected}")
@@ -49,6 +50,11 @@ def test_a_job_may_have_a_metric_and_a_method_of_its_own():
     known = table(columns=[{"metric": "glow", "symbol": "G"}], rows=[{"key": "mine", "label": "", "method": "new"}])
     cell = FakeCell({"method": "new"}, config={"metrics": {"glow": {}}})
     check_names(known, [cell])
+
+
+def test_a_part_of_a_grid_is_not_refused():
+    row = {"key": "strict", "label": "", "method": "iba", "point": {"explainer.beta": 10}}
+    check_names(table(rows=[row]), [FakeCell({"method": "lime"}, config={"explainer": {"alpha": 1}})])
 
 
 def test_all_names_of_our_reports_exist():
