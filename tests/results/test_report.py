@@ -113,6 +113,7 @@ def test_numbers_of_a_table_that_runs_across_a_key():
         "title": "",
         "source": "",
         "across": {"a.b": ["x", "y"]},
+        "columns": [{"metric": "l1", "symbol": "L1"}, {"metric": "l2", "symbol": "L2"}],
         "rows": [{"key": "m", "label": "M", "values": {"l1@x": 1.0, "l1@y": [2.0, 0.5], "l2@y": 3}}],
     }
     first, second = parse_report(node, "paper").rows
