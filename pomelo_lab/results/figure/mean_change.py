@@ -23,7 +23,7 @@ def draw(cells: Sequence[GridCell], path: Path) -> Path:
         if n:
             changes.setdefault((label, method.key), (method, change, n))
     if not changes:
-        raise ValueError("mean_change: none of the finished jobs has counterfactuals that reached their class")
+        raise style.NothingToDrawError("mean_change: no finished job has counterfactuals that reached their class")
     labels, methods = (list(dict.fromkeys(pair[index] for pair in changes)) for index in (0, 1))
     top = max(float(change.max()) for _, change, _ in changes.values())
     inch = 1.35
