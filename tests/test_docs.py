@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -80,6 +81,20 @@ def test_choices_of_a_grid_exist(page):
         if Path(CONF, key).is_dir():
             missing = [value for value in values.split(",") if not Path(CONF, key, f"{value}.yaml").is_file()]
             assert not missing, (key, missing)
+
+
+@pytest.mark.parametrize(
+    ("page", "groups"),
+    [
+        ("presets", ["experiment"]),
+        ("configuration", "dataset classifier segmenter sampler generator explainer metrics scale tracking".split()),
+    ],
+)
+def test_every_choice_is_listed(page, groups):
+    """`glow_*` stands for several."""
+    listed = re.findall(r"`([\w*]+)`", (ROOT / "docs" / f"{page}.md").read_text())
+    choices = {file.stem for group in groups for file in Path(CONF, group).glob("*.yaml")}
+    assert not {name for name in choices if not any(fnmatch(name, pattern) for pattern in listed)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

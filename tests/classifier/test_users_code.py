@@ -11,7 +11,7 @@ from pomelo_lab.sampler.callable import CallableSampler
 IMAGES = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 CODE = """import numpy as np, torch
 def shape(x): a = np.zeros((len(x), 3)); a[:] = x.mean((2, 3)).numpy()[:, :2]; return a
-def file(x): return torch.load('model.pth')(x)
+def file(x): return torch.load('model.pth', weights_only=True)(x)
 def other(x): return x['image']
 def library(x):
     return torch.stack([x, x[:1]])
@@ -47,7 +47,7 @@ def test_so_does_one_of_an_in_painter(tmp_path):
 
 
 def test_a_file_that_fails_when_it_is_loaded_is_named_with_its_line(tmp_path):
-    (tmp_path / "clf.py").write_text("import torch\nmodel = torch.load('gone.pth')\n")
+    (tmp_path / "clf.py").write_text("import torch\nmodel = torch.load('gone.pth', weights_only=True)\n")
     with pytest.raises(ValueError, match=r"failed when it was loaded: FileNotFoundError: .*clf\.py, line 2"):
         CallableClassifier(function=f"{tmp_path / 'clf.py'}:predict", num_classes=2)
 
@@ -110,7 +110,7 @@ SHARE = json.load(open(pathlib.Path(__file__).with_name("share.json")))
 def predict(images):
     torch.set_default_dtype(torch.float64)
     tempfile.NamedTemporaryFile().close()
-    torch.load(pathlib.Path(__file__).with_name("weights.pt"))
+    torch.load(pathlib.Path(__file__).with_name("weights.pt"), weights_only=True)
     return torch.tensor([[SHARE, 1 - SHARE]], dtype=torch.float32).repeat(len(images), 1)
 """
 
