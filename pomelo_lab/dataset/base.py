@@ -106,6 +106,10 @@ class Dataset(Component, ABC):
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def class_name(self, output: int) -> str:
+        """The name of a classifier's output. An output that is no class of the data set is called "output 12"."""
+        return self.class_names[output] if output < len(self.class_names) else f"output {output}"
+
     def at(self, split: Split) -> Dataset:
         """The same data set at another split."""
         return self if split == self.split else replace(self, split=split)

@@ -92,7 +92,7 @@ class ImageFolder(Dataset):
             [self.class_names.index(self._class_of(file)) for file in self._files], dtype=torch.long
         )
         if not self._files:
-            raise ValueError(f"split {self.split!r} of {self._folder} holds no images; split={self._shares()}")
+            raise ValueError(f"split {self.split!r} of {self._folder} holds no images; {self._shares()}")
         self.part_names = self._parts()
         self.attribute_names, self._attribute = self._read_attributes()
 
@@ -200,8 +200,8 @@ class ImageFolder(Dataset):
         if self._has_split_folders:
             return "train, val or test have folders of their own here"
         return (
-            f"val_fraction={self.val_fraction:g}, test_fraction={self.test_fraction:g} of few images may leave one "
-            f"empty"
+            f"few images may leave a split empty: raise dataset.val_fraction={self.val_fraction:g} or "
+            f"dataset.test_fraction={self.test_fraction:g}, or make folders train, val and test"
         )
 
     def _mask_path(self, part: str, file: str) -> Path:

@@ -96,7 +96,7 @@ def title(job: Job, n: int) -> str:
 
 def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[str, str]]:
     """The images of one group with their pictures and texts, and the meaning of the rows of pictures."""
-    batch, names = job.batch(group), list(job.parts.dataset.class_names)
+    batch, name = job.batch(group), job.parts.dataset.class_name
     explanation = read_stored(job.explanation, group) if job.parts.explains else None
     probability = read_stored(job.clean, group)
     target = explanation.target if explanation is not None else None
@@ -110,13 +110,13 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
     perturbed = read_stored(job.perturbations, group) if explanation is None and job.parts.perturbs else None
     for i in picked:
         truth = int(batch.label[i])
-        texts = {"image": (batch.image_id[i], PALE), "true class": (names[truth], PLAIN)}
+        texts = {"image": (batch.image_id[i], PALE), "true class": (name(truth), PLAIN)}
         if probability is not None:
             row = probability[i]
             guess = int(row.argmax())
-            texts["predicted"] = (f"{names[guess]} {float(row[guess]):.2f}", PLAIN if guess == truth else WRONG)
+            texts["predicted"] = (f"{name(guess)} {float(row[guess]):.2f}", PLAIN if guess == truth else WRONG)
         if target is not None:
-            texts["explained"] = (names[int(target[i])], PLAIN)
+            texts["explained"] = (name(int(target[i])), PLAIN)
         entry = Shown(texts, {"image": (rgb(batch.image[i]), "", False)})
         if maps is not None:
             entry.pictures["attribution"] = (maps[i], scale_of(explanation.attribution[i]), False)

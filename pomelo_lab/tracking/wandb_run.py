@@ -218,9 +218,9 @@ class WandbTracker:
         if explanation.attribution is None:
             return []
         pictures = overlays(batch.image[:n], explanation.attribution[:n])
-        names = job.parts.dataset.class_names
+        name = job.parts.dataset.class_name
         return [
-            (pixels(picture), f"{batch.image_id[i]}: {names[int(explanation.target[i])]}")
+            (pixels(picture), f"{batch.image_id[i]}: {name(int(explanation.target[i]))}")
             for i, picture in enumerate(pictures)
         ]
 

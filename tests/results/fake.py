@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.engine.store import Shard
 from pomelo_lab.metric.localization import Localization
 from pomelo_lab.types import Batch, Explanation, Perturbations
@@ -76,6 +77,8 @@ def summary(metric: str, value: Any) -> dict[str, Any]:
 
 class FakeJob:
     """The artefacts of one group of images, random but fixed."""
+
+    class_name = Dataset.class_name
 
     n_groups, n_images = 1, 12
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pomelo_lab.results import sheet, sheet_page
 from pomelo_lab.run import run
-from tests.running import config
+from tests.running import TINY, config
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +126,19 @@ def test_every_bit_of_a_sheet_is_checked(tmp_path):
     (tmp_path / "sheet.png").write_bytes(whole)
     sheet.drop_damaged(tmp_path)
     assert (tmp_path / "sheet.png").exists()
+
+
+def test_outputs_that_are_no_class_of_the_data_set_have_a_name(tmp_path):
+    """A network of 1,000 classes on a folder of two: the sheet ended in an IndexError."""
+    (tmp_path / "many.py").write_text(
+        "import torch\ndef predict(x): return torch.eye(12)[-1].repeat(len(x), 1).to(x)\n"
+    )
+    base = [text for text in TINY if not text.startswith("classifier")]
+    given = ["classifier=callable", f"classifier.function={tmp_path / 'many.py'}:predict", "classifier.num_classes=12"]
+    folder = run(
+        {
+            **config(tmp_path, *given, "n_images=2", "metrics=none", base=base),
+            "choices": {"dataset": "digits", "explainer": "lime", "sampler": "gray"},
+        }
+    )
+    assert (folder / "sheet.png").is_file()

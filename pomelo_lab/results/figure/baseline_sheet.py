@@ -30,7 +30,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
                 ("Baseline", "#333333", explanation.counterfactual[:n_images]),
                 ("Difference", "#333333", change),
             ]
-            names = [job.parts.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
+            names = [job.parts.dataset.class_name(t) for t in explanation.target[:n_images].tolist()]
         if pictures and explanation.attribution is not None:
             pictures.append(
                 (method.label, method.colour, overlay(image, explanation.attribution[:n_images], clip=clip))

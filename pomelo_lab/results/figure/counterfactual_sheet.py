@@ -26,7 +26,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
     columns = []
     for cell in cells:
         job = cell.job
-        explanation, batch, names = job.explanation(0), job.batch(0), job.parts.dataset.class_names
+        explanation, batch, name = job.explanation(0), job.batch(0), job.parts.dataset.class_name
         if explanation.counterfactual is not None:
             columns.append(
                 (
@@ -34,7 +34,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
                     cell.config["dataset"],
                     batch.image[:n_images],
                     explanation,
-                    [names[t] for t in explanation.target.tolist()],
+                    [name(t) for t in explanation.target.tolist()],
                 )
             )
         job.forget()

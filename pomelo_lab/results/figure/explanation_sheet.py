@@ -39,10 +39,10 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
                 )
             )
             truth = batch.box(job.parts.metrics[boxes].part)[:n_images] if boxes in job.parts.metrics else None
-            picture, target, names = (
+            picture, target, name = (
                 batch.image[:n_images],
                 explanation.target[:n_images].tolist(),
-                job.parts.dataset.class_names,
+                job.parts.dataset.class_name,
             )
         job.forget()
     n = len(picture)
@@ -51,7 +51,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
         axes = figure.subplots(n, len(columns) + 1, squeeze=False)
         for i, line in enumerate(axes):
             style.show_image(line[0], picture[i])
-            line[0].set_ylabel(names[target[i]], rotation=0, ha="right", va="center", labelpad=6)
+            line[0].set_ylabel(name(target[i]), rotation=0, ha="right", va="center", labelpad=6)
             for (_, overlaid, edges), axis in zip(columns, line[1:], strict=True):
                 style.show_image(axis, overlaid[i])
                 if edges is not None:

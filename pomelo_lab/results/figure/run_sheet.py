@@ -32,7 +32,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: s
         for run, explanation in runs(cell, metric, by):
             if explanation.counterfactual is not None:
                 images[label] = job.batch(0).image[:n_images]
-                targets[label] = [job.parts.dataset.class_names[t] for t in explanation.target[:n_images].tolist()]
+                targets[label] = [job.parts.dataset.class_name(t) for t in explanation.target[:n_images].tolist()]
                 blocks.setdefault((label, method.key), []).append((method, run, explanation))
         job.forget()
     if not blocks:
