@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -150,45 +151,44 @@ def cell(made: Outcome, rests_on: str) -> str:
 def page(made: dict[str, dict[str, Outcome]]) -> str:
     """The Markdown page."""
     version, percent = torch.__version__.partition("+")[0], f"{100 * FADED:g} %"
+    paragraphs = [
+        f"`python scripts/white_box.py` wrote this page with torch {version}. A white-box explainer either does on a "
+        f"network what its paper says, or it refuses the network before work starts, naming the module. Here networks "
+        f"are untrained (seed 0, batch norm with the statistics of 16 portraits) and one portrait is explained, for "
+        f"the class whose logit differs most from the baseline's. DeepLIFT's baseline is gray. Integrated and expected "
+        f"gradients ({STEPS} points at first) start from the portrait faded by {percent} to gray: without training the "
+        f"answers are too rough along the whole line to gray to be integrated.",
+        "",
+        f"- *the sum*: the map promises to sum up to the difference of the answers for the image and the baseline; the "
+        f"cell holds the miss as a share of that difference, which must be below {100 * LIMIT:g} %.",
+        "- *a layer*: the cell holds the layer whose map is used where none is named.",
+        "- *yes*: the method has a rule for everything in the network.",
+    ]
     lines = [
         "# White-box explainers on torchvision's networks",
         "",
-        f"`python scripts/white_box.py` wrote this page with torch {version}. A white-box explainer either does on a "
-        f"network what its paper says,",
-        "or it refuses the network before work starts, naming the module. Here networks are untrained (seed 0, batch "
-        "norm with the statistics of",
-        "16 portraits) and one portrait is explained, for the class whose logit differs most from the baseline's. "
-        "DeepLIFT's baseline is gray;",
-        f"integrated and expected gradients ({STEPS} points at first) start from the portrait faded by {percent} to "
-        f"gray, since",
-        "without training the answers are too rough along the whole line to gray to be integrated.",
+        *(fold(text) for text in paragraphs),
         "",
-        "- *the sum*: the map promises to sum up to the difference of the answers for the image and the baseline; the "
-        "cell holds the miss as a share",
-        f"  of that difference, which must be below {100 * LIMIT:g} %.",
-        "- *a layer*: the cell holds the layer whose map is used where none is named.",
-        "- *yes*: the method has a rule for everything in the network.",
-        "",
-        "| network, px | " + " | ".join(EXPLAINERS) + " |",
-        "| --- |" + " --- |" * len(EXPLAINERS),
-        "| rests on | " + " | ".join(rests_on for _, rests_on in EXPLAINERS.values()) + " |",
+        "| | rests on | " + " | ".join(f"{name}, {side} px" for name, side in NETWORKS.items()) + " |",
+        "| --- | --- |" + " --- |" * len(NETWORKS),
     ]
-    for architecture, row in made.items():
-        cells = [cell(row[heading], rests_on) for heading, (_, rests_on) in EXPLAINERS.items()]
-        lines.append(f"| {architecture}, {NETWORKS[architecture]} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "## Why networks are refused",
-        "",
-        "| network | explainer | message | seconds of processor time |",
-        "| --- | --- | --- | --: |",
-    ]
+    for heading, (_, rests_on) in EXPLAINERS.items():
+        cells = [cell(row[heading], rests_on) for row in made.values()]
+        lines.append(f"| {heading} | {rests_on} | " + " | ".join(cells) + " |")
+    lines += ["", "## Why networks are refused", ""]
     for architecture, row in made.items():
         for heading, result in row.items():
             if result.refused:
-                message = re.sub(r"; known: .*", "", result.refused).replace("|", "\\|")
-                lines.append(f"| {architecture} | {heading} | {message} | {result.seconds:.1f} |")
+                message = re.sub(r"; known: .*", "", result.refused)
+                text = f"- {architecture}, {heading}, after {result.seconds:.1f} s of processor time: `{message}`"
+                lines.append(fold(text))
     return "\n".join([*lines, "", RULES])
+
+
+def fold(text: str) -> str:
+    """A paragraph or an item of a list, in lines of at most 120 columns."""
+    indent = "  " if text.startswith("- ") else ""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 RULES = """## The rules

@@ -2,8 +2,7 @@
 
 import re
 import shlex
-from fnmatch import fnmatch
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -83,18 +82,55 @@ def test_choices_of_a_grid_exist(page):
             assert not missing, (key, missing)
 
 
+@pytest.fixture(scope="module")
+def reference():
+    """The script that writes the reference pages."""
+    spec = spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_reference_pages_are_those_that_the_script_writes(reference):
+    """Every choice of conf is on them."""
+    for name, page in reference.pages().items():
+        assert (ROOT / "docs" / f"{name}.md").read_text() == page, "python scripts/reference.py writes it again"
+        listed = set(re.findall(r"`(\w+)`", page))
+        groups = {"components": [*reference.ROLES, "metrics"], "presets": ["experiment"]}.get(name, [])
+        choices = {file.stem for group in groups for file in Path(CONF, group).glob("*.yaml")}
+        assert choices - listed <= {"none"}
+
+
 @pytest.mark.parametrize(
-    ("page", "groups"),
+    ("text", "said"),
     [
-        ("presets", ["experiment"]),
-        ("configuration", "dataset classifier segmenter sampler generator explainer metrics scale tracking".split()),
+        ("Sizes of 3.5 px. Add dataset=x", "Sizes of 3.5 px."),
+        ("Table 1 of A. Nguyen (Fig. 8): classes. More.", "Table 1 of A. Nguyen (Fig. 8): classes."),
+        ("Rows of CelebA: add dataset.root=x", "Rows of CelebA."),
+        ("LPIPS by weights path:", "LPIPS by weights path."),
+        ("No full stop", "No full stop"),
     ],
 )
-def test_every_choice_is_listed(page, groups):
-    """`glow_*` stands for several."""
-    listed = re.findall(r"`([\w*]+)`", (ROOT / "docs" / f"{page}.md").read_text())
-    choices = {file.stem for group in groups for file in Path(CONF, group).glob("*.yaml")}
-    assert not {name for name in choices if not any(fnmatch(name, pattern) for pattern in listed)}
+def test_first_sentence(text, said, reference):
+    assert reference.first_sentence(text) == said
+
+
+@pytest.mark.parametrize("page", [*PAGES, *HOW_TO], ids=lambda p: p.stem)
+def test_lines_are_short_and_links_lead_somewhere(page):
+    """A link to a heading of another page is checked by `make docs`."""
+    text = page.read_text()
+    assert not [line for line in text.splitlines() if len(line) > 200]
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_navigation():
+    listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text()))
+    assert listed == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+
+
+def test_readme_is_short():
+    assert (ROOT / "README.md").stat().st_size <= 10_000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

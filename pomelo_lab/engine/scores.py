@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
 import platform
 import resource
+import subprocess
 import sys
 import time
 import traceback
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SCHEMA = 1  # of status.json and summary.json; raised when a key changes its meaning
 FILES = ("scores.parquet", "summary.json")  # the results that scripts outside this package read
 PACKAGES = ("torch", "numpy", "scikit-image", "umap-learn", "diffusers", "captum", "hydra-core")
 
@@ -95,6 +98,7 @@ class Scores:
 
     def _write_status(self, state: str, started: float, **more: Any) -> None:
         status = {
+            "schema": SCHEMA,
             "state": state,
             "fingerprint": self.job.fingerprint,
             "started": started,
@@ -159,7 +163,7 @@ class Scores:
         pq.write_table(pa.table(columns), buffer)
         write_bytes(self.folder / "scores.parquet", buffer.getvalue().to_pybytes())
         as_json = {name: summary_row(summary, metrics[name]) for name, summary in summaries.items()}
-        write_text(self.folder / "summary.json", json.dumps(as_json, indent=1))
+        write_text(self.folder / "summary.json", json.dumps({"schema": SCHEMA, **as_json}, indent=1))
         for name, summary in summaries.items():
             if text := describe_undefined(name, summary):
                 print(text, file=sys.stderr)
@@ -260,12 +264,28 @@ def versions() -> dict[str, str]:
     import pomelo_lab
 
     version_of = {"python": platform.python_version(), "pomelo_lab": pomelo_lab.__version__}
+    if commit := read_commit():
+        version_of["commit"] = commit
     for name in PACKAGES:
         try:
             version_of[name] = version(name)
         except PackageNotFoundError:
             continue
     return version_of
+
+
+@functools.cache
+def read_commit() -> str:
+    """The commit of the checkout that this package runs from, with "-dirty" behind it when files were changed. "" for
+    an installed wheel, or without git."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -316,8 +336,8 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Reads summary.json of a score folder. {} when the file is missing or damaged."""
+    """Reads the summaries in a score folder, by metric. {} when the file is missing or damaged."""
     try:
-        return read_json(folder / "summary.json")
+        return {name: row for name, row in read_json(folder / "summary.json").items() if name != "schema"}
     except (OSError, Damaged):
         return {}

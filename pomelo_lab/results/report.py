@@ -127,11 +127,15 @@ class Row:
 @dataclass(frozen=True)
 class Claim:
     """A statement of the paper in our words, and the comparisons that must hold for it to be true (grammar:
-    `pomelo_lab.results.grammar`)."""
+    `pomelo_lab.results.grammar`).
+
+    Args: note: explains the verdict, in whole sentences. It appears on the documentation's page of the table.
+    """
 
     says: str
     section: str
     test: tuple[str, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -339,4 +343,5 @@ def parse_row(node: Mapping[str, Any]) -> Row:
 
 
 def parse_claim(node: Mapping[str, Any]) -> Claim:
-    return Claim(says=node["says"], section=str(node["section"]), test=parse_test(node["test"], node["says"]))
+    test = parse_test(node["test"], node["says"])
+    return Claim(says=node["says"], section=str(node["section"]), test=test, note=node.get("note", ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pomelo_lab.results.grid import GridCell, cells, questions, refusals
 from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, match_images
 from pomelo_lab.results.method import matches
+from pomelo_lab.results.page import write_page
 from pomelo_lab.results.report import load_report
 from pomelo_lab.results.report_names import check_names
 from pomelo_lab.results.table import build
@@ -27,26 +28,37 @@ from pomelo_lab.results.table import build
 LONGEST = 80  # largest number of letters in a folder's name; a digest replaces the rest
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is made of a table beside its usual files.
+
+    figure: a module of `results/figure` or a dotted path, drawn instead of the report's figure. "none" draws none.
+    common: score counterfactuals on the images for which all methods reached the goal.
+    pages:  a folder of documentation that gets a page of the table. None = no page.
+    """
+
+    figure: str | None = None
+    common: bool = False
+    pages: Path | None = None
+
+
 def show(
     table: str,
     overrides: Sequence[str] = (),
-    figure: str | None = None,
+    wanted: Wanted = Wanted(),  # noqa: B008 (frozen)
     console: Any = None,
-    common: bool = False,
     grid: Sequence[GridCell] = (),
 ) -> Path | None:
     """Prints a table with its verdicts, and writes it and its figure below paths.outputs.
 
-    Args:
-        figure: a module of `results/figure` or a dotted path, drawn instead of the report's figure. "none" draws none.
-        common: score counterfactuals on the images for which all methods reached the goal.
-        grid: the cells of the grid, if they are already composed.
+    Args: grid: the cells of the grid, if they are already composed.
     Returns: the folder of the written table. None when no cell is finished; the finished scales and the command are
         then printed.
     Raises: ValueError for a figure that does not exist, before anything is printed.
     """
     from rich.console import Console
 
+    figure, common, path = wanted.figure, wanted.common, None
     if figure and figure != "none":
         load_figure(figure)
     console = console or Console(width=None if sys.stdout.isatty() else 160)
@@ -74,15 +86,15 @@ def show(
         try:
             path = draw_figure(made, outputs / "figures" / table / name, figure)
         except NotStored as error:
-            path = None
             command = " ".join(filter(None, (made.command, error.options)))
             text = f"no figure: {error.missing}; this makes it: {command}"
             console.print(text, soft_wrap=True, highlight=False, markup=False)
         except NothingToDrawError as error:
-            path = None
             console.print(f"no figure: {error}", soft_wrap=True, highlight=False, markup=False)
         if path:
             console.print(f"figure: {path}, .pdf", soft_wrap=True, highlight=False)
+    if wanted.pages is not None:
+        console.print(f"page:   {write_page(made, path, wanted.pages)}", soft_wrap=True, highlight=False)
     return folder
 
 
@@ -149,11 +161,12 @@ def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tu
     return out
 
 
-USAGE = f"usage: {render.TABLE_COMMAND} <id> [--figure NAME] [--matched] [--config-dir DIR] [overrides]"
-FLAGS = ("--figure", "--matched", "--config-dir", "--help")
+USAGE = f"usage: {render.TABLE_COMMAND} <id> [--figure NAME] [--matched] [--docs] [--config-dir DIR] [overrides]"
+FLAGS = ("--figure", "--matched", "--docs", "--config-dir", "--help")
 HELP = """  --figure NAME     draw this figure of the table's jobs: a module of results/figure, the dotted path of a
                     module of yours with draw(cells, path), or none
   --matched         score counterfactuals on the images that all methods reached
+  --docs            also write the table as a page of documentation, docs/results/<id>.md below the current folder
   --config-dir DIR  a folder with components and presets of yours, as for the run
   overrides         as for the run: scale=quick paths.outputs=DIR
 
@@ -169,8 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
     figure, arguments = figure_name(rename_row_group(arguments))
-    common = "--matched" in arguments
-    arguments = [a for a in arguments if a != "--matched"]
+    common, pages = "--matched" in arguments, Path("docs/results") if "--docs" in arguments else None
+    arguments = [a for a in arguments if a not in ("--matched", "--docs")]
     if text := flag_problem(arguments):
         print(text, file=sys.stderr)
         return 2
@@ -186,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     sys.path.append(str(Path.cwd()))  # makes the user's figure modules importable
     try:
-        show(arguments[0], [*search_path(folders), *arguments[1:]], figure, common=common)
+        show(arguments[0], [*search_path(folders), *arguments[1:]], Wanted(figure, common, pages))
         return 0  # 0 also when cells are missing: the output names them and the command
     except (KeyError, ValueError, HydraException) as error:
         print(error.args[0] if error.args else error, file=sys.stderr)
