@@ -25,6 +25,7 @@ from pomelo_lab.results.callback import (
     after_failure,
     exit_status,
     job_failed,
+    one_preset_each,
     search_path,
     split_command_line,
 )
@@ -75,6 +76,9 @@ def one_job(cfg: DictConfig) -> str | None:
         if len(planned) > 1:
             print_grid_plan(planned)
             return None
+    if choices.get("experiment") and not in_grid:
+        name = choices["experiment"]
+        print(f"{name} is a grid, and this is one job of it: -m experiment={name} runs all", file=sys.stderr)
     try:
         run({**config, "choices": choices, "search_path": search_path(hydra_config)}, in_grid, _removed)
     # a user can correct it: the message without the stack (HYDRA_FULL_ERROR=1 shows that)
@@ -174,16 +178,23 @@ def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str
 
 def cli() -> None:
     """The installed command `pomelo-lab`."""
-    try:
-        command(main, kept=describe_stored)
-    except (SystemExit, Exception):  # a job of a grid failed in another process: the others are done
-        after_failure()
+    from hydra.core.global_hydra import GlobalHydra
+
+    problems = []
+    for arguments in one_preset_each(sys.argv[1:]):
+        sys.argv[1:] = arguments
+        GlobalHydra.instance().clear()  # of the preset before
+        try:
+            command(main, kept=describe_stored)
+        except (SystemExit, Exception):  # a job of a grid failed in another process: the others are done
+            after_failure()
+            track_tables()
+            if text := exit_status():
+                print(text, file=sys.stderr)
+            raise
         track_tables()
-        if text := exit_status():
-            print(text, file=sys.stderr)
-        raise
-    track_tables()
-    sys.exit(exit_status())
+        problems.append(exit_status())
+    sys.exit("\n".join(filter(None, problems)) or None)
 
 
 def track_tables() -> None:

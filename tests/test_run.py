@@ -265,3 +265,9 @@ def test_masks_of_a_folder_are_read(tmp_path):
     metric = ["metrics=explanation", "~metrics.iou", "metrics.emr.part=body", "metrics.emp.part=body"]
     folder_output = folder_run(tmp_path, "dataset.split=train", "dataset.masks=masks", *metric)
     assert folder_output.returncode == 0, folder_output.stderr
+
+
+def test_two_presets_run_after_each_other(tmp_path):
+    done = command(tmp_path, "-m", "experiment=pomelo_fig5,pomelo_fig6", "sampler=gray", "scale=smoke", tiny=False)
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "tables").iterdir()} == {"pomelo_fig5", "pomelo_fig6"}

@@ -5,6 +5,7 @@ They are printed as the last lines, below Hydra's own message.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import unicodedata
@@ -84,6 +85,8 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
     folders, arguments = config_folders(arguments)
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     if isinstance(error, OverrideParseException):
+        if blank := blank_in_list(arguments):
+            return [blank]
         return [line for text in overrides if (line := suggest_quotes(text))]
     if not isinstance(error, (MissingConfigException, ConfigCompositionException)):
         return []
@@ -106,6 +109,14 @@ def suggestions(error: BaseException | None, arguments: Sequence[str], config_na
             if text.partition("=")[0] == absent[1]
         ]
     return lines or list(unknown_keys(overrides, choices, folders, config_name))
+
+
+def blank_in_list(arguments: Sequence[str]) -> str:
+    """The correct form of a list that was typed with a blank behind a comma. "" when there is no such list."""
+    for text, following in itertools.pairwise(arguments):
+        if "=" in text and text.endswith(",") and "=" not in following:
+            return f"{text} {following}: a list has no blank behind its commas: {text}{following}"
+    return ""
 
 
 def sweep_meant(text: str, groups: Container[str]) -> str:

@@ -219,6 +219,24 @@ def split_command_line(overrides: list[str]) -> tuple[list[str], list[str]]:
     return presets, rest
 
 
+def one_preset_each(arguments: list[str]) -> list[list[str]]:
+    """The commands that a command stands for. A preset brings its own grid, so each of several presets is a command.
+
+    A plan (`dry_run=true`) takes several presets at once, because their jobs share work.
+    """
+    from hydra.errors import HydraException
+
+    named = [text for text in arguments if text.startswith("experiment=")]
+    if not {"-m", "--multirun"} & set(arguments) or not named or "dry_run=true" in arguments:
+        return [arguments]
+    try:
+        presets, _ = split_command_line(named)
+    except HydraException:  # Hydra says so itself in a moment
+        return [arguments]
+    rest = [text for text in arguments if text not in named]
+    return [[*rest, f"experiment={preset}"] for preset in presets] if len(presets) > 1 else [arguments]
+
+
 def is_table(preset: str, overrides: Sequence[str] = ()) -> bool:
     """Whether a preset has a report."""
     from pomelo_lab.config.entry import searched_folders

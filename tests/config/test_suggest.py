@@ -10,7 +10,7 @@ from pomelo_lab.config.check import ConfigError, problems, resolved
 from pomelo_lab.config.command import command
 from pomelo_lab.config.entry import CONF, config_folders, search_path
 from pomelo_lab.config.schema import register
-from pomelo_lab.config.suggest import find_error, printable, suggestions
+from pomelo_lab.config.suggest import blank_in_list, find_error, printable, suggestions
 
 register()
 
@@ -65,6 +65,11 @@ def test_a_value_that_hydra_cannot_read_is_shown_as_it_is_typed(value):
     [line] = said("explainer=lime", f"dataset.root={value}")
     [typed] = shlex.split(line[line.index(", '") + 2 :] if ", '" in line else line.rpartition(" ")[2])
     assert parse_override(typed).value() == value
+
+
+def test_a_blank_in_a_list_is_named():
+    assert blank_in_list(["-m", "sampler=black,", "gray"]).endswith("no blank behind its commas: sampler=black,gray")
+    assert not blank_in_list(["sampler=black,gray", "seed=0"]) and not blank_in_list(["sampler=black,", "seed=0"])
 
 
 def test_choices_of_a_user_s_folder_exist(tmp_path):

@@ -1,10 +1,12 @@
 import os
+from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from pomelo_lab.config.check import ConfigError
+from pomelo_lab.config.entry import CONF
 from pomelo_lab.results import grid_run as grids
 from pomelo_lab.results.callback import (
     FAILED,
@@ -15,6 +17,7 @@ from pomelo_lab.results.callback import (
     exit_status,
     is_table,
     job_failed,
+    one_preset_each,
     split_command_line,
 )
 from pomelo_lab.results.grid import refusals
@@ -201,3 +204,12 @@ def test_all_jobs_of_a_grid_share_a_name_while_it_runs(asked):
     assert os.environ[GROUP] != name
     start("experiment=pomelo_quickstart")
     assert os.environ[GROUP] == "pomelo_quickstart"
+
+
+def test_each_of_several_presets_is_a_grid_of_its_own():
+    both = ["-m", "experiment=pomelo_fig4,pomelo_fig5", "scale=smoke"]
+    assert one_preset_each(both) == [["-m", "scale=smoke", f"experiment=pomelo_fig{i}"] for i in (4, 5)]
+    [glob] = {len(one_preset_each(["-m", "experiment=glob(dime_fig*)"]))}
+    assert glob == len(list(Path(CONF, "experiment").glob("dime_fig*.yaml"))) > 1
+    for alone in (both[1:], [*both, "dry_run=true"], ["-m", "experiment=pomelo_fig4"], ["-m", "seed=0,1"]):
+        assert one_preset_each(alone) == [alone]
