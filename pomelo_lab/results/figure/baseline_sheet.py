@@ -39,7 +39,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
     if not pictures:
         raise ValueError("baseline_sheet: none of the finished jobs has counterfactuals to show")
     inch, n = 0.95, len(names)
-    with style.canvas(path, 0.7 + inch * len(pictures), 0.5 + inch * 1.03 * n) as figure:
+    with style.canvas(path, 0.7 + inch * len(pictures), 0.5 + inch * 1.03 * n, style.MAP_KEY) as figure:
         axes = figure.subplots(n, len(pictures), squeeze=False)
         for column, (title, colour, images) in enumerate(pictures):
             axes[0][column].set_title(textwrap.fill(title, 11, break_long_words=False), color=colour, fontsize=8)

@@ -37,7 +37,7 @@ def draw(cells: Sequence[GridCell], path: Path, metrics: Sequence[str] = ("local
         ("behind", lead(second, first, metrics).argsort(descending=True, stable=True).tolist()[:n]),
     )
     inch = 1.0
-    with style.canvas(path, 0.5 + 6.6 * inch, 0.6 + inch * 1.03 * n) as figure:
+    with style.canvas(path, 0.5 + 6.6 * inch, 0.6 + inch * 1.03 * n, style.MAP_KEY) as figure:
         axes = figure.subplots(n, 7, squeeze=False, width_ratios=(1, 1, 1, 0.25, 1, 1, 1))
         for axis in axes.flat:
             style.hide_axes(axis)

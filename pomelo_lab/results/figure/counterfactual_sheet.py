@@ -49,7 +49,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5) -> Path:
     stacked = sum(widths) > WIDEST
     width, height = (max(widths), n * len(blocks)) if stacked else (sum(widths), n)
     with style.canvas(
-        path, 0.7 + inch * width, 0.5 + inch * 1.03 * height + 0.25 * stacked * (len(blocks) - 1)
+        path, 0.7 + inch * width, 0.5 + inch * 1.03 * height + 0.25 * stacked * (len(blocks) - 1), style.FRAME_KEY
     ) as figure:
         axes = figure.subplots(height, width, squeeze=False)
         for axis in axes.flat:

@@ -46,8 +46,8 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 5, clip: float =
             )
         job.forget()
     n = len(picture)
-    inch = 0.95
-    with style.canvas(path, 0.7 + inch * (len(columns) + 1), 0.5 + inch * 1.03 * n) as figure:
+    inch, key = 0.95, style.MAP_KEY + ("; dashed: annotated box; green, red: a box that counts or not" if boxes else "")
+    with style.canvas(path, 0.7 + inch * (len(columns) + 1), 0.5 + inch * 1.03 * n, key) as figure:
         axes = figure.subplots(n, len(columns) + 1, squeeze=False)
         for i, line in enumerate(axes):
             style.show_image(line[0], picture[i])

@@ -39,7 +39,7 @@ def draw(cells: Sequence[GridCell], path: Path, metric: str | None = None, by: s
         raise ValueError("run_sheet: none of the finished jobs has counterfactuals to show")
     n, inch = min(map(len, targets.values())), 0.95
     width = len(images) + sum(map(len, blocks.values()))
-    with style.canvas(path, 0.7 + inch * width, 0.5 + inch * 1.03 * n) as figure:
+    with style.canvas(path, 0.7 + inch * width, 0.5 + inch * 1.03 * n, style.FRAME_KEY) as figure:
         axes, column = figure.subplots(n, width, squeeze=False), 0
         for label, image in images.items():
             axes[0][column].set_title("Image", fontsize=8)

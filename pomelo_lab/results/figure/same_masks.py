@@ -39,7 +39,7 @@ def draw(
     if not lines:
         raise ValueError(f"same_masks: none of the finished jobs has perturbations and {metric}")
     width, inch = 1 + len(lines[0][3]) + max(len(line[-1]) for line in lines), 0.92
-    with style.canvas(path, 0.8 + inch * width, 0.4 + 1.18 * inch * len(lines)) as figure:
+    with style.canvas(path, 0.8 + inch * width, 0.4 + 1.18 * inch * len(lines), style.MAP_KEY) as figure:
         for axes, (method, original, clean, pictures, answers, shown) in zip(
             figure.subplots(len(lines), width, squeeze=False), lines, strict=True
         ):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -96,6 +98,10 @@ METHODS_BY_COLOUR = {
 COLOURS = {name: colour for colour, names in METHODS_BY_COLOUR.items() for name in names.split()}
 VARIED = re.compile("_(seeds|segments|sizes)$")  # suffixes of the same method at other settings
 STYLES: ContextVar[Mapping[int, Style]] = ContextVar("STYLES", default=MappingProxyType({}))  # set by `styled`
+CAPTION: ContextVar[str] = ContextVar("CAPTION", default="")  # set by `styled`
+LETTERS_PER_INCH, LINE_INCHES = 22, 0.12  # of a caption
+FRAME_KEY = "red frame: the counterfactual does not reach its class"
+MAP_KEY = "red: speaks for the explained class, blue: against it; each map has its own scale"
 LEGEND_INCHES, LETTER_INCHES = 0.6, 0.065  # widths in a legend entry: its line with the space around it, a letter
 SPARE = ("#882255", "#44AA99", "#AA4499", "#999933", "#332288", "#117733")
 CLASSES = {"blond": "#E9C46A", "black": "#2B2B2B", "gray": "#A8ADB4", "brown": "#7B4B2A", "bald": "#F2C9A8"}
@@ -157,7 +163,7 @@ def method_colour(cell: GridCell) -> str:
 
 @contextmanager
 def styled(rows: Sequence[tuple[GridCell, Row]], symbols: Mapping[str, str]) -> Iterator[None]:
-    """A context in which cells are drawn with the labels and groups of their rows.
+    """A context in which cells are drawn with the labels and groups of their rows, and figures say what they show.
 
     Args: symbols: key of a row -> its marks in the table, which are appended to its label.
     """
@@ -165,17 +171,30 @@ def styled(rows: Sequence[tuple[GridCell, Row]], symbols: Mapping[str, str]) -> 
     for cell, row in rows:
         label = " ".join(filter(None, [row.plain_label, symbols.get(row.key)]))
         styles[id(cell)] = Style(label, method_colour(cell), row.group, row.reach, row.plain_label)
-    token = STYLES.set(styles)
+    tokens = STYLES.set(styles), CAPTION.set(describe_origin([cell for cell, _ in rows]))
     try:
         yield
     finally:
-        STYLES.reset(token)
+        STYLES.reset(tokens[0])
+        CAPTION.reset(tokens[1])
+
+
+def describe_origin(cells: Sequence[GridCell]) -> str:
+    """The data sets, classifiers, scale and last day of jobs, for the caption of their figure. "" for unknown ones."""
+    parts = [list(dict.fromkeys(cell.choices.get(role, "") for cell in cells)) for role in ("dataset", "classifier")]
+    parts.append(list(dict.fromkeys(f"scale={(cell.config.get('scale') or {}).get('name', '')}" for cell in cells)))
+    started = max((cell.status.get("started", 0) for cell in cells), default=0)
+    day = [time.strftime("%Y-%m-%d", time.gmtime(started))] if started else []
+    return " · ".join([*(", ".join(filter(None, names)) for names in parts if any(names)), *day])
 
 
 @contextmanager
-def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
+def canvas(path: Path, width: float, height: float, key: str = "") -> Iterator[Any]:
     """A context with a matplotlib figure in the common style. When it ends, the figure is written as PNG (path) and
-    as PDF with the same name."""
+    as PDF with the same name. A caption below it says what the figure's numbers come from.
+
+    Args: width, height: inches, without the caption; key: what colours or frames mean, for the caption.
+    """
     import logging
 
     import matplotlib
@@ -184,9 +203,14 @@ def canvas(path: Path, width: float, height: float) -> Iterator[Any]:
 
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # fontTools logs every glyph that it embeds
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        lines = [line for text in (key, CAPTION.get()) for line in textwrap.wrap(text, int(width * LETTERS_PER_INCH))]
+        below = LINE_INCHES * len(lines)
+        figure = Figure(figsize=(width, height + below), layout="constrained")
         FigureCanvasAgg(figure)
+        share = below / (height + below)
+        figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
         yield figure
+        figure.text(0.995, 0.01 * share, "\n".join(lines), ha="right", va="bottom", fontsize=6, color="#666666")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=170)
         figure.savefig(path.with_suffix(".pdf"))

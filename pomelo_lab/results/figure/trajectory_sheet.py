@@ -33,7 +33,7 @@ def draw(cells: Sequence[GridCell], path: Path, n_images: int = 2) -> Path:
         raise ValueError("trajectory_sheet: none of the finished jobs has recorded its way: set explainer.n_recorded")
     n, inch = min(n_images, len(blocks[0][1])), 0.95
     width = 2 + max(made.extra["noisy"].shape[1] for _, _, made in blocks)
-    with style.canvas(path, inch * width + 4.2, len(blocks) * (0.45 + 2 * inch * n)) as figure:
+    with style.canvas(path, inch * width + 4.2, len(blocks) * (0.45 + 2 * inch * n), style.FRAME_KEY) as figure:
         for part, (method, batch, made) in zip(
             figure.subfigures(len(blocks), 1, squeeze=False)[:, 0], blocks, strict=True
         ):
