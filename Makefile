@@ -35,7 +35,7 @@ check-conf: $(READY) ## compose and check every config and preset
 
 docs: $(READY) ## reference pages written again, and the documentation as a site in build/site
 	$(RUN) scripts/reference.py
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 table: $(READY) ## a table with its claims from stored scores: make table T=pomelo_table1 [A='scale=smoke']
 	$(RUN) scripts/table.py $(T) $(A)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 BEGIN = "dime.start"
 # A weight of the perceptual term with perceptual_unit=pairs. On portraits this weight and 0 give the same table
-# (docs/dime.md).
+# (docs/papers/dime.md).
 INERT = 30.0
 
 
@@ -68,7 +68,7 @@ class DiMEExplainer(CounterfactualExplainer):
             log_probability = minus the log-probability of the goal (the paper).
         mask: share of the pixels that may change: those of the largest accumulated class gradients. All others return
             to the noised image at every step. None = all pixels may change. This is our extension after the idea of
-            MaskDiME (Guo et al. 2026), not its algorithm (docs/dime.md).
+            MaskDiME (Guo et al. 2026), not its algorithm (docs/papers/dime.md).
         jacobian: scaled = gradients at the clean estimate are divided by sqrt(alpha-bar) (eqs. 7, 8); exact = they are
             propagated back through the chain that computed the estimate (eq. 6, which the paper rejects for its
             memory). Both are equal when the noise estimate of the denoiser does not depend on its input.
