@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.multiprocessing
 
+from pomelo_lab.allocator import keep_pages
+
 
 class NoSuchDevice(ValueError):
     """Raised for a device that torch knows and this machine lacks."""
@@ -75,6 +77,7 @@ def launch(config: Mapping[str, Any], work: Callable[[Mapping[str, Any], str, in
 def _rank(rank: int, n: int, port: int, accelerator: str, config: Mapping[str, Any], work: Callable[..., None]) -> None:
     """Run one of several processes. Fabric and Lightning's Trainer read the ranks from the environment, as under
     torchrun."""
+    keep_pages()
     os.environ |= {
         "LOCAL_RANK": str(rank),
         "NODE_RANK": "0",

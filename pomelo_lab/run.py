@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from pomelo_lab.allocator import keep_pages
 from pomelo_lab.config.check import ConfigError, NotForThisData, validate
 from pomelo_lab.config.command import command
 from pomelo_lab.config.entry import CONF
@@ -56,6 +57,7 @@ def one_job(cfg: DictConfig) -> str | None:
     from pomelo_lab.results.grid import cells
     from pomelo_lab.results.grid_plan import print_grid_plan
 
+    keep_pages()  # here, because a launcher starts jobs in processes of its own
     hydra_config = HydraConfig.get()
     in_grid = hydra_config.mode == RunMode.MULTIRUN
     choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}

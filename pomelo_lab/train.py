@@ -15,6 +15,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
+from pomelo_lab.allocator import keep_pages
 from pomelo_lab.config.check import ConfigError, resolved
 from pomelo_lab.config.command import command
 from pomelo_lab.config.entry import CONF
@@ -37,6 +38,7 @@ def main(cfg: DictConfig) -> None:
     """The Hydra entry point of one training."""
     from pomelo_lab.training.train import train_component
 
+    keep_pages()
     config = validate_training(cfg)
     role = trained_role(config)
     try:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from pomelo_lab import bench as package
+from pomelo_lab.allocator import keep_pages
 from pomelo_lab.bench.row import Row
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.compat import ensure
@@ -102,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns: the exit status. It is 0 even when a target is missed, because times vary.
     """
     ensure()
+    keep_pages()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = {"repeats": "5", "paths.outputs": "outputs", **dict(a.split("=", 1) for a in arguments if "=" in a)}
     known, asked = comparisons(), [a for a in arguments if "=" not in a]

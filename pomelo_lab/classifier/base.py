@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import MicroBatches, in_full_rows, out_of_memory
 from pomelo_lab.classifier.layers import FunctionModule, StopForward, capture_input, list_stages, named_layer
 from pomelo_lab.config.signature import Component
+from pomelo_lab.throughput import BatchSize, micro_batches, without_trial
 from pomelo_lab.types import TOLERANCE, Perturbations, ensure_images
 
 LEAST = 1e-7  # bounds probabilities, which black boxes answer in float32, before their log-odds are taken
@@ -236,7 +237,7 @@ class WhiteBox(BlackBox):
         super().__init__(classifier, forwards, device)
         self._classifier = classifier
         self._hooked = False  # whether a layer's output is replaced; copies of rows would not fit it
-        self.forwards = forwards
+        self.forwards = without_trial(forwards)  # of gradients
 
     @property
     def network(self) -> nn.Module:
@@ -324,12 +325,13 @@ class WhiteBox(BlackBox):
         return self._classifier.bottleneck(name)
 
 
-def view(classifier: Classifier, access: str, batch_size: int, device: Any = "cpu") -> BlackBox:
+def view(classifier: Classifier, access: str, batch_size: BatchSize, device: Any = "cpu") -> BlackBox:
     """The view that `access` ("black_box" or "white_box") grants.
 
+    Args: batch_size: forwards at once; "auto" = the fastest number, found on the first rows.
     Raises: ValueError when white-box access is asked of a black box.
     """
-    forwards = MicroBatches(batch_size)
+    forwards = micro_batches(batch_size, classifier, device)
     if access == "black_box":
         return BlackBox(classifier, forwards, device)
     if not isinstance(classifier, NetworkClassifier):

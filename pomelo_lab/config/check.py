@@ -174,12 +174,15 @@ def top_level_problems(config: Mapping[str, Any]) -> list[str]:
         for key in config
         if key not in (*known, *OWN)
     ]
-    rules = {"n_images": 1, "batch_size": 1, "devices": 1, "keep_gb": 0}
+    rules = {"n_images": 1, "devices": 1, "keep_gb": 0}
     messages = [
         f"{key} must be >= {low}, got {config[key]!r}"
         for key, low in rules.items()
         if config[key] is not None and config[key] < low
     ]
+    size = config["batch_size"]
+    if size not in (None, "auto") and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        messages.append(f"batch_size must be a number of images >= 1, or auto, got {size!r}")
     if config["seed"] < 0:
         messages.append(f"seed must be >= 0, got {config['seed']}")
     if (chosen := config.get("images", "all")) not in ("all", "correct", "drawn"):

@@ -109,7 +109,7 @@ class RunSchema(CommonSchema):
     n_images: int = MISSING
     images: str = "all"
     target: Any = MISSING
-    batch_size: int | None = None
+    batch_size: Any = "auto"
     keep_gb: float = MISSING
     sheet: Any = 8
     dry_run: bool = MISSING

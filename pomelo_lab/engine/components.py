@@ -28,6 +28,7 @@ from pomelo_lab.metric.base import Metric
 from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.sampler.base import Sampler
 from pomelo_lab.segmenter.base import Segmenter
+from pomelo_lab.throughput import FASTEST, BatchSize, fixed_size
 from pomelo_lab.training.train import ensure_weights
 
 # the data sets and networks that jobs of this process share: key -> (node, object); see `release`
@@ -165,9 +166,10 @@ class Components:
         return self.explainer.n_samples if self.perturbs else 0
 
     @property
-    def batch_size(self) -> int:
-        """Images in one forward pass. Small batches stay in a CPU's cache; large ones fill an accelerator."""
-        return self.config["batch_size"] or (64 if self.device.type == "cpu" else 1024)
+    def batch_size(self) -> BatchSize:
+        """Images in one forward pass. "auto" = the fastest number, or a fixed one in a deterministic job."""
+        fastest = fixed_size(self.device) if self.config.get("deterministic") else FASTEST
+        return fastest if self.config["batch_size"] in (None, FASTEST) else self.config["batch_size"]
 
 
 def release(later: Iterable[Mapping[str, Any]]) -> None:

@@ -110,8 +110,8 @@ class Scores:
         }
         write_json(self.folder / "status.json", status)
 
-    def stages(self) -> dict[str, dict[str, float]]:
-        """The seconds, classifier queries and generator evaluations of each stage.
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """The seconds, classifier queries, generator evaluations and found batch sizes of each stage.
 
         They are sums over the shards that the job uses, even if another job computed them.
         """
@@ -232,8 +232,8 @@ def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
             job.forget()
 
 
-def sum_costs(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, float]:
-    """The sums of the recorded costs over a job's shards of one artefact."""
+def sum_costs(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded costs of a job's shards of one artefact."""
     fingerprint, selection = digest(provenance), job.selection
     keys = [ShardKey(kind, fingerprint, group, selection.group_size(group)) for group in range(selection.n_groups)]
     metas = [meta for key in keys if (meta := job.store.meta(key))]
@@ -241,16 +241,18 @@ def sum_costs(job: Job, kind: str, provenance: Mapping[str, Any]) -> dict[str, f
     return add_costs(metas) | {"images": images} if metas else {}
 
 
-def sum_statistics_costs(job: Job, provenance: Mapping[str, Any]) -> dict[str, float]:
+def sum_statistics_costs(job: Job, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The recorded costs of statistics of training images and of their parts, which several jobs may share."""
     whole = job.store.meta(ShardKey("reference", digest(provenance)))
     parts = [job.store.meta(ShardKey("part", fingerprint, part)) for fingerprint, part in whole.get("parts", ())]
     return add_costs([whole, *(meta for meta in parts if meta)]) if whole else {}
 
 
-def add_costs(metas: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The sums of seconds, queries and evaluations over several shards."""
-    return {key: sum(m[key] for m in metas) for key in ("seconds", "queries", "evaluations")}
+def add_costs(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sums of seconds, queries and evaluations over several shards, and the last batch sizes, by network."""
+    sizes = {name: size for meta in metas for name, size in meta.get("batch_size", {}).items()}
+    sums = {key: sum(m[key] for m in metas) for key in ("seconds", "queries", "evaluations")}
+    return sums | ({"batch_size": sizes} if sizes else {})
 
 
 def summary_row(summary: Summary, metric: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import ROWS, MicroBatches, in_full_rows
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.generator.base import EvaluationCounter, Generator
+from pomelo_lab.throughput import FASTEST, BatchSize
 
 if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
@@ -41,7 +42,7 @@ def seconds(ask: Ask, job: Job) -> float | None:
 
 
 def per_image(
-    network: Any, shape: tuple[int, int, int], backward: bool, batch_size: int, device: torch.device
+    network: Any, shape: tuple[int, int, int], backward: bool, batch_size: BatchSize, device: torch.device
 ) -> float:
     """The seconds per image of a forward (and backward) pass, measured once per network.
 
@@ -56,9 +57,10 @@ def per_image(
             )
             return torch.autograd.grad(answer.sum(), given)[0] if backward else answer
 
+    most = AT_ONCE if batch_size == FASTEST else min(batch_size, AT_ONCE)
     known, counted = _measured.setdefault(network.network, {}), EvaluationCounter.n
     if backward not in known:
-        for n in sorted({min(batch_size, ROWS), min(batch_size, AT_ONCE)}):
+        for n in sorted({min(most, ROWS), most}):
             if known.get(backward, 0.0) < SLOW:
                 known[backward] = measure(ask, shape, n, device)
         EvaluationCounter.n = counted  # evaluations for timing do not count

@@ -6,7 +6,8 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import ROWS, MicroBatches, RandomStreams, RowNoise, first_rows, with_copies
 from pomelo_lab.config.hints import Count, NotFingerprinted
 from pomelo_lab.network import TrainableNetwork
+from pomelo_lab.throughput import micro_batches
 from pomelo_lab.types import to_8_bits
 
 log = logging.getLogger(__name__)
@@ -63,14 +65,15 @@ class Generator(TrainableNetwork):
 
     Args:
         channels, size_px: of the images; None = the job fills in those of the data set.
-        batch_size: images evaluated at once; None = the job's, or 64 in Python.
+        batch_size: images evaluated at once; auto = the fastest number, found on the first rows; None = the job's, or
+            64 in Python.
     """
 
     stored = torch.float16
 
     channels: Count | None = None
     size_px: Count | None = None
-    batch_size: Annotated[Count | None, NotFingerprinted()] = None
+    batch_size: Annotated[Count | Literal["auto"] | None, NotFingerprinted()] = None
 
     def __post_init__(self) -> None:
         for name in ("channels", "size_px"):
@@ -81,7 +84,11 @@ class Generator(TrainableNetwork):
         super().__post_init__()
         self.network.register_forward_pre_hook(EvaluationCounter.add)
         FullRows(self.network)
-        self.forwards = MicroBatches(self.batch_size or 64)
+
+    @cached_property
+    def forwards(self) -> MicroBatches:
+        """Micro-batches of evaluations, on the device that the network is on at their first use."""
+        return micro_batches(self.batch_size or 64, self, self.device)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -11,10 +11,13 @@ import torch
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.config.tree import override
 from pomelo_lab.engine import store as store_module
+from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.scores import read_status
 from pomelo_lab.engine.store import Store
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.run import run
+from pomelo_lab.throughput import SIZES
 from tests.running import TINY, all_scores, config, scores
 
 
@@ -30,6 +33,7 @@ def files(folder):
     "change",
     [
         "batch_size=3",
+        "batch_size=null",
         "device=cpu",
         "tracking=wandb_offline",
         "keep_gb=0",
@@ -205,6 +209,25 @@ def test_scores_do_not_depend_on_the_batch_size(tmp_path, batch_size):
     for name, column in few.items():
         if name.startswith(("deletion", "insertion")):
             assert column == pytest.approx(many[name], abs=1e-6)
+
+
+def test_the_fastest_batch_size_changes_no_score_and_stands_in_the_status(tmp_path):
+    many = ("explainer.n_samples=400", "n_images=2")  # enough rows for a trial
+    fastest, fixed = (run(config(tmp_path / n, *many, f"batch_size={n}")) for n in ("auto", "5"))
+    assert fastest.name == fixed.name
+    for name, column in scores(fastest).items():
+        if name.startswith(("deletion", "insertion")):
+            assert column == pytest.approx(scores(fixed)[name], abs=1e-6)
+    size = read_status(fastest)["stages"]["prediction"]["batch_size"]
+    assert size.keys() == {"ResidualClassifier"} and size["ResidualClassifier"] in SIZES["cpu"]
+    assert "batch_size" not in read_status(fixed)["stages"]["prediction"]
+
+
+def test_a_deterministic_job_has_a_fixed_batch_size():
+    assert Components({"batch_size": "auto", "deterministic": True}).batch_size == 64
+    assert Components({"batch_size": "auto", "deterministic": False}).batch_size == "auto"
+    assert Components({"batch_size": None}).batch_size == "auto"
+    assert Components({"batch_size": 7, "deterministic": True}).batch_size == 7
 
 
 def test_kept_and_remade_perturbations_give_the_same_scores(tmp_path):
