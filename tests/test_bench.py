@@ -10,6 +10,7 @@ import pytest
 
 from pomelo_lab.bench import report
 from pomelo_lab.bench.row import Row, ratio, total
+from pomelo_lab.bench.scaling import AXES, Axis, slope
 from pomelo_lab.bench.setting import Setting
 from pomelo_lab.bench.timer import Inside, Run, Seconds
 from tests.tiny import TinyLinear
@@ -21,6 +22,11 @@ TOY = {
     "removal": {"n_images": 2, "n_steps": 2, "stride_px": 4},
     "attribution": {"n_images": 2, "n_steps": 2},
     "sampler": {"n": 6, "batch_size": 4},
+    "scaling": {
+        "axes": {"images": Axis("n_images", (1, 2)), "jobs": Axis("seed", (1, 2), jobs=True)},
+        "job": ("classifier.weights=null", "explainer.n_samples=4", "metrics=none", "tracking=none"),
+        "n_answers": 3,
+    },
     "generative": {"n": 3, "n_flow": 3, "n_steps": 2, "n_single": 2, "batch_sizes": (2, 4), "segments": (2, 6)},
 }
 PACKAGES = {"generative": ("diffusers",), "lime": ("lime", "captum", "sklearn"), "deletion": ("quantus",)}
@@ -64,6 +70,16 @@ def test_time_inside_is_told_apart_and_ratios_are_paired():
     ours = [Run(Seconds(3, 1), Seconds()), Run(Seconds(2, 2), Seconds())]
     assert ratio("a", (theirs, total), (ours, total)).values == (2, 4)
     assert ratio("a", (theirs, total), (ours, total)).cpu == (2, 4)
+
+
+def test_slopes_are_those_of_a_power_law():
+    for power in (0, 1, 2):
+        runs = [Run(Seconds(3 * n**power, n**power), Seconds()) for n in (2, 4, 16)]
+        assert slope((2, 4, 16), runs, "wall") == pytest.approx(power) == slope((2, 4, 16), runs, "cpu")
+
+
+def test_axes_of_jobs_differ_in_one_key():
+    assert AXES["jobs"].grid(2) == ["seed=1", "seed=2"] and AXES["images"].grid(2) == ["n_images=2"]
 
 
 def test_report_is_written_and_wrong_names_are_refused(tmp_path, monkeypatch, capsys):
