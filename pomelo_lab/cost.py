@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """What a component declares that it will ask and store; costs add up and can be multiplied.
+    """What a component declares that it will ask and store; costs add up, lose parts and can be multiplied.
 
     queries: images that the classifier is asked about. evaluations: images that a generator's network is asked about.
     bytes: images and maps that are stored. at_most: whether these are upper limits, because images may end early.
@@ -24,6 +24,12 @@ class Cost:
             self.evaluations + other.evaluations,
             self.bytes + other.bytes,
             self.at_most or other.at_most,
+        )
+
+    def __sub__(self, part: Cost) -> Cost:
+        """The cost without a part of it."""
+        return Cost(
+            self.queries - part.queries, self.evaluations - part.evaluations, self.bytes - part.bytes, self.at_most
         )
 
     def __mul__(self, n: int) -> Cost:

@@ -241,7 +241,8 @@ class Job:
                 explanation=self.explanation(group) if "explanation" in needs else None,
                 explanations=tuple(sibling.explanation(group) for sibling in siblings),
             )
-            return whole.select(slice(0, size))
+            made = self.cache.once("made", str(metric.n_images), group, dict)
+            return replace(whole.select(slice(0, size)), made=made)
 
         def make(classifier: BlackBox, case: Case) -> Mapping[str, Tensor]:
             again = ExplainAgain(self, group, slice(0, size), classifier) if "explain_again" in metric.needs else None

@@ -116,7 +116,7 @@ def plan_steps(job: Job) -> list[Step]:
     plan += plan_explanations(job).values()
     plan += plan_comparisons(job)
     plan += plan_statistics(job)
-    return plan + [plan_metric(job, name, metric) for name, metric in job.parts.metrics.items()]
+    return plan + plan_metrics(job)
 
 
 def list_asks(job: Job, component: Any, cost: Cost, backward: bool = True) -> tuple[Ask, ...]:
@@ -213,16 +213,28 @@ def plan_statistics(job: Job) -> list[Step]:
     return list(plan.values())
 
 
-def plan_metric(job: Job, name: str, metric: Metric) -> Step:
+def plan_metrics(job: Job) -> list[Step]:
+    """The steps of all metrics. What several of them take from `Case.once` is counted for the first."""
+    steps, made = [], set()
+    for name, metric in job.parts.metrics.items():
+        shared = {(metric.n_images, key): cost for key, cost in metric.shared_cost(job.parts.dataset.shape).items()}
+        steps.append(plan_metric(job, name, metric, sum((shared[key] for key in made & shared.keys()), Cost())))
+        made |= shared.keys()
+    return steps
+
+
+def plan_metric(job: Job, name: str, metric: Metric, paid: Cost) -> Step:
     """The step of one metric on the job's images, including the explanations that the metric repeats.
 
     A metric repeats explanations for other images or for changed classifiers. For other images, perturbations are drawn
     again. In both cases the classifier processes all perturbations again. For each changed classifier, statistics of
     training images are computed again, except stored parts.
+
+    Args: paid: the part of the metric's cost per image that is counted for another metric.
     """
     shape, explainer, drawn = job.parts.dataset.shape, job.parts.explainer, job.parts.n_perturbations
     n = min(job.selection.n_asked, metric.n_images or job.selection.n_asked)
-    cost = n * metric.cost(shape, drawn)
+    cost = n * (metric.cost(shape, drawn) - paid)
     asks, at_most = list_asks(job, metric, cost), cost.at_most
     moved, changed = metric.explanations(job.parts.classifier)
     if repeated := n * (moved + changed):

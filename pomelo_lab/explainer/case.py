@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -27,6 +28,7 @@ class Case:
     explanation, explanations: the scored explanation, and one more of the same images per entry of Metric.overrides()
     explain_again: (images=None, change=None) -> Explanation of all images of the case, with the same targets and random
     numbers: of other images [B,C,H,W], or of a copy of the classifier whose network `change` modified
+    made:          what `once` has made of these images, by key
     """
 
     batch: Batch
@@ -39,6 +41,7 @@ class Case:
     explanation: Explanation | None = None
     explanations: tuple[Explanation, ...] = ()
     explain_again: Callable[..., Explanation] | None = None
+    made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def select(self, rows: slice | Sequence[int]) -> Case:
         """The case of some of the images, in the given order. It has no `explain_again`, which works on all images."""
@@ -51,11 +54,23 @@ class Case:
             explanation=self.explanation and self.explanation.select(rows),
             explanations=tuple(explanation.select(rows) for explanation in self.explanations),
             explain_again=None,
+            made={},
         )
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.batch)
+
+    def once(self, key: Hashable, make: Callable[[], Any], component: Any = None) -> Any:
+        """The result of `make`, which is called at the first use of a key by any metric of these images.
+
+        Args: key, component: all that the result depends on besides the images, their explanation and the seed. The
+            component is the same object in all metrics that share the result, which must not be changed in place.
+        """
+        key = (key, id(component))
+        if key not in self.made:
+            self.made[key] = component, make()  # the component is held, so that no other one gets its id
+        return self.made[key][1]
 
     def filling(self, filler: Filler) -> Filling:
         """Prepares a filler for the images of the case."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -148,6 +148,11 @@ class Metric(Component, ABC):
     def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
         """The cost of scoring one image of `shape`, without the cost of `explanations`."""
         return Cost()
+
+    def shared_cost(self, shape: tuple[int, int, int]) -> Mapping[Hashable, Cost]:
+        """The parts of `cost` that `score` takes from `Case.once`, by key. All metrics that score the same images pay
+        them once."""
+        return {}
 
     def fit_cost(self, n_training: int) -> Cost:
         """The cost of `fit` on n_training images."""

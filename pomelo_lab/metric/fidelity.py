@@ -54,10 +54,9 @@ class Flipping(Metric):
         n_px = attribution[0].numel()
         count, share = step_grid(n_px, self.step_px, self.bound)
         defined = attribution.isfinite().flatten(1).all(1)
-        orders = case.streams.permutation(case.batch.image_id, "tie_order", self.n_orders, n_px).to(attribution.device)
-        rank, settled = rank_in_orders(attribution.where(defined[:, None, None], 0), orders)
+        rank, settled = self.rank(case, attribution.where(defined[:, None, None], 0), count)
         if self.filler.context == "image":
-            answers = self.answers_on_base(case, rank, count, settled[:, count])
+            answers = self.answers_on_base(case, rank, count, settled)
         else:
             answers = self.answers_by_mask(case, rank, count)
         curve = answers.mean(1)  # [B,T]
@@ -71,6 +70,22 @@ class Flipping(Metric):
             "curve": curve.float(),
             "fraction": share.float().expand(len(curve), -1).contiguous(),
         }
+
+    def rank(self, case: Case, attribution: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """The ranks [B,O,H,W] of all orders and whether each step is settled, see `rank_in_orders`.
+
+        Deletion and insertion with the same steps rank once.
+        """
+
+        def draw(rows: list[int]) -> Tensor:
+            ids = [case.batch.image_id[row] for row in rows]
+            return case.streams.permutation(ids, "tie_order", self.n_orders, attribution[0].numel())
+
+        def make() -> tuple[Tensor, ...]:
+            ranked = rank_in_orders(attribution, count, self.n_orders, draw)
+            return tuple(tensor.to(attribution.device) for tensor in ranked)
+
+        return case.once(("rank_in_orders", self.n_orders, tuple(count.tolist())), make)
 
     def answers_on_base(self, case: Case, rank: Tensor, count: Tensor, settled: Tensor) -> Tensor:
         """Target probabilities float64 [B,O,T]. A step that changes the same set of pixels in every order is queried

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -33,7 +34,7 @@ class Removal(Metric, ABC):
             is scored.
         part: name of the annotated part; "label" is the part that determines the label.
         removes: "part" (deletion), or "rest" = all but the part (preservation, section 4.1).
-    Cost: one fill per image.
+    Cost: one fill per image, which all removals of the same part by the same filler share.
     Random: the filler draws from streams named "removal".
     """
 
@@ -45,7 +46,8 @@ class Removal(Metric, ABC):
     removes: Literal["part", "rest"] = "part"
 
     def score(self, case: Case) -> dict[str, Tensor]:
-        filled = self.fill(case.batch, case.streams, case.segments)
+        key = ("removal", self.part, self.removes)
+        filled = case.once(key, lambda: self.fill(case.batch, case.streams, case.segments), self.sampler)
         value = self.compare(case.batch.image, filled, case).double()
         return {"value": value.masked_fill(~case.batch.masks[self.part].flatten(1).any(1).to(value.device), torch.nan)}
 
@@ -65,8 +67,12 @@ class Removal(Metric, ABC):
     def compare(self, image: Tensor, filled: Tensor, case: Case) -> Tensor:
         """The score of each pair of images: [B,C,H,W] twice -> [B]."""
 
+    def shared_cost(self, shape: tuple[int, int, int]) -> Mapping[Hashable, Cost]:
+        key = ("removal", self.part, self.removes, id(self.sampler))
+        return {} if self.sampler is None else {key: self.sampler.fill_cost(1)}
+
     def cost(self, shape: tuple[int, int, int], n_perturbations: int) -> Cost:
-        return Cost() if self.sampler is None else self.sampler.fill_cost(1)
+        return sum(self.shared_cost(shape).values(), Cost())
 
 
 @dataclass(kw_only=True)

@@ -44,7 +44,8 @@ class RiseGame(Metric):
     def score(self, case: Case) -> dict[str, Tensor]:
         image, attribution = case.batch.image, self.ensure_given(case.explanation.attribution, "an attribution")
         count, _ = self.steps(tuple(image.shape[1:]))
-        changed = changed_pixels(rank_pixels(attribution).to(image.device), count)
+        rank = case.once("rank_pixels", lambda: rank_pixels(attribution).to(image.device))
+        changed = changed_pixels(rank, count)
         filling = self.filler.filling(image, case.streams.named("rise_game"), case.batch.image_id, case.segments)
         row, step = index_pairs(len(image), len(count), image.device)
         images = fill_steps(filling, changed, self.inserts)

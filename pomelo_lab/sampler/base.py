@@ -55,11 +55,13 @@ class Filling:
             `row` is the image of each mask; `index` numbers the masks of one image. Random numbers belong to (image
             id, index), so the M masks can be batched in any way.
         merges: whether the replacement already contains the kept pixels.
+        base: [B,C,H,W], the replacement of a filler for which neither the mask nor its number matters; otherwise None.
     """
 
     image: Tensor
     replacement: Replacement
     merges: bool = False
+    base: Tensor | None = None
 
     def __call__(self, row: Tensor, keep: Tensor, index: Tensor) -> Tensor:
         """The filled images [M,C,H,W]."""
@@ -190,7 +192,7 @@ class BaseImageFiller(Filler, ABC):
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None = None
     ) -> Filling:
         base = self.check_base(image, streams, image_ids, segments)
-        return Filling(image, lambda row, keep, index: base[row])
+        return Filling(image, lambda row, keep, index: base[row], base=base)
 
     def perturb(self, batch: Batch, segments: Segments | None, n: int, streams: RandomStreams) -> Perturbations:
         """The same perturbations as `Filler.perturb`, bit for bit, by a choice between two images in 8 bits.

@@ -25,6 +25,12 @@ def test_dime_is_timed_with_the_denoiser_s_backward_where_its_jacobian_is_exact(
         ("explainer=lime", "metrics=sensitivity"),  # perturbations of other seeds
         ("explainer=random", "metrics=sensitivity"),  # nothing that other seeds share
         ("images=correct", "metrics=fidelity"),
+        (
+            "explainer=none",
+            "metrics=removal",
+            "sampler=inpaint",
+            "dataset=portraits",
+        ),  # fills that several metrics share
     ],
     ids=" ".join,
 )

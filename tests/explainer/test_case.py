@@ -34,6 +34,18 @@ def test_every_part_of_an_image_comes_with_it_in_the_order_asked_for():
     assert part.explain_again is None, "it answers for all images"
 
 
+def test_what_is_made_once_belongs_to_the_images_and_to_its_key():
+    whole, made = case_of(), []
+
+    def make():
+        made.append(len(made))
+        return made[-1]
+
+    assert [whole.once(key, make) for key in ("part", "rest", "part")] == [0, 1, 0]
+    assert [whole.once("part", make, ConstantFiller()) for _ in range(2)] == [2, 3], "components are told apart"
+    assert whole.select([2, 0]).once("part", make) == 4, "other images"
+
+
 def test_a_slice_and_its_positions_are_the_same_cut():
     whole = case_of()
     assert torch.equal(whole.select(slice(1, 3)).batch.image, whole.select([1, 2]).batch.image)

@@ -11,6 +11,8 @@ from pomelo_lab.metric.pixel_game import (
     paste_steps,
     rank_in_orders,
     rank_pixels,
+    runs,
+    sort_levels,
     step_grid,
 )
 from tests.tiny import ConstantFiller, TinyLinear, tiny_image
@@ -31,10 +33,53 @@ def test_equal_pixels_are_ranked_by_the_rule():
     importance = torch.tensor([[[5.0, 1, 1], [1, 0, 7]]])
     assert rank_pixels(importance, ties="first")[0, 0].tolist() == [[1, 2, 3], [4, 5, 0]]
     assert rank_pixels(importance, ties="last")[0, 0].tolist() == [[1, 4, 3], [2, 5, 0]]
-    rank, settled = rank_in_orders(importance, RandomStreams(0).permutation(("a",), "tie_order", 50, 6))
+    rank, settled = rank_in_orders(importance, torch.arange(7), 50, lambda rows: draw_orders("a", n=50, n_px=6))
     assert (rank[0, :, 1, 2] == 0).all() and (rank[0, :, 0, 0] == 1).all() and (rank[0, :, 1, 1] == 5).all()
     assert rank[0, :, 0, 1].unique().tolist() == [2, 3, 4]
     assert settled[0].tolist() == [True, True, True, False, False, True, True]
+
+
+def draw_orders(*names, n=5, n_px=36):
+    return RandomStreams(0).permutation(names, "tie_order", n, n_px)
+
+
+def test_orders_are_drawn_only_for_images_with_a_tie_at_a_step():
+    importance = torch.stack([torch.arange(36.0), torch.arange(36) // 6, torch.arange(36) // 5]).view(3, 6, 6)
+    count, drawn = torch.tensor([0, 6, 12]), []
+
+    def draw(rows):
+        drawn.append(rows)
+        return draw_orders(*(f"image-{row}" for row in rows))
+
+    rank, settled = rank_in_orders(importance, count, 5, draw)
+    assert drawn == [[2]] and settled[:2].all() and settled[2].tolist() == [True, True, False]
+    orders = draw_orders("image-2")[0]
+    for order, ranks in zip(orders.tolist(), rank[2].flatten(1), strict=True):
+        expected = sorted(range(36), key=lambda px: (-importance[2].flatten()[px].item(), order.index(px)))
+        assert ranks.argsort().tolist() == expected
+    # an image without such a tie changes the same pixels in every order
+    every_order = rank_in_orders(importance, torch.arange(37), 5, lambda rows: draw_orders(*map(str, rows)))[0]
+    assert torch.equal(every_order[1] < 12, rank[1] < 12) and not torch.equal(every_order[1], rank[1])
+
+
+def test_levels_are_sorted_alike_in_16_and_in_64_bits():
+    level = torch.randint(0, 40, (3, 2, 50), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(sort_levels(level), level.argsort(dim=2, stable=True))
+    assert torch.equal(sort_levels(2**14 * level), sort_levels(level))
+
+
+def test_neighbours_of_one_number_are_one_run():
+    assert list(runs(torch.tensor([3, 3, 1, 3]))) == [(3, slice(0, 2)), (1, slice(2, 3)), (3, slice(3, 4))]
+    assert list(runs(torch.tensor([], dtype=torch.long))) == []
+
+
+def test_rows_are_composed_alike_in_any_order():
+    before, after, count = tiny_image(4), tiny_image(4, seed=1), torch.tensor([0, 7, 30, 64])
+    images = paste_steps(before, after, changed_pixels(rank_pixels(before.mean(1)), count))
+    row, step = index_pairs(4, len(count))
+    shuffled = torch.randperm(len(row), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(images(row, step)[shuffled], images(row[shuffled], step[shuffled]))
+    assert torch.equal(images(row, step)[step == 0], before) and torch.equal(images(row, step)[step == 3], after)
 
 
 def test_steps_run_through_all_orders():

@@ -1,9 +1,12 @@
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.plain import PlainClassifier
+from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.metric.removal import (
     EverythingRemoved,
@@ -143,6 +146,27 @@ def test_preservation_fills_what_deletion_keeps():
     assert torch.equal(both[0, :, :, 8:], kept[:, :, 8:]) and torch.equal(both[1, :, :, :8], kept[:, :, :8])
     assert (both[0, :, :, :8] == 0.5).all() and (both[1, :, :, 8:] == 0.5).all()
     assert delete.direction == "lower" and preserve.direction == "higher" == RemovalAccuracy(removes="rest").direction
+
+
+def test_metrics_that_remove_the_same_part_fill_it_once():
+    @dataclass(kw_only=True)
+    class Counted(ConstantFiller):
+        def filling(self, *args):
+            made.append(self)
+            return super().filling(*args)
+
+        def fill_cost(self, n):
+            return Cost(evaluations=n)
+
+    made, case, sampler = [], case_of(size=64), Counted()
+    metrics = [RemovalAccuracy(sampler=sampler), RemovalMSSSIM(sampler=sampler), RemovalMSSSIM(sampler=Counted())]
+    metrics.append(RemovalMSSSIM(sampler=sampler, removes="rest"))
+    together = [metric.score(case)["value"] for metric in metrics]
+    assert len(made) == 3, "another filler, or another part, is filled by itself"
+    assert len({key for metric in metrics for key in metric.shared_cost((3, 64, 64))}) == 3
+    for metric, value in zip(metrics, together, strict=True):
+        assert torch.equal(metric.score(replace(case, made={}))["value"], value)
+        assert metric.cost((3, 64, 64), 0).evaluations == 1
 
 
 def test_everything_removed_is_the_filler_s_own_image():
