@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -106,24 +106,25 @@ class MicroBatches:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         self.batch_size = batch_size
 
-    def rows(self, function: Callable[[int, int], Any], n: int, copies: int = 1) -> Any:
+    def rows(self, function: Callable[[int, int], Any], n: int, copies: int = 1, at_least: int = 1) -> Any:
         """Concatenate function(start, stop) over [0, n).
 
         Args:
             function: returns a tensor, or a tuple of tensors, with stop - start rows each.
             copies: forwards that the function makes at once for each of its rows.
+            at_least: rows at once, also beyond `batch_size`, until memory runs out.
         Raises: torch.OutOfMemoryError when a single row does not fit.
         """
         parts: list[Any] = []
         start = 0
         while start < n:
-            stop = min(start + max(1, self.batch_size // copies), n)
+            stop = min(start + max(at_least, self.batch_size // copies), n)
             try:
                 parts.append(function(start, stop))
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or stop - start <= 1:
                     raise
-                self.batch_size = math.ceil((stop - start) / 2) * copies
+                self.batch_size, at_least = math.ceil((stop - start) / 2) * copies, 1
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 log.warning(
@@ -148,6 +149,15 @@ def index_pairs(n_rows: int, n: int, device: torch.device | str = "cpu") -> tupl
     """All pairs of a row 0..n_rows-1 and an index 0..n-1, row by row: int64 [n_rows*n] twice."""
     row, index = torch.meshgrid(torch.arange(n_rows, device=device), torch.arange(n, device=device), indexing="ij")
     return row.flatten(), index.flatten()
+
+
+def runs(number: Tensor) -> Iterator[tuple[int, slice]]:
+    """Neighbours with the same number, each as the number and its rows: what they share is then copied for none."""
+    values, lengths = number.unique_consecutive(return_counts=True)
+    start = 0
+    for value, length in zip(values.tolist(), lengths.tolist(), strict=True):
+        yield value, slice(start, start + length)
+        start += length
 
 
 def in_full_rows(function: Callable[..., Any], *inputs: Tensor) -> Any:

@@ -56,10 +56,10 @@ class FastestBatches(MicroBatches):
         super().__init__(fixed_size(self.device))
         self.tried = False
 
-    def rows(self, function: Callable[[int, int], Any], n: int, copies: int = 1) -> Any:
-        """As `MicroBatches.rows`. The first call with enough rows for all sizes is the trial."""
+    def rows(self, function: Callable[[int, int], Any], n: int, copies: int = 1, at_least: int = 1) -> Any:
+        """As `MicroBatches.rows`. The first call with enough rows for all sizes is the trial, whatever `at_least`."""
         if self.tried or n * copies < REPEATS * sum(self.sizes):
-            answers = super().rows(function, n, copies)
+            answers = super().rows(function, n, copies, 1 if self.tried else at_least)
         else:
             self.tried, trial = True, Trial(self, function, copies)
             answers = super().rows(trial, n, copies)
@@ -131,14 +131,19 @@ class Trial:
         return statistics.median(self.seconds[size][-REPEATS:])
 
 
-def micro_batches(batch_size: BatchSize, network: Any, device: torch.device | str = "cpu") -> MicroBatches:
+def micro_batches(
+    batch_size: BatchSize, network: Any, device: torch.device | str = "cpu", work: str = ""
+) -> MicroBatches:
     """Micro-batches of a given size, or of the fastest for a network, which is found once.
 
-    Args: network: a classifier or generator; the micro-batches of the fastest size stay with it.
+    Args:
+        network: a classifier or generator; the micro-batches of the fastest size stay with it.
+        work: "gradients" for forward and backward passes, whose fastest size is another; "" for forward passes.
     """
     if batch_size != FASTEST:
         return MicroBatches(batch_size)
-    return vars(network).setdefault("_fastest_batches", FastestBatches(type(network).__name__, device))
+    name = " ".join(filter(None, (type(network).__name__, work)))
+    return vars(network).setdefault(f"_fastest_batches{work}", FastestBatches(name, device))
 
 
 def without_trial(forwards: MicroBatches) -> MicroBatches:

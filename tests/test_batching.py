@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pomelo_lab.batching import MicroBatches, RandomStreams, RowNoise
+from pomelo_lab.batching import MicroBatches, RandomStreams, RowNoise, runs
 
 
 def test_a_draw_does_not_depend_on_neighbours_or_order():
@@ -102,3 +102,24 @@ def test_named_streams_are_the_plain_ones_under_a_longer_purpose():
     assert torch.equal(named.uniform(["a"], "noise", 4), plain.uniform(["a"], "game.noise", 4))
     assert torch.equal(named.named("inner").uniform(["a"], "x", 4), plain.uniform(["a"], "game.inner.x", 4))
     assert not torch.equal(named.uniform(["a"], "noise", 4), plain.uniform(["a"], "noise", 4))
+
+
+def test_neighbours_of_one_number_are_one_run():
+    assert list(runs(torch.tensor([3, 3, 1, 3]))) == [(3, slice(0, 2)), (1, slice(2, 3)), (3, slice(3, 4))]
+    assert list(runs(torch.tensor([], dtype=torch.long))) == []
+
+
+def test_fewer_rows_than_asked_for_only_when_memory_runs_out():
+    asked, memory = [], 30
+
+    def work(start, stop):
+        asked.append(stop - start)
+        if stop - start > memory:
+            raise torch.OutOfMemoryError("out of memory")
+        return torch.arange(start, stop)
+
+    forwards = MicroBatches(8)
+    assert torch.equal(forwards.rows(work, 45, at_least=20), torch.arange(45)) and asked == [20, 20, 5]
+    asked.clear()
+    assert torch.equal(forwards.rows(work, 50, at_least=40), torch.arange(50)) and asked == [40, 20, 20, 10]
+    assert forwards.batch_size == 20

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pomelo_lab.batching import MicroBatches, in_full_rows, out_of_memory
 from pomelo_lab.classifier.layers import FunctionModule, StopForward, capture_input, list_stages, named_layer
 from pomelo_lab.config.signature import Component
-from pomelo_lab.throughput import BatchSize, micro_batches, without_trial
+from pomelo_lab.throughput import FASTEST, BatchSize, FastestBatches, micro_batches, without_trial
 from pomelo_lab.types import TOLERANCE, Perturbations, ensure_images
 
 LEAST = 1e-7  # bounds probabilities, which black boxes answer in float32, before their log-odds are taken
@@ -236,8 +236,11 @@ class WhiteBox(BlackBox):
     ) -> None:
         super().__init__(classifier, forwards, device)
         self._classifier = classifier
+        # of rows with a forward and a backward pass each
+        fastest = isinstance(forwards, FastestBatches)
+        self.gradients = micro_batches(FASTEST, classifier, device, "gradients") if fastest else forwards
         self._hooked = False  # whether a layer's output is replaced; copies of rows would not fit it
-        self.forwards = without_trial(forwards)  # of gradients
+        self.forwards = without_trial(forwards)  # of whole images with gradients
 
     @property
     def network(self) -> nn.Module:

@@ -42,6 +42,11 @@ class GradientExplainer(Explainer, ABC):
         """Number of forward passes per image that run at once."""
         return 1
 
+    @property
+    def n_points(self) -> int:
+        """Number of points of each image at which `values` takes gradients."""
+        return 1
+
     @torch.enable_grad()
     def explain(self, case: Case) -> Explanation:
         self.check(case.classifier, case.batch.image[:1])
@@ -68,7 +73,7 @@ class GradientExplainer(Explainer, ABC):
         return values.abs().sum(1) if self.channels == "sum_abs" else values.abs().amax(1)
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:
-        return super().cost(shape) + Cost(queries=self.copies)
+        return super().cost(shape) + Cost(queries=self.copies * self.n_points)
 
 
 @dataclass(frozen=True, kw_only=True)

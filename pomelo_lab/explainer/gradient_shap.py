@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from pomelo_lab.config.hints import Count, NonNegative
-from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer, gradient
+from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
+from pomelo_lab.explainer.gradient_mean import PointDraws, sum_gradients
 
 
 @dataclass(kw_only=True)
@@ -27,14 +28,17 @@ class GradientShapExplainer(BaselineExplainer):
     sigma: NonNegative = 0.0
 
     def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
-        image, image_id, baseline = case.batch.image, case.batch.image_id, case.baseline[:, None]
-        noise = case.streams.normal(image_id, "gradient_shap.noise", self.n_draws, *image.shape[1:]).to(image)
-        share = case.streams.uniform(image_id, "gradient_shap.share", self.n_draws, 1, 1, 1).to(image)
-        way = image[:, None] + self.sigma * noise - baseline
-        points = (baseline + share * way).flatten(0, 1)
-        slopes = gradient(module, points, case.target.repeat_interleave(self.n_draws)).unflatten(0, (len(image), -1))
-        return (slopes * way).mean(1)
+        image, names, streams = case.batch.image, case.batch.image_id, case.streams.named("gradient_shap")
+        noise = PointDraws(names, lambda name: streams.normal([name], "noise", self.n_draws, *image.shape[1:]))
+        share = PointDraws(names, lambda name: streams.uniform([name], "share", self.n_draws, 1, 1, 1))
+
+        def points(row: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+            baseline = case.baseline[row]
+            way = image[row] + self.sigma * noise(row, point).to(image) - baseline
+            return baseline + share(row, point).to(image) * way, way / self.n_draws
+
+        return sum_gradients(module, case, self.n_draws, points)
 
     @property
-    def copies(self) -> int:
+    def n_points(self) -> int:
         return self.n_draws

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pomelo_lab.config.hints import Count, NonNegative
 from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.gradient import BaselineCase, BaselineExplainer
+from pomelo_lab.explainer.gradient_mean import sum_gradients
 
 
 @dataclass(kw_only=True)
@@ -36,27 +37,28 @@ class IntegratedGradientsExplainer(BaselineExplainer):
     most_steps: Count = 800
 
     def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
-        from captum.attr import IntegratedGradients
-
-        image, target, baseline, difference = case.batch.image, case.target, case.baseline, case.difference
-        line, together = IntegratedGradients(module), len(case) * self.n_steps
-        values = line.attribute(image, baseline, target=target, n_steps=self.n_steps, method=self.method)
-        n_steps = 2 * self.n_steps
+        values, n_steps = self.integrate(module, case, self.n_steps), 2 * self.n_steps
         while n_steps <= self.most_steps:
-            error = (values.float().sum((1, 2, 3)) - difference).abs()
-            (rows,) = (error > self.gap * difference.abs()).nonzero(as_tuple=True)
+            error = (values.float().sum((1, 2, 3)) - case.difference).abs()
+            (rows,) = (error > self.gap * case.difference.abs()).nonzero(as_tuple=True)
             if not len(rows):
                 break
-            options = {"n_steps": n_steps, "method": self.method, "internal_batch_size": together}
-            values = values.index_copy(
-                0, rows, line.attribute(image[rows], baseline[rows], target=target[rows], **options).to(values)
-            )
+            values = values.index_copy(0, rows, self.integrate(module, case.select(rows.tolist()), n_steps))
             n_steps *= 2
         return values
 
-    @property
-    def copies(self) -> int:
-        return self.n_steps
+    def integrate(self, module: nn.Module, case: BaselineCase, n_steps: int) -> Tensor:
+        """Attributions [B,C,H,W] by a number of points of the line."""
+        from captum.attr._utils.approximation_methods import approximation_parameters
+
+        image, baseline = case.batch.image, case.baseline
+        way = image - baseline
+        weight, share = (image.new_tensor(make(n_steps)) for make in approximation_parameters(self.method))
+
+        def points(row: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+            return baseline[row] + share[point, None, None, None] * way[row], weight[point, None, None, None]
+
+        return sum_gradients(module, case, n_steps, points) * way
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:
         total, n_steps = self.n_steps, 2 * self.n_steps

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pomelo_lab.config.hints import Count, Positive
 from pomelo_lab.explainer.case import Case
-from pomelo_lab.explainer.gradient import GradientExplainer, gradient
+from pomelo_lab.explainer.gradient import GradientExplainer
+from pomelo_lab.explainer.gradient_mean import PointDraws, sum_gradients
 
 
 @dataclass(kw_only=True)
@@ -31,12 +32,14 @@ class SmoothGradExplainer(GradientExplainer):
     sigma: Positive = 0.15
 
     def values(self, module: nn.Module, case: Case) -> Tensor:
-        image = case.batch.image
-        noise = case.streams.normal(case.batch.image_id, "smooth_grad", self.n_draws, *image.shape[1:]).to(image)
-        noisy = (image[:, None] + self.sigma * noise).flatten(0, 1)
-        slopes = gradient(module, noisy, case.target.repeat_interleave(self.n_draws))
-        return slopes.unflatten(0, (len(image), -1)).mean(1)
+        image, size = case.batch.image, (self.n_draws, *case.batch.image.shape[1:])
+        noise = PointDraws(case.batch.image_id, lambda name: case.streams.normal([name], "smooth_grad", *size))
+
+        def points(row: Tensor, point: Tensor) -> tuple[Tensor, float]:
+            return image[row] + self.sigma * noise(row, point).to(image), 1 / self.n_draws
+
+        return sum_gradients(module, case, self.n_draws, points)
 
     @property
-    def copies(self) -> int:
+    def n_points(self) -> int:
         return self.n_draws

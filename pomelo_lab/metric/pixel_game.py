@@ -8,13 +8,14 @@ of these is a function, so that a metric reads like the description of its game.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pomelo_lab.batching import runs
 from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.sampler.base import Filling
 
@@ -111,15 +112,6 @@ def changed_pixels(rank: Tensor, count: Tensor) -> Masks:
         return changed
 
     return masks
-
-
-def runs(number: Tensor) -> Iterator[tuple[int, slice]]:
-    """Neighbours with the same number, each as the number and its rows: what they share is then copied for none."""
-    values, lengths = number.unique_consecutive(return_counts=True)
-    start = 0
-    for value, length in zip(values.tolist(), lengths.tolist(), strict=True):
-        yield value, slice(start, start + length)
-        start += length
 
 
 def fill_steps(filling: Filling, changed: Masks, inserts: bool = False) -> Images:

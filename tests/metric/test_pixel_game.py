@@ -11,7 +11,6 @@ from pomelo_lab.metric.pixel_game import (
     paste_steps,
     rank_in_orders,
     rank_pixels,
-    runs,
     sort_levels,
     step_grid,
 )
@@ -66,11 +65,6 @@ def test_levels_are_sorted_alike_in_16_and_in_64_bits():
     level = torch.randint(0, 40, (3, 2, 50), generator=torch.Generator().manual_seed(0))
     assert torch.equal(sort_levels(level), level.argsort(dim=2, stable=True))
     assert torch.equal(sort_levels(2**14 * level), sort_levels(level))
-
-
-def test_neighbours_of_one_number_are_one_run():
-    assert list(runs(torch.tensor([3, 3, 1, 3]))) == [(3, slice(0, 2)), (1, slice(2, 3)), (3, slice(3, 4))]
-    assert list(runs(torch.tensor([], dtype=torch.long))) == []
 
 
 def test_rows_are_composed_alike_in_any_order():
