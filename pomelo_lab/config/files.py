@@ -18,8 +18,13 @@ from pomelo_lab.config.suites import broken_yaml, find_clashes, make_distinct
 
 @functools.cache
 def replace_reader() -> None:
-    """Replaces the function with which Hydra reads files. Hydra's sources of configs are plugins, which it lists."""
+    """Replaces the function with which Hydra reads files. Hydra's sources of configs are plugins, which it lists.
+
+    Hydra copies its sources at each question about them, and with them its store of schemas. The copies share the store
+    from then on: it copies what it returns, and copying all of it takes most of the time of a composition.
+    """
     import yaml
+    from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
     from hydra.plugins.config_source import ConfigSource
 
@@ -43,6 +48,7 @@ def replace_reader() -> None:
         )
 
     source.load_config = load_config
+    ConfigStore.__deepcopy__ = lambda self, memo: self
 
 
 def merge_suites(config: Any, file: Path, folders: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException
 
 from pomelo_lab.config.files import replace_reader
@@ -18,6 +19,14 @@ def composed(folder):
 
 def test_jobs_share_no_values(tmp_path):
     (tmp_path / "main.yaml").write_text("numbers: [1, 2]\n")
+    first = composed(tmp_path)
+    first.numbers[0] = 5
+    assert composed(tmp_path).numbers == [1, 2]
+
+
+def test_jobs_share_no_values_of_schemas(tmp_path):
+    ConfigStore.instance().store(name="numbers_of_a_test", node={"numbers": [1, 2]})
+    (tmp_path / "main.yaml").write_text("defaults: [numbers_of_a_test]\n")
     first = composed(tmp_path)
     first.numbers[0] = 5
     assert composed(tmp_path).numbers == [1, 2]
