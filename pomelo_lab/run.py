@@ -15,11 +15,13 @@ import hydra
 from omegaconf import DictConfig
 
 from pomelo_lab.allocator import keep_pages
-from pomelo_lab.config.check import ConfigError, NotForThisData, validate
+from pomelo_lab.config.check import ConfigError, NotForThisData, resolved, validate_resolved
 from pomelo_lab.config.command import command
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.preset_data import Asked, keys
 from pomelo_lab.config.schema import register
+from pomelo_lab.engine import finished
+from pomelo_lab.engine.score_files import SHOWN
 from pomelo_lab.results.callback import (
     SKIPPED,
     PrintTable,
@@ -32,6 +34,7 @@ from pomelo_lab.results.callback import (
 )
 
 register()
+ALREADY_DONE = "already done: force=true computes it again"
 _removed: set[tuple[str, str]] = set()  # artefacts that this command has removed (force=true)
 
 
@@ -54,39 +57,59 @@ def one_job(cfg: DictConfig) -> str | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from pomelo_lab.results.grid import cells
-    from pomelo_lab.results.grid_plan import print_grid_plan
+    from pomelo_lab.results.job_report import print_report
 
     keep_pages()  # here, because a launcher starts jobs in processes of its own
     hydra_config = HydraConfig.get()
     in_grid = hydra_config.mode == RunMode.MULTIRUN
     choices = {role: name for role, name in hydra_config.runtime.choices.items() if "/" not in role and "@" not in role}
+    asked, plain = read_request(hydra_config, in_grid), resolved(cfg)
+    question = finished.ask(plain, asked)
+    if (known := finished.find(question)) is not None:
+        say_left_out(known.config)
+        say_one_of_grid(choices, in_grid)
+        print(ALREADY_DONE)
+        print_report(known.folder, in_grid)
+        return None
     try:
-        config = validate(cfg, read_request(hydra_config, in_grid))
+        config = validate_resolved(plain, asked)
     # a job of a grid that this data set cannot build is skipped; by itself it is an error
     except NotForThisData as error:
         if not in_grid:
             raise
         print(f"skipped: {cell_name(error.lacking, choices)}: {error.reason}", file=sys.stderr)
         return SKIPPED
-    for key, reason in config.get("left_out", {}).items():
-        print(f"left out: {key}: {reason}", file=sys.stderr)
+    say_left_out(config)
     # a preset is a table: its plan is that of all jobs
     if config["dry_run"] and choices.get("experiment") and not in_grid:
+        from pomelo_lab.results.grid import cells
+        from pomelo_lab.results.grid_plan import print_grid_plan
+
         presets, rest = split_command_line(list(hydra_config.overrides.task))
         planned = cells(presets[0], [*search_path(hydra_config), *rest], strict=False)
         if len(planned) > 1:
             print_grid_plan(planned)
             return None
-    if choices.get("experiment") and not in_grid:
-        name = choices["experiment"]
-        print(f"{name} is a grid, and this is one job of it: -m experiment={name} runs all", file=sys.stderr)
+    say_one_of_grid(choices, in_grid)
     try:
-        run({**config, "choices": choices, "search_path": search_path(hydra_config)}, in_grid, _removed)
+        run({**config, "choices": choices, "search_path": search_path(hydra_config)}, in_grid, _removed, question)
     # a user can correct it: the message without the stack (HYDRA_FULL_ERROR=1 shows that)
     except (ValueError, OSError) as error:
         raise ConfigError(f"{error}") from error
     return None
+
+
+def say_left_out(config: Mapping[str, Any]) -> None:
+    """Names the keys of a preset that the data set does not have."""
+    for key, reason in config.get("left_out", {}).items():
+        print(f"left out: {key}: {reason}", file=sys.stderr)
+
+
+def say_one_of_grid(choices: Mapping[str, str], in_grid: bool) -> None:
+    """Tells how to run all jobs of a preset that was named without `-m`."""
+    if choices.get("experiment") and not in_grid:
+        name = choices["experiment"]
+        print(f"{name} is a grid, and this is one job of it: -m experiment={name} runs all", file=sys.stderr)
 
 
 def read_request(hydra_config: Any, in_grid: bool) -> Asked:
@@ -116,13 +139,20 @@ def cell_name(lacking: Mapping[str, str], choices: Mapping[str, str]) -> str:
     return " ".join(f"{role}={choices[role]}" for role in roles)
 
 
-def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str]] | None = None) -> Path | None:
+def run(
+    config: dict[str, Any],
+    brief: bool = False,
+    removed: set[tuple[str, str]] | None = None,
+    question: Mapping[str, Any] | None = None,
+) -> Path | None:
     """Run one checked job, from its config to its score folder; also for use without Hydra.
 
     Args:
         brief: print no table of scores; a grid prints one at its end.
         removed: artefacts (kind, fingerprint) that earlier jobs of a grid have removed and computed again, for
             `force=true`: jobs share them.
+        question: what the memory of finished jobs is asked for this job (see `engine/finished.py`). None = the job is
+            not remembered.
     Returns: the score folder, or None for a dry run.
     """
     from pomelo_lab import tracking
@@ -136,7 +166,7 @@ def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str
     from pomelo_lab.engine.store import Store
     from pomelo_lab.results.grid_plan import print_plan
     from pomelo_lab.results.job_report import print_report
-    from pomelo_lab.results.sheet import BESIDE, FILE, drop_damaged, write_sheet
+    from pomelo_lab.results.sheet import FILE, drop_damaged, write_sheet
 
     store = Store(config["paths"]["outputs"])
     # 1. a dry run ends here
@@ -152,12 +182,13 @@ def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str
     with nullcontext() if problem else store.lock(scores.folder / ".lock"):
         # 3. finished work is skipped, also in a folder that cannot be written
         if not config["force"] and scores.is_done():
-            sheet = config.get("sheet", BESIDE)
+            sheet = config.get("sheet", SHOWN)
             if not problem:
                 drop_damaged(scores.folder)
-                if sheet != BESIDE or not (scores.folder / FILE).exists():  # another number of images: another picture
+                if sheet != SHOWN or not (scores.folder / FILE).exists():  # another number of images: another picture
                     write_sheet(job, scores.folder, sheet)
-            print("already done: force=true computes it again")
+            print(ALREADY_DONE)
+            finished.note(question, job, scores.folder)
             print_report(scores.folder, brief)
             return scores.folder
         if problem:
@@ -172,8 +203,9 @@ def run(config: dict[str, Any], brief: bool = False, removed: set[tuple[str, str
             launch(config, work)
             # 5. gather: rows, set statistics, summary; then pictures and tracking
             summaries = scores.gather()
-            write_sheet(job, scores.folder, config.get("sheet", BESIDE))
+            write_sheet(job, scores.folder, config.get("sheet", SHOWN))
             tracker.log(scores, summaries)
+        finished.note(question, job, scores.folder)
     print_report(scores.folder, brief)
     return scores.folder
 

@@ -7,7 +7,8 @@ import shutil
 import pytest
 import torch
 
-from pomelo_lab.engine.scores import Scores, read_status
+from pomelo_lab.engine.score_files import read_status
+from pomelo_lab.engine.scores import Scores
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.run import run
 from pomelo_lab.training.train import train_component

@@ -48,3 +48,10 @@ def test_a_value_that_its_component_refuses_imports_what_components_import(tmp_p
     assert imported("pomelo_lab.run", *TINY, f"paths.outputs={tmp_path}", "seed=0", "explainer.n_samples=abc") == {
         "torch"
     }
+
+
+def test_a_finished_job_imports_what_its_table_is_read_with(tmp_path, monkeypatch):
+    monkeypatch.setenv("POMELO_CACHE", str(tmp_path / "cache"))
+    job = ("pomelo_lab.run", *TINY, f"paths.outputs={tmp_path}")
+    assert "torch" in imported(*job)
+    assert imported(*job) <= {"pyarrow"}

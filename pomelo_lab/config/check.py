@@ -75,7 +75,12 @@ def validate(cfg: DictConfig, asked: Asked = BY_ITSELF) -> dict[str, Any]:
 
     Raises: ConfigError with all problems in one message; NotForThisData when the data set is the only problem.
     """
-    config, foreign, messages = without_foreign_keys(resolved(cfg), asked)
+    return validate_resolved(resolved(cfg), asked)
+
+
+def validate_resolved(plain: Mapping[str, Any], asked: Asked = BY_ITSELF) -> dict[str, Any]:
+    """Checks a resolved config as `validate` does."""
+    config, foreign, messages = without_foreign_keys(plain, asked)
     messages = messages or excuse_missing_files(problems(config), asked)
     metrics: dict[str, str] = {}
     if asked.preset or config.get("paper_table"):

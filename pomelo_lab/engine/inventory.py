@@ -16,6 +16,16 @@ PROMISED = ("explanation", "metric", "reference")  # the kinds of artefacts that
 
 def is_stored(job: Job) -> bool:
     """Whether the store contains a job's explanations, scores and metric statistics, all undamaged."""
+    shards = promised(job)
+    # a list checks every shard, so that the log names all damaged ones
+    return all([job.store.is_whole(shard) for shard in shards])
+
+
+def promised(job: Job) -> list[ShardKey]:
+    """The shards of a finished job's explanations, scores and metric statistics.
+
+    Their provenance is written beside them.
+    """
     metrics, provenance, selection = job.parts.metrics, job.provenance, job.selection
     of_images = [("explanation", provenance.stored_explanation, None)] if job.parts.explains else []
     of_images += [("metric", provenance.metric(name), metric.n_images) for name, metric in metrics.items()]
@@ -28,8 +38,7 @@ def is_stored(job: Job) -> bool:
     for made_from in of_training:
         job.store.describe("reference", digest(made_from), made_from)
         shards.append(ShardKey("reference", digest(made_from)))
-    # a list checks every shard, so that the log names all damaged ones
-    return all([job.store.is_whole(shard) for shard in shards])
+    return shards
 
 
 def remove(job: Job, removed: set[tuple[str, str]], scores: bool = True) -> None:

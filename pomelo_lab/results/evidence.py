@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pomelo_lab.config.signature import locate
 from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.results.claim import Resampled, Sample
 from pomelo_lab.results.grid import GridCell
@@ -82,6 +83,9 @@ def resample_statistic(cell: GridCell, name: str) -> Resampled | None:
     """
     from pomelo_lab.metric.base import Metric
 
+    node = (cell.config.get("metrics") or {}).get(name)
+    if node and locate(node["_target_"]).resampled is Metric.resampled:  # known without building the job's components
+        return None
     metric = cell.job.parts.metrics.get(name) if cell.job is not None else None
     if not isinstance(metric, Metric) or type(metric).resampled is Metric.resampled:
         return None

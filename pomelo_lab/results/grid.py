@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.entry import CONF, rename_row_group, searched_folders
 from pomelo_lab.config.tree import nodes
-from pomelo_lab.engine.scores import read_status, read_summary
+from pomelo_lab.engine import finished
+from pomelo_lab.engine.score_files import read_status, read_summary
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class GridCell:
     lacks: why the data set cannot build the cell ("needs Portraits, not CelebA"); "" if it can.
     error: the problems that the config check reports; "" for none.
     folders: the user's config folders.
+    question: what the memory of finished jobs is asked for this cell. {} = the cell is not remembered.
+    fingerprint: the fingerprint that the memory knows; "" for none.
     """
 
     choices: dict[str, str]
@@ -33,6 +36,8 @@ class GridCell:
     lacks: str = ""
     error: str = ""
     folders: tuple[str, ...] = ()
+    question: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
     @property
     def name(self) -> str:
@@ -51,12 +56,16 @@ class GridCell:
     @cached_property
     def folder(self) -> Path | None:
         """The score folder. None when a network has no weights yet; no job can be finished then."""
+        outputs = self.config["paths"]["outputs"]
+        if self.fingerprint:
+            return Path(outputs, "score", self.fingerprint)
         from pomelo_lab.training.trained import has_weights
 
-        outputs = self.config["paths"]["outputs"]
         networks = (node for _, node in nodes(self.config) if "weights" in node)
         if self.lacks or self.error or not all(has_weights(node, self.config["dataset"], outputs) for node in networks):
             return None
+        if self.question:
+            finished.remember_job(self.question, self.config, self.job.fingerprint)
         return self.job.store.folder("score", self.job.fingerprint)
 
     @property
@@ -94,7 +103,7 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from pomelo_lab.config.check import ConfigError, NotForThisData, validate
+    from pomelo_lab.config.check import ConfigError, NotForThisData, resolved, validate_resolved
     from pomelo_lab.config.preset_data import Asked, keys
     from pomelo_lab.config.schema import register
 
@@ -128,23 +137,31 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
                 config = compose("run", overrides=[*preset, *no_sweeps(overrides), *assigned], return_hydra_config=True)
                 names = {g: n for g, n in config.hydra.runtime.choices.items() if "/" not in g and "@" not in g and n}
                 plain = {key: config[key] for key in config if key != "hydra"}
-                lacks = refused = ""
+                lacks = refused = fingerprint = ""
+                question: dict[str, Any] = {}
                 try:
-                    resolved = validate(type(config)(plain), asked)
+                    checked = resolved(type(config)(plain))
+                    question = finished.ask(checked, asked)
+                    if known := finished.recall_job(question):
+                        checked, fingerprint = known
+                    else:
+                        checked = validate_resolved(checked, asked)
                 except NotForThisData as error:
-                    resolved, lacks = error.config, error.reason
+                    checked, lacks = error.config, error.reason
                 except ConfigError as error:
                     if strict:
                         raise
-                    resolved, refused = plain, str(error)
+                    checked, refused = plain, str(error)
                 grid_cells.append(
                     GridCell(
                         names,
                         {key: unescaped(value) for key, value in point},
-                        {**resolved, "choices": names},
+                        {**checked, "choices": names},
                         lacks,
                         refused,
                         searched_folders(overrides),
+                        question,
+                        fingerprint,
                     )
                 )
     finally:

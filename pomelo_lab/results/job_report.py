@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.engine.scores import read_status, read_summary
-from pomelo_lab.results.sheet import FILE
+from pomelo_lab.engine.score_files import SHEET, read_status, read_summary
 
 NO_VALUE = "–"
 
@@ -20,8 +19,8 @@ def print_report(folder: Path, brief: bool = False) -> None:
     """
     summary, status = read_summary(folder), read_status(folder)
     lines = [] if brief else [*score_lines(summary), *image_lines(status.get("images") or {})]
-    if (folder / FILE).exists():
-        lines.append(f"sheet:   {folder / FILE}")
+    if (folder / SHEET).exists():
+        lines.append(f"sheet:   {folder / SHEET}")
     print("\n".join([*lines, f"results: {folder}"]))
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.results.sheet_page import BESIDE, MOST, PALE, PLAIN, WRONG, Shown, draw_page, overlays
+from pomelo_lab.engine.score_files import SHEET as FILE
+from pomelo_lab.engine.score_files import SHOWN
+from pomelo_lab.results.sheet_page import MOST, PALE, PLAIN, WRONG, Shown, draw_page, overlays
 from pomelo_lab.types import Perturbations
 
 if TYPE_CHECKING:
@@ -20,12 +22,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE = "sheet.png"
 PER_FILE = 64  # images in one file; further files are sheet-2.png, ...
 N_PERTURBED = 3  # perturbations shown per image in a job without an explainer
 
 
-def write_sheet(job: Job, folder: Path, n_images: int | str = BESIDE) -> Path | None:
+def write_sheet(job: Job, folder: Path, n_images: int | str = SHOWN) -> Path | None:
     """Draws the sheet from stored artefacts. An error is reported in one line and does not affect the finished job.
 
     Args: n_images: number of images, the first ones of the job, or "all".

@@ -23,7 +23,7 @@ def find_pending(outputs: Path) -> list[Path]:
 
     Only the newest folder of each fingerprint is listed.
     """
-    from pomelo_lab.engine.scores import read_status
+    from pomelo_lab.engine.score_files import read_status
 
     newest: dict[str, Path] = {}
     for folder in sorted((outputs / "wandb").glob("offline-run-*")):
