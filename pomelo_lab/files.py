@@ -25,6 +25,13 @@ class Damaged(Exception):
     """Raised for a file whose bytes differ from those written. The text names the file."""
 
 
+def cache_folder(kind: str) -> Path:
+    """The folder of one kind of this user's caches, or a folder below POMELO_CACHE. Its files can be deleted at any
+    time."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.environ.get("POMELO_CACHE") or Path(cache, "pomelo_lab"), kind)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: temporary name, sync, rename. Raises OSError naming the file when the disk is
     full."""

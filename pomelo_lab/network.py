@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -12,8 +14,10 @@ from torch import Tensor, nn
 
 from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.config.hints import Natural, NotFingerprinted, OmitDefault, WeightsPath
+from pomelo_lab.config.schema import RuntimeName
 from pomelo_lab.config.signature import Component, role_of
 from pomelo_lab.devices import has_bfloat16
+from pomelo_lab.runtime.choice import Choice
 from pomelo_lab.weights import SHIPPED, load, state_digest, zoo_path
 
 
@@ -74,6 +78,7 @@ class TrainableNetwork(Component, ABC):
         self._as_loaded: dict[str, str] = {}  # digest of weights that `auto` has cast -> their digest before
         if self.precision not in ("float32", "auto"):
             self.cast()
+        self._choice: Choice | None = None  # of the runtime; see `use_runtime`
         if self.compile:
             self.network.compile(dynamic=True)
 
@@ -114,16 +119,28 @@ class TrainableNetwork(Component, ABC):
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
+    def use_runtime(self, name: RuntimeName) -> Self:
+        """Lets a runtime compute the network where no gradients are asked for. `compile` takes precedence."""
+        if name == "eager" or self.compile:
+            self._choice = None
+        elif self._choice is None or self._choice.wanted != name:
+            self._choice = Choice(type(self).__name__, name, partial(restart_trial, self))
+        return self
+
     def apply(self, *inputs: Tensor, eager: bool = False) -> Tensor:
         """Applies the network to its inputs and returns float32.
 
         Args:
             inputs: images [B,C,H,W], then the further inputs of the network.
-            eager: use the uncompiled network, whose hooks are called.
+            eager: use the network itself, whose hooks are called.
         """
         images, *others = inputs
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        output = (self.network.forward if eager else self.network)(images, *others)
+        if eager or self._choice is None or torch.is_grad_enabled() or not self._choice.is_free(self.network):
+            output = (self.network.forward if eager else self.network)(images, *others)
+        else:
+            with forward_replaced(self.network, partial(self._choice, self.network)):
+                output = self.network(images, *others)
         return (output if isinstance(output, Tensor) else output.sample).float()
 
     def describe(self) -> str:
@@ -149,3 +166,19 @@ class TrainableNetwork(Component, ABC):
             self.cast()
             self._as_loaded = {state_digest(self.network): before}
         return self
+
+
+@contextmanager
+def forward_replaced(network: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
+    """A context in which another function computes a network, between the hooks of the network as a whole."""
+    network.forward = forward
+    try:
+        yield
+    finally:
+        del network.forward
+
+
+def restart_trial(network: Any) -> None:
+    """Lets a network's micro-batches find their size again, because another runtime computes it from now on."""
+    if (batches := vars(network).get("_fastest_batches")) is not None:
+        batches.restart()

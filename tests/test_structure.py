@@ -25,7 +25,7 @@ PACKAGE = ROOT / "pomelo_lab"
 FLOORS = (
     *("pomelo_lab", "compat", "cost", "types", "files", "batching", "throughput", "locks"),
     *("allocator", "devices", "image_arithmetic"),
-    *("config", "dataset", "segmenter", "weights", "network", "classifier", "generator", "training"),
+    *("config", "dataset", "segmenter", "weights", "runtime", "network", "classifier", "generator", "training"),
     *("sampler", "explainer", "metric", "engine", "results", "tracking", "run", "train", "bench", "conformance"),
 )
 COMPONENT_FOLDERS = (*ROLES, "metric")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib.util import find_spec
 from textwrap import indent
-from typing import Any
+from typing import Any, get_args
 
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +17,7 @@ from pomelo_lab.config.compatibility import Choices, training_problems
 from pomelo_lab.config.preset_data import BY_ITSELF, Asked, excuse_missing_files, without_foreign_keys
 from pomelo_lab.config.problem import lacks
 from pomelo_lab.config.roles import ROLES
-from pomelo_lab.config.schema import RunSchema
+from pomelo_lab.config.schema import RunSchema, RuntimeName
 from pomelo_lab.config.signature import did_you_mean, locate, node_problems
 from pomelo_lab.config.suggest import printable
 from pomelo_lab.config.tree import nodes
@@ -171,6 +172,16 @@ def target_class(node: Any) -> Any:
         return None
 
 
+def runtime_problems(name: Any) -> list[str]:
+    """The problem of the key `runtime`: an unknown name, or a library that is not installed."""
+    names = get_args(RuntimeName)
+    if name not in names:
+        return [f"runtime must be {', '.join(names)}, got {name!r}{did_you_mean(str(name), names)}"]
+    if name == "onnxruntime" and not all(find_spec(package) for package in ("onnxruntime", "onnx")):
+        return ["runtime=onnxruntime is not installed: pip install 'pomelo-lab[onnx]'"]
+    return []
+
+
 def top_level_problems(config: Mapping[str, Any]) -> list[str]:
     """The unknown and the invalid top-level keys. Unknown keys such as `+foo=1` pass Hydra."""
     known = [field.name for field in fields(RunSchema)]
@@ -188,6 +199,7 @@ def top_level_problems(config: Mapping[str, Any]) -> list[str]:
     size = config["batch_size"]
     if size not in (None, "auto") and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         messages.append(f"batch_size must be a number of images >= 1, or auto, got {size!r}")
+    messages += runtime_problems(config.get("runtime", "auto"))
     if config["seed"] < 0:
         messages.append(f"seed must be >= 0, got {config['seed']}")
     if (chosen := config.get("images", "all")) not in ("all", "correct", "drawn"):

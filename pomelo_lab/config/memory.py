@@ -19,17 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.files import Damaged, read_json, write_json
+from pomelo_lab.files import Damaged, cache_folder, read_json, write_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # libraries that read configs, or whose data or random numbers determine a built-in data set or an untrained network
 LIBRARIES = ("hydra-core", "omegaconf", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "diffusers")
-
-
-def cache_folder() -> Path:
-    """The folder of this package's caches. Everything in it can be deleted at any time."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("POMELO_CACHE") or Path(cache, "pomelo_lab"))
 
 
 def recall(kind: str, question: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -59,7 +53,7 @@ def remember(kind: str, question: Mapping[str, Any], answer: Mapping[str, Any]) 
 
 def path_of(kind: str, key: str) -> Path:
     """The file of an answer."""
-    return cache_folder() / kind / f"{key[:32]}.json"
+    return cache_folder(kind) / f"{key[:32]}.json"
 
 
 def key(question: Mapping[str, Any]) -> str:

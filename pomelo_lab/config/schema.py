@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import MISSING, OmegaConf
 
@@ -93,6 +93,9 @@ class CommonSchema:
     force: bool = MISSING
 
 
+RuntimeName = Literal["auto", "eager", "frozen", "onnxruntime", "compiled"]
+
+
 @dataclass
 class RunSchema(CommonSchema):
     """The top-level keys of `pomelo_lab.run`."""
@@ -110,6 +113,8 @@ class RunSchema(CommonSchema):
     images: str = "all"
     target: Any = MISSING
     batch_size: Any = "auto"
+    runtime: str = "auto"
+    deterministic: bool = False
     keep_gb: float = MISSING
     sheet: Any = 8
     dry_run: bool = MISSING

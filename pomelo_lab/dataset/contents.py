@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from pomelo_lab.files import write_text
+from pomelo_lab.files import cache_folder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +145,7 @@ def memory_path(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) ->
     hasher = hashlib.blake2b(digest_size=16)
     for path, state in zip(paths, stamps, strict=True):
         hasher.update(f"{os.path.abspath(path)}\0{state}\n".encode(errors="surrogateescape"))
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("POMELO_CACHE") or Path(cache, "pomelo_lab"), "contents", hasher.hexdigest())
+    return cache_folder("contents") / hasher.hexdigest()
 
 
 def recall(paths: Sequence[str], stamps: Sequence[tuple[int, int, int]]) -> str:

@@ -18,6 +18,7 @@ from pomelo_lab.engine.promise import named
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.store import GROUP, Shard, Store
 from pomelo_lab.generator.base import EvaluationCounter
+from pomelo_lab.runtime.choice import watch_runtimes
 from pomelo_lab.throughput import watch
 from pomelo_lab.types import Batch, ensure_images
 
@@ -111,7 +112,7 @@ class Cache:
         )
         start, evaluated = time.perf_counter(), EvaluationCounter.n
         try:
-            with torch.inference_mode(False), watch() as batch_size:
+            with torch.inference_mode(False), watch() as batch_size, watch_runtimes() as runtimes:
                 tensors = artefact.make(classifier, inputs)
         except NotProbabilities as error:
             group = artefact.group if artefact.of_images else None
@@ -123,6 +124,7 @@ class Cache:
             "queries": classifier.queries if classifier else 0,
             "evaluations": EvaluationCounter.n - evaluated,
             "batch_size": batch_size,
+            "runtimes": runtimes,
         }
         ids = list(self.batch(artefact.group).image_id[:n_images]) if artefact.of_images else []
         return Shard(

@@ -18,6 +18,7 @@ from pomelo_lab.classifier.network import output_index
 from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import digest, file_digest
 from pomelo_lab.config.needs import asked_roles
+from pomelo_lab.config.schema import RuntimeName
 from pomelo_lab.config.signature import defaults, locate
 from pomelo_lab.config.training_data import full_network_node
 from pomelo_lab.config.tree import is_node, map_nodes, nodes
@@ -139,7 +140,8 @@ class Components:
         )
         if key not in _alive:
             _alive[key] = node, build(node, **supplied)
-        return _alive[key][1]
+        built = _alive[key][1]
+        return built.use_runtime(self.runtime) if isinstance(built, TrainableNetwork) else built
 
     def _arguments_for(self, node: Mapping[str, Any]) -> dict[str, Any]:
         return {role: supply(self, role) for role in self.find_injected_roles(node)}
@@ -164,6 +166,11 @@ class Components:
     def n_perturbations(self) -> int:
         """The number of perturbations of each image; 0 when none are used."""
         return self.explainer.n_samples if self.perturbs else 0
+
+    @property
+    def runtime(self) -> RuntimeName:
+        """The runtime of networks where no gradients are asked for; the networks themselves in a deterministic job."""
+        return "eager" if self.config.get("deterministic") else self.config.get("runtime", "eager")
 
     @property
     def batch_size(self) -> BatchSize:

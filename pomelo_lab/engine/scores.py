@@ -249,10 +249,11 @@ def sum_statistics_costs(job: Job, provenance: Mapping[str, Any]) -> dict[str, A
 
 
 def add_costs(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sums of seconds, queries and evaluations over several shards, and the last batch sizes, by network."""
-    sizes = {name: size for meta in metas for name, size in meta.get("batch_size", {}).items()}
+    """The sums of seconds, queries and evaluations over several shards, and the last batch sizes and runtimes, by
+    network."""
     sums = {key: sum(m[key] for m in metas) for key in ("seconds", "queries", "evaluations")}
-    return sums | ({"batch_size": sizes} if sizes else {})
+    last = {key: {name: it for m in metas for name, it in m.get(key, {}).items()} for key in ("batch_size", "runtimes")}
+    return sums | {key: by_network for key, by_network in last.items() if by_network}
 
 
 def summary_row(summary: Summary, metric: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_the_installation_holds_the_code_and_the_configs(monkeypatch, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"key": "x", "answer": {}}', b"[]"])
 def test_a_damaged_file_answers_nothing_and_is_replaced(content):
     remember("test", {}, {"yes": 1})
-    (file,) = (cache_folder() / "test").iterdir()
+    (file,) = (cache_folder("test")).iterdir()
     file.write_bytes(content)
     assert recall("test", {}) is None
     remember("test", {}, {"yes": 1})
@@ -51,16 +51,16 @@ def test_a_damaged_file_answers_nothing_and_is_replaced(content):
 
 def test_an_edited_answer_is_not_given():
     remember("test", {}, {"yes": 1})
-    (file,) = (cache_folder() / "test").iterdir()
+    (file,) = (cache_folder("test")).iterdir()
     file.write_text(file.read_text().replace('"yes": 1', '"yes": 2'))
     assert recall("test", {}) is None
 
 
 def test_the_answer_to_another_question_is_not_given():
     remember("test", {"a": 1}, {"yes": 1})
-    (file,) = (cache_folder() / "test").iterdir()
+    (file,) = (cache_folder("test")).iterdir()
     remember("test", {"a": 2}, {"yes": 2})
-    (other,) = {*(cache_folder() / "test").iterdir()} - {file}
+    (other,) = {*(cache_folder("test")).iterdir()} - {file}
     other.write_bytes(file.read_bytes())
     assert recall("test", {"a": 2}) is None
 

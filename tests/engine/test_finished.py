@@ -1,5 +1,6 @@
 """The memory of finished jobs knows a job while its config, weights and results are what they were."""
 
+import os
 import shutil
 
 import pytest
@@ -7,7 +8,6 @@ from hydra import compose, initialize_config_dir
 
 from pomelo_lab.config.check import resolved, validate_resolved
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.config.memory import cache_folder
 from pomelo_lab.config.preset_data import Asked
 from pomelo_lab.config.schema import register
 from pomelo_lab.engine import finished
@@ -151,7 +151,7 @@ def test_a_preset_asks_about_the_keys_of_data_sets_that_were_typed():
 def test_a_command_prints_the_same_with_and_without_the_memory(tmp_path):
     command(tmp_path)
     remembered = command(tmp_path)
-    shutil.rmtree(cache_folder())
+    shutil.rmtree(os.environ["POMELO_CACHE"])
     forgotten = command(tmp_path)
     assert remembered.stdout.startswith("already done") and remembered.stdout == forgotten.stdout
     assert remembered.stderr == forgotten.stderr
