@@ -15,6 +15,7 @@ from pomelo_lab.results.table import Entry, Table
 
 SUPPORT = f"where at least {LEVEL:.0%} of the resamples of the images agree"
 TABLE_COMMAND = script_command("table", "results.show")
+MOST_OTHERS = 5  # other settings that are named
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}
 STATE = {
@@ -216,14 +217,13 @@ def claims(table: Table, console: Any) -> None:
     )
 
 
-def print_other_scales(table: Table, others: list[tuple[str, int, int]], console: Any) -> None:
-    """Prints which other scales have finished jobs when this one has none, and the command that runs its jobs."""
+def print_other_settings(table: Table, others: Sequence[tuple[Sequence[str], int]], console: Any) -> None:
+    """Prints with which other settings jobs of the table are finished when none is, and the command that runs them."""
     head = f"{table.report.id}: nothing done at scale={table.scale} ({describe_jobs(table).partition(';')[0]})"
     console.print(head, highlight=False, markup=False, soft_wrap=True)
-    for scale, done, total in others:
-        rest = [o for o in table.overrides if not o.startswith("scale=")]
-        shown = " ".join([TABLE_COMMAND, table.report.id, f"scale={scale}", *map(shlex.quote, rest)])
-        console.print(
-            f"  scale={scale} has {done} of {total} jobs: {shown}", highlight=False, markup=False, soft_wrap=True
-        )
+    for changes, done in others[:MOST_OTHERS]:
+        typed = {text.partition("=")[0]: text for text in (*table.overrides, *changes)}
+        shown = " ".join([TABLE_COMMAND, table.report.id, *map(shlex.quote, typed.values())])
+        text = f"  {done} done with {' '.join(changes)}: {shown}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     console.print(f"  compute it: {table.command}", highlight=False, markup=False, soft_wrap=True)

@@ -20,6 +20,7 @@ from pomelo_lab.results.grid import GridCell, cells, questions, refusals
 from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, match_images
 from pomelo_lab.results.method import matches
+from pomelo_lab.results.other_settings import find_other_settings
 from pomelo_lab.results.page import write_page
 from pomelo_lab.results.report import load_report
 from pomelo_lab.results.report_names import check_names
@@ -52,8 +53,8 @@ def show(
     """Prints a table with its verdicts, and writes it and its figure below paths.outputs.
 
     Args: grid: the cells of the grid, if they are already composed.
-    Returns: the folder of the written table. None when no cell is finished; the finished scales and the command are
-        then printed.
+    Returns: the folder of the written table. None when no cell is finished; the settings of finished jobs and the
+        command are then printed.
     Raises: ValueError for a figure that does not exist, before anything is printed.
     """
     from rich.console import Console
@@ -73,7 +74,7 @@ def show(
     made = build(report, grid_cells, overrides)
     outputs = Path(grid_cells[0].config["paths"]["outputs"])
     if not made.states.get("done") and not made.complete:
-        render.print_other_scales(made, other_scales(table, overrides, outputs), console)
+        render.print_other_settings(made, find_other_settings(table, grid_cells[0], outputs), console)
         return None
     render.terminal(made, console)
     name = folder_name(made.scale, overrides)
@@ -135,30 +136,6 @@ def note_matched(grid_cells: Sequence[GridCell]) -> list[str]:
         if sizes
         else []
     )
-
-
-def stored_scales(outputs: Path) -> set[str]:
-    """The scales of all stored jobs. Composing a grid takes seconds, so other scales are not tried."""
-    texts = (path.read_text() for path in outputs.glob("score/*/config.yaml"))
-    return {
-        match[1] for text in texts if (match := re.search(r"^scale:\n(?:  .*\n)*?  name: (\w+)$", text, re.MULTILINE))
-    }
-
-
-def other_scales(table: str, overrides: Sequence[str], outputs: Path) -> list[tuple[str, int, int]]:
-    """(scale, finished jobs, jobs) of the other scales with finished jobs."""
-    out = []
-    for scale in sorted(stored_scales(outputs)):
-        grid_cells = [
-            c
-            for c in cells(
-                table, [*(o for o in overrides if not o.startswith("scale=")), f"scale={scale}"], strict=False
-            )
-            if not c.lacks
-        ]
-        if done := sum(c.state == "done" for c in grid_cells):
-            out.append((scale, done, len(grid_cells)))
-    return out
 
 
 USAGE = f"usage: {render.TABLE_COMMAND} <id> [--figure NAME] [--matched] [--docs] [--config-dir DIR] [overrides]"

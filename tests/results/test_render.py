@@ -33,11 +33,13 @@ def test_columns_that_do_not_fit_stand_below():
     assert narrow.count(" method ") > 1 == wide.count(" method ")
 
 
-def test_nothing_done_names_other_scales_and_the_command():
+def test_nothing_done_names_other_settings_and_the_command():
     console = Console(width=140, record=True, file=open("/dev/null", "w"))
-    render.print_other_scales(build(TABLE, []), [("quick", 3, 9)], console)
+    table = build(TABLE, [], ["scale=quick"])
+    render.print_other_settings(table, [(("scale=demo", "n_images=3"), 9)], console)
     text = console.export_text()
-    assert "scale=quick has 3 of 9 jobs" in text and "python -m pomelo_lab.run -m experiment=fake_table" in text
+    assert "9 done with scale=demo n_images=3: " in text and " fake_table scale=demo n_images=3" in text
+    assert "python -m pomelo_lab.run -m experiment=fake_table" in text
 
 
 def test_latex_escapes_and_balances():

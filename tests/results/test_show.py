@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from pomelo_lab.results import show
-from pomelo_lab.results.show import figure_name, folder_name, main, runnable, stored_scales
+from pomelo_lab.results.show import figure_name, folder_name, main, runnable
 from tests.results.fake import FakeCell
 
 
@@ -36,16 +36,6 @@ def test_folder_names_hold_no_paths_and_stay_short_and_apart():
     ]
     assert long[0] != long[1] and all(len(name) < 100 for name in long)
     assert folder_name("quick", ["row=a b"]) != folder_name("quick", ["row=a_b"])
-
-
-def test_only_scales_that_have_something_are_composed(tmp_path):
-    (tmp_path / "score" / "a").mkdir(parents=True)
-    (tmp_path / "score" / "a" / "config.yaml").write_text(
-        "seed: 0\nscale:\n  n_images: 4\n  name: smoke\nname: other\n"
-    )
-    (tmp_path / "score" / "b").mkdir()
-    (tmp_path / "score" / "b" / "config.yaml").write_text("seed: 0\nname: quick\n")
-    assert stored_scales(tmp_path) == {"smoke"} and stored_scales(tmp_path / "absent") == set()
 
 
 def test_a_figure_is_asked_for_by_name():
