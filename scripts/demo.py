@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,7 +14,7 @@ sys.path.insert(0, str(ROOT))  # this checkout, whichever one is installed
 
 from pomelo_lab.results.show import show
 
-SCALE, N_JOBS = "scale=demo", 2
+SCALE = "scale=demo"
 GRIDS = ("pomelo_table1", "pomelo_table2", "pomelo_fig1")
 FIGURES = ("pomelo_fig4", "pomelo_fig5", "pomelo_fig6", "pomelo_fig7", "pomelo_fig13")  # drawn from the same jobs
 
@@ -25,16 +24,13 @@ def main(overrides: list[str]) -> int:
     if any(o.startswith("-") for o in overrides):
         print("usage: python scripts/demo.py [overrides, e.g. paths.outputs=DIR]", file=sys.stderr)
         return 2
-    start, environment = time.monotonic(), dict(os.environ)
-    side_by_side = side_by_side_here()
-    if side_by_side:  # the processes of two jobs share the cores
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // N_JOBS)))
+    start = time.monotonic()
     search = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment["PYTHONPATH"] = search
     overrides = [SCALE, *overrides]
     for preset in GRIDS:
-        arguments = ["-m", "pomelo_lab.run", "-m", f"experiment={preset}", *overrides, *side_by_side]
+        arguments = ["-m", "pomelo_lab.run", "-m", f"experiment={preset}", *overrides]
         say(f"python {' '.join(arguments)}")
+        environment = {**os.environ, "PYTHONPATH": search}
         if code := subprocess.run([sys.executable, *arguments], check=False, env=environment).returncode:
             return code
     for preset in FIGURES:
@@ -43,18 +39,6 @@ def main(overrides: list[str]) -> int:
             return 1
     say(f"done in {time.monotonic() - start:.0f} s; tables and figures: outputs/tables, outputs/figures")
     return 0
-
-
-def side_by_side_here() -> list[str]:
-    """The overrides that run two jobs at once: on a CPU, where the launcher is installed.
-
-    Small networks use two processes of one thread better than one process of two.
-    """
-    import torch
-
-    if torch.accelerator.is_available() or find_spec("hydra_plugins.hydra_joblib_launcher") is None:
-        return []
-    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={N_JOBS}"]
 
 
 def say(text: str) -> None:
