@@ -202,4 +202,5 @@ def out_of_memory(error: BaseException) -> bool:
         isinstance(error, (torch.OutOfMemoryError, MemoryError))
         or "out of memory" in text
         or "can't allocate memory" in text
+        or "failed to allocate memory" in text  # onnxruntime
     )

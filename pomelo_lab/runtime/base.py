@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 Answer = Callable[..., Tensor]
 
@@ -45,3 +47,23 @@ class OneTensor(nn.Module):
         # without the hooks of the whole network, which its caller runs
         output = type(self.network).forward(self.network, *inputs)
         return output if isinstance(output, Tensor) else output.sample
+
+
+class RefuseValues(TorchDispatchMode):
+    """A context in which a network cannot read a value of a tensor, as an `if` on a pixel or `.item()` does.
+
+    A trace would keep the branch that its own images took, and answer wrongly where other images take another.
+
+    Raises: RuntimeError.
+    """
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if operator is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("the network's computation depends on values, such as an `if` on a pixel")
+        return operator(*args, **(kwargs or {}))
+
+
+def ensure_traceable(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Raises RuntimeError when a trace would not hold for other images: one row is computed without a trace."""
+    with torch.no_grad(), RefuseValues():
+        OneTensor(network)(*(part[:1] if part.ndim else part for part in inputs))

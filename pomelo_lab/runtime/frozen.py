@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.runtime.base import Answer, OneTensor, Runtime
+from pomelo_lab.runtime.base import Answer, OneTensor, Runtime, ensure_traceable
 
 
 class Frozen(Runtime):
@@ -20,6 +20,7 @@ class Frozen(Runtime):
     devices = frozenset({"cpu"})
 
     def prepare(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> Answer:
+        ensure_traceable(network, inputs)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, about values that become constants: answers are compared
             traced = torch.jit.trace(OneTensor(network).eval(), inputs, check_trace=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pomelo_lab.batching import out_of_memory
+from pomelo_lab.config.fingerprint import file_digest
 from pomelo_lab.files import cache_folder, write_bytes
-from pomelo_lab.runtime.base import Answer, CannotPrepare, OneTensor, Runtime
+from pomelo_lab.runtime.base import Answer, CannotPrepare, OneTensor, Runtime, ensure_traceable
 from pomelo_lab.weights import state_digest
 
 OPSET = 18
@@ -37,6 +40,7 @@ class OnnxRuntime(Runtime):
             raise CannotPrepare("it is not installed: pip install 'pomelo-lab[onnx]'")
         if sum(p.numel() * p.element_size() for p in network.state_dict().values()) > LARGEST:
             raise CannotPrepare("the network is larger than 2 GiB")
+        ensure_traceable(network, inputs)
         kept = cache_folder("onnx") / f"{graph_digest(network, inputs)}.onnx"
         graph = recall(kept)
         if graph is None:
@@ -90,15 +94,26 @@ def run(session: Any, parts: Sequence[Tensor]) -> Tensor:
     """The answers of a session to inputs, on their device."""
     names = [node.name for node in session.get_inputs()]
     arrays = {name: part.detach().contiguous().cpu().numpy() for name, part in zip(names, parts, strict=True)}
-    return torch.from_numpy(session.run(None, arrays)[0]).to(parts[0].device)
+    try:
+        answer = session.run(None, arrays)[0]
+    except Exception as error:  # onnxruntime's own errors are no RuntimeError, which micro-batches wait for
+        raise (torch.OutOfMemoryError if out_of_memory(error) else RuntimeError)(str(error)) from error
+    return torch.from_numpy(answer).to(parts[0].device)
 
 
 def graph_digest(network: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     """The digest of all that determines an exported graph."""
     shapes = [(tuple(part.shape[1:]), str(part.dtype)) for part in inputs]
     made_by = [torch.__version__, version("onnxruntime"), OPSET]
-    text = repr((state_digest(network), str(network), shapes, made_by))
+    text = repr((state_digest(network), str(network), sorted(code_digests(network)), shapes, made_by))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def code_digests(network: nn.Module) -> set[str]:
+    """The digests of the files that define the classes of a network's modules. Classes without a file have none."""
+    kinds = {type(part) for part in network.modules()}
+    files = {getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in kinds}
+    return {file_digest(file) for file in files if file and Path(file).is_file()}
 
 
 def keep(path: Path, graph: bytes) -> None:

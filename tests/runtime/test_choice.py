@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from pomelo_lab.batching import MicroBatches
 from pomelo_lab.classifier.base import view
 from pomelo_lab.classifier.residual import ResidualClassifier
 from pomelo_lab.config.check import runtime_problems
@@ -209,3 +210,44 @@ def test_another_runtime_lets_batches_find_their_size_again(fake):
     box._forwards.tried = True
     box.probability(IMAGES)
     assert not box._forwards.tried
+
+
+class Branch(nn.Module):
+    """Answers ten times as much where an image has a bright pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        answer = self.layer(x).mean((2, 3))
+        return 10 * answer if float(x.max()) > 2 else answer
+
+
+@pytest.mark.parametrize("name", ["frozen", "onnxruntime"])
+def test_a_branch_on_a_value_is_never_traced(name):
+    """The images of the first calls do not take it, so a comparison of answers cannot show it."""
+    network, choice = Branch().eval().requires_grad_(False), Choice("Branch", name)
+    bright = 3 * torch.rand(8, 3, 8, 8)
+    with torch.no_grad():
+        for _ in range(3):
+            choice(network, torch.rand(8, 3, 8, 8))
+        assert torch.equal(choice(network, bright), network(bright))
+    (found,) = choice.chosen.values()
+    assert found.answer is None and "depends on values" in found.why
+
+
+def test_memory_that_runs_out_in_onnxruntime_halves_the_batch():
+    """Its errors are no RuntimeError, which micro-batches catch."""
+
+    class Session:
+        def get_inputs(self):
+            return [type("Node", (), {"name": "input0"})]
+
+        def run(self, _, arrays):
+            if len(arrays["input0"]) > 2:
+                raise Exception("Failed to allocate memory for requested buffer of size 9")
+            return [arrays["input0"]]
+
+    forwards, rows = MicroBatches(8), torch.rand(8, 3)
+    assert torch.equal(forwards(lambda part: onnx.run(Session(), [part]), rows), rows) and forwards.batch_size == 2
