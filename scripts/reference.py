@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))  # this checkout, whichever one is installed
 
 from pomelo_lab.config.entry import CONF, file_content
 from pomelo_lab.config.signature import locate
+from pomelo_lab.results.report import load_reports
 
 WIDTH = 120
 ROLES = {  # config group: (heading, how a job chooses one)
@@ -27,6 +28,7 @@ ROLES = {  # config group: (heading, how a job chooses one)
     "explainer": ("Explainers", "`explainer=<name>`"),
     "metric": ("Metrics", "As part of a suite, or alone under a key of your own: `+metric@metrics.<key>=<name>`"),
 }
+SYMBOLS = "Heads of columns"
 SUITES = ("Suites of metrics", "`metrics=<name>`, several at once `metrics=[<name>,<name>]`")
 PAPERS = {  # prefix of presets: heading
     "pomelo": "POMELO (Ademi, Noppel & Wressnegger)",
@@ -36,6 +38,7 @@ PAPERS = {  # prefix of presets: heading
     "gcd": "Global counterfactual directions (Sobieski & Biecek)",
 }
 SECTION = re.compile(r"^([A-Z][a-z]+): ?", re.MULTILINE)
+IN_SUITE = re.compile(r"/metric/(\w+)@(\w+)")
 WORDS = re.compile(r"\d+|\D+")
 ZOO = ROOT / "pomelo_lab" / "zoo"
 WEIGHTS = """# Shipped weights and data: cards
@@ -90,7 +93,7 @@ def pages() -> dict[str, str]:
 
 def components_page() -> str:
     """The Markdown page with every component and every suite of metrics."""
-    headings = [heading for heading, _ in (*ROLES.values(), SUITES)]
+    headings = [*(heading for heading, _ in (*ROLES.values(), SUITES)), SYMBOLS]
     lines = [
         "# Components",
         "",
@@ -106,7 +109,21 @@ def components_page() -> str:
             lines += ["", *component(group, names, locate(target))]
     lines += ["", f"## {SUITES[0]}", "", SUITES[1], ""]
     lines += [f"- `{file.stem}`: {first_sentence(header(file))}" for file in files("metrics")]
-    return fold(lines)
+    lines += ["", f"## {SYMBOLS}", "", "The heads of columns, the keys of their metrics, and what they are.", ""]
+    return fold([*lines, *symbols()])
+
+
+def symbols() -> Iterator[str]:
+    """A line for each head of a column in the papers' tables."""
+    known = dict(
+        (key, name) for name, key in IN_SUITE.findall("".join(file.read_text() for file in files("metrics")))
+    )  # name of the metric by key
+    columns = {(c.symbol, c.metric): c for report in load_reports().values() for c in report.columns}
+    for (symbol, metric), column in sorted(columns.items()):
+        name = known.get(metric.partition("[")[0])
+        kind = locate((file_content(f"metric/{name}") or {})["_target_"]) if name else None
+        said = [read_docstring(kind)[0] if kind else "", column.note]
+        yield f"- {symbol} (`{metric}`): {' '.join(text.rstrip('.') + '.' for text in said if text)}".rstrip(": ")
 
 
 def classes(group: str) -> dict[str, list[str]]:
