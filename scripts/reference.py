@@ -115,15 +115,17 @@ def components_page() -> str:
 
 def symbols() -> Iterator[str]:
     """A line for each head of a column in the papers' tables."""
-    known = dict(
-        (key, name) for name, key in IN_SUITE.findall("".join(file.read_text() for file in files("metrics")))
-    )  # name of the metric by key
+    suites = "".join(file.read_text() for file in files("metrics"))
+    known = {key: name for name, key in IN_SUITE.findall(suites)}  # the name of a metric by its key in a suite
     columns = {(c.symbol, c.metric): c for report in load_reports().values() for c in report.columns}
     for (symbol, metric), column in sorted(columns.items()):
+        if symbol.startswith("("):  # continues the column before it
+            continue
         name = known.get(metric.partition("[")[0])
         kind = locate((file_content(f"metric/{name}") or {})["_target_"]) if name else None
-        said = [read_docstring(kind)[0] if kind else "", column.note]
-        yield f"- {symbol} (`{metric}`): {' '.join(text.rstrip('.') + '.' for text in said if text)}".rstrip(": ")
+        said = [text for text in (read_docstring(kind)[0] if kind else "", column.note) if text]
+        told = " ".join(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in said)
+        yield f"- {symbol} (`{metric}`): {told}".rstrip(": ")
 
 
 def classes(group: str) -> dict[str, list[str]]:
