@@ -176,6 +176,7 @@ def run(
     # ones
     device = pick_device(config["device"])
     check(Job(drop_missing_weights(config, config["dataset"], config["paths"]["outputs"], []), store, device).parts)
+    weights = None if question is None else finished.read_weights(config)
     job = Job(config, store, device)
     scores = Scores(job)
     problem = unwritable(config["paths"]["outputs"])
@@ -188,7 +189,7 @@ def run(
                 if sheet != SHOWN or not (scores.folder / FILE).exists():  # another number of images: another picture
                     write_sheet(job, scores.folder, sheet)
             print(ALREADY_DONE)
-            finished.note(question, job, scores.folder)
+            finished.note(question, job, scores.folder, weights)
             print_report(scores.folder, brief)
             return scores.folder
         if problem:
@@ -205,7 +206,7 @@ def run(
             summaries = scores.gather()
             write_sheet(job, scores.folder, config.get("sheet", SHOWN))
             tracker.log(scores, summaries)
-        finished.note(question, job, scores.folder)
+        finished.note(question, job, scores.folder, weights)
     print_report(scores.folder, brief)
     return scores.folder
 

@@ -60,7 +60,8 @@ the job asks about, on half of them, on their negatives, and on the first rows o
 - `status.json` names what computed each network under `stages`, with its gain and largest difference, or why it is \
 eager. Results do not carry the runtime in their fingerprint: they agree to about 1e-5.
 - `deterministic=true` stands for `runtime=eager` and a fixed `batch_size`. Every number is then the same to the last \
-bit on one machine, also after an interruption.
+bit on one machine, also after an interruption. A job that another runtime has finished stays finished; \
+`force=true` computes it again.
 - Exported graphs are kept in the cache folder (`POMELO_CACHE`, by default `~/.cache/pomelo_lab`), by the contents of \
 the weights and the versions of the libraries. A damaged file is made again."""
 

@@ -56,12 +56,25 @@ def recall_job(question: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None
     return (known["config"], known["fingerprint"]) if same else None
 
 
-def remember_job(question: Mapping[str, Any], config: Mapping[str, Any], fingerprint: str) -> None:
-    """Remembers the checked config and the fingerprint of a job, unless its inputs cannot be compared later."""
-    if (paths := find_weights(config)) is None:
+def read_weights(config: Mapping[str, Any]) -> dict[str, str] | None:
+    """The digests of the weights files that a checked config names. None when its inputs cannot be compared later."""
+    paths = find_weights(config)
+    try:
+        return None if paths is None else contents(list_files(paths))
+    except OSError:  # a file that cannot be read
+        return None
+
+
+def remember_job(
+    question: Mapping[str, Any], config: Mapping[str, Any], fingerprint: str, weights: Mapping[str, str] | None
+) -> None:
+    """Remembers the checked config and the fingerprint of a job, unless its inputs cannot be compared later.
+
+    Args: weights: `read_weights` from before the fingerprint was computed. A file may have been replaced since.
+    """
+    if weights is None or weights != read_weights(config):
         return
-    checked = {key: value for key, value in config.items() if key not in ADDED}
-    weights = contents(list_files(paths))
+    checked, paths = {key: value for key, value in config.items() if key not in ADDED}, find_weights(config)
     remember(JOBS, question, {"config": checked, "fingerprint": fingerprint, "paths": paths, "weights": weights})
 
 
@@ -78,7 +91,8 @@ def find_weights(config: Mapping[str, Any]) -> list[str] | None:
     def look(node: Mapping[str, Any]) -> Mapping[str, Any]:
         nonlocal comparable
         target = locate(node["_target_"])
-        if not is_built_in(target):
+        # a user's module may name another component of this package tomorrow
+        if not node["_target_"].startswith("pomelo_lab.") or not is_built_in(target):
             comparable = False
             return node
         for name, value in node.items():
@@ -111,10 +125,13 @@ def list_files(paths: list[str]) -> Iterator[Path]:
         yield from path.rglob("*")
 
 
-def note(question: Mapping[str, Any] | None, job: Job, folder: Path) -> None:
-    """Remembers a job that has just finished, or was found to be finished."""
+def note(question: Mapping[str, Any] | None, job: Job, folder: Path, weights: Mapping[str, str] | None) -> None:
+    """Remembers a job that has just finished, or was found to be finished.
+
+    Args: weights: `read_weights` from before the job was built.
+    """
     if question is not None:
-        remember_job(question, job.config, job.fingerprint)
+        remember_job(question, job.config, job.fingerprint, weights)
         remember_results(job, folder)
 
 

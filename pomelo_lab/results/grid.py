@@ -65,7 +65,8 @@ class GridCell:
         if self.lacks or self.error or not all(has_weights(node, self.config["dataset"], outputs) for node in networks):
             return None
         if self.question:
-            finished.remember_job(self.question, self.config, self.job.fingerprint)
+            weights = finished.read_weights(self.config)
+            finished.remember_job(self.question, self.config, self.job.fingerprint, weights)
         return self.job.store.folder("score", self.job.fingerprint)
 
     @property

@@ -155,3 +155,26 @@ def test_a_command_prints_the_same_with_and_without_the_memory(tmp_path):
     forgotten = command(tmp_path)
     assert remembered.stdout.startswith("already done") and remembered.stdout == forgotten.stdout
     assert remembered.stderr == forgotten.stderr
+
+
+def test_weights_that_are_replaced_while_a_job_runs_are_not_those_of_its_result(tmp_path, monkeypatch):
+    path, other = tmp_path / "named.safetensors", tmp_path / "other.safetensors"
+    save_network(path, tmp_path, seed=5)
+    save_network(other, tmp_path, seed=6)
+    remember_job = finished.remember_job
+
+    def replace_and_remember(*given):
+        shutil.copy(other, path)
+        remember_job(*given)
+
+    monkeypatch.setattr(finished, "remember_job", replace_and_remember)
+    finish(tmp_path, f"classifier.weights={path}")
+    assert finished.find(question(tmp_path, f"classifier.weights={path}")) is None
+
+
+def test_a_name_in_a_users_module_may_stand_for_another_component_later(tmp_path, monkeypatch):
+    (tmp_path / "my_names.py").write_text("from pomelo_lab.sampler.gray import GraySampler as Fill\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = plain(tmp_path)
+    assert finished.find_weights(config) == []
+    assert finished.find_weights({**config, "sampler": {"_target_": "my_names.Fill"}}) is None
