@@ -6,11 +6,14 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
+
+from pomelo_lab import philox
+from pomelo_lab.philox import Key
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +29,12 @@ class RandomStreams:
         seed: the job's seed.
         name: prefix of every purpose, for streams that share seed and images and must not share numbers.
     Shapes: every draw returns [B,*shape] for B image ids.
-    Random: one fresh generator per image and purpose; a purpose must be used once per image ("ddim.step.7").
+    Random: one stream per image and purpose; a purpose must be used once per image ("ddim.step.7"). `device`
+        draws the numbers, the same ones as every other device (`pomelo_lab.philox`).
+    Cost: about 0.1 ms per image for 12,288 normals on one core.
     """
+
+    revision: ClassVar[int] = 2  # 1 drew other numbers, by torch's generator on the CPU
 
     def __init__(self, seed: int, name: str = "") -> None:
         self.seed, self.name = seed, name
@@ -37,30 +44,35 @@ class RandomStreams:
         return RandomStreams(self.seed, f"{self.name}{name}.")
 
     def generator(self, image_id: str, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-        """A generator on `device`, seeded from (seed, image id, purpose)."""
-        text = f"{self.seed}\0{image_id}\0{self.name}{purpose}".encode()
-        value = int.from_bytes(hashlib.sha256(text).digest()[:8], "little", signed=True)
+        """A generator of torch's for functions that want one, seeded from (seed, image id, purpose)."""
+        value = int.from_bytes(self._digest(image_id, purpose)[:8], "little", signed=True)
         return torch.Generator(device).manual_seed(value)
+
+    def key(self, image_id: str, purpose: str) -> Key:
+        """The key of a counter-based stream: the first 128 bits of the digest of (seed, image id, purpose)."""
+        digest = self._digest(image_id, purpose)
+        return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:16], "little")
+
+    def _digest(self, image_id: str, purpose: str) -> bytes:
+        return hashlib.sha256(f"{self.seed}\0{image_id}\0{self.name}{purpose}".encode()).digest()
 
     def uniform(
         self, image_ids: Sequence[str], purpose: str, *shape: int, device: torch.device | str = "cpu"
     ) -> Tensor:
         """U[0,1) float32 [B,*shape]."""
-        return self._draw(torch.rand, image_ids, purpose, shape, device)
+        return self._draw(philox.uniform, image_ids, purpose, shape, device)
 
     def normal(self, image_ids: Sequence[str], purpose: str, *shape: int, device: torch.device | str = "cpu") -> Tensor:
         """N(0,1) float32 [B,*shape]."""
-        return self._draw(torch.randn, image_ids, purpose, shape, device)
+        return self._draw(philox.normal, image_ids, purpose, shape, device)
 
     def permutation(self, image_ids: Sequence[str], purpose: str, repeats: int, n: int) -> Tensor:
         """`repeats` independent random orders of 0..n-1 per image: int64 [B,repeats,n]."""
-        return self.uniform(image_ids, purpose, repeats, n).argsort(dim=-1)
+        return self.uniform(image_ids, purpose, repeats, n).argsort(dim=-1, stable=True)
 
     def _draw(self, sample: Callable, image_ids: Sequence[str], purpose: str, shape: tuple[int, ...], device) -> Tensor:
-        out = torch.empty(len(image_ids), *shape, device=device)
-        for row, image_id in zip(out, image_ids, strict=True):
-            sample(shape, generator=self.generator(image_id, purpose, device), out=row)
-        return out
+        keys = [self.key(image_id, purpose) for image_id in image_ids]
+        return sample(keys, math.prod(shape), device=device).reshape(len(keys), *shape)
 
 
 class RowNoise:
@@ -68,9 +80,10 @@ class RowNoise:
 
     A row's numbers do not depend on how the rows are batched, nor on the number of perturbations.
 
-    Args: image_ids, indices: the image of each row, and the index of the row among that image's perturbations.
-    Cost: about 0.1 ms per row and draw of 12,288 normals, on one core; drawn on the CPU, so that every device sees the
-        same.
+    Args:
+        image_ids, indices: the image of each row, and the index of the row among that image's perturbations.
+        device: draws the numbers, the same ones as any other device.
+    Cost: as `RandomStreams`.
     """
 
     def __init__(
@@ -80,15 +93,16 @@ class RowNoise:
         indices: Sequence[int],
         device: torch.device | str = "cpu",
     ):
-        self.generators = [streams.generator(i, str(k)) for i, k in zip(image_ids, indices, strict=True)]
+        self.keys = [streams.key(i, str(k)) for i, k in zip(image_ids, indices, strict=True)]
         self.device = device
+        self.drawn = 0  # blocks of each row's stream
 
     def normal(self, *shape: int) -> Tensor:
         """N(0,1) float32 [rows,*shape]."""
-        out = torch.empty(len(self.generators), *shape)
-        for row, generator in zip(out, self.generators, strict=True):
-            torch.randn(shape, generator=generator, out=row)
-        return out.to(self.device)
+        n = math.prod(shape)
+        out = philox.normal(self.keys, n, self.drawn, self.device).reshape(len(self.keys), *shape)
+        self.drawn += philox.count_blocks(n + n % 2)
+        return out
 
 
 class MicroBatches:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from pomelo_lab.batching import RandomStreams
 from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.engine.components import Components, supply
 from pomelo_lab.engine.selection import DRAW_SEED, Selection
@@ -58,6 +59,11 @@ class Provenance:
     def generator(self) -> dict[str, Any] | None:
         return {"digest": self.parts.generator.digest()} if self.parts.generator is not None else None
 
+    @property
+    def seed(self) -> dict[str, int]:
+        """The job's seed, and which numbers random streams draw from it."""
+        return {"seed": self.config["seed"], "streams": RandomStreams.revision}
+
     @cached_property
     def segmenter(self) -> dict[str, Any] | None:
         return self._component(self.parts.node("segmenter"))
@@ -88,7 +94,7 @@ class Provenance:
             "dataset": self.dataset,
             "sampler": self.sampler,
             "n": self.parts.n_perturbations,
-            "seed": self.config["seed"],
+            "seed": self.seed,
         }
         return {**perturbation, "segmenter": self.segmenter} if self.parts.sampler.uses_segments else perturbation
 
@@ -115,7 +121,7 @@ class Provenance:
             "classifier": self.classifier,
             "explainer": self._component(self.parts.node("explainer"), drop),
             "target": self.config["target"],
-            "seed": self.config["seed"],
+            "seed": self.seed,
         }
         if "segments" in needs:
             explanation["segmenter"] = self.segmenter
@@ -138,7 +144,7 @@ class Provenance:
         if "explanations" in metric.needs:
             score["explanations"] = [digest(sibling.explanation) for sibling in self.siblings(metric)]
         if not {"perturbations", "explanation", "explanations"} & metric.needs or metric.random:
-            score["seed"] = self.config["seed"]
+            score["seed"] = self.seed
         if metric.fits:
             score["reference"] = digest(self.reference(name))
         return score

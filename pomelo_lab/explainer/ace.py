@@ -110,7 +110,7 @@ class ACEExplainer(CounterfactualExplainer):
     @staticmethod
     def noise(case: Case) -> Noise:
         image, image_id = case.batch.image, case.batch.image_id
-        return lambda name: case.streams.normal(image_id, f"ace.{name}", *image.shape[1:]).to(image)
+        return lambda name: case.streams.normal(image_id, f"ace.{name}", *image.shape[1:], device=image.device)
 
     @cached_property
     def chain(self) -> Ancestral:

@@ -69,11 +69,11 @@ class DirectionSearch(FitInParts, TrainingWalks, ABC):
             nearly that direction.
         The other arguments are those of LatentDistance and TrainingWalks.
     Cost: the search needs n_renders * n_render evaluations once per source and data set, and n_renders queries per
-        classifier. order=flips adds the cost of explaining n_rank images along each h-direction, random_flips that of
-        explaining them along two random directions.
+        classifier. order=flips adds explanations of n_rank images along each h-direction, random_flips along two lines.
     Random: codes per (seed, source).
     """
 
+    revision: ClassVar[int] = RandomStreams.revision
     rendered: ClassVar[frozenset[str]] = frozenset(
         {"generator", "source", "sampling", "radius", "chunk", "seed"}
         | {"published_grid", "n_invert", "fixed_point", "n_render"}

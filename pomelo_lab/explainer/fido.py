@@ -121,8 +121,10 @@ class FidoExplainer(RemovalExplainer):
     def sample_masks(self, drop: Tensor, logit: Tensor, case: Case, step: int) -> Tensor:
         """Samples relaxed keep masks [B,n,H,W]. Values lie near 0 or 1, and above 0.5 with probability 1 - drop."""
         odds = logit if self.noise == "cell" else drop.logit(1e-6)
-        u = case.streams.uniform(case.batch.image_id, f"fido.{step}", self.n_samples, *odds.shape[1:])
-        u = u.to(odds).clamp(1e-6, 1 - 1e-6)
+        u = case.streams.uniform(
+            case.batch.image_id, f"fido.{step}", self.n_samples, *odds.shape[1:], device=odds.device
+        )
+        u = u.clamp_(1e-6, 1 - 1e-6)
         keep = torch.sigmoid((u.logit() - odds[:, None]) / self.temperature)
         if self.noise == "cell":
             keep = enlarge(keep.flatten(0, 1), drop.shape[1:], "bilinear").unflatten(0, keep.shape[:2])

@@ -29,13 +29,14 @@ class GradientShapExplainer(BaselineExplainer):
 
     def values(self, module: nn.Module, case: BaselineCase) -> Tensor:
         image, names, streams = case.batch.image, case.batch.image_id, case.streams.named("gradient_shap")
-        noise = PointDraws(names, lambda name: streams.normal([name], "noise", self.n_draws, *image.shape[1:]))
-        share = PointDraws(names, lambda name: streams.uniform([name], "share", self.n_draws, 1, 1, 1))
+        n, size, device = self.n_draws, image.shape[1:], image.device
+        noise = PointDraws(names, lambda name: streams.normal([name], "noise", n, *size, device=device))
+        share = PointDraws(names, lambda name: streams.uniform([name], "share", n, 1, 1, 1, device=device))
 
         def points(row: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
             baseline = case.baseline[row]
-            way = image[row] + self.sigma * noise(row, point).to(image) - baseline
-            return baseline + share(row, point).to(image) * way, way / self.n_draws
+            way = image[row] + self.sigma * noise(row, point) - baseline
+            return baseline + share(row, point) * way, way / self.n_draws
 
         return sum_gradients(module, case, self.n_draws, points)
 

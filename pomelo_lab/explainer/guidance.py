@@ -53,4 +53,4 @@ class Attempt:
     def normal(self, purpose: str) -> Tensor:
         """Draws standard normals of the images' shape."""
         batch = self.case.batch
-        return self.case.streams.normal(batch.image_id, purpose, *batch.image.shape[1:]).to(self.image)
+        return self.case.streams.normal(batch.image_id, purpose, *batch.image.shape[1:], device=self.image.device)

@@ -128,7 +128,9 @@ class MeaningfulPerturbationExplainer(Postprocessed, RemovalExplainer):
         """The first keep mask [B,k,k]."""
         image = case.batch.image
         if self.init == "uniform":
-            return case.streams.uniform(case.batch.image_id, "mp.start", self.mask_px, self.mask_px).to(image)
+            return case.streams.uniform(
+                case.batch.image_id, "mp.start", self.mask_px, self.mask_px, device=image.device
+            )
         axis = (torch.arange(self.mask_px, device=image.device) + 0.5) / self.mask_px - 0.5
         away = (axis[:, None] ** 2 + axis**2).sqrt()
         row = torch.arange(len(case), device=image.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -40,10 +41,9 @@ class RiseExplainer(RemovalExplainer):
 
     def explain(self, case: Case) -> Explanation:
         batch, image, streams, shape = case.batch, case.batch.image, case.streams, case.batch.image.shape[-2:]
-        cells = (
-            streams.uniform(batch.image_id, "rise.cells", self.n_masks, self.n_cells, self.n_cells) < self.p_keep
-        ).to(image)
-        shift = streams.uniform(batch.image_id, "rise.shift", self.n_masks, 2).to(image)
+        drawn = partial(streams.uniform, batch.image_id, device=image.device)
+        cells = (drawn("rise.cells", self.n_masks, self.n_cells, self.n_cells) < self.p_keep).to(image)
+        shift = drawn("rise.shift", self.n_masks, 2)
         filling = case.filling(self.sampler)
         total = torch.zeros(len(image), *shape, dtype=torch.float64, device=image.device)
         for places in torch.arange(self.n_masks, device=image.device).split(

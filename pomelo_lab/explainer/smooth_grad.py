@@ -33,10 +33,12 @@ class SmoothGradExplainer(GradientExplainer):
 
     def values(self, module: nn.Module, case: Case) -> Tensor:
         image, size = case.batch.image, (self.n_draws, *case.batch.image.shape[1:])
-        noise = PointDraws(case.batch.image_id, lambda name: case.streams.normal([name], "smooth_grad", *size))
+        noise = PointDraws(
+            case.batch.image_id, lambda name: case.streams.normal([name], "smooth_grad", *size, device=image.device)
+        )
 
         def points(row: Tensor, point: Tensor) -> tuple[Tensor, float]:
-            return image[row] + self.sigma * noise(row, point).to(image), 1 / self.n_draws
+            return image[row] + self.sigma * noise(row, point), 1 / self.n_draws
 
         return sum_gradients(module, case, self.n_draws, points)
 

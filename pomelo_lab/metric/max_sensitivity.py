@@ -47,7 +47,11 @@ class MaxSensitivity(Metric):
         changes = []
         for k in range(self.n_neighbours):
             moved = image + self.radius * (
-                2 * case.streams.uniform(case.batch.image_id, f"max_sensitivity.{k}", *image.shape[1:]).to(image) - 1
+                2
+                * case.streams.uniform(
+                    case.batch.image_id, f"max_sensitivity.{k}", *image.shape[1:], device=image.device
+                )
+                - 1
             )
             after = (
                 case.explain_again(images=moved.clamp(0, 1) if self.clamp else moved).attribution.flatten(1).double()

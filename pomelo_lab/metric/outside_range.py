@@ -37,7 +37,7 @@ class OutsideRange(Metric):
 
     def score(self, case: Case) -> dict[str, Tensor]:
         size = (self.n_per_image, math.prod(self.generator.shape))
-        drawn = case.streams.normal(case.batch.image_id, "outside range", *size).to(self.generator.device)
+        drawn = case.streams.normal(case.batch.image_id, "outside range", *size, device=self.generator.device)
 
         @torch.no_grad()
         def share(latent: Tensor) -> Tensor:

@@ -32,5 +32,5 @@ class NoiseSampler(BaseImageFiller):
     def base(
         self, image: Tensor, streams: RandomStreams, image_ids: tuple[str, ...], segments: Segments | None
     ) -> Tensor:
-        noise = streams.normal(image_ids, "noise_base", *image.shape[1:]).to(image)
+        noise = streams.normal(image_ids, "noise_base", *image.shape[1:], device=image.device)
         return noise.mul_(self.sigma).add_(self.mean).clamp_(0, 1)
