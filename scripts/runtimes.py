@@ -49,7 +49,8 @@ in another way: the same numbers up to rounding, faster.
 | `frozen` | TorchScript: traced, weights constant, normalisations folded into convolutions |
 | `onnxruntime` | onnxruntime; needs `pip install 'pomelo-lab[onnx]'` |
 | `compiled` | `torch.compile`, which takes a minute or two on a CPU |
-| `auto`, the default | the fastest of `onnxruntime` and `frozen` on a CPU, else `eager` |
+| `graph` | CUDA graphs: a GPU of NVIDIA starts the kernels of a network together |
+| `auto`, the default | the fastest of `onnxruntime` and `frozen` on a CPU, `graph` on a GPU, else `eager` |
 
 - `auto` prepares nothing before a network has computed for {wait:g} s, about what a preparation takes. A short job is \
 therefore eager, and a preparation at most doubles the time of a job that ends right after it.

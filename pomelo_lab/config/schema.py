@@ -93,7 +93,7 @@ class CommonSchema:
     force: bool = MISSING
 
 
-RuntimeName = Literal["auto", "eager", "frozen", "onnxruntime", "compiled"]
+RuntimeName = Literal["auto", "eager", "frozen", "onnxruntime", "compiled", "graph"]
 
 
 @dataclass

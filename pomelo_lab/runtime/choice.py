@@ -21,11 +21,12 @@ from pomelo_lab.config.schema import RuntimeName
 from pomelo_lab.runtime.base import Answer, CannotPrepare, OneTensor, Runtime
 from pomelo_lab.runtime.compiled import Compiled
 from pomelo_lab.runtime.frozen import Frozen
+from pomelo_lab.runtime.graph import Graph
 from pomelo_lab.runtime.onnx import OnnxRuntime
 
 log = logging.getLogger(__name__)
 
-RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (OnnxRuntime(), Frozen(), Compiled())}
+RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (OnnxRuntime(), Frozen(), Graph(), Compiled())}
 TOLERANCE = 2e-5  # largest difference between two answers, as a share of the largest answer
 REPEATS = 3  # alternating timings of a runtime and the network
 GAIN = 1.05  # a runtime that is no faster than this is not worth another kind of rounding

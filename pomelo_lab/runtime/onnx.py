@@ -57,6 +57,7 @@ def export(network: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
     graph, level, fast = io.BytesIO(), logging.root.manager.disable, torch.backends.mha.get_fastpath_enabled()
     logging.disable(logging.WARNING)
     torch.backends.mha.set_fastpath_enabled(False)  # its fused attention has no ONNX operator
+    torch.onnx.register_custom_op_symbolic("aten::adaptive_avg_pool2d", pool_adaptively, OPSET)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -71,9 +72,25 @@ def export(network: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
                 dynamic_axes={**rows, "answer": {0: "rows"}},
             )
     finally:
+        torch.onnx.unregister_custom_op_symbolic("aten::adaptive_avg_pool2d", OPSET)
         logging.disable(level)
         torch.backends.mha.set_fastpath_enabled(fast)
     return graph.getvalue()
+
+
+def pool_adaptively(graph: Any, images: Any, size: Any) -> Any:
+    """Adaptive average pooling to any size in ONNX: products with two constant matrices.
+
+    The exporter itself knows only sizes that divide those of its input, which VGG's are not.
+    """
+    from torch.onnx import symbolic_helper
+
+    before, after = symbolic_helper._get_tensor_sizes(images)[-2:], symbolic_helper._maybe_get_const(size, "is")
+    if after == [1, 1]:
+        return graph.op("GlobalAveragePool", images)
+    down, across = (nn.functional.adaptive_avg_pool1d(torch.eye(n), m) for n, m in zip(before, after, strict=True))
+    pooled = graph.op("MatMul", graph.op("Constant", value_t=down.T.contiguous()), images)
+    return graph.op("MatMul", pooled, graph.op("Constant", value_t=across))
 
 
 def open_session(graph: bytes, device: torch.device) -> Any:

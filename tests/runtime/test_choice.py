@@ -69,6 +69,18 @@ def test_a_runtime_gives_the_network_s_answers_for_any_number_of_rows(name, dept
         assert torch.allclose(answer, right[: len(answer)], atol=1e-5)
 
 
+@pytest.mark.parametrize(("side", "pooled"), [(10, 7), (3, 7), (7, 7), (12, (4, 5)), (9, 1)])
+def test_adaptive_pooling_of_any_size_is_exported(side, pooled):
+    """Sizes that divide the input's and sizes that do not, as VGG's 7 of a small image."""
+    pytest.importorskip("onnxruntime")
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(pooled), nn.Flatten()).eval()
+    chosen, images = Choice("pooled", "onnxruntime"), IMAGES[..., :side, :side].contiguous()
+    with watch_runtimes() as told, torch.no_grad():
+        answers = [chosen(network, images[:n]) for n in (19, 19, 5)]
+        assert all(torch.allclose(answer, network(images[: len(answer)]), atol=1e-5) for answer in answers)
+    assert told["pooled"]["runtime"] == "onnxruntime", told
+
+
 def test_a_unet_has_its_timesteps_and_its_evaluations_are_counted():
     pytest.importorskip("onnxruntime")
     from pomelo_lab.generator.base import EvaluationCounter
