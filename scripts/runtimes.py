@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout, whichever one is installed
@@ -16,7 +18,9 @@ from pomelo_lab.compat import ensure
 ensure()  # before anything imports torchvision
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pomelo_lab.classifier.torchvision import TorchvisionClassifier
 from pomelo_lab.config.build import build
@@ -67,62 +71,127 @@ bit on one machine, also after an interruption. A job that another runtime has f
 the weights and the versions of the libraries. A damaged file is made again."""
 
 
-def networks() -> Iterator[tuple[str, TrainableNetwork, tuple[Tensor, ...]]]:
-    """Name, network and one batch of its inputs."""
+class Functional(nn.Module):
+    """Functional calls, reshapes and shapes read at run time, as timm's networks have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.mix, self.head = nn.Conv2d(3, 64, 4, 4), nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        grid = F.gelu(self.stem(images))
+        tokens = F.layer_norm(grid.flatten(2).transpose(1, 2), (64,))
+        return self.head((tokens + F.silu(self.mix(tokens))).mean(1))
+
+
+class Branches(nn.Module):
+    """Control flow that depends on pixels, which no trace follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.light, self.dark = (nn.Conv2d(3, 10, 5, 5) for _ in range(2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (self.light if images.mean() > 0.4 else self.dark)(images).mean((2, 3))
+
+
+def networks() -> Iterator[tuple[str, nn.Module, tuple[Tensor, ...]]]:
+    """Name, network in evaluation mode, and one batch of its inputs."""
     draws = torch.Generator().manual_seed(0)
     for architecture, sides in SIDES.items():
         for side in sides:
-            network = TorchvisionClassifier(architecture=architecture, num_classes=10)
-            yield f"{architecture}, {side} px", network, (torch.rand(ROWS, 3, side, side, generator=draws),)
+            component = TorchvisionClassifier(architecture=architecture, num_classes=10)
+            images = (torch.rand(ROWS, 3, side, side, generator=draws),)
+            yield f"{architecture}, {side} px", component.network, captured(component, images)
     for name in SHIPPED:
         card = json.loads((ZOO / f"{name}.json").read_text())
         sizes = {"channels": 3, "size_px": 64, "num_classes": 26 if "oracle" in name else 5}
-        network = build({**card["component"], "weights": f"zoo:{name}"}, **sizes)
-        yield name, network, (torch.rand(ROWS, 3, 64, 64, generator=draws),)
+        component = build({**card["component"], "weights": f"zoo:{name}"}, **sizes)
+        yield name, component.network, captured(component, (torch.rand(ROWS, 3, 64, 64, generator=draws),))
+    for name, network in (("functional calls, 64 px", Functional()), ("control flow, 64 px", Branches())):
+        yield name, network.eval().requires_grad_(False), (torch.rand(ROWS, 3, 64, 64, generator=draws),)
 
 
-def captured(network: TrainableNetwork, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def captured(component: TrainableNetwork, images: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The inputs that the torch network gets when its component is asked about images."""
     seen: list[tuple[Tensor, ...]] = []
-    handle = network.network.register_forward_pre_hook(lambda _, parts: seen.append(parts))
-    network.one_forward(*inputs) if isinstance(network, Generator) else network.logit(*inputs)
+    handle = component.network.register_forward_pre_hook(lambda _, parts: seen.append(parts))
+    component.one_forward(*images) if isinstance(component, Generator) else component.logit(*images)
     handle.remove()
     return seen[0]
 
 
-def rows() -> Iterator[str]:
-    """The lines of the table."""
-    for name, network, images in networks():
+def least_seconds(work: Callable[[], Any]) -> float:
+    """The least processor time of five calls."""
+    taken = []
+    for _ in range(5):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def product_speed(n: int = 1536) -> float:
+    """Floating point operations a second in a product of two matrices, which no network outdoes by much."""
+    one, other = torch.rand(2, n, n, generator=torch.Generator().manual_seed(0))
+    return 2 * n**3 / least_seconds(lambda: one @ other)
+
+
+def work_speed(network: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """Floating point operations a second in the products and convolutions of a network's forward pass."""
+    with FlopCounterMode(display=False) as counter:
+        OneTensor(network)(*inputs)
+    return counter.get_total_flops() / least_seconds(lambda: OneTensor(network)(*inputs))
+
+
+def rows(limit: float) -> Iterator[str]:
+    """The lines of the table. Args: limit: operations a second of a product of matrices."""
+    for name, network, inputs in networks():
         with torch.no_grad():
-            inputs = captured(network, images)
-            cells = []
+            choice, cells = Choice(name), [f"{work_speed(network, inputs) / limit:.0%}"]
+            answer = OneTensor(network)(*inputs)
             for runtime in ("frozen", "onnxruntime"):
                 try:
-                    answer = OneTensor(network.network)(*inputs)
-                    tried = Choice(name, runtime).try_one(RUNTIMES[runtime], network.network, inputs, answer)
-                    agreed = tried.answer is not None
-                    cells.append(
-                        f"{tried.gain:.2f}, {tried.difference:.0e}" if agreed else tried.why.partition(": ")[2]
-                    )
+                    tried = choice.try_one(RUNTIMES[runtime], network, inputs, answer)
                 except Exception as error:  # noqa: BLE001 (the page says why)
-                    cells.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0][:60]}")
+                    cells.append(reason(str(error)))
+                else:
+                    found = f"{tried.gain:.2f}, {tried.difference:.0e}"
+                    cells.append(found if tried.answer is not None else tried.why.partition(": ")[2])
+            chosen = choice.choose(network, inputs, answer)
+        cells.insert(1, chosen.runtime)
         print(name, cells, flush=True)
         yield f"| {name} | {' | '.join(cells)} |"
+
+
+def reason(error: str) -> str:
+    """The line of an error that says why a runtime does not fit: the last one where the error has a traceback."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    return lines[-1 if "Traceback" in error else 0][:80]
 
 
 def main() -> int:
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    limit = product_speed()
     paragraphs = TEXT.format(wait=WAIT_S, gain=GAIN).splitlines()
     lines = ["# Runtimes", "", *(fold(text) for text in paragraphs), "", "## What they gain", ""]
     lines.append(
         fold(
             f"`python scripts/runtimes.py` wrote this table with torch {torch.__version__.partition('+')[0]}, one "
-            f"thread, {ROWS} images at once: how many times as fast as eager, and the largest difference of an answer "
-            f"as a share of the largest answer. Torchvision's networks have random weights."
+            f"thread, {ROWS} images at once. A cell of a runtime says how many times as fast as eager it is, and the "
+            "largest difference of an answer as a share of the largest answer. Torchvision's networks have random "
+            f"weights. The first column is the speed of eager: its floating point operations a second, as a share of "
+            f"those of a product of two matrices on the same processor ({limit / 1e9:.0f} billion a second). A network "
+            "at 100 % is as fast as the processor multiplies, and no runtime can gain much on it."
         )
     )
-    lines += ["", "| network | `frozen` | `onnxruntime` |", "| --- | --- | --- |", *rows()]
+    lines += [
+        "",
+        "| network | speed of eager | `auto` takes | `frozen` | `onnxruntime` |",
+        "| --- | --: | --- | --- | --- |",
+    ]
+    lines += rows(limit)
     (ROOT / "docs" / "runtime.md").write_text("\n".join([*lines, ""]))
     return 0
 
