@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from pomelo_lab.bench import report
+from pomelo_lab.bench.peers import Asked
 from pomelo_lab.bench.row import Row, ratio, total
 from pomelo_lab.bench.scaling import AXES, Axis, slope
 from pomelo_lab.bench.setting import Setting
@@ -27,9 +28,15 @@ TOY = {
         "job": ("classifier.weights=null", "explainer.n_samples=4", "metrics=none", "tracking=none"),
         "n_answers": 3,
     },
+    "peers": {"networks": (Asked("resnet18", 32, 80, 4),), "batch_sizes": (16,)},
     "generative": {"n": 3, "n_flow": 3, "n_steps": 2, "n_single": 2, "batch_sizes": (2, 4), "segments": (2, 6)},
 }
-PACKAGES = {"generative": ("diffusers",), "lime": ("lime", "captum", "sklearn"), "deletion": ("quantus",)}
+PACKAGES = {
+    "generative": ("diffusers", "onnxruntime"),
+    "peers": ("lime", "captum", "quantus", "onnxruntime"),
+    "lime": ("lime", "captum", "sklearn"),
+    "deletion": ("quantus",),
+}
 
 
 @pytest.fixture(scope="module")

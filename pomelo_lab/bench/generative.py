@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -74,6 +74,10 @@ def compare(setting: Setting, **changes: Any) -> list[Row]:
         Work("inpaint_ddim", inpaint, sizes.n, lambda rows: ddpm.output(rows, 500)),
     ]
     rows = [beside_forwards(setting, work, sizes.batch_sizes) for work in works]
+    fast = DDPM(**shape, prediction="epsilon", schedule="linear").use_runtime("onnxruntime")
+    for work in works[1:]:
+        faster = replace(work, sampler=replace(work.sampler, generator=fast))
+        rows.append(beside_forwards(setting, faster, sizes.batch_sizes, runtime="onnxruntime"))
     rows += beside_diffusers(setting, ddpm, sizes.n_single, sizes.n_steps)
     return [*rows, over_segments(setting, sizes.segments)]
 
@@ -88,10 +92,11 @@ def latents(glow: Glow, rows: Tensor) -> list[Tensor]:
 
 
 @torch.no_grad()
-def beside_forwards(setting: Setting, work: Work, batch_sizes: Sequence[int]) -> Row:
-    """The time of n perturbations, divided by the time of their network evaluations alone.
+def beside_forwards(setting: Setting, work: Work, batch_sizes: Sequence[int], runtime: str = "") -> Row:
+    """The time of n perturbations, divided by the time of their network evaluations alone; or the inverse, the gain
+    over the eager network, where the sampler's network has a runtime.
 
-    Both use the network's best batch size.
+    Both use the eager network's best batch size.
     """
     sampler, generator, n = work.sampler, work.sampler.generator, work.n
     timer, evaluations = Inside(), sampler.cost(n).evaluations
@@ -104,7 +109,16 @@ def beside_forwards(setting: Setting, work: Work, batch_sizes: Sequence[int]) ->
     best = timer.fastest(partial(bare, count=2 * max(batch_sizes)), batch_sizes)
     generator.forwards = MicroBatches(best)
     perturb = partial(sampler.perturb, setting.batch, setting.segments, n, RandomStreams(setting.seed))
+    perturb()  # prepares a runtime
     runs = timer.paired({"perturb": perturb, "bare": partial(bare, best)}, setting.repeats)
+    if runtime:
+        return ratio(
+            f"{n} perturbations, bare eager network / {work.name} by {runtime}",
+            (runs["bare"], total),
+            (runs["perturb"], total),
+            at_least=1.3,
+            note=f"{typical(runs['bare'], total)} and {typical(runs['perturb'], total)}; batches of {best}",
+        )
     return ratio(
         f"{n} perturbations, {work.name} / bare network",
         (runs["perturb"], total),
