@@ -14,7 +14,7 @@ from pomelo_lab.config.schema import register
 ROOT = Path(__file__).resolve().parents[1]
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").rglob("*.md")) - set(HOW_TO))]
-COMMAND = re.compile(r"python -m pomelo_lab\.(run|train) ((?:[^`\n\\]|\\\n)*)")
+COMMAND = re.compile(r"(?:python -m pomelo_lab\.|pomelo-lab )(run|train) ((?:[^`\n\\]|\\\n)*)")
 # for the reader to fill in, choices to choose from, or files of the reader's own (test_how_to.py tries those)
 PLACEHOLDER = re.compile(r"<|--config-dir|\||\$\(")
 

@@ -23,10 +23,23 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pomelo_lab"
 # folders and top-level modules, from the ground up: each imports only from those before it
 FLOORS = (
-    *("pomelo_lab", "compat", "cost", "types", "files", "philox", "batching", "throughput", "locks"),
+    *("pomelo_lab", "plugins", "compat", "cost", "types", "files", "philox", "batching", "throughput", "locks"),
     *("allocator", "devices", "image_arithmetic"),
     *("config", "dataset", "segmenter", "weights", "runtime", "network", "classifier", "generator", "training"),
-    *("sampler", "explainer", "metric", "engine", "results", "tracking", "run", "train", "bench", "conformance"),
+    *(
+        "sampler",
+        "explainer",
+        "metric",
+        "engine",
+        "results",
+        "tracking",
+        "run",
+        "train",
+        "bench",
+        "conformance",
+        "demo",
+        "__main__",
+    ),
 )
 COMPONENT_FOLDERS = (*ROLES, "metric")
 LONGEST, WIDEST = 350, 120  # lines of a file, columns of a line

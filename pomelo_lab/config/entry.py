@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.plugins import plugin_folders
+
 _checkout = Path(__file__).resolve().parents[2]
 _is_checkout = (_checkout / "conf" / "run.yaml").exists()
 # an installed wheel contains conf inside the package
@@ -17,13 +19,13 @@ CONF = str(_checkout / "conf" if _is_checkout else Path(__file__).resolve().pare
 os.environ.setdefault("POMELO_ROOT", str(_checkout if _is_checkout else Path.cwd()))
 
 
-def script_command(script: str, module: str) -> str:
-    """The command that runs a script of a checkout. An installed wheel has no scripts: its module is run."""
-    return f"python scripts/{script}.py" if _is_checkout else f"python -m pomelo_lab.{module}"
+def script_command(script: str) -> str:
+    """The command that runs a script of a checkout. An installed wheel has no scripts, but the same word."""
+    return f"python scripts/{script}.py" if _is_checkout else f"pomelo-lab {script}"
 
 
 def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The user's config folders in a command line (`--config-dir DIR`, `-cd DIR`), and its other arguments."""
+    """The config folders of a command line (`--config-dir DIR`, `-cd DIR`) and of plug-ins, and its other arguments."""
     folders, rest, words = [], [], iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")
@@ -31,7 +33,7 @@ def config_folders(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             folders.append(str(Path(value if equals else next(words, "")).resolve()))
         else:
             rest.append(word)
-    return folders, rest
+    return [*folders, *plugin_folders()], rest
 
 
 def file_content(path: str) -> dict[str, Any] | None:
@@ -63,6 +65,6 @@ def search_path(folders: Sequence[str]) -> list[str]:
 
 
 def searched_folders(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The config folders that an override of Hydra's search path adds (the inverse of `search_path`)."""
+    """The config folders that an override of Hydra's search path adds (the inverse of `search_path`), and plug-ins'."""
     text = next((text for text in overrides if text.startswith("hydra.searchpath=[")), "")
-    return tuple(re.findall(r"file://([^,\]]+)", text))
+    return tuple(dict.fromkeys((*re.findall(r"file://([^,\]]+)", text), *plugin_folders())))

@@ -124,11 +124,13 @@ class RunSchema(CommonSchema):
 def register() -> None:
     """Registers the schemas in Hydra, under the names that the yaml files have first in their defaults lists.
 
-    Hydra also reads files as `config/files.py` says from then on.
+    Hydra also reads files as `config/files.py` says from then on, and finds the configs of plug-ins.
     """
     from hydra.core.config_store import ConfigStore
 
     from pomelo_lab.config.files import replace_reader
+    from pomelo_lab.plugins import show_hydra
 
     replace_reader()
+    show_hydra()
     ConfigStore.instance().store(name="run_schema", node=RunSchema)

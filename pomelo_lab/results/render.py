@@ -14,7 +14,7 @@ from pomelo_lab.results.report import Column, Row
 from pomelo_lab.results.table import Entry, Table
 
 SUPPORT = f"where at least {LEVEL:.0%} of the resamples of the images agree"
-TABLE_COMMAND = script_command("table", "results.show")
+TABLE_COMMAND = script_command("table")
 MOST_OTHERS = 5  # other settings that are named
 ARROW = {"higher": "↑", "lower": "↓", None: ""}
 CHECK = {HOLDS: ("✓", "green"), FAILS: ("✗", "red"), FEW: ("?", "yellow"), MISSING: ("·", "bright_black")}

@@ -150,6 +150,15 @@ HELP = """  --figure NAME     draw this figure of the table's jobs: a module of 
 tables:"""
 
 
+def draw(arguments: Sequence[str]) -> int:
+    """`figure NAME TABLE [overrides]`: draws a figure of a table's jobs, and returns the exit status."""
+    if len(arguments) < 2 or {"-h", "--help"} & set(arguments):
+        print("usage: pomelo-lab figure NAME TABLE [overrides]", file=sys.stderr)
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    name, table, *rest = arguments
+    return main([table, "--figure", name, *rest])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table that the command line asks for, and returns the exit status (see `USAGE`)."""
     from hydra.errors import HydraException

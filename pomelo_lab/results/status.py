@@ -93,11 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or any(a.startswith("-") for a in arguments) or "=" in arguments[0]:
         names = sorted(p.stem for p in Path(CONF, "experiment").glob("*.yaml"))
         print(
-            f"usage: {script_command('status', 'results.status')} <experiment> [--config-dir DIR] [overrides]\n"
+            f"usage: {script_command('status')} <experiment> [--config-dir DIR] [overrides]\n"
             f"experiments: {', '.join(names)}",
             file=sys.stderr,
         )
-        return 2
+        return 0 if {"-h", "--help"} & set(arguments) else 2
     try:
         show(arguments[0], [*search_path(folders), *arguments[1:]])
         return 0  # 0 also when cells are missing: the output names them and the command

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pomelo_lab.config.entry import script_command
 from pomelo_lab.engine.store import Store
 from pomelo_lab.files import write_text
 
@@ -91,3 +92,12 @@ def failure(command: Sequence[str], limit_s: float) -> str:
     ]
     reasons = [line for line in lines if REASON.search(line) and "error logs at" not in line]
     return " / ".join(dict.fromkeys(reasons[-2:] or lines[-1:])) or f"exit status {ended.returncode}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`sync [outputs folder]`, also written paths.outputs=DIR. Returns 1 when a run could not be uploaded."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if len(arguments) > 1 or any(text.startswith("-") for text in arguments):
+        print(f"usage: {script_command('sync')} [outputs folder]", file=sys.stderr)
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    return min(sync(Path(arguments[0].removeprefix("paths.outputs=") if arguments else "outputs")), 1)

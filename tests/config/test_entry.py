@@ -5,9 +5,7 @@ import pytest
 from pomelo_lab.config import entry
 
 
-@pytest.mark.parametrize(
-    ("is_checkout", "command"), [(True, "python scripts/table.py"), (False, "python -m pomelo_lab.results.show")]
-)
-def test_a_wheel_without_scripts_names_the_module_instead(monkeypatch, is_checkout, command):
+@pytest.mark.parametrize(("is_checkout", "command"), [(True, "python scripts/table.py"), (False, "pomelo-lab table")])
+def test_a_wheel_without_scripts_names_the_word_instead(monkeypatch, is_checkout, command):
     monkeypatch.setattr(entry, "_is_checkout", is_checkout)
-    assert entry.script_command("table", "results.show") == command
+    assert entry.script_command("table") == command
