@@ -9,7 +9,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
@@ -32,6 +33,9 @@ from pomelo_lab.results.callback import (
     search_path,
     split_command_line,
 )
+
+if TYPE_CHECKING:
+    from pomelo_lab.api import Result
 
 register()
 ALREADY_DONE = "already done: force=true computes it again"
@@ -249,5 +253,19 @@ def describe_stored() -> str:
     return (Progress.last.describe_stored() if Progress.last else "nothing was computed yet") + jobs
 
 
+class CalledModule(ModuleType):
+    """This module, which notebooks call: `pl.run("explainer=rise", "n_images=8")`."""
+
+    def __call__(self, *overrides: str, config_dir: str | None = None) -> Result:
+        """Runs the job that `pomelo-lab run` runs for the same words, or finds it finished."""
+        from pomelo_lab.api import Result, configured
+
+        folder = run(configured(*overrides, config_dir=config_dir))
+        if folder is None:
+            raise ValueError("dry_run=true computes nothing: pl.run needs a job that runs")
+        return Result(folder)
+
+
 if __name__ == "__main__":
     sys.exit(cli())
+sys.modules[__name__].__class__ = CalledModule

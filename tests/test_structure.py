@@ -26,20 +26,8 @@ FLOORS = (
     *("pomelo_lab", "plugins", "compat", "cost", "types", "files", "philox", "batching", "throughput", "locks"),
     *("allocator", "devices", "image_arithmetic"),
     *("config", "dataset", "segmenter", "weights", "runtime", "network", "classifier", "generator", "training"),
-    *(
-        "sampler",
-        "explainer",
-        "metric",
-        "engine",
-        "results",
-        "tracking",
-        "run",
-        "train",
-        "bench",
-        "conformance",
-        "demo",
-        "__main__",
-    ),
+    *("sampler", "explainer", "metric", "engine", "results", "tracking", "held", "api"),
+    *("run", "train", "bench", "conformance", "demo", "__main__"),
 )
 COMPONENT_FOLDERS = (*ROLES, "metric")
 LONGEST, WIDEST = 350, 120  # lines of a file, columns of a line

@@ -1,0 +1,243 @@
+"""Python and notebooks: `import pomelo_lab as pl`, then `pl.explain`, `pl.configured` and `pl.run`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pomelo_lab.config.check import ConfigError, resolved, validate, validate_resolved
+from pomelo_lab.config.entry import CONF, search_path
+from pomelo_lab.plugins import plugin_folders
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+
+def configured(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
+    """The checked config of a job, as `pomelo-lab run` composes it from the same words.
+
+    Args: config_dir: a config folder of yours.
+    Raises: ConfigError with all problems in one message.
+    """
+    return validate(_composed(overrides, config_dir))
+
+
+def explain(
+    model: nn.Module | Callable[[Tensor], Any],
+    images: Tensor | Sequence[Image],
+    method: str = "lime",
+    *overrides: str,
+    target: int | Sequence[int] | Tensor | None = None,
+    reference: Tensor | None = None,
+    outputs: str | None = None,
+) -> Explained:
+    """Explains a model's answers for images.
+
+    Args:
+        model: a torch module that answers logits [B,K], or a function from images to probabilities [B,K].
+        images: float [B,C,H,W] in [0,1], or PIL images of one size.
+        method: a name of conf/explainer, such as lime, rise, grad_cam or integrated_gradients.
+        overrides: further words of a command line: "sampler=blur", "explainer.n_samples=500", "metrics=fidelity",
+            "classifier.mean=[0.485,0.456,0.406]".
+        target: the explained class of all images, or of each; None = the predicted one.
+        reference: training images [n,C,H,W] in [0,1], for methods that learn from some.
+        outputs: a folder that keeps results between calls; None = nothing is kept.
+    Shapes: maps have the size of the images, also where the network wants another one (`classifier.input_px`).
+    Raises: ConfigError or ValueError, which say what to change. Gradients of a function are refused.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = _config(model, _stacked(images), [f"explainer={method}", *overrides], target, reference)
+        config["paths"] = {**config["paths"], "outputs": outputs or folder}
+        return _computed(config)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished job. folder: its score folder."""
+
+    folder: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Mean, interval and number of images of each metric, by its key."""
+        from pomelo_lab.engine.score_files import read_summary
+
+        return read_summary(self.folder)
+
+    @property
+    def scores(self) -> dict[str, list[Any]]:
+        """One row per image: image ids, classes, and the value of each metric, by column."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.folder / "scores.parquet").to_pydict()
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Explanations of B images.
+
+    images: float [B,C,H,W]; target: int64 [B], the explained classes; probability: float [B,K], the model's answers.
+    attribution: float [B,H,W], larger = speaks more for the target; None where the method gives none.
+    counterfactual: float [B,C,H,W] in [0,1]; None where the method gives none.
+    extra: what else the method tells, by name. scores: float64 [B] of each metric, by its key.
+    """
+
+    images: Tensor
+    target: Tensor
+    probability: Tensor
+    attribution: Tensor | None
+    counterfactual: Tensor | None
+    extra: dict[str, Tensor]
+    scores: dict[str, Tensor]
+
+    def show(self) -> Figure:
+        """Draws a row for each image: the image, its map over it (red for the class, blue against), and the
+        counterfactual."""
+        from matplotlib.figure import Figure
+
+        from pomelo_lab.results.sheet import rgb
+        from pomelo_lab.results.sheet_page import overlays
+
+        columns = {"image": [rgb(image) for image in self.images]}
+        if self.attribution is not None:
+            columns["attribution"] = overlays(self.images, self.attribution)
+        if self.counterfactual is not None:
+            columns["counterfactual"] = [rgb(image) for image in self.counterfactual]
+        n = len(self.images)
+        figure = Figure(figsize=(2.2 * len(columns), 2.2 * n), layout="constrained")
+        for j, (name, pictures) in enumerate(columns.items()):
+            for i, picture in enumerate(pictures):
+                axes = figure.add_subplot(n, len(columns), i * len(columns) + j + 1)
+                axes.imshow(picture.permute(1, 2, 0).clamp(0, 1))
+                axes.set_axis_off()
+                target = int(self.target[i])
+                title = {0: f"class {target}: {float(self.probability[i, target]):.2f}"}.get(j, name)
+                axes.set_title(title, fontsize=8)
+        return figure
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes maps and counterfactuals as .npy, scores as scores.json and the picture as sheet.png."""
+        import json
+
+        import numpy as np
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("attribution", "counterfactual", "target", "probability"):
+            if (value := getattr(self, name)) is not None:
+                np.save(folder / f"{name}.npy", value.numpy())
+        (folder / "scores.json").write_text(json.dumps({key: value.tolist() for key, value in self.scores.items()}))
+        self.show().savefig(folder / "sheet.png", dpi=150)
+        return folder
+
+
+def _composed(overrides: Sequence[str], config_dir: str | None = None) -> Any:
+    """The composed config of the words of a command line."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    from pomelo_lab.config.schema import register
+    from pomelo_lab.config.suggest import find_error, suggestions
+
+    register()
+    folders = [*([str(Path(config_dir).resolve())] if config_dir else []), *plugin_folders()]
+    if text := find_error(list(overrides)):
+        raise ConfigError(text)
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return compose("run", overrides=[*search_path(folders), *overrides])
+    except HydraException as error:
+        raise ConfigError("\n".join(suggestions(error, overrides)) or str(error)) from None
+
+
+def _stacked(images: Tensor | Sequence[Image]) -> Tensor:
+    """Images [B,C,H,W] in [0,1]. Raises: ValueError for images of different sizes."""
+    import numpy as np
+    import torch
+
+    from pomelo_lab.dataset.image_file import to_unit
+
+    if isinstance(images, torch.Tensor):
+        if images.ndim != 4:
+            raise ValueError(f"images must be [B,C,H,W], got {list(images.shape)}")
+        return images.detach().float().cpu()
+    parts = [
+        image if isinstance(image, torch.Tensor) else to_unit(torch.from_numpy(np.array(image.convert("RGB"))))
+        for image in images
+    ]
+    parts = [part if part.shape[0] in (1, 3) else part.movedim(-1, 0) for part in parts]
+    if len({part.shape for part in parts}) != 1:
+        raise ValueError(f"images must have one size, got {sorted({tuple(part.shape[-2:]) for part in parts})}")
+    return torch.stack(parts)
+
+
+def _config(
+    model: Any, images: Tensor, overrides: Sequence[str], target: Any, reference: Tensor | None
+) -> dict[str, Any]:
+    """The checked config of a job on a model and images of this session."""
+    import torch
+
+    from pomelo_lab.held import HeldImages, hold, hold_images
+
+    path = hold(model)
+    with torch.no_grad():
+        k = torch.as_tensor(model(images[:1])).shape[-1] if not isinstance(model, torch.nn.Module) else None
+    words = {
+        "classifier": "module" if k is None else "callable",
+        ("classifier.factory" if k is None else "classifier.function"): path,
+        "dataset": "digits",
+        "dataset.size_px": images.shape[-2],
+        "tracking": "none",
+        "metrics": "none",
+        "scale": "paper",
+        "n_images": len(images),
+        "target": target if isinstance(target, int) else "predicted" if target is None else "label",
+    }
+    typed = {text.partition("=")[0] for text in overrides}
+    ours = [f"{key}={value}" for key, value in words.items() if key not in typed]
+    plain = resolved(_composed([*ours, *overrides]))
+    labels = None if target is None or isinstance(target, int) else torch.as_tensor(target)
+    plain["dataset"] = {
+        "_target_": f"{HeldImages.__module__}.{HeldImages.__name__}",
+        "name": hold_images(images, labels),
+        "training": None if reference is None else hold_images(reference),
+        "names": [str(i) for i in range(k or 1000)],
+        "split": "test",
+    }
+    return validate_resolved(plain)
+
+
+def _computed(config: dict[str, Any]) -> Explained:
+    """The explanations and scores of a job, on this machine's device."""
+    import torch
+
+    from pomelo_lab.devices import pick_device
+    from pomelo_lab.engine.job import Job
+    from pomelo_lab.engine.store import Store
+
+    job = Job(config, Store(config["paths"]["outputs"]), pick_device(config["device"]))
+    parts = [
+        (job.batch(g).image, job.clean(g), job.explanation(g), {m: job.score(m, g) for m in job.parts.metrics})
+        for g in range(job.selection.n_groups)
+    ]
+    images, probability = (torch.cat([part[i] for part in parts]).cpu() for i in (0, 1))
+    made = [part[2] for part in parts]
+
+    def joined(name: str) -> Tensor | None:
+        values = [getattr(one, name) for one in made]
+        return None if values[0] is None else torch.cat(values).cpu()
+
+    return Explained(
+        images=images,
+        target=joined("target"),
+        probability=probability,
+        attribution=joined("attribution"),
+        counterfactual=joined("counterfactual"),
+        extra={name: torch.cat([one.extra[name] for one in made]).cpu() for name in made[0].extra},
+        scores={m: torch.cat([part[3][m].tensors["value"] for part in parts]).cpu() for m in job.parts.metrics},
+    )

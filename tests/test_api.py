@@ -1,0 +1,98 @@
+"""`import pomelo_lab as pl` in a notebook: configs, jobs and explanations of a session's own models and images."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pomelo_lab as pl
+from pomelo_lab.config.check import ConfigError
+from pomelo_lab.dataset.digits import Digits
+from pomelo_lab.held import HeldImages, hold_images
+from tests.every import brightness
+from tests.running import ROOT, TINY, scores
+
+IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+FAST = ("segmenter=grid", "segmenter.n_segments=4", "explainer.n_samples=20")
+
+
+def corner(images):
+    """Two classes: how bright the upper left quadrant is."""
+    share = images[:, :, : images.shape[-2] // 2, : images.shape[-1] // 2].mean((1, 2, 3))
+    return torch.stack([share, 1 - share], 1)
+
+
+def test_the_package_is_imported_at_once():
+    code = "import sys, pomelo_lab; print(sorted({'torch', 'hydra', 'numpy', 'wandb'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
+    with pytest.raises(AttributeError, match="explane"):
+        pl.explane  # noqa: B018
+
+
+def test_a_config_is_that_of_the_command_line_and_errors_say_what_to_type():
+    config = pl.configured("explainer=rise", "scale=smoke", "explainer.p_keep=0.25")
+    assert config["explainer"]["p_keep"] == 0.25
+    with pytest.raises(ConfigError, match="did you mean 'lime'"):
+        pl.configured("explainer=lyme")
+    with pytest.raises(ConfigError, match="p_keep"):
+        pl.configured("explainer=rise", "explainer.p_keep=2")
+
+
+def test_a_job_runs_and_gives_its_scores(tmp_path):
+    done = pl.run(*TINY, "n_images=3", f"paths.outputs={tmp_path}")
+    assert done.scores == scores(done.folder) and len(done.scores["image_id"]) == 3
+    assert set(done.summary) <= set(done.scores)
+    with pytest.raises(ValueError, match="dry_run"):
+        pl.run(*TINY, "dry_run=true", f"paths.outputs={tmp_path}")
+
+
+def test_a_function_is_explained_where_it_looks():
+    made = pl.explain(corner, IMAGES, "lime", *FAST, "sampler=black", target=0)
+    assert made.attribution.shape == (3, 16, 16) and torch.equal(made.target, torch.zeros(3, dtype=torch.long))
+    assert torch.allclose(made.probability, corner(IMAGES), atol=1e-6)
+    inside = made.attribution[:, :8, :8].abs().mean((1, 2))
+    assert (inside > 10 * made.attribution[:, 8:].abs().mean((1, 2))).all()
+
+
+def test_occlusion_is_the_drop_of_the_function_s_answer():
+    patch = ("explainer.patch_px=8", "explainer.stride_px=8", "explainer.align=cover")
+    made = pl.explain(corner, IMAGES, "sliding_patch", *patch, "sampler=black")
+    target = corner(IMAGES).argmax(1)
+    hidden = IMAGES.clone()
+    hidden[:, :, :8, :8] = 0
+    fall = (corner(IMAGES) - corner(hidden)).gather(1, target[:, None])[:, 0]
+    assert torch.allclose(made.attribution[:, 0, 0], fall, atol=1e-6)
+
+
+def test_targets_of_each_image_and_scores():
+    made = pl.explain(brightness, IMAGES, "lime", *FAST, "metrics=fidelity", target=[2, 0, 5])
+    assert made.target.tolist() == [2, 0, 5]
+    assert made.scores and all(len(value) == 3 for value in made.scores.values())
+
+
+def test_pil_images_are_the_tensor_s(tmp_path):
+    pixels = Digits(size_px=16).batch([0, 1]).image
+    pictures = [Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)) for image in pixels]
+    one, other = (pl.explain(corner, images, "lime", *FAST, target=1) for images in (pixels, pictures))
+    assert torch.allclose(one.attribution, other.attribution, atol=1e-5)
+    folder = one.save(tmp_path / "mine")
+    assert np.array_equal(np.load(folder / "attribution.npy"), one.attribution.numpy())
+    assert json.loads((folder / "scores.json").read_text()) == {}
+    assert Image.open(folder / "sheet.png").size[0] > 100
+
+
+def test_wrong_input_is_one_clear_line():
+    for wrong, told in (
+        (lambda: pl.explain(corner, IMAGES[0]), r"images must be \[B,C,H,W\], got \[3, 16, 16\]"),
+        (lambda: pl.explain(corner, IMAGES * 2), "images: expected finite images"),
+        (lambda: pl.explain(corner, [IMAGES[0], IMAGES[0, :, :8]]), "images must have one size"),
+        (lambda: pl.explain(corner, IMAGES, "saliency"), "black box"),
+        (lambda: HeldImages(name=hold_images(IMAGES), split="train").batch([0]), "pass reference="),
+        (lambda: pl.explain(corner, IMAGES, "lyme"), "did you mean 'lime'"),
+    ):
+        with pytest.raises((ValueError, ConfigError), match=told):
+            wrong()
