@@ -32,6 +32,16 @@ def cache_folder(kind: str) -> Path:
     return Path(os.environ.get("POMELO_CACHE") or Path(cache, "pomelo_lab"), kind)
 
 
+def parse_yaml(text: str) -> Any:
+    """The values of a yaml text, read by PyYAML's compiled parser where it is installed: ten times faster.
+
+    Raises: yaml.YAMLError for a text that is no yaml.
+    """
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: temporary name, sync, rename. Raises OSError naming the file when the disk is
     full."""

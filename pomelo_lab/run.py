@@ -25,6 +25,7 @@ from pomelo_lab.engine import finished
 from pomelo_lab.engine.score_files import SHOWN
 from pomelo_lab.results.callback import (
     SKIPPED,
+    AllFinished,
     PrintTable,
     after_failure,
     exit_status,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from pomelo_lab.api import Result
 
 register()
-ALREADY_DONE = "already done: force=true computes it again"
 _removed: set[tuple[str, str]] = set()  # artefacts that this command has removed (force=true)
 
 
@@ -61,7 +61,7 @@ def one_job(cfg: DictConfig) -> str | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from pomelo_lab.results.job_report import print_report
+    from pomelo_lab.results.job_report import print_finished, say_left_out
 
     keep_pages()  # here, because a launcher starts jobs in processes of its own
     hydra_config = HydraConfig.get()
@@ -70,10 +70,8 @@ def one_job(cfg: DictConfig) -> str | None:
     asked, plain = read_request(hydra_config, in_grid), resolved(cfg)
     question = finished.ask(plain, asked)
     if (known := finished.find(question)) is not None:
-        say_left_out(known.config)
         say_one_of_grid(choices, in_grid)
-        print(ALREADY_DONE)
-        print_report(known.folder, in_grid)
+        print_finished(known.config, known.folder, in_grid)
         return None
     try:
         config = validate_resolved(plain, asked)
@@ -103,12 +101,6 @@ def one_job(cfg: DictConfig) -> str | None:
     return None
 
 
-def say_left_out(config: Mapping[str, Any]) -> None:
-    """Names the keys of a preset that the data set does not have."""
-    for key, reason in config.get("left_out", {}).items():
-        print(f"left out: {key}: {reason}", file=sys.stderr)
-
-
 def say_one_of_grid(choices: Mapping[str, str], in_grid: bool) -> None:
     """Tells how to run all jobs of a preset that was named without `-m`."""
     if choices.get("experiment") and not in_grid:
@@ -123,7 +115,7 @@ def read_request(hydra_config: Any, in_grid: bool) -> Asked:
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from pomelo_lab.results.grid import axes
+    from pomelo_lab.results.points import axes
 
     typed = keys(OverridesParser.create().parse_overrides(list(hydra_config.overrides.task)))
     return Asked(
@@ -169,7 +161,7 @@ def run(
     from pomelo_lab.engine.scores import Scores, work
     from pomelo_lab.engine.store import Store
     from pomelo_lab.results.grid_plan import print_plan
-    from pomelo_lab.results.job_report import print_report
+    from pomelo_lab.results.job_report import ALREADY_DONE, print_report
     from pomelo_lab.results.sheet import FILE, drop_damaged, write_sheet
 
     store = Store(config["paths"]["outputs"])
@@ -225,6 +217,8 @@ def cli() -> None:
         GlobalHydra.instance().clear()  # of the preset before
         try:
             command(main, kept=describe_stored)
+        except AllFinished:
+            pass
         except (SystemExit, Exception):  # a job of a grid failed in another process: the others are done
             after_failure()
             track_tables()

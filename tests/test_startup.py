@@ -50,6 +50,13 @@ def test_a_value_that_its_component_refuses_imports_what_components_import(tmp_p
     }
 
 
+def test_a_finished_grid_imports_what_its_table_is_read_with(tmp_path, monkeypatch):
+    monkeypatch.setenv("POMELO_CACHE", str(tmp_path / "cache"))
+    grid = ("pomelo_lab.run", "-m", *TINY, f"paths.outputs={tmp_path}", "metrics=none", "seed=0,1")
+    assert "torch" in imported(*grid)
+    assert imported(*grid) <= {"pyarrow"}
+
+
 def test_a_finished_job_imports_what_its_table_is_read_with(tmp_path, monkeypatch):
     monkeypatch.setenv("POMELO_CACHE", str(tmp_path / "cache"))
     job = ("pomelo_lab.run", *TINY, f"paths.outputs={tmp_path}")

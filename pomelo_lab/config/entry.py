@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pomelo_lab.files import parse_yaml
 from pomelo_lab.plugins import plugin_folders
 
 _checkout = Path(__file__).resolve().parents[2]
@@ -41,12 +42,10 @@ def file_content(path: str) -> dict[str, Any] | None:
 
     Components of other groups that its defaults list chooses are left out. None when the file does not exist.
     """
-    import yaml
-
     file = Path(CONF, f"{path}.yaml")
     if not file.is_file():
         return None
-    content = yaml.safe_load(file.read_text()) or {}
+    content = parse_yaml(file.read_text()) or {}
     base: dict[str, Any] = {}
     for entry in content.pop("defaults", []):
         if isinstance(entry, str) and entry != "_self_":

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.errors import CompactHydraException, ConfigCompositionException
 
 from pomelo_lab.config.entry import CONF, config_folders
+from pomelo_lab.files import parse_yaml
 
 
 def split_names(names: str) -> list[str]:
@@ -130,7 +131,7 @@ def read_yaml(group: str, name: str, folders: tuple[str, ...]) -> dict[str, Any]
     if (path := next((path for path in paths if path.is_file()), None)) is None:
         return {}
     try:
-        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        content = parse_yaml(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeError) as error:
         raise broken_yaml(path, error) from None
     if not isinstance(content, dict):

@@ -14,6 +14,7 @@ from pomelo_lab.classifier.base import NotProbabilities, view
 from pomelo_lab.engine.artefact import Artefact
 from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.inventory import PROMISED
+from pomelo_lab.engine.not_stored import NotStored
 from pomelo_lab.engine.promise import named
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.store import GROUP, Shard, Store
@@ -21,17 +22,6 @@ from pomelo_lab.generator.base import EvaluationCounter
 from pomelo_lab.runtime.choice import watch_runtimes
 from pomelo_lab.throughput import watch
 from pomelo_lab.types import Batch, ensure_images
-
-
-class NotStored(ValueError):
-    """Raised when an artefact is read that no job has stored.
-
-    missing: the artefact and its folder, in words. options: overrides that make a finished job compute it.
-    """
-
-    def __init__(self, missing: str, command: str, options: str = "") -> None:
-        super().__init__(f"{missing}: {' '.join(filter(None, (command, options)))} makes it")
-        self.missing, self.options = missing, options
 
 
 class Cache:

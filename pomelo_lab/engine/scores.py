@@ -23,9 +23,9 @@ from torch import Tensor
 
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.inventory import is_stored
-from pomelo_lab.engine.score_files import file_digests, read_status
+from pomelo_lab.engine.score_files import file_digests, read_status, write_columns
 from pomelo_lab.engine.store import ShardKey, Store
-from pomelo_lab.files import sweep, write_bytes, write_json, write_text
+from pomelo_lab.files import sweep, write_json, write_text
 from pomelo_lab.metric.base import Summary
 
 if TYPE_CHECKING:
@@ -147,9 +147,6 @@ class Scores:
 
         Ids come from stored artefacts. No image is read again if the data set knows its labels without reading images.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         metrics, rows, columns = self.job.parts.metrics, self.rows(), self.columns()
         for name, tensors in rows.items():
             if (scores := metrics[name].values(tensors)) is not None:
@@ -159,9 +156,7 @@ class Scores:
             for name, tensors in rows.items()
             if tensors
         }
-        buffer = pa.BufferOutputStream()
-        pq.write_table(pa.table(columns), buffer)
-        write_bytes(self.folder / "scores.parquet", buffer.getvalue().to_pybytes())
+        write_columns(self.folder / "scores.parquet", columns)
         as_json = {name: summary_row(summary, metrics[name]) for name, summary in summaries.items()}
         write_text(self.folder / "summary.json", json.dumps({"schema": SCHEMA, **as_json}, indent=1))
         for name, summary in summaries.items():

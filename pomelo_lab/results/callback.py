@@ -20,6 +20,10 @@ FAILED = "failed"
 GROUP = "POMELO_LAB_GRID"  # environment variable that passes the tracking group to the jobs of a grid
 
 
+class AllFinished(SystemExit):
+    """Raised at the start of a grid whose jobs are all finished, when its table is printed: nothing has to start."""
+
+
 class PrintTable(Callback):
     """Checks every cell of a grid before its first job, and prints the table and the failures when the grid ends.
 
@@ -37,7 +41,7 @@ class PrintTable(Callback):
         from omegaconf import OmegaConf
 
         from pomelo_lab.results.grid import refusals
-        from pomelo_lab.results.grid_run import Grid, group_name
+        from pomelo_lab.results.grid_run import Grid, group_name, show_finished
 
         # resolve=False, because a value such as ${dataset.label} differs between jobs
         presets, rest = split_command_line(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
@@ -61,6 +65,9 @@ class PrintTable(Callback):
             if len(refused) == len(grid.cells):
                 PrintTable.grid = None
                 sys.exit(1)
+        if uses_basic_sweeper(config.hydra) and show_finished(grid):
+            self.on_multirun_end(config, **kwargs)
+            raise AllFinished
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
         from hydra.core.utils import JobStatus
@@ -187,6 +194,11 @@ def exit_status() -> str | int | None:
 
     lines = failures(grid.failed, len(grid.failed) + grid.built + grid.skipped) if grid.failed else ()
     return "\n".join(filter(None, (grid.no_table, *lines))) or None
+
+
+def uses_basic_sweeper(hydra: Any) -> bool:
+    """Whether Hydra starts a job for each point of the grid. Other sweepers choose points."""
+    return str((hydra.get("sweeper") or {}).get("_target_", "")).endswith(".BasicSweeper")
 
 
 def search_path(hydra: Any) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pomelo_lab.config.signature import locate
-from pomelo_lab.engine.cache import NotStored
+from pomelo_lab.engine.not_stored import NotStored
 from pomelo_lab.results.claim import Resampled, Sample
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Column

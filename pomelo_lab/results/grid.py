@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pomelo_lab.config.entry import CONF, rename_row_group, searched_folders
+from pomelo_lab.config.entry import rename_row_group, searched_folders
+from pomelo_lab.config.preset_data import Asked
 from pomelo_lab.config.tree import nodes
 from pomelo_lab.engine import finished
-from pomelo_lab.engine.score_files import read_status, read_summary
+from pomelo_lab.engine.score_files import read_columns, read_status, read_summary
+from pomelo_lab.results.points import Point, compose_points, unescaped
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,10 @@ class GridCell:
             finished.remember_job(self.question, self.config, self.job.fingerprint, weights)
         return self.job.store.folder("score", self.job.fingerprint)
 
+    def find_finished(self) -> Path | None:
+        """The score folder that the memory of finished jobs knows. None when the job has to be looked at."""
+        return finished.find_results(self.config, self.fingerprint) if self.fingerprint else None
+
     @property
     def status(self) -> dict[str, Any]:
         return read_status(self.folder) if self.folder else {}
@@ -86,9 +90,7 @@ class GridCell:
 
     def scores(self) -> dict[str, list[Any]]:
         """Columns of scores.parquet of a finished cell, empty for any other."""
-        import pyarrow.parquet as pq
-
-        return pq.read_table(self.folder / "scores.parquet").to_pydict() if self.state == "done" else {}
+        return read_columns(self.folder / "scores.parquet") if self.state == "done" else {}
 
 
 def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -> list[GridCell]:
@@ -100,110 +102,52 @@ def cells(experiment: str, overrides: Sequence[str] = (), strict: bool = True) -
         strict: False keeps cells that the config check refuses, with its message as their `error`.
     Raises: ConfigError for a preset or override that does not exist.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from pomelo_lab.config.check import ConfigError, NotForThisData, resolved, validate_resolved
-    from pomelo_lab.config.preset_data import Asked, keys
-    from pomelo_lab.config.schema import register
-
-    register()
     overrides = rename_row_group(overrides)
-    preset = [f"experiment={experiment}"] if experiment else []
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    grid_cells = []
-    try:
-        with initialize_config_dir(CONF, version_base="1.3"):
-            base = compose("run", overrides=[*preset, *no_sweeps(overrides)], return_hydra_config=True)
-            varied = {str(key): str(value) for key, value in (base.hydra.sweeper.params or {}).items()}
-            swept = dict(varied)
-            loader = GlobalHydra.instance().config_loader()  # knows what a glob stands for
-            typed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-            for parsed in typed:
-                key = parsed.get_key_element()
-                if parsed.is_sweep_override():
-                    swept[key] = ",".join(parsed.sweep_string_iterator())
-                else:
-                    swept.pop(key, None)
-            asked = Asked(
-                bool(experiment),
-                keys(typed),
-                {key: first for key, first in axes(varied).items() if key not in keys(typed)},
-            )
-            lines = [[(key, value) for value in sweep_values(f"{key}={text}")] for key, text in swept.items()]
-            for point in itertools.product(*lines):
-                assigned = [f"{key}={value}" for key, value in point]
-                config = compose("run", overrides=[*preset, *no_sweeps(overrides), *assigned], return_hydra_config=True)
-                names = {g: n for g, n in config.hydra.runtime.choices.items() if "/" not in g and "@" not in g and n}
-                plain = {key: config[key] for key in config if key != "hydra"}
-                lacks = refused = fingerprint = ""
-                question: dict[str, Any] = {}
-                try:
-                    checked = resolved(type(config)(plain))
-                    question = finished.ask(checked, asked)
-                    if known := finished.recall_job(question):
-                        checked, fingerprint = known
-                    else:
-                        checked = validate_resolved(checked, asked)
-                except NotForThisData as error:
-                    checked, lacks = error.config, error.reason
-                except ConfigError as error:
-                    if strict:
-                        raise
-                    checked, refused = plain, str(error)
-                grid_cells.append(
-                    GridCell(
-                        names,
-                        {key: unescaped(value) for key, value in point},
-                        {**checked, "choices": names},
-                        lacks,
-                        refused,
-                        searched_folders(overrides),
-                        question,
-                        fingerprint,
-                    )
-                )
-    finally:
-        GlobalHydra.instance().clear()
-        if before is not None:
-            GlobalHydra.instance().initialize(before)
-    return grid_cells
+    folders = searched_folders(overrides)
+    composed = compose_points(experiment, overrides)
+    return [check_point(point, composed.asked, folders, strict) for point in composed.points]
 
 
-def sweep_values(override: str) -> list[str]:
-    """Splits the values of a sweep: "sampler=black,gray" -> ["black", "gray"]."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+def check_point(point: Point, asked: Asked, folders: tuple[str, ...], strict: bool) -> GridCell:
+    """The cell of a point, checked unless the memory of finished jobs knows its config.
 
-    parsed = OverridesParser.create().parse_override(override)
-    return list(parsed.sweep_string_iterator()) if parsed.is_sweep_override() else [parsed.get_value_element_as_str()]
+    Raises: ConfigError when the check refuses the config and `strict` is set.
+    """
+    from pomelo_lab.config.check import ConfigError, NotForThisData, validate_resolved
 
-
-def axes(params: Any) -> dict[str, str]:
-    """Maps each key that a preset varies to its first value."""
-    return {str(key).lstrip("+"): unescaped(sweep_values(f"{key}={text}")[0]) for key, text in (params or {}).items()}
-
-
-def no_sweeps(overrides: Sequence[str]) -> list[str]:
-    """Removes the overrides that are sweeps."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
+    checked, lacks, refused, fingerprint = point.config, "", point.error, ""
+    question: dict[str, Any] = {}
+    if refused and strict:
+        raise ConfigError(refused)
+    if not refused:
+        question = finished.ask(point.config, asked)
+        try:
+            if known := finished.recall_job(question):
+                checked, fingerprint = known
+            else:
+                checked = validate_resolved(point.config, asked)
+        except NotForThisData as error:
+            checked, lacks = error.config, error.reason
+        except ConfigError as error:
+            if strict:
+                raise
+            refused = str(error)
+    return GridCell(
+        point.choices,
+        {key: unescaped(value) for key, value in point.point.items()},
+        {**checked, "choices": point.choices},
+        lacks,
+        refused,
+        folders,
+        question,
+        fingerprint,
+    )
 
 
 def questions(overrides: Sequence[str]) -> list[str]:
     """Keeps the overrides that change results. Scale, paths, devices and tracking do not."""
     silent = ("scale=", "paths.", "tracking", "device", "batch_size=", "force=", "keep_gb=", "hydra", "dry_run=")
     return [o for o in overrides if not o.lstrip("+").startswith(silent)]
-
-
-def unescaped(value: str) -> str:
-    """The text of a swept value. Hydra passes on `Lung Opacity` as it would be typed, in quotes or with a backslash
-    before the blank."""
-    inside = re.fullmatch(r"(['\"])(.*)\1", value)
-    return inside[2] if inside else re.sub(r"\\(.)", r"\1", value)
 
 
 def reason(text: str) -> str:

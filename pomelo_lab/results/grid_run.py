@@ -59,6 +59,30 @@ def failures(failed: dict[str, str], total: int) -> Iterator[str]:
     yield from (f"  {name}: {reason(message)}" for name, message in failed.items())
 
 
+def show_finished(grid: Grid) -> bool:
+    """Prints the results of all jobs, when the memory of finished jobs knows each of them. Returns whether it does.
+
+    Nothing is printed otherwise. Jobs that the data set cannot build are skipped.
+    """
+    from pomelo_lab.results.job_report import print_finished
+
+    folders = []
+    for cell in grid.cells:
+        folder = None if cell.lacks else cell.find_finished()
+        if folder is None and not cell.lacks:
+            return False
+        folders.append(folder)
+    for cell, folder in zip(grid.cells, folders, strict=True):
+        if folder is None:
+            print(f"skipped: {cell.name}: {cell.lacks}", file=sys.stderr)
+            grid.skipped += 1
+            continue
+        print(cell.name)
+        print_finished(cell.config, folder, brief=True)
+        grid.built += 1
+    return bool(folders)
+
+
 def note_states(grid: Grid) -> None:
     """Counts the jobs of other processes by their state on disk."""
     from pomelo_lab.results.status import detail, state

@@ -3,6 +3,7 @@ time."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,23 @@ from typing import Any
 from pomelo_lab.engine.score_files import SHEET, read_status, read_summary
 
 NO_VALUE = "–"
+ALREADY_DONE = "already done: force=true computes it again"
+
+
+def print_finished(config: Mapping[str, Any], folder: Path, brief: bool = False) -> None:
+    """Prints the report of a job that was finished before, and what its data set left out of its preset.
+
+    Args: config: the checked config.
+    """
+    say_left_out(config)
+    print(ALREADY_DONE)
+    print_report(folder, brief)
+
+
+def say_left_out(config: Mapping[str, Any]) -> None:
+    """Names the keys of a preset that the data set does not have."""
+    for key, reason in config.get("left_out", {}).items():
+        print(f"left out: {key}: {reason}", file=sys.stderr)
 
 
 def print_report(folder: Path, brief: bool = False) -> None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.results.grid import GridCell
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class MatchedCell(GridCell):
     @cached_property
     def counted(self) -> Tensor:
         """Marks the images that count: bool [B]."""
+        import torch
+
         return torch.tensor([name in self.common for name in super().scores()["image_id"]])
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Any
 
 from pomelo_lab.config.entry import CONF
 from pomelo_lab.config.tree import leaves, value_at
+from pomelo_lab.files import parse_yaml
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Row
 
@@ -60,9 +61,7 @@ def read_method(name: str, files: Mapping[str, Path]) -> Method:
 
     Args: files: the file of each method.
     """
-    import yaml
-
-    content = yaml.safe_load(files[name].read_text()) or {}
+    content = parse_yaml(files[name].read_text()) or {}
     parts, settings = {}, {}
     for entry in content.get("defaults", []):
         if isinstance(entry, dict):
@@ -144,7 +143,7 @@ def changed_arguments(cell: GridCell, overrides: Sequence[str], row: Row) -> dic
 
     Args: overrides: the overrides as typed, without those that the preset varies.
     """
-    from pomelo_lab.results.grid import no_sweeps
+    from pomelo_lab.results.points import no_sweeps
 
     fixed = dict(text.lstrip("+").split("=", 1) for text in no_sweeps(overrides) if "=" in text)
     swept = {text.lstrip("+").partition("=")[0] for text in overrides}

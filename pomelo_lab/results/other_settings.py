@@ -9,6 +9,7 @@ from typing import Any
 
 from pomelo_lab.config.tree import leaves
 from pomelo_lab.engine.score_files import read_status
+from pomelo_lab.files import parse_yaml
 from pomelo_lab.results.grid import GridCell
 
 # config groups that a command changes for a whole table, and top-level keys that determine results
@@ -23,13 +24,11 @@ def find_other_settings(preset: str, cell: GridCell, outputs: Path) -> list[tupl
 
     Args: cell: any cell of the grid that is asked for.
     """
-    import yaml
-
     found: Counter[tuple[str, ...]] = Counter()
     for path in sorted(outputs.glob("score/*/config.yaml")):
         text = path.read_text()
         if f"\n  experiment: {preset}\n" in text and read_status(path.parent).get("state") == "done":
-            stored = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            stored = parse_yaml(text)
             found[tuple(changes(stored, cell))] += 1
     found.pop((), None)  # jobs that differ in what the grid varies alone
     return found.most_common()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.config.describe import did_you_mean
 from pomelo_lab.config.signature import hints, type_problems
+from pomelo_lab.files import parse_yaml
 
 if TYPE_CHECKING:
     from pomelo_lab.results.report import Control, Row
@@ -28,7 +29,7 @@ def read_content(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(path.read_text())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

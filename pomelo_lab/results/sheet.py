@@ -140,7 +140,7 @@ def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[s
 
 def read_stored(read: Callable[[int], Any], group: int) -> Any:
     """Reads the stored result of a job's stage for a group; None when it is not stored."""
-    from pomelo_lab.engine.cache import NotStored
+    from pomelo_lab.engine.not_stored import NotStored
 
     try:
         return read(group)

@@ -12,7 +12,7 @@ from typing import Any
 from pomelo_lab.config.describe import did_you_mean
 from pomelo_lab.config.entry import searched_folders
 from pomelo_lab.config.fingerprint import digest
-from pomelo_lab.engine.cache import NotStored
+from pomelo_lab.engine.not_stored import NotStored
 from pomelo_lab.results import render, table_files
 from pomelo_lab.results.figure.dispatch import draw_figure, load_figure
 from pomelo_lab.results.figure.style import NothingToDrawError

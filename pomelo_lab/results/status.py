@@ -73,7 +73,7 @@ def show(experiment: str, overrides: Sequence[str] = (), console: Any = None) ->
 
 def overrides_of(cell: GridCell, overrides: Sequence[str]) -> list[str]:
     """The overrides that run one cell as a single job."""
-    from pomelo_lab.results.grid import no_sweeps
+    from pomelo_lab.results.points import no_sweeps
 
     return [*no_sweeps(overrides), *(f"{key}={value}" for key, value in cell.point.items())]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.config.roles import ROLES
+from pomelo_lab.engine.score_files import read_columns
 from pomelo_lab.tracking.no_tracker import NoTracker
 from pomelo_lab.tracking.sync import TABLE
 from pomelo_lab.types import to_8_bits
@@ -185,7 +186,6 @@ class WandbTracker:
         call_guarded("log", lambda: self._log(scores, summaries))
 
     def _log(self, scores: Scores, summaries: Mapping[str, Summary]) -> None:
-        import pyarrow.parquet as pq
         import wandb
 
         from pomelo_lab.results.sheet import FILE
@@ -198,11 +198,9 @@ class WandbTracker:
             self.run.summary.update({f"cost/{stage}/{key}": value for key, value in costs.items()})
         # relative to paths.outputs, because paths of this machine are not uploaded
         self.run.summary["results"] = f"score/{scores.job.fingerprint}"
-        table = pq.read_table(scores.folder / "scores.parquet")
-        rows = table.to_pylist()
-        logged: dict[str, Any] = {
-            "scores": wandb.Table(columns=table.column_names, data=[list(r.values()) for r in rows])
-        }
+        columns = read_columns(scores.folder / "scores.parquet")
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        logged: dict[str, Any] = {"scores": wandb.Table(columns=list(columns), data=rows)}
         if scores.job.parts.explains and self.n_overlays:
             logged["attribution"] = [wandb.Image(image, caption=caption) for image, caption in self._overlays(scores)]
         if (scores.folder / FILE).exists():

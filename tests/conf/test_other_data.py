@@ -8,7 +8,8 @@ import yaml
 from PIL import Image
 
 from pomelo_lab.config.entry import CONF
-from pomelo_lab.results.grid import GridCell, cells, sweep_values
+from pomelo_lab.results.grid import GridCell, cells
+from pomelo_lab.results.points import sweep_values
 from tests.dataset.fixtures import make_celeba, make_celebamask_hq, make_chexpert
 from tests.dataset.test_imagenet import make as make_imagenet
 

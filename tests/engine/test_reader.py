@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pomelo_lab.engine.cache import NotStored
 from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.not_stored import NotStored
 from pomelo_lab.engine.store import Store
 from pomelo_lab.results.sheet import write_sheet
 from tests.running import config

@@ -98,8 +98,9 @@ def test_repeats_of_a_set_statistic_and_of_a_grid():
 
 def test_a_job_that_is_looked_at_makes_nothing(tmp_path):
     """A missing shard is named, and no classifier is asked."""
-    from pomelo_lab.engine.cache import NotStored, StoredArtefacts
+    from pomelo_lab.engine.cache import StoredArtefacts
     from pomelo_lab.engine.job import Job
+    from pomelo_lab.engine.not_stored import NotStored
     from pomelo_lab.engine.store import Store
     from tests.running import config
 

@@ -12,13 +12,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.method import components, method_names
 from pomelo_lab.results.report import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NothingToDrawError(ValueError):
