@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pomelo_lab.config.memory import recall, remember
 from pomelo_lab.config.signature import locate
 from pomelo_lab.engine.not_stored import NotStored
 from pomelo_lab.results.claim import Resampled, Sample
@@ -81,11 +83,11 @@ def resample_statistic(cell: GridCell, name: str) -> Resampled | None:
 
     None when the metric defines no such statistic or a shard is missing.
     """
+    node = (cell.config.get("metrics") or {}).get(name)
+    if node and not is_resampled(node["_target_"]):  # known without building the job's components
+        return None
     from pomelo_lab.metric.base import Metric
 
-    node = (cell.config.get("metrics") or {}).get(name)
-    if node and locate(node["_target_"]).resampled is Metric.resampled:  # known without building the job's components
-        return None
     metric = cell.job.parts.metrics.get(name) if cell.job is not None else None
     if not isinstance(metric, Metric) or type(metric).resampled is Metric.resampled:
         return None
@@ -100,6 +102,21 @@ def resample_statistic(cell: GridCell, name: str) -> Resampled | None:
         return metric.resampled(rows, reference, torch.from_numpy(weights)).numpy()
 
     return Resampled(tuple(images), metric.usable(rows).numpy(), metric.groups(len(images)), statistic)
+
+
+@functools.cache
+def is_resampled(target: str) -> bool:
+    """Whether a metric defines a statistic for resamples. The class is imported once per installation of this
+    package, because the import takes longer than a table."""
+    ours = target.startswith("pomelo_lab.")
+    if ours and (known := recall("resampled", {"metric": target})):
+        return known["resampled"]
+    from pomelo_lab.metric.base import Metric
+
+    resampled = locate(target).resampled is not Metric.resampled
+    if ours:
+        remember("resampled", {"metric": target}, {"resampled": resampled})
+    return resampled
 
 
 def read_rows(job: Any, name: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ They are checked before the first job, as a wrong name would only be an empty ce
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 
 from pomelo_lab.config.describe import did_you_mean
@@ -73,14 +72,14 @@ def metric_names(report: Report) -> Iterator[tuple[str, str]]:
 
 def figure_problems(report: Report) -> Iterator[str]:
     """The problems of a report's figure and of the options that it is drawn with."""
-    from pomelo_lab.results.figure.dispatch import load_figure
+    from pomelo_lab.results.figure.dispatch import list_options
 
     if not report.figure:
         if report.figure_options:
             yield f"figure_options: {', '.join(report.figure_options)} need a figure"
         return
     try:
-        known = list(inspect.signature(load_figure(report.figure).draw).parameters)[2:]
+        known = list_options(report.figure)
     except ValueError as error:
         yield f"figure: {error}"
         return

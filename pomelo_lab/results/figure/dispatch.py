@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pomelo_lab.results import drawn as drawn_before
 from pomelo_lab.results.table import Table
 
 
 def draw_figure(table: Table, folder: Path, figure: str | None = None) -> Path | None:
-    """Draws a figure of a table's finished cells, in the order of its rows.
+    """Draws a figure of a table's finished cells, in the order of its rows, unless the same figure was drawn before.
 
     Args: figure: a module with `draw(cells, path)`; None for the report's figure.
     Returns: the PNG file (a PDF file has the same name), or None when no cell is finished.
@@ -25,10 +28,32 @@ def draw_figure(table: Table, folder: Path, figure: str | None = None) -> Path |
     rows = [drawn[id(cell)] for row in table.rows for cell in table.finished[row.key] if drawn[id(cell)][1] is row]
     if not rows or not name:
         return None
-    module = load_figure(name)
     options: Mapping[str, Any] = report.figure_options if name == report.figure else {}
-    with styled(rows, {row.key: table.symbols(row) for row in table.rows}):
-        return module.draw([cell for cell, _ in rows], folder / f"{name.rpartition('.')[2]}.png", **options)
+    symbols, path = {row.key: table.symbols(row) for row in table.rows}, folder / f"{name.rpartition('.')[2]}.png"
+    question = drawn_before.ask(name, options, rows, symbols, path)
+    if drawn_before.is_drawn(question):
+        return path
+    module = load_figure(name)
+    with styled(rows, symbols):
+        path = module.draw([cell for cell, _ in rows], path, **options)
+    drawn_before.note(question, path)
+    return path
+
+
+def list_options(name: str) -> list[str]:
+    """The options of a figure: the arguments of its `draw` after cells and path. A module of this folder is read
+    and not imported, because its import takes longer than a table.
+
+    Raises: ValueError for a module that does not exist or has no `draw`.
+    """
+    file = Path(__file__).with_name(f"{name}.py")
+    if "." not in name and file.is_file():
+        functions = (node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef))
+        for function in functions:
+            if function.name == "draw":
+                given = function.args
+                return [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)][2:]
+    return list(inspect.signature(load_figure(name).draw).parameters)[2:]
 
 
 def load_figure(name: str) -> ModuleType:

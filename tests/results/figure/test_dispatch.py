@@ -127,3 +127,10 @@ def test_panels_without_a_number_say_so(tmp_path):
     cell = FakeCell({"sampler": "gray"}, config={"segmenter": {"n_segments": 30}})
     with pytest.raises(style.NothingToDrawError, match="no finished job has .* seconds per 1,000 perturbed images"):
         cost.draw([cell], tmp_path / "cost.png")
+
+
+@pytest.mark.parametrize("module", [*MODULES, *LIVE])
+def test_the_options_of_a_figure_are_read_from_its_source(module):
+    import inspect
+
+    assert dispatch.list_options(module) == list(inspect.signature(dispatch.load_figure(module).draw).parameters)[2:]
