@@ -62,3 +62,9 @@ def test_a_finished_job_imports_what_its_table_is_read_with(tmp_path, monkeypatc
     job = ("pomelo_lab.run", *TINY, f"paths.outputs={tmp_path}")
     assert "torch" in imported(*job)
     assert imported(*job) <= {"pyarrow"}
+
+
+def test_a_job_imports_no_library_for_its_sheet_its_scores_and_its_log(tmp_path):
+    drawn = ["dataset=portraits" if text == "dataset=digits" else text for text in TINY if text != "tracking=none"]
+    job = ("pomelo_lab.run", *drawn, f"paths.outputs={tmp_path}", "tracking=wandb_offline")
+    assert imported(*job) == {"torch", "pyarrow", "wandb"}

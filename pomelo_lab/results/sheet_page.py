@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pomelo_lab.files import write_bytes
+from pomelo_lab.types import to_8_bits
+
 BESIDE = 8  # images per band
 TILE, LEFT, LINE, GAP = 150, 170, 21, 8  # pixels: picture, row names, line of text, space around pictures
 FONT_PX = 15
 MOST = 17  # largest number of letters above a picture
+ANCHORS = {"left": "lm", "center": "mm", "right": "rm"}  # of a text, in Pillow's words; m = the middle of its line
 PLAIN, NOTE, PALE, WRONG = "#222222", "#444444", "#777777", "#C00000"
 RED = torch.tensor([0.8, 0.0, 0.0])[:, None, None]
 
@@ -85,21 +92,27 @@ class Page:
         self.write(LEFT, y + LINE / 2 - 2, text, color=NOTE)
 
     def save(self, path: Path) -> None:
-        """Saves the page as a figure with a single axes, because many axes cost seconds."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        """Saves the page as a PNG file, whole or not at all."""
+        from PIL import Image, ImageDraw
 
-        width, height = self.width, self.height
-        figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-        FigureCanvasAgg(figure)
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-        axes.axis("off")
-        pixels = self.canvas.permute(1, 2, 0).numpy()
-        axes.imshow(pixels, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
-        usual = {"fontsize": FONT_PX * 0.72, "family": "DejaVu Sans", "va": "center", "parse_math": False}
+        page = Image.fromarray(to_8_bits(self.canvas).permute(1, 2, 0).numpy())
+        pen = ImageDraw.Draw(page)
         for x, y, text, options in self.words:
-            axes.text(x, y, text, **{**usual, **options})
-        write_png(figure, path)
+            font, anchor = load_font(options.get("weight", "")), ANCHORS[options.get("ha", "left")]
+            pen.text((x, y), text, fill=options.get("color", "#000000"), font=font, anchor=anchor)
+        buffer = io.BytesIO()
+        page.save(buffer, format="png")
+        write_bytes(path, buffer.getvalue())
+
+
+@functools.cache
+def load_font(weight: str = "") -> Any:
+    """The font DejaVu Sans, whose files matplotlib contains. Matplotlib is not imported: that would take longer than
+    the page. Args: weight: "" or "bold"."""
+    from PIL import ImageFont
+
+    folder = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf"
+    return ImageFont.truetype(str(folder / f"DejaVuSans{'-Bold' if weight == 'bold' else ''}.ttf"), FONT_PX)
 
 
 def draw_page(shown: Sequence[Shown], keys: Mapping[str, str], head: str, path: Path) -> None:
@@ -118,17 +131,6 @@ def draw_page(shown: Sequence[Shown], keys: Mapping[str, str], head: str, path: 
     for i, (text, bar) in enumerate(notes):
         page.note(i, text, bar)
     page.save(path)
-
-
-def write_png(figure: Any, path: Path) -> None:
-    """Writes the PNG file completely or not at all."""
-    import io
-
-    from pomelo_lab.files import write_bytes
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    write_bytes(path, buffer.getvalue())
 
 
 def put(canvas: Tensor, picture: Tensor, corner: tuple[int, int], size: tuple[int, int]) -> None:

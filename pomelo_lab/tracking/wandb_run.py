@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import logging
 import os
@@ -74,8 +75,7 @@ def open_run(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any
 
     The run contains no information about the machine, its folders and its command line.
     """
-    import wandb
-
+    wandb = import_wandb()
     options = config["tracking"]
     folder = root / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +98,23 @@ def open_run(config: Mapping[str, Any], root: Path, run_id: str, /, **names: Any
             **names,
         ),
     )
+
+
+def import_wandb() -> Any:
+    """The library wandb, imported in half of the time.
+
+    pydantic asks for the stack frames of 340 classes, to read descriptions of their fields from their sources. Nothing
+    here shows one. It asks for none on a Python without frames, which `inspect.currentframe` tells by None. And wandb
+    imports pandas to compare the type of each logged value with a data frame's, unless it believes that there is none.
+    It then compares the type's name.
+    """
+    frames, inspect.currentframe = inspect.currentframe, lambda: None
+    try:
+        import wandb
+    finally:
+        inspect.currentframe = frames
+    wandb.util.pd_available = False
+    return wandb
 
 
 def group(config: Mapping[str, Any]) -> str | None:

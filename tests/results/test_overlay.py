@@ -1,6 +1,6 @@
 import torch
 
-from pomelo_lab.results.overlay import overlay, scale_maps
+from pomelo_lab.results.overlay import overlay, red_blue, scale_maps
 
 
 def test_maps_are_shown_on_their_own_scale():
@@ -23,3 +23,11 @@ def test_lone_peaks_may_be_clipped():
 def test_red_speaks_for_and_blue_against():
     shown = overlay(torch.full((1, 3, 1, 3), 0.5), torch.tensor([[[1.0, 0.0, -1.0]]]))[0, :, 0]
     assert shown[0, 0] > shown[2, 0] and shown[2, 2] > shown[0, 2] and torch.equal(shown[:, 1], torch.full((3,), 0.5))
+
+
+def test_the_colours_are_those_of_matplotlib():
+    from matplotlib import colormaps
+
+    values = torch.linspace(-1, 1, 1001)
+    expected = torch.from_numpy(colormaps["RdBu_r"]((values.numpy() + 1) / 2)[:, :3]).float()
+    torch.testing.assert_close(red_blue(values), expected, rtol=0, atol=1e-6)
