@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -151,7 +152,8 @@ def split_path(path: str, key: str = "classifier.function") -> tuple[str, str]:
 
 
 def import_function(path: str, key: str = "classifier.function") -> Callable[..., Any]:
-    """Imports the function at a path. Raises ValueError naming the key and what is missing."""
+    """Imports the function at a path. A file can import the modules beside it. Raises ValueError naming the key and
+    what is missing."""
     source, name = split_path(path, key)
     with watch_files(f"{key} {path}"):
         module = import_file(source, key) if source.endswith(".py") else import_package(source, key)
@@ -180,6 +182,8 @@ def import_file(path: str, key: str) -> ModuleType:
         raise ValueError(f"{key}: there is no file {file}")
     spec = importlib.util.spec_from_file_location(f"_pomelo_function_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
+    if str(file.parent) not in sys.path:  # modules beside the file; last, so that they replace no other module
+        sys.path.append(str(file.parent))
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pomelo_lab.config.describe import did_you_mean
-from pomelo_lab.config.entry import searched_folders
+from pomelo_lab.config.entry import CONF, searched_folders
 from pomelo_lab.config.fingerprint import digest
 from pomelo_lab.engine.not_stored import NotStored
 from pomelo_lab.results import render, table_files
@@ -22,7 +22,7 @@ from pomelo_lab.results.matched import MatchedCell, match_images
 from pomelo_lab.results.method import matches
 from pomelo_lab.results.other_settings import find_other_settings
 from pomelo_lab.results.page import write_page
-from pomelo_lab.results.report import load_report
+from pomelo_lab.results.report import load_report, load_reports
 from pomelo_lab.results.report_names import check_names
 from pomelo_lab.results.table import build
 
@@ -64,6 +64,7 @@ def show(
         load_figure(figure)
     console = console or Console(width=None if sys.stdout.isatty() else 160)
     folders = searched_folders(overrides)
+    refuse_preset_without_report(table, folders)
     report = load_report(table, folders)
     grid_cells = list(grid) or runnable(table, overrides)
     check_names(report, grid_cells, folders)
@@ -97,6 +98,17 @@ def show(
     if wanted.pages is not None:
         console.print(f"page:   {write_page(made, path, wanted.pages)}", soft_wrap=True, highlight=False)
     return folder
+
+
+def refuse_preset_without_report(name: str, folders: tuple[str, ...]) -> None:
+    """Raises ValueError, with the command that prints the scores of its jobs, for a preset that no report belongs
+    to."""
+    is_preset = any(Path(folder, "experiment", f"{name}.yaml").is_file() for folder in (CONF, *folders))
+    if is_preset and name not in load_reports(folders):
+        raise ValueError(
+            f"{name} is a preset without a published table; python -m pomelo_lab.run -m experiment={name} prints the "
+            f"scores of its jobs, and runs only those that are not finished"
+        )
 
 
 def runnable(table: str, overrides: Sequence[str]) -> list[GridCell]:
@@ -164,7 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from hydra.errors import HydraException
 
     from pomelo_lab.config.entry import config_folders, rename_row_group, search_path
-    from pomelo_lab.results.report import load_reports
 
     folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
     figure, arguments = figure_name(rename_row_group(arguments))

@@ -1,5 +1,7 @@
 """A user's function as a classifier."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,18 @@ def test_a_file_works_as_well_and_its_code_is_in_the_digest(tmp_path):
     assert classifier.probability(IMAGES).tolist() == [[0.25, 0.75]] * 2
     before = classifier.digest()
     file.write_text("def f(images):\n    return [[0.5, 0.5]] * len(images)\n")
+    assert CallableClassifier(function=f"{file}:f", num_classes=2).digest() != before
+
+
+def test_a_file_finds_the_modules_beside_it_and_their_code_is_in_the_digest(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    helper, file = tmp_path / "helper_of_a_test.py", tmp_path / "mine.py"
+    file.write_text("from helper_of_a_test import answer\ndef f(images):\n    return [answer] * len(images)\n")
+    helper.write_text("answer = [0.25, 0.75]\n")
+    classifier = CallableClassifier(function=f"{file}:f", num_classes=2)
+    assert classifier.probability(IMAGES).tolist() == [[0.25, 0.75]] * 2
+    before = classifier.digest()
+    helper.write_text("answer = [0.5, 0.5]\n")
     assert CallableClassifier(function=f"{file}:f", num_classes=2).digest() != before
 
 

@@ -60,3 +60,8 @@ def test_a_wrong_flag_or_figure_is_one_line_before_anything_is_composed(argument
     out, text = capsys.readouterr()
     assert out == "" and text.startswith(line) and text.count("\n") == 1
     assert "dispatch" not in text and "style" not in text
+
+
+def test_a_preset_without_a_report_is_told_with_the_command_that_prints_its_scores(capsys):
+    assert main(["pomelo_quickstart", "scale=smoke"]) == 2
+    assert "python -m pomelo_lab.run -m experiment=pomelo_quickstart prints" in capsys.readouterr().err
