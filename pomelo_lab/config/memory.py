@@ -8,11 +8,13 @@ result.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +24,7 @@ from pomelo_lab.config.entry import CONF
 from pomelo_lab.files import Damaged, cache_folder, read_json, write_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
+UNUSED_DAYS = 30  # after which an answer that nobody asked for is removed
 # libraries that read configs, or whose data or random numbers determine a built-in data set or an untrained network
 LIBRARIES = ("hydra-core", "omegaconf", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "diffusers")
 
@@ -36,6 +39,8 @@ def recall(kind: str, question: Mapping[str, Any]) -> dict[str, Any] | None:
         stored = read_json(path_of(kind, asked))
     except (OSError, Damaged, TypeError, ValueError):
         return None
+    with contextlib.suppress(OSError):  # another user's
+        os.utime(path_of(kind, asked))  # it is used: `remove_unused` keeps it
     return stored["answer"] if stored.get("key") == asked and isinstance(stored.get("answer"), dict) else None
 
 
@@ -47,8 +52,22 @@ def remember(kind: str, question: Mapping[str, Any], answer: Mapping[str, Any]) 
         if json.loads(json.dumps(answer, allow_nan=False)) != answer:  # for example a number as a key
             return
         write_json(path_of(kind, asked), {"key": asked, "answer": answer})
+        remove_unused(cache_folder(kind))
     except (OSError, TypeError, ValueError):
         return
+
+
+@functools.cache
+def remove_unused(folder: Path) -> None:
+    """Removes the answers that no command has asked for in UNUSED_DAYS, once per folder and process.
+
+    Each edit of this package makes all earlier answers useless.
+    """
+    before = time.time() - UNUSED_DAYS * 86_400
+    for path in folder.glob("*.json"):
+        with contextlib.suppress(OSError):  # removed by another process
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 def path_of(kind: str, key: str) -> Path:

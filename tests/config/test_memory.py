@@ -1,5 +1,8 @@
 """The memory answers the question that was asked in this folder of this installation, and nothing in doubt."""
 
+import os
+import time
+
 import pytest
 
 from pomelo_lab.config import memory
@@ -86,3 +89,15 @@ def test_contents_follow_the_bytes_of_files(tmp_path):
     assert list(before) == [str(file)]
     file.write_text("2")
     assert contents([file]) != before
+
+
+def test_answers_that_nobody_asks_for_are_removed():
+    for k in range(3):
+        remember("test", {"a": k}, {"yes": k})
+    month_ago = time.time() - 31 * 86_400
+    for path in cache_folder("test").iterdir():
+        os.utime(path, (month_ago, month_ago))
+    assert recall("test", {"a": 1}) == {"yes": 1}
+    memory.remove_unused.cache_clear()  # as in a new process
+    remember("test", {"a": 3}, {"yes": 3})
+    assert [recall("test", {"a": k}) for k in range(4)] == [None, {"yes": 1}, None, {"yes": 3}]
