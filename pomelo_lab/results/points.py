@@ -131,8 +131,8 @@ def read_point(point: dict[str, str], config: DictConfig) -> tuple[Point, bool]:
 
 
 def searches_only(base: DictConfig, folders: Sequence[str]) -> bool:
-    """Whether Hydra searches for configs in the given folders, and in none that it was told of in another way."""
-    return list(base.hydra.searchpath or ()) == [f"file://{folder}" for folder in folders]
+    """Whether Hydra searches for configs in no other folders than ours and the given ones."""
+    return set(base.hydra.searchpath or ()) <= {f"file://{folder}" for folder in folders}
 
 
 def sweep_values(override: str) -> list[str]:
