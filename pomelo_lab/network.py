@@ -17,6 +17,7 @@ from pomelo_lab.config.hints import Natural, NotFingerprinted, OmitDefault, Weig
 from pomelo_lab.config.schema import RuntimeName
 from pomelo_lab.config.signature import Component, role_of
 from pomelo_lab.devices import has_bfloat16
+from pomelo_lab.runtime.base import one_tensor
 from pomelo_lab.runtime.choice import Choice
 from pomelo_lab.weights import SHIPPED, load, state_digest, zoo_path
 
@@ -141,7 +142,7 @@ class TrainableNetwork(Component, ABC):
         else:
             with forward_replaced(self.network, partial(self._choice, self.network)):
                 output = self.network(images, *others)
-        return (output if isinstance(output, Tensor) else output.sample).float()
+        return one_tensor(output).float()
 
     def describe(self) -> str:
         """The class and its arguments for messages, without the arguments that all networks share."""
@@ -151,12 +152,14 @@ class TrainableNetwork(Component, ABC):
 
     def digest(self) -> str:
         """The digest of all that determines the outputs: architecture, precision and weights. Paths do not matter."""
+        state = state_digest(self.network)
+        return digest({"config": self.identity(), "state": self._as_loaded.get(state, state)})
+
+    def identity(self) -> Any:
+        """What determines the outputs besides the weights, as plain JSON values."""
         node = {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}
         node |= {f.name: getattr(self, f.name) for f in fields(self) if f.init}
-        state = state_digest(self.network)
-        return digest(
-            {"config": canonical(node, drop=("weights", "init_seed")), "state": self._as_loaded.get(state, state)}
-        )
+        return canonical(node, drop=("weights", "init_seed"))
 
     def to(self, device: torch.device | str) -> Self:
         """Moves the network to a device. With precision=auto, the first device that supports bfloat16 decides."""

@@ -36,6 +36,7 @@ class Classifier(Component, ABC):
 
     access: ClassVar[str] = "black_box"
     num_classes: int
+    class_names: Sequence[str] | None = None  # of the outputs; None = those of the job's data set
 
     @abstractmethod
     def probability(self, images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -22,7 +23,21 @@ ONE_OUTPUT = (
 
 
 @dataclass(kw_only=True)
-class TrainableClassifier(TrainableNetwork, NetworkClassifier):
+class WeightedClassifier(TrainableNetwork, NetworkClassifier, ABC):
+    """A classifier around a network whose weights come from a file, whatever its outputs."""
+
+    training = "pomelo_lab.training.classifier.ClassifierTraining"
+
+    def logit(self, images: Tensor, eager: bool = False) -> Tensor:
+        return self.apply(self.normalized(images), eager=eager)
+
+    def layers(self) -> dict[str, nn.Module]:
+        self.network._compiled_call_impl = None  # a compiled graph does not see hooks that are set later
+        return super().layers()
+
+
+@dataclass(kw_only=True)
+class TrainableClassifier(WeightedClassifier):
     """A classifier around a network whose weights come from a file. Subclasses are keyword-only dataclasses.
 
     Args:
@@ -41,8 +56,6 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
     output: Literal["softmax", "sigmoid"] = "softmax"
     column: Annotated[Natural | str | None, OmitDefault()] = None
     n_outputs: Annotated[Count | None, OmitDefault()] = None
-
-    training = "pomelo_lab.training.classifier.ClassifierTraining"
 
     def __post_init__(self) -> None:
         if isinstance(self.column, str):
@@ -96,15 +109,11 @@ class TrainableClassifier(TrainableNetwork, NetworkClassifier):
         return self.num_classes if self.column is None else self.n_outputs
 
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
-        logits = self.apply(self.normalized(images), eager=eager)
+        logits = super().logit(images, eager)
         if self.column is None:
             return logits
         chosen = logits[:, self.column]
         return torch.stack([-chosen / 2, chosen / 2], 1)  # not (0, l): the logit of "absent" has a gradient too
-
-    def layers(self) -> dict[str, nn.Module]:
-        self.network._compiled_call_impl = None  # a compiled graph does not see hooks that are set later
-        return super().layers()
 
 
 def standardized(images: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:

@@ -130,8 +130,11 @@ def training_problems(node: Mapping[str, Any], key: str, dataset: Mapping[str, A
 def target_problems(config: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     """Problems of the explained class, for a data set with known classes."""
     node, target = config["classifier"], config["target"]
+    # a classifier may name its outputs itself, which are known once it is built
+    names_of_target = node["class_names"] if "class_names" in node else names
     try:
-        check_target(target, names)
+        if names_of_target is not None:
+            check_target(target, names_of_target)
     except ValueError as error:
         yield str(error)
     # `column_problems` checks classifiers with a column

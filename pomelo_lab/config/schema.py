@@ -90,6 +90,7 @@ class CommonSchema:
     paths: Any = MISSING
     seed: int = MISSING
     device: str = MISSING
+    offline: bool = False
     force: bool = MISSING
 
 

@@ -63,6 +63,8 @@ def output_problem(classifier: Mapping[str, Any], n_outputs: int, n_classes: int
     """
     independent = classifier.get("output") == "sigmoid" and classifier.get("column") is None
     if not independent and n_outputs < n_classes:
+        if "class_names" in classifier:  # a network with outputs of its own
+            return f"classifier: its network has {n_outputs} outputs, the data set has {n_classes} classes"
         return (
             f"classifier.num_classes={n_outputs}: the data set has {n_classes} classes (one output is "
             f"classifier.column=0 classifier.n_outputs=1)"

@@ -6,7 +6,7 @@ Jobs of one process share a data set or network that they both name.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,17 @@ class Components:
     @cached_property
     def classifier(self) -> Classifier:
         node = self._with_weights(self.config["classifier"])
-        return self._shared("classifier", node, num_classes=self.dataset.num_classes).to(self.device)
+        return self._shared("classifier", node, **self._facts).to(self.device)
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What the data set tells a network that leaves it open."""
+        return {"num_classes": self.dataset.num_classes, "image_shape": list(self.dataset.shape)}
+
+    @property
+    def target_names(self) -> Sequence[str]:
+        """The names that `target` may give: those of the classifier's outputs, or else of the data set's classes."""
+        return self.classifier.class_names or self.dataset.class_names
 
     @cached_property
     def generator(self) -> Generator | None:
@@ -96,8 +106,7 @@ class Components:
         return map_nodes(tree, lambda node: self._network(node) if is_network(node) else node)
 
     def _network(self, node: Mapping[str, Any]) -> Any:
-        sizes = {"batch_size": self.batch_size, "num_classes": self.dataset.num_classes}
-        return self._shared("network", node, **sizes).to(self.device)
+        return self._shared("network", node, batch_size=self.batch_size, **self._facts).to(self.device)
 
     @cached_property
     def segmenter(self) -> Segmenter:

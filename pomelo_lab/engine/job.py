@@ -144,7 +144,7 @@ class Job:
         if rule == "predicted":
             return self.clean(group).argmax(-1)
         label = self.label(group)
-        return label if rule == "label" else torch.full_like(label, class_index(rule, self.parts.dataset.class_names))
+        return label if rule == "label" else torch.full_like(label, class_index(rule, self.parts.target_names))
 
     def perturbations(self, group: int, probability: bool = False) -> Perturbations:
         """The perturbed images of a group.

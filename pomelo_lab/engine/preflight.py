@@ -6,7 +6,7 @@ import torch
 
 from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.config.signature import defaults, did_you_mean, locate
-from pomelo_lab.config.target import check_target, output_problem
+from pomelo_lab.config.target import RULES, check_target, output_problem
 from pomelo_lab.engine.components import Components
 
 
@@ -24,11 +24,11 @@ def check_network(parts: Components) -> None:
     check the last one.
     """
     config, dataset, classifier = parts.config, parts.dataset, parts.classifier
-    check_target(config["target"], dataset.class_names)
-    images = config.get("images", "all")
-    problem = output_problem(
-        config["classifier"], classifier.num_classes, dataset.num_classes, config["target"], images
-    )
+    check_target(config["target"], parts.target_names)
+    images, target = config.get("images", "all"), config["target"]
+    if classifier.class_names is not None and target not in RULES:
+        target = "predicted"  # the name of an output, not of a class of the data set
+    problem = output_problem(config["classifier"], classifier.num_classes, dataset.num_classes, target, images)
     if problem:
         raise ValueError(problem)
     if isinstance(classifier, NetworkClassifier):

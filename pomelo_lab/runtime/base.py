@@ -36,8 +36,21 @@ class Runtime(ABC):
         """
 
 
+def one_tensor(answer: Any) -> Tensor:
+    """The tensor of a network's answer: itself, or the one that Hugging Face's and diffusers' networks wrap.
+
+    Raises: ValueError for any other answer.
+    """
+    if isinstance(answer, Tensor):
+        return answer
+    for name in ("logits", "sample"):
+        if isinstance(getattr(answer, name, None), Tensor):
+            return getattr(answer, name)
+    raise ValueError(f"a network must answer a tensor, or an object with logits, got {type(answer).__name__}")
+
+
 class OneTensor(nn.Module):
-    """A network whose answer is one tensor: diffusers' networks wrap theirs in an object."""
+    """A network whose answer is one tensor."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -45,8 +58,7 @@ class OneTensor(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         # without the hooks of the whole network, which its caller runs
-        output = type(self.network).forward(self.network, *inputs)
-        return output if isinstance(output, Tensor) else output.sample
+        return one_tensor(type(self.network).forward(self.network, *inputs))
 
 
 class RefuseValues(TorchDispatchMode):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pomelo_lab.config.build import build
 from pomelo_lab.config.fingerprint import canonical, digest
-from pomelo_lab.config.signature import locate
+from pomelo_lab.config.signature import locate, parameters
 from pomelo_lab.config.training_data import full_network_node, learns_labels, training_data
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.devices import launch, pick_device
@@ -215,11 +215,15 @@ def ensure_weights(
             path = train_component(node, dataset_node, None, outputs, device=device)
         filled["weights"] = str(path)
     open_keys = [key for key in ("channels", "size_px") if node.get(key, 0) is None]
-    if open_keys or (node.get("output") == "sigmoid" and node.get("num_classes") is None):
+    if (
+        node.get("output") == "sigmoid"
+        and node.get("num_classes") is None
+        and "num_classes" in parameters(locate(node["_target_"]))
+    ):
+        open_keys.append("num_classes")
+    if open_keys:
         known = arguments_from_data(node, build(dataset_node))
-        filled |= {
-            key: known[key] for key in [*open_keys, *(["num_classes"] if node.get("output") == "sigmoid" else [])]
-        }
+        filled |= {key: known[key] for key in open_keys}
     return filled
 
 
@@ -230,7 +234,13 @@ def arguments_from_data(node: Mapping[str, Any], dataset: Any) -> dict[str, Any]
         raise ValueError(
             f"generator: images must be square, dataset {type(dataset).__name__} has {height}x{width} pixels"
         )
-    return {"dataset": dataset, "num_classes": num_outputs(node, dataset), "channels": channels, "size_px": height}
+    return {
+        "dataset": dataset,
+        "num_classes": num_outputs(node, dataset),
+        "channels": channels,
+        "size_px": height,
+        "image_shape": list(dataset.shape),
+    }
 
 
 def num_outputs(node: Mapping[str, Any], dataset: Any) -> int:

@@ -65,6 +65,7 @@ def test_a_rule_that_is_also_the_name_of_a_class_is_refused_with_the_way_to_say_
         ),
         ({}, 1000, 10, "predicted", "correct", "images=correct takes"),
         ({}, 1, 2, "predicted", "all", "classifier.num_classes=1: the data set has 2 classes"),
+        ({"class_names": None}, 2, 3, "predicted", "all", "classifier: its network has 2 outputs, the data set has 3"),
         ({"output": "sigmoid"}, 1, 2, "predicted", "all", ""),
         (
             {"output": "sigmoid"},

@@ -4,6 +4,7 @@ from tests.contract.trials import each, keep, trial
 
 CHOSEN = {
     "callable": ("classifier.function=tests.every:brightness", "classifier.num_classes=10"),
+    "module": ("classifier.factory=tests.every:small_network",),
     "perceptual_vgg19": ("classifier.weights=null",),
 }
 LARGE = ("resnet50", "vgg16", "densenet121", "inception_v3", "oracle_resnet50", "perceptual_vgg19")
