@@ -15,6 +15,7 @@ from pomelo_lab.results.grid import GridCell
 from pomelo_lab.results.report import Row
 
 FIGURES = "figures"  # the kind of answers of the memory
+UNSEEN = ("tracking", "force")  # keys of a config that no figure shows
 
 
 def ask(
@@ -27,7 +28,8 @@ def ask(
     jobs = []
     for cell, row in rows:
         style = [row.key, row.label, row.plain_label, row.group, row.reach, symbols.get(row.key, "")]
-        jobs.append([cell.choices, cell.point, cell.config, contents(list_results(cell.folder)), style])
+        config = {key: value for key, value in cell.config.items() if key not in UNSEEN}
+        jobs.append([cell.choices, cell.point, config, contents(list_results(cell.folder)), style])
     return {
         "figure": name,
         "options": dict(options),
