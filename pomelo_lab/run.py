@@ -157,7 +157,7 @@ def run(
     from pomelo_lab.engine.inventory import remove
     from pomelo_lab.engine.job import Job
     from pomelo_lab.engine.plan import drop_missing_weights
-    from pomelo_lab.engine.preflight import check
+    from pomelo_lab.engine.preflight import check, check_images
     from pomelo_lab.engine.scores import Scores, work
     from pomelo_lab.engine.store import Store
     from pomelo_lab.results.grid_plan import print_plan
@@ -193,6 +193,7 @@ def run(
                 f"paths.outputs={config['paths']['outputs']} cannot be written: {problem}; choose another "
                 f"folder, or free some space"
             )
+        check_images(job)
         if config["force"]:
             remove(job, set() if removed is None else removed)
         with scores.record_state(), tracking.session(config, scores) as tracker:

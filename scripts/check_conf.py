@@ -28,6 +28,7 @@ SUITS = {
     ("metrics", "direction_diversity"): ["explainer=gcd", *COUNTERFACTUALS[1:]],
     ("metrics", "sampler"): ["explainer=none"],
     ("explainer", "none"): ["metrics=sampler"],
+    ("explainer", "stored"): ["explainer.maps=data", "sampler=none"],
     ("sampler", "none"): ["explainer=random", "metrics=none"],
     ("segmenter", "none"): ["explainer=mp2", "metrics=none"],
     ("metrics", "inpaint"): ["sampler=ddim"],

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from pomelo_lab.engine.job import Job
@@ -24,12 +28,19 @@ DIRECTIONS = (
         for key in ("random_flips=null", "n_pairs=4", "n_renders=16", "chunk=16", "n_invert=2", "n_render=2")
     ),
 )
+FILES = Path(tempfile.mkdtemp(prefix="stored_"))  # maps and counterfactuals of the digits that the tiny job explains
+atexit.register(shutil.rmtree, FILES, ignore_errors=True)
+N_DIGITS = 269  # of the test split
+for name, shape in {"maps": (N_DIGITS, 16, 16), "counterfactuals": (N_DIGITS, 3, 16, 16)}.items():
+    np.save(FILES / f"{name}.npy", np.random.default_rng(0).random(shape, dtype=np.float32))
+
 SMALLER = {
     "sobol": ("explainer.n_cells=2", "explainer.n_designs=4"),
     "reference_dataset": ("dataset@sampler.source=digits",),
     "callable": ("sampler.function=tests.every:darker",),
     "gcd": DIRECTIONS,
     "bb_lig": DIRECTIONS,
+    "stored": (f"explainer.maps={FILES}/maps.npy", f"explainer.counterfactuals={FILES}/counterfactuals.npy"),
     "ace": ("explainer.n_steps=4",),
 }
 

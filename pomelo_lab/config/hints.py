@@ -48,7 +48,8 @@ class OmitDefault:
 
 @dataclass(frozen=True)
 class Weights:
-    """Marks a path of weights. Fingerprints contain the digest of the file instead of its path."""
+    """Marks a path of weights, or of other files that determine a result. Fingerprints contain the digest of the file
+    or of all files of the folder instead of its path."""
 
 
 Count = Annotated[int, Range(low=1)]
@@ -59,3 +60,4 @@ Fraction = Annotated[float, Range(low=0, high=1)]
 LocalPath = Annotated[str, NotFingerprinted()]
 OptionalPath = Annotated[str | None, NotFingerprinted()]
 WeightsPath = Annotated[str | None, Weights()]
+ResultPath = Annotated[str | None, Weights()]

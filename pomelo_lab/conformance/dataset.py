@@ -49,6 +49,7 @@ def gives_labels_and_ids(trial: Trial) -> None:
     every = dataset.batch(range(min(len(dataset), 64)))
     ensure(torch.equal(dataset.labels(range(len(every))), every.label), "labels() are not those of batch()")
     ensure(len(set(every.image_id)) == len(every), "two images have the same id")
+    ensure(dataset.image_ids(range(len(every))) == every.image_id, "image_ids() are not those of batch()")
     ensure(int(every.label.max()) < max(dataset.num_classes, 1), f"a label is {int(every.label.max())}")
     if "label" in dataset.provides:
         ensure(bool((every.label >= 0).all()), "it provides label, and an image has none (-1)")

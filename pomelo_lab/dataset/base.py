@@ -52,6 +52,11 @@ class Dataset(Component, ABC):
         """The labels, int64 [B]. Data sets whose labels do not require the images override this."""
         return self.unmasked(indices).label
 
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        """The names of images. Data sets whose names do not require the images override this."""
+        parts = [self.unmasked(indices[start : start + 512]).image_id for start in range(0, len(indices), 512)]
+        return tuple(name for part in parts for name in part)
+
     def read_attributes(self, indices: Sequence[int]) -> torch.Tensor:
         """The attributes, bool [B,A]. Data sets whose attributes do not require the images override this."""
         parts = [self.unmasked(indices[start : start + 512]).attributes for start in range(0, len(indices), 512)]

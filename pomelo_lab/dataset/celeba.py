@@ -190,11 +190,14 @@ class CelebA(Dataset):
         return Batch(
             image=to_unit(image),
             label=self._label[inner],
-            image_id=tuple(f"celeba-{self.frame}-{name}" for name in names),
+            image_id=self.image_ids(rows),
             index=torch.tensor(rows, dtype=torch.long),
             masks=self._masks(names) if self.masked_only else {},
             attributes=self._attribute[inner],
         )
+
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        return tuple(f"celeba-{self.frame}-{self._names[i]}" for i in self._positions(indices).tolist())
 
     def _positions(self, indices: Sequence[int]) -> Tensor:
         """Positions of images in the list of unambiguous images: int64 [B]."""

@@ -83,10 +83,13 @@ class Cifar10(Dataset):
                 .clamp_(0, 255)
                 .to(torch.uint8)
             )
-        names = tuple(f"cifar10-{self.split}-{row:05d}" for row in rows.tolist())
+        names = self.image_ids(rows.tolist())
         return Batch(
             image=to_unit(image.reshape(-1, *self.shape)), label=self.labels(rows.tolist()), image_id=names, index=rows
         )
+
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        return tuple(f"cifar10-{self.split}-{row:05d}" for row in checked_indices(indices, len(self)))
 
     def labels(self, indices: Sequence[int]) -> Tensor:
         return self.records[checked_indices(indices, len(self)), 0].long()

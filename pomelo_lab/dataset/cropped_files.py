@@ -162,6 +162,9 @@ class CroppedFiles(Dataset):
     def batch(self, indices: Sequence[int]) -> Batch:
         return self._read(checked_indices(indices, len(self)))[0]
 
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self._image_id(self._files[row]) for row in checked_indices(indices, len(self)))
+
     def labels(self, indices: Sequence[int]) -> Tensor:
         return self._label[checked_indices(indices, len(self))]
 
@@ -193,7 +196,7 @@ class CroppedFiles(Dataset):
         batch = Batch(
             image=to_unit(image),
             label=self._label[rows],
-            image_id=tuple(self._image_id(self._files[row]) for row in rows),
+            image_id=self.image_ids(rows),
             index=torch.tensor(rows, dtype=torch.long),
         )
         return batch, crops, sizes

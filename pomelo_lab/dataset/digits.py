@@ -53,9 +53,13 @@ class Digits(Dataset):
         return Batch(
             image=to_unit(gray).expand(-1, self.channels, -1, -1).contiguous(),
             label=load_originals()[1][positions],
-            image_id=tuple(f"digits-{position:04d}" for position in positions.tolist()),
+            image_id=self.image_ids(rows),
             index=torch.tensor(rows, dtype=torch.long),
         )
+
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        positions = positions_by_split()[self.split][checked_indices(indices, len(self))]
+        return tuple(f"digits-{position:04d}" for position in positions.tolist())
 
     def digest(self) -> str:
         positions = positions_by_split()[self.split]

@@ -133,11 +133,14 @@ class ImageFolder(Dataset):
         return Batch(
             image=to_unit(image),
             label=self._label[rows],
-            image_id=tuple(self._files[row] for row in rows),
+            image_id=self.image_ids(rows),
             index=torch.tensor(rows, dtype=torch.long),
             masks=masks,
             attributes=None if self._attribute is None else self._attribute[rows],
         )
+
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self._files[row] for row in checked_indices(indices, len(self)))
 
     def labels(self, indices: Sequence[int]) -> torch.Tensor:
         return self._label[checked_indices(indices, len(self))]

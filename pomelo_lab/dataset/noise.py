@@ -49,12 +49,15 @@ class Noise(Dataset):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         rows = checked_indices(indices, self.n)
-        names = tuple(f"noise-{self.split}-{row:05d}" for row in rows)
+        names = self.image_ids(rows)
         normal = RandomStreams(self.seed).normal(names, "dataset.noise", *self.shape)
         image = to_unit(to_8_bits(normal.mul_(self.sigma).add_(self.mean)))
         return Batch(
             image=image, label=torch.full((len(rows),), -1), image_id=names, index=torch.tensor(rows, dtype=torch.long)
         )
+
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        return tuple(f"noise-{self.split}-{row:05d}" for row in checked_indices(indices, self.n))
 
     def digest(self) -> str:
         return hashlib.sha256(self.batch([0]).image.numpy().tobytes() + str(self.n).encode()).hexdigest()[:16]

@@ -147,6 +147,10 @@ class Portraits(Dataset):
     def unmasked(self, indices: Sequence[int]) -> Batch:
         return self._batch(indices, with_masks=False)
 
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        name = f"portraits-{self.split}" + (f"-s{self.seed}" if self.seed else "")
+        return tuple(f"{name}-{int(i):08d}" for i in indices)
+
     def labels(self, indices: Sequence[int]) -> Tensor:
         return self.compute_labels(self.factors(indices))
 
@@ -164,13 +168,12 @@ class Portraits(Dataset):
             return self._batch([0], with_masks).select(slice(0, 0))
         factors = self.factors(indices)
         image, masks = self.render(factors, with_masks)
-        name = f"portraits-{self.split}" + (f"-s{self.seed}" if self.seed else "")
         if masks and self.label != HAIR:
             masks["label"] = self.mark_deciding(factors, image, ATTRIBUTES[self.label])
         return Batch(
             image=image,
             label=self.compute_labels(factors),
-            image_id=tuple(f"{name}-{int(i):08d}" for i in indices),
+            image_id=self.image_ids(indices),
             index=torch.as_tensor(list(indices), dtype=torch.long),
             masks=masks,
             attributes=self.model.attributes(factors),

@@ -54,7 +54,7 @@ class Texture(Dataset):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         rows = checked_indices(indices, self.n)
-        names = tuple(f"texture-{self.split}-{row:05d}" for row in rows)
+        names = self.image_ids(rows)
         index = torch.tensor(rows, dtype=torch.long)
         streams = RandomStreams(self.seed)
         knob = streams.uniform(names, "dataset.texture.knob", 32).double()
@@ -67,6 +67,9 @@ class Texture(Dataset):
                 field[chosen] = render(knob[chosen], lattice[chosen], self.size_px)
         image = to_unit(to_8_bits(apply_colours(field, lattice[:, 3, 0, :9].unflatten(1, (3, 3)))))
         return Batch(image=image, label=torch.full((len(rows),), -1), image_id=names, index=index)
+
+    def image_ids(self, indices: Sequence[int]) -> tuple[str, ...]:
+        return tuple(f"texture-{self.split}-{row:05d}" for row in checked_indices(indices, self.n))
 
     def digest(self) -> str:
         pixels = self.batch(range(min(self.n, len(KINDS)))).image.numpy().tobytes()

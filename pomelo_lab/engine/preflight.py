@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from pomelo_lab.classifier.base import NetworkClassifier, view
@@ -9,11 +11,20 @@ from pomelo_lab.config.signature import defaults, did_you_mean, locate
 from pomelo_lab.config.target import RULES, check_target, output_problem
 from pomelo_lab.engine.components import Components
 
+if TYPE_CHECKING:
+    from pomelo_lab.engine.job import Job
+
 
 def check(parts: Components) -> None:
     """Raises ValueError for a job that cannot run although its config is well formed."""
     check_network(parts)
     check_data(parts)
+
+
+def check_images(job: Job) -> None:
+    """Raises ValueError when the explainer cannot explain an image of the job."""
+    if job.parts.explains:
+        job.parts.explainer.check_images(job.selection.image_ids)
 
 
 def check_network(parts: Components) -> None:

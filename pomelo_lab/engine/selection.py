@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -68,16 +68,13 @@ class DrawnImages:
             times[i] += 1
             self.draw.append(times[i])
 
-    def name_repeated(self, batch: Batch, start: int) -> Batch:
+    def name_repeated(self, names: Sequence[str], start: int) -> tuple[str, ...]:
         """Renames repeated images: a.jpg, a.jpg#2, a.jpg#3.
 
-        Args: batch: the images of the draws; start: the number of the first of these draws.
+        Args: names: the images of the draws; start: the number of the first of these draws.
         """
-        draws = self.draw[start : start + len(batch)]
-        return replace(
-            batch,
-            image_id=tuple(f"{name}#{k}" if k > 1 else name for name, k in zip(batch.image_id, draws, strict=True)),
-        )
+        draws = self.draw[start : start + len(names)]
+        return tuple(f"{name}#{k}" if k > 1 else name for name, k in zip(names, draws, strict=True))
 
 
 class Selection:
@@ -144,7 +141,15 @@ class Selection:
     def batch(self, group: int) -> Batch:
         """The images of a group, with their names in the job."""
         batch = self.parts.dataset.batch(self.indices(group))
-        return self.drawn_images.name_repeated(batch, group * GROUP) if self.draws else batch
+        if not self.draws:
+            return batch
+        return replace(batch, image_id=self.drawn_images.name_repeated(batch.image_id, group * GROUP))
+
+    def image_ids(self) -> dict[str, int]:
+        """The names of the job's images in their order, with their positions in the data set."""
+        indices = [index for group in range(self.n_groups) for index in self.indices(group)]
+        names = self.parts.dataset.image_ids(indices)
+        return dict(zip(self.drawn_images.name_repeated(names, 0) if self.draws else names, indices, strict=True))
 
     def label(self, group: int) -> Tensor:
         """The labels of a group's images, int64 [b]."""

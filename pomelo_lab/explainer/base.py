@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -69,6 +69,13 @@ class Explainer(Component, ABC):
     def gives_for(cls, given: Mapping[str, Any]) -> frozenset[str] | None:
         """The contents of an explanation for these arguments. The default is `gives`."""
         return cls.gives
+
+    def check_images(self, images: Callable[[], Mapping[str, int]]) -> None:
+        """Refuses images that the explainer cannot explain. A job calls this before its first image.
+
+        Args: images: returns the names of the job's images in their order, with their positions in the data set.
+        Raises: ValueError, which names all such images.
+        """
 
     # --- costs, for the plan of a dry run -------------------------------------------------------------------------
 

@@ -74,14 +74,21 @@ class CounterfactualExplainer(Explainer, ABC):
 
     def goals(self, case: Case) -> Tensor:
         """The goal classes, int64 [B]. Raises: ValueError for a class that does not exist."""
-        target, classifier = case.target, case.classifier
-        if self.goal is None:
-            return classifier.probability(case.batch.image).scatter(1, target[:, None], -1.0).argmax(1)
-        if self.goal >= classifier.num_classes:
-            raise ValueError(
-                f"explainer.goal must be below {classifier.num_classes}, the number of classes, got {self.goal}"
-            )
-        return torch.full_like(target, self.goal)
+        return choose_goals(case, self.goal)
+
+
+def choose_goals(case: Case, goal: int | None) -> Tensor:
+    """The classes that counterfactuals are to reach, int64 [B].
+
+    Args: goal: one class for all; None = the most probable class except the target.
+    Raises: ValueError for a class that does not exist.
+    """
+    target, classifier = case.target, case.classifier
+    if goal is None:
+        return classifier.probability(case.batch.image).scatter(1, target[:, None], -1.0).argmax(1)
+    if goal >= classifier.num_classes:
+        raise ValueError(f"explainer.goal must be below {classifier.num_classes}, the number of classes, got {goal}")
+    return torch.full_like(target, goal)
 
 
 def trace(

@@ -153,3 +153,11 @@ def test_scores_of_draws_have_a_row_each(tmp_path):
     )
     columns = scores(run(config(tmp_path, *chosen)))
     assert len(set(columns["image_id"])) == 40
+
+
+@pytest.mark.parametrize("rule", ["all", "correct", "drawn"])
+def test_names_are_those_of_the_batches(rule, tmp_path):
+    chosen = job(tmp_path, f"images={rule}", "n_images=20" if rule == "all" else "n_images=300").selection
+    batches = [chosen.batch(group) for group in range(chosen.n_groups)]
+    expected = {name: i for batch in batches for name, i in zip(batch.image_id, batch.index.tolist(), strict=True)}
+    assert chosen.image_ids() == expected and list(chosen.image_ids()) == list(expected)
