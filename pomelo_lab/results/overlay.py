@@ -35,13 +35,29 @@ def red_blue(values: Tensor) -> Tensor:
     return steps[((values + 1) / 2 * 256).long().clamp(0, 255)].float()
 
 
-def overlay(image: Tensor, attribution: Tensor, strength: float = 0.65, clip: float = 1.0) -> Tensor:
-    """Colours a gray version of the image: red supports the target, blue opposes it.
+def colour_map(attribution: Tensor, clip: float = 1.0, colors: str = "RdBu_r") -> Tensor:
+    """The colours of maps, each on a scale of its own around 0: [B,H,W] -> [B,3,H,W] in [0,1].
 
-    Shapes: image [B,C,H,W] in [0,1], attribution [B,H,W] -> [B,3,H,W] in [0,1].
+    Args:
+        clip: quantile of a map's magnitudes that gets the full colour.
+        colors: name of a colour map of matplotlib.
     """
     values = scale_maps(attribution, clip)
-    colour = red_blue(values).permute(0, 3, 1, 2)
+    if colors == "RdBu_r":
+        return red_blue(values).permute(0, 3, 1, 2)
+    from matplotlib import colormaps
+
+    return torch.from_numpy(colormaps[colors]((values.numpy() + 1) / 2)[..., :3]).float().permute(0, 3, 1, 2)
+
+
+def overlay(
+    image: Tensor, attribution: Tensor, strength: float = 0.65, clip: float = 1.0, colors: str = "RdBu_r"
+) -> Tensor:
+    """Colours a gray version of the image: by default red supports the target, blue opposes it.
+
+    Args: strength: opacity where a map is largest; clip, colors: as for `colour_map`.
+    Shapes: image [B,C,H,W] in [0,1], attribution [B,H,W] -> [B,3,H,W] in [0,1].
+    """
     gray = image.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    weight = strength * values.abs()[:, None].sqrt()
-    return (gray * (1 - weight) + colour * weight).clamp(0, 1)
+    weight = strength * scale_maps(attribution, clip).abs()[:, None].sqrt()
+    return (gray * (1 - weight) + colour_map(attribution, clip, colors) * weight).clamp(0, 1)
