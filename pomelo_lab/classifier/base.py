@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pomelo_lab.batching import MicroBatches, in_full_rows, out_of_memory
+from pomelo_lab.batching import MicroBatches, in_full_rows, out_of_memory, with_copies
 from pomelo_lab.classifier.layers import FunctionModule, StopForward, capture_input, list_stages, named_layer
 from pomelo_lab.config.signature import Component
 from pomelo_lab.throughput import FASTEST, BatchSize, FastestBatches, micro_batches, without_trial
@@ -240,7 +240,6 @@ class WhiteBox(BlackBox):
         # of rows with a forward and a backward pass each
         fastest = isinstance(forwards, FastestBatches)
         self.gradients = micro_batches(FASTEST, classifier, device, "gradients") if fastest else forwards
-        self._hooked = False  # whether a layer's output is replaced; copies of rows would not fit it
         self.forwards = without_trial(forwards)  # of whole images with gradients
 
     @property
@@ -268,7 +267,7 @@ class WhiteBox(BlackBox):
         Shapes: images [M,C,H,W], target int64 [M] -> [M], differentiable.
         """
         self.queries += len(images)
-        logit = self._classifier.logit(images) if self._hooked else in_full_rows(self._classifier.logit, images)
+        logit = in_full_rows(self._classifier.logit, images)
         chosen = logit.gather(1, target[:, None])[:, 0]
         if self._classifier.output == "sigmoid":
             return chosen
@@ -294,17 +293,20 @@ class WhiteBox(BlackBox):
         def stop(_: nn.Module, __: Any, output: Tensor) -> None:
             raise StopForward(output)
 
+        def forward(images: Tensor) -> Tensor:
+            try:
+                self._classifier.logit(images, eager=True)
+            except StopForward as stopped:
+                return stopped.output.float()
+            name, kind = type(layer).__name__, type(self._classifier).__name__
+            raise ValueError(f"layer {name} takes no part in the answers of {kind}")
+
         self.queries += len(images)
         handle = layer.register_forward_hook(stop)
         try:
-            self._classifier.logit(images, eager=True)
-        except StopForward as stopped:
-            return stopped.output.float()
+            return in_full_rows(forward, images)
         finally:
             handle.remove()
-        raise ValueError(
-            f"layer {type(layer).__name__} takes no part in the answers of {type(self._classifier).__name__}"
-        )
 
     def module(self, answer: str = "logit") -> nn.Module:
         """A torch module from images in [0,1] to logits or probabilities, for libraries that set hooks."""
@@ -314,14 +316,17 @@ class WhiteBox(BlackBox):
 
     @contextmanager
     def replace_output(self, layer: nn.Module, output: Tensor):
-        """A context in which a layer returns `output`, one row per image, for any input."""
-        # an activation may change it in place
-        handle = layer.register_forward_hook(lambda _, __, given: output.to(given.dtype).clone())
-        self._hooked = True
+        """A context in which a layer returns `output`, one row per image, for any input. Copies of the last image that
+        fill up a batch get a copy of its row."""
+
+        def replaced(_: nn.Module, __: Any, given: Tensor) -> Tensor:
+            # always a new tensor, because an activation may change it in place
+            return with_copies(output.to(given.dtype), len(output), len(given) - len(output))
+
+        handle = layer.register_forward_hook(replaced)
         try:
             yield
         finally:
-            self._hooked = False
             handle.remove()
 
     def bottleneck(self, name: str | None) -> nn.Module:

@@ -4,7 +4,7 @@ bits."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pomelo_lab.classifier.base import WhiteBox
 from pomelo_lab.dataset.base import Dataset
 from pomelo_lab.explainer.case import Case
+from pomelo_lab.explainer.draw_mean import entropy_under_noise
 from pomelo_lab.explainer.layers import map_of
 from pomelo_lab.image_arithmetic import blur
 
@@ -109,6 +110,11 @@ class LayerInformation:
     entropy: Tensor
     losses: Tensor
 
+    def select(self, rows: slice) -> LayerInformation:
+        """The information of some of the images."""
+        tensors = ("value", "nats", "entropy", "losses")
+        return replace(self, **{name: getattr(self, name)[rows] for name in tensors})
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureBottleneck:
@@ -130,29 +136,30 @@ class FeatureBottleneck:
 
     @torch.enable_grad()
     def optimize(self, case: Case, layer: nn.Module, purpose: str) -> LayerInformation:
-        """Optimises the bottleneck of each image and returns it after the last step.
+        """Optimises the bottlenecks of all images together and returns them after the last step.
 
         Args:
             case: its reference holds `layer_statistics`.
             purpose: name of the random draws.
         """
-        classifier, streams, image_id = case.classifier, case.streams, case.batch.image_id
+        classifier, image = case.classifier, case.batch.image
         with torch.no_grad():
-            value = classifier.activation(case.batch.image, layer)
+            value = classifier.forwards(lambda part: classifier.activation(part, layer), image)
         mean, active = case.reference["mean"], case.reference["active"]
         std = case.reference["std"].clamp_min(self.min_std)
         standard = (value - mean) / std
         logit = torch.full_like(value, self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
-        images = case.batch.image.repeat_interleave(self.n_draws, 0)
-        wanted = case.target.repeat_interleave(self.n_draws)
         entropy, losses = value.new_full((len(case),), math.nan), value.new_zeros(len(case), self.n_steps)
+
+        def log_odds(row: Tensor, noisy: Tensor) -> Tensor:
+            with classifier.replace_output(layer, noisy * active):
+                return classifier.log_odds(image[row], case.target[row])
+
         for step in range(self.n_steps):
             signal, noise = passes(logit, self.sigma)
-            draw = streams.normal(image_id, f"{purpose}.{step}", self.n_draws, *value.shape[1:]).to(value)
-            mixed = ((signal * value + noise * mean)[:, None] + (noise * std)[:, None] * draw) * active
-            with classifier.replace_output(layer, mixed.flatten(0, 1)):
-                entropy = F.softplus(-classifier.log_odds(images, wanted)).view(len(case), -1).mean(1)  # -log p
+            kept = signal * value + noise * mean
+            entropy = entropy_under_noise(case, f"{purpose}.{step}", self.n_draws, log_odds, kept, noise * std)
             loss = entropy + self.beta * (capacity(signal, noise, standard) * active).flatten(1).mean(1)
             losses[:, step] = loss.detach()
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from pomelo_lab.batching import MicroBatches, index_pairs
 from pomelo_lab.config.hints import Count, Natural, NonNegative, Positive
 from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
+from pomelo_lab.explainer.draw_mean import mean_over_draws
+from pomelo_lab.explainer.gradient_mean import PointDraws
 from pomelo_lab.explainer.removal import RemovalExplainer, enlarge
 from pomelo_lab.sampler.base import Filling
 from pomelo_lab.types import Explanation
@@ -63,15 +65,10 @@ class FidoExplainer(RemovalExplainer):
     noise: Literal["pixel", "cell"] = "pixel"
 
     def explain(self, case: Case) -> Explanation:
-        def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            chunk = case.select(slice(start, stop))
-            return self.optimize(chunk, chunk.filling(self.sampler))
-
         image, target, classifier = case.batch.image, case.target, case.classifier
-        images_at_once = MicroBatches(max(1, classifier.forwards.batch_size // self.n_samples))
-        drop, loss = images_at_once.rows(part, len(case))
-        dropped = enlarge(drop, image.shape[-2:], "bilinear")
         filling = case.filling(self.sampler)
+        drop, loss = self.optimize(case, filling)
+        dropped = enlarge(drop, image.shape[-2:], "bilinear")
         row, last = (
             torch.arange(len(case), device=drop.device),
             torch.full_like(target, self.fills(tuple(image.shape[1:])) - 1),
@@ -91,16 +88,13 @@ class FidoExplainer(RemovalExplainer):
 
         Adam treats each value by itself, so images of a batch do not influence each other.
         """
-        image, target, n = case.batch.image, case.target, self.n_samples
-        row, index = index_pairs(len(case), n, image.device)
+        image = case.batch.image
         logit = torch.zeros(len(case), self.mask_px, self.mask_px, device=image.device, requires_grad=True)
         optimizer, losses = torch.optim.Adam([logit], lr=self.lr), []
         for step in range(self.n_steps):
             optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.n_steps)
             drop = enlarge(logit.sigmoid(), image.shape[-2:], "bilinear")
-            keep = self.sample_masks(drop, logit, case, step)
-            seen = filling.blend(row, keep.flatten(0, 1), index + n * step)
-            odds = case.classifier.log_odds(seen, target[row]).view(len(case), n).mean(1)
+            odds = self.mean_odds(case, filling, step, logit if self.noise == "cell" else drop.logit(1e-6))
             weight = self.penalty * min(1.0, step / self.n_warmup if self.n_warmup else 1.0)
             loss = self.loss(odds, drop, weight)
             # the recorded loss has the full penalty, so that losses of all steps are comparable
@@ -108,6 +102,24 @@ class FidoExplainer(RemovalExplainer):
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
         return logit.detach().sigmoid(), torch.stack(losses, 1)
+
+    def mean_odds(self, case: Case, filling: Filling, step: int, dropped: Tensor) -> Tensor:
+        """The target's mean log-odds [B] over a step's samples of masks.
+
+        Args: dropped: log-odds of being dropped, [B,H,W] of pixels or [B,k,k] of cells.
+        """
+        size, n, shape = case.batch.image.shape[-2:], self.n_samples, dropped.shape[1:]
+
+        def draw_all(name: str) -> Tensor:
+            return case.streams.uniform([name], f"fido.{step}", n, *shape, device=dropped.device)
+
+        uniform = PointDraws(case.batch.image_id, draw_all)
+
+        def answer(row: Tensor, draw: Tensor, dropped: Tensor) -> Tensor:
+            keep = self.sample_masks(uniform(row, draw), dropped, size)
+            return case.classifier.log_odds(filling.blend(row, keep, draw + n * step), case.target[row])
+
+        return mean_over_draws(case.classifier.gradients, n, answer, dropped)
 
     def loss(self, odds: Tensor, drop: Tensor, weight: float) -> Tensor:
         """The objective of each image: log-odds of the target [B], drop probabilities of pixels [B,H,W] -> [B]."""
@@ -118,17 +130,13 @@ class FidoExplainer(RemovalExplainer):
             total = total + self.tv * (drop.diff(dim=1).square().sum((1, 2)) + drop.diff(dim=2).square().sum((1, 2)))
         return total
 
-    def sample_masks(self, drop: Tensor, logit: Tensor, case: Case, step: int) -> Tensor:
-        """Samples relaxed keep masks [B,n,H,W]. Values lie near 0 or 1, and above 0.5 with probability 1 - drop."""
-        odds = logit if self.noise == "cell" else drop.logit(1e-6)
-        u = case.streams.uniform(
-            case.batch.image_id, f"fido.{step}", self.n_samples, *odds.shape[1:], device=odds.device
-        )
-        u = u.clamp_(1e-6, 1 - 1e-6)
-        keep = torch.sigmoid((u.logit() - odds[:, None]) / self.temperature)
-        if self.noise == "cell":
-            keep = enlarge(keep.flatten(0, 1), drop.shape[1:], "bilinear").unflatten(0, keep.shape[:2])
-        return keep
+    def sample_masks(self, uniform: Tensor, dropped: Tensor, size: Sequence[int]) -> Tensor:
+        """Relaxed keep masks [M,H,W]. Values lie near 0 or 1, and above 0.5 with the probability of being kept.
+
+        Args: uniform, dropped: uniform numbers and log-odds of being dropped, of pixels or cells; size: (H,W).
+        """
+        keep = torch.sigmoid((uniform.clamp(1e-6, 1 - 1e-6).logit() - dropped) / self.temperature)
+        return enlarge(keep, size, "bilinear") if self.noise == "cell" else keep
 
     def fills(self, shape: tuple[int, int, int]) -> int:
         return self.n_steps * self.n_samples + 1

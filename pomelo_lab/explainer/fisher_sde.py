@@ -3,20 +3,21 @@ that remains, in nats."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count, Fraction, Natural, NonNegative, Positive, Range
 from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.base import VALUE_BYTES, Explainer
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
+from pomelo_lab.explainer.draw_mean import entropy_under_noise
+from pomelo_lab.explainer.gradient_mean import PointDraws
 from pomelo_lab.explainer.postprocessed import Postprocessed
 from pomelo_lab.generator.ddpm import DDPM
 from pomelo_lab.generator.sde import VE, VP, cumulative_information, interpolate_information
@@ -145,15 +146,8 @@ class FisherSDEExplainer(Postprocessed, Explainer):
     # --- times ----------------------------------------------------------------------------------------------------
 
     def optimize_times(self, case: Case) -> dict[str, Tensor]:
-        """Optimises the times and records the optimisation.
-
-        Adam treats each value by itself, so images of a batch do not influence each other.
-        """
-
-        def part(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.optimize(case.select(slice(start, stop)))
-
-        time, loss, mean_times, entropy = case.classifier.forwards.rows(part, len(case), self.n_draws)
+        """Optimises the times and records the optimisation."""
+        time, loss, mean_times, entropy = self.optimize(case)
         last = slice(-max(1, self.n_steps // 10), None)
         ends = {"objective": loss[:, last].mean(1), "eq33": (loss + (self.weight - 1) * mean_times)[:, last].mean(1)}
         history = record(loss)
@@ -161,24 +155,28 @@ class FisherSDEExplainer(Postprocessed, Explainer):
 
     @torch.enable_grad()
     def optimize(self, case: Case) -> tuple[Tensor, ...]:
-        """Optimises the times of images that fit into memory together.
+        """Optimises the times of all images together.
+
+        Adam treats each value by itself, so images do not influence each other.
 
         Returns: (times [B,1 or C,H,W], loss and mean time before each step [B,n_steps], cross-entropy of the last step
             [B]).
         """
-        image, image_id = case.batch.image, case.batch.image_id
+        image = case.batch.image
         n, channels, height, width = image.shape
         cells = -(-height // self.cell_px), -(-width // self.cell_px)
         logit = image.new_full((n, channels if self.per_channel else 1, *cells), self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
         entropy = image.new_full((n,), torch.nan)
         losses, mean_times = image.new_zeros(n, self.n_steps), image.new_zeros(n, self.n_steps)
+
+        def log_odds(row: Tensor, noisy: Tensor) -> Tensor:
+            return case.classifier.log_odds(self.unscaled(noisy), case.target[row])
+
         for step in range(self.n_steps):
             time = self.spread(logit, (height, width))
-            noise = case.streams.normal(image_id, f"fisher.time.{step}", self.n_draws, channels, height, width)
-            noisy = self.add_noise(image, time, noise.to(image)).flatten(0, 1)
-            answer = case.classifier.log_odds(noisy, case.target.repeat_interleave(self.n_draws))
-            entropy = F.softplus(-answer).view(n, -1).mean(1)  # -log p
+            mean, std = self.diffuse(image, time)
+            entropy = entropy_under_noise(case, f"fisher.time.{step}", self.n_draws, log_odds, mean, std)
             mean_time = time.mean((1, 2, 3))
             losses[:, step], mean_times[:, step] = (entropy - self.weight * mean_time).detach(), mean_time.detach()
             (logit.grad,) = torch.autograd.grad((entropy - self.weight_at(step) * mean_time).sum(), logit)
@@ -199,22 +197,26 @@ class FisherSDEExplainer(Postprocessed, Explainer):
             ]
         return blur(time, self.sigma_px) if self.sigma_px else time
 
-    def add_noise(self, image: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """Diffuses images to per-pixel times; the results have the scale of [0,1].
+    def diffuse(self, image: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and the deviation of images diffused to per-pixel times, in the scale of [-1,1].
 
-        Shapes: image [B,C,H,W], time [B,1 or C,H,W], noise [B,n,C,H,W] -> [B,n,C,H,W].
+        Shapes: image [B,C,H,W], time [B,1 or C,H,W] -> [B,C,H,W], [B,1 or C,H,W].
         """
-        mixed = self.sde.signal(time) * DDPM.scaled(image)
-        mixed = (mixed[:, None] + self.sde.noise(time)[:, None] * noise + 1) / 2
-        return mixed.clamp(0, 1) if self.clamp else mixed
+        return self.sde.signal(time) * DDPM.scaled(image), self.sde.noise(time)
+
+    def unscaled(self, noisy: Tensor) -> Tensor:
+        """Noisy images in the scale of [0,1], clamped to it if `clamp` is set."""
+        images = (noisy + 1) / 2
+        return images.clamp(0, 1) if self.clamp else images
 
     @torch.no_grad()
     def answer_on_noise(self, case: Case) -> Tensor:
         """Mean probabilities of the classifier on pure noise, where every pixel is at t = 1: [B,K]."""
         image = case.batch.image
-        noise = case.streams.normal(case.batch.image_id, "fisher.time.0", self.n_draws, *image.shape[1:]).to(image)
-        seen = self.add_noise(image, torch.ones_like(image), noise)
-        return case.classifier.probability(seen).mean(1)
+        size = self.n_draws, *image.shape[1:]
+        noise = case.streams.normal(case.batch.image_id, "fisher.time.0", *size, device=image.device)
+        mean, std = self.diffuse(image, torch.ones_like(image))
+        return case.classifier.probability(self.unscaled(mean[:, None] + std[:, None] * noise)).mean(1)
 
     # --- information ----------------------------------------------------------------------------------------------
 
@@ -250,24 +252,33 @@ class FisherSDEExplainer(Postprocessed, Explainer):
     def error_curve(self, case: Case) -> tuple[Tensor, Tensor]:
         """Measures the squared error of the noise estimate at K <= n_levels noise levels.
 
+        Images, levels and draws are one axis, which only the micro-batches cut.
         The levels are those of the denoiser's timesteps, so it is never evaluated between two of them.
 
         Returns: (log SNR [K] rising, squared error float64 [B,C,H,W,K]).
         """
-        node = self.nodes()
-        level = self.generator.alphas_cumprod[node]
-        clean = DDPM.scaled(case.batch.image)
-        noise = case.streams.normal(case.batch.image_id, "fisher.curve", self.n_curve_draws, *clean.shape[1:]).to(clean)
-        error = clean.new_zeros(*clean.shape, len(node), dtype=torch.float64)
-        for k, (t, alpha) in enumerate(zip(node.tolist(), level.tolist(), strict=True)):
-            for draw in noise.unbind(1):
-                seen = math.sqrt(alpha) * clean + math.sqrt(1 - alpha) * draw
+        node, image = self.nodes(), case.batch.image
+        level, draws = self.generator.alphas_cumprod[node], self.n_curve_draws
+        signal, deviation = (share.to(image)[:, None, None, None] for share in (level.sqrt(), (1 - level).sqrt()))
+        clean, timestep = DDPM.scaled(image), node.to(image.device)
 
-                def part(start: int, stop: int, seen: Tensor = seen, draw: Tensor = draw, t: int = t) -> Tensor:
-                    return (self.generator.denoise(seen[start:stop], t)[1] - draw[start:stop]).square()
+        def draw_all(name: str) -> Tensor:
+            return case.streams.normal([name], "fisher.curve", draws, *image.shape[1:], device=image.device)
 
-                error[..., k] += self.generator.forwards.rows(part, len(clean)).double() / self.n_curve_draws
-        return (level / (1 - level)).log(), error
+        normal = PointDraws(case.batch.image_id, draw_all)
+        row, point = index_pairs(len(case), len(node) * draws, image.device)
+        error = torch.zeros(len(case) * len(node), *image.shape[1:], dtype=torch.float64, device=image.device)
+
+        def part(start: int, stop: int) -> Tensor:
+            rows, k = row[start:stop], point[start:stop] // draws
+            noise = normal(rows, point[start:stop] % draws)
+            seen = signal[k] * clean[rows] + deviation[k] * noise
+            missed = (self.generator.denoise(seen, timestep[k])[1] - noise).square()
+            error.index_add_(0, rows * len(node) + k, missed.double() / draws)
+            return seen.new_empty(len(rows), 0)
+
+        self.generator.forwards.rows(part, len(row))
+        return (level / (1 - level)).log(), error.unflatten(0, (len(case), -1)).movedim(1, -1)
 
     def cost(self, shape: tuple[int, int, int]) -> Cost:
         return super().cost(shape) + Cost(

@@ -78,13 +78,9 @@ class IBAExplainer(Explainer):
             sigma=self.sigma_cells,
             min_std=self.min_std,
         )
-
-        def part(start: int, stop: int) -> tuple[Tensor, ...]:
-            information = bottleneck.optimize(case.select(slice(start, stop)), layer, "iba")
-            return bits(information.nats, image.shape[2:]), information.entropy, information.losses
-
-        maps, entropy, losses = classifier.forwards.rows(part, len(case), self.n_draws)
-        extra = {"information": maps.sum((1, 2)), "cross_entropy": entropy, **record(losses)}
+        information = bottleneck.optimize(case, layer, "iba")
+        maps = bits(information.nats, image.shape[2:])
+        extra = {"information": maps.sum((1, 2)), "cross_entropy": information.entropy, **record(information.losses)}
         return Explanation(target=case.target, attribution=maps, extra=extra)
 
     def fit_cost(self, n_training: int) -> Cost:

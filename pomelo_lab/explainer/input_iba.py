@@ -29,6 +29,7 @@ from pomelo_lab.explainer.bottleneck import (
 )
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.convergence import record
+from pomelo_lab.explainer.draw_mean import entropy_under_noise
 from pomelo_lab.types import Explanation
 
 # ranges of the deviation and the mean of the noise that replaces information at the layer
@@ -123,24 +124,8 @@ class InputIBAExplainer(Explainer):
         return {**statistics, "pixel_mean": mean.float(), "pixel_std": (square - mean.square()).sqrt().float()}
 
     def explain(self, case: Case) -> Explanation:
-        self.check(case.classifier, case.batch.image[:1])
-
-        def part(start: int, stop: int) -> tuple[Tensor, ...]:
-            return self.optimize(case.select(slice(start, stop)))
-
-        maps, generated, feature, entropy, information, losses, before = case.classifier.forwards.rows(
-            part, len(case), max(self.n_draws, self.gan_batch)
-        )
-        extra = {"generated": generated, "feature_bits": feature, "cross_entropy": entropy, "information": information}
-        extra |= record(losses) | {f"feature_{name}": value for name, value in record(before).items()}
-        return Explanation(target=case.target, attribution=maps, extra=extra)
-
-    def optimize(self, case: Case) -> tuple[Tensor, ...]:
-        """Runs all three stages for images that fit into memory together.
-
-        Returns: attribution, generator's mask, feature bits, cross-entropy, information, and the losses of the input
-            and the feature bottleneck.
-        """
+        classifier, image = case.classifier, case.batch.image
+        self.check(classifier, image[:1])
         bottleneck = FeatureBottleneck(
             beta=self.feature_beta,
             n_steps=self.n_feature_steps,
@@ -150,19 +135,30 @@ class InputIBAExplainer(Explainer):
             sigma=0.0,
             min_std=self.min_std,
         )
-        feature = bottleneck.optimize(case, case.classifier.bottleneck(self.layer), "input_iba.feature")
-        feature_bits = bits(feature.nats, case.batch.image.shape[2:])
+        feature = bottleneck.optimize(case, classifier.bottleneck(self.layer), "input_iba.feature")
+        feature_bits = bits(feature.nats, image.shape[2:])
         scale = Scale(case.reference["pixel_mean"], case.reference["pixel_std"])
-        generator = self.train_generator(case, feature, MaskedNoise(case.batch.image, scale, feature_bits))
-        logit, entropy, information, losses = self.optimize_input(case, scale, generator)
-        maps = logit.sigmoid().mean(1), generator.mask.sigmoid().mean(1), feature_bits
-        return *maps, entropy, information, losses, feature.losses
+
+        def part(start: int, stop: int) -> Tensor:
+            rows = slice(start, stop)
+            start_mask = MaskedNoise(image[rows], scale, feature_bits[rows])
+            return self.train_generator(case.select(rows), feature.select(rows), start_mask)
+
+        mask = classifier.forwards.rows(part, len(case), self.gan_batch)
+        maps, entropy, information, losses = self.optimize_input(case, scale, mask)
+        extra = {"generated": mask.sigmoid().mean(1), "feature_bits": feature_bits}
+        extra |= {"cross_entropy": entropy, "information": information, **record(losses)}
+        extra |= {f"feature_{name}": value for name, value in record(feature.losses).items()}
+        return Explanation(target=case.target, attribution=maps, extra=extra)
 
     # --- the generator --------------------------------------------------------------------------------------------
 
     @torch.enable_grad()
-    def train_generator(self, case: Case, feature: LayerInformation, generator: MaskedNoise) -> MaskedNoise:
-        """Trains one generator per image against one critic per image, and returns the generators, detached."""
+    def train_generator(self, case: Case, feature: LayerInformation, generator: MaskedNoise) -> Tensor:
+        """Trains one generator per image against one critic per image, and returns the logits of the masks [B,C,H,W].
+
+        The images are those that fit into memory together, because the critic sees all values of an image at once.
+        """
         ids, image, streams, value = case.batch.image_id, case.batch.image, case.streams, feature.value
         critics = Critics(ids, value.shape[1:], streams).to(value.device)
         steps = [
@@ -197,7 +193,7 @@ class InputIBAExplainer(Explainer):
                 loss.sum().backward(inputs=[generator.mask, generator.mean, generator.std])
                 for step in steps:
                     step.step()
-        return generator.detached()
+        return generator.mask.detach()
 
     def examples(self, ids: tuple[str, ...], feature: LayerInformation, streams: RandomStreams) -> Tensor:
         """Draws the real examples: values of the layer, with noise where the bottleneck lets nothing pass.
@@ -217,30 +213,31 @@ class InputIBAExplainer(Explainer):
     # --- the input bottleneck -------------------------------------------------------------------------------------
 
     @torch.enable_grad()
-    def optimize_input(self, case: Case, scale: Scale, generator: MaskedNoise) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Optimises the input bottleneck.
+    def optimize_input(self, case: Case, scale: Scale, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Optimises the input bottlenecks of all images together.
 
-        Returns: (logits of the passing share [B,C,H,W], cross-entropy [B], bits beyond the generator's mask [B], loss
-            of every step [B,T]).
+        Args: mask: logits of the generators' masks [B,C,H,W].
+        Returns: (attribution [B,H,W], cross-entropy [B], bits beyond the generator's mask [B], loss of every step
+            [B,T]).
         """
         x = scale.standard(case.batch.image)
         logit = torch.full_like(x, self.init).requires_grad_(True)
         optimizer = torch.optim.Adam([logit], lr=self.lr)
-        wanted = case.target.repeat_interleave(self.n_draws)
         entropy, losses = x.new_full((len(x),), math.nan), x.new_zeros(len(x), self.n_steps)
+
+        def log_odds(row: Tensor, noisy: Tensor) -> Tensor:
+            return case.classifier.log_odds(scale.image(noisy), case.target[row])
+
         for step in range(self.n_steps):
             signal, noise = passes(logit, self.sigma_px)
-            draw = case.streams.normal(case.batch.image_id, f"input_iba.input.{step}", self.n_draws, *x.shape[1:]).to(x)
-            seen = scale.image((signal * x)[:, None] + noise[:, None] * draw)
-            odds = case.classifier.log_odds(seen.flatten(0, 1), wanted)
-            entropy = F.softplus(-odds).view(len(x), -1).mean(1)  # -log p
-            loss = entropy + self.beta * generator.information(x, signal, noise).flatten(1).mean(1)
+            entropy = entropy_under_noise(case, f"input_iba.input.{step}", self.n_draws, log_odds, signal * x, noise)
+            loss = entropy + self.beta * information_beyond(mask, x, signal, noise).flatten(1).mean(1)
             losses[:, step] = loss.detach()
             (logit.grad,) = torch.autograd.grad(loss.sum(), logit)
             optimizer.step()
         with torch.no_grad():
-            information = generator.information(x, *passes(logit, self.sigma_px)).flatten(1).sum(1) / math.log(2)
-        return logit.detach(), entropy.detach(), information, losses
+            nats = information_beyond(mask, x, *passes(logit, self.sigma_px)).flatten(1).sum(1)
+        return logit.detach().sigmoid().mean(1), entropy.detach(), nats / math.log(2), losses
 
     def fit_cost(self, n_training: int) -> Cost:
         return Cost(queries=min(self.n_fit, n_training))
@@ -285,19 +282,18 @@ class MaskedNoise:
         keep = self.mask.sigmoid()[:, None]
         return self.scale.image(keep * self.x[:, None] + (1 - keep) * (self.std[:, None] * noise + self.mean[:, None]))
 
-    def detached(self) -> MaskedNoise:
-        self.mask, self.mean, self.std = (tensor.detach() for tensor in (self.mask, self.mean, self.std))
-        return self
 
-    def information(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
-        """The information of a mixture in nats [B,C,H,W]: KL(N(signal x, noise^2) || N(m signal x, (1 - m signal)^2)).
+def information_beyond(mask: Tensor, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+    """The information of a mixture in nats [B,C,H,W]: KL(N(signal x, noise^2) || N(m signal x, (1 - m signal)^2)).
 
-        m is the mask. The information is 0 where nothing passes.
-        """
-        mask = self.mask.sigmoid()
-        left = ((-self.mask).sigmoid() + mask * noise).clamp_min(SMALLEST)  # 1 - m signal
-        noise, away = noise.clamp_min(SMALLEST), (1 - mask) * signal * x
-        return (left / noise).log() + ((noise / left).square() + (away / left).square() - 1) / 2
+    The information is 0 where nothing passes.
+
+    Args: mask: logits of the mask m.
+    """
+    share = mask.sigmoid()
+    left = ((-mask).sigmoid() + share * noise).clamp_min(SMALLEST)  # 1 - m signal
+    noise, away = noise.clamp_min(SMALLEST), (1 - share) * signal * x
+    return (left / noise).log() + ((noise / left).square() + (away / left).square() - 1) / 2
 
 
 class Critics(nn.Module):

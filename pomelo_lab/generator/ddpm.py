@@ -156,9 +156,10 @@ class DDPM(DiffusionModel, ImageModel):
     def data_deviation(self) -> list[float] | None:
         return None if self.folder else super().data_deviation
 
-    def denoise(self, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """(x0, eps) for noisy images x [M,C,H,W] at one timestep; clean images lie in [-1,1]."""
-        return split_output(self.output(x, t), x, float(self.alphas_cumprod[t]), self.predicts)
+    def denoise(self, x: Tensor, t: Tensor | int) -> tuple[Tensor, Tensor]:
+        """(x0, eps) for noisy images x [M,C,H,W] at timestep(s) t; clean images lie in [-1,1]."""
+        level = self.alphas_cumprod.to(x.device)[t] if isinstance(t, Tensor) else self.alphas_cumprod[t]
+        return split_output(self.output(x, t), x, level.view(-1, 1, 1, 1), self.predicts)
 
     def estimate(self, x: Tensor, t: int) -> tuple[Tensor, Tensor | None]:
         """(clean estimate clamped to [-1,1], share of the learned variance or None) for x [M,C,H,W] at one timestep.

@@ -1,14 +1,11 @@
 import pytest
 import torch
 
-from pomelo_lab.batching import RandomStreams
-from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.fido import FidoExplainer
 from tests.explainer.removing import ByMask, black, explained, same_alone_and_in_any_batch
 from tests.tiny import TinyLinear, batch_of
 
 ZERO = torch.zeros(1, dtype=torch.long)
-CASE = Case(batch_of(torch.zeros(1, 3, 8, 8), names=["a"]), streams=RandomStreams(0))
 
 
 def fido(filler=None, **options):
@@ -16,13 +13,15 @@ def fido(filler=None, **options):
     return FidoExplainer(sampler=filler or black(), **{**settings, **options})
 
 
+def uniform(like):
+    return torch.rand(like.shape, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize("noise", ["pixel", "cell"])
 @pytest.mark.parametrize("logit", [-1.5, 0.0, 2.0])
 def test_samples_keep_with_one_minus_the_drop_probability(noise, logit):
-    explainer = fido(noise=noise, n_samples=400)
-    logits = torch.full((1, 4, 4), logit)
-    drop = logits.sigmoid().repeat_interleave(2, 1).repeat_interleave(2, 2)
-    keep = explainer.sample_masks(drop, logits, CASE, 0)
+    dropped = torch.full((400, 8, 8) if noise == "pixel" else (400, 4, 4), logit)
+    keep = fido(noise=noise).sample_masks(uniform(dropped), dropped, (8, 8))
     n = 400 * (64 if noise == "pixel" else 16)
     share = torch.sigmoid(torch.tensor(-logit))
     if noise == "cell":
@@ -34,9 +33,9 @@ def test_samples_keep_with_one_minus_the_drop_probability(noise, logit):
 
 
 def test_low_temperatures_give_bits():
-    logits = torch.zeros(1, 4, 4)
+    dropped = torch.zeros(4, 8, 8)
     for temperature, sharp in ((1.0, 0.1), (0.01, 0.95)):
-        keep = fido(temperature=temperature).sample_masks(torch.full((1, 8, 8), 0.5), logits, CASE, 0)
+        keep = fido(temperature=temperature).sample_masks(uniform(dropped), dropped, (8, 8))
         share = float(((keep < 0.01) | (keep > 0.99)).float().mean())
         assert share < 0.2 if sharp < 0.5 else share > sharp
 

@@ -1,4 +1,3 @@
-import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -22,12 +21,11 @@ class GaussianModel(DDPM):
     covariance: torch.Tensor = field(default=None)  # [D,D]
 
     def denoise(self, x, t):
-        level = float(self.alphas_cumprod[t])
+        level = self.alphas_cumprod[t].view(-1, 1, 1)
         eye = torch.eye(len(self.covariance), dtype=torch.float64)
-        shape = x.shape
-        flat = x.double().flatten(1)
-        noise = math.sqrt(1 - level) * torch.linalg.solve(level * self.covariance + (1 - level) * eye, flat.T).T
-        return split_output(noise.view(shape).float(), x, level, "epsilon")
+        flat = x.double().flatten(1)[..., None]
+        noise = (1 - level).sqrt() * torch.linalg.solve(level * self.covariance + (1 - level) * eye, flat)
+        return split_output(noise.view_as(x).float(), x, level[..., None], "epsilon")
 
 
 def gaussian_model(side=4, correlation=0.8, variance=0.25, n_timesteps=1000):
