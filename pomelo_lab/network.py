@@ -1,4 +1,4 @@
-"""The base class of trainable networks: it initialises, loads, casts, compiles and identifies a network."""
+"""The base class of trainable networks: it initialises, loads, casts and identifies a network."""
 
 from __future__ import annotations
 
@@ -36,8 +36,6 @@ class TrainableNetwork(Component, ABC):
             float16 (measured; up to 7 % and 1.5 % at the noisiest timesteps of a diffusion model). float16 can
             overflow. auto = bfloat16 on a device that supports it, else float32. Results that were stored with either
             of the two are used on all machines.
-        compile: let torch compile the network, which takes a minute or two on a CPU at first use. The outputs agree
-            with the uncompiled network to 1e-4 of the largest output. Layers are read from the uncompiled network.
         recipe: the name of the recipe for a training at first use, conf/recipe/<name>.yaml.
         trained_on: arguments of the data set that differ in this network's training from the job, such as
             {spurious: {rate: 0.5}} for the judge of a classifier with biased training data. It affects nothing else.
@@ -49,7 +47,6 @@ class TrainableNetwork(Component, ABC):
     weights: WeightsPath = None
     init_seed: Natural = 0
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
-    compile: Annotated[bool, NotFingerprinted()] = False
     recipe: Annotated[str, NotFingerprinted()] = "default"
     trained_on: Annotated[dict[str, Any], OmitDefault()] = field(default_factory=dict)
     network: nn.Module = field(init=False, repr=False, compare=False)
@@ -80,8 +77,6 @@ class TrainableNetwork(Component, ABC):
         if self.precision not in ("float32", "auto"):
             self.cast()
         self._choice: Choice | None = None  # of the runtime; see `use_runtime`
-        if self.compile:
-            self.network.compile(dynamic=True)
 
     @abstractmethod
     def make_network(self) -> nn.Module:
@@ -121,8 +116,8 @@ class TrainableNetwork(Component, ABC):
         return next(self.network.parameters()).device
 
     def use_runtime(self, name: RuntimeName) -> Self:
-        """Lets a runtime compute the network where no gradients are asked for. `compile` takes precedence."""
-        if name == "eager" or self.compile:
+        """Lets a runtime compute the network where no gradients are asked for."""
+        if name == "eager":
             self._choice = None
         elif self._choice is None or self._choice.wanted != name:
             self._choice = Choice(type(self).__name__, name, partial(restart_trial, self))
@@ -138,7 +133,7 @@ class TrainableNetwork(Component, ABC):
         images, *others = inputs
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if eager or self._choice is None or torch.is_grad_enabled() or not self._choice.is_free(self.network):
-            output = (self.network.forward if eager else self.network)(images, *others)
+            output = self.network(images, *others)
         else:
             with forward_replaced(self.network, partial(self._choice, self.network)):
                 output = self.network(images, *others)

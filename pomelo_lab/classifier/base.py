@@ -82,8 +82,8 @@ class NetworkClassifier(Classifier):
         """The last linear layer; its input is the penultimate feature."""
 
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
-        """Logits of images: [M,C,H,W] in [0,1] -> [M,K]. eager = without the compiled graph, which ignores hooks."""
-        return (self.network.forward if eager else self.network)(self.normalized(images))
+        """Logits of images: [M,C,H,W] in [0,1] -> [M,K]. eager = by the network itself, whose hooks are called."""
+        return self.network(self.normalized(images))
 
     def check_shape(self, shape: Sequence[int], device: torch.device | str = "cpu") -> None:
         """Raises ValueError when the network cannot take images of shape [C,H,W]. One gray image is tried."""
@@ -132,7 +132,6 @@ class NetworkClassifier(Classifier):
 
     def layer(self, name: str) -> nn.Module:
         """One named module. Raises ValueError listing near names."""
-        self.layers()  # drops the compiled graph, which ignores hooks
         return named_layer(self.network, name)
 
     def bottleneck(self, name: str | None) -> nn.Module:
@@ -310,7 +309,6 @@ class WhiteBox(BlackBox):
 
     def module(self, answer: str = "logit") -> nn.Module:
         """A torch module from images in [0,1] to logits or probabilities, for libraries that set hooks."""
-        self._classifier.layers()  # drops the compiled graph, which ignores hooks
         function = self.logit if answer == "logit" else self.differentiable_probability
         return FunctionModule(self.network, function, self._classifier.logit)
 

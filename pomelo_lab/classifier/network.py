@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.config.hints import Count, Natural, OmitDefault

@@ -11,6 +11,9 @@ from typing import Any
 
 from pomelo_lab.config.hints import Range
 
+# keys of configs that were removed, with what replaces them
+REMOVED = {"compile": "runtime=compiled compiles the networks of a job now"}
+
 
 def describe(hint: Any) -> str:
     """Describes a type hint in words: "an integer >= 1", "one of 'a', 'b'", "a Filler"."""
@@ -44,7 +47,10 @@ def describe(hint: Any) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[Any]) -> str:
-    """The text ", did you mean X?" when a known name is similar. Otherwise an empty text."""
+    """The text ", did you mean X?" when a known name is similar, or what replaces a removed key. Otherwise an empty
+    text."""
+    if name in REMOVED:
+        return f" (it was removed: {REMOVED[name]})"
     close = difflib.get_close_matches(name, [k for k in known if not str(k).startswith("__")], n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 

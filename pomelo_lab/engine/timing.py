@@ -32,10 +32,10 @@ _measured: WeakKeyDictionary[nn.Module, dict[bool, float]] = WeakKeyDictionary()
 def seconds(ask: Ask, job: Job) -> float | None:
     """The estimated seconds of a network for a number of images.
 
-    None for a user's function, and for a network that would have to be compiled first.
+    None for a user's function, and with runtime=compiled, because networks would have to be compiled first.
     """
     network = ask.network
-    if not isinstance(network, NetworkClassifier | Generator) or getattr(network, "compile", False):
+    if not isinstance(network, NetworkClassifier | Generator) or job.parts.runtime == "compiled":
         return None
     shape = network.shape if isinstance(network, Generator) else job.parts.dataset.shape
     return ask.n * per_image(network, shape, ask.backward, job.parts.batch_size, job.parts.device)

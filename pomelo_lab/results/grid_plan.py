@@ -15,7 +15,7 @@ CAPTION = (
     "on disk: images, maps, answers; no scores, keep masks, statistics, file heads",
     "time: the networks' forwards and backwards, as measured here; nothing else",
 )
-UNKNOWN = "?: not measured: trainings, functions of yours, compile=true, absent devices"
+UNKNOWN = "?: not measured: trainings, functions of yours, runtime=compiled, absent devices"
 
 
 def print_plan(config: Mapping[str, Any], store: Store) -> None:

@@ -124,7 +124,7 @@ def run_training(config: Mapping[str, Any], device: str, rank: int, world: int) 
     dataset, recipe = build(task["dataset"]), build(task["recipe"])
     training, validation = dataset.at("train"), dataset.at("val")
     check_data(training, validation, learns_labels(node))
-    plain = {"weights": None, **({"precision": "float32", "compile": False} if "precision" in node else {})}
+    plain = {"weights": None, **({"precision": "float32"} if "precision" in node else {})}
     component = build({**node, **plain}, **arguments_from_data(node, training))
     if hasattr(component, "check_shape"):
         component.check_shape(training.shape)

@@ -150,3 +150,15 @@ def test_a_preset_with_the_former_name_of_methods_is_told_the_present_one():
     error = MissingConfigException("In 'experiment/mine': Could not find 'row/sp'")
     (line,) = suggestions(error, ["experiment=mine"])
     assert "the group row is called method" in line
+
+
+@pytest.mark.parametrize(
+    "override", ["classifier.compile=true", "+classifier.compile=true", "+classifier.compile=false"]
+)
+def test_the_removed_key_compile_names_the_runtime(override):
+    if override.startswith("+"):
+        with initialize_config_dir(CONF, version_base="1.3"):
+            (line,) = problems(resolved(compose("run", overrides=[override])))
+    else:
+        (line,) = said(override)
+    assert "runtime=compiled" in line and line.startswith("classifier.compile ")

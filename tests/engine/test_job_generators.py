@@ -83,7 +83,7 @@ def test_another_sampler_generator_or_seed_makes_them_again(tmp_path, change):
 
 
 def test_what_runs_a_generator_is_not_in_the_fingerprint(tmp_path):
-    same = ["batch_size=3", "generator.compile=true", "+generator.batch_size=2", "generator.size_px=16"]
+    same = ["batch_size=3", "runtime=compiled", "+generator.batch_size=2", "generator.size_px=16"]
     assert {digest(job(tmp_path, *SMALL, one).provenance.perturbation) for one in ("device=cpu", *same)} == {
         digest(job(tmp_path, *SMALL).provenance.perturbation)
     }

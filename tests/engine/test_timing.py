@@ -102,7 +102,7 @@ def never(images):
 
 def test_a_network_that_would_be_compiled_first_is_not_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "measure", never)
-    job = every.job(tmp_path, *every.SMALL, "classifier.compile=true", "explainer=rise")
+    job = every.job(tmp_path, *every.SMALL, "runtime=compiled", "explainer=rise")
     assert timing.seconds(Ask("queries", 3, job.parts.classifier), job) is None
 
 

@@ -256,17 +256,6 @@ def test_couplings_of_low_precision_keep_the_8_bit_image(coupling, precision, tm
     assert (low.decode(latent) - images).abs().max() < 1 / 510
 
 
-@pytest.mark.slow
-def test_compiled_equals_eager(tmp_path):
-    save(shaken(tiny()).network, tmp_path / "w.safetensors", {})
-    ours, compiled = (tiny(weights=str(tmp_path / "w.safetensors"), compile=c) for c in (False, True))
-    for n in (2, 5):
-        latent = ours.encode(tiny_image(n, (3, 16, 16)))
-        encoded_images = compiled.encode(tiny_image(n, (3, 16, 16)))
-        assert (encoded_images - latent).abs().max() < 1e-4 * latent.abs().max()
-        torch.testing.assert_close(compiled.decode(latent), ours.decode(latent), atol=1e-4, rtol=0)
-
-
 def test_digest_follows_what_changes_the_latents():
     options = [
         {},
@@ -278,7 +267,7 @@ def test_digest_follows_what_changes_the_latents():
         {"init_seed": 1},
     ]
     digests = [tiny(**{"coupling": "additive", **changes}).digest() for changes in options]
-    assert len(set(digests)) == len(options) and digests[0] == tiny(coupling="additive", compile=True).digest()
+    assert len(set(digests)) == len(options)
 
 
 def test_neither_construction_nor_sampling_touches_the_global_rng():

@@ -53,7 +53,7 @@ def fake(monkeypatch):
     return use
 
 
-@pytest.mark.parametrize("name", ["frozen", "onnxruntime"])
+@pytest.mark.parametrize("name", ["frozen", "onnxruntime", pytest.param("compiled", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_runtime_gives_the_network_s_answers_for_any_number_of_rows(name, depth):
     if name == "onnxruntime":
