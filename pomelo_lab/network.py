@@ -123,6 +123,11 @@ class TrainableNetwork(Component, ABC):
             self._choice = Choice(type(self).__name__, name, partial(restart_trial, self))
         return self
 
+    def expect_rows(self, n: int) -> None:
+        """Tells `runtime=auto` how many images the network will be asked about without gradients."""
+        if self._choice is not None:
+            self._choice.planned = n
+
     def apply(self, *inputs: Tensor, eager: bool = False) -> Tensor:
         """Applies the network to its inputs and returns float32.
 

@@ -27,7 +27,7 @@ from pomelo_lab.config.build import build
 from pomelo_lab.generator.base import Generator
 from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.runtime.base import OneTensor
-from pomelo_lab.runtime.choice import GAIN, RUNTIMES, WAIT_S, Choice
+from pomelo_lab.runtime.choice import EXPECTED_GAIN, GAIN, PREPARE_S, RUNTIMES, Choice
 from pomelo_lab.weights import ZOO
 
 SIDES = {  # of torchvision's networks: sides of their images
@@ -56,8 +56,12 @@ in another way: the same numbers up to rounding, faster.
 | `graph` | CUDA graphs: a GPU of NVIDIA starts the kernels of a network together |
 | `auto`, the default | the fastest of `onnxruntime` and `frozen` on a CPU, `graph` on a GPU, else `eager` |
 
-- `auto` prepares nothing before a network has computed for {wait:g} s, about what a preparation takes. A short job is \
-therefore eager, and a preparation at most doubles the time of a job that ends right after it.
+- `auto` weighs a preparation against what a job has planned (`dry_run=true` prints the plan). It prepares as soon as \
+the seconds per row, times the rows that are still planned, times the share that a gain of {expected} saves, exceed \
+the seconds of a preparation: {prepare:g}, and then the median of those in this process. From the second job of a grid \
+on, the rows of later jobs with the same network count too. The plan assumes an empty store.
+- Where nothing is planned, such as in Python, or more is asked than was planned, the network first computes for as \
+long as a preparation takes. A preparation then at most doubles the time.
 - A runtime is used only where its answers agree with the network's, to 2e-5 of the largest answer: on the rows that \
 the job asks about, on half of them, on their negatives, and on the first rows of the next two calls. A runtime that \
 `auto` chooses is also {gain:g} times as fast or more.
@@ -174,7 +178,7 @@ def main() -> int:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     limit = product_speed()
-    paragraphs = TEXT.format(wait=WAIT_S, gain=GAIN).splitlines()
+    paragraphs = TEXT.format(prepare=PREPARE_S, expected=EXPECTED_GAIN, gain=GAIN).splitlines()
     lines = ["# Runtimes", "", *(fold(text) for text in paragraphs), "", "## What they gain", ""]
     lines.append(
         fold(

@@ -34,6 +34,7 @@ from pomelo_lab.training.train import ensure_weights
 
 # the data sets and networks that jobs of this process share: key -> (node, object); see `release`
 _alive: dict[str, tuple[Mapping[str, Any], Any]] = {}
+_later: list[list[Mapping[str, Any]]] = []  # the nodes of each later job of this process; see `release`
 # roles whose component another component's constructor may take as an argument
 SUPPLIED = ("dataset", "classifier", "generator", "segmenter", "sampler")
 # arguments that a config may leave out, because the data set or the training determines them
@@ -193,12 +194,19 @@ def release(later: Iterable[Mapping[str, Any]]) -> None:
 
     Args: later: resolved configs of the jobs that this process will still run.
     """
-    named = [node for config in later for _, node in nodes(config)]
+    _later[:] = [[node for _, node in nodes(config)] for config in later]
+    named = [node for job in _later for node in job]
     for key in [key for key, (node, _) in _alive.items() if not any(describes(asked, node) for asked in named)]:
         del _alive[key]
     gc.collect()  # a job and its provenance refer to each other
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def count_later(network: Any) -> int:
+    """The number of later jobs of this process that name a network. 0 before the first job of a grid has ended."""
+    built = next((node for node, known in _alive.values() if known is network), None)
+    return sum(any(describes(asked, built) for asked in job) for job in _later) if built else 0
 
 
 def describes(asked: Mapping[str, Any], built: Mapping[str, Any]) -> bool:

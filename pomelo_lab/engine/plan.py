@@ -20,10 +20,12 @@ from pomelo_lab.config.signature import Component
 from pomelo_lab.config.tree import map_nodes
 from pomelo_lab.cost import Cost
 from pomelo_lab.devices import NoSuchDevice, pick_device
+from pomelo_lab.engine.components import count_later
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.preflight import check
 from pomelo_lab.engine.store import Store
 from pomelo_lab.metric.base import Metric
+from pomelo_lab.network import TrainableNetwork
 from pomelo_lab.training.train import short_name
 from pomelo_lab.training.trained import has_weights
 
@@ -133,6 +135,23 @@ def list_asks(job: Job, component: Any, cost: Cost, backward: bool = True) -> tu
         Ask("queries", cost.queries, job.parts.classifier, "classifier" in through),
     )
     return tuple(ask for ask in asks if ask.n)
+
+
+def expect_rows(job: Job, share: int = 1) -> None:
+    """Tells the networks of a job how many images they will be asked about, for the choice of a runtime.
+
+    Rows of later jobs of this process that name the same network are taken to be as many.
+
+    Args: share: the number of processes that share the images.
+    """
+    rows: dict[int, int] = {}
+    networks = {}
+    for ask in (ask for step in plan_steps(job) for ask in step.asks):
+        if isinstance(ask.network, TrainableNetwork) and not ask.backward:
+            networks[id(ask.network)] = ask.network
+            rows[id(ask.network)] = rows.get(id(ask.network), 0) + ask.n
+    for key, network in networks.items():
+        network.expect_rows(rows[key] * (1 + count_later(network)) // share)
 
 
 def find_generator(component: Any) -> Any:

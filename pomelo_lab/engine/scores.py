@@ -214,9 +214,12 @@ def work(config: Mapping[str, Any], device: str, rank: int, world: int) -> None:
     Args: rank: the number of this process, which handles every `world`-th group of images.
     """
     from pomelo_lab.engine.job import Job
+    from pomelo_lab.engine.plan import expect_rows
     from pomelo_lab.engine.progress import progress
 
     job = Job(config, Store(config["paths"]["outputs"]), device)
+    if job.parts.runtime == "auto":
+        expect_rows(job, world)
     with progress(rank == 0) as bar:
         for group in bar.groups(range(rank, job.selection.n_groups, world), job):
             if job.parts.explains:

@@ -30,9 +30,11 @@ RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (OnnxRun
 TOLERANCE = 2e-5  # largest difference between two answers, as a share of the largest answer
 REPEATS = 3  # alternating timings of a runtime and the network
 GAIN = 1.05  # a runtime that is no faster than this is not worth another kind of rounding
-WAIT_S = 4.0  # seconds that the network computes before `auto` prepares anything: about what a preparation takes
+PREPARE_S = 4.0  # seconds that a preparation takes, before this process has measured one
+EXPECTED_GAIN = 1.25  # of a runtime that `auto` has not tried yet
 CHECKED = 2  # further calls whose first rows are compared
 ROWS = 8  # rows that are compared in these
+_prepared: list[float] = []  # seconds of the preparations of this process
 _watching: list[dict[str, dict[str, Any]]] = []
 
 
@@ -84,12 +86,15 @@ class Choice:
     Args:
         name: of the network, for messages.
         on_switch: called when another runtime takes over.
+        planned: rows that the network will still be asked for, as far as a job has planned them. None = unknown.
     """
 
     name: str
     wanted: RuntimeName = "auto"
     on_switch: Callable[[], None] = lambda: None
+    planned: int | None = None
     seconds: float = 0.0  # that the network itself computed
+    pace: float = 0.0  # seconds per row in the fastest call but the first one, which also warms up; 0 = unknown
     chosen: dict[Any, Chosen] = field(default_factory=dict)  # by the shape of inputs
     parts: Parts | None = None
     state: Any = None
@@ -108,15 +113,17 @@ class Choice:
         if self.parts is None or self.parts.network is not network:
             self.parts = Parts(network)
         if (state := self.parts.read_state()) != self.state:
-            self.state, self.chosen, self.seconds = state, {}, 0.0
+            self.state, self.chosen, self.seconds, self.pace = state, {}, 0.0, 0.0
+        if self.planned is not None:
+            self.planned -= len(inputs[0])
         key = tuple((part.shape[1:], part.dtype, part.device, part.ndim) for part in inputs)
         found = self.chosen.get(key)
         if found is None:
             start = time.monotonic()
             answer = OneTensor(network)(*inputs)
-            self.seconds += time.monotonic() - start
-            self.note(Chosen(why=f"its forwards took less than {WAIT_S:g} s"))
-            if self.wanted != "auto" or (self.seconds > WAIT_S and len(inputs[0]) >= ROWS):
+            self.clock(time.monotonic() - start, len(inputs[0]))
+            self.note(Chosen(why="its forwards take too little time for a preparation"))
+            if self.wanted != "auto" or (len(inputs[0]) >= ROWS and self.pays_off()):
                 self.chosen[key] = found = self.choose(network, inputs, answer)
                 self.report(found)
             return answer
@@ -133,8 +140,26 @@ class Choice:
                 return OneTensor(network)(*inputs)
         return answer
 
+    def clock(self, seconds: float, n_rows: int) -> None:
+        """Takes note of the time of a call of the network itself."""
+        if self.seconds and n_rows:
+            self.pace = min(self.pace or seconds / n_rows, seconds / n_rows)
+        self.seconds += seconds
+
+    def pays_off(self) -> bool:
+        """Whether a preparation is expected to save more time than it takes.
+
+        Where nothing is planned, or more is asked than was planned, the network first computes for as long as a
+        preparation takes. A preparation then at most doubles the time.
+        """
+        prepare = statistics.median(_prepared) if _prepared else PREPARE_S
+        if self.planned is None or self.planned <= 0:
+            return self.seconds > prepare
+        return self.pace * self.planned * (1 - 1 / EXPECTED_GAIN) > prepare
+
     def choose(self, network: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> Chosen:
         """Tries the runtimes on inputs whose answer is known. The fastest that agrees is chosen."""
+        start = time.monotonic()
         device = inputs[0].device.type
         auto = self.wanted == "auto"
         names = [name for name, it in RUNTIMES.items() if device in it.devices] if auto else [self.wanted]
@@ -155,6 +180,8 @@ class Choice:
                     best = tried
                 else:
                     reasons.append(f"{name}: {tried.gain:.2f} times as fast")
+        if auto and names:
+            _prepared.append(time.monotonic() - start)
         return best if best.answer is not None else Chosen(why="; ".join(reasons) or f"no other runtime for {device}")
 
     def try_one(self, runtime: Runtime, network: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> Chosen:

@@ -5,7 +5,11 @@ import json
 import pytest
 
 from pomelo_lab.config.check import ConfigError
+from pomelo_lab.engine import components
 from pomelo_lab.engine.components import Components
+from pomelo_lab.engine.job import Job
+from pomelo_lab.engine.plan import expect_rows, plan_steps
+from pomelo_lab.engine.store import Store
 from pomelo_lab.run import run
 from tests.running import config, scores
 
@@ -52,3 +56,21 @@ def test_an_unknown_runtime_is_refused(tmp_path):
         ConfigError, match="runtime must be auto, eager, frozen, onnxruntime, compiled, graph, got 'fast'"
     ):
         config(tmp_path, "runtime=fast")
+
+
+def test_networks_learn_what_a_job_has_planned(tmp_path, monkeypatch):
+    """The sum over the plan's stages that take no gradients; later jobs with the same network count as well."""
+    settings = config(tmp_path, "runtime=auto", "explainer.n_samples=24")
+    job = Job(settings, Store(tmp_path))
+    network = job.parts.classifier
+    asked = sum(ask.n for step in plan_steps(job) for ask in step.asks if ask.network is network and not ask.backward)
+    expect_rows(job)
+    assert network._choice.planned == asked > 24
+    expect_rows(job, share=2)
+    assert network._choice.planned == asked // 2
+    monkeypatch.setattr(components, "_later", [])
+    components.release([settings, settings])
+    expect_rows(job)
+    assert network._choice.planned == 3 * asked
+    run(settings)
+    assert network._choice.planned <= 3 * asked, "what was asked is counted"
