@@ -58,8 +58,8 @@ in another way: the same numbers up to rounding, faster.
 
 - `auto` weighs a preparation against what a job has planned (`dry_run=true` prints the plan). It prepares as soon as \
 the seconds per row, times the rows that are still planned, times the share that a gain of {expected} saves, exceed \
-the seconds of a preparation: {prepare:g}, and then the median of those in this process. From the second job of a grid \
-on, the rows of later jobs with the same network count too. The plan assumes an empty store.
+the seconds of a preparation: {prepare:g}, or the median of those in this process where that is more. From the second \
+job of a grid on, the rows of later jobs with the same network count too. The plan assumes an empty store.
 - Where nothing is planned, such as in Python, or more is asked than was planned, the network first computes for as \
 long as a preparation takes. A preparation then at most doubles the time.
 - A runtime is used only where its answers agree with the network's, to 2e-5 of the largest answer: on the rows that \

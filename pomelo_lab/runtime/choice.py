@@ -30,7 +30,7 @@ RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (OnnxRun
 TOLERANCE = 2e-5  # largest difference between two answers, as a share of the largest answer
 REPEATS = 3  # alternating timings of a runtime and the network
 GAIN = 1.05  # a runtime that is no faster than this is not worth another kind of rounding
-PREPARE_S = 4.0  # seconds that a preparation takes, before this process has measured one
+PREPARE_S = 4.0  # seconds that a preparation takes at least, and before this process has measured one
 EXPECTED_GAIN = 1.25  # of a runtime that `auto` has not tried yet
 CHECKED = 2  # further calls whose first rows are compared
 ROWS = 8  # rows that are compared in these
@@ -152,7 +152,7 @@ class Choice:
         Where nothing is planned, or more is asked than was planned, the network first computes for as long as a
         preparation takes. A preparation then at most doubles the time.
         """
-        prepare = statistics.median(_prepared) if _prepared else PREPARE_S
+        prepare = max(PREPARE_S, statistics.median(_prepared or [0.0]))  # another network may be larger than those
         if self.planned is None or self.planned <= 0:
             return self.seconds > prepare
         return self.pace * self.planned * (1 - 1 / EXPECTED_GAIN) > prepare

@@ -47,6 +47,7 @@ def fake(monkeypatch):
     def use(runtime):
         monkeypatch.setattr(choice, "RUNTIMES", {"fake": runtime})
         monkeypatch.setattr(Choice, "pays_off", lambda _: True)
+        monkeypatch.setattr(choice, "_prepared", [])
         monkeypatch.setattr(choice, "GAIN", 0.0)
         return runtime
 
@@ -206,7 +207,7 @@ def test_auto_waits_where_nothing_is_planned_or_more_is_asked_than_was_planned(m
     assert Clock(monkeypatch, 0.1).calls_before_preparation(planned=100) == 10, "when the planned rows are over"
 
 
-def test_a_measured_preparation_replaces_the_default(monkeypatch):
+def test_a_measured_preparation_that_is_longer_replaces_the_default(monkeypatch):
     clock = Clock(monkeypatch, 0.1)
     assert clock.calls_before_preparation(planned=None) == 5
     (measured,) = choice._prepared
