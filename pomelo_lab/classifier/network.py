@@ -31,10 +31,6 @@ class WeightedClassifier(TrainableNetwork, NetworkClassifier, ABC):
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
         return self.apply(self.normalized(images), eager=eager)
 
-    def layers(self) -> dict[str, nn.Module]:
-        self.network._compiled_call_impl = None  # a compiled graph does not see hooks that are set later
-        return super().layers()
-
 
 @dataclass(kw_only=True)
 class TrainableClassifier(WeightedClassifier):
