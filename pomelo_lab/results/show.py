@@ -25,6 +25,7 @@ from pomelo_lab.results.page import write_page
 from pomelo_lab.results.report import load_report, load_reports
 from pomelo_lab.results.report_names import check_names
 from pomelo_lab.results.table import build
+from pomelo_lab.results.yours import own_cells
 
 LONGEST = 80  # largest number of letters in a folder's name; a digest replaces the rest
 
@@ -36,11 +37,13 @@ class Wanted:
     figure: a module of `results/figure` or a dotted path, drawn instead of the report's figure. "none" draws none.
     common: score counterfactuals on the images for which all methods reached the goal.
     pages:  a folder of documentation that gets a page of the table. None = no page.
+    yours:  score folders that become rows of the group "yours": "FOLDER" or "NAME=FOLDER".
     """
 
     figure: str | None = None
     common: bool = False
     pages: Path | None = None
+    yours: tuple[str, ...] = ()
 
 
 def show(
@@ -68,6 +71,8 @@ def show(
     report = load_report(table, folders)
     grid_cells = list(grid) or runnable(table, overrides)
     check_names(report, grid_cells, folders)
+    own = own_cells(wanted.yours, grid_cells, [row.key for row in report.rows])
+    grid_cells = [*grid_cells, *own]
     if common:
         methods = [c for c in grid_cells if any(matches(c, row) for row in report.rows if row.group in METHODS)]
         grid_cells = match_images(grid_cells, methods)
@@ -79,6 +84,7 @@ def show(
         return None
     render.terminal(made, console)
     name = folder_name(made.scale, overrides)
+    name += f",yours-{digest([cell.fingerprint for cell in own])[:6]}" if own else ""
     folder = outputs / "tables" / table / (name + (",matched" if common else ""))
     table_files.write(made, folder)
     console.print(
@@ -150,12 +156,16 @@ def note_matched(grid_cells: Sequence[GridCell]) -> list[str]:
     )
 
 
-USAGE = f"usage: {render.TABLE_COMMAND} <id> [--figure NAME] [--matched] [--docs] [--config-dir DIR] [overrides]"
-FLAGS = ("--figure", "--matched", "--docs", "--config-dir", "--help")
+USAGE = (
+    f"usage: {render.TABLE_COMMAND} <id> [--figure NAME] [--matched] [--docs] [--yours JOB] [--config-dir DIR] "
+    f"[overrides]"
+)
+FLAGS = ("--figure", "--matched", "--docs", "--yours", "--config-dir", "--help")
 HELP = """  --figure NAME     draw this figure of the table's jobs: a module of results/figure, the dotted path of a
                     module of yours with draw(cells, path), or none
   --matched         score counterfactuals on the images that all methods reached
   --docs            also write the table as a page of documentation, docs/results/<id>.md below the current folder
+  --yours JOB       a row for a finished job of yours: its score folder, or NAME=FOLDER; may be repeated
   --config-dir DIR  a folder with components and presets of yours, as for the run
   overrides         as for the run: scale=quick paths.outputs=DIR
 
@@ -178,9 +188,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pomelo_lab.config.entry import config_folders, rename_row_group, search_path
 
     folders, arguments = config_folders(sys.argv[1:] if arguments is None else arguments)
-    figure, arguments = figure_name(rename_row_group(arguments))
+    figures, arguments = take_flag("--figure", rename_row_group(arguments))
+    yours, arguments = take_flag("--yours", arguments)
     common, pages = "--matched" in arguments, Path("docs/results") if "--docs" in arguments else None
     arguments = [a for a in arguments if a not in ("--matched", "--docs")]
+    wanted = Wanted(figures[-1] if figures else None, common, pages, tuple(yours))
     if text := flag_problem(arguments):
         print(text, file=sys.stderr)
         return 2
@@ -196,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     sys.path.append(str(Path.cwd()))  # makes the user's figure modules importable
     try:
-        show(arguments[0], [*search_path(folders), *arguments[1:]], Wanted(figure, common, pages))
+        show(arguments[0], [*search_path(folders), *arguments[1:]], wanted)
         return 0  # 0 also when cells are missing: the output names them and the command
     except (KeyError, ValueError, HydraException) as error:
         print(error.args[0] if error.args else error, file=sys.stderr)
@@ -208,22 +220,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def flag_problem(arguments: Sequence[str]) -> str:
     """What is wrong with the first flag that is left of a command line. "" when none is left but that of the help."""
     flag = next((a.partition("=")[0] for a in arguments if a.startswith("-") and a not in ("-h", "--help")), "")
-    if flag == "--figure":
-        return "--figure needs the name of a figure"
+    if needed := {"--figure": "the name of a figure", "--yours": "a score folder"}.get(flag):
+        return f"{flag} needs {needed}"
     return f"{flag} is unknown{did_you_mean(flag, FLAGS)}; the flags are {', '.join(FLAGS)}" if flag else ""
 
 
-def figure_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Splits a command line into the figure that it asks for (`--figure NAME`) and its other arguments."""
-    figure, rest, words = None, [], iter(arguments)
+def take_flag(name: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits a command line into the values of a flag (`--figure NAME` or `--figure=NAME`) and its other arguments."""
+    values, rest, words = [], [], iter(arguments)
     for word in words:
         flag, equals, value = word.partition("=")
-        value = value if equals or flag != "--figure" else next(words, "")
-        if flag == "--figure" and value:
-            figure = value
+        value = value if equals or flag != name else next(words, "")
+        if flag == name and value:
+            values.append(value)
         else:
             rest.append(word)
-    return figure, rest
+    return values, rest
 
 
 if __name__ == "__main__":

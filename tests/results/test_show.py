@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from pomelo_lab.results import show
-from pomelo_lab.results.show import figure_name, folder_name, main, runnable
+from pomelo_lab.results.show import folder_name, main, runnable, take_flag
 from tests.results.fake import FakeCell
 
 
@@ -39,9 +39,10 @@ def test_folder_names_hold_no_paths_and_stay_short_and_apart():
 
 
 def test_a_figure_is_asked_for_by_name():
-    assert figure_name(["t", "--figure", "tradeoff", "scale=smoke"]) == ("tradeoff", ["t", "scale=smoke"])
-    assert figure_name(["--figure=mine.bars", "t"]) == ("mine.bars", ["t"])
-    assert figure_name(["t"]) == (None, ["t"]) and figure_name(["t", "--figure"]) == (None, ["t", "--figure"])
+    assert take_flag("--figure", ["t", "--figure", "tradeoff", "scale=smoke"]) == (["tradeoff"], ["t", "scale=smoke"])
+    assert take_flag("--figure", ["--figure=mine.bars", "t"]) == (["mine.bars"], ["t"])
+    assert take_flag("--yours", ["--yours", "a=b", "--yours=c=d"]) == (["a=b", "c=d"], [])
+    assert take_flag("--figure", ["t", "--figure"]) == ([], ["t", "--figure"])
 
 
 @pytest.mark.parametrize(
