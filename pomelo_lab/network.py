@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -19,6 +19,7 @@ from pomelo_lab.config.signature import Component, role_of
 from pomelo_lab.devices import has_bfloat16
 from pomelo_lab.runtime.base import one_tensor
 from pomelo_lab.runtime.choice import Choice
+from pomelo_lab.runtime.originals import Originals
 from pomelo_lab.weights import SHIPPED, load, state_digest, zoo_path
 
 
@@ -77,6 +78,7 @@ class TrainableNetwork(Component, ABC):
         if self.precision not in ("float32", "auto"):
             self.cast()
         self._choice: Choice | None = None  # of the runtime; see `use_runtime`
+        self._originals: Originals | None = None  # see `made_from`
 
     @abstractmethod
     def make_network(self) -> nn.Module:
@@ -136,13 +138,30 @@ class TrainableNetwork(Component, ABC):
             eager: use the network itself, whose hooks are called.
         """
         images, *others = inputs
-        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        images = self.cast_images(images)
         if eager or self._choice is None or torch.is_grad_enabled() or not self._choice.is_free(self.network):
             output = self.network(images, *others)
         else:
-            with forward_replaced(self.network, partial(self._choice, self.network)):
+            with forward_replaced(self.network, partial(self._choice, self.network, originals=self._originals)):
                 output = self.network(images, *others)
         return one_tensor(output).float()
+
+    def cast_images(self, images: Tensor) -> Tensor:
+        """Images in the network's precision and layout."""
+        return images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+    @contextmanager
+    def made_from(self, originals: Originals) -> Iterator[None]:
+        """A context in which the network is asked about images that were made from known ones. A runtime may then
+        compute only what their changes affect.
+
+        Args: originals: with a `prepare` that scales images as the network's inputs are.
+        """
+        self._originals = replace(originals, prepare=lambda images: self.cast_images(originals.prepare(images)))
+        try:
+            yield
+        finally:
+            self._originals = None
 
     def describe(self) -> str:
         """The class and its arguments for messages, without the arguments that all networks share."""

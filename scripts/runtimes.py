@@ -54,7 +54,10 @@ in another way: the same numbers up to rounding, faster.
 | `onnxruntime` | onnxruntime; needs `pip install 'pomelo-lab[onnx]'` |
 | `compiled` | `torch.compile`, which takes a minute or two on a CPU |
 | `graph` | CUDA graphs: a GPU of NVIDIA starts the kernels of a network together |
-| `auto`, the default | the fastest of `onnxruntime` and `frozen` on a CPU, `graph` on a GPU, else `eager` |
+| `incremental` | only what a change of part of an image affects, for explainers that slide a patch; see \
+[Scaling](scaling.md#patches-only-what-changes-is-computed) |
+| `auto`, the default | the fastest of `onnxruntime` and `frozen` on a CPU, `graph` on a GPU, else `eager`; for images \
+with a changed part also `incremental` |
 
 - `auto` weighs a preparation against what a job has planned (`dry_run=true` prints the plan). It prepares as soon as \
 the seconds per row, times the rows that are still planned, times the share that a gain of {expected} saves, exceed \

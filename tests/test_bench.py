@@ -20,6 +20,7 @@ TOY = {
     "lime": {"n_samples": 12, "batch_sizes": (5, 12)},
     "deletion": {"cases": ((1, 4), (2, 4)), "batch_sizes": (4,)},
     "portraits": {"n_images": 2},
+    "patches": {"architectures": ("resnet18",), "size_px": 64, "patches_px": (8,), "stride_px": 28},
     "removal": {"n_images": 2, "n_steps": 2, "stride_px": 4},
     "attribution": {"n_images": 2, "n_steps": 2},
     "sampler": {"n": 6, "batch_size": 4},

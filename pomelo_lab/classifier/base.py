@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pomelo_lab.batching import MicroBatches, in_full_rows, out_of_memory, with_copies
+from pomelo_lab.classifier.answers import check_probabilities
 from pomelo_lab.classifier.layers import FunctionModule, StopForward, capture_input, list_stages, named_layer
 from pomelo_lab.config.signature import Component
+from pomelo_lab.runtime.originals import Originals
 from pomelo_lab.throughput import FASTEST, BatchSize, FastestBatches, micro_batches, without_trial
-from pomelo_lab.types import TOLERANCE, Perturbations, ensure_images
+from pomelo_lab.types import TOLERANCE, Perturbations
 
-LEAST = 1e-7  # bounds probabilities, which black boxes answer in float32, before their log-odds are taken
-
-
-def log_odds(probability: Tensor) -> Tensor:
-    """The log odds of probabilities, log p - log(1 - p), bounded so that they are finite.
-
-    `WhiteBox.log_odds` computes exact ones from logits.
-    """
-    return torch.logit(probability.double(), eps=LEAST).float()
+Make = Callable[[int, int], Tensor]  # (start, stop) -> images [stop-start,C,H,W]
+Ask = Callable[[Tensor], Tensor]  # images [M,C,H,W] -> answers [M,K]
 
 
 class Classifier(Component, ABC):
@@ -84,6 +78,11 @@ class NetworkClassifier(Classifier):
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
         """Logits of images: [M,C,H,W] in [0,1] -> [M,K]. eager = by the network itself, whose hooks are called."""
         return self.network(self.normalized(images))
+
+    def made_from(self, originals: Originals) -> AbstractContextManager[None]:
+        """A context in which the classifier is asked about images that were made from known ones. A network that knows
+        how to use that may answer faster; the answers are the same."""
+        return nullcontext()
 
     def check_shape(self, shape: Sequence[int], device: torch.device | str = "cpu") -> None:
         """Raises ValueError when the network cannot take images of shape [C,H,W]. One gray image is tried."""
@@ -148,19 +147,6 @@ class NetworkClassifier(Classifier):
         return self
 
 
-class NotProbabilities(ValueError):
-    """A classifier answered NaN, infinity, or a number that is no probability.
-
-    Args: value: the first such answer; row: index of its image among those asked; n: number of images asked.
-    """
-
-    expected = "expected finite probabilities in [0,1]"
-
-    def __init__(self, value: float, row: int, n: int) -> None:
-        super().__init__(f"the classifier answers {value:.3g} for image {row} of {n}: {self.expected}")
-        self.value, self.row, self.n = value, row, n
-
-
 class BlackBox:
     """The view of a classifier for black-box explainers and metrics: counted probabilities without gradients.
 
@@ -169,10 +155,8 @@ class BlackBox:
     """
 
     def __init__(self, classifier: Classifier, forwards: MicroBatches, device: torch.device | str = "cpu") -> None:
-        self._probability = classifier.probability
+        self._classifier = classifier
         self._limit = torch.inf if isinstance(classifier, NetworkClassifier) else TOLERANCE  # beyond [0,1]
-        if isinstance(classifier, NetworkClassifier):  # a user's function is not asked for rows that fill up a batch
-            self._probability = partial(in_full_rows, classifier.probability)
         self._forwards = forwards
         self.device = torch.device(device)
         self.num_classes = classifier.num_classes
@@ -186,16 +170,26 @@ class BlackBox:
         flat = images.reshape(-1, *images.shape[-3:])
         return self.probability_of(lambda start, stop: flat[start:stop], len(flat)).reshape(*images.shape[:-3], -1)
 
-    def probability_of(self, make: Callable[[int, int], Tensor], n: int, target: Tensor | None = None) -> Tensor:
+    def probability_of(
+        self, make: Make, n: int, target: Tensor | None = None, originals: Originals | None = None
+    ) -> Tensor:
         """Probabilities of n images that are made one micro-batch at a time.
 
         Args:
-            make: (start, stop) -> [stop-start,C,H,W].
+            make: makes the images of the rows of a micro-batch.
             target: int64 [n], the class whose probability is answered for each image; None = all classes.
+            originals: of the n images, if they were made from known images by small changes. It affects the time only.
         Shapes: -> [n,K], or [n] with a target.
         Raises: NotProbabilities when an answer is NaN or infinite or, of a classifier that is no network of this
             package, outside [0,1].
         """
+        probabilities = self._answers(self._classifier.probability, make, n, target, originals)
+        check_probabilities(probabilities, self._limit, make)
+        self.queries += n
+        return probabilities
+
+    def _answers(self, function: Ask, make: Make, n: int, target: Tensor | None, originals: Originals | None) -> Tensor:
+        """A function of the classifier for n images, in micro-batches and without gradients; see `probability_of`."""
 
         def answer(start: int, stop: int) -> Tensor:
             images = make(start, stop)
@@ -204,25 +198,26 @@ class BlackBox:
                     "a black-box classifier cannot be differentiated: the explainer needs access='white_box'"
                 )
             images = Perturbations.dequantize(images) if images.dtype == torch.uint8 else images
-            probabilities = self._probability(images.to(self.device)).detach().float()
-            return (
-                probabilities
-                if target is None
-                else probabilities.gather(1, target[start:stop, None].to(probabilities.device))[:, 0]
-            )
+            rows = slice(start, stop)
+            answers = self._ask(function, images.to(self.device), originals and originals.select(originals.row[rows]))
+            answers = answers.detach().float()
+            return answers if target is None else answers.gather(1, target[rows, None].to(answers.device))[:, 0]
 
         with torch.inference_mode(False), torch.no_grad():
-            probabilities = self._forwards.rows(answer, n)
-        right = (probabilities > -self._limit) & (probabilities < 1 + self._limit)  # False for NaN
-        if not right.all():
-            wrong = int((~right).flatten().nonzero()[0])
-            row = wrong // right[0].numel()
-            asked = make(row, row + 1)
-            if not asked.isfinite().all():
-                ensure_images(asked)  # the classifier answers NaN because it is asked NaN
-            raise NotProbabilities(float(probabilities.flatten()[wrong]), row, n)
-        self.queries += n
-        return probabilities
+            return self._forwards.rows(answer, n)
+
+    def _ask(self, function: Ask, images: Tensor, originals: Originals | None) -> Tensor:
+        """A function of the classifier for one micro-batch."""
+        if not isinstance(self._classifier, NetworkClassifier):
+            return function(images)  # a user's function is not asked for rows that fill up a batch
+        if originals is None:
+            return in_full_rows(function, images)
+
+        def changed(images: Tensor, row: Tensor) -> Tensor:
+            with self._classifier.made_from(originals.select(row)):
+                return function(images)
+
+        return in_full_rows(changed, images, originals.row)
 
 
 class WhiteBox(BlackBox):
@@ -235,7 +230,6 @@ class WhiteBox(BlackBox):
         self, classifier: NetworkClassifier, forwards: MicroBatches, device: torch.device | str = "cpu"
     ) -> None:
         super().__init__(classifier, forwards, device)
-        self._classifier = classifier
         # of rows with a forward and a backward pass each
         fastest = isinstance(forwards, FastestBatches)
         self.gradients = micro_batches(FASTEST, classifier, device, "gradients") if fastest else forwards
@@ -259,6 +253,11 @@ class WhiteBox(BlackBox):
         """Probabilities of images: [M,C,H,W] -> [M,K], differentiable."""
         self.queries += len(images)
         return self._classifier.probability(images)
+
+    def logit_of(self, make: Make, n: int, target: Tensor, originals: Originals | None = None) -> Tensor:
+        """As `probability_of` with a target: its logits [n], in micro-batches and without gradients."""
+        self.queries += n
+        return self._answers(self._classifier.logit, make, n, target, originals)
 
     def log_odds(self, images: Tensor, target: Tensor) -> Tensor:
         """log p - log(1 - p) of each image's target, from logits, so that it is exact where p rounds to 0 or 1.

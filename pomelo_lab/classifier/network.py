@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from pomelo_lab.classifier.base import NetworkClassifier
 from pomelo_lab.config.hints import Count, Natural, OmitDefault
 from pomelo_lab.config.signature import did_you_mean
 from pomelo_lab.network import TrainableNetwork
+from pomelo_lab.runtime.originals import Originals
 
 ONE_OUTPUT = (
     "must be at least 2: the softmax of one output is 1 for every image; a network whose one output is the logit of a "
@@ -30,6 +32,9 @@ class WeightedClassifier(TrainableNetwork, NetworkClassifier, ABC):
 
     def logit(self, images: Tensor, eager: bool = False) -> Tensor:
         return self.apply(self.normalized(images), eager=eager)
+
+    def made_from(self, originals: Originals) -> AbstractContextManager[None]:
+        return super().made_from(replace(originals, prepare=self.normalized))
 
 
 @dataclass(kw_only=True)

@@ -94,7 +94,7 @@ class CommonSchema:
     force: bool = MISSING
 
 
-RuntimeName = Literal["auto", "eager", "frozen", "onnxruntime", "compiled", "graph"]
+RuntimeName = Literal["auto", "eager", "frozen", "onnxruntime", "compiled", "graph", "incremental"]
 
 
 @dataclass

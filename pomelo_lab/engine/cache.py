@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pomelo_lab.classifier.base import NotProbabilities, view
+from pomelo_lab.classifier.answers import NotProbabilities
+from pomelo_lab.classifier.base import view
 from pomelo_lab.engine.artefact import Artefact
 from pomelo_lab.engine.components import Components
 from pomelo_lab.engine.inventory import PROMISED
@@ -19,7 +20,7 @@ from pomelo_lab.engine.promise import named
 from pomelo_lab.engine.selection import Selection
 from pomelo_lab.engine.store import GROUP, Shard, Store
 from pomelo_lab.generator.base import EvaluationCounter
-from pomelo_lab.runtime.choice import watch_runtimes
+from pomelo_lab.runtime.chosen import watch_runtimes
 from pomelo_lab.throughput import watch
 from pomelo_lab.types import Batch, ensure_images
 

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.classifier.base import BlackBox, log_odds
+from pomelo_lab.classifier.answers import log_odds
+from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction
 from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.base import VALUE_BYTES

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import BlackBox, log_odds
+from pomelo_lab.classifier.answers import log_odds
+from pomelo_lab.classifier.base import BlackBox
 from pomelo_lab.config.hints import Count, Fraction, Natural, OmitDefault, Positive, WeightsPath
 from pomelo_lab.cost import Cost
 from pomelo_lab.dataset.base import Dataset
@@ -29,8 +30,7 @@ from pomelo_lab.weights import read_state
 log = logging.getLogger(__name__)
 
 STORED = frozenset(  # the entries of a stored search that explanations read
-    {"g", "g_class", "h_class", "h_loss", "e_class", "e_loss", "class", "explained", "loss", "moving", "left"}
-    | {"source_probability"}
+    "g g_class h_class h_loss e_class e_loss class explained loss moving left source_probability".split()
 )
 EXPLAINED = 0.2  # the search warns when the proxy explains a smaller share of the variance of the class score
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pomelo_lab.classifier.base import log_odds
+from pomelo_lab.classifier.answers import log_odds
 from pomelo_lab.cost import Cost
 from pomelo_lab.explainer.base import VALUE_BYTES
 from pomelo_lab.explainer.case import Case

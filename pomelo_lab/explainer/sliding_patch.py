@@ -13,6 +13,8 @@ from pomelo_lab.batching import index_pairs
 from pomelo_lab.config.hints import Count
 from pomelo_lab.explainer.case import Case
 from pomelo_lab.explainer.removal import RemovalExplainer
+from pomelo_lab.explainer.windows import Windows, covering_starts
+from pomelo_lab.runtime.originals import Originals
 from pomelo_lab.types import Explanation
 
 
@@ -42,52 +44,44 @@ class SlidingPatchExplainer(RemovalExplainer):
     align: Literal["stretch", "center", "cover"] = "stretch"
 
     def explain(self, case: Case) -> Explanation:
-        batch, target, classifier, shape = case.batch, case.target, case.classifier, case.batch.image.shape[-2:]
-        tops, lefts = (self.places(size).to(batch.image.device) for size in shape)
-        n = len(tops) * len(lefts)
+        image, target, classifier = case.batch.image, case.target, case.classifier
+        tops, lefts = (self.places(size).to(image.device) for size in image.shape[-2:])
+        patches = Windows(tops, lefts, self.patch_px, tuple(image.shape[-2:]))
         filling = case.filling(self.sampler)
-        row, index = index_pairs(len(batch), n, batch.image.device)
-        y, x = (torch.arange(size, device=batch.image.device) for size in shape)
+        row, index = index_pairs(len(image), patches.n, image.device)
 
         def covered(start: int, stop: int) -> Tensor:
             patch = index[start:stop]
-            top, left = tops[patch.div(len(lefts), rounding_mode="floor")][:, None], lefts[patch % len(lefts)][:, None]
-            inside_y, inside_x = (y >= top) & (y < top + self.patch_px), (x >= left) & (x < left + self.patch_px)
-            keep = ~(inside_y[:, :, None] & inside_x[:, None])
-            return filling(row[start:stop], keep.to(batch.image), patch)
+            return filling(row[start:stop], patches.keep_mask(patch).to(image), patch)
 
-        clean = classifier.probability_of(lambda start, stop: batch.image[start:stop], len(batch), target)
-        gone = classifier.probability_of(covered, len(row), target[row]).view(len(batch), n)
-        grid = (clean[:, None] - gone).view(len(batch), len(tops), len(lefts))
-        return Explanation(
-            target=target, attribution=self.spread(grid, tops, lefts, shape).float(), extra={"grid": grid}
-        )
+        clean = classifier.probability_of(lambda start, stop: image[start:stop], len(image), target)
+        gone = classifier.probability_of(covered, len(row), target[row], Originals(image, row)).view(len(image), -1)
+        grid = (clean[:, None] - gone).view(len(image), len(tops), len(lefts))
+        return Explanation(target=target, attribution=self.spread(grid, patches).float(), extra={"grid": grid})
 
     def places(self, size: int) -> Tensor:
         """The first pixels of all patches along an axis: int64."""
         if self.patch_px > size:
             raise ValueError(f"explainer.patch_px must be <= {size}, the side of the images, got {self.patch_px}")
-        last = size - self.patch_px
         if self.align == "cover":
-            last = -(-last // self.stride_px) * self.stride_px
-        return torch.arange(0, last + 1, self.stride_px)
+            return covering_starts(size, self.patch_px, self.stride_px)
+        return torch.arange(0, size - self.patch_px + 1, self.stride_px)
 
-    def spread(self, grid: Tensor, tops: Tensor, lefts: Tensor, shape: tuple[int, int]) -> Tensor:
+    def spread(self, grid: Tensor, patches: Windows) -> Tensor:
         """Converts the grid to a map: [B,rows,columns] -> [B,H,W]."""
         if self.align == "stretch":
-            return F.interpolate(grid[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
-        rows, columns = (self.weights(starts, size).to(grid) for starts, size in zip((tops, lefts), shape, strict=True))
+            return F.interpolate(grid[:, None], patches.shape, mode="bilinear", align_corners=False)[:, 0]
+        if self.align == "cover":
+            return patches.mean_covering(grid)
+        starts = zip((patches.top, patches.left), patches.pixels(), strict=True)
+        rows, columns = (self.weights(first, pixel).to(grid) for first, pixel in starts)
         return rows @ grid @ columns.mT
 
-    def weights(self, starts: Tensor, size: int) -> Tensor:
-        """The weight of each patch position for each pixel of an axis: float64 [size,n], rows sum to 1 where anything
-        contributes."""
-        pixel = torch.arange(size, dtype=torch.float64, device=starts.device)[:, None]
-        if self.align == "cover":
-            covers = ((pixel >= starts) & (pixel < starts + self.patch_px)).double()
-            return covers / covers.sum(1, keepdim=True).clamp_min(1)
+    def weights(self, starts: Tensor, pixel: Tensor) -> Tensor:
+        """The weight of each of n patch positions for each pixel of an axis: float64 [size,n], rows sum to 1."""
         center = starts + (self.patch_px - 1) / 2
-        nearest = pixel.clamp(float(center[0]), float(center[-1]))  # constant beyond the outermost centres
+        # constant beyond the outermost centres
+        nearest = pixel.to(torch.float64).clamp(float(center[0]), float(center[-1]))[:, None]
         return (1 - (nearest - center).abs() / self.stride_px).clamp_min(0)
 
     def fills(self, shape: tuple[int, int, int]) -> int:

@@ -6,36 +6,42 @@ does not fit, the network itself answers.
 
 from __future__ import annotations
 
-import logging
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pomelo_lab.config.schema import RuntimeName
-from pomelo_lab.runtime.base import Answer, CannotPrepare, OneTensor, Runtime
+from pomelo_lab.runtime.base import CannotPrepare, OneTensor, Runtime
+from pomelo_lab.runtime.changes import Changes
+from pomelo_lab.runtime.chosen import (
+    GAIN,
+    ROWS,
+    TOLERANCE,
+    Chosen,
+    compare_speed,
+    difference,
+    first_line,
+    first_rows,
+    note,
+    report,
+)
 from pomelo_lab.runtime.compiled import Compiled
 from pomelo_lab.runtime.frozen import Frozen
 from pomelo_lab.runtime.graph import Graph
+from pomelo_lab.runtime.incremental import Incremental
 from pomelo_lab.runtime.onnx import OnnxRuntime
-
-log = logging.getLogger(__name__)
+from pomelo_lab.runtime.originals import Originals
 
 RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (OnnxRuntime(), Frozen(), Graph(), Compiled())}
-TOLERANCE = 2e-5  # largest difference between two answers, as a share of the largest answer
-REPEATS = 3  # alternating timings of a runtime and the network
-GAIN = 1.05  # a runtime that is no faster than this is not worth another kind of rounding
 PREPARE_S = 4.0  # seconds that a preparation takes at least, and before this process has measured one
 EXPECTED_GAIN = 1.25  # of a runtime that `auto` has not tried yet
-CHECKED = 2  # further calls whose first rows are compared
-ROWS = 8  # rows that are compared in these
+WHOLE = "these images were made from no known ones"
 _prepared: list[float] = []  # seconds of the preparations of this process
-_watching: list[dict[str, dict[str, Any]]] = []
 
 
 class Parts:
@@ -53,28 +59,6 @@ class Parts:
     def read_state(self) -> tuple[Any, ...]:
         """What changes when weights are written to, or moved to another device."""
         return tuple(part._version for part in self.tensors), self.tensors[0].data_ptr() if self.tensors else 0
-
-
-@dataclass
-class Chosen:
-    """What was found for inputs of one shape.
-
-    answer: computes the network; None = the network itself.
-    left: calls that are still compared; gain, difference: measured in the choice; why: the reason for the network.
-    """
-
-    runtime: str = "eager"
-    answer: Answer | None = None
-    left: int = CHECKED
-    gain: float = 1.0
-    difference: float = 0.0
-    why: str = ""
-
-    def describe(self) -> dict[str, Any]:
-        """For status.json."""
-        if self.answer is None:
-            return {"runtime": "eager", "why": self.why}
-        return {"runtime": self.runtime, "gain": round(self.gain, 2), "largest difference": self.difference}
 
 
 @dataclass
@@ -98,6 +82,10 @@ class Choice:
     chosen: dict[Any, Chosen] = field(default_factory=dict)  # by the shape of inputs
     parts: Parts | None = None
     state: Any = None
+    changes: Changes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.changes = Changes(f"{self.name}, images with a changed part", self.wanted, self.on_switch)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Choice:
         return Choice(self.name, self.wanted)
@@ -108,37 +96,48 @@ class Choice:
             self.parts = Parts(network)
         return not network.training and not self.parts.have_hooks()
 
-    def __call__(self, network: nn.Module, *inputs: Tensor) -> Tensor:
-        """The answers [M,...] of a network to inputs whose first axis is M."""
+    def __call__(self, network: nn.Module, *inputs: Tensor, originals: Originals | None = None) -> Tensor:
+        """The answers [M,...] of a network to inputs whose first axis is M.
+
+        Args: originals: of the images among the inputs, where they are known.
+        """
         if self.parts is None or self.parts.network is not network:
             self.parts = Parts(network)
         if (state := self.parts.read_state()) != self.state:
             self.state, self.chosen, self.seconds, self.pace = state, {}, 0.0, 0.0
+            self.changes.forget()
         if self.planned is not None:
             self.planned -= len(inputs[0])
-        key = tuple((part.shape[1:], part.dtype, part.device, part.ndim) for part in inputs)
+        if originals is None or len(inputs) > 1 or not self.is_time_for_changes(inputs):
+            return self.whole(network, *inputs)
+        return self.changes(network, inputs[0], originals, partial(self.whole, network))
+
+    def is_time_for_changes(self, inputs: tuple[Tensor, ...]) -> bool:
+        """Whether changes of images may be followed: when this was asked for, or the runtime of whole forwards is
+        chosen."""
+        return self.wanted == Incremental.name or (self.wanted == "auto" and shape_key(inputs) in self.chosen)
+
+    def whole(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """The answers from whole forwards."""
+        key = shape_key(inputs)
         found = self.chosen.get(key)
         if found is None:
             start = time.monotonic()
             answer = OneTensor(network)(*inputs)
             self.clock(time.monotonic() - start, len(inputs[0]))
-            self.note(Chosen(why="its forwards take too little time for a preparation"))
-            if self.wanted != "auto" or (len(inputs[0]) >= ROWS and self.pays_off()):
+            auto, asked = self.wanted == "auto", self.wanted in RUNTIMES
+            note(self.name, Chosen(why="its forwards take too little time for a preparation" if auto else WHOLE))
+            if asked or (auto and len(inputs[0]) >= ROWS and self.pays_off()):
                 self.chosen[key] = found = self.choose(network, inputs, answer)
                 self.report(found)
             return answer
-        self.note(found)
-        if found.answer is None:
-            return OneTensor(network)(*inputs)
-        answer = found.answer(*inputs)
-        if found.left and len(inputs[0]):
-            found.left -= 1
-            gap = difference(answer[:ROWS], OneTensor(network)(*first_rows(inputs, ROWS)))
-            if not gap <= TOLERANCE:
-                self.chosen[key] = found = Chosen(why=f"{found.runtime}: its answers differ by {gap:.1g}")
-                self.report(found)
-                return OneTensor(network)(*inputs)
-        return answer
+        note(self.name, found)
+        if found.answer is not None:
+            answer = found.answer(*inputs)
+            if found.agrees(answer, lambda: OneTensor(network)(*first_rows(inputs, ROWS))):
+                return answer
+            self.report(found)
+        return OneTensor(network)(*inputs)
 
     def clock(self, seconds: float, n_rows: int) -> None:
         """Takes note of the time of a call of the network itself."""
@@ -172,7 +171,7 @@ class Choice:
                     raise ValueError(f"runtime={name}: {error}") from error
                 reasons.append(f"{name}: {error}")
             except Exception as error:  # noqa: BLE001 (of a tracer or compiler: the network itself still answers)
-                reasons.append(f"{name}: {type(error).__name__}: {str(error).strip().splitlines()[0][:120]}")
+                reasons.append(f"{name}: {first_line(error)}")
             else:
                 if tried.answer is None:
                     reasons.append(tried.why)
@@ -193,54 +192,22 @@ class Choice:
         gap = max(difference(prepared(*parts), right) for parts, right in asked)
         if not gap <= TOLERANCE:  # also NaN
             return Chosen(why=f"{runtime.name}: its answers differ by {gap:.1g}")
-        ways: dict[str, Answer] = {"eager": OneTensor(network), "other": prepared}
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(REPEATS):
-            for name, way in ways.items():
-                start = time.perf_counter()
-                way(*inputs)
-                if inputs[0].is_cuda:
-                    torch.cuda.synchronize()
-                seconds[name].append(time.perf_counter() - start)
-        gain = statistics.median(seconds["eager"]) / statistics.median(seconds["other"])
+        gain = compare_speed(lambda: OneTensor(network)(*inputs), lambda: prepared(*inputs), inputs[0].device)
         return Chosen(runtime.name, prepared, gain=gain, difference=gap)
 
     def report(self, found: Chosen) -> None:
         """Says once what computes the network from now on."""
-        log.info("%s: %s", self.name, ", ".join(f"{key} {value}" for key, value in found.describe().items()))
-        self.note(found)
+        report(self.name, found)
         if found.answer is not None:
             self.on_switch()
 
-    def note(self, found: Chosen) -> None:
-        """Records what computes the network, for `watch_runtimes`."""
-        for runtimes in _watching:
-            runtimes[self.name] = found.describe()
 
-
-def first_rows(inputs: tuple[Tensor, ...], n: int) -> tuple[Tensor, ...]:
-    """The first n rows of inputs."""
-    return tuple(part[:n] if part.ndim else part for part in inputs)
+def shape_key(inputs: tuple[Tensor, ...]) -> Hashable:
+    """What a choice is made for: the shapes of inputs without their rows, and their kinds."""
+    return tuple((part.shape[1:], part.dtype, part.device, part.ndim) for part in inputs)
 
 
 def unlike_rows(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Inputs with the negatives of images, because a trace keeps only the branch that the images it saw have taken."""
     images, *others = first_rows(inputs, ROWS)
     return (-images, *others)
-
-
-def difference(one: Tensor, other: Tensor) -> float:
-    """The largest difference of two answers, as a share of the largest answer. NaN when either has NaN."""
-    scale = other.abs().amax().clamp_min(torch.finfo(torch.float32).tiny) if other.numel() else 1.0
-    return float(((one.float() - other.float()).abs() / scale).amax()) if other.numel() else 0.0
-
-
-@contextmanager
-def watch_runtimes() -> Iterator[dict[str, dict[str, Any]]]:
-    """A context that records what networks chose in it, by name."""
-    runtimes: dict[str, dict[str, Any]] = {}
-    _watching.append(runtimes)
-    try:
-        yield runtimes
-    finally:
-        _watching[:] = [known for known in _watching if known is not runtimes]

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from pomelo_lab.batching import MicroBatches
-from pomelo_lab.classifier.base import BlackBox, log_odds, view
+from pomelo_lab.classifier.answers import log_odds
+from pomelo_lab.classifier.base import BlackBox, view
 from pomelo_lab.classifier.callable import CallableClassifier
 from pomelo_lab.classifier.residual import ResidualClassifier
 from tests.tiny import TinyLinear

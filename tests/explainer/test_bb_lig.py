@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pomelo_lab.batching import RandomStreams
-from pomelo_lab.classifier.base import log_odds, view
+from pomelo_lab.classifier.answers import log_odds
+from pomelo_lab.classifier.base import view
 from pomelo_lab.engine.store import Shard, read_shard, write_shard
 from pomelo_lab.explainer.bb_lig import BBLIGExplainer
 from pomelo_lab.explainer.case import Case

@@ -12,7 +12,8 @@ from pomelo_lab.classifier.residual import ResidualClassifier
 from pomelo_lab.config.check import runtime_problems
 from pomelo_lab.runtime import choice, onnx
 from pomelo_lab.runtime.base import CannotPrepare, OneTensor, Runtime
-from pomelo_lab.runtime.choice import Choice, watch_runtimes
+from pomelo_lab.runtime.choice import Choice
+from pomelo_lab.runtime.chosen import watch_runtimes
 
 IMAGES = torch.rand(19, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pomelo_lab.conformance.explainer import explained
-from pomelo_lab.runtime.choice import watch_runtimes
+from pomelo_lab.runtime.chosen import watch_runtimes
 from tests.contract.trials import names, trial
 from tests.every import SMALLER
 

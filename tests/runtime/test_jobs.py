@@ -53,7 +53,7 @@ def test_a_deterministic_job_is_eager_with_a_fixed_batch(tmp_path):
 
 def test_an_unknown_runtime_is_refused(tmp_path):
     with pytest.raises(
-        ConfigError, match="runtime must be auto, eager, frozen, onnxruntime, compiled, graph, got 'fast'"
+        ConfigError, match="runtime must be auto, eager, frozen, onnxruntime, compiled, graph, incremental, got 'fast'"
     ):
         config(tmp_path, "runtime=fast")
 
