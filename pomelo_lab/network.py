@@ -55,6 +55,8 @@ class TrainableNetwork(Component, ABC):
     # dotted path of the `Training` class, which is called with (component, recipe, data set); "" = cannot be trained
     training: ClassVar[str] = ""
     stored: ClassVar[torch.dtype] = torch.float32  # precision of trained weights in files; float16 halves their size
+    # whether `init_seed` alone decides the weights of a network that has no file
+    seeded: ClassVar[bool] = True
     # tensors of a weights file are ignored when the first part of their name is listed here
     ignored: ClassVar[tuple[str, ...]] = ()
 

@@ -6,10 +6,12 @@ import atexit
 import shutil
 import tempfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from pomelo_lab.engine.job import Job
@@ -45,6 +47,13 @@ SMALLER = {
 }
 
 
+NAMES = {0: "cat", 1: "dog", 2: "bird"}
+SIZES: dict[str, dict[str, Any]] = {  # of small networks of transformers
+    "ViT": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    "Swin": {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4, "patch_size": 2},
+}
+
+
 def chosen(group: str, name: str) -> tuple[str, ...]:
     """The overrides that choose a component, and what it cannot do without."""
     return (*(PORTRAITS if name in ON_PORTRAITS else ()), *SMALL, f"{group}={name}", *SMALLER.get(name, ()))
@@ -67,6 +76,22 @@ def small_network(n_classes: int = 10) -> nn.Module:
     block = nn.Sequential(nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.ReLU())
     parts = {"stem": stem, "block": block, "pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
     return nn.Sequential(OrderedDict({**parts, "head": nn.Linear(12, n_classes)}))
+
+
+def make_folder(path: Path, kind: str, names: Mapping[int, str] = NAMES) -> Path:
+    """A folder as transformers' save_pretrained writes it: a small random network and its image processor."""
+    import transformers
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        size = {"image_size": 32, "id2label": dict(names), "label2id": {name: k for k, name in names.items()}}
+        config = getattr(transformers, f"{kind}Config")(**{"patch_size": 8, **SIZES[kind], **size})
+        network = getattr(transformers, f"{kind}ForImageClassification")(config)
+        torch.nn.init.normal_(network.classifier.weight)
+    network.save_pretrained(path)
+    scaling = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}, **scaling).save_pretrained(path)
+    return path
 
 
 def brightness(images: Any) -> Any:

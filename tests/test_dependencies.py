@@ -66,10 +66,9 @@ EXTRAS = names([text for extra in PROJECT["optional-dependencies"].values() for 
 
 
 def test_what_the_package_imports_is_declared():
-    # the benchmarks compare with packages, and a runtime uses one where it is installed
-    optional = modules(
-        names([text for extra in ("parity", "onnx") for text in PROJECT["optional-dependencies"][extra]])
-    )
+    # the benchmarks compare with packages, a runtime uses one, and networks made elsewhere need theirs
+    extras = (PROJECT["optional-dependencies"][extra] for extra in ("parity", "onnx", "timm", "huggingface"))
+    optional = modules(names([text for extra in extras for text in extra]))
     assert imported("pomelo_lab") | imported("scripts") <= modules(names(PROJECT["dependencies"])) | optional
 
 

@@ -60,6 +60,7 @@ class ForeignClassifier(WeightedClassifier, ABC):
     offline: Annotated[bool, NotFingerprinted()] = False
 
     column: ClassVar[None] = None  # all outputs are explained
+    seeded = False  # what makes the network may also load its weights
 
     @property
     @abstractmethod

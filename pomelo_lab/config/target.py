@@ -23,6 +23,21 @@ def check_target(target: Any, names: Sequence[str]) -> None:
         )
 
 
+def order_problem(outputs: Sequence[str] | None, classes: Sequence[str], target: Any, images: str) -> str:
+    """The problem of outputs that are named as the classes of the data set are, in another order. "" without one.
+
+    Args: target, images: the top-level keys of the job. Some values take a class for the output of its position.
+    """
+    asks = "images=correct" if images == "correct" else "target=label" if target == "label" else ""
+    if not asks or outputs is None or list(outputs) == list(classes) or set(outputs) != set(classes):
+        return ""
+    k = next(k for k, (output, name) in enumerate(zip(outputs, classes, strict=False)) if output != name)
+    return (
+        f"{asks}: class {k} of the data set is {classes[k]!r}, output {k} of the classifier is {outputs[k]!r}; bring "
+        f"the classes into the order of the outputs"
+    )
+
+
 def class_index(rule: Any, names: Sequence[str]) -> int:
     """The index of the class that `target` gives by its name or its position.
 

@@ -8,7 +8,7 @@ import torch
 
 from pomelo_lab.classifier.base import NetworkClassifier, view
 from pomelo_lab.config.signature import defaults, did_you_mean, locate
-from pomelo_lab.config.target import RULES, check_target, output_problem
+from pomelo_lab.config.target import RULES, check_target, order_problem, output_problem
 from pomelo_lab.engine.components import Components
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def check_network(parts: Components) -> None:
     images, target = config.get("images", "all"), config["target"]
     if classifier.class_names is not None and target not in RULES:
         target = "predicted"  # the name of an output, not of a class of the data set
-    problem = output_problem(config["classifier"], classifier.num_classes, dataset.num_classes, target, images)
+    problem = output_problem(
+        config["classifier"], classifier.num_classes, dataset.num_classes, target, images
+    ) or order_problem(classifier.class_names, dataset.class_names, target, images)
     if problem:
         raise ValueError(problem)
     if isinstance(classifier, NetworkClassifier):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pomelo_lab.config.target import check_target, class_index, output_problem
+from pomelo_lab.config.target import check_target, class_index, order_problem, output_problem
 
 FOLDERS = ("1", "10", "2", "3")
 
@@ -81,3 +81,13 @@ def test_a_rule_that_is_also_the_name_of_a_class_is_refused_with_the_way_to_say_
 def test_outputs_that_are_not_the_classes(node, n_outputs, n_classes, target, images, problem):
     actual = output_problem(node, n_outputs, n_classes, target, images)
     assert actual.startswith(problem) and bool(actual) == bool(problem)
+
+
+def test_outputs_of_the_same_names_in_another_order():
+    cats, dogs = ("cat", "dog"), ("dog", "cat")
+    text = "target=label: class 0 of the data set is 'dog', output 0 of the classifier is 'cat'"
+    assert order_problem(cats, dogs, "label", "all").startswith(text)
+    assert order_problem(cats, dogs, "predicted", "correct").startswith("images=correct")
+    for outputs, classes, target in ((cats, cats, "label"), (cats, dogs, "cat"), (None, dogs, "label")):
+        assert order_problem(outputs, classes, target, "all") == ""
+    assert order_problem(cats, ("Katze", "Hund"), "label", "all") == ""
