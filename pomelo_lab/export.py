@@ -155,16 +155,17 @@ def write_group(
 
 def write_file(to: Path, part: str, name: str, values: Tensor) -> str:
     """Writes an array, or a picture [C,H,W] in [0,1], to a folder of its own. Returns its path below `to`."""
-    folder = to / part.removesuffix("_picture")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not part.endswith("_picture"):
-        np.save(folder / f"{name}.npy", values.float().numpy())
-        return f"{folder.name}/{name}.npy"
+    drawn = part.endswith("_picture")
+    path = Path("pictures", part.removesuffix("_picture"), f"{name}.png") if drawn else Path(part, f"{name}.npy")
+    (to / path).parent.mkdir(parents=True, exist_ok=True)
+    if not drawn:
+        np.save(to / path, values.float().numpy())
+        return path.as_posix()
     from PIL import Image
 
     pixels = to_8_bits(values.float()).permute(1, 2, 0).numpy()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., :3]).save(folder / f"{name}.png")
-    return f"{folder.name}/{name}.png"
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., :3]).save(to / path)
+    return path.as_posix()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,6 +31,8 @@ def test_the_round_trip_gives_the_same_scores(exported, tmp_path):
     given = [f"explainer.maps={to}"]
     if (to / "counterfactual").is_dir():
         given.append(f"explainer.counterfactuals={to}")
+    else:
+        given = [f"explainer.maps={to}/attribution"]  # its file names are image ids
     rest = [text for text in chosen if not text.startswith("explainer")]
     again = scores(run(config(tmp_path, *rest, "explainer=stored", *given), brief=True))
     before = scores(folder)
@@ -46,13 +48,14 @@ def test_files_and_manifest(exported):
     assert manifest["schema"] == 1 and manifest["fingerprint"] == folder.name
     assert [row["image_id"] for row in manifest["images"]] == scores(folder)["image_id"]
     assert [row["target"] for row in manifest["images"]] == scores(folder)["target"]
-    parts = {"image", "attribution", "heat_map", "overlay"}
+    pictures, arrays = {"image", "heat_map", "overlay"}, {"attribution"}
     if (to / "counterfactual").is_dir():
-        parts |= {"counterfactual", "difference"}
-    assert {path.name for path in to.iterdir() if path.is_dir()} == parts
+        pictures, arrays = pictures | {"counterfactual", "difference"}, arrays | {"counterfactual"}
+    assert {path.name for path in to.iterdir() if path.is_dir()} == arrays | {"pictures"}
+    assert {path.name for path in (to / "pictures").iterdir()} == pictures
     for row in manifest["images"]:
-        for part in parts - {"attribution"}:
-            with Image.open(to / row.get(f"{part}_picture", "")) as picture:
+        for part in pictures:
+            with Image.open(to / row[f"{part}_picture"]) as picture:
                 assert picture.size == (16, 16)
         assert np.load(to / row["attribution"]).shape == (16, 16)
 

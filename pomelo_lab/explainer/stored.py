@@ -59,9 +59,7 @@ class StoredExplainer(Explainer):
         super().__post_init__()
         channels = self.dataset.shape[0]
         given = [(kind, getattr(self, kind.key)) for kind in (MAPS, IMAGES)]
-        self._stored = {
-            kind.part: read_stored(Path(path).expanduser(), kind, channels) for kind, path in given if path is not None
-        }
+        self._stored = {kind.part: read_stored(Path(path), kind, channels) for kind, path in given if path is not None}
 
     @classmethod
     def config_problems(cls, given: Mapping[str, Any]) -> Iterable[str]:
