@@ -96,3 +96,42 @@ def test_wrong_input_is_one_clear_line():
     ):
         with pytest.raises((ValueError, ConfigError), match=told):
             wrong()
+
+
+class Quadrant(torch.nn.Module):
+    """A network whose second logit is the brightness of the upper left quadrant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Linear(4, 2)
+        with torch.no_grad():
+            self.conv.weight.fill_(0.1)
+            self.conv.bias.zero_()
+            self.head.weight.copy_(torch.tensor([[0.0] * 4, [1.0] * 4]))
+            self.head.bias.copy_(torch.tensor([0.0, -3.0]))  # so that the answer is not saturated
+
+    def forward(self, images):
+        maps = self.conv(images).relu()
+        return self.head(maps[..., : maps.shape[-2] // 2, : maps.shape[-1] // 2].mean((2, 3)))
+
+
+WORDS = {"lime": ("explainer.n_samples=200",), "rise": ("explainer.n_masks=400", "explainer.n_cells=4")}
+
+
+@pytest.mark.parametrize(
+    ("method", "times"), [("lime", 5), ("saliency", 100), ("integrated_gradients", 100), ("rise", 1.5)]
+)
+def test_a_module_is_explained_where_it_looks(method, times):
+    """Mean attribution inside the quadrant, as a multiple of that outside: smooth masks of RISE reach over its edge."""
+    grid = ("segmenter=grid", "segmenter.n_segments=16", "sampler=black")
+    made = pl.explain(Quadrant(), IMAGES, method, *grid, *WORDS.get(method, ()), target=1)
+    assert torch.allclose(made.probability, Quadrant()(IMAGES).softmax(1), atol=1e-5)
+    outside = torch.ones(16, 16, dtype=torch.bool)
+    outside[:9, :9] = False  # a pixel beyond the edge is seen by the convolution
+    attribution = made.attribution.abs() if method != "rise" else made.attribution - made.attribution.amin((1, 2), True)
+    assert (attribution[:, ~outside].mean(1) > times * attribution[:, outside].mean(1)).all()
+
+
+def test_a_module_s_images_are_resized_inside_and_its_map_is_not():
+    made = pl.explain(Quadrant(), IMAGES, "saliency", "classifier.input_px=32", target=1)
+    assert made.attribution.shape == (3, 16, 16)
