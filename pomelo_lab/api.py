@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+    from pomelo_lab.engine.job import Job
+
 
 def configured(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
     """The checked config of a job, as `pomelo-lab run` composes it from the same words.
@@ -53,7 +55,7 @@ def explain(
     with tempfile.TemporaryDirectory() as folder:
         config = _config(model, _stacked(images), [f"explainer={method}", *overrides], target, reference)
         config["paths"] = {**config["paths"], "outputs": outputs or folder}
-        return _computed(config)
+        return _gathered(_job(config))
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,14 @@ class Result:
         import pyarrow.parquet as pq
 
         return pq.read_table(self.folder / "scores.parquet").to_pydict()
+
+    @property
+    def explained(self) -> Explained:
+        """The stored explanations of the job's images."""
+        from omegaconf import OmegaConf
+
+        config = OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"))
+        return _gathered(_job(config).reader)
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,7 @@ class Explained:
 def _composed(overrides: Sequence[str], config_dir: str | None = None) -> Any:
     """The composed config of the words of a command line."""
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
     from pomelo_lab.config.schema import register
@@ -148,11 +159,15 @@ def _composed(overrides: Sequence[str], config_dir: str | None = None) -> Any:
     folders = [*([str(Path(config_dir).resolve())] if config_dir else []), *plugin_folders()]
     if text := find_error(list(overrides)):
         raise ConfigError(text)
+    session = GlobalHydra.instance()
+    before, session.hydra = session.hydra, None  # a Hydra that the session uses itself
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             return compose("run", overrides=[*search_path(folders), *overrides])
     except HydraException as error:
         raise ConfigError("\n".join(suggestions(error, overrides)) or str(error)) from None
+    finally:
+        session.hydra = before
 
 
 def _stacked(images: Tensor | Sequence[Image]) -> Tensor:
@@ -212,15 +227,19 @@ def _config(
     return validate_resolved(plain)
 
 
-def _computed(config: dict[str, Any]) -> Explained:
-    """The explanations and scores of a job, on this machine's device."""
-    import torch
-
+def _job(config: dict[str, Any]) -> Job:
+    """A job on this machine's device."""
     from pomelo_lab.devices import pick_device
     from pomelo_lab.engine.job import Job
     from pomelo_lab.engine.store import Store
 
-    job = Job(config, Store(config["paths"]["outputs"]), pick_device(config["device"]))
+    return Job(config, Store(config["paths"]["outputs"]), pick_device(config["device"]))
+
+
+def _gathered(job: Job) -> Explained:
+    """The explanations and scores of all images of a job."""
+    import torch
+
     parts = [
         (job.batch(g).image, job.clean(g), job.explanation(g), {m: job.score(m, g) for m in job.parts.metrics})
         for g in range(job.selection.n_groups)

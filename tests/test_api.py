@@ -46,6 +46,9 @@ def test_a_job_runs_and_gives_its_scores(tmp_path):
     done = pl.run(*TINY, "n_images=3", f"paths.outputs={tmp_path}")
     assert done.scores == scores(done.folder) and len(done.scores["image_id"]) == 3
     assert set(done.summary) <= set(done.scores)
+    read = done.explained
+    assert read.target.tolist() == done.scores["target"] and read.attribution.shape == read.images.shape[:1] + (16, 16)
+    assert all(read.scores[key].tolist() == done.scores[key] for key in read.scores)
     with pytest.raises(ValueError, match="dry_run"):
         pl.run(*TINY, "dry_run=true", f"paths.outputs={tmp_path}")
 
