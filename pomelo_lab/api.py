@@ -60,9 +60,10 @@ def explain(
 
 @dataclass(frozen=True)
 class Result:
-    """A finished job. folder: its score folder."""
+    """A finished job. folder: its score folder; config: its checked config."""
 
     folder: Path
+    config: dict[str, Any]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -81,10 +82,7 @@ class Result:
     @property
     def explained(self) -> Explained:
         """The stored explanations of the job's images."""
-        from omegaconf import OmegaConf
-
-        config = OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"))
-        return _gathered(_job(config).reader)
+        return _gathered(_job(self.config).reader)
 
 
 @dataclass(frozen=True)

@@ -255,10 +255,11 @@ class CalledModule(ModuleType):
         """Runs the job that `pomelo-lab run` runs for the same words, or finds it finished."""
         from pomelo_lab.api import Result, configured
 
-        folder = run(configured(*overrides, config_dir=config_dir))
+        config = configured(*overrides, config_dir=config_dir)
+        folder = run(config)
         if folder is None:
             raise ValueError("dry_run=true computes nothing: pl.run needs a job that runs")
-        return Result(folder)
+        return Result(folder, config)
 
 
 if __name__ == "__main__":
