@@ -95,6 +95,8 @@ class Choices:
         if lacking:
             text = f"{key}: {kind} scores the {' and '.join(sorted(lacking))} of an explanation"
             yield f"{text}, {explainer.__name__} gives none; {drop}"
+        if {"explanations", "explain_again"} & needs and not explainer.explains_again:
+            yield f"{key}: {kind} asks for further explanations, {explainer.__name__} has those of its files; {drop}"
         if "perturbations" in needs and "perturbations" not in explainer.needs:
             text = f"{key}: {kind} scores perturbations, {explainer.__name__} uses none"
             yield f"{text}; {drop} or choose explainer=none or explainer=lime"

@@ -29,6 +29,8 @@ class Explainer(Component, ABC):
     gives: contents of its explanations: "attribution", "counterfactual", "coefficient" (of segments). None = not
     declared; metrics then inspect the explanations.
     explains: False for a component that takes an explainer's place in the config and returns no explanations.
+    explains_again: False for explanations that do not follow from the seed, the image and the network. Metrics that ask
+    for further explanations are refused.
     fit_arguments: names of the arguments that determine the result of `fit`. Explainers that agree in these share one
     result. None = all arguments.
     n_samples (if "perturbations" in needs): perturbations of each image that the job draws for the explainer.
@@ -37,6 +39,7 @@ class Explainer(Component, ABC):
     access: ClassVar[str] = "black_box"
     gives: ClassVar[frozenset[str] | None] = None
     explains: ClassVar[bool] = True
+    explains_again: ClassVar[bool] = True
     fit_arguments: ClassVar[frozenset[str] | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:

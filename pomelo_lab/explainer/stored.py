@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class StoredExplainer(Explainer):
     """
 
     gives = frozenset({"attribution", "counterfactual"})
+    explains_again: ClassVar[bool] = False
 
     maps: ResultPath = None
     counterfactuals: ResultPath = None

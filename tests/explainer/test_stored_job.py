@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pomelo_lab.config.check import ConfigError
 from pomelo_lab.engine.job import Job
 from pomelo_lab.engine.store import Store
 from pomelo_lab.run import run
@@ -49,6 +50,19 @@ def test_images_without_a_map_are_named_before_anything_is_computed(ours, tmp_pa
     assert len(list((tmp_path / "score").glob("*/status.json"))) == 1
 
 
-def test_metrics_of_segments_are_refused(ours, tmp_path):
-    with pytest.raises(Exception, match="scores the coefficient of an explanation, StoredExplainer gives none"):
+def test_metrics_of_segments_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="scores the coefficient of an explanation, StoredExplainer gives none"):
         stored(tmp_path, "metrics=stability")
+
+
+@pytest.mark.parametrize("suite", ["robustness", "sanity", "sensitivity"])
+def test_metrics_that_explain_again_are_refused(suite, tmp_path):
+    """Maps of a file would be the same for any seed, image or network, which says nothing about their method."""
+    with pytest.raises(ConfigError, match="asks for further explanations, StoredExplainer has those of its files"):
+        stored(tmp_path, f"metrics={suite}")
+
+
+@pytest.mark.parametrize("table", ["pomelo_table2", "agarwal_table3", "fisher_table1"])
+def test_tables_of_maps_take_it(table, tmp_path):
+    words = ("method=stored", f"explainer.maps={tmp_path}/maps.npz", f"experiment={table}", "scale=smoke")
+    assert config(tmp_path, *words, base=())["explainer"]["maps"] == f"{tmp_path}/maps.npz"
