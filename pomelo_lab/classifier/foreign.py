@@ -108,8 +108,8 @@ class ForeignClassifier(WeightedClassifier, ABC):
         images = torch.linspace(0, 1, 2 * shape.numel()).reshape(2, *shape)
         try:
             with torch.no_grad(), watch_layers(self.network) as calls:
-                prepared = self.normalized(images)
-                answer = self.apply(prepared, eager=True)
+                given = self.normalized(images)
+                answer = self.apply(given, eager=True)
         except (RuntimeError, AssertionError, IndexError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(
@@ -132,7 +132,7 @@ class ForeignClassifier(WeightedClassifier, ABC):
         for name in filter(None, (self.head_layer, self.middle_layer)):
             named_layer(self.network, name)
         self.head_layer = self.head_layer or find_head(calls, answer)
-        self.middle = self.middle_layer = self.middle_layer or find_middle(calls, min(prepared.shape[-2:]))
+        self.middle = self.middle_layer = self.middle_layer or find_middle(calls, min(given.shape[-2:]))
 
     def shape_of_a_trial(self) -> torch.Size:
         """The shape [C,H,W] of images: the data set's, or the network's own."""
@@ -146,13 +146,7 @@ class ForeignClassifier(WeightedClassifier, ABC):
         return torch.Size((len(self.mean) if isinstance(self.mean, Sequence) else 3, *sides(self.input_px)))
 
     def normalized(self, images: Tensor) -> Tensor:
-        if self.input_px is not None:
-            images = resized(images, sides(self.input_px), self.interpolation or "bilinear")
-        mean, std = (torch.tensor(0.0 if v is None else v).to(images) for v in (self.mean, self.std))
-        std = torch.ones_like(std) if self.std is None else std
-        if images.shape[1] == 1 and max(mean.numel(), std.numel()) == 3:
-            images = images.expand(-1, 3, -1, -1)
-        return standardized(images, *(v[:, None, None] if v.ndim else v for v in (mean, std)))
+        return prepared(self, images)
 
     @property
     def head(self) -> nn.Module:
@@ -172,6 +166,17 @@ class ForeignClassifier(WeightedClassifier, ABC):
         known = hints(type(self))
         names = (*PREPARATION, "output", "class_names", "head_layer", "middle_layer", "precision")
         return {"network": self.origin(), **{name: coerce(getattr(self, name), known[name]) for name in names}}
+
+
+def prepared(classifier: Any, images: Tensor) -> Tensor:
+    """Images [M,C,H,W] in [0,1], resized and scaled as the arguments `PREPARATION` of a classifier say."""
+    if classifier.input_px is not None:
+        images = resized(images, sides(classifier.input_px), classifier.interpolation or "bilinear")
+    mean, std = (torch.tensor(0.0 if v is None else v).to(images) for v in (classifier.mean, classifier.std))
+    std = torch.ones_like(std) if classifier.std is None else std
+    if images.shape[1] == 1 and max(mean.numel(), std.numel()) == 3:
+        images = images.expand(-1, 3, -1, -1)
+    return standardized(images, *(v[:, None, None] if v.ndim else v for v in (mean, std)))
 
 
 def sides(size: int | Sequence[int]) -> tuple[int, int]:

@@ -93,8 +93,8 @@ def pool_adaptively(graph: Any, images: Any, size: Any) -> Any:
     return graph.op("MatMul", pooled, graph.op("Constant", value_t=across))
 
 
-def open_session(graph: bytes, device: torch.device) -> Any:
-    """A session of onnxruntime with as many threads as torch has."""
+def open_session(graph: bytes | str, device: torch.device) -> Any:
+    """A session of onnxruntime for a graph, or the file of one, with as many threads as torch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
