@@ -212,7 +212,8 @@ def entry_of_file(path: Path, kind: Kind, channels: int) -> Entry:
     """The entry of an array or an image file."""
     if path.suffix.lower() == ".npy":
         try:
-            return entry_of(np.load(path, mmap_mode="r", allow_pickle=False))
+            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape  # no file stays open
+            return Entry(tuple(shape), partial(np.load, path, allow_pickle=False))
         except ValueError as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
     width, height = size_of(path)

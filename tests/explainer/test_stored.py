@@ -1,6 +1,7 @@
 """Stored explanations: what each layout of files gives, and what is refused."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +147,13 @@ def test_a_choice_of_result_trees_is_named(case, tmp_path):
     (root / "Results" / "other" / "CC" / "CCF" / "CF").mkdir(parents=True)
     with pytest.raises(ValueError, match="several result trees: choose one of .*exp, .*other"):
         explained(case, counterfactuals=root)
+
+
+def test_no_file_of_a_folder_stays_open(tmp_path):
+    """A folder may have more files than a process may open."""
+    folder, before = write_maps(tmp_path, "-folder"), len(os.listdir("/proc/self/fd"))
+    explainer = StoredExplainer(maps=str(folder), dataset=TINY)
+    assert len(os.listdir("/proc/self/fd")) == before and explainer.cost(SHAPE).queries == 0
 
 
 def test_one_message_lists_what_does_not_fit(case, tmp_path):

@@ -1,6 +1,6 @@
 import torch
 
-from pomelo_lab.results.overlay import overlay, red_blue, scale_maps
+from pomelo_lab.results.overlay import colour_map, overlay, red_blue, scale_maps
 
 
 def test_maps_are_shown_on_their_own_scale():
@@ -31,3 +31,13 @@ def test_the_colours_are_those_of_matplotlib():
     values = torch.linspace(-1, 1, 1001)
     expected = torch.from_numpy(colormaps["RdBu_r"]((values.numpy() + 1) / 2)[:, :3]).float()
     torch.testing.assert_close(red_blue(values), expected, rtol=0, atol=1e-6)
+
+
+def test_other_colours_are_those_of_matplotlib():
+    from matplotlib import colormaps
+
+    maps = torch.tensor([[[-2.0, 0.0, 2.0]]])
+    assert torch.allclose(
+        colour_map(maps, colors="viridis")[0, :, 0, 2], torch.tensor(colormaps["viridis"](1.0)[:3]).float()
+    )
+    assert torch.allclose(colour_map(maps)[0, :, 0, 2], red_blue(torch.tensor(1.0)))
