@@ -66,8 +66,8 @@ job of a grid on, the rows of later jobs with the same network count too. The pl
 - Where nothing is planned, such as in Python, or more is asked than was planned, the network first computes for as \
 long as a preparation takes. A preparation then at most doubles the time.
 - A runtime is used only where its answers agree with the network's, to 2e-5 of the largest answer: on the rows that \
-the job asks about, on half of them, on their negatives, and on the first rows of the next two calls. A runtime that \
-`auto` chooses is also {gain:g} times as fast or more.
+the job asks about (the first 16 of a call on a CPU), on half of them, on their negatives, and on the first rows of \
+the next two calls. A runtime that `auto` chooses is also {gain:g} times as fast or more.
 - Gradients, features and layers always come from the network itself, and so do answers while a hook listens to a layer.
 - `status.json` names what computed each network under `stages`, with its gain and largest difference, or why it is \
 eager. Results do not carry the runtime in their fingerprint: they agree to about 1e-5.
