@@ -85,14 +85,8 @@ def title(job: Job, n: int) -> str:
     made = [choices[r] for r in ("explainer", "sampler") if choices.get(r, "none") != "none"]
     about = [choices[r] for r in ("classifier", "dataset") if choices.get(r)]
     scale = [f"scale={choices['scale']}"] if choices.get("scale") else []
-    return " · ".join(
-        [
-            " with ".join(made),
-            " on ".join(about),
-            *scale,
-            f"{n} of {job.selection.n_images} images, split {job.config['dataset'].get('split')}",
-        ]
-    )
+    images = f"{n} of {job.selection.n_images} images, split {job.config['dataset'].get('split')}"
+    return " · ".join(filter(None, [" with ".join(made), " on ".join(about), *scale, images]))
 
 
 def shown_images(job: Job, group: int, rows: slice) -> tuple[list[Shown], dict[str, str]]:
