@@ -19,6 +19,7 @@ from torch import Tensor
 from pomelo_lab import __version__
 from pomelo_lab.config.describe import did_you_mean
 from pomelo_lab.config.fingerprint import digest
+from pomelo_lab.config.tree import nodes
 from pomelo_lab.explainer.manifest import MANIFEST, write_manifest
 from pomelo_lab.results.overlay import colour_map, overlay
 from pomelo_lab.types import Batch, Explanation, to_8_bits
@@ -97,6 +98,7 @@ def open_job(folder: Path) -> Job:
     from pomelo_lab.engine.job import Job
     from pomelo_lab.engine.score_files import read_status
     from pomelo_lab.engine.store import Store
+    from pomelo_lab.training.trained import has_weights
 
     folder = folder.resolve()
     if not (folder / "config.yaml").is_file():
@@ -106,6 +108,9 @@ def open_job(folder: Path) -> Job:
         raise ValueError(f"the job of {folder} is not finished, its state is {state}")
     config, outputs = yaml.safe_load((folder / "config.yaml").read_text()), folder.parents[1]
     config["paths"]["outputs"] = str(outputs)
+    networks = [node for _, node in nodes(config) if "weights" in node]
+    if not all(has_weights(node, config["dataset"], str(outputs)) for node in networks):
+        raise ValueError(f"weights of the job of {folder} are gone: run the job again")
     job = Job(config, Store(outputs), cache=StoredArtefacts)
     if not job.parts.explains:
         raise ValueError(f"the job of {folder} explains nothing: its explainer is none")

@@ -80,3 +80,9 @@ def test_names_of_files_are_plain_and_unique():
 def test_wrong_words_are_named(words, text, capsys):
     assert main(words) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_job_whose_weights_are_gone_trains_nothing(tmp_path, monkeypatch, capsys):
+    folder = run(config(tmp_path, *JOBS["maps"], "sampler=none"), brief=True)
+    monkeypatch.setattr("pomelo_lab.training.trained.has_weights", lambda *_: False)
+    assert main([str(folder)]) == 2 and "weights of the job" in capsys.readouterr().err
