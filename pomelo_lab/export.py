@@ -1,6 +1,6 @@
 """Exports the explanations of a finished job: arrays for other software, pictures for people, and a manifest.
 
-`python -m pomelo_lab.export <score folder> to=DIR`. What it writes, `explainer=stored` reads.
+`pomelo-lab export <score folder> to=DIR`. What it writes, `explainer=stored` reads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pomelo_lab.engine.job import Job
 
 LONGEST = 120  # letters of a file's name
-USAGE = f"""usage: python -m pomelo_lab.export <score folder> [to=DIR] [alpha=0.65] [clip=1.0] [colors=RdBu_r]
+USAGE = f"""usage: pomelo-lab export <score folder> [to=DIR] [alpha=0.65] [clip=1.0] [colors=RdBu_r]
 
 Writes the explanations of a finished job, for each image: the attribution (.npy), its heat map and its overlay, the
 counterfactual (.npy and .png) and its difference to the image; and {MANIFEST} with ids, targets and the fingerprint.
