@@ -33,7 +33,6 @@ WORDS = {
     "figure": Word("results.show", "draw a figure of a table's jobs: figure NAME TABLE", function="draw"),
     "export": Word("export", "maps, overlays and counterfactuals of a finished job, as files"),
     "status": Word("results.status", "finished, failed and missing jobs of a table"),
-    "export": Word("export", "write a job's maps, overlays and counterfactuals as files for other software"),
     "conformance": Word("conformance.__main__", "try a component of your own"),
     "sync": Word("tracking.sync", "upload finished offline W&B runs"),
     "bench": Word("bench.report", "times beside other packages, as ratios"),
