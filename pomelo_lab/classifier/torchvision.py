@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pomelo_lab.classifier.downloads import loading
 from pomelo_lab.classifier.network import TrainableClassifier, standardized
 from pomelo_lab.compat import ensure
-from pomelo_lab.config.hints import Count, OmitDefault
+from pomelo_lab.config.hints import Count, NotFingerprinted, OmitDefault
 from pomelo_lab.config.signature import did_you_mean
 
 VGG16_STAGES = (
@@ -38,6 +41,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # blocks of DenseNets that torchvision's class makes and its list lacks (Huang et al. 2017, table 1)
 DENSENETS = {"densenet264": (6, 12, 64, 48)}
 HALF = ("inception_v3", "googlenet")  # their files were trained on images in [-1,1]
+OWN_WEIGHTS = re.compile(r"DEFAULT|[A-Z][A-Z0-9]*_[A-Z0-9_]+")  # names of torchvision's own weights
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 SIDES = {"inception_v3": 299}
 
 
@@ -45,7 +50,8 @@ SIDES = {"inception_v3": 299}
 class TorchvisionClassifier(TrainableClassifier):
     """A network of torchvision (resnet18, vgg16, densenet121, ...) with one output per class.
 
-    Nothing is downloaded. torchvision's ImageNet files fit with num_classes 1000. ReLUs do not work in place and those
+    Nothing is downloaded, unless `weights` is the name of torchvision's own, such as IMAGENET1K_V2, which the library
+    then downloads once. These files fit with num_classes 1000. ReLUs do not work in place and those
     of ResNet blocks run once each, as attribution hooks (DeepLIFT, guided backpropagation) need; the numbers and the
     names in weights files are torchvision's.
 
@@ -58,6 +64,7 @@ class TorchvisionClassifier(TrainableClassifier):
             [-1,1]; none = images as they are, in [0,1]; auto = what torchvision's files expect: half for Inception-v3
             and GoogLeNet, else imagenet.
         input_px: side to which images are resized first, bilinearly; None = images keep their size (Inception-v3: 299).
+        offline: forbid downloads.
         stem: imagenet = unchanged (POMELO runs it so on 64x64 images); small = 3x3 first convolution with stride 1 and
             no max pooling, for images of about 32 pixels (ResNets only).
     Shapes: images [M,C,H,W] in [0,1] -> logits [M,K].
@@ -69,6 +76,7 @@ class TorchvisionClassifier(TrainableClassifier):
     normalization: Literal["auto", "imagenet", "half", "none"] = "auto"
     stem: Literal["imagenet", "small"] = "imagenet"
     input_px: Annotated[Count | None, OmitDefault()] = None
+    offline: Annotated[bool, NotFingerprinted()] = False
 
     ignored = ("AuxLogits", "aux1", "aux2")  # side heads of Inception and GoogLeNet, used in training only
 
@@ -107,6 +115,21 @@ class TorchvisionClassifier(TrainableClassifier):
             if getattr(module, "inplace", False):
                 module.inplace = False
         return network
+
+    def load_weights(self) -> None:
+        if OWN_WEIGHTS.fullmatch(str(self.weights)):
+            what = f"classifier.weights={self.weights}"
+            entry = own_weights(self.architecture, self.weights)
+            if self.n_logits != 1000:
+                raise ValueError(f"{what} has the 1000 classes of ImageNet: say classifier.num_classes=1000")
+            with loading(what, self.offline):
+                entry.get_state_dict(progress=False)
+            self.weights = str(Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2]))
+        super().load_weights()
+
+    def rename_tensors(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Renames the layers of torchvision's DenseNet files (norm.1, conv.2) as torchvision does."""
+        return {OLD_DENSENET.sub(r"\1\2.", name): tensor for name, tensor in state.items()}
 
     def normalized(self, images: Tensor) -> Tensor:
         if images.shape[1] == 1:
@@ -148,6 +171,21 @@ def architectures() -> list[str]:
     from torchvision import models
 
     return sorted({*models.list_models(module=models), *DENSENETS})
+
+
+def own_weights(architecture: str, name: str) -> Any:
+    """The entry of torchvision for the weights of an architecture that have a name.
+
+    Raises: ValueError with the names of all of them.
+    """
+    ensure()
+    from torchvision import models
+
+    known = {} if architecture in DENSENETS else models.get_model_weights(architecture).__members__
+    if name not in known:
+        near, names = did_you_mean(name, known), ", ".join(known) or "none"
+        raise ValueError(f"classifier.weights: torchvision has no {name} of {architecture}{near}; it has {names}")
+    return known[name]
 
 
 def build_network(name: str, **options: Any) -> nn.Module:

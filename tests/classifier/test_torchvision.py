@@ -1,5 +1,7 @@
 """torchvision's architectures behind our interface."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -103,6 +105,43 @@ def test_densenet_by_a_weights_file_with_another_scaling(tmp_path, normalization
     expected = theirs((x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None])[:, 31].sigmoid()
     torch.testing.assert_close(ours.probability(x)[:, 1], expected, atol=1e-5, rtol=1e-4)
     assert ours.head.out_features == 40 and ours.feature(x).shape == (2, 1024)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder of torch's downloads, without a network."""
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("an address was looked up"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+def test_torchvisions_weights_are_used_by_their_name(cache):
+    from torchvision.models import ResNet18_Weights, get_model
+
+    theirs = get_model("resnet18").eval()
+    torch.save(theirs.state_dict(), cache / ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2])
+    given = {"architecture": "resnet18", "weights": "IMAGENET1K_V1"}
+    ours = TorchvisionClassifier(**given, num_classes=1000, offline=True)  # it lies in the cache
+    assert torch.equal(ours.network.fc.weight, theirs.fc.weight)
+    with pytest.raises(ValueError, match="weights=IMAGENET1K_V1 has the 1000 classes of ImageNet: say classifier.num_"):
+        TorchvisionClassifier(**given, num_classes=10)
+    with pytest.raises(ValueError, match="no IMAGENET1K_V2 of resnet18, did you mean 'IMAGENET1K_V1'"):
+        TorchvisionClassifier(**{**given, "weights": "IMAGENET1K_V2"}, num_classes=1000)
+
+
+def test_offline_forbids_the_download_of_weights(cache):
+    text = "classifier.weights=IMAGENET1K_V2: offline=true forbids the download that it needs"
+    with pytest.raises(ValueError, match=text):
+        TorchvisionClassifier(architecture="resnet50", weights="IMAGENET1K_V2", num_classes=1000, offline=True)
+
+
+def test_old_names_of_densenet_are_read(tmp_path):
+    theirs = build_network("densenet121")
+    names = {name: re.sub(r"\.(norm|conv)([12])\.", r".\1.\2.", name) for name in theirs.state_dict()}
+    torch.save({names[name]: tensor for name, tensor in theirs.state_dict().items()}, tmp_path / "old.pth")
+    ours = TorchvisionClassifier(architecture="densenet121", num_classes=1000, weights=str(tmp_path / "old.pth"))
+    assert torch.equal(ours.network.classifier.weight, theirs.classifier.weight)
 
 
 @pytest.mark.parametrize("normalization", ["imagenet", "half", "none"])
