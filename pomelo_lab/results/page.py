@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,9 @@ from pomelo_lab.results.render import ARROW, SUPPORT, describe_jobs, describe_nu
 from pomelo_lab.results.report import Column, Row
 from pomelo_lab.results.table import Table
 
+ORIGIN = re.compile(  # as `origin` writes it
+    r"Measured at `scale=(\w+)`, ([\d,]+) images, ([\d,]+) jobs of ([\d,]+) s in all, (.*?), commit (?P<commit>[\w-]+)"
+)
 WIDTH, LONGEST = 120, 200  # columns of prose; characters of a line of a table
 
 
@@ -51,6 +56,34 @@ def lines(table: Table, has_figure: bool) -> Iterator[str]:
         for verdict, theirs in zip(table.verdicts, table.own, strict=True):
             yield fold(f"- {describe_claim(verdict, theirs)}")
     yield from ("", describe_jobs(table).capitalize() + ".")
+
+
+def write_index(folder: Path) -> Path:
+    """Writes `index.md`: every page of a folder with the origin of its numbers, and whether the code has changed since.
+
+    Origins are read from the pages, because their jobs may lie on another machine.
+    """
+    rows = []
+    for page in sorted(set(folder.glob("*.md")) - {folder / "index.md"}):
+        text = page.read_text()
+        if told := ORIGIN.search(" ".join(text.split())):
+            title = text.partition("\n")[0].removeprefix("# ")
+            rows.append(f"| [{title}]({page.name}) | {' | '.join(told.groups())} | {changes_since(told['commit'])} |")
+    head = ("table", "scale", "images", "jobs", "seconds", "measured", "commit", "code since")
+    lines = ["# Results", "", "`python scripts/table.py --docs` wrote these pages from stored scores.", ""]
+    lines += [f"| {' | '.join(head)} |", "| --- | --- | --: | --: | --: | --- | --- | --- |", *rows]
+    write_text(folder / "index.md", "\n".join([*lines, ""]))
+    return folder / "index.md"
+
+
+def changes_since(commit: str) -> str:
+    """How many commits have changed the package or its configs since a commit, in words."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "rev-list", "--count", f"{commit}..HEAD", "--", "pomelo_lab", "conf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False) if (root / ".git").exists() else None
+    if done is None or done.returncode:
+        return "unknown"
+    return f"{n} commits" if (n := int(done.stdout)) else "unchanged"
 
 
 def describe_claim(verdict: Verdict, theirs: str) -> str:

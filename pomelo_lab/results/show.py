@@ -21,7 +21,7 @@ from pomelo_lab.results.marks import METHODS
 from pomelo_lab.results.matched import MatchedCell, match_images
 from pomelo_lab.results.method import matches
 from pomelo_lab.results.other_settings import find_other_settings
-from pomelo_lab.results.page import write_page
+from pomelo_lab.results.page import write_index, write_page
 from pomelo_lab.results.report import load_report, load_reports
 from pomelo_lab.results.report_names import check_names
 from pomelo_lab.results.table import build
@@ -164,7 +164,8 @@ FLAGS = ("--figure", "--matched", "--docs", "--yours", "--config-dir", "--help")
 HELP = """  --figure NAME     draw this figure of the table's jobs: a module of results/figure, the dotted path of a
                     module of yours with draw(cells, path), or none
   --matched         score counterfactuals on the images that all methods reached
-  --docs            also write the table as a page of documentation, docs/results/<id>.md below the current folder
+  --docs            also write the table as a page of documentation, docs/results/<id>.md below the current folder;
+                    without an id: all tables that have finished jobs, and docs/results/index.md
   --yours JOB       a row for a finished job of yours: its score folder, or NAME=FOLDER; may be repeated
   --config-dir DIR  a folder with components and presets of yours, as for the run
   overrides         as for the run: scale=quick paths.outputs=DIR
@@ -179,6 +180,23 @@ def draw(arguments: Sequence[str]) -> int:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     name, table, *rest = arguments
     return main([table, "--figure", name, *rest])
+
+
+def write_pages(overrides: Sequence[str], wanted: Wanted) -> None:
+    """Writes the pages of all tables that have finished jobs, and the list of all pages, and says what it wrote."""
+    from io import StringIO
+
+    from hydra.errors import HydraException
+    from rich.console import Console
+
+    for table in load_reports(searched_folders(overrides)):
+        try:
+            made = show(table, overrides, wanted, Console(file=StringIO()))
+        except (ValueError, HydraException) as error:
+            print(f"{table}: {error}", file=sys.stderr)
+            continue
+        print(f"{table}: {wanted.pages / table}.md" if made else f"{table}: no finished jobs", file=sys.stderr)
+    print(f"pages: {write_index(wanted.pages)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -196,6 +214,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if text := flag_problem(arguments):
         print(text, file=sys.stderr)
         return 2
+    if pages is not None and (not arguments or "=" in arguments[0]):
+        write_pages([*search_path(folders), *arguments], wanted)
+        return 0
     if not arguments or {"-h", "--help"} & set(arguments) or "=" in arguments[0]:
         print(USAGE, HELP, sep="\n", file=sys.stderr)
         try:

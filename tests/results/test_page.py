@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from pomelo_lab.results.page import LONGEST, blocks, grid, write_page
+from pomelo_lab.results.page import LONGEST, blocks, changes_since, grid, write_index, write_page
 from pomelo_lab.results.table import build
 from tests.results.test_table import TABLE, cells
 
@@ -43,3 +43,16 @@ def test_every_column_stands_in_one_block(monkeypatch):
     parts = list(blocks(table))
     assert [c for part in parts for c in part] == list(table.columns) and len(parts) > 1
     assert all(len(part) == 1 or max(map(len, grid(table, part))) <= 60 for part in parts)
+
+
+def test_the_list_of_pages_tells_what_each_page_says(tmp_path):
+    write_page(build(TABLE, finished(), ["scale=smoke"]), None, tmp_path)
+    (tmp_path / "other.md").write_text("# Not a table\n")
+    for _ in range(2):  # the list is no page of its own
+        rows = write_index(tmp_path).read_text().splitlines()[6:]
+    [row] = rows
+    assert "](fake_table.md)" in row and "| smoke | " in row and "| 4 | 120 | 1971-01-01 | abc1234 | unknown |" in row
+
+
+def test_a_page_is_older_than_the_code_that_has_changed_since():
+    assert changes_since("HEAD") == "unchanged" and changes_since("abc0000") == "unknown"
