@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -112,11 +113,15 @@ def widen_input(network: nn.Module) -> Iterator[None]:
 def last_spatial(module: FunctionModule, image: Tensor) -> str:
     """The name of the last layer that gives several values at more than one location: maps, or tokens.
 
+    A layer that is called several times in a forward, such as one ReLU for all blocks, gives no one map.
+
     Raises: ValueError when no such layer exists.
     """
     order: list[str] = []
+    calls: Counter[str] = Counter()
 
     def note(name: str, output: Any) -> None:
+        calls[name] += 1
         if isinstance(output, Tensor) and output.ndim > 2 and output.shape[1:].numel() > max(output.shape[1:]):
             order.append(name)
 
@@ -132,4 +137,4 @@ def last_spatial(module: FunctionModule, image: Tensor) -> str:
             handle.remove()
     if not order:
         raise ValueError("explainer GradCamExplainer: no layer of the network gives maps of more than one cell")
-    return order[-1]
+    return next((name for name in reversed(order) if calls[name] == 1), order[-1])

@@ -4,9 +4,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from pomelo_lab.classifier.base import view
+from pomelo_lab.classifier.layers import FunctionModule
 from pomelo_lab.explainer.grad_cam import GradCamExplainer
 from pomelo_lab.explainer.iba import IBAExplainer
 from pomelo_lab.explainer.input_iba import InputIBAExplainer
+from pomelo_lab.explainer.layers import last_spatial
 from tests.explainer.gradients import TinyNetwork, assert_each_image_alone, rectified
 from tests.explainer.networks import Attention, Body, ChannelsLast, Gate, classifier
 from tests.explainer.removing import TARGET, explained
@@ -128,3 +130,16 @@ def test_global_pooling_is_not_taken_for_a_map():
 
 def test_alone_and_in_any_batch():
     assert_each_image_alone(GradCamExplainer)
+
+
+def test_a_layer_that_is_called_for_several_blocks_is_not_the_default():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.relu = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU()
+
+        def forward(self, images):
+            return self.relu(self.second(self.relu(self.first(images)))).mean((2, 3))
+
+    network = Shared()
+    assert last_spatial(FunctionModule(network, network), torch.rand(1, 3, 8, 8)) == "second"
