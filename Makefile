@@ -13,7 +13,7 @@ help: ## this list
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet $(TORCH)
-	$(RUN) -m pip install --quiet --editable '.[dev,docs,parity,onnx,joblib,slurm,ray]'
+	$(RUN) -m pip install --quiet --editable '.[dev,docs,parity,onnx,timm,huggingface,joblib,slurm,ray]'
 	touch $@
 
 install: $(READY) ## virtual environment with everything, in .venv
