@@ -31,6 +31,7 @@ WORDS = {
     "train": Word("train", "train a classifier or a generator", hydra=True, function="cli"),
     "table": Word("results.show", "print a paper's table from stored scores, with its claims"),
     "figure": Word("results.show", "draw a figure of a table's jobs: figure NAME TABLE", function="draw"),
+    "report": Word("html_report.command", "one HTML page of finished jobs: table, gallery of maps, costs, configs"),
     "export": Word("export", "maps, overlays and counterfactuals of a finished job, as files"),
     "status": Word("results.status", "finished, failed and missing jobs of a table"),
     "conformance": Word("conformance.__main__", "try a component of your own"),

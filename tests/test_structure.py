@@ -26,7 +26,7 @@ FLOORS = (
     *("pomelo_lab", "plugins", "compat", "cost", "types", "files", "philox", "batching", "throughput", "locks"),
     *("allocator", "devices", "image_arithmetic"),
     *("config", "dataset", "segmenter", "weights", "runtime", "network", "classifier", "generator", "training"),
-    *("sampler", "explainer", "metric", "engine", "results", "export", "tracking", "held", "api"),
+    *("sampler", "explainer", "metric", "engine", "results", "export", "html_report", "tracking", "held", "api"),
     *("run", "train", "bench", "conformance", "demo", "__main__"),
 )
 COMPONENT_FOLDERS = (*ROLES, "metric")
