@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
 from html.parser import HTMLParser
+from shutil import which
 from urllib.parse import unquote
 
 import numpy as np
@@ -110,6 +112,71 @@ def test_every_picture_is_there_and_no_other(made):
     assert data["jobs"][0]["pictures"]["image"] == data["jobs"][1]["pictures"]["image"]  # one file for both
     with Image.open(folder / data["jobs"][0]["pictures"]["map"][0]) as picture:
         assert picture.size == (16, 16) and picture.mode == "RGBA"
+
+
+BROWSER = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BEFORE = "<script>var errors = []; addEventListener('error', (e) => errors.push(String(e.message)), true)</script>"
+AFTER = """<script>
+const told = { n: [], place: [] };
+const choose = (form, name, value) => {
+  document.querySelector(form).elements[name].value = value;
+  document.querySelector(form).elements[name].dispatchEvent(new Event("change", { bubbles: true }));
+};
+const note = () => {
+  told.n.push(document.querySelectorAll(".card").length);
+  told.place.push($("#place").textContent);
+};
+const firstMetric = () => [...document.querySelectorAll(".card figcaption")].map((c) => c.lastChild.textContent);
+note();
+document.querySelector("[data-go=last]").click(); note();
+document.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft" })); note();
+choose("#controls", "order", "best"); told.best = firstMetric();
+choose("#controls", "order", "worst"); told.worst = firstMetric();
+choose("#controls", "label", "=" + data.jobs[0].label[0]); note();
+told.only = [...document.querySelectorAll(".card figcaption")].map((c) => c.children[1].textContent);
+choose("#controls", "job", "2"); document.querySelector("#flicker").click();
+told.flicker = [$("#flicker").hidden, $("#flicker").getAttribute("aria-pressed")];
+document.querySelector("#flicker").click();
+told.frames = [...document.querySelectorAll(".card")][0].querySelectorAll("img").length;
+told.lazy = [...document.images].every((image) => image.loading === "lazy" && image.hasAttribute("alt"));
+const rows = () => [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[2].dataset.value);
+document.querySelectorAll("#table thead button")[2].click(); told.sorted = rows();
+document.querySelectorAll("#table thead button")[2].click(); told.reversed = rows();
+told.points = document.querySelectorAll("#plot circle").length;
+addEventListener("load", () => {
+  told.errors = errors;
+  document.body.append(make("pre", { id: "told" }, JSON.stringify(told)));
+});
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
+def test_a_browser_pages_filters_and_sorts_a_thousand_images(made):
+    text, times = made[1].read_text(), 84
+    data = Page(text).data
+    for job in data["jobs"]:
+        for key in ("images", "label", "target", "probability"):
+            job[key] *= times
+        for key in ("scores", "pictures"):
+            job[key] = {name: values * times for name, values in job[key].items()}
+    start, end = text.index('id="data">') + len('id="data">'), text.rindex("</script>", 0, text.rindex("<script>"))
+    text = text[:start] + script_json(data) + text[end:]
+    path = made[1].with_name("thousand.html")
+    path.write_text(text.replace("<head>", f"<head>{BEFORE}").replace("</body>", f"{AFTER}</body>"))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={path.parent / 'user'}"]
+    end = subprocess.run([BROWSER, *flags, path.as_uri()], capture_output=True, text=True, timeout=300, check=False)
+    told = json.loads(re.search(r'<pre id="told">(.*?)</pre>', end.stdout)[1].replace("&gt;", ">"))
+    assert told["errors"] == [] and told["lazy"]
+    assert told["n"][:3] == [24, 24, 24] and told["place"][0] == "page 1 of 42, images 1 to 24 of 1008"
+    assert told["place"][1] == "page 42 of 42, images 985 to 1008 of 1008" and told["place"][2].startswith("page 41 ")
+    values = {order: [float(line.split()[1]) for line in told[order]] for order in ("best", "worst")}
+    assert values["best"] == sorted(values["best"]) and values["worst"] == sorted(values["worst"], reverse=True)
+    assert max(values["best"]) < min(values["worst"])  # deletion: lower is better
+    assert told["only"] and all(line.startswith(f"label {data['jobs'][0]['label'][0]};") for line in told["only"])
+    assert told["flicker"] == [False, "true"] and told["frames"] == 7 and told["points"] == 2
+    numbers = [float(value) for value in told["sorted"][:2]]
+    assert numbers == sorted(numbers) and told["sorted"][2] == told["reversed"][2] == ""
+    assert told["reversed"][:2] == told["sorted"][1::-1]
 
 
 def test_what_an_earlier_page_had_is_removed_and_other_files_stay(made, tmp_path):

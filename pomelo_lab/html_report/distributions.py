@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-BINS, WIDTH, LEFT, ROW = 24, 360, 120, 30  # bins of a histogram; pixels: picture, names, height of a row
+BINS, WIDTH, LEFT, ROW = 24, 380, 140, 30  # bins of a histogram; pixels: picture, names, height of a row
 LETTERS = 18  # of a name
 
 
