@@ -34,26 +34,27 @@ def explain(
     images: Tensor | Sequence[Image],
     method: str = "lime",
     *overrides: str,
-    target: int | Sequence[int] | Tensor | None = None,
-    reference: Tensor | None = None,
+    target: int | str | Sequence[int] | Tensor | None = None,
+    reference: Tensor | Sequence[Image] | None = None,
     outputs: str | None = None,
 ) -> Explained:
     """Explains a model's answers for images.
 
     Args:
         model: a torch module that answers logits [B,K], or a function from images to probabilities [B,K].
-        images: float [B,C,H,W] in [0,1], or PIL images of one size.
+        images: float [B,C,H,W] in [0,1], or PIL images of one size, of 8 bits, without transparency.
         method: a name of conf/explainer, such as lime, rise, grad_cam or integrated_gradients.
         overrides: further words of a command line: "sampler=blur", "explainer.n_samples=500", "metrics=fidelity",
             "classifier.mean=[0.485,0.456,0.406]".
-        target: the explained class of all images, or of each; None = the predicted one.
-        reference: training images [n,C,H,W] in [0,1], for methods that learn from some.
+        target: the explained class of all images (a number, or one of `classifier.class_names`), or of each; None = the
+            predicted one.
+        reference: training images like `images`, for methods that learn from some.
         outputs: a folder that keeps results between calls; None = nothing is kept.
     Shapes: maps have the size of the images, also where the network wants another one (`classifier.input_px`).
     Raises: ConfigError or ValueError, which say what to change. Gradients of a function are refused.
     """
     with tempfile.TemporaryDirectory() as folder:
-        config = _config(model, _stacked(images), [f"explainer={method}", *overrides], target, reference)
+        config = _config(model, images, [f"explainer={method}", *overrides], target, reference)
         config["paths"] = {**config["paths"], "outputs": outputs or folder}
         return _gathered(_job(config))
 
@@ -168,57 +169,40 @@ def _composed(overrides: Sequence[str], config_dir: str | None = None) -> Any:
         session.hydra = before
 
 
-def _stacked(images: Tensor | Sequence[Image]) -> Tensor:
-    """Images [B,C,H,W] in [0,1]. Raises: ValueError for images of different sizes."""
-    import numpy as np
-    import torch
-
-    from pomelo_lab.dataset.image_file import to_unit
-
-    if isinstance(images, torch.Tensor):
-        if images.ndim != 4:
-            raise ValueError(f"images must be [B,C,H,W], got {list(images.shape)}")
-        return images.detach().float().cpu()
-    parts = [
-        image if isinstance(image, torch.Tensor) else to_unit(torch.from_numpy(np.array(image.convert("RGB"))))
-        for image in images
-    ]
-    parts = [part if part.shape[0] in (1, 3) else part.movedim(-1, 0) for part in parts]
-    if len({part.shape for part in parts}) != 1:
-        raise ValueError(f"images must have one size, got {sorted({tuple(part.shape[-2:]) for part in parts})}")
-    return torch.stack(parts)
-
-
-def _config(
-    model: Any, images: Tensor, overrides: Sequence[str], target: Any, reference: Tensor | None
-) -> dict[str, Any]:
+def _config(model: Any, images: Any, overrides: Sequence[str], target: Any, reference: Any) -> dict[str, Any]:
     """The checked config of a job on a model and images of this session."""
-    import torch
+    from torch.nn import Module
 
-    from pomelo_lab.held import HeldImages, hold, hold_images
+    from pomelo_lab.held import HeldImages, as_images, as_target, count_classes, hold, hold_images
 
-    path = hold(model)
-    with torch.no_grad():
-        k = torch.as_tensor(model(images[:1])).shape[-1] if not isinstance(model, torch.nn.Module) else None
+    if taken := sorted(
+        {text.partition("=")[0] for text in overrides} & {"classifier", "dataset", "n_images", "target"}
+    ):
+        raise ValueError(
+            f"{taken[0]}= is an argument of pl.explain: the model, the images and target; leave the word out"
+        )
+    if "explainer=none" in overrides:
+        raise ValueError("method must explain, got 'none'")
+    images = as_images(images)
+    k = count_classes(model, images)
+    labels = as_target(target, len(images), k)
     words = {
-        "classifier": "module" if k is None else "callable",
-        ("classifier.factory" if k is None else "classifier.function"): path,
+        "classifier": "module" if isinstance(model, Module) else "callable",
+        ("classifier.factory" if isinstance(model, Module) else "classifier.function"): hold(model),
         "dataset": "digits",
         "dataset.size_px": images.shape[-2],
         "tracking": "none",
         "metrics": "none",
         "scale": "paper",
         "n_images": len(images),
-        "target": target if isinstance(target, int) else "predicted" if target is None else "label",
+        "target": "label" if labels is not None else "predicted" if target is None else str(target),
     }
     typed = {text.partition("=")[0] for text in overrides}
-    ours = [f"{key}={value}" for key, value in words.items() if key not in typed]
-    plain = resolved(_composed([*ours, *overrides]))
-    labels = None if target is None or isinstance(target, int) else torch.as_tensor(target)
+    plain = resolved(_composed([*(f"{key}={value}" for key, value in words.items() if key not in typed), *overrides]))
     plain["dataset"] = {
         "_target_": f"{HeldImages.__module__}.{HeldImages.__name__}",
         "name": hold_images(images, labels),
-        "training": None if reference is None else hold_images(reference),
+        "training": None if reference is None else hold_images(as_images(reference, "reference")),
         "names": [str(i) for i in range(k or 1000)],
         "split": "test",
     }

@@ -88,11 +88,44 @@ def test_pil_images_are_the_tensor_s(tmp_path):
     assert Image.open(folder / "sheet.png").size[0] > 100
 
 
+def picture(side):
+    return Image.fromarray(np.zeros((side, side, 3), np.uint8))
+
+
+def test_a_function_that_changes_its_images_changes_no_one_else_s():
+    def darkened(images):
+        return corner(images.mul_(0.5))
+
+    images = IMAGES.clone()
+    made = pl.explain(darkened, images, "lime", *FAST, "sampler=black", target=0)
+    assert torch.equal(images, IMAGES) and torch.equal(made.images, IMAGES)
+    assert torch.allclose(made.probability, corner(IMAGES / 2), atol=1e-6)
+
+
+def test_an_image_s_map_does_not_depend_on_its_place():
+    words = ("lime", *FAST, "sampler=black")
+    one, other = (pl.explain(corner, images, *words, target=0).attribution for images in (IMAGES, IMAGES.flip(0)))
+    assert torch.allclose(one, other.flip(0), atol=1e-6)
+
+
+def test_a_model_that_answers_probabilities_is_told(caplog):
+    pl.explain(torch.nn.Sequential(Quadrant(), torch.nn.Softmax(1)), IMAGES, "lime", *FAST)
+    assert "numbers that sum to 1, like probabilities" in caplog.text
+
+
 def test_wrong_input_is_one_clear_line():
     for wrong, told in (
-        (lambda: pl.explain(corner, IMAGES[0]), r"images must be \[B,C,H,W\], got \[3, 16, 16\]"),
+        (lambda: pl.explain(corner, IMAGES[0]), r"images must be \[B,C,H,W\] with 1 or 3 channels, got \[3, 16, 16\]"),
         (lambda: pl.explain(corner, IMAGES * 2), "images: expected finite images"),
-        (lambda: pl.explain(corner, [IMAGES[0], IMAGES[0, :, :8]]), "images must have one size"),
+        (lambda: pl.explain(corner, [picture(8), picture(9)]), "images must have one size"),
+        (lambda: pl.explain(corner, [picture(8).convert("RGBA")]), "without transparency, got RGBA at 0"),
+        (lambda: pl.explain(corner, IMAGES.numpy()), "images must be a tensor .* got ndarray"),
+        (lambda: pl.explain("resnet18", IMAGES), "model must be a torch module or a function of images"),
+        (lambda: pl.explain(corner, IMAGES, "none"), "method must explain"),
+        (lambda: pl.explain(corner, IMAGES, "lime", "dataset=digits"), "dataset= is an argument of pl.explain"),
+        (lambda: pl.explain(corner, IMAGES, target=2), "target must be from 0 to 1, got 2"),
+        (lambda: pl.explain(corner, IMAGES, target=-1), "target must be from 0 to 1, got -1"),
+        (lambda: pl.explain(corner, IMAGES, target=[0, 1]), "one for each of the 3 images"),
         (lambda: pl.explain(corner, IMAGES, "saliency"), "black box"),
         (lambda: HeldImages(name=hold_images(IMAGES), split="train").batch([0]), "pass reference="),
         (lambda: pl.explain(corner, IMAGES, "lyme"), "did you mean 'lime'"),

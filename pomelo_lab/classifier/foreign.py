@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pomelo_lab.config.fingerprint import coerce
 from pomelo_lab.config.hints import Count, NotFingerprinted, Positive
 from pomelo_lab.config.signature import hints
 
+log = logging.getLogger(__name__)
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 PREPARATION = ("mean", "std", "input_px", "interpolation")
 
@@ -124,6 +126,12 @@ class ForeignClassifier(WeightedClassifier, ABC):
                 f"{self.architecture} must answer logits [B,K], got {list(answer.shape)} for 2 images{one}"
             )
         self.num_classes = answer.shape[1]
+        if self.output == "softmax" and (answer >= 0).all() and torch.allclose(answer.sum(1), torch.ones(2), atol=1e-5):
+            log.warning(
+                "%s answers numbers that sum to 1, like probabilities, and a softmax is taken of them: it must answer "
+                "logits, so leave out its last softmax (classifier.output=sigmoid takes no softmax either)",
+                self.architecture,
+            )
         if self.class_names is not None and len(self.class_names) != self.num_classes:
             raise ValueError(
                 f"classifier.class_names must be {self.num_classes} names, the outputs of {self.architecture}, got "

@@ -166,9 +166,11 @@ def from_arrays(path: Path, kind: Kind, arrays: Mapping[str, Any], ids: Sequence
     if chosen is None:
         raise ValueError(f"{path} has ids, and must hold one array of all images, got {', '.join(arrays) or 'none'}")
     entries = [entry_of(row) for row in arrays[chosen]]
-    if "target" in arrays and len(arrays["target"]) == len(entries):
-        targets = np.asarray(arrays["target"]).tolist()
-        entries = [replace(entry, target=int(target)) for entry, target in zip(entries, targets, strict=True)]
+    if "target" in arrays:
+        targets = np.asarray(arrays["target"])
+        if targets.shape != (len(entries),):
+            raise ValueError(f"{path}: target must be [{len(entries)}], one for each image, got {list(targets.shape)}")
+        entries = [replace(entry, target=int(target)) for entry, target in zip(entries, targets.tolist(), strict=True)]
     if ids is None:
         return Stored(rows=dict(enumerate(entries)), whole=True)
     if len(ids) != len(entries):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from pomelo_lab.config.hints import Count, NonNegative, Positive
 from pomelo_lab.segmenter.base import Segmenter
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -54,6 +57,13 @@ class SlicSegmenter(Segmenter):
             )
             for array in channels_last
         ]
+        if whole := sum(array.max() == 0 for array in label_maps):
+            if self.n_segments > 1:
+                log.warning(
+                    "segmenter=slic found one segment in %d of %d images, whose maps are constant: it was asked for "
+                    "segmenter.n_segments=%d; segmenter=grid cuts any image",
+                    *(whole, len(label_maps), self.n_segments),
+                )
         return torch.stack([torch.from_numpy(array).long() for array in label_maps]).to(image.device)
 
 

@@ -246,3 +246,10 @@ def test_names_of_files_in_folders(tmp_path):
 def test_images_that_are_drawn_twice_share_a_map(case, tmp_path):
     explainer = StoredExplainer(maps=str(write_maps(tmp_path, ".npz")), dataset=TINY)
     explainer.check_images(lambda: {"tiny-1": 1, "tiny-1#2": 1})
+
+
+@pytest.mark.parametrize("target", [np.array(1), np.array([1, 1]), np.ones((3, 1), int)])
+def test_classes_of_another_number_than_maps_are_refused(target, case, tmp_path):
+    np.savez(tmp_path / "maps.npz", ids=np.array(IDS[:3]), maps=np.asarray(MAPS)[:3], target=target)
+    with pytest.raises(ValueError, match=r"target must be \[3\], one for each image"):
+        explained(case, maps=str(tmp_path / "maps.npz"))
