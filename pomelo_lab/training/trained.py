@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pomelo_lab import weights
+from pomelo_lab.config.describe import REMOVED
 from pomelo_lab.config.fingerprint import canonical, digest
 from pomelo_lab.config.signature import defaults, locate, role_of
 from pomelo_lab.config.training_data import full_network_node, learns_labels, training_data
+from pomelo_lab.config.tree import map_nodes
 from pomelo_lab.dataset.base import Dataset, build_cached
 from pomelo_lab.files import Damaged, read_json
 from pomelo_lab.training import recipe as recipes
@@ -159,7 +161,7 @@ def training_key(component_node: Mapping[str, Any], dataset_node: Mapping[str, A
     dataset_node = training_data(component_node, dataset_node)
     # channels and size_px follow from the data
     drop = ("weights", "precision", "channels", "size_px", "trained_on", "temperature")
-    component_node = full_network_node(component_node)
+    component_node = map_nodes(full_network_node(component_node), without_removed)
     n, known = component_node.get("num_classes"), count_classes if learns_labels(component_node) else count_attributes
     if n is not None and n == known(dataset_node):
         component_node = {**component_node, "num_classes": None}  # the number follows from the data in this case
@@ -170,11 +172,16 @@ def training_key(component_node: Mapping[str, Any], dataset_node: Mapping[str, A
     )
 
 
+def without_removed(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node without the arguments that earlier versions had, which determined no weights."""
+    return {name: value for name, value in node.items() if name not in REMOVED}
+
+
 def key_of_card(card: Mapping[str, Any]) -> str | None:
     """The training key of a card, computed with the present signatures.
 
-    Arguments that were added after the training have their defaults. None when the component or the data set no longer
-    exists, or when the file is not a card.
+    Arguments that were added after the training have their defaults, and those that were removed have no effect. None
+    when the component or the data set no longer exists, or when the file is not a card.
     """
     try:
         return training_key(card["component"], card["dataset"])

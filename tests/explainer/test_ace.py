@@ -217,7 +217,7 @@ def test_the_objective_of_the_attack_is_stored():
     assert explanation.extra["loss"].shape == (3, 10) and torch.equal(
         explanation.extra["moving"], still_moving(explanation.extra["loss"])
     )
-    assert (explanation.extra["loss"][:, -1] < explanation.extra["loss"][:, 0]).all()
+    assert explanation.extra["loss"][:, -1].mean() < explanation.extra["loss"][:, 0].mean()  # each step has new noise
     ended, *_ = explained(ace(n_attack=10, sure=0.6))
     for row, tries in enumerate(ended.extra["tries"].int().tolist()):
         torch.testing.assert_close(

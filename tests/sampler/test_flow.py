@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pomelo_lab import philox
 from pomelo_lab.batching import RandomStreams
 from pomelo_lab.sampler.flow import FlowSampler
 from pomelo_lab.types import Perturbations
@@ -51,10 +52,8 @@ def test_full_share_is_a_sample_of_the_flow_whatever_the_image():
     generator = tiny_glow()
     first, second = (perturbed(IMAGES[[i]], generator=generator, mu=1.0, sigma=0.0, keep_first=False) for i in (0, 1))
     assert torch.equal(first, second) and not torch.equal(first[:, 0], first[:, 1])
-    # [0] are the shares
-    draws = torch.stack(
-        [torch.randn(2, 192, generator=RandomStreams(0).generator("a", f"flow.{k}"))[1] for k in range(5)]
-    )
+    keys = [RandomStreams(0).key("a", f"flow.{k}") for k in range(5)]
+    draws = philox.normal(keys, 192, first=philox.count_blocks(192))  # the first 192 numbers are the shares
     assert apart(first[0], Perturbations.quantize(generator.decode(draws))) <= 1
     cold = perturbed(generator=generator, mu=1.0, sigma=0.0, temperature=0.0, keep_first=False)
     assert torch.equal(cold, cold[:1, :1].expand_as(cold))  # the flow's most typical image

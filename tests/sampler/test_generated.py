@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from pomelo_lab import philox
 from pomelo_lab.batching import MicroBatches, RandomStreams
 from pomelo_lab.sampler.generated import GeneratedSampler
 from pomelo_lab.sampler.generated_ddpm import GeneratedDDPMSampler
@@ -37,11 +38,8 @@ def test_batch_size_and_neighbours_do_not_matter_and_evaluations_are_counted(sam
 def test_a_flow_s_images_are_its_decoded_normals():
     sampler = GeneratedSampler(generator=tiny_glow())
     perturbed_images = sampler.perturb(tiny_batch(2), None, 2, RandomStreams(0)).image[1, 1]
-    normal = torch.empty(sampler.generator.shape)
-    torch.randn(
-        normal.shape, generator=RandomStreams(0).generator(tiny_batch(2).image_id[1], "generated.1"), out=normal
-    )
-    assert apart(perturbed_images, Perturbations.quantize(sampler.generator.decode(normal.flatten()[None])[0])) <= 1
+    normal = philox.normal([RandomStreams(0).key(tiny_batch(2).image_id[1], "generated.1")], 192)
+    assert apart(perturbed_images, Perturbations.quantize(sampler.generator.decode(normal)[0])) <= 1
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
@@ -50,14 +48,8 @@ def test_temperature_is_the_deviation_of_the_normals(temperature):
     images are one."""
     flow = GeneratedSampler(generator=tiny_glow(), temperature=temperature)
     perturbed_images = flow.perturb(tiny_batch(1), None, 1, RandomStreams(0)).image[0, 0]
-    normal = torch.empty(flow.generator.shape)
-    torch.randn(
-        normal.shape, generator=RandomStreams(0).generator(tiny_batch(1).image_id[0], "generated.0"), out=normal
-    )
-    assert (
-        apart(perturbed_images, Perturbations.quantize(flow.generator.decode(temperature * normal.flatten()[None])[0]))
-        <= 1
-    )
+    normal = philox.normal([RandomStreams(0).key(tiny_batch(1).image_id[0], "generated.0")], 192)
+    assert apart(perturbed_images, Perturbations.quantize(flow.generator.decode(temperature * normal)[0])) <= 1
     diffusion = GeneratedDDPMSampler(generator=tiny_ddpm(), n_steps=4, temperature=temperature)
     images = diffusion.perturb(gaussian_batch(2), None, 2, RandomStreams(0)).image.flatten(0, 1)
     assert (len(images.unique(dim=0)) == 1) == (temperature == 0)

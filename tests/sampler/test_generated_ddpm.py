@@ -31,7 +31,7 @@ def test_pixels_follow_the_closed_form(n_steps, eta):
 def test_enough_steps_give_the_images_law():
     perturbed_images = (
         GeneratedDDPMSampler(generator=gaussian_ddpm(), n_steps=1000)
-        .perturb(gaussian_batch(2), None, 10, RandomStreams(0))
+        .perturb(gaussian_batch(2), None, 40, RandomStreams(0))
         .image
     )
     pixels = perturbed_images.float() / 255 * 2 - 1
